@@ -29,7 +29,7 @@ import psutil
 
 from bench.timing import table
 from bench.training import ROOT, child_events, prepared
-from evaluation.runs.spec import DocumentsRef, EvalSpec
+from evaluation.inference.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
 from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 from training.ml.hardware.contention import Usage, usage

@@ -145,16 +145,18 @@ class Bench:
 
     def batches(self, *, held: bool, fed: int | None = None) -> list[list[int]]:
         """As an evaluation asks about several at once."""
-        from evaluation.ml.batches import FED, Asked, Batches
+        from evaluation.ml.batches import MAX_FED_TOKENS, BatchGenerator, BatchItem
         from training.ml.decoding.speculation import Foresight
 
-        batches = Batches(self.loaded, self.encoder, Foresight(self.known), fed=FED if fed is None else fed)
+        batches = BatchGenerator(
+            self.loaded, self.encoder, Foresight(self.known), fed=MAX_FED_TOKENS if fed is None else fed
+        )
         batches.warm(self.prompts, max(map(len, self.prompts)) + MOST_TOKENS)
-        asked = [Asked(prompt, MOST_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
+        asked = [BatchItem(prompt, MOST_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
         ordered = sorted(asked, key=lambda one: -len(one.prompt))
         for at in range(0, len(ordered), self.batch):
             batches.answer(ordered[at : at + self.batch], time.perf_counter())
-        return [one.written for one in asked]
+        return [one.tokens for one in asked]
 
     def llama(self, file: Path, at_once: int, *, held: bool) -> Way:
         """llama.cpp with a GGUF file; loading it is no part of the time."""

@@ -20,7 +20,7 @@ from slmstudio.admin import ReadOnlyAdmin
 class EvalRunAdmin(ReadOnlyAdmin):
     """Eval runs."""
 
-    list_display = ("number", "project", "subject", "split", "mode", "status", "created_by", "created_at")
+    list_display = ("number", "project", "model_label", "split", "mode", "status", "created_by", "created_at")
     list_filter = ("status", "split", "mode", "project")
     list_select_related = ("project", "base_model", "model_version", "training_run", "endpoint", "created_by")
 
@@ -84,6 +84,6 @@ class EndpointAdmin(ReadOnlyAdmin):
 class PrelabelRunAdmin(ReadOnlyAdmin):
     """Runs of pre-labels."""
 
-    list_display = ("number", "project", "subject", "status", "progress_done", "progress_total", "created_at")
+    list_display = ("number", "project", "model_label", "status", "progress_done", "progress_total", "created_at")
     list_filter = ("status", "project")
     list_select_related = ("project", "model_version", "endpoint")

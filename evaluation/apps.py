@@ -11,12 +11,12 @@ class EvaluationConfig(AppConfig):
     def ready(self) -> None:
         from evaluation import navigation, panels  # noqa: F401
         from evaluation.audit import services as log
-        from evaluation.benchmarks.services import advance_live as advance_benchmarks
+        from evaluation.benchmarks.services import advance_all as advance_benchmarks
         from evaluation.gates.policy.proposals import propose_from_contract
         from evaluation.label_issues.challenges import doubts_of, look_everywhere
-        from evaluation.pipeline.services import advance_live
-        from evaluation.prelabels.services import tell
-        from evaluation.runs.services import file_keys, tell_loop
+        from evaluation.pipeline.services import advance_all
+        from evaluation.prelabels.services import notify_webhooks
+        from evaluation.runs.services import file_keys, notify_parents
         from labeling.projects.contract_changes import contract_changed
         from labeling.review.challenges import doubts_raised
         from slmstudio import hooks
@@ -24,9 +24,9 @@ class EvaluationConfig(AppConfig):
         hooks.project_files.register(file_keys)
         hooks.audit_noted.register(log.record)
         contract_changed.register(propose_from_contract)
-        hooks.run_reaped["evaluation.EvalRun"].register(tell_loop)
-        hooks.run_reaped["evaluation.PrelabelRun"].register(tell)
-        hooks.reaper_passed.register(advance_live)
+        hooks.run_reaped["evaluation.EvalRun"].register(notify_parents)
+        hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)
+        hooks.reaper_passed.register(advance_all)
         hooks.reaper_passed.register(advance_benchmarks)
         doubts_raised.register(doubts_of)
         hooks.reaper_passed.register(look_everywhere)

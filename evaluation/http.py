@@ -1,4 +1,4 @@
-"""What every view here answers with: a page, or its fragment where htmx asks for one."""
+"""Responses for pages and their htmx fragments."""
 
 from typing import Any
 
@@ -6,33 +6,33 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
 
-def wants_part(request: HttpRequest) -> bool:
-    """Whether htmx asks for a fragment. Going back in the history asks for the whole page again."""
+def is_fragment_request(request: HttpRequest) -> bool:
+    """Whether htmx requests a fragment. Restoring the history needs the whole page."""
     htmx = getattr(request, "htmx", None)
     return htmx is not None and bool(htmx) and not htmx.history_restore_request
 
 
-def page_or_part(
+def page_or_fragment(
     request: HttpRequest, template: str, part: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
-    """The page, or only its fragment ``part``."""
-    return render(request, f"{template}#{part}" if wants_part(request) else template, context, status=status)
+    """Renders the page, or only its fragment ``part`` for htmx."""
+    return render(request, f"{template}#{part}" if is_fragment_request(request) else template, context, status=status)
 
 
-def asked(request: HttpRequest, name: str) -> str:
-    """What the address asks for under a name, as far as a database can hold it; "" where it asks for nothing."""
+def query_param(request: HttpRequest, name: str) -> str:
+    """A query parameter, stripped, without NUL and at most 300 characters; "" if it is missing."""
     return request.GET.get(name, "").replace("\0", "").strip()[:300]
 
 
-def belonging(project: Any, *rows: Any) -> None:
-    """Tells rows of a project which it is, so that their addresses take no query; None is passed over."""
+def set_project(project: Any, *rows: Any) -> None:
+    """Sets ``project`` on rows, so that their URLs take no query; skips None."""
     for row in rows:
         if row is not None:
             row.project = project
 
 
-def go(request: HttpRequest, address: str) -> HttpResponse:
-    """Sends the browser to another page, from a form that htmx may have sent."""
-    if wants_part(request):
+def redirect_to(request: HttpRequest, address: str) -> HttpResponse:
+    """Redirects after a form, with or without htmx."""
+    if is_fragment_request(request):
         return HttpResponse(status=204, headers={"HX-Redirect": address})
     return HttpResponseRedirect(address)

@@ -10,7 +10,7 @@ from evaluation.approvals.decisions import obstacle_for, standing
 from evaluation.approvals.waivers import waived
 from evaluation.label_issues import challenges, corrections
 from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, PolicyProposal
-from evaluation.pipeline.services import newest_loop
+from evaluation.pipeline.services import latest_pipeline
 from evaluation.regression_suite.services import of_document
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
@@ -22,21 +22,21 @@ from training.models import ModelVersion
 @register("home", 5)
 def loop(project: Any, user: User) -> PanelContent | None:
     """The newest pass of the whole loop, stage by stage."""
-    context = newest_loop(project)
-    return PanelContent("evaluation/runs/loop_panel.html", context) if context else None
+    context = latest_pipeline(project)
+    return PanelContent("evaluation/pipeline/panel.html", context) if context else None
 
 
 @register("home", 50)
 def last_evaluation(project: Any, user: User) -> PanelContent | None:
     """The newest evaluation that is done, or the newest of all where none is."""
-    runs = EvalRun.objects.filter(project=project, benchmark=None).with_subject().order_by("-number")
+    runs = EvalRun.objects.filter(project=project, benchmark=None).with_model().order_by("-number")
     run = runs.done().first() or runs.first()
     address = reverse("evaluation", args=[project.slug])
     cell = {"title": "Last evaluation", "value": "–", "note": "none yet", "url": address}
     if run is None:
         return PanelContent("", {"strip": [cell]})
     if run.scores:
-        cell |= {"value": percent(run.scores["field_exact"]["rate"]), "note": f"fields right, {run.subject}"}
+        cell |= {"value": percent(run.scores["field_exact"]["rate"]), "note": f"fields right, {run.model_label}"}
     else:
         cell |= {"note": run.get_status_display()}
     return PanelContent("evaluation/home_panel.html", {"project": project, "run": run, "strip": [cell]})
@@ -58,7 +58,7 @@ def last_report(project: Any, user: User) -> PanelContent | None:
 def _newest_report(project: Any) -> GateReport | None:
     """The newest report with its evaluation; in two queries, because to plan one join of it all takes longer."""
     reports = GateReport.objects.filter(project=project).select_related("policy", "approval").order_by("-number")
-    report: GateReport | None = reports.prefetch_related(Prefetch("eval_run", EvalRun.objects.with_subject())).first()
+    report: GateReport | None = reports.prefetch_related(Prefetch("eval_run", EvalRun.objects.with_model())).first()
     if report is not None:
         report.project = project
     return report

@@ -75,7 +75,7 @@ def test_a_project_without_hours_starts_nothing(world: World, settings: Any) -> 
     spend(world, 5)
     with pytest.raises(Refused, match="PROJECT_GPU_HOURS"):
         run_services.start_evaluation(
-            project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
+            project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model
         )
     assert not EvalRun.objects.exists()
     world.training_run.status, world.training_run.checkpoint_step = Status.FAILED, 5

@@ -8,14 +8,14 @@ from typing import Any
 from django.core.cache import cache
 
 from evaluation.comparison.coverage import Automation, Step, automation, document_confidence
-from evaluation.comparison.error_cost import Amount, ErrorCosts, error_costs, mean_cost
-from evaluation.comparison.paired import cost_of_time
+from evaluation.comparison.error_cost import Amount, ErrorCostReport, error_costs, mean_cost
 from evaluation.gates.facts import constraints_of
 from evaluation.gates.holdout import membership
 from evaluation.gates.holdout.sample_size import missing_labels
 from evaluation.gates.policy.services import rules
+from evaluation.inference.prices import cost_of_time
 from evaluation.models import EvalOutput, EvalRun, GateReport
-from evaluation.scores.counts import cells
+from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import ALPHA, look_level
 from slmstudio.storage import artifacts
 
@@ -47,7 +47,7 @@ class Money:
     monthly: bool
     candidate_name: str
     incumbent_name: str
-    costs: ErrorCosts
+    costs: ErrorCostReport
     lines: tuple[Line, ...]
     difference: Amount | None
     left_out: int = 0
@@ -122,14 +122,14 @@ def prices(run: EvalRun) -> dict[str, float]:
     return {field.pattern: float(field.cost) for field in fields if field.cost}
 
 
-def _costs(run: EvalRun, baseline: EvalRun | None, drawn: Collection[int]) -> ErrorCosts | None:
+def _costs(run: EvalRun, baseline: EvalRun | None, drawn: Collection[int]) -> ErrorCostReport | None:
     """Of two finished evaluations, whose outputs do not change any more: worked out once in a while."""
     priced = prices(run)
     if not priced:
         return None
     key = f"evaluation:costs:{run.pk}:{run.dataset.schema_version.sha256}:{baseline.pk if baseline else 0}"
     key += f":{len(drawn)}"  # it only ever grows
-    found: ErrorCosts | None = cache.get(key)
+    found: ErrorCostReport | None = cache.get(key)
     if found is None:
         found = error_costs(priced, _scores(run, drawn), _scores(baseline, drawn) if baseline else None)
         cache.set(key, found, _WEEK)
@@ -159,7 +159,7 @@ def running_cost(run: EvalRun, constraints: dict[str, Any]) -> float | None:
     if stored is not None:
         return float(stored)
     price, mean = constraints.get("hardware_price_per_hour"), run.latency.get("mean")
-    if run.endpoint_id is not None or not price or not mean:
+    if run.backend.is_external or not price or not mean:
         return None
     return cost_of_time(float(mean), float(price))
 
@@ -189,10 +189,10 @@ def _cost_of_sure(run: EvalRun, best: Step, drawn: Collection[int]) -> Amount:
     spent, dearest = [], 1e-9
     for key, score in _scores(run, drawn).items():
         if key in sure:
-            found = cells(score)
-            wrong = [cell for cell in found if cell.outcome not in ("correct", "both_absent")]
-            spent.append(sum(priced.get(cell.field, 0.0) for cell in wrong))
-            dearest = max(dearest, sum(priced.get(cell.field, 0.0) for cell in found))
+            fields = ScoreView.of(score).fields
+            wrong = [row for row in fields if row.outcome not in CORRECT_OUTCOMES]
+            spent.append(sum(priced.get(row.field, 0.0) for row in wrong))
+            dearest = max(dearest, sum(priced.get(row.field, 0.0) for row in fields))
     return mean_cost(spent, dearest)
 
 

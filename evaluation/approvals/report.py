@@ -12,7 +12,7 @@ from evaluation.approvals.evidence import Money, Through, evidence
 from evaluation.approvals.warnings import cautions
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
-from evaluation.comparison.services import compare_runs
+from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
 from evaluation.gates.display import level
 from evaluation.gates.holdout import alpha_spending
@@ -232,7 +232,7 @@ def worse(report: GateReport) -> dict[str, Any] | None:
     """
     if report.baseline is None:
         return None
-    comparison = compare_runs(a=report.baseline, b=report.eval_run)
+    comparison = get_or_create_comparison(a=report.baseline, b=report.eval_run)
     comparison.project, comparison.a, comparison.b = report.project, report.baseline, report.eval_run
     result = comparison.result
     fields = [

@@ -13,7 +13,7 @@ from evaluation.approvals.forms import DecisionForm, WithdrawalForm
 from evaluation.approvals.report_markdown import report_markdown
 from evaluation.gates import manifest
 from evaluation.gates.policy.services import rules
-from evaluation.http import page_or_part, wants_part
+from evaluation.http import is_fragment_request, page_or_fragment
 from evaluation.models import GateReport
 from evaluation.runs import resources
 from evaluation.runs.resource_views import context_of
@@ -43,7 +43,7 @@ def _context(
     return {
         "project": project,
         **vars(account),
-        **(context_of(account.run, found) if resources.judged_by(rules(found.policy)) else {}),
+        **(context_of(account.run, found) if resources.tests_resources(rules(found.policy)) else {}),
         "void": account.void,
         "confidences": account.confidences,
         "rendered_at": timezone.now(),
@@ -64,7 +64,7 @@ def verify(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     checks = manifest.verify(found)
     changed = sum(not check.equal for check in checks)
     context = {"project": project, "report": found, "checks": checks, "verified": timezone.now(), "changed": changed}
-    if wants_part(request):
+    if is_fragment_request(request):
         return render(request, "evaluation/approvals/report.html#packet", context)
     return render(request, "evaluation/approvals/report.html", {**_context(request, project, found), **context})
 
@@ -87,10 +87,10 @@ def decide(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         except Refused as refusal:
             form.refuse(refusal.field, refusal.message)
         else:
-            if wants_part(request):
+            if is_fragment_request(request):
                 return HttpResponse(status=204, headers={"HX-Refresh": "true"})
             return redirect(found.get_absolute_url())
-    return page_or_part(
+    return page_or_fragment(
         request, "evaluation/approvals/report.html", "decision", _context(request, project, found, form), status=422
     )
 
@@ -106,10 +106,10 @@ def withdraw(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         except Refused as refusal:
             form.add_error("reason", refusal.message)
         else:
-            if wants_part(request):
+            if is_fragment_request(request):
                 return HttpResponse(status=204, headers={"HX-Refresh": "true"})
             return redirect(found.get_absolute_url())
-    return page_or_part(
+    return page_or_fragment(
         request,
         "evaluation/approvals/report.html",
         "decision",

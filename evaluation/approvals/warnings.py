@@ -77,7 +77,7 @@ def _measured_since(report: GateReport) -> Iterator[str]:
     if judged is not None and newest is not None and newest.pk > judged.pk:
         yield (
             f"Evaluation {report.eval_run.number} was measured again since: this report judges measurement "
-            f"{resources.number_of(judged)} of {resources.number_of(newest)}."
+            f"{resources.measurement_number(judged)} of {resources.measurement_number(newest)}."
         )
 
 

@@ -7,13 +7,12 @@ from typing import Any
 from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from evaluation.audit import services
 from evaluation.audit.forms import AuditForm
-from evaluation.http import wants_part
+from evaluation.http import page_or_fragment
 from evaluation.models import AuditEntry
 from slmstudio.access import Action, project_for
 from slmstudio.web.requests import SignedInRequest
@@ -44,9 +43,7 @@ def log(request: SignedInRequest, slug: str) -> HttpResponse:
         "head": services.entries(project=project).order_by("-position").first(),
         "filtered": any(form.cleaned_data.get(name) for name in form.fields),
     }
-    return render(
-        request, "evaluation/audit/log.html#entries" if wants_part(request) else "evaluation/audit/log.html", context
-    )
+    return page_or_fragment(request, "evaluation/audit/log.html", "entries", context)
 
 
 def _row(project: Any, entry: AuditEntry) -> dict[str, Any]:

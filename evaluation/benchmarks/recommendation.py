@@ -1,8 +1,8 @@
-"""Which of several models to start from, and why. Pure.
+"""Which of several models to fine-tune, and why. Pure.
 
-A model is right about a field or not, and the fields of one document are correlated: the document is the unit. Two
-models are told apart by an exact sign test over the documents both answered (in how many each has more fields right;
-McNemar's test where a document is right or wrong), adjusted after Holm over all pairs of models.
+The fields of one document are correlated, so the document is the unit. Two models are compared with an exact sign test
+over the documents both answered (in how many each has more correct fields; McNemar's test where a document is right or
+wrong), adjusted after Holm over all pairs of models.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +13,14 @@ from typing import Any
 from evaluation.stats import holm, mcnemar_exact
 
 SIGNIFICANT = 0.05
-#: requests below which nothing bounds p95 from above at 95 %
-FEWEST_FOR_P95 = 59
+#: requests that an upper bound of p95 at 95 % needs
+MIN_REQUESTS_FOR_P95 = 59
 BYTES = 1e9
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the contract allows; None: it says nothing."""
+    """The limits of the contract; None: no limit."""
 
     memory_gb: float
     latency_p95_ms: float | None = None
@@ -34,18 +34,17 @@ class Limits:
         if self.latency_p95_ms is not None:
             parts.append(_time(self.latency_p95_ms))
         if self.cost_per_request is not None:
-            parts.append(f"{self.cost_per_request:g} {self.currency}".strip() + " a request")
+            parts.append(f"{self.cost_per_request:g} {self.currency}".strip() + " per request")
         return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model in one mode as it was measured.
+class MeasuredCandidate:
+    """A model in one decoding mode, as measured.
 
-    ``right`` of ``fields`` fields; ``shares``: document -> share of its fields that are right; ``memory_bytes`` at its
-    peak, None where it runs elsewhere; ``p95_least`` and ``p95_most``: what ``requests`` prove of p95, None where they
-    are too few; ``machine`` that took the time; ``cost`` of a request, None: not known; ``size`` in parameters;
-    ``base``: it can be fine-tuned here.
+    ``right`` of ``fields`` fields are correct; ``shares``: document -> field accuracy; ``memory_bytes``: peak, None for
+    external models; ``p95_low`` and ``p95_high``: bounds of p95 from ``requests``, None for too few; ``machine``: where
+    it was measured; ``cost`` per request, None: unknown; ``size`` in parameters; ``base``: it can be fine-tuned here.
     """
 
     run: int
@@ -59,8 +58,8 @@ class Candidate:
     memory_bytes: int | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
-    p95_least: float | None = None
-    p95_most: float | None = None
+    p95_low: float | None = None
+    p95_high: float | None = None
     requests: int = 0
     machine: str = ""
     cost: float | None = None
@@ -69,51 +68,51 @@ class Candidate:
 
     @property
     def accuracy(self) -> float:
-        """The share of fields that are right."""
+        """Field accuracy."""
         return self.right / self.fields if self.fields else 0.0
 
-    def beyond(self, limits: Limits) -> list[str]:
-        """What of the contract it breaks by more than luck, in words."""
+    def over_limits(self, limits: Limits) -> list[str]:
+        """The limits that it exceeds, of p95 only where that is significant; as text."""
         found = []
         if self.memory_bytes is not None and self.memory_bytes > limits.memory_gb * BYTES:
-            found.append(f"took {self.memory_bytes / BYTES:.1f} GB")
+            found.append(f"needs {self.memory_bytes / BYTES:.1f} GB")
         limit = limits.latency_p95_ms
-        if limit is not None and (self.p95_ms is None or self._surely_over(limit)):
+        if limit is not None and (self.p95_ms is None or self._exceeds_limit(limit)):
             found.append(f"p95 {_time(self.p95_ms)}")
         if limits.cost_per_request is not None and self.cost is not None and self.cost > limits.cost_per_request:
-            found.append(f"{self.cost:.3g} {limits.currency}".strip() + " a request")
+            found.append(f"{self.cost:.3g} {limits.currency}".strip() + " per request")
         return found
 
-    def _surely_over(self, limit_ms: float) -> bool:
-        """Whether p95 is over a limit by more than luck: its lower bound is, or the median where there is none."""
-        sure = self.p50_ms if self.p95_least is None else self.p95_least
-        return sure is not None and sure > limit_ms
+    def _exceeds_limit(self, limit_ms: float) -> bool:
+        """Whether p95 exceeds a limit significantly: its lower bound does, or the median where there is none."""
+        low = self.p50_ms if self.p95_low is None else self.p95_low
+        return low is not None and low > limit_ms
 
-    def over_by_luck(self, limits: Limits) -> str:
-        """That its p95 is over the limit and that this could be luck, in words; "" where that is not so."""
+    def over_limit_not_significant(self, limits: Limits) -> str:
+        """A note that p95 exceeds the limit, but not significantly; "" if that is not so."""
         limit, p95 = limits.latency_p95_ms, self.p95_ms
-        if limit is None or p95 is None or p95 <= limit or self._surely_over(limit):
+        if limit is None or p95 is None or p95 <= limit or self._exceeds_limit(limit):
             return ""
-        return f"p95 {_time(p95)} is over {_time(limit)}, which could be luck in {self.requests} requests"
+        return f"p95 {_time(p95)} exceeds {_time(limit)}, but not significantly ({self.requests} requests)"
 
     def not_proven(self, limits: Limits) -> str:
-        """What its p95 does not prove, as a sentence; "" where the contract says nothing of it, or it is proven."""
+        """What is not proven about its p95, as a sentence; "" if it is proven, or the contract has no limit."""
         limit = limits.latency_p95_ms
-        if limit is None or self.p95_ms is None or (self.p95_most is not None and self.p95_most <= limit):
+        if limit is None or self.p95_ms is None or (self.p95_high is not None and self.p95_high <= limit):
             return ""
         where = f" on {self.machine}" if self.machine else ""
-        if over := self.over_by_luck(limits):
-            return f"{self.name}, {self.mode}: {over}, one at a time{where}."
-        few = f"; {FEWEST_FOR_P95} are the fewest that can" if self.requests < FEWEST_FOR_P95 else ""
+        if over := self.over_limit_not_significant(limits):
+            return f"{self.name}, {self.mode}: {over}, measured with a concurrency of 1{where}."
+        few = f"; at least {MIN_REQUESTS_FOR_P95} are needed" if self.requests < MIN_REQUESTS_FOR_P95 else ""
         return (
-            f"That p95 of {self.name} stays within {_time(limit)} is not proven by {self.requests} requests, one at a "
-            f"time{where}{few}."
+            f"{self.requests} requests do not prove that the p95 of {self.name} stays within {_time(limit)}"
+            f"{where}{few}."
         )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two eval runs on the same documents: in how many A has more fields right, in how many B, and what that proves."""
+    """Two eval runs on the same documents: in how many A has more correct fields, in how many B, and the p-value."""
 
     a: int
     b: int
@@ -124,16 +123,15 @@ class Pair:
     p_adjusted: float
 
     @property
-    def apart(self) -> bool:
-        """More than luck."""
+    def is_significant(self) -> bool:
+        """Whether the difference is significant."""
         return self.p_adjusted < SIGNIFICANT
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """``run``: number of the eval run that is recommended, None where none can be; ``sentence`` says which and why,
-    ``notes`` what else should be known; ``separable``: whether it is better than every other model by more than luck;
-    ``alone``: whether it stands there because there was no other to choose from.
+    """``run``: number of the recommended eval run, or None; ``sentence``: which model, and why; ``notes``: others;
+    ``separable``: it is significantly better than every other model; ``alone``: it was the only candidate.
     """
 
     run: int | None
@@ -148,26 +146,26 @@ class Recommendation:
         return asdict(self)
 
 
-def recommend(candidates: Sequence[Candidate], limits: Limits) -> Recommendation:
-    """The model to start a fine-tuning from: the best field accuracy among base models that the contract does not rule
-    out.
+def recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recommendation:
+    """The model to fine-tune: the best field accuracy among base models within the limits of the contract.
 
-    Models tuned already and models elsewhere are no choice, but what has to be beaten; where there is no base model,
-    they are the choice.
+    Fine-tuned and external models are baselines, and candidates only where there is no base model.
     """
     choice = [one for one in candidates if one.base] or list(candidates)
     others = [one for one in candidates if one not in choice]
     if not choice:
-        return Recommendation(None, "No model was measured, so there is nothing to recommend.")
-    fitting = best_modes(one for one in choice if not one.beyond(limits))
-    notes = [*_left_out(choice, fitting, limits), *(_to_beat(one) for one in best_modes(others))]
+        return Recommendation(None, "No model was measured.")
+    fitting = best_modes(one for one in choice if not one.over_limits(limits))
+    notes = [*_excluded(choice, fitting, limits), *(_baseline_note(one) for one in best_modes(others))]
     if not fitting:
         best = best_modes(choice)[0]
         many = len({one.model for one in choice})
-        keeps = f"{best.name} does not keep" if many == 1 else f"None of the {many} models keeps"
-        sentence = f"{keeps} to {limits.words}, so none is recommended."
+        subject = f"{best.name} is not" if many == 1 else f"None of the {many} models is"
+        sentence = f"{subject} within {limits.words}, so no model is recommended."
         if many > 1:
-            sentence += f" Best without these limits: {best.name}, {best.mode}, {_percent(best.accuracy)} of fields."
+            sentence += (
+                f" Best without these limits: {best.name}, {best.mode}, {_percent(best.accuracy)} field accuracy."
+            )
         return Recommendation(None, sentence, tuple(notes))
     pairs = _pairs(fitting)
     best, second = fitting[0], fitting[1] if len(fitting) > 1 else None
@@ -176,36 +174,37 @@ def recommend(candidates: Sequence[Candidate], limits: Limits) -> Recommendation
         return _none_right(fitting, notes, pairs, alone=alone)
     notes = [*filter(None, [best.not_proven(limits)]), *_modes(best, choice), *notes]
     if alone:
-        return Recommendation(best.run, _only_one(best, limits, others), tuple(notes), False, pairs, alone=True)
+        return Recommendation(best.run, _single_candidate(best, limits, others), tuple(notes), False, pairs, alone=True)
     if second is None:
-        right = f"{_percent(best.accuracy)} of fields right"
-        sentence = f"{best.name}, {best.mode}: the only one not ruled out by {limits.words}; {right}."
+        right = f"{_percent(best.accuracy)} field accuracy"
+        sentence = f"{best.name}, {best.mode}: the only model within {limits.words}; {right}."
         return Recommendation(best.run, sentence, tuple(notes), True, pairs)
     mine = [pair for pair in pairs if best.run in (pair.a, pair.b)]
     rivals = [one for one in fitting[1:] if not _beats(best, one, mine)]
     first = next(pair for pair in mine if second.run in (pair.a, pair.b))
     sentence = (
-        f"{best.name}, {best.mode}: best field accuracy among those not ruled out by {limits.words}; "
-        f"{_percent(best.accuracy)} against {_percent(second.accuracy)} of {second.name}, {_how_sure(best, first)}."
+        f"{best.name}, {best.mode}: best field accuracy within {limits.words}; "
+        f"{_percent(best.accuracy)} compared with {_percent(second.accuracy)} of {second.name}, "
+        f"{_significance(best, first)}."
     )
     if rivals:
         notes.insert(0, _advice(best, rivals))
     return Recommendation(best.run, sentence, tuple(notes), not rivals, pairs)
 
 
-def best_modes(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Each model in the mode in which it has most fields right, the best first; then validity, then speed decide."""
-    found: dict[str, Candidate] = {}
+def best_modes(candidates: Iterable[MeasuredCandidate]) -> list[MeasuredCandidate]:
+    """Each model in its most accurate mode, the best first; ties by validity, then speed."""
+    found: dict[str, MeasuredCandidate] = {}
     for one in sorted(candidates, key=_rank):
         found.setdefault(one.model, one)
     return list(found.values())
 
 
-def _rank(one: Candidate) -> tuple[float, float, float, int]:
+def _rank(one: MeasuredCandidate) -> tuple[float, float, float, int]:
     return (-one.accuracy, -one.valid, one.p50_ms if one.p50_ms is not None else float("inf"), one.run)
 
 
-def _pairs(candidates: Sequence[Candidate]) -> tuple[Pair, ...]:
+def _pairs(candidates: Sequence[MeasuredCandidate]) -> tuple[Pair, ...]:
     counted = []
     for a, b in combinations(candidates, 2):
         both = [key for key in a.shares if key in b.shares]
@@ -216,76 +215,74 @@ def _pairs(candidates: Sequence[Candidate]) -> tuple[Pair, ...]:
     return tuple(Pair(*row, p_adjusted=p) for row, p in zip(counted, adjusted, strict=True))
 
 
-def _beats(best: Candidate, other: Candidate, pairs: Iterable[Pair]) -> bool:
+def _beats(best: MeasuredCandidate, other: MeasuredCandidate, pairs: Iterable[Pair]) -> bool:
     pair = next(pair for pair in pairs if {pair.a, pair.b} == {best.run, other.run})
     better, worse = _counts(best, pair)
-    return pair.apart and better > worse
+    return pair.is_significant and better > worse
 
 
-def _counts(best: Candidate, pair: Pair) -> tuple[int, int]:
+def _counts(best: MeasuredCandidate, pair: Pair) -> tuple[int, int]:
     return (pair.a_better, pair.b_better) if pair.a == best.run else (pair.b_better, pair.a_better)
 
 
-def _how_sure(best: Candidate, pair: Pair) -> str:
+def _significance(best: MeasuredCandidate, pair: Pair) -> str:
     better, worse = _counts(best, pair)
-    sure = "more than luck" if pair.apart and better > worse else "difference within noise"
+    label = "significant" if pair.is_significant and better > worse else "not significant"
     p = "p < 0.001" if pair.p_adjusted < 0.001 else f"p = {pair.p_adjusted:.3f}"
-    return f"{sure} (better on {better} of {pair.documents} documents, worse on {worse}, {p})"
+    return f"{label} (better on {better} of {pair.documents} documents, worse on {worse}, {p})"
 
 
-def _only_one(best: Candidate, limits: Limits, others: Sequence[Candidate]) -> str:
-    only = "the only base model measured" if best.base and others else "the only one measured"
-    return (
-        f"{best.name}, {best.mode}: {only}, so nothing is compared; {_percent(best.accuracy)} of fields right, and not "
-        f"ruled out by {limits.words}."
-    )
+def _single_candidate(best: MeasuredCandidate, limits: Limits, others: Sequence[MeasuredCandidate]) -> str:
+    only = "the only base model measured" if best.base and others else "the only model measured"
+    return f"{best.name}, {best.mode}: {only}; {_percent(best.accuracy)} field accuracy, within {limits.words}."
 
 
 def _none_right(
-    fitting: Sequence[Candidate], notes: list[str], pairs: tuple[Pair, ...], *, alone: bool
+    fitting: Sequence[MeasuredCandidate], notes: list[str], pairs: tuple[Pair, ...], *, alone: bool
 ) -> Recommendation:
     small = min(fitting, key=lambda one: (one.size or float("inf"), one.p50_ms or float("inf")))
     if len(fitting) == 1:
-        sentence = f"{small.name} gets no field right before tuning; the contract's limits do not rule it out."
+        sentence = f"{small.name} gets no field right before fine-tuning. It is within the contract's limits."
     else:
         sentence = (
-            f"No model gets a field right before tuning, so accuracy does not choose. {small.name} is the smallest "
-            "that the contract does not rule out."
+            f"No model gets any field right before fine-tuning. {small.name} is the smallest within the contract's "
+            "limits."
         )
     return Recommendation(small.run, sentence, tuple(notes), False, pairs, alone=alone)
 
 
-def _advice(best: Candidate, rivals: Sequence[Candidate]) -> str:
-    """What decides where accuracy does not."""
+def _advice(best: MeasuredCandidate, rivals: Sequence[MeasuredCandidate]) -> str:
+    """What to choose by where accuracy is not significantly different."""
     names = _and([one.name for one in rivals])
     text = (
-        f"These documents do not tell {best.name} and {names} apart: choose by size, speed and licence, or judge more."
+        f"No significant difference between {best.name} and {names}: choose by size, speed and license, or use more "
+        "documents."
     )
     quick = min([best, *rivals], key=lambda one: one.p50_ms if one.p50_ms is not None else float("inf"))
     if quick is not best and quick.p50_ms is not None:
-        text += f" {quick.name} is the fastest of them ({_time(quick.p50_ms)} at p50)."
+        text += f" {quick.name} is the fastest ({_time(quick.p50_ms)} at p50)."
     return text
 
 
-def _modes(best: Candidate, choice: Sequence[Candidate]) -> list[str]:
-    """How the other mode of the recommended model did."""
+def _modes(best: MeasuredCandidate, choice: Sequence[MeasuredCandidate]) -> list[str]:
+    """The other modes of the recommended model."""
     return [
-        f"{best.name}, {one.mode}: {_percent(one.accuracy)} of fields right, {_percent(one.valid)} of outputs valid."
+        f"{best.name}, {one.mode}: {_percent(one.accuracy)} field accuracy, {_percent(one.valid)} schema-valid."
         for one in choice
         if one.model == best.model and one.run != best.run
     ]
 
 
-def _left_out(choice: Sequence[Candidate], fitting: Sequence[Candidate], limits: Limits) -> list[str]:
-    """Models that break the contract in every mode, and with what."""
+def _excluded(choice: Sequence[MeasuredCandidate], fitting: Sequence[MeasuredCandidate], limits: Limits) -> list[str]:
+    """Models that exceed the limits in every mode, and which limits."""
     there = {one.model for one in fitting}
     rest = best_modes(one for one in choice if one.model not in there)
-    return [f"{one.name} does not keep to {limits.words}: {_and(one.beyond(limits))}." for one in rest]
+    return [f"{one.name} is not within {limits.words}: {_and(one.over_limits(limits))}." for one in rest]
 
 
-def _to_beat(one: Candidate) -> str:
+def _baseline_note(one: MeasuredCandidate) -> str:
     p50 = f", {_time(one.p50_ms)} at p50" if one.p50_ms is not None else ""
-    return f"To beat: {one.name}, {one.mode}, has {_percent(one.accuracy)} of fields right{p50}."
+    return f"Baseline: {one.name}, {one.mode}, {_percent(one.accuracy)} field accuracy{p50}."
 
 
 def _and(words: Sequence[str]) -> str:

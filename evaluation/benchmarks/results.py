@@ -1,23 +1,23 @@
-"""What a benchmark found: a row for each eval run, the matrix of fields, the errors, and what is recommended."""
+"""Results of a benchmark: a row for each eval run, the matrix of fields, errors, and the recommendation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.benchmarks.recommendation import BYTES, Candidate, Limits, Recommendation, recommend
+from evaluation.benchmarks.recommendation import BYTES, Limits, MeasuredCandidate, Recommendation, recommend
+from evaluation.inference.prices import Cost
 from evaluation.models import Benchmark, EvalOutput, EvalRun
-from evaluation.runs import costs
-from evaluation.runs.costs import Cost
-from evaluation.scores.measurements import Scored, benchmark_bounds
+from evaluation.scores.measurements import benchmark_bounds
+from evaluation.scores.score_view import ScoreView
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.runs.models import Status
 from training.estimates.estimate import USUAL_LIMIT
 
 
 @dataclass(frozen=True)
-class Row:
-    """One model in one mode. ``fields``: its rate of right fields with an interval over documents; ``beyond``: what of
-    the contract it breaks, ``doubt``: what it breaks perhaps; ``compare``: number of the run that it is held against,
+class BenchmarkRow:
+    """One model in one decoding mode. ``fields``: field accuracy with an interval over documents; ``over_limits``: the
+    limits it exceeds; ``note``: what it exceeds, but not significantly; ``compare``: number of the run to compare with,
     None for that run itself.
     """
 
@@ -25,24 +25,24 @@ class Row:
     kind: str
     cost: Cost
     fields: dict[str, Any]
-    beyond: tuple[str, ...]
-    doubt: str
+    over_limits: tuple[str, ...]
+    note: str
     compare: int | None
 
     @property
     def done(self) -> bool:
-        """It was measured."""
+        """Whether it was measured."""
         return self.run.status == Status.DONE
 
 
 def limits(benchmark: Benchmark) -> Limits:
-    """The contract's limits as they were when the benchmark started; 16 GB where it names no hardware."""
-    wanted = benchmark.constraints
+    """The contract's limits at the start of the benchmark; 16 GB where it names no hardware."""
+    constraints = benchmark.constraints
     return Limits(
-        memory_gb=_number(wanted.get("hardware_memory_gb")) or USUAL_LIMIT / BYTES,
-        latency_p95_ms=_number(wanted.get("latency_p95_ms")),
-        cost_per_request=_number(wanted.get("cost_per_request")),
-        currency=str(wanted.get("currency") or ""),
+        memory_gb=_number(constraints.get("hardware_memory_gb")) or USUAL_LIMIT / BYTES,
+        latency_p95_ms=_number(constraints.get("latency_p95_ms")),
+        cost_per_request=_number(constraints.get("cost_per_request")),
+        currency=str(constraints.get("currency") or ""),
     )
 
 
@@ -51,90 +51,83 @@ def _number(value: Any) -> float | None:
 
 
 def cost_of(run: EvalRun, constraints: dict[str, Any]) -> Cost:
-    """Seconds times the hourly price of the hardware, or tokens times the price of the endpoint."""
+    """The cost of a run's documents: time at the price of the hardware, or tokens at the price of the endpoint."""
     if run.status != Status.DONE:
         return Cost(None, "not measured")
-    if run.endpoint_id is not None:
-        return costs.elsewhere(run.facts, run.scores["documents"])
-    return costs.here(run.facts, constraints.get("hardware_price_per_hour"))
+    price = run.backend.price(run.facts, constraints.get("hardware_price_per_hour"))
+    return price.of_run(run.facts, run.scores["documents"])
 
 
 def recommendation(benchmark: Benchmark, done: Sequence[EvalRun]) -> Recommendation:
-    """What follows from the runs that are done; reads the scores of their outputs."""
+    """The recommendation from the finished runs; reads the scores of their outputs."""
     shares: dict[int, dict[str, float]] = {run.pk: {} for run in done}
     rows = EvalOutput.objects.filter(eval_run__in=done).values_list("eval_run_id", "document_id", "score")
     for run, document, score in rows.iterator(chunk_size=200):
-        shares[run][str(document)] = Scored.of(score).share_right
+        shares[run][str(document)] = ScoreView.of(score).accuracy
     return recommend([_candidate(run, benchmark, shares[run.pk]) for run in done], limits(benchmark))
 
 
-def _candidate(run: EvalRun, benchmark: Benchmark, shares: dict[str, float]) -> Candidate:
+def _candidate(run: EvalRun, benchmark: Benchmark, shares: dict[str, float]) -> MeasuredCandidate:
     fields, bounds = run.scores["field_exact"], run.facts.get("bounds", {})
     p95 = bounds.get("p95_ms", {})
-    return Candidate(
+    return MeasuredCandidate(
         run=run.number,
-        model=_key(run),
-        name=run.subject,
+        model=str(run.backend.key),
+        name=run.model_label,
         mode=run.get_mode_display(),
         right=fields["k"],
         fields=fields["n"],
         valid=run.scores["schema_valid"]["rate"] or 0.0,
         shares=shares,
-        memory_bytes=None if run.endpoint_id else run.facts.get("peak_memory_bytes"),
+        memory_bytes=None if run.backend.is_external else run.facts.get("peak_memory_bytes"),
         p50_ms=run.latency.get("p50"),
         p95_ms=run.latency.get("p95"),
-        p95_least=p95.get("low"),
-        p95_most=p95.get("high"),
+        p95_low=p95.get("low"),
+        p95_high=p95.get("high"),
         requests=bounds.get("requests", run.scores["documents"]),
         machine=str(run.facts.get("processor") or ""),
-        cost=cost_of(run, benchmark.constraints).request,
-        size=run.base_model.parameters if run.base_model else 0,
-        base=run.base_model is not None,
+        cost=cost_of(run, benchmark.constraints).per_document,
+        size=run.backend.parameters,
+        base=run.backend.is_base_model,
     )
 
 
-def _key(run: EvalRun) -> str:
-    """The model, whatever its mode."""
-    return f"{run.base_model_id or ''}-{run.training_run_id or ''}-{run.endpoint_id or ''}"
-
-
-def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[Row]:
-    """A row for each run in the order they were started, models together."""
+def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[BenchmarkRow]:
+    """A row for each run in the order they were started."""
     allowed, best = limits(benchmark), benchmark.result.get("run")
-    against = best if best is not None else next((run.number for run in runs if run.status == Status.DONE), None)
+    reference = best if best is not None else next((run.number for run in runs if run.status == Status.DONE), None)
     found = []
     for run in runs:
         done = run.status == Status.DONE
-        kind = "elsewhere" if run.endpoint_id else "base model" if run.base_model_id else "fine-tuned here"
+        kind = run.backend.kind
         candidate = _candidate(run, benchmark, {}) if done else None
         found.append(
-            Row(
+            BenchmarkRow(
                 run=run,
                 kind=kind,
                 cost=cost_of(run, benchmark.constraints),
-                fields=right_fields(run) if done else {},
-                beyond=tuple(candidate.beyond(allowed)) if candidate else (),
-                doubt=candidate.over_by_luck(allowed) if candidate else "",
-                compare=against if done and run.number != against else None,
+                fields=field_accuracy(run) if done else {},
+                over_limits=tuple(candidate.over_limits(allowed)) if candidate else (),
+                note=candidate.over_limit_not_significant(allowed) if candidate else "",
+                compare=reference if done and run.number != reference else None,
             )
         )
     return found
 
 
-def right_fields(run: EvalRun) -> dict[str, Any]:
-    """The rate of right fields of a run that is done, with the interval of a bootstrap over documents.
-
-    The fields of one document are right and wrong together, so that an interval over fields would be too narrow.
+def field_accuracy(run: EvalRun) -> dict[str, Any]:
+    """Field accuracy of a finished run, with a bootstrap interval over documents: the fields of one document are
+    correlated, so an interval over fields would be too narrow.
     """
     bounds = run.facts.get("bounds")
-    if bounds is None:  # measured before they were kept
+    if bounds is None:  # measured before they were stored
         scores = EvalOutput.objects.filter(eval_run=run).values_list("score", flat=True)
         bounds = benchmark_bounds(scores, [])
     return {**run.scores["field_exact"], **bounds["field_exact"]}
 
 
 def matrix(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
-    """Right values of each field in each run; ``best`` marks the highest rate of a field where runs differ."""
+    """Accuracy of each field in each run; ``best`` marks the highest rate of a field where runs differ."""
     compiled = benchmark.dataset.schema_version.compiled
     found = []
     for field in compiled.fields:
@@ -149,7 +142,7 @@ def matrix(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]
 
 
 def errors(runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
-    """How many fields have each kind of error in each run, the most frequent kind first."""
+    """Fields with each error type in each run, the most frequent first."""
     counts = [run.scores.get("errors", {}) for run in runs]
     kinds = sorted(
         {kind for one in counts for kind in one}, key=lambda kind: (-sum(c.get(kind, 0) for c in counts), kind)
@@ -180,9 +173,10 @@ def as_report(benchmark: Benchmark, runs: Sequence[EvalRun]) -> dict[str, Any]:
     }
 
 
-def _reported(row: Row) -> dict[str, Any]:
+def _reported(row: BenchmarkRow) -> dict[str, Any]:
     run = row.run
-    said: dict[str, Any] = {"run": run.number, "model": run.subject, "kind": row.kind, "mode": run.mode}
+    kind = "elsewhere" if run.backend.is_external else row.kind
+    said: dict[str, Any] = {"run": run.number, "model": run.model_label, "kind": kind, "mode": run.mode}
     if not row.done:
         return {**said, "status": run.status, "error": run.error}
     return {
@@ -197,7 +191,7 @@ def _reported(row: Row) -> dict[str, Any]:
         "latency_ms": {name: run.latency.get(name) for name in ("p50", "p95", "p99")},
         "docs_per_second": run.facts.get("docs_per_second"),
         "peak_memory_bytes": run.facts.get("peak_memory_bytes"),
-        "cost_per_1000": row.cost.thousand,
-        "cost_from": row.cost.why,
-        "beyond_contract": list(row.beyond),
+        "cost_per_1000": row.cost.per_thousand,
+        "cost_from": row.cost.reason,
+        "beyond_contract": list(row.over_limits),
     }

@@ -1,8 +1,8 @@
-"""Benchmarks: drawing the documents that judge, starting an eval run for each model and mode, and ending.
+"""Benchmarks: sample documents, start an eval run for each model and mode, and conclude.
 
-What judges is real and was labelled by people without a pre-label, and it is never held out: documents of the newest
-dataset version, validation first, because nothing is trained on those. The two solved examples that base models are
-shown are the ones of every other evaluation of theirs, and neither they nor what resembles them judges.
+The documents are real, were labeled by annotators without a pre-label, and are never in the hold-out: documents of the
+newest dataset version, validation first, because nothing is trained on those. The few-shot examples of base models are
+those of every other evaluation; they and their near-duplicates are excluded.
 """
 
 import logging
@@ -17,35 +17,36 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.benchmarks import results
-from evaluation.inference import endpoints
+from evaluation.inference.backends import backend_class_of
+from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import Benchmark, Endpoint, EvalRun
-from evaluation.runs import model_under_test
+from evaluation.runs import few_shot
 from evaluation.runs.services import next_number, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
-from training.models import BaseModel, ModelVersion
+from training.models import BaseModel, ModelVersion, TrainingRun
 from training.runs.services import unfetched
 
 logger = logging.getLogger(__name__)
 
-LEAST, MOST, USUAL = 20, 50, 30
-MOST_CANDIDATES = 6
-#: looked at for one that judges, at first: near-duplicates fall away
+MIN_DOCUMENTS, MAX_DOCUMENTS, DEFAULT_DOCUMENTS = 20, 50, 30
+MAX_CANDIDATES = 6
+#: documents compared per sampled one at first: near-duplicates are dropped
 _WINDOW = 4
-#: looked at in all, which is a second or two
-_MOST_LOOKED_AT = 2000
-#: documents that candidates learned from, the newest, which nothing that judges may resemble: seconds
-_MOST_LEARNED = 10_000
+#: documents compared in total, a second or two
+_MAX_COMPARED = 2000
+#: newest training documents of candidates whose near-duplicates are excluded, a few seconds
+_MAX_TRAINING_TEXTS = 10_000
 
-Subject = BaseModel | ModelVersion | Endpoint
+Candidate = BaseModel | ModelVersion | Endpoint
 
 
 @dataclass(frozen=True)
-class Stock:
-    """What could judge: documents of ``dataset`` by split, without the examples; None where nothing is frozen."""
+class AvailableDocuments:
+    """Documents of ``dataset`` that can be sampled, by split, without the examples; None where nothing is frozen."""
 
     dataset: DatasetVersion | None
     validation: int = 0
@@ -54,40 +55,39 @@ class Stock:
 
     @property
     def count(self) -> int:
-        """How many documents there are to draw from."""
+        """How many documents are available."""
         return self.validation + self.train
 
     @property
     def missing(self) -> int:
-        """How many are missing to the least that a benchmark takes."""
-        return max(0, LEAST - self.count)
+        """How many documents are missing to the minimum."""
+        return max(0, MIN_DOCUMENTS - self.count)
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Keys of the documents that judge and of the examples.
-
-    ``looked_at`` of the ``there`` that could judge were compared with each other: not all where there are very many.
+class BenchmarkSample:
+    """Keys of the sampled documents and of the few-shot examples. ``compared`` of the ``available`` documents were
+    searched for near-duplicates: not all where there are very many.
     """
 
     documents: list[int]
     examples: list[int]
-    looked_at: int
-    there: int
+    compared: int
+    available: int
 
 
 def newest_dataset(project: Project) -> DatasetVersion | None:
-    """The newest version under the present schema."""
+    """The newest version of the current schema."""
     rows = DatasetVersion.objects.filter(project=project, schema_version=project.schema_version)
     return rows.select_related("schema_version").order_by("-number").first()
 
 
-def stock(project: Project) -> Stock:
-    """What there is to draw from, counted by the database."""
+def available_documents(project: Project) -> AvailableDocuments:
+    """The documents that can be sampled, counted by the database."""
     dataset = newest_dataset(project)
     if dataset is None:
-        return Stock(None)
-    rows = _may_judge(dataset).values_list("split", "origin").annotate(count=Count("pk")).order_by()
+        return AvailableDocuments(None)
+    rows = _eligible_items(dataset).values_list("split", "origin").annotate(count=Count("pk")).order_by()
     counts = {Split.VALIDATION: 0, Split.TRAIN: 0}
     others = 0
     for split, origin, count in rows:
@@ -95,46 +95,48 @@ def stock(project: Project) -> Stock:
             counts[split] += count
         else:
             others += count
-    # The examples are drawn from the training split, whoever labelled them.
-    train = max(0, counts[Split.TRAIN] - model_under_test.EXAMPLES)
-    return Stock(dataset, counts[Split.VALIDATION], train, others)
+    # Few-shot examples come from the training split, whatever the origin of their labels.
+    train = max(0, counts[Split.TRAIN] - few_shot.EXAMPLES)
+    return AvailableDocuments(dataset, counts[Split.VALIDATION], train, others)
 
 
-def _may_judge(dataset: DatasetVersion) -> Any:
-    """Items of a version outside every hold-out, now and in any version."""
+def _eligible_items(dataset: DatasetVersion) -> Any:
+    """Items of a version outside the hold-out, now and in any version."""
     held_out = DatasetItem.objects.filter(dataset__project=dataset.project_id, split=Split.HOLDOUT)
     rows = dataset.items.filter(split__in=[Split.VALIDATION, Split.TRAIN], document__holdout=False)
     return rows.exclude(document__in=held_out.values("document"))
 
 
-def draw(dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[DatasetVersion] = ()) -> Drawn:
-    """``count`` documents drawn by the seed, validation first; fewer where there are fewer.
+def sample_documents(
+    dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[DatasetVersion] = ()
+) -> BenchmarkSample:
+    """``count`` documents sampled by the seed, validation first; fewer where there are fewer.
 
-    ``seen``: what a candidate was trained on; nothing of that judges, nor what resembles it.
+    ``seen``: what candidates were trained on; it is excluded, with its near-duplicates.
     """
-    learned: list[int] = []
-    examples = model_under_test.drawn_examples(dataset, Split.TRAIN)
-    rows = _may_judge(dataset).filter(origin__in=splits.PEOPLE_MADE).exclude(document__in=examples)
+    training: list[int] = []
+    examples = few_shot.sample_few_shot_keys(dataset, Split.TRAIN)
+    rows = _eligible_items(dataset).filter(origin__in=splits.PEOPLE_MADE).exclude(document__in=examples)
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
         rows = rows.exclude(document__in=trained.values("document"))
         newest = trained.order_by("-document_id").values_list("document_id", flat=True).distinct()
-        learned = list(newest[:_MOST_LEARNED])
+        training = list(newest[:_MAX_TRAINING_TEXTS])
     order = sorted(
         rows.values_list("split", "document__external_id", "document_id"),
         key=lambda row: (row[0] != Split.VALIDATION, splits.draw(seed, "benchmark", row[1].encode())),
     )
     keys, chosen, at, window = [pk for *_, pk in order], list[int](), 0, _WINDOW * count
-    most = min(len(keys), _MOST_LOOKED_AT)
-    while len(chosen) < count and at < most:
-        chosen += _unlike(keys[at : min(most, at + window)], [*examples, *learned, *chosen])
-        at = min(most, at + window)
+    limit = min(len(keys), _MAX_COMPARED)
+    while len(chosen) < count and at < limit:
+        chosen += _without_near_duplicates(keys[at : min(limit, at + window)], [*examples, *training, *chosen])
+        at = min(limit, at + window)
         window *= 2
-    return Drawn(chosen[:count], examples, at, len(keys))
+    return BenchmarkSample(chosen[:count], examples, at, len(keys))
 
 
-def _unlike(ordered: Sequence[int], earlier: Sequence[int]) -> list[int]:
-    """Those that resemble neither one of ``earlier`` nor one before them."""
+def _without_near_duplicates(ordered: Sequence[int], earlier: Sequence[int]) -> list[int]:
+    """Those that are no near-duplicate of one in ``earlier`` or before them."""
     texts = dict(Document.objects.filter(pk__in=[*ordered, *earlier]).values_list("pk", "text"))
     together = [*earlier, *ordered]
     groups = near_duplicates.group(texts[pk] for pk in together).group
@@ -149,25 +151,32 @@ def _unlike(ordered: Sequence[int], earlier: Sequence[int]) -> list[int]:
 
 @transaction.atomic
 def start_benchmark(
-    *, project: Project, user: User, candidates: Sequence[Subject], modes: Sequence[str], documents: int = USUAL
+    *,
+    project: Project,
+    user: User,
+    candidates: Sequence[Candidate],
+    modes: Sequence[str],
+    documents: int = DEFAULT_DOCUMENTS,
 ) -> Benchmark:
     """Queues an eval run for each model and mode, all on the same documents.
 
-    Base models that are not prepared yet are prepared by their job; nothing is fetched from the hub for that.
+    Jobs prepare base models that are not prepared; nothing is downloaded for that.
 
     Raises:
         Refused: ``field`` is one of models, modes, documents. Nothing is queued then.
     """
-    order = [one for one in EvalRun.Mode.values if one in modes]
+    order = [mode for mode in EvalRun.Mode.values if mode in modes]
     _check(project, candidates, order, modes, documents)
     dataset = newest_dataset(project)
     if dataset is None:
-        raise Refused("No dataset is frozen under the present schema. Freeze one first.", field="documents")
+        raise Refused("No dataset version of the current schema. Freeze one first.", field="documents")
     _check_file(dataset)
     trained = [one.training_run.dataset for one in candidates if isinstance(one, ModelVersion)]
-    drawn = draw(dataset, count=documents, seed=dataset.seed, seen=trained)
-    if model_under_test.held_out(drawn.examples):
-        raise Refused(f"A solved example of {dataset} is held out now. Freeze a new version first.", field="documents")
+    drawn = sample_documents(dataset, count=documents, seed=dataset.seed, seen=trained)
+    if few_shot.in_holdout(drawn.examples):
+        raise Refused(
+            f"A few-shot example of {dataset} is in the hold-out now. Freeze a new version first.", field="documents"
+        )
     if len(drawn.documents) < documents:
         raise Refused(_too_few(drawn, dataset, bool(trained)), field="documents")
     row = Benchmark(
@@ -180,7 +189,7 @@ def start_benchmark(
         modes=order,
         constraints=project.contract.constraints,
         created_by=user,
-        # It has no process of its own, so it is running from the start and never beats: the sweep leaves it alone.
+        # It has no job, so it is running from the start without a heartbeat, and the reaper ignores it.
         status=Status.RUNNING,
         started_at=timezone.now(),
         progress_total=0,
@@ -188,10 +197,10 @@ def start_benchmark(
     row.full_clean(exclude=["examples"])
     row.save()
     runs = [
-        start_evaluation(project=project, user=user, dataset=dataset, mode=mode, benchmark=row, **_as_subject(one))
+        start_evaluation(project=project, user=user, dataset=dataset, model=_evaluated(one), mode=mode, benchmark=row)
         for one in candidates
         for mode in order
-        if _knows(one, mode)
+        if _supports(one, mode)
     ]
     row.record(progress_total=documents * len(runs), stage="waiting for a worker")
     audit_services.record(
@@ -205,18 +214,18 @@ def start_benchmark(
 
 
 def _check(
-    project: Project, candidates: Sequence[Subject], order: Sequence[str], modes: Sequence[str], documents: int
+    project: Project, candidates: Sequence[Candidate], order: Sequence[str], modes: Sequence[str], documents: int
 ) -> None:
     if not candidates:
-        raise Refused("Choose at least one model.", field="models")
-    if len(candidates) > MOST_CANDIDATES:
-        raise Refused(f"At most {MOST_CANDIDATES} models stand side by side.", field="models")
+        raise Refused("Select at least one model.", field="models")
+    if len(candidates) > MAX_CANDIDATES:
+        raise Refused(f"Select at most {MAX_CANDIDATES} models.", field="models")
     if len({(type(one), one.pk) for one in candidates}) < len(candidates):
-        raise Refused("A model is named twice.", field="models")
+        raise Refused("Duplicate model.", field="models")
     if not order or len(order) < len(set(modes)):
-        raise Refused(f"Choose at least one way of decoding: {', '.join(EvalRun.Mode.values)}.", field="modes")
-    if not LEAST <= documents <= MOST:
-        raise Refused(f"A benchmark judges by {LEAST} to {MOST} documents.", field="documents")
+        raise Refused(f"Select at least one decoding mode: {', '.join(EvalRun.Mode.values)}.", field="modes")
+    if not MIN_DOCUMENTS <= documents <= MAX_DOCUMENTS:
+        raise Refused(f"Choose {MIN_DOCUMENTS} to {MAX_DOCUMENTS} documents.", field="documents")
     for one in candidates:
         if not isinstance(one, BaseModel) and one.project_id != project.pk:
             raise Refused(f"{one} belongs to another project.", field="models")
@@ -227,7 +236,7 @@ def _check(
 
 
 def _check_file(dataset: DatasetVersion) -> None:
-    """So that a file that has gone is known now, not by each evaluation."""
+    """Raises Refused if the file is missing, before each evaluation would fail."""
     try:
         dataset_queries.file_path(dataset)
     except FileNotFoundError as error:
@@ -237,46 +246,44 @@ def _check_file(dataset: DatasetVersion) -> None:
 def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
     if endpoint.retired_at is not None:
         raise Refused(f"The endpoint {endpoint} was removed.", field="models")
-    if not any(_knows(endpoint, mode) for mode in modes):
+    if not any(_supports(endpoint, mode) for mode in modes):
         if endpoint.structured != Endpoint.Structured.FREE:
-            raise Refused(f"The endpoint {endpoint} cannot be held to the text of each document.", field="modes")
-        raise Refused(f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.", field="modes")
+            raise Refused(f"{endpoint} does not support grounded decoding.", field="modes")
+        raise Refused(f"{endpoint} does not support structured output.", field="modes")
     try:
-        endpoints.address_of(endpoint)
+        endpoint_config(endpoint)
     except Refused as refusal:
         raise Refused(f"{endpoint}: {refusal.message}", field="models") from refusal
 
 
-def _knows(one: Subject, mode: str) -> bool:
-    """Whether a model can be asked in this mode."""
-    if not isinstance(one, Endpoint) or mode == EvalRun.Mode.FREE:
-        return True
-    return mode == EvalRun.Mode.CONSTRAINED and one.structured != Endpoint.Structured.FREE
+def _supports(candidate: Candidate, mode: str) -> bool:
+    """Whether a candidate can decode in this mode."""
+    model = _evaluated(candidate)
+    return backend_class_of(model).supports(model, mode)
 
 
-def _as_subject(one: Subject) -> dict[str, Any]:
-    if isinstance(one, BaseModel):
-        return {"base_model": one}
-    return {"endpoint": one} if isinstance(one, Endpoint) else {"training_run": one.training_run}
+def _evaluated(candidate: Candidate) -> BaseModel | TrainingRun | Endpoint:
+    """What an evaluation of a candidate is started with."""
+    return candidate.training_run if isinstance(candidate, ModelVersion) else candidate
 
 
-def _too_few(drawn: Drawn, dataset: DatasetVersion, trained: bool) -> str:
+def _too_few(drawn: BenchmarkSample, dataset: DatasetVersion, trained: bool) -> str:
     unseen = " that no candidate was trained on" if trained else ""
     found = len(drawn.documents)
-    if drawn.looked_at < drawn.there:
+    if drawn.compared < drawn.available:
         return (
-            f"{dataset} has {drawn.there:,} documents outside the hold-out that people labelled{unseen}. Of "
-            f"{drawn.looked_at:,} that were looked at, only {found:,} are no near-duplicates of each other. Ask for "
-            f"fewer, or label documents that differ more and freeze again; {LEAST} is the least."
+            f"{dataset} has {drawn.available:,} labeled documents outside the hold-out{unseen}. Of {drawn.compared:,} "
+            f"compared ones only {found:,} are not near-duplicates. Choose fewer, or label documents that differ more "
+            f"and freeze again; the minimum is {MIN_DOCUMENTS}."
         )
     return (
-        f"{dataset} has {found:,} documents outside the hold-out that people labelled{unseen}, near-duplicates counted "
-        f"once. Ask for fewer, or label more and freeze again; {LEAST} is the least."
+        f"{dataset} has {found:,} labeled documents outside the hold-out{unseen}, without near-duplicates. Choose "
+        f"fewer, or label more and freeze again; the minimum is {MIN_DOCUMENTS}."
     )
 
 
 def cancel(*, benchmark: Benchmark, user: User | None) -> bool:
-    """Cancels what waits at once and asks what runs to stop. False where it had ended already."""
+    """Cancels queued evaluations and asks running ones to stop. False if it had ended before."""
     if not benchmark.cancel():
         return False
     audit_services.record(project=benchmark.project, user=user, action="cancelled", about=str(benchmark))
@@ -287,12 +294,12 @@ def cancel(*, benchmark: Benchmark, user: User | None) -> bool:
 
 
 def advance(pk: int) -> None:
-    """Looks where a benchmark stands, and ends it once all its runs have. Safe at any time, by several at once.
+    """Concludes a benchmark once all its runs have ended. Safe to call at any time, concurrently.
 
-    One that cannot be ended fails with a sentence: every sweep asks for it, and jobs sweep before they begin.
+    One that cannot be concluded fails with a sentence: every pass of the reaper calls this.
 
     Raises:
-        OperationalError: the database does not answer, which is no fault of the benchmark.
+        OperationalError: the database is unreachable, which is no failure of the benchmark.
     """
     try:
         _advance(pk)
@@ -300,7 +307,7 @@ def advance(pk: int) -> None:
         raise
     except Exception as error:
         logger.exception("benchmark %s cannot be ended", pk)
-        broke = f"Something broke that should not ({type(error).__name__}: {error}). What was measured is kept."
+        broke = f"Unexpected error ({type(error).__name__}: {error}). Existing results are kept."
         Benchmark.objects.get(pk=pk).fail(broke)
 
 
@@ -309,14 +316,14 @@ def _advance(pk: int) -> None:
         row = Benchmark.objects.select_for_update(of=("self",)).select_related("project").filter(pk=pk).first()
         if row is None or not row.is_live:
             return
-        runs = list(EvalRun.objects.filter(benchmark=row).with_subject().order_by("number"))
+        runs = list(EvalRun.objects.filter(benchmark=row).with_model().order_by("number"))
         if any(run.status in LIVE for run in runs):
             return
         _conclude(row, runs)
 
 
-def advance_live() -> None:
-    """Looks at every live benchmark: what ended without saying so, because its worker died, is noticed here."""
+def advance_all() -> None:
+    """Advances every live benchmark: runs that ended without notifying it, because their worker died, count here."""
     for pk in Benchmark.objects.live().values_list("pk", flat=True):
         advance(pk)
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from evaluation.benchmarks import results
 from evaluation.benchmarks import services as service
 from evaluation.benchmarks.forms import BenchmarkForm
-from evaluation.http import asked, belonging, go, page_or_part, wants_part
+from evaluation.http import is_fragment_request, page_or_fragment, query_param, redirect_to, set_project
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
@@ -28,17 +28,17 @@ PAGE = 20
 def benchmarks(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every benchmark of the project, newest first, with what it recommends."""
     project = project_for(request.user, slug, Action.READ)
-    runs = Prefetch("runs", EvalRun.objects.with_subject().order_by("number"))
+    runs = Prefetch("runs", EvalRun.objects.with_model().order_by("number"))
     rows = Benchmark.objects.filter(project=project).select_related("dataset", "created_by")
     page = Paginator(rows.prefetch_related(runs).order_by("-number"), PAGE).get_page(request.GET.get("page"))
-    belonging(project, *page)
+    set_project(project, *page)
     for row in page:
         _show_progress(row, row.runs.all())
     context: dict[str, Any] = {"project": project, "page": page, "live": any(row.is_live for row in page)}
-    if not wants_part(request):
-        context["stock"] = service.stock(project)
-        context["least"] = service.LEAST
-    return page_or_part(request, "evaluation/benchmarks/list.html", "rows", context)
+    if not is_fragment_request(request):
+        context["stock"] = service.available_documents(project)
+        context["least"] = service.MIN_DOCUMENTS
+    return page_or_fragment(request, "evaluation/benchmarks/list.html", "rows", context)
 
 
 def _show_progress(row: Benchmark, runs: Any) -> None:
@@ -51,31 +51,31 @@ def _show_progress(row: Benchmark, runs: Any) -> None:
     if row.cancel_requested:
         row.stage = "stopping"
     elif working is not None:
-        row.stage = f"{working.subject}, {working.get_mode_display()}: {working.stage}"
+        row.stage = f"{working.model_label}, {working.get_mode_display()}: {working.stage}"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new benchmark. ``?models=slug`` (several times) ticks models beforehand."""
     project = project_for(request.user, slug, Action.RUN)
-    stock = service.stock(project)
+    stock = service.available_documents(project)
     if request.method != "POST":
         form = BenchmarkForm(project=project, stock=stock, wanted=request.GET.getlist("models"))
         return render(request, "evaluation/benchmarks/new.html", _new_context(project, stock, form))
     form = BenchmarkForm(request.POST, project=project, stock=stock)
     if form.is_valid():
         try:
-            made = service.start_benchmark(project=project, user=request.user, **form.order())
+            made = service.start_benchmark(project=project, user=request.user, **form.service_arguments())
         except Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
-            return go(request, made.get_absolute_url())
+            return redirect_to(request, made.get_absolute_url())
     context = _new_context(project, stock, form)
-    return page_or_part(request, "evaluation/benchmarks/new.html", "form", context, status=422)
+    return page_or_fragment(request, "evaluation/benchmarks/new.html", "form", context, status=422)
 
 
-def _new_context(project: Project, stock: service.Stock, form: BenchmarkForm) -> dict[str, Any]:
-    return {"project": project, "stock": stock, "form": form, "least": service.LEAST}
+def _new_context(project: Project, stock: service.AvailableDocuments, form: BenchmarkForm) -> dict[str, Any]:
+    return {"project": project, "stock": stock, "form": form, "least": service.MIN_DOCUMENTS}
 
 
 @require_safe
@@ -83,13 +83,13 @@ def benchmark(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One benchmark: progress while it is live, then the models side by side with what is recommended."""
     rows = Benchmark.objects.select_related("project", "dataset__schema_version", "created_by")
     project, found = object_for(request.user, slug, Action.READ, rows, number=number)
-    belonging(project, found.dataset)
+    set_project(project, found.dataset)
     was_live = found.is_live
-    runs = list(EvalRun.objects.filter(benchmark=found).with_subject().order_by("number"))
-    belonging(project, *runs)
+    runs = list(EvalRun.objects.filter(benchmark=found).with_model().order_by("number"))
+    set_project(project, *runs)
     _show_progress(found, runs)
     context: dict[str, Any] = {"project": project, "benchmark": found, "seen": " ".join(run.status for run in runs)}
-    if wants_part(request):
+    if is_fragment_request(request):
         return _progress(request, context, runs, was_live=was_live)
     done = [run for run in runs if run.status == Status.DONE]
     context |= _table(found, runs) | {"done": done}
@@ -117,7 +117,7 @@ def _progress(
     if not was_live:
         return HttpResponse(headers={"HX-Refresh": "true"})
     parts = ["words", "bar"]
-    if asked(request, "seen") != context["seen"]:
+    if query_param(request, "seen") != context["seen"]:
         parts.append("table")
         context |= _table(found, runs)
     context["beside"] = True

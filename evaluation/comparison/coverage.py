@@ -12,7 +12,7 @@ from typing import Any
 
 from evaluation.stats import exact_upper
 
-TENTHS = tuple(round(tenth / 10, 1) for tenth in range(1, 11))
+STEPS = tuple(round(tenth / 10, 1) for tenth in range(1, 11))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def automation(
     limit: float,
     *,
     confidence: float = 0.95,
-    shares: Sequence[float] = TENTHS,
+    shares: Sequence[float] = STEPS,
 ) -> Automation:
     """How much can go straight through with at most ``limit`` of it wrong.
 

@@ -8,16 +8,16 @@ from django.core.paginator import Page, Paginator
 
 from evaluation.comparison.document_columns import STATES, Cases, Wanted, choose
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.scores.display import Row, parted_rows
+from evaluation.scores.display import FieldRow, split_rows
 from labeling.models import Document
 
 PAGE = 10
 #: what one case shows at most; the page of the output has all of it
-MOST_ROWS = 60
+MAX_ROWS = 60
 
 
 @dataclass(frozen=True)
-class Case:
+class ComparedDocument:
     """One document: its state, what both said, and the rows of fields that are not right in both, or are."""
 
     key: str
@@ -25,16 +25,16 @@ class Case:
     document: Document
     a: EvalOutput
     b: EvalOutput
-    wrong: Sequence[Row]
-    right: Sequence[Row]
+    wrong: Sequence[FieldRow]
+    right: Sequence[FieldRow]
     more: int
     other_gold: bool
     pinned: bool
 
 
-def listed(
+def page_of_documents(
     cases: Cases, wanted: Wanted, *, a: EvalRun, b: EvalRun, pinned: set[int], number: Any
-) -> tuple[Page[Any], list[Case]]:
+) -> tuple[Page[Any], list[ComparedDocument]]:
     """A page of what is wanted, broken first. Only the documents on it are loaded."""
     page = Paginator(choose(cases, wanted), PAGE).get_page(number)
     keys = [cases.keys[place] for place, _ in page]
@@ -74,10 +74,10 @@ def _case(
     *,
     other_gold: bool,
     pinned: bool,
-) -> Case:
+) -> ComparedDocument:
     left, right = outputs[a.pk, document.pk], outputs[b.pk, document.pk]
-    wrong, fine, more = parted_rows(left.score, right.score, most=MOST_ROWS)
-    return Case(
+    wrong, fine, more = split_rows(left.score, right.score, most=MAX_ROWS)
+    return ComparedDocument(
         key=document.external_id,
         state=state,
         document=document,
@@ -91,7 +91,7 @@ def _case(
     )
 
 
-def wanted_of(asked: Mapping[str, str]) -> Wanted:
+def parse_filter(asked: Mapping[str, str]) -> Wanted:
     """What an address asks for; a state or a side that there is not asks for nothing."""
     state, side = asked.get("state", ""), asked.get("in", "")
     return Wanted(

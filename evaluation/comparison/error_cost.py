@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.scores.counts import cells
+from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import paired_loss, share_interval
 from evaluation.stats.resampling import RESAMPLES
 
-_FINE = ("correct", "both_absent")
 #: from so many documents on fewer resamples say as much
-MANY = 2_000
+MANY_DOCUMENTS = 2_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class FieldCost:
 
 
 @dataclass(frozen=True)
-class ErrorCosts:
+class ErrorCostReport:
     """Costs of errors per document. ``difference`` is candidate less incumbent: below zero the candidate is cheaper.
 
     ``documents``: those of the candidate, or those that both have where there is an incumbent.
@@ -63,17 +62,17 @@ def error_costs(
     incumbent: Mapping[Any, Any] | None = None,
     *,
     confidence: float = 0.95,
-) -> ErrorCosts | None:
+) -> ErrorCostReport | None:
     """What the errors of two models cost per document, on the documents both have.
 
     Args:
         costs: field pattern -> what one error costs; fields that are not named cost nothing.
-        candidate: document id -> score; see ``evaluation.scores.counts``.
+        candidate: document id -> score; a DocumentScore or its stored dict.
         incumbent: the same of the model in use.
         confidence: of the intervals.
 
     Returns:
-        None where no field has a cost, or there is no document.
+        None if no field has a cost, or there is no document.
     """
     priced = {field: float(cost) for field, cost in costs.items() if cost > 0}
     keys = [key for key in candidate if incumbent is None or key in incumbent]
@@ -83,13 +82,13 @@ def error_costs(
     before = None if incumbent is None else [_errors(incumbent[key], priced) for key in keys]
     after_costs = [_cost(errors, priced) for errors in now]
     before_costs = None if before is None else [_cost(errors, priced) for errors in before]
-    return ErrorCosts(
+    return ErrorCostReport(
         documents=len(keys),
         confidence=confidence,
-        candidate=mean_cost(after_costs, _dearest(priced, after_costs, candidate.values()), confidence),
+        candidate=mean_cost(after_costs, _max_document_cost(priced, after_costs, candidate.values()), confidence),
         incumbent=None
         if before_costs is None or incumbent is None
-        else mean_cost(before_costs, _dearest(priced, before_costs, incumbent.values()), confidence),
+        else mean_cost(before_costs, _max_document_cost(priced, before_costs, incumbent.values()), confidence),
         difference=None if before_costs is None else mean_difference(before_costs, after_costs, confidence),
         fields=tuple(_field_cost(field, cost, now, before) for field, cost in priced.items()),
     )
@@ -98,9 +97,9 @@ def error_costs(
 def _errors(score: Any, priced: Mapping[str, float]) -> dict[str, int]:
     """Field -> how often it is wrong in a document."""
     found: dict[str, int] = {}
-    for cell in cells(score):
-        if cell.field in priced and cell.outcome not in _FINE:
-            found[cell.field] = found.get(cell.field, 0) + 1
+    for row in ScoreView.of(score).fields:
+        if row.field in priced and row.outcome not in CORRECT_OUTCOMES:
+            found[row.field] = found.get(row.field, 0) + 1
     return found
 
 
@@ -108,9 +107,9 @@ def _cost(errors: Mapping[str, int], priced: Mapping[str, float]) -> float:
     return sum(count * priced[field] for field, count in errors.items())
 
 
-def _dearest(priced: Mapping[str, float], seen: list[float], scores: Any) -> float:
+def _max_document_cost(priced: Mapping[str, float], seen: list[float], scores: Any) -> float:
     """What a document can cost at the most: everything wrong in the one with the most to get wrong."""
-    most = max((sum(priced.get(cell.field, 0.0) for cell in cells(score)) for score in scores), default=0.0)
+    most = max((sum(priced.get(row.field, 0.0) for row in ScoreView.of(score).fields) for score in scores), default=0.0)
     return max([most, *seen, 1e-9])
 
 
@@ -142,4 +141,4 @@ def mean_difference(before: list[float], after: list[float], confidence: float =
 
 
 def _resamples(documents: int) -> int:
-    return RESAMPLES if documents <= MANY else 999
+    return RESAMPLES if documents <= MANY_DOCUMENTS else 999

@@ -1,4 +1,4 @@
-"""The head of a comparison: figures of A and B side by side, and those of the large model that does the job today."""
+"""The figures of a comparison: A, B, and the current production model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from django.db.models import Case, Exists, OuterRef, Q, Value, When
 from evaluation.benchmarks.results import cost_of
 from evaluation.comparison.regressions import TITLES, measures
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs.model_under_test import how
-from evaluation.scores.failure_modes import mixed
-from evaluation.templatetags.evaluation import right_fields
+from evaluation.runs.tasks import describe_setup
+from evaluation.scores.rates import is_mixed
+from evaluation.templatetags.evaluation import field_accuracy_rate
 from evaluation.templatetags.gating import cash
 from labeling.models import Project, Split
 from slmstudio.runs.models import Status
@@ -19,11 +19,10 @@ from slmstudio.templatetags.studio import memory, milliseconds
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A line with a rate for each run; ``change`` is B's less A's, ``p_adjusted`` of ``better`` and ``worse`` documents
-    as ``evaluation.comparison.regressions.measures`` has it.
-
-    ``mixed``: the rate went one way, and most documents that moved went another or neither.
+class RateLine:
+    """A rate for each run; ``change`` is B minus A; ``p_adjusted`` of ``better`` and ``worse`` documents is that of
+    ``evaluation.comparison.regressions.measures``. ``mixed``: the rate and most changed documents point in different
+    directions.
     """
 
     title: str
@@ -37,22 +36,20 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line with a text for each run, and how B's number stands to A's: "−38 %"."""
+class TextLine:
+    """A text for each run, and the relative change from A to B: "−38 %"."""
 
     title: str
     values: tuple[str, ...]
     change: str = ""
 
 
-def today(*runs: EvalRun) -> EvalRun | None:
-    """The newest evaluation of a model elsewhere on the documents of the last of these runs; None where there is none,
-    or one of them is such a model's. One by the very labels of the last run comes before one by others, of which
-    ``today_note`` tells.
-
-    It shows what it costs to stay as one is.
+def production_baseline(*runs: EvalRun) -> EvalRun | None:
+    """The newest evaluation of an external model on the documents of the last of these runs, as the current production
+    model; None if there is none, or one of the runs is of an external model. One with the labels of the last run is
+    preferred to others, for which ``production_baseline_note`` has a note.
     """
-    if any(run.endpoint_id is not None for run in runs):
+    if any(run.backend.is_external for run in runs):
         return None
     b = runs[-1]
     rows: Any = EvalRun.objects.filter(project_id=b.project_id, split=b.split, benchmark=b.benchmark_id)
@@ -66,25 +63,25 @@ def today(*runs: EvalRun) -> EvalRun | None:
         rows = rows.annotate(same=Case(When(same, then=Value(1)), default=Value(0))).order_by("-same", "-number")
     else:
         rows = rows.order_by("-number")
-    # In two queries: to plan the joins of its name takes longer than to see that there is mostly none.
+    # In two queries: planning the joins of its label takes longer than finding that there is none, which is usual.
     key = rows.values_list("pk", flat=True).first()
-    return None if key is None else EvalRun.objects.with_subject().get(pk=key)
+    return None if key is None else EvalRun.objects.with_model().get(pk=key)
 
 
-def today_note(b: EvalRun, beside: EvalRun | None) -> str:
-    """What is to be known of the model of today where it was scored by other labels than B; "" otherwise."""
+def production_baseline_note(b: EvalRun, beside: EvalRun | None) -> str:
+    """A note where the current production model was scored with other labels than B; "" otherwise."""
     if beside is None or b.benchmark_id is not None or beside.dataset_id == b.dataset_id:
         return ""
     if b.split == Split.HOLDOUT and beside.dataset.holdout_sha256 == b.dataset.holdout_sha256:
         return ""
     return (
-        f"The model of today ({beside.short_name}) was scored by {beside.dataset}, so some of its documents and labels "
-        f"are others. Score it again by {b.dataset}."
+        f"Current production model ({beside.short_name}) was scored with {beside.dataset}, so some documents and "
+        f"labels differ. Re-score it with {b.dataset}."
     )
 
 
-def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
-    """Rates on the documents that A and B share; those of the run beside them are over its own."""
+def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[RateLine]:
+    """Rates on the documents that A and B share; those of the production model are over its own."""
     found = []
     for measure in measures(result):
         a, b = measure["a"], measure["b"]
@@ -95,7 +92,7 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
         gain = change if measure["good_is_up"] else -change
         better, worse = measure["better"], measure["worse"]
         found.append(
-            Rate(
+            RateLine(
                 title=TITLES[measure["name"]],
                 values=values,
                 change=change,
@@ -103,28 +100,28 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
                 p_adjusted=measure["p_adjusted"],
                 better=better,
                 worse=worse,
-                mixed=mixed(gain, better, worse),
+                mixed=is_mixed(gain, better, worse),
             )
         )
     return found
 
 
 def differences(result: Mapping[str, Any], beside: EvalRun | None) -> list[dict[str, str]]:
-    """In what A and B were made otherwise: ``name``, ``a``, ``b``; and ``today`` where there is a model of today."""
+    """The setup differences of A and B: ``name``, ``a``, ``b``, and ``today`` of the current production model."""
     found = [dict(zip(("name", "a", "b"), row, strict=True)) for row in result["differences"]]
     if beside is None:
         return found
-    third = how(beside)
+    third = describe_setup(beside)
     return [{**row, "today": third.get(row["name"], "–")} for row in found]
 
 
 def own_rate(run: EvalRun, name: str) -> Mapping[str, Any]:
-    """A rate of a run over its own documents; that of fields with the interval of documents, where it is known."""
-    return right_fields(run) if name == "field_exact" else run.scores.get(name) or {}
+    """A rate of a run over its own documents; field accuracy with its interval over documents, where known."""
+    return field_accuracy_rate(run) if name == "field_exact" else run.scores.get(name) or {}
 
 
-def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[str, Any] | None] = ()) -> list[Line]:
-    """Time, throughput, length and money of runs, A and B first. ``tokens``: spread of the tokens written for each
+def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[str, Any] | None] = ()) -> list[TextLine]:
+    """Latency, throughput, output length and cost of runs, A and B first. ``tokens``: distribution of output tokens per
     document, where it is known better than from the sum.
     """
     constraints = project.contract.constraints
@@ -132,25 +129,27 @@ def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[st
     costs = [cost_of(run, constraints) for run in runs]
     lengths = [_length(run, told) for run, told in zip(runs, [*tokens, *[None] * len(runs)], strict=False)]
     found = [
-        Line("Latency p50 · p95", tuple(map(_latency, runs)), _change([run.latency.get("p50") for run in runs])),
+        TextLine("Latency p50 · p95", tuple(map(_latency, runs)), _change([run.latency.get("p50") for run in runs])),
         _line("Documents per second", [run.facts.get("docs_per_second") for run in runs], lambda rate: f"{rate:.2f}"),
-        _line("Tokens written per document", lengths, lambda length: f"{length:.0f}"),
+        _line("Output tokens per document", lengths, lambda length: f"{length:.0f}"),
     ]
     if any(run.facts.get("peak_memory_bytes") for run in runs):
         found.append(_line("Peak memory", [run.facts.get("peak_memory_bytes") for run in runs], memory))
-    if any(cost.thousand is not None for cost in costs):
-        values = tuple(cost.why if cost.thousand is None else _money(cost.thousand, currency) for cost in costs)
-        found.append(Line("1,000 documents cost", values, _change([cost.thousand for cost in costs])))
+    if any(cost.per_thousand is not None for cost in costs):
+        values = tuple(
+            cost.reason if cost.per_thousand is None else _cash(cost.per_thousand, currency) for cost in costs
+        )
+        found.append(TextLine("Cost of 1,000 documents", values, _change([cost.per_thousand for cost in costs])))
     return found
 
 
 def _latency(run: EvalRun) -> str:
     if run.latency.get("p50") is None:
         return "–"
-    said = f"{milliseconds(run.latency['p50'])} · {milliseconds(run.latency['p95'])}"
+    text = f"{milliseconds(run.latency['p50'])} · {milliseconds(run.latency['p95'])}"
     if run.at_once > 1:
-        said += f", {run.at_once} at once"
-    return f"{said}, as first measured" if run.rescored_from_id is not None else said
+        text += f", concurrency {run.at_once}"
+    return f"{text}, of the first evaluation" if run.rescored_from_id is not None else text
 
 
 def _length(run: EvalRun, told: Mapping[str, Any] | None) -> float | None:
@@ -160,17 +159,17 @@ def _length(run: EvalRun, told: Mapping[str, Any] | None) -> float | None:
     return written / documents if written is not None and documents else None
 
 
-def _line(title: str, values: Sequence[Any], words: Callable[[Any], str]) -> Line:
-    return Line(title, tuple("–" if value is None else words(value) for value in values), _change(values))
+def _line(title: str, values: Sequence[Any], words: Callable[[Any], str]) -> TextLine:
+    return TextLine(title, tuple("–" if value is None else words(value) for value in values), _change(values))
 
 
 def _change(values: Sequence[Any]) -> str:
-    """How the second number stands to the first, in per cent; "" where that says nothing."""
+    """The relative change from the first to the second number; "" if there is none."""
     if len(values) < 2 or not values[0] or values[1] is None:
         return ""
     share = 100 * (float(values[1]) / float(values[0]) - 1)
     return f"{share:+,.0f} %".replace("-", "−") if round(share) else "0 %"
 
 
-def _money(value: float, currency: str) -> str:
+def _cash(value: float, currency: str) -> str:
     return f"{cash(value)} {currency}".strip()

@@ -1,20 +1,23 @@
-"""Several models on the same documents: how often each is right, and every pair held against each other. Pure."""
+"""Several models on the same documents: the exact match of each, and every pair compared. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from evaluation.comparison.regressions import LEVEL
+from evaluation.comparison.regressions import SIGNIFICANCE_LEVEL
 from evaluation.stats import holm, mcnemar_exact
 from slmstudio.contract.scoring.summary import wilson
 
-LEAST, MOST = 3, 8
+MIN_RUNS, MAX_RUNS = 3, 8
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A later run against an earlier one: documents fixed and broken of ``n``, exact McNemar, Holm over all pairs."""
+    """A later run compared with an earlier one: documents fixed and broken of ``n``.
+
+    The p-value is an exact McNemar test, corrected by Holm over all pairs.
+    """
 
     n: int
     fixed: int
@@ -24,19 +27,19 @@ class Pair:
 
     @property
     def reading(self) -> str:
-        """``better``, ``worse``, ``same`` where nothing changed, ``luck`` where it could be, or ``unjudged`` where no
-        document counts.
+        """``better``, ``worse``, ``same`` (no change), ``luck`` (not significant), ``unjudged`` (no document
+        counts); stored in exported files.
         """
         if not self.n:
             return "unjudged"
         if not (self.fixed or self.broken):
             return "same"
-        if self.p_adjusted >= LEVEL:
+        if self.p_adjusted >= SIGNIFICANCE_LEVEL:
             return "luck"
         return "better" if self.fixed > self.broken else "worse"
 
-    def turned(self) -> "Pair":
-        """The earlier run against the later one."""
+    def reversed(self) -> "Pair":
+        """The earlier run compared with the later one."""
         return Pair(self.n, self.broken, self.fixed, self.p_value, self.p_adjusted)
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,8 +55,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matrix:
-    """``n`` documents that count. ``right``: how often each run has the whole of one right, in their order.
-    ``pairs``: (place of one run, place of another) -> the second against the first, both ways round.
+    """``n`` documents that count. ``right``: exact match of each run, in order.
+
+    ``pairs``: (position of one run, position of another) -> the second compared with the first, in both directions.
     """
 
     n: int
@@ -75,7 +79,7 @@ def matrix(patterns: Mapping[str, int], runs: int) -> Matrix:
     pairs: dict[tuple[int, int], Pair] = {}
     for (one, other), (fixed, broken), p_value, adjusted in zip(order, changed, p_values, holm(p_values), strict=True):
         pairs[one, other] = Pair(n, fixed, broken, p_value, adjusted)
-        pairs[other, one] = pairs[one, other].turned()
+        pairs[other, one] = pairs[one, other].reversed()
     return Matrix(n, right, pairs)
 
 
@@ -87,8 +91,8 @@ def _count(patterns: Mapping[str, int], wanted: Mapping[int, str]) -> int:
     )
 
 
-def best(found: Matrix) -> list[int]:
-    """Places of the runs that no other is proven to beat; none where no document counts, for nothing is proven then."""
+def unbeaten(found: Matrix) -> list[int]:
+    """Positions of the runs that no other is significantly better than; none where no document counts."""
     if not found.n:
         return []
     return [
@@ -98,7 +102,7 @@ def best(found: Matrix) -> list[int]:
     ]
 
 
-def grid(found: Matrix) -> Sequence[Sequence[Pair | None]]:
-    """A row for each run, a cell for each run held against it; None on the diagonal."""
+def cells(found: Matrix) -> Sequence[Sequence[Pair | None]]:
+    """A row for each run, a cell for each run compared with it; None on the diagonal."""
     runs = range(len(found.right))
     return [[found.pairs.get((one, other)) for other in runs] for one in runs]

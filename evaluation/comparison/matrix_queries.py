@@ -8,10 +8,10 @@ from typing import Any
 from django.contrib.postgres.aggregates import StringAgg
 from django.db.models import Case, CharField, Count, Value, When
 
-from evaluation.comparison.figures import Line, lines, own_rate, today, today_note
-from evaluation.comparison.matrix import LEAST, MOST, Matrix, best, grid, matrix
+from evaluation.comparison.figures import TextLine, lines, own_rate, production_baseline, production_baseline_note
+from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS, Matrix, cells, matrix, unbeaten
 from evaluation.comparison.regressions import TITLES
-from evaluation.comparison.services import check, notes_of_many, several_golds, shared_fields
+from evaluation.comparison.services import check_comparable, documents_with_several_golds, matrix_notes, shared_fields
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from labeling.models import Project
@@ -19,14 +19,15 @@ from slmstudio.errors import Refused
 
 
 @dataclass(frozen=True)
-class Table:
-    """What the page of several runs shows; rows, cells and columns in the order of ``runs``.
+class ComparisonMatrix:
+    """The comparison of several runs; rows, cells and columns in the order of ``runs``.
 
-    ``today``: the large model that does the job today, beside them over its own documents, and last in ``lines``.
-    ``documents`` is how many all of them have; ``found`` rests on those with one gold, and on the fields that all were
-    scored for. ``alike``: all were scored by one schema and, where they share documents, against one gold.
-    ``fields``: (pattern, rate of each run, place of the best). ``suite``: how each did on the pinned documents.
-    ``notes``: what stands against holding them against each other, in sentences.
+    ``today``: the current production model over its own documents, last in ``lines``.
+    ``documents``: how many documents all runs have; ``found`` uses those with the same gold, and the fields that all
+    runs were scored for.
+    ``alike``: all runs have one schema and, for shared documents, one gold.
+    ``fields``: (pattern, rate of each run, best rate). ``suite``: results on the pinned documents.
+    ``notes``: what limits the comparison, in sentences.
     """
 
     runs: Sequence[EvalRun]
@@ -34,7 +35,7 @@ class Table:
     documents: int
     found: Matrix
     alike: bool
-    lines: Sequence[Line]
+    lines: Sequence[TextLine]
     fields: Sequence[tuple[str, Sequence[dict[str, Any] | None], float | None]]
     suite: Sequence[regression_suite_services.Standing]
     notes: Sequence[str]
@@ -44,8 +45,8 @@ class Table:
         """(run, its cells) for each row; a cell is ``{"number", "pair"}``, None on the diagonal."""
         numbers = [run.number for run in self.runs]
         return [
-            (run, [pair and {"number": number, "pair": pair} for number, pair in zip(numbers, cells, strict=True)])
-            for run, cells in zip(self.runs, grid(self.found), strict=True)
+            (run, [pair and {"number": number, "pair": pair} for number, pair in zip(numbers, row, strict=True)])
+            for run, row in zip(self.runs, cells(self.found), strict=True)
         ]
 
     @property
@@ -56,20 +57,20 @@ class Table:
 
     @property
     def exact(self) -> list[Mapping[str, Any]]:
-        """How often each has a whole document right: the runs on what they share, the model of today on its own."""
+        """Exact match: of the runs on shared documents, of the production model on its own."""
         return [*self.found.right, *([own_rate(self.today, "document_exact")] if self.today else [])]
 
     @property
     def best(self) -> list[EvalRun]:
-        """The runs that none is proven to beat; none of them where nothing could be judged."""
-        return [self.runs[place] for place in best(self.found)]
+        """The runs that no other is significantly better than; none without a verdict."""
+        return [self.runs[place] for place in unbeaten(self.found)]
 
 
-def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
+def build_matrix(*, project: Project, runs: Sequence[EvalRun]) -> ComparisonMatrix:
     """Raises Refused as ``compare_runs`` does, and for fewer than three or more than eight."""
-    if not LEAST <= len(runs) <= MOST:
-        raise Refused(f"Choose {LEAST} to {MOST} evaluations.", field="runs")
-    check(*runs)
+    if not MIN_RUNS <= len(runs) <= MAX_RUNS:
+        raise Refused(f"Select {MIN_RUNS} to {MAX_RUNS} evaluations.", field="runs")
+    check_comparable(*runs)
     numbers = ", ".join(str(run.number) for run in runs)
     shared = shared_fields(runs)
     if shared is not None and not shared:
@@ -77,11 +78,11 @@ def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
     patterns = _patterns(runs, shared)
     if not patterns:
         raise Refused(f"Evaluations {numbers} have no document in common.", field="runs")
-    twofold = several_golds(runs, shared)
+    twofold = documents_with_several_golds(runs, shared)
     alike = shared is None and not twofold
-    standings, beside = regression_suite_services.standings(project, runs), today(*runs)
-    unlike = notes_of_many(runs, documents=len(patterns), golds=len(twofold), shared=shared)
-    return Table(
+    standings, beside = regression_suite_services.standings(project, runs), production_baseline(*runs)
+    unlike = matrix_notes(runs, documents=len(patterns), golds=len(twofold), shared=shared)
+    return ComparisonMatrix(
         runs=runs,
         today=beside,
         documents=len(patterns),
@@ -90,7 +91,9 @@ def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
         lines=lines(project, [*runs, beside] if beside else runs),
         fields=_fields(runs, alike),
         suite=[standings[run.pk] for run in runs],
-        notes=[note for note in (_note(runs, len(patterns)), *unlike, today_note(runs[-1], beside)) if note],
+        notes=[
+            note for note in (_note(runs, len(patterns)), *unlike, production_baseline_note(runs[-1], beside)) if note
+        ],
     )
 
 
@@ -110,7 +113,7 @@ def _patterns(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> dict[in
 
 def _right(shared: frozenset[str] | None) -> Case:
     """Whether an output is right, as "1" or "0": the whole of it, or as far as the fields of ``shared`` go, by the rule
-    of ``evaluation.comparison.paired.Judged.within``.
+    of ``evaluation.scores.score_view.ScoreView.within``.
     """
     branches = [When(exact=True, then=Value("1"))]
     if shared is not None:
@@ -140,6 +143,6 @@ def _note(runs: Sequence[EvalRun], n: int) -> str:
     if all(count == n for count in own):
         return ""
     return (
-        f"Compared on the {n:,} documents that every evaluation has; alone they have {min(own):,} to {max(own):,}. "
-        "Fields right, Schema-valid and figures by field are over each one's own documents."
+        f"Compared on the {n:,} documents that all evaluations have; each has {min(own):,} to {max(own):,}. "
+        "Field accuracy, Schema-valid and rates by field are over each evaluation's own documents."
     )

@@ -1,63 +1,63 @@
-"""What in a comparison is a regression: what must never break and did, what is worse by more than luck. Pure."""
+"""Which changes of a comparison are regressions. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.stats import holm
 
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 #: the measures of a comparison as its tables name them
 TITLES = {
     "schema_valid": "Schema-valid",
-    "field_exact": "Fields right",
-    "document_exact": "Documents wholly right",
-    "hallucinated": "Documents with something made up",
+    "field_exact": "Field accuracy",
+    "document_exact": "Exact match",
+    "hallucinated": "Documents with hallucinated values",
 }
-_LOSSES = {
+_REGRESSION_TITLES = {
     "schema_valid": "Fewer outputs are schema-valid",
-    "document_exact": "Fewer documents are wholly right",
-    "hallucinated": "More documents have something made up",
+    "document_exact": "Fewer documents are an exact match",
+    "hallucinated": "More documents have hallucinated values",
 }
-_GAINS = {
+_IMPROVEMENT_PHRASES = {
     "schema_valid": "more outputs are schema-valid",
-    "field_exact": "fields of more documents are better than worse",
-    "document_exact": "more documents are wholly right",
-    "hallucinated": "fewer documents have something made up",
+    "field_exact": "field accuracy improved in more documents than it dropped",
+    "document_exact": "more documents are an exact match",
+    "hallucinated": "fewer documents have hallucinated values",
 }
 
 
-def judged(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a verdict rests on: the documents that both runs were scored by the same gold for."""
+def shared_gold_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The result over documents with the same gold in both runs, which the verdict uses."""
     found: Mapping[str, Any] = result.get("judged") or result
     return found
 
 
-def basis(result: Mapping[str, Any]) -> str:
-    """A sentence about the documents that a verdict rests on; "" where these are all."""
-    found = judged(result)
+def sample_note(result: Mapping[str, Any]) -> str:
+    """A sentence about the documents that the verdict uses; "" where these are all."""
+    found = shared_gold_result(result)
     if found["n"] == result["n"]:
         return ""
     if not found["n"]:
-        return "No document has the same gold in both, so nothing is said about better or worse."
-    return f"Judged on the {found['n']:,} of {result['n']:,} documents that have the same gold in both."
+        return "No document has the same gold in both runs, so there is no verdict."
+    return f"Based on the {found['n']:,} of {result['n']:,} documents with the same gold in both runs."
 
 
 def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, any_document: bool = False) -> list[str]:
-    """Why B must not take the place of A, one sentence each; empty where nothing says so.
+    """Why B must not replace A, one sentence each; empty if there is no regression.
 
-    ``result`` is that of a comparison, ``broken_pins`` the pinned documents that B has wrong, whatever A made of them.
+    ``result`` is that of a comparison; ``broken_pins``: the pinned documents that B has wrong, whatever A has.
     Figures and fields count where they are worse at 5 %, each family after Holm. A change that small numbers cannot
-    tell from luck is no proof of a regression, nor of its absence; with ``any_document`` every broken document counts.
+    tell apart is no proof of a regression, nor of its absence; with ``any_document`` every broken document counts.
     """
-    result = judged(result)
+    result = shared_gold_result(result)
     found = []
     if broken_pins:
         found.append(f"{_count(len(broken_pins), 'pinned document')} broken: {_some(broken_pins)}.")
     for measure, p_value in _adjusted(result):
-        if measure["worse"] > measure["better"] and p_value < LEVEL:
+        if measure["worse"] > measure["better"] and p_value < SIGNIFICANCE_LEVEL:
             found.append(_loss(measure, p_value))
     for field in result["fields"]:
-        if field["broken"] > field["fixed"] and field["p_adjusted"] < LEVEL:
+        if field["broken"] > field["fixed"] and field["p_adjusted"] < SIGNIFICANCE_LEVEL:
             found.append(
                 f"{field['field']} is right in {field['b_right']:,} of {field['n']:,} documents instead of "
                 f"{field['a_right']:,}, p {_p(field['p_adjusted'])} after Holm."
@@ -67,26 +67,26 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
     return found
 
 
-def gains(result: Mapping[str, Any]) -> list[str]:
-    """In what B is better by more than luck, one phrase each."""
+def improvements(result: Mapping[str, Any]) -> list[str]:
+    """In what B is better by significant, one phrase each."""
     return [
-        _GAINS.get(measure["name"], measure["name"])
-        for measure, p_value in _adjusted(judged(result))
-        if measure["better"] > measure["worse"] and p_value < LEVEL
+        _IMPROVEMENT_PHRASES.get(measure["name"], measure["name"])
+        for measure, p_value in _adjusted(shared_gold_result(result))
+        if measure["better"] > measure["worse"] and p_value < SIGNIFICANCE_LEVEL
     ]
 
 
 def measures(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The measures of a comparison, each with the one p-value that is named for it anywhere: ``p_adjusted``, after Holm
-    over all of them, on the documents that a verdict rests on; None where nothing can be judged."""
-    basis = judged(result)
+    """The measures of a comparison with the one p-value that is shown for them: ``p_adjusted``, after Holm over all of
+    them, on the documents that the verdict uses; None if there is no verdict."""
+    basis = shared_gold_result(result)
     adjusted = {measure["name"]: p_value for measure, p_value in _adjusted(basis)} if basis["n"] else {}
     return [_with_adjusted(measure, adjusted.get(measure["name"])) for measure in result["measures"]]
 
 
 def fields(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The fields of a comparison with their ``p_adjusted`` as in ``measures``, after Holm over all fields."""
-    basis = judged(result)
+    basis = shared_gold_result(result)
     adjusted = {row["field"]: row["p_adjusted"] for row in basis["fields"]} if basis["n"] else {}
     return [_with_adjusted(row, adjusted.get(row["field"])) for row in result["fields"]]
 
@@ -110,14 +110,15 @@ def _adjusted(result: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], float]
 
 
 def _loss(measure: Mapping[str, Any], p_value: float) -> str:
-    rates, luck = f"{_percent(measure['a'])} to {_percent(measure['b'])}", f"p {_p(p_value)} over documents after Holm"
-    title = _LOSSES.get(measure["name"])
+    rates = f"{_percent(measure['a'])} to {_percent(measure['b'])}"
+    p_text = f"p {_p(p_value)} over documents after Holm"
+    title = _REGRESSION_TITLES.get(measure["name"])
     if title is not None:
-        return f"{title}: {rates}, {luck}."
+        return f"{title}: {rates}, {p_text}."
     # The test counts documents, the rate counts fields, and a document with many fields weighs more in the rate.
     return (
         f"{TITLES.get(measure['name'], measure['name'])}: more documents are worse ({measure['worse']:,}) than better "
-        f"({measure['better']:,}), {luck}; of all fields {rates}."
+        f"({measure['better']:,}), {p_text}; field accuracy {rates}."
     )
 
 
@@ -125,10 +126,10 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def _some(names: Sequence[str], limit: int = 5) -> str:
     """The first few names."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def _percent(value: Mapping[str, Any]) -> str:

@@ -5,12 +5,20 @@ from dataclasses import asdict
 from typing import Any
 
 from evaluation.comparison.document_columns import Cases
-from evaluation.comparison.figures import differences, lines, rates, today, today_note
-from evaluation.comparison.matrix_queries import Table
-from evaluation.comparison.regressions import basis, document_p, fields, gains, judged, measures, regressions
+from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
+from evaluation.comparison.matrix_queries import ComparisonMatrix
+from evaluation.comparison.regressions import (
+    document_p,
+    fields,
+    improvements,
+    measures,
+    regressions,
+    sample_note,
+    shared_gold_result,
+)
 from evaluation.models import Comparison, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
-from evaluation.runs.model_under_test import how
+from evaluation.runs.tasks import describe_setup
 from labeling.models import Document, Project
 
 
@@ -31,7 +39,7 @@ def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
 def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, any_document: bool = False) -> Any:
     """Everything the page says, and what became of every document. JSON-ready once written by ``dumps``."""
     result = comparison.result
-    cases, pinned, beside = Cases.of(result["cases"]), suite(project, a, b), today(a, b)
+    cases, pinned, beside = Cases.of(result["cases"]), suite(project, a, b), production_baseline(a, b)
     runs = [a, b] if beside is None else [a, b, beside]
     return {
         "project": project.slug,
@@ -39,11 +47,11 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
         "b": _run(b),
         "today": None if beside is None else _run(beside),
         "documents": result["n"],
-        "judged": judged(result)["n"],
-        "notes": [*result["notes"], *filter(None, [today_note(b, beside)])],
-        "basis": basis(result),
+        "judged": shared_gold_result(result)["n"],
+        "notes": [*result["notes"], *filter(None, [production_baseline_note(b, beside)])],
+        "basis": sample_note(result),
         "regressions": regressions(result, pinned["broken"], any_document=any_document),
-        "gains": gains(result),
+        "gains": improvements(result),
         "counts": result["counts"],
         "p_adjusted": document_p(result),
         "measures": measures(result),
@@ -76,9 +84,9 @@ def _pinned(found: Mapping[str, Any]) -> dict[str, Any]:
 def _run(run: EvalRun) -> dict[str, Any]:
     return {
         "number": run.number,
-        "model": run.subject,
+        "model": run.model_label,
         "mode": run.mode,
-        "how": how(run),
+        "how": describe_setup(run),
         "documents": run.scores.get("documents"),
         "latency_ms": {name: run.latency.get(name) for name in ("p50", "p95", "p99")},
         "at_once": run.at_once,
@@ -103,9 +111,9 @@ def _cases(cases: Cases) -> list[dict[str, Any]]:
     ]
 
 
-def matrix_report(project: Project, table: Table) -> dict[str, Any]:
+def matrix_report(project: Project, table: ComparisonMatrix) -> dict[str, Any]:
     """Several runs as JSON-ready data; ``pairs`` holds the later of two runs against the earlier. Pairs, ``best`` and
-    ``document_exact`` rest on the ``judged`` of the ``documents``, those with one gold.
+    ``document_exact`` rest on the ``shared_gold_result`` of the ``documents``, those with one gold.
 
     Where there is a model of today, it comes last among the values of rates and figures.
     """

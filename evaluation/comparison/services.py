@@ -1,4 +1,4 @@
-"""Comparisons of two eval runs on the same documents: made once for a pair, and kept with all that their page shows."""
+"""Comparisons of two eval runs on the same documents, computed once for a pair and stored."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -7,20 +7,22 @@ from typing import Any
 from django.db.models import Count
 
 from evaluation.comparison.paired import Comparison as Compared
-from evaluation.comparison.paired import Judged, compare, spread
+from evaluation.comparison.paired import compare
 from evaluation.models import Comparison, EvalOutput, EvalRun
-from evaluation.runs.model_under_test import how
-from evaluation.scores.failure_modes import modes
-from evaluation.scores.gold_fields import gold_within
+from evaluation.runs.tasks import describe_setup
+from evaluation.scores.failure_modes import failure_modes
+from evaluation.scores.gold_fields import gold_subset
+from evaluation.scores.score_view import ScoreView
+from evaluation.stats import distribution
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
-#: what a stored result holds; a comparison that was kept by an earlier version is made again
+#: of stored results; a comparison of an earlier version is computed again
 VERSION = 4
 
 
-def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
+def get_or_create_comparison(*, a: EvalRun, b: EvalRun) -> Comparison:
     """What ``b`` fixed and broke against ``a``, document by document; made once for a pair and kept.
 
     Both have ended, so their outputs do not change and neither does the comparison. Its ``result`` is that of
@@ -33,7 +35,7 @@ def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
     Raises:
         Refused: the same run twice, a run that is not done, no document or no field in common.
     """
-    check(a, b)
+    check_comparable(a, b)
     made = Comparison.objects.filter(a=a, b=b).first()
     if made is not None and made.result.get("version") == VERSION:
         return made
@@ -44,19 +46,19 @@ def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
     return comparison
 
 
-def check(*runs: EvalRun) -> None:
-    """Whether these runs can be held against each other.
+def check_comparable(*runs: EvalRun) -> None:
+    """Checks that these runs can be compared.
 
     Raises:
         Refused: a run twice, runs of different projects, or a run that is not done.
     """
     if len({run.pk for run in runs}) < len(runs):
-        raise Refused(f"Choose {'two' if len(runs) == 2 else 'only'} different evaluations.", field="runs")
+        raise Refused(f"Select {'two' if len(runs) == 2 else 'only'} different evaluations.", field="runs")
     if len({run.project_id for run in runs}) > 1:
         raise Refused(f"The {'two ' if len(runs) == 2 else ''}evaluations belong to different projects.", field="runs")
     for run in runs:
         if run.status != Status.DONE:
-            raise Refused(f"Evaluation {run.number} is not done, so there is nothing to compare yet.", field="runs")
+            raise Refused(f"Evaluation {run.number} is not done. Compare it when it is.", field="runs")
 
 
 def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
         raise Refused(f"Evaluations {a.number} and {b.number} have no document in common.", field="runs")
     rows = EvalOutput.objects.filter(eval_run=b)
     known = list(rows.values_list("document__external_id", "document_id", "tags", "document__metadata"))
-    twofold = several_golds([a, b], shared)
+    twofold = documents_with_several_golds([a, b], shared)
     other_gold = {name for name, key, _, _ in known if key in twofold}
     cases = found.cases.about(
         tags={name: tags for name, _, tags, _ in known},
@@ -80,22 +82,24 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
         **found.as_dict(),
         "version": VERSION,
         "cases": cases.as_dict(),
-        "modes": modes(cases, *found.tallies),
+        "modes": failure_modes(cases, *found.field_counts),
         "tokens": {"a": _tokens(a, cases.keys), "b": _tokens(b, cases.keys)},
-        "notes": [note for note in (found.note, *_notes(a, b, cases.gold.count("1")), _apart(a, b)) if note],
+        "notes": [
+            note for note in (found.note, *_notes(a, b, cases.gold.count("1")), _unshared_fields_note(a, b)) if note
+        ],
         "differences": [list(row) for row in _differences(a, b)],
         **({"judged": _judged(*scores, shared, other_gold)} if "1" in cases.gold else {}),
     }
 
 
-def _scores(run: EvalRun) -> list[tuple[str, Judged]]:
+def _scores(run: EvalRun) -> list[tuple[str, ScoreView]]:
     rows = EvalOutput.objects.filter(eval_run=run).order_by("document_id")
     told = rows.values_list("document__external_id", "score").iterator(chunk_size=500)
-    return [(key, Judged.of(score)) for key, score in told]
+    return [(key, ScoreView.of(score)) for key, score in told]
 
 
 def shared_fields(runs: Sequence[EvalRun]) -> frozenset[str] | None:
-    """The fields (patterns) that all of the runs were scored for; None where they have one schema."""
+    """The fields (patterns) that all of the runs were scored for; None if they have one schema."""
     if len({run.dataset.schema_version_id for run in runs}) == 1:
         return None
     first, *others = map(_scored, runs)
@@ -107,8 +111,8 @@ def _scored(run: EvalRun) -> frozenset[str]:
     return frozenset(field.pattern for field in fields if KINDS[field.kind].scored)
 
 
-def _apart(a: EvalRun, b: EvalRun) -> str:
-    """A sentence about the fields that only one of the two was scored for; "" where there are none."""
+def _unshared_fields_note(a: EvalRun, b: EvalRun) -> str:
+    """A sentence about the fields that only one of the two was scored for; "" if there are none."""
     if a.dataset.schema_version_id == b.dataset.schema_version_id:
         return ""
     left, right = _scored(a), _scored(b)
@@ -117,8 +121,8 @@ def _apart(a: EvalRun, b: EvalRun) -> str:
 
 
 def _judged(
-    a: Sequence[tuple[str, Judged]],
-    b: Sequence[tuple[str, Judged]],
+    a: Sequence[tuple[str, ScoreView]],
+    b: Sequence[tuple[str, ScoreView]],
     shared: frozenset[str] | None,
     other_gold: set[str],
 ) -> dict[str, Any]:
@@ -132,10 +136,10 @@ def _judged(
 def _tokens(run: EvalRun, keys: tuple[str, ...]) -> dict[str, Any]:
     """How long the outputs are, on the documents both have."""
     rows = dict(EvalOutput.objects.filter(eval_run=run).values_list("document__external_id", "output_tokens"))
-    return spread([float(rows[key]) for key in keys])
+    return distribution([float(rows[key]) for key in keys])
 
 
-def several_golds(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> set[int]:
+def documents_with_several_golds(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> set[int]:
     """Keys of the documents that all of the runs have and were scored against more than one gold for: in the fields of
     ``shared``, where the schemas differ. What only one schema has makes no second gold, for it counts nowhere.
     """
@@ -155,25 +159,25 @@ def _several_within(runs: Sequence[EvalRun], shared: frozenset[str], documents: 
         root = run.dataset.schema_version.compiled.root
         rows = EvalOutput.objects.filter(eval_run=run, document__in=documents)
         for key, gold in rows.values_list("document_id", "gold").iterator(chunk_size=500):
-            golds[key].add(gold_within(root, gold, shared))
+            golds[key].add(gold_subset(root, gold, shared))
     return {key for key, said in golds.items() if len(said) > 1}
 
 
 def _notes(a: EvalRun, b: EvalRun, golds: int) -> Iterator[str]:
-    """What makes the two runs unlike beside their models, in sentences."""
+    """Differences of the two runs other than their models, in sentences."""
     if golds:
         many = f"{golds:,} document has" if golds == 1 else f"{golds:,} documents have"
         yield (
-            f"{many} another gold in {b.dataset} than in {a.dataset}: A and B were not scored against the same there. "
-            "Score both again on one version."
+            f"{many} different gold in {b.dataset} and {a.dataset}, so A and B were scored against different gold. "
+            "Re-score both with one dataset version."
         )
     if a.dataset.schema_version_id != b.dataset.schema_version_id:
-        yield f"The schema changed between {a.dataset} and {b.dataset}; each run was scored by its own."
+        yield f"The schema changed between {a.dataset} and {b.dataset}; each run was scored with its own."
     if a.scorer_version != b.scorer_version:
         yield f"Scored by different scorers: version {a.scorer_version} and version {b.scorer_version}."
 
 
-def notes_of_many(runs: Sequence[EvalRun], *, documents: int, golds: int, shared: frozenset[str] | None) -> list[str]:
+def matrix_notes(runs: Sequence[EvalRun], *, documents: int, golds: int, shared: frozenset[str] | None) -> list[str]:
     """What makes several runs unlike beside their models, in sentences. ``golds`` of the ``documents`` that all of them
     have were scored against more than one gold; ``shared`` is what ``shared_fields`` says.
     """
@@ -181,10 +185,10 @@ def notes_of_many(runs: Sequence[EvalRun], *, documents: int, golds: int, shared
     if golds:
         many = f"{golds:,} document has" if golds == 1 else f"{golds:,} documents have"
         rest = documents - golds
-        left = f"pairs and wholly right documents rest on the other {rest:,}" if rest else "no pair is judged"
+        left = f"pairs and exact match use the other {rest:,}" if rest else "no pair has a verdict"
         found.append(
             f"{many} more than one gold among these evaluations ({_versions(runs)}), so they were not scored against "
-            f"the same there: {left}. Score them again on one version."
+            f"the same there: {left}. Re-score them with one dataset version."
         )
     if shared is not None:
         found.append(
@@ -205,6 +209,6 @@ def _versions(runs: Iterable[EvalRun]) -> str:
 
 
 def _differences(a: EvalRun, b: EvalRun) -> list[tuple[str, str, str]]:
-    left, right = how(a), how(b)
+    left, right = describe_setup(a), describe_setup(b)
     unlike = [name for name in left | right if left.get(name) != right.get(name)]
     return [(name, left.get(name, "–"), right.get(name, "–")) for name in unlike]

@@ -1,4 +1,4 @@
-"""The page that holds evaluations against each other: two of them document by document, more as a matrix."""
+"""The page that compares evaluations: two of them document by document, more as a matrix."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from django.views.decorators.http import require_POST, require_safe
 
 from evaluation.comparison import documents as listing
 from evaluation.comparison.document_columns import STATES, Cases
-from evaluation.comparison.figures import differences, lines, rates, today, today_note
-from evaluation.comparison.matrix import LEAST, MOST
-from evaluation.comparison.matrix_queries import compare_many
-from evaluation.comparison.regressions import LEVEL, basis, document_p, gains, regressions
+from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
+from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS
+from evaluation.comparison.matrix_queries import build_matrix
+from evaluation.comparison.regressions import SIGNIFICANCE_LEVEL, document_p, improvements, regressions, sample_note
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.report import matrix_report, report, suite
 from evaluation.comparison.report_markdown import comparison_markdown
-from evaluation.comparison.services import compare_runs
-from evaluation.http import asked, belonging, wants_part
+from evaluation.comparison.services import get_or_create_comparison
+from evaluation.http import is_fragment_request, query_param, set_project
 from evaluation.models import EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.scores.slices import Slice
@@ -39,13 +39,13 @@ WORDS = {
 }
 
 
-class _Unusable(Exception):
-    """The address names nothing that can be compared; the message says what to do."""
+class InvalidSelection(Exception):
+    """The query string selects nothing that can be compared; the message says what to do."""
 
 
 @require_safe
 def comparison(request: SignedInRequest, slug: str) -> HttpResponse:
-    """A against B: ``?runs=3,5``, and filters by state, field, error, tag and slice. ``?runs=3,5,7``: a matrix."""
+    """A and B: ``?runs=3,5``, and filters by state, field, error, tag and slice. ``?runs=3,5,7``: a matrix."""
     project = project_for(request.user, slug, Action.READ)
     try:
         numbers = _numbers(request)
@@ -53,24 +53,24 @@ def comparison(request: SignedInRequest, slug: str) -> HttpResponse:
             return redirect(f"{reverse('comparison', args=[slug])}?runs={','.join(numbers)}")
         runs = _runs(project, numbers)
         if len(runs) > 2:
-            context = {"project": project, "table": compare_many(project=project, runs=runs), "numbers": numbers}
+            context = {"project": project, "table": build_matrix(project=project, runs=runs), "numbers": numbers}
             return render(request, "evaluation/comparison/matrix.html", context)
         return _pair(request, project, *runs)
-    except (_Unusable, Refused) as problem:
+    except (InvalidSelection, Refused) as problem:
         context = {"project": project, "problem": str(problem)}
         return render(request, "evaluation/comparison/empty.html", context, status=422)
 
 
 @require_safe
 def comparison_json(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The comparison as a file: figures, fields, failure modes, and what became of every document."""
+    """The comparison as a file: figures, fields, failure modes, and the state of every document."""
     found = _report(request, slug)
     return found if isinstance(found, HttpResponse) else _file(request, slug, dumps(found), "json", "application/json")
 
 
 @require_safe
 def comparison_markdown_file(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The comparison as Markdown, to keep or to paste."""
+    """The comparison as Markdown."""
     found = _report(request, slug)
     if isinstance(found, HttpResponse):
         return found
@@ -79,16 +79,16 @@ def comparison_markdown_file(request: SignedInRequest, slug: str) -> HttpRespons
 
 @require_POST
 def pin_fixed(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Pins what B fixed: it was wrong once, and no model may break it again."""
+    """Pins the documents that B fixed."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     try:
         numbers = _numbers(request)
         a, b = _runs(project, numbers[:2])
-        names = compare_runs(a=a, b=b).result["fixed"]
+        names = get_or_create_comparison(a=a, b=b).result["fixed"]
         count = regression_suite_services.pin_all(
             project=project, names=names, user=request.user, reason=f"fixed in evaluation {b.number}"
         )
-    except (_Unusable, Refused) as problem:
+    except (InvalidSelection, Refused) as problem:
         context = {"project": project, "problem": str(problem)}
         return render(request, "evaluation/comparison/empty.html", context, status=422)
     messages.success(request, f"{count} document{'' if count == 1 else 's'} pinned.")
@@ -96,15 +96,15 @@ def pin_fixed(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _report(request: SignedInRequest, slug: str) -> Any:
-    """The report of what the address names, or the answer where it names nothing."""
+    """The report of the selected runs, or an error response."""
     project = project_for(request.user, slug, Action.READ)
     try:
         runs = _runs(project, _numbers(request))
         if len(runs) > 2:
-            return matrix_report(project, compare_many(project=project, runs=runs))
+            return matrix_report(project, build_matrix(project=project, runs=runs))
         a, b = runs
-        return report(project=project, comparison=compare_runs(a=a, b=b), a=a, b=b)
-    except (_Unusable, Refused) as problem:
+        return report(project=project, comparison=get_or_create_comparison(a=a, b=b), a=a, b=b)
+    except (InvalidSelection, Refused) as problem:
         return HttpResponse(f"{problem}\n", status=422, content_type="text/plain; charset=utf-8")
 
 
@@ -117,28 +117,28 @@ def _numbers(request: SignedInRequest) -> list[str]:
     wanted = ",".join(request.GET.getlist("runs"))
     numbers = list(dict.fromkeys(part.strip() for part in wanted.split(",") if part.strip()))
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers) or len(numbers) < 2:
-        raise _Unusable("Choose two evaluations in the list to hold them against each other, or more for a matrix.")
-    if len(numbers) > MOST:
-        raise _Unusable(f"A matrix holds {LEAST} to {MOST} evaluations.")
+        raise InvalidSelection("Select two evaluations to compare, or more for a matrix.")
+    if len(numbers) > MAX_RUNS:
+        raise InvalidSelection(f"Select {MIN_RUNS} to {MAX_RUNS} evaluations.")
     return numbers
 
 
 def _runs(project: Project, numbers: list[str]) -> list[EvalRun]:
-    rows = EvalRun.objects.filter(project=project, number__in=numbers).with_subject()
+    rows = EvalRun.objects.filter(project=project, number__in=numbers).with_model()
     found = {str(run.number): run for run in rows.select_related("dataset__schema_version")}
     if any(number not in found for number in numbers):
         raise Http404("No such evaluation.")
-    belonging(project, *found.values())
+    set_project(project, *found.values())
     return [found[number] for number in numbers]
 
 
 def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) -> HttpResponse:
-    result = compare_runs(a=a, b=b).result
+    result = get_or_create_comparison(a=a, b=b).result
     context = {"project": project, "a": a, "b": b, "runs": f"{a.number},{b.number}", "result": result}
     context.update(_documents(request, project, a, b, result))
-    if wants_part(request):
+    if is_fragment_request(request):
         return render(request, "evaluation/comparison/comparison.html#documents", context)
-    beside = today(a, b)
+    beside = production_baseline(a, b)
     pinned = suite(project, a, b)
     runs = [a, b] if beside is None else [a, b, beside]
     p_adjusted = document_p(result)
@@ -146,11 +146,11 @@ def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) ->
         today=beside,
         suite=pinned,
         regressions=regressions(result, pinned["broken"]),
-        gains=gains(result),
-        basis=basis(result),
-        today_note=today_note(b, beside),
+        gains=improvements(result),
+        basis=sample_note(result),
+        today_note=production_baseline_note(b, beside),
         p_adjusted=p_adjusted,
-        more_than_luck=p_adjusted is not None and p_adjusted < LEVEL,
+        significant=p_adjusted is not None and p_adjusted < SIGNIFICANCE_LEVEL,
         bar=_bar(result),
         fields=_fields(result),
         rates=rates(result, beside),
@@ -163,7 +163,7 @@ def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) ->
 
 
 def _bar(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The four states with their counts, and where each begins on a bar of 100."""
+    """The four states with their counts, and their start on a bar of 100."""
     parts, left = [], 0.0
     for state in STATES:
         count = result["counts"][state]
@@ -175,17 +175,17 @@ def _bar(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _fields(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The table per field; those that lost most first."""
+    """The table per field; the largest drop first."""
     rows = []
     for row in adjusted_fields(result):
         a, b = row["a_right"] / row["n"], row["b_right"] / row["n"]
-        significant = row["p_adjusted"] is not None and row["p_adjusted"] < LEVEL
+        significant = row["p_adjusted"] is not None and row["p_adjusted"] < SIGNIFICANCE_LEVEL
         rows.append({**row, "a": a, "b": b, "change": b - a, "significant": significant})
     return sorted(rows, key=lambda row: (row["change"], row["field"]))
 
 
 def _errors(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Kinds of error with their fields in A and B; those that grew most first."""
+    """Error types with their fields in A and B; the largest increase first."""
     rows = [
         {"kind": kind, "words": ERROR_LABELS.get(kind, kind), "a": a, "b": b, "more": b - a, "minus": f"−{a - b}"}
         for kind, (a, b, _, _) in result["errors"].items()
@@ -194,13 +194,13 @@ def _errors(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
-    """Failure tags and metadata slices before and after, with the words and the address of each."""
+    """Failure tags and metadata slices before and after, with title and filter of each."""
     rows = [
         {
             **row,
             "title": f"{row['key']}: {row['value']}" if row["key"] else title_of(project, row["value"]),
             "slice": str(Slice(key=row["key"], value=row["value"])) if row["key"] else "",
-            "significant": row["p_adjusted"] < LEVEL,
+            "significant": row["p_adjusted"] < SIGNIFICANCE_LEVEL,
         }
         for row in result["modes"]
     ]
@@ -213,12 +213,12 @@ def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
 def _documents(
     request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun, result: dict[str, Any]
 ) -> dict[str, Any]:
-    """The list of documents as the address asks for it, and what it can be filtered by."""
-    wanted = {name: asked(request, name) for name in FILTERS}
+    """The list of documents for the query string, and its filters."""
+    wanted = {name: query_param(request, name) for name in FILTERS}
     cases = Cases.of(result["cases"])
     pinned = regression_suite_services.pinned_documents(project)
-    page, found = listing.listed(
-        cases, listing.wanted_of(wanted), a=a, b=b, pinned=pinned, number=request.GET.get("page")
+    page, found = listing.page_of_documents(
+        cases, listing.parse_filter(wanted), a=a, b=b, pinned=pinned, number=request.GET.get("page")
     )
     return {
         "page": page,
@@ -231,7 +231,7 @@ def _documents(
         "kinds": [(kind, ERROR_LABELS.get(kind, kind)) for kind in result["errors"]],
         "patterns": [row["field"] for row in result["fields"]],
         "golds": cases.gold.count("1"),
-        # Only where the list shows all that is pinned.
+        # Only where the list shows exactly what would be pinned.
         "pinnable": [name for name in FILTERS if wanted[name]] == ["state"]
         and wanted["state"] == "fixed"
         and 0 < result["counts"]["fixed"] <= regression_suite_services.MOST_AT_ONCE,

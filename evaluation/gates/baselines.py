@@ -6,20 +6,16 @@ from django.utils.text import capfirst
 
 from evaluation.audit import services as audit_services
 from evaluation.gates.holdout.membership import unanswered
+from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalRun
 from labeling.models import Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
-Key = tuple[int | None, int | None, int | None, int | None, str, str]
 
-
-def model_key(run: EvalRun) -> Key:
-    """Says which model an evaluation is of: a base model, what a training made or one of its files, or a model
-    elsewhere by its name and address, which can be changed on an endpoint's row."""
-    elsewhere = run.endpoint_id is not None
-    name, url = (str(run.facts.get(key) or "") if elsewhere else "" for key in ("model", "url"))
-    return run.base_model_id, run.training_run_id, run.endpoint_id, run.export_id, name, url
+def model_key(run: EvalRun) -> ModelKey:
+    """Which model an evaluation is of."""
+    return run.backend.key
 
 
 def made_from(run: EvalRun) -> int | None:
@@ -83,22 +79,22 @@ def check_opponent(eval_run: EvalRun, baseline: EvalRun) -> None:
     if before is not None:
         if model_key(baseline) != model_key(before):
             raise Refused(
-                f"{capfirst(before.subject)} was approved last, so it is what this model is held against. "
-                f"Choose an evaluation of {before.subject}, not of {baseline.subject}.",
+                f"{capfirst(before.model_label)} was approved last, so it is what this model is held against. "
+                f"Choose an evaluation of {before.model_label}, not of {baseline.model_label}.",
                 field="baseline",
             )
         return
-    if baseline.base_model is None:
+    if not baseline.backend.is_base_model:
         raise Refused(
             "No other model has been approved yet, so a base model is what this one is held against. "
-            f"Choose an evaluation of a base model, not of {baseline.subject}.",
+            f"Choose an evaluation of a base model, not of {baseline.model_label}.",
             field="baseline",
         )
     wanted = opponent(eval_run)
     if wanted is not None and model_key(baseline) != model_key(wanted):
         raise Refused(
-            f"This model was made from {wanted.subject}, so that is what it is held against. "
-            f"Choose evaluation {wanted.number}, or another of {wanted.subject}.",
+            f"This model was made from {wanted.model_label}, so that is what it is held against. "
+            f"Choose evaluation {wanted.number}, or another of {wanted.model_label}.",
             field="baseline",
         )
 
@@ -112,17 +108,17 @@ def opponent(eval_run: EvalRun) -> EvalRun | None:
     base = made_from(eval_run)
     if before is None and base is None:
         return None
-    wanted: Key = model_key(before) if before is not None else (base, None, None, None, "", "")
-    rows = EvalRun.objects.with_subject().filter(
-        project_id=eval_run.project_id,
-        base_model=wanted[0],
-        training_run=wanted[1],
-        endpoint=wanted[2],
-        export=wanted[3],
-        mode=eval_run.mode,
-        scorer_version=eval_run.scorer_version,
-        dataset__schema_version=eval_run.dataset.schema_version_id,
-        dataset__holdout_sha256=eval_run.dataset.holdout_sha256,
+    wanted = model_key(before) if before is not None else ModelKey(base_model=base)
+    rows = (
+        EvalRun.objects.with_model()
+        .of_model(wanted)
+        .filter(
+            project_id=eval_run.project_id,
+            mode=eval_run.mode,
+            scorer_version=eval_run.scorer_version,
+            dataset__schema_version=eval_run.dataset.schema_version_id,
+            dataset__holdout_sha256=eval_run.dataset.holdout_sha256,
+        )
     )
     newest: Any = rows.on_holdout().done().exclude(pk=eval_run.pk).order_by("-number")
     return next((run for run in newest if model_key(run) == wanted and not unanswered(run)[0]), None)

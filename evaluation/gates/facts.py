@@ -8,14 +8,13 @@ from typing import Any
 
 from django.utils.timezone import localtime
 
-from evaluation.comparison.paired import cost_of_time, cost_of_tokens
 from evaluation.gates.baselines import made_from, model_key
 from evaluation.gates.holdout import membership
 from evaluation.gates.policy.definition import BASE, Gate, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
-from evaluation.scores.counts import BY_SCORES, from_scores
+from evaluation.scores.counts import SCORE_METRICS, from_scores
 from evaluation.scores.measurements import Measurement
 from evaluation.scores.slices import Slice
 from labeling.models import Contract, DatasetItem, Document, Split
@@ -67,7 +66,7 @@ class _Facts:
         """The measurement of one gate."""
         if gate.metric == "pinned_broken":
             return _pinned(self.run)
-        of_resources = gate.metric not in BY_SCORES
+        of_resources = gate.metric not in SCORE_METRICS
         rows, others = self.rows_of(gate, self.taken if of_resources else self.rows)
         if not rows and (gate.slice or others):
             where = f"no document of this evaluation is in the slice {gate.slice}"
@@ -91,7 +90,7 @@ class _Facts:
         if self.measured is None or self.measured.finished_at is None:
             return []
         hardware = f" on {self.measured.hardware}" if self.measured.hardware else ""
-        number = f"measurement {resources.number_of(self.measured)} of this evaluation"
+        number = f"measurement {resources.measurement_number(self.measured)} of this evaluation"
         return [f"{number}, {localtime(self.measured.finished_at):%Y-%m-%d %H:%M}{hardware}"]
 
     def _by_scores(self, gate: Gate, rows: Sequence[EvalOutput], gone: Sequence[EvalOutput]) -> Measurement:
@@ -110,11 +109,11 @@ class _Facts:
         baseline = self.baseline
         if baseline is None:
             return ""
-        if baseline.base_model is None:
-            return f"{baseline.subject} is no base model, which this gate compares with"
+        if not baseline.backend.is_base_model:
+            return f"{baseline.model_label} is no base model, which this gate compares with"
         made = made_from(self.run)
-        if made is not None and baseline.base_model_id != made:
-            return f"{baseline.subject} is not the base model that {self.run.subject} was made from"
+        if made is not None and baseline.backend.key.base_model != made:
+            return f"{baseline.model_label} is not the base model that {self.run.model_label} was made from"
         return ""
 
     def rows_of(self, gate: Gate, rows: Sequence[EvalOutput] | None = None) -> tuple[list[EvalOutput], int]:
@@ -135,14 +134,8 @@ def pinned_answers(run: EvalRun) -> tuple[int, dict[int, bool]]:
     pinned = pinned_documents(run.project)
     if not pinned:
         return 0, {}
-    same: Any = EvalRun.objects.filter(
-        project_id=run.project_id,
-        base_model=run.base_model_id,
-        training_run=run.training_run_id,
-        endpoint=run.endpoint_id,
-        export=run.export_id,
-        mode=run.mode,
-        benchmark=None,
+    same: Any = EvalRun.objects.of_model(model_key(run)).filter(
+        project_id=run.project_id, mode=run.mode, benchmark=None
     )
     rows = same.done().exclude(pk=run.pk).order_by("-number").defer("spec", "scores")
     others = [row.pk for row in rows if model_key(row) == model_key(run)]
@@ -220,18 +213,11 @@ def _costs(
     rows: Sequence[EvalOutput], run: EvalRun, facts: dict[str, Any], fresh: bool, *, pace: float = 1.0
 ) -> Measurement:
     """What each request cost: its tokens at the endpoint's price, or its time at that of the contract's hardware."""
-    if run.endpoint_id is not None:
-        prices = facts.get("price_in"), facts.get("price_out")
-        if None in prices:
-            return Measurement.nothing("the endpoint has no price per token")
-        price_in, price_out = (float(price or 0) for price in prices)
-        costs = [cost_of_tokens(row.prompt_tokens, row.output_tokens, price_in, price_out) for row in rows]
-        return Measurement.sample(_borne(rows, costs), fresh=fresh)
-    price = _price_then(facts) or constraints_of(run).get("hardware_price_per_hour")
-    if not price:
-        return Measurement.nothing("the contract names no price per hour of the hardware")
-    costs = [cost_of_time(pace * row.latency_ms, float(price)) for row in rows]
-    return Measurement.sample(_borne(rows, costs), fresh=fresh)
+    hourly = _price_then(facts) or constraints_of(run).get("hardware_price_per_hour") or None
+    price = run.backend.price(facts, hourly)
+    if price.unknown_reason:
+        return Measurement.nothing(price.unknown_reason)
+    return Measurement.sample(_borne(rows, [price.of_request(row, pace) for row in rows]), fresh=fresh)
 
 
 def _price_then(facts: dict[str, Any]) -> float:

@@ -12,17 +12,16 @@ from django.core.cache import cache
 from evaluation.gates.facts import pinned_answers
 from evaluation.gates.policy.definition import GatePolicy
 from evaluation.gates.policy.services import policy_hash, rules
+from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import outputs, resources
-from evaluation.runs.model_under_test import SubjectError, model_folder, spec_key, subject
-from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage import artifacts
-from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
+from slmstudio.storage.hashing import sha256_file, sha256_text
 
 Packet = dict[str, str]
 _WEEK = 7 * 24 * 3600
@@ -90,7 +89,7 @@ def packet(report: GateReport) -> Packet:
     """
     eval_run, baseline = report.eval_run, report.baseline
     found = {
-        **_model_parts(eval_run),
+        **eval_run.backend.identity(eval_run),
         "dataset": eval_run.dataset.sha256,
         "holdout": eval_run.dataset.holdout_sha256,
         "schema": eval_run.dataset.schema_version.sha256,
@@ -100,8 +99,8 @@ def packet(report: GateReport) -> Packet:
         "scores": scores_hash(eval_run.scores),
         "verdicts": verdicts_hash(report),
     }
-    if eval_run.spec or eval_run.endpoint is not None:
-        found["spec"] = _told(eval_run)
+    if eval_run.spec or eval_run.backend.is_external:
+        found["spec"] = eval_run.backend.spec_hash(eval_run)
     if baseline is not None:
         found |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
     if report.measurement is not None:
@@ -109,63 +108,6 @@ def packet(report: GateReport) -> Packet:
     if asks_about_pins(rules(report.policy)):
         found["pins"] = report.pins_sha256 or pins_hash(eval_run)
     return found
-
-
-def _model_parts(run: EvalRun) -> Packet:
-    """What is known of the model that answered: its weights and tokenizer, its one file, or where it is asked."""
-    if run.endpoint is not None:
-        return {"endpoint": _elsewhere(*_asked(run))}
-    if run.export is not None:
-        return {"file": run.export.sha256}
-    return {
-        "model": EvalSpec.from_yaml(run.spec).model.sha256,
-        "tokenizer": subject(run).tokenizer_sha256,
-    }
-
-
-def endpoint_hash(run: EvalRun) -> str:
-    """SHA-256 over where a model elsewhere would be asked now, and by which name. Its weights nobody here sees."""
-    endpoint = run.endpoint
-    assert endpoint is not None
-    return _elsewhere(endpoint.model, endpoint.url)
-
-
-def _elsewhere(model: str, url: str) -> str:
-    return sha256_text(dumps({"model": model, "url": url}))
-
-
-def _asked(run: EvalRun) -> tuple[str, str]:
-    """The name and the address that answered, as the evaluation kept them: an endpoint can be changed since."""
-    endpoint = run.endpoint
-    assert endpoint is not None
-    return str(run.facts.get("model") or endpoint.model), str(run.facts.get("url") or endpoint.url)
-
-
-def asked_elsewhere(run: EvalRun) -> str:
-    """A sentence where the model that would be approved is not the one that answered; "" where it is."""
-    endpoint = run.endpoint
-    if endpoint is not None:
-        model, url = _asked(run)
-        if (model, url) != (endpoint.model, endpoint.url):
-            return f"{endpoint} is {endpoint.model} at {endpoint.url} now; what answered was {model} at {url}."
-        return ""
-    if run.export is None or not run.spec:
-        return ""
-    ran = EvalSpec.from_yaml(run.spec).gguf
-    files = {str(one.get("sha256")) for one in run.export.files if str(one.get("path")).endswith(".gguf")}
-    if ran is not None and ran.sha256 and files and ran.sha256 not in files:
-        return f"{run.export.get_kind_display()} was exported again since; another file answered."
-    return ""
-
-
-def _told(run: EvalRun) -> str:
-    """SHA-256 over what a model was told: the spec of its process, or how one elsewhere was asked."""
-    if run.endpoint is None:
-        return sha256_text(run.spec)
-    how = {name: run.facts.get(name) for name in ("max_new_tokens", "examples")}
-    if run.facts.get("reasoning_effort"):
-        how["reasoning_effort"] = run.facts["reasoning_effort"]
-    return sha256_text(dumps({**how, "mode": str(run.mode), "instruction": run.dataset.instruction}))
 
 
 def asks_about_pins(policy: GatePolicy) -> bool:
@@ -224,7 +166,7 @@ def verify(report: GateReport, *, files: bool = True) -> list[Check]:
             continue
         try:
             checks.append(Check(name, report.packet[name], now[name]()))
-        except (OSError, SubjectError, outputs.OutputError, ValueError, KeyError) as error:
+        except (OSError, ModelUnavailable, outputs.InvalidOutputs, ValueError, KeyError) as error:
             checks.append(Check(name, report.packet[name], "", _why(error)))
     return checks
 
@@ -234,25 +176,22 @@ def _why(error: Exception) -> str:
         return "the file has gone."
     return (
         str(error)
-        if isinstance(error, SubjectError | outputs.OutputError)
+        if isinstance(error, ModelUnavailable | outputs.InvalidOutputs)
         else f"it cannot be read ({redact_paths(str(error))})."
     )
 
 
 def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
     """What the rows say of themselves. Of a base model's tokenizer no row says anything."""
-    run, version, baseline = report.eval_run, report.eval_run.model_version, report.baseline
-    model = run.base_model or version
+    run, baseline = report.eval_run, report.baseline
     said = {
-        "model": model.sha256 if model is not None else "",
-        "file": run.export.sha256 if run.export is not None else "",
-        "endpoint": endpoint_hash(run) if run.endpoint is not None else "",
+        **run.backend.current_identity(),
         "dataset": run.dataset.sha256,
         "holdout": run.dataset.holdout_sha256,
         "schema": run.dataset.schema_version.sha256,
         "scorer": run.scorer_version,
         "policy": report.policy.sha256,
-        "spec": _told(run),
+        "spec": run.backend.spec_hash(run),
         "outputs": run.outputs_sha256,
         "scores": scores_hash(run.scores),
         "baseline": baseline.outputs_sha256 if baseline is not None else "",
@@ -263,8 +202,6 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
         said["pins"] = pins_hash(run)
     if report.measurement is not None:
         said["measurement"] = report.measurement.sha256
-    if version is not None and version.tokenizer_sha256:
-        said["tokenizer"] = version.tokenizer_sha256
     return {name: partial(str, value) for name, value in said.items()}
 
 
@@ -274,22 +211,23 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
     outputs_file = artifacts.local_path(run.outputs_key)
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
     found: list[tuple[str, Path, Callable[[], str]]] = [
-        *_model_files(run),
+        *run.backend.files(),
         ("dataset", dataset_file, lambda: sha256_file(dataset_queries.file_path(run.dataset))),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
         ("outputs", outputs_file, lambda: _outputs_hash(run)),
     ]
-    if run.endpoint is None:
+    if not run.backend.is_external:
         found.append(("spec", _spec_file(run), lambda: _spec_hash(run)))
     if baseline is not None:
         found.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
     if touched_since is not None:
         return {name: partial(_kept, name, path, make) for name, path, make in found if _touched(path, touched_since)}
     more: dict[str, Callable[[], str]] = {}
-    if run.endpoint is not None:
-        more = {"endpoint": lambda: endpoint_hash(run), "spec": lambda: _told(run)}
+    if run.backend.is_external:
+        more = {name: partial(str, value) for name, value in run.backend.current_identity().items()}
+        more["spec"] = lambda: run.backend.spec_hash(run)
     if baseline is not None:
-        more["baseline_scores"] = lambda: scores_hash(outputs.recount(baseline))
+        more["baseline_scores"] = lambda: scores_hash(outputs.recompute_summary(baseline))
     if "pins" in report.packet:
         more["pins"] = lambda: pins_hash(run)
     measurement = report.measurement
@@ -301,28 +239,14 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
         "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(rules(report.policy)),
-        "scores": lambda: scores_hash(outputs.recount(run)),
+        "scores": lambda: scores_hash(outputs.recompute_summary(run)),
         "verdicts": lambda: verdicts_hash(report),
     }
 
 
-def _model_files(run: EvalRun) -> list[tuple[str, Path, Callable[[], str]]]:
-    """Name, place and hash of what the model consists of, as far as it lies here."""
-    if run.endpoint is not None:
-        return []
-    if run.export is not None:
-        folder = artifacts.local_path(run.export.folder_key)
-        return [("file", folder, lambda: folder_hash(_present(folder)))]
-    weights = model_folder(run)
-    return [
-        ("model", weights, lambda: folder_hash(_present(weights))),
-        ("tokenizer", weights / "tokenizer.json", lambda: sha256_file(weights / "tokenizer.json")),
-    ]
-
-
 def _spec_file(run: EvalRun) -> Path:
     """Where the spec lies that a run's outputs were made by: of outputs that were scored again, with the first run."""
-    path = artifacts.local_path(spec_key(run))
+    path = artifacts.local_path(run.spec_key)
     return path if run.rescored_from is None or path.exists() else _spec_file(run.rescored_from)
 
 
@@ -361,12 +285,6 @@ def _changed_at(stat: os.stat_result) -> float:
     return max(stat.st_mtime, stat.st_ctime)
 
 
-def _present(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise SubjectError("the folder with the weights has gone.")
-    return folder
-
-
 def _holdout_hash(run: EvalRun) -> str:
     """SHA-256 over the lines of the hold-out, as they stand in the file."""
     found = hashlib.sha256()
@@ -380,12 +298,12 @@ def _holdout_hash(run: EvalRun) -> str:
 def _spec_hash(run: EvalRun) -> str:
     found = sha256_file(_spec_file(run))
     if found != sha256_text(run.spec):
-        raise outputs.OutputError("the stored text is not what the file says.")
+        raise outputs.InvalidOutputs("the stored text is not what the file says.")
     return found
 
 
 def _outputs_hash(run: EvalRun) -> str:
     found = sha256_file(artifacts.local_path(run.outputs_key))
     if found == run.outputs_sha256 and not outputs.rows_match_file(run):
-        raise outputs.OutputError("the stored rows do not say what the file says.")
+        raise outputs.InvalidOutputs("the stored rows do not say what the file says.")
     return found

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.comparison.services import compare_runs
+from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
 from evaluation.gates import verdicts as judging
 from evaluation.gates.baselines import check_answered, check_baseline, check_opponent, opponent
@@ -55,7 +55,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | Non
     same = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline)
     made = same.order_by("-number").first()
     pinned = manifest.pins_hash(eval_run) if manifest.asks_about_pins(gates) else ""
-    measured = resources.newest(eval_run) if resources.judged_by(gates) else None
+    measured = resources.newest(eval_run) if resources.tests_resources(gates) else None
     if made is not None and made.pins_sha256 == pinned and made.measurement == measured:
         return made
     if baseline is not None and any(gate.compared_with == DEPLOYED for gate in gates):
@@ -82,7 +82,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | Non
     report.save()
     fix(policy, user)
     if baseline is not None:
-        compare_runs(a=baseline, b=eval_run)
+        get_or_create_comparison(a=baseline, b=eval_run)
     audit_services.record(
         project=project,
         user=user,
@@ -108,7 +108,7 @@ def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
             field="eval_run",
         )
     check_answered("eval_run", eval_run)
-    asked = manifest.asked_elsewhere(eval_run)
+    asked = eval_run.backend.changed(eval_run)
     if asked:
         raise Refused(f"{asked} Evaluate it anew.", field="eval_run")
     if baseline is not None:

@@ -15,9 +15,9 @@ from evaluation.gates.policy.definition import METRICS, GatePolicy
 from evaluation.gates.policy.proposals import answered, open_proposals
 from evaluation.gates.policy.services import history
 from evaluation.gates.services import current_policy, make_report, next_look, rules, spent
-from evaluation.http import go, page_or_part, wants_part
+from evaluation.http import is_fragment_request, page_or_fragment, redirect_to
 from evaluation.models import GateReport
-from evaluation.runs.forms import JudgeForm
+from evaluation.runs.forms import GateReportForm
 from evaluation.stats import ALPHA, look_level
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, Role, object_for, project_for
@@ -65,7 +65,7 @@ def gates(request: SignedInRequest, slug: str) -> HttpResponse:
         **_levels(project, rules(policy)),
         "page": page,
         "rows": [(report, standing(report, present=present)) for report in page],
-        "judge": JudgeForm(project=project) if may_judge(project) else None,
+        "judge": GateReportForm(project=project) if may_judge(project) else None,
         "history": history(project),
         "proposals": open_proposals(project=project, policy=policy),
         "answered": answered(project=project, user=request.user) if Action.PROPOSE_POLICY in project.can else None,
@@ -83,20 +83,20 @@ def judge(request: SignedInRequest, slug: str) -> HttpResponse:
         mine, who = Role(project.role).label, ", ".join(str(r.label) for r in (Role.ENGINEER, Role.MANAGER, Role.OWNER))
         raise PermissionDenied(f"As {mine} you may not judge an evaluation. It takes one of: {who}.")
     if request.method != "POST":
-        wanted = {name: request.GET[name] for name in JudgeForm.base_fields if name in request.GET}
-        form = JudgeForm(project=project, initial=wanted)
+        wanted = {name: request.GET[name] for name in GateReportForm.base_fields if name in request.GET}
+        form = GateReportForm(project=project, initial=wanted)
         return render(
             request, "evaluation/gates/new_report.html", {"project": project, "form": form, **_look(project, form)}
         )
-    form = JudgeForm(request.POST, project=project)
+    form = GateReportForm(request.POST, project=project)
     if form.is_valid():
         try:
-            report = make_report(user=request.user, **form.order())
+            report = make_report(user=request.user, **form.service_arguments())
         except Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
-            return go(request, report.get_absolute_url())
-    return page_or_part(
+            return redirect_to(request, report.get_absolute_url())
+    return page_or_fragment(
         request, "evaluation/gates/new_report.html", "form", {"project": project, "form": form}, status=422
     )
 
@@ -113,7 +113,7 @@ def _levels(project: Any, policy: GatePolicy) -> dict[str, Any]:
     return {"levels": levels, "next_look": look}
 
 
-def _look(project: Any, form: JudgeForm) -> dict[str, Any]:
+def _look(project: Any, form: GateReportForm) -> dict[str, Any]:
     """Which look at its hold-out judging the chosen evaluation would be, and at what confidence (None: no error level
     is left for it), the least and the most where gates differ; {} where none is chosen."""
     run = form.runs.get(str(form.initial.get("eval_run", "")))
@@ -147,7 +147,7 @@ def queue(request: SignedInRequest, slug: str, number: int, key: str) -> HttpRes
         context["grown"] = {"drawn": len(grown.documents), "pool": grown.pool, "near": len(grown.near)}
     except Refused as refusal:
         context["refused"], status = refusal.message, 422
-    if not wants_part(request) and status == 200:
-        return go(request, f"{report.get_absolute_url()}#missing")
+    if not is_fragment_request(request) and status == 200:
+        return redirect_to(request, f"{report.get_absolute_url()}#missing")
     context |= {"missing": missing_labels(report), "turn": TURN, "anybody": ANYBODY}
-    return page_or_part(request, "evaluation/gates/missing_labels_page.html", "missing", context, status=status)
+    return page_or_fragment(request, "evaluation/gates/missing_labels_page.html", "missing", context, status=status)

@@ -1,34 +1,43 @@
-"""Whether an endpoint still answers: ends a run after several failures in a row."""
+"""Ends a run over an endpoint that keeps failing."""
 
-from evaluation.inference.answers import Outcome
-from evaluation.inference.openai_client import Said
+from evaluation.inference.completion import Completion
+from evaluation.inference.response_status import ResponseStatus
 
-# After so many documents in a row that ended the same way, nobody else is asked: (outcomes, how many).
-_HOPELESS = (
-    ({Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.WEB_PAGE, Outcome.NO_COMPLETION}, 5),
-    ({Outcome.BUSY, Outcome.TIMEOUT}, 10),
+#: (statuses, how many documents in a row with one of them end the run)
+_LIMITS = (
+    (
+        {
+            ResponseStatus.REFUSED,
+            ResponseStatus.UNREACHABLE,
+            ResponseStatus.WEB_PAGE,
+            ResponseStatus.NO_COMPLETION,
+        },
+        5,
+    ),
+    ({ResponseStatus.BUSY, ResponseStatus.TIMEOUT}, 10),
 )
+#: HTTP statuses that end the run at once: no other document would be answered
 _FORBIDDEN = (401, 402, 403, 404)
 
 
-class Broken(Exception):
-    """The run as a whole went wrong; the message is a sentence."""
+class EndpointError(Exception):
+    """The whole run failed, not a single document; the message is a sentence."""
 
 
-class Trouble:
-    """Sees when asking on is hopeless: a key that is refused, an address where nobody answers."""
+class CircuitBreaker:
+    """Counts failures in a row of one endpoint during one run."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, endpoint_name: str) -> None:
+        self._name = endpoint_name
         self._in_a_row = 0
-        self._kind: set[Outcome] = set()
+        self._group: set[ResponseStatus] = set()
 
-    def note(self, said: Said) -> None:
-        """Raises Broken where the documents in a row say that it is of no use."""
-        kind, most = next(((kind, most) for kind, most in _HOPELESS if said.outcome in kind), (set(), 0))
-        self._in_a_row = self._in_a_row + 1 if kind and kind == self._kind else int(bool(kind))
-        self._kind = kind
-        if said.outcome == Outcome.REFUSED and said.status in _FORBIDDEN:
-            raise Broken(f"The endpoint {self._name} refuses the request: {said.detail}")
-        if kind and self._in_a_row >= most:
-            raise Broken(f"The endpoint {self._name} failed {most} times in a row, last: {said.detail}")
+    def record(self, completion: Completion) -> None:
+        """Counts one completion. Raises EndpointError where further requests would fail too."""
+        group, limit = next((row for row in _LIMITS if completion.status in row[0]), (set(), 0))
+        self._in_a_row = self._in_a_row + 1 if group and group == self._group else int(bool(group))
+        self._group = group
+        if completion.status == ResponseStatus.REFUSED and completion.http_status in _FORBIDDEN:
+            raise EndpointError(f"Endpoint {self._name} rejected the request: {completion.detail}")
+        if group and self._in_a_row >= limit:
+            raise EndpointError(f"Endpoint {self._name} failed {limit} times in a row. Last error: {completion.detail}")

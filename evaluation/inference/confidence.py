@@ -1,8 +1,7 @@
-"""How sure a model was of each field of its answer, from the log-probabilities of the tokens it wrote. Pure.
+"""The confidence of each field of an output, from the log-probabilities of its tokens. Pure.
 
-A field's confidence is the smallest probability among the tokens of its value: as sure as at the least sure step. The
-quotes count (whether there is a value at all, and where it ends), and so does what follows a number, because that is
-where it ends. Names, commas and brackets do not.
+A field's confidence is the lowest probability among the tokens of its value. The quotes count, because they decide
+whether there is a value and where it ends; so does the token after a number. Names, commas and brackets do not.
 """
 
 import math
@@ -16,38 +15,38 @@ from slmstudio.contract.schema.structure import join
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BARE = re.compile(r"[^\s,\]}\[{\"]+")
 _BLANK = re.compile(r"\s*")
-_MOST_DEPTH = 64
+_MAX_DEPTH = 64
 
 Spans = dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sure:
-    """``least`` and ``mean`` (geometric) probability of the tokens of one value, 0 to 1."""
+class FieldConfidence:
+    """Lowest (``minimum``) and geometric ``mean`` probability of the tokens of one value, 0 to 1."""
 
-    least: float
+    minimum: float
     mean: float
 
 
-def per_field(text: str, ends: Sequence[int], logprobs: Sequence[float]) -> dict[str, Sure]:
-    """Field path -> how sure the model was, for every scalar of the JSON object in ``text``.
+def per_field(text: str, ends: Sequence[int], logprobs: Sequence[float]) -> dict[str, FieldConfidence]:
+    """Field path -> confidence, for every scalar of the JSON object in ``text``.
 
-    ``ends``: for each token the length of the text up to and with it, growing; ``logprobs``: its natural logarithm of a
-    probability. A text that is no JSON, or was cut off, has the fields that are complete.
+    ``ends``: for each token the length of the text up to its end, in increasing order; ``logprobs``: the natural
+    logarithm of each token's probability. Of a truncated or invalid text the complete fields are returned.
     """
     if len(ends) != len(logprobs):
         raise ValueError(f"{len(ends)} tokens with {len(logprobs)} log-probabilities")
-    found: dict[str, Sure] = {}
+    found: dict[str, FieldConfidence] = {}
     for path, (start, end) in spans(text).items():
         tokens = zip(_ranges(ends), logprobs, strict=True)
         inside = [min(0.0, value) for (first, last), value in tokens if first < end and last > start and value == value]
         if inside:
-            found[path] = Sure(math.exp(min(inside)), math.exp(sum(inside) / len(inside)))
+            found[path] = FieldConfidence(math.exp(min(inside)), math.exp(sum(inside) / len(inside)))
     return found
 
 
 def _ranges(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Where each token stands. One that ends no character (a part of a letter of several bytes) counts to the last."""
+    """Range of each token. A token that ends no character (part of a multi-byte one) belongs to the last character."""
     before = 0
     for end in ends:
         yield (before, end) if end > before else (max(0, before - 1), before)
@@ -55,19 +54,19 @@ def _ranges(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def spans(text: str) -> Spans:
-    """Field path -> start and end of every scalar's literal in a JSON object; numbers and words with what follows."""
+    """Field path -> range of every scalar literal in a JSON object; numbers and words include the next character."""
     found: Spans = {}
     try:
         start = text.index("{")
         _value(text, start, "", found, 0)
     except (ValueError, IndexError):
-        pass  # cut off, or no JSON: what was complete is found
+        pass  # truncated, or not JSON: the complete fields are returned
     return found
 
 
 def _value(text: str, at: int, path: str, found: Spans, depth: int) -> int:
-    """Notes the scalars of the value that begins at ``at``; returns where it ends. ValueError where it is broken."""
-    if depth > _MOST_DEPTH:
+    """Adds the scalars of the value that starts at ``at``; returns its end. Raises ValueError for invalid JSON."""
+    if depth > _MAX_DEPTH:
         raise ValueError("too deep")
     if text[at] == "{":
         return _members(text, at, path, found, depth)

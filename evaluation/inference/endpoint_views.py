@@ -1,4 +1,4 @@
-"""Adding, changing, testing and removing endpoints: models elsewhere that propose labels."""
+"""Pages of endpoints: add, change, test and remove."""
 
 import os
 from typing import Any
@@ -23,22 +23,22 @@ def _in_use() -> Any:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The form of a new endpoint; once added, its page, where it can be tested."""
+    """The form of a new endpoint; then redirects to its page."""
     project = project_for(request.user, slug, Action.RUN)
     form = EndpointForm.empty()
     if request.method == "POST":
         form = EndpointForm(request.POST)
-        made = _saved(request, project, form, None)
-        if made is not None:
-            messages.success(request, f"{made.name} was added. Test it before you let it propose.")
-            return redirect("endpoint", project.slug, made.pk)
+        created = _saved(request, project, form, None)
+        if created is not None:
+            messages.success(request, f"{created.name} was added. Test it before using it.")
+            return redirect("endpoint", project.slug, created.pk)
     context = {"project": project, "form": form}
     return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """One endpoint: its settings, and what the last test found."""
+    """One endpoint: its settings and its last test."""
     project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
     form = EndpointForm.of(found)
     if request.method == "POST":
@@ -58,7 +58,7 @@ def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 
 def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: Endpoint | None) -> Endpoint | None:
-    """The endpoint as saved; None where the form has errors then."""
+    """The saved endpoint; None if the form has errors."""
     if not form.is_valid():
         return None
     try:
@@ -70,7 +70,7 @@ def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: En
 
 @require_POST
 def test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Asks about one document; the page then shows what came of it."""
+    """Tests the endpoint with one document; its page then shows the result."""
     _, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
     endpoints.test_endpoint(endpoint=found)
     return redirect("endpoint", found.project.slug, found.pk)
@@ -78,21 +78,21 @@ def test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Lets hold-out documents be sent there, or no more; the owner alone decides that."""
+    """Gives or withdraws the permission to send hold-out documents (owner only)."""
     project, found = object_for(request.user, slug, Action.ADMINISTER, _in_use(), pk=pk)
     if request.POST.get("permit") == "yes":
         permits.give(endpoint=found, user=request.user)
         messages.success(request, f"Hold-out documents may be sent to {found.name}.")
     else:
         permits.withdraw(endpoint=found, user=request.user)
-        messages.success(request, f"No hold-out document is sent to {found.name}.")
+        messages.success(request, f"Hold-out documents are no longer sent to {found.name}.")
     return redirect("endpoint", project.slug, found.pk)
 
 
 @require_POST
 def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Puts an endpoint aside; what it proposed stays."""
+    """Removes an endpoint; its pre-labels are kept."""
     project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
     if endpoints.retire(endpoint=found, user=request.user):
-        messages.success(request, f"{found.name} was removed. What it proposed stays.")
+        messages.success(request, f"{found.name} was removed. Its pre-labels are kept.")
     return redirect("prelabels", project.slug)

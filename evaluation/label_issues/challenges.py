@@ -124,7 +124,7 @@ def _as_doubt(question: GoldQuestion, score: Any) -> Doubt:
     return Doubt(
         path=question.field,
         value=proposal(question.revision.value, (score or {}).get("output"), question.field),
-        said_by=run.subject if run is not None else "a model",
+        said_by=run.model_label if run is not None else "a model",
         asked_by=question.created_by_id,
         name=question.created_by.get_username() if question.created_by else "Somebody",
         reason=question.reason,

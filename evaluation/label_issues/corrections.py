@@ -42,7 +42,7 @@ def standing(project: Project) -> Standing:
     was_aside = _aside_at(newest, [key for key in counts if key not in frozen_as])
     waiting = [key for key, now in counts.items() if (frozen_as[key] != now if key in frozen_as else key in was_aside)]
     frozen = [key for key, revision in counts.items() if frozen_as.get(key) == revision]
-    return Standing(newest, sorted(waiting), sorted(frozen), rescoring.behind(project, newest, frozen))
+    return Standing(newest, sorted(waiting), sorted(frozen), rescoring.outdated_runs(project, newest, frozen))
 
 
 def _aside_at(dataset: DatasetVersion, documents: list[int]) -> set[int]:
@@ -85,7 +85,7 @@ def score_again(*, project: Project, numbers: Iterable[int], user: User) -> tupl
     """
     newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
     wanted = sorted(set(numbers))
-    runs = EvalRun.objects.filter(project=project, number__in=wanted).with_subject().order_by("number")
+    runs = EvalRun.objects.filter(project=project, number__in=wanted).with_model().order_by("number")
     found = list(runs.select_related("project", "rescored_from"))
     if newest is None or len(found) != len(wanted) or not found:
         raise Refused("Tick the evaluations that are to be scored again.", field="runs")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from evaluation.scores.measurements import RIGHT
+from evaluation.scores.score_view import CORRECT_OUTCOMES
 from slmstudio.contract.schema.structure import split
 
 _NOTHING = object()
@@ -95,4 +95,4 @@ class Noise:
 def wrong_fields(score: Mapping[str, Any] | None) -> Counter[str]:
     """How often each field is wrong in a document."""
     rows: Iterable[Mapping[str, Any]] = (score or {}).get("fields", [])
-    return Counter(str(row["field"]) for row in rows if str(row["outcome"]) not in RIGHT)
+    return Counter(str(row["field"]) for row in rows if str(row["outcome"]) not in CORRECT_OUTCOMES)

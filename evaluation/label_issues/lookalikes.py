@@ -99,7 +99,7 @@ def failing(run: EvalRun, part: Part) -> Any:
     """The outputs of a part that are not wholly right."""
     rows = EvalOutput.objects.filter(eval_run=run, exact=False)
     rows = rows.wrong_in(part.field).with_error(part.error).tagged(part.tag).where(part.where)
-    return rows.confused(part.field, part.gold, part.said)
+    return rows.confused_as(part.field, part.gold, part.said)
 
 
 def find_and_queue(*, run: EvalRun, part: Part, count: int, people: Sequence[Any], user: User) -> AuditEntry:

@@ -11,12 +11,12 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.http import asked, belonging
+from evaluation.http import query_param, set_project
 from evaluation.label_issues import challenges, corrections, lookalikes
 from evaluation.label_issues.forms import PARTS, LookalikeForm, QuestionForm, part_of
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion
 from evaluation.runs import rescoring
-from evaluation.scores.display import field_rows
+from evaluation.scores.display import score_rows
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
@@ -32,16 +32,16 @@ _MOST_NUMBER = 2**31 - 1
 @require_http_methods(["GET", "HEAD", "POST"])
 def question(request: SignedInRequest, slug: str, number: int, document: int) -> HttpResponse:
     """Says that the gold of a case is wrong. ``?field=`` chooses the value that is doubted beforehand."""
-    runs = EvalRun.objects.with_subject()
+    runs = EvalRun.objects.with_model()
     project, run = object_for(request.user, slug, Action.LABEL, runs, number=number)
-    if not run.is_shown:
+    if not run.outputs_visible:
         raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
     rows = EvalOutput.objects.select_related("document")
     output = get_object_or_404(rows, eval_run=run, document_id=document)
     output.eval_run, output.document.project = run, project
     challenges.look_at(project)
     waiting = GoldQuestion.objects.open().filter(document=document).select_related("created_by").first()
-    wanted = asked(request, "field")
+    wanted = query_param(request, "field")
     form = QuestionForm(
         request.POST if request.method == "POST" else None, output=output, initial={"field": wanted} if wanted else {}
     )
@@ -60,7 +60,7 @@ def question(request: SignedInRequest, slug: str, number: int, document: int) ->
         "output": output,
         "form": form,
         "waiting": waiting,
-        "rows": [row for row in field_rows(output.score) if not row.right],
+        "rows": [row for row in score_rows(output.score) if not row.right],
     }
     return render(request, "evaluation/label_issues/challenge.html", context, status=422 if form.errors else 200)
 
@@ -85,7 +85,7 @@ def gold_questions(request: SignedInRequest, slug: str) -> HttpResponse:
     )  # fmt: skip
     rows = rows.defer("document__text", "document__metadata").order_by("-answer", "-pk")
     found = corrections.standing(project)
-    belonging(project, found.newest, *found.behind)
+    set_project(project, found.newest, *found.behind)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     counted = GoldQuestion.objects.filter(project=project).values_list("answer").annotate(count=Count("pk"))
     context = {"project": project, "page": page, "standing": found, "counts": dict(counted)}
@@ -158,9 +158,9 @@ def _is_number(text: str) -> bool:
 @require_http_methods(["GET", "HEAD", "POST"])
 def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Queues documents that look like those a part of an evaluation fails on; the address names it as its page does."""
-    runs = EvalRun.objects.with_subject()
+    runs = EvalRun.objects.with_model()
     project, run = object_for(request.user, slug, Action.CURATE, runs, number=number)
-    if not run.is_shown:
+    if not run.outputs_visible:
         raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
     part = part_of(request.GET)
     form = LookalikeForm(request.POST if request.method == "POST" else None, project=project, user=request.user)

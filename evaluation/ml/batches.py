@@ -1,12 +1,11 @@
-"""Answers several documents together: one forward pass writes tokens of each.
+"""Batched generation: one forward pass generates tokens of several documents.
 
-Throughput, not latency: a document waits for those beside it. The start that all prompts share is computed once, as for
-one document; what is left of each prompt is padded on its left, so documents of about the same length go together. A
-document that is done leaves the batch, and those that remain are computed without it.
+Throughput, not latency: a document waits for the others of its batch. The prefix that all prompts share is computed
+once. The rest of each prompt is padded on the left, so batches have documents of similar length. A completed document
+leaves the batch.
 
-As for one document, tokens that can be foreseen are fed ahead and checked (``training.ml.decoding.decoder``): a step
-with few tokens costs as much as reading the weights, whatever their number. What was fed in vain stays in the cache,
-masked out.
+As for single documents, predictable tokens are fed ahead and verified (``training.ml.decoding.decoder``): a step with
+few tokens costs as much as reading the weights, whatever their number. Rejected tokens stay in the cache, masked out.
 """
 
 import time
@@ -18,47 +17,49 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.ml.questions import shared_start
+from evaluation.ml.prompting import common_prefix
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Constraint
 from training.ml.decoding.decoder import Loaded
 from training.ml.decoding.kv_cache import PrefixCache, can_cut_back
 from training.ml.decoding.speculation import Foresight, Ids
 
-#: tokens of one step that cost a CPU hardly more than one does
-FED = 32
+#: tokens per step that cost a CPU hardly more than one
+MAX_FED_TOKENS = 32
 _DRAFT = 8
 
 
 @dataclass
-class Asked:
-    """One document of a batch: its prompt, most tokens of its answer, what it is held to; and what it has written."""
+class BatchItem:
+    """One document of a batch: prompt, maximum output tokens and constraint; and its output so far."""
 
     prompt: list[int]
-    most: int
+    max_tokens: int
     constraint: Constraint | None = None
-    written: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     finish_reason: str = "length"
     latency_ms: float = 0.0
 
     @cached_property
     def read(self) -> Ids:
-        """The prompt as guesses are made from it."""
+        """The prompt as an array, for speculation."""
         return np.array(self.prompt, dtype=np.int64)
 
 
 def can_batch(config: Any) -> bool:
-    """Whether padded documents can be answered together: a state that runs along the text would read the padding."""
+    """Whether the model supports padded batches: a recurrent state would read the padding."""
     return can_cut_back(config)
 
 
-class Batches:
-    """Answers batches with one model."""
+class BatchGenerator:
+    """Generates batches with one model."""
 
-    def __init__(self, loaded: Loaded, encoder: Encoder, foresight: Foresight | None = None, *, fed: int = FED) -> None:
-        """``foresight``: what is known about other answers; those that are written here are added to it.
+    def __init__(
+        self, loaded: Loaded, encoder: Encoder, foresight: Foresight | None = None, *, fed: int = MAX_FED_TOKENS
+    ) -> None:
+        """``foresight``: known outputs for speculation; new outputs are added to it.
 
-        ``fed``: tokens of a step, of all documents together; 0 feeds one of each, as a reference.
+        ``fed``: tokens per step over all documents; 0 feeds one token of each, as a reference.
         """
         self._loaded = loaded
         self._fed = fed
@@ -69,13 +70,13 @@ class Batches:
         self._window = _window(loaded.model.config)
 
     @torch.inference_mode()
-    def warm(self, prompts: Sequence[list[int]], most: int) -> int:
-        """Computes the start that all these prompts share; returns its length in tokens. ``most``: tokens of the
-        longest prompt with its answer.
+    def warm(self, prompts: Sequence[list[int]], longest: int) -> int:
+        """Computes the prefix that all these prompts share; returns its length in tokens. ``longest``: tokens of the
+        longest prompt with its output.
         """
-        shared = shared_start(prompts)
-        # A window counts places, and padding between the shared start and the rest would push that start out of it.
-        if not shared or (self._window and self._window <= most):
+        shared = common_prefix(prompts)
+        # A sliding window counts positions: padding after the shared prefix would push the prefix out of it.
+        if not shared or (self._window and self._window <= longest):
             return 0
         self._shared = shared
         self._start = PrefixCache()
@@ -84,9 +85,9 @@ class Batches:
         return len(shared)
 
     @torch.inference_mode()
-    def answer(self, batch: Sequence[Asked], began: float) -> None:
-        """Writes the answers into ``batch``. ``began``: when the documents were taken up (``time.perf_counter``), from
-        which their latencies count. Raises ConstraintError where a grammar cannot be followed.
+    def answer(self, batch: Sequence[BatchItem], began: float) -> None:
+        """Writes the outputs into ``batch``. ``began``: start of the batch (``time.perf_counter``), from which
+        latencies count. Raises ConstraintError where a grammar cannot be followed.
         """
         rows = list(batch)
         shared = self._common(rows)
@@ -105,24 +106,30 @@ class Batches:
                 cache.select(chosen.to(self._loaded.device))
                 mask = mask[chosen]
             drafts = [self._draft(one, len(rows)) for one in rows]
-            feeds = [[one.written[-1], *draft] for one, draft in zip(rows, drafts, strict=True)]
+            feeds = [[one.tokens[-1], *draft] for one, draft in zip(rows, drafts, strict=True)]
 
-    def _common(self, rows: Sequence[Asked]) -> int:
-        """Tokens of the shared start; 0 where one of the prompts does not have it."""
+    def _common(self, rows: Sequence[BatchItem]) -> int:
+        """Tokens of the shared prefix; 0 if one of the prompts does not have it."""
         length = len(self._shared)
         fits = all(len(one.prompt) > length and one.prompt[:length] == self._shared for one in rows)
         return length if fits else 0
 
     def _forward(
-        self, rows: Sequence[Asked], feeds: Sequence[list[int]], mask: torch.Tensor, cache: PrefixCache, *, keep: int
+        self,
+        rows: Sequence[BatchItem],
+        feeds: Sequence[list[int]],
+        mask: torch.Tensor,
+        cache: PrefixCache,
+        *,
+        keep: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mask with the places of ``feeds`` added, each row on the right; logits of the last ``keep`` places."""
+        """The mask with the positions of ``feeds`` added on the right; logits of the last ``keep`` positions."""
         width = max(map(len, feeds))
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         places = torch.zeros_like(ids)
         added = torch.zeros_like(ids)
         for row, (one, feed) in enumerate(zip(rows, feeds, strict=True)):
-            first = len(one.prompt) + len(one.written) - 1 if one.written else len(one.prompt) - len(feed)
+            first = len(one.prompt) + len(one.tokens) - 1 if one.tokens else len(one.prompt) - len(feed)
             ids[row, width - len(feed) :] = torch.tensor(feed)
             places[row, width - len(feed) :] = torch.arange(first, first + len(feed))
             added[row, width - len(feed) :] = 1
@@ -138,44 +145,49 @@ class Batches:
         )
         return mask, result.logits
 
-    def _draft(self, one: Asked, rows: int) -> list[int]:
-        """Tokens that will probably come next: those the grammar forces, and a copy from what was read before."""
-        room = min(self._fed // rows, one.most - len(one.written), 1 + _DRAFT) - 1
-        if room <= 0 or self._window:  # what was fed in vain would push what was read out of the window
+    def _draft(self, one: BatchItem, rows: int) -> list[int]:
+        """Tokens that probably come next: those the grammar forces, and a copy from the prompt or earlier outputs."""
+        room = min(self._fed // rows, one.max_tokens - len(one.tokens), 1 + _DRAFT) - 1
+        if room <= 0 or self._window:  # rejected tokens would push the prompt out of the window
             return []
         draft = one.constraint.forced()[:room] if one.constraint else []
-        return draft + self._foresight.guess(one.read, one.written + draft, room - len(draft))
+        return draft + self._foresight.guess(one.read, one.tokens + draft, room - len(draft))
 
     def _write(
-        self, rows: Sequence[Asked], drafts: Sequence[list[int]], logits: torch.Tensor, mask: torch.Tensor, began: float
+        self,
+        rows: Sequence[BatchItem],
+        drafts: Sequence[list[int]],
+        logits: torch.Tensor,
+        mask: torch.Tensor,
+        began: float,
     ) -> list[int]:
-        """Adds tokens to each row, and masks what was fed in vain; the places of those rows that go on."""
+        """Adds tokens to each row and masks rejected ones; returns the positions of the rows that continue."""
         going = []
         for place, (one, draft) in enumerate(zip(rows, drafts, strict=True)):
             ended, at = False, 0
             for at in range(len(draft) + 1):
                 ended = self._pick(one, logits[place, at - len(draft) - 1])
-                if ended or len(one.written) >= one.most or (at < len(draft) and one.written[-1] != draft[at]):
+                if ended or len(one.tokens) >= one.max_tokens or (at < len(draft) and one.tokens[-1] != draft[at]):
                     break
             if at < len(draft):
                 mask[place, at - len(draft) :] = 0
-            if ended or len(one.written) >= one.most:
+            if ended or len(one.tokens) >= one.max_tokens:
                 one.finish_reason = "stop" if ended else "length"
                 one.latency_ms = round((time.perf_counter() - began) * 1000, 2)
-                self._foresight.learn(one.written)
+                self._foresight.learn(one.tokens)
             else:
                 going.append(place)
         return going
 
-    def _pick(self, one: Asked, logits: torch.Tensor) -> bool:
-        """Adds the likeliest token that is allowed; whether it ends the answer."""
+    def _pick(self, one: BatchItem, logits: torch.Tensor) -> bool:
+        """Adds the most probable allowed token; whether it ends the output."""
         token = int((one.constraint.mask(logits) if one.constraint else logits).argmax())
-        one.written.append(token)
+        one.tokens.append(token)
         return token in self._stops or (one.constraint is not None and one.constraint.accept(token))
 
 
 def _window(config: Any) -> int:
-    """Tokens that a layer with a sliding window looks back; 0 where no layer has one."""
+    """Tokens of the sliding window; 0 if no layer has one."""
     text = config.get_text_config()
     slides = "sliding_attention" in (getattr(text, "layer_types", None) or [])
     return int(getattr(text, "sliding_window", 0) or 0) if slides else 0

@@ -1,16 +1,14 @@
-"""Answers of a GGUF file over the documents of a split: ``python -m evaluation.ml.generate_llama SPEC.yaml``.
+"""Generates the outputs of a spec with llama.cpp: ``python -m evaluation.ml.generate_llama SPEC.yaml``.
 
-The same spec, events and file as ``evaluation.ml.generate``, answered by llama.cpp (the package ``xllamacpp``) in this
-process. Prompts are the very tokens that the model's folder makes of a document (that llama.cpp makes the same was
-checked when the file was made), and answers are held to the same grammar by the same library: llama.cpp's own reading
-of JSON Schema leaves rules out in silence. Where that library gives up (with documents of some 25,000 characters),
-llama.cpp goes on without it, in silence too: every answer is held against its grammar once more, and one that breaks it
-is no answer.
+The same spec, events and file as ``evaluation.ml.generate``, with llama.cpp (package ``xllamacpp``) in this process.
+Prompts are the tokens of the model's own tokenizer (the export checked that llama.cpp makes the same), and outputs are
+constrained by the same grammar and library: llama.cpp's own JSON Schema support ignores some rules silently. Where that
+library gives up (documents of some 25,000 characters), llama.cpp silently continues without it: so every output is
+checked against its grammar, and one that violates it is discarded.
 
-Latency is that of one request to a server on this machine: tokenising, the grammar of the document where it has one of
-its own, reading what is not shared with the prompt before, decoding. That the answer is held against its grammar once
-more is no part of it.
-With ``at_once`` so many requests are under way together, and each waits for those beside it.
+Latency is that of one request to a server on this machine: tokenization, a grammar of its own where the document has
+one, prefill of the part that is not shared with the prompt before, decoding. The check against the grammar is not
+included. With ``at_once`` that many requests run concurrently and share the machine.
 """
 
 import sys
@@ -24,8 +22,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from evaluation.ml.questions import Output, Questions, chosen, shared_start, tell
-from evaluation.runs.spec import EvalSpec, GgufRef
+from evaluation.inference.spec import EvalSpec, GgufRef
+from evaluation.ml.prompting import DocumentOutput, PromptBuilder, common_prefix, selected_rows, write_outputs
 from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.contract.decoding.grounding import follows
 from slmstudio.errors import Refused
@@ -39,20 +37,20 @@ from training.ml.llama_cpp.gguf import check_file
 from training.ml.llama_cpp.runtime import Llama, running
 from training.ml.modeling.folder_checks import check_ref
 
-#: seconds after which one answer is given up
+#: timeout of one request
 ANSWER_SECONDS = 600.0
 
 
-class Answering:
-    """A running llama.cpp and a way of asking. ``answer`` may be called from several threads."""
+class LlamaGenerator:
+    """Generates outputs with a running llama.cpp. ``answer`` may be called from several threads."""
 
-    def __init__(self, questions: Questions, llama: Llama, encoder: Encoder) -> None:
-        self._questions = questions
+    def __init__(self, builder: PromptBuilder, llama: Llama, encoder: Encoder) -> None:
+        self._builder = builder
         self._llama = llama
         self._encoder = encoder
 
-    def answers(self, rows: Iterable[Row], at_once: int) -> Iterator[Output]:
-        """What became of each document, as they are done."""
+    def answers(self, rows: Iterable[Row], at_once: int) -> Iterator[DocumentOutput]:
+        """The output of each document, in order of completion."""
         if at_once == 1:
             yield from map(self.answer, rows)
             return
@@ -60,88 +58,89 @@ class Answering:
             for done in as_completed([pool.submit(self.answer, row) for row in rows]):
                 yield done.result()
 
-    def answer(self, row: Row) -> Output:
-        """The model's answer to one document, or why there is none. Never raises."""
+    def answer(self, row: Row) -> DocumentOutput:
+        """The output for one document, or why there is none. Never raises."""
         started = time.perf_counter()
         try:
-            prompt = self._questions.fitting(row.text)
-            text = self._questions.grammar(row.text)
-            held = {"grammar": text} if text else {}
-            said = self._llama.complete(prompt, self._questions.most(prompt), seconds=ANSWER_SECONDS, **held)
+            prompt = self._builder.prompt_within_context(row.text)
+            text = self._builder.grammar(row.text)
+            constraint = {"grammar": text} if text else {}
+            response = self._llama.complete(
+                prompt, self._builder.max_output_tokens(prompt), seconds=ANSWER_SECONDS, **constraint
+            )
             elapsed = round((time.perf_counter() - started) * 1000, 2)
-            written = [int(token) for token in said["tokens"]]
-            ending = "length" if said.get("stop_type") == "limit" or said.get("truncated") else "stop"
-            raw = self._encoder.decode(written)
-            # Where it was cut there may stand half a letter.
-            if text and not follows(text, raw.removesuffix("\ufffd") if ending == "length" else raw):
-                raise Refused("llama.cpp did not hold the answer to its grammar, so it does not count.", code="grammar")
+            tokens = [int(token) for token in response["tokens"]]
+            finish_reason = "length" if response.get("stop_type") == "limit" or response.get("truncated") else "stop"
+            raw = self._encoder.decode(tokens)
+            # A truncated output may end in half a character.
+            if text and not follows(text, raw.removesuffix("\ufffd") if finish_reason == "length" else raw):
+                raise Refused("The output violates its grammar: llama.cpp did not apply it.", code="grammar")
         except Exception as error:
-            return Output.failed(row.id, _why(error), (time.perf_counter() - started) * 1000)
-        counted = int(said.get("tokens_predicted") or len(written))
-        return Output(row.id, raw, ending, elapsed, len(prompt), counted, "")
+            return DocumentOutput.failed(row.id, _error_message(error), (time.perf_counter() - started) * 1000)
+        generated = int(response.get("tokens_predicted") or len(tokens))
+        return DocumentOutput(row.id, raw, finish_reason, elapsed, len(prompt), generated, "")
 
 
-def _why(error: Exception) -> str:
-    """A sentence for an answer that did not come."""
+def _error_message(error: Exception) -> str:
+    """The error message of a failed request."""
     if isinstance(error, httpx.HTTPStatusError):
-        return f"llama.cpp refuses the document (HTTP {error.response.status_code}): {error.response.text[:300]}"
+        return f"llama.cpp rejected the document (HTTP {error.response.status_code}): {error.response.text[:300]}"
     if isinstance(error, httpx.TimeoutException):
-        return f"llama.cpp had not answered after {ANSWER_SECONDS:g} s."
+        return f"No response of llama.cpp within {ANSWER_SECONDS:g} s."
     if isinstance(error, httpx.HTTPError):
-        return f"llama.cpp does not answer: {error}"
+        return f"llama.cpp does not respond: {error}"
     return explain(error)[1]
 
 
-def _checked(ref: GgufRef | None) -> Path:
-    """The file, looked over before llama.cpp reads it. Raises Refused."""
+def _verified_file(ref: GgufRef | None) -> Path:
+    """The file, verified before llama.cpp loads it. Raises Refused."""
     if ref is None:
         raise Refused("The spec names no GGUF file.", code="gguf")
     if find_spec("xllamacpp") is None:
         raise Refused("llama.cpp is not installed on this machine (the package xllamacpp).", code="gguf")
     path = Path(ref.path)
     if not path.is_file():
-        raise Refused(f"The GGUF file {path.name} is gone. Make it again.", code="gguf")
+        raise Refused(f"The GGUF file {path.name} is missing. Export it again.", code="gguf")
     check_file(path)
     if ref.sha256 and sha256_file(path) != ref.sha256:
-        raise Refused(f"The GGUF file {path.name} has changed since it was made: its hash is another one.", code="gguf")
+        raise Refused(f"The GGUF file {path.name} has changed since the export: its hash differs.", code="gguf")
     return path
 
 
-def _room(questions: Questions, prompts: Iterable[list[int]]) -> int:
-    """Tokens that the longest prompt with its answer needs, up to the next 256; no more than the model reads."""
-    longest = max(len(prompt) + questions.most(prompt) for prompt in prompts)
-    wanted = (longest // 256 + 1) * 256
-    return min(wanted, questions.context) if questions.context else wanted
+def _context_size(builder: PromptBuilder, prompts: Iterable[list[int]]) -> int:
+    """Tokens of the longest prompt with its output, rounded up to 256; at most the model's context."""
+    longest = max(len(prompt) + builder.max_output_tokens(prompt) for prompt in prompts)
+    needed = (longest // 256 + 1) * 256
+    return min(needed, builder.context) if builder.context else needed
 
 
 def main(spec: EvalSpec, emitter: Emitter) -> None:
     """The child process."""
     config = check_ref(spec.model)
-    file = _checked(spec.gguf)
+    file = _verified_file(spec.gguf)
     schema = compiled(spec.contract)
     rows = read_rows(spec.documents.path, spec.documents.sha256)
-    asked = chosen(rows, spec.documents)
+    selected = selected_rows(rows, spec.documents)
     encoder = load_encoder(spec.model.path, spec.prompt)
-    questions = Questions(spec, schema, encoder, rows, config.get("max_position_embeddings"))
+    builder = PromptBuilder(spec, schema, encoder, rows, config.get("max_position_embeddings"))
     if spec.mode != "free" and exceeds_optional_limit(schema.schema):
         raise Refused(
-            "llama.cpp cannot hold to so many fields that may be left out. Evaluate the weights.", code="schema"
+            "llama.cpp does not support that many optional fields. Evaluate the weights instead.", code="schema"
         )
-    prompts = [questions.prompt(row.text) for row in asked]
-    # The peak told is what llama.cpp comes to take, its mapped weights included: what reads the documents here
-    # (Python, the tokenizer) is no part of a llama.cpp that serves.
+    prompts = [builder.prompt(row.text) for row in selected]
+    # The reported peak is that of llama.cpp with its mapped weights: Python and the tokenizer are no part of a server.
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()
-    with running(file, context=_room(questions, prompts), at_once=spec.at_once) as llama:
-        answering = Answering(questions, llama, encoder)
-        shared = shared_start(prompts)
+    with running(file, context=_context_size(builder, prompts), at_once=spec.at_once) as llama:
+        generator = LlamaGenerator(builder, llama, encoder)
+        shared = common_prefix(prompts)
         if shared:
             llama.complete(shared, 0, seconds=ANSWER_SECONDS)
         hardware = this_machine()
         emitter.emit(
             "start",
-            documents=len(asked),
-            max_new_tokens=questions.limit.most,
+            documents=len(selected),
+            max_new_tokens=builder.limit.maximum,
             device="cpu",
             precision=file.stem.rpartition("-")[2],
             threads=hardware.cores,
@@ -152,11 +151,11 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
             stop_ids=list(encoder.stop_ids),
             seed=spec.seed,
             at_once=spec.at_once,
-            grounded=questions.ground.as_dict() if questions.ground else None,
+            grounded=builder.ground.as_dict() if builder.ground else None,
             engine="llama.cpp",
         )
-        answers = answering.answers(asked, spec.at_once)
-        tell(spec.outputs, answers, emitter, lambda: max(0, peak_resident_bytes() - before))
+        answers = generator.answers(selected, spec.at_once)
+        write_outputs(spec.outputs, answers, emitter, lambda: max(0, peak_resident_bytes() - before))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads of an evaluation's outputs: what a page's address can ask the list for."""
+"""Named reads of outputs: the filters of their list."""
 
 from decimal import Decimal
 from itertools import product
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from evaluation.models.runs import EvalOutput  # noqa: F401
 
 
-def _readings(word: str) -> list[Any]:
-    """What JSON value a word on a page may stand for: the text itself, and the number or truth it spells."""
+def _json_values(word: str) -> list[Any]:
+    """The JSON values that a word on a page can be: the text, and the number or boolean it spells."""
     if not word:
         return []
     try:
@@ -24,7 +24,7 @@ def _readings(word: str) -> list[Any]:
 
 
 class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
-    """Named reads of outputs; all of them narrow a list, so that a page can chain what its address asks for."""
+    """Named reads of outputs. All of them narrow a list, so they can be chained."""
 
     NO_DECISION = "(none)"
 
@@ -33,9 +33,9 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
         return self.select_related("document").order_by("document_id")
 
     def in_state(self, state: str) -> Self:
-        """``valid``, ``invalid``, ``exact``, ``inexact``, ``failed`` (nothing came back), or where something is amiss
-        with the whole: ``no_json``, ``lacks`` (a required name), ``more`` (a name that is not asked for), ``rules``
-        (one between fields is broken), ``made_up`` (a value stands nowhere). Anything else: all.
+        """``valid``, ``invalid``, ``exact``, ``inexact``, ``failed`` (no response), or with a problem of the whole:
+        ``no_json``, ``lacks`` (a required name is missing), ``more`` (an unknown name), ``rules`` (an invariant is
+        violated), ``made_up`` (a value is hallucinated). Anything else: all.
         """
         filters: dict[str, dict[str, Any]] = {
             "valid": {"valid": True},
@@ -51,51 +51,50 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
         }
         return self.filter(**filters.get(state, {}))
 
-    def telling_unread(self) -> Self:
-        """With ``unread``: whether the output could not be read at all, so that every field of it is wrong."""
+    def with_unreadable(self) -> Self:
+        """With ``unread``: whether the output is unreadable, so every field of it is wrong."""
         unread = models.Q(score__contains={"valid_json": False}) | models.Q(
             score__contains={"fields": [{"outcome": "unscorable"}]}
         )
-        # What is valid was read, and its score need not be looked into.
-        told = models.ExpressionWrapper(models.Q(valid=False) & unread, output_field=models.BooleanField())
-        return self.annotate(unread=told)
+        # A valid output is readable; its long score is not parsed for it.
+        flag = models.ExpressionWrapper(models.Q(valid=False) & unread, output_field=models.BooleanField())
+        return self.annotate(unread=flag)
 
     def wrong_in(self, pattern: str) -> Self:
-        """Where this field is not right."""
+        """Where this field is wrong."""
         return self.filter(wrong_fields__contains=[pattern]) if pattern else self
 
     def with_outcome(self, pattern: str, outcome: str) -> Self:
-        """Where this field, with "" any, came out like this: ``missing``, ``hallucinated`` and so on."""
+        """Where this field ("": any) has this outcome: ``missing``, ``hallucinated`` and so on."""
         if not outcome:
             return self
-        wanted = {"outcome": outcome} | ({"field": pattern} if pattern else {})
-        return self.filter(score__contains={"fields": [wanted]})
+        condition = {"outcome": outcome} | ({"field": pattern} if pattern else {})
+        return self.filter(score__contains={"fields": [condition]})
 
     def with_error(self, kind: str) -> Self:
-        """Where this kind of error occurs."""
+        """Where this error type occurs."""
         return self.filter(errors__contains=[kind]) if kind else self
 
     def tagged(self, tag: str) -> Self:
-        """Of documents that had this failure tag when the dataset was frozen."""
+        """Of documents with this failure tag in the dataset version."""
         return self.filter(tags__contains=[tag]) if tag else self
 
-    def confused(self, pattern: str, gold: str, said: str) -> Self:
-        """Where this choice is ``gold`` and was taken for ``said``, both as ``classes.label`` names them. The same
-        twice: where it was made rightly.
+    def confused_as(self, pattern: str, gold: str, said: str) -> Self:
+        """Where the gold of this choice is ``gold`` and the output is ``said``, both as ``classes.label`` names them.
+        Equal values: where the output is correct.
 
-        "" is any; ``NO_DECISION`` is, of what was said, what is absent, not allowed or in no valid output, and of gold
-        that there is none.
+        "" is any. ``NO_DECISION``: of the output, absent, not allowed, or no valid output; of gold, absent.
         """
         if not pattern or not (gold or said):
             return self
-        starts: list[dict[str, Any]] = [{"gold": value} for value in _readings(gold)]
-        ends: list[dict[str, Any]] = [{"output": value} for value in _readings(said)]
+        starts: list[dict[str, Any]] = [{"gold": value} for value in _json_values(gold)]
+        ends: list[dict[str, Any]] = [{"output": value} for value in _json_values(said)]
         if gold == self.NO_DECISION:
             starts = [{"gold": None}]
         if said == self.NO_DECISION:
             ends = [{"outcome": "missing"}, {"outcome": "unscorable"}, {"error": "format"}]
         elif said == gold:
-            ends = [{"outcome": "correct"}]  # the two may differ in blanks
+            ends = [{"outcome": "correct"}]  # they may differ in whitespace
         fits = models.Q()
         for start, end in product(starts or [{}], ends or [{}]):
             fits |= models.Q(score__contains={"fields": [{"field": pattern, **start, **end}]})
@@ -107,11 +106,11 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
         if not equals:
             return self
         fits = models.Q()
-        for reading in _readings(value):
+        for reading in _json_values(value):
             fits |= models.Q(document__metadata__contains={key: reading})
         return self.filter(fits)
 
-    def holding(self, text: str) -> Self:
+    def containing(self, text: str) -> Self:
         """Whose document id or raw output contains these characters."""
         if not text:
             return self

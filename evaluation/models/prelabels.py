@@ -1,5 +1,6 @@
-"""Models that propose labels: addresses of models elsewhere, runs over documents, and what became of each document."""
+"""Endpoints, pre-label runs, and their documents."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
@@ -7,36 +8,38 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from evaluation.inference.answers import WORDS, Outcome
+from evaluation.inference.backend import Backend
+from evaluation.inference.backends import backend_of
+from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
 from labeling.models import Document, Project, SchemaVersion
 from slmstudio.runs.models import RetryableRun, RunQuerySet
-from training.models import ModelVersion
+from training.models import ModelVersion, TrainingRun
 
 
 class EndpointQuerySet(models.QuerySet["Endpoint"]):
     """Named reads of endpoints."""
 
     def in_use(self, project: Project) -> Self:
-        """Those of a project that are not put aside, by name."""
+        """Those of a project that were not removed, by name."""
         return self.filter(project=project, retired_at__isnull=True).order_by("name")
 
 
 class Endpoint(models.Model):
-    """A model elsewhere, behind an OpenAI-compatible address (``url`` ends where ``/chat/completions`` begins).
+    """An external model behind an OpenAI-compatible server (``url`` without ``/chat/completions``).
 
-    Its key is no part of the row: ``key_variable`` names the environment variable that holds it.
+    Its key is not stored: ``key_variable`` names the environment variable that holds it.
     """
 
     class Structured(models.TextChoices):
-        """How it is asked for JSON."""
+        """How JSON is requested."""
 
-        AUTO = "auto", "the best it can do"
-        SCHEMA = "json_schema", "held to the schema"
+        AUTO = "auto", "automatic"
+        SCHEMA = "json_schema", "JSON Schema"
         OBJECT = "json_object", "any JSON object"
-        FREE = "free", "asked in words alone"
+        FREE = "free", "prompt only"
 
     class Effort(models.TextChoices):
-        """How much a reasoning model is asked to think (OpenAI's ``reasoning_effort``)."""
+        """How much a reasoning model reasons (OpenAI's ``reasoning_effort``)."""
 
         NONE = "none", "none"
         MINIMAL = "minimal", "minimal"
@@ -48,23 +51,21 @@ class Endpoint(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="endpoints")
     name = models.CharField(max_length=80)
     url = models.CharField(max_length=300)
-    model = models.CharField(max_length=200, help_text="the name that is sent")
+    model = models.CharField(max_length=200, help_text="the model name in requests")
     key_variable = models.CharField(max_length=80, blank=True)
     structured = models.CharField(max_length=12, choices=Structured.choices, default=Structured.AUTO)
-    logprobs = models.BooleanField(default=True, help_text="ask how sure it is of each token")
+    logprobs = models.BooleanField(default=True, help_text="request token probabilities")
     timeout_seconds = models.PositiveIntegerField(default=60)
-    at_once = models.PositiveSmallIntegerField(default=4, help_text="requests under way together")
-    max_tokens = models.PositiveIntegerField(default=1024, help_text="of one answer, its thinking included")
+    at_once = models.PositiveSmallIntegerField(default=4, help_text="concurrent requests")
+    max_tokens = models.PositiveIntegerField(default=1024, help_text="of one output, including reasoning")
     reasoning_effort = models.CharField(max_length=10, blank=True, default="", choices=Effort.choices)
-    accepts = models.JSONField(
-        default=dict, blank=True, help_text="how the model at this address was found to take limit and temperature"
-    )
+    accepts = models.JSONField(default=dict, blank=True, help_text="the options that the model at this URL accepted")
     price_in = models.FloatField(
-        null=True, blank=True, help_text="of a million tokens read, in the currency of the contract"
+        null=True, blank=True, help_text="per million input tokens, in the currency of the contract"
     )
-    price_out = models.FloatField(null=True, blank=True, help_text="of a million tokens written")
+    price_out = models.FloatField(null=True, blank=True, help_text="per million output tokens")
     tested_at = models.DateTimeField(null=True, blank=True)
-    test_result = models.JSONField(default=dict, blank=True, help_text="what the last test found")
+    test_result = models.JSONField(default=dict, blank=True, help_text="result of the last test")
     retired_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -87,19 +88,28 @@ class Endpoint(models.Model):
         """Its page."""
         return reverse("endpoint", args=[self.project.slug, self.pk])
 
+    def save_detected_options(self, options: Mapping[str, Any]) -> None:
+        """Stores the options that the endpoint accepted, so the next run starts with them."""
+        accepts = {"url": self.url, "model": self.model}
+        accepts |= {name: options[name] for name in ("limit_name", "temperature")}
+        if accepts != self.accepts:
+            # Only for the model that answered: the row may have changed since it was read.
+            Endpoint.objects.filter(pk=self.pk, url=self.url, model=self.model).update(accepts=accepts)
+            self.accepts = accepts
+
 
 class PrelabelRunQuerySet(RunQuerySet):
-    """Named reads of runs of pre-labels."""
+    """Named reads of pre-label runs."""
 
     # Any, because the stubs take the rows of a run's query set for bare BackgroundRuns.
-    def with_subject(self) -> Any:
-        """With what their names are made of, in one query."""
+    def with_model(self) -> Any:
+        """With the rows that their labels need, in one query."""
         rows: Any = self
         return rows.select_related("model_version", "endpoint", "schema_version", "created_by")
 
 
 class PrelabelRun(RetryableRun):
-    """A model proposes labels for documents that wait: a ModelVersion of this studio, or an Endpoint."""
+    """Pre-labels for unlabeled documents, from a ModelVersion or an Endpoint."""
 
     job_name = "evaluation.prelabels.jobs.run_prelabels"
     former_job_names = ("evaluation.prelabel_jobs.run_prelabels",)
@@ -115,11 +125,13 @@ class PrelabelRun(RetryableRun):
     endpoint = models.ForeignKey(
         Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="prelabel_runs"
     )
-    chosen = models.CharField(max_length=300, blank=True, help_text="which documents were asked for, in words")
-    examples = models.JSONField(default=list, blank=True, help_text="solved documents that an endpoint is shown")
-    token_budget = models.PositiveIntegerField(null=True, blank=True, help_text="an endpoint is asked no more after it")
-    spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, where a model of this studio ran")
-    facts = models.JSONField(default=dict, blank=True, help_text="device, tokens, how it was asked")
+    chosen = models.CharField(max_length=300, blank=True, help_text="which documents were selected, as text")
+    examples = models.JSONField(default=list, blank=True, help_text="few-shot examples for an endpoint")
+    token_budget = models.PositiveIntegerField(
+        null=True, blank=True, help_text="an endpoint gets no more documents after it"
+    )
+    spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, of a model on this machine")
+    facts = models.JSONField(default=dict, blank=True, help_text="device, tokens, request options")
 
     objects: ClassVar[Any] = PrelabelRunQuerySet.as_manager()
 
@@ -134,44 +146,64 @@ class PrelabelRun(RetryableRun):
         ]
 
     def __str__(self) -> str:
-        return f"pre-labels {self.number}: {self.subject}"
+        return f"pre-labels {self.number}: {self.model_label}"
 
     def get_absolute_url(self) -> str:
         """The run's page."""
         return reverse("prelabel_run", args=[self.project.slug, self.number])
 
+    #: columns of an EvalRun that pre-labels do not have: base models and GGUF files create none
+    base_model = export = base_model_id = export_id = None
+
     @property
-    def subject(self) -> str:
-        """What proposes, in words; people see it beside a pre-label."""
+    def training_run_id(self) -> int | None:
+        """The key of the training run of its model version."""
+        return self.model_version.training_run_id if self.model_version is not None else None
+
+    @property
+    def training_run(self) -> TrainingRun | None:
+        """The training run of its model version."""
+        return self.model_version.training_run if self.model_version is not None else None
+
+    @property
+    def backend(self) -> Backend:
+        """What answers for it."""
+        return backend_of(self)
+
+    @property
+    def model_label(self) -> str:
+        """The name of the model, shown with its pre-labels."""
         return str(self.model_version or self.endpoint)
 
     @property
     def source(self) -> str:
-        """What its predictions carry."""
+        """The source of its predictions."""
         return f"prelabel-{self.number}"
 
     @property
     def folder_key(self) -> str:
-        """Where its files lie in the artifact store: spec.yaml, documents.jsonl, outputs.jsonl, log.txt."""
+        """The folder of its files in the artifact store: spec.yaml, documents.jsonl, outputs.jsonl, log.txt."""
         return f"prelabels/{self.pk}"
 
 
 class PrelabelItem(models.Model):
-    """What became of one document of a run; chosen when the run was started, answered once.
+    """One document of a run: selected when the run starts, processed once.
 
-    The outcomes and what they mean are in ``evaluation.inference.answers``.
+    The outcomes are in ``evaluation.inference.response_status``.
     """
 
     run = models.ForeignKey(PrelabelRun, on_delete=models.CASCADE, related_name="items", db_index=False)
     document = models.ForeignKey(Document, null=True, on_delete=models.SET_NULL, related_name="prelabel_items")
     outcome = models.CharField(
-        max_length=14, choices=[(str(one), words) for one, words in WORDS.items()], default=Outcome.WAITING.value
+        max_length=14,
+        choices=[(str(status), label) for status, label in STATUS_LABELS.items()],
+        default=ResponseStatus.WAITING.value,
     )
-    detail = models.CharField(max_length=300, blank=True, help_text="what was wrong, as a sentence")
-    looked_for = models.PositiveSmallIntegerField(default=0, help_text="values that should stand in the text")
-    found = models.PositiveSmallIntegerField(default=0, help_text="of these, those that do")
+    detail = models.CharField(max_length=300, blank=True, help_text="the error, as a sentence")
+    looked_for = models.PositiveSmallIntegerField(default=0, help_text="values that need evidence in the text")
+    found = models.PositiveSmallIntegerField(default=0, help_text="of these, values with evidence")
     seconds = models.FloatField(default=0)
-    tokens = models.PositiveIntegerField(default=0, help_text="read and written")
+    tokens = models.PositiveIntegerField(default=0, help_text="input and output")
     tries = models.PositiveSmallIntegerField(default=0)
 
     class Meta:

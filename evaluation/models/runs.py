@@ -6,6 +6,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.urls import reverse
 
+from evaluation.inference.backend import Backend, ModelKey
+from evaluation.inference.backends import backend_of
 from evaluation.models.benchmarks import Benchmark
 from evaluation.models.output_queries import EvalOutputQuerySet
 from evaluation.models.prelabels import Endpoint
@@ -19,15 +21,23 @@ class EvalRunQuerySet(RunQuerySet):
     """Named reads of eval runs."""
 
     # Any throughout: the stubs take the rows of a run's query set for bare BackgroundRuns.
-    def with_subject(self) -> Any:
-        """With what their names are made of, in one query."""
+    def with_model(self) -> Any:
+        """With the rows that their labels need, in one query."""
         rows: Any = self
         return rows.select_related(
             "base_model", "training_run", "model_version", "endpoint", "export", "dataset", "created_by"
         )
 
+    def of_model(self, key: ModelKey, *, any_export: bool = False) -> Any:
+        """Those whose columns name this model, or with ``any_export`` one of its GGUF files; of an external model also
+        compare ``backend.key``.
+        """
+        rows: Any = self
+        columns = {name: value for name, value in key.columns().items() if name != "export" or not any_export}
+        return rows.filter(**columns)
+
     def on_holdout(self) -> Any:
-        """Those that looked at a hold-out."""
+        """Hold-out evaluations."""
         rows: Any = self
         return rows.filter(split=Split.HOLDOUT)
 
@@ -39,15 +49,17 @@ class EvalRun(RetryableRun):
     takes its ModelVersion when it starts.
     """
 
-    #: stands in the place of a split where the documents are those of a benchmark
+    #: the split of runs over a benchmark's documents
     BENCHMARK = "benchmark"
+    #: the columns that name its model, which only its backend reads
+    MODEL_COLUMNS = ("base_model", "training_run", "model_version", "endpoint", "export")
 
     class Mode(models.TextChoices):
-        """How the output is decoded."""
+        """The decoding mode."""
 
-        CONSTRAINED = "constrained", "held to the schema"
-        GROUNDED = "grounded", "held to the schema and the document"
-        FREE = "free", "free"
+        CONSTRAINED = "constrained", "constrained"
+        GROUNDED = "grounded", "grounded"
+        FREE = "free", "unconstrained"
 
     job_name = "evaluation.runs.jobs.run_evaluation"
     former_job_names = ("evaluation.jobs.run_evaluation",)
@@ -75,19 +87,19 @@ class EvalRun(RetryableRun):
         blank=True,
         on_delete=models.PROTECT,
         related_name="eval_runs",
-        help_text="the GGUF file that llama.cpp answered with; empty: the weights themselves, by transformers",
+        help_text="the GGUF file for llama.cpp; empty: the weights, with transformers",
     )
-    at_once = models.PositiveSmallIntegerField(default=1, help_text="documents that were asked about at the same time")
+    at_once = models.PositiveSmallIntegerField(default=1, help_text="concurrent documents")
     rescored_from = models.ForeignKey(
         "self",
         null=True,
         blank=True,
         on_delete=models.PROTECT,
         related_name="rescorings",
-        help_text="the run whose outputs these are, scored again against this run's dataset version",
+        help_text="the run whose outputs are re-scored with this run's dataset version",
     )
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
-    scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.runs.outputs.summary")
+    scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.runs.outputs.summarize_outputs")
     latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in ms, one document at a time")
     facts = models.JSONField(default=dict, blank=True, help_text="documents per second, peak memory, seconds")
     scorer_version = models.CharField(max_length=20, blank=True)
@@ -116,50 +128,53 @@ class EvalRun(RetryableRun):
         ]
 
     def __str__(self) -> str:
-        return f"evaluation {self.number}: {self.subject}, {self.get_mode_display()}"
+        return f"evaluation {self.number}: {self.model_label}, {self.get_mode_display()}"
 
     def get_absolute_url(self) -> str:
         """The run's page."""
         return reverse("eval_run", args=[self.project.slug, self.number])
 
     def queue(self) -> str:
-        """To score outputs again takes no device, so that it does not wait behind a training."""
+        """Re-scoring needs no device, so it does not wait behind a training."""
         return self.queue_name if self.rescored_from_id is None else "default"
 
     @property
-    def subject(self) -> str:
-        """What was evaluated, in words."""
-        if self.base_model is not None:
-            return str(self.base_model)
-        if self.endpoint is not None:
-            # The row of an endpoint can be given another model; what was asked here stands in the facts.
-            model = self.facts.get("model", self.endpoint.model)
-            return str(self.endpoint) if model == self.endpoint.model else f"{self.endpoint} ({model})"
-        name = str(self.model_version or self.training_run)
-        return f"{name}, {self.export.get_kind_display()}" if self.export is not None else name
+    def backend(self) -> Backend:
+        """What answers for it: the only way to ask which model it is of."""
+        return backend_of(self)
+
+    @property
+    def model_label(self) -> str:
+        """The name of the model under test."""
+        return self.backend.label
 
     @property
     def short_name(self) -> str:
-        """Its number and subject, where the mode goes without saying."""
-        return f"#{self.number} {self.subject}"
+        """Its number and model, where the mode is clear."""
+        return f"#{self.number} {self.model_label}"
 
     @property
-    def is_shown(self) -> bool:
-        """Whether what it answered may be seen. On the hold-out only once it is done: whoever watches ten candidates up
-        to the last document and cancels them has looked ten times.
+    def outputs_visible(self) -> bool:
+        """Whether its outputs may be shown. On the hold-out only once it is done: a user who watches ten candidates up
+        to the last document and cancels them has evaluated ten times.
         """
         return self.status == Status.DONE or self.split != Split.HOLDOUT
 
     @property
-    def can_go_on(self) -> bool:
-        """Whether it failed over an endpoint that is still in use: what was answered there was paid for."""
-        in_use = self.endpoint is not None and self.endpoint.retired_at is None
-        return in_use and self.status == Status.FAILED and self.benchmark_id is None and self.rescored_from_id is None
+    def can_resume(self) -> bool:
+        """Whether it failed and its backend keeps outputs: they were paid for."""
+        own = self.benchmark_id is None and self.rescored_from_id is None
+        return own and self.status == Status.FAILED and self.backend.resumes and self.backend.is_available
 
     @property
     def folder_key(self) -> str:
-        """Where its files lie in the artifact store: spec.yaml, outputs.jsonl, log.txt."""
+        """The folder of its files in the artifact store: spec.yaml, outputs.jsonl, log.txt."""
         return f"evaluation/{self.pk}"
+
+    @property
+    def spec_key(self) -> str:
+        """The artifact with its EvalSpec."""
+        return f"{self.folder_key}/spec.yaml"
 
     @property
     def outputs_key(self) -> str:
@@ -168,7 +183,7 @@ class EvalRun(RetryableRun):
 
 
 class EvalOutput(models.Model):
-    """What the model said about one document. Kept for ever, so that it can be scored again."""
+    """The output for one document. Kept permanently, so that it can be re-scored."""
 
     eval_run = models.ForeignKey(EvalRun, on_delete=models.CASCADE, related_name="outputs")
     document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="eval_outputs")
@@ -180,8 +195,8 @@ class EvalOutput(models.Model):
     valid = models.BooleanField(default=False)
     exact = models.BooleanField(default=False)
     # Read off the score when it is stored, so that lists can be filtered by the database.
-    wrong_fields = ArrayField(models.CharField(max_length=300), default=list, help_text="patterns of fields not right")
-    errors = ArrayField(models.CharField(max_length=40), default=list, help_text="kinds of error that occur")
+    wrong_fields = ArrayField(models.CharField(max_length=300), default=list, help_text="patterns of wrong fields")
+    errors = ArrayField(models.CharField(max_length=40), default=list, help_text="error types that occur")
     tags = ArrayField(models.CharField(max_length=40), default=list, help_text="failure tags in the dataset version")
     latency_ms = models.FloatField(default=0)
     prompt_tokens = models.PositiveIntegerField(default=0)
@@ -197,7 +212,7 @@ class EvalOutput(models.Model):
 
     @property
     def state(self) -> str:
-        """``exact``, ``valid``, ``invalid``, or ``failed`` where nothing came back."""
+        """``exact``, ``valid``, ``invalid``, or ``failed`` where there was no response."""
         if self.finish_reason == "error":
             return "failed"
         return "exact" if self.exact else "valid" if self.valid else "invalid"

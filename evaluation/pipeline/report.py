@@ -1,4 +1,4 @@
-"""The loop as one JSON report, and each model's outputs as a file that anyone can score again."""
+"""The JSON report of a pipeline, and the outputs of each model as a file for independent scoring."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.storage.hashing import sha256_text
 
 
-def loop_report(loop: LoopRun) -> dict[str, Any]:
-    """Figures of both models, the comparison, the verdicts, seconds per stage and the hashes. JSON-ready."""
-    report: dict[str, Any] = {"base": figures(loop.base), "tuned": figures(loop.tuned)}
-    if loop.base_free is not None:
-        report["base_free"] = figures(loop.base_free)
-    if loop.tuned_free is not None:
-        report["tuned_free"] = figures(loop.tuned_free)
-    if loop.comparison is not None:
-        result = loop.comparison.result
+def pipeline_report(pipeline: LoopRun) -> dict[str, Any]:
+    """Figures of both models, the comparison, the verdicts, seconds per stage and hashes, ready for JSON."""
+    report: dict[str, Any] = {"base": figures(pipeline.base), "tuned": figures(pipeline.tuned)}
+    if pipeline.base_free is not None:
+        report["base_free"] = figures(pipeline.base_free)
+    if pipeline.tuned_free is not None:
+        report["tuned_free"] = figures(pipeline.tuned_free)
+    if pipeline.comparison is not None:
+        result = pipeline.comparison.result
         fixed, broken = result["fixed"], result["broken"]
         report["comparison"] = {
             "fixed": len(fixed),
@@ -27,23 +27,23 @@ def loop_report(loop: LoopRun) -> dict[str, Any]:
             "fixed_ids": fixed,
             "broken_ids": broken,
         }
-    if loop.gate_report is not None:
-        gates = loop.gate_report
+    if pipeline.gate_report is not None:
+        gates = pipeline.gate_report
         report["gates"] = {"sentence": gates.sentence, "passed": gates.passed, "verdicts": gates.verdicts}
         report["hashes"] = gates.packet
-    report["seconds"] = {stage.name: round(stage.run.seconds or 0, 1) for stage in stages(loop)}
-    report["seconds"]["total"] = round(loop.seconds or 0, 1)
-    report["training"] = {"spec_sha256": sha256_text(loop.training_run.spec), **loop.training_run.facts}
+    report["seconds"] = {stage.name: round(stage.run.seconds or 0, 1) for stage in stages(pipeline)}
+    report["seconds"]["total"] = round(pipeline.seconds or 0, 1)
+    report["training"] = {"spec_sha256": sha256_text(pipeline.training_run.spec), **pipeline.training_run.facts}
     report["dataset"] = {
-        "sha256": loop.dataset.sha256,
-        "holdout_sha256": loop.dataset.holdout_sha256,
-        "counts": loop.dataset.counts,
+        "sha256": pipeline.dataset.sha256,
+        "holdout_sha256": pipeline.dataset.holdout_sha256,
+        "counts": pipeline.dataset.counts,
     }
     return report
 
 
 def figures(run: EvalRun) -> dict[str, Any]:
-    """One model's figures. Rates are plain numbers; the counts and 95 % Wilson intervals stand in ``intervals``."""
+    """One model's figures. Rates are numbers; ``intervals`` has the counts and 95 % Wilson intervals."""
     scores = run.scores
     rates = {
         "schema_valid_rate": scores["schema_valid"],
@@ -63,15 +63,15 @@ def figures(run: EvalRun) -> dict[str, Any]:
     }
 
 
-def write_outputs(loop: LoopRun, folder: Path) -> list[Path]:
-    """Writes ``base.jsonl``, ``tuned.jsonl`` and, where they exist, the free ones; returns the paths.
+def write_outputs(pipeline: LoopRun, folder: Path) -> list[Path]:
+    """Writes the outputs of each evaluation to ``NAME.jsonl``; returns the paths.
 
-    A row is ``{"id", "gold", "raw", "output", "valid", "latency_ms"}``; ``output`` is null where ``raw`` is no JSON.
+    A row is ``{"id", "gold", "raw", "output", "valid", "latency_ms"}``; ``output`` is null if ``raw`` is not JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = {"base": loop.base, "tuned": loop.tuned, "base_free": loop.base_free, "tuned_free": loop.tuned_free}
     paths = []
-    for name, run in runs.items():
+    for name in ("base", "tuned", "base_free", "tuned_free"):
+        run: EvalRun | None = getattr(pipeline, name)
         if run is None:
             continue
         path, compiled = folder / f"{name}.jsonl", run.dataset.schema_version.compiled

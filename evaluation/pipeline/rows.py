@@ -1,4 +1,4 @@
-"""Which rows of JSONL files a loop trains on and which it holds out: lines drawn by a seed, taken verbatim."""
+"""The training and hold-out lines of JSONL files: sampled with a seed, unchanged."""
 
 import random
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from pathlib import Path
 
 
 class RowsError(ValueError):
-    """The files or shares that were given cannot be used; the message says why."""
+    """The files, shares or limits are unusable; the message names the reason."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a file, without its end, and its number from 1."""
+class SourceLine:
+    """One line of a file, without its line end, and its number from 1."""
 
     number: int
     data: bytes
 
 
-def choose_rows(
+def split_rows(
     *,
     train: Path,
     holdout: Path | None,
@@ -25,14 +25,14 @@ def choose_rows(
     max_train: int | None,
     max_holdout: int | None,
     seed: int,
-) -> tuple[list[Line], list[Line]]:
+) -> tuple[list[SourceLine], list[SourceLine]]:
     """Lines for training and for the hold-out.
 
     Without a hold-out file a seeded share of the training file is held out. Limits take the first of the shuffled
     lines. The same files, seed and limits give the same lines.
 
     Raises:
-        RowsError: a file that is not there or empty, a share outside 0 to 1, a limit below 1, nothing left for a part.
+        RowsError: a missing or empty file, a share outside 0 to 1, a limit below 1, or no line left for a split.
     """
     for name, limit in (("max-train", max_train), ("max-holdout", max_holdout)):
         if limit is not None and limit < 1:
@@ -50,16 +50,16 @@ def choose_rows(
         lines, held_out = lines[count:], lines[:count]
     rng.shuffle(lines)
     if not lines or not held_out:
-        raise RowsError(f"{train} has too few rows to train on some and hold some out.")
+        raise RowsError(f"{train} has too few rows for a training split and a hold-out.")
     return lines[:max_train], held_out[:max_holdout]
 
 
-def _lines(path: Path) -> list[Line]:
+def _lines(path: Path) -> list[SourceLine]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RowsError(f"{path} cannot be read: {error.strerror}.") from error
-    lines = [Line(number, line.strip()) for number, line in enumerate(data.split(b"\n"), start=1) if line.strip()]
+        raise RowsError(f"Cannot read {path}: {error.strerror}.") from error
+    lines = [SourceLine(number, line.strip()) for number, line in enumerate(data.split(b"\n"), start=1) if line.strip()]
     if not lines:
         raise RowsError(f"{path} is empty.")
     return lines

@@ -1,7 +1,7 @@
-"""One pass of the loop as a unit: benchmark the base model, fine-tune, evaluate, compare, gate.
+"""The pipeline: evaluate the base model, fine-tune, evaluate the tuned model, compare, gate.
 
-Every stage is an ordinary run on the ordinary queue; the loop only knows which rows belong together. Whatever ends asks
-``advance`` to look again, and the one that finds everything done compares and judges.
+Every stage is an ordinary run on its usual queue; the pipeline stores which runs belong together. A run that ends calls
+``advance``; after the last one, ``advance`` compares the models and makes the gate report.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from evaluation.comparison.services import compare_runs
+from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates.services import make_report, opponent
 from evaluation.gates.verdicts import GateError
 from evaluation.models import EvalRun, LoopRun
@@ -19,21 +19,21 @@ from evaluation.runs.services import start_evaluation
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from training.models import BaseModel
+from training.models import BaseModel, TrainingRun
 from training.runs.presets import Knobs
 from training.runs.services import start_training
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of a loop: its name, the run that does it, and its row's state."""
+class PipelineStage:
+    """One stage of a pipeline: its name and its run."""
 
     name: str
     run: BackgroundRun
 
 
 @transaction.atomic
-def start_loop(
+def start_pipeline(
     *,
     project: Project,
     user: User,
@@ -43,29 +43,31 @@ def start_loop(
     name: str = "",
     with_free: bool = False,
 ) -> LoopRun:
-    """Queues all stages, in order, on the one queue of the GPU worker.
+    """Queues all stages in order on the queue of the GPU worker.
 
-    ``with_free`` evaluates both models a second time without the schema's constraint.
+    ``with_free``: also evaluate both models with unconstrained decoding.
 
     Raises:
-        Refused: as ``start_training`` and ``start_evaluation`` refuse; nothing is queued then.
+        Refused: from ``start_training`` or ``start_evaluation``; nothing is queued then.
     """
 
-    def evaluate(mode: str, **subject: Any) -> EvalRun:
-        return start_evaluation(project=project, user=user, dataset=dataset, split=Split.HOLDOUT, mode=mode, **subject)
+    def evaluate(mode: str, model: BaseModel | TrainingRun) -> EvalRun:
+        return start_evaluation(
+            project=project, user=user, dataset=dataset, model=model, split=Split.HOLDOUT, mode=mode
+        )
 
-    base = evaluate(EvalRun.Mode.CONSTRAINED, base_model=base_model)
-    base_free = evaluate(EvalRun.Mode.FREE, base_model=base_model) if with_free else None
+    base = evaluate(EvalRun.Mode.CONSTRAINED, base_model)
+    base_free = evaluate(EvalRun.Mode.FREE, base_model) if with_free else None
     training_run = start_training(
         project=project, user=user, dataset=dataset, base_model=base_model, knobs=knobs, name=name
     )
-    tuned = evaluate(EvalRun.Mode.CONSTRAINED, training_run=training_run)
-    tuned_free = evaluate(EvalRun.Mode.FREE, training_run=training_run) if with_free else None
+    tuned = evaluate(EvalRun.Mode.CONSTRAINED, training_run)
+    tuned_free = evaluate(EvalRun.Mode.FREE, training_run) if with_free else None
     return LoopRun.objects.create(
         project=project,
         dataset=dataset,
         created_by=user,
-        # It has no process of its own, so it is running from the start and never beats: the sweep leaves it alone.
+        # No job of its own: it is running from the start, without heartbeats, and the reaper skips it.
         status=Status.RUNNING,
         started_at=timezone.now(),
         stage="benchmark of the base model",
@@ -78,91 +80,91 @@ def start_loop(
     )
 
 
-def stages(loop: LoopRun) -> list[Stage]:
-    """The loop's runs in the order they are worked."""
+def stages(pipeline: LoopRun) -> list[PipelineStage]:
+    """The runs of a pipeline in order."""
     rows = [
-        ("benchmark of the base model", loop.base),
-        ("benchmark of the base model, free", loop.base_free),
-        ("fine-tuning", loop.training_run),
-        ("evaluation of the tuned model", loop.tuned),
-        ("evaluation of the tuned model, free", loop.tuned_free),
+        ("benchmark of the base model", pipeline.base),
+        ("benchmark of the base model, free", pipeline.base_free),
+        ("fine-tuning", pipeline.training_run),
+        ("evaluation of the tuned model", pipeline.tuned),
+        ("evaluation of the tuned model, free", pipeline.tuned_free),
     ]
-    return [Stage(name, run) for name, run in rows if run is not None]
+    return [PipelineStage(name, run) for name, run in rows if run is not None]
 
 
-def newest_loop(project: Project) -> dict[str, Any] | None:
-    """The newest loop of a project with its stages, as its panel shows it."""
+def latest_pipeline(project: Project) -> dict[str, Any] | None:
+    """The context of the panel: the newest pipeline of a project with its stages; None if there is none."""
     rows = LoopRun.objects.filter(project=project).order_by("-pk")
-    loop = rows.select_related("dataset", "training_run", "comparison", "gate_report").first()
-    if loop is None:
+    pipeline = rows.select_related("dataset", "training_run", "comparison", "gate_report").first()
+    if pipeline is None:
         return None
-    # All its runs at once: to plan a join of every run with all that it names takes longer than the page.
+    # One query for all runs: planning a join of every run with its relations takes longer than the page.
     names = ("base", "base_free", "tuned", "tuned_free")
-    keys = {name: getattr(loop, f"{name}_id") for name in names}
-    runs = EvalRun.objects.with_subject().in_bulk([key for key in keys.values() if key is not None])
+    keys = {name: getattr(pipeline, f"{name}_id") for name in names}
+    runs = EvalRun.objects.with_model().in_bulk([key for key in keys.values() if key is not None])
     for name, key in keys.items():
         if key is not None:
-            setattr(loop, name, runs[key])
-    return {"project": project, "loop": loop, "stages": stages(loop)}
+            setattr(pipeline, name, runs[key])
+    return {"project": project, "loop": pipeline, "stages": stages(pipeline)}
 
 
-def eval_ended(run: EvalRun) -> None:
-    """Called when an evaluation has ended, however: moves the loops it belongs to on."""
+def on_evaluation_ended(run: EvalRun) -> None:
+    """Advances the pipelines of an evaluation that has ended with any status."""
     rows = LoopRun.objects.live().filter(project_id=run.project_id)
     for pk in rows.values_list("pk", flat=True):
         advance(pk)
 
 
 def advance(pk: int) -> LoopRun | None:
-    """Looks where a loop stands and takes the step that is due. Safe to call at any time, by several at once."""
+    """Updates a pipeline from its runs: fails, records progress or concludes. Idempotent; safe to call concurrently."""
     with transaction.atomic():
-        loop = (
+        pipeline = (
             LoopRun.objects.select_for_update(of=("self",))
             .select_related("base", "base_free", "training_run", "tuned", "tuned_free")
             .filter(pk=pk)
             .first()
         )
-        if loop is None or not loop.is_live:
-            return loop
-        parts = stages(loop)
-        broken = [part for part in parts if part.run.status in (Status.FAILED, Status.CANCELLED)]
-        if broken:
-            first = broken[0]
-            loop.fail(f"The {first.name} {first.run.get_status_display()}: {first.run.error or 'by request'}")
+        if pipeline is None or not pipeline.is_live:
+            return pipeline
+        parts = stages(pipeline)
+        failed = [part for part in parts if part.run.status in (Status.FAILED, Status.CANCELLED)]
+        if failed:
+            first = failed[0]
+            pipeline.fail(f"The {first.name} {first.run.get_status_display()}: {first.run.error or 'by request'}")
             _cancel_stages(parts)
-            return loop
-        open_parts = [part for part in parts if part.run.status != Status.DONE]
-        if open_parts:
-            loop.record(progress_done=len(parts) - len(open_parts), stage=open_parts[0].name)
-            return loop
-        _conclude(loop)
-        return loop
+            return pipeline
+        live_stages = [part for part in parts if part.run.status != Status.DONE]
+        if live_stages:
+            pipeline.record(progress_done=len(parts) - len(live_stages), stage=live_stages[0].name)
+            return pipeline
+        _conclude(pipeline)
+        return pipeline
 
 
-def advance_live() -> None:
-    """Looks at every live loop: what ended without saying so, because its worker died, is noticed here."""
+def advance_all() -> None:
+    """Advances every live pipeline; finds runs that ended without a notification because their worker died."""
     for pk in LoopRun.objects.live().values_list("pk", flat=True):
         advance(pk)
 
 
-def abandon(loop: LoopRun) -> None:
-    """Ends a loop that nobody waits for any more, and the stages that have not ended."""
-    loop.fail("It was stopped before its end.")
-    _cancel_stages(stages(loop))
+def cancel_pipeline(pipeline: LoopRun) -> None:
+    """Fails a pipeline and cancels its live stages."""
+    pipeline.fail("Stopped before it completed.")
+    _cancel_stages(stages(pipeline))
 
 
-def _cancel_stages(parts: list[Stage]) -> None:
+def _cancel_stages(parts: list[PipelineStage]) -> None:
     for part in parts:
         part.run.cancel()
 
 
-def _conclude(loop: LoopRun) -> None:
-    """Compares and judges; both are idempotent by their own unique rows. What cannot be judged ends the loop."""
+def _conclude(pipeline: LoopRun) -> None:
+    """Makes the comparison and the gate report (both are unique per pair of runs), or fails the pipeline."""
     try:
         with transaction.atomic():
-            comparison = compare_runs(a=loop.base, b=loop.tuned)
-            report = make_report(eval_run=loop.tuned, baseline=opponent(loop.tuned), user=loop.created_by)
+            comparison = get_or_create_comparison(a=pipeline.base, b=pipeline.tuned)
+            report = make_report(eval_run=pipeline.tuned, baseline=opponent(pipeline.tuned), user=pipeline.created_by)
     except (Refused, GateError) as error:
-        loop.fail(f"Everything ran, but it cannot be judged: {error}")
+        pipeline.fail(f"All stages completed, but the gate report failed: {error}")
         return
-    loop.finish(progress_done=loop.progress_total, comparison=comparison, gate_report=report)
+    pipeline.finish(progress_done=pipeline.progress_total, comparison=comparison, gate_report=report)

@@ -1,16 +1,16 @@
-"""What people send to the pages of pre-labels and endpoints, parsed and checked."""
+"""Forms of the pre-label and endpoint pages."""
 
 from typing import Any
 
 from django import forms
 
 from evaluation.models import Endpoint
-from evaluation.prelabels.services import MOST_DOCUMENTS, MOST_EXAMPLES
+from evaluation.prelabels.services import MAX_DOCUMENTS, MAX_EXAMPLES
 from labeling.models import Project
 from training.models import ModelVersion
 
 
-def _text(**more: Any) -> forms.TextInput:
+def text_field(**more: Any) -> forms.TextInput:
     return forms.TextInput(attrs={"class": "form-control", "autocomplete": "off", "spellcheck": "false", **more})
 
 
@@ -27,24 +27,24 @@ def _check() -> forms.CheckboxInput:
 
 
 class PrelabelForm(forms.Form):
-    """A new run: which model, about how many documents. ``query`` comes from the list of documents."""
+    """A new run: model and documents. ``query`` comes from the list of documents."""
 
     model = forms.ChoiceField(label="Model", widget=_select())
     limit = forms.IntegerField(
-        label="At most so many documents",
+        label="Maximum number of documents",
         min_value=1,
-        max_value=MOST_DOCUMENTS,
+        max_value=MAX_DOCUMENTS,
         widget=_number(),
-        help_text="In the order they came in.",
+        help_text="In import order.",
     )
-    again = forms.BooleanField(label="Also those that have a pre-label already", required=False, widget=_check())
+    again = forms.BooleanField(label="Include documents that already have a pre-label", required=False, widget=_check())
     examples = forms.IntegerField(
-        label="Solved examples",
+        label="Few-shot examples",
         min_value=0,
-        max_value=MOST_EXAMPLES,
+        max_value=MAX_EXAMPLES,
         required=False,
         widget=_number(),
-        help_text="For an endpoint: training documents with their labels that it is shown first.",
+        help_text="For an endpoint: labeled training documents in the prompt.",
     )
     token_budget = forms.IntegerField(
         label="Token budget",
@@ -52,7 +52,7 @@ class PrelabelForm(forms.Form):
         max_value=2_000_000_000,
         required=False,
         widget=_number(),
-        help_text="For an endpoint: no more documents are asked about after so many tokens. Empty: no limit.",
+        help_text="For an endpoint: it gets no more documents after this many tokens. Empty: no limit.",
     )
     query = forms.CharField(max_length=2000, required=False, widget=forms.HiddenInput())
 
@@ -61,7 +61,7 @@ class PrelabelForm(forms.Form):
         versions = ModelVersion.objects.filter(project=project).select_related("training_run").order_by("-number")
         own = [(f"version-{one.number}", one) for one in versions]
         others = [(f"endpoint-{one.pk}", one) for one in Endpoint.objects.in_use(project)]
-        self.subjects: dict[str, ModelVersion | Endpoint] = {**dict(own), **dict(others)}
+        self.models: dict[str, ModelVersion | Endpoint] = {**dict(own), **dict(others)}
         groups = [
             ("Fine-tuned here", [(key, f"{one} ({one.training_run})") for key, one in own]),
             ("Endpoints", [(key, f"{one.name} ({one.model})") for key, one in others]),
@@ -69,91 +69,91 @@ class PrelabelForm(forms.Form):
         model: Any = self.fields["model"]
         model.choices = [group for group in groups if group[1]]
         model.error_messages = {
-            "required": "Choose a model.",
-            "invalid_choice": "Choose a model from the list; this one is not in it.",
+            "required": "Choose a model from the list.",
+            "invalid_choice": "Choose a model from the list.",
         }
 
     @property
-    def impossible(self) -> bool:
-        """There is no model that could propose anything."""
-        return not self.subjects
+    def has_no_model(self) -> bool:
+        """Whether the project has no model that can create pre-labels."""
+        return not self.models
 
     @property
     def shown_query(self) -> str:
-        """The list of documents that is asked about, as its address has it."""
+        """The query string of the selected list of documents."""
         return str(self["query"].value() or "")[:2000]
 
-    def order(self) -> dict[str, Any]:
-        """What ``start_prelabels`` takes."""
-        wanted = self.cleaned_data
-        subject = self.subjects[wanted["model"]]
+    def service_arguments(self) -> dict[str, Any]:
+        """The arguments of ``start_prelabels``."""
+        data = self.cleaned_data
+        model = self.models[data["model"]]
         return {
-            "model_version": subject if isinstance(subject, ModelVersion) else None,
-            "endpoint": subject if isinstance(subject, Endpoint) else None,
-            "query": wanted["query"].replace("\0", ""),
-            "limit": wanted["limit"],
-            "again": wanted["again"],
-            "examples": wanted["examples"] or 0 if isinstance(subject, Endpoint) else 0,
-            "token_budget": wanted["token_budget"],
+            "model_version": model if isinstance(model, ModelVersion) else None,
+            "endpoint": model if isinstance(model, Endpoint) else None,
+            "query": data["query"].replace("\0", ""),
+            "limit": data["limit"],
+            "again": data["again"],
+            "examples": data["examples"] or 0 if isinstance(model, Endpoint) else 0,
+            "token_budget": data["token_budget"],
         }
 
 
 class EndpointForm(forms.Form):
-    """A model elsewhere. The key itself is never typed here."""
+    """An endpoint. Its key is never entered here."""
 
-    name = forms.CharField(label="Name", max_length=80, widget=_text(), help_text="People see it beside a pre-label.")
+    name = forms.CharField(label="Name", max_length=80, widget=text_field(), help_text="Shown with its pre-labels.")
     url = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=300,
-        widget=_text(inputmode="url"),
-        help_text="Of an OpenAI-compatible server, up to where /chat/completions begins; it usually ends in /v1.",
+        widget=text_field(inputmode="url"),
+        help_text="Base URL of an OpenAI-compatible server, without /chat/completions. It usually ends in /v1.",
     )
-    model = forms.CharField(label="Model", max_length=200, widget=_text(), help_text="As the server calls it.")
+    model = forms.CharField(
+        label="Model", max_length=200, widget=text_field(), help_text="The model name that the server expects."
+    )
     key_variable = forms.CharField(
-        label="Variable with the key",
+        label="Key variable",
         max_length=80,
         required=False,
-        widget=_text(),
-        help_text="SLM_KEY_… in the environment of the studio; SLM_KEY_…_HOSTS and SLM_KEY_…_PROJECTS beside it name "
-        "the hosts that may get it and the projects that may use it. An administrator sets them. Empty: none is sent.",
+        widget=text_field(),
+        help_text="Environment variable SLM_KEY_…; SLM_KEY_…_HOSTS and SLM_KEY_…_PROJECTS list the hosts that get the "
+        "key and the projects that can use it. An administrator sets them. Empty: no key is sent.",
     )
     structured = forms.ChoiceField(
-        label="Asked for JSON",
+        label="Structured output",
         choices=Endpoint.Structured.choices,
         widget=_select(),
-        help_text="The best it can do: held to the schema, else any JSON object, else in words.",
+        help_text="Automatic: JSON Schema, else any JSON object, else the prompt only.",
     )
-    logprobs = forms.BooleanField(
-        label="Ask how sure it is of each token, where it can say so", required=False, widget=_check()
-    )
-    timeout_seconds = forms.IntegerField(label="Seconds for an answer", widget=_number())
+    logprobs = forms.BooleanField(label="Request token probabilities, where supported", required=False, widget=_check())
+    timeout_seconds = forms.IntegerField(label="Timeout in seconds", widget=_number())
     at_once = forms.IntegerField(
-        label="Requests at once",
+        label="Concurrent requests",
         widget=_number(),
-        help_text="No more than the server works on side by side: the others wait there, and their time runs.",
+        help_text="At most the number of parallel slots of the server: additional requests time out while they wait.",
     )
     max_tokens = forms.IntegerField(
-        label="Most tokens of an answer",
+        label="Maximum output tokens",
         widget=_number(),
-        help_text="Thinking counts: a reasoning model needs several thousand.",
+        help_text="Includes reasoning: a reasoning model needs several thousand.",
     )
     reasoning_effort = forms.ChoiceField(
         label="Reasoning effort",
         choices=[("", "not sent"), *Endpoint.Effort.choices],
         widget=_select(),
         required=False,
-        help_text="For reasoning models alone. Thinking is left out of the answer and paid for as tokens written.",
+        help_text="For reasoning models only. Reasoning is removed from the output and billed as output tokens.",
     )
     price_in = forms.FloatField(
-        label="Price of a million tokens read",
+        label="Price per million input tokens",
         min_value=0,
         max_value=1_000_000,
         required=False,
         widget=_number(step="any"),
-        help_text="In the currency of the contract. A benchmark says what a thousand documents cost.",
+        help_text="In the currency of the contract. Used for the cost of evaluations and benchmarks.",
     )
     price_out = forms.FloatField(
-        label="Price of a million tokens written",
+        label="Price per million output tokens",
         min_value=0,
         max_value=1_000_000,
         required=False,
@@ -162,12 +162,12 @@ class EndpointForm(forms.Form):
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> "EndpointForm":
-        """Filled with what an endpoint has."""
+        """With the values of an endpoint."""
         return cls(initial={name: getattr(endpoint, name) for name in cls.base_fields})
 
     @classmethod
     def empty(cls) -> "EndpointForm":
-        """Filled with what is right without touching anything."""
+        """With the defaults."""
         new = Endpoint()
         return cls(
             initial={

@@ -1,21 +1,23 @@
-"""Runs of pre-labels: choosing documents, starting, cancelling, and keeping what a model says.
+"""Pre-label runs: select documents, start, cancel, and store the answers.
 
-What comes out are Predictions: they fill forms, and a person submits what they stand for. Hold-out documents are never
-chosen, and one that moves there meanwhile gets none.
+Their results are Predictions, which fill forms; a person submits the annotation. Hold-out documents are never selected,
+and a document that moves to the hold-out during a run gets none.
 """
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Sum, When
+from django.utils.translation import ngettext
 
 from evaluation.audit import services as audit_services
-from evaluation.inference import endpoints
-from evaluation.inference.answers import ANSWERED, USABLE, WORDS, Outcome
+from evaluation.inference.completion import Completion
+from evaluation.inference.endpoint_keys import endpoint_config
+from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.runs.batch_writer import BatchWriter
 from evaluation.runs.services import next_number
@@ -34,44 +36,44 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from training.models import ModelVersion
 
-MOST_DOCUMENTS = 10_000
-MOST_EXAMPLES = 5
-#: so many times as many examples are drawn as are shown
-_SPARE = 4
+MAX_DOCUMENTS = 10_000
+MAX_EXAMPLES = 5
+#: candidates per few-shot example: some may be in the hold-out now
+_EXTRA_CANDIDATES = 4
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Documents that may be pre-labelled. ``words`` says which were asked for."""
+class DocumentSelection:
+    """Documents that can be pre-labeled. ``description``: which were selected."""
 
     rows: QuerySet[Document]
-    words: str
+    description: str
 
 
-def choose(*, project: Project, query: str = "", again: bool = False) -> Choice:
-    """The documents that a run may ask about, hold-out documents aside.
+def select_documents(*, project: Project, query: str = "", again: bool = False) -> DocumentSelection:
+    """The documents outside the hold-out that a run can pre-label.
 
-    ``query``: the query string of a list of documents; without one, those that nobody has begun to label. ``again``:
-    also those that have a pre-label that can fill a form.
+    ``query``: the query string of a list of documents; without one, the unlabeled documents. ``again``: also those that
+    have a pre-label that can fill a form.
 
     Raises:
-        Refused: ``field`` is ``query``; the list's filters are not understood.
+        Refused: ``field`` is ``query``; the list's filters are invalid.
     """
     schema_version = project.schema_version
     if query:
-        wanted = listed.read_query(query, schema_version.compiled)
-        if wanted.errors:
-            raise Refused(" ".join(wanted.errors), field="query")
-        rows = matching(project, wanted)
-        words = f"documents of the list “{wanted.query()}”" if wanted.active else "all documents"
+        filters = listed.read_query(query, schema_version.compiled)
+        if filters.errors:
+            raise Refused(" ".join(filters.errors), field="query")
+        rows = matching(project, filters)
+        description = f"documents of the list “{filters.query()}”" if filters.active else "all documents"
     else:
         rows = Document.objects.filter(project=project, state=DocumentState.NEW)
-        words = "documents that nobody has begun to label"
+        description = "unlabeled documents"
     rows = rows.filter(holdout=False)
     if not again:
         rows = rows.filter(~Exists(_usable(schema_version).filter(document=OuterRef("pk"))))
-        words += " and that have no pre-label yet"
-    return Choice(rows, words[:300])
+        description += " without a pre-label"
+    return DocumentSelection(rows, description[:300])
 
 
 def _usable(schema_version: SchemaVersion) -> QuerySet[Prediction]:
@@ -93,23 +95,22 @@ def start_prelabels(
 ) -> PrelabelRun:
     """Queues a run over at most ``limit`` documents, in the order they came in.
 
-    ``examples``: how many solved training documents an endpoint is shown; ``token_budget``: tokens after which it is
-    asked no more.
+    ``examples``: few-shot examples for an endpoint; ``token_budget``: tokens after which it gets no more documents.
 
     Raises:
         Refused: ``field`` is one of model, query, limit, examples, token_budget. Nothing is queued then.
     """
-    _check_subject(project, model_version, endpoint)
-    if why := quotas.compute_problem(project):
-        raise Refused(why, field="model")
-    if not 1 <= limit <= MOST_DOCUMENTS:
-        raise Refused(f"A run asks about 1 to {MOST_DOCUMENTS:,} documents.", field="limit")
+    _check_model(project, model_version, endpoint)
+    if problem := quotas.compute_problem(project):
+        raise Refused(problem, field="model")
+    if not 1 <= limit <= MAX_DOCUMENTS:
+        raise Refused(f"Choose 1 to {MAX_DOCUMENTS:,} documents.", field="limit")
     if token_budget is not None and token_budget < 1:
-        raise Refused("A budget is at least one token.", field="token_budget")
-    chosen = choose(project=project, query=query, again=again)
-    documents = list(chosen.rows.order_by("pk").values_list("pk", flat=True)[:limit])
+        raise Refused("The budget must be at least one token.", field="token_budget")
+    selection = select_documents(project=project, query=query, again=again)
+    documents = list(selection.rows.order_by("pk").values_list("pk", flat=True)[:limit])
     if not documents:
-        raise Refused(f"There are no {chosen.words} outside the hold-out.", field="query")
+        raise Refused(f"There are no {selection.description} outside the hold-out.", field="query")
     run = PrelabelRun(
         project=project,
         number=next_number(PrelabelRun, project),
@@ -117,7 +118,7 @@ def start_prelabels(
         instruction=_instruction(project, model_version),
         model_version=model_version,
         endpoint=endpoint,
-        chosen=chosen.words,
+        chosen=selection.description,
         examples=_examples(project, examples) if endpoint is not None else [],
         token_budget=token_budget if endpoint is not None else None,
         created_by=user,
@@ -131,13 +132,13 @@ def start_prelabels(
         user=user,
         action="started",
         about=f"pre-labels {run.number}",
-        details={"model": run.subject, "documents": len(documents), "of": chosen.words},
+        details={"model": run.model_label, "documents": len(documents), "of": selection.description},
     )
     run.enqueue()
     return run
 
 
-def _check_subject(project: Project, version: ModelVersion | None, endpoint: Endpoint | None) -> None:
+def _check_model(project: Project, version: ModelVersion | None, endpoint: Endpoint | None) -> None:
     if (version is None) == (endpoint is None):
         raise Refused("Choose one model: one that was trained here, or an endpoint.", field="model")
     for one in (version, endpoint):
@@ -148,20 +149,20 @@ def _check_subject(project: Project, version: ModelVersion | None, endpoint: End
     if endpoint.retired_at is not None:
         raise Refused("That endpoint was removed.", field="model")
     try:
-        endpoints.address_of(endpoint)
+        endpoint_config(endpoint)
     except Refused as refusal:
         raise Refused(refusal.message, field="model") from refusal
 
 
 def _instruction(project: Project, version: ModelVersion | None) -> str:
-    """A model of this studio is asked in the words it was trained with, one elsewhere in those of the contract."""
+    """A fine-tuned model gets the instruction that it was trained with, an endpoint that of the contract."""
     return version.training_run.dataset.instruction if version is not None else project.contract.instruction
 
 
 def _examples(project: Project, count: int) -> list[dict[str, Any]]:
-    """Solved documents of the newest dataset's training split, drawn by its seed from the half of shorter rows."""
-    if not 0 <= count <= MOST_EXAMPLES:
-        raise Refused(f"Between 0 and {MOST_EXAMPLES} solved examples can be shown.", field="examples")
+    """Few-shot examples from the newest dataset's training split, drawn by its seed from the shorter half."""
+    if not 0 <= count <= MAX_EXAMPLES:
+        raise Refused(f"Choose 0 to {MAX_EXAMPLES} few-shot examples.", field="examples")
     dataset = (
         DatasetVersion.objects.filter(project=project, schema_version=project.schema_version).order_by("number").last()
     )
@@ -169,12 +170,14 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
         return []
     if dataset is None:
         raise Refused(
-            "Solved examples come from a frozen dataset of the newest schema; there is none yet.", field="examples"
+            "Few-shot examples need a dataset version of the current schema. Freeze one first.", field="examples"
         )
     places = dataset_queries.places(dataset, Split.TRAIN)
     half = places[: max(count, len(places) // 2)]
-    drawn = dataset_queries.rows_at(dataset, random.Random(dataset.seed).sample(half, min(_SPARE * count, len(half))))
-    # A document of the training split may have been held out since, by a dataset that was frozen later.
+    drawn = dataset_queries.rows_at(
+        dataset, random.Random(dataset.seed).sample(half, min(_EXTRA_CANDIDATES * count, len(half)))
+    )
+    # A later dataset version may have moved a training document to the hold-out.
     names = [str(row["id"]) for row in drawn]
     held = set(
         Document.objects.filter(project=project, holdout=True, external_id__in=names).values_list(
@@ -187,115 +190,103 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
 
 
 def cancel(*, run: PrelabelRun, user: User) -> bool:
-    """Cancels a queued run at once and asks a running one to stop. False where it had ended already."""
+    """Cancels a queued run at once and asks a running one to stop. False if it had ended already."""
     with transaction.atomic():
         if not run.cancel():
             return False
         audit_services.record(project=run.project, user=user, action="cancelled", about=f"pre-labels {run.number}")
-        if run.status == Status.CANCELLED:  # one that is at work tells of it when it has stopped
-            tell(run)
+        if run.status == Status.CANCELLED:  # a running one notifies when it has stopped
+            notify_webhooks(run)
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model said about a document; ``text`` is its JSON as written."""
-
-    outcome: Outcome
-    detail: str = ""
-    text: str = ""
-    confidence: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0
-    tokens: int = 0
-    tries: int = 1
-
-
-class AnswerWriter(BatchWriter[tuple[int, Answer]]):
-    """Stores answers as they come, in batches: a Prediction where there is an output, and the outcome of each document.
-
-    A second answer for a document changes nothing.
+class PrelabelWriter(BatchWriter[tuple[int, Completion]]):
+    """Stores completions in batches: a Prediction where there is an output, and the status of every document. Adding a
+    document again changes nothing.
     """
 
     def __init__(self, run: PrelabelRun) -> None:
         super().__init__()
         self.run = run
-        self.stored = run.items.exclude(outcome=Outcome.WAITING).count()
-        #: read and written by all attempts so far: the budget is the run's
-        self.tokens = run.items.aggregate(read=Sum("tokens"))["read"] or 0
+        self.stored = run.items.exclude(outcome=ResponseStatus.WAITING).count()
+        #: prompt and output tokens of all attempts: the budget is the run's
+        self.tokens = run.items.aggregate(total=Sum("tokens"))["total"] or 0
 
-    def add(self, document_id: int, answer: Answer) -> None:
-        """Takes one answer."""
-        self.tokens += answer.tokens
-        self.put((document_id, answer))
+    def add(self, document_id: int, completion: Completion) -> None:
+        """Takes one completion."""
+        self.tokens += completion.tokens
+        self.put((document_id, completion))
 
-    def write(self, rows: Sequence[tuple[int, Answer]]) -> None:
-        """Stores the answers of some documents, by their id."""
-        answers = dict(rows)
-        # Nobody who labels one of these documents waits while long texts are searched.
-        looked = _looked_for(answers, self.run.schema_version)
+    def write(self, rows: Sequence[tuple[int, Completion]]) -> None:
+        """Stores completions by document, and the progress."""
+        completions = dict(rows)
+        # Before the transaction: annotators do not wait while long texts are searched.
+        evidence = _evidence_counts(completions, self.run.schema_version)
         with transaction.atomic():
-            self.stored += self._keep(answers, looked)
-        self.run.record(progress_done=self.stored, stage="asking")
+            self.stored += self._store(completions, evidence)
+        self.run.record(progress_done=self.stored, stage=self.run.backend.stage)
 
-    def _keep(self, answers: Mapping[int, Answer], looked: Mapping[int, tuple[int, int]]) -> int:
+    def _store(self, completions: Mapping[int, Completion], evidence: Mapping[int, tuple[int, int]]) -> int:
         run = self.run
         predictions.record(
             project=run.project,
             schema_version=run.schema_version,
             proposals=[
-                predictions.Proposal(pk, answer.text, answer.confidence, answer.seconds)
-                for pk, answer in answers.items()
-                if answer.outcome in ANSWERED
+                predictions.Proposal(pk, completion.text, completion.confidence, completion.seconds)
+                for pk, completion in completions.items()
+                if completion.status in ANSWERED
             ],
-            model=run.subject,
+            model=run.model_label,
             source=run.source,
         )
-        there = dict(Document.objects.filter(pk__in=answers).values_list("pk", "holdout"))
+        in_holdout = dict(Document.objects.filter(pk__in=completions).values_list("pk", "holdout"))
         items = list(
             PrelabelItem.objects.select_for_update()
-            .filter(run=run, document_id__in=answers, outcome=Outcome.WAITING)
+            .filter(run=run, document_id__in=completions, outcome=ResponseStatus.WAITING)
             .order_by("pk")
         )
         for item in items:
             pk = item.document_id or 0
-            _fill(item, answers[pk], there.get(pk), looked.get(pk, (0, 0)))
+            _fill(item, completions[pk], in_holdout.get(pk), evidence.get(pk, (0, 0)))
         PrelabelItem.objects.bulk_update(
             items, ["outcome", "detail", "looked_for", "found", "seconds", "tokens", "tries"]
         )
         return len(items)
 
 
-def _looked_for(answers: Mapping[int, Answer], schema_version: SchemaVersion) -> dict[int, tuple[int, int]]:
-    """How many values should stand in each document's text, and of these how many do."""
+def _evidence_counts(
+    completions: Mapping[int, Completion], schema_version: SchemaVersion
+) -> dict[int, tuple[int, int]]:
+    """For each document, how many values need evidence in its text, and how many have it."""
     compiled = schema_version.compiled
-    usable = [pk for pk, answer in answers.items() if answer.outcome in USABLE]
-    found = {}
+    usable = [pk for pk, completion in completions.items() if completion.status in USABLE]
+    counts = {}
     for pk, text in Document.objects.filter(pk__in=usable, holdout=False).values_list("pk", "text"):
-        value, _ = compiled.check(answers[pk].text)
+        value, _ = compiled.check(completions[pk].text)
         checks = check(compiled, Parsed(value), text, {})
-        found[pk] = (len(checks.spans) + len(checks.missing), len(checks.spans))
-    return found
+        counts[pk] = (len(checks.spans) + len(checks.missing), len(checks.spans))
+    return counts
 
 
-def _fill(item: PrelabelItem, answer: Answer, holdout: bool | None, looked: tuple[int, int]) -> None:
-    """Writes an answer into a document's row. ``holdout`` is None where the document has gone."""
-    item.outcome, item.detail = answer.outcome, answer.detail.replace("\0", " ")[:300]
-    item.seconds, item.tokens, item.tries = answer.seconds, answer.tokens, min(answer.tries, 1000)
-    if holdout is None or holdout:
-        item.outcome, item.detail = (Outcome.GONE if holdout is None else Outcome.HELD_OUT), ""
+def _fill(item: PrelabelItem, completion: Completion, in_holdout: bool | None, evidence: tuple[int, int]) -> None:
+    """Writes a completion into a document's row. ``in_holdout`` is None if the document was deleted."""
+    item.outcome, item.detail = completion.status, completion.detail.replace("\0", " ")[:300]
+    item.seconds, item.tokens, item.tries = completion.seconds, completion.tokens, min(completion.attempts, 1000)
+    if in_holdout is None or in_holdout:
+        item.outcome, item.detail = (ResponseStatus.GONE if in_holdout is None else ResponseStatus.HELD_OUT), ""
     else:
-        item.looked_for, item.found = looked
+        item.looked_for, item.found = evidence
 
 
-def waiting(run: PrelabelRun) -> QuerySet[PrelabelItem]:
-    """The documents of a run that were not asked about yet, in their order."""
-    rows: QuerySet[PrelabelItem] = PrelabelItem.objects.filter(run=run, outcome=Outcome.WAITING).order_by("pk")
+def pending_items(run: PrelabelRun) -> QuerySet[PrelabelItem]:
+    """The pending documents of a run, in order."""
+    rows: QuerySet[PrelabelItem] = PrelabelItem.objects.filter(run=run, outcome=ResponseStatus.WAITING).order_by("pk")
     return rows
 
 
 def items_of(run: PrelabelRun) -> QuerySet[PrelabelItem]:
-    """The documents of a run, in their order. ``hidden``: the pre-label is withheld and the document not labelled yet,
-    so that not even the sentence about what is wrong with it may be read: it quotes the value.
+    """The documents of a run, in order. ``hidden``: the pre-label is withheld and the document not labeled yet, so not
+    even its error message is shown: it quotes the value.
     """
     drawn = Prediction.objects.filter(document=OuterRef("document"), source=run.source, withheld=True)
     rows: QuerySet[PrelabelItem] = run.items.annotate(
@@ -305,8 +296,8 @@ def items_of(run: PrelabelRun) -> QuerySet[PrelabelItem]:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What came out of a run so far. ``outcomes``: (name, words, count), most frequent first."""
+class RunStatistics:
+    """The results of a run so far. ``outcomes``: (status, label, count), most frequent first."""
 
     outcomes: list[tuple[str, str, int]]
     asked: int
@@ -318,10 +309,14 @@ class Figures:
     seconds: float | None
 
 
-def figures(run: PrelabelRun) -> Figures:
-    """Counts what became of the documents of a run; three queries."""
+def run_statistics(run: PrelabelRun) -> RunStatistics:
+    """Counts the results of a run in three queries."""
     counts: dict[str, int] = dict(run.items.values_list("outcome").annotate(n=Count("pk")).order_by())
-    asked = {name: n for name, n in counts.items() if name not in (Outcome.WAITING, Outcome.HELD_OUT, Outcome.GONE)}
+    asked = {
+        name: n
+        for name, n in counts.items()
+        if name not in (ResponseStatus.WAITING, ResponseStatus.HELD_OUT, ResponseStatus.GONE)
+    }
     sums = run.items.aggregate(
         found=Sum("found"), looked_for=Sum("looked_for"), tokens=Sum("tokens"), seconds=Avg("seconds")
     )
@@ -330,10 +325,10 @@ def figures(run: PrelabelRun) -> Figures:
         document__project=run.project_id, source=run.source, withheld=True, value__isnull=False
     ).count()
     outcomes = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return Figures(
-        outcomes=[(name, WORDS[Outcome(name)], n) for name, n in outcomes],
+    return RunStatistics(
+        outcomes=[(name, STATUS_LABELS[ResponseStatus(name)], n) for name, n in outcomes],
         asked=total,
-        valid=wilson(asked.get(Outcome.VALID, 0), total),
+        valid=wilson(asked.get(ResponseStatus.VALID, 0), total),
         found=wilson(sums["found"] or 0, sums["looked_for"] or 0),
         usable=sum(asked.get(name, 0) for name in USABLE),
         withheld=withheld,
@@ -342,13 +337,13 @@ def figures(run: PrelabelRun) -> Figures:
     )
 
 
-def tell(run: PrelabelRun) -> None:
-    """Tells the project's webhooks that a run has ended; in the transaction of its end."""
+def notify_webhooks(run: PrelabelRun) -> None:
+    """Notifies the project's webhooks that a run has ended, in the transaction of its end."""
     facts = {
         "prelabels": run.number,
         "status": run.status,
         "error": run.error,
-        "documents": run.items.exclude(outcome=Outcome.WAITING).count(),
+        "documents": run.items.exclude(outcome=ResponseStatus.WAITING).count(),
         "usable": run.items.filter(outcome__in=USABLE).count(),
         "url": run.get_absolute_url(),
     }
@@ -356,29 +351,29 @@ def tell(run: PrelabelRun) -> None:
 
 
 @transaction.atomic
-def finish(run: PrelabelRun, facts: Mapping[str, Any]) -> None:
-    """Ends a run well."""
-    answered = run.items.exclude(outcome=Outcome.WAITING).count()
+def complete(run: PrelabelRun, facts: Mapping[str, Any]) -> None:
+    """Marks a run as done."""
+    answered = run.items.exclude(outcome=ResponseStatus.WAITING).count()
     if run.finish(facts={**run.facts, **facts}, progress_done=answered):
-        tell(run)
+        notify_webhooks(run)
 
 
 @transaction.atomic
-def stopped(run: PrelabelRun, facts: Mapping[str, Any]) -> None:
-    """Ends a run that was asked to stop and has."""
+def mark_cancelled(run: PrelabelRun, facts: Mapping[str, Any]) -> None:
+    """Marks a run as cancelled after it has stopped."""
     if run.cancelled(facts={**run.facts, **facts}):
-        tell(run)
+        notify_webhooks(run)
 
 
 @transaction.atomic
-def stop(run: PrelabelRun, sentence: str, facts: Mapping[str, Any]) -> None:
-    """Ends a run that went wrong as a whole. What was recorded stays, and the sentence says how much that is."""
+def mark_failed(run: PrelabelRun, error: str, facts: Mapping[str, Any]) -> None:
+    """Marks a run as failed. Stored pre-labels stay, and the message says how many there are."""
     usable = run.items.filter(outcome__in=USABLE).count()
-    left = waiting(run).count()
-    kept = f"{usable} document{'s have' if usable != 1 else ' has'} a pre-label"
-    rest = f", {left} {'were' if left != 1 else 'was'} not asked about" if left else ""
-    if run.fail(f"{sentence} {kept}{rest}.", facts={**run.facts, **facts}):
-        tell(run)
+    pending = pending_items(run).count()
+    kept = ngettext("%d document has a pre-label", "%d documents have a pre-label", usable) % usable
+    rest = ngettext(", %d is pending", ", %d are pending", pending) % pending if pending else ""
+    if run.fail(f"{error.rstrip('.')}. {kept}{rest}.", facts={**run.facts, **facts}):
+        notify_webhooks(run)
 
 
 def documents_of(items: Iterable[PrelabelItem]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Pre-labels: the list of runs and endpoints, a new run, and the page of one."""
+"""Pages of pre-labels: the list of runs and endpoints, a new run, and one run."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.http import asked, go, page_or_part, wants_part
-from evaluation.inference.answers import USABLE, WORDS, Outcome
+from evaluation.http import is_fragment_request, page_or_fragment, query_param, redirect_to
+from evaluation.inference.response_status import STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels import services
 from evaluation.prelabels.forms import PrelabelForm
@@ -23,9 +23,9 @@ PAGE = 30
 
 @require_safe
 def prelabel_list(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Every run of the project, newest first, its endpoints, and whether people look at what is proposed."""
+    """Every run of the project, newest first, its endpoints, and the measured automation bias."""
     project = project_for(request.user, slug, Action.READ)
-    rows = PrelabelRun.objects.filter(project=project).with_subject().order_by("-number")
+    rows = PrelabelRun.objects.filter(project=project).with_model().order_by("-number")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     endpoints = list(Endpoint.objects.in_use(project))
     context = {
@@ -35,86 +35,86 @@ def prelabel_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "endpoints": endpoints,
         "any": bool(endpoints) or page.paginator.count > 0,
     }
-    if not wants_part(request):
+    if not is_fragment_request(request):
         context["everybody"] = predictions.honesty(project).everybody
-    return page_or_part(request, "evaluation/prelabels/list.html", "runs", context)
+    return page_or_fragment(request, "evaluation/prelabels/list.html", "runs", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The form of a new run. ``?query=`` takes over a list of documents, ``?model=version-2`` chooses the model."""
+    """The form of a new run. ``?query=`` selects a list of documents, ``?model=version-2`` the model."""
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
-        wanted = {name: asked(request, name) for name in ("model",) if name in request.GET}
+        wanted = {name: query_param(request, name) for name in ("model",) if name in request.GET}
         wanted["query"] = request.GET.get("query", "").replace("\0", "")[:2000]
         form = PrelabelForm(project=project, initial={"limit": 200, "examples": 0, **wanted})
         return render(request, "evaluation/prelabels/new.html", _new_context(project, form))
     form = PrelabelForm(request.POST, project=project)
     if form.is_valid():
         try:
-            run = services.start_prelabels(project=project, user=request.user, **form.order())
+            run = services.start_prelabels(project=project, user=request.user, **form.service_arguments())
         except Refused as refusal:
             visible = refusal.field in form.fields and refusal.field != "query"
             form.add_error(refusal.field if visible else None, refusal.message)
         else:
-            return go(request, run.get_absolute_url())
-    return page_or_part(request, "evaluation/prelabels/new.html", "form", _new_context(project, form), status=422)
+            return redirect_to(request, run.get_absolute_url())
+    return page_or_fragment(request, "evaluation/prelabels/new.html", "form", _new_context(project, form), status=422)
 
 
 def _new_context(project: Any, form: PrelabelForm) -> dict[str, Any]:
-    """The form, and how many documents there are to ask about; that they are none, or cannot be counted, is said."""
+    """The form, and how many documents are selected, or why they cannot be counted."""
     context: dict[str, Any] = {"project": project, "form": form}
     try:
-        chosen = services.choose(project=project, query=form.shown_query)
+        selection = services.select_documents(project=project, query=form.shown_query)
     except Refused as refusal:
         return {**context, "problem": refusal.message}
-    # Counted no further than a run goes.
-    count = chosen.rows[: services.MOST_DOCUMENTS + 1].count()
+    # Counted up to the maximum of a run.
+    count = selection.rows[: services.MAX_DOCUMENTS + 1].count()
     return {
         **context,
-        "words": chosen.words,
-        "count": min(count, services.MOST_DOCUMENTS),
-        "more": count > services.MOST_DOCUMENTS,
+        "words": selection.description,
+        "count": min(count, services.MAX_DOCUMENTS),
+        "more": count > services.MAX_DOCUMENTS,
     }
 
 
 @require_safe
 def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """One run: progress while it is live, what came out, and what became of each document."""
-    rows = PrelabelRun.objects.with_subject().select_related("project")
+    """One run: progress while it is live, the results, and its documents."""
+    rows = PrelabelRun.objects.with_model().select_related("project")
     project, found = object_for(request.user, slug, Action.READ, rows, number=number)
-    if wants_part(request) and request.GET.get("part") == "live":
+    if is_fragment_request(request) and request.GET.get("part") == "live":
         if not found.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
-        context = {"project": project, "run": found, "figures": services.figures(found)}
+        context = {"project": project, "run": found, "figures": services.run_statistics(found)}
         return render(request, "evaluation/prelabels/run.html#live", context)
-    context = {"project": project, "run": found, "figures": services.figures(found), **_items(request, found)}
-    if wants_part(request):
+    context = {"project": project, "run": found, "figures": services.run_statistics(found), **_items(request, found)}
+    if is_fragment_request(request):
         return render(request, "evaluation/prelabels/run.html#items", context)
     return render(request, "evaluation/prelabels/run.html", context)
 
 
 def _items(request: SignedInRequest, found: PrelabelRun) -> dict[str, Any]:
-    """The documents of a run; those with this outcome, where the address asks for one; what went wrong first."""
-    wanted = asked(request, "outcome")
+    """The documents of a run, filtered by the status in the query string."""
+    outcome = query_param(request, "outcome")
     rows = services.items_of(found).select_related("document").defer("document__text", "document__metadata")
-    if wanted in set(Outcome):
-        rows = rows.filter(outcome=wanted)
+    if outcome in set(ResponseStatus):
+        rows = rows.filter(outcome=outcome)
     else:
-        wanted = ""
-        rows = rows.exclude(outcome__in=[Outcome.WAITING])
+        outcome = ""
+        rows = rows.exclude(outcome__in=[ResponseStatus.WAITING])
     return {
         "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
-        "outcome": wanted,
-        "outcome_words": WORDS[Outcome(wanted)] if wanted else "",
+        "outcome": outcome,
+        "outcome_words": STATUS_LABELS[ResponseStatus(outcome)] if outcome else "",
         "good": [str(one) for one in USABLE],
     }
 
 
 @require_POST
 def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels a run that waits or works."""
+    """Cancels a queued or running run."""
     project, found = object_for(request.user, slug, Action.RUN, PrelabelRun, number=number)
     if not services.cancel(run=found, user=request.user):
-        messages.info(request, f"Run {found.number} had ended already.")
+        messages.info(request, f"Run {found.number} has already ended.")
     return redirect("prelabel_run", project.slug, found.number)

@@ -167,7 +167,7 @@ def suite(project: Project) -> tuple[list[EvalRun], list[Pinned]]:
     keys = [row.document_id for row in pinned]
     tuned: Any = EvalRun.objects.filter(Q(training_run__isnull=False) | Q(model_version__isnull=False))
     tuned = tuned.filter(Exists(EvalOutput.objects.filter(eval_run=OuterRef("pk"), document__in=keys)))
-    runs = list(tuned.filter(project=project, benchmark=None).done().with_subject().order_by("-number")[:RUNS])
+    runs = list(tuned.filter(project=project, benchmark=None).done().with_model().order_by("-number")[:RUNS])
     found = {(run, document): exact for run, document, exact in answers([run.pk for run in runs], keys)}
     told = [Pinned(row, tuple(found.get((run.pk, row.document_id)) for run in runs)) for row in pinned]
     order = {False: 0, None: 1, True: 2}

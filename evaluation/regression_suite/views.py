@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.http import asked, belonging, wants_part
+from evaluation.http import is_fragment_request, query_param, set_project
 from evaluation.regression_suite import services
 from labeling.models import Document, Project
 from slmstudio.access import Action, project_for
@@ -22,12 +22,12 @@ PAGE = 30
 def suite(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every pinned document with what the newest evaluations made of it; ``?show=removed``: those taken out again."""
     project = project_for(request.user, slug, Action.READ)
-    context: dict[str, Any] = {"project": project, "removed": asked(request, "show") == "removed"}
+    context: dict[str, Any] = {"project": project, "removed": query_param(request, "show") == "removed"}
     if context["removed"]:
         rows: Any = services.removed(project)
     else:
         context["runs"], rows = services.suite(project)
-        belonging(project, *context["runs"])
+        set_project(project, *context["runs"])
         context["broken"] = sum(row.newest is False for row in rows)
         context["unchecked"] = sum(row.newest is None for row in rows)
     context["page"] = Paginator(rows, PAGE).get_page(request.GET.get("page"))
@@ -63,7 +63,7 @@ def _document(project: Project, key: int) -> Document:
 
 def _answer(request: SignedInRequest, project: Project, document: Document, error: str = "") -> HttpResponse:
     """The button as it is now, or the page of the suite."""
-    if not wants_part(request):
+    if not is_fragment_request(request):
         if error:
             messages.error(request, error)
         return redirect("eval_suite", project.slug)

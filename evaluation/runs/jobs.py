@@ -1,142 +1,105 @@
-"""Background jobs of the evaluation side."""
+"""The background job of an evaluation."""
 
 import logging
-import sys
 import time
 import uuid
-from typing import Any
 
 import django_rq
 
-from evaluation.inference.circuit_breaker import Broken
-from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import external_model, model_under_test, outputs, rescoring, throughput
+from evaluation.inference.backend import ModelUnavailable
+from evaluation.inference.circuit_breaker import EndpointError
+from evaluation.models import EvalRun
+from evaluation.runs import outputs, rescoring
 from evaluation.runs import services as run_services
+from evaluation.runs.recorders import Recorder, recorder_of
+from evaluation.runs.tasks import evaluation_task, resolve_model_version
 from slmstudio.database.retries import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
-from slmstudio.runs.foreign_load import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import ChildExit, supervise
-from slmstudio.storage import artifacts
-from slmstudio.workers.devices import ReservationCancelled, reserve_for_run
-from training.base_models import services as base_model_services
+from slmstudio.runs.supervisor import ChildExit
 from training.runs.child_processes import ChildCancelled
 
 logger = logging.getLogger(__name__)
-GENERATE, GENERATE_LLAMA = "evaluation.ml.generate", "evaluation.ml.generate_llama"
-STEP_BACK_SECONDS = 3.0
+REQUEUE_DELAY_SECONDS = 3.0
 
 
 def run_evaluation(pk: int) -> None:
-    """Evaluates a model: verifies its files, lets a child process generate, scores and stores what it says; or asks an
-    endpoint about each document.
+    """Evaluates a model: its backend generates the outputs, which are scored and stored as they come.
 
-    Delivered twice, it works once (it claims the run). A run whose worker was lost is queued again by the sweep, twice
-    at most; one whose worker was told to stop goes back to the queue, which is no attempt. When the run has ended,
-    however, the loop it may belong to is told.
+    Delivered twice, it works once (it claims the run). The reaper requeues a run whose worker was lost, at most twice;
+    a worker that is asked to stop requeues it, which is no attempt. When the run has ended, its benchmark or pipeline
+    is notified.
     """
-    rows = EvalRun.objects.with_subject().select_related("project", "dataset__schema_version", "benchmark")
+    rows = EvalRun.objects.with_model().select_related("project", "dataset__schema_version", "benchmark")
     run = rows.filter(pk=pk).first()
     if run is None:
         return
-    if run_services.wait_for_training(run):
-        _step_back(run)
+    if run_services.waits_for_training(run):
+        _requeue(run)
         return
     if not run.claim_attempt():
-        return  # somebody else has it, or it was cancelled while it waited
+        return  # another worker has it, or it was cancelled while it was queued
     try:
         if run.rescored_from_id is not None:
-            with keep_alive(run):  # many documents take minutes to be summed up
+            with keep_alive(run):  # the summary of many documents takes minutes
                 rescoring.process(run)
-        elif run.endpoint is not None:
-            if not external_model.evaluate(run, run.endpoint):
-                with_retries(run.release_attempt)
         else:
-            _evaluate(run)
+            _generate(run)
     except ChildCancelled:
         with_retries(run.cancelled)
-    except (model_under_test.SubjectError, outputs.OutputError, Refused, Broken) as error:
+    except (ModelUnavailable, outputs.InvalidOutputs, Refused, EndpointError) as error:
         _fail(run, str(error))
     except UNAVAILABLE:
         logger.exception("evaluation %s of project %s lost the database", run.number, run.project_id)
-        raise  # it has been away for half an hour; the sweep finds the run once it is back
+        raise  # unreachable for half an hour; the reaper finds the run later
     except Exception as error:
-        logger.exception("evaluation %s of project %s broke", run.number, run.project_id)
-        _fail(
-            run, f"Something broke that should not ({type(error).__name__}: {error}). What was stored so far is kept."
-        )
-    with_retries(lambda: run_services.tell_loop(run))
+        logger.exception("evaluation %s of project %s failed", run.number, run.project_id)
+        _fail(run, f"Unexpected error ({type(error).__name__}: {error}). Stored outputs are kept.")
+    with_retries(lambda: run_services.notify_parents(run))
 
 
-def _fail(run: EvalRun, sentence: str) -> None:
-    with_retries(lambda: run.fail(sentence))
+def _fail(run: EvalRun, message: str) -> None:
+    with_retries(lambda: run.fail(message))
 
 
-def _evaluate(run: EvalRun) -> None:
-    model_under_test.resolve(run)
-    if run.base_model is not None and not run.base_model.ready:
-        run.record(stage="preparing the model")
-        # Asked for by its id, a model may be many gigabytes: somebody fetches it on purpose, on its page.
-        base_model_services.prepare(base_model=run.base_model, run=run, fetch=False)
-    run.record(stage="checking the files")
-    with keep_alive(run):  # some gigabytes are hashed
-        model_under_test.check_files(run)
-    spec = model_under_test.write_spec(run)
-    run.record(stage="loading the model")
-    # What an attempt that was cut off had stored: a run's outputs are all of one attempt.
-    EvalOutput.objects.filter(eval_run=run).delete()
-    store = outputs.OutputWriter(run)
-    facts: dict[str, Any] = {}
-    load = OtherProcessLoad()
-    if (expected := throughput.expected_rate(run)) is not None:
-        run.record(facts={**run.facts, "expected_tokens_per_second": round(expected, 2)})
-
-    def on_event(event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "output":
-            store.add(event)
-            if (read := load.read()) is not None:
-                run.record(facts={**run.facts, "load": read})
-        elif kind == "start":
-            facts.update(_without_kind(event))
-            run.record(progress_total=len(store.rows), stage="generating", at_once=int(event.get("at_once") or 1))
-        elif kind == "done":
-            facts.update(_without_kind(event))
-
-    log = artifacts.local_path(f"{run.folder_key}/log.txt")
-    argv = [sys.executable, "-m", GENERATE if run.export is None else GENERATE_LLAMA, str(spec)]
+def _generate(run: EvalRun) -> None:
+    resolve_model_version(run)
+    recorder = recorder_of(run)
+    task = evaluation_task(
+        run,
+        documents=recorder.documents,
+        on_output=recorder.on_output,
+        on_event=recorder.on_event,
+        before_request=recorder.before_request,
+    )
     try:
-        with reserve_for_run(run) as devices:
-            ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
-    except ReservationCancelled:
-        with_retries(run.release_attempt)
-        return
-    with_retries(store.flush)
-    with keep_alive(run):  # a hundred thousand documents take minutes to be summed up
-        _end(run, ending, facts)
+        ending = run.backend.answer(task)
+    except Exception:
+        recorder.abort()
+        raise
+    recorder.flush()
+    with keep_alive(run):  # the summary of a hundred thousand documents takes minutes
+        _end(run, ending, recorder)
 
 
-def _end(run: EvalRun, ending: ChildExit, facts: dict[str, Any]) -> None:
+def _end(run: EvalRun, ending: ChildExit, recorder: Recorder) -> None:
+    facts = recorder.facts()
     kept = {**run.facts, **facts}
     if ending.cancelled:
         with_retries(lambda: run.cancelled(facts=kept))
     elif ending.interrupted:
-        with_retries(run.release_attempt)  # the worker was told to stop; the next one starts it again
+        with_retries(run.release_attempt)  # the worker was asked to stop; the next one starts it again
     elif not ending.ok:
         with_retries(lambda: run.fail(ending.error, facts=kept))
     else:
-        sha256 = str(facts.pop("sha256", ""))
-        with_retries(lambda: outputs.finish(run, sha256=sha256, facts=facts))
+        left_out = len(recorder.left_out)
+        with_retries(lambda: outputs.complete(run, sha256=recorder.sha256, facts=facts, left_out=left_out))
 
 
-def _without_kind(event: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in event.items() if key != "event"}
-
-
-def _step_back(run: EvalRun) -> None:
-    """Goes to the end of the queue again under a new job id: the training is still at work on another worker."""
-    time.sleep(STEP_BACK_SECONDS)
+def _requeue(run: EvalRun) -> None:
+    """Moves to the end of the queue under a new job id: the training still runs on another worker."""
+    time.sleep(REQUEUE_DELAY_SECONDS)
     job_id = uuid.uuid4()
     if EvalRun.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id).update(job_id=job_id):
         queue = django_rq.get_queue(run.queue_name)

@@ -1,4 +1,4 @@
-"""The list of evaluations, and starting and cancelling one."""
+"""The list of evaluations; start, cancel and resume one."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.http import go, page_or_part
+from evaluation.http import page_or_fragment, redirect_to
 from evaluation.models import EvalRun
-from evaluation.pipeline.services import newest_loop
+from evaluation.pipeline.services import latest_pipeline
 from evaluation.runs import services
 from evaluation.runs.forms import EvaluationForm
 from labeling.models import Split
@@ -23,9 +23,9 @@ PAGE = 30
 
 @require_safe
 def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Every evaluation of the project, newest first; two of them can be chosen to compare."""
+    """Every evaluation of the project, newest first, to select some for a comparison."""
     project = project_for(request.user, slug, Action.READ)
-    rows: Any = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
+    rows: Any = EvalRun.objects.filter(project=project).with_model().order_by("-number")
     split = request.GET.get("split", "")
     if split in (*Split.values, EvalRun.BENCHMARK):
         rows = rows.filter(split=split)
@@ -38,54 +38,54 @@ def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
         "live": any(run.is_live for run in page),
         "any": page.paginator.count > 0 or EvalRun.objects.filter(project=project).exists(),
     }
-    return page_or_part(request, "evaluation/runs/list.html", "runs", context)
+    return page_or_fragment(request, "evaluation/runs/list.html", "runs", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` fill it in beforehand; models are run-3,
+    """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` set initial values; models are run-3,
     gguf-1-q8_0, base-<slug> and endpoint-5.
     """
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
-        wanted = {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
-        usual = {"split": "validation", "mode": "constrained", "at_once": 1}
-        form = EvaluationForm(project=project, initial={**usual, **wanted})
+        initial = {"split": "validation", "mode": "constrained", "at_once": 1}
+        initial |= {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
+        form = EvaluationForm(project=project, initial=initial)
         return render(request, "evaluation/runs/new.html", {"project": project, "form": form})
     form = EvaluationForm(request.POST, project=project)
     if form.is_valid():
         try:
-            run = services.start_evaluation(project=project, user=request.user, **form.order())
+            run = services.start_evaluation(project=project, user=request.user, **form.service_arguments())
         except Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
-            return go(request, run.get_absolute_url())
-    return page_or_part(request, "evaluation/runs/new.html", "form", {"project": project, "form": form}, status=422)
+            return redirect_to(request, run.get_absolute_url())
+    return page_or_fragment(request, "evaluation/runs/new.html", "form", {"project": project, "form": form}, status=422)
 
 
 @require_POST
 def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels an evaluation that waits or runs."""
+    """Cancels a queued or running evaluation."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     if not services.cancel(run=run, user=request.user):
-        messages.info(request, f"Evaluation {run.number} had ended already.")
+        messages.info(request, f"Evaluation {run.number} has already ended.")
     return redirect("eval_run", project.slug, run.number)
 
 
 @require_POST
-def go_on(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Takes up an evaluation over an endpoint that failed, with what was answered until then."""
+def resume(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Resumes a failed evaluation over an endpoint, with its existing answers."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     try:
-        services.go_on(run=run, user=request.user)
+        services.resume(run=run, user=request.user)
     except Refused as refusal:
         messages.error(request, refusal.message)
     return redirect("eval_run", project.slug, run.number)
 
 
 @require_safe
-def loop(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The panel of the newest loop by itself, which asks for itself while the loop is live."""
+def pipeline(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The panel of the latest pipeline run, which refreshes itself while it is live."""
     project = project_for(request.user, slug, Action.READ)
-    context = newest_loop(project)
-    return render(request, "evaluation/runs/loop_panel.html", context) if context else HttpResponse(status=204)
+    context = latest_pipeline(project)
+    return render(request, "evaluation/pipeline/panel.html", context) if context else HttpResponse(status=204)

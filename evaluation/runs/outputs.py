@@ -1,23 +1,24 @@
-"""Outputs of an eval run: scored as they come, stored once each, summed up, counted again on demand."""
+"""Outputs of an eval run: scored as they come, stored once each, summarized, and recomputed on demand."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
-from evaluation.comparison.paired import Judged, spread
-from evaluation.inference.answers import json_of, without_thought
+from evaluation.inference.backend import Backend
+from evaluation.inference.output_text import storable_text
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import costs, run_documents
+from evaluation.runs import run_documents
 from evaluation.runs.batch_writer import BatchWriter
-from evaluation.scores.failure_modes import fields_right
-from evaluation.scores.measurements import Scored, benchmark_bounds
-from labeling.documents import evaluation_scores as scores
+from evaluation.scores.measurements import benchmark_bounds
+from evaluation.scores.rates import field_accuracy
+from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
+from evaluation.stats import distribution
+from labeling.documents import evaluation_scores
 from labeling.models import Contract, Document
-from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.protocols import SROIE_FIELDS
 from slmstudio.contract.scoring.scorer import (
@@ -35,20 +36,16 @@ from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
 
-_UNKEPT = re.compile(r"[\x00\ud800-\udfff]")
-#: outcomes that are no error
-_FINE = {"correct", "both_absent"}
 
-
-class OutputError(Exception):
-    """The outputs of a run are not what they must be; the message is a sentence."""
+class InvalidOutputs(Exception):
+    """The outputs of a run are missing or changed; the message is a sentence."""
 
 
 class OutputWriter(BatchWriter[EvalOutput]):
-    """Turns a child's ``output`` events into scored rows, in batches.
+    """Turns ``output`` events into scored rows.
 
-    At least once, effectively once: a row that is there already stays as it is, so that an event that is handled again
-    changes nothing. A worker whose run was given to another one stores nothing any more.
+    At least once, effectively once: a stored row stays as it is, so a repeated event changes nothing. A worker whose
+    run was given to another one stores nothing.
     """
 
     def __init__(self, run: EvalRun) -> None:
@@ -58,44 +55,50 @@ class OutputWriter(BatchWriter[EvalOutput]):
         self.documents = run_documents.documents(run)
         self.rows = {str(row["id"]): row for row in run_documents.rows(run)}
         self.stored = 0
+        self._backend = run.backend
 
     def add(self, event: dict[str, Any]) -> None:
-        """Scores one output. Raises OutputError where it belongs to no document of the run."""
+        """Scores one output. Raises InvalidOutputs where it belongs to no document of the run."""
         key = str(event["id"])
         if key not in self.rows or key not in self.documents:
-            raise OutputError(f"The model's process answered for {key!r}, which is no document of this run.")
+            raise InvalidOutputs(f"The model's process answered for {key!r}, which is no document of this run.")
         document_id, row = self.documents[key], self.rows[key]
-        self.put(scored_output(self.run, self.compiled, document_id=document_id, row=row, event=event))
+        self.put(scored_output(self.run, self._backend, self.compiled, document_id=document_id, row=row, event=event))
 
     def write(self, rows: Sequence[EvalOutput]) -> None:
-        """Stores scored rows."""
+        """Stores scored rows and the progress."""
         with transaction.atomic():
-            if self._is_ours():
+            if self._is_owned():
                 EvalOutput.objects.bulk_create(rows, ignore_conflicts=True)
         self.stored += len(rows)
-        stage = "asking" if self.run.endpoint_id else "generating"
-        self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage=stage)
+        self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage=self._backend.stage)
 
-    def _is_ours(self) -> bool:
+    def _is_owned(self) -> bool:
         """Whether the run is still this worker's; it stays so until the transaction ends."""
         rows = EvalRun.objects.select_for_update(no_key=True).filter(pk=self.run.pk)
         return bool(rows.filter(status=Status.RUNNING, job_id=self.run.job_id).values_list("pk", flat=True))
 
 
 def scored_output(
-    run: EvalRun, compiled: CompiledSchema, *, document_id: int, row: dict[str, Any], event: dict[str, Any]
+    run: EvalRun,
+    backend: Backend,
+    compiled: CompiledSchema,
+    *,
+    document_id: int,
+    row: dict[str, Any],
+    event: dict[str, Any],
 ) -> EvalOutput:
-    """One output as an unsaved row. A document that failed is an outcome: invalid, with its error."""
-    raw, finish, latency_ms = _said(event)
-    judged_by = answer_in(run, raw)
-    score = score_document(compiled, text=row["text"], gold=row["gold"], raw=judged_by, finish_reason=finish)
+    """One output as an unsaved row. A document that failed is scored as invalid, with its error."""
+    raw, finish_reason, latency_ms = _stored_columns(event)
+    text = backend.scorable_text(raw, benchmark=run.benchmark_id is not None)
+    score = score_document(compiled, text=row["text"], gold=row["gold"], raw=text, finish_reason=finish_reason)
     return EvalOutput(
         eval_run=run,
         document_id=document_id,
         gold=row["gold"],
         raw=raw,
-        finish_reason=finish,
-        error=kept(str(event.get("error") or "")),
+        finish_reason=finish_reason,
+        error=storable_text(str(event.get("error") or "")),
         tags=row.get("tags") or [],
         latency_ms=latency_ms,
         prompt_tokens=int(event.get("prompt_tokens") or 0),
@@ -104,36 +107,15 @@ def scored_output(
     )
 
 
-def answer_in(run: EvalRun, raw: str) -> str:
-    """What is scored of an output: all of it; of a model elsewhere the JSON in it, without the fence, the thought or
-    the talk around it, as whatever uses such a model reads it. A benchmark judges all its candidates as they write, but
-    for a thought: servers differ in whether they put that apart.
-    """
-    if run.endpoint_id is None:
-        return raw
-    if run.benchmark_id is not None:
-        return without_thought(raw)
-    try:
-        loads(raw)
-    except JsonError:
-        return json_of(raw)[1]
-    return raw
-
-
-def kept(text: str) -> str:
-    """A text as files and the database can hold it: without NUL and halves of surrogate pairs, which no JSON has."""
-    return _UNKEPT.sub("\ufffd", text)
-
-
-def _said(event: dict[str, Any]) -> tuple[str, str, float]:
-    """Text, ending and latency of an output, as they are stored."""
-    raw = kept(str(event.get("raw") or ""))
+def _stored_columns(event: dict[str, Any]) -> tuple[str, str, float]:
+    """Text, finish reason and latency of an output, as they are stored."""
+    raw = storable_text(str(event.get("raw") or ""))
     return raw, str(event.get("finish_reason") or "stop"), float(event.get("latency_ms") or 0)
 
 
 def score_columns(score: DocumentScore) -> dict[str, Any]:
     """The columns of an output that are read off its score."""
-    wrong = [field for field in score.fields if str(field.outcome) not in _FINE]
+    wrong = [field for field in score.fields if str(field.outcome) not in CORRECT_OUTCOMES]
     return {
         "score": score.as_dict(),
         "valid": score.schema_valid,
@@ -143,59 +125,60 @@ def score_columns(score: DocumentScore) -> dict[str, Any]:
     }
 
 
-def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int = 0) -> None:
-    """Sums a run up and ends it well. ``left_out``: documents that nobody was to be asked about. Done twice, because
-    the database went away with its answer, it does the same.
+def complete(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int = 0) -> None:
+    """Summarizes a run and marks it as done. ``sha256``: of the file as its writer reported it; ``left_out``: documents
+    that were not to be sent. Idempotent, because the database may go away after the change.
 
     Raises:
-        OutputError: outputs are missing, or the file is not the one that the model's process wrote.
+        InvalidOutputs: outputs are missing, or the file is not the one that the model's process wrote.
     """
-    path = artifacts.local_path(run.outputs_key)
-    found = sha256_file(path)
-    if sha256 and found != sha256:
-        raise OutputError("The file of outputs is not what the model's process wrote. Start the evaluation again.")
+    file_sha256 = sha256_file(artifacts.local_path(run.outputs_key))
+    if sha256 and file_sha256 != sha256:
+        raise InvalidOutputs("The file of outputs is not what the model's process wrote. Start the evaluation again.")
     expected = run_documents.count(run) - left_out
     # Without the texts: a hundred thousand of them are gigabytes.
     rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id").defer("raw", "error"))
     if len(rows) != expected:
-        raise OutputError(f"Of {expected} documents only {len(rows)} were answered. Start the evaluation again.")
+        raise InvalidOutputs(f"Only {len(rows)} of {expected} documents were answered. Start the evaluation again.")
     if not rows:
-        raise OutputError("Every document of it was moved to the hold-out meanwhile, so nothing was asked.")
+        raise InvalidOutputs("Every document was moved to the hold-out during the run, so none was sent.")
     times = latencies(rows)
-    figures, places = _figures(run.dataset.schema_version.compiled, rows)
-    told = {**run.facts, **facts, **_lengths(rows), **_bounds(run, rows, times), "slices": places}
+    scores, slices_by_metadata = _summaries(run.dataset.schema_version.compiled, rows)
+    facts = {**run.facts, **facts, **token_counts(rows), **_intervals(run, rows, times), "slices": slices_by_metadata}
     finished = run.finish(
         progress_done=expected,
         progress_total=expected,
-        scores=figures,
-        latency=spread(times),
-        facts=_with_cost(run, told, len(rows)),
+        scores=scores,
+        latency=distribution(times),
+        facts=_with_cost(run, facts, len(rows)),
         scorer_version=SCORER_VERSION,
-        outputs_sha256=found,
+        outputs_sha256=file_sha256,
     )
     finished = finished or EvalRun.objects.filter(pk=run.pk, job_id=run.job_id, status=Status.DONE).exists()
-    # What models make of a document before any tuning says little about the document.
+    # Outputs of models before fine-tuning say little about a document.
     if finished and run.benchmark is None:
-        _tell_documents(run, rows)
+        update_document_scores(run, rows)
 
 
-def _tell_documents(run: EvalRun, rows: list[EvalOutput]) -> None:
-    """Lets the list of documents be sorted and filtered by how this evaluation went."""
-    told = (scores.Row(row.document_id, Scored.of(row.score).share_right, row.wrong_fields) for row in rows)
-    scores.record(project=run.project, rows=told, source=f"evaluation {run.number}")
+def update_document_scores(run: EvalRun, rows: Iterable[EvalOutput]) -> None:
+    """Stores the result of each document, by which the list of documents is sorted and filtered."""
+    scores = (
+        evaluation_scores.Row(row.document_id, ScoreView.of(row.score).accuracy, row.wrong_fields) for row in rows
+    )
+    evaluation_scores.record(project=run.project, rows=scores, source=f"evaluation {run.number}")
 
 
 def latencies(rows: Iterable[EvalOutput]) -> list[float]:
-    """Milliseconds of each request. One that failed was no quicker than the slowest that came back: whoever gives up
-    after two seconds has no latency below them.
+    """Milliseconds of each request. A failed one counts as the slowest answered one at least, so that a short timeout
+    does not lower the latency.
     """
     rows = list(rows)
     slowest = max((row.latency_ms for row in rows if row.finish_reason != "error"), default=0.0)
     return [max(row.latency_ms, slowest) if row.finish_reason == "error" else row.latency_ms for row in rows]
 
 
-def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:
-    """Tokens read and written, and how many outputs were cut off or failed."""
+def token_counts(rows: list[EvalOutput]) -> dict[str, Any]:
+    """Prompt and output tokens, and how many outputs were truncated or failed."""
     return {
         "prompt_tokens": sum(row.prompt_tokens for row in rows),
         "output_tokens": sum(row.output_tokens for row in rows),
@@ -205,57 +188,57 @@ def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:
 
 
 def _with_cost(run: EvalRun, facts: dict[str, Any], answered: int) -> dict[str, Any]:
-    """The facts, and what a document cost at the prices of today; nobody can ask for those later."""
-    found = Contract.objects.filter(project=run.project_id).only("constraints").first()
-    constraints = found.constraints if found else {}
-    if run.endpoint_id is not None:
-        cost = costs.elsewhere(facts, answered)
-    else:
-        cost = costs.here(facts, constraints.get("hardware_price_per_hour"))
-    told = {"cost_why": cost.why, "currency": str(constraints.get("currency") or "")}
-    return {**facts, **told} if cost.request is None else {**facts, **told, "cost_per_document": cost.request}
+    """The facts with the cost of a document at today's prices, which change."""
+    contract = Contract.objects.filter(project=run.project_id).only("constraints").first()
+    constraints = contract.constraints if contract else {}
+    price = run.backend.price(facts, constraints.get("hardware_price_per_hour"))
+    cost = price.of_run(facts, answered)
+    facts = {**facts, "cost_why": cost.reason, "currency": str(constraints.get("currency") or "")}
+    return facts if cost.per_document is None else {**facts, "cost_per_document": cost.per_document}
 
 
-def _bounds(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict[str, Any]:
-    """How sure the figures are, worked out once. A benchmark shows more of it: others are judged by gates."""
+def _intervals(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict[str, Any]:
+    """Confidence intervals, computed once. A benchmark needs more of them; others are tested by gates."""
     if run.benchmark is not None:
         return {"bounds": benchmark_bounds((row.score for row in rows), times)}
-    return {"bounds": {"field_exact": field_bounds(rows)}}
+    return {"bounds": {"field_exact": field_accuracy_interval(rows)}}
 
 
-def field_bounds(rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """The 95 % interval of the rate of right fields, with the document as the unit. Not among the scores, whose own
-    interval counts fields as if those of one document erred each by itself: their hash stands in packets.
+def field_accuracy_interval(rows: Iterable[EvalOutput]) -> dict[str, Any]:
+    """The 95 % interval of field accuracy with the document as the unit. No part of the scores, whose own interval
+    treats fields as independent: their hash is in manifests.
     """
-    rate = fields_right([Judged.of(row.score).tally for row in rows])
+    rate = field_accuracy([ScoreView.of(row.score).count() for row in rows])
     return {"low": rate["low"], "high": rate["high"]}
 
 
-def summary(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """The summary of stored scores: the contract's figures, classes, failure tags, CORD's, SROIE's where it applies."""
+def summarize_outputs(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:
+    """The summary of stored scores: rates, classes, failure tags, CORD, and SROIE where the schema has its fields."""
     rows = list(rows)
-    return _summed(compiled, rows, [DocumentScore.from_dict(row.score) for row in rows])
+    return _summary(compiled, rows, [DocumentScore.from_dict(row.score) for row in rows])
 
 
-def _figures(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both ``summary`` and ``by_metadata``, with every score read once."""
+def _summaries(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``summarize_outputs`` and ``by_metadata`` in one pass over the scores."""
     scores = [DocumentScore.from_dict(row.score) for row in rows]
-    return _summed(compiled, rows, scores), _placed(rows, scores)
+    return _summary(compiled, rows, scores), _by_metadata_value(rows, scores)
 
 
-def _summed(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
+def _summary(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
     result = summarize(scores)
     result["slices"] = slices(scores, [row.tags for row in rows])
     result["classes"] = class_figures(compiled, scores)
     result["cord"] = cord((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
     if set(SROIE_FIELDS) <= {field.pattern for field in compiled.fields}:
         pairs = zip(rows, scores, strict=True)
-        result["sroie"] = sroie((_as_texts(row.gold), _as_texts(score.output)) for row, score in pairs)
+        result["sroie"] = sroie(
+            (_numbers_as_written(row.gold), _numbers_as_written(score.output)) for row, score in pairs
+        )
     return result
 
 
-def _as_texts(value: Any) -> Any:
-    """Numbers with the digits they were written with, as the protocol compares texts."""
+def _numbers_as_written(value: Any) -> Any:
+    """Numbers as text with their original digits, because the protocol compares texts."""
     if not isinstance(value, dict):
         return None
     return {
@@ -265,42 +248,42 @@ def _as_texts(value: Any) -> Any:
 
 
 def by_metadata(rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """Figures by what is known of the documents now. No part of the summary: it may change without any output."""
+    """Rates by the documents' current metadata. No part of the summary: metadata can change."""
     rows = list(rows)
-    return _placed(rows, [DocumentScore.from_dict(row.score) for row in rows])
+    return _by_metadata_value(rows, [DocumentScore.from_dict(row.score) for row in rows])
 
 
-def _placed(rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
-    known = dict(Document.objects.filter(pk__in=[row.document_id for row in rows]).values_list("pk", "metadata"))
-    return metadata_slices(scores, [known.get(row.document_id) for row in rows])
+def _by_metadata_value(rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
+    metadata = dict(Document.objects.filter(pk__in=[row.document_id for row in rows]).values_list("pk", "metadata"))
+    return metadata_slices(scores, [metadata.get(row.document_id) for row in rows])
 
 
-def recount(run: EvalRun) -> dict[str, Any]:
-    """The summary made anew from the raw outputs: each scored again, against the gold it was scored against.
+def recompute_summary(run: EvalRun) -> dict[str, Any]:
+    """The summary computed again from the raw outputs and the gold they were scored against.
 
-    Equal to ``run.scores`` as long as scorer, schema and outputs are what they were.
+    Equal to ``run.scores`` as long as scorer, schema and outputs are unchanged.
     """
     compiled = run.dataset.schema_version.compiled
     texts = {str(row["id"]): row["text"] for row in run_documents.rows(run)}
-    rows = list(EvalOutput.objects.filter(eval_run=run).with_documents())
+    rows, backend = list(EvalOutput.objects.filter(eval_run=run).with_documents()), run.backend
     for row in rows:
         score = score_document(
             compiled,
             text=texts[row.document.external_id],
             gold=row.gold,
-            raw=answer_in(run, row.raw),
+            raw=backend.scorable_text(row.raw, benchmark=run.benchmark_id is not None),
             finish_reason=row.finish_reason,
         )
         row.score = loads(dumps(score.as_dict()))
-    return summary(compiled, sorted(rows, key=lambda row: row.document_id))
+    return summarize_outputs(compiled, sorted(rows, key=lambda row: row.document_id))
 
 
 def rows_match_file(run: EvalRun) -> bool:
-    """Whether the stored rows say what the file of outputs says, document by document: text, ending and latency."""
+    """Whether the stored rows equal the file of outputs: text, finish reason and latency of every document."""
     in_file: dict[str, tuple[str, str, float]] = {}
     with artifacts.local_path(run.outputs_key).open(encoding="utf-8") as file:
         for line in file:
-            row = json.loads(line)  # not as strict as what a model is held to: it may have written a NUL
-            in_file[str(row["id"])] = _said(row)
+            row = json.loads(line)  # lenient: a model may have generated a NUL
+            in_file[str(row["id"])] = _stored_columns(row)
     rows = EvalOutput.objects.filter(eval_run=run).with_documents().defer("gold", "score", "document__text")
     return {row.document.external_id: (row.raw, row.finish_reason, row.latency_ms) for row in rows} == in_file

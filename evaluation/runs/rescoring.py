@@ -1,8 +1,7 @@
-"""Scoring again what a model said: against corrected gold, another schema, another scorer. Nothing is generated.
+"""Re-scoring: scores stored outputs against corrected gold, another schema or a newer scorer. No model is run.
 
-The outputs, and with them latency, tokens, memory and cost, are those of the first evaluation, measured then; only the
-scores are new. The old ones stay where they are. Documents that only one of the two dataset versions has are left out,
-and counted.
+Outputs, latency, tokens, memory and cost are those of the first evaluation; only the scores are new. The old scores are
+kept. Documents that only one of the two dataset versions has are left out and counted.
 """
 
 import hashlib
@@ -15,14 +14,11 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.comparison.paired import spread
 from evaluation.label_issues.label_noise import Noise
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents
-from evaluation.runs.model_under_test import spec_key
 from evaluation.runs.services import next_number
-from evaluation.scores.measurements import Scored
-from labeling.documents import evaluation_scores
+from evaluation.stats import distribution
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
@@ -32,18 +28,16 @@ from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
 
 BATCH = 200
-#: ids of documents that are named where they are left out
-NAMED = 20
-#: facts about how often a run was taken up, which are each run's own
-_OF_ITS_JOB = ("attempts", "forgiven")
-
-__all__ = ["behind", "choices", "page", "process", "rescore", "rescorings"]
+#: ids of left-out documents that are listed
+MAX_LISTED = 20
+#: facts about attempts, which each run has itself
+_JOB_FACTS = ("attempts", "forgiven")
 
 
 def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> EvalRun:
-    """Queues a scoring of a run's outputs against a dataset version. Asked twice, it is the same evaluation.
+    """Queues a re-scoring of a run's outputs with a dataset version. Asked twice, it is the same evaluation.
 
-    Of an evaluation that was scored again itself, the first one's outputs are taken.
+    Of a re-scored evaluation the first one's outputs are used.
 
     Raises:
         Refused: ``field`` is run or dataset; nothing is queued then.
@@ -65,13 +59,9 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> Eval
             dataset=dataset,
             split=source.split,
             mode=source.mode,
-            base_model=source.base_model,
-            training_run=source.training_run,
-            model_version=source.model_version,
-            endpoint=source.endpoint,
-            export=source.export,
             at_once=source.at_once,
             spec=source.spec,
+            **{name: getattr(source, name) for name in EvalRun.MODEL_COLUMNS},
             rescored_from=source,
             created_by=user,
         )
@@ -91,13 +81,13 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> Eval
 
 def _check(source: EvalRun, dataset: DatasetVersion) -> None:
     if source.status != Status.DONE:
-        raise Refused(f"Evaluation {source.number} is not done, so there is nothing to score again.", field="run")
+        raise Refused(f"Evaluation {source.number} is not done. Re-score it when it is.", field="run")
     if source.benchmark_id is not None:
-        raise Refused("A benchmark has documents of its own and is run again instead: it takes minutes.", field="run")
+        raise Refused("Benchmarks have their own documents. Run the benchmark again instead.", field="run")
     if dataset.project_id != source.project_id:
         raise Refused("That dataset version belongs to another project.", field="dataset")
     if dataset.pk == source.dataset_id and source.scorer_version == SCORER_VERSION:
-        raise Refused(f"Evaluation {source.number} was scored against {dataset} already.", field="dataset")
+        raise Refused(f"Evaluation {source.number} is already scored with {dataset}.", field="dataset")
     wanted = dataset.items.filter(split=source.split).values("document")
     if not EvalOutput.objects.filter(eval_run=source, document__in=wanted).exists():
         raise Refused(
@@ -106,8 +96,8 @@ def _check(source: EvalRun, dataset: DatasetVersion) -> None:
         )
 
 
-def choices(run: EvalRun) -> list[DatasetVersion]:
-    """The newest dataset versions that a run can be scored against, the newest first."""
+def target_versions(run: EvalRun) -> list[DatasetVersion]:
+    """The newest dataset versions that a run can be re-scored with, newest first."""
     source = run.rescored_from or run
     rows = DatasetVersion.objects.filter(project=run.project_id).order_by("-number")
     scored = [one.dataset_id for one in {source, run} if one.scorer_version == SCORER_VERSION]
@@ -116,19 +106,19 @@ def choices(run: EvalRun) -> list[DatasetVersion]:
 
 
 def page(run: EvalRun) -> dict[str, Any]:
-    """What a run's page says about scoring it again: ``runs`` that do, dataset versions to choose from, and the share
-    of its errors that was the labels', where it is such a run itself.
+    """What a run's page shows about re-scoring: ``runs`` that re-score it, dataset versions to choose from, and for a
+    re-scored run the share of errors that were label noise.
     """
     noise = run.facts.get("rescored", {}).get("noise", {})
     return {
         "runs": rescorings(run),
-        "choices": choices(run) if run.status == Status.DONE and run.benchmark_id is None else [],
+        "choices": target_versions(run) if run.status == Status.DONE and run.benchmark_id is None else [],
         "share": noise["mended"] / noise["before"] if noise.get("before") else None,
     }
 
 
 def rescorings(run: EvalRun) -> list[EvalRun]:
-    """The evaluations that score the outputs of this one again, the newest first."""
+    """The re-scored evaluations of this one, newest first."""
     rows: Any = EvalRun.objects.filter(rescored_from=run)
     rows = rows.select_related("dataset").order_by("-number")
     return list(rows[:20])
@@ -138,25 +128,24 @@ def rescorings(run: EvalRun) -> list[EvalRun]:
 
 
 def process(run: EvalRun) -> None:
-    """Does a claimed scoring. Cut off in the middle, it begins again and gives the same.
+    """Runs a claimed re-scoring. Interrupted, it starts again with the same result.
 
     Raises:
-        OutputError: the outputs of the first evaluation are not what its model's process wrote, or the artifact store
-            no longer has the file of the version.
+        InvalidOutputs: the outputs of the first evaluation changed, or the file of the version is missing.
     """
     source = run.rescored_from
     assert source is not None
     run.record(stage="checking the outputs")
     path = artifacts.local_path(source.outputs_key)
     if not path.is_file() or sha256_file(path) != source.outputs_sha256:
-        raise outputs.OutputError(f"The file of outputs of evaluation {source.number} is not what was written then.")
+        raise outputs.InvalidOutputs(f"The file of outputs of evaluation {source.number} is not what was written.")
     EvalOutput.objects.filter(eval_run=run).delete()
     keys = run_documents.documents(run)
     try:
         rows = {str(row["id"]): row for row in run_documents.rows(run)}
     except FileNotFoundError as gone:
-        raise outputs.OutputError(str(gone)) from gone
-    compiled = run.dataset.schema_version.compiled
+        raise outputs.InvalidOutputs(str(gone)) from gone
+    compiled, backend = run.dataset.schema_version.compiled, source.backend
     noise = Noise()
     digest = hashlib.sha256()
     stored = 0
@@ -165,7 +154,7 @@ def process(run: EvalRun) -> None:
             made = []
             for line, event, key in batch:
                 row = rows[key]
-                one = outputs.scored_output(run, compiled, document_id=keys[key], row=row, event=event)
+                one = outputs.scored_output(run, backend, compiled, document_id=keys[key], row=row, event=event)
                 made.append(one)
                 copy.write(line)
                 digest.update(line)
@@ -176,32 +165,32 @@ def process(run: EvalRun) -> None:
                 run.cancelled(progress_done=stored)
                 return
     if not stored:
-        raise outputs.OutputError(f"Evaluation {source.number} has no output for any document of {run.dataset}.")
+        raise outputs.InvalidOutputs(f"Evaluation {source.number} has no output for any document of {run.dataset}.")
     _copy_spec(source, run)
     _finish(run, source, noise, digest.hexdigest())
 
 
 def _batches(source: EvalRun, rows: dict[str, Any]) -> Iterator[list[tuple[bytes, dict[str, Any], str]]]:
-    """The lines of the first evaluation's file that belong to documents of the new version, some at a time."""
+    """The lines of the first evaluation's file that belong to documents of the new version, in batches."""
 
-    def wanted() -> Iterator[tuple[bytes, dict[str, Any], str]]:
-        seen: set[str] = set()  # the first word about a document counts, as when it was stored
+    def matching() -> Iterator[tuple[bytes, dict[str, Any], str]]:
+        seen: set[str] = set()  # the first output of a document counts, as when it was stored
         with artifacts.local_path(source.outputs_key).open("rb") as file:
             for line in file:
-                # Whatever a model said stands in it, so that it is read as laxly as it was written.
+                # Outputs can contain anything, so this is as lenient as the writer.
                 event = json.loads(line)
                 key = str(event["id"])
                 if key in rows and key not in seen:
                     seen.add(key)
                     yield line, event, key
 
-    lines = wanted()
+    lines = matching()
     while batch := list(islice(lines, BATCH)):
         yield batch
 
 
 def _compare(noise: Noise, source: EvalRun, made: list[EvalOutput]) -> None:
-    """Holds new scores against the old ones of the same outputs."""
+    """Compares new scores with the old ones of the same outputs."""
     keys = [one.document_id for one in made]
     old = EvalOutput.objects.filter(eval_run=source, document__in=keys)
     before = {key: (gold, score) for key, gold, score in old.values_list("document_id", "gold", "score")}
@@ -211,26 +200,23 @@ def _compare(noise: Noise, source: EvalRun, made: list[EvalOutput]) -> None:
 
 
 def _copy_spec(source: EvalRun, run: EvalRun) -> None:
-    """A packet of hashes asks every evaluation for what its model's process was told."""
+    """A manifest needs the spec of every evaluation."""
     if source.spec:
-        artifacts.write_text(spec_key(run), source.spec)
+        artifacts.write_text(run.spec_key, source.spec)
 
 
 def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str) -> None:
     done = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
     facts = {
-        **{name: value for name, value in source.facts.items() if name not in _OF_ITS_JOB},
+        **{name: value for name, value in source.facts.items() if name not in _JOB_FACTS},
         **run.facts,
         "slices": outputs.by_metadata(done),
-        "bounds": {"field_exact": outputs.field_bounds(done)},
-        "prompt_tokens": sum(one.prompt_tokens for one in done),
-        "output_tokens": sum(one.output_tokens for one in done),
-        "cut_off": sum(one.finish_reason == "length" for one in done),
-        "failed": sum(one.finish_reason == "error" for one in done),
+        "bounds": {"field_exact": outputs.field_accuracy_interval(done)},
+        **outputs.token_counts(done),
         "rescored": {
             "noise": noise.as_dict(),
             **_left_out(run, source),
-            "before": _headline(source),
+            "before": _rates_before(source),
             "scorer": "" if source.scorer_version == SCORER_VERSION else source.scorer_version,
             "schema": source.dataset.schema_version_id != run.dataset.schema_version_id,
         },
@@ -238,21 +224,18 @@ def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str) -> None:
     finished = run.finish(
         progress_done=len(done),
         progress_total=len(done),
-        scores=outputs.summary(run.dataset.schema_version.compiled, done),
-        latency=spread(outputs.latencies(done)),
+        scores=outputs.summarize_outputs(run.dataset.schema_version.compiled, done),
+        latency=distribution(outputs.latencies(done)),
         facts=facts,
         scorer_version=SCORER_VERSION,
         outputs_sha256=sha256,
     )
-    if finished and _is_newest(source):
-        told = (
-            evaluation_scores.Row(one.document_id, Scored.of(one.score).share_right, one.wrong_fields) for one in done
-        )
-        evaluation_scores.record(project=run.project, rows=told, source=f"evaluation {run.number}")
+    if finished and _is_latest_evaluation(source):
+        outputs.update_document_scores(run, done)
 
 
 def _left_out(run: EvalRun, source: EvalRun) -> dict[str, Any]:
-    """How many documents only one side has, and the first of them by name: no longer there, and never answered."""
+    """How many documents only one side has, with the first ids: removed since, and never answered."""
     mine = EvalOutput.objects.filter(eval_run=run).values("document")
     gone = EvalOutput.objects.filter(eval_run=source).exclude(document__in=mine)
     fresh = run.dataset.items.filter(split=run.split).exclude(document__in=mine)
@@ -260,18 +243,18 @@ def _left_out(run: EvalRun, source: EvalRun) -> dict[str, Any]:
     for name, rows in (("gone", gone), ("unanswered", fresh)):
         names = rows.order_by("document_id").values_list("document__external_id", flat=True)
         found[name] = rows.count()
-        found[f"{name}_ids"] = list(names[:NAMED])
+        found[f"{name}_ids"] = list(names[:MAX_LISTED])
     return found
 
 
-def _headline(source: EvalRun) -> dict[str, Any]:
-    """The rates before, as they were over all documents of then."""
+def _rates_before(source: EvalRun) -> dict[str, Any]:
+    """The rates before, over all documents at that time."""
     names = ("schema_valid", "field_exact", "document_exact")
     return {name: source.scores[name] for name in names if name in source.scores}
 
 
-def _is_newest(source: EvalRun) -> bool:
-    """Whether no evaluation since has looked at the project's documents, whose word about them would be newer."""
+def _is_latest_evaluation(source: EvalRun) -> bool:
+    """Whether no later evaluation of the project's documents has finished, whose scores would be newer."""
     later = EvalRun.objects.filter(
         project=source.project_id, number__gt=source.number, benchmark=None, rescored_from=None, status=Status.DONE
     )
@@ -281,12 +264,12 @@ def _is_newest(source: EvalRun) -> bool:
 # -- several at once ---------------------------------------------------------------------------------------------------
 
 
-def behind(project: Project, dataset: DatasetVersion, documents: list[int]) -> list[EvalRun]:
-    """Finished evaluations that answered one of these documents and are scored by an older version than ``dataset``."""
+def outdated_runs(project: Project, dataset: DatasetVersion, documents: list[int]) -> list[EvalRun]:
+    """Finished evaluations of one of these documents that are scored with an older version than ``dataset``."""
     scored: Any = EvalRun.objects.filter(dataset=dataset, rescored_from__isnull=False)
     scored = scored.exclude(status__in=(Status.FAILED, Status.CANCELLED)).values("rescored_from")
     answered = EvalOutput.objects.filter(document__in=documents).values("eval_run")
     rows: Any = EvalRun.objects.filter(
         project=project, pk__in=answered, rescored_from=None, benchmark=None, dataset__number__lt=dataset.number
     )
-    return list(rows.done().exclude(pk__in=scored).with_subject().order_by("-number")[:30])
+    return list(rows.done().exclude(pk__in=scored).with_model().order_by("-number")[:30])

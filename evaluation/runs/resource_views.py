@@ -1,4 +1,4 @@
-"""Measuring again what an evaluation takes: a button and its progress, on its page and on a gate report."""
+"""Resource measurements on the pages of an evaluation and of a gate report: the button and its progress."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.http import go, wants_part
+from evaluation.http import is_fragment_request, redirect_to
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from slmstudio.access import Action, object_for
@@ -18,7 +18,7 @@ from training.http import whole
 
 
 def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]:
-    """What the fragment shows. ``fresh``: the newest measurement, where a report does not rest on it yet."""
+    """What the fragment shows. ``fresh``: the newest measurement, where the report does not use it yet."""
     found = resources.page(run)
     done = next((row for row in found["rows"] if row.status == Status.DONE), None) if report else None
     rests_on = report.measurement_id if report is not None else None
@@ -28,9 +28,9 @@ def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def measure(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Starts a measurement, and shows how it goes. ``?report=2``: for the page of that gate report."""
+    """Starts a measurement and shows its progress. ``?report=2``: for the page of that gate report."""
     needed = Action.RUN if request.method == "POST" else Action.READ
-    project, run = object_for(request.user, slug, needed, EvalRun.objects.with_subject(), number=number)
+    project, run = object_for(request.user, slug, needed, EvalRun.objects.with_model(), number=number)
     run.project = project
     wanted = whole(request.GET.get("report"))
     report = GateReport.objects.filter(project=project, eval_run=run, number=wanted).first() if wanted else None
@@ -39,11 +39,11 @@ def measure(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     page = f"{report.get_absolute_url() if report is not None else run.get_absolute_url()}#resources"
     if request.method == "POST":
         try:
-            resources.measure_again(run=run, user=request.user)
+            resources.start_measurement(run=run, user=request.user)
         except Refused as refusal:
             messages.error(request, refusal.message)
-        return go(request, page)
-    if not wants_part(request):
+        return redirect_to(request, page)
+    if not is_fragment_request(request):
         return redirect(page)
     context = {"project": project, **context_of(run, report)}
     return render(request, "evaluation/runs/resources.html", context)
@@ -51,10 +51,10 @@ def measure(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 
 @require_POST
 def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels the measurement at work."""
+    """Cancels the running measurement."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     run.project = project
     live = resources.page(run)["live"]
     if live is None or not live.cancel():
-        messages.info(request, "The measurement had ended already.")
+        messages.info(request, "The measurement has already ended.")
     return redirect(f"{run.get_absolute_url()}#resources")

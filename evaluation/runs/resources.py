@@ -1,4 +1,4 @@
-"""Measuring again what a finished evaluation's model takes: started, found, and kept for gates to judge."""
+"""Resource measurements of a finished evaluation: latency, tokens, memory and cost, measured again for gates."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.comparison.paired import spread
-from evaluation.gates.holdout import permits
 from evaluation.gates.policy.definition import METRICS, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
-from evaluation.runs import run_documents, services
+from evaluation.runs import run_documents
 from evaluation.runs.outputs import latencies
-from labeling.models import Project, Split
+from evaluation.runs.services import holdout_obstacle
+from evaluation.stats import distribution
+from labeling.models import Project
 from slmstudio import quotas
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -20,12 +20,12 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.hashing import sha256_text
 
 #: measurements that a page lists
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 @transaction.atomic
-def measure_again(*, run: EvalRun, user: User) -> ResourceMeasurement:
-    """Queues a measurement of what a finished evaluation takes. Asked twice, the one at work is given back.
+def start_measurement(*, run: EvalRun, user: User) -> ResourceMeasurement:
+    """Queues a measurement. Returns the running one where there is one.
 
     Raises:
         Refused: ``field`` is run; nothing is queued then.
@@ -35,10 +35,10 @@ def measure_again(*, run: EvalRun, user: User) -> ResourceMeasurement:
     if live is not None:
         return live
     if run.status != Status.DONE:
-        raise Refused(f"Evaluation {run.number} is not done, so there is nothing to measure again.", field="run")
+        raise Refused(f"Evaluation {run.number} is not done. Measure it when it is.", field="run")
     if run.benchmark_id is not None:
-        raise Refused("A benchmark has documents of its own and is run again instead: it takes minutes.", field="run")
-    obstacle = not_sendable(run) or quotas.compute_problem(run.project)
+        raise Refused("Benchmarks have their own documents. Run the benchmark again instead.", field="run")
+    obstacle = send_obstacle(run) or quotas.compute_problem(run.project)
     if obstacle:
         raise Refused(obstacle, field="run")
     made = ResourceMeasurement(
@@ -51,68 +51,63 @@ def measure_again(*, run: EvalRun, user: User) -> ResourceMeasurement:
         user=user,
         action="measured again",
         about=f"evaluation {run.number}",
-        details={"model": run.subject, "documents": made.progress_total},
+        details={"model": run.model_label, "documents": made.progress_total},
     )
     made.enqueue()
     return made
 
 
-def not_sendable(run: EvalRun) -> str:
-    """Why the documents of an evaluation may not be sent to its endpoint now, as a sentence; "" where they may be."""
-    endpoint = run.endpoint
-    if endpoint is None:
-        return ""
-    endpoint.refresh_from_db()
-    if endpoint.retired_at is not None:
-        return f"The endpoint {endpoint} was removed, so nothing more is sent there."
-    if others := services.differences(run, services.facts_of(endpoint)):
-        return f"The endpoint {endpoint} has another {others} than when it answered. Evaluate it again."
-    if run.split == Split.HOLDOUT and permits.of(endpoint) is None:
-        return f"Hold-out documents may not be sent to {endpoint}: the owner has to permit that on its page."
-    return ""
+def send_obstacle(run: EvalRun) -> str:
+    """Why the documents of an evaluation cannot be sent to its model again, as a sentence; "" if they can."""
+    backend = run.backend
+    if obstacle := backend.obstacle(run.facts):
+        return obstacle
+    return holdout_obstacle(run.endpoint, run.split) if backend.is_external else ""
 
 
 def newest(run: EvalRun) -> ResourceMeasurement | None:
-    """The last finished measurement of an evaluation: the newest one counts, whatever it says."""
+    """The newest finished measurement of an evaluation, which is the one that counts."""
     found: ResourceMeasurement | None = ResourceMeasurement.objects.filter(eval_run=run).done().order_by("-pk").first()
     return found
 
 
-def number_of(measurement: ResourceMeasurement) -> int:
-    """Which of the finished measurements of its evaluation this one is, counted from 1."""
+def measurement_number(measurement: ResourceMeasurement) -> int:
+    """Its number among the finished measurements of its evaluation, from 1."""
     same: Any = ResourceMeasurement.objects.filter(eval_run=measurement.eval_run_id)
     return int(same.done().filter(pk__lte=measurement.pk).count())
 
 
 def page(run: EvalRun) -> dict[str, Any]:
-    """For the evaluation's page: ``rows``, the newest first, and ``live``, the one at work."""
-    rows = list(ResourceMeasurement.objects.filter(eval_run=run).select_related("created_by").order_by("-pk")[:SHOWN])
+    """For the evaluation's page: ``rows``, newest first, and ``live``, the running one."""
+    rows = list(
+        ResourceMeasurement.objects.filter(eval_run=run).select_related("created_by").order_by("-pk")[:MAX_SHOWN]
+    )
     for row in rows:
         row.eval_run = run
     return {"rows": rows, "live": next((row for row in rows if row.is_live), None)}
 
 
-def judged_by(policy: GatePolicy) -> bool:
-    """Whether a gate of a policy is about what a run takes."""
+def tests_resources(policy: GatePolicy) -> bool:
+    """Whether a gate of a policy tests resources."""
     return any(not METRICS[gate.metric].spends for gate in policy)
 
 
-def finish(measurement: ResourceMeasurement, *, requests: list[dict[str, Any]], facts: dict[str, Any]) -> None:
-    """Sums a measurement up and ends it well. Done twice it gives the same."""
+def complete(measurement: ResourceMeasurement, *, requests: list[dict[str, Any]], facts: dict[str, Any]) -> None:
+    """Summarizes a measurement and marks it as done. Idempotent."""
     ordered = sorted(requests, key=lambda one: int(one["document"]))
     rows = as_outputs(ordered)
     measurement.finish(
         progress_done=len(rows),
         progress_total=len(rows),
         requests=ordered,
-        latency=spread(latencies(rows)),
+        latency=distribution(latencies(rows)),
         facts={**measurement.facts, **facts},
         sha256=requests_hash(ordered),
     )
 
 
 def request_of(document: int, event: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of one answer: what it took, and nothing that it said."""
+    """What is stored of one output: what it took, not its text."""
     return {
         "document": document,
         "latency_ms": float(event.get("latency_ms") or 0),
@@ -123,7 +118,7 @@ def request_of(document: int, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_outputs(requests: list[dict[str, Any]], tags: dict[int, list[str]] | None = None) -> list[EvalOutput]:
-    """Requests as unsaved outputs without a text, which is how gates read what a run takes."""
+    """Requests as unsaved outputs without text, as gates read them."""
     return [
         EvalOutput(
             document_id=int(one["document"]),
@@ -138,7 +133,7 @@ def as_outputs(requests: list[dict[str, Any]], tags: dict[int, list[str]] | None
 
 
 def requests_hash(requests: list[dict[str, Any]]) -> str:
-    """SHA-256 over what each request took; a number is the same however the database writes it."""
+    """SHA-256 over what each request took, independent of how the database writes numbers."""
     return sha256_text(
         dumps(
             [

@@ -1,4 +1,4 @@
-"""The documents that an eval run is judged by: those of a split, or those of its benchmark."""
+"""The documents of an evaluation: those of its split, or those of its benchmark."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from labeling.datasets import queries as dataset_queries
 
 
 def documents(run: EvalRun) -> dict[str, int]:
-    """Id -> key of each document, in the order in which they are asked about."""
+    """Id -> primary key of each document, in processing order."""
     found = dict(_items(run).values_list("document__external_id", "document_id"))
     if run.benchmark is None:
         return found
@@ -17,12 +17,12 @@ def documents(run: EvalRun) -> dict[str, int]:
 
 
 def count(run: EvalRun) -> int:
-    """How many there are."""
+    """The number of documents."""
     return int(_items(run).count())
 
 
 def rows(run: EvalRun) -> Iterator[dict[str, Any]]:
-    """Their rows in the dataset's file, in its order.
+    """Their rows in the dataset file, in its order.
 
     Raises:
         FileNotFoundError: the artifact store no longer has the file.

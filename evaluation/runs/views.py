@@ -8,14 +8,13 @@ from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from evaluation.http import asked, belonging, wants_part
+from evaluation.http import is_fragment_request, query_param, set_project
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring, throughput
-from evaluation.runs.decoding_modes import ways
-from evaluation.runs.forms import key_of
+from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.resource_views import context_of
-from evaluation.scores.display import ClassTable, class_tables, field_rows
+from evaluation.scores.display import ConfusionMatrix, confusion_matrices, score_rows
 from labeling.documents.failure_tags import title_of
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wilson
@@ -26,24 +25,24 @@ from slmstudio.web.requests import SignedInRequest
 
 PAGE = 25
 #: characters of a raw output that a page shows; all of it is in the file
-SHOWN = 20_000
+MAX_SHOWN_CHARACTERS = 20_000
 STATES = [
-    ("exact", "wholly right"),
-    ("inexact", "not wholly right"),
+    ("exact", "exact match"),
+    ("inexact", "not an exact match"),
     ("valid", "schema-valid"),
     ("invalid", "invalid"),
-    ("failed", "nothing came back"),
-    ("no_json", "no JSON"),
-    ("lacks", "lacks something required"),
-    ("more", "has something extra"),
-    ("rules", "breaks a rule between fields"),
-    ("made_up", "something made up"),
+    ("failed", "no response"),
+    ("no_json", "not a JSON object"),
+    ("lacks", "missing required field"),
+    ("more", "extra field"),
+    ("rules", "violated invariant"),
+    ("made_up", "hallucinated value"),
 ]
 FILTERS = ("state", "field", "outcome", "error", "tag", "q", "gold", "said", "where")
 
 
 def _runs() -> Any:
-    return EvalRun.objects.with_subject().select_related(
+    return EvalRun.objects.with_model().select_related(
         "project", "dataset__schema_version", "model_version__training_run", "benchmark", "rescored_from__dataset"
     )
 
@@ -52,40 +51,40 @@ def _runs() -> Any:
 def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One evaluation. Its fragments: ``live`` while it runs, ``outputs`` for a filtered list."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
-    belonging(project, found.dataset, found.training_run, found.benchmark)
-    part = wants_part(request)
+    set_project(project, found.dataset, found.training_run, found.benchmark)
+    part = is_fragment_request(request)
     if part and request.GET.get("part") == "live":
         if not found.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
         return render(
             request,
             "evaluation/runs/run.html#live",
-            {"project": project, "run": found, "slow": throughput.slow(found), **so_far(found)},
+            {"project": project, "run": found, "slow": throughput.slow_run_warning(found), **partial_rates(found)},
         )
-    context: dict[str, Any] = {"project": project, "run": found, **outputs_of(request, found)}
-    if part and not found.is_shown:
+    context: dict[str, Any] = {"project": project, "run": found, **outputs_context(request, found)}
+    if part and not found.outputs_visible:
         return HttpResponse(headers={"HX-Refresh": "true"})
     if part:
         return render(request, "evaluation/runs/run.html#outputs", context)
-    context.update(so_far(found) if found.is_live else figures(found))
-    context["slow"] = throughput.slow(found)
-    context["others"] = _others(found)
-    context["model_key"] = key_of(found)
+    context.update(partial_rates(found) if found.is_live else tables(found))
+    context["slow"] = throughput.slow_run_warning(found)
+    context["others"] = _comparable_runs(found)
+    context["model_key"] = found.backend.choice_key
     if found.status == Status.DONE:
-        context["ways"] = ways(found)
+        context["decoding_modes"] = by_decoding_mode(found)
         context |= context_of(found)
         context["cost_of_1000"] = 1000 * (found.facts.get("cost_per_document") or 0)
     context["scorer"] = SCORER_VERSION
     context["rescored"] = rescoring.page(found)
     context["suite"] = regression_suite_services.standing(found)
     context["reports"] = list(found.gate_reports.order_by("-number"))
-    belonging(project, *context["reports"])
+    set_project(project, *context["reports"])
     return render(request, "evaluation/runs/run.html", context)
 
 
-def so_far(found: EvalRun) -> dict[str, Any]:
-    """The rates of what has been answered yet, while a run is at work; none that may not be seen."""
-    if not found.is_shown:
+def partial_rates(found: EvalRun) -> dict[str, Any]:
+    """The rates of the stored outputs while a run is live; empty if they may not be shown."""
+    if not found.outputs_visible:
         return {}
     counts = EvalOutput.objects.filter(eval_run=found).aggregate(
         n=Count("pk"), valid=Count("pk", filter=Q(valid=True)), exact=Count("pk", filter=Q(exact=True))
@@ -93,8 +92,8 @@ def so_far(found: EvalRun) -> dict[str, Any]:
     return {"valid": wilson(counts["valid"], counts["n"]), "exact": wilson(counts["exact"], counts["n"])}
 
 
-def figures(found: EvalRun) -> dict[str, Any]:
-    """The tables of a finished run, in the order in which they are read."""
+def tables(found: EvalRun) -> dict[str, Any]:
+    """The tables of a finished run, in page order."""
     scores = found.scores
     errors = sorted(scores.get("errors", {}).items(), key=lambda item: (-item[1], item[0]))
     total = sum(count for _, count in errors)
@@ -107,9 +106,9 @@ def figures(found: EvalRun) -> dict[str, Any]:
         "errors": [(kind, ERROR_LABELS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
         "fields": [(field, value, _outcomes(value)) for field, value in fields],
         "slices": [(tag, title_of(found.project, tag), value) for tag, value in _worst_first(slices)],
-        "places": [(key, _others_last(values)) for key, values in places.items() if values],
+        "places": [(key, _catch_all_last(values)) for key, values in places.items() if values],
         "unplaced": sorted(key for key, values in places.items() if not values),
-        "classes": [(table, _pairs(table)) for table in class_tables(scores)],
+        "classes": [(table, _pairs(table)) for table in confusion_matrices(scores)],
     }
 
 
@@ -117,14 +116,14 @@ def _worst_first(slices: dict[str, Any]) -> list[tuple[str, Any]]:
     return sorted(slices.items(), key=lambda item: (item[1]["field_exact"]["rate"] or 0, item[0]))
 
 
-def _others_last(values: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The slices of a key of metadata, worst first, and at the end what has none of the values that are listed."""
+def _catch_all_last(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The slices of a metadata key, worst first, and at the end the documents with another value."""
     rows = _worst_first({name: value for name, value in values.items() if name != OTHER})
     return [*rows, (OTHER, values[OTHER])] if OTHER in values else rows
 
 
-def _pairs(table: ClassTable) -> list[tuple[str, list[tuple[str, int, bool]]]]:
-    """The rows of a confusion matrix: gold, and (what was said, how often, whether that is right)."""
+def _pairs(table: ConfusionMatrix) -> list[tuple[str, list[tuple[str, int, bool]]]]:
+    """The rows of a confusion matrix: gold, and (output, count, whether it is correct)."""
     return [
         (gold, [(said, count, right) for said, (count, right) in zip(table.columns, counts, strict=True)])
         for gold, counts in table.matrix
@@ -132,44 +131,44 @@ def _pairs(table: ClassTable) -> list[tuple[str, list[tuple[str, int, bool]]]]:
 
 
 def _outcomes(value: dict[str, Any]) -> list[tuple[str, int]]:
-    """The outcomes of a field that are errors, most frequent first."""
+    """The wrong outcomes of a field, most frequent first."""
     found = {name: n for name, n in value["outcomes"].items() if n and name not in ("correct", "both_absent")}
     return sorted(found.items(), key=lambda item: -item[1])
 
 
 def filters_of(request: SignedInRequest) -> dict[str, str]:
-    """What the address asks the list for."""
-    return {name: asked(request, name) for name in FILTERS}
+    """The filters of the list in the query string."""
+    return {name: query_param(request, name) for name in FILTERS}
 
 
-def chosen(found: EvalRun, wanted: dict[str, str]) -> Any:
-    """The outputs of a run that a filter lets through, in the order of the dataset."""
-    rightly = wanted["said"] != "" and wanted["said"] == wanted["gold"]  # a choice, and it was made as gold has it
+def filtered_outputs(found: EvalRun, filters: dict[str, str]) -> Any:
+    """The outputs of a run that match the filters, in the order of the dataset."""
+    rightly = filters["said"] != "" and filters["said"] == filters["gold"]  # of a choice: where the output equals gold
     return (
         EvalOutput.objects.filter(eval_run=found)
-        .in_state(wanted["state"])
-        .wrong_in("" if rightly else wanted["field"])
-        .with_outcome(wanted["field"], wanted["outcome"])
-        .with_error(wanted["error"])
-        .tagged(wanted["tag"])
-        .confused(wanted["field"], wanted["gold"], wanted["said"])
-        .where(wanted["where"])
-        .holding(wanted["q"])
+        .in_state(filters["state"])
+        .wrong_in("" if rightly else filters["field"])
+        .with_outcome(filters["field"], filters["outcome"])
+        .with_error(filters["error"])
+        .tagged(filters["tag"])
+        .confused_as(filters["field"], filters["gold"], filters["said"])
+        .where(filters["where"])
+        .containing(filters["q"])
         .with_documents()
     )
 
 
-def outputs_of(request: SignedInRequest, found: EvalRun) -> dict[str, Any]:
-    """The list of outputs as the address asks for it, and what it can be filtered by; nothing that may not be seen."""
-    if not found.is_shown:
+def outputs_context(request: SignedInRequest, found: EvalRun) -> dict[str, Any]:
+    """The list of outputs for the query string, and the filters; empty where outputs may not be shown."""
+    if not found.outputs_visible:
         return {}
-    wanted = filters_of(request)
-    rows = chosen(found, wanted).telling_unread().defer("gold", "score", "raw", "document__text")
+    filters = filters_of(request)
+    rows = filtered_outputs(found, filters).with_unreadable().defer("gold", "score", "raw", "document__text")
     scores = found.scores
     return {
         "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
-        "filters": wanted,
-        "filtered": any(wanted.values()),
+        "filters": filters,
+        "filtered": any(filters.values()),
         "states": STATES,
         "patterns": [field.pattern for field in found.dataset.schema_version.compiled.fields],
         "kinds": [(kind, ERROR_LABELS.get(kind, kind)) for kind in sorted(scores.get("errors", {}))],
@@ -177,34 +176,34 @@ def outputs_of(request: SignedInRequest, found: EvalRun) -> dict[str, Any]:
     }
 
 
-def _others(found: EvalRun) -> Any:
-    """Finished runs on the same split that this one can be compared with."""
+def _comparable_runs(found: EvalRun) -> Any:
+    """Finished runs on the same split, to compare with."""
     same = EvalRun.objects.filter(project_id=found.project_id, split=found.split, benchmark=found.benchmark_id)
     same = same.done().exclude(pk=found.pk)
-    return same.with_subject().order_by("-number")[:30]
+    return same.with_model().order_by("-number")[:30]
 
 
 @require_safe
 def output(request: SignedInRequest, slug: str, number: int, document: int) -> HttpResponse:
-    """One output: the document, gold and output side by side. A fragment in the list, and a page of its own."""
+    """One output: document, gold and output side by side. A fragment in the list, or a page."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
-    if not found.is_shown:
-        raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
+    if not found.outputs_visible:
+        raise Http404("Hold-out outputs are shown when the evaluation is done.")
     rows = EvalOutput.objects.select_related("document")
     row = get_object_or_404(rows, eval_run=found, document_id=document)
     context = {
         "project": project,
         "run": found,
         "row": row,
-        "rows": field_rows(row.score),
+        "rows": score_rows(row.score),
         "problems": (row.score or {}).get("problems", []),
-        "raw": row.raw[:SHOWN],
-        "more": max(0, len(row.raw) - SHOWN),
+        "raw": row.raw[:MAX_SHOWN_CHARACTERS],
+        "more": max(0, len(row.raw) - MAX_SHOWN_CHARACTERS),
         "pinned": regression_suite_services.of_document(row.document) is not None,
     }
-    if wants_part(request):
+    if is_fragment_request(request):
         return render(request, "evaluation/runs/output.html#detail", context)
-    ids = list(chosen(found, filters_of(request)).values_list("document_id", flat=True))
+    ids = list(filtered_outputs(found, filters_of(request)).values_list("document_id", flat=True))
     place = ids.index(document) if document in ids else None
     if place is not None:
         context["place"], context["of"] = place + 1, len(ids)
@@ -215,7 +214,7 @@ def output(request: SignedInRequest, slug: str, number: int, document: int) -> H
 
 @require_safe
 def download(request: SignedInRequest, slug: str, number: int) -> Any:
-    """The file of raw outputs, as the model's process wrote it."""
+    """The file of raw outputs, as it was written."""
     project, found = object_for(request.user, slug, Action.READ, EvalRun, number=number)
     path = artifacts.local_path(found.outputs_key)
     if not found.outputs_sha256 or not path.is_file():

@@ -1,17 +1,17 @@
-"""How scores stand on a page: gold and outputs side by side with their differences marked, tables of classes. Pure."""
+"""Scores for a page: gold and outputs side by side with highlighted differences, confusion matrices. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.scores.measurements import RIGHT as COUNTED_RIGHT
+from evaluation.scores.score_view import CORRECT_OUTCOMES
 from evaluation.scores.text_diff import diff_chars
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 
-FREE = "free"
-RIGHT = COUNTED_RIGHT | {FREE}
-WORDS = {
+FREE_TEXT = "free"
+RIGHT = CORRECT_OUTCOMES | {FREE_TEXT}
+OUTCOME_LABELS = {
     "correct": "right",
     "wrong": "wrong",
     "missing": "missing",
@@ -19,17 +19,17 @@ WORDS = {
     "hallucinated": "hallucinated",
     "both_absent": "absent, rightly",
     "unscorable": "no valid output",
-    FREE: "free text, not scored",
+    FREE_TEXT: "free text, not scored",
 }
 Pieces = list[tuple[bool, str]]
 
-#: a table of all pairs of classes is shown up to so many
-MOST_IN_MATRIX = 12
+#: a confusion matrix is shown for at most this many classes
+MAX_CLASSES = 12
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One model's value for a field: ``pieces`` are (marked, text), a mark where it differs from gold."""
+class ValueCell:
+    """One model's value for a field: ``pieces`` are (marked, text), marked where it differs from gold."""
 
     pieces: Pieces
     outcome: str
@@ -37,46 +37,47 @@ class Cell:
 
     @property
     def right(self) -> bool:
-        """Whether the outcome is no error."""
+        """Whether the outcome is not an error."""
         return self.outcome in RIGHT
 
     @property
-    def words(self) -> str:
-        """The outcome, and the kind of error where it says more."""
-        said = WORDS.get(self.outcome, self.outcome)
+    def label(self) -> str:
+        """The outcome, with the kind of error if it adds information."""
+        label = OUTCOME_LABELS.get(self.outcome, self.outcome)
         error = ERROR_LABELS.get(self.error, self.error)
-        return said if not error or error == said else f"{said}: {error}"
+        return label if not error or error == label else f"{label}: {error}"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One field of a document: its place, the gold value and every model's cell."""
+class FieldRow:
+    """One field of a document: its path, the gold value and the cell of each model."""
 
     path: str
     gold: Pieces
-    cells: tuple[Cell | None, ...]
+    cells: tuple[ValueCell | None, ...]
 
     @property
     def right(self) -> bool:
-        """Whether every model has it right."""
+        """Whether every model is correct."""
         return all(cell is not None and cell.right for cell in self.cells)
 
 
-def field_rows(*scores: Mapping[str, Any] | None) -> list[Row]:
-    """The rows of a document, one cell for each score (a DocumentScore as it is stored), in the order of the fields.
+def score_rows(*scores: Mapping[str, Any] | None) -> list[FieldRow]:
+    """The rows of a document, one cell for each score (a DocumentScore as it is stored), in field order.
 
-    With one score the gold is marked too, where the output lacks it; with several each output is marked against gold.
+    With one score, gold is also marked where it differs from the output; with several, only the outputs are marked.
     """
-    outcomes = [{row["path"]: row for row in _listed(score or {})} for score in scores]
+    outcomes = [{row["path"]: row for row in _field_outcomes(score or {})} for score in scores]
     paths = dict.fromkeys(path for found in outcomes for path in found)
     return [_row(path, [found.get(path) for found in outcomes]) for path in paths]
 
 
-def parted_rows(*scores: Mapping[str, Any] | None, most: int) -> tuple[list[Row], list[Row], int]:
-    """The rows as ``field_rows`` has them: those that are not right everywhere, those that are, at most so many of
-    each; and how many more there are. What is not shown is not marked, because that takes the time.
+def split_rows(*scores: Mapping[str, Any] | None, most: int) -> tuple[list[FieldRow], list[FieldRow], int]:
+    """(rows with an error, correct rows, number of rows left out), with at most ``most`` rows of each.
+
+    Rows left out are not compared by character, which is the slow part.
     """
-    outcomes = [{row["path"]: row for row in _listed(score or {})} for score in scores]
+    outcomes = [{row["path"]: row for row in _field_outcomes(score or {})} for score in scores]
     paths: tuple[list[str], list[str]] = [], []
     for path in dict.fromkeys(path for found in outcomes for path in found):
         right = all(path in found and str(found[path]["outcome"]) in RIGHT for found in outcomes)
@@ -87,27 +88,27 @@ def parted_rows(*scores: Mapping[str, Any] | None, most: int) -> tuple[list[Row]
     return wrong, right_rows, sum(max(0, len(part) - most) for part in paths)
 
 
-def _listed(score: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The outcomes of a score, and what is written for people, which has none."""
-    return [*score.get("fields", []), *({**one, "outcome": FREE, "error": ""} for one in score.get("free", ()))]
+def _field_outcomes(score: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The scored fields, then the unscored free text fields."""
+    return [*score.get("fields", []), *({**one, "outcome": FREE_TEXT, "error": ""} for one in score.get("free", ()))]
 
 
-def _row(path: str, found: Sequence[Mapping[str, Any] | None]) -> Row:
+def _row(path: str, found: Sequence[Mapping[str, Any] | None]) -> FieldRow:
     gold = text_of(next((outcome.get("gold") for outcome in found if outcome is not None), None))
     cells = tuple(None if outcome is None else _cell(outcome, gold) for outcome in found)
     marked: Pieces = [(False, gold)] if gold else []
     if len(found) == 1 and found[0] is not None and found[0]["outcome"] == "wrong":
-        marked = marks(gold, text_of(found[0].get("output")), "delete")
-    return Row(path, marked, cells)
+        marked = highlighted(gold, text_of(found[0].get("output")), "delete")
+    return FieldRow(path, marked, cells)
 
 
-def _cell(outcome: Mapping[str, Any], gold: str) -> Cell:
+def _cell(outcome: Mapping[str, Any], gold: str) -> ValueCell:
     text, kind = text_of(outcome.get("output")), str(outcome["outcome"])
-    pieces = [(False, text)] if kind in RIGHT else marks(gold, text, "insert")
-    return Cell([piece for piece in pieces if piece[1]], kind, str(outcome.get("error") or ""))
+    pieces = [(False, text)] if kind in RIGHT else highlighted(gold, text, "insert")
+    return ValueCell([piece for piece in pieces if piece[1]], kind, str(outcome.get("error") or ""))
 
 
-def marks(gold: str, output: str, side: str) -> Pieces:
+def highlighted(gold: str, output: str, side: str) -> Pieces:
     """The pieces of one side, marked where it differs: ``side`` is "delete" for gold, "insert" for the output."""
     if not gold:
         return [(True, output)] if side == "insert" else []
@@ -115,49 +116,51 @@ def marks(gold: str, output: str, side: str) -> Pieces:
 
 
 def text_of(value: Any) -> str:
-    """A value as it is shown: a text as it is, anything else as JSON, nothing for null."""
+    """A value for display: a string unchanged, anything else as JSON, "" for null."""
     if value is None:
         return ""
     return value if isinstance(value, str) else dumps(value)
 
 
 @dataclass(frozen=True)
-class ClassRow:
-    """One class: its figures, and what it was taken for, most often first ("" where nothing was decided)."""
+class ClassMetrics:
+    """The metrics of one class, and the predicted classes instead of it, most frequent first ("": none predicted)."""
 
     name: str
     figures: Mapping[str, Any]
-    taken_for: tuple[tuple[str, int], ...]
+    confused_with: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
-class ClassTable:
-    """A field that holds a choice. ``matrix`` has a row per class of gold: its name, and for each of ``columns`` how
-    often it was said and whether that is right. Empty where there are too many classes to see anything.
+class ConfusionMatrix:
+    """The confusion matrix of an enum field.
+
+    ``matrix`` has a row per gold class: its name, and (count, whether it is correct) for each of ``columns``. Empty for
+    more than ``MAX_CLASSES`` classes.
     """
 
     field: str
     right: Mapping[str, Any]
     decided: Mapping[str, Any]
     macro: Mapping[str, Any]
-    rows: tuple[ClassRow, ...]
+    rows: tuple[ClassMetrics, ...]
     columns: tuple[str, ...]
     matrix: tuple[tuple[str, tuple[tuple[int, bool], ...]], ...]
 
 
-def class_tables(scores: Mapping[str, Any]) -> list[ClassTable]:
-    """The tables of an evaluation's summary; the class that is most often mistaken comes first."""
-    return [_class_table(field, figures) for field, figures in scores.get("classes", {}).items()]
+def confusion_matrices(scores: Mapping[str, Any]) -> list[ConfusionMatrix]:
+    """The matrices of an evaluation's summary; classes with the most errors come first."""
+    return [_confusion_matrix(field, figures) for field, figures in scores.get("classes", {}).items()]
 
 
-def _class_table(field: str, figures: Mapping[str, Any]) -> ClassTable:
+def _confusion_matrix(field: str, figures: Mapping[str, Any]) -> ConfusionMatrix:
     counts: Mapping[str, Mapping[str, int]] = figures["matrix"]
     rows = []
     for name, found in figures["classes"].items():
         others = [(output, count) for output, count in counts.get(name, {}).items() if output != name]
-        rows.append(ClassRow(name, found, tuple(sorted(others, key=lambda pair: (-pair[1], pair[0])))))
-    rows.sort(key=lambda row: (-sum(count for _, count in row.taken_for), row.name))
-    # The last column and row are those of no decision, where there are any.
+        rows.append(ClassMetrics(name, found, tuple(sorted(others, key=lambda pair: (-pair[1], pair[0])))))
+    rows.sort(key=lambda row: (-sum(count for _, count in row.confused_with), row.name))
+    # "" (no class predicted) is the last column and row.
     outputs = {output for row in counts.values() for output in row}
     columns = sorted({*figures["classes"]} | outputs, key=lambda name: (name == "", name))
     golds = sorted(counts, key=lambda name: (name == "", name))
@@ -165,6 +168,6 @@ def _class_table(field: str, figures: Mapping[str, Any]) -> ClassTable:
         (gold, tuple((counts[gold].get(output, 0), bool(gold) and output == gold) for output in columns))
         for gold in golds
     )
-    shown = matrix if len(columns) <= MOST_IN_MATRIX else ()
+    shown = matrix if len(columns) <= MAX_CLASSES else ()
     parts = (figures["right"], figures["decided"], figures["macro"])
-    return ClassTable(field, *parts, tuple(rows), tuple(columns), shown)
+    return ConfusionMatrix(field, *parts, tuple(rows), tuple(columns), shown)

@@ -8,7 +8,7 @@ from slmstudio.contract.schema.structure import Node
 from slmstudio.contract.scoring.pairing import get
 
 
-def gold_within(node: Node, gold: Any, shared: frozenset[str]) -> Hashable:
+def gold_subset(node: Node, gold: Any, shared: frozenset[str]) -> Hashable:
     """What gold says in the fields of ``shared`` (patterns), equal under two schemas where it is the same; None where
     it says nothing.
 
@@ -21,7 +21,7 @@ def gold_within(node: Node, gold: Any, shared: frozenset[str]) -> Hashable:
         value: Hashable = identity(gold)
         return value
     if node.item is not None:
-        rows = [gold_within(node.item, row, shared) for row in gold] if isinstance(gold, list) else []
+        rows = [gold_subset(node.item, row, shared) for row in gold] if isinstance(gold, list) else []
         return tuple(row for row in rows if row is not None) or None
-    parts = [(name, gold_within(child, get(gold, name), shared)) for name, child in node.children.items()]
+    parts = [(name, gold_subset(child, get(gold, name), shared)) for name, child in node.children.items()]
     return frozenset((name, part) for name, part in parts if part is not None) or None

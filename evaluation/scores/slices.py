@@ -1,6 +1,6 @@
-"""Which documents a gate, a figure or a draw is about: all, those with a failure tag, those with a value in metadata.
+"""Slices: all documents, those with a failure tag, or those with a metadata value.
 
-As text: ``""``, ``"bad_scan"``, ``"metadata.supplier=ACME"``. Pure.
+Written as ``""``, ``"bad_scan"``, ``"metadata.supplier=ACME"``. Pure.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,12 @@ _PREFIX = "metadata."
 
 
 class SliceError(ValueError):
-    """A text that names no slice; the message completes "slice ..."."""
+    """The text is not a slice; the message completes "slice ..."."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """``tag``, or ``key`` and ``value`` of metadata; all empty: every document."""
+    """``tag``, or ``key`` and ``value`` of metadata; all empty for every document."""
 
     tag: str = ""
     key: str = ""
@@ -24,7 +24,7 @@ class Slice:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises SliceError for ``metadata.`` without a key and a value."""
+        """Parses a slice. Raises SliceError for ``metadata.`` without a key and a value."""
         if not text.startswith(_PREFIX):
             return cls(tag=text)
         key, equals, value = text.removeprefix(_PREFIX).partition("=")
@@ -37,18 +37,18 @@ class Slice:
 
     @property
     def words(self) -> str:
-        """As it is read: "bad scan", "supplier: ACME"."""
+        """The label for people: "bad scan", "supplier: ACME"."""
         return f"{self.key}: {self.value}" if self.key else self.tag.replace("_", " ")
 
     def holds(self, *, tags: Iterable[str], metadata: Mapping[str, Any] | None) -> bool:
-        """Whether a document belongs to it."""
+        """Whether a document is in the slice."""
         if self.tag:
             return self.tag in tags
         return not self.key or as_text((metadata or {}).get(self.key)) == self.value
 
 
 def as_text(value: Any) -> str:
-    """A value of metadata as a slice names it: yes and no as JSON writes them; lists and objects name nothing."""
+    """A metadata value as text, booleans as in JSON; "" for null, lists and objects."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None or isinstance(value, list | dict) else str(value)

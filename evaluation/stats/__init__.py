@@ -9,7 +9,7 @@ the web process imports this package at start.
 
 from evaluation.stats.common import ALPHA, Side
 from evaluation.stats.families import benjamini_hochberg, holm, look_level
-from evaluation.stats.quantiles import quantile_lower, quantile_upper
+from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
     Canary,
     canary,
@@ -38,6 +38,7 @@ __all__ = [
     "benjamini_hochberg",
     "canary",
     "difference_interval",
+    "distribution",
     "documents_for",
     "documents_needed",
     "exact_lower",
@@ -48,6 +49,7 @@ __all__ = [
     "mean_bound",
     "paired_bootstrap_lower",
     "paired_loss",
+    "percentile",
     "quantile_lower",
     "quantile_upper",
     "share_interval",

@@ -1,4 +1,4 @@
-"""Small drawings of rates and bounds. SVG with attributes alone, so that the page's policy for styles holds."""
+"""Inline SVG charts and number formats. The SVG has no style attributes, as the content security policy requires."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,15 +26,13 @@ def rate_interval(value: Mapping[str, Any] | None) -> str:
 
 @register.filter
 def share(count: int, n: int) -> str:
-    """A count out of ``n`` as "95.0 %"; a dash where ``n`` is 0."""
+    """A count out of ``n`` as "95.0 %"; a dash if ``n`` is 0."""
     return percent(count / n) if n else "–"
 
 
 @register.simple_tag
 def interval(value: Mapping[str, Any] | None) -> SafeString | str:
-    """A rate as its number, its interval and count, and a bar with the interval as a whisker; number and count alone
-    where no interval is known.
-    """
+    """A rate with its interval, count and bar; only rate and count if there is no interval."""
     if not value or not value.get("n"):
         return "–"
     if value.get("low") is None:
@@ -61,29 +59,30 @@ def interval(value: Mapping[str, Any] | None) -> SafeString | str:
 
 
 @register.filter
-def right_fields(run: Any) -> dict[str, Any]:
-    """The rate of right fields of an evaluation. Its interval is that of documents, where it is known: the one in the
-    scores takes every field for one that errs by itself, and those of a document err together.
+def field_accuracy_rate(run: Any) -> dict[str, Any]:
+    """The field accuracy of an evaluation with its bootstrap interval over documents, if there is one.
+
+    The interval in ``scores`` assumes independent fields, but the errors within a document are correlated.
     """
     rate = run.scores.get("field_exact")
-    return {**without_interval(rate), **run.facts.get("bounds", {}).get("field_exact", {})} if rate else {}
+    return {**rate_only(rate), **run.facts.get("bounds", {}).get("field_exact", {})} if rate else {}
 
 
 @register.filter
-def without_interval(rate: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A rate over many fields of each document as its number and count, whose interval would be too narrow."""
+def rate_only(rate: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Rate and counts without the interval, which is too narrow for several fields per document."""
     return {name: rate[name] for name in ("k", "n", "rate") if name in rate} if rate else {}
 
 
 @register.filter
-def of_field(rate: Mapping[str, Any] | None, pattern: str) -> Mapping[str, Any]:
-    """The rate of one field; without an interval where it is in a list, so that a document has it many times."""
-    return without_interval(rate) if "[]" in pattern else rate or {}
+def field_rate(rate: Mapping[str, Any] | None, pattern: str) -> Mapping[str, Any]:
+    """The rate of one field; without an interval for a field in a list, which occurs several times per document."""
+    return rate_only(rate) if "[]" in pattern else rate or {}
 
 
 @register.simple_tag
 def bar(value: Mapping[str, Any] | None) -> SafeString | str:
-    """The bar of a rate alone, with its interval as a whisker where it is known."""
+    """The bar of a rate, with its interval as a whisker if there is one."""
     if not value or not value.get("n"):
         return ""
     return format_html(
@@ -102,7 +101,7 @@ def _whisker(low: float, high: float) -> SafeString:
 
 @register.simple_tag
 def share_bar(per_cent: float) -> SafeString:
-    """A plain bar of a share in per cent."""
+    """The bar of a percentage."""
     return format_html(
         '<svg class="share-bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="rate-ground" x="0" y="0" width="100" height="6" rx="1"/>'
@@ -113,7 +112,7 @@ def share_bar(per_cent: float) -> SafeString:
 
 @register.simple_tag
 def stacked(parts: list[dict[str, Any]]) -> SafeString:
-    """The bar of several states that make up a whole; each part has state, left and width in per cent."""
+    """A stacked bar; each part has state, left and width in percent."""
     rows = ((part["state"], f"{part['left']:.3f}", f"{part['width']:.3f}") for part in parts if part["width"])
     return format_html(
         '<svg class="stacked" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{}</svg>',
@@ -127,7 +126,7 @@ for _words in (bounds, measured, threshold):
 
 @register.simple_tag
 def number_line(verdict: Mapping[str, Any]) -> SafeString | str:
-    """What was measured with its bounds, and the threshold, on a line that is as wide as it needs to be."""
+    """The measurement with its bounds and the threshold on a number line."""
     line = line_of(verdict)
     if line is None:
         return ""
@@ -151,7 +150,7 @@ def number_line(verdict: Mapping[str, Any]) -> SafeString | str:
 
 @register.filter
 def marked(pieces: Pieces) -> SafeString:
-    """Text with the characters that differ marked; a blank that differs stays visible."""
+    """Text with the differing characters marked."""
     return format_html_join("", "{}", ((_piece(is_marked, text),) for is_marked, text in pieces))
 
 
@@ -169,13 +168,13 @@ def change(value: float | None) -> str:
 
 @register.filter
 def p_value(value: float | None) -> str:
-    """A p-value with three decimals, "< 0.001" below that; a dash where there is none."""
+    """A p-value with three decimals, "< 0.001" below that; a dash if there is none."""
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 @register.filter
-def spoken(value: str) -> str:
-    """A name of the code in words: "still_wrong" as "still wrong"."""
+def humanize_key(value: str) -> str:
+    """A key with spaces: "still_wrong" as "still wrong"."""
     return str(value).replace("_", " ")

@@ -44,7 +44,7 @@ def test_a_report_comes_to_rest_on_what_was_measured_again(world: World, enginee
     assert row.claim_attempt()
     keys = EvalOutput.objects.filter(eval_run=tuned).values_list("document_id", flat=True)
     event = {"latency_ms": 310.0, "prompt_tokens": 120, "output_tokens": 40}
-    resources.finish(
+    resources.complete(
         row,
         requests=[resources.request_of(key, event) for key in keys],
         facts={"docs_per_second": 3.2, "peak_memory_bytes": 812e6, "processor": "Test CPU"},
@@ -54,10 +54,10 @@ def test_a_report_comes_to_rest_on_what_was_measured_again(world: World, enginee
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "resources-phone")
     page.set_viewport_size({"width": 1366, "height": 900})
-    card.get_by_role("button", name="Create a report with the new measurement").click()
+    card.get_by_role("button", name="Create gate report with the new measurement").click()
     expect(page.get_by_role("heading", name="Report 2")).to_be_visible()
     expect(page.get_by_text("310 ms", exact=False).first).to_be_visible()
-    expect(card.get_by_role("button", name="Create a report with the new measurement")).to_have_count(0)
+    expect(card.get_by_role("button", name="Create gate report with the new measurement")).to_have_count(0)
     check(page, "resources-report")
     page.goto(tuned.get_absolute_url())
     expect(card.get_by_role("button", name="Measure again")).to_be_visible()

@@ -42,7 +42,7 @@ def started(world: World, *candidates: Any, modes: list[str] | None = None, docu
 
 def answered(run: EvalRun, say: Say, *, latency_ms: float = 300, memory: int = 812_000_000) -> EvalRun:
     """Ends a run as its job does, with a model that says of each row what ``say`` returns."""
-    run = EvalRun.objects.with_subject().select_related("project", "benchmark", "dataset").get(pk=run.pk)
+    run = EvalRun.objects.with_model().select_related("project", "benchmark", "dataset").get(pk=run.pk)
     assert run.claim()
     store = outputs.OutputWriter(run)
     path = artifacts.local_path(run.outputs_key)
@@ -59,12 +59,12 @@ def answered(run: EvalRun, say: Say, *, latency_ms: float = 300, memory: int = 8
             store.add(event)
             file.write(json.dumps(event) + "\n")
     store.flush()
-    outputs.finish(
+    outputs.complete(
         run,
         sha256=sha256_file(path),
         facts={"docs_per_second": 1000 / latency_ms, "peak_memory_bytes": memory, "device": "cpu"},
     )
-    run_services.tell_loop(run)
+    run_services.notify_parents(run)
     return run
 
 

@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from evaluation.models import EvalRun
-from evaluation.runs import model_under_test, outputs
+from evaluation.runs import outputs, tasks
 from evaluation.runs import services as run_services
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
@@ -172,19 +172,18 @@ def evaluated(
 
     ``say`` gets the row and returns an event's ``raw`` and, where it is not "stop", its ``finish_reason``.
     """
-    subject: dict[str, Any] = {"training_run": world.training_run} if tuned else {"base_model": world.base_model}
     run = run_services.start_evaluation(
         project=world.project,
         user=user or world.engineer,
         dataset=dataset or world.dataset,
         split=split,
         mode=mode,
-        **subject,
+        model=world.training_run if tuned else world.base_model,
     )
     assert run.claim()
     if tuned:
         run.record(model_version=world.version)
-    model_under_test.write_spec(run)
+    tasks.write_spec(run)
     store = outputs.OutputWriter(run)
     path = artifacts.local_path(run.outputs_key)
     with path.open("w", encoding="utf-8") as file:
@@ -202,7 +201,7 @@ def evaluated(
             file.write(json.dumps(event) + "\n")
     store.flush()
     facts = {"docs_per_second": 2.8, "peak_memory_bytes": 812_000_000, "device": "cpu", "max_new_tokens": 160}
-    outputs.finish(run, sha256=sha256_file(path), facts=facts)
+    outputs.complete(run, sha256=sha256_file(path), facts=facts)
     run.refresh_from_db()
     return run
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from evaluation.gates.metrics import wording as say
 from evaluation.gates.metrics.findings import Finding, Levels, Status, nothing
 from evaluation.gates.policy.definition import plain
-from evaluation.scores.measurements import Measurement, percentile
-from evaluation.stats import Price, documents_needed, mean_bound, quantile_lower, quantile_upper
+from evaluation.scores.measurements import Measurement
+from evaluation.stats import Price, documents_needed, mean_bound, percentile, quantile_lower, quantile_upper
 
 FEWEST_FOR_A_MEAN = 20
 

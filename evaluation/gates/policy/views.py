@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from evaluation.gates.policy import proposals
 from evaluation.gates.policy.forms import AnswerForm, PolicyForm, ReasonForm
 from evaluation.gates.policy.services import current_policy, known_slices, rules, set_policy
-from evaluation.http import go, page_or_part, wants_part
+from evaluation.http import is_fragment_request, page_or_fragment, redirect_to
 from evaluation.models import PolicyProposal
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
@@ -39,11 +39,11 @@ def policy(request: SignedInRequest, slug: str) -> HttpResponse:
     if sent is not None and all([form.is_valid(), why is None or why.is_valid()]):
         refusal = _save(project, request.user, form, why)
         if not refusal:
-            return go(request, f"/p/{project.slug}/gates/")
+            return redirect_to(request, f"/p/{project.slug}/gates/")
         form.add_error(None, refusal)
     context = {"project": project, "policy": newest, "form": form, "why": why, "own": own, "stale": stale}
     status = 422 if form.is_bound or stale else 200
-    return page_or_part(request, "evaluation/gates/policy.html", "form", context, status=status)
+    return page_or_fragment(request, "evaluation/gates/policy.html", "form", context, status=status)
 
 
 def _save(project: Any, user: User, form: PolicyForm, why: ReasonForm | None) -> str:
@@ -70,7 +70,7 @@ def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     try:
         if form.is_valid():
             _do(found, request.user, **form.cleaned_data)
-            return go(request, f"/p/{project.slug}/gates/")
+            return redirect_to(request, f"/p/{project.slug}/gates/")
     except Refused as refusal:
         form.add_error(refusal.field or None, refusal.message)
     return _again(request, project, found, form)
@@ -98,5 +98,5 @@ def _again(request: SignedInRequest, project: Any, found: PolicyProposal, form: 
         "may_set": Action.SET_POLICY in project.can,
         "user": request.user,
     }
-    part = "evaluation/gates/proposal.html" if wants_part(request) else "evaluation/gates/proposal_page.html"
+    part = "evaluation/gates/proposal.html" if is_fragment_request(request) else "evaluation/gates/proposal_page.html"
     return render(request, part, context, status=422)

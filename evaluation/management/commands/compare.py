@@ -1,15 +1,14 @@
-"""``manage.py compare A B``: what evaluation B fixed and broke against evaluation A, by their numbers.
+"""``manage.py compare A B``: compares evaluation B with baseline A, by number.
 
-With more than two, a matrix. The comparison goes to standard output as text for people (Markdown) or as JSON.
+More than two evaluations make a matrix, and each is compared with the first. The comparison is printed as Markdown or
+JSON.
 
-Ends with 0 where it was compared, 1 where it could not be (no such evaluation, not done, nothing in common), 2 where
-the command was written wrongly, and with ``--fail-on-regression`` with 3 where B is a regression: a pinned document is
-wrong in B, or B is worse than A by more than luck in schema-valid outputs, right fields, right documents, invented
-values, or one field (exact tests over documents at 5 %, these four and the fields each after Holm). With ``--any`` one
-broken document is enough. Documents that the two were scored by different gold for, and fields that only one schema
-has, say nothing about either: they are left out, and standard error tells of them. Where that leaves no document and
-no pin is broken, nothing was judged, and ``--fail-on-regression`` ends with 1. Of more than two, each is held against
-the first.
+Exit codes: 0 compared, 1 not comparable (unknown or unfinished evaluation, no shared document), 2 wrong arguments.
+With ``--fail-on-regression`` also 3 for a regression: a pinned document is wrong in B, or B is significantly worse than
+A in schema-valid outputs, field accuracy, exact match, hallucinated values or one field (exact tests over documents at
+5 %; Holm over these four, and over the fields). With ``--any`` one broken document is a regression. Documents with
+different gold and fields of only one schema are left out, with a note on standard error. If no document is left and no
+pinned document is wrong, ``--fail-on-regression`` exits with 1.
 """
 
 import sys
@@ -19,17 +18,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.comparison.matrix import MOST
-from evaluation.comparison.matrix_queries import compare_many
+from evaluation.comparison.matrix import MAX_RUNS
+from evaluation.comparison.matrix_queries import build_matrix
 from evaluation.comparison.report import matrix_report, report
 from evaluation.comparison.report_markdown import comparison_markdown
-from evaluation.comparison.services import compare_runs
+from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import EvalRun
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 
-UNJUDGED, REGRESSION = 1, 3
+EXIT_NOT_JUDGED, REGRESSION = 1, 3
 
 
 class Command(BaseCommand):
@@ -41,22 +40,24 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("evaluations", nargs="+", type=int, metavar="NUMBER", help=f"two to {MOST}; the first is A")
-        parser.add_argument("--project", help="slug; needed where several projects have evaluations of these numbers")
+        parser.add_argument(
+            "evaluations", nargs="+", type=int, metavar="NUMBER", help=f"two to {MAX_RUNS}; the first is A"
+        )
+        parser.add_argument("--project", help="slug; required if several projects have evaluations with these numbers")
         parser.add_argument("--format", choices=["markdown", "json"], default="markdown")
-        parser.add_argument("--output", type=Path, help="a file in the place of standard output")
-        parser.add_argument("--fail-on-regression", action="store_true", help=f"end with {REGRESSION} for a regression")
+        parser.add_argument("--output", type=Path, help="write to a file instead of standard output")
+        parser.add_argument("--fail-on-regression", action="store_true", help=f"exit with {REGRESSION} on a regression")
         parser.add_argument("--any", action="store_true", help="one broken document is a regression")
 
     def handle(self, *args: Any, **options: Any) -> None:
         numbers = list(dict.fromkeys(options["evaluations"]))
-        if not 2 <= len(numbers) <= MOST or not all(0 < number < 10**9 for number in numbers):
-            raise CommandError(f"Name two to {MOST} different evaluations.", returncode=2)
+        if not 2 <= len(numbers) <= MAX_RUNS or not all(0 < number < 10**9 for number in numbers):
+            raise CommandError(f"Name two to {MAX_RUNS} different evaluations.", returncode=2)
         project = _project(options["project"], numbers)
         runs = _runs(project, numbers)
         try:
             reports = [self._report(project, runs[0], run, options["any"]) for run in runs[1:]]
-            whole = reports[0] if len(runs) == 2 else matrix_report(project, compare_many(project=project, runs=runs))
+            whole = reports[0] if len(runs) == 2 else matrix_report(project, build_matrix(project=project, runs=runs))
         except Refused as refusal:
             raise CommandError(refusal.message) from refusal
         self._write(whole, options)
@@ -69,14 +70,14 @@ class Command(BaseCommand):
             self._end(reports)
 
     def _end(self, reports: list[dict[str, Any]]) -> None:
-        """Ends with the code of the worst that was found; no word about a document is no word for B."""
+        """Exits with the code of the worst result; a comparison without documents is not a pass."""
         if any(one["regressions"] for one in reports):
             sys.exit(REGRESSION)
         if not all(one["judged"] for one in reports):
-            sys.exit(UNJUDGED)
+            sys.exit(EXIT_NOT_JUDGED)
 
     def _report(self, project: Project, a: EvalRun, b: EvalRun, any_document: bool) -> dict[str, Any]:
-        comparison = compare_runs(a=a, b=b)
+        comparison = get_or_create_comparison(a=a, b=b)
         found: dict[str, Any] = report(project=project, comparison=comparison, a=a, b=b, any_document=any_document)
         return found
 
@@ -88,15 +89,15 @@ class Command(BaseCommand):
         try:
             options["output"].write_text(text, encoding="utf-8")
         except OSError as error:
-            raise CommandError(f"{options['output']} cannot be written: {error.strerror}.") from error
+            raise CommandError(f"Cannot write {options['output']}: {error.strerror}.") from error
 
 
 def _project(slug: str | None, numbers: list[int]) -> Project:
-    """The project that is named, or the one that has evaluations of all these numbers."""
+    """The named project, or the only one with evaluations of all these numbers."""
     if slug is not None:
         named = Project.objects.filter(slug=slug).first()
         if named is None:
-            raise CommandError(f"There is no project {slug!r}.")
+            raise CommandError(f"Unknown project {slug!r}.")
         return named
     found = list(Project.objects.order_by("slug"))
     for number in numbers:
@@ -104,7 +105,7 @@ def _project(slug: str | None, numbers: list[int]) -> Project:
         having = set(rows.values_list("project_id", flat=True))
         found = [project for project in found if project.pk in having]
     if not found:
-        raise CommandError(f"No project has the evaluations {', '.join(map(str, numbers))}.")
+        raise CommandError(f"No project has evaluations {', '.join(map(str, numbers))}.")
     if len(found) > 1:
         slugs = ", ".join(project.slug for project in found)
         raise CommandError(f"Several projects have evaluations of these numbers: {slugs}. Name one with --project.")
@@ -112,7 +113,7 @@ def _project(slug: str | None, numbers: list[int]) -> Project:
 
 
 def _runs(project: Project, numbers: list[int]) -> list[EvalRun]:
-    rows = EvalRun.objects.filter(project=project, number__in=numbers).with_subject()
+    rows = EvalRun.objects.filter(project=project, number__in=numbers).with_model()
     found = {run.number: run for run in rows.select_related("dataset__schema_version", "rescored_from")}
     missing = [str(number) for number in numbers if number not in found]
     if missing:

@@ -1,7 +1,8 @@
-"""``manage.py rescore PROJECT NUMBER... [--dataset N]``: what was said then, scored by the labels of another dataset
-version (the newest, where none is named). Nothing is generated.
+"""``manage.py rescore PROJECT NUMBER... [--dataset N]``: scores stored outputs with another dataset version.
 
-Ends with 0 where every evaluation was scored, 1 where one was refused or failed; the others are scored all the same.
+The default is the newest version. Nothing is generated.
+
+Exit codes: 0 all evaluations were re-scored, 1 at least one was not; the others still are.
 """
 
 import time
@@ -22,7 +23,7 @@ POLL_SECONDS = 0.5
 
 
 class Command(BaseCommand):
-    """Scores evaluations again, in this process."""
+    """Re-scores evaluations in this process."""
 
     help = __doc__ or ""
 
@@ -34,7 +35,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise CommandError(f"There is no project {options['project']!r}.")
+            raise CommandError(f"Unknown project {options['project']!r}.")
         dataset = _dataset(project, options["dataset"])
         refusals = []
         for number in options["numbers"]:
@@ -47,43 +48,43 @@ class Command(BaseCommand):
         if len(refusals) == 1:
             raise CommandError(refusals[0])
         if refusals:
-            raise CommandError(f"{len(refusals)} of {len(options['numbers'])} evaluations were not scored.")
+            raise CommandError(f"{len(refusals)} of {len(options['numbers'])} evaluations were not re-scored.")
 
     def _score(self, project: Project, number: int, dataset: DatasetVersion) -> None:
-        run = EvalRun.objects.with_subject().filter(project=project, number=number).first()
+        run = EvalRun.objects.with_model().filter(project=project, number=number).first()
         if run is None:
-            raise CommandError(f"There is no evaluation {number} in {project.slug}.")
-        # Nobody of the project did it: whoever may run commands is not known to it.
-        self._tell(_done(rescore(run=run, dataset=dataset, user=None)))
+            raise CommandError(f"Project {project.slug} has no evaluation {number}.")
+        # No user: an operator of the server is not a member of the project.
+        self._print_result(_done(rescore(run=run, dataset=dataset, user=None)))
 
-    def _tell(self, run: EvalRun) -> None:
+    def _print_result(self, run: EvalRun) -> None:
         if run.status != Status.DONE:
             raise CommandError(run.error or f"Evaluation {run.number} {run.get_status_display()}.")
-        told = run.facts["rescored"]
-        noise = told["noise"]
+        facts = run.facts["rescored"]
+        noise = facts["noise"]
         source = run.rescored_from
         assert source is not None
         self.stdout.write(
-            f"evaluation {source.number} by {run.dataset}: evaluation {run.number}. "
-            f"Fields right {percent(told['before']['field_exact']['rate'])} before, "
+            f"Evaluation {source.number} re-scored with {run.dataset}: evaluation {run.number}. "
+            f"Field accuracy {percent(facts['before']['field_exact']['rate'])} before, "
             f"{percent(run.scores['field_exact']['rate'])} now; "
-            f"of {noise['before']} wrong fields {noise['mended']} were the label's, {noise['spoiled']} are newly wrong."
+            f"{noise['mended']} of {noise['before']} wrong fields were label errors, {noise['spoiled']} are new."
         )
-        for name, words in (("gone", "no longer there"), ("unanswered", "never asked about")):
-            if told[name]:
-                self.stdout.write(f"  {told[name]} documents {words}: {', '.join(told[f'{name}_ids'])}")
+        for name, words in (("gone", "deleted"), ("unanswered", "without an output")):
+            if facts[name]:
+                self.stdout.write(f"  {facts[name]} documents {words}: {', '.join(facts[f'{name}_ids'])}")
 
 
 def _dataset(project: Project, number: int | None) -> DatasetVersion:
     rows = DatasetVersion.objects.filter(project=project).order_by("-number")
     found = rows.first() if number is None else rows.filter(number=number).first()
     if found is None:
-        raise CommandError("Nothing is frozen yet." if number is None else f"There is no dataset version {number}.")
+        raise CommandError(f"{project.slug} has no dataset version{'' if number is None else f' {number}'}.")
     return found
 
 
 def _done(run: EvalRun) -> EvalRun:
-    """The run once it has ended: done here, or waited for where a worker was faster."""
+    """Runs the evaluation here, or waits for the worker that has claimed it."""
     run_jobs.run_evaluation(run.pk)
     run.refresh_from_db()
     while run.is_live:

@@ -1,4 +1,4 @@
-"""``manage.py run_loop``: the whole loop without a browser, through the same services and the same queue."""
+"""``manage.py run_loop``: the pipeline on the command line, with the services and queues of the web interface."""
 
 import json
 import os
@@ -22,9 +22,9 @@ from django.utils.text import slugify
 
 from evaluation.gates.policy.services import set_policy
 from evaluation.gates.verdicts import GateError
-from evaluation.pipeline.report import loop_report, write_outputs
-from evaluation.pipeline.rows import Line, RowsError, choose_rows
-from evaluation.pipeline.services import abandon, advance, stages, start_loop
+from evaluation.pipeline.report import pipeline_report, write_outputs
+from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
+from evaluation.pipeline.services import advance, cancel_pipeline, stages, start_pipeline
 from labeling.datasets.freeze import freeze
 from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project
@@ -45,7 +45,7 @@ from training.runs.services import fitting_knobs, measure_lengths
 
 POLL_SECONDS = 1.0
 OWNER = "run-loop"
-#: the queues of everything that is waited for below: token lengths, the imports, the loop itself
+#: the queues of the jobs below: token lengths, imports, the pipeline
 QUEUES = ["default", "imports", "gpu"]
 _REFUSALS = (
     *(Refused, RowsError),
@@ -60,51 +60,53 @@ class Command(BaseCommand):
     workers: StartedWorkers
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--template", required=True, help="a template of the catalogue, e.g. receipt")
+        parser.add_argument("--template", required=True, help="a template from the catalogue, e.g. receipt")
         parser.add_argument(
-            "--contract", type=Path, help='JSON {"instruction", "schema", "constraints"} in place of the template\'s'
+            "--contract", type=Path, help='JSON {"instruction", "schema", "constraints"} instead of the template\'s'
         )
-        parser.add_argument("--gates", type=Path, help="a gate policy as JSON, set before the first run is started")
+        parser.add_argument("--gates", type=Path, help="a gate policy as JSON, set before the first run starts")
         parser.add_argument("--train", required=True, type=Path, help='JSONL rows {"id", "text", "gold", ...}')
-        parser.add_argument("--holdout", type=Path, help="JSONL; without it a seeded share of --train is held out")
+        parser.add_argument("--holdout", type=Path, help="JSONL (default: a seeded share of --train)")
         parser.add_argument("--base-model", default="smollm2-135m-instruct")
-        parser.add_argument("--max-train", type=int, help="at most so many training rows, drawn by --seed")
-        parser.add_argument("--max-holdout", type=int, help="at most so many hold-out rows, drawn by --seed")
+        parser.add_argument("--max-train", type=int, help="maximum number of training rows, sampled with --seed")
+        parser.add_argument("--max-holdout", type=int, help="maximum number of hold-out rows, sampled with --seed")
         parser.add_argument("--holdout-share", type=float, default=0.2)
         parser.add_argument("--validation-share", type=float, default=0.05)
         parser.add_argument("--method", default="lora", choices=METHODS, help="default: %(default)s")
-        parser.add_argument("--epochs", type=float, help="default: the preset's")
-        parser.add_argument("--learning-rate", type=float, help="default: the preset's")
-        parser.add_argument("--seed", type=int, default=17, help="of the draws and the training (default: %(default)s)")
+        parser.add_argument("--epochs", type=float, help="default: from the preset")
+        parser.add_argument("--learning-rate", type=float, help="default: from the preset")
+        parser.add_argument("--seed", type=int, default=17, help="seed of sampling and training (default: %(default)s)")
         parser.add_argument(
             "--owner",
             default=OWNER,
-            help="account that owns the project (default: %(default)s, made where it is missing, without a password)",
+            help="account that owns the project (default: %(default)s, created without a password if missing)",
         )
         parser.add_argument(
-            "--member", action="append", default=[], metavar="USER:ROLE", help="another account in it; repeatable"
+            "--member", action="append", default=[], metavar="USER:ROLE", help="another member; repeatable"
         )
-        parser.add_argument("--project", help="slug of the new project (default: made from the template)")
-        parser.add_argument("--report", type=Path, help="where the JSON report goes")
-        parser.add_argument("--outputs", type=Path, help="a folder for what each model said, one JSONL per model")
-        parser.add_argument("--no-free", action="store_true", help="leave out the two evaluations without constraint")
+        parser.add_argument("--project", help="slug of the new project (default: from the template)")
+        parser.add_argument("--report", type=Path, help="path of the JSON report")
+        parser.add_argument("--outputs", type=Path, help="folder for the outputs, one JSONL file per model")
+        parser.add_argument(
+            "--no-free", action="store_true", help="skip the two evaluations with unconstrained decoding"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._tables()
+        self._migrate_embedded()
         try:
             with ensure_workers(QUEUES, say=self._say) as self.workers:
                 self._run(options)
         except _REFUSALS as refusal:
             raise CommandError(str(refusal)) from refusal
 
-    def _tables(self) -> None:
-        """The embedded database is brought up to date; a server of the user's is theirs to migrate."""
+    def _migrate_embedded(self) -> None:
+        """Migrates the embedded database. An external server is migrated by its administrator."""
         executor = MigrationExecutor(connection)
         if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
             return
         if not database_is_embedded():
-            raise CommandError("The database lacks migrations. Run `manage.py migrate` first.")
-        # In a process of its own: the role that this one works with owns no table.
+            raise CommandError("The database has unapplied migrations. Run `manage.py migrate` first.")
+        # In a child process: the role of this process owns no table.
         command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
         owner = {"DATABASE_OWNER_URL": Paths.of(home()).database_owner_url}
         subprocess.run(command, cwd=settings.BASE_DIR, env={**os.environ, **owner}, check=True)
@@ -113,60 +115,60 @@ class Command(BaseCommand):
         sync_catalogue()
         base_model = find_base_model(options["base_model"])
         names = ("train", "holdout", "holdout_share", "max_train", "max_holdout", "seed")
-        train, holdout = choose_rows(**{name: options[name] for name in names})
+        train, holdout = split_rows(**{name: options[name] for name in names})
         _make_writable(options)
         project, owner = self._project(options)
-        # The hold-out first: a training row with the same text is then the duplicate, never the other way round.
+        # The hold-out first: of two rows with the same text, the training row is the duplicate.
         imports = {
             name: self._import(project, owner, rows, name) for name, rows in (("holdout", holdout), ("train", train))
         }
         if not base_model.ready:
-            self._say(f"preparing {base_model} (once)")
+            self._say(f"preparing {base_model} (one time)")
             base_model = prepare(base_model=base_model)
         dataset = freeze(
             project=project, user=owner, seed=options["seed"], validation_share=options["validation_share"]
         )
         self._say(f"frozen {dataset}: {dataset.counts}")
-        loop = self._start(project, owner, dataset, base_model, options)
+        pipeline = self._start(project, owner, dataset, base_model, options)
         try:
-            self._watch(loop)
+            self._watch(pipeline)
         except BaseException:
-            abandon(loop)
+            cancel_pipeline(pipeline)
             raise
-        report = {"project": project.slug, "imports": imports, **loop_report(loop)}
+        report = {"project": project.slug, "imports": imports, **pipeline_report(pipeline)}
         if options["report"]:
             options["report"].write_text(json.dumps(report, indent=2, default=float) + "\n")
             self._say(f"report: {options['report']}")
         if options["outputs"]:
-            for path in write_outputs(loop, options["outputs"]):
+            for path in write_outputs(pipeline, options["outputs"]):
                 self._say(f"outputs: {path}")
         self._summary(report)
 
     def _project(self, options: dict[str, Any]) -> tuple[Project, Any]:
-        owner, members = _people(options["owner"], options["member"])
+        owner, members = _accounts(options["owner"], options["member"])
         stem = slugify(options["project"] or f"loop-{options['template']}")
         slug, count = stem, 1
         while Project.objects.filter(slug=slug).exists():
             count += 1
             slug = f"{stem}-{count}"
         name = f"Loop on {options['template']} {count}"
-        wanted, gates = _read(options["contract"]), _read(options["gates"])
+        contract, gates = _read(options["contract"]), _read(options["gates"])
         with transaction.atomic():
             project = create_project(owner=owner, name=name, slug=slug, template=options["template"], members=members)
-            if wanted is not None:
+            if contract is not None:
                 save_contract(
                     project=project,
                     user=owner,
-                    instruction=str(wanted.get("instruction", "")),
-                    schema_text=dumps(wanted.get("schema")),
-                    constraints=wanted.get("constraints", {}),
+                    instruction=str(contract.get("instruction", "")),
+                    schema_text=dumps(contract.get("schema")),
+                    constraints=contract.get("constraints", {}),
                 )
                 project.refresh_from_db()
             if gates is not None:
                 set_policy(project=project, user=owner, gates=gates)
         return project, owner
 
-    def _import(self, project: Project, owner: User, lines: list[Line], name: str) -> dict[str, Any]:
+    def _import(self, project: Project, owner: User, lines: list[SourceLine], name: str) -> dict[str, Any]:
         with tempfile.NamedTemporaryFile(suffix=f"-{name}.jsonl") as file:
             file.write(b"".join(line.data + b"\n" for line in lines))
             file.flush()
@@ -176,7 +178,7 @@ class Command(BaseCommand):
         self._wait(run, f"import of {name}")
         result = {"imported": run.imported, "duplicates": run.duplicates, "rejected": run.rejected}
         self._say(f"import of {name}: {result}")
-        # The import counted the lines that were drawn; people know the lines of their file.
+        # The import counts sampled lines; the output names lines of the source file.
         rejects = [{**reject, "row": lines[reject["row"] - 1].number} for reject in run.rejects]
         for reject in rejects:
             self._say(f"  row {reject['row']} rejected: {reject['reason']}")
@@ -190,7 +192,7 @@ class Command(BaseCommand):
         knobs = fitting_knobs(dataset=dataset, base_model=base_model, method=options["method"])
         changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
         knobs = replace(knobs, seed=options["seed"], **changes)
-        return start_loop(
+        return start_pipeline(
             project=project,
             user=owner,
             dataset=dataset,
@@ -207,13 +209,13 @@ class Command(BaseCommand):
         if run.status != Status.DONE:
             raise CommandError(f"The {name} {run.get_status_display()}: {run.error}")
 
-    def _watch(self, loop: Any) -> None:
-        """Prints each change of state or progress until the loop has ended."""
+    def _watch(self, pipeline: Any) -> None:
+        """Prints progress until the pipeline has ended."""
         shown = ""
         while True:
-            advance(loop.pk)
-            loop.refresh_from_db()
-            running = next((stage for stage in stages(loop) if stage.run.is_live), None)
+            advance(pipeline.pk)
+            pipeline.refresh_from_db()
+            running = next((stage for stage in stages(pipeline) if stage.run.is_live), None)
             line = ""
             if running is not None:
                 run = running.run
@@ -222,14 +224,14 @@ class Command(BaseCommand):
             if line and line != shown:
                 self._say(line)
                 shown = line
-            if not loop.is_live:
+            if not pipeline.is_live:
                 break
             self._tick()
-        if loop.status != Status.DONE:
-            raise CommandError(loop.error)
+        if pipeline.status != Status.DONE:
+            raise CommandError(pipeline.error)
 
     def _tick(self) -> None:
-        """Waits a little; ends runs whose worker has gone, and stops where nobody works the queue any more."""
+        """Waits for the next poll; ends lost runs. Raises ``WorkerGone`` when no worker is left."""
         time.sleep(POLL_SECONDS)
         self.workers.check()
         reap_lost_runs()
@@ -251,37 +253,37 @@ class Command(BaseCommand):
         sys.stdout.flush()
 
 
-def _people(owner: str, members: list[str]) -> tuple[Any, dict[Any, str]]:
-    """The owner, made where it is the command's own, and the members with their roles."""
+def _accounts(owner: str, members: list[str]) -> tuple[Any, dict[Any, str]]:
+    """The owner (the default owner is created) and the members with their roles."""
     users = get_user_model().objects
     if owner == OWNER and not users.filter(username=OWNER).exists():
-        users.create_user(username=OWNER)  # without a password nobody can log in
+        users.create_user(username=OWNER)  # no password: no login
     names = {name: role for name, _, role in (member.partition(":") for member in members)}
     if wrong := [role for role in names.values() if role not in Role.values]:
-        raise CommandError(f"There is no role {wrong[0]!r}; there are {', '.join(Role.values)}.")
+        raise CommandError(f"Unknown role {wrong[0]!r}. Roles: {', '.join(Role.values)}.")
     found = {user.get_username(): user for user in users.filter(username__in=[owner, *names])}
     if missing := [name for name in [owner, *names] if name not in found]:
-        raise CommandError(f"There is no user {missing[0]!r}.")
+        raise CommandError(f"Unknown user {missing[0]!r}.")
     return found[owner], {found[name]: role for name, role in names.items()}
 
 
 def _read(path: Path | None) -> Any:
-    """What a JSON file says, an object; None where none is given."""
+    """The object in a JSON file; None without a path."""
     if path is None:
         return None
     try:
         found = loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} cannot be read: {error}.") from error
+        raise CommandError(f"Cannot read {path}: {error}.") from error
     except JsonError as error:
-        raise CommandError(f"{path} is not JSON: {error.message} (line {error.line}).") from error
+        raise CommandError(f"{path} is not valid JSON: {error.message} (line {error.line}).") from error
     if not isinstance(found, dict):
-        raise CommandError(f"{path} must hold a JSON object.")
+        raise CommandError(f"{path} must contain a JSON object.")
     return found
 
 
 def _make_writable(options: dict[str, Any]) -> None:
-    """Makes the folders of the results, so that a path that cannot be written is known before the work."""
+    """Creates the result folders, so that an unwritable path fails at once."""
     report, outputs = options["report"], options["outputs"]
     try:
         if outputs:
@@ -290,4 +292,4 @@ def _make_writable(options: dict[str, Any]) -> None:
             report.parent.mkdir(parents=True, exist_ok=True)
             report.touch()
     except OSError as error:
-        raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error
+        raise CommandError(f"Cannot write {error.filename}: {error.strerror}.") from error

@@ -1,6 +1,6 @@
-"""``manage.py setup_demo``: the demo project, its three people and one pass of the loop on the queue.
+"""``manage.py setup_demo``: the demo project, its three users and one queued pipeline.
 
-Every step looks first whether it is done, so that a second call is quick and a call that was interrupted goes on.
+Every step is skipped if it is done, so a second call is quick and an interrupted call resumes.
 """
 
 import json
@@ -16,7 +16,7 @@ from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.models import LoopRun
-from evaluation.pipeline.services import start_loop
+from evaluation.pipeline.services import start_pipeline
 from labeling.datasets.freeze import freeze
 from labeling.demo.samples import Sample, generate
 from labeling.imports.services import ParsedRow, import_rows
@@ -37,36 +37,36 @@ OWNER = "demo-owner"
 DOCUMENTS = 240
 WAITING = 40
 SEED = 17
-PEOPLE = {"ana": Role.ANNOTATOR, "erik": Role.ENGINEER, "mona": Role.MANAGER}
+USERS = {"ana": Role.ANNOTATOR, "erik": Role.ENGINEER, "mona": Role.MANAGER}
 
 
 class Command(BaseCommand):
-    """Makes the demo ready and queues its loop; prints the logins."""
+    """Creates the demo and queues its pipeline; prints the logins."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--base-model", default="smollm2-135m-instruct")
-        parser.add_argument("--no-loop", action="store_true", help="documents and people only")
+        parser.add_argument("--no-loop", action="store_true", help="documents and users only")
 
     def handle(self, *args: Any, **options: Any) -> None:
         sync_catalogue()
         if not active_queues():
             for run in requeue_interrupted():
-                self._note(f"was interrupted and starts again: {run}")
-        people, password = self._people()
-        project = self._project(people)
+                self._note(f"restarting an interrupted run: {run}")
+        users, password = self._users()
+        project = self._project(users)
         if not options["no_loop"] and not LoopRun.objects.filter(project=project).exists():
-            self._queue_loop(project, people["erik"], options["base_model"])
-        for name, role in PEOPLE.items():
+            self._queue_pipeline(project, users["erik"], options["base_model"])
+        for name, role in USERS.items():
             self.stdout.write(f"  {role.label:10} {name:6} {password}")
 
     def _note(self, text: str) -> None:
-        """Progress goes to standard error: standard output holds the logins, and nothing else."""
+        """Writes progress to standard error; standard output has only the logins."""
         self.stderr.write(text, self.style.NOTICE)
 
-    def _people(self) -> tuple[dict[str, Any], str]:
-        """The three people, with a password of this installation's own kept beside its data."""
+    def _users(self) -> tuple[dict[str, Any], str]:
+        """The three users, with a password of this installation that is stored in its data folder."""
         path = Path(settings.HOME) / "demo-logins.json"
         if path.exists():
             password = json.loads(path.read_text())["password"]
@@ -74,28 +74,28 @@ class Command(BaseCommand):
             password = f"demo-{secrets.token_hex(3)}"
             draft = path.with_suffix(".draft")
             draft.touch(mode=0o600)
-            draft.write_text(json.dumps({"people": list(PEOPLE), "password": password}))
+            draft.write_text(json.dumps({"people": list(USERS), "password": password}))
             draft.rename(path)
-        people = {}
+        users = {}
         creators = Group.objects.get(name=GROUP)
-        for name in PEOPLE:
-            user, made = get_user_model().objects.get_or_create(username=name)
-            if not made and not user.memberships.filter(project__slug=SLUG).exists() and user.has_usable_password():
-                raise CommandError(f"The database has a {name} of its own. Run the demo on a database of its own.")
+        for name in USERS:
+            user, created = get_user_model().objects.get_or_create(username=name)
+            if not created and not user.memberships.filter(project__slug=SLUG).exists() and user.has_usable_password():
+                raise CommandError(f"The database already has a user {name}. Run the demo on a separate database.")
             if not user.check_password(password):
                 user.set_password(password)
                 user.save(update_fields=["password"])
             user.groups.add(creators)
-            people[name] = user
-        return people, password
+            users[name] = user
+        return users, password
 
-    def _project(self, people: dict[str, Any]) -> Project:
+    def _project(self, users: dict[str, Any]) -> Project:
         project = Project.objects.filter(slug=SLUG).first()
         if project is not None and not project.memberships.filter(user__username=OWNER, role=Role.OWNER).exists():
-            raise CommandError(f"The database has a project {SLUG} of its own. Run the demo on a database of its own.")
+            raise CommandError(f"The database already has a project {SLUG}. Run the demo on a separate database.")
         if project is None:
-            owner, made = get_user_model().objects.get_or_create(username=OWNER)
-            if made:
+            owner, created = get_user_model().objects.get_or_create(username=OWNER)
+            if created:
                 owner.set_unusable_password()
                 owner.save(update_fields=["password"])
             project = create_project(
@@ -103,7 +103,7 @@ class Command(BaseCommand):
                 name="Invoices",
                 slug=SLUG,
                 template="invoice",
-                members={user: PEOPLE[name] for name, user in people.items()},
+                members={user: USERS[name] for name, user in users.items()},
             )
         if project.documents.count() < DOCUMENTS:
             self._note(f"generating {DOCUMENTS} invoices")
@@ -112,28 +112,28 @@ class Command(BaseCommand):
             import_rows(project=project, rows=rows, source="generator", synthetic=True, user=None)
         return project
 
-    def _queue_loop(self, project: Project, engineer: Any, slug: str) -> None:
+    def _queue_pipeline(self, project: Project, engineer: Any, slug: str) -> None:
         base_model: BaseModel = find_base_model(slug)
         if not base_model.ready:
-            self._note(f"preparing {base_model} (once, about a minute)")
+            self._note(f"preparing {base_model} (one time, about a minute)")
             base_model = prepare(base_model=base_model)
         dataset = DatasetVersion.objects.filter(project=project).order_by("-number").first()
         if dataset is None:
             dataset = freeze(project=project, user=engineer, seed=SEED, validation_share=0.06)
         report = measure_lengths(dataset=dataset, base_model=base_model, user=engineer)
-        # No worker runs yet at this point of `make demo`: measure here. The job on the queue then finds it claimed.
+        # `make demo` has no worker yet, so measure here. The queued job then finds the run claimed.
         measure_lengths_job(report.pk)
         report.refresh_from_db()
         if report.status != Status.DONE:
-            self._note(f"The loop was not queued: {report.error or report.get_status_display()}")
+            self._note(f"The pipeline was not queued: {report.error or report.get_status_display()}")
             return
         knobs = fitting_knobs(dataset=dataset, base_model=base_model)
-        start_loop(project=project, user=engineer, dataset=dataset, base_model=base_model, knobs=knobs, name="demo")
+        start_pipeline(project=project, user=engineer, dataset=dataset, base_model=base_model, knobs=knobs, name="demo")
         self._note("queued: benchmark of the base model, fine-tuning, evaluation, comparison, gates")
 
 
 def _row(sample: Sample, number: int) -> dict[str, Any]:
-    """A sample as an import row; the last ones of the set come without gold and wait to be labelled."""
+    """A sample as an import row; the last WAITING rows have no gold."""
     row: dict[str, Any] = {"id": sample.external_id, "text": sample.text, "tags": sample.tags}
     if number <= DOCUMENTS - WAITING:
         row["gold"] = sample.gold

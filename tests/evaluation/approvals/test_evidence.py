@@ -10,9 +10,9 @@ from pytest_django.asserts import assertContains
 
 from evaluation.approvals.evidence import evidence, straight_through
 from evaluation.gates.services import make_report, set_policy
+from evaluation.inference.spec import EvalSpec
 from evaluation.models import GateReport
-from evaluation.runs.model_under_test import write_spec
-from evaluation.runs.spec import EvalSpec
+from evaluation.runs.tasks import write_spec
 from labeling.models import Contract
 from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World, broken, evaluated, right

@@ -11,10 +11,9 @@ from django.core.cache import cache
 
 from evaluation.gates import manifest as manifest_module
 from evaluation.gates.services import current_policy, make_report, set_policy
+from evaluation.inference.spec import EvalSpec, GgufRef
 from evaluation.models import Endpoint, EvalRun, GateReport
 from evaluation.regression_suite import services as regression_suite_services
-from evaluation.runs import model_under_test
-from evaluation.runs.spec import EvalSpec, GgufRef
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
 from slmstudio.errors import Refused
@@ -145,9 +144,11 @@ def test_a_file_that_was_exported_again_is_not_the_one_that_answered(world: Worl
     spec = EvalSpec.from_yaml(run.spec)
     spec = replace(spec, gguf=GgufRef(path="/x/model.gguf", sha256="a" * 64), confidence=False)
     rewrite(run, export=export, spec=spec.to_yaml())
-    assert manifest_module.asked_elsewhere(EvalRun.objects.get(pk=run.pk)) == ""
+    run = EvalRun.objects.get(pk=run.pk)
+    assert run.backend.changed(run) == ""
     rewrite(export, files=[{"path": "model.gguf", "sha256": "b" * 64}])
-    assert "another file answered" in manifest_module.asked_elsewhere(EvalRun.objects.get(pk=run.pk))
+    run = EvalRun.objects.get(pk=run.pk)
+    assert run.backend.changed(run)
 
 
 def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,12 +188,12 @@ def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, repor
     first = report.eval_run
     again = evaluated(world, pretend(2, spoil=0.05))
     rewrite(again, rescored_from=first, spec=first.spec)
-    artifacts.local_path(model_under_test.spec_key(again)).unlink()
+    artifacts.local_path(again.spec_key).unlink()
     made = remade(report, again)
     assert all(check.equal for check in manifest_module.verify(made)), [
         check.sentence for check in manifest_module.verify(made)
     ]
-    path = Path(artifacts.local_path(model_under_test.spec_key(first)))
+    path = Path(artifacts.local_path(first.spec_key))
     path.write_text(path.read_text().replace("mode: constrained", "mode: free"))
     assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["spec"]
 

@@ -56,13 +56,12 @@ def test_it_prints_a_line_for_each_and_writes_the_report(
     wide: World, worked: Callable[[Work], None], tmp_path: Path
 ) -> None:
     another_model(tmp_path)
-    worked(lambda one: answered(one, right if "Larger" in one.subject else pretend(1, spoil=0.8)))
+    worked(lambda one: answered(one, right if "Larger" in one.model_label else pretend(1, spoil=0.8)))
     report = tmp_path / "reports" / "benchmark.json"
     said = run("--models", "small-base,larger-base", "--modes", "free", "--json", str(report))
-    assert "Larger base 20M, free" in said
+    assert "Larger base 20M, unconstrained" in said
     assert "fields 100.0 %" in said
-    assert "Larger base 20M, free: best field accuracy among those not ruled out by 16 GB" in said
-    assert "Intervals of fields are 95 %, by a bootstrap over documents." in said
+    assert "Larger base 20M, unconstrained: best field accuracy within 16 GB" in said
     written = json.loads(report.read_text())
     assert (len(written["documents"]), written["status"]) == (20, "done")
     assert [(row["model"], row["mode"]) for row in written["runs"]] == [
@@ -81,7 +80,7 @@ def test_it_ends_with_3_where_a_model_could_not_be_measured(
     def work(one: EvalRun) -> None:
         if one.base_model == wide.base_model:
             one.fail("The weights have gone.")
-            run_services.tell_loop(one)
+            run_services.notify_parents(one)
         else:
             answered(one, right)
 
@@ -105,9 +104,9 @@ def test_a_dataset_whose_file_has_gone_is_told_in_a_sentence(wide: World) -> Non
 
 
 def test_a_model_that_is_not_known_is_named_with_those_that_are(wide: World) -> None:
-    with pytest.raises(CommandError, match=r"There is no model 'nobody'. Known are: .*small-base.*version-1"):
+    with pytest.raises(CommandError, match=r"Unknown model 'nobody'. Known models: .*small-base.*version-1"):
         run("--models", "nobody")
-    with pytest.raises(CommandError, match="There is no project 'elsewhere'"):
+    with pytest.raises(CommandError, match="Unknown project 'elsewhere'"):
         call_command("benchmark", "elsewhere", "--models", "small-base")
     assert not Benchmark.objects.exists()
 

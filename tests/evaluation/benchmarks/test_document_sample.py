@@ -7,9 +7,10 @@ import pytest
 from django.db import connection
 
 from evaluation.benchmarks import services as benchmark_services
-from evaluation.benchmarks.services import draw, stock
+from evaluation.benchmarks.services import available_documents, sample_documents
+from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import Benchmark, EvalRun
-from evaluation.runs import model_under_test
+from evaluation.runs import few_shot
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow
@@ -36,7 +37,7 @@ def rewrite_items(**changes: Any) -> None:
 
 
 def test_validation_comes_first_and_the_hold_out_never(wide: World) -> None:
-    drawn = draw(wide.dataset, count=20, seed=17)
+    drawn = sample_documents(wide.dataset, count=20, seed=17)
     splits = split_of(wide, drawn.documents)
     validation = wide.dataset.items.filter(split=Split.VALIDATION).count()
     assert splits == ["validation"] * validation + ["train"] * (20 - validation)
@@ -44,16 +45,19 @@ def test_validation_comes_first_and_the_hold_out_never(wide: World) -> None:
 
 
 def test_the_same_seed_draws_the_same_and_another_draws_others(wide: World) -> None:
-    assert draw(wide.dataset, count=20, seed=17) == draw(wide.dataset, count=20, seed=17)
-    assert draw(wide.dataset, count=20, seed=17).documents != draw(wide.dataset, count=20, seed=18).documents
+    assert sample_documents(wide.dataset, count=20, seed=17) == sample_documents(wide.dataset, count=20, seed=17)
+    assert (
+        sample_documents(wide.dataset, count=20, seed=17).documents
+        != sample_documents(wide.dataset, count=20, seed=18).documents
+    )
 
 
 def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
-    shown = [one["text"] for one in model_under_test.examples(run)]
+    shown = [one["text"] for one in few_shot.few_shot_examples(run)]
     others = EvalRun(dataset=wide.dataset, split=Split.HOLDOUT)
-    assert shown == [row["text"] for row in model_under_test.examples(others)]
+    assert shown == [row["text"] for row in few_shot.few_shot_examples(others)]
     assert len(shown) == 2
     assert not set(shown) & set(Document.objects.filter(pk__in=made.documents).values_list("text", flat=True))
 
@@ -61,7 +65,7 @@ def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: 
 def test_the_examples_are_drawn_from_the_shorter_half_by_the_seed(wide: World) -> None:
     rows = sorted(dataset_queries.rows(wide.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
     drawn = random.Random(wide.dataset.seed).sample(rows[: len(rows) // 2], 2)
-    shown = model_under_test.examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
+    shown = few_shot.few_shot_examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
     assert [one["text"] for one in shown] == [row["text"] for row in drawn]
 
 
@@ -80,10 +84,10 @@ def test_a_dataset_whose_file_has_gone_is_refused(wide: World) -> None:
 def test_an_example_that_is_held_out_is_shown_to_nobody(wide: World) -> None:
     run = started(wide).runs.get()
     Document.objects.filter(pk=run.benchmark.examples[0]).update(holdout=True)
-    with pytest.raises(Refused, match="A solved example of dataset v1 is held out now"):
+    with pytest.raises(Refused, match="A few-shot example of dataset v1 is in the hold-out now"):
         started(wide)
-    with pytest.raises(model_under_test.SubjectError, match="its gold would be shown"):
-        model_under_test.examples(run)
+    with pytest.raises(ModelUnavailable, match="is in the hold-out now"):
+        few_shot.few_shot_examples(run)
 
 
 def test_pre_labelled_and_generated_gold_judges_nobody(wide: World) -> None:
@@ -91,14 +95,14 @@ def test_pre_labelled_and_generated_gold_judges_nobody(wide: World) -> None:
     rewrite_items(where={"pk__in": keys[:4]}, origin="prelabelled")
     rewrite_items(where={"pk__in": keys[4:6]}, origin="synthetic")
     spoilt = set(DatasetItem.objects.filter(pk__in=keys[:6]).values_list("document_id", flat=True))
-    assert not set(draw(wide.dataset, count=24, seed=17).documents) & spoilt
-    assert stock(wide.project).not_by_people == 6
+    assert not set(sample_documents(wide.dataset, count=24, seed=17).documents) & spoilt
+    assert available_documents(wide.project).not_by_people == 6
 
 
 def test_a_document_held_out_since_does_not_judge(wide: World) -> None:
-    first = draw(wide.dataset, count=20, seed=17).documents[0]
+    first = sample_documents(wide.dataset, count=20, seed=17).documents[0]
     Document.objects.filter(pk=first).update(holdout=True)
-    assert first not in draw(wide.dataset, count=20, seed=17).documents
+    assert first not in sample_documents(wide.dataset, count=20, seed=17).documents
 
 
 def test_what_a_candidate_was_trained_on_does_not_judge(wide: World) -> None:
@@ -111,13 +115,13 @@ def test_what_a_candidate_was_trained_on_does_not_judge(wide: World) -> None:
 
 
 def test_near_duplicates_judge_once(wide: World) -> None:
-    twin = Document.objects.get(pk=draw(wide.dataset, count=20, seed=17).documents[-1])
+    twin = Document.objects.get(pk=sample_documents(wide.dataset, count=20, seed=17).documents[-1])
     gold = wide.dataset.items.get(document=twin).revision.value
     rows = [ParsedRow(n, {"id": f"twin-{n}", "text": f"{twin.text}\nCopy {n}", "gold": gold}) for n in range(6)]
     assert import_rows(project=wide.project, rows=rows, source="test").imported == 6
     dataset = freeze.freeze(project=wide.project, user=wide.engineer)
     family = {twin.pk, *Document.objects.filter(external_id__startswith="twin-").values_list("pk", flat=True)}
-    drawn = draw(dataset, count=50, seed=17).documents
+    drawn = sample_documents(dataset, count=50, seed=17).documents
     assert len(set(drawn) & family) <= 1
     assert len(drawn) > 20
 
@@ -126,36 +130,38 @@ def test_it_looks_on_where_the_first_documents_resemble_each_other(
     wide: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark_services, "_WINDOW", 1)
-    first = draw(wide.dataset, count=20, seed=17).documents[:15]
+    first = sample_documents(wide.dataset, count=20, seed=17).documents[:15]
     text = Document.objects.get(pk=first[0]).text
     for number, key in enumerate(first):
         Document.objects.filter(pk=key).update(text=f"{text}\nCopy {number}")
-    drawn = draw(wide.dataset, count=14, seed=17)
+    drawn = sample_documents(wide.dataset, count=14, seed=17)
     assert (len(drawn.documents), len(set(drawn.documents) & set(first))) == (14, 1)
 
 
 def test_where_not_all_were_looked_at_the_refusal_says_so(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_services, "_MOST_LOOKED_AT", 10)
-    with pytest.raises(Refused, match=r"has 30 documents .* Of 10 that were looked at, only 10 are no near-duplicates"):
+    monkeypatch.setattr(benchmark_services, "_MAX_COMPARED", 10)
+    with pytest.raises(
+        Refused, match=r"has 30 labeled documents .* Of 10 compared ones only 10 are not near-duplicates"
+    ):
         started(wide)
 
 
 def test_too_few_documents_are_refused_with_how_many_there_are(world: World) -> None:
     """12 outside the hold-out, two of them examples."""
-    assert (stock(world.project).count, stock(world.project).missing) == (10, 10)
-    with pytest.raises(Refused, match=r"dataset v1 has \d+ documents outside the hold-out that people labelled"):
+    assert (available_documents(world.project).count, available_documents(world.project).missing) == (10, 10)
+    with pytest.raises(Refused, match=r"dataset v1 has \d+ labeled documents outside the hold-out"):
         started(world)
 
 
 def test_a_benchmark_judges_by_20_to_50_documents(wide: World) -> None:
     for count in (19, 51):
-        with pytest.raises(Refused, match="judges by 20 to 50 documents"):
+        with pytest.raises(Refused, match="Choose 20 to 50 documents"):
             started(wide, documents=count)
 
 
 def test_nothing_frozen_under_the_present_schema_is_refused(wide: World) -> None:
     wide.project.schema_versions.create(number=99, schema_text='{"type": "object"}', sha256="0" * 64)
-    assert stock(wide.project).dataset is None
-    assert benchmark_services.stock(wide.project).missing == 20
-    with pytest.raises(Refused, match="No dataset is frozen under the present schema"):
+    assert available_documents(wide.project).dataset is None
+    assert benchmark_services.available_documents(wide.project).missing == 20
+    with pytest.raises(Refused, match="No dataset version of the current schema"):
         started(wide)

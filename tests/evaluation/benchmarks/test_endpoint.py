@@ -11,7 +11,7 @@ from evaluation.benchmarks.services import cancel
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import save_endpoint
 from evaluation.models import Endpoint, EvalOutput
-from evaluation.runs import model_under_test, outputs
+from evaluation.runs import few_shot, outputs
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
@@ -28,7 +28,7 @@ from tests.evaluation.fake_openai import Fake, error, says
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "INITIAL_BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -64,19 +64,19 @@ def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fak
     assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema"] * 20 + [None] * 20
     turns = fake.asked[0]["messages"]
     shown = [turn["content"] for turn in turns if turn["role"] == "user"]
-    assert shown[:2] == [one["text"] for one in model_under_test.examples(held)]
+    assert shown[:2] == [one["text"] for one in few_shot.few_shot_examples(held)]
     rows = list(EvalOutput.objects.filter(eval_run=held))
     assert all(row.latency_ms > 0 and (row.prompt_tokens, row.output_tokens) == (100, 20) for row in rows)
     assert len(artifacts.local_path(held.outputs_key).read_text().splitlines()) == 20
     cost = results.cost_of(held, {})
-    assert cost.thousand == pytest.approx(1000 * (100 * 2.5 + 20 * 10.0) / 1e6)
+    assert cost.per_thousand == pytest.approx(1000 * (100 * 2.5 + 20 * 10.0) / 1e6)
 
 
 def test_it_is_told_as_what_has_to_be_beaten_and_recommended_only_alone(wide: World, fake: Fake) -> None:
     made = started(wide, endpoint(wide, fake.url))
     run_evaluation(made.runs.get().pk)
     made.refresh_from_db()
-    assert made.result["sentence"].startswith("today, held to the schema: the only one measured")
+    assert made.result["sentence"].startswith("today, constrained: the only model measured")
 
 
 def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World, fake: Fake) -> None:
@@ -92,7 +92,7 @@ def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World,
 
 def test_one_that_is_asked_in_words_alone_is_not_held_to_the_schema(wide: World, fake: Fake) -> None:
     plain = endpoint(wide, fake.url, structured="free")
-    with pytest.raises(Refused, match="cannot be held to a schema"):
+    with pytest.raises(Refused, match="does not support structured output"):
         started(wide, plain, modes=["constrained"])
     assert [run.mode for run in started(wide, plain, wide.base_model, modes=MODES).runs.order_by("number")] == [
         "free", "constrained", "free",
@@ -126,7 +126,7 @@ def test_an_example_held_out_meanwhile_is_sent_no_more(
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
-    assert run.error == "A solved example was moved to the hold-out meanwhile, so nobody is shown it any more."
+    assert run.error == "A few-shot example was moved to the hold-out during the run, so it cannot be sent."
 
 
 def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> None:
@@ -146,7 +146,7 @@ def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> N
 @pytest.mark.real_model
 @pytest.mark.slow
 def test_a_real_server_of_llama_cpp_is_measured(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.benchmarks.services.LEAST", 2)
+    monkeypatch.setattr("evaluation.benchmarks.services.MIN_DOCUMENTS", 2)
     with llama_server.running() as url:
         made = started(wide, endpoint(wide, url, max_tokens=60), documents=2)
         run_evaluation(made.runs.get().pk)

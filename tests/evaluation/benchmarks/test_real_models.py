@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.real_model, pytest.mark.slow]
 def test_a_real_model_is_measured_on_the_documents_of_a_benchmark(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("evaluation.benchmarks.services.LEAST", 3)
+    monkeypatch.setattr("evaluation.benchmarks.services.MIN_DOCUMENTS", 3)
     folder = smollm2()
     model = world.base_model
     model.folder, model.sha256 = str(folder), folder_hash(folder)
@@ -34,6 +34,6 @@ def test_a_real_model_is_measured_on_the_documents_of_a_benchmark(
     assert set(EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)) == set(made.documents)
     assert run.scores["schema_valid"]["k"] == 3, "held to the schema, every answer fits it"
     assert run.facts["peak_memory_bytes"] > 100_000_000
-    assert results.cost_of(run, {"hardware_price_per_hour": 1}).thousand
-    assert outputs.recount(run) == run.scores
+    assert results.cost_of(run, {"hardware_price_per_hour": 1}).per_thousand
+    assert outputs.recompute_summary(run) == run.scores
     assert made.result["sentence"]

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from evaluation.management.commands.compare import REGRESSION, UNJUDGED
+from evaluation.management.commands.compare import EXIT_NOT_JUDGED, REGRESSION
 from evaluation.models import EvalRun
 from evaluation.regression_suite.services import pin
 from evaluation.runs.services import start_evaluation
@@ -18,7 +18,7 @@ from labeling.projects.services import create_project
 from tests.evaluation.comparison.test_services import complete_labels, freeze_again, freeze_with_iban
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, right
 
-NOTHING = "No document has the same gold in both, so nothing is said about better or worse."
+NOTHING = "No document has the same gold in both runs, so there is no verdict."
 
 
 def compare(*args: Any, **options: Any) -> tuple[str, str, int]:
@@ -67,12 +67,12 @@ def test_where_every_document_has_two_golds_nothing_is_judged_and_that_is_no_pas
     change_gold(b, 12)
     for arguments in (["1", "2"], ["1", "2", "--any"]):
         _, err, code = compare(*arguments, fail_on_regression=True)
-        assert code == UNJUDGED == 1
+        assert code == EXIT_NOT_JUDGED == 1
         assert err.startswith("Note: 12 documents have another gold")
         assert f"Evaluation 2 against 1: {NOTHING}" in err
     out, err, code = compare("1", "2")
     assert (code, NOTHING in err) == (0, True)
-    assert "**Nothing could be judged.**" in out
+    assert "**No verdict: no document has the same gold in both runs.**" in out
     assert "No regression is proven" not in out
     found = json.loads(compare("1", "2", format="json")[0])
     assert (found["documents"], found["judged"]) == (12, 0)
@@ -86,7 +86,7 @@ def test_what_the_verdict_rests_on_is_said_where_it_is_not_every_document(world:
     change_gold(evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world))), 1)
     _, err, code = compare("1", "2", fail_on_regression=True)
     assert code == 0
-    assert "Evaluation 2 against 1: Judged on the 11 of 12 documents that have the same gold in both." in err
+    assert "Evaluation 2 against 1: Based on the 11 of 12 documents with the same gold in both runs." in err
 
 
 def test_labels_completed_for_a_new_field_hide_no_regression(world: World) -> None:
@@ -103,7 +103,7 @@ def test_one_of_several_that_could_not_be_judged_is_no_pass(world: World) -> Non
     evaluated(world, right)
     change_gold(evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world))), 12)
     _, err, code = compare("1", "2", "3", fail_on_regression=True)
-    assert code == UNJUDGED
+    assert code == EXIT_NOT_JUDGED
     assert f"Evaluation 3 against 1: {NOTHING}" in err
     assert "Evaluation 2 against" not in err
 
@@ -147,7 +147,7 @@ def test_json_goes_to_a_file(world: World, tmp_path: Path) -> None:
     out, _, _ = compare("1", "2", format="json", output=path)
     found = json.loads(path.read_text())
     assert (out, found["documents"], found["regressions"]) == ("", 12, [])
-    with pytest.raises(CommandError, match="cannot be written"):
+    with pytest.raises(CommandError, match="Cannot write"):
         compare("1", "2", output=tmp_path)
 
 
@@ -164,13 +164,13 @@ def test_more_than_two_make_a_matrix_each_held_against_the_first(world: World) -
 
 def test_what_cannot_be_compared_is_an_error_in_words(world: World) -> None:
     evaluated(world, right)
-    with pytest.raises(CommandError, match="No project has the evaluations 1, 9"):
+    with pytest.raises(CommandError, match="No project has evaluations 1, 9"):
         compare("1", "9")
     with pytest.raises(CommandError, match="no evaluation 9"):
         compare("1", "9", project="invoices")
     with pytest.raises(CommandError, match="no project 'nowhere'"):
         compare("1", "2", project="nowhere")
-    start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model)
+    start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
     with pytest.raises(CommandError, match="Evaluation 2 is not done"):
         compare("1", "2")
     evaluated(world, right, split="train")

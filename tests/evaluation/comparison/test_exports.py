@@ -9,7 +9,7 @@ from django.test import Client
 from evaluation.comparison.regressions import document_p, measures
 from evaluation.comparison.report import report
 from evaluation.comparison.report_markdown import comparison_markdown
-from evaluation.comparison.services import compare_runs
+from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from labeling.models import Document
@@ -43,7 +43,7 @@ def test_the_json_says_what_became_of_every_document(client: Client, pair: tuple
 
 
 def test_numbers_are_what_the_comparison_has(pair: tuple[EvalRun, EvalRun], world: World) -> None:
-    comparison = compare_runs(a=pair[0], b=pair[1])
+    comparison = get_or_create_comparison(a=pair[0], b=pair[1])
     found = report(project=world.project, comparison=comparison, a=pair[0], b=pair[1])
 
     assert found["p_adjusted"] == document_p(comparison.result)
@@ -54,7 +54,7 @@ def test_numbers_are_what_the_comparison_has(pair: tuple[EvalRun, EvalRun], worl
 def test_the_markdown_has_a_line_for_every_field_and_broken_document(
     client: Client, pair: tuple[EvalRun, EvalRun], world: World
 ) -> None:
-    result = compare_runs(a=pair[1], b=pair[0]).result
+    result = get_or_create_comparison(a=pair[1], b=pair[0]).result
     document = Document.objects.get(project=world.project, external_id=result["broken"][0])
     pin(project=world.project, document=document, user=world.engineer, reason="once paid twice")
     answer = client.get(f"{MARKDOWN}?runs=2,1")
@@ -90,19 +90,21 @@ def test_the_model_of_today_is_in_the_exports_with_its_rates(
     assert [len(row["values"]) for row in found["rates"]] == [3, 3, 3, 3]
     made = {row["name"]: row["today"] for row in found["differences"]}
     assert "today" in made["Model"]
-    assert made["Prompt"] == "instruction and schema, 0 solved examples (chat)"
+    assert made["Prompt"] == "instruction and schema, 0 few-shot examples (chat)"
     text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
     [line] = [line for line in text.splitlines() if line.startswith("| Fields right |")]
     bounds = large.facts["bounds"]["field_exact"]
     assert line.endswith(f"| 100.0 % ({100 * bounds['low']:.1f} to {100 * bounds['high']:.1f}) |")
-    [line] = [line for line in text.splitlines() if line.startswith("| Documents wholly right |")]
+    [line] = [line for line in text.splitlines() if line.startswith("| Exact match |")]
     assert line.endswith("to 100.0) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Prompt |")]
     assert line.endswith("solved examples (chat) |")
 
 
 def test_hostile_names_stay_names(pair: tuple[EvalRun, EvalRun], world: World) -> None:
-    found = report(project=world.project, comparison=compare_runs(a=pair[1], b=pair[0]), a=pair[1], b=pair[0])
+    found = report(
+        project=world.project, comparison=get_or_create_comparison(a=pair[1], b=pair[0]), a=pair[1], b=pair[0]
+    )
     found["b"] = {**found["b"], "model": "<script>alert(1)</script> | [x](javascript:1)\n# head"}
     found["cases"][0] = {"id": "a|b\n- c <img>", "state": "broken", "fields": {"x`|y": "broken"}, "tags": []}
     text = comparison_markdown(found)

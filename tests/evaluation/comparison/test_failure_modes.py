@@ -8,17 +8,19 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from evaluation.comparison.document_columns import Cases
-from evaluation.scores.failure_modes import Tally, better_and_worse, fields_right, modes
+from evaluation.scores.failure_modes import failure_modes
+from evaluation.scores.rates import field_accuracy, sign_test
+from evaluation.scores.score_view import FieldCount
 from slmstudio.contract.scoring.summary import wilson
 
-ALL, HALF, NONE = Tally(10, 10), Tally(5, 10), Tally(0, 10)
+ALL, HALF, NONE = FieldCount(10, 10), FieldCount(5, 10), FieldCount(0, 10)
 
 
 def test_a_row_for_every_tag_what_lost_most_first() -> None:
     cases = Cases(tuple("abcd"), "bwfr", {}, {}).about(
         tags={"a": ["worse"], "b": ["worse"], "c": ["better"], "d": ["better", "same"]}, metadata={}
     )
-    rows = modes(cases, [ALL, HALF, NONE, ALL], [NONE, HALF, ALL, ALL])
+    rows = failure_modes(cases, [ALL, HALF, NONE, ALL], [NONE, HALF, ALL, ALL])
 
     assert [row["value"] for row in rows] == ["worse", "same", "better"]
     worse, same, better = rows
@@ -33,7 +35,7 @@ def test_metadata_makes_slices_beside_tags() -> None:
     cases = Cases(tuple("abcd"), "rrrr", {}, {}).about(
         tags={}, metadata={key: {"supplier": "ACME" if key < "c" else "Bolt"} for key in "abcd"}
     )
-    rows = modes(cases, [ALL] * 4, [ALL] * 4)
+    rows = failure_modes(cases, [ALL] * 4, [ALL] * 4)
 
     assert [(row["kind"], row["key"], row["value"], row["n"]) for row in rows] == [
         ("metadata", "supplier", "ACME", 2),
@@ -46,7 +48,7 @@ def test_a_slice_that_is_worse_by_more_than_luck_is_found() -> None:
     cases = Cases(tuple(names), "b" * 30 + "r" * 30, {}, {}).about(
         tags={name: ["bad" if i < 30 else "good"] for i, name in enumerate(names)}, metadata={}
     )
-    rows = modes(cases, [ALL] * 60, [HALF] * 30 + [ALL] * 30)
+    rows = failure_modes(cases, [ALL] * 60, [HALF] * 30 + [ALL] * 30)
 
     assert [row["value"] for row in rows if row["p_adjusted"] < 0.05] == ["bad"]
     assert (rows[0]["worse"], rows[0]["better"], rows[0]["mixed"]) == (30, 0, False)
@@ -57,7 +59,9 @@ def test_a_rate_that_rises_while_most_documents_get_worse_is_mixed() -> None:
     """40 documents lose one of 10 fields, 10 gain 30 of 40."""
     names = tuple(f"d{i}" for i in range(50))
     cases = Cases(names, "w" * 50, {}, {}).about(tags={name: ["all"] for name in names}, metadata={})
-    [row] = modes(cases, [ALL] * 40 + [Tally(5, 40)] * 10, [Tally(9, 10)] * 40 + [Tally(35, 40)] * 10)
+    [row] = failure_modes(
+        cases, [ALL] * 40 + [FieldCount(5, 40)] * 10, [FieldCount(9, 10)] * 40 + [FieldCount(35, 40)] * 10
+    )
 
     assert row["change"] > 0
     assert (row["better"], row["worse"], row["mixed"]) == (10, 40, True)
@@ -71,8 +75,8 @@ def test_nothing_is_found_in_noise_more_often_than_allowed() -> None:
     for _ in range(200):
         tags = {name: [f"tag{rng.randrange(10)}"] for name in names}
         cases = Cases(names, "r" * 100, {}, {}).about(tags=tags, metadata={})
-        a, b = ([Tally(rng.randrange(11), 10) for _ in names] for _ in "ab")
-        alarms += any(row["p_adjusted"] < 0.05 for row in modes(cases, a, b))
+        a, b = ([FieldCount(rng.randrange(11), 10) for _ in names] for _ in "ab")
+        alarms += any(row["p_adjusted"] < 0.05 for row in failure_modes(cases, a, b))
 
     assert alarms <= 200 * 0.05 + 3 * (200 * 0.05 * 0.95) ** 0.5
 
@@ -80,7 +84,7 @@ def test_nothing_is_found_in_noise_more_often_than_allowed() -> None:
 def test_the_sign_test_is_mcnemars_where_values_are_right_and_wrong() -> None:
     before, after = [0] * 10 + [1] * 30, [1] * 9 + [0] + [1] * 28 + [0] * 2
 
-    better, worse, p_value = better_and_worse(before, after)
+    better, worse, p_value = sign_test(before, after)
 
     assert (better, worse) == (9, 2)
     assert p_value == pytest.approx(binomtest(2, 11).pvalue)
@@ -91,7 +95,7 @@ def test_the_sign_test_is_mcnemars_where_values_are_right_and_wrong() -> None:
 
 def test_fields_that_are_right_and_wrong_together_count_as_their_documents() -> None:
     """Each document wholly right or wholly wrong: ten fields say no more than one."""
-    told = fields_right([ALL] * 30 + [NONE] * 10)
+    told = field_accuracy([ALL] * 30 + [NONE] * 10)
     documents = wilson(30, 40)
 
     assert (told["k"], told["n"], told["rate"]) == (300, 400, 0.75)
@@ -101,19 +105,19 @@ def test_fields_that_are_right_and_wrong_together_count_as_their_documents() -> 
 
 def test_fields_that_err_by_themselves_say_more_than_documents() -> None:
     rng = random.Random(2)
-    told = fields_right([Tally(sum(rng.random() < 0.75 for _ in range(10)), 10) for _ in range(200)])
+    told = field_accuracy([FieldCount(sum(rng.random() < 0.75 for _ in range(10)), 10) for _ in range(200)])
     independent = wilson(told["k"], told["n"])
 
     assert told["high"] - told["low"] == pytest.approx(independent["high"] - independent["low"], rel=0.25)
 
 
 def test_all_right_is_no_point() -> None:
-    told = fields_right([ALL] * 20)
+    told = field_accuracy([ALL] * 20)
 
     assert (told["rate"], told["high"]) == (1.0, 1.0)
     assert told["low"] == pytest.approx(wilson(20, 20)["low"])
-    assert fields_right([]) == wilson(0, 0)
-    assert fields_right([Tally(0, 0)]) == wilson(0, 0)
+    assert field_accuracy([]) == wilson(0, 0)
+    assert field_accuracy([FieldCount(0, 0)]) == wilson(0, 0)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -121,8 +125,10 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     rng = random.Random(11)
     inside = 0
     for _ in range(400):
-        documents = [Tally(sum(rng.random() < chance for _ in range(8)), 8) for chance in rng.choices((0.9, 0.6), k=60)]
-        told = fields_right(documents)
+        documents = [
+            FieldCount(sum(rng.random() < chance for _ in range(8)), 8) for chance in rng.choices((0.9, 0.6), k=60)
+        ]
+        told = field_accuracy(documents)
         inside += told["low"] <= 0.75 <= told["high"]
 
     assert inside / 400 > 0.92
@@ -131,6 +137,6 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=30))
 def test_the_rate_is_always_within_its_interval(pairs: list[tuple[int, int]]) -> None:
-    told = fields_right([Tally(min(pair), max(pair)) for pair in pairs])
+    told = field_accuracy([FieldCount(min(pair), max(pair)) for pair in pairs])
     if told["n"]:
         assert 0 <= told["low"] <= told["rate"] <= told["high"] <= 1

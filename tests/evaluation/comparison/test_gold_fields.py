@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.scores.gold_fields import gold_within
+from evaluation.scores.gold_fields import gold_subset
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema
 
@@ -34,7 +34,7 @@ GOLD: dict[str, Any] = {
 
 
 def same(old: Any, new: Any) -> bool:
-    return gold_within(OLD, old, SHARED) == gold_within(NEW, new, SHARED)
+    return gold_subset(OLD, old, SHARED) == gold_subset(NEW, new, SHARED)
 
 
 def test_what_only_one_schema_has_makes_no_difference() -> None:
@@ -63,7 +63,7 @@ def test_other_values_are_another_gold_in_lists_too(change: dict[str, Any]) -> N
 
 def test_absence_is_one_however_it_is_written() -> None:
     empty: tuple[dict[str, Any], ...] = ({}, {"vendor": None, "lines": [], "tags": None}, {"lines": [{"text": None}]})
-    assert {gold_within(OLD, gold, SHARED) for gold in empty} == {None}
+    assert {gold_subset(OLD, gold, SHARED) for gold in empty} == {None}
     assert all(same({}, {"currency": "EUR", **gold}) for gold in empty)
 
 

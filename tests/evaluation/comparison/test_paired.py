@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evaluation.comparison.paired import compare, cost_of_time, cost_of_tokens, spread
-from evaluation.scores.measurements import Scored, percentile
+from evaluation.comparison.paired import compare
+from evaluation.inference.prices import cost_of_time, cost_of_tokens
+from evaluation.scores.score_view import ScoredField, ScoreView
 from evaluation.scores.text_diff import LONGEST_DIFF, diff_chars
+from evaluation.stats import distribution, percentile
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Outcome:
     field: str
     outcome: str
     gold: Any = None
+    output: Any = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,8 @@ def test_a_document_given_twice_is_refused() -> None:
 
 
 def test_ten_thousand_documents_take_a_moment() -> None:
-    fields = tuple((f"field_{i}", "correct") for i in range(12))
-    run = [(str(i), Scored(i % 3 > 0, True, fields)) for i in range(10_000)]
+    fields = tuple(ScoredField(f"field_{i}", "correct") for i in range(12))
+    run = [(str(i), ScoreView(i % 3 > 0, True, fields)) for i in range(10_000)]
     start = time.process_time()
     compare(run, run)
 
@@ -257,7 +261,7 @@ def test_percentiles_are_those_of_numpy() -> None:
 
 
 def test_a_spread_of_latencies() -> None:
-    assert spread([100.0, 200.0, 300.0]) == {
+    assert distribution([100.0, 200.0, 300.0]) == {
         "n": 3,
         "mean": 200.0,
         "p50": 200.0,
@@ -265,7 +269,7 @@ def test_a_spread_of_latencies() -> None:
         "p99": pytest.approx(298.0),
         "max": 300.0,
     }
-    assert spread([]) == {"n": 0, "mean": None, "p50": None, "p95": None, "p99": None, "max": None}
+    assert distribution([]) == {"n": 0, "mean": None, "p50": None, "p95": None, "p99": None, "max": None}
 
 
 def test_what_a_request_costs() -> None:

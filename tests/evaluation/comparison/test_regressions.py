@@ -3,7 +3,7 @@
 from typing import Any
 
 from evaluation.comparison.paired import compare
-from evaluation.comparison.regressions import basis, document_p, fields, gains, measures, regressions
+from evaluation.comparison.regressions import document_p, fields, improvements, measures, regressions, sample_note
 from evaluation.stats import holm
 from tests.evaluation.comparison.test_paired import RIGHT, WRONG
 
@@ -30,7 +30,7 @@ def test_what_could_be_luck_is_none_unless_every_document_counts() -> None:
 def test_documents_and_fields_that_are_worse_by_more_than_luck_are_named() -> None:
     found = regressions(result(30, 0, 30))
 
-    assert "Fewer documents are wholly right: 75.0 % to 0.0 %, p < 0.001 over documents after Holm." in found
+    assert "Fewer documents are an exact match: 75.0 % to 0.0 %, p < 0.001 over documents after Holm." in found
     assert "total is right in 0 of 40 documents instead of 30, p < 0.001 after Holm." in found
     assert not any(sentence.startswith("date") for sentence in found)
 
@@ -40,15 +40,15 @@ def test_more_invented_values_are_a_regression() -> None:
     invented = {"exact": False, "schema_valid": True, "fields": [{"field": "total", "outcome": "hallucinated"}]}
     found = regressions(compare([(str(i), fine) for i in range(9)], [(str(i), invented) for i in range(9)]).as_dict())
 
-    assert any(sentence.startswith("More documents have something made up: 0.0 % to 100.0 %") for sentence in found)
+    assert any(sentence.startswith("More documents have hallucinated values: 0.0 % to 100.0 %") for sentence in found)
 
 
 def test_what_is_better_by_more_than_luck_is_named_too() -> None:
-    assert gains(result(0, 30, 0)) == [
-        "fields of more documents are better than worse",
-        "more documents are wholly right",
+    assert improvements(result(0, 30, 0)) == [
+        "field accuracy improved in more documents than it dropped",
+        "more documents are an exact match",
     ]
-    assert gains(result(17, 20, 0)) == gains(result(30, 0, 30)) == []
+    assert improvements(result(17, 20, 0)) == improvements(result(30, 0, 30)) == []
 
 
 def test_one_broken_pin_is_enough() -> None:
@@ -70,10 +70,8 @@ def test_what_was_tested_is_said_where_the_rate_goes_the_other_way() -> None:
     b = [(f"d{i}", document(8, 10) if i < 40 else document(35, 40)) for i in range(50)]
     found = regressions(compare(a, b).as_dict())
 
-    assert (
-        "Fields right: more documents are worse (40) than better (10), p < 0.001 over documents after Holm; "
-        "of all fields 51.2 % to 83.8 %." in found
-    )
+    [sentence] = [sentence for sentence in found if sentence.startswith("Field accuracy")]
+    assert all(part in sentence for part in ("(40)", "(10)", "51.2 % to 83.8 %"))
 
 
 def test_the_four_figures_are_one_family() -> None:
@@ -85,13 +83,13 @@ def test_the_four_figures_are_one_family() -> None:
 
 def test_documents_with_two_golds_decide_nothing() -> None:
     whole, rest = result(0, 30, 0), result(5, 5, 0, n=10)
-    assert gains({**whole, "judged": rest}) == []
-    assert basis({**whole, "judged": rest}) == "Judged on the 10 of 40 documents that have the same gold in both."
+    assert improvements({**whole, "judged": rest}) == []
+    assert sample_note({**whole, "judged": rest}) == "Based on the 10 of 40 documents with the same gold in both runs."
     assert regressions({**result(30, 0, 30), "judged": rest}, any_document=True) == []
     nothing = compare([], []).as_dict()
-    assert (gains({**whole, "judged": nothing}), regressions({**whole, "judged": nothing})) == ([], [])
-    assert basis({**whole, "judged": nothing}).startswith("No document has the same gold")
-    assert basis(whole) == ""
+    assert (improvements({**whole, "judged": nothing}), regressions({**whole, "judged": nothing})) == ([], [])
+    assert sample_note({**whole, "judged": nothing}).startswith("No document has the same gold")
+    assert sample_note(whole) == ""
 
 
 def test_one_adjusted_p_value_stands_in_table_and_sentence() -> None:
@@ -102,7 +100,7 @@ def test_one_adjusted_p_value_stands_in_table_and_sentence() -> None:
     assert list(adjusted.values()) == holm(list(raw.values()))
     assert document_p(found) == adjusted["document_exact"] != raw["document_exact"]
     assert all("p_value" not in row for row in [*measures(found), *fields(found)])
-    [sentence] = [one for one in regressions(found) if one.startswith("Fewer documents are wholly right")]
+    [sentence] = [one for one in regressions(found) if one.startswith("Fewer documents are an exact match")]
     p = adjusted["document_exact"]
     assert ("p < 0.001" if p < 0.001 else f"p = {p:.3f}") in sentence
     few = result(3, 1, 2, n=4)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.comparison.regressions import regressions
-from evaluation.comparison.services import compare_runs
+from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Comparison, EvalRun
 from evaluation.runs.services import start_evaluation
 from labeling.datasets.freeze import freeze
@@ -26,7 +26,7 @@ def only_odd(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_document_is_in_the_state_it_is_in(world: World) -> None:
     a, b = evaluated(world, only_even, tuned=False), evaluated(world, only_odd)
-    result = compare_runs(a=a, b=b).result
+    result = get_or_create_comparison(a=a, b=b).result
     ids = set(a.outputs.values_list("document__external_id", flat=True))
     assert set(result["broken"]) == {name for name in ids if int(name[-1]) % 2 == 0}
     assert set(result["fixed"]) == {name for name in ids if int(name[-1]) % 2}
@@ -35,55 +35,55 @@ def test_every_document_is_in_the_state_it_is_in(world: World) -> None:
 
 def test_a_comparison_is_made_once(world: World) -> None:
     a, b = evaluated(world, right, tuned=False), evaluated(world, broken)
-    assert compare_runs(a=a, b=b).pk == compare_runs(a=a, b=b).pk
-    assert compare_runs(a=b, b=a).result["fixed"] == compare_runs(a=a, b=b).result["broken"]
+    assert get_or_create_comparison(a=a, b=b).pk == get_or_create_comparison(a=a, b=b).pk
+    assert get_or_create_comparison(a=b, b=a).result["fixed"] == get_or_create_comparison(a=a, b=b).result["broken"]
     assert Comparison.objects.count() == 2
 
 
 def test_runs_on_different_splits_have_nothing_in_common(world: World) -> None:
     a, b = evaluated(world, right), evaluated(world, right, split="train")
     with pytest.raises(Refused, match="no document in common"):
-        compare_runs(a=a, b=b)
+        get_or_create_comparison(a=a, b=b)
     assert not Comparison.objects.exists()
 
 
 def test_itself_an_unfinished_run_and_another_projects_run_are_refused(world: World) -> None:
     done = evaluated(world, right)
     with pytest.raises(Refused, match="two different"):
-        compare_runs(a=done, b=done)
+        get_or_create_comparison(a=done, b=done)
     waiting = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
+        project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model
     )
     with pytest.raises(Refused, match=f"Evaluation {waiting.number} is not done"):
-        compare_runs(a=done, b=waiting)
+        get_or_create_comparison(a=done, b=waiting)
     other = evaluated(world, right)
     other.project = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
     with pytest.raises(Refused, match="different projects"):
-        compare_runs(a=done, b=other)
+        get_or_create_comparison(a=done, b=other)
 
 
 def test_gold_that_changed_between_the_two_is_said_and_can_be_asked_for(world: World) -> None:
     a, b = evaluated(world, right, tuned=False), evaluated(world, right)
-    assert compare_runs(a=a, b=b).result["notes"] == []
+    assert get_or_create_comparison(a=a, b=b).result["notes"] == []
     later = DatasetVersion.objects.get(pk=freeze_again(world))
     c = evaluated(world, right, dataset=later)
     row = c.outputs.select_related("document").earliest("document_id")
     row.gold = {**row.gold, "vendor": "Somebody else"}
     row.save(update_fields=["gold"])
-    result = compare_runs(a=a, b=c).result
+    result = get_or_create_comparison(a=a, b=c).result
     [note] = result["notes"]
     assert note.startswith("1 document has another gold in dataset v2 than in dataset v1")
     place = result["cases"]["gold"].index("1")
     assert result["cases"]["keys"][place] == row.document.external_id
     assert result["judged"]["n"] == 11, "the verdict rests on the others"
-    assert "judged" not in compare_runs(a=a, b=b).result
+    assert "judged" not in get_or_create_comparison(a=a, b=b).result
 
 
 def test_a_field_that_only_one_schema_has_breaks_nothing(world: World) -> None:
     a = evaluated(world, right)
     b = evaluated(world, with_iban, dataset=freeze_with_iban(world))
     assert b.scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
-    result = compare_runs(a=a, b=b).result
+    result = get_or_create_comparison(a=a, b=b).result
     assert (result["counts"]["still_right"], result["counts"]["broken"]) == (12, 0)
     assert "iban" not in {row["field"] for row in result["fields"]}
     assert any("only one schema has them: iban (B)" in note for note in result["notes"])
@@ -94,7 +94,7 @@ def test_gold_of_a_field_that_only_one_schema_has_is_no_other_gold(world: World)
     a = evaluated(world, right, tuned=False)
     b = evaluated(world, broken, dataset=freeze_with_iban(world))
     complete_labels(b)
-    result = compare_runs(a=a, b=b).result
+    result = get_or_create_comparison(a=a, b=b).result
     assert ("judged" in result, result["cases"]["gold"]) == (False, "")
     assert not any("another gold" in note for note in result["notes"])
     assert any(reason.startswith("Fewer outputs are schema-valid") for reason in regressions(result))
@@ -107,7 +107,7 @@ def test_gold_of_a_field_that_both_schemas_have_is_another_where_it_differs(worl
     row = b.outputs.select_related("document").earliest("document_id")
     row.gold = {**row.gold, "vendor": "Somebody else"}
     row.save(update_fields=["gold"])
-    result = compare_runs(a=a, b=b).result
+    result = get_or_create_comparison(a=a, b=b).result
     assert result["judged"]["n"] == 11
     assert result["cases"]["keys"][result["cases"]["gold"].index("1")] == row.document.external_id
 
@@ -152,11 +152,11 @@ def test_another_scorer_is_said(world: World) -> None:
     rows: Any = EvalRun.objects.filter(pk=b.pk)
     rows.update(scorer_version="0")
     b.refresh_from_db()
-    assert any("Scored by different scorers" in note for note in compare_runs(a=a, b=b).result["notes"])
+    assert any("Scored by different scorers" in note for note in get_or_create_comparison(a=a, b=b).result["notes"])
 
 
 def test_how_long_the_outputs_are_is_over_the_common_documents(world: World) -> None:
     a, b = evaluated(world, right, tuned=False), evaluated(world, right)
     b.outputs.filter(pk=b.outputs.earliest("document_id").pk).update(output_tokens=400)
-    result = compare_runs(a=a, b=b).result
+    result = get_or_create_comparison(a=a, b=b).result
     assert (result["tokens"]["a"]["mean"], result["tokens"]["b"]["mean"]) == (40, (11 * 40 + 400) / 12)

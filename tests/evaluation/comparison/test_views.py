@@ -8,7 +8,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 
 from evaluation.comparison import documents as listing
 from evaluation.comparison.document_columns import LETTERS, STATES
-from evaluation.comparison.services import compare_runs
+from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Comparison, Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from labeling.datasets.freeze import freeze
@@ -121,7 +121,7 @@ def test_two_ticked_boxes_lead_to_the_same_address(client: Client, pair: tuple[E
 def test_anything_but_runs_is_answered_with_what_to_do(
     client: Client, pair: tuple[EvalRun, EvalRun], query: str
 ) -> None:
-    assertContains(client.get(PAGE + query), "Choose two evaluations", status_code=422)
+    assertContains(client.get(PAGE + query), "Select two evaluations", status_code=422)
 
 
 def test_an_unknown_run_is_not_found(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
@@ -176,7 +176,7 @@ def test_an_output_of_many_rows_is_shown_in_part(client: Client, pair: tuple[Eva
     row.save(update_fields=["score"])
     page = client.get(f"{PAGE}?runs=1,2&field=lines[].amount")
     [case] = page.context["cases"]
-    assert len(case.wrong) == listing.MOST_ROWS
+    assert len(case.wrong) == listing.MAX_ROWS
     assert case.more > 2_900
     assertContains(page, f"{case.more} more fields are not shown")
 
@@ -189,7 +189,7 @@ def test_figures_are_over_the_documents_both_have(world: World, client: Client, 
     a.outputs.filter(pk=a.outputs.earliest("document_id").pk).delete()
     page = client.get(f"{PAGE}?runs=1,2")
     assertContains(page, "Compared on the 11 documents both runs have")
-    document_exact = next(row for row in page.context["rates"] if row.title == "Documents wholly right")
+    document_exact = next(row for row in page.context["rates"] if row.title == "Exact match")
     assert [value["n"] for value in document_exact.values] == [11, 11]
 
 
@@ -200,9 +200,9 @@ def test_a_regression_is_said_first(world: World, client: Client) -> None:
     page = client.get(f"{PAGE}?runs=1,2")
     assertContains(page, "B is a regression.")
     assertContains(page, "Fewer outputs are schema-valid: 100.0 % to 0.0 %")
-    assertContains(client.get(f"{PAGE}?runs=2,1"), "B is better, and no regression is proven.")
+    assertContains(client.get(f"{PAGE}?runs=2,1"), "B is better, with no significant regression.")
     evaluated(world, right)
-    assertContains(client.get(f"{PAGE}?runs=1,3"), "No regression is proven.")
+    assertContains(client.get(f"{PAGE}?runs=1,3"), "No significant regression.")
 
 
 def test_failure_modes_stand_with_what_lost_most_first(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
@@ -241,8 +241,8 @@ def test_the_large_model_of_today_stands_beside_with_what_it_costs(
     rows.update(endpoint=endpoint, base_model=None, facts={**large.facts, "price_in": 2.0, "price_out": 8.0})
     page = client.get(f"{PAGE}?runs=1,2")
     assert page.context["today"] == large
-    assertContains(page, "The model of today")
-    cost = next(line for line in page.context["lines"] if line.title == "1,000 documents cost")
+    assertContains(page, "Current production model")
+    cost = next(line for line in page.context["lines"] if line.title == "Cost of 1,000 documents")
     assert all(value.endswith(" EUR") for value in cost.values)
     assert len(cost.values) == 3
     other = client.get(f"{PAGE}?runs=3,2")  # the large model itself is held against the small one
@@ -266,7 +266,7 @@ def test_the_model_of_today_is_there_after_a_correction_too_and_this_is_said(wor
         evaluated(world, pretend(seed, spoil=0.5), dataset=smaller)
     page = client.get(f"{PAGE}?runs=4,5")
     assert page.context["today"] == large
-    assertContains(page, "was scored by dataset v1, so some of its documents and labels are others")
+    assertContains(page, "was scored with dataset v1, so some documents and labels differ")
 
 
 def test_every_case_can_be_doubted_and_pinned(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
@@ -277,8 +277,8 @@ def test_every_case_can_be_doubted_and_pinned(world: World, client: Client, pair
 
 
 def test_a_comparison_kept_by_an_earlier_version_is_made_again(pair: tuple[EvalRun, EvalRun]) -> None:
-    made = compare_runs(a=pair[0], b=pair[1])
+    made = get_or_create_comparison(a=pair[0], b=pair[1])
     result = made.result
     Comparison.objects.update(result={"n": 12, "broken": []})
-    again = compare_runs(a=pair[0], b=pair[1])
+    again = get_or_create_comparison(a=pair[0], b=pair[1])
     assert (again.pk, again.result) == (made.pk, result)

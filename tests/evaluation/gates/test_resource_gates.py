@@ -24,7 +24,7 @@ def test_latency_is_judged_by_the_run_itself(world: World) -> None:
 def test_without_a_price_cost_is_not_proven(world: World) -> None:
     Contract.objects.filter(project=world.project).update(constraints={"cost_per_request": 0.01})
     report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
-    assert "names no price" in verdict_of(report, "cost").sentence
+    assert "has no price" in verdict_of(report, "cost").sentence
 
 
 def test_an_endpoint_costs_its_tokens_at_its_price(world: World) -> None:

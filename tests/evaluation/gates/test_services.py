@@ -273,7 +273,7 @@ def test_a_model_is_not_judged_by_documents_it_was_trained_on(world: World) -> N
 def test_what_cannot_be_judged_is_refused(world: World) -> None:
     done, validation = evaluated(world, right), evaluated(world, right, split="validation")
     waiting: EvalRun = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
+        project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model
     )
     for eval_run, baseline, field, words in (
         (waiting, None, "eval_run", "is not done"),

@@ -20,7 +20,7 @@ from evaluation.gates.verdicts import (
     overall,
 )
 from evaluation.scores.counts import from_scores
-from evaluation.scores.measurements import Scored
+from evaluation.scores.score_view import ScoredField, ScoreView
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
 DOCUMENTS = Gate("documents", "document_error_rate", "<=", 0.05)
@@ -354,8 +354,10 @@ def test_a_verdict_survives_json(gate: Gate, measurement: Measurement, status: S
 # -- measurements from scores ---------------------------------------------------------------------------------------
 
 
-def score(*outcomes: str, exact: bool = False, valid: bool = True) -> Scored:
-    return Scored(exact, valid, tuple((f"field_{index}", outcome) for index, outcome in enumerate(outcomes)))
+def score(*outcomes: str, exact: bool = False, valid: bool = True) -> ScoreView:
+    return ScoreView(
+        exact, valid, tuple(ScoredField(f"field_{index}", outcome) for index, outcome in enumerate(outcomes))
+    )
 
 
 SCORES = {
@@ -433,7 +435,7 @@ def test_one_field_is_held_against_the_same_field() -> None:
     [
         ("recall", {"field": "nmae"}, "no document has the field nmae"),
         ("routing_decision_rate", {"field": "x"}, "no document has the field x"),
-        ("invariants_hold_rate", {}, "no rules between fields"),
+        ("invariants_hold_rate", {}, "no invariants"),
     ],
 )
 def test_what_cannot_be_counted_is_nothing(metric: str, scope: dict[str, Any], words: str) -> None:

@@ -166,7 +166,7 @@ def test_the_form_says_which_look_it_is_and_whose_outputs_are_scored_again(world
     set_policy(project=world.project, user=world.manager, gates=gates)
     page = manager.get(JUDGE, {"eval_run": str(run.number)})
     assertContains(page, "judged at 97.5 % to 99.5 %")
-    assertContains(page, f"on v1, scored again from #{run.number}")
+    assertContains(page, f"on v1, re-scored from #{run.number}")
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
     assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5 %")
 

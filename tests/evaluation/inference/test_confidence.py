@@ -21,15 +21,15 @@ def test_a_field_is_as_sure_as_the_least_sure_token_of_its_value() -> None:
         *tokens(('{"a', 0.01), ('":"', 0.9), ("AC", 0.8), ("ME", 0.5), ('","', 0.7), ("b", 0.02), ('":', 0.03),
                 ("12", 0.95), ("}", 0.6))
     )  # fmt: skip
-    assert found["a"].least == pytest.approx(0.5)
+    assert found["a"].minimum == pytest.approx(0.5)
     assert found["a"].mean == pytest.approx((0.9 * 0.8 * 0.5 * 0.7) ** 0.25)
-    assert found["b"].least == pytest.approx(0.6), "a number ends where something else begins"
+    assert found["b"].minimum == pytest.approx(0.6), "a number ends where something else begins"
 
 
 def test_null_and_words_have_one_and_names_have_none() -> None:
     found = per_field(*tokens(('{"a":', 0.1), ("null", 0.4), (',"b":', 0.99), ("true", 0.9), ("}", 1.0)))
-    assert found["a"].least == pytest.approx(0.4)
-    assert found["b"].least == pytest.approx(0.9)
+    assert found["a"].minimum == pytest.approx(0.4)
+    assert found["b"].minimum == pytest.approx(0.9)
     assert set(found) == {"a", "b"}
 
 
@@ -62,13 +62,13 @@ def test_letters_of_several_tokens_count_to_their_letter() -> None:
     # A letter of four bytes is written in four tokens, of which only the first makes the text longer.
     text = '{"a":"😀"}'
     found = per_field(text, [6, 7, 7, 7, 8, 9], [0.0, 0.0, math.log(0.25), 0.0, 0.0, 0.0])
-    assert found["a"].least == pytest.approx(0.25)
+    assert found["a"].minimum == pytest.approx(0.25)
 
 
 def test_values_that_are_no_probabilities_do_not_count() -> None:
     text = '{"a":"b"}'
     assert per_field(text, [9], [math.nan]) == {}
-    assert per_field(text, [9], [0.3])["a"].least == 1.0
-    assert per_field(text, [9], [-math.inf])["a"].least == 0.0
+    assert per_field(text, [9], [0.3])["a"].minimum == 1.0
+    assert per_field(text, [9], [-math.inf])["a"].minimum == 0.0
     with pytest.raises(ValueError, match="1 tokens with 2"):
         per_field(text, [9], [0.1, 0.2])

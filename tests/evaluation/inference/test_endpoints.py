@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from evaluation.inference import endpoints
-from evaluation.inference.endpoints import address_of, retire, save_endpoint
+from evaluation.inference.endpoint_keys import endpoint_config
+from evaluation.inference.endpoints import retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document
@@ -66,13 +67,13 @@ def test_a_change_that_names_no_price_keeps_the_prices(world: World) -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
-        ({"name": "  "}, "name", "Give it a name"),
-        ({"model": ""}, "model", "Name the model"),
+        ({"name": "  "}, "name", "Enter a name"),
+        ({"model": ""}, "model", "Enter the model name"),
         ({"url": "api.example.com"}, "url", "begins with https"),
         ({"url": "file:///etc/passwd"}, "url", "begins with https"),
         ({"url": "https://user:pass@93.184.215.14/v1"}, "url", "user name or password"),
-        ({"url": "https://93.184.215.14/v1?key=sk-1"}, "url", "a key in it would be seen"),
-        ({"url": "https://93.184.215.14/v1/chat/completions"}, "url", "Leave out /chat/completions"),
+        ({"url": "https://93.184.215.14/v1?key=sk-1"}, "url", "visible to all members"),
+        ({"url": "https://93.184.215.14/v1/chat/completions"}, "url", "Remove /chat/completions"),
         ({"url": "http://127.0.0.1:8000/v1"}, "url", "internal address"),
         ({"url": "http://169.254.169.254/latest"}, "url", "internal address"),
         ({"url": "http://[::1]/v1"}, "url", "internal address"),
@@ -98,7 +99,7 @@ def test_what_cannot_be_used_is_refused(world: World, changes: dict[str, Any], f
 
 def test_a_name_stands_once_until_its_endpoint_is_removed(world: World) -> None:
     row = save(world)
-    with pytest.raises(Refused, match="of this name already"):
+    with pytest.raises(Refused, match="An endpoint with this name exists"):
         save(world)
     assert retire(endpoint=row, user=world.engineer)
     assert not retire(endpoint=row, user=world.engineer)
@@ -110,7 +111,7 @@ def test_a_name_stands_once_until_its_endpoint_is_removed(world: World) -> None:
 
 def test_a_key_is_read_from_the_environment_and_kept_nowhere(world: World, key: str) -> None:
     row = save(world, key_variable=key)
-    assert address_of(row).key == "sk-secret"
+    assert endpoint_config(row).key == "sk-secret"
     row.refresh_from_db()
     assert "sk-secret" not in str(vars(row))
     assert "sk-secret" not in str(list(AuditEntry.objects.values_list("details", flat=True)))
@@ -129,7 +130,7 @@ def test_a_key_is_used_only_by_projects_that_the_administrator_named(
     if taken:
         assert save(world, url="https://93.184.215.14/v1", key_variable=key).pk
         return
-    with pytest.raises(Refused, match="SLM_KEY_LARGE_PROJECTS does not name invoices") as refusal:
+    with pytest.raises(Refused, match="SLM_KEY_LARGE_PROJECTS does not list invoices") as refusal:
         save(world, url="https://93.184.215.14/v1", key_variable=key)
     assert refusal.value.field == "key_variable"
 
@@ -139,15 +140,15 @@ def test_a_key_goes_only_to_hosts_that_the_administrator_named(
 ) -> None:
     row = save(world, key_variable=key)
     monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "api.example.com")
-    with pytest.raises(Refused, match=r"not sent to 93\.184\.215\.14: SLM_KEY_LARGE_HOSTS names api\.example\.com"):
-        address_of(row)
+    with pytest.raises(Refused, match=r"not sent to 93\.184\.215\.14: SLM_KEY_LARGE_HOSTS lists api\.example\.com"):
+        endpoint_config(row)
     monkeypatch.delenv("SLM_KEY_LARGE_HOSTS")
-    with pytest.raises(Refused, match="names no host"):
-        address_of(row)
+    with pytest.raises(Refused, match="lists no host"):
+        endpoint_config(row)
 
 
 def test_a_key_is_not_sent_in_the_clear(world: World, key: str) -> None:
-    with pytest.raises(Refused, match="over https:// only"):
+    with pytest.raises(Refused, match="only sent over https://"):
         save(world, key_variable=key, url="http://93.184.215.14/v1")
 
 
@@ -174,7 +175,7 @@ def test_a_test_asks_about_one_document_that_is_not_held_out(world: World, fake:
 def test_without_documents_it_asks_about_one_of_its_own(world: World, fake: Fake) -> None:
     Document.objects.update(holdout=True)
     endpoints.test_endpoint(endpoint=save(world, url=fake.url))
-    assert fake.asked[0]["messages"][-1]["content"] == endpoints._TEXT
+    assert fake.asked[0]["messages"][-1]["content"] == endpoints._SAMPLE_TEXT
 
 
 def test_what_is_withheld_is_not_shown_by_a_test_either(world: World, fake: Fake) -> None:
@@ -187,7 +188,7 @@ def test_what_is_withheld_is_not_shown_by_a_test_either(world: World, fake: Fake
     world.project.withheld_share = 1
     world.project.save()
     endpoints.test_endpoint(endpoint=save(world, url=fake.url, name="another"))
-    assert fake.asked[1]["messages"][-1]["content"] == endpoints._TEXT
+    assert fake.asked[1]["messages"][-1]["content"] == endpoints._SAMPLE_TEXT
 
 
 def test_a_test_that_fails_says_why_at_once(world: World, fake: Fake) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from evaluation.inference.answers import ANSWERED, Outcome
-from evaluation.inference.endpoints import _TEXT, messages
-from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
+from evaluation.inference.completion import Completion
+from evaluation.inference.endpoint_keys import messages
+from evaluation.inference.endpoints import _SAMPLE_TEXT
+from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
+from evaluation.inference.request_options import TOKEN_LIMIT_PARAMETERS
+from evaluation.inference.response_status import ANSWERED, ResponseStatus
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.evaluation import llama_server
 
@@ -24,8 +27,8 @@ COMPILED = compile_schema(SCHEMA)
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with llama_server.running() as address:
-        yield address
+    with llama_server.running() as config:
+        yield config
 
 
 @pytest.fixture(autouse=True)
@@ -33,45 +36,45 @@ def allowed(settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
 
 
-def ask(url: str, **changes: Any) -> tuple[Said, dict[str, Any]]:
+def ask(url: str, **changes: Any) -> tuple[Completion, dict[str, Any]]:
     """What it says about an invoice, and how it was asked in the end."""
-    chat = Chat(Address(url, "any", max_tokens=40, **changes), COMPILED, threading.Event())
+    client = OpenAIClient(EndpointConfig(url, "any", max_tokens=40, **changes), COMPILED, threading.Event())
     try:
-        turns = messages("Extract the number of the invoice and its total.", SCHEMA, _TEXT)
-        return chat.ask(turns), chat.way
+        turns = messages("Extract the number of the invoice and its total.", SCHEMA, _SAMPLE_TEXT)
+        return client.complete(turns), client.options
     finally:
-        chat.close()
+        client.close()
 
 
 def test_held_to_the_schema_it_fits_and_says_how_sure_it_is(url: str) -> None:
-    said, way = ask(url)
-    assert said.outcome == Outcome.VALID, (said.detail, said.text)
+    completion, way = ask(url)
+    assert completion.status == ResponseStatus.VALID, (completion.detail, completion.text)
     assert (way["response_format"], way["logprobs"]) == ("json_schema", True)
-    assert set(said.confidence) == {"invoice_id", "total_amount"}
-    assert all(0 < sure <= 1 for sure in said.confidence.values())
-    assert said.tokens > 100
-    assert not said.estimated
+    assert set(completion.confidence) == {"invoice_id", "total_amount"}
+    assert all(0 < sure <= 1 for sure in completion.confidence.values())
+    assert completion.tokens > 100
+    assert not completion.estimated
 
 
 @pytest.mark.parametrize("structured", ["json_object", "free"])
 def test_asked_for_less_it_still_ends_with_a_named_answer(url: str, structured: str) -> None:
-    said, way = ask(url, structured=structured)
-    assert said.outcome in ANSWERED
+    completion, way = ask(url, structured=structured)
+    assert completion.status in ANSWERED
     assert way["response_format"] == structured
 
 
 def test_the_limit_of_tokens_is_kept_by_the_name_that_it_knows(url: str) -> None:
-    said, way = ask(url, structured="free")
-    assert way["limit_name"] in LIMITS
-    assert said.tokens_out <= 40, "the limit of max_completion_tokens is not passed over"
+    completion, way = ask(url, structured="free")
+    assert way["limit_name"] in TOKEN_LIMIT_PARAMETERS
+    assert completion.output_tokens <= 40, "the limit of max_completion_tokens is not passed over"
 
 
 def test_too_slow_is_given_up_in_time(url: str) -> None:
-    said, _ = ask(url, timeout_seconds=0.05)
-    assert said.outcome == Outcome.TIMEOUT
-    assert said.seconds < 2
+    completion, _ = ask(url, timeout_seconds=0.05)
+    assert completion.status == ResponseStatus.TIMEOUT
+    assert completion.seconds < 2
 
 
 def test_another_path_is_refused_and_not_asked_again(url: str) -> None:
-    said, _ = ask(f"{url}/elsewhere")
-    assert (said.outcome, said.status, said.tries) == (Outcome.REFUSED, 404, 1)
+    completion, _ = ask(f"{url}/elsewhere")
+    assert (completion.status, completion.http_status, completion.attempts) == (ResponseStatus.REFUSED, 404, 1)

@@ -1,4 +1,4 @@
-"""Asking a model behind an address: whatever its server does, one document has one named outcome, in bounded time."""
+"""Asking a model behind an config: whatever its server does, one document has one named outcome, in bounded time."""
 
 import threading
 import time
@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 
 from evaluation.inference import openai_client as module
-from evaluation.inference.answers import Outcome, json_of
-from evaluation.inference.circuit_breaker import Trouble
+from evaluation.inference.circuit_breaker import CircuitBreaker
+from evaluation.inference.completion import Completion
 from evaluation.inference.endpoints import messages
-from evaluation.inference.openai_client import Address, Chat, Said
+from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
+from evaluation.inference.output_text import extract_json
+from evaluation.inference.response_status import ResponseStatus
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (
     Fake,
     Reply,
     breaks_off,
-    completion,
     error,
     floods,
     hangs,
@@ -47,7 +48,7 @@ GOOD = '{"id": "A-1", "total": 2.50}'
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "INITIAL_BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -57,27 +58,33 @@ def fake() -> Iterator[Fake]:
         yield server
 
 
-def ask(fake: Fake, **changes: Any) -> Said:
+def ask(fake: Fake, **changes: Any) -> Completion:
     """What comes of one document."""
-    address = replace(Address(fake.url, "fake-1", timeout_seconds=5), **changes)
-    chat = Chat(address, COMPILED, threading.Event())
+    config = replace(EndpointConfig(fake.url, "fake-1", timeout_seconds=5), **changes)
+    client = OpenAIClient(config, COMPILED, threading.Event())
     try:
-        return chat.ask(TURNS)
+        return client.complete(TURNS)
     finally:
-        chat.close()
+        client.close()
 
 
 def test_its_time_is_that_of_all_tries_with_the_pauses_between(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(module, "INITIAL_BACKOFF_SECONDS", 0.4)
     fake.replies = [error(503, "later"), says(GOOD)]
-    said = ask(fake)
-    assert (said.outcome, said.tries) == (Outcome.VALID, 2)
-    assert said.seconds >= 0.3
+    completion = ask(fake)
+    assert (completion.status, completion.attempts) == (ResponseStatus.VALID, 2)
+    assert completion.seconds >= 0.3
 
 
 def test_an_answer_is_read_and_counted(fake: Fake) -> None:
-    said = ask(fake)
-    assert (said.outcome, said.text, said.tokens, said.estimated, said.tries) == (Outcome.VALID, GOOD, 120, False, 1)
+    completion = ask(fake)
+    assert (completion.status, completion.text, completion.tokens, completion.estimated, completion.attempts) == (
+        ResponseStatus.VALID,
+        GOOD,
+        120,
+        False,
+        1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,9 +98,9 @@ def test_an_answer_is_read_and_counted(fake: Fake) -> None:
 def test_tokens_that_were_not_counted_apart_are_not_all_taken_for_read(
     fake: Fake, usage: dict[str, int], written: int, estimated: bool
 ) -> None:
-    fake.replies = [sends(dumps({**completion(GOOD), "usage": usage}).encode())]
-    said = ask(fake)
-    assert (said.tokens, said.tokens_out, said.estimated) == (120, written, estimated)
+    fake.replies = [sends(dumps({**fakes.completion(GOOD), "usage": usage}).encode())]
+    completion = ask(fake)
+    assert (completion.tokens, completion.output_tokens, completion.estimated) == (120, written, estimated)
 
 
 def test_the_model_is_told_the_task_and_held_to_the_schema(fake: Fake) -> None:
@@ -111,9 +118,9 @@ def test_the_model_is_told_the_task_and_held_to_the_schema(fake: Fake) -> None:
 
 def test_a_schema_that_leaves_names_open_is_not_called_strict(fake: Fake) -> None:
     compiled = compile_schema({"type": "object", "properties": {"id": {"type": "string"}}})
-    chat = Chat(Address(fake.url, "fake-1"), compiled, threading.Event())
-    chat.ask(TURNS)
-    chat.close()
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), compiled, threading.Event())
+    client.complete(TURNS)
+    client.close()
     assert fake.asked[0]["response_format"]["json_schema"]["strict"] is False
 
 
@@ -126,32 +133,34 @@ def test_a_server_that_knows_no_schema_is_asked_for_an_object_then_in_words(fake
         error(400, "response_format is not supported"),
         says(f"Here it is:\n```json\n{GOOD}\n```\nAnything else?"),
     ]
-    said = ask(fake)
-    assert (said.outcome, said.text) == (Outcome.VALID, GOOD)
+    completion = ask(fake)
+    assert (completion.status, completion.text) == (ResponseStatus.VALID, GOOD)
     assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema", "json_object", None]
 
 
 def test_a_server_that_gives_no_log_probabilities_is_asked_without(fake: Fake) -> None:
     fake.replies = [error(400, "logprobs is not allowed for this model"), says(GOOD)]
-    said = ask(fake)
-    assert said.outcome == Outcome.VALID
+    completion = ask(fake)
+    assert completion.status == ResponseStatus.VALID
     assert ["logprobs" in body for body in fake.asked] == [True, False]
     assert fake.asked[1]["response_format"]["type"] == "json_schema"
 
 
 def test_what_was_found_out_holds_for_the_documents_after(fake: Fake) -> None:
-    chat = Chat(Address(fake.url, "fake-1"), COMPILED, threading.Event())
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), COMPILED, threading.Event())
     fake.replies = [error(400, "json_schema?"), says(GOOD), error(400, "this document is forbidden")]
-    assert chat.ask(TURNS).outcome == Outcome.VALID
-    said = chat.ask(TURNS)
-    chat.close()
-    assert (said.outcome, said.tries) == (Outcome.REFUSED, 1), "it answered this way before: the document is to blame"
-    assert (chat.way["response_format"], chat.way["logprobs"]) == ("json_object", True)
+    assert client.complete(TURNS).status == ResponseStatus.VALID
+    completion = client.complete(TURNS)
+    client.close()
+    assert (completion.status, completion.attempts) == (ResponseStatus.REFUSED, 1), (
+        "it answered this way before: the document is to blame"
+    )
+    assert (client.options["response_format"], client.options["logprobs"]) == ("json_object", True)
 
 
 def test_a_fixed_way_of_asking_is_kept(fake: Fake) -> None:
     fake.replies = [error(400, "response_format is not supported")]
-    assert ask(fake, structured="json_schema", logprobs=False).outcome == Outcome.REFUSED
+    assert ask(fake, structured="json_schema", logprobs=False).status == ResponseStatus.REFUSED
     assert len(fake.asked) == 1
 
 
@@ -162,8 +171,8 @@ def test_log_probabilities_become_confidence_by_field(fake: Fake) -> None:
     logprobs = pieces(('{"', 1.0), ("id", 0.01), ('": "', 0.9), ("A", 0.6), ("-1", 0.8), ('", "', 0.7), ("total", 0.02),
                       ('": ', 1.0), ("2.50", 0.5), ("}", 0.95))  # fmt: skip
     fake.replies = [says('{"id": "A-1", "total": 2.50}', logprobs=logprobs)]
-    said = ask(fake)
-    assert said.confidence == pytest.approx({"id": 0.6, "total": 0.5})
+    completion = ask(fake)
+    assert completion.confidence == pytest.approx({"id": 0.6, "total": 0.5})
 
 
 def test_confidence_survives_talk_around_the_answer(fake: Fake) -> None:
@@ -197,8 +206,8 @@ def test_what_a_server_left_out_of_its_text_but_not_of_its_tokens_does_not_count
 )
 def test_log_probabilities_that_do_not_fit_give_no_confidence(fake: Fake, logprobs: list[Any]) -> None:
     fake.replies = [says(GOOD, logprobs=logprobs)]
-    said = ask(fake)
-    assert (said.outcome, said.confidence) == (Outcome.VALID, {})
+    completion = ask(fake)
+    assert (completion.status, completion.confidence) == (ResponseStatus.VALID, {})
 
 
 # -- what servers do ---------------------------------------------------------------------------------------------------
@@ -207,128 +216,137 @@ def test_log_probabilities_that_do_not_fit_give_no_confidence(fake: Fake, logpro
 def tells(**message: Any) -> Reply:
     """Answers with this message."""
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return sends(dumps({"object": "chat.completion", "choices": [choice]}).encode())
+    return sends(dumps({"object": "client.completion", "choices": [choice]}).encode())
 
 
 @pytest.mark.parametrize(
     ("reply", "outcome"),
     [
-        (says('{"id": "A-1"}'), Outcome.INVALID),
-        (says("I am sorry, I cannot."), Outcome.NOT_JSON),
-        (says("[1, 2]"), Outcome.NOT_JSON),
-        (says('{"id": "A-1", "tot', finish="length"), Outcome.CUT_OFF),
-        (says("  \n"), Outcome.EMPTY),
-        (says("", finish="length"), Outcome.CUT_OFF),
-        (says("", finish="content_filter"), Outcome.DECLINED),
-        (says("<think>maybe {not this}</think>" + GOOD), Outcome.VALID),
-        (says([{"type": "text", "text": GOOD}]), Outcome.VALID),
-        (says(None), Outcome.EMPTY),
-        (says(None, finish="length"), Outcome.CUT_OFF),
-        (says(None, finish="content_filter"), Outcome.DECLINED),
-        (tells(role="assistant", reasoning_content="Let me think."), Outcome.EMPTY),
-        (tells(role="assistant", content=None, tool_calls=[]), Outcome.EMPTY),
+        (says('{"id": "A-1"}'), ResponseStatus.INVALID),
+        (says("I am sorry, I cannot."), ResponseStatus.NOT_JSON),
+        (says("[1, 2]"), ResponseStatus.NOT_JSON),
+        (says('{"id": "A-1", "tot', finish="length"), ResponseStatus.CUT_OFF),
+        (says("  \n"), ResponseStatus.EMPTY),
+        (says("", finish="length"), ResponseStatus.CUT_OFF),
+        (says("", finish="content_filter"), ResponseStatus.DECLINED),
+        (says("<think>maybe {not this}</think>" + GOOD), ResponseStatus.VALID),
+        (says([{"type": "text", "text": GOOD}]), ResponseStatus.VALID),
+        (says(None), ResponseStatus.EMPTY),
+        (says(None, finish="length"), ResponseStatus.CUT_OFF),
+        (says(None, finish="content_filter"), ResponseStatus.DECLINED),
+        (tells(role="assistant", reasoning_content="Let me think."), ResponseStatus.EMPTY),
+        (tells(role="assistant", content=None, tool_calls=[]), ResponseStatus.EMPTY),
         (tells(role="assistant", content=None, tool_calls=[{"id": "call-1", "type": "function"}]),
-         Outcome.NO_COMPLETION),
-        (tells(), Outcome.NO_COMPLETION),
-        (says(17), Outcome.NO_COMPLETION),
-        (sends(b"<!doctype html><h1>Login</h1>", kind="text/html"), Outcome.WEB_PAGE),
-        (sends(b"  <html>", kind="application/json"), Outcome.WEB_PAGE),
-        (sends(b"not json"), Outcome.NO_COMPLETION),
-        (sends(b""), Outcome.NO_COMPLETION),
-        (sends(b"[" * 200_000), Outcome.NO_COMPLETION),
-        (sends(b'{"choices": []}'), Outcome.NO_COMPLETION),
-        (sends(b'{"choices": [{"message": "text"}]}'), Outcome.NO_COMPLETION),
-        (sends(b'{"error": {"message": "model not loaded"}}'), Outcome.NO_COMPLETION),
-        (sends(b"\xff\xfe\x00\xd8"), Outcome.NO_COMPLETION),
-        (sends(b"x" * 2_000_000), Outcome.TOO_BIG),
-        (floods, Outcome.TOO_BIG),
-        (sends(b"", status=302, Location="http://169.254.169.254/"), Outcome.REFUSED),
-        (error(401, "Incorrect API key provided"), Outcome.REFUSED),
-        (error(404, "no such model"), Outcome.REFUSED),
-        (error(400, "This has 9,000 tokens.", code="context_length_exceeded"), Outcome.TOO_LONG),
-        (error(413, "prompt is too long"), Outcome.TOO_LONG),
-        (sends(b"<h1>502</h1>", status=502, kind="text/html"), Outcome.BUSY),
-        (breaks_off, Outcome.BUSY),
+         ResponseStatus.NO_COMPLETION),
+        (tells(), ResponseStatus.NO_COMPLETION),
+        (says(17), ResponseStatus.NO_COMPLETION),
+        (sends(b"<!doctype html><h1>Login</h1>", kind="text/html"), ResponseStatus.WEB_PAGE),
+        (sends(b"  <html>", kind="application/json"), ResponseStatus.WEB_PAGE),
+        (sends(b"not json"), ResponseStatus.NO_COMPLETION),
+        (sends(b""), ResponseStatus.NO_COMPLETION),
+        (sends(b"[" * 200_000), ResponseStatus.NO_COMPLETION),
+        (sends(b'{"choices": []}'), ResponseStatus.NO_COMPLETION),
+        (sends(b'{"choices": [{"message": "text"}]}'), ResponseStatus.NO_COMPLETION),
+        (sends(b'{"error": {"message": "model not loaded"}}'), ResponseStatus.NO_COMPLETION),
+        (sends(b"\xff\xfe\x00\xd8"), ResponseStatus.NO_COMPLETION),
+        (sends(b"x" * 2_000_000), ResponseStatus.TOO_BIG),
+        (floods, ResponseStatus.TOO_BIG),
+        (sends(b"", status=302, Location="http://169.254.169.254/"), ResponseStatus.REFUSED),
+        (error(401, "Incorrect API key provided"), ResponseStatus.REFUSED),
+        (error(404, "no such model"), ResponseStatus.REFUSED),
+        (error(400, "This has 9,000 tokens.", code="context_length_exceeded"), ResponseStatus.TOO_LONG),
+        (error(413, "prompt is too long"), ResponseStatus.TOO_LONG),
+        (sends(b"<h1>502</h1>", status=502, kind="text/html"), ResponseStatus.BUSY),
+        (breaks_off, ResponseStatus.BUSY),
     ],
 )  # fmt: skip
-def test_each_misbehaviour_has_a_name(fake: Fake, reply: Any, outcome: Outcome) -> None:
+def test_each_misbehaviour_has_a_name(fake: Fake, reply: Any, outcome: ResponseStatus) -> None:
     fake.replies = [reply]
     started = time.monotonic()
-    said = ask(fake, structured="free", logprobs=False)
-    assert said.outcome == outcome, said
+    completion = ask(fake, structured="free", logprobs=False)
+    assert completion.status == outcome, completion
     assert time.monotonic() - started < 5
-    assert len(said.detail) <= 300
+    assert len(completion.detail) <= 300
 
 
 def test_a_thought_that_took_every_token_is_counted_and_ends_no_run(fake: Fake) -> None:
     fake.replies = [says(None, finish="length")]
-    said = ask(fake)
-    assert (said.outcome, said.content, said.text, said.confidence) == (Outcome.CUT_OFF, "", "", {})
-    assert (said.tokens, said.tokens_out, said.estimated) == (120, 20, False)
-    trouble = Trouble("today")
+    completion = ask(fake)
+    assert (completion.status, completion.content, completion.text, completion.confidence) == (
+        ResponseStatus.CUT_OFF,
+        "",
+        "",
+        {},
+    )
+    assert (completion.tokens, completion.output_tokens, completion.estimated) == (120, 20, False)
+    breaker = CircuitBreaker("today")
     for _ in range(20):
-        trouble.note(said)
+        breaker.record(completion)
 
 
 @pytest.mark.parametrize("reply", [hangs, fakes.trickles, fakes.trickles_headers])
 def test_an_answer_without_an_end_is_given_up_when_its_time_is_over(fake: Fake, reply: Any) -> None:
     fake.replies = [reply]
     started = time.monotonic()
-    said = ask(fake, timeout_seconds=0.6)
-    assert said.outcome == Outcome.TIMEOUT
-    assert "0.6 s" in said.detail
+    completion = ask(fake, timeout_seconds=0.6)
+    assert completion.status == ResponseStatus.TIMEOUT
+    assert "0.6 s" in completion.detail
     assert 0.5 < time.monotonic() - started < 3
 
 
 def test_nobody_there_is_unreachable(fake: Fake) -> None:
-    said = ask(fake, url="http://127.0.0.1:9/v1")
-    assert said.outcome == Outcome.UNREACHABLE
-    assert said.tries == module.TRIES
+    completion = ask(fake, url="http://127.0.0.1:9/v1")
+    assert completion.status == ResponseStatus.UNREACHABLE
+    assert completion.attempts == module.MAX_ATTEMPTS
 
 
 def test_an_internal_address_is_not_called(fake: Fake, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = []
-    said = ask(fake)
-    assert said.outcome == Outcome.UNREACHABLE
-    assert "internal address" in said.detail
+    completion = ask(fake)
+    assert completion.status == ResponseStatus.UNREACHABLE
+    assert "internal address" in completion.detail
     assert not fake.asked
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_server_is_asked_again_with_growing_pauses(fake: Fake, status: int) -> None:
     fake.replies = [error(status, "later"), error(status, "later"), says(GOOD)]
-    said = ask(fake)
-    assert (said.outcome, said.tries) == (Outcome.VALID, 3)
+    completion = ask(fake)
+    assert (completion.status, completion.attempts) == (ResponseStatus.VALID, 3)
 
 
 def test_a_server_that_stays_busy_is_given_up(fake: Fake) -> None:
     fake.replies = [error(429, "You exceeded your current quota")]
-    said = ask(fake)
-    assert (said.outcome, said.tries, said.status) == (Outcome.BUSY, module.TRIES, 429)
-    assert said.detail == "HTTP 429: You exceeded your current quota"
+    completion = ask(fake)
+    assert (completion.status, completion.attempts, completion.http_status) == (
+        ResponseStatus.BUSY,
+        module.MAX_ATTEMPTS,
+        429,
+    )
+    assert completion.detail == "HTTP 429: You exceeded your current quota"
 
 
 def test_it_waits_as_long_as_the_server_asks(fake: Fake) -> None:
     fake.replies = [error(429, "later", Retry_After="1"), says(GOOD)]
     started = time.monotonic()
-    assert ask(fake).outcome == Outcome.VALID
+    assert ask(fake).status == ResponseStatus.VALID
     assert time.monotonic() - started >= 1
 
 
 @pytest.mark.parametrize("value", ["-5", "soon", "Wed, 21 Oct 2099 07:28:00 GMT", "1e999"])
 def test_nonsense_about_waiting_is_bounded(value: str) -> None:
-    assert 0 <= module._retry_after(value) <= module.LONGEST_PAUSE_SECONDS
+    assert 0 <= module._retry_after(value) <= module.MAX_BACKOFF_SECONDS
 
 
 def test_stopping_ends_the_waiting(fake: Fake) -> None:
     fake.replies = [error(429, "later", Retry_After="60")]
     stop = threading.Event()
-    chat = Chat(Address(fake.url, "fake-1"), COMPILED, stop)
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), COMPILED, stop)
     threading.Timer(0.3, stop.set).start()
     started = time.monotonic()
-    said = chat.ask(TURNS)
-    chat.close()
-    assert said.outcome == Outcome.WAITING, "it can be asked about by the next run"
+    completion = client.complete(TURNS)
+    client.close()
+    assert completion.status == ResponseStatus.WAITING, "it can be asked about by the next run"
     assert time.monotonic() - started < 3
 
 
@@ -339,15 +357,15 @@ def test_the_key_goes_into_the_header_and_nowhere_else(fake: Fake) -> None:
     ask(fake, key="sk-secret")
     assert fake.headers[0]["Authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in str(fake.asked)
-    assert "sk-secret" not in repr(Address(fake.url, "m", key="sk-secret"))
+    assert "sk-secret" not in repr(EndpointConfig(fake.url, "m", key="sk-secret"))
     ask(fake)
     assert "Authorization" not in fake.headers[1]
 
 
 def test_a_server_that_repeats_the_key_does_not_get_it_shown(fake: Fake) -> None:
     fake.replies = [error(401, "Incorrect API key provided: sk-secret\0!")]
-    said = ask(fake, key="sk-secret")
-    assert said.detail == "HTTP 401: Incorrect API key provided: *** !"
+    completion = ask(fake, key="sk-secret")
+    assert completion.detail == "HTTP 401: Incorrect API key provided: *** !"
 
 
 @pytest.mark.parametrize(
@@ -363,7 +381,7 @@ def test_a_server_that_repeats_the_key_does_not_get_it_shown(fake: Fake) -> None
     ],
 )
 def test_the_json_in_an_answer_is_found(content: str, found: str) -> None:
-    start, text = json_of(content)
+    start, text = extract_json(content)
     assert text == found
     assert content[start:].startswith(text)
 
@@ -371,14 +389,16 @@ def test_the_json_in_an_answer_is_found(content: str, found: str) -> None:
 # -- reasoning models --------------------------------------------------------------------------------------------------
 
 
-def asked_twice(fake: Fake, **changes: Any) -> tuple[Chat, Said]:
-    """A chat that has asked twice, and what came the second time."""
-    chat = Chat(replace(Address(fake.url, "fake-1", timeout_seconds=5), **changes), COMPILED, threading.Event())
+def asked_twice(fake: Fake, **changes: Any) -> tuple[OpenAIClient, Completion]:
+    """A client that has asked twice, and what came the second time."""
+    client = OpenAIClient(
+        replace(EndpointConfig(fake.url, "fake-1", timeout_seconds=5), **changes), COMPILED, threading.Event()
+    )
     try:
-        chat.ask(TURNS)
-        return chat, chat.ask(TURNS)
+        client.complete(TURNS)
+        return client, client.complete(TURNS)
     finally:
-        chat.close()
+        client.close()
 
 
 @pytest.mark.parametrize("first", ["max_completion_tokens", "max_tokens"])
@@ -386,45 +406,45 @@ def asked_twice(fake: Fake, **changes: Any) -> tuple[Chat, Said]:
 def test_the_limit_is_sent_by_the_name_that_the_server_knows(fake: Fake, first: str, known: str) -> None:
     other = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}[known]
     fake.replies = [refuses(other, says(GOOD))]
-    chat, said = asked_twice(fake, limit_name=first)
-    assert (said.outcome, said.tries, chat.way["limit_name"]) == (Outcome.VALID, 1, known)
+    client, completion = asked_twice(fake, limit_name=first)
+    assert (completion.status, completion.attempts, client.options["limit_name"]) == (ResponseStatus.VALID, 1, known)
     assert (known in fake.asked[-1], other in fake.asked[-1]) == (True, False)
-    assert chat.way["response_format"] == "json_schema", "nothing else is given up for it"
+    assert client.options["response_format"] == "json_schema", "nothing else is given up for it"
 
 
 def test_a_server_that_passes_over_the_limit_is_asked_by_its_other_name(fake: Fake) -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 900, "total_tokens": 1000}
-    fake.replies = [sends(dumps({**completion(GOOD), "usage": usage}).encode()), says(GOOD)]
-    chat, _ = asked_twice(fake, max_tokens=100)
-    assert chat.way["limit_name"] == "max_tokens"
+    fake.replies = [sends(dumps({**fakes.completion(GOOD), "usage": usage}).encode()), says(GOOD)]
+    client, _ = asked_twice(fake, max_tokens=100)
+    assert client.options["limit_name"] == "max_tokens"
     assert "max_tokens" in fake.asked[-1]
 
 
 def test_a_slow_first_answer_does_not_lose_the_name_of_the_limit(fake: Fake) -> None:
     fake.replies = [hangs, reasons(GOOD)]
-    chat, said = asked_twice(fake, timeout_seconds=0.5, logprobs=False, temperature=False)
-    assert (said.outcome, chat.way["limit_name"]) == (Outcome.VALID, "max_completion_tokens")
-    assert chat.way["response_format"] == "json_schema"
+    client, completion = asked_twice(fake, timeout_seconds=0.5, logprobs=False, temperature=False)
+    assert (completion.status, client.options["limit_name"]) == (ResponseStatus.VALID, "max_completion_tokens")
+    assert client.options["response_format"] == "json_schema"
 
 
 def test_a_name_that_was_answered_by_before_is_not_doubted_for_a_slow_answer(fake: Fake) -> None:
     fake.replies = [hangs, says(GOOD)]
-    chat, _ = asked_twice(fake, timeout_seconds=0.5, limit_known=True)
-    assert chat.way["limit_name"] == "max_completion_tokens"
+    client, _ = asked_twice(fake, timeout_seconds=0.5, limit_known=True)
+    assert client.options["limit_name"] == "max_completion_tokens"
     assert len(fake.asked) == 2
 
 
 def test_a_rename_for_an_answer_that_was_too_long_is_taken_back_where_it_is_refused(fake: Fake) -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 900, "total_tokens": 1000}
-    far_more = sends(dumps({**completion(GOOD), "usage": usage}).encode())
+    far_more = sends(dumps({**fakes.completion(GOOD), "usage": usage}).encode())
     fake.replies = [far_more, refuses("max_tokens", says(GOOD))]
-    chat, said = asked_twice(fake, max_tokens=100)
-    assert (said.outcome, chat.way["limit_name"]) == (Outcome.VALID, "max_completion_tokens")
+    client, completion = asked_twice(fake, max_tokens=100)
+    assert (completion.status, client.options["limit_name"]) == (ResponseStatus.VALID, "max_completion_tokens")
 
 
 def test_a_limit_above_what_the_model_takes_is_no_unknown_name(fake: Fake) -> None:
     fake.replies = [error(400, "max_tokens is too large: 131072. At most 16384.", param="max_completion_tokens")]
-    assert ask(fake).outcome == Outcome.REFUSED
+    assert ask(fake).status == ResponseStatus.REFUSED
     assert len(fake.asked) == 1
 
 
@@ -440,57 +460,61 @@ def test_a_list_of_what_is_refused_is_read(fake: Fake, mistral: bool, known: boo
         (refusal if "max_completion_tokens" in body else says(GOOD))(handler, body)
 
     fake.replies = [reply]
-    said = ask(fake)
-    assert (said.outcome, len(fake.asked)) == (Outcome.VALID, 2)
+    completion = ask(fake)
+    assert (completion.status, len(fake.asked)) == (ResponseStatus.VALID, 2)
     assert fake.asked[-1]["response_format"]["type"] == "json_schema"
 
 
 def test_a_refusal_that_names_nothing_is_not_blamed_on_the_limit_for_good(fake: Fake) -> None:
     fake.replies = [error(400, "Bad request"), error(400, "Bad request"), says(GOOD)]
-    chat, said = asked_twice(fake)
-    assert (said.outcome, chat.way["limit_name"]) == (Outcome.VALID, "max_completion_tokens")
+    client, completion = asked_twice(fake)
+    assert (completion.status, client.options["limit_name"]) == (ResponseStatus.VALID, "max_completion_tokens")
     assert ["max_tokens" in body for body in fake.asked] == [False, True, False, False]
 
 
 def test_a_reasoning_effort_that_is_refused_is_not_left_out(fake: Fake) -> None:
     fake.replies = [reasons(GOOD)]
-    said = ask(fake, reasoning_effort="enormous", logprobs=False)
-    assert said.outcome == Outcome.REFUSED
-    assert "enormous" in said.detail
+    completion = ask(fake, reasoning_effort="enormous", logprobs=False)
+    assert completion.status == ResponseStatus.REFUSED
+    assert "enormous" in completion.detail
 
 
 def test_a_thought_that_takes_all_tokens_is_cut_off_and_paid_for(fake: Fake) -> None:
     fake.replies = [reasons(GOOD, thought=500)]
-    said = ask(fake, max_tokens=200)
-    assert (said.outcome, said.tokens_out, said.tokens_thought) == (Outcome.CUT_OFF, 200, 200)
+    completion = ask(fake, max_tokens=200)
+    assert (completion.status, completion.output_tokens, completion.reasoning_tokens) == (
+        ResponseStatus.CUT_OFF,
+        200,
+        200,
+    )
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_a_thought_in_a_field_of_its_own_is_no_part_of_the_answer(fake: Fake, field: str) -> None:
-    body = completion(GOOD)
+    body = fakes.completion(GOOD)
     body["choices"][0]["message"][field] = 'Perhaps {"id": "B-9", "total": 1}'
     fake.replies = [sends(dumps(body).encode())]
-    said = ask(fake)
-    assert (said.outcome, said.text, said.content) == (Outcome.VALID, GOOD, GOOD)
+    completion = ask(fake)
+    assert (completion.status, completion.text, completion.content) == (ResponseStatus.VALID, GOOD, GOOD)
 
 
 @pytest.mark.parametrize(
     ("content", "finish", "outcome", "text"),
     [
-        (f'<think>Is it {{"id": "B"}}?</think>\n{GOOD}', "stop", Outcome.VALID, GOOD),
-        (f"<thinking>Well.</thinking>{GOOD}", "stop", Outcome.VALID, GOOD),
-        (f'Is it {{"id": "B"}}?</think>{GOOD}', "stop", Outcome.VALID, GOOD),
-        (f"<think>It must be {GOOD}, or", "length", Outcome.CUT_OFF, ""),
-        (f"<think>It must be {GOOD}, or", "stop", Outcome.EMPTY, ""),
-        ('{"id": "</think>", "total": 1}', "stop", Outcome.VALID, '{"id": "</think>", "total": 1}'),
+        (f'<think>Is it {{"id": "B"}}?</think>\n{GOOD}', "stop", ResponseStatus.VALID, GOOD),
+        (f"<thinking>Well.</thinking>{GOOD}", "stop", ResponseStatus.VALID, GOOD),
+        (f'Is it {{"id": "B"}}?</think>{GOOD}', "stop", ResponseStatus.VALID, GOOD),
+        (f"<think>It must be {GOOD}, or", "length", ResponseStatus.CUT_OFF, ""),
+        (f"<think>It must be {GOOD}, or", "stop", ResponseStatus.EMPTY, ""),
+        ('{"id": "</think>", "total": 1}', "stop", ResponseStatus.VALID, '{"id": "</think>", "total": 1}'),
     ],
 )
 def test_thinking_is_dropped_before_the_answer_is_read(
-    fake: Fake, content: str, finish: str, outcome: Outcome, text: str
+    fake: Fake, content: str, finish: str, outcome: ResponseStatus, text: str
 ) -> None:
     fake.replies = [says(content, finish=finish)]
-    said = ask(fake)
-    assert (said.outcome, said.text) == (outcome, text)
+    completion = ask(fake)
+    assert (completion.status, completion.text) == (outcome, text)
 
 
 @pytest.mark.parametrize(
@@ -501,5 +525,5 @@ def test_thinking_is_dropped_before_the_answer_is_read(
     ],
 )
 def test_thinking_that_was_counted_apart_is_paid_for(fake: Fake, usage: dict[str, int], written: int) -> None:
-    fake.replies = [sends(dumps({**completion(GOOD), "usage": usage}).encode())]
-    assert ask(fake).tokens_out == written
+    fake.replies = [sends(dumps({**fakes.completion(GOOD), "usage": usage}).encode())]
+    assert ask(fake).output_tokens == written

@@ -11,8 +11,8 @@ from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from evaluation.inference.answers import Outcome
-from evaluation.inference.openai_client import Address, Chat
+from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
+from evaluation.inference.response_status import ResponseStatus
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import Fake, completion, error, pieces, reasons, says
 from tests.evaluation.inference.test_openai_client import COMPILED, GOOD, TURNS
@@ -72,11 +72,11 @@ def test_their_client_understands_the_errors_of_the_fake(
 
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", "free"])
 def test_what_the_studio_sends_is_a_request_as_documented(fake: Fake, structured: str) -> None:
-    chat = Chat(Address(fake.url, "fake-1", structured=structured), COMPILED, threading.Event())
-    said = chat.ask(TURNS)
-    chat.close()
-    assert said.outcome == Outcome.VALID
-    assert said.confidence == pytest.approx({"id": 0.5, "total": 0.5})
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1", structured=structured), COMPILED, threading.Event())
+    completion = client.complete(TURNS)
+    client.close()
+    assert completion.status == ResponseStatus.VALID
+    assert completion.confidence == pytest.approx({"id": 0.5, "total": 0.5})
     [body] = fake.asked
     assert set(body) <= set(get_type_hints(CompletionCreateParamsNonStreaming)), "no parameter of our own"
     strict = with_config(ConfigDict(extra="forbid"))(CompletionCreateParamsNonStreaming)
@@ -124,12 +124,12 @@ def test_their_client_understands_a_thought(reasoner: Fake, client: openai.OpenA
 
 @pytest.mark.parametrize("structured", ["auto", "json_schema", "free"])
 def test_the_studio_asks_a_reasoning_model_as_documented(reasoner: Fake, structured: str) -> None:
-    address = Address(reasoner.url, "fake-1", structured=structured, reasoning_effort="high")
-    chat = Chat(address, COMPILED, threading.Event())
-    first, second = chat.ask(TURNS), chat.ask(TURNS)
-    chat.close()
-    assert (first.outcome, second.outcome, second.tries) == (Outcome.VALID, Outcome.VALID, 1)
-    assert (first.tokens_out, first.tokens_thought, first.estimated) == (84, 64, False)
+    config = EndpointConfig(reasoner.url, "fake-1", structured=structured, reasoning_effort="high")
+    client = OpenAIClient(config, COMPILED, threading.Event())
+    first, second = client.complete(TURNS), client.complete(TURNS)
+    client.close()
+    assert (first.status, second.status, second.attempts) == (ResponseStatus.VALID, ResponseStatus.VALID, 1)
+    assert (first.output_tokens, first.reasoning_tokens, first.estimated) == (84, 64, False)
     taken = reasoner.asked[-1]
     assert taken["reasoning_effort"] == "high"
     assert not {"max_tokens", "temperature", "logprobs"} & set(taken)

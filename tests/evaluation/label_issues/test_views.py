@@ -120,7 +120,7 @@ def test_an_engineer_is_led_from_the_correction_to_the_scores(world: World, run:
 def test_the_pages_of_both_runs_point_at_each_other(world: World, run: EvalRun, engineer: Client) -> None:
     made = scored_again(run, corrected(world, run), world.engineer)
     page = engineer.get(made.get_absolute_url())
-    for words in ("Scored again", "The label", f"?runs={run.number},{made.number}", "measured then, not again"):
+    for words in ("Re-scored", "The label", f"?runs={run.number},{made.number}"):
         assertContains(page, words)
     assertContains(engineer.get(run.get_absolute_url()), made.get_absolute_url())
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from evaluation.inference.spec import EvalSpec
 from evaluation.ml import generate, generate_llama
-from evaluation.ml.batches import Asked, Batches
-from evaluation.ml.questions import Questions, shared_start
-from evaluation.runs.spec import EvalSpec
+from evaluation.ml.batches import BatchGenerator, BatchItem
+from evaluation.ml.prompting import PromptBuilder, common_prefix
 from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.decoding.grounding import collapsed
 from slmstudio.contract.schema.compiled import compile_schema
@@ -97,7 +97,7 @@ def test_a_field_whose_gold_is_not_in_its_text_is_left_alone_and_said(tmp_path: 
 
 
 def test_without_a_field_that_can_be_held_it_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="No field can be held to its document") as caught:
+    with pytest.raises(Refused, match="No field can be grounded") as caught:
         run(tmp_path, mode="grounded")
     assert caught.value.code == "schema"
 
@@ -132,15 +132,15 @@ def test_neither_a_shared_start_nor_tokens_fed_ahead_change_a_token(fed: int, wa
     made = Grammar(grammar(SCHEMA), encoder.tokenizer, vocabulary=loaded.model.config.vocab_size,
                    stop_ids=encoder.stop_ids)  # fmt: skip
     prompts = [encoder.prompt(instruction=INSTRUCTION, document=row["text"]) for row in mixed(4)[-4:]]
-    asked = [Asked(prompt, 20 + place, made.constraint() if held else None) for place, prompt in enumerate(prompts)]
-    batches = Batches(loaded, encoder, fed=fed)
-    assert (batches.warm(prompts, max(len(one.prompt) + one.most for one in asked)) > 0) if warm else True
+    asked = [BatchItem(prompt, 20 + place, made.constraint() if held else None) for place, prompt in enumerate(prompts)]
+    batches = BatchGenerator(loaded, encoder, fed=fed)
+    assert (batches.warm(prompts, max(len(one.prompt) + one.max_tokens for one in asked)) > 0) if warm else True
     batches.answer(asked, time.perf_counter())
     reference = Decoder(loaded, encoder, foresee=False)
     for one in asked:
         held_to = made.constraint() if held else None
-        alone = reference.answer(one.prompt.copy, max_new_tokens=one.most, constraint=held_to, with_logprobs=True)
-        assert (tuple(one.written), one.finish_reason) == (alone.tokens, alone.finish_reason)
+        alone = reference.answer(one.prompt.copy, max_new_tokens=one.max_tokens, constraint=held_to, with_logprobs=True)
+        assert (tuple(one.tokens), one.finish_reason) == (alone.tokens, alone.finish_reason)
 
 
 def test_a_document_that_does_not_fit_leaves_its_batch_alone(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_batch_that_breaks_is_answered_one_at_a_time(tmp_path: Path, monkeypat
         raise MemoryError
 
     alone = by_id(run(tmp_path / "alone"))
-    monkeypatch.setattr(Batches, "answer", breaks)
+    monkeypatch.setattr(BatchGenerator, "answer", breaks)
     together = by_id(run(tmp_path / "together", at_once=3))
     assert {name: one["raw"] for name, one in together.items()} == {name: one["raw"] for name, one in alone.items()}
 
@@ -164,13 +164,13 @@ def test_a_batch_that_breaks_is_answered_one_at_a_time(tmp_path: Path, monkeypat
 def test_the_latency_of_a_batch_has_the_prompts_and_grammars_of_all_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitting = Questions.fitting
+    original = PromptBuilder.prompt_within_context
 
-    def slow(self: Questions, text: str) -> list[int]:
+    def slow(self: PromptBuilder, text: str) -> list[int]:
         time.sleep(0.1)
-        return fitting(self, text)
+        return original(self, text)
 
-    monkeypatch.setattr(Questions, "fitting", slow)
+    monkeypatch.setattr(PromptBuilder, "prompt_within_context", slow)
     outputs = by_id(run(tmp_path, at_once=3, max_new_tokens=4))
     assert min(one["latency_ms"] for one in outputs.values()) >= 300
 
@@ -183,7 +183,7 @@ def test_a_shared_start_is_kept_where_no_window_moves_beyond_it() -> None:
     longest = max(map(len, prompts))
     for window, most, kept in ((0, longest + 60, True), (longest + 61, longest + 60, True),
                                (longest + 60, longest + 60, False), (longest + 10, longest + 60, False)):  # fmt: skip
-        batches = Batches(loaded, encoder)
+        batches = BatchGenerator(loaded, encoder)
         batches._window = window
         assert (batches.warm(prompts, most) > 0) is kept, (window, most)
 
@@ -204,10 +204,10 @@ def test_a_prompt_that_is_too_long_warms_nothing_again(tmp_path: Path, monkeypat
 
 
 def test_the_shared_start_leaves_every_prompt_a_token() -> None:
-    assert shared_start([[1, 2, 3], [1, 2, 4], [1, 2]]) == [1]
-    assert shared_start([[1, 2], [1, 2]]) == [1]
-    assert shared_start([[1], [2]]) == []
-    assert shared_start([]) == []
+    assert common_prefix([[1, 2, 3], [1, 2, 4], [1, 2]]) == [1]
+    assert common_prefix([[1, 2], [1, 2]]) == [1]
+    assert common_prefix([[1], [2]]) == []
+    assert common_prefix([]) == []
 
 
 def test_how_sure_a_model_is_goes_with_one_document_at_a_time(tmp_path: Path) -> None:
@@ -297,9 +297,7 @@ def test_an_answer_that_was_not_held_does_not_count(
     outputs = by_id(run(tmp_path, child=generate_llama, gguf={"path": str(gguf)}, max_new_tokens=12))
     refused = [one for one in outputs.values() if one["finish_reason"] == "error"]
     assert refused
-    assert {one["error"] for one in refused} == {
-        "llama.cpp did not hold the answer to its grammar, so it does not count."
-    }
+    assert {one["error"] for one in refused} == {"The output violates its grammar: llama.cpp did not apply it."}
     assert all(one["raw"].strip("\ufffd") == "" for one in outputs.values()), "nothing but what may still begin"
 
 
@@ -307,8 +305,8 @@ def test_an_answer_that_was_not_held_does_not_count(
     ("changes", "why"),
     [
         ({}, "names no GGUF file"),
-        ({"gguf": {"path": "/nowhere/a.gguf"}}, "The GGUF file a.gguf is gone"),
-        ({"gguf": {"path": "THERE", "sha256": "00"}}, "has changed since it was made"),
+        ({"gguf": {"path": "/nowhere/a.gguf"}}, "The GGUF file a.gguf is missing"),
+        ({"gguf": {"path": "THERE", "sha256": "00"}}, "has changed since"),
     ],
 )
 def test_a_file_that_is_not_what_was_made_is_refused(

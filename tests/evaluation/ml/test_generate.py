@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.ml.generate import MOST_BOUNDED, UNKNOWN, Limit, main, token_limit
-from evaluation.runs.spec import EvalSpec
+from evaluation.inference.spec import EvalSpec
+from evaluation.ml.generate import DEFAULT_TOKENS, MAX_BOUNDED_TOKENS, TokenLimit, main, token_limit
 from slmstudio.contract.decoding.grammar import output_bound
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
@@ -155,13 +155,13 @@ def test_the_limit_of_an_answer(tmp_path: Path) -> None:
     made = read_rows(str(write_dataset(tmp_path / "data.jsonl")))
     longest = max(len(encoder.completion(compiled.canonical(row.gold))) for row in made if row.split == "train")
     room = max(-(-9 * longest // 4), 64) + 16
-    assert token_limit(spec(tmp_path, mode="free"), compiled, made, encoder) == Limit(room, room)
+    assert token_limit(spec(tmp_path, mode="free"), compiled, made, encoder) == TokenLimit(room, room)
     held = token_limit(spec(tmp_path), compiled, made, encoder)
-    assert held == Limit(room, max(room, output_bound(SCHEMA) or 0)), "the schema bounds its answers"
+    assert held == TokenLimit(room, max(room, output_bound(SCHEMA) or 0)), "the schema bounds its answers"
     endless = compile_schema({"type": "object", "properties": {"a": {"type": "string"}}})
-    assert token_limit(spec(tmp_path), endless, [], encoder) == Limit(UNKNOWN, UNKNOWN)
-    assert token_limit(spec(tmp_path), compile_schema(WIDE), made, encoder) == Limit(room, MOST_BOUNDED)
-    assert token_limit(spec(tmp_path, max_new_tokens=9), compiled, made, encoder) == Limit(9, 9)
+    assert token_limit(spec(tmp_path), endless, [], encoder) == TokenLimit(DEFAULT_TOKENS, DEFAULT_TOKENS)
+    assert token_limit(spec(tmp_path), compile_schema(WIDE), made, encoder) == TokenLimit(room, MAX_BOUNDED_TOKENS)
+    assert token_limit(spec(tmp_path, max_new_tokens=9), compiled, made, encoder) == TokenLimit(9, 9)
 
 
 def test_an_answer_may_go_on_to_its_bound_as_far_as_the_context_goes(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_an_answer_may_go_on_to_its_bound_as_far_as_the_context_goes(tmp_path: P
     made[-2]["text"] = "x" * 1500
     events = run(tmp_path, made, contract={"instruction": INSTRUCTION, "schema": WIDE})
     [start] = named(events, "start")
-    assert start["max_new_tokens"] == MOST_BOUNDED
+    assert start["max_new_tokens"] == MAX_BOUNDED_TOKENS
     for one in named(events, "output"):
         assert one["finish_reason"] in ("stop", "length"), one["error"]
         assert one["prompt_tokens"] + one["output_tokens"] <= 2048

@@ -126,7 +126,7 @@ def _recount(figures: dict[str, Any], path: Path) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_missing_file_is_one_sentence(workers: None, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="cannot be read"):
+    with pytest.raises(CommandError, match="Cannot read"):
         call_command(
             "run_loop", template="receipt", train=tmp_path / "nowhere.jsonl", base_model="smollm2-135m-instruct"
         )
@@ -141,7 +141,7 @@ def test_a_file_that_cannot_be_used_is_one_sentence_and_leaves_no_project(
         ("gates", json.dumps({"gates": [{**GATE, "threshold": 75}]}), r"gates\[0\].threshold"),
         ("gates", '{"gates": [', "is not JSON"),
         ("contract", '{"instruction": "Read.", "schema": {"type": "string"}}', "schema:"),
-        ("contract", "[]", "must hold a JSON object"),
+        ("contract", "[]", "must contain a JSON object"),
     ):
         path.write_text(text)
         with pytest.raises(CommandError, match=sentence):

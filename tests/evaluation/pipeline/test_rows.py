@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.pipeline.rows import Line, RowsError, choose_rows
+from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
 
 
 @pytest.fixture
@@ -15,9 +15,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def draw(train: Path, **changes: Any) -> tuple[list[Line], list[Line]]:
+def draw(train: Path, **changes: Any) -> tuple[list[SourceLine], list[SourceLine]]:
     usual: dict[str, Any] = {"holdout": None, "holdout_share": 0.2, "max_train": None, "max_holdout": None, "seed": 17}
-    return choose_rows(train=train, **{**usual, **changes})
+    return split_rows(train=train, **{**usual, **changes})
 
 
 def test_every_line_is_on_one_side_and_knows_its_number(file: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_file_of_its_own_is_the_holdout(file: Path, tmp_path: Path) -> None:
         ({"holdout_share": 0}, "--holdout-share must be above 0"),
         ({"holdout_share": 1.5}, "--holdout-share must be above 0 and below 1"),
         ({"holdout_share": 0.01}, "too few rows"),
-        ({"holdout": Path("/nowhere/holdout.jsonl")}, "cannot be read"),
+        ({"holdout": Path("/nowhere/holdout.jsonl")}, "Cannot read"),
     ],
 )
 def test_what_cannot_be_used_is_named(file: Path, changes: dict[str, Any], words: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.models import GateReport, LoopRun
-from evaluation.pipeline.services import abandon, advance, advance_live, start_loop
+from evaluation.pipeline.services import advance, advance_all, cancel_pipeline, start_pipeline
 from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
@@ -23,7 +23,7 @@ def loop(world: World) -> LoopRun:
         longest=100,
         model_sha256=world.base_model.sha256,
     )
-    return start_loop(
+    return start_pipeline(
         project=world.project,
         user=world.engineer,
         dataset=world.dataset,
@@ -56,7 +56,7 @@ def test_a_failed_stage_ends_the_loop_and_cancels_the_rest(loop: LoopRun) -> Non
 
 
 def test_an_abandoned_loop_leaves_nothing_in_the_queue(loop: LoopRun) -> None:
-    abandon(loop)
+    cancel_pipeline(loop)
     loop.refresh_from_db()
     assert loop.status == Status.FAILED
     assert states(loop) == [Status.CANCELLED] * 5
@@ -69,10 +69,10 @@ def test_a_loop_whose_last_stage_ended_in_silence_is_concluded(world: World, loo
     LoopRun.objects.filter(pk=loop.pk).update(
         base=base, base_free=None, training_run=training, tuned=tuned, tuned_free=None
     )
-    advance_live()
+    advance_all()
     loop.refresh_from_db()
     assert loop.status == Status.DONE, loop.error
     assert loop.gate_report == GateReport.objects.get()
     assert loop.comparison is not None
-    advance_live()
+    advance_all()
     assert GateReport.objects.count() == 1

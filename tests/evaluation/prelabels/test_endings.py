@@ -8,11 +8,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from evaluation.inference.answers import Outcome
+from evaluation.inference.completion import Completion
+from evaluation.inference.response_status import ResponseStatus
 from evaluation.models import PrelabelRun
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
-from evaluation.prelabels.services import Answer, AnswerWriter, start_prelabels
+from evaluation.prelabels.services import PrelabelWriter, start_prelabels
 from labeling.datasets import queries as dataset_queries
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
@@ -40,11 +41,11 @@ def told() -> list[tuple[int, str, int]]:
 
 def test_a_run_that_ends_well_is_told(run: PrelabelRun) -> None:
     run.claim()
-    store = AnswerWriter(run)
-    store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
+    store = PrelabelWriter(run)
+    store.add(Document.objects.get(external_id="late").pk, Completion(ResponseStatus.VALID, text=GOOD))
     store.flush()
-    prelabel_services.finish(run, {})
-    prelabel_services.finish(run, {})
+    prelabel_services.complete(run, {})
+    prelabel_services.complete(run, {})
     assert told() == [(1, "done", 1)]
     assert WebhookDelivery.objects.get().payload["url"] == run.get_absolute_url()
 
@@ -60,7 +61,7 @@ def test_a_run_that_is_cancelled_is_told_once_it_has_stopped(run: PrelabelRun, w
     run.claim()
     assert prelabel_services.cancel(run=run, user=world.engineer)
     assert told() == []
-    prelabel_services.stopped(run, {})
+    prelabel_services.mark_cancelled(run, {})
     assert told() == [(1, "cancelled", 0)]
     second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
     assert prelabel_services.cancel(run=second, user=world.engineer)
@@ -89,18 +90,18 @@ def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World
     Document.objects.create(project=world.project, external_id="later", text="Invoice A-1030", sha256="1" * 64)
     second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
     second.claim_attempt()
-    store = AnswerWriter(second)
-    asked = prelabel_services.waiting(second).first()
+    store = PrelabelWriter(second)
+    asked = prelabel_services.pending_items(second).first()
     assert asked is not None
-    store.add(asked.document_id or 0, Answer(Outcome.VALID, text=GOOD, tokens=70))
+    store.add(asked.document_id or 0, Completion(ResponseStatus.VALID, text=GOOD, tokens=70))
     store.flush()
     PrelabelRun.objects.filter(pk=second.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
     reap_lost_runs()
     second.refresh_from_db()
     assert second.claim_attempt()
-    store = AnswerWriter(second)
+    store = PrelabelWriter(second)
     assert (store.tokens, store.stored) == (70, 1)
-    assert asked.pk not in prelabel_services.waiting(second).values_list("pk", flat=True)
+    assert asked.pk not in prelabel_services.pending_items(second).values_list("pk", flat=True)
 
 
 def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +114,8 @@ def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: 
         return check(*arguments)
 
     monkeypatch.setattr(prelabel_services, "check", searching)
-    store = AnswerWriter(run)
-    store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
+    store = PrelabelWriter(run)
+    store.add(Document.objects.get(external_id="late").pk, Completion(ResponseStatus.VALID, text=GOOD))
     store.flush()
     assert deep == [before]
     item = run.items.get(document__external_id="late")

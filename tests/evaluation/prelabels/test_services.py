@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from evaluation.inference import openai_client
-from evaluation.inference.answers import Outcome
+from evaluation.inference.completion import Completion
 from evaluation.inference.endpoints import save_endpoint
+from evaluation.inference.response_status import ResponseStatus
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
-from evaluation.prelabels.services import Answer, AnswerWriter, cancel, figures, start_prelabels
+from evaluation.prelabels.services import PrelabelWriter, cancel, run_statistics, start_prelabels
 from labeling.annotation import predictions
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
@@ -37,7 +38,7 @@ FRESH = 8
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "INITIAL_BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def started(world: World, endpoint: Endpoint | None = None, **more: Any) -> Prel
 
 
 def outcomes(run: PrelabelRun) -> dict[str, int]:
-    return {name: n for name, _, n in figures(run).outcomes}
+    return {name: n for name, _, n in run_statistics(run).outcomes}
 
 
 def ended(run: PrelabelRun) -> PrelabelRun:
@@ -122,10 +123,10 @@ def test_what_has_a_prelabel_is_left_out_unless_it_is_asked_for_again(world: Wor
         model="m",
         source="s",
     )
-    first = prelabel_services.choose(project=world.project).rows
+    first = prelabel_services.select_documents(project=world.project).rows
     assert fresh[0] not in first
     assert fresh[1] in first, "what fills no form does not count"
-    assert prelabel_services.choose(project=world.project, again=True).rows.count() == FRESH
+    assert prelabel_services.select_documents(project=world.project, again=True).rows.count() == FRESH
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_an_endpoint_proposes_and_every_document_has_its_outcome(
     assert (run.status, run.error, run.progress_done) == (Status.DONE, "", FRESH)
     assert outcomes(run) == {"valid": FRESH}
     assert Prediction.objects.filter(source="prelabel-1", valid=True).count() == FRESH
-    counted = figures(run)
+    counted = run_statistics(run)
     assert counted.valid["rate"] == 1
     assert 0 < counted.found["k"] < counted.found["n"], "the invoice number is in the text, the vendor is made up"
     assert counted.tokens == run.facts["tokens"] == 120 * FRESH
@@ -204,9 +205,9 @@ def test_a_document_that_moves_to_the_holdout_meanwhile_gets_none(
 def test_one_that_moves_while_it_is_asked_about_gets_none_either(world: World, fresh: list[Document]) -> None:
     run = started(world)
     run.claim()
-    store = AnswerWriter(run)
+    store = PrelabelWriter(run)
     Document.objects.filter(pk=fresh[0].pk).update(holdout=True)
-    store.add(fresh[0].pk, Answer(Outcome.VALID, text='{"invoice_id": "A"}'))
+    store.add(fresh[0].pk, Completion(ResponseStatus.VALID, text='{"invoice_id": "A"}'))
     store.flush()
     assert outcomes(run) == {"waiting": FRESH - 1, "held_out": 1}
     assert not Prediction.objects.exists()
@@ -223,7 +224,7 @@ def test_the_share_that_is_withheld_is_the_same_for_every_run(world: World, fres
     ]
     expected = {one.pk for one in fresh if predictions.withheld(world.project, one.pk)}
     assert drawn == [expected, expected]
-    assert figures(first).withheld == len(expected)
+    assert run_statistics(first).withheld == len(expected)
 
 
 def test_a_bad_answer_costs_only_its_document(world: World, fresh: list[Document], fake: Fake) -> None:
@@ -246,8 +247,8 @@ def test_a_refused_key_ends_the_run_and_keeps_what_there_is(world: World, fresh:
     run = ended(started(world, make_endpoint(world, fake, at_once=1)))
     assert run.status == Status.FAILED
     assert run.error == (
-        "The endpoint large refuses the request: HTTP 401: The key has expired "
-        f"2 documents have a pre-label, {FRESH - 3} were not asked about."
+        "Endpoint large rejected the request: HTTP 401: The key has expired. "
+        f"2 documents have a pre-label, {FRESH - 3} are pending."
     )
     assert len(fake.asked) == 3
     again = ended(started(world, make_endpoint(world, fake, name="mended")))
@@ -261,7 +262,7 @@ def test_an_address_where_nobody_answers_is_given_up_early(
     Endpoint.objects.update(url="http://127.0.0.1:9/v1")
     ended(run)
     assert run.status == Status.FAILED
-    assert run.error.startswith("The endpoint large failed 5 times in a row, last: No connection")
+    assert run.error.startswith("Endpoint large failed 5 times in a row. Last error: No connection")
     assert outcomes(run) == {"unreachable": 5, "waiting": FRESH - 5}
 
 
@@ -307,8 +308,8 @@ def test_an_answer_that_is_told_twice_changes_nothing(world: World, fresh: list[
     run = started(world)
     run.claim()
     for text in ('{"invoice_id": "A"}', '{"invoice_id": "B"}'):
-        store = AnswerWriter(run)
-        store.add(fresh[0].pk, Answer(Outcome.INVALID, text=text))
+        store = PrelabelWriter(run)
+        store.add(fresh[0].pk, Completion(ResponseStatus.INVALID, text=text))
         store.flush()
     assert Prediction.objects.get().value == {"invoice_id": "A"}
     assert outcomes(run) == {"invalid": 1, "waiting": FRESH - 1}
@@ -341,7 +342,7 @@ def test_a_key_that_is_gone_when_the_run_starts_is_said(
     monkeypatch.delenv("SLM_KEY_TEST")
     ended(run)
     assert run.status == Status.FAILED
-    assert run.error.startswith("SLM_KEY_TEST is not set where the studio runs.")
+    assert run.error.startswith("Environment variable SLM_KEY_TEST is not set.")
     assert not fake.asked
 
 

@@ -139,7 +139,7 @@ def test_what_no_tuned_model_said_is_neither_red_nor_in_the_way(
     page = client.get(SUITE)
     assert page.context["runs"] == [run]
     assert [row.answers for row in page.context["page"]] == [(True,)]
-    assertContains(page, ">free</small>")
+    assertContains(page, ">unconstrained</small>")
 
 
 def test_the_page_takes_the_same_queries_however_long_it_is(
@@ -245,7 +245,7 @@ def test_a_suite_of_everything_is_refused(world: World, client: Client, monkeypa
     client.force_login(world.manager)
     assertContains(client.post(FIXED), "From 1 to 3 documents are pinned at once", status_code=422)
     assertContains(client.post(f"{SUITE}pin-fixed/?runs=2,1"), "these are 0", status_code=422)
-    assertContains(client.post(f"{SUITE}pin-fixed/"), "Choose two evaluations", status_code=422)
+    assertContains(client.post(f"{SUITE}pin-fixed/"), "Select two evaluations", status_code=422)
     assert not Pin.objects.exists()
     client.force_login(world.annotator)
     assert client.post(FIXED).status_code == 403

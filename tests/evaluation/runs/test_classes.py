@@ -63,7 +63,7 @@ def test_every_count_opens_as_many_documents(routing: EvalRun, world: World, cli
     client.force_login(world.owner)
     address = routing.get_absolute_url()
     page = client.get(address)
-    assertContains(page, "Choices in <code>queue</code>")
+    assertContains(page, "Classes of <code>queue</code>")
     taken = re.findall(r'href="(\?[^"]*said=[^"]*)#outputs">(\d+) ([\w ]+)</a>', page.text)
     assert sorted((count, name) for _, count, name in taken) == [
         ("1", "no decision"),
@@ -112,11 +112,11 @@ def test_a_choice_where_gold_has_none_opens_its_documents(routing: EvalRun, worl
         row.wrong_fields, row.exact = ["queue"], False
         row.save()
     rows = EvalOutput.objects.filter(eval_run=routing)
-    routing.scores = outputs.summary(routing.dataset.schema_version.compiled, rows)
+    routing.scores = outputs.summarize_outputs(routing.dataset.schema_version.compiled, rows)
     routing.save(update_fields=["scores"])
     assert routing.scores["classes"]["queue"]["matrix"][""] == {"": 1, "sales": 1}
-    assert rows.confused("queue", "(none)", "sales").get().document.external_id == "t1"
-    assert rows.confused("queue", "(none)", "(none)").get().document.external_id == "t4"
+    assert rows.confused_as("queue", "(none)", "sales").get().document.external_id == "t1"
+    assert rows.confused_as("queue", "(none)", "(none)").get().document.external_id == "t4"
     client.force_login(world.owner)
     address = routing.get_absolute_url()
     found = cells(client.get(address))
@@ -230,9 +230,9 @@ def test_invoices_have_no_choices_to_show(world: World, client: Client) -> None:
     run = evaluated(world, right)
     client.force_login(world.engineer)
     page = client.get(run.get_absolute_url())
-    assertNotContains(page, "Choices in")
-    assertContains(page, "Beside the headline")
-    assertContains(page, "CORD, as Donut has it")
+    assertNotContains(page, "Classes of")
+    assertContains(page, "Secondary metrics")
+    assertContains(page, "CORD (Donut)")
 
 
 def test_a_filter_that_is_nonsense_finds_nothing_or_everything(routing: EvalRun, world: World, client: Client) -> None:

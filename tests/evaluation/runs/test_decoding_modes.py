@@ -11,11 +11,11 @@ from django.test import Client
 from django.urls import reverse
 
 from evaluation.gates.holdout import permits
+from evaluation.inference import local, prices
 from evaluation.models import EvalRun
-from evaluation.runs import costs, outputs
-from evaluation.runs import jobs as run_jobs
+from evaluation.runs import outputs
 from evaluation.runs import services as run_services
-from evaluation.runs.decoding_modes import ways
+from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.forms import EvaluationForm
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
@@ -61,8 +61,8 @@ def start(world: World, **changes: Any) -> EvalRun:
 
 
 def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start(world, export=exported(world), at_once=3)
-    assert (run.training_run, run.subject) == (world.training_run, "run 1, GGUF q8_0")
+    run = start(world, model=exported(world), at_once=3)
+    assert (run.training_run, run.model_label) == (world.training_run, "run 1, GGUF q8_0")
     asked = []
 
     def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
@@ -73,10 +73,10 @@ def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch
         artifacts.write_text(run.outputs_key, "")
         return ChildExit(ok=True)
 
-    monkeypatch.setattr(run_jobs, "supervise", child)
+    monkeypatch.setattr(local, "supervise", child)
     run_evaluation(run.pk)
     run.refresh_from_db()
-    assert (run.status, run.error, run.subject) == (Status.DONE, "", "model v1, GGUF q8_0")
+    assert (run.status, run.error, run.model_label) == (Status.DONE, "", "model v1, GGUF q8_0")
     [[python, _, module, path]] = asked
     assert (python, module) == (sys.executable, "evaluation.ml.generate_llama")
     spec = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def test_a_real_file_is_evaluated_on_llama_cpp_from_the_row_to_the_figures(world
     path = tiny_gguf.write(folder, artifacts.local_path(f"{made.folder_key}/invoices-v1-q8_0.gguf"))
     made.files = [{"path": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}]
     made.save(update_fields=["files"])
-    run = start(world, export=made, at_once=2, mode="grounded")
+    run = start(world, model=made, at_once=2, mode="grounded")
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.DONE, "")
@@ -111,30 +111,29 @@ def test_a_real_file_is_evaluated_on_llama_cpp_from_the_row_to_the_figures(world
 
 def test_a_file_that_is_not_there_any_more_ends_in_a_sentence(world: World) -> None:
     made = exported(world)
-    run = start(world, export=made)
+    run = start(world, model=made)
     artifacts.local_path(f"{made.folder_key}/invoices-v1-q8_0.gguf").unlink()
     run_evaluation(run.pk)
     run.refresh_from_db()
-    assert (run.status, run.error) == (Status.FAILED, "The file invoices-v1-q8_0.gguf has gone. Export it again.")
+    assert (run.status, run.error) == (Status.FAILED, "The file invoices-v1-q8_0.gguf is missing. Export it again.")
 
 
-def test_an_export_that_is_not_made_or_of_another_run_is_refused(world: World) -> None:
+def test_an_export_that_is_not_done_is_refused(world: World) -> None:
     made = exported(world, status=Status.RUNNING)
-    with pytest.raises(Refused, match="is not made yet"):
-        start(world, export=made)
-    with pytest.raises(Refused, match="Choose one model"):
-        start(world, export=made, base_model=world.base_model)
+    with pytest.raises(Refused, match="is not exported yet") as refusal:
+        start(world, model=made)
+    assert refusal.value.field == "model"
 
 
 def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that cannot answer several documents together says so, and its latency is that of one."""
-    run = start(world, base_model=world.base_model, at_once=8)
+    run = start(world, model=world.base_model, at_once=8)
 
     def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         on_event({"event": "start", "at_once": 1})
         return ChildExit(ok=False, error="It ends here.")
 
-    monkeypatch.setattr(run_jobs, "supervise", child)
+    monkeypatch.setattr(local, "supervise", child)
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.at_once, run.error) == (1, "It ends here.")
@@ -144,18 +143,18 @@ def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pyt
 
 
 def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -> None:
-    assert [mode for mode, _ in run_services.modes_of(world.project.schema_version)] == ["constrained", "free"]
+    assert [mode for mode, _ in run_services.decoding_modes(world.project.schema_version)] == ["constrained", "free"]
     with pytest.raises(Refused, match=r"No field of the schema is copied") as refusal:
-        start(world, base_model=world.base_model, mode="grounded")
+        start(world, model=world.base_model, mode="grounded")
     assert refusal.value.field == "mode"
     copied(world)
-    assert [mode for mode, _ in run_services.modes_of(world.project.schema_version)] == [
+    assert [mode for mode, _ in run_services.decoding_modes(world.project.schema_version)] == [
         "constrained",
         "grounded",
         "free",
     ]
-    run = start(world, base_model=world.base_model, mode="grounded")
-    assert run.get_mode_display() == "held to the schema and the document"
+    run = start(world, model=world.base_model, mode="grounded")
+    assert run.get_mode_display() == "grounded"
     assert "mode" in EvaluationForm(project=world.project).fields
 
 
@@ -170,10 +169,10 @@ def test_everything_that_can_answer_is_in_the_form(world: World, engineer: Clien
     for value in ("run-1", "gguf-1-q8_0", "base-small-base", f"endpoint-{one.pk}"):
         assert f'value="{value}"' in page
     assert "today (127.0.0.1; no hold-out documents)" in page
-    assert "is sent the text of every document of the split" in page
+    assert "receive the text of every document" in page
     permits.give(endpoint=one, user=world.owner)
     page = engineer.get(url(world, "eval_new")).content.decode()
-    assert "today (127.0.0.1; hold-out documents, too)" in page
+    assert "today (127.0.0.1; including hold-out documents)" in page
 
 
 def test_what_the_form_orders_is_started(world: World, engineer: Client) -> None:
@@ -184,7 +183,7 @@ def test_what_the_form_orders_is_started(world: World, engineer: Client) -> None
     assert answer["Location"] == run.get_absolute_url()
     assert (run.export.kind, run.mode, run.at_once) == ("q8_0", "free", 4)
     page = engineer.get(run.get_absolute_url()).content.decode()
-    assert "answered by llama.cpp" in page
+    assert "on llama.cpp" in page
     run.fail("It broke.")
     page = engineer.get(run.get_absolute_url()).content.decode()
     assert "?model=run-1&amp;dataset=1&amp;split=validation&amp;mode=free&amp;at_once=4" in page
@@ -216,9 +215,9 @@ def test_more_models_take_no_more_queries(
 
 
 def test_the_form_says_what_the_contract_comes_to(world: World) -> None:
-    assert "under way at once" not in EvaluationForm(project=world.project).fields["at_once"].help_text
+    assert "contract" not in EvaluationForm(project=world.project).fields["at_once"].help_text
     Contract.objects.update(constraints={"requests_per_second": 5, "latency_p95_ms": 900})
-    assert "5 are under way at once" in EvaluationForm(project=world.project).fields["at_once"].help_text
+    assert "a concurrency of 5" in EvaluationForm(project=world.project).fields["at_once"].help_text
 
 
 # -- the permit ----------------------------------------------------------------------------------------------------
@@ -229,7 +228,7 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
     one = endpoint(world, "http://127.0.0.1:9/v1")
     client.force_login(world.engineer)
     assert client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"}).status_code == 403
-    assert b"The owner of the project decides this." in client.get(url(world, "endpoint", one.pk)).content
+    assert b"Only the owner of the project can change this." in client.get(url(world, "endpoint", one.pk)).content
     assert permits.of(one) is None
     client.force_login(world.owner)
     client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"})
@@ -247,14 +246,14 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
 
 def test_free_and_held_stand_side_by_side(world: World, engineer: Client) -> None:
     held = evaluated(world, right)
-    assert ways(held) == [], "there is no other way yet"
+    assert by_decoding_mode(held) == [], "there is no other way yet"
     old, free = evaluated(world, right, mode="free"), evaluated(world, right, mode="free")
     evaluated(world, right, split="validation", mode="free")
     evaluated(world, right, tuned=False, mode="free")
-    assert ways(held) == [held, free]
-    assert ways(old) == [held, old], "each page has its own run"
+    assert by_decoding_mode(held) == [held, free]
+    assert by_decoding_mode(old) == [held, old], "each page has its own run"
     page = engineer.get(held.get_absolute_url()).content.decode()
-    assert "Ways of decoding" in page
+    assert "Decoding modes" in page
     assert free.get_absolute_url() in page
 
 
@@ -263,11 +262,11 @@ def test_cost_and_pace_are_on_the_page(world: World, engineer: Client) -> None:
     run = evaluated(world, right)
     assert run.facts["cost_per_document"] == pytest.approx(0.001 / run.facts["docs_per_second"])
     page = engineer.get(run.get_absolute_url()).content.decode()
-    assert "EUR</span> for a thousand documents" in page
-    assert "Latency, one at a time" in page
+    assert "EUR</span> per 1,000 documents" in page
+    assert "Latency, concurrency 1" in page
     run.at_once = 8
     run.save(update_fields=["at_once"])
-    assert "Latency, 8 at once" in engineer.get(run.get_absolute_url()).content.decode()
+    assert "Latency, concurrency 8" in engineer.get(run.get_absolute_url()).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -282,4 +281,4 @@ def test_cost_and_pace_are_on_the_page(world: World, engineer: Client) -> None:
     ],
 )
 def test_the_contracts_concurrency(constraints: dict[str, Any], needed: int | None) -> None:
-    assert costs.needed_at_once(constraints, 32) == needed
+    assert prices.required_concurrency(constraints, 32) == needed

@@ -11,13 +11,14 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.inference import openai_client
+from evaluation.inference import circuit_breaker, openai_client
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
-from evaluation.runs import external_model, outputs
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs import outputs
 from evaluation.runs import services as run_services
 from evaluation.runs.jobs import run_evaluation
 from slmstudio.errors import Refused
-from slmstudio.runs import supervisor
+from slmstudio.runs import heartbeat, supervisor
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World
@@ -28,7 +29,7 @@ from tests.evaluation.runs.test_external_model import ended, endpoint, knowing, 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "INITIAL_BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake
     run = start(world, endpoint(world, fake.url))
     total, cut = run.progress_total, 4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(external_model.Heartbeat, "__call__", lambda self: len(fake.asked) < cut)
+        patch.setattr(heartbeat.Heartbeat, "__call__", lambda self: len(fake.asked) < cut)
         run_evaluation(run.pk)
     assert len(fake.asked) == cut
     path = artifacts.local_path(run.outputs_key)
@@ -60,7 +61,7 @@ def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake
 def cut_off(run: EvalRun, after: int, fake: Fake) -> None:
     """Asks about some documents; then its worker is lost."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(external_model.Heartbeat, "__call__", lambda self: len(fake.asked) < after)
+        patch.setattr(heartbeat.Heartbeat, "__call__", lambda self: len(fake.asked) < after)
         run_evaluation(run.pk)
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, finished_at=None)
 
@@ -163,7 +164,7 @@ def failed(world: World, fake: Fake, one: Endpoint, **order: Any) -> tuple[EvalR
 def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake, client: Client) -> None:
     run, kept = failed(world, fake, endpoint(world, fake.url), at_once=2)
     Endpoint.objects.update(at_once=1, price_in=7.5, price_out=None)
-    run_services.go_on(run=run, user=world.engineer)
+    run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, run.error) == (Status.DONE, "")
     sent = [body["messages"][-1]["content"] for body in fake.asked]
@@ -174,19 +175,19 @@ def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake,
     assert run.facts["asked_at_once"] == [[2, len(kept)], [1, rest]]
     client.force_login(world.engineer)
     page = " ".join(client.get(run.get_absolute_url()).text.split())
-    assert "Its latencies are not all of one kind" in page
-    assert f"it was asked about {len(kept)} document" in page
-    assert f" 2 at once, about {rest} documents one at a time." in page
+    assert "Latencies are mixed" in page
+    assert f"{len(kept)} document" in page
+    assert f"{rest} document" in page
 
 
 def test_as_many_at_once_as_before_are_latencies_of_one_kind(world: World, fake: Fake, client: Client) -> None:
     run, _ = failed(world, fake, endpoint(world, fake.url), at_once=2)
     Endpoint.objects.update(at_once=8)
-    run_services.go_on(run=run, user=world.engineer)
+    run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, run.at_once, run.facts["at_once"], "asked_at_once" in run.facts) == (Status.DONE, 2, 2, False)
     client.force_login(world.engineer)
-    assert "not all of one kind" not in client.get(run.get_absolute_url()).text
+    assert "Latencies are mixed" not in client.get(run.get_absolute_url()).text
 
 
 def test_lines_of_before_count_as_many_at_once_as_their_run_had(world: World, fake: Fake) -> None:
@@ -197,7 +198,7 @@ def test_lines_of_before_count_as_many_at_once_as_their_run_had(world: World, fa
     assert {line.pop("at_once") for line in lines} == {2}
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     Endpoint.objects.update(at_once=1)
-    run_services.go_on(run=run, user=world.engineer)
+    run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert run.facts["asked_at_once"] == [[2, len(kept)], [1, run.progress_total - len(kept)]]
 
@@ -220,7 +221,7 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
     asked, file = len(fake.asked), artifacts.local_path(run.outputs_key).read_text()
     Endpoint.objects.update(**changes)
     with pytest.raises(Refused, match=words):
-        run_services.go_on(run=run, user=world.engineer)
+        run_services.resume(run=run, user=world.engineer)
     client.force_login(world.engineer)
     page = client.post(reverse("eval_go_on", args=[world.project.slug, run.number]), follow=True)
     assert words in page.text
@@ -228,7 +229,7 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
     assert (run.status, len(fake.asked)) == (Status.FAILED, asked)
     assert artifacts.local_path(run.outputs_key).read_text() == file
     Endpoint.objects.update(**before)
-    run_services.go_on(run=run, user=world.engineer)
+    run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.DONE, asked + run.progress_total - len(kept))
 
@@ -236,14 +237,14 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
 def test_an_endpoint_changed_after_go_on_was_pressed_costs_no_answer(world: World, fake: Fake) -> None:
     run, kept = failed(world, fake, endpoint(world, fake.url))
     rows, file = run.outputs.count(), artifacts.local_path(run.outputs_key).read_text()
-    run_services.go_on(run=run, user=world.engineer)
+    run_services.resume(run=run, user=world.engineer)
     Endpoint.objects.update(model="fake-2")
     asked, run = len(fake.asked), ended(run)
     assert (run.status, len(fake.asked), run.outputs.count()) == (Status.FAILED, asked, rows)
     assert "has another model than when it answered" in run.error
     assert artifacts.local_path(run.outputs_key).read_text() == file
     Endpoint.objects.update(model="fake-1")
-    run_services.go_on(run=run, user=world.engineer)
+    run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.DONE, asked + run.progress_total - len(kept))
 
@@ -255,7 +256,7 @@ def test_where_nothing_was_answered_another_model_may_take_over(world: World, fa
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     Endpoint.objects.update(model="fake-2")
     fake.replies = [good]
-    run_services.go_on(run=run, user=world.engineer)
+    run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, run.facts["model"], len(fake.asked)) == (Status.DONE, "fake-2", 1 + run.progress_total)
 
@@ -279,8 +280,8 @@ def test_the_database_may_be_away_when_a_run_is_summed_up(
 
     told: list[int] = []
     monkeypatch.setattr(EvalRun, "finish", away)
-    monkeypatch.setattr(external_model, "with_retries", again)
-    monkeypatch.setattr(outputs, "_tell_documents", lambda run, rows: told.append(len(rows)))
+    monkeypatch.setattr(run_jobs, "with_retries", again)
+    monkeypatch.setattr(outputs, "update_document_scores", lambda run, rows: told.append(len(rows)))
     run = ended(start(world, endpoint(world, fake.url)))
     assert (run.status, calls, told) == (Status.DONE, [True, False], [run.progress_total])
 
@@ -289,7 +290,7 @@ def test_another_model_behind_the_name_is_asked_about_everything(world: World, f
     one = endpoint(world, fake.url)
     run = start(world, one)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(external_model.Heartbeat, "__call__", lambda self: len(fake.asked) < 4)
+        patch.setattr(heartbeat.Heartbeat, "__call__", lambda self: len(fake.asked) < 4)
         run_evaluation(run.pk)
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
     Endpoint.objects.update(model="fake-2")
@@ -304,7 +305,7 @@ def test_a_worker_that_is_told_to_stop_puts_the_run_back(
     asked = threading.Event()
     monkeypatch.setattr(supervisor, "_stop_asked", asked)
     with monkeypatch.context() as patch:
-        patch.setattr(external_model.Trouble, "note", lambda self, said: asked.set())
+        patch.setattr(circuit_breaker.CircuitBreaker, "record", lambda self, completion: asked.set())
         run = ended(run)
     assert (run.status, run.error, len(fake.asked)) == (Status.QUEUED, "", 1)
     assert (run.facts["attempts"], run.tries) == (1, 0), "no attempt has failed"

@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs
-from evaluation.runs.outputs import OutputError, OutputWriter
+from evaluation.runs.outputs import InvalidOutputs, OutputWriter
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
@@ -27,7 +27,7 @@ def running(world: World) -> EvalRun:
         user=world.engineer,
         dataset=world.dataset,
         split="holdout",
-        base_model=world.base_model,
+        model=world.base_model,
     )
     run.claim()
     return run
@@ -77,22 +77,22 @@ def test_a_nul_in_an_output_is_kept_as_a_replacement_character(running: EvalRun)
 
 
 def test_an_answer_for_an_unknown_document_is_refused(running: EvalRun) -> None:
-    with pytest.raises(OutputError, match="no document of this run"):
+    with pytest.raises(InvalidOutputs, match="no document of this run"):
         OutputWriter(running).add({"id": "nobody", "raw": "{}"})
 
 
 def test_a_run_with_missing_outputs_does_not_end_well(running: EvalRun) -> None:
     path = artifacts.local_path(running.outputs_key)
     path.write_text("")
-    with pytest.raises(OutputError, match="Of 12 documents only 0"):
-        outputs.finish(running, sha256="", facts={})
+    with pytest.raises(InvalidOutputs, match="Of 12 documents only 0"):
+        outputs.complete(running, sha256="", facts={})
     assert running.status == Status.RUNNING
 
 
 def test_a_file_that_is_not_what_the_child_wrote_is_refused(running: EvalRun) -> None:
     artifacts.local_path(running.outputs_key).write_text("")
-    with pytest.raises(OutputError, match="not what the model's process wrote"):
-        outputs.finish(running, sha256="0" * 64, facts={})
+    with pytest.raises(InvalidOutputs, match="not what the model's process wrote"):
+        outputs.complete(running, sha256="0" * 64, facts={})
 
 
 def test_the_figures_are_those_of_the_outputs(world: World) -> None:
@@ -123,14 +123,14 @@ def test_slices_count_the_documents_of_a_tag(world: World) -> None:
 
 def test_counting_again_from_the_stored_outputs_gives_the_same_figures(world: World) -> None:
     run = evaluated(world, pretend(4, spoil=0.3, invalid=0.2))
-    assert loads(dumps(outputs.recount(run))) == loads(dumps(run.scores))
+    assert loads(dumps(outputs.recompute_summary(run))) == loads(dumps(run.scores))
 
 
 def test_counting_again_sees_an_output_that_was_changed(world: World) -> None:
     run = evaluated(world, right)
     first = run.outputs.get(document__external_id=gold_rows(run)[0]["id"])
     EvalOutput.objects.filter(pk=first.pk).update(raw="{}")
-    assert outputs.recount(run) != run.scores
+    assert outputs.recompute_summary(run) != run.scores
     assert not outputs.rows_match_file(run)
 
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 from django.db import OperationalError
 
+from evaluation.inference import local
 from evaluation.models import EvalOutput, EvalRun
+from evaluation.runs import few_shot, outputs, tasks
 from evaluation.runs import jobs as run_jobs
-from evaluation.runs import model_under_test, outputs
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
@@ -25,17 +26,17 @@ from training.base_models.services import prepare, register_tiny
 from training.models import ModelVersion, TrainingRun
 
 
-def started(world: World, **subject: Any) -> EvalRun:
+def started(world: World, **changes: Any) -> EvalRun:
     return start_evaluation(
         project=world.project,
         user=world.engineer,
         dataset=world.dataset,
-        **{"split": "holdout", **(subject or {"base_model": world.base_model})},
+        **{"split": "holdout", "model": world.base_model, **changes},
     )
 
 
 def test_changed_weights_are_refused_before_anything_starts(world: World) -> None:
-    run = started(world, training_run=world.training_run)
+    run = started(world, model=world.training_run)
     weights = artifacts.local_path(world.version.folder_key) / "model.safetensors"
     weights.write_bytes(b"others")
     run_evaluation(run.pk)
@@ -56,7 +57,7 @@ def test_a_changed_dataset_file_is_refused(world: World) -> None:
 
 
 def test_a_training_that_failed_leaves_nothing_to_evaluate(world: World) -> None:
-    run = started(world, training_run=world.training_run)
+    run = started(world, model=world.training_run)
     TrainingRun.objects.update(status=Status.FAILED, error="The disk is full.")
     run_evaluation(run.pk)
     run.refresh_from_db()
@@ -67,8 +68,8 @@ def test_a_training_that_failed_leaves_nothing_to_evaluate(world: World) -> None
 def test_a_run_behind_a_live_training_steps_back_in_the_queue(
     world: World, queues: None, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
-    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0)
-    run = started(world, training_run=world.training_run)
+    monkeypatch.setattr(run_jobs, "REQUEUE_DELAY_SECONDS", 0)
+    run = started(world, model=world.training_run)
     TrainingRun.objects.update(status=Status.RUNNING)
     with django_capture_on_commit_callbacks(execute=True):
         run_evaluation(run.pk)
@@ -97,22 +98,20 @@ def test_a_run_cancelled_while_it_waited_is_not_started(world: World) -> None:
 def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World) -> None:
     run = started(world)
     run.claim()
-    path = model_under_test.write_spec(run)
+    path = tasks.write_spec(run)
     spec = yaml.safe_load(path.read_text())
     assert run.spec == path.read_text()
     assert (spec["include_schema"], len(spec["examples"]), spec["mode"]) == (True, 2, "constrained")
     training = {row["text"] for row in dataset_queries.rows(world.dataset, "train")}
     assert {example["text"] for example in spec["examples"]} <= training
-    assert spec["examples"] == yaml.safe_load(model_under_test.write_spec(run).read_text())["examples"], (
-        "drawn by the seed"
-    )
-    assert model_under_test.how(run)["Prompt"] == "instruction and schema, 2 solved examples (chat template)"
+    assert spec["examples"] == yaml.safe_load(tasks.write_spec(run).read_text())["examples"], "drawn by the seed"
+    assert tasks.describe_setup(run)["Prompt"] == "instruction and schema, 2 few-shot examples (chat template)"
 
 
 @pytest.mark.parametrize(("judged", "shown"), [("holdout", "train"), ("validation", "train"), ("train", "validation")])
 def test_no_document_that_is_judged_is_shown_with_its_answer(world: World, judged: str, shown: str) -> None:
-    run = started(world, base_model=world.base_model, split=judged)
-    examples = model_under_test.examples(run)
+    run = started(world, model=world.base_model, split=judged)
+    examples = few_shot.few_shot_examples(run)
     assert examples
     assert {one["text"] for one in examples} <= {row["text"] for row in dataset_queries.rows(world.dataset, shown)}
     assert not {one["text"] for one in examples} & {row["text"] for row in dataset_queries.rows(world.dataset, judged)}
@@ -135,7 +134,7 @@ def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
         artifacts.write_text(run.outputs_key, "")
         return ChildExit(ok=True)
 
-    monkeypatch.setattr(run_jobs, "supervise", child)
+    monkeypatch.setattr(local, "supervise", child)
     run_evaluation(run.pk)
     assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
     assert set(EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True)) == {"of the second"}
@@ -144,7 +143,7 @@ def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
 def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, beats, finish = started(world), [], outputs.finish
+    run, beats, finish = started(world), [], outputs.complete
 
     def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         for row in dataset_queries.rows(world.dataset, "holdout"):
@@ -170,20 +169,21 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
         except OperationalError:
             return do()
 
-    monkeypatch.setattr(run_jobs, "supervise", child)
+    monkeypatch.setattr(local, "supervise", child)
+    monkeypatch.setattr(local, "keep_alive", beating)
     monkeypatch.setattr(run_jobs, "keep_alive", beating)
     monkeypatch.setattr(run_jobs, "with_retries", again)
-    monkeypatch.setattr(outputs, "finish", away_once)
+    monkeypatch.setattr(outputs, "complete", away_once)
     run_evaluation(run.pk)
     assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
     assert beats == ["on", "off", "on", "summing up", "summing up", "off"]
 
 
 def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:
-    run = started(world, training_run=world.training_run)
+    run = started(world, model=world.training_run)
     run.claim()
-    model_under_test.resolve(run)
-    spec = yaml.safe_load(model_under_test.write_spec(run).read_text())
+    tasks.resolve_model_version(run)
+    spec = yaml.safe_load(tasks.write_spec(run).read_text())
     assert (spec["include_schema"], spec["examples"]) == (False, [])
     assert spec["model"]["sha256"] == world.version.sha256
     assert spec["contract"]["instruction"] == world.dataset.instruction
@@ -197,7 +197,7 @@ def test_a_real_model_is_evaluated_from_the_files_to_the_figures(world: World) -
     ModelVersion.objects.filter(pk=world.version.pk).update(
         sha256=folder_hash(folder), tokenizer_sha256=sha256_file(folder / "tokenizer.json")
     )
-    run = started(world, training_run=world.training_run)
+    run = started(world, model=world.training_run)
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.DONE, "")
@@ -208,7 +208,7 @@ def test_a_real_model_is_evaluated_from_the_files_to_the_figures(world: World) -
     assert {row.finish_reason for row in rows} <= {"stop", "length"}
     assert run.outputs_sha256 == sha256_file(artifacts.local_path(run.outputs_key))
     assert outputs.rows_match_file(run)
-    assert outputs.recount(run) == run.scores
+    assert outputs.recompute_summary(run) == run.scores
     assert run.scores["documents"] == run.progress_done == 12
     assert 0 < run.latency["p50"] <= run.latency["p95"] <= run.latency["p99"]
     assert run.facts["device"]

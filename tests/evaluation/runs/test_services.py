@@ -23,25 +23,23 @@ def start(world: World, **changes: Any) -> EvalRun:
         "dataset": world.dataset,
         "split": "holdout",
         "mode": "constrained",
-        "base_model": world.base_model,
+        "model": world.base_model,
         **changes,
     }
     return start_evaluation(**order)
 
 
 def test_a_run_is_queued_with_its_number_its_size_and_an_audit_entry(world: World) -> None:
-    first, second = start(world), start(world, base_model=None, training_run=world.training_run)
+    first, second = start(world), start(world, model=world.training_run)
     assert (first.number, second.number) == (1, 2)
     assert (first.status, first.progress_total) == (Status.QUEUED, 12)
-    assert second.subject == "run 1"
+    assert second.model_label == "run 1"
     entry = AuditEntry.objects.get(about="evaluation 1")
     assert (entry.user, entry.action, entry.details["dataset"]) == (world.engineer, "started", world.dataset.sha256)
 
 
 def test_validation_is_what_is_evaluated_where_nobody_says_otherwise(world: World) -> None:
-    run = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
-    )
+    run = start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
     assert (run.split, EvalRun().split) == ("validation", "validation")
 
 
@@ -54,23 +52,19 @@ def test_numbers_are_counted_per_project(world: World) -> None:
 @pytest.mark.parametrize(
     ("field", "changes", "words"),
     [
-        ("model", {"base_model": None}, "one model"),
-        ("model", {"training_run": "theirs"}, "one model"),
-        ("model", {"base_model": "unready"}, "not prepared"),
-        ("model", {"base_model": None, "training_run": "failed"}, "left no model"),
-        ("split", {"split": "everything"}, "A split is one of"),
-        ("mode", {"mode": "wild"}, "A mode is one of"),
+        ("model", {"model": "unready"}, "not prepared"),
+        ("model", {"model": "failed"}, "left no model"),
+        ("split", {"split": "everything"}, "Choose a split"),
+        ("mode", {"mode": "wild"}, "Choose a decoding mode"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(world: World, field: str, changes: dict[str, Any], words: str) -> None:
-    if changes.get("base_model") == "unready":
+    if changes.get("model") == "unready":
         world.base_model.sha256 = ""
-        changes = {"base_model": world.base_model}
-    if changes.get("training_run") == "theirs":
-        changes = {"training_run": world.training_run}
-    if changes.get("training_run") == "failed":
+        changes = {"model": world.base_model}
+    if changes.get("model") == "failed":
         world.training_run.status = Status.FAILED
-        changes = {"base_model": None, "training_run": world.training_run}
+        changes = {"model": world.training_run}
     with pytest.raises(Refused, match=words) as refusal:
         start(world, **changes)
     assert refusal.value.field == field
@@ -89,15 +83,15 @@ def test_another_projects_dataset_and_training_are_refused(world: World) -> None
     with pytest.raises(Refused, match="another project") as refusal:
         start(world, project=other)
     assert refusal.value.field == "dataset"
-    with pytest.raises(Refused, match="training run belongs to another project"):
-        start(world, project=other, base_model=None, training_run=world.training_run)
+    with pytest.raises(Refused, match="model belongs to another project"):
+        start(world, project=other, model=world.training_run)
 
 
 def test_a_run_waits_while_its_training_is_live(world: World) -> None:
-    run = start(world, base_model=None, training_run=world.training_run)
-    assert not run_services.wait_for_training(run)
+    run = start(world, model=world.training_run)
+    assert not run_services.waits_for_training(run)
     type(world.training_run).objects.update(status=Status.RUNNING)
-    assert run_services.wait_for_training(run)
+    assert run_services.waits_for_training(run)
 
 
 def make_loop(world: World, base: EvalRun, tuned: EvalRun) -> LoopRun:
@@ -113,12 +107,12 @@ def make_loop(world: World, base: EvalRun, tuned: EvalRun) -> LoopRun:
 
 
 def test_cancelling_a_queued_run_ends_it_and_tells_its_loop(world: World) -> None:
-    base, tuned = start(world), start(world, base_model=None, training_run=world.training_run)
+    base, tuned = start(world), start(world, model=world.training_run)
     loop = make_loop(world, base, tuned)
     assert run_services.cancel(run=tuned, user=world.engineer)
     loop.refresh_from_db()
     assert (tuned.status, loop.status) == (Status.CANCELLED, Status.FAILED)
-    assert not run_services.cancel(run=tuned, user=world.engineer), "it had ended already"
+    assert not run_services.cancel(run=tuned, user=world.engineer), "it has already ended"
     assert AuditEntry.objects.filter(action="cancelled").count() == 1
 
 
@@ -148,7 +142,7 @@ def test_a_worker_that_was_told_to_stop_has_lost_nothing(world: World) -> None:
 
 
 def test_a_run_that_was_lost_too_often_fails_with_a_sentence_and_its_loop_is_told(world: World) -> None:
-    base, tuned = start(world), start(world, base_model=None, training_run=world.training_run)
+    base, tuned = start(world), start(world, model=world.training_run)
     loop = make_loop(world, base, tuned)
     base.claim(facts={"attempts": 3})
     EvalRun.objects.filter(pk=base.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))

@@ -21,7 +21,7 @@ def engineer(world: World, client: Client) -> Client:
 def at_work(world: World, latency_ms: float, documents: int = 4) -> EvalRun:
     """A running evaluation that has answered some documents, each of 40 tokens."""
     run = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, split="train", base_model=world.base_model
+        project=world.project, user=world.engineer, dataset=world.dataset, split="train", model=world.base_model
     )
     assert run.claim(
         facts={"expected_tokens_per_second": throughput.expected_rate(run), "load": {"others": 1.7, "cores": 2}}
@@ -45,7 +45,7 @@ def test_a_slow_evaluation_says_so_while_it_is_at_work_and_afterwards(world: Wor
     evaluated(world, right, latency_ms=lambda index: 1000.0)
     slow = at_work(world, 5000.0)
     words = "8.0 tokens a second, earlier evaluations 40; other programs are using 1.7 of 2 cores."
-    assert throughput.slow(slow) == words
+    assert throughput.slow_run_warning(slow) == words
     part = engineer.get(f"{slow.get_absolute_url()}?part=live", headers={"HX-Request": "true"})
     assert words in part.content.decode()
     done = evaluated(world, right, latency_ms=lambda index: 5000.0)
@@ -59,4 +59,4 @@ def test_what_is_not_far_behind_or_has_said_little_says_nothing(
 ) -> None:
     evaluated(world, right, latency_ms=lambda index: 1000.0)
     run: Any = at_work(world, latency_ms, documents)
-    assert throughput.slow(run) == ""
+    assert throughput.slow_run_warning(run) == ""

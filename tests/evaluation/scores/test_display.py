@@ -10,16 +10,16 @@ from django.utils.html import strip_tags
 from evaluation.gates.display import bounds, in_unit, threshold
 from evaluation.models import EvalRun
 from evaluation.scores import display as score_display
-from evaluation.scores.display import class_tables, field_rows, marks, text_of
+from evaluation.scores.display import confusion_matrices, highlighted, score_rows, text_of
 from evaluation.templatetags.evaluation import (
     bar,
     change,
+    field_accuracy_rate,
+    field_rate,
     interval,
     marked,
     number_line,
-    of_field,
-    right_fields,
-    without_interval,
+    rate_only,
 )
 
 
@@ -32,9 +32,9 @@ def score(*fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_characters_that_differ_are_marked_on_both_sides() -> None:
-    assert marks("INV-5365", "INV-5B65", "insert") == [(False, "INV-5"), (True, "B"), (False, "65")]
-    assert marks("INV-5365", "INV-5B65", "delete") == [(False, "INV-5"), (True, "3"), (False, "65")]
-    [row] = field_rows(score(outcome("id", "wrong", "INV-5365", "INV-5B65", "wrong_value")))
+    assert highlighted("INV-5365", "INV-5B65", "insert") == [(False, "INV-5"), (True, "B"), (False, "65")]
+    assert highlighted("INV-5365", "INV-5B65", "delete") == [(False, "INV-5"), (True, "3"), (False, "65")]
+    [row] = score_rows(score(outcome("id", "wrong", "INV-5365", "INV-5B65", "wrong_value")))
     assert row.gold == [(False, "INV-5"), (True, "3"), (False, "65")]
     assert row.cells[0] is not None
     assert row.cells[0].pieces == [(False, "INV-5"), (True, "B"), (False, "65")]
@@ -42,7 +42,7 @@ def test_the_characters_that_differ_are_marked_on_both_sides() -> None:
 
 
 def test_what_is_right_is_not_marked_even_where_it_is_written_differently() -> None:
-    [row] = field_rows(score(outcome("total", "correct", Decimal("1248.50"), Decimal("1248.5"))))
+    [row] = score_rows(score(outcome("total", "correct", Decimal("1248.50"), Decimal("1248.5"))))
     assert row.gold == [(False, "1248.50")]
     assert row.cells[0] is not None
     assert row.cells[0].pieces == [(False, "1248.5")]
@@ -52,7 +52,7 @@ def test_what_is_right_is_not_marked_even_where_it_is_written_differently() -> N
 def test_two_outputs_stand_in_the_rows_of_the_fields_that_either_has() -> None:
     a = score(outcome("x", "correct", "1", "1"), outcome("rows[0]", "missing", "2", None, "missing"))
     b = score(outcome("x", "extra", None, "3", "extra"), outcome("rows[1]", "extra", None, "4", "row"))
-    rows = field_rows(a, b)
+    rows = score_rows(a, b)
     assert [row.path for row in rows] == ["x", "rows[0]", "rows[1]"]
     assert rows[1].cells[1] is None
     assert rows[2].cells[1] is not None
@@ -61,9 +61,9 @@ def test_two_outputs_stand_in_the_rows_of_the_fields_that_either_has() -> None:
 
 
 def test_an_invented_value_is_marked_from_end_to_end_and_escaped() -> None:
-    [row] = field_rows(score(outcome("vendor", "hallucinated", None, "<b>Me", "hallucinated")))
+    [row] = score_rows(score(outcome("vendor", "hallucinated", None, "<b>Me", "hallucinated")))
     assert row.cells[0] is not None
-    assert row.cells[0].words == "hallucinated: nowhere in the document"
+    assert row.cells[0].label == "hallucinated"
     assert marked(row.cells[0].pieces) == '<mark class="diff">&lt;b&gt;Me</mark>'
 
 
@@ -135,24 +135,24 @@ def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
 
 def test_a_rate_without_an_interval_is_its_number_and_count() -> None:
     rate = {"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991}
-    alone = without_interval(rate)
+    alone = rate_only(rate)
     assert interval(alone) == (
         '<span class="interval"><span class="interval-number">95.0 %</span> <small>19 of 20</small></span>'
     )
     assert "rate-whisker" in bar(rate)
     assert "rate-fill" in bar(alone)
     assert "rate-whisker" not in bar(alone)
-    assert (of_field(rate, "total"), of_field(rate, "line_items[].amount")) == (rate, alone)
-    assert without_interval(None) == of_field(None, "total") == {}
+    assert (field_rate(rate, "total"), field_rate(rate, "line_items[].amount")) == (rate, alone)
+    assert rate_only(None) == field_rate(None, "total") == {}
 
 
 def test_right_fields_have_the_interval_of_documents_or_none() -> None:
     rate = {"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991}
     run = EvalRun(scores={"field_exact": rate})
-    assert right_fields(run) == without_interval(rate), "that of the scores counts fields"
+    assert field_accuracy_rate(run) == rate_only(rate), "that of the scores counts fields"
     run.facts = {"bounds": {"field_exact": {"low": 0.5, "high": 1.0}}}
-    assert right_fields(run) == {**rate, "low": 0.5, "high": 1.0}
-    assert right_fields(EvalRun()) == {}
+    assert field_accuracy_rate(run) == {**rate, "low": 0.5, "high": 1.0}
+    assert field_accuracy_rate(EvalRun()) == {}
 
 
 def test_changes_are_written_in_points_with_a_real_minus() -> None:
@@ -162,26 +162,26 @@ def test_changes_are_written_in_points_with_a_real_minus() -> None:
 def test_free_text_stands_beside_the_fields_and_is_neither_right_nor_wrong() -> None:
     written = {"path": "why", "field": "why", "gold": "It is", "output": "It was"}
     stored = {**score(outcome("queue", "correct", "a", "a")), "free": [written]}
-    rows = field_rows(stored)
+    rows = score_rows(stored)
     assert [row.path for row in rows] == ["queue", "why"]
     assert rows[1].right
     assert rows[1].cells[0] is not None
-    assert rows[1].cells[0].words == "free text, not scored"
+    assert rows[1].cells[0].label == "free text, not scored"
     assert rows[1].cells[0].pieces == [(False, "It was")]
 
 
 def test_a_table_of_classes_begins_with_the_one_that_is_most_often_mistaken() -> None:
     matrix = {"": {"b": 1}, "a": {"a": 3}, "b": {"": 2, "a": 1, "b": 1}}
     figures = {"matrix": matrix, "classes": {"a": {"n": 3}, "b": {"n": 4}, "c": {"n": 0}}}
-    [table] = class_tables({"classes": {"queue": {**figures, "right": {}, "decided": {}, "macro": {}}}})
-    assert [(row.name, row.taken_for) for row in table.rows] == [("b", (("", 2), ("a", 1))), ("a", ()), ("c", ())]
+    [table] = confusion_matrices({"classes": {"queue": {**figures, "right": {}, "decided": {}, "macro": {}}}})
+    assert [(row.name, row.confused_with) for row in table.rows] == [("b", (("", 2), ("a", 1))), ("a", ()), ("c", ())]
     assert table.columns == ("a", "b", "c", "")
     assert table.matrix == (
         ("a", ((3, True), (0, False), (0, False), (0, False))),
         ("b", ((1, False), (1, True), (0, False), (2, False))),
         ("", ((0, False), (1, False), (0, False), (0, False))),
     )
-    assert class_tables({}) == []
+    assert confusion_matrices({}) == []
 
 
 def test_long_cases_are_cut_before_they_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,13 +191,13 @@ def test_long_cases_are_cut_before_they_are_marked(monkeypatch: pytest.MonkeyPat
         marked.append(output)
         return [(False, output)]
 
-    monkeypatch.setattr(score_display, "marks", counted)
+    monkeypatch.setattr(score_display, "highlighted", counted)
     rows = [
         {"path": f"f{i}", "outcome": "wrong" if i % 2 else "correct", "gold": "a", "output": "b"} for i in range(40)
     ]
     score = {"fields": rows}
-    wrong, right, more = score_display.parted_rows(score, score, most=5)
+    wrong, right, more = score_display.split_rows(score, score, most=5)
     assert [row.path for row in wrong] == ["f1", "f3", "f5", "f7", "f9"]
     assert [row.path for row in right] == ["f0", "f2", "f4", "f6", "f8"]
     assert (more, len(marked)) == (30, 10)
-    assert score_display.parted_rows(score, None, most=50)[0] == score_display.field_rows(score, None)
+    assert score_display.split_rows(score, None, most=50)[0] == score_display.score_rows(score, None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluation.runs.spec import EvalSpec
+from evaluation.inference.spec import EvalSpec
 from slmstudio.contract.schema.compiled import compile_schema
 from training.spec import RunSpec
 from training.strict_yaml import SpecError, build, to_yaml

@@ -1,4 +1,4 @@
-"""What a generation run is told: a frozen dataclass, YAML on disk, strict in every key. Pure Python."""
+"""The spec of a generation: a frozen dataclass, YAML on disk, strict in every key. Pure Python."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -6,15 +6,15 @@ from typing import Any, Literal
 from training import strict_yaml
 from training.spec import ContractRef, ModelRef, Problems, PromptStyle
 
-#: documents that are answered together, here or elsewhere
-MOST_AT_ONCE = 32
+#: documents that are generated concurrently
+MAX_CONCURRENCY = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentsRef:
     """The documents: one split of a dataset file (JSON lines) and the hash of its bytes; empty means not checked.
 
-    ``ids``: where there are some, those documents of the file are meant, whatever their split, in this order.
+    ``ids``: if not empty, these documents of the file in this order, whatever their split.
     """
 
     path: str
@@ -25,7 +25,7 @@ class DocumentsRef:
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleRef:
-    """One solved example that is shown to the model in front of every document."""
+    """A few-shot example that precedes every document."""
 
     text: str
     gold: Any
@@ -33,7 +33,7 @@ class ExampleRef:
 
 @dataclass(frozen=True, kw_only=True)
 class GgufRef:
-    """A GGUF file that was made of the model's folder, and the hash of its bytes; empty means not checked."""
+    """A GGUF file of the model, and the hash of its bytes; empty means not checked."""
 
     path: str
     sha256: str = ""
@@ -43,13 +43,13 @@ class GgufRef:
 class EvalSpec:
     """One model over the documents of one split.
 
-    ``mode``: free, constrained by the schema's grammar, or grounded: constrained, and fields that are copied from the
-    document can be written only as it has them. ``max_new_tokens: auto`` is
+    ``mode``: free (unconstrained), constrained by the schema's grammar, or grounded (constrained, and copied fields can
+    only hold text from the document). ``max_new_tokens: auto`` is
     ``max(ceil(1.5 * 1.5 * longest completion of the train split), 64) + 16`` tokens, and when constrained at least
-    ``min(output bound in characters, 2048)``, as far as the model's context goes. ``outputs`` is the JSON lines file
-    that is written. ``confidence``: also how sure the model was of each field. ``at_once``: documents that are answered
-    together, sorted by length. ``gguf``: llama.cpp answers with this file (``evaluation.ml.generate_llama``), and the
-    model's folder only says how documents are asked.
+    ``min(output bound in characters, 2048)``, within the model's context. ``outputs``: the JSON lines file to write.
+    ``confidence``: also write the confidence of each field. ``at_once``: documents per batch, sorted by length.
+    ``gguf``: llama.cpp loads this file (``evaluation.ml.generate_llama``), and the model's folder only provides the
+    tokenizer and chat template.
     """
 
     model: ModelRef
@@ -72,10 +72,10 @@ class EvalSpec:
             yield "max_new_tokens", "must be auto or between 1 and 32768"
         if not 0 <= self.seed < 2**32:
             yield "seed", "must be between 0 and 4294967295"
-        if not 1 <= self.at_once <= MOST_AT_ONCE:
-            yield "at_once", f"must be between 1 and {MOST_AT_ONCE}"
+        if not 1 <= self.at_once <= MAX_CONCURRENCY:
+            yield "at_once", f"must be between 1 and {MAX_CONCURRENCY}"
         if self.confidence and (self.at_once > 1 or self.gguf is not None):
-            yield "confidence", "is known only where one document at a time is answered by the model's own folder"
+            yield "confidence", "is only available with at_once 1 and without gguf"
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""

@@ -1,0 +1,199 @@
+"""Prompts of the documents of a spec: tokens, grammar, and maximum output length, for transformers and llama.cpp.
+
+Nothing here needs torch: llama.cpp runs in a process without it, whose memory is measured.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from evaluation.inference.spec import DocumentsRef, EvalSpec
+from slmstudio.contract.decoding import grammar
+from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
+from slmstudio.contract.schema.compiled import CompiledSchema, dumps
+from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_file
+from training.ml.data.encoder import Encoder
+from training.ml.data.rows import Row, of_split
+from training.ml.events import Emitter
+from training.prompts import Example, shown_schema
+
+MAX_BOUNDED_TOKENS = 2048
+MIN_UNBOUNDED_TOKENS = 64
+DEFAULT_TOKENS = 512
+#: training documents from which evidence and likely outputs are learned
+_MAX_EXAMPLE_OUTPUTS = 500
+
+
+@dataclass(frozen=True)
+class DocumentOutput:
+    """The output for one document. Latency in milliseconds; ``error`` is a sentence where there is none."""
+
+    id: str
+    raw: str
+    finish_reason: str
+    latency_ms: float
+    prompt_tokens: int
+    output_tokens: int
+    error: str
+    confidence: dict[str, tuple[float, float]] | None = None
+
+    @classmethod
+    def failed(cls, name: str, reason: str, latency_ms: float) -> "DocumentOutput":
+        """A document without an output."""
+        return cls(name, "", "error", round(latency_ms, 2), 0, 0, reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is written to the file and emitted; confidence only where it was requested."""
+        event = asdict(self)
+        if self.confidence is None:
+            del event["confidence"]
+        return event
+
+
+@dataclass(frozen=True)
+class TokenLimit:
+    """Tokens of an output: ``reserved`` in the model's context for every document, ``maximum`` never exceeded."""
+
+    reserved: int
+    maximum: int
+
+
+class PromptBuilder:
+    """Builds the prompts of a spec. ``context``: tokens of prompt and output together, None if it is unknown."""
+
+    def __init__(
+        self,
+        spec: EvalSpec,
+        schema: CompiledSchema,
+        encoder: Encoder,
+        rows: Sequence[Row],
+        context: int | None,
+    ) -> None:
+        """``rows``: all of the dataset file. Raises Refused where grounded decoding finds no field to ground."""
+        self.spec = spec
+        self.schema = schema
+        self.limit = token_limit(spec, schema, rows, encoder)
+        self.context = context
+        self.ground = _ground(spec, schema, rows)
+        self._rows = rows
+        self._encoder = encoder
+        self._schema_text = dumps(shown_schema(schema.schema)) if spec.include_schema else None
+        self._examples = [Example(one.text, schema.canonical(one.gold)) for one in spec.examples]
+
+    def prompt(self, document: str) -> list[int]:
+        """Token ids of a document's prompt."""
+        return self._encoder.prompt(
+            instruction=self.spec.contract.instruction,
+            document=document,
+            schema_text=self._schema_text,
+            examples=self._examples,
+        )
+
+    def prompt_within_context(self, document: str) -> list[int]:
+        """The same. Raises Refused if it leaves no room for an output."""
+        prompt = self.prompt(document)
+        if self.context and len(prompt) + self.limit.reserved > self.context:
+            raise Refused(
+                f"The prompt has {len(prompt)} tokens; with {self.limit.reserved} for the output that exceeds the "
+                f"model's context of {self.context}.",
+                code="length",
+            )
+        return prompt
+
+    def max_output_tokens(self, prompt: Sequence[int] | None) -> int:
+        """The maximum for a prompt: the limit, or what the model's context leaves."""
+        if not self.context:
+            return self.limit.maximum
+        return self.limit.reserved if prompt is None else min(self.limit.maximum, self.context - len(prompt))
+
+    def known_outputs(self) -> list[list[int]]:
+        """Token ids of the gold of training documents; outputs will be similar."""
+        rows = islice(of_split(self._rows, "train"), _MAX_EXAMPLE_OUTPUTS)
+        return [self._encoder.completion(self.schema.canonical(row.gold)) for row in rows]
+
+    def grammar(self, document: str) -> str:
+        """The grammar of a document's output, in llguidance's Lark; "" for unconstrained decoding."""
+        if self.spec.mode == "free":
+            return ""
+        return grammar_of(self.schema, self.ground or GroundingPlan(), document)
+
+
+def _ground(spec: EvalSpec, schema: CompiledSchema, rows: Sequence[Row]) -> GroundingPlan | None:
+    """How copied fields are grounded in their documents; None in the other modes."""
+    if spec.mode != "grounded":
+        return None
+    known = islice(of_split(rows, "train"), _MAX_EXAMPLE_OUTPUTS)
+    ground = build_plan(schema, ((row.text, row.gold) for row in known))
+    if not ground.held:
+        reasons = "; ".join(f"{pattern}: {reason}" for pattern, reason in ground.left.items())
+        raise Refused(f"No field can be grounded in its document{f' ({reasons})' if reasons else ''}.", code="schema")
+    return ground
+
+
+def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
+    """The tokens that all prompts start with; each has at least one more."""
+    if not prompts:
+        return []
+    low, high = min(prompts), max(prompts)  # what these two share, all share
+    most = min(len(prompt) for prompt in prompts) - 1
+    return low[: next((at for at in range(most) if low[at] != high[at]), most)]
+
+
+def selected_rows(rows: Iterable[Row], documents: DocumentsRef) -> list[Row]:
+    """The documents of a spec. Raises Refused if a named one is missing, or there is none."""
+    if documents.ids:
+        there = {row.id: row for row in rows}
+        missing = [name for name in documents.ids if name not in there]
+        if missing:
+            raise Refused(f"The dataset has no document {missing[0]!r}.", code="dataset")
+        return [there[name] for name in documents.ids]
+    found = of_split(rows, documents.split)
+    if not found:
+        raise Refused(f"The dataset has no document in the split {documents.split}.", code="dataset")
+    return found
+
+
+def token_limit(spec: EvalSpec, schema: CompiledSchema, rows: Iterable[Row], encoder: Encoder) -> TokenLimit:
+    """Tokens of an output; ``auto`` uses the train split of the dataset file and the schema.
+
+    All modes get the same: 1.5 times the longest training completion, times 1.5 because an unconstrained model may
+    indent its JSON (at least 64), plus 16; 512 where no completion is known. Where the schema bounds the output,
+    constrained decoding may continue to that bound (2,048 tokens at most, within the context), so it always completes.
+    """
+    if spec.max_new_tokens != "auto":
+        return TokenLimit(spec.max_new_tokens, spec.max_new_tokens)
+    known = [len(encoder.completion(schema.canonical(row.gold))) for row in of_split(rows, "train")]
+    reserved = max(math.ceil(1.5 * 1.5 * max(known)), MIN_UNBOUNDED_TOKENS) + 16 if known else DEFAULT_TOKENS
+    bound = None if spec.mode == "free" else grammar.output_bound(schema.schema)
+    # A token has at least one character, so an output of bounded length is never truncated.
+    return TokenLimit(reserved, max(reserved, min(bound or 0, MAX_BOUNDED_TOKENS)))
+
+
+def write_outputs(path: str, outputs: Iterable[DocumentOutput], emitter: Emitter, peak: Callable[[], int]) -> None:
+    """Writes each output to the file and emits it, and ``done`` at the end. ``peak``: bytes of memory."""
+    file_path = Path(path)
+    file_path.parent.mkdir(parents=True, exist_ok=True)
+    # A new file: an earlier attempt may still write to the old one.
+    file_path.unlink(missing_ok=True)
+    started, count = time.perf_counter(), 0
+    with file_path.open("w", encoding="utf-8") as file:
+        for output in outputs:
+            event = output.as_dict()
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            file.flush()
+            emitter.emit("output", **event)
+            count += 1
+    seconds = time.perf_counter() - started
+    emitter.emit(
+        "done",
+        seconds=round(seconds, 2),
+        docs_per_second=round(count / seconds, 4),
+        peak_memory_bytes=peak(),
+        sha256=sha256_file(file_path),
+    )

@@ -1,0 +1,63 @@
+"""The models that can be evaluated, as a form lists them."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from evaluation.gates.holdout import permits
+from evaluation.models import Endpoint
+from evaluation.runs.services import Model
+from labeling.models import Project
+from slmstudio.runs.models import Status
+from training.models import BaseModel, ModelExport, TrainingRun
+
+EXTERNAL = "External (documents are sent to the endpoint)"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model with its key in forms and URLs (``Backend.choice_key``)."""
+
+    key: str
+    label: str
+    model: Model
+
+
+def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
+    """Group -> its models, newest first."""
+    trainings: Any = TrainingRun.objects.filter(project=project).exclude(status__in=[Status.FAILED, Status.CANCELLED])
+    exports: Any = ModelExport.objects.filter(model_version__project=project, status=Status.DONE)
+    exports = exports.select_related("model_version__training_run").order_by("-model_version__number", "kind")
+    endpoints = list(Endpoint.objects.in_use(project))
+    permitted = permits.given(project, endpoints)
+    return {
+        "Fine-tuned here": [
+            ModelChoice(f"run-{run.number}", _training_label(run), run)
+            for run in trainings.select_related("model_version").order_by("-number")
+        ],
+        "Fine-tuned here, on llama.cpp": [
+            ModelChoice(f"gguf-{export.model_version.number}-{export.kind}", str(export), export) for export in exports
+        ],
+        "Base models": [
+            ModelChoice(f"base-{model.slug}", model.name, model)
+            for model in BaseModel.objects.order_by("name")
+            if model.ready
+        ],
+        EXTERNAL: [
+            ModelChoice(f"endpoint-{endpoint.pk}", _endpoint_label(endpoint, endpoint.pk in permitted), endpoint)
+            for endpoint in endpoints
+        ],
+    }
+
+
+def _training_label(run: TrainingRun) -> str:
+    version = getattr(run, "model_version", None)
+    if version is not None:
+        return f"{version} ({run})"
+    return f"{run}, still training: the evaluation starts after it"
+
+
+def _endpoint_label(endpoint: Endpoint, permitted: bool) -> str:
+    host = urlsplit(endpoint.url).hostname or endpoint.url
+    rule = "including hold-out documents" if permitted else "no hold-out documents"
+    return f"{endpoint.name} ({host}; {rule})"
