@@ -1,4 +1,4 @@
-"""Who may do what: one table of role by action, and the one way to fetch a project's object with a check."""
+"""Permissions: one table of roles by action, and the checked lookup of a project's objects."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class Role(TextChoices):
 
 
 class Action(TextChoices):
-    """What can be done in a project. The label completes the sentence "you may not ..."."""
+    """An action in a project. The label completes the sentence "you may not ..."."""
 
     READ = "read", "read this project"
     LABEL = "label", "label documents"
@@ -57,7 +57,7 @@ def may(role: str, action: Action) -> bool:
 
 
 class Forbidden(PermissionDenied):
-    """A member without the role; the message says what is not allowed and who can."""
+    """A member whose role does not allow the action; the message says what is denied and who is allowed."""
 
     def __init__(self, role: str, action: Action) -> None:
         who = ", ".join(str(Role(r).label) for r in Role if r in TABLE[action])
@@ -67,10 +67,10 @@ class Forbidden(PermissionDenied):
 def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:
     """The project with this slug, if the user is a member whose role allows the action.
 
-    The project carries ``role`` (the user's role in it) and ``can`` (a set of action names for templates).
+    The project has ``role`` (the user's role in it) and ``can`` (a set of action names for templates).
 
     Raises:
-        Http404: no such project, or the user is no member: outsiders do not learn that it exists.
+        Http404: no such project, or the user is not a member: outsiders do not learn that it exists.
         Forbidden: a member, but the role does not allow it.
     """
     membership = next((found for found in hooks.membership.call(user, slug) if found is not None), None)
@@ -80,7 +80,7 @@ def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:
 
 
 def authorize(project: Any, role: str, action: Action) -> Any:
-    """A project whose member's role is known, as ``project_for`` gives it.
+    """A project whose member's role is known, as ``project_for`` returns it.
 
     Raises:
         Forbidden: the role does not allow the action.
@@ -99,7 +99,7 @@ def object_for(
     objects: type[Model] | QuerySet[Any],
     **lookup: Any,
 ) -> tuple[Any, Any]:
-    """The project as ``project_for`` gives it, and one object of it found by ``lookup``; 404 where it is another's."""
+    """The project as ``project_for`` returns it, and one object of it found by ``lookup``; 404 if it is another's."""
     project = project_for(user, slug, action)
     found = get_object_or_404(objects, project=project, **lookup)
     found.project = project

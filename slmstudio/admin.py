@@ -1,7 +1,7 @@
-"""The administration pages: accounts and groups are managed there, everything else is only shown.
+"""The administration pages: they manage accounts and groups, everything else is read-only.
 
-What projects hold is written by services, which check roles and keep the audit log; a page that writes past them would
-undo both. Members of a project that has lost its owner: ``manage.py member``.
+Projects are written by services, which check roles and write the audit log; a page that bypassed them would break both.
+For members of a project without an owner there is ``manage.py member``.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from slmstudio.models import SignInEvent
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that nobody adds, changes or deletes here."""
+    """Rows that cannot be added, changed or deleted here."""
 
     actions = None
 
@@ -32,8 +32,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 class AccountAdmin(UserAdmin):
-    """Accounts. Only a superuser makes administrators, touches their accounts, or hands out permissions; nobody changes
-    their own rights. An account is switched off, never deleted, so that what it did keeps its name.
+    """Accounts. Only a superuser creates administrators, changes their accounts, or grants permissions; no one changes
+    their own permissions. An account is deactivated, never deleted, so that its actions keep its name.
     """
 
     rights = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -54,7 +54,7 @@ class AccountAdmin(UserAdmin):
 
 
 class PermissionsAdmin(GroupAdmin):
-    """Groups hand out permissions, so only a superuser changes them."""
+    """Groups grant permissions, so only a superuser changes them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
@@ -73,7 +73,7 @@ admin.site.register(Group, PermissionsAdmin)
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    """Who changed which account here."""
+    """The log of account changes on these pages."""
 
     list_display = ("action_time", "user", "object_repr", "__str__")
     list_select_related = ("user", "content_type")
@@ -81,7 +81,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(SignInEvent)
 class SignInEventAdmin(ReadOnlyAdmin):
-    """Who signed in, and who failed to."""
+    """The log of sign-ins and failed attempts."""
 
     list_display = ("created_at", "kind", "name", "address")
     list_filter = ("kind",)

@@ -29,6 +29,6 @@ class StudioConfig(AppConfig):
 
 
 class StaticFilesConfig(staticfiles.StaticFilesConfig):
-    """Django's, which collects no source maps."""
+    """Django's static files app, without source maps."""
 
     ignore_patterns = [*staticfiles.StaticFilesConfig.ignore_patterns, "*.map"]

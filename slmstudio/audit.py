@@ -1,6 +1,6 @@
-"""What is worth an entry in the audit log, said by an app that does not know where the log is kept.
+"""Events for the audit log, sent by apps that do not know where the log is stored.
 
-The app that keeps the log registers ``hooks.audit_noted``. A note is made in the transaction of what it reports.
+The app that stores the log registers ``hooks.audit_noted``. An event is sent in the transaction of what it reports.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from slmstudio.hooks import audit_noted
 
 
 def note(*, project: Any, user: User | None, action: str, about: str, details: dict[str, Any] | None = None) -> None:
-    """Notes who did what: ``action`` is a verb in the past, ``about`` what it was done to; ``details`` are JSON-ready.
+    """Logs who did what: ``action`` is a past-tense verb, ``about`` its object; ``details`` are JSON-ready.
 
     Secrets never go into ``details``.
     """

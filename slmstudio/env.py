@@ -1,11 +1,11 @@
 """Strict reading of settings from environment variables.
 
 Every function takes the variable's name and either returns a value of its type or raises ``EnvError``, a sentence with
-the variable's name and what it expects. Without a ``default`` the variable must be set. An empty variable counts as not
-set. Nothing is guessed: ``DEBUG=ture`` is an error and not False.
+the variable's name and the expected value. Without a ``default`` the variable must be set. An empty variable counts as
+not set. Nothing is guessed: ``DEBUG=ture`` is an error and not False.
 """
 
-# The functions are called env.str, env.bool, env.int and env.list, so the built-in types go by their names in builtins.
+# The functions are called env.str, env.bool, env.int and env.list, so the built-in types are used through builtins.
 import builtins
 import ipaddress
 import os
@@ -22,7 +22,7 @@ _HOST_NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 
 class EnvError(Exception):
-    """A variable is missing or its value is not what it must be. ``name`` is the variable's name."""
+    """A variable is missing or invalid. ``name`` is the variable's name."""
 
     def __init__(self, name: builtins.str, expects: builtins.str, found: builtins.str | None) -> None:
         self.name = name
@@ -32,7 +32,7 @@ class EnvError(Exception):
 
 
 def _shown(value: builtins.str) -> builtins.str:
-    """The value in quotes, without the password of an address and not endlessly long."""
+    """The value in quotes, without the password of an address, and truncated."""
     try:
         password = urlsplit(value).password
     except ValueError:
@@ -47,7 +47,7 @@ def _read(name: builtins.str) -> builtins.str | None:
 
 
 def str(name: builtins.str, *, default: builtins.str | None = None) -> builtins.str:
-    """The variable as it is, without surrounding blanks.
+    """The variable's value, without surrounding blanks.
 
     Raises:
         EnvError: not set, and there is no default.
@@ -108,7 +108,7 @@ def int(
 
 
 def choice(name: builtins.str, *, choices: Sequence[builtins.str], default: builtins.str | None = None) -> builtins.str:
-    """One of ``choices``, in any case; it comes back as it is written there.
+    """One of ``choices``, ignoring case; returned as written in ``choices``.
 
     Raises:
         EnvError: another value, or not set without a default.
@@ -123,10 +123,10 @@ def choice(name: builtins.str, *, choices: Sequence[builtins.str], default: buil
 
 
 def url(name: builtins.str, *, schemes: Sequence[builtins.str], default: builtins.str | None = None) -> builtins.str:
-    """An address whose scheme is one of ``schemes``.
+    """A URL whose scheme is one of ``schemes``.
 
     Raises:
-        EnvError: another scheme, a broken address, or not set without a default.
+        EnvError: another scheme, an invalid URL, or not set without a default.
     """
     value = _read(name)
     if value is None and default is not None:
@@ -136,7 +136,7 @@ def url(name: builtins.str, *, schemes: Sequence[builtins.str], default: builtin
         raise EnvError(name, expects, None)
     try:
         parts = urlsplit(value)
-        _ = parts.port  # a port that is no number raises only when asked for
+        _ = parts.port  # an invalid port raises only when it is read
     except ValueError:
         raise EnvError(name, expects, value) from None
     if parts.scheme not in schemes or not value.startswith(f"{parts.scheme}://"):
@@ -191,7 +191,7 @@ def networks(name: builtins.str, *, default: Iterable[builtins.str] | None = Non
 
 
 def _is_host(value: builtins.str) -> builtins.bool:
-    """Whether a value can stand for a host. A name whose last part is a number would be a mistyped address."""
+    """Whether a value can be a host. A name whose last part is a number would be a mistyped address."""
     try:
         ipaddress.ip_network(value, strict=False)
     except ValueError:
@@ -200,19 +200,19 @@ def _is_host(value: builtins.str) -> builtins.bool:
 
 
 def secret_file(path: Path) -> builtins.str:
-    """A secret kept in a file that only its owner may read; made on first use, 64 random characters.
+    """A secret in a file that only its owner may read; created on first use, 64 random characters.
 
-    Two processes that ask at once get the same secret.
+    Two processes that call it concurrently get the same secret.
 
     Raises:
-        OSError: the file can neither be read nor made.
+        OSError: the file can neither be read nor created.
     """
     try:
         return path.read_text().strip()
     except FileNotFoundError:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written whole under another name and then linked, so that nobody ever reads half a secret.
+    # Written under another name and then linked, so that no process reads a partial secret.
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

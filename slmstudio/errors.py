@@ -1,13 +1,13 @@
-"""The one exception for what is asked for and not done. Pure."""
+"""The exception of all rejected requests. Pure."""
 
 from collections.abc import Mapping
 
 
 class Refused(Exception):
-    """A request that is not carried out, for a reason that the person who made it can act on.
+    """A request that is rejected, for a reason that the user can act on.
 
     ``message`` is a sentence. ``field`` names the value to change ("": the request as a whole). ``code`` is a short,
-    stable word for programs and tests. ``errors`` has the sentence of every field that is wrong.
+    stable word for programs and tests. ``errors`` has the message of every invalid field.
     """
 
     def __init__(

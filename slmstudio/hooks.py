@@ -1,7 +1,7 @@
-"""Hooks: where a lower app calls what higher apps registered, without importing them.
+"""Hooks: a lower app calls functions that higher apps registered, without importing them.
 
 An app registers its functions in ``AppConfig.ready``. Hooks of the project package are below; a hook whose arguments
-are types of an app stands in the feature that calls it (``labeling/projects/contract_changes.py``,
+are types of an app is in the feature that calls it (``labeling/projects/contract_changes.py``,
 ``labeling/review/challenges.py``).
 """
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Hook(Generic[Arguments, Result]):
-    """Functions of one type, in the order in which they were registered. Registering one again changes nothing."""
+    """Functions of one type, in the order of registration. Registering one again has no effect."""
 
     def __init__(self) -> None:
         self._functions: list[Callable[Arguments, Result]] = []
@@ -27,11 +27,11 @@ class Hook(Generic[Arguments, Result]):
         return function
 
     def unregister(self, function: Callable[Arguments, Result]) -> None:
-        """Takes a function away, for tests."""
+        """Removes a function, for tests."""
         self._functions.remove(function)
 
     def call(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> list[Result]:
-        """Calls every function; an exception goes through to the caller."""
+        """Calls every function; an exception propagates to the caller."""
         return [function(*args, **kwargs) for function in self._functions]
 
 
@@ -54,17 +54,17 @@ class Member(Protocol):
 
 #: a user and the slug of a project -> their membership, if any
 membership: Hook[[User | AnonymousUser, str], Member | None] = Hook()
-#: something worth an entry in the audit log happened, in the transaction of what happened
+#: an event for the audit log, in the transaction of what happened
 audit_noted: Hook[..., object] = Hook()
 #: the value of an Authorization header -> whether a token in it is valid
 token_checked: Hook[[str], bool] = Hook()
 #: a project -> the keys of its files and folders in the artifact store
 project_files: Hook[[Any], Iterable[str]] = Hook()
-#: a project -> bytes that it has elsewhere, such as in the database
+#: a project -> bytes that it stores elsewhere, such as in the database
 project_bytes: Hook[[Any], int] = Hook()
-#: a pass of the reaper has ended: what consists of other runs may go on
+#: a pass of the reaper has ended: runs that consist of other runs may continue
 reaper_passed: Hook[[], object] = Hook()
 #: the reaper has ended or requeued a run of this model
 run_reaped: ModelHooks[[Any], object] = ModelHooks()
-#: a failed run of this model is to start again: the run and the user; raises ``Refused``
+#: a failed run of this model is requeued: the run and the user; raises ``Refused``
 run_restarted: ModelHooks[[Any, User], object] = ModelHooks()

@@ -1,4 +1,4 @@
-"""What belongs to no app: who signed in."""
+"""Models without an app: the sign-in log."""
 
 from django.conf import settings
 from django.db import models
@@ -6,10 +6,10 @@ from django.utils import timezone
 
 
 class SignInEvent(models.Model):
-    """One sign-in, failure, sign-out or lock-out. The database refuses to change or delete a row."""
+    """One sign-in, failure, sign-out or lock-out. The database rejects changes and deletions of a row."""
 
     class Kind(models.TextChoices):
-        """What happened."""
+        """The type of an event."""
 
         SIGNED_IN = "signed in", "signed in"
         FAILED = "failed to sign in", "failed to sign in"
@@ -17,9 +17,9 @@ class SignInEvent(models.Model):
         LOCKED_OUT = "locked out", "locked out"
 
     kind = models.CharField(max_length=20, choices=Kind)
-    #: as it was typed, also where there is no such account
+    #: as typed, even if there is no such account
     name = models.CharField(max_length=150)
-    # Rows outlive accounts, and nothing of an account is held by them.
+    # Rows outlive accounts and have no foreign key to them.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,

@@ -9,9 +9,9 @@ from slmstudio.access import Action
 class Section:
     """One entry of the navigation.
 
-    ``view`` is the name of the page it leads to; the entry is the current one on pages whose name starts with one of
-    ``pages`` (empty: on ``view`` alone). ``key`` is the letter after ``g`` that goes there; ``needs`` the action
-    without which it is not shown.
+    ``view`` is the name of the page it links to; the entry is the current one on pages whose name starts with one of
+    ``pages`` (empty: on ``view`` alone). ``key`` is its keyboard shortcut after ``g``; ``needs`` the action that is
+    required to see it.
     """
 
     title: str
@@ -30,11 +30,11 @@ _sections: list[tuple[int, Section]] = []
 
 
 def register(order: int, section: Section) -> None:
-    """Adds a section; a lower ``order`` stands further up. The order follows the loop from contract to approval."""
+    """Adds a section; a lower ``order`` comes first. The order follows the loop from contract to approval."""
     _sections.append((order, section))
     _sections.sort(key=lambda item: item[0])
 
 
 def sections() -> list[Section]:
-    """The sections of all apps in their order."""
+    """The sections of all apps in order."""
     return [section for _, section in _sections]

@@ -1,7 +1,7 @@
-"""What a page of a lower app shows on behalf of higher ones, without importing them.
+"""Panels: content that higher apps add to pages of lower apps, without imports.
 
-Each app registers its panels when Django starts (``AppConfig.ready``). A panel is a function from what the page is
-about to the name of a template and its context, or None where there is nothing to show.
+Each app registers its panels when Django starts (``AppConfig.ready``). A panel is a function from the object of the
+page to a template name and its context, or None if there is nothing to show.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Panel = Callable[..., "PanelContent | None"]
 
 @dataclass(frozen=True)
 class PanelContent:
-    """One panel as it will be drawn."""
+    """A rendered panel's template and context."""
 
     template: str
     context: dict[str, Any]
@@ -24,7 +24,7 @@ class PanelContent:
 
 @dataclass(frozen=True)
 class NextStep:
-    """The next thing to do for the person looking: a sentence, the button's word and its address."""
+    """The next step of a user: a sentence, the label of the button and its URL."""
 
     text: str
     button: str
@@ -36,7 +36,7 @@ _steps: list[tuple[int, Callable[..., "NextStep | None"]]] = []
 
 
 def register(place: Place, order: int) -> Callable[[Panel], Panel]:
-    """Decorator: shows the function's panel at ``place``; lower ``order`` comes first."""
+    """Decorator: shows the function's panel at ``place``; a lower ``order`` comes first."""
 
     def add(panel: Panel) -> Panel:
         _panels[place].append((order, panel))
@@ -47,7 +47,7 @@ def register(place: Place, order: int) -> Callable[[Panel], Panel]:
 
 
 def next_step(order: int) -> Callable[[Callable[..., "NextStep | None"]], Callable[..., "NextStep | None"]]:
-    """Decorator: the function (project, user) may name the next step; the lowest ``order`` with an answer wins."""
+    """Decorator: the function (project, user) may return the next step; the lowest ``order`` with a result wins."""
 
     def add(step: Callable[..., "NextStep | None"]) -> Callable[..., "NextStep | None"]:
         _steps.append((order, step))
@@ -63,5 +63,5 @@ def render_panels(place: Place, *args: Any) -> list[PanelContent]:
 
 
 def next_step_for(project: Any, user: User) -> NextStep | None:
-    """The one next step for this person."""
+    """The next step of this user."""
     return next((step for _, ask in _steps if (step := ask(project, user)) is not None), None)

@@ -1,7 +1,7 @@
-"""What one project, and one person, may use at most: bytes stored, hours on GPU workers, projects owned.
+"""Quotas of a project and of a person: bytes stored, GPU worker hours, projects owned.
 
-Apps register where a project's files lie and how many other bytes it has; hours are counted over the runs of the queue
-``gpu``. A check gives a sentence that names the quota, or "" where there is room; services refuse with it.
+Apps register the files of a project and the bytes it stores elsewhere; hours are summed over the runs of the queue
+``gpu``. A check returns a sentence that names the quota, or "" if it is not exceeded; services reject with it.
 """
 
 import os
@@ -20,13 +20,13 @@ from slmstudio.storage.artifacts import store
 
 DAYS = 30
 _GB = 10**9
-#: seconds for which the size of a project's files is taken as known
+#: seconds for which the size of a project's files is cached
 _KNOWN = 60
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a project uses of a quota, in its unit; ``limit`` 0 is none. ``setting`` names the setting that says it."""
+    """A project's usage of a quota, in its unit; ``limit`` 0 is none. ``setting`` is the name of its setting."""
 
     title: str
     used: float
@@ -36,12 +36,12 @@ class Usage:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing is left."""
+        """Whether the quota is used up."""
         return bool(self.limit) and self.used >= self.limit
 
 
 def storage(project: Any) -> Usage:
-    """Gigabytes that a project stores: files and the texts of documents. Known for a minute."""
+    """Gigabytes that a project stores: files and the texts of documents. Cached for a minute."""
     key = f"slmstudio.quotas.storage.{project.pk}"
     found = cache.get(key)
     if found is None:
@@ -53,7 +53,7 @@ def storage(project: Any) -> Usage:
 
 
 def compute(project: Any) -> Usage:
-    """Hours that a project's runs were at work on the queue ``gpu`` in the last 30 days, by the GPUs each one had."""
+    """Hours that a project's runs of the queue ``gpu`` took in the last 30 days, times the number of their GPUs."""
     now = timezone.now()
     since = now - timedelta(days=DAYS)
     seconds = sum(
@@ -75,40 +75,37 @@ def _recent(project: Any, since: Any) -> Iterable[Any]:
 
 
 def storage_problem(project: Any) -> str:
-    """Why a project may store no more, as a sentence; "" where it may."""
+    """Why a project may store no more, as a sentence; "" if it may."""
     usage = storage(project)
     if not usage.is_full:
         return ""
     return (
-        f"This project stores {usage.used:,.1f} GB, and {usage.limit:,.0f} GB are the most (quota PROJECT_STORAGE_GB). "
+        f"This project stores {usage.used:,.1f} GB of at most {usage.limit:,.0f} GB (quota PROJECT_STORAGE_GB). "
         "An administrator can raise it."
     )
 
 
 def compute_problem(project: Any) -> str:
-    """Why a project may start no more on GPU workers, as a sentence; "" where it may."""
+    """Why a project may start no more runs on GPU workers, as a sentence; "" if it may."""
     usage = compute(project)
     if not usage.is_full:
         return ""
     return (
-        f"This project used {usage.used:,.1f} GPU hours in {DAYS} days, and {usage.limit:,.0f} are the most (quota "
-        "PROJECT_GPU_HOURS). It can start again as older runs fall out of that time; an administrator can raise it."
+        f"This project used {usage.used:,.1f} of {usage.limit:,.0f} GPU hours in {DAYS} days (quota "
+        "PROJECT_GPU_HOURS). It can start runs again as older ones leave that period; an administrator can raise it."
     )
 
 
 def projects_problem(owned: int) -> str:
-    """Why a person who owns so many projects may make no more, as a sentence; "" where they may."""
+    """Why a person who owns this many projects may create no more, as a sentence; "" if they may."""
     most = settings.PROJECTS_PER_PERSON
     if not most or owned < most:
         return ""
-    return (
-        f"You own {owned} projects, and {most} are the most for one person (quota PROJECTS_PER_PERSON). An "
-        "administrator can raise it."
-    )
+    return f"You own {owned} of at most {most} projects (quota PROJECTS_PER_PERSON). An administrator can raise it."
 
 
 def _size(path: str) -> int:
-    """Bytes of a file, or of all files in a folder; 0 where there is nothing."""
+    """Bytes of a file, or of all files in a folder; 0 if it does not exist."""
     if os.path.isfile(path):
         return os.path.getsize(path)
     total = 0
@@ -117,5 +114,5 @@ def _size(path: str) -> int:
             try:
                 total += os.lstat(os.path.join(place, name)).st_size
             except OSError:
-                continue  # it was removed meanwhile
+                continue  # removed in the meantime
     return total

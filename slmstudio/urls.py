@@ -1,4 +1,4 @@
-"""All addresses: each app brings its own below /p/<slug>/."""
+"""All URLs: each app adds its own below /p/<slug>/."""
 
 from django.contrib import admin
 from django.contrib.auth import views as auth

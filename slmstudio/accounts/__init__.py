@@ -1,1 +1,1 @@
-"""Accounts: signing in, permissions of an account, rate limits."""
+"""Accounts: sign-in, account permissions, rate limits."""

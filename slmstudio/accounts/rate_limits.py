@@ -1,4 +1,4 @@
-"""Counters that all processes share, on the queue's server. Where it does not answer, nobody is held up."""
+"""Counters shared by all processes, in the job queue's server. If it does not answer, nothing is limited."""
 
 import logging
 import time
@@ -20,9 +20,9 @@ def _connection() -> redis.Redis:
 
 
 def count(key: str, seconds: int) -> tuple[int, int]:
-    """Counts one more in this window of ``seconds``: how many there are now, and the seconds until it ends.
+    """Adds one to the counter of this window of ``seconds``; returns the count and the seconds until the window ends.
 
-    0 where the server does not answer.
+    0 if the server does not answer.
     """
     now = int(time.time())
     window, spent = divmod(now, seconds)
@@ -38,7 +38,7 @@ def count(key: str, seconds: int) -> tuple[int, int]:
 
 
 def decrement(key: str, seconds: int, *, all_of_them: bool = False) -> None:
-    """Takes one back, or the whole window."""
+    """Subtracts one, or resets the window."""
     name = _name(key, int(time.time()) // seconds)
     try:
         if all_of_them or int(_connection().decr(name)) <= 0:
@@ -48,7 +48,7 @@ def decrement(key: str, seconds: int, *, all_of_them: bool = False) -> None:
 
 
 def set_flag(key: str, seconds: int) -> None:
-    """Keeps a mark for a while."""
+    """Sets a mark for a while."""
     try:
         _connection().set(f"slm:mark:{key}", 1, ex=seconds)
     except (redis.RedisError, OSError):
@@ -56,7 +56,7 @@ def set_flag(key: str, seconds: int) -> None:
 
 
 def has_flag(key: str) -> bool:
-    """Whether there is such a mark."""
+    """Whether the mark is set."""
     try:
         return bool(_connection().exists(f"slm:mark:{key}"))
     except (redis.RedisError, OSError):

@@ -1,8 +1,8 @@
-"""Signing in: how often it may be tried, how many passwords are hashed at once, and what is noted.
+"""Sign-in: rate limits, the number of concurrent password hashes, and the log.
 
 Attempts are counted before a password is hashed, by account and address together, by address, and by account from
-addresses that it has not been used from. So guessing is slow, and somebody who guesses from elsewhere does not lock
-the account's owner out.
+addresses that it has not been used from. So guessing is slow, and an attacker from another address does not lock out
+the account's owner.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limit:
-    """Failed attempts within a time in seconds."""
+    """A limit of failed attempts within a time in seconds."""
 
     most: int
     seconds: int
@@ -41,9 +41,9 @@ PAIR = Limit(5, 300)
 ADDRESS = Limit(40, 300)
 #: of one account from all addresses that it has not been used from
 ACCOUNT = Limit(50, 3600)
-#: an address that an account was used from counts as its own for so long
+#: how long an address that an account was used from counts as its own
 KNOWN_SECONDS = 30 * 24 * 3600
-#: passwords that a process hashes at once, and requests that wait for their turn: the other threads stay free
+#: passwords that a process hashes concurrently, and requests that wait for their turn: the other threads stay free
 HASHED_AT_ONCE = 1
 WAITING = 2
 #: seconds that one of them waits
@@ -52,7 +52,7 @@ _BUSY_SECONDS = 5
 
 
 class TooManyAttempts(Exception):
-    """Signing in is not tried now. ``seconds``: until it may be."""
+    """Sign-in is limited for now. ``seconds``: until the next attempt is allowed."""
 
     def __init__(self, seconds: int, *, busy: bool = False) -> None:
         super().__init__(f"too many attempts; again in {seconds} s")
@@ -64,7 +64,7 @@ class TooManyAttempts(Exception):
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One attempt and the counters that it is counted in. ``shared``: everybody seems to have this address."""
+    """One attempt and its counters. ``shared``: all clients seem to have this address."""
 
     name: str
     address: str
@@ -83,7 +83,7 @@ class _Attempt:
         return counted
 
     def begin(self) -> None:
-        """Counts it.
+        """Counts the attempt.
 
         Raises:
             TooManyAttempts: one of the limits is reached.
@@ -96,12 +96,12 @@ class _Attempt:
                 raise TooManyAttempts(left)
 
     def take_back(self) -> None:
-        """As if it had not been tried."""
+        """Undoes the count."""
         for key, limit in self.counters.items():
             rate_limits.decrement(key, limit.seconds)
 
     def succeeded(self) -> None:
-        """Takes it back, forgives the failures of this account from this address, and knows the address from now on."""
+        """Undoes the count, resets the failures of this account from this address, and remembers the address."""
         for key, limit in self.counters.items():
             rate_limits.decrement(key, limit.seconds, all_of_them=limit is PAIR)
             if limit is PAIR and not self.shared:
@@ -109,7 +109,7 @@ class _Attempt:
 
 
 class Guard:
-    """The first authentication backend: it knows nobody (it has no ``get_user``), and stops who tries too often."""
+    """The first authentication backend: it authenticates no one (it has no ``get_user``), and enforces the limits."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **more: Any
@@ -117,7 +117,7 @@ class Guard:
         """Counts the attempt.
 
         Raises:
-            TooManyAttempts: it is not to be tried now.
+            TooManyAttempts: the limit is reached.
         """
         if request is None or username is None or password is None:  # a program on the machine itself
             return
@@ -132,7 +132,7 @@ class Guard:
 
 
 class _ConcurrencyLimit:
-    """Lets some in, lets some wait, and sends the others away."""
+    """A semaphore with a bounded number of waiters; further callers are rejected."""
 
     def __init__(self, inside: int, waiting: int) -> None:
         self._turn = threading.BoundedSemaphore(inside)
@@ -140,7 +140,7 @@ class _ConcurrencyLimit:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next one would be sent away. Costs nothing, and may be wrong a moment later."""
+        """Whether the next caller would be rejected. A cheap check that may be outdated immediately."""
         if not self._places.acquire(blocking=False):
             return True
         self._places.release()
@@ -148,7 +148,7 @@ class _ConcurrencyLimit:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """One at work.
+        """Holds one slot during the block.
 
         Raises:
             TooManyAttempts: too many wait, or it takes too long.
@@ -170,7 +170,7 @@ _turnstile = _ConcurrencyLimit(HASHED_AT_ONCE, WAITING)
 
 
 class _Bounded:
-    """For password hashers: few at once, however many ask."""
+    """For password hashers: limits the number of concurrent hashes."""
 
     def encode(self, *arguments: Any, **keywords: Any) -> str:
         with _turnstile.enter():
@@ -183,14 +183,14 @@ class _Bounded:
 
 
 class Argon2(_Bounded, hashers.Argon2PasswordHasher):
-    """Argon2, few at once."""
+    """Argon2 with limited concurrency."""
 
 
-# -- noting ------------------------------------------------------------------------------------------------------------
+# -- logging -----------------------------------------------------------------------------------------------------------
 
 
 def note(kind: str, *, name: str, address: str, user: User | None = None) -> None:
-    """Notes it in the log on standard error and in the table that only grows."""
+    """Writes an event to the log on standard error and to the append-only table."""
     level = logging.INFO if kind in (SignInEvent.Kind.SIGNED_IN, SignInEvent.Kind.SIGNED_OUT) else logging.WARNING
     shown = "".join(c if c.isprintable() else "?" for c in name[:150])
     logger.log(level, "%s: %r from %s", kind, shown, address or "this machine")
@@ -198,7 +198,7 @@ def note(kind: str, *, name: str, address: str, user: User | None = None) -> Non
 
 
 def on_signed_in(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
-    """A signal of Django's."""
+    """Receiver of a Django signal."""
     attempt = getattr(request, "sign_in_attempt", None)
     if attempt is not None:
         attempt.succeeded()
@@ -206,26 +206,26 @@ def on_signed_in(sender: Any, request: HttpRequest, user: User, **more: Any) -> 
 
 
 def on_signed_out(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
-    """A signal of Django's."""
+    """Receiver of a Django signal."""
     if user is not None and request.META.get("REMOTE_ADDR"):
         note(SignInEvent.Kind.SIGNED_OUT, name=user.get_username(), address=client_address(request), user=user)
 
 
 def on_failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **more: Any) -> None:
-    """A signal of Django's."""
+    """Receiver of a Django signal."""
     attempt = getattr(request, "sign_in_attempt", None)
     if attempt is not None:
         note(SignInEvent.Kind.FAILED, name=attempt.name, address=attempt.address)
 
 
 class SignInLimits:
-    """Middleware: the answer to those who try too often, on the login page and in the administration alike."""
+    """Middleware: the response to limited clients, on the login page and in the administration."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Passes everything on."""
+        """Passes every request through."""
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

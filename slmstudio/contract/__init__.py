@@ -1,6 +1,6 @@
-"""The contract: everything one JSON Schema drives.
+"""The contract: everything that one JSON Schema defines.
 
-Pure Python, no Django, no torch. ``schema`` compiles and validates, ``kinds`` compares values, ``evidence`` finds them
-in a document, ``invariants`` checks arithmetic and dates, ``grammar`` says what a decoder may write, ``scoring`` turns
-an output and a gold value into outcomes.
+Pure Python, no Django, no torch. ``schema`` compiles and validates, ``values`` compares values and finds them in a
+document, ``rules`` checks invariants, ``decoding`` builds grammars for constrained decoding, ``scoring`` compares an
+output with gold.
 """

@@ -14,7 +14,7 @@ MAX_CHARACTERS = 10_000_000
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],]|[^"{}\[\],:\s]+', re.DOTALL)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-# Escapes that may stand for what is refused: NUL, half of a surrogate pair.
+# Escapes that may stand for rejected characters: NUL, a lone surrogate.
 _DOUBTFUL_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _SENTENCES = {
     "Expecting value": "a value is expected here",
@@ -23,7 +23,7 @@ _SENTENCES = {
     "Expecting property name enclosed in double quotes": "a name in double quotes is expected here",
     "Unterminated string starting at": "the text that starts here is never closed with a double quote",
     "Invalid control character at": "a line break or control character inside a text must be written as an escape",
-    "Invalid \\escape": "a backslash here is not followed by an escape that JSON knows",
+    "Invalid \\escape": "a backslash here is not followed by a valid JSON escape",
     "Invalid \\uXXXX escape": "\\u must be followed by four hexadecimal digits",
     "Extra data": "something follows after the end of the JSON value",
     "Unexpected UTF-8 BOM (decode using utf-8-sig)": "the text starts with a byte order mark; remove it",
@@ -44,7 +44,7 @@ class JsonError(ValueError):
 
 
 class _RefusedError(Exception):
-    """Raised from inside the parser, which does not tell hooks where they are; ``_locate`` finds the place."""
+    """Raised inside the parser, whose hooks do not know their position; ``_locate`` finds it."""
 
 
 def _error(text: str, position: int, message: str) -> JsonError:
@@ -60,7 +60,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _number_fits(number: Decimal) -> bool:
-    """True where the number has at most ``MAX_DIGITS`` digits, also when written without an exponent."""
+    """True if the number has at most ``MAX_DIGITS`` digits, also when written without an exponent."""
     _, digits, exponent = number.as_tuple()
     if not isinstance(exponent, int):
         return False
@@ -68,19 +68,19 @@ def _number_fits(number: Decimal) -> bool:
 
 
 def text_fits(text: str) -> bool:
-    """Whether a text has no NUL and no lone surrogate, which neither UTF-8 nor the database can hold."""
+    """Whether a text has no NUL and no lone surrogate, which UTF-8 or the database cannot store."""
     return "\0" not in text and (text.isascii() or not _SURROGATE.search(text))
 
 
 def number_fits(number: int | Decimal) -> bool:
-    """Whether a number is finite and short enough (``MAX_DIGITS`` digits written out) to be worked with."""
+    """Whether a number is finite and has at most ``MAX_DIGITS`` digits written out."""
     if isinstance(number, int):
         return -(10**MAX_DIGITS) < number < 10**MAX_DIGITS
     return _number_fits(number)
 
 
 def _decimal(text: str) -> Decimal:
-    # Very long exponents make Decimal itself raise or overflow, so length is looked at first.
+    # Very long exponents make Decimal itself raise or overflow, so length is checked first.
     if len(text) > 2 * MAX_DIGITS + 8:
         raise _RefusedError
     number = Decimal(text)
@@ -119,24 +119,24 @@ def _check_number(text: str, position: int, token: str) -> None:
 
 def _check_string(text: str, position: int, token: str) -> str | None:
     if len(token) < 2 or token[-1] != '"':
-        return None  # never closed: the parser says so
+        return None  # unterminated: the parser reports it
     if "\\" not in token:
         if "\0" in token:
-            raise _error(text, position, "a text may not contain the NUL character")
+            raise _error(text, position, "a text must not contain the NUL character")
         return token[1:-1]
     try:
         value = json.loads(token, strict=False)
     except ValueError:
         return None
     if "\0" in value:
-        raise _error(text, position, "a text may not contain the NUL character")
+        raise _error(text, position, "a text must not contain the NUL character")
     if _SURROGATE.search(value):
-        raise _error(text, position, "a text may not contain half of a surrogate pair")
+        raise _error(text, position, "a text must not contain a lone surrogate")
     return str(value)
 
 
 def _locate(text: str) -> None:
-    """Walk the tokens once and raise JsonError at the first thing that this project refuses."""
+    """Scan the tokens once and raise JsonError at the first one that is not accepted."""
     names: list[set[str] | None] = []
     expects_name = False
     for match in _TOKEN.finditer(text):
@@ -145,7 +145,7 @@ def _locate(text: str) -> None:
             names.append(set() if token == "{" else None)
             expects_name = token == "{"
             if len(names) > MAX_DEPTH:
-                raise _error(text, position, f"values may be nested at most {MAX_DEPTH} deep")
+                raise _error(text, position, f"values must not be nested more than {MAX_DEPTH} deep")
         elif token in ("}", "]"):
             if names:
                 names.pop()
@@ -157,7 +157,7 @@ def _locate(text: str) -> None:
             seen = names[-1] if names else None
             if expects_name and seen is not None and value is not None:
                 if value in seen:
-                    raise _error(text, position, f"the name {token[:80]} stands twice in the same object")
+                    raise _error(text, position, f"the name {token[:80]} occurs twice in the same object")
                 seen.add(value)
             expects_name = False
         elif token in ("NaN", "Infinity", "-Infinity"):
@@ -175,10 +175,10 @@ def _decode(data: bytes) -> str:
 
 
 def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> Any:
-    """Parse strict JSON. Fractions become ``Decimal`` with every digit kept, whole numbers ``int``.
+    """Parse strict JSON. Fractions become ``Decimal`` with every digit kept, integers ``int``.
 
-    Raises JsonError on anything that is not JSON, and on duplicate names, NaN and Infinity, lone surrogates, NUL,
-    more than 64 levels, numbers of more than 60 digits, invalid UTF-8 and texts over ``max_characters``.
+    Raises JsonError on invalid JSON, and on duplicate names, NaN and Infinity, lone surrogates, NUL, more than
+    64 levels, numbers of more than 60 digits, invalid UTF-8 and texts over ``max_characters``.
     """
     if isinstance(text, bytes):
         text = _decode(text)
@@ -186,7 +186,7 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
         raise JsonError(f"the text is longer than {max_characters:,} characters")
     lone = None if text.isascii() else _SURROGATE.search(text)
     if lone:
-        raise _error(text, lone.start(), "a text may not contain half of a surrogate pair")
+        raise _error(text, lone.start(), "a text must not contain a lone surrogate")
     doubtful = "\\u" in text and _DOUBTFUL_ESCAPE.search(text)
     if doubtful or text.count("{") + text.count("[") > MAX_DEPTH:
         _locate(text)
@@ -194,17 +194,17 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         if text[error.pos : error.pos + 1] == "\0":
-            raise _error(text, error.pos, "a text may not contain the NUL character") from None
+            raise _error(text, error.pos, "a text must not contain the NUL character") from None
         raise _error(text, error.pos, _SENTENCES.get(error.msg, error.msg)) from None
     except (_RefusedError, ArithmeticError):
         _locate(text)
-        raise JsonError("the text holds a number or an object that is not accepted") from None
+        raise JsonError("the text contains a number or an object that is not accepted") from None
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON: no white space, non-ASCII letters as they are, ``Decimal`` as a number with the digits it has.
+    """Compact JSON: no white space, non-ASCII letters unescaped, ``Decimal`` as a number with all its digits.
 
-    Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold.
+    Raises ValueError for NaN and infinities, TypeError for values that JSON cannot represent.
     """
     text: str = simplejson.dumps(
         value,
@@ -214,7 +214,7 @@ def dumps(value: Any) -> str:
         separators=(",", ":"),
         namedtuple_as_object=False,
     )
-    # The control character DEL may stand in JSON as it is, but constrained decoders write only its escape.
+    # JSON allows the control character DEL unescaped, but constrained decoders write only its escape.
     return text.replace("\x7f", "\\u007f")
 
 

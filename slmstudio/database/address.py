@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 def database_settings(url: str) -> dict[str, Any]:
     """``postgresql://user:password@host:port/name?host=/socket/dir`` as a Django database entry.
 
-    A ``host`` in the query names a directory of UNIX sockets and wins over the host of the address. Other query
-    parameters go to libpq as they are.
+    A ``host`` in the query names a directory of UNIX sockets and overrides the host of the address. Other query
+    parameters are passed to libpq unchanged.
     """
     parts = urlsplit(url)
     options: dict[str, Any] = dict(parse_qsl(parts.query))
@@ -22,7 +22,7 @@ def database_settings(url: str) -> dict[str, Any]:
         "HOST": unquote(host),
         "PORT": str(port),
         "OPTIONS": options,
-        # Kept per thread. No psycopg pool: RQ forks for every job, and a pool's threads do not survive a fork.
+        # One per thread. No psycopg pool: RQ forks for every job, and a pool's threads do not survive a fork.
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

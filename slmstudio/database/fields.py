@@ -10,7 +10,7 @@ from slmstudio.contract.schema.compiled import dumps
 
 
 class ExactEncoder(json.JSONEncoder):
-    """Writes Decimals as the numbers they are."""
+    """Writes Decimals as exact numbers."""
 
     def encode(self, o: Any) -> str:
         return dumps(o)
@@ -24,7 +24,7 @@ class ExactDecoder(json.JSONDecoder):
 
 
 class ExactJSONField(models.JSONField):
-    """``jsonb`` with exact numbers. PostgreSQL keeps the digits; so do we."""
+    """``jsonb`` with exact numbers: PostgreSQL and Python keep all digits."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("encoder", ExactEncoder)

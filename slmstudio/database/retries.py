@@ -1,4 +1,4 @@
-"""Retries for a database that does not answer: restarted, failed over, not reachable."""
+"""Retries for an unavailable database: restarted, failed over, not reachable."""
 
 import logging
 import time
@@ -10,9 +10,9 @@ from django.db import InterfaceError, OperationalError, connection
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-#: the errors of a database that is not available
+#: the errors of an unavailable database
 UNAVAILABLE = (OperationalError, InterfaceError)
-#: after so many seconds without a database a run is abandoned; its checkpoint is kept, and the reaper finds it
+#: seconds without a database after which a run is abandoned; its checkpoint is kept, and the reaper requeues it
 RETRY_SECONDS = 1800.0
 
 

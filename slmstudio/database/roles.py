@@ -1,8 +1,8 @@
-"""Two roles of the database: an owner that migrates, and the application's, which only reads and writes rows.
+"""Two database roles: an owner for migrations, and the application's, which only reads and writes rows.
 
-The owner of a table can switch its triggers off, and with them the refusal to change the audit log, so the application
-owns nothing. ``DATABASE_OWNER_URL`` is the owner's address of the same database; the commands of ``OWNER_COMMANDS`` use
-it, and after each migration the application's role is given what it needs. Where it is not set, one role does it all,
+The owner of a table can disable its triggers, and with them the protection of the audit log, so the application owns
+nothing. ``DATABASE_OWNER_URL`` is the owner's address of the same database; the commands of ``OWNER_COMMANDS`` use it,
+and after each migration the application's role is granted what it needs. If it is not set, one role does everything,
 and ``manage.py check --deploy`` warns.
 """
 
@@ -19,16 +19,16 @@ from slmstudio.database.address import database_settings
 from slmstudio.env import EnvError
 
 OWNER_COMMANDS = frozenset({"migrate", "flush", "createcachetable"})
-#: tables that rows are only added to
+#: append-only tables
 _APPEND_ONLY = ("evaluation_auditentry", "slmstudio_signinevent")
-#: tables whose statistics the application asks for after it wrote much
+#: tables whose statistics the application updates after many writes
 _ANALYZED = ("labeling_document", "labeling_documentsearch")
 _ROLE = "DATABASE_APPLICATION_ROLE"
 
 
 def use_owner(arguments: Sequence[str]) -> None:
-    """Has a command of ``OWNER_COMMANDS`` use the owner's address, where there is one; others forget it. Called before
-    settings load.
+    """Makes a command of ``OWNER_COMMANDS`` use the owner's address, if there is one; removes it for other commands.
+    Called before settings load.
 
     Raises:
         EnvError: the owner's address is that of another database, or names the same role.
@@ -50,13 +50,13 @@ def _place(url: str) -> tuple[str, ...]:
 
 
 def grant_to_application(using: str = "default", **_: Any) -> None:
-    """Gives the application's role what it needs, a receiver of ``post_migrate``; nothing where the command uses no
+    """Grants the application's role what it needs, a receiver of ``post_migrate``; does nothing if the command uses no
     owner.
     """
     role = os.environ.get(_ROLE, "")
     if not role:
         return
-    connection: Any = connections[using]  # its stubs know no PostgreSQL
+    connection: Any = connections[using]  # its stubs do not know PostgreSQL
     with transaction.atomic(using=using), connection.cursor() as cursor:
         tables = set(connection.introspection.table_names(cursor))
         for statement in grants(connection.ops.quote_name(role), tables, version=connection.pg_version):
@@ -64,7 +64,7 @@ def grant_to_application(using: str = "default", **_: Any) -> None:
 
 
 def grants(role: str, tables: set[str], *, version: int) -> list[str]:
-    """The statements that give a role (quoted) what the application needs of these tables, and take the rest away."""
+    """The statements that grant a role (quoted) what the application needs of these tables, and revoke the rest."""
     found = [
         f"GRANT USAGE ON SCHEMA public TO {role}",
         f"REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {role}",
@@ -81,7 +81,7 @@ def grants(role: str, tables: set[str], *, version: int) -> list[str]:
 
 @register(Tags.security, deploy=True)
 def check_role(**_: Any) -> list[CheckMessage]:
-    """Warns where the role that the application uses can switch off what guards the audit log."""
+    """Warns if the application's role can disable the protection of the audit log."""
     try:
         with connections["default"].cursor() as cursor:
             cursor.execute(
@@ -90,13 +90,13 @@ def check_role(**_: Any) -> list[CheckMessage]:
             )
             row = cursor.fetchone()
     except DatabaseError:
-        return []  # there is no database to ask
+        return []  # there is no database to query
     if row is None or not row[0]:
         return []
     return [
         Caution(
-            "The database role of the application owns its tables, so it could switch off what guards the audit log.",
-            hint="Give the tables to a role of their own and set DATABASE_OWNER_URL; docs/production.md has the SQL.",
+            "The database role of the application owns its tables, so it can disable the protection of the audit log.",
+            hint="Transfer the tables to another role and set DATABASE_OWNER_URL; docs/production.md has the SQL.",
             id="slmstudio.W001",
         )
     ]

@@ -1,15 +1,15 @@
-"""What of this process's environment a child process gets: what it needs, and no secret.
+"""The environment of a child process: the variables it needs, and no secrets.
 
-Children read files that strangers made and models from anywhere. The addresses and passwords of the database and the
-queue, the signing key and the keys of endpoints are none of theirs, so names are allowed one by one.
+Children read untrusted files and models. They must not see the addresses and passwords of the database and the queue,
+the signing key or endpoint API keys, so variables are allowlisted.
 """
 
 import os
 from collections.abc import Iterable
 
-#: How a process that trains or generates computes on a CPU, unless the environment says otherwise. glibc keeps freed
-#: memory instead of faulting it in again at every step, in huge pages where the kernel has them: a sixth of a training,
-#: for 1 to 2 % more at the peak. Threads that wait for one another spin for some milliseconds before they sleep: a
+#: CPU settings of a process that trains or generates, unless the environment sets others. glibc keeps freed memory
+#: instead of faulting it in again at every step, in huge pages if the kernel has them: saves a sixth of a training, for
+#: 1 to 2 % more at the peak. Threads that wait for each other spin for some milliseconds before they sleep: saves a
 #: quarter. ``passive`` lets ``training.ml.hardware.contention`` turn that off while other processes use the cores.
 CHILD_ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
@@ -34,7 +34,7 @@ _BEGINNINGS = (
     "NCCL_", "HIP_", "ROCR_", "TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TOKENIZERS_", "ACCELERATE_", "GGML_",
     "HSA_", "CUBLAS_", "GLOO_", "UCX_", "OBJC_", "COVERAGE_",
 )  # fmt: skip
-#: what a download takes besides: the hub's token and settings, and proxies, whose addresses may hold a password
+#: also needed for downloads: the hub's token and settings, and proxies, whose addresses may contain a password
 DOWNLOADS = (
     "HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_*", "HF_XET_*",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
@@ -43,7 +43,7 @@ DOWNLOADS = (
 
 
 def child_environment(also: Iterable[str] = ()) -> dict[str, str]:
-    """The variables of this process that a child gets; ``also`` names more, or with a star at the end how they begin.
+    """The variables of this process that a child gets; ``also`` names more, or their prefix followed by a star.
 
     Example: ``child_environment(["WANDB_*"])`` for a child that reports to Weights & Biases.
     """

@@ -1,25 +1,25 @@
-"""Sentences for child processes that ended without saying why."""
+"""Error messages for child processes that ended without an error event."""
 
 import json
 import re
 import signal
 from pathlib import Path
 
-#: bytes of a log in which its last words are looked for
+#: bytes at the end of a log that are searched for its last lines
 _TAIL = 64 * 1024
-#: a line of the log in which one of several processes, whose events nobody hears, says why it ends: this, then JSON
+#: prefix of the log line in which a process whose events are not read reports its error, followed by JSON
 WORDS = "slmstudio says: "
-#: how torch's launcher reports in its log what became of its processes: a signal it died of is negative
+#: how torch's launcher reports its failed processes in its log: the signal that killed one is negative
 _RANK_ENDED = re.compile(r"exitcode\s*:\s*(-?\d+)")
 _ROOT_CAUSE = "Root Cause (first observed failure)"
-#: the last line of a traceback, which a launcher's log has above the launcher's own
+#: the last line of a traceback, which in a launcher's log precedes the launcher's own
 _RAISED = re.compile(r"(?:\[\w+\]:\s*)?(?!\S*ChildFailedError)[\w.]+(?:Error|Exception)\b")
 
 
 def explain_exit(code: int, log: Path, *, since: int = 0, launcher: bool = False) -> str:
-    """A sentence for an exit code that came without an error event. The log of this child begins at byte ``since``.
+    """An error message for an exit code without an error event. The log of this child begins at byte ``since``.
 
-    A ``launcher`` ends with 1 whatever became of its processes; its log tells what one of them ended with.
+    A ``launcher`` always exits with 1; its log has the exit code of the process that failed.
     """
     text = _end_of(log, since)
     if launcher and code > 0:
@@ -38,8 +38,8 @@ def explain_exit(code: int, log: Path, *, since: int = 0, launcher: bool = False
 def was_killed(code: int, log: Path, *, since: int = 0, launcher: bool = False) -> bool:
     """Whether a child that failed without an event was killed, rather than ended by an error of its own.
 
-    Of several processes one that is killed has the launcher kill the others and end by itself, with 1. A launcher that
-    reports nothing of them counts as killed.
+    If one of several processes is killed, the launcher kills the others and exits with 1. A launcher that reports no
+    failed process counts as killed.
     """
     if code < 0 or not launcher:
         return code < 0
@@ -49,8 +49,8 @@ def was_killed(code: int, log: Path, *, since: int = 0, launcher: bool = False) 
 
 
 def rank_error(log: Path, *, since: int = 0) -> dict[str, str] | None:
-    """What one of several processes said of its end, as the first one says it by an event: ``kind`` and ``message``.
-    None where none did, or the error was one that nobody has a better word for.
+    """The error that one of several processes reported in the log, in the form of an event: ``kind`` and ``message``.
+    None if none did, or if the error has no specific message.
     """
     return next((words for words in _error_line(_end_of(log, since)) if words["kind"] != "crash"), None)
 
@@ -58,7 +58,7 @@ def rank_error(log: Path, *, since: int = 0) -> dict[str, str] | None:
 def _error_line(text: str) -> list[dict[str, str]]:
     found = []
     for line in text.splitlines():
-        _, mark, rest = line.partition(WORDS)  # the launcher may put the process's number before it
+        _, mark, rest = line.partition(WORDS)  # the launcher may prefix the process's number
         if not mark:
             continue
         try:
@@ -70,8 +70,8 @@ def _error_line(text: str) -> list[dict[str, str]]:
 
 
 def _end_of_rank(text: str) -> int | None:
-    """The exit code that torch's launcher reports as the cause; None where it reports none. One that was killed counts
-    before the others, which fail because it has gone.
+    """The exit code that torch's launcher reports as the cause; None if it reports none. A killed process takes
+    precedence over the others, which fail as a result.
     """
     codes = [int(code) for code in _RANK_ENDED.findall(text)]
     if not codes or -signal.SIGKILL in codes:
@@ -81,7 +81,7 @@ def _end_of_rank(text: str) -> int | None:
 
 
 def _last_line(text: str, *, launcher: bool) -> str:
-    """The log's last line. A launcher's is the frame around its report, so there the last error that was raised."""
+    """The log's last line. A launcher's is the frame around its report, so there the last exception raised."""
     lines = text.splitlines()
     if launcher:
         if spoken := _error_line(text):
@@ -99,7 +99,7 @@ def _signal_name(number: int) -> str:
 
 
 def _end_of(log: Path, since: int) -> str:
-    """The last of what was written to a log from byte ``since`` on; logs grow over all attempts of a run."""
+    """The last part of a log after byte ``since``; logs grow over all attempts of a run."""
     try:
         with log.open("rb") as file:
             file.seek(max(since, log.stat().st_size - _TAIL))

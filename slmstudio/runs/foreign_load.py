@@ -1,4 +1,4 @@
-"""How much of this machine's cores other programs use while this process and its children work, and what that means."""
+"""The CPU load of other programs on this machine, and a warning if it slows a run down."""
 
 import time
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import psutil
 
-#: seconds that one reading covers at least
+#: minimum seconds between two readings
 WINDOW_SECONDS = 10.0
-#: a rate below this share of the estimate is far behind it
+#: a rate below this share of the estimate is slow
 SLOW_RATIO = 0.5
-#: other programs are named as the reason where they use this share of the cores
+#: minimum share of the cores at which other programs are named as the reason
 NOTICEABLE = 0.2
 
 
 class Seconds(NamedTuple):
-    """Seconds since some beginning: of the clock, of the processor busy with anything, and busy with this process."""
+    """Seconds since a fixed start: of the clock, of the processor busy in total, and busy with this process."""
 
     clock: float
     busy: float
@@ -25,7 +25,7 @@ class Seconds(NamedTuple):
 
 def _now() -> Seconds:
     times = psutil.cpu_times()
-    # Waiting for a disk leaves a core free, and what a guest uses is in user already.
+    # Waiting for a disk leaves a core free, and guest time is already included in user.
     busy = sum(getattr(times, name, 0.0) for name in ("user", "system", "nice", "irq", "softirq"))
     me = psutil.Process()
     own = 0.0
@@ -39,7 +39,7 @@ def _now() -> Seconds:
 
 
 class OtherProcessLoad:
-    """Reads, now and then, how many cores other programs used since the last reading."""
+    """Measures how many cores other programs used since the last reading."""
 
     def __init__(self, now: Callable[[], Seconds] = _now, cores: int | None = None) -> None:
         self._now = now
@@ -47,24 +47,25 @@ class OtherProcessLoad:
         self._last = now()
 
     def read(self) -> dict[str, float] | None:
-        """``{others, cores}``, both in cores; None until ``WINDOW_SECONDS`` have passed since the last reading, and
-        where the share of this process is not known."""
+        """``{others, cores}``, both in cores; None until ``WINDOW_SECONDS`` have passed since the last reading, or if
+        the share of this process is unknown.
+        """
         if time.monotonic() - self._last.clock < WINDOW_SECONDS:
             return None
         before, self._last = self._last, self._now()
         passed = max(1e-9, self._last.clock - before.clock)
         own = self._last.own - before.own
-        if own < 0:  # a child that has ended took its time with it, which must not count as others'
+        if own < 0:  # the time of a child that has ended is included, so that it does not count as others'
             return None
         others = (self._last.busy - before.busy - own) / passed
         return {"others": round(min(float(self._cores), max(0.0, others)), 2), "cores": float(self._cores)}
 
 
 def slow_warning(measured: float | None, expected: float | None, load: dict[str, Any] | None, *, estimate: str) -> str:
-    """A sentence where a run makes less than half the tokens a second that were expected; "" where it does not.
+    """A warning if a run makes less than half the expected tokens per second; "" otherwise.
 
-    ``estimate``: what the expected rate is, such as "estimated". Other programs are the reason only where the load
-    shows it.
+    ``estimate``: the source of the expected rate, such as "estimated". Other programs are named as the reason only if
+    the load shows it.
     """
     if not measured or not expected or measured >= SLOW_RATIO * expected:
         return ""

@@ -1,7 +1,7 @@
-"""How a run shows that it is alive: a heartbeat in its row, and a key in the queue's server while the database is away.
+"""Heartbeats of a run: a timestamp in its row, and a key in the job queue's server while the database is unavailable.
 
-Without the key the reaper would take a healthy run for lost once the database is back, before its supervisor has
-tried again.
+Without the key the reaper would take a healthy run for lost when the database is back, before its supervisor has
+reconnected.
 """
 
 import logging
@@ -25,11 +25,11 @@ from slmstudio.runs.models import BackgroundRun
 
 logger = logging.getLogger(__name__)
 
-#: by the id of the run's job, so that it is of one attempt
+#: by the id of the run's job, so that it belongs to one attempt
 KEY = "slmstudio:alive:{}"
-#: seconds for the whole exchange: the supervisor has a child to watch
+#: seconds for the whole exchange: the supervisor has a child to monitor
 _SECONDS = 1.0
-#: how many times the limit of a silent heartbeat the key lasts: connecting to the database may take more than one
+#: lifetime of the key, in multiples of the heartbeat limit: connecting to the database may take longer than one
 _LIMITS = 2
 
 
@@ -51,8 +51,8 @@ class Heartbeat:
 def keep_alive(run: BackgroundRun) -> Iterator[None]:
     """Sends heartbeats during the block every ``RUN_HEARTBEAT_SECONDS``, from a thread with its own connection.
 
-    For long work of the worker itself, such as hashing the files of a model. The end of the block finds out whether
-    the run was cancelled or given to another worker.
+    For long work of the worker itself, such as hashing the files of a model. The end of the block checks whether the
+    run was cancelled or passed to another worker.
     """
     # The run belongs to the block; a heartbeat only needs a row with its key and job.
     kind: Any = type(run)

@@ -1,9 +1,9 @@
-"""The abstract background run: the one state machine that imports, training, evaluation and the loop share.
+"""The abstract background run: one state machine for imports, training, evaluation and the pipeline.
 
-A run is a row. The web process creates it (QUEUED) and enqueues a job that carries only its id; the job claims it by a
-conditional UPDATE, so that a job delivered twice does its work once. While it runs it beats; a sweep finds rows whose
-heart stopped. Every transition below is one UPDATE guarded by the state it starts from; what only the worker of a run
-may do is guarded by the id of its job too, because a run that was queued again belongs to another.
+A run is a row. The web process creates it (QUEUED) and enqueues a job with only its id; the job claims it with a
+conditional UPDATE, so that a job delivered twice does its work once. While it runs it sends heartbeats; the reaper
+finds rows without one. Every transition below is one UPDATE guarded by its source state; transitions that only the
+run's worker may make are also guarded by the id of its job, because a requeued run belongs to another worker.
 """
 
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Status(models.TextChoices):
-    """Where a run stands."""
+    """The state of a run."""
 
     QUEUED = "queued", "queued"
     RUNNING = "running", "running"
@@ -39,7 +39,7 @@ LIVE = (Status.QUEUED, Status.RUNNING)
 
 
 def requeued_columns() -> dict[str, Any]:
-    """The columns of a run that has ended and waits again, under a new job."""
+    """The columns of a finished run that is queued again, under a new job."""
     return {
         "status": Status.QUEUED,
         "job_id": uuid.uuid4(),
@@ -52,25 +52,25 @@ def requeued_columns() -> dict[str, Any]:
 
 
 def resumed_by(facts: Mapping[str, Any], user: User, **more: Any) -> dict[str, Any]:
-    """The facts of a run with one more person who queued it again after it had ended; they count as who started it."""
+    """The facts of a run with one more person who queued it again after it ended; all count as having started it."""
     one = {"who": user.get_username(), "user": user.pk, "when": timezone.now().isoformat(), **more}
     return {**facts, "resumed_by": [*facts.get("resumed_by", []), one]}
 
 
 class RunQuerySet(models.QuerySet["BackgroundRun"]):
-    """Named reads every kind of run has."""
+    """Queries of every kind of run."""
 
     def live(self) -> Self:
         """Queued or running."""
         return self.filter(status__in=LIVE)
 
     def done(self) -> Self:
-        """Ended well."""
+        """Finished without an error."""
         return self.filter(status=Status.DONE)
 
     def lost(self) -> Self:
-        """Running by their row, but without a heartbeat for longer than the limit. By the database's clock, as hearts
-        beat: those of the machines may differ.
+        """Running according to their row, but without a heartbeat for longer than the limit. By the database's clock,
+        which also sets heartbeats: the clocks of the machines may differ.
         """
         limit = Now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS)
         return self.filter(status=Status.RUNNING, heartbeat_at__lt=limit)
@@ -81,12 +81,12 @@ class BackgroundRun(models.Model):
 
     #: dotted name of the job function, called with the row's id; "" for a run that consists of other runs
     job_name: ClassVar[str] = ""
-    #: dotted names that the job had in earlier releases; a job that was queued under one still runs
+    #: dotted names of the job in earlier releases; a job that was queued under one still runs
     former_job_names: ClassVar[tuple[str, ...]] = ()
     queue_name: ClassVar[str] = "default"
-    #: seconds after which the queue ends the job, -1 for never, None for what the queue says
+    #: seconds until the queue ends the job, -1 for never, None for the queue's default
     job_timeout: ClassVar[int | None] = None
-    #: how often workers may take it up before a lost one is a failure
+    #: maximum number of attempts before a lost run fails
     attempts_allowed: ClassVar[int] = 1
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED, db_index=True)
@@ -109,11 +109,11 @@ class BackgroundRun(models.Model):
     class Meta:
         abstract = True
 
-    # -- reads ------------------------------------------------------------------------------------------------------
+    # -- queries ----------------------------------------------------------------------------------------------------
 
     @property
     def is_live(self) -> bool:
-        """Queued or running: pages of it refresh themselves."""
+        """Queued or running: its pages refresh themselves."""
         return self.status in LIVE
 
     @property
@@ -123,12 +123,12 @@ class BackgroundRun(models.Model):
 
     @property
     def gpus(self) -> int:
-        """How many GPUs it has while it runs, where it runs on a GPU worker."""
+        """How many GPUs it uses while it runs on a GPU worker."""
         return 1
 
     @property
     def percent(self) -> int:
-        """Progress in whole per cent, 0 where the total is not known."""
+        """Progress in whole percent, 0 if the total is unknown."""
         if self.status == Status.DONE:
             return 100
         return min(100, self.progress_done * 100 // self.progress_total) if self.progress_total else 0
@@ -155,24 +155,24 @@ class BackgroundRun(models.Model):
     # -- transitions ------------------------------------------------------------------------------------------------
 
     def _move(self, source: tuple[Status, ...], *, mine: bool = False, **changes: Any) -> bool:
-        """Changes the row if it is in one of ``source``, with ``mine`` only under this job; True if this caller did."""
+        """Changes the row if it is in one of ``source``, with ``mine`` only under this job; True if this call did."""
         guard: dict[str, Any] = {"job_id": self.job_id} if mine else {}
         changed = type(self).objects.filter(pk=self.pk, status__in=source, **guard).update(**changes) == 1
         if changed:
             for name, value in changes.items():
-                # What the database counts is known here by this machine's clock alone.
+                # The value is computed by the database; this object gets the time of this machine's clock.
                 setattr(self, name, timezone.now() if isinstance(value, Now) else value)
         return changed
 
     def queue(self) -> str:
-        """The name of the queue that this run waits in."""
+        """The name of the queue of this run."""
         return self.queue_name
 
     def enqueue(self, *, first: bool = False) -> None:
-        """Queues the job after commit, before all others where ``first`` is set.
+        """Queues the job after commit, before all others if ``first`` is set.
 
-        The queue never retries it; a job that got lost is queued again by the sweep. A queue that does not answer is no
-        reason to lose the run: its row waits, and the sweep brings it to the queue.
+        The queue never retries it; the reaper requeues a lost job. If the queue does not answer, the run is not lost:
+        its row stays queued, and the reaper enqueues its job.
         """
         name, queue, job_id, pk = self.job_name, self.queue(), str(self.job_id), self.pk
         timeout = {} if self.job_timeout is None else {"job_timeout": self.job_timeout}
@@ -183,12 +183,12 @@ class BackgroundRun(models.Model):
                     name, pk, job_id=job_id, result_ttl=86_400, at_front=first, **timeout
                 )
             except RedisError:
-                logger.exception("the queue %s does not answer; %s %s waits for the sweep", queue, name, pk)
+                logger.exception("the queue %s does not answer; %s %s waits for the reaper", queue, name, pk)
 
         transaction.on_commit(put)
 
     def requeue_by(self, user: User | None) -> None:
-        """Queues a run that has ended once more, for ``user``, as if it were new. The caller holds the row's lock."""
+        """Queues a finished run again, for ``user``, as if it were new. The caller holds the row's lock."""
         again: dict[str, Any] = {
             **requeued_columns(),
             "progress_done": 0,
@@ -203,7 +203,7 @@ class BackgroundRun(models.Model):
         self.enqueue()
 
     def claim(self, **changes: Any) -> bool:
-        """QUEUED -> RUNNING. False: somebody else has it, or it was cancelled."""
+        """QUEUED -> RUNNING. False: another worker claimed it, or it was cancelled."""
         started: dict[str, Any] = {
             "status": Status.RUNNING,
             "started_at": timezone.now(),
@@ -213,10 +213,10 @@ class BackgroundRun(models.Model):
         return self._move((Status.QUEUED,), mine=True, **started, **changes)
 
     def return_to_queue(self, *, first: bool = True, **changes: Any) -> bool:
-        """RUNNING -> QUEUED under a new job, by its worker: to be taken up again. False: it is no longer ours.
+        """RUNNING -> QUEUED under a new job, called by its worker. False: the run no longer belongs to this worker.
 
-        One that was to be cancelled is cancelled instead. Done again after the database went away it gives the same: a
-        change whose answer was lost is known again, because the id of the new job follows from that of the old one.
+        A run with a requested cancellation is cancelled instead. The call is idempotent: if the database failed before
+        it confirmed the change, a second call recognizes it, because the id of the new job is derived from the old one.
         """
         rows = type(self).objects.filter(pk=self.pk)
         mine = rows.filter(status=Status.RUNNING, job_id=self.job_id, cancel_requested=False)
@@ -230,18 +230,18 @@ class BackgroundRun(models.Model):
         return False
 
     def beat(self, **changes: Any) -> bool:
-        """Shows that it is alive, with any progress. False: stop working (cancelled, or no longer ours)."""
+        """Sends a heartbeat, with any progress. False: stop working (cancelled, or passed to another worker)."""
         if not self._move((Status.RUNNING,), mine=True, heartbeat_at=Now(), **changes):
             return False
         return not type(self).objects.filter(pk=self.pk, cancel_requested=True).exists()
 
     def is_owned(self) -> bool:
-        """Whether it is still at work under this job: not swept, not ended, not with another worker."""
+        """Whether it is still running under this job: not reaped, not ended, not with another worker."""
         rows = type(self).objects.filter(pk=self.pk, status=Status.RUNNING, job_id=self.job_id)
         return bool(rows.exists())
 
     def record(self, **changes: Any) -> bool:
-        """Notes progress of a run that has no process of its own and so no heart to beat."""
+        """Stores the progress of a run without a process of its own, which sends no heartbeats."""
         return self._move((Status.RUNNING,), mine=True, **changes)
 
     def finish(self, **changes: Any) -> bool:
@@ -250,12 +250,12 @@ class BackgroundRun(models.Model):
         return self._move((Status.RUNNING,), mine=True, **ended, **changes)
 
     def fail(self, error: str, **changes: Any) -> bool:
-        """QUEUED or RUNNING -> FAILED, with a sentence, in which no absolute path is left."""
+        """QUEUED or RUNNING -> FAILED, with an error message, from which absolute paths are removed."""
         ended: dict[str, Any] = {"status": Status.FAILED, "finished_at": timezone.now(), "stage": ""}
         return self._move(LIVE, mine=True, error=redact_paths(error), **ended, **changes)
 
     def cancel(self) -> bool:
-        """A queued run is cancelled at once; a running one is asked to stop, and its supervisor does the rest."""
+        """Cancels a queued run immediately; asks a running one to stop, and its supervisor does the rest."""
         if self._move((Status.QUEUED,), status=Status.CANCELLED, finished_at=timezone.now(), stage=""):
             return True
         return self._move((Status.RUNNING,), cancel_requested=True, stage="stopping")
@@ -267,7 +267,7 @@ class BackgroundRun(models.Model):
 
 
 class RetryableRun(BackgroundRun):
-    """A run that workers take up several times, counted in its facts: what the earlier ones stored is of use."""
+    """A run with several attempts, counted in its facts: what the earlier ones stored is reused."""
 
     attempts_allowed = 3
     facts: Any  # the field is each model's own
@@ -277,13 +277,13 @@ class RetryableRun(BackgroundRun):
 
     @property
     def tries(self) -> int:
-        """How often a worker took it up, without those that were told to stop."""
+        """How many attempts it had, without those that were asked to stop."""
         return int(self.facts.get("attempts") or 1) - int(self.facts.get("forgiven") or 0)
 
     def claim_attempt(self) -> bool:
-        """QUEUED -> RUNNING as one more attempt. False: somebody else has it, or it was cancelled."""
+        """QUEUED -> RUNNING as one more attempt. False: another worker claimed it, or it was cancelled."""
         return self.claim(facts={**self.facts, "attempts": int(self.facts.get("attempts") or 0) + 1})
 
     def release_attempt(self) -> bool:
-        """RUNNING -> QUEUED, because its worker stops; no attempt has failed. False as in ``return_to_queue``."""
+        """RUNNING -> QUEUED, because its worker stops; the attempt does not count. False as in ``return_to_queue``."""
         return self.return_to_queue(facts={**self.facts, "forgiven": int(self.facts.get("forgiven") or 0) + 1})

@@ -1,4 +1,4 @@
-"""Errors without absolute paths: a sentence that people read says nothing of how the machine's disk is laid out."""
+"""Error messages without absolute paths, so that they do not reveal the machine's directory layout."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-#: other folders of a system; a JSON Pointer such as /items/0/total is none
+#: other folders of a system; a JSON Pointer such as /items/0/total is not a path
 _ELSEWHERE = re.compile(
     r"(?<![\w/.:~$%-])/(?:home|root|usr|var|srv|opt|tmp|mnt|media|etc|run|proc|dev|Users|private|Volumes)"
     r"(?:/[\w.+@%=-]+)*/([\w.+@%=-]+)"
@@ -17,7 +17,7 @@ _ELSEWHERE = re.compile(
 
 @cache
 def _roots() -> list[tuple[str, str]]:
-    """The folders that paths of ours begin with, longest first, and what stands in their place."""
+    """The folders that the application's paths begin with, longest first, and their replacements."""
     named = {
         str(settings.HOME): "$SLM_HOME",
         sys.prefix: "python",
@@ -29,7 +29,7 @@ def _roots() -> list[tuple[str, str]]:
 
 
 def redact_paths(text: str) -> str:
-    """A text whose absolute paths begin at a folder of the studio, or are their last part."""
+    """A text whose absolute paths start at a folder of the application, or are reduced to their last part."""
     for root, name in _roots():
         text = re.sub(rf"(?<![\w/.-]){re.escape(root)}(/|(?![\w.-]))", rf"{name}\1" if name else "", text)
     return _ELSEWHERE.sub(r"\1", text)

@@ -1,4 +1,4 @@
-"""The reaper: ends or requeues runs that are running by their row and whose heartbeat stopped."""
+"""The reaper: ends or requeues runs that are running according to their row and have no heartbeat."""
 
 import logging
 import time
@@ -31,17 +31,18 @@ def run_models() -> list[type[BackgroundRun]]:
 
 
 class ReaperGuard:
-    """When a process that sweeps ``every`` so many seconds may judge hearts: once it has seen the database all the time
-    that a heart may be silent. Where it was away, or this machine asleep, the hearts have to be let beat first.
+    """When a process that runs the reaper ``every`` so many seconds may check heartbeats: once the database has been
+    available for as long as a heartbeat may be missing. After an outage, or after this machine was asleep, workers need
+    that time to send one.
     """
 
     def __init__(self, every: float, clock: Callable[[], float] = time.time) -> None:
         self._longest = every + settings.RUN_LOST_AFTER_SECONDS / 2
-        self._clock = clock  # of the day: the others stand still while a machine sleeps
+        self._clock = clock  # wall-clock time: the monotonic clocks stop while a machine sleeps
         self._since = self._looked = clock()
 
     def judges(self) -> bool:
-        """Whether it may now; asked before every sweep."""
+        """Whether it may now; called before every pass."""
         now = self._clock()
         if not 0 <= now - self._looked <= self._longest:
             self._since = now
@@ -54,20 +55,20 @@ class ReaperGuard:
 
 
 def reap_lost_runs(*, judging: bool = True) -> list[BackgroundRun]:
-    """Ends every lost run: queued again where it may be, cancelled where that was asked for, failed with a sentence
-    otherwise. Returns the runs it ended or queued again; their status tells which.
+    """Ends every lost run: requeues it if allowed, cancels it if that was requested, fails it with an error message
+    otherwise. Returns the runs it ended or requeued; their status tells which.
 
-    Queued runs whose job is no longer in the queue (it did not answer, or forgot) are queued again. Safe to call at any
-    time and by several at once: each run is moved by one guarded UPDATE. A run that has no process of its own has no
-    heart and is left alone, and so is one whose supervisor says by the queue that it cannot reach the database. Without
-    ``judging`` no heart is looked at.
+    Queued runs whose job is no longer in the queue (it was unavailable, or lost data) are queued again. Safe to call at
+    any time and concurrently: each run is changed by one guarded UPDATE. A run without a process of its own sends no
+    heartbeats and is skipped, and so is a run whose supervisor reports through the queue that the database is
+    unavailable. Without ``judging`` no heartbeats are checked.
     """
     requeue_missing_jobs()
     now = timezone.now()
     ended: list[BackgroundRun] = []
     for model in run_models():
         for run in _lost(model) if judging else ():
-            # Guarded by the state and the heartbeat that was seen, so that a heart that beats again wins.
+            # Guarded by the state and the heartbeat that were read, so that a new heartbeat wins.
             mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
             if mine.update(**_resolve_lost_run(run, now)) == 1:
                 run.refresh_from_db()
@@ -81,8 +82,8 @@ def reap_lost_runs(*, judging: bool = True) -> list[BackgroundRun]:
 
 
 def _lost(model: type[BackgroundRun]) -> list[Any]:
-    """The runs whose heart has stopped, but for those that are alive without the database. None while the queue does
-    not answer: it may have been told, and no worker could take a run up.
+    """The runs without a heartbeat, except those that are alive without the database. None if the queue does not
+    answer: a run may have reported there, and no worker could claim a run.
     """
     silent = list(model.objects.lost())
     try:
@@ -103,7 +104,7 @@ def _resolve_lost_run(run: BackgroundRun, now: datetime) -> dict[str, Any]:
         return {"status": Status.CANCELLED, "stage": "", "finished_at": now}
     if run.tries < run.attempts_allowed:
         stage = "worker lost; requeued"
-        # Under another job: should its old worker come back to life, the run is no longer that one's.
+        # Under another job: if its old worker comes back, the run no longer belongs to it.
         return {"status": Status.QUEUED, "job_id": uuid.uuid4(), "heartbeat_at": None, "stage": stage}
     times = f"Attempts: {run.tries}. " if run.tries > 1 else ""
     step = getattr(run, "checkpoint_step", 0)
@@ -119,7 +120,7 @@ def _notify(run: BackgroundRun) -> None:
 
 
 def requeue_missing_jobs() -> list[BackgroundRun]:
-    """Queues runs again whose row is queued for a minute and whose job is missing from the queue; returns them."""
+    """Requeues runs whose row has been queued for a minute and whose job is missing from the queue; returns them."""
     again: list[BackgroundRun] = []
     old = timezone.now() - timedelta(seconds=_FORGOTTEN_AFTER_SECONDS)
     for model in run_models():
@@ -138,7 +139,7 @@ def requeue_missing_jobs() -> list[BackgroundRun]:
 
 
 def _forgotten(waiting: list[tuple[Any, uuid.UUID]]) -> list[Any]:
-    """Keys of the runs whose job neither waits nor is at work. One that ended without claiming its run is lost, too."""
+    """Keys of the runs whose job is neither queued nor running. A job that ended without claiming its run is lost."""
     pipeline = django_rq.get_connection("default").pipeline(transaction=False)
     lost: list[Any] = []
     for at in range(0, len(waiting), BATCH_SIZE):
@@ -151,11 +152,11 @@ def _forgotten(waiting: list[tuple[Any, uuid.UUID]]) -> list[Any]:
 
 
 def requeue_interrupted() -> list[BackgroundRun]:
-    """Puts every run that was at work back into its queue, to start again; returns those runs.
+    """Requeues every running run, to start again; returns those runs.
 
-    Only for a moment when no worker runs anywhere, such as the start of a machine that is all there is: a run that says
-    it is running has then lost its worker. A run with a checkpoint goes on from there. What another had written is
-    written again by the same run; rows are unique per step or document, so nothing is there twice.
+    Only for a moment when no worker runs anywhere, such as the start of a single-machine installation: every run that
+    is running according to its row has then lost its worker. A run with a checkpoint resumes from it. Other results are
+    written again by the same run; rows are unique per step or document, so there are no duplicates.
     """
     again: list[BackgroundRun] = []
     for model in run_models():
@@ -169,7 +170,7 @@ def requeue_interrupted() -> list[BackgroundRun]:
             if mine.update(**fresh, stage="", heartbeat_at=None) == 1:
                 run.refresh_from_db()
                 if run.status == Status.QUEUED:
-                    run.enqueue(first=True)  # what waits behind it may need it
+                    run.enqueue(first=True)  # later runs in the queue may need it
                     again.append(run)
                 else:
                     _notify(run)

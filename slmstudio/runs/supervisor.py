@@ -1,12 +1,12 @@
-"""Runs a child process for a run: streams its events, beats the heart, kills it on cancel, explains its end.
+"""Runs a child process for a run: reads its events, sends heartbeats, kills it on cancel, explains its exit.
 
 The child writes JSON lines to its standard output and anything else to standard error, which goes to a log file. It
-runs in a process group of its own and dies with its supervisor (it asks the kernel for that itself), so that a run that
-is resumed never has a twin.
+runs in its own process group and dies with its supervisor (it asks the kernel for that itself), so that a resumed run
+never has two children.
 
-A database that does not answer for a while costs neither an event nor the child: events wait here, and once too many
-wait they stay in the pipe, where the child waits for them to be read. The queue's server is told meanwhile that the run
-is alive, since its heart cannot beat.
+A database outage loses neither an event nor the child: events are buffered here, and once the buffer is full they stay
+in the pipe, where the child blocks until they are read. During the outage the supervisor reports to the queue's server
+that the run is alive, since it cannot store a heartbeat.
 """
 
 import json
@@ -40,33 +40,33 @@ Event = dict[str, Any]
 T = TypeVar("T")
 #: seconds between asking a child to stop and killing it
 STOP_GRACE_SECONDS = 20.0
-#: the same for a child that writes a checkpoint first: some gigabytes, perhaps to a disk over the network
+#: the same for a child that writes a checkpoint first: gigabytes, possibly to a network disk
 CHECKPOINT_GRACE_SECONDS = 180.0
-#: a worker that is asked to stop sends this to the process of its job
+#: a worker that is asked to stop sends this signal to the process of its job
 STOP_SIGNAL = signal.SIGUSR1
 _MAX_LINE = 16 * 1024 * 1024
-#: bytes of events that wait for the database before the child has to
+#: bytes of buffered events until the child has to wait for the database
 _MAX_WAITING = 64 * 1024 * 1024
-#: seconds without a word after which the output of a child that has ended is given up, though somebody else holds it
+#: seconds without output after which the pipe of an ended child is closed, even if another process holds it open
 _ORPHANED_SECONDS = 5.0
 _stop_asked = threading.Event()
 
 
 def request_stop(*_: object) -> None:
-    """A signal's handler: whatever this process supervises is asked to stop, and so is what it would start next."""
+    """A signal handler: asks whatever this process supervises to stop, and also what it would start next."""
     _stop_asked.set()
 
 
 def stop_requested() -> bool:
-    """Whether this process was told to stop what it does for a run."""
+    """Whether this process was asked to stop its work on a run."""
     return _stop_asked.is_set()
 
 
 @dataclass
 class ChildExit:
-    """How a child ended: ``ok``, ``cancelled``, ``interrupted`` (the worker was told to stop), or a sentence in
-    ``error``. ``died``: it ended without a word of its own, as what is killed does. ``events`` and ``cpu_seconds`` are
-    what supervising cost this process.
+    """How a child ended: ``ok``, ``cancelled``, ``interrupted`` (the worker was asked to stop), or a message in
+    ``error``. ``died``: it ended without an error event, as a killed process does. ``events`` and ``cpu_seconds`` are
+    the cost of supervision in this process.
     """
 
     ok: bool
@@ -81,8 +81,8 @@ class ChildExit:
 
 
 def cost_of(ending: ChildExit, before: dict[str, float] | None = None) -> dict[str, float]:
-    """What supervising cost, with the attempts before: processor seconds of the supervisor (reading, heartbeats, rows),
-    the events they went into, and the seconds the child ran.
+    """The cost of supervision, including earlier attempts: processor seconds of the supervisor (reading, heartbeats,
+    rows), the number of events, and the seconds the child ran.
     """
     mine = {"cpu_seconds": ending.cpu_seconds, "events": float(ending.events), "seconds": ending.seconds}
     return {name: round((before or {}).get(name, 0.0) + value, 4) for name, value in mine.items()}
@@ -102,15 +102,15 @@ def supervise(
     launcher: bool = False,
     also: Sequence[str] = (),
 ) -> ChildExit:
-    """Runs ``argv`` until it ends, the run is cancelled or the worker is told to stop.
+    """Runs ``argv`` until it ends, the run is cancelled or the worker is asked to stop.
 
-    The child has no secret of this process in its environment; ``also`` as in ``child_environment``.
-    ``on_event`` is called for every event the child writes, in order; it may be called again with the same event after
-    the database was away. ``keep`` are file descriptors the child holds as well, such as locks. A child that is asked
-    to stop has ``grace`` seconds; ``on_stop`` is called at that moment, ``on_idle`` where nothing came for half a
-    second. ``launcher``: the child only starts those who work, and they are asked. A child whose run is no longer this
-    worker's is killed at once: another one may be at work already. The run's heart beats every
-    ``RUN_HEARTBEAT_SECONDS`` whether or not events come. The caller turns the ending into the run's last state.
+    The child's environment has no secret of this process; ``also`` as in ``child_environment``. ``on_event`` is called
+    for every event of the child, in order; it may be called again with the same event after a database outage.
+    ``keep`` are file descriptors that the child inherits, such as locks. A child that is asked to stop has ``grace``
+    seconds; ``on_stop`` is called at that moment, ``on_idle`` if there was no output for half a second. ``launcher``:
+    the child only starts worker processes, and these are asked to stop. A child whose run no longer belongs to this
+    worker is killed immediately: another worker may already run it. Heartbeats are sent every ``RUN_HEARTBEAT_SECONDS``
+    whether or not events come. The caller turns the result into the run's final state.
     """
     began, spent = time.monotonic(), time.process_time()
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +150,8 @@ def supervise(
 
 @contextmanager
 def stop_on_signal() -> Iterator[None]:
-    """While a child runs, or whatever asks ``stop_requested``, SIGTERM asks it to stop first: the signal would end this
-    process and lose the last words.
+    """While a child runs, or whatever checks ``stop_requested``, SIGTERM asks it to stop first: by default the signal
+    would end this process and lose the last events.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -185,19 +185,19 @@ class _EventStream:
         self.output = child.stdout
         os.set_blocking(self.output.fileno(), False)
         self.buffer = b""
-        self.waiting: deque[bytes] = deque()  # lines as they came: parsed they would take several times as much
+        self.waiting: deque[bytes] = deque()  # raw lines: parsed they would take several times as much memory
         self.bytes_waiting = 0
         self.kill_at: float | None = None
         self.next_beat = 0.0
         self.silent_since = 0.0
-        # Of the database: when it may be asked again, how long to wait after that, since when each thing has failed.
+        # Of the database: when to retry, how long to wait after that, and since when each operation has failed.
         self.ask_at = 0.0
         self.pause = 0.0
         self.tell_at = 0.0
         self.failing_since: dict[str, float] = {}
 
     def follow(self) -> None:
-        """Until the child has ended and everything it said is delivered."""
+        """Until the child has ended and all of its events are delivered."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.output, selectors.EVENT_READ)
             while True:
@@ -224,8 +224,8 @@ class _EventStream:
                 time.sleep(0.2)
 
     def _is_over(self) -> bool:
-        """Whether the child has ended and nothing more is to come, though its output is still open: what it started may
-        hold that, and is killed with its group.
+        """Whether the child has ended and no more output comes, although its pipe is still open: a process it started
+        may hold it, and is killed with its group.
         """
         if self.child.poll() is None:
             return False
@@ -233,7 +233,7 @@ class _EventStream:
         return self.kill_at is not None or time.monotonic() - self.silent_since > _ORPHANED_SECONDS
 
     def _on_tick(self) -> None:
-        """Beats where it is time; asks the child to stop where that was asked for; kills it when its grace is over."""
+        """Sends a heartbeat if due; asks the child to stop if requested; kills it when its grace period is over."""
         now = time.monotonic()
         if _stop_asked.is_set() and self.kill_at is None:
             self.ending.interrupted = True
@@ -251,10 +251,10 @@ class _EventStream:
         if alive:
             return
         if lost:
-            # Swept, and perhaps at work elsewhere by now: two would write into one folder.
+            # Reaped, and maybe running elsewhere by now: two would write into one folder.
             self.ending.cancelled, self.kill_at = True, 0.0
         elif not self.ending.cancelled:
-            # Also where the worker is told to stop already: a run that somebody cancelled does not come back.
+            # Also if the worker is already asked to stop: a cancelled run must not be requeued.
             self.ending.cancelled = True
             if self.kill_at is None:
                 self._request_stop(now)
@@ -272,12 +272,12 @@ class _EventStream:
         if len(self.buffer) > _MAX_LINE:
             raise ValueError("the child wrote a line of more than 16 MB")
         for line in lines:
-            if line.startswith(b"{"):  # anything else is not ours
+            if line.startswith(b"{"):  # anything else is not an event
                 self.waiting.append(line)
                 self.bytes_waiting += len(line)
 
     def _deliver(self) -> None:
-        """Gives waiting events on, oldest first, until one cannot be delivered."""
+        """Delivers buffered events, oldest first, until one cannot be delivered."""
         while self.waiting and time.monotonic() >= self.ask_at:
             event = _event(self.waiting[0])
             if event is not None:
@@ -288,10 +288,10 @@ class _EventStream:
             self.bytes_waiting -= len(self.waiting.popleft())
 
     def _database(self, what: str, do: Callable[[], None]) -> bool:
-        """Does what needs the database; False where that is away, which is then left in peace for a moment.
+        """Runs an operation on the database; False if it is unavailable, which is then retried after a delay.
 
         Raises:
-            OperationalError, InterfaceError: it has been away for longer than ``RETRY_SECONDS``.
+            OperationalError, InterfaceError: it was unavailable for longer than ``RETRY_SECONDS``.
         """
         try:
             do()
@@ -317,12 +317,12 @@ def _event(line: bytes) -> Event | None:
     try:
         event = json.loads(line)
     except ValueError:
-        return None  # not ours: a library printed to standard output before the child took it over
+        return None  # not an event: a library printed to standard output before the child redirected it
     return event if isinstance(event, dict) and "event" in event else None
 
 
 def _terminate_launched(launcher: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM for what a launcher started: the launcher itself would kill them before their checkpoints are written."""
+    """SIGTERM for the processes of a launcher: the launcher itself would kill them before they save checkpoints."""
     try:
         launched = psutil.Process(launcher.pid).children(recursive=True)
     except psutil.Error:

@@ -8,7 +8,7 @@ from slmstudio.server import processes
 
 
 def main() -> int:
-    """Parses the command line and serves; the exit code is 0 after a signal, 1 where a process cannot start."""
+    """Parses the command line and serves; the exit code is 0 after a signal, 1 if a process cannot start."""
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(prog="python -m slmstudio.server", description="The web server of SLM Studio.")
     parser.add_argument("--bind", default="127.0.0.1:8000", help="HOST:PORT or unix:PATH (default: %(default)s)")
@@ -26,7 +26,7 @@ def main() -> int:
     try:
         listener = processes.listen(options.bind)
     except (OSError, ValueError) as error:
-        print(f"Cannot listen at {options.bind}: {error}", file=sys.stderr)
+        print(f"Cannot listen on {options.bind}: {error}", file=sys.stderr)
         return 1
     return processes.Master(
         listener,

@@ -1,33 +1,33 @@
-"""The question whether a large body is read, as a request without its body to the application itself."""
+"""Admission of large bodies: the server asks the application with a request without its body."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-#: bytes of a body that anybody may send; for more the application is asked first
+#: bytes of a body that any client may send; for more the application is asked first
 FREE_BODY = 2**20
-#: in the environ of the question
+#: environ key of an admission request
 KEY = "slmstudio.admission"
-#: the header of the answer that admits: bytes that the body may have
+#: response header that admits a body: its maximum size in bytes
 ADMITTED = "X-Admitted-Body"
 
 
 @dataclass(frozen=True)
 class RejectedRequest:
-    """The answer to a request whose body is not read."""
+    """The response to a request whose body is not read."""
 
     status: str
     headers: list[tuple[str, str]]
     body: bytes
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """As waitress asks its own errors."""
+        """In the form that waitress expects of its own errors."""
         return self.status, self.headers, self.body
 
 
 def check_admission(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> int | RejectedRequest:
-    """The bytes that the body of a request may have, or the answer that refuses it."""
+    """The maximum size of a request's body in bytes, or the response that rejects it."""
     answers: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:

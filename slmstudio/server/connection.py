@@ -1,4 +1,4 @@
-"""One connection: how long it may take, and who may send a large body."""
+"""One connection: its time-outs, and the admission of large bodies."""
 
 import logging
 import socket
@@ -16,7 +16,7 @@ from waitress.utilities import BadRequest, Error
 from slmstudio.server.admission import FREE_BODY, RejectedRequest, check_admission
 
 logger = logging.getLogger(__name__)
-#: phases of connections that are closed where there are too many
+#: phases of connections that are closed first if there are too many
 _ENDED_FIRST = ("idle", "header", "body")
 #: bytes of the line before a chunk, and of the trailer after the last one
 _MOST_CHUNK_LINE = 8192
@@ -24,11 +24,11 @@ _MOST_CHUNK_LINE = 8192
 
 @dataclass(frozen=True)
 class Limits:
-    """Time-outs in seconds, rates in bytes a second.
+    """Time-outs in seconds, rates in bytes per second.
 
-    ``header`` is for a whole header, ``body`` for a body of at most ``FREE_BODY``; larger bodies and answers may take
-    as long as they move at ``rate``, measured over ``stalled`` seconds. ``linger`` is how long a refused body is read
-    and thrown away, so that the client sees the answer.
+    ``header`` is for a whole header, ``body`` for a body of at most ``FREE_BODY``; larger bodies and responses may take
+    any time while they transfer at ``rate``, measured over ``stalled`` seconds. ``linger`` is how long a rejected body
+    is read and discarded, so that the client sees the response.
     """
 
     header: float = 15.0
@@ -45,7 +45,7 @@ class _TooLarge(Error):
 
 
 class Parser(HTTPRequestParser):
-    """Stops a chunked body at what was admitted; a Content-Length is judged before the first byte of the body."""
+    """Stops a chunked body at the admitted size; a Content-Length is checked before the first byte of the body."""
 
     admitted: int | None = None
     error: Any
@@ -56,7 +56,7 @@ class Parser(HTTPRequestParser):
         receiver: Any = self.body_rcv
         if self.chunked and receiver is not None and not self.error:
             line = max(len(receiver.control_line), len(receiver.trailer))
-            if line > _MOST_CHUNK_LINE:  # waitress has no bound
+            if line > _MOST_CHUNK_LINE:  # waitress has no limit
                 self.error = BadRequest(
                     f"The size of a chunk or the trailer is longer than {_MOST_CHUNK_LINE:,} bytes."
                 )
@@ -68,14 +68,14 @@ class Parser(HTTPRequestParser):
 
     @property
     def needs_admission(self) -> bool:
-        """Whether the rest of the body waits for the application's word."""
+        """Whether the rest of the body waits for admission."""
         if self.admitted is not None or self.completed or not self.headers_finished:
             return False
         return max(self.content_length, self.body_bytes_received) > FREE_BODY
 
 
 class _NoFile:
-    """The file wrapper of a request for the header alone."""
+    """The file wrapper of a request whose body is not read."""
 
     def __init__(self, file: Any, block_size: int = 0) -> None:
         self.close = file.close
@@ -85,7 +85,7 @@ class _NoFile:
 
 
 class Task(WSGITask):
-    """Sends no body in answer to HEAD, whatever the application gives; waitress leaves that to applications."""
+    """Sends no body in response to HEAD, whatever the application returns; waitress leaves that to applications."""
 
     def get_environment(self) -> dict[str, Any]:
         """As in waitress."""
@@ -108,13 +108,13 @@ class Task(WSGITask):
 
 
 class _Admission:
-    """A task that asks the application whether the body of a request is to be read."""
+    """A task that asks the application whether the body of a request may be read."""
 
     def __init__(self, channel: "Channel") -> None:
         self.channel = channel
 
     def service(self) -> None:
-        """In a thread of the application."""
+        """Runs in an application thread."""
         channel, request = self.channel, self.channel.request
         try:
             answer = check_admission(channel.server.application, WSGITask(channel, request).get_environment())
@@ -139,7 +139,7 @@ class _Admission:
         channel.server.pull_trigger()
 
     def cancel(self) -> None:
-        """As waitress ends tasks that wait."""
+        """As waitress ends waiting tasks."""
         self.channel.cancel()
 
 
@@ -182,7 +182,7 @@ class Channel(HTTPChannel):
         return sent
 
     def readable(self) -> bool:
-        """Not while the application thinks about a large body."""
+        """Not while the application decides about a large body."""
         if self.linger_until:
             return not self.will_close
         return not self.asking and bool(super().readable())
@@ -192,14 +192,14 @@ class Channel(HTTPChannel):
         return bool(self.will_close if self.linger_until else super().writable())
 
     def handle_read(self) -> None:
-        """What follows a refusal is thrown away."""
+        """Data after a rejection is discarded."""
         if self.linger_until:
-            self.recv(1 << 18)  # closes where the client has
+            self.recv(1 << 18)  # closes when the client has
         else:
             super().handle_read()
 
     def received(self, data: bytes) -> bool:
-        """Asks for admission as soon as a body turns out to be large."""
+        """Asks for admission as soon as a body is known to be large."""
         taken = bool(super().received(data))
         with self.requests_lock:
             request = self.request
@@ -209,18 +209,20 @@ class Channel(HTTPChannel):
         return taken
 
     def send_continue(self) -> None:
-        """Not before the body is admitted, nor where there is none: waitress would wait for it."""
+        """Not before the body is admitted, nor if there is none: waitress would wait for it."""
         if not self.request.error and not self.request.needs_admission and not self.request.completed:
             super().send_continue()
 
     def service(self) -> None:
-        """As in waitress; remembers where a body is not read to its end."""
+        """As in waitress; records whether the body was read completely."""
         self.refused = self.refused or self.requests[0].error is not None
         super().service()
         self.served += 1
 
     def handle_write(self) -> None:
-        """After a refusal only our half is closed: a reset would take the answer from a client that still sends."""
+        """After a rejection only the write side is closed: a reset would lose the response of a client that still
+        sends.
+        """
         if self.refused and self.close_when_flushed and not self.will_close:
             self._flush_exception(self._flush_some)
             if not self.total_outbufs_len and not self.will_close and self.connected:
@@ -236,7 +238,7 @@ class Channel(HTTPChannel):
     # -- time-outs -----------------------------------------------------------------------------------------------------
 
     def is_timed_out(self, now: float) -> bool:
-        """Whether the client takes too long; asked about once a second."""
+        """Whether the client has timed out; called about once a second."""
         if self.linger_until:
             return now > self.linger_until
         phase = self._phase_now()
@@ -265,7 +267,7 @@ class Channel(HTTPChannel):
         if self.requests or self.asking:
             return "work"
         if request is None:
-            # A new connection has to say what it is for; one that was answered may wait for the next click.
+            # A new connection has to send a request soon; one that was answered may wait for the next click.
             return "idle" if self.served else "header"
         if not request.headers_finished:
             return "header"
@@ -273,7 +275,7 @@ class Channel(HTTPChannel):
 
 
 class _Timed:
-    """What the two kinds of servers below have in common."""
+    """The common part of both kinds of servers below."""
 
     channel_class = Channel
     limits: Limits
@@ -284,7 +286,7 @@ class _Timed:
     _map: dict[int, Any]
 
     def maintenance(self, now: float) -> None:
-        """Ends connections that take too long; waitress calls it once a ``cleanup_interval``."""
+        """Ends connections that have timed out; waitress calls it once per ``cleanup_interval``."""
         moment = time.monotonic()
         for channel in [*self.active_channels.values()]:
             if channel.is_timed_out(moment):
@@ -292,8 +294,8 @@ class _Timed:
         self._make_room()
 
     def _make_room(self) -> None:
-        """At the limit of connections closes those that cost a client least, the oldest first: a quarter of the limit
-        is free then, and the server goes on accepting.
+        """At the connection limit, closes a quarter of the limit: those that cost a client least, the oldest first; the
+        server then continues to accept.
         """
         limit = self.adj.connection_limit
         if len(self._map) < limit:
@@ -308,18 +310,18 @@ class _Timed:
             channel.will_close = True
 
     def busy(self) -> bool:
-        """Whether a request is being worked on, or an answer is not sent yet."""
+        """Whether a request is being processed, or a response is not sent yet."""
         return any(
             channel.requests or channel.total_outbufs_len or channel.asking for channel in self.active_channels.values()
         )
 
 
 class TcpServer(_Timed, TcpWSGIServer):
-    """At an address and port."""
+    """On an address and port."""
 
 
 class UnixServer(_Timed, UnixWSGIServer):
-    """At a UNIX socket."""
+    """On a UNIX socket."""
 
 
 Server = TcpServer | UnixServer

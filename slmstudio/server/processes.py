@@ -1,4 +1,4 @@
-"""The processes of the web server: one listens and keeps the others running, which accept at the same socket."""
+"""The processes of the web server: a parent that listens and restarts the others, which accept on the same socket."""
 
 import ctypes
 import logging
@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 #: bytes of the largest body that is ever read; the application admits less almost everywhere
 MOST_BODY = 2 * 1024**3 + 2**22
-#: bytes of one answer that may wait in a temporary file; a thread that writes more waits for the client
+#: bytes of one response that may be buffered in a temporary file; a thread that writes more waits for the client
 MOST_WAITING = 64 * 1024**3
 
 
 def listen(bind: str) -> socket.socket:
-    """A socket that listens at ``HOST:PORT`` or ``unix:PATH``.
+    """A socket that listens on ``HOST:PORT`` or ``unix:PATH``.
 
     Raises:
-        OSError: it cannot; ValueError: that is no address.
+        OSError: it cannot; ValueError: the address is invalid.
     """
     if bind.startswith("unix:"):
         path = bind.removeprefix("unix:")
@@ -45,7 +45,7 @@ def listen(bind: str) -> socket.socket:
 
 
 class Master:
-    """Starts processes that serve, starts one again that ended, and ends all of them in order."""
+    """Starts the serving processes, restarts one that ended, and stops all of them in order."""
 
     def __init__(
         self, listener: socket.socket, *, workers: int, threads: int, connections: int, stop_seconds: float
@@ -91,7 +91,7 @@ class Master:
         self._stopping = True
 
     def _served(self, pid: int) -> bool:
-        """Whether a process that ended came as far as serving."""
+        """Whether an ended process had started to serve."""
         pipe = self._ready.pop(pid)
         with os.fdopen(pipe, "rb") as said:
             return bool(said.read(1))
@@ -127,7 +127,7 @@ class Master:
     def _serve(self, parent: int, ready: Callable[[], object]) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches every process; the first one passes it on
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches every process; the parent forwards it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if sys.platform == "linux":
@@ -135,8 +135,8 @@ class Master:
         if os.getppid() != parent:
             os._exit(1)
         _raise_file_limit()
-        # The I/O thread has little to do, and everybody waits for it: with the usual 5 ms for each of the busy threads,
-        # fifty people at once would wait several times as long.
+        # The I/O thread has little to do, and every client waits for it: with the default 5 ms for each busy thread,
+        # fifty concurrent users would wait several times as long.
         sys.setswitchinterval(0.0005)
         from slmstudio.wsgi import application
 
@@ -150,19 +150,19 @@ class Master:
         ready()
         serve(server, stop_seconds=self.stop_seconds)
         logging.shutdown()
-        os._exit(0)  # threads that are still at work are not waited for
+        os._exit(0)  # threads that are still busy are not waited for
 
 
 def make_server(
     application: Any, *, listener: socket.socket, threads: int, connections: int, limits: Any = None
 ) -> Any:
-    """A waitress server at a socket that listens already."""
+    """A waitress server on a socket that already listens."""
     from waitress.adjustments import Adjustments
 
     from slmstudio.server.connection import Limits, TcpServer, UnixServer
     from slmstudio.server.threads import Threads
 
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what it is there for
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # queued requests are normal here
     kind = UnixServer if listener.family == socket.AF_UNIX else TcpServer
     adjustments = Adjustments(
         sockets=[listener],
@@ -174,10 +174,10 @@ def make_server(
         max_request_body_size=MOST_BODY,
         outbuf_high_watermark=MOST_WAITING,
         recv_bytes=65_536,
-        # What does not move on lies in a file, so that a thousand slow clients take no gigabyte of memory.
+        # Data of slow transfers is in files, so that a thousand slow clients do not take gigabytes of memory.
         inbuf_overflow=65_536,
         outbuf_overflow=262_144,
-        # Headers of a proxy are judged by the application: TRUSTED_PROXIES, HTTPS.
+        # The application evaluates proxy headers: TRUSTED_PROXIES, HTTPS.
         clear_untrusted_proxy_headers=False,
         log_socket_errors=False,
         ident=None,
@@ -197,9 +197,9 @@ def make_server(
 
 
 def serve(server: Any, *, stop_seconds: float, look_seconds: float = 1.0) -> None:
-    """Serves until ``server.stopping``; then accepts no more, and finishes what is there within ``stop_seconds``.
+    """Serves until ``server.stopping``; then accepts no more, and finishes open requests within ``stop_seconds``.
 
-    Time-outs are looked at every ``look_seconds``.
+    Time-outs are checked every ``look_seconds``.
     """
     from waitress import wasyncore
 
@@ -214,7 +214,7 @@ def serve(server: Any, *, stop_seconds: float, look_seconds: float = 1.0) -> Non
 
 
 def _raise_file_limit() -> None:
-    """A connection is a file; 1,024 of them, the usual limit, are fewer than may be open."""
+    """A connection is a file; the default limit of 1,024 is less than the number of allowed connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -222,7 +222,7 @@ def _raise_file_limit() -> None:
 
 
 def _ended(children: set[int]) -> list[int]:
-    """Which of the children have ended."""
+    """The children that have ended."""
     found = []
     for pid in children:
         try:

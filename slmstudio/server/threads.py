@@ -1,4 +1,4 @@
-"""The threads that the application works in."""
+"""The application threads."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -8,27 +8,27 @@ logger = logging.getLogger(__name__)
 
 
 class Task(Protocol):
-    """What waitress hands to a thread."""
+    """A unit of work that waitress passes to a thread."""
 
     def service(self) -> None: ...
 
 
 class Threads:
-    """In place of waitress's dispatcher, which starts all threads at once and takes them in turn.
+    """Replaces waitress's dispatcher, which starts all threads immediately and uses them in turn.
 
-    Here a thread is started where all others are at work: each has a connection to the database of its own, with the
-    statements that were prepared there, so a quiet server does better with few.
+    Here a thread is started only if all others are busy: each has its own database connection with its prepared
+    statements, so a quiet server is faster with few.
     """
 
     def __init__(self, most: int) -> None:
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="web")
 
     def add_task(self, task: Task) -> None:
-        """Does it as soon as a thread is free."""
+        """Runs a task as soon as a thread is free."""
         self._pool.submit(_do, task)
 
     def shutdown(self) -> None:
-        """Starts nothing any more. What is at work goes on."""
+        """Starts no more tasks. Running ones continue."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

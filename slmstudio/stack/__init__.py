@@ -1,6 +1,6 @@
 """The embedded PostgreSQL and Valkey for one machine.
 
-``start(home)`` makes sure they run and returns their addresses; ``stop(running)`` ends what nobody uses any more.
+``start(home)`` makes sure they run and returns their addresses; ``stop(running)`` stops the servers without users.
 """
 
 from slmstudio.stack.control import Running, start, stop

@@ -1,4 +1,4 @@
-"""The account PostgreSQL runs as when this process is root, which PostgreSQL refuses to be."""
+"""The account that runs PostgreSQL if this process is root, as PostgreSQL does not run as root."""
 
 import os
 import pwd
@@ -16,7 +16,7 @@ NAME = "slmstudio-db"
 
 @dataclass(frozen=True)
 class Account:
-    """User and group id to run a program as; None where it runs as ourselves."""
+    """User and group id to run a program as; None to run it as the current account."""
 
     uid: int
     gid: int
@@ -27,12 +27,12 @@ class Account:
 
 
 def for_data(folder: Path) -> Account | None:
-    """The account for a server whose data lie, or will lie, in ``folder``; None where this process can be it itself.
+    """The account for a server with its data in ``folder``; None if this process's own account can run it.
 
-    Data that exist keep their owner. For new data a system account is used, and made where it is missing.
+    Existing data keep their owner. For new data a system account is used, and created if it is missing.
 
     Raises:
-        StackError: the account could not be made.
+        StackError: the account could not be created.
     """
     if os.geteuid() != 0:
         return None
@@ -51,19 +51,19 @@ def _make() -> pwd.struct_passwd:
     tool = shutil.which("useradd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if tool is None:
         raise StackError(
-            f"PostgreSQL cannot run as root, and the account {NAME} for it cannot be made without the program useradd."
+            f"PostgreSQL cannot run as root, and creating the account {NAME} for it requires the program useradd."
         )
     shell = shutil.which("nologin", path="/usr/sbin:/sbin") or "/bin/false"
     command = [tool, "--system", "--user-group", "--no-create-home", "--shell", shell, NAME]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return pwd.getpwnam(NAME)  # whether we made it or another process did in the same moment
+        return pwd.getpwnam(NAME)  # whether this process created it or another one did in the same moment
     except KeyError:
-        raise StackError(f"The account {NAME} for PostgreSQL could not be made: {made.stderr.strip()}") from None
+        raise StackError(f"The account {NAME} for PostgreSQL could not be created: {made.stderr.strip()}") from None
 
 
 def allow_traversal(path: Path) -> None:
-    """Lets other accounts pass through (not list) every folder above ``path`` that forbids it, and says so.
+    """Lets other accounts traverse (not list) every folder above ``path`` that forbids it, and prints which.
 
     PostgreSQL, not being root, must reach its programs and its data below folders such as /root.
     """

@@ -1,8 +1,8 @@
-"""Starts what is missing, remembers who uses it, stops what nobody uses any more.
+"""Starts missing servers, records the processes that use them, stops servers without users.
 
-``stack.json`` in SLM_HOME names the servers that were started here and every process that uses them, each by process
-id and time of birth, so that one that was killed is not counted. Whoever changes it holds ``stack.lock``. A server that
-runs but is not named there was started by someone else: it is used and never stopped.
+``stack.json`` in SLM_HOME lists the servers that were started here and every process that uses them, each by process
+id and start time, so that a killed process is not counted. It is changed under ``stack.lock``. A running server that is
+not listed was started elsewhere: it is used and never stopped.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _LOCK_SECONDS = 240
 
 
 class Server(Protocol):
-    """What the control needs to know of a server."""
+    """What the control needs from a server."""
 
     name: str
     title: str
@@ -53,7 +53,7 @@ class _State(TypedDict):
 
 @dataclass(frozen=True)
 class Running:
-    """Servers this process uses, until it calls ``stop``. ``owned``: at least one was started for this call."""
+    """Servers that this process uses until it calls ``stop``. ``owned``: at least one was started for this call."""
 
     places: Paths
     database_url: str
@@ -67,17 +67,17 @@ class Running:
 def start(home: Path, servers: Iterable[str] = ALL) -> Running:
     """Makes sure that the servers (``postgres``, ``valkey``) of this SLM_HOME run, and registers this process as user.
 
-    Safe when several processes call it at once, when the servers run already, and after a kill -9 of anything.
+    Safe when several processes call it concurrently, when the servers run already, and after a kill -9 of anything.
 
     Raises:
-        StackError: a server cannot be started; whatever this call started has been stopped again.
+        StackError: a server cannot be started; the servers that this call started have been stopped again.
     """
     places = Paths.of(home)
     wanted = tuple(servers)
     token = secrets.token_hex(8)
     with _locked(places) as state:
         _remove_dead_users(state)
-        # Registered first, so that a failure below is undone by the same rule as a normal end.
+        # Registered first, so that a failure below is undone by the same code as a normal exit.
         state["users"].append(_User(who=processes.identity(), token=token, servers=[*wanted]))
         try:
             owned = [_ensure(server, state) for server in _servers(places, wanted)]
@@ -96,7 +96,7 @@ def start(home: Path, servers: Iterable[str] = ALL) -> Running:
 
 
 def start_again(running: Running) -> list[str]:
-    """Starts those servers of a user that have gone, as by kill -9; gives the titles of those that were started.
+    """Starts those servers of a user that have ended, as by kill -9; returns the titles of the started ones.
 
     Raises:
         StackError: one cannot be started.
@@ -111,7 +111,7 @@ def start_again(running: Running) -> list[str]:
 
 
 def stop(running: Running) -> None:
-    """This process no longer uses the servers: those started here that no live process uses any more are stopped.
+    """Unregisters this process: servers that were started here and have no live user any more are stopped.
 
     Does nothing in a fork of the process that called ``start``, and nothing the second time.
     """
@@ -127,7 +127,7 @@ def _servers(places: Paths, names: Iterable[str]) -> list[Server]:
 
 
 def _ensure(server: Server, state: _State) -> bool:
-    """Starts the server if it does not run; whether it did."""
+    """Starts the server if it does not run; returns whether it did."""
     process = server.running()
     if process is not None:
         recorded = state["servers"].get(server.name)
@@ -139,7 +139,7 @@ def _ensure(server: Server, state: _State) -> bool:
         except StackError:
             if server.running() is not None:
                 raise
-            # It was on its way out when we looked.
+            # It was shutting down when it was checked.
     state["servers"].pop(server.name, None)
     try:
         process = server.start()
@@ -154,7 +154,7 @@ def _release(places: Paths, state: _State, token: str) -> None:
     state["users"] = [user for user in state["users"] if user["token"] != token]
     _remove_dead_users(state)
     used = {name for user in state["users"] for name in user["servers"]}
-    # The queue goes before the database: nothing may take up new work that has nowhere to write.
+    # The queue stops before the database: no job may start without a database to write to.
     for server in reversed(_servers(places, ALL)):
         recorded = state["servers"].get(server.name)
         if server.name in used or recorded is None:
@@ -176,7 +176,7 @@ def _remove_dead_users(state: _State) -> None:
 
 @contextlib.contextmanager
 def _locked(places: Paths) -> Iterator[_State]:
-    """The state of this SLM_HOME, for us alone; written back at the end, also after an error."""
+    """The state of this SLM_HOME, under the lock; written back at the end, also after an error."""
     try:
         places.home.mkdir(parents=True, exist_ok=True)
         lock = open(places.lock, "a")  # noqa: SIM115 - closed by the with below
@@ -207,7 +207,7 @@ def _acquire(descriptor: int, places: Paths) -> None:
 
 
 def _read(path: Path) -> _State:
-    """What was written last, or nothing where that is gone or broken: then running servers count as another's."""
+    """The last written state, or an empty one if it is missing or broken: running servers then count as external."""
     try:
         value = json.loads(path.read_text())
         return _State(
@@ -230,7 +230,7 @@ def _identity(value: dict[str, float]) -> processes.Identity:
 
 
 def _write(path: Path, state: _State) -> None:
-    """Replaces the file whole. A full disk must not keep servers from being stopped, so it is not an error here."""
+    """Replaces the file atomically. A full disk must not prevent servers from being stopped, so it is no error here."""
     draft = path.with_suffix(".new")
     with contextlib.suppress(OSError):
         draft.write_text(json.dumps(state))

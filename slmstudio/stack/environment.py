@@ -1,4 +1,4 @@
-"""The servers for a command: where DATABASE_URL or REDIS_URL is not set, its server is started and it is set."""
+"""Embedded servers for a command: if DATABASE_URL or REDIS_URL is not set, its server is started and it is set."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from slmstudio.storage.private_files import restrict_permissions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLES = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
-# Commands that read settings but neither the database nor the queue.
+# Commands that read settings but use neither the database nor the queue.
 _WITHOUT = frozenset(
     {
         *("help", "version", "check", "diffsettings", "startapp", "startproject"),
@@ -25,7 +25,7 @@ _WITHOUT = frozenset(
 
 
 def home() -> Path:
-    """SLM_HOME, by default the folder ``var`` of the project, made absolute."""
+    """SLM_HOME, by default the folder ``var`` of the project, as an absolute path."""
     return Path(env.str("SLM_HOME", default=str(ROOT / "var"))).expanduser().resolve()
 
 
@@ -58,7 +58,7 @@ def database_is_embedded() -> bool:
 
 @contextlib.contextmanager
 def servers(*, start: bool = True) -> Iterator[control.Running | None]:
-    """Sets the addresses of the missing servers; where ``start`` is true, uses them from here to the end of the block.
+    """Sets the addresses of the missing servers; if ``start`` is true, uses them until the end of the block.
 
     Raises:
         StackError: a server cannot be started.
@@ -78,7 +78,7 @@ def servers(*, start: bool = True) -> Iterator[control.Running | None]:
 
 
 def exit_on_termination() -> None:
-    """Lets SIGTERM and SIGHUP end this process as an exception does, so that what it started is stopped."""
+    """Makes SIGTERM and SIGHUP raise an exception in this process, so that the servers it started are stopped."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""What can go wrong with the servers on this machine, each as one sentence a person can act on."""
+"""Errors of the servers on this machine, each as one sentence a person can act on."""
 
 import errno
 import shutil
@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
-#: what a new PostgreSQL cluster and some work in it need
+#: bytes for a new PostgreSQL cluster and some work in it
 SPACE_FOR_A_NEW_CLUSTER = 1024 * MEBIBYTE
-#: what a server needs to come up on data it already has
+#: bytes for a server to start on existing data
 SPACE_TO_START = 64 * MEBIBYTE
 
 
@@ -17,7 +17,7 @@ class StackError(Exception):
 
 
 def existing_ancestor(path: Path) -> Path:
-    """The nearest folder at or above ``path`` that exists."""
+    """The nearest existing folder at or above ``path``."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
@@ -44,10 +44,10 @@ def require_port(host: str, port: int) -> None:
     """Checks that a server could listen on ``host:port`` (an IPv4 address or name).
 
     Raises:
-        StackError: something else does, or it is not allowed.
+        StackError: the port is in use, or not allowed.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # A port that only waits for old connections to time out is free; one that is listened on is not.
+        # A port that only waits for old connections to time out is free; one with a listener is not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -58,9 +58,9 @@ def require_port(host: str, port: int) -> None:
 
 def _port_sentence(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is taken by another program; stop it or choose another with PORT={port + 1}."
+        return f"Port {port} on {host} is used by another program; stop it or choose another with PORT={port + 1}."
     if error.errno == errno.EACCES:
-        return f"Port {port} on {host} may not be used by this account; choose one above 1023, such as PORT=8000."
+        return f"This account may not use port {port} on {host}; choose one above 1023, such as PORT=8000."
     return f"Port {port} on {host} cannot be used: {error.strerror or error}."
 
 
@@ -70,9 +70,9 @@ def file_sentence(error: OSError, path: Path, purpose: str) -> StackError:
         return StackError(f"The disk is full: there is no space left to {purpose} in {path}.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StackError(
-            f"There is no permission to {purpose} in {path}; give this account the folder, or set SLM_HOME to another."
+            f"This account may not {purpose} in {path}; give it the folder, or set SLM_HOME to another one."
         )
-    return StackError(f"It was not possible to {purpose} in {path}: {error.strerror or error}.")
+    return StackError(f"Could not {purpose} in {path}: {error.strerror or error}.")
 
 
 def log_sentence(name: str, log: Path) -> StackError:
@@ -85,5 +85,5 @@ def log_sentence(name: str, log: Path) -> StackError:
         return StackError(f"{name} did not start because the disk is full; its log is {log}.")
     signs = ("FATAL", "PANIC", "ERROR", "error:", "Fatal", " # ")
     telling = [line for line in lines if "WARNING" not in line and any(sign in line for sign in signs)]
-    said = (telling or lines or ["it said nothing"])[-1].strip()
+    said = (telling or lines or ["it is empty"])[-1].strip()
     return StackError(f"{name} did not start; its log {log} ends with: {said}")

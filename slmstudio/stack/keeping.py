@@ -1,4 +1,4 @@
-"""Keeps the servers of this machine running while something uses them: one that was killed is started again."""
+"""Keeps the servers of this machine running while they are in use: a killed server is restarted."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -14,9 +14,9 @@ CHECK_SECONDS = 1.0
 
 
 class ServerWatchdog:
-    """Starts the servers again that ``running`` uses and that have gone, later each time, and says so.
+    """Restarts the servers of ``running`` that have ended, with increasing delays, and prints it.
 
-    One that cannot be started is tried again for ever: the programs wait for it, as for a server that is being mended.
+    A server that cannot be started is retried without limit: the programs wait for it, as for any unavailable server.
     """
 
     def __init__(self, running: control.Running | None, say: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ class ServerWatchdog:
         self._failures = 0
 
     def look(self) -> None:
-        """Looks, about once a second however often it is called. A start takes its time, and the caller waits."""
+        """Checks about once a second, however often it is called. A start takes time, and blocks the caller."""
         if self.running is None or monotonic() < self._look_at:
             return
         self._look_at = monotonic() + CHECK_SECONDS
@@ -35,15 +35,15 @@ class ServerWatchdog:
             started = control.start_again(self.running)
         except (StackError, OSError, psutil.Error, psycopg.Error) as error:
             wait = self._pause()
-            self.say(f"{str(error).strip()} It is tried again in {wait:.0f} s.")
+            self.say(f"{str(error).strip()} The next attempt is in {wait:.0f} s.")
             return
         if started:
             self._pause()
             verb = "was" if len(started) == 1 else "were"
-            self.say(f"{' and '.join(started)} had gone and {verb} started again.")
+            self.say(f"{' and '.join(started)} had ended and {verb} restarted.")
 
     def _pause(self) -> float:
-        """Seconds until the next look: more each time, unless all was well for a while."""
+        """Seconds until the next check: more after each failure, reset after a while without one."""
         now = monotonic()
         well = now - self._paused_until > HEALTHY_SECONDS
         self._failures = 1 if well else self._failures + 1

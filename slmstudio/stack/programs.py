@@ -1,7 +1,7 @@
-"""Runs several programs at one terminal: output with prefixes, restart after a crash, an orderly end.
+"""Runs several programs at one terminal: output with prefixes, restart after a crash, an orderly shutdown.
 
-Output goes through honcho's printer. Its manager is not used: it ends everything when one program ends, at once and in
-no order, and kills after five seconds whatever still saves its work.
+Output goes through honcho's printer. Its manager is not used: it ends all programs when one ends, in no order, and
+kills after five seconds programs that are still saving their work.
 """
 
 import datetime
@@ -23,13 +23,13 @@ from slmstudio.stack import processes
 
 TIED = Path(__file__).with_name("tied.py")
 _COLOURS = ("36", "33", "35", "32")
-#: a program that lived this long was fine: the next crash counts as its first
+#: a program that ran this long was healthy: the next crash counts as its first
 HEALTHY_SECONDS = 20.0
 MOST_CRASHES = 5
 
 
 def restart_delay(crashes: int) -> float:
-    """Seconds until the next try after so many crashes in a row."""
+    """Seconds until the next start after so many crashes in a row."""
     return min(2.0 ** min(crashes - 1, 10), 30.0)
 
 
@@ -37,9 +37,9 @@ def restart_delay(crashes: int) -> float:
 class Program:
     """A command to keep running. Times are in seconds.
 
-    ``before_start`` may raise to forbid a start. Where a ``vital`` program keeps crashing, all of them are stopped;
-    another one is started again for ever. At the end the program gets SIGTERM and ``patience`` to finish what it
-    does; then its children get SIGTERM too; after ``grace`` more everything is killed.
+    ``before_start`` may raise to forbid a start. If a ``vital`` program keeps crashing, all programs are stopped; other
+    programs are restarted without limit. On shutdown the program gets SIGTERM and ``patience`` to finish its work; then
+    its children get SIGTERM too; after another ``grace`` all are killed.
     """
 
     name: str
@@ -62,7 +62,7 @@ class _Started:
 
 
 class Supervisor:
-    """Keeps programs running until told to stop; ends them in the order given."""
+    """Keeps programs running until asked to stop; ends them in the given order."""
 
     def __init__(self, programs: Sequence[Program], *, cwd: Path, env: dict[str, str]) -> None:
         self.programs = programs
@@ -78,7 +78,7 @@ class Supervisor:
     def run(self, *, every: Callable[[], None] | None = None) -> int:
         """Runs until SIGINT, SIGTERM or SIGHUP (then 0), or until a vital program keeps crashing (then 1).
 
-        Main thread only. ``every`` is called a few times a second. Whatever ends it, also an exception, the programs
+        Main thread only. ``every`` is called a few times a second. However it ends, also by an exception, the programs
         are stopped first.
         """
         previous = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -121,7 +121,7 @@ class Supervisor:
             stderr=subprocess.STDOUT,
             cwd=self.cwd,
             env=self.env,
-            start_new_session=True,  # Ctrl+C at the terminal is for us; we pass it on in order
+            start_new_session=True,  # Ctrl+C at the terminal is for this process, which forwards it in order
         )
         reader = threading.Thread(target=self._relay, args=(program.name, child), daemon=True)
         reader.start()
@@ -134,7 +134,7 @@ class Supervisor:
                 self.say(line.decode("utf-8", "replace").rstrip("\r\n"), name)
 
     def _restart_crashed(self) -> bool:
-        """Restarts what ended, later each time; False when a vital one keeps crashing."""
+        """Restarts ended programs, with increasing delays; False when a vital one keeps crashing."""
         now = time.monotonic()
         for name, started in [*self._started.items()]:
             code = started.child.poll()
@@ -149,15 +149,15 @@ class Supervisor:
                         self.say(f"{said}. Stopping.")
                         return False
                 wait = restart_delay(crashes)
-                self.say(f"{said}; it starts again in {wait:.0f} s.")
+                self.say(f"{said}; it restarts in {wait:.0f} s.")
                 started.crashes, started.again_at = crashes, now + wait
             elif now >= started.again_at:
                 self._start(started.program, started.crashes)
         return True
 
     def _stop(self) -> None:
-        """Ends the programs one after the other, in the order given."""
-        # Asked at once, so that the slow ones finish while the first are ended.
+        """Ends the programs one after the other, in the given order."""
+        # All are asked to stop first, so that slow ones finish while the first are ended.
         for started in self._started.values():
             started.family = processes.descendants(started.child.pid)
             _send(started, signal.SIGTERM)
@@ -181,14 +181,14 @@ class Supervisor:
         self._wait_for_family(started)
 
     def _wait_for_family(self, started: _Started) -> None:
-        """Children end by themselves when their parent has gone, or are killed."""
+        """Waits for the children, which end when their parent has ended, or kills them."""
         deadline = time.monotonic() + (started.program.patience if self._signals < 2 else 0.0)
         for process in started.family:
             if not processes.ended(process, deadline - time.monotonic()):
                 _signal_process(process, signal.SIGKILL)
 
     def _wait(self, started: _Started, seconds: float) -> bool:
-        """Whether the program has ended within the time; a second Ctrl+C ends the waiting."""
+        """Whether the program has ended within the time; a second Ctrl+C ends the wait."""
         deadline = time.monotonic() + seconds
         while started.child.poll() is None:
             if time.monotonic() > deadline or self._signals > 1:

@@ -1,9 +1,9 @@
-"""``make demo``: everything on one machine at one terminal, until Ctrl+C.
+"""``make demo``: the whole application on one machine at one terminal, until Ctrl+C.
 
-Servers, migrations and the demo project first, then the web server and the workers; what is killed, the servers too,
-starts again. Run as ``python -m slmstudio.stack.serve``; PORT is the port, SLM_HOME where the data lie. ``--dev``
-reloads the web server when a file changes and shows debug pages; ``--no-loop`` makes the demo project without queueing
-its training.
+Servers, migrations and the demo project first, then the web server and the workers; killed programs and servers are
+restarted. Run as ``python -m slmstudio.stack.serve``; PORT is the port, SLM_HOME the data folder. ``--dev`` reloads the
+web server when a file changes and shows debug pages; ``--no-loop`` creates the demo project without queueing its
+training.
 """
 
 import argparse
@@ -25,7 +25,7 @@ USAGE = 2
 
 
 def main() -> int:
-    """Runs it all; the exit code is 0 after Ctrl+C or SIGTERM, 2 where something on the machine is in the way."""
+    """Runs everything; the exit code is 0 after Ctrl+C or SIGTERM, 2 if the environment prevents a start."""
     parser = argparse.ArgumentParser(prog="python -m slmstudio.stack.serve", description="SLM Studio on one machine.")
     parser.add_argument("--dev", action="store_true", help="reload on changes, debug pages")
     parser.add_argument("--no-loop", action="store_true", help="the demo project, but no training")
@@ -49,7 +49,7 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
         variables["DEBUG"] = "1"
     if (code := _manage(variables, "migrate", "--verbosity=0")[0]) != 0:
         return code
-    variables.pop("DATABASE_OWNER_URL", None)  # whoever serves and works owns nothing
+    variables.pop("DATABASE_OWNER_URL", None)  # the web server and the workers own no tables
     code, logins = _manage(variables, "setup_demo", *(() if loop else ("--no-loop",)))
     if code != 0:
         return code
@@ -61,15 +61,15 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
                 (*manage, "runserver", f"{HOST}:{port}") if dev else _web(port),
                 before_start=lambda: require_port(HOST, port),
             ),
-            # Every worker takes its 100 MB, so on one machine webhooks go out between the jobs of the default queue.
-            # None of them is vital: whatever befalls a worker, the pages stay and say so.
+            # Every worker takes 100 MB, so on one machine webhooks are sent between the jobs of the default queue.
+            # No worker is vital: if one keeps crashing, the pages stay available and show it.
             Program(
                 "worker",
                 (*manage, "rqworker", "default", "webhooks", "--with-scheduler"),
                 vital=False,
                 patience=3.0,
             ),
-            # An import is not waited for: the next start puts back what was interrupted. A training saves a checkpoint.
+            # An import is not waited for: the next start requeues what was interrupted. A training saves a checkpoint.
             Program("imports", (*manage, "rqworker", "imports"), vital=False, patience=1.0),
             Program("gpu", (*manage, "rqworker", "gpu"), vital=False, patience=20.0),
             Program("sweep", (*manage, "sweep", "--every", "30"), vital=False, patience=1.0),
@@ -97,7 +97,7 @@ def _web(port: int) -> tuple[str, ...]:
 
 
 def _manage(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """Runs a manage.py command, showing its output as it comes; its exit code and what it wrote to standard output."""
+    """Runs a manage.py command, printing its output live; returns its exit code and its standard output."""
     command = [sys.executable, "manage.py", *arguments]
     written: list[str] = []
     with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as child:
@@ -122,7 +122,7 @@ class _Banner:
         self.shown = False
 
     def show_when_ready(self) -> None:
-        """Asks the server once, quickly."""
+        """Sends one request to the server, with a short time-out."""
         if self.shown:
             return
         connection = http.client.HTTPConnection(HOST, self.port, timeout=5)

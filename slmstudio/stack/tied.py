@@ -1,7 +1,7 @@
 """Runs a program that ends when its parent does: ``python tied.py PARENT_PID COMMAND ...``.
 
 Run by its path, so that nothing is imported. On Linux the kernel sends SIGTERM when the parent dies, even by kill -9,
-and the request survives the exec below. Elsewhere the program is only run.
+and the setting survives the exec below. On other systems the program is only run.
 """
 
 import ctypes
@@ -13,11 +13,11 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Ties this process to its parent and becomes the command."""
+    """Ties this process to its parent and executes the command."""
     parent, *command = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(parent):  # it died before the kernel knew
+    if os.getppid() != int(parent):  # the parent died before the call above
         sys.exit(1)
     os.execvp(command[0], command)
 

@@ -51,9 +51,9 @@ class Valkey:
         require_disk_space(self.places.home, SPACE_TO_START, "start Valkey")
         private_folder(self.places.valkey)
         private_folder(self.places.valkey_socket.parent)
-        # Two servers on one append-only file would destroy it, so a lost pid file is not taken as proof.
+        # Two servers on one append-only file would destroy it, so a missing pid file does not prove that none runs.
         if strangers := processes.working_in("valkey", self.places.valkey):
-            raise StackError(f"A Valkey (process {strangers[0].pid}) already uses {self.places.valkey}; end it first.")
+            raise StackError(f"Another Valkey (process {strangers[0].pid}) uses {self.places.valkey}; end it first.")
         try:
             with open(self.log, "ab") as output:
                 child = subprocess.Popen(
@@ -97,7 +97,7 @@ class Valkey:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stops the server; it writes its file out first."""
+        """Stops the server, which saves its data first."""
         process = self.running()
         if process is None:
             return
@@ -114,7 +114,7 @@ class Valkey:
             with redis.Redis.from_url(self.places.redis_url, socket_timeout=5) as client:
                 return bool(client.ping())
         except redis.ResponseError as error:
-            return "MISCONF" in str(error)  # the disk is full: it answers, and refuses even this
+            return "MISCONF" in str(error)  # the disk is full: it answers, and rejects even this
         except (redis.RedisError, OSError):  # not yet listening, or still reading its file
             return False
 
@@ -126,8 +126,8 @@ class Valkey:
             "dir": str(self.places.valkey),
             "pidfile": str(self.places.valkey / "valkey.pid"),
             "appendonly": "yes",
-            # Once a second to the disk: a kill -9 loses nothing, a power cut at most a second, and the sweep
-            # of lost runs covers that.
+            # Written to the disk once a second: a kill -9 loses nothing, a power cut at most a second, and the reaper
+            # requeues lost runs.
             "appendfsync": "everysec",
             "aof-load-truncated": "yes",
             "save": "",

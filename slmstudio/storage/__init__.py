@@ -1,1 +1,1 @@
-"""Files: artifacts, their hashes, sizes, quotas and privacy."""
+"""Files: artifacts, hashes, sizes and private permissions."""

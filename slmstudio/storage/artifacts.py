@@ -16,16 +16,16 @@ def store() -> Storage:
 
 
 def write_text(key: str, text: str) -> None:
-    """Stores a text under exactly this key, replacing what was there."""
+    """Stores a text under exactly this key, replacing an existing one."""
     if store().exists(key):
         store().delete(key)
     stored = store().save(key, ContentFile(text.encode()))
     if stored != key:
-        raise RuntimeError(f"artifact {key} was stored as {stored}: two writers at once")
+        raise RuntimeError(f"artifact {key} was stored as {stored}: concurrent writers")
 
 
 def local_path(key: str) -> Path:
-    """The path of a key on this machine; its parent folder is made."""
+    """The path of a key on this machine; its parent folder is created."""
     path = Path(store().path(key))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -1,4 +1,4 @@
-"""Hashes of files and folders, so that what was approved can be told from what lies on the disk."""
+"""Hashes of files and folders, which tell whether the files on the disk are the approved ones."""
 
 import hashlib
 from pathlib import Path
@@ -38,5 +38,5 @@ def manifest_hash(manifest: list[FileEntry]) -> str:
 
 
 def folder_hash(folder: Path | str) -> str:
-    """One hash for a folder: that of its manifest."""
+    """The hash of a folder: that of its manifest."""
     return manifest_hash(folder_manifest(folder))

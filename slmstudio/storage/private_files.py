@@ -1,4 +1,4 @@
-"""Files of the application are for its own account alone: documents, models and keys lie below SLM_HOME."""
+"""File permissions: documents, models and keys below SLM_HOME are readable by the application's account only."""
 
 import logging
 import os
@@ -10,10 +10,10 @@ UMASK = 0o077
 
 
 def restrict_permissions(home: Path) -> None:
-    """Makes ``home`` and closes it, and the folders in it, to other accounts, also where an older version made them.
+    """Creates ``home`` and removes access of other accounts to it and its folders, also those of an older version.
 
-    What this process and its children write from now on is private as well. Where an embedded PostgreSQL runs as an
-    account of its own, ``home`` stays one that it may pass through; nobody may list it.
+    New files of this process and its children are private as well. If an embedded PostgreSQL has its own account, it
+    may traverse ``home``, but not list it.
     """
     os.umask(UMASK)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -24,11 +24,11 @@ def restrict_permissions(home: Path) -> None:
 
 
 def _close(folder: Path, taken: int) -> None:
-    """Takes these permissions away; what belongs to another account is left alone."""
+    """Removes these permissions; files of another account are skipped."""
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
     if mode & taken and found.st_uid == os.geteuid():
         try:
             folder.chmod(mode & ~taken)
         except OSError as error:  # a file system without permissions
-            logger.warning("%s cannot be closed to other accounts: %s", folder, error)
+            logger.warning("the permissions of %s cannot be restricted: %s", folder, error)

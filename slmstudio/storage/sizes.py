@@ -1,4 +1,4 @@
-"""How many bytes something has, in words: the one way in which pages, sentences and commands say it."""
+"""Human-readable sizes in bytes, for pages, sentences and commands."""
 
 
 def format_bytes(number: float) -> str:

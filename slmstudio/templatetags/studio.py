@@ -17,7 +17,7 @@ register = template.Library()
 
 @register.filter
 def percent(value: float | None, digits: int = 1) -> str:
-    """0.983 as "98.3 %"; an en dash where there is nothing."""
+    """0.983 as "98.3 %"; an en dash if there is no value."""
     return "–" if value is None else f"{100 * float(value):.{digits}f} %"
 
 
@@ -55,7 +55,7 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def pace(per_second: float | None) -> str:
-    """A rate as "2,139/s", "12.3/s", "4.2/min" or "1.5/h", in the largest unit that needs no zero in front."""
+    """A rate as "2,139/s", "12.3/s", "4.2/min" or "1.5/h", in the largest unit with a value of at least 1."""
     if per_second is None:
         return "–"
     if per_second >= 100:
@@ -76,7 +76,7 @@ def milliseconds(value: float | None) -> str:
 
 @register.filter
 def memory(number: float | None) -> str:
-    """Bytes as they are told everywhere: "704 KB", "24 MB", "8.4 GB"; an en dash where there is nothing."""
+    """Bytes as "704 KB", "24 MB", "8.4 GB"; an en dash if there is no value."""
     return sizes.format_bytes(number) if number else "–"
 
 
@@ -94,7 +94,7 @@ def ago(moment: datetime | None) -> SafeString | str:
 
 @register.filter
 def short_hash(value: str) -> SafeString | str:
-    """The first twelve digits of a hash, all of it on hover."""
+    """The first twelve digits of a hash, the whole hash on hover."""
     return format_html('<code class="hash" title="{}">{}</code>', value, value[:12]) if value else "–"
 
 
@@ -112,7 +112,7 @@ def get(mapping: Any, key: Any) -> Any:
 
 @register.filter
 def pairs(mapping: Any) -> list[tuple[Any, Any]]:
-    """Names with their values, where the names are other people's: ``.items`` would be the value named "items"."""
+    """Names with their values, for user-defined names: ``.items`` would return the value named "items"."""
     return list(mapping.items()) if hasattr(mapping, "items") else []
 
 
@@ -136,7 +136,7 @@ _TONES = {
 
 @register.simple_tag
 def badge(state: str, words: str = "") -> SafeString:
-    """A state as a shape and a word, never by colour alone."""
+    """A state as an icon and a word, never by color alone."""
     tone, icon = _TONES.get(str(state), ("secondary", "circle"))
     return format_html(
         '<span class="badge badge-{}"><i class="bi bi-{}" aria-hidden="true"></i> {}</span>', tone, icon, words or state
@@ -145,7 +145,7 @@ def badge(state: str, words: str = "") -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def query(context: dict[str, Any], **changes: Any) -> str:
-    """The page's query string with some parameters changed; an empty value takes one away."""
+    """The page's query string with some parameters changed; an empty value removes one."""
     parameters = context["request"].GET.copy()
     for name, value in changes.items():
         if value in ("", None):

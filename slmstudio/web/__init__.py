@@ -1,1 +1,1 @@
-"""What every request goes through: addresses, limits, compression, errors."""
+"""The handling of every request: client addresses, limits, compression, errors."""

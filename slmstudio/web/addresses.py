@@ -1,4 +1,4 @@
-"""Where a request comes from: the address of the connection, or what a trusted proxy says about it."""
+"""The client address of a request: that of the connection, or the one reported by a trusted proxy."""
 
 import ipaddress
 import logging
@@ -10,15 +10,15 @@ from django.core.checks import Warning as Caution
 from django.http import HttpRequest
 
 logger = logging.getLogger(__name__)
-#: what the address of a connection through a UNIX socket is called
+#: the address of a connection through a UNIX socket
 UNIX = "localhost"
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client's address as a text; "" where nobody knows.
+    """The client's address as a text; "" if unknown.
 
-    ``X-Forwarded-For`` counts only where the connection comes from one of ``TRUSTED_PROXIES``, and of its addresses
-    the last one that is no trusted proxy: what stands before it was written by the client.
+    ``X-Forwarded-For`` counts only if the connection comes from one of ``TRUSTED_PROXIES``, and of its addresses the
+    last one that is not a trusted proxy: the client could write the ones before it.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
     forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
@@ -34,8 +34,8 @@ def client_address(request: HttpRequest) -> str:
 
 
 def is_untrusted_proxy(request: HttpRequest) -> bool:
-    """Whether the connection seems to come from the site's own proxy, which ``TRUSTED_PROXIES`` does not name: then its
-    address stands for everybody. Believed only with ``HTTPS``, which a proxy is needed for.
+    """Whether the connection seems to come from the site's own proxy, missing in ``TRUSTED_PROXIES``: all clients then
+    share its address. Only with ``HTTPS``, which requires a proxy.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
     if not settings.HTTPS or not request.META.get("HTTP_X_FORWARDED_FOR") or _is_trusted(address):
@@ -48,12 +48,12 @@ def is_untrusted_proxy(request: HttpRequest) -> bool:
 
 @register(Tags.security, deploy=True)
 def check_proxies(**_: Any) -> list[CheckMessage]:
-    """Warns where a proxy is in front whose address counts as everybody's."""
+    """Warns if an untrusted proxy makes all clients share its address."""
     if not settings.HTTPS or settings.TRUSTED_PROXIES:
         return []
     return [
         Caution(
-            "TRUSTED_PROXIES is empty, so everybody has the address of the proxy: sign-in is limited by account alone.",
+            "TRUSTED_PROXIES is empty, so all clients share the proxy's address: sign-in is limited by account alone.",
             hint="Set it to the address of the proxy that ends TLS, such as 127.0.0.1.",
             id="slmstudio.W002",
         )
@@ -61,7 +61,7 @@ def check_proxies(**_: Any) -> list[CheckMessage]:
 
 
 def network_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which one machine has as a whole."""
+    """The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address, which one machine owns."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -82,7 +82,7 @@ def _is_trusted(address: str) -> bool:
 
 
 def _plain(address: str) -> str:
-    """An IPv4 address that came through an IPv6 socket is that IPv4 address; anything else that is none is cut."""
+    """An IPv4 address that came through an IPv6 socket as IPv4; an invalid address is truncated."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,10 +1,10 @@
-"""How large a body may be, and who may send files: decided before a byte of the body is parsed or stored.
+"""Limits on request bodies and file uploads, enforced before a byte of the body is parsed or stored.
 
-Without a sign-in a request has at most ``FREE_BODY`` bytes and no files. With one, a page takes
-``DATA_UPLOAD_MAX_MEMORY_SIZE``; only views with ``takes_files`` take files, after their own check of who asks.
+Without a sign-in a request has at most ``FREE_BODY`` bytes and no files. With one, a page accepts
+``DATA_UPLOAD_MAX_MEMORY_SIZE``; only views with ``takes_files`` accept files, after their own permission check.
 
-The web server asks the same question before it reads a large body: a request with ``ADMISSION`` in its environ is
-answered with 204 and the admitted size, or with the refusal.
+The web server asks for admission before it reads a large body: a request with ``ADMISSION`` in its environ is answered
+with 204 and the admitted size, or with the error response.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,16 +22,16 @@ from slmstudio.server.admission import ADMITTED, FREE_BODY, KEY
 from slmstudio.web.views import content_too_large, sign_in_first
 
 View = TypeVar("View", bound=Callable[..., Any])
-#: what multipart/form-data has around its files: names, paths, boundaries of a folder of files
+#: overhead of multipart/form-data around its files: names, paths, boundaries of a folder of files
 AROUND_FILES = 2**20
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a view takes: bytes of the whole body, dotted names of upload handlers, and who may send it.
+    """The upload limits of a view: bytes of the whole body, dotted names of upload handlers, and who may upload.
 
-    ``check`` is called with the request and the arguments of the address before the body is read. It raises Http404 or
-    PermissionDenied, or returns the response that refuses.
+    ``check`` is called with the request and the arguments of the URL before the body is read. It raises Http404 or
+    PermissionDenied, or returns an error response.
     """
 
     most: int
@@ -40,7 +40,7 @@ class Files:
 
 
 def takes_files(most: int, *handlers: str, check: Callable[..., object] | None = None) -> Callable[[View], View]:
-    """A decorator for views that take files."""
+    """A decorator for views that accept files."""
 
     def mark(view: View) -> View:
         view.files = Files(most, handlers, check)  # type: ignore[attr-defined]
@@ -50,7 +50,7 @@ def takes_files(most: int, *handlers: str, check: Callable[..., object] | None =
 
 
 class NoFiles(FileUploadHandler):
-    """The upload handler of all other requests: their files are passed over."""
+    """The upload handler of all other requests, which skips their files."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Skips the file."""
@@ -64,19 +64,19 @@ class NoFiles(FileUploadHandler):
 
 
 class BodyLimits:
-    """Middleware; stands before the CSRF check, which parses forms."""
+    """Middleware; runs before the CSRF check, which parses forms."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Passes everything on; the decision needs the view."""
+        """Passes every request through; the decision needs the view."""
         return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> HttpResponseBase | None:
-        """Refuses a body that is too large, and gives the request the view's upload handlers."""
+        """Rejects a body that is too large, and sets the view's upload handlers."""
         files: Files | None = getattr(view, "files", None)
         takes_files = files is not None and request.method == "POST"
         most = files.most if files is not None and takes_files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -98,7 +98,7 @@ class BodyLimits:
 
 
 def _size_words(limit: int) -> str:
-    """A limit in the units that it is counted in, without what is around files."""
+    """A limit in its natural unit, without the overhead around files."""
     return f"{limit // 2**30} GB" if limit >= 2**30 else f"{limit // 2**20} MB"
 
 

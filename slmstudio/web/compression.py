@@ -1,8 +1,8 @@
-"""Compressed answers: static files once in each process, pages as they are made.
+"""Compressed responses: static files once in each process, pages as they are rendered.
 
-``collectstatic`` writes compressed copies, which whitenoise serves. Where nothing is collected, as in ``make demo``,
-they are made at the first request for a file and kept in memory. Downloads and streams are sent as they are.
-Comments and types of this project's scripts are for readers of the source: they are left out of what is sent.
+``collectstatic`` writes compressed copies, which whitenoise serves. If nothing is collected, as in ``make demo``, they
+are created at the first request for a file and kept in memory. Downloads and streams are not compressed. Comments and
+types of this project's scripts are for readers of the source and are removed from responses.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from django.utils.cache import patch_vary_headers
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.storage import CompressedStaticFilesStorage
 
-#: bytes; below, an answer fits into a packet or two whatever is done
+#: bytes; a smaller response fits into a packet or two anyway
 SMALL = 1_000
 _ACCEPTS_BROTLI = re.compile(r"\bbr\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _SCRIPTS = Path(settings.BASE_DIR) / "static/js"
@@ -35,20 +35,20 @@ def _is_text(response: HttpResponseBase) -> bool:
 
 
 class StaticFiles(WhiteNoiseMiddleware):
-    """whitenoise, without source maps and with compressed text also where nothing is collected."""
+    """whitenoise, without source maps and with compressed text even if nothing is collected."""
 
     def add_file_to_dictionary(self, url: str, path: str, stat_cache: Any = None) -> None:
-        """As in whitenoise; source maps are megabytes that only the authors of a package read."""
+        """As in whitenoise, without source maps: they are megabytes that only a package's authors need."""
         if not url.endswith(".map"):
             super().add_file_to_dictionary(url, path, stat_cache=stat_cache)
 
     def find_file(self, url: str) -> Any:
-        """The same where files are looked up at each request."""
+        """The same if files are looked up at each request."""
         return None if url.endswith(".map") else super().find_file(url)
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponseBase:
-        """As in whitenoise, compressed where that helps."""
+        """As in whitenoise, compressed if that helps."""
         answer: HttpResponseBase = WhiteNoiseMiddleware.serve(static_file, request)
         if answer.has_header("Content-Encoding") or not _is_text(answer):
             return answer
@@ -70,7 +70,7 @@ class StaticFiles(WhiteNoiseMiddleware):
 
 
 def _encoding(accepted: str) -> str:
-    """The best encoding that a client takes; "" for none."""
+    """The best encoding that a client accepts; "" for none."""
     if _ACCEPTS_BROTLI.search(accepted):
         return "br"
     return "gzip" if re_accepts_gzip.search(accepted) else ""
@@ -78,7 +78,7 @@ def _encoding(accepted: str) -> str:
 
 @lru_cache(maxsize=512)
 def _compressed(path: str, modified: str, size: int, encoding: str) -> bytes:
-    """A file's content, compressed; ``modified`` and ``size`` tell its versions apart."""
+    """A file's content, compressed; ``modified`` and ``size`` identify its version."""
     content = Path(path).read_bytes()
     if path.endswith(".js") and _SCRIPTS in Path(path).parents:
         content = without_comments(content)
@@ -105,10 +105,10 @@ class StaticStorage(CompressedStaticFilesStorage):
 
 
 class Compression(GZipMiddleware):
-    """Django's, for pages and JSON. Their CSRF tokens are masked and their length is padded at random (BREACH)."""
+    """Django's, for pages and JSON. CSRF tokens are masked and lengths are padded at random (BREACH)."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Compresses text of some length."""
+        """Compresses text above a minimum length."""
         if response.streaming or not isinstance(response, HttpResponse) or not _is_text(response):
             return response
         if len(response.content) < SMALL or response.has_header("Content-Disposition"):

@@ -1,8 +1,8 @@
-"""The icons of the pages as one small style sheet, ``css/icons.css``, made of the bootstrap-icons the source names.
+"""The icons of the pages as one small style sheet, ``css/icons.css``, with the bootstrap-icons that the source names.
 
-The whole font is 134 KB and its style sheet 87 KB; the pages use some dozens of two thousand icons. Markup stays that
-of the font: ``<i class="bi bi-house">``. The sheet is made when static files are listed or collected, and anew whenever
-a source file is newer, so that an icon need only be named to be there.
+The whole font is 134 KB and its style sheet 87 KB; the pages use some dozens of two thousand icons. The markup is that
+of the font: ``<i class="bi bi-house">``. The sheet is generated when static files are listed or collected, and again
+whenever a source file is newer, so that an icon only needs to be named.
 """
 
 import re
@@ -20,7 +20,7 @@ _FOLDERS = ("templates", "static/js", "slmstudio", "labeling", "training", "eval
 _ENDINGS = {".html", ".js", ".py"}
 _NAMED = re.compile(r"\bbi-([a-z0-9]+(?:-[a-z0-9]+)*)")
 _QUOTED = re.compile(r"""["']([a-z0-9]+(?:-[a-z0-9]+)*)["']""")
-#: a name is put together, so that it may be any quoted word of a file that has to do with icons
+#: names may be assembled, so every quoted word of a file that mentions icons may be one
 _MADE = re.compile(r"""bi-(?:\$\{|\{\{|\{\})|\bicons?\b""", re.IGNORECASE)
 _BASE = """.bi::before { content: ""; display: inline-block; width: 1em; height: 1em; vertical-align: -.125em; \
 background: currentColor; -webkit-mask: var(--bi) center / contain no-repeat; \
@@ -42,7 +42,7 @@ def named(text: str) -> set[str]:
 
 
 def sheet(icons: Path, names: set[str]) -> str:
-    """The style sheet of these icons; names that are none are left out."""
+    """The style sheet of these icons; unknown names are skipped."""
     rules = [_BASE]
     for name in sorted(names):
         drawing = icons / f"{name}.svg"
@@ -52,14 +52,14 @@ def sheet(icons: Path, names: set[str]) -> str:
 
 
 def _inline(svg: str) -> str:
-    """A drawing as short as it can be, escaped as an address inside double quotes needs it."""
+    """A minified drawing, escaped for a data URL inside double quotes."""
     svg = re.sub(r' (?:width|height|fill|class)="[^"]*"', "", svg.split(">", 1)[0]) + ">" + svg.split(">", 1)[1]
     svg = re.sub(r">\s+<", "><", svg.strip()).replace('"', "'")
     return quote(svg, safe=" =:/'(),;!*@&+$-_.~?")
 
 
 class IconFinder(BaseFinder):
-    """Finds ``css/icons.css``, and makes it where it is missing or older than what it is made of."""
+    """Finds ``css/icons.css``, and generates it if it is missing or older than its sources."""
 
     def __init__(self, app_names: Any = None, *args: Any, **kwargs: Any) -> None:
         self.root = Path(settings.BASE_DIR)
@@ -75,7 +75,7 @@ class IconFinder(BaseFinder):
         return [made] if find_all else made
 
     def list(self, ignore_patterns: Any) -> Iterator[tuple[str, FileSystemStorage]]:
-        """The one file there is."""
+        """The only file of this finder."""
         self._made()
         yield SHEET, self.storage
 
@@ -89,7 +89,7 @@ class IconFinder(BaseFinder):
         for path in files:
             names |= named(path.read_text(encoding="utf-8", errors="replace"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes may start at once; none may serve half a file.
+        # Several processes may start concurrently; none may serve half a file.
         beside = target.with_suffix(".new")
         beside.write_text(sheet(self.root / "node_modules/bootstrap-icons/icons", names), encoding="utf-8")
         beside.replace(target)

@@ -1,4 +1,4 @@
-"""Markdown files from templates: values shown as plain text, whatever characters they contain.
+"""Markdown files from templates: values are escaped and render as plain text, whatever characters they contain.
 
 Templates turn HTML escaping off and pass every value through a filter of ``slmstudio.templatetags.markdown``.
 """
@@ -40,5 +40,5 @@ def code(value: Any) -> str:
 
 
 def render_markdown(template: str, context: Mapping[str, Any]) -> str:
-    """The template as a Markdown file. Runs of blank lines, which tags leave behind, become one."""
+    """The template as a Markdown file. Runs of blank lines, which tags leave, are collapsed to one."""
     return re.sub(r"\n{3,}", "\n\n", render_to_string(template, dict(context))).strip() + "\n"

@@ -1,8 +1,8 @@
-"""Calls to addresses that people typed in: webhooks, endpoints of models. Never to where only this machine gets.
+"""HTTP requests to addresses that users entered: webhooks, model endpoints. Internal hosts are blocked.
 
 An address is checked when it is saved and again when a connection is made, against what its name resolves to at that
-moment. Redirects are not followed. ``OUTBOUND_ALLOW`` names hosts and networks that are allowed although they are
-internal. A time-out is one of each read; ``deadline`` bounds a call as a whole, against servers that trickle for ever.
+moment. Redirects are not followed. ``OUTBOUND_ALLOW`` lists internal hosts and networks that are allowed. A time-out
+applies to each read; ``deadline`` limits a whole call, against servers that send slowly without end.
 """
 
 import ipaddress
@@ -22,10 +22,10 @@ from django.conf import settings
 from slmstudio.errors import Refused
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-#: what Python calls global although it may lead inside: 6to4 and its relays, site-local addresses of old. NAT64,
-#: IPv4-compatible and IPv4-translated addresses are among those that are "reserved" in IPv6.
+#: networks that Python calls global although they may lead inside: 6to4 and its relays, old site-local addresses.
+#: NAT64, IPv4-compatible and IPv4-translated addresses are among those that are "reserved" in IPv6.
 _HIDING = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32", "64:ff9b::/96", "192.88.99.0/24", "fec0::/10")))
-#: where clouds answer their machines about themselves, keys included, at addresses that are global by their number
+#: metadata services of clouds, which return keys, at addresses that are formally global
 _METADATA = tuple(
     map(
         ipaddress.ip_network,
@@ -35,28 +35,28 @@ _METADATA = tuple(
 
 
 def check(url: str) -> None:
-    """Raises Refused where an address is none, not http(s), unknown, or internal and not allowed."""
+    """Raises Refused for an address that is invalid, not http(s), unknown, or internal and not allowed."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise Refused("This is not an address.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Refused("An address begins with https:// or http:// and names a host.")
+        raise Refused("An address must begin with https:// or http:// and name a host.")
     if parts.username is not None or parts.password is not None:
-        raise Refused("An address with a user name or password in it is not taken.")
+        raise Refused("An address must not contain a user name or password.")
     _addresses(parts.hostname, port or (443 if parts.scheme == "https" else 80))
 
 
 def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
-    """An HTTP client that connects to allowed addresses only, follows no redirect and asks no proxy."""
+    """An HTTP client that connects to allowed addresses only, follows no redirects and uses no proxy."""
     transport = httpx.HTTPTransport(retries=0)
     transport._pool._network_backend = _AllowlistBackend()
     return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False, **more)
 
 
 def is_internal(host: str) -> bool:
-    """Whether a host is one that OUTBOUND_ALLOW lets through although it is internal. Raises Refused for others."""
+    """Whether a host is internal and allowed by OUTBOUND_ALLOW. Raises Refused for other internal hosts."""
     return not any(_is_outside(ipaddress.ip_address(one.partition("%")[0])) for one in _addresses(host, 443))
 
 
@@ -65,7 +65,7 @@ _due = threading.local()
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Whatever a ``client`` does in this thread inside the block ends after so many seconds, as a time-out of httpx."""
+    """Ends whatever a ``client`` does in this thread inside the block after so many seconds, as a time-out of httpx."""
     before = getattr(_due, "at", None)
     _due.at = time.monotonic() + seconds
     try:
@@ -75,7 +75,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def _left(timeout: float | None, error: type[Exception]) -> float | None:
-    """The time-out of one step, with what is left to the deadline. Raises ``error`` where nothing is."""
+    """The time-out of one step, limited by the deadline. Raises ``error`` if the deadline has passed."""
     at = getattr(_due, "at", None)
     if at is None:
         return timeout
@@ -86,11 +86,11 @@ def _left(timeout: float | None, error: type[Exception]) -> float | None:
 
 
 def _addresses(host: str, port: int) -> list[str]:
-    """What a host resolves to, every one of them allowed."""
+    """The addresses of a host, all of them allowed."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise Refused(f"The host {host[:100]} is not known.") from error
+        raise Refused(f"The host {host[:100]} is unknown.") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in addresses:
         if not _allowed(host, ipaddress.ip_address(address.partition("%")[0])):
@@ -108,7 +108,7 @@ def _allowed(host: str, address: _Address) -> bool:
 
 
 def _is_outside(address: _Address) -> bool:
-    """Whether an address is of the internet at large, and hides none that is not."""
+    """Whether an address is public, and does not embed one that is not."""
     plain = _plain(address)
     if not plain.is_global or plain.is_multicast or (plain.version == 6 and plain.is_reserved):
         return False
@@ -116,7 +116,7 @@ def _is_outside(address: _Address) -> bool:
 
 
 def _plain(address: _Address) -> _Address:
-    """An IPv4 address that is written as an IPv6 one, as itself."""
+    """An IPv4 address that is written as an IPv6 one, as IPv4."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
@@ -128,7 +128,7 @@ def _within(address: _Address, entry: str) -> bool:
 
 
 class _AllowlistBackend(httpcore.NetworkBackend):
-    """Connects to an address that was looked at, not to a name that may resolve to another one a moment later."""
+    """Connects to the checked address, not to a name that may resolve to another one a moment later."""
 
     def __init__(self) -> None:
         self._real = httpcore.SyncBackend()
@@ -155,7 +155,7 @@ class _AllowlistBackend(httpcore.NetworkBackend):
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    """A connection whose every step knows the deadline of the thread that takes it."""
+    """A connection that limits every step by the deadline of its thread."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Pages of a long list by key: as quick at the end of a million rows as at their beginning."""
+"""Keyset pagination of long lists: as fast at the end of a million rows as at the beginning."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ MOST_COUNTED = 10_000
 
 @dataclass(frozen=True)
 class Page:
-    """Rows of one page; ``before`` and ``after`` are the keys that lead to the neighbours, or None at an end."""
+    """Rows of one page; ``before`` and ``after`` are the keys of the neighboring pages, or None at an end."""
 
     rows: list[Any]
     before: int | None
@@ -38,13 +38,13 @@ def page(
 
 @dataclass(frozen=True)
 class Counted:
-    """A count that stops somewhere; ``more``: there are more than that."""
+    """A count with a limit; ``more``: there are more rows."""
 
     number: int
     more: bool
 
 
 def count(rows: QuerySet[Any], most: int = MOST_COUNTED) -> Counted:
-    """How many rows there are, without counting beyond ``most``."""
+    """The number of rows, counted up to ``most``."""
     number = rows.order_by()[: most + 1].count()
     return Counted(min(number, most), number > most)

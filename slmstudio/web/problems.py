@@ -1,4 +1,4 @@
-"""Problem objects (RFC 9457): how the REST interface says that something is wrong."""
+"""Problem objects (RFC 9457): the error format of the REST interface."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -18,8 +18,8 @@ def problem(
     more: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """An answer that says what is wrong in a sentence; ``errors`` names the rows or fields."""
-    # A sentence may quote what was sent: half of a surrogate pair cannot be answered, and NUL would not be read.
+    """An error response with a sentence; ``errors`` names the rows or fields."""
+    # A sentence may quote the request: a lone surrogate cannot be encoded, and NUL is rejected by readers.
     detail = detail.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
     content: dict[str, Any] = {
         "type": "about:blank",

@@ -1,10 +1,10 @@
-"""The request that a view behind the login gets."""
+"""The request of a view behind the login."""
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 
 class SignedInRequest(HttpRequest):
-    """A request of a person who is signed in: ``LoginRequiredMiddleware`` turns others away. For types alone."""
+    """A request of a signed-in user: ``LoginRequiredMiddleware`` redirects others. For types only."""
 
     user: User

@@ -1,6 +1,6 @@
-"""The viewer's time zone: pages show times, and count days, as the person looking lives them.
+"""The viewer's time zone: pages show times, and count days, in the viewer's local time.
 
-The browser names its zone in a cookie (``static/js/site/base.js``). Unknown names are ignored: the site's zone applies.
+The browser sends its zone in a cookie (``static/js/site/base.js``). Unknown names are ignored: the site's zone applies.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ LONGEST_NAME = 64
 
 
 def viewer_zone(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: answers a request in the zone that its cookie names."""
+    """Middleware: handles a request in the zone that its cookie names."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         zone = zone_of(request.COOKIES.get(COOKIE, ""))
@@ -27,7 +27,7 @@ def viewer_zone(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
 
 
 def zone_of(name: str) -> ZoneInfo | None:
-    """The zone of this name, as ``Europe/Berlin``; None where there is none."""
+    """The zone of this name, as ``Europe/Berlin``; None if there is none."""
     if not name or len(name) > LONGEST_NAME:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Pages that belong to no app: health, errors."""
+"""Pages without an app: health, errors."""
 
 import django_rq
 from django.contrib.auth.decorators import login_not_required
@@ -12,7 +12,7 @@ from slmstudio.web.problems import problem
 
 @login_not_required
 def health(request: HttpRequest) -> HttpResponse:
-    """200 where database and queue answer; 503 with what does not."""
+    """200 if database and queue answer; 503 with those that do not."""
     problems = {}
     try:
         with connection.cursor() as cursor:

@@ -1,1 +1,1 @@
-"""Workers and queues: which there are, what they run, what failed."""
+"""Workers and queues: live workers, the jobs they run, failed jobs."""

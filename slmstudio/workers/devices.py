@@ -1,7 +1,7 @@
-"""GPUs of a job: one, or as many as it asks for, never one that another job holds.
+"""GPU reservations of jobs: one GPU, or as many as a job requests, never one that another job holds.
 
-A card belongs to the process that holds the lock of its file. The child of a job holds it too, so that a card is not
-given away before the last process on it has gone, whatever killed the others. A machine without cards is one device:
+A GPU belongs to the process that holds the lock of its file. The job's child process holds it too, so that a GPU is not
+reassigned before the last process on it has ended, whatever killed the others. A machine without GPUs is one device:
 two trainings on one processor only slow each other down.
 """
 
@@ -28,16 +28,16 @@ WAITING = "waiting for another job on this machine"
 
 
 class NotEnoughGpus(Exception):
-    """This machine has fewer cards than the job asks for; the message is a sentence."""
+    """This machine has fewer GPUs than the job requests; the message is a sentence."""
 
 
 class ReservationCancelled(Exception):
-    """The waiting for a device was ended."""
+    """The wait for a device was ended."""
 
 
 @dataclass(frozen=True)
 class ReservedGpus:
-    """What a job was given. ``env`` shows its child the cards, ``locks`` are descriptors the child must hold too."""
+    """The devices of a job. ``env`` shows them to its child, ``locks`` are descriptors that the child must hold too."""
 
     gpus: tuple[Gpu, ...]
     env: dict[str, str]
@@ -45,19 +45,18 @@ class ReservedGpus:
 
 
 def own_machine() -> Hardware:
-    """This machine with those of its cards that ``CUDA_VISIBLE_DEVICES`` leaves this process."""
+    """The GPUs of this machine that ``CUDA_VISIBLE_DEVICES`` leaves this process."""
     machine = this_machine()
     return replace(machine, gpus=_visible(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
 @contextmanager
 def reserve_for_run(run: BackgroundRun, count: int = 1) -> Iterator[ReservedGpus]:
-    """Devices for a run, as ``reserve_gpus`` gives them. While it waits its heart beats, and its page says what it
-    waits for.
+    """Devices for a run, as ``reserve_gpus`` returns them. While it waits it sends heartbeats, and its page says why.
 
     Raises:
-        TooFew: the machine has not so many cards.
-        GivenUp: the run was cancelled meanwhile, or the worker was told to stop; ``return_to_queue`` is right for both.
+        NotEnoughGpus: the machine does not have that many GPUs.
+        ReservationCancelled: the run was cancelled, or the worker was asked to stop; ``return_to_queue`` handles both.
     """
 
     def wait() -> bool:
@@ -75,13 +74,13 @@ def reserve_gpus(
     machine: Hardware | None = None,
     folder: Path | None = None,
 ) -> Iterator[ReservedGpus]:
-    """``count`` devices of this machine, held while the block runs; the freest cards first.
+    """``count`` devices of this machine, held while the block runs; the GPUs with the most free memory first.
 
-    ``wait`` is called about once a second while they are taken; False ends the waiting.
+    ``wait`` is called about once a second while they are in use; False ends the wait.
 
     Raises:
-        TooFew: the machine has not so many cards.
-        GivenUp: ``wait`` said so.
+        NotEnoughGpus: the machine does not have that many GPUs.
+        ReservationCancelled: ``wait`` returned False.
     """
     machine = machine or this_machine()
     folder = (folder or settings.LOCK_FOLDER) / (machine.host or socket.gethostname())
@@ -99,7 +98,7 @@ def reserve_gpus(
         time.sleep(POLL_SECONDS)
     given, locks = taken
     try:
-        # Without cards nothing is set: a build for another kind of accelerator finds its own.
+        # Without GPUs nothing is set: a build for another kind of accelerator finds its own.
         env = {"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in given)} if given else {}
         yield ReservedGpus(given, env, locks)
     finally:
@@ -108,10 +107,10 @@ def reserve_gpus(
 
 
 def _visible(cards: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
-    """The cards that the worker's own CUDA_VISIBLE_DEVICES leaves it, by index or by (the start of) an id.
+    """The GPUs that the worker's own CUDA_VISIBLE_DEVICES leaves it, by index or by (a prefix of) an id.
 
-    An index counts as ``nvidia-smi`` does, by the place on the bus, which is not CUDA's own order where cards differ. A
-    part of a card (MIG) is a card of its own, by its whole id.
+    An index is that of ``nvidia-smi``, by PCI bus, which differs from CUDA's own order if the GPUs differ. A part of a
+    GPU (MIG) is a device of its own, by its whole id.
     """
     if chosen is None:
         return tuple(cards)
@@ -122,19 +121,19 @@ def _visible(cards: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
         if card is None and name.startswith("MIG-"):
             card = mig_device(name, len(cards) + len(found))
         if card is None:
-            break  # as CUDA reads it: what follows an unknown name does not count
+            break  # as in CUDA: everything after an unknown name is ignored
         found.append(card)
     return tuple(found)
 
 
 def _take(count: int, cards: Sequence[Gpu], folder: Path) -> tuple[tuple[Gpu, ...], tuple[int, ...]] | None:
-    """All that is asked for, or nothing: one that held a part and waited could wait for another that does the same."""
+    """All requested locks, or none: a job that held some and waited could deadlock with another that does the same."""
     if not cards:
         lock = _lock(folder / "processor.lock")
         return None if lock is None else ((), (lock,))
     given: list[Gpu] = []
     locks: list[int] = []
-    # The freest first: something that is none of ours may sit on a card.
+    # The one with the most free memory first: an external program may use a GPU.
     for card in sorted(cards, key=lambda card: (card.used_bytes or 0, card.index)):
         lock = _lock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', card.uuid)}.lock")
         if lock is not None:
@@ -148,7 +147,7 @@ def _take(count: int, cards: Sequence[Gpu], folder: Path) -> tuple[tuple[Gpu, ..
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the file's lock, None where another process has it. The kernel frees it with its last
+    """A descriptor that holds the file's lock, None if another process has it. The kernel releases it with its last
     holder.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -158,5 +157,5 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())  # for people who wonder
+    os.write(descriptor, f"{os.getpid()}\n".encode())  # for diagnosis
     return descriptor

@@ -1,4 +1,4 @@
-"""What a person does about a failed job: starts it again, or puts it away."""
+"""Actions on a failed job: requeue it, or remove it."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from slmstudio.workers.queues import FailedJob, read_failed
 
 
 class JobNotFound(Exception):
-    """The job is not among the failed ones any more: somebody else was faster."""
+    """The job is no longer in the failed list: another person requeued or removed it."""
 
 
 def failed_job(queue_name: str, job_id: str) -> FailedJob:
     """One failed job.
 
     Raises:
-        Gone: it is not among the failed ones of that queue.
+        JobNotFound: it is not in the failed list of that queue.
         RedisError: the queue does not answer.
     """
     queue = django_rq.get_queue(queue_name)
@@ -31,13 +31,13 @@ def failed_job(queue_name: str, job_id: str) -> FailedJob:
 
 
 def requeue_job(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
-    """Queues a failed job again; for a run that failed the run itself, under a new job, with a clean slate.
+    """Requeues a failed job; for a run that failed the run itself, under a new job, with its attempts reset.
 
-    False: the run is at work, done or waiting already, and the job was only put away.
+    False: the run is running, done or already queued, and the job was only removed.
 
     Raises:
-        Refused: what the run needs is gone; its job stays among the failed ones.
-        Gone: somebody else did something about it.
+        Refused: what the run needs is gone; its job stays in the failed list.
+        JobNotFound: another person requeued or removed it.
         RedisError: the queue does not answer.
     """
     if run is None:
@@ -62,10 +62,10 @@ def requeue_job(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
 
 
 def discard_job(job: FailedJob) -> None:
-    """Removes a failed job from the queue's memory; the run it was for stays as it is.
+    """Removes a failed job from the queue; its run stays as it is.
 
     Raises:
-        Gone: somebody else did.
+        JobNotFound: another person requeued or removed it.
         RedisError: the queue does not answer.
     """
     queue = django_rq.get_queue(job.queue)

@@ -1,6 +1,6 @@
-"""What a machine has: processor, memory, graphics cards. Plain Python: no torch, no Django.
+"""The hardware of a machine: processor, memory, GPUs. Plain Python: no torch, no Django.
 
-NVIDIA's cards are read through NVML, which comes with the driver; where there is none, there are no cards.
+NVIDIA GPUs are read through NVML, which comes with the driver; without a driver there are no GPUs.
 """
 
 import os
@@ -16,13 +16,13 @@ from typing import Any
 
 import psutil
 
-#: flags of /proc/cpuinfo with which a processor multiplies bf16 in hardware
+#: flags of /proc/cpuinfo of processors that multiply bf16 in hardware
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CPUINFO = Path("/proc/cpuinfo")
 _STATUS = Path("/proc/self/status")
-#: packages that no requirements file brings along and that some trainings need
+#: packages that no requirements file installs and that some trainings need
 OPTIONAL = ("bitsandbytes", "wandb")
-#: a program that puts itself on the cores of its first argument and becomes the command of the others
+#: a program that sets its CPU affinity to its first argument and executes the command in the others
 _ON_CORES = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execvp(sys.argv[2], sys.argv[2:])"
 )
@@ -30,7 +30,7 @@ _ON_CORES = (
 
 @dataclass(frozen=True)
 class Gpu:
-    """One graphics card. Memory in bytes; ``used_bytes`` is None where the driver does not tell."""
+    """One GPU. Memory in bytes; ``used_bytes`` is None if the driver does not report it."""
 
     index: int
     uuid: str
@@ -43,7 +43,7 @@ class Gpu:
 class Hardware:
     """One machine. ``bf16``: its processor multiplies bf16 in hardware. ``cores`` are those this process may use.
 
-    ``packages``: those of ``OPTIONAL`` that are installed there; None where nobody has looked.
+    ``packages``: those of ``OPTIONAL`` that are installed there; None if unknown.
     """
 
     host: str
@@ -57,12 +57,12 @@ class Hardware:
 
     @property
     def kind(self) -> str:
-        """What its speed depends on, in words: two machines of one kind are equally fast."""
+        """The hardware that determines its speed: two machines with the same text are equally fast."""
         return self.gpus[0].name if self.gpus else f"{self.processor}, {self.cores} cores"
 
     @property
     def missing(self) -> frozenset[str]:
-        """The packages of ``OPTIONAL`` that are known not to be there."""
+        """The packages of ``OPTIONAL`` that are known to be missing."""
         return frozenset() if self.packages is None else frozenset(OPTIONAL) - set(self.packages)
 
     def as_dict(self) -> dict[str, Any]:
@@ -71,10 +71,10 @@ class Hardware:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Hardware":
-        """What ``as_dict`` gave.
+        """The machine from the output of ``as_dict``.
 
         Raises:
-            KeyError, TypeError: a value is missing, or is not one of ours.
+            KeyError, TypeError: a value is missing or unknown.
         """
         gpus = tuple(Gpu(**gpu) for gpu in values["gpus"])
         packages = values.get("packages")
@@ -98,10 +98,10 @@ def this_machine() -> Hardware:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory this process has had resident.
+    """The peak resident memory of this process.
 
-    Linux tells it of this process alone in its status (proc_pid_status(5), ``VmHWM``); the figure of getrusage(2) would
-    do elsewhere, but on Linux a process inherits it from the one that started it.
+    Linux reports it for this process alone in its status (proc_pid_status(5), ``VmHWM``); getrusage(2) is used
+    elsewhere, because on Linux a process inherits that figure from its parent.
     """
     try:
         for line in _STATUS.read_text().splitlines():
@@ -115,17 +115,17 @@ def peak_resident_bytes() -> int:
 
 @cache
 def allowed_cores() -> frozenset[int]:
-    """The numbers of the cores that this process may use, as it was started: ``training.ml.hardware.contention`` leaves
-    some of them to other processes for a while.
+    """The numbers of the cores that this process was started with: ``training.ml.hardware.contention`` may leave some
+    of them to other processes for a while.
     """
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
-    return frozenset(range(os.cpu_count() or 1))  # macOS knows no affinity
+    return frozenset(range(os.cpu_count() or 1))  # macOS has no CPU affinity
 
 
 def on_allowed_cores(command: list[str]) -> list[str]:
-    """A command that runs on all of ``allowed_cores``, whichever of them this process is confined to now: a child
-    inherits that, and nobody would give it the others back."""
+    """A command that runs on all of ``allowed_cores``, whatever the current affinity of this process: a child inherits
+    that, and nothing would reset it."""
     if not hasattr(os, "sched_setaffinity"):
         return command
     cores = ",".join(map(str, sorted(allowed_cores())))
@@ -134,7 +134,7 @@ def on_allowed_cores(command: list[str]) -> list[str]:
 
 @cache
 def _processor() -> tuple[str, frozenset[str]]:
-    """Name and flags of the processor; without /proc/cpuinfo what Python knows, and no flags."""
+    """Name and flags of the processor; without /proc/cpuinfo Python's name of it, and no flags."""
     name, flags = "", frozenset[str]()
     try:
         text = _CPUINFO.read_text(errors="replace")
@@ -153,7 +153,7 @@ def _processor() -> tuple[str, frozenset[str]]:
 
 @cache
 def _container_limit() -> int | None:
-    """Bytes that a control group leaves this process, where one does: a container sees the whole machine otherwise."""
+    """The memory limit of this process's control group in bytes, if it has one: a container sees the whole machine."""
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             return int(Path(path).read_text())
@@ -163,7 +163,7 @@ def _container_limit() -> int | None:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """The cards NVML knows; none without a driver. Opened and closed each time, so that a fork never inherits it."""
+    """The GPUs that NVML reports; none without a driver. Opened and closed each time, so no fork inherits it."""
     try:
         import pynvml
     except ImportError:
@@ -181,12 +181,12 @@ def _gpus() -> tuple[Gpu, ...]:
 
 
 def mig_device(uuid: str, index: int) -> Gpu | None:
-    """A part of a card (MIG) by its id; ``index`` is what it shall be called by. None where the driver knows none."""
+    """A part of a GPU (MIG) by its id; ``index`` is the index it gets. None if the driver does not know it."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no package, or no driver: of which nothing is to be asked
+    except Exception:  # no package, or no driver
         return None
     try:
         return _described(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid), index)
@@ -205,6 +205,6 @@ def _described(nvml: Any, card: Any, index: int) -> Gpu:
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(card)
         total, used = int(memory.total), int(memory.used)
-    except nvml.NVMLError:  # cards that share the machine's memory
+    except nvml.NVMLError:  # GPUs that share the machine's memory
         total, used = psutil.virtual_memory().total, None
     return Gpu(index, str(nvml.nvmlDeviceGetUUID(card)), str(nvml.nvmlDeviceGetName(card)), total, used)

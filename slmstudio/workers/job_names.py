@@ -1,8 +1,8 @@
 """The jobs that a worker runs, and the job class that runs no others.
 
-Valkey is a place that others may write to: a job in it can name any function, callbacks, web addresses to call, and
-bytes that a pickle would execute. So a worker takes a job only where its function is one of ``allowed()`` and its
-argument is a row's id; it never calls a callback or a web address that a job names; and everything is read as JSON.
+Other programs may write to Valkey: a job in it can name any function, callbacks, URLs to call, and bytes that a pickle
+would execute. So a worker runs a job only if its function is one of ``allowed()`` and its argument is a row's id; it
+never calls a callback or a URL that a job names; and everything is read as JSON.
 """
 
 import logging
@@ -18,12 +18,12 @@ from rq.utils import import_attribute
 
 logger = logging.getLogger(__name__)
 
-#: registered dotted name -> the name of the job now
+#: registered dotted name -> the current name of the job
 _registered: dict[str, str] = {}
 
 
 class JobRejected(Exception):
-    """A job that is not run; the message is a sentence."""
+    """A rejected job; the message is a sentence."""
 
 
 def register(name: str, *former: str) -> None:
@@ -35,12 +35,12 @@ def register(name: str, *former: str) -> None:
 
 
 def allowed() -> frozenset[str]:
-    """The dotted names of every job that a worker runs."""
+    """The dotted names of all allowed jobs."""
     return frozenset(_of_runs()) | frozenset(_registered)
 
 
 def current_name(name: str) -> str:
-    """The name that a job has now, where ``name`` is that of an earlier release; any other name is returned as is."""
+    """The current name of a job whose name in an earlier release was ``name``; other names are returned unchanged."""
     return _of_runs().get(name) or _registered.get(name) or name
 
 
@@ -55,25 +55,25 @@ def _of_runs() -> dict[str, str]:
 
 
 class StudioJob(Job):
-    """A job whose function is one of ``allowed()`` and takes one row's id; nothing else that it names is called."""
+    """A job whose function is one of ``allowed()`` and has one row's id as argument; it calls nothing else."""
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: A002
         super().__init__(id, connection, JSONSerializer)
 
     def restore(self, raw_data: Any) -> None:
         super().restore(raw_data)
-        self.webhooks = []  # no job of ours has any; a worker calls no address that the queue names
+        self.webhooks = []  # no job of this application has any; a worker calls no URL from the queue
 
     @property
     def func(self) -> Any:
         """The function of the job.
 
         Raises:
-            JobRefused: it is none that a worker runs, or not called as one.
+            JobRefused: it is not allowed, or has other arguments than one id.
         """
         reason = self._refusal()
         if reason:
-            logger.warning("refused job %s of the queue %s: %s", self.id, self.origin, reason)
+            logger.warning("rejected job %s of the queue %s: %s", self.id, self.origin, reason)
             raise JobRejected(reason)
         return import_attribute(current_name(str(self.func_name)))
 
@@ -90,13 +90,13 @@ class StudioJob(Job):
         """None: no callback is called."""
 
     def _refusal(self) -> str:
-        """Why a worker does not run this job, as a sentence; "" where it does."""
+        """Why a worker rejects this job, as a sentence; "" if it runs it."""
         try:
             name, instance, args, kwargs = self.func_name, self.instance, self.args, self.kwargs
         except DeserializationError:
-            return "Its data are not the JSON of a job."
+            return "Its data are not valid JSON of a job."
         if not isinstance(name, str) or name not in allowed():
-            return f"{str(name)[:200]!r} is no job of this application."
+            return f"{str(name)[:200]!r} is not a job of this application."
         if instance is not None or kwargs or not isinstance(args, list | tuple) or len(args) != 1:
             return f"{name} takes the id of one row and nothing else."
         if type(args[0]) is not int or args[0] < 0:
@@ -107,8 +107,8 @@ class StudioJob(Job):
 
 
 def read_only_json() -> None:
-    """Makes JSON the serializer of RQ wherever none is named. RQ's own default executes what it reads, and some of its
-    parts (groups, executions) take no other.
+    """Makes JSON RQ's default serializer. RQ's own default executes what it reads, and some of its parts (groups,
+    executions) accept no other.
     """
     for name in ("DefaultSerializer", "PickleSerializer"):
         setattr(serializers, name, JSONSerializer)

@@ -1,4 +1,4 @@
-"""What the queues hold, for the page of the workers. A few round trips, however long the queues are. Nothing writes."""
+"""The contents of the queues, for the workers page. A few round trips, however long the queues are. Read-only."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,14 +20,14 @@ from slmstudio.runs.reaper import run_models
 from slmstudio.workers.job_names import StudioJob, current_name
 from slmstudio.workers.registry import LiveWorker
 
-#: failed jobs that are shown, the newest ones
+#: maximum number of failed jobs shown, the newest ones
 MOST_FAILED = 25
 COMMANDS = {"default": "manage.py rqworker default webhooks --with-scheduler"}
 
 
 @dataclass(frozen=True)
 class QueueState:
-    """One queue. ``oldest``: seconds that the job in front has waited; ``command`` starts a worker for it."""
+    """One queue. ``oldest``: seconds that its first job has waited; ``command`` starts a worker for it."""
 
     name: str
     waiting: int
@@ -97,7 +97,7 @@ def failed_jobs(most: int = MOST_FAILED) -> list[FailedJob]:
     queues = [django_rq.get_queue(name) for name in settings.RQ_QUEUES]
     pipeline = queues[0].connection.pipeline(transaction=False)
     for queue in queues:
-        # Sorted by when they are forgotten, which is the same time after each failure.
+        # Sorted by expiry, which is a fixed time after each failure.
         pipeline.zrevrange(queue.failed_job_registry.key, 0, most - 1)
     ids = [
         (queue.name, job_id.decode())
@@ -118,14 +118,14 @@ def failed_jobs(most: int = MOST_FAILED) -> list[FailedJob]:
 
 
 def read_failed(queue: str, job_id: str, row: dict[bytes, bytes], results: list[Any]) -> FailedJob:
-    """A failed job from what Redis holds of it."""
+    """A failed job from its data in Redis."""
     job = StudioJob(job_id, connection=django_rq.get_connection("default"))
     job.restore(row)
     function, subject = "", None
     try:
         function = current_name(job.func_name or "")
         subject = job.args[0] if job.args and isinstance(job.args[0], int) else None
-    except Exception:  # a job of another version, or none of ours: it is shown all the same
+    except Exception:  # a job of another version or another application: it is shown anyway
         function = job.description or ""
     error, ended = "", job.ended_at
     if results:
@@ -142,7 +142,7 @@ def _last_line(text: str, most: int = 300) -> str:
 
 
 def runs_of(jobs: Iterable[str]) -> dict[str, BackgroundRun]:
-    """The runs whose jobs these are, by job id; one query for each kind of run."""
+    """The runs of these jobs, by job id; one query for each kind of run."""
     wanted = [job for job in set(jobs) if len(job) == 36]
     found: dict[str, BackgroundRun] = {}
     for model in run_models() if wanted else []:
@@ -151,7 +151,7 @@ def runs_of(jobs: Iterable[str]) -> dict[str, BackgroundRun]:
 
 
 def runs_of_failed(jobs: Iterable[FailedJob]) -> dict[str, BackgroundRun]:
-    """The runs that failed jobs were for, by job id: by what was called with which id, as a run may have had others."""
+    """The runs of failed jobs, by job id: by their function and argument, as a run may have had other jobs."""
     by_function: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for job in jobs:
         if job.subject is not None:
@@ -169,7 +169,7 @@ PROJECT_PATHS = ("project", "dataset__project", "training_run__project", "model_
 
 
 def project_path(model: type[BackgroundRun]) -> str:
-    """How a kind of run knows its project: its own column, or through what it is about."""
+    """The lookup from a kind of run to its project: its own column, or through a related object."""
     names = {field.name for field in model._meta.get_fields()}
     return next((way for way in PROJECT_PATHS if way.split("__")[0] in names), "")
 
@@ -180,7 +180,7 @@ def _with_project(model: type[BackgroundRun]) -> Any:
 
 
 def project_of(run: BackgroundRun) -> Any:
-    """The project a run belongs to; None where it belongs to none."""
+    """The project of a run; None if it has none."""
     found: Any = run
     for step in filter(None, project_path(type(run)).split("__")):
         found = getattr(found, step, None)

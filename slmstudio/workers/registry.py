@@ -1,4 +1,4 @@
-"""The workers there are, on whatever host; and workers of its own for a command that needs the queue to be worked."""
+"""Live workers on all hosts, and workers that a command starts for itself."""
 
 import json
 import socket
@@ -23,13 +23,13 @@ from slmstudio.workers.worker import FACTS_KEY, process_space
 
 #: seconds after its last heartbeat until a worker of another host counts as gone
 LOST_AFTER_SECONDS = 90
-#: workers that are looked at, at most
+#: maximum number of workers that are read
 MOST_WORKERS = 500
 
 
 @dataclass(frozen=True)
 class LiveWorker:
-    """A worker that answers. Memory in bytes; ``hardware`` is None for one that does not publish it."""
+    """A live worker. Memory in bytes; ``hardware`` is None if it does not publish it."""
 
     name: str
     host: str
@@ -47,12 +47,12 @@ class LiveWorker:
 
 
 def live_workers() -> list[LiveWorker]:
-    """Every worker that still beats, in the order of host and process id. Three round trips, however many they are.
+    """Every live worker, ordered by host and process id. Three round trips, however many they are.
 
     Raises:
         RedisError: the queue does not answer.
     """
-    connection: Any = django_rq.get_connection("default")  # its stubs cannot say that it answers in bytes
+    connection: Any = django_rq.get_connection("default")  # its stubs do not know that it returns bytes
     keys = sorted(key.decode() for key in connection.smembers(Worker.redis_workers_keys))[:MOST_WORKERS]
     if not keys:
         return []
@@ -107,9 +107,10 @@ def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: by
 
 
 def _is_lost(near: bool, pid: int, beat: datetime) -> bool:
-    """A worker that was killed stays registered for a while. Where its process can be seen that tells; else its heart.
+    """Whether a worker is alive: a killed one stays registered for a while. Checked by its process if it is visible,
+    else by its heartbeat.
 
-    ``near``: it is on this machine, and not in a container that counts its processes by itself.
+    ``near``: it is on this machine, and not in a container with its own process ids.
     """
     if near:
         return not (pid and psutil.pid_exists(pid))
@@ -117,12 +118,12 @@ def _is_lost(near: bool, pid: int, beat: datetime) -> bool:
 
 
 def active_queues() -> set[str]:
-    """Names of the queues that a live worker listens to."""
+    """Names of the queues with a live worker."""
     return {name for worker in live_workers() for name in worker.queues}
 
 
 def hardware_of(queue: str) -> Hardware | None:
-    """The ablest machine of the live workers that listen to a queue: most cards, then most memory. None: nobody does.
+    """The most capable machine among a queue's live workers: most GPUs, then most memory. None: there is no worker.
 
     Raises:
         RedisError: the queue does not answer.
@@ -131,7 +132,7 @@ def hardware_of(queue: str) -> Hardware | None:
 
 
 def hardware_by_worker(queue: str) -> list[Hardware]:
-    """The machine of each live worker that listens to a queue and says what it has.
+    """The machine of each live worker of the queue that publishes its hardware.
 
     Raises:
         RedisError: the queue does not answer.
@@ -165,7 +166,7 @@ class StartedWorkers:
 
 @contextmanager
 def ensure_workers(queues: list[str], *, say: Callable[[str], None]) -> Iterator[StartedWorkers]:
-    """Makes sure that each queue is worked while the block runs, and ends the workers it had to start."""
+    """Makes sure that each queue has a worker while the block runs, and stops the workers it started."""
     missing = [name for name in queues if name not in active_queues()]
     started = StartedWorkers()
     with ExitStack() as stack:
@@ -176,7 +177,7 @@ def ensure_workers(queues: list[str], *, say: Callable[[str], None]) -> Iterator
                 cwd=settings.BASE_DIR,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl+C reaches this command, which then ends its workers in order
+                start_new_session=True,  # Ctrl+C reaches this command, which then stops its workers in order
             )
             started.processes[name] = process
             stack.callback(_end, process)

@@ -1,4 +1,4 @@
-"""The page of the workers: who works, what waits, what failed; for those who start runs."""
+"""The workers page: live workers, queued jobs, failed jobs; for people who may start runs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,14 +27,14 @@ from slmstudio.workers.registry import LiveWorker, live_workers
 
 @dataclass(frozen=True)
 class WorkersPageAccess:
-    """Whose page it is: the role in each project, and whether all of the installation is theirs to see."""
+    """The viewer's permissions: their role in each project, and whether they may see the whole installation."""
 
     roles: dict[int, str]
     all: bool
 
     @classmethod
     def of(cls, user: User) -> "WorkersPageAccess":
-        """Raises PermissionDenied for who starts no runs anywhere."""
+        """Raises PermissionDenied for a person who may start no runs anywhere."""
         roles = dict(user.memberships.values_list("project_id", "role"))
         everything = user.is_staff or user.is_superuser
         if not (everything or any(may(role, Action.RUN) for role in roles.values())):
@@ -42,12 +42,12 @@ class WorkersPageAccess:
         return cls(roles, everything)
 
     def reads(self, run: BackgroundRun | None) -> bool:
-        """Whether a run may be named to this person. What belongs to no project is the staff's."""
+        """Whether a run may be shown to this person. Runs of no project are shown to staff."""
         project = project_of(run) if run is not None else None
         return self.all if project is None else project.pk in self.roles
 
     def can_requeue(self, run: BackgroundRun | None) -> bool:
-        """Whether this person may start its failed job again."""
+        """Whether this person may requeue its failed job."""
         project = project_of(run) if run is not None else None
         if project is None or self.all:
             return self.all
@@ -66,7 +66,7 @@ class VisibleRun:
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker, how many seconds ago it beat, and what it does."""
+    """A worker, the age of its heartbeat in seconds, and its current job."""
 
     worker: LiveWorker
     age: int
@@ -90,7 +90,7 @@ def workers(request: SignedInRequest) -> HttpResponse:
     viewer = WorkersPageAccess.of(request.user)
     part = request.GET.get("part") == "live"
     if not part:
-        reap_lost_runs()  # whoever looks at the workers sees their runs as they are, cron or no cron
+        reap_lost_runs()  # the page shows runs as they are, even if no timer runs the reaper
     context: dict[str, Any] = {"problem": "", "queues": [], "workers": [], "failed": []}
     try:
         found = live_workers()
@@ -135,7 +135,7 @@ def _named(run: BackgroundRun, viewer: WorkersPageAccess) -> VisibleRun:
         return VisibleRun(f"{kind} of another project")
     project = project_of(run)
     url = ""
-    # Staff see what runs, but pages of a project are its members'.
+    # Staff see what runs, but pages of a project are for its members.
     if project is not None and project.pk in viewer.roles and hasattr(run, "get_absolute_url"):
         try:
             url = run.get_absolute_url()
@@ -147,7 +147,7 @@ def _named(run: BackgroundRun, viewer: WorkersPageAccess) -> VisibleRun:
 
 @require_POST
 def manage_failed_job(request: SignedInRequest, queue: str, job_id: str) -> HttpResponse:
-    """Starts a failed job again (``do=requeue``) or puts it away (``do=remove``)."""
+    """Requeues a failed job (``do=requeue``) or removes it (``do=remove``)."""
     viewer = WorkersPageAccess.of(request.user)
     if queue not in settings.RQ_QUEUES:
         raise Http404
@@ -158,7 +158,7 @@ def manage_failed_job(request: SignedInRequest, queue: str, job_id: str) -> Http
         if not viewer.reads(run):
             raise Http404
         if not viewer.can_requeue(run):
-            raise PermissionDenied("It takes an engineer or owner of its project to start a failed job again.")
+            raise PermissionDenied("Only an engineer or owner of its project can requeue a failed job.")
         if request.POST.get("do") == "requeue":
             again = requeue_job(job, run, request.user)
             messages.success(request, "The job is queued again." if again else "The run is active or already finished.")
@@ -166,7 +166,7 @@ def manage_failed_job(request: SignedInRequest, queue: str, job_id: str) -> Http
             discard_job(job)
             messages.success(request, "The failed job was removed. Its run is unchanged.")
         else:
-            return HttpResponse("do is requeue or remove", status=400, content_type="text/plain")
+            return HttpResponse("do must be requeue or remove", status=400, content_type="text/plain")
     except JobNotFound:
         messages.info(request, "The job is no longer in the failed list.")
     except Refused as error:

@@ -1,10 +1,9 @@
-"""The worker behind ``manage.py rqworker``: RQ's, with five habits more.
+"""The worker of ``manage.py rqworker``: RQ's, with five changes.
 
-It runs the jobs of the application and no others (see ``slmstudio.workers.job_names``). It publishes its machine and
-its memory beside its heartbeat, so that pages know workers of other hosts. A Valkey that restarts while a job runs does
-not end it. One that takes no writes, because its disk is full, is waited for. Asked to stop, it tells the job at once:
-a training then saves a checkpoint and goes back to the queue instead of being waited for; a job that takes no such hint
-is waited for as ever.
+It runs only the jobs of the application (see ``slmstudio.workers.job_names``). It publishes its hardware and memory
+with its heartbeat, so that pages show workers of other hosts. It survives a restart of Valkey during a job. It waits
+for a Valkey that rejects writes because its disk is full. When it is asked to stop, it forwards that to the job
+immediately: a training then saves a checkpoint and is requeued; a job without support for that is waited for as in RQ.
 """
 
 import json
@@ -37,29 +36,29 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: where a worker's machine and memory lie, by the worker's name
+#: key of a worker's hardware and memory, by the worker's name
 FACTS_KEY = "slmstudio:worker:{}"
-#: seconds between heartbeats of a worker that waits; RQ beats when its blocking read of the queue times out
+#: seconds between heartbeats of an idle worker; RQ sends one when its blocking read of the queue times out
 IDLE_HEARTBEAT_SECONDS = 30
-#: seconds between heartbeats of a worker that works
+#: seconds between heartbeats of a busy worker
 BUSY_HEARTBEAT_SECONDS = 10
-#: RQ waits ``worker_ttl - 15`` seconds for a job before it beats
+#: RQ waits ``worker_ttl - 15`` seconds for a job before it sends a heartbeat
 WORKER_TTL = IDLE_HEARTBEAT_SECONDS + 15
-#: tries again for about two minutes before a worker believes that Valkey is gone
+#: retries for about two minutes before a worker treats Valkey as gone
 _RETRY = 30
-#: how many refusals after one another are worth a line: one about every minute
+#: rejected writes per log line: one line about every minute
 _REFUSALS_A_LINE = 12
 
 
 class QueueFull(RedisConnectionError):
-    """Valkey answers but takes no writes: its disk or its memory is full. RQ is to take it as a lost connection."""
+    """Valkey answers but rejects writes: its disk or its memory is full. RQ handles it as a lost connection."""
 
 
 class QueueRetry(Retry):
-    """Tries again while Valkey is away, and while it refuses to write.
+    """Retries while Valkey is unavailable, and while it rejects writes.
 
-    ``bears`` gives how often a command that is refused is tried again; it is asked after each refusal, since a worker
-    that is told to stop has no more patience. Nothing of what is refused was done: a transaction is dropped whole.
+    ``bears`` returns how often a rejected command is retried; it is called after each rejection, since a worker that is
+    asked to stop does not wait. A rejected command has no effect: a transaction is dropped whole.
     """
 
     def __init__(self, bears: Callable[[], float]) -> None:
@@ -67,7 +66,7 @@ class QueueRetry(Retry):
         self._bears = bears
 
     def __deepcopy__(self, memo: Any) -> "QueueRetry":
-        return self  # every new connection asks for a copy; the worker would be copied along
+        return self  # every new connection copies it; the worker would be copied along
 
     def call_with_retry(
         self,
@@ -76,10 +75,10 @@ class QueueRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> T:
-        """As ``Retry`` does it, and again where the answer is a refusal.
+        """As in ``Retry``, and also retries a rejected write.
 
         Raises:
-            QueueRefuses: it was refused too often.
+            QueueFull: it was rejected too often.
         """
         refusals = 0
         while True:
@@ -101,16 +100,16 @@ class QueueRetry(Retry):
 
 
 def _is_refusal(error: ResponseError) -> bool:
-    """Whether Valkey said that it can store nothing. In a transaction its words stand behind others."""
+    """Whether Valkey rejected a write. In a transaction its message follows others."""
     text = str(error)
     return isinstance(error, OutOfMemoryError) or "MISCONF" in text or "OOM command not allowed" in text
 
 
 class StudioWorker(Worker):
-    """RQ's forking worker, as the module says."""
+    """RQ's forking worker with the changes that the module describes."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # Whatever the command line asks for: the queue is read as JSON, and only jobs of the application are run.
+        # Whatever the command line says: the queue is read as JSON, and only jobs of the application are run.
         options |= {"serializer": JSONSerializer, "job_class": StudioJob}
         super().__init__(*args, **{"job_monitoring_interval": BUSY_HEARTBEAT_SECONDS, **options})
         for queue in self.queues:
@@ -118,9 +117,9 @@ class StudioWorker(Worker):
         self._leaving = False
 
     def work(self, *args: Any, **options: Any) -> bool:
-        """Only a process that works is patient with Valkey: pages read workers too, and may not wait for it."""
+        """Only a working process retries for long: pages read workers too, and must not wait."""
         self.connection.set_retry(QueueRetry(self._max_write_retries))
-        # Before anybody can find the worker and signal it: RQ does so only after the worker is registered.
+        # Before other processes can find the worker and signal it: RQ does so only after the worker is registered.
         self._apply_worker_hints()
         self._install_signal_handlers()
         try:
@@ -130,7 +129,7 @@ class StudioWorker(Worker):
             return False
 
     def register_birth(self) -> None:
-        self._publish(WORKER_TTL + 60, self.connection)  # first: whoever finds the worker finds its machine
+        self._publish(WORKER_TTL + 60, self.connection)  # first, so that a registered worker always has its hardware
         super().register_birth()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -143,26 +142,26 @@ class StudioWorker(Worker):
             super().register_death()
             self.connection.delete(FACTS_KEY.format(self.name))
         except QueueFull as error:
-            logger.warning("the queue does not take the worker's leave (%s); what it says of it expires", error)
+            logger.warning("the worker could not be unregistered (%s); its entry expires", error)
 
     def set_shutdown_requested_date(self) -> None:
-        """In a signal's handler: no error may end the worker here, whose job is still at work."""
+        """In a signal handler: no error may end the worker here, as its job is still running."""
         try:
             super().set_shutdown_requested_date()
         except RedisError as error:
-            logger.warning("the queue is not told that the worker shall stop: %s", error)
+            logger.warning("the worker's shutdown could not be recorded in the queue: %s", error)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        """A job needs no queue while it runs: it goes on, and the next heartbeat tries again."""
+        """A running job needs no queue: it continues, and the next heartbeat tries again."""
         try:
             super().maintain_heartbeats(job, execution)
         except RedisError as error:
-            logger.warning("the queue took no heartbeat (%s); the job goes on", error)
+            logger.warning("the queue took no heartbeat (%s); the job continues", error)
 
     def _max_write_retries(self) -> float:
-        """How often a write that Valkey refuses is tried again: between jobs without end, for a full disk is no reason
-        to go; while a job is at work, and in the job's own process, as long as a lost connection; not at all by a
-        worker that is told to stop.
+        """How often a rejected write is retried: between jobs without limit, since a full disk is no reason to exit;
+        during a job, and in the job's own process, as long as for a lost connection; never by a worker that is asked to
+        stop.
         """
         if self._leaving:
             return 0
@@ -173,7 +172,7 @@ class StudioWorker(Worker):
             "hardware": own_machine().as_dict(),
             "processes": process_space(),
             "memory": _memory(os.getpid(), family=False),
-            # The job's process and what it started: the training itself is a child of that.
+            # The job's process and its children: a training is a child of it.
             "job_memory": _memory(self.horse_pid, family=True) if self.horse_pid else 0,
         }
         try:
@@ -187,8 +186,8 @@ class StudioWorker(Worker):
         worker = os.getpid()
 
         def stop_soon(*_: object) -> None:
-            # Inherited by the job's process through the fork, so that no hint kills one that has only just begun. The
-            # worker itself passes over a hint: what it took to heart every later job would inherit.
+            # Inherited by the job's process through the fork, so that no signal kills one that has just started. The
+            # worker itself ignores it: state set in the worker would be inherited by every later job.
             if os.getpid() != worker:
                 supervisor.request_stop()
 
@@ -206,9 +205,9 @@ class StudioWorker(Worker):
 
 @cache
 def process_space() -> str:
-    """Names the set of processes in which this one has its id: a container has its own, under its host's name or not.
+    """The process id namespace of this process: a container has its own, with its host's name or another.
 
-    Empty where the system does not tell.
+    Empty if the system does not report it.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -218,7 +217,7 @@ def process_space() -> str:
 
 
 def _memory(pid: int, *, family: bool) -> int:
-    """Bytes of memory in use by a process, with ``family`` those of its descendants too; 0 where it has gone."""
+    """Bytes of memory used by a process, with ``family`` also by its descendants; 0 if it has ended."""
     try:
         process = psutil.Process(pid)
         members = [process, *process.children(recursive=True)] if family else [process]

@@ -234,11 +234,11 @@ def test_fields_that_nothing_can_satisfy_are_left_out() -> None:
 
 def test_a_document_that_nothing_satisfies_or_that_takes_too_many_forms() -> None:
     nothing = object_schema({"a": TEXT}, const=3)
-    assert any("cannot work" in one for one in unsupported(nothing))
+    assert any("not support" in one for one in unsupported(nothing))
     assert compile_schema(nothing).canonical({"a": "x"}) == '{"a":"x"}'
     kinds = [object_schema({"is": {"const": number}, "a": TEXT}, required=["is"]) for number in range(501)]
     many = {"type": "object", "anyOf": kinds, "properties": {"is": WHOLE}}
-    assert any("more than 500 forms" in one for one in unsupported(many))
+    assert any("more than 500 alternatives" in one for one in unsupported(many))
     assert accepts(grammar(many), '{"is":7,"a":"x"}')
 
 
@@ -246,7 +246,7 @@ def test_what_holds_itself_without_an_end_has_no_grammar() -> None:
     node = object_schema({"inner": {"$ref": "#/$defs/node"}}, required=["inner"])
     schema = object_schema({"a": {"$ref": "#/$defs/node"}}, **{"$defs": {"node": node}})
     means_the_same(schema, {})
-    assert any("cannot work" in one for one in unsupported({**schema, "required": ["a"]}))
+    assert any("not support" in one for one in unsupported({**schema, "required": ["a"]}))
 
 
 def test_a_pattern_that_only_the_check_can_run_is_said_and_left_out() -> None:

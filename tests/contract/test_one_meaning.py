@@ -87,7 +87,7 @@ def test_a_valid_value_means_the_same_everywhere(made: tuple[dict[str, Any], Val
         if compiled.validate(value):
             SEEN["values that are not valid"] += 1
             continue
-        if any("cannot work with this schema" in sentence for sentence in unsupported(schema)):
+        if any("does not support this schema" in sentence for sentence in unsupported(schema)):
             SEEN["no grammar, and said so"] += 1
             return
         SEEN["values"] += 1

@@ -26,7 +26,7 @@ from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, objec
         ({"format": "email"}, "a@b", "format", "must be an e-mail address, e.g. name@example.com; found 'a@b'"),
         ({"enum": ["A", "B", None]}, "C", "enum", "must be one of: A, B, null; found 'C'"),
         ({"const": 3}, 4, "const", "must be 3; found 4"),
-        ({"pattern": "^A-\\d+$"}, "B", "pattern", "must be written like the pattern ^A-\\d+$; found 'B'"),
+        ({"pattern": "^A-\\d+$"}, "B", "pattern", "must match the pattern ^A-\\d+$; found 'B'"),
         ({"minLength": 1}, "", "minLength", "must not be empty"),
         ({"minLength": 3}, "ab", "minLength", "must have at least 3 characters; it has 2"),
         ({"maxLength": 1}, "ab", "maxLength", "must have at most 1 character; it has 2"),
@@ -37,7 +37,7 @@ from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, objec
         ({"multipleOf": 0.01}, Decimal("1.005"), "multipleOf", "must have at most 2 decimal places; found 1.005"),
         ({"multipleOf": 1}, Decimal("1.5"), "multipleOf", "must be a whole number; found 1.5"),
         ({"multipleOf": 5}, 7, "multipleOf", "must be a multiple of 5; found 7"),
-        ({"uniqueItems": True}, [1, Decimal("1.0")], "uniqueItems", "must not hold the same entry twice"),
+        ({"uniqueItems": True}, [1, Decimal("1.0")], "uniqueItems", "must not contain the same entry twice"),
         (False, 1, "False", "is not allowed here"),
     ],
 )
@@ -110,7 +110,7 @@ def test_check_reads_and_validates() -> None:
 def test_a_dependent_field_is_named() -> None:
     schema = object_schema({"iban": {}, "bic": {}}, dependentRequired={"iban": ["bic"]})
     (problem,) = compile_schema(schema).validate({"iban": "x"})
-    assert problem.message == "lacks 'bic', which another field asks for"
+    assert problem.message == "lacks 'bic', which another field requires"
 
 
 @pytest.mark.parametrize(

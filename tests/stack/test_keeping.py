@@ -29,7 +29,7 @@ def test_servers_that_were_killed_are_started_again_with_their_data(
             process.kill()
             assert processes.ended(process, 10)
         keeper.look()
-        assert said == ["PostgreSQL and Valkey had gone and were started again."]
+        assert said == ["PostgreSQL and Valkey had ended and were restarted."]
         assert read(running) == (["before"], ["before"])
         keeper.look()
         assert len(said) == 1
@@ -84,7 +84,7 @@ def test_a_server_that_cannot_be_started_is_tried_again_later_each_time(
         keeper.look()
         clock.now += 0.1
     assert [round(later - earlier) for earlier, later in pairwise(tries)] == [1, 2, 4, 8, 16, 30]
-    assert said[0] == "The disk is too full to start Valkey. It is tried again in 1 s."
+    assert said[0] == "The disk is too full to start Valkey. The next attempt is in 1 s."
 
 
 def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
@@ -109,7 +109,7 @@ def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
     for _ in range(2):
         clock.now += 60
         keeper.look()
-    assert said == ["Valkey had gone and was started again."] * 2
+    assert said == ["Valkey had ended and was restarted."] * 2
     clock.now += 1.1
     keeper.look()
     assert len(said) == 3, "after a while of peace the pause is the first one's again"

@@ -21,7 +21,9 @@ def test_a_full_disk_is_said_before_anything_is_written(home: Path, monkeypatch:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000 * MEBIBYTE, 9_500 * MEBIBYTE, 500 * MEBIBYTE))
     with pytest.raises(StackError) as caught:
         stack.start(home)
-    assert str(caught.value) == (f"The disk is too full to make a database: {home} needs 1,024 MB free and has 500 MB.")
+    assert str(caught.value) == (
+        f"The disk is too full to create a database: {home} needs 1,024 MB free and has 500 MB."
+    )
     assert not Paths.of(home).postgres.exists()
 
 
@@ -53,8 +55,8 @@ def test_a_folder_without_permission(home: Path) -> None:
     try:
         message = as_nobody(lambda: stack.start(home / "var"))
         assert message == (
-            f"StackError: There is no permission to keep data in {home / 'var'}; "
-            "give this account the folder, or set SLM_HOME to another."
+            f"StackError: This account may not keep data in {home / 'var'}; "
+            "give it the folder, or set SLM_HOME to another one."
         )
     finally:
         home.chmod(0o755)
@@ -66,7 +68,7 @@ def test_a_taken_port() -> None:
         with pytest.raises(StackError) as caught:
             require_port("127.0.0.1", port)
         assert str(caught.value) == (
-            f"Port {port} on 127.0.0.1 is taken by another program; stop it or choose another with PORT={port + 1}."
+            f"Port {port} on 127.0.0.1 is used by another program; stop it or choose another with PORT={port + 1}."
         )
     require_port("127.0.0.1", port)
 
@@ -83,7 +85,7 @@ def test_a_folder_that_holds_something_else_is_not_overwritten(home: Path) -> No
     precious = Paths.of(home).postgres / "data" / "thesis.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
-    with pytest.raises(StackError, match="holds no PostgreSQL data"):
+    with pytest.raises(StackError, match="has no PostgreSQL data"):
         stack.start(home)
     assert precious.read_text() == "mine"
 

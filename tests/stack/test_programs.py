@@ -136,7 +136,7 @@ def test_a_crashed_program_starts_again() -> None:
     session.until("up", 2)
     os.kill(session.pids[0], signal.SIGKILL)
     session.until("up", 3)
-    assert "was ended by SIGKILL; it starts again in 1 s" in session.output
+    assert "was ended by SIGKILL; it restarts in 1 s" in session.output
     assert session.end(signal.SIGINT) == 0
     assert session.left() == []
 
@@ -146,7 +146,7 @@ def test_a_program_that_is_not_vital_may_crash_for_ever(monkeypatch: pytest.Monk
     monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("patience=0.5", "vital=n == 0, patience=0.5"))
     session = Session(POLITE, "import sys; sys.exit('no such thing')")
     session.until(r"b +\| no such thing", 3)
-    assert "b ended 2 times in a row; the reason is in its lines above; it starts again in 2 s." in session.output
+    assert "b ended 2 times in a row; the reason is in its lines above; it restarts in 2 s." in session.output
     assert alive(session.pids[0])
     assert session.end(signal.SIGINT) == 0
     assert re.search(r"a +\| bye", session.output)

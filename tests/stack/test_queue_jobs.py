@@ -70,7 +70,7 @@ def test_a_worker_runs_no_function_that_is_no_job_of_the_application(
     wait_for(lambda: all(job.id in registry.get_job_ids() for job in jobs.values()), message=workers.text)
     assert not any(mark.exists() for mark in marks.values())
     assert "never_called was called" not in workers.text()
-    assert "refused job" in workers.text()
+    assert "rejected job" in workers.text()
     assert jobs["system"].id in workers.text()
     assert "os.system" in str(jobs["system"].latest_result().exc_string)  # type: ignore[union-attr]
 

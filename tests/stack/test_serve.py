@@ -74,7 +74,7 @@ def test_a_taken_port_is_one_sentence_and_nothing_runs(home: Path, tmp_path: Pat
         process = demo(home, port, tmp_path / "log")
         assert process.wait(60) == 2
     assert (tmp_path / "log").read_text() == (
-        f"Port {port} on 127.0.0.1 is taken by another program; stop it or choose another with PORT={port + 1}.\n"
+        f"Port {port} on 127.0.0.1 is used by another program; stop it or choose another with PORT={port + 1}.\n"
     )
     assert [*home.iterdir()] == []
 
@@ -108,7 +108,7 @@ def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
             killed = server.running()
             assert killed is not None
             killed.kill()
-            until(f"{server.title} had gone and was started again", process, log)
+            until(f"{server.title} had ended and was restarted", process, log)
         assert b"SLM Studio" in page(port), log.read_text()
         began = time.monotonic()
         process.send_signal(signal.SIGINT)

@@ -1,9 +1,9 @@
-"""What a constrained decoder may write: the grammar of compact JSON in schema order, and what it cannot hold to.
+"""Constrained decoding: the grammar of compact JSON in schema order, and the keywords that it cannot enforce.
 
-llguidance compiles a JSON Schema itself, writes properties in the order of the schema, and fails on what it does not
-know instead of ignoring it. So that there always is a grammar, it gets the simple form of a schema (``decoder``)
-without what it cannot hold to, and without what nothing can satisfy; ``unsupported`` names what is left out. Outputs
-are validated against the whole schema in any case.
+llguidance compiles a JSON Schema itself, writes properties in schema order, and fails on unknown keywords instead of
+ignoring them. To always have a grammar, it gets the simplified schema (``decoder``) without keywords that it cannot
+enforce and without branches that no value satisfies; ``unsupported`` lists what is left out. Outputs are always
+validated against the whole schema.
 """
 
 from decimal import Decimal
@@ -18,33 +18,33 @@ from slmstudio.contract.schema.resolution import branches, properties_of, resolv
 
 _UNSUPPORTED = {
     "uniqueItems": "no repeated entries in a list (uniqueItems)",
-    "not": "what a value must not be (not)",
+    "not": "what a value must not match (not)",
     "if": "rules that depend on another value (if / then / else)",
     "contains": "what a list must contain (contains)",
-    "propertyNames": "which names are allowed (propertyNames)",
-    "dependentRequired": "fields that ask for other fields (dependentRequired)",
+    "propertyNames": "the allowed field names (propertyNames)",
+    "dependentRequired": "fields that require other fields (dependentRequired)",
     "dependentSchemas": "fields that change the rules of others (dependentSchemas)",
-    "minProperties": "the least number of fields (minProperties)",
-    "maxProperties": "the greatest number of fields (maxProperties)",
-    "unevaluatedProperties": "no names beside those of all parts of the schema (unevaluatedProperties)",
-    "unevaluatedItems": "no entries beside those of all parts of the schema (unevaluatedItems)",
-    "oneOf": "that only one of the forms fits (oneOf)",
+    "minProperties": "the minimum number of fields (minProperties)",
+    "maxProperties": "the maximum number of fields (maxProperties)",
+    "unevaluatedProperties": "no fields other than those of all parts of the schema (unevaluatedProperties)",
+    "unevaluatedItems": "no entries other than those of all parts of the schema (unevaluatedItems)",
+    "oneOf": "that exactly one of the alternatives matches (oneOf)",
 }
-_CHECKED_AFTERWARDS = "checked in the finished output, not while it is written"
+_CHECKED_AFTERWARDS = "checked in the finished output, not during decoding"
 _NUMBER_CHARACTERS = MAX_DIGITS + 7  # a sign, a point, a leading zero, an exponent of up to four characters
 _FORMAT_CHARACTERS = {"date": 10, "uuid": 36, "ipv4": 15, "ipv6": 45, "email": 254, "hostname": 253}
-#: what a leaf is given up for, in this order, where the decoder cannot work with it
+#: keywords dropped from a leaf, in this order, if the decoder does not support them
 _LAST = ("pattern", "allOf", "multipleOf", "minLength", "maxLength", *BOUNDS)
 
-_UNDER_WHICH_NAME = "what may stand under which name (patternProperties)"
-#: fields of one object that may be left out, up to which llguidance's own limits are enough
+_UNDER_WHICH_NAME = "what each field name may contain (patternProperties)"
+#: optional fields of one object for which llguidance's default limits are enough
 MOST_OPTIONAL = 400
 
 
 @lru_cache(maxsize=1)
 def limits() -> Any:
-    """What a matcher may use. The library's own limits end at some 20,000 characters of a document to copy from, and at
-    500 fields that may be left out.
+    """The limits of a matcher. The library's defaults are exceeded by about 20,000 characters of document to copy from,
+    and by 500 optional fields.
     """
     from llguidance import LLParserLimits
 
@@ -58,7 +58,7 @@ def limits() -> Any:
 
 
 def _compiled(schema: dict[str, Any]) -> tuple[str, str]:
-    """The grammar of a schema in simple form, and what llguidance has against it ("" where nothing)."""
+    """The grammar of a simplified schema, and llguidance's error message ("" if none)."""
     from llguidance import LLMatcher
 
     made = str(LLMatcher.grammar_from_json_schema(dumps(schema), overrides=OPTIONS))
@@ -68,7 +68,7 @@ def _compiled(schema: dict[str, Any]) -> tuple[str, str]:
 
 @lru_cache(maxsize=4096)
 def _leaf(text: str) -> tuple[Place, tuple[str, ...]]:
-    """A text or number as the decoder can write it, False where nothing satisfies it; and the keywords given up."""
+    """A text or number as the decoder supports it, False if no value satisfies it; and the dropped keywords."""
     leaf: dict[str, Any] = loads(text)
     given_up: list[str] = []
     for key in (None, *_LAST):
@@ -86,14 +86,14 @@ def _leaf(text: str) -> tuple[Place, tuple[str, ...]]:
 
 
 class _Pruned:
-    """A simple form without what nothing can satisfy, and without what the decoder cannot work with."""
+    """A simplified schema without unsatisfiable branches and without what the decoder does not support."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.notes: dict[str, None] = {}
         self._lasting: dict[str, bool] = {}
         self._defs = {name: self._leaves(place) for name, place in schema["$defs"].items()}
         start = {key: self._leaves(value) for key, value in schema.items() if key != "$defs"}
-        while True:  # an object is possible once all that it needs is
+        while True:  # an object is satisfiable once all its required fields are
             found = {name: name in self._lasting or self._possible(place) for name, place in self._defs.items()}
             found = {name: True for name, possible in found.items() if possible}
             if found == self._lasting:
@@ -111,7 +111,7 @@ class _Pruned:
             return place
         if place.get("type") in ("string", "number", "integer") and len(place) > 1:
             leaf, given_up = _leaf(dumps(place))
-            self.notes |= dict.fromkeys(f"{key} (the decoder cannot work with this one)" for key in given_up)
+            self.notes |= dict.fromkeys(f"{key} (not supported by the decoder)" for key in given_up)
             return leaf
         named = ("properties", "patternProperties")
         return {
@@ -138,7 +138,7 @@ class _Pruned:
         return True
 
     def _most(self, place: Place) -> Any:
-        """The most entries that a list can have; None where there is no end."""
+        """The maximum number of entries of a list; None if it is unbounded."""
         prefix = place.get("prefixItems", [])
         known = next((number for number, inner in enumerate(prefix) if not self._possible(inner)), None)
         if known is None and not self._possible(place["items"]):
@@ -147,7 +147,7 @@ class _Pruned:
         return declared if known is None else known if declared is None else min(known, declared)
 
     def _cut(self, place: Place) -> Place:
-        """A place with False where nothing can be written."""
+        """A place with False for every unsatisfiable branch."""
         if not isinstance(place, dict):
             return place
         if not self._possible(place):
@@ -171,8 +171,8 @@ class _Pruned:
         return kept
 
     def _by_pattern(self, place: Place) -> Place:
-        """An object whose names are told by patterns, as the decoder can work with it: no two patterns may match the
-        same name, and not every pattern can be run.
+        """An object whose field names are given by patterns, in a form that the decoder supports: no two patterns may
+        match the same name, and some patterns are not supported.
         """
         patterns = place.get("patternProperties")
         if not patterns or not _pattern_trouble(tuple(patterns)):
@@ -186,7 +186,7 @@ class _Pruned:
 
 
 def _without_patterns(place: Place) -> Place:
-    """An object that may hold under any name what it may hold under some."""
+    """An object in which any field may have any of the values allowed for some field."""
     patterns = place.get("patternProperties", {})
     others = [one for one in (*patterns.values(), place.get("additionalProperties", False)) if one is not False]
     kept = {key: value for key, value in place.items() if key != "patternProperties"}
@@ -195,7 +195,7 @@ def _without_patterns(place: Place) -> Place:
 
 @lru_cache(maxsize=1024)
 def _pattern_trouble(patterns: tuple[str, ...]) -> str:
-    """What llguidance has against these patterns of names, together."""
+    """llguidance's error message for these name patterns together."""
     return _compiled({"type": "object", "patternProperties": {pattern: {"type": "null"} for pattern in patterns}})[1]
 
 
@@ -206,7 +206,7 @@ def _pruned(text: str) -> _Pruned:
     pruned.notes |= compiled.decoder.notes
     defs = pruned.schema["$defs"]
     if any("patternProperties" in place for place in defs.values()) and _compiled(pruned.schema)[1]:
-        # llguidance intersects a field with what its name's pattern says, and gives up where that leads far.
+        # llguidance intersects a field with the schema of its name's pattern, and fails if that gets too complex.
         pruned.notes[_UNDER_WHICH_NAME] = None
         simpler = {name: _without_patterns(one) if "patternProperties" in one else one for name, one in defs.items()}
         pruned.schema["$defs"] = simpler
@@ -214,17 +214,17 @@ def _pruned(text: str) -> _Pruned:
 
 
 def decoder_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema that is given to a constrained decoder: see ``unsupported`` for what it lacks.
+    """The schema that a constrained decoder gets; see ``unsupported`` for what it leaves out.
 
-    Where nothing satisfies it, it is nothing but empty ``$defs``.
+    If no value satisfies it, it has only empty ``$defs``.
 
-    Raises SchemaError where the schema is refused.
+    Raises SchemaError if the schema is rejected.
     """
     return _pruned(dumps(schema)).schema
 
 
 def exceeds_optional_limit(schema: dict[str, Any]) -> bool:
-    """Whether an object of a schema has more fields that may be left out than a matcher takes without ``limits``."""
+    """Whether an object of a schema has more optional fields than a matcher supports without ``limits``."""
     objects = (place for place in decoder_schema(schema)["$defs"].values() if place["type"] == "object")
     return any(len(one["properties"]) - len(one.get("required", ())) > MOST_OPTIONAL for one in objects)
 
@@ -234,20 +234,20 @@ def _grammar(text: str) -> str:
     pruned = _pruned(text).schema
     made, complaint = _compiled(pruned) if len(pruned) > 1 else ("", "no value satisfies it")
     if complaint:
-        raise ValueError(f"the decoder cannot work with this schema: {complaint}")
+        raise ValueError(f"the decoder does not support this schema: {complaint}")
     return made
 
 
 def grammar(schema: dict[str, Any]) -> str:
-    """The llguidance grammar of a schema: compact JSON, properties in schema order, nothing beside them.
+    """The llguidance grammar of a schema: compact JSON, properties in schema order, no other fields.
 
-    Raises SchemaError where the schema is refused, ValueError where nothing can satisfy it.
+    Raises SchemaError if the schema is rejected, ValueError if no value satisfies it.
     """
     return _grammar(dumps(schema))
 
 
 def _places(schema: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Every subschema with a name for it that a person recognises."""
+    """Every subschema with a name that a person recognizes."""
     if not isinstance(schema, dict):
         return []
     found = [(path, schema)]
@@ -258,7 +258,7 @@ def _places(schema: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
 
 
 def unsupported(schema: dict[str, Any]) -> list[str]:
-    """Sentences on what the decoder cannot hold to (outputs are checked for it); empty where it holds to everything."""
+    """Sentences on what the decoder cannot enforce (outputs are validated against it); empty if there is none."""
     sentences: dict[str, None] = {}
     for path, place in _places(schema):
         where = f"{path}: " if path else ""
@@ -266,8 +266,8 @@ def unsupported(schema: dict[str, Any]) -> list[str]:
             if keyword in place:
                 sentences[f"{where}{_CHECKED_AFTERWARDS}: {words}"] = None
     if exceeds_optional_limit(schema):
-        wide = f"an object with more than {MOST_OPTIONAL} fields that may be left out"
-        sentences[f"llama.cpp cannot hold to {wide}; the weights can"] = None
+        wide = f"an object with more than {MOST_OPTIONAL} optional fields"
+        sentences[f"llama.cpp does not support {wide}; the weights do"] = None
     for words in _pruned(dumps(schema)).notes:
         sentences[f"{_CHECKED_AFTERWARDS}: {words}"] = None
     try:
@@ -278,10 +278,10 @@ def unsupported(schema: dict[str, Any]) -> list[str]:
 
 
 def output_bound(schema: dict[str, Any]) -> int | None:
-    """The most characters a valid compact output can have, or None where the schema does not bound it.
+    """The maximum length of a valid compact output in characters, or None if the schema does not bound it.
 
-    A text of at most n characters counts 6 n + 2, as each may be written as an escape; a number 67, as longer ones are
-    refused. An object whose names are not all declared has no bound.
+    A text of at most n characters counts 6 n + 2, as each may be written as an escape; a number counts 67, as longer
+    ones are rejected. An object that allows undeclared field names is unbounded.
     """
     root = compile_schema(schema).schema
     return _bound(root, root)

@@ -1,13 +1,13 @@
-"""Grounded decoding: fields that are copied from the document can be written only as the document has them.
+"""Grounded decoding: the values of copied fields are restricted to text of the document.
 
-For a field with ``"evidence": "required"`` the grammar of a document allows only what stands in its text, so that a
-value that nobody wrote cannot be written either. The text is taken with every run of white space as one blank, so that
-a value may run over the end of a line, and it is cut only where it does not part a word or a number.
+For a field with ``"evidence": "required"`` the grammar of a document allows only substrings of its text, so that the
+value cannot be hallucinated. Every run of white space counts as one blank, so that a value may span lines, and a value
+never starts or ends inside a word or a number.
 
-Not every such field can be held that way: where the gold itself is not in the text as it is written (a name in other
-letters, an address with a line left out) the right answer would be forbidden. So the training gold is asked first, and
-a field is held only where it allows at least ``MIN_COPIED_SHARE`` of that: to one stretch of the text, or to a few
-stretches put together as the gold puts them.
+Not every such field can be grounded: if gold is not in the text verbatim (a name in other letters, an address with a
+line left out), the right answer would be forbidden. So the gold of the training split decides: a field is grounded only
+if at least ``MIN_COPIED_SHARE`` of its gold values could be written, as one span of the text or as a few spans joined
+the way gold joins them.
 """
 
 import re
@@ -24,28 +24,28 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, join, split
 from slmstudio.contract.values.kinds.registry import KINDS
 
-#: share of the training gold that a held field must still be able to write
+#: minimum share of training gold that a grounded field must still be able to write
 MIN_COPIED_SHARE = 0.9
-#: what stands between two stretches of a text in a value that is put together of them
+#: separators between two spans of the text in a value that joins several
 JOINS = (" ", ", ", ",", "; ", " - ")
 MOST_PIECES = 6
-#: maxLength up to which a held field is counted as it is written; a longer one is checked afterwards
+#: maxLength up to which the length of a grounded field is enforced in the grammar; longer ones are checked afterwards
 _MOST_COUNTED = 1000
 
-#: one character of a text, as it is written in JSON
+#: one character of a text as written in JSON
 _LETTER = r"""(\\u[a-fA-F0-9]{4}|\\[^u]|[^\\])"""
-#: any name of an object, as llguidance's Lark writes a terminal
+#: any field name, as a terminal of llguidance's Lark
 _NAME = r"""/"(\\(["\\\/bfnrt]|u[a-fA-F0-9]{4})|[^"\\\x00-\x1f\x7f])*"/"""
 
 _CHUNK = re.compile(r"[^\W_]+(?:(?<=\d)[.,](?=\d)[^\W_]+)*|.", re.DOTALL)
-# An amount may be written together with a currency of up to three letters, as ``contract.evidence`` has it.
+# An amount may be written together with a currency of up to three letters, as in ``contract.evidence``.
 _AMOUNT = re.compile(r"(?<![^\W_]{4})(?<![\d.,])\d[\d.,]*[.,]\d+(?!\d|[.,]\d)(?![^\W\d_]{4})")
 
 
 @dataclass(frozen=True)
 class GroundingPlan:
-    """How each field is held: ``held`` has a pattern with the joins it may use (none: one stretch of the text alone),
-    ``left`` a pattern with the reason why it is not held to the text.
+    """The grounding of each field: ``held`` maps the pattern of a grounded field to its separators (none: a single
+    span only), ``left`` maps the pattern of an ungrounded field to the reason.
     """
 
     held: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -57,18 +57,18 @@ class GroundingPlan:
 
 
 def collapsed(text: str) -> str:
-    """The text with every run of white space as one blank."""
+    """The text with every run of white space replaced by one blank."""
     return " ".join(text.split())
 
 
 def chunks(text: str) -> list[str]:
-    """A collapsed text in the pieces that are not parted: words, numbers, and every other character by itself."""
+    """A collapsed text in its indivisible pieces: words, numbers, and every other character by itself."""
     return _CHUNK.findall(text)
 
 
 def amounts(text: str) -> list[str]:
-    """Amounts that are written together with a currency: 31.00 of RM31.00. Each is a value by itself, though it parts
-    what is written as one word.
+    """Amounts that are written together with a currency: 31.00 of RM31.00. Each is a value by itself, although it
+    splits a word.
     """
     ends = {0}
     for match in _CHUNK.finditer(text):
@@ -78,15 +78,15 @@ def amounts(text: str) -> list[str]:
 
 
 def candidates(compiled: CompiledSchema) -> list[Field]:
-    """The fields that a schema says are copied from the document, and that are written as free text."""
+    """The free-text fields that a schema declares as copied from the document."""
     return [one for one in compiled.fields if one.evidence == "required" and one.type == "string"]
 
 
-# -- what the gold allows -------------------------------------------------------------------------------------------
+# -- what gold allows -----------------------------------------------------------------------------------------------
 
 
 def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> GroundingPlan:
-    """How to hold each field, by texts with their gold: training rows, never those that are judged."""
+    """The grounding of each field, from texts with their gold: training rows only, never rows of the evaluation."""
     simple = _Simple(compiled)
     wanted = candidates(compiled)
     reached = dict(simple.texts(simple.root, "", {one.pattern for one in wanted}))
@@ -99,9 +99,9 @@ def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Gro
                 if isinstance(value, str) and value.strip():
                     seen[one.pattern].note(document, collapsed(value))
     for one in wanted:
-        why = reached.get(one.pattern, "it stands in a part of the schema that takes several forms")
-        if why and one.format:  # which the decoder knows as a pattern
-            why = "the schema says how it is written (format)"
+        why = reached.get(one.pattern, "it is in a part of the schema with several alternatives")
+        if why and one.format:  # the decoder has a pattern for it
+            why = "the schema sets its format"
         joins, doubt = seen[one.pattern].verdict(one)
         if why or doubt:
             ground.left[one.pattern] = why or doubt
@@ -128,7 +128,7 @@ class _Text:
         return self._places
 
     def holds(self, value: str) -> bool:
-        """Whether a value stands here as it is written, without parting a word."""
+        """Whether a value is in the text verbatim, without splitting a word."""
         at = self.text.find(value)
         while at >= 0:
             if at in self.places and at + len(value) in self.places:
@@ -139,8 +139,8 @@ class _Text:
         return value in self._amounts
 
     def joins(self, value: str) -> list[str] | None:
-        """What joins the fewest stretches of at least two words that make up a value; None where none do."""
-        best: dict[int, list[str]] = {0: []}  # end of what is covered -> the joins so far
+        """The separators of the fewest spans of at least two words that make up a value; None if none do."""
+        best: dict[int, list[str]] = {0: []}  # end of the covered part -> the separators up to there
         ends = [at for at in range(1, len(value) + 1) if at == len(value) or not value[at - 1 : at + 1].isalnum()]
         for start in [0, *ends]:
             if start not in best:
@@ -160,7 +160,7 @@ class _Text:
 
 
 class _GoldStatistics:
-    """The gold of one field: how often it is one stretch, several, or not in its text as it is written."""
+    """The gold of one field: how often it is one span, several spans, or not in its text verbatim."""
 
     def __init__(self) -> None:
         self.whole = self.pieces = self.elsewhere = 0
@@ -178,21 +178,21 @@ class _GoldStatistics:
             self.elsewhere += 1
 
     def verdict(self, one: Field) -> tuple[tuple[str, ...], str]:
-        """The joins it may use, or why it is left alone."""
+        """The separators it may use, or why it is not grounded."""
         count = self.whole + self.pieces + self.elsewhere
         if not count:
             plain = not KINDS[one.kind].by_meaning
-            return (), "" if plain else "no training document shows whether it is copied as it is written"
+            return (), "" if plain else "no training document has a value for it"
         if self.whole >= MIN_COPIED_SHARE * count:
             return (), ""
         if self.whole + self.pieces >= MIN_COPIED_SHARE * count:
             return tuple(join for join in JOINS if self.joined[join]), ""
         there = self.whole + self.pieces
-        return (), f"only {there} of {count} values of the training gold stand in their text as they are written"
+        return (), f"only {there} of {count} gold values of the training split are in their text verbatim"
 
 
 def _values(value: Any, steps: tuple[str | int | None, ...]) -> Iterator[Any]:
-    """What stands at a pattern in a gold value: one for each row."""
+    """The values at a pattern in a gold value: one for each row."""
     if not steps:
         yield value
     elif steps[0] is None:
@@ -203,23 +203,23 @@ def _values(value: Any, steps: tuple[str | int | None, ...]) -> Iterator[Any]:
 
 
 def _leads(pattern: str, wanted: Iterable[str]) -> bool:
-    """Whether a wanted pattern is this one or stands below it."""
+    """Whether a wanted pattern is this one or below it."""
     return any(one == pattern or one.startswith((f"{pattern}.", f"{pattern}[")) for one in wanted)
 
 
 class _Simple:
-    """The simple form of a schema (``contract.decoder``), as it is walked in search of held fields."""
+    """The simplified schema (``contract.decoder``), traversed to find grounded fields."""
 
     def __init__(self, compiled: CompiledSchema) -> None:
-        """Raises ValueError where nothing satisfies the schema."""
+        """Raises ValueError if no value satisfies the schema."""
         schema = decoder_schema(compiled.schema)
         self.defs: dict[str, Place] = schema["$defs"]
         self.root: Place = {key: value for key, value in schema.items() if key != "$defs"}
         if not self.root:
-            raise ValueError("the decoder cannot work with this schema: no value satisfies it")
+            raise ValueError("the decoder does not support this schema: no value satisfies it")
 
     def solid(self, place: Place) -> tuple[dict[str, Any], bool]:
-        """What stands at a place, its reference followed, and whether null may; of several forms nothing is known."""
+        """The resolved schema at a place, and whether null is allowed; {} for several alternatives."""
         if not isinstance(place, dict):
             return {}, False
         if "$ref" in place:
@@ -230,7 +230,7 @@ class _Simple:
         return place, False
 
     def texts(self, place: Place, pattern: str, wanted: set[str]) -> Iterator[tuple[str, str]]:
-        """Each wanted pattern that the grammar reaches, with why it cannot be held there ("" where it can)."""
+        """Each wanted pattern that the grammar reaches, with the reason why it is not grounded there ("" if it is)."""
         solid, _ = self.solid(place)
         if pattern in wanted:
             yield pattern, _exclusion_reason(solid)
@@ -242,7 +242,7 @@ class _Simple:
             yield from self.texts(solid["items"], f"{pattern}[]", wanted)
 
     def json(self, place: Place) -> dict[str, Any]:
-        """A place as a schema by itself, with the definitions that it leads to."""
+        """A place as a standalone schema, with the definitions that it needs."""
         needed: dict[str, Place] = {}
         stack = [place]
         while stack:
@@ -260,16 +260,16 @@ class _Simple:
 
 def _exclusion_reason(solid: dict[str, Any]) -> str:
     if "anyOf" in solid:
-        return "it takes one of several forms"
+        return "it has several alternatives"
     if "enum" in solid:
         return "the schema lists its values"
     if solid.get("type") != "string":
-        return "it is not a text alone"
-    return "the schema says how it is written (pattern)" if "pattern" in solid or "allOf" in solid else ""
+        return "it is not a text only"
+    return "the schema sets its pattern" if "pattern" in solid or "allOf" in solid else ""
 
 
 def _is_object(solid: dict[str, Any]) -> bool:
-    """An object whose fields are written one after the other."""
+    """An object whose fields are written in order."""
     return solid.get("type") == "object" and "patternProperties" not in solid and bool(solid["properties"])
 
 
@@ -281,9 +281,9 @@ def _is_array(solid: dict[str, Any]) -> bool:
 
 
 def grammar_of(compiled: CompiledSchema, ground: GroundingPlan, text: str) -> str:
-    """The grammar of one document, in llguidance's Lark: compact JSON in schema order, held fields from ``text``.
+    """The grammar of one document in llguidance's Lark: compact JSON in schema order, grounded fields from ``text``.
 
-    With nothing to hold it is the grammar of the schema, in the words that llama.cpp takes, too.
+    Without grounded fields it is the grammar of the schema, in a form that llama.cpp supports, too.
     """
     return _Writer(_Simple(compiled), ground, text).grammar()
 
@@ -296,7 +296,7 @@ def _bytes() -> Any:
 
 
 def follows(made: str, text: str) -> bool:
-    """Whether a text is one that a grammar in Lark allows, or the start of one."""
+    """Whether a text matches a Lark grammar, or is a prefix of a match."""
     from llguidance import LLMatcher
 
     matcher = LLMatcher(_bytes(), LLMatcher.grammar_from_lark(made), log_level=0, limits=limits())
@@ -305,13 +305,13 @@ def follows(made: str, text: str) -> bool:
 
 
 class _Writer:
-    """Writes rules for what leads to a held field; everything else is left to llguidance's own JSON Schema."""
+    """Writes rules for the path to each grounded field; the rest is left to llguidance's own JSON Schema."""
 
     def __init__(self, simple: _Simple, ground: GroundingPlan, text: str) -> None:
         self._simple = simple
         self._text = collapsed(text)
         self._chunks = chunks(self._text)
-        # Nothing can be copied from an empty document; what is required could then not be written at all.
+        # Nothing can be copied from an empty document; required fields could then not be written at all.
         self._held = ground.held if self._text else {}
         self._rules: list[str] = []
 
@@ -347,7 +347,7 @@ class _Writer:
         return self._rule(f"%json {dumps(self._simple.json(place))}")
 
     def _copied(self, schema: dict[str, Any], joins: tuple[str, ...]) -> str | None:
-        """The terminal of a text from the document, with its quotes; None where the document has none so long."""
+        """The terminal of a text from the document, with its quotes; None if it has no span of that length."""
         least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
         body = "ONE"
         if most is not None and int(most) <= _MOST_COUNTED and not joins:
@@ -362,7 +362,7 @@ class _Writer:
         return self._rule(rf'"\"" {body} "\""', terminal=True)
 
     def _has_stretch(self, least: int, most: int) -> bool:
-        """Whether some stretch of the document has so many characters."""
+        """Whether the document has a span of that many characters."""
         sizes = [0 if chunk == " " else len(chunk) for chunk in self._chunks]
         for start, size in enumerate(sizes):
             total = 0
@@ -375,7 +375,7 @@ class _Writer:
         return False
 
     def _object(self, schema: dict[str, Any], pattern: str) -> str:
-        """Fields in the order of the schema; those that are not required may be left out, with their comma."""
+        """Fields in schema order; optional ones may be left out, with their comma."""
         required = set(schema.get("required", ()))
         members = [
             (f"{dumps(f'{dumps(name)}:')} {self._value(inner, join(pattern, name))}", name in required)
@@ -395,7 +395,7 @@ class _Writer:
         return f'"{{" {first}{"?" if empty else ""} "}}"'
 
     def _other_name(self, schema: dict[str, Any]) -> str:
-        """The terminal of a name, with its quotes, that is none of the fields."""
+        """The terminal of a field name, with its quotes, other than the declared ones."""
         known = " | ".join(dumps(dumps(name)) for name in schema["properties"])
         return self._rule(f"{_NAME} & ~({known})", terminal=True)
 

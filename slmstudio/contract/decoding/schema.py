@@ -1,11 +1,11 @@
-"""What a constrained decoder may write, and in which order: a schema in its simplest form.
+"""The simplified schema of constrained decoding, and the order in which a decoder writes it.
 
-Here a place is ``False``, ``{}`` (any JSON), an enum, a text, number or yes-or-no, a reference to an object or list in
-``$defs``, or ``anyOf`` of these. References, ``allOf``, rules and notes are folded away, so that nothing is left that
-two readers could understand differently: the grammar is compiled from it, and ``canonical`` orders by it.
+A place is ``False``, ``{}`` (any JSON), an enum, a text, number or boolean, a reference to an object or list in
+``$defs``, or ``anyOf`` of these. References, ``allOf``, rules and annotations are resolved, so that every reader
+interprets it the same way: the grammar is compiled from it, and ``canonical`` orders by it.
 
-Objects are closed: names beside the listed ones may be written only where the schema says what they hold
-(``additionalProperties``, ``patternProperties``), or where it lists none. ``notes`` says what could not be expressed.
+Objects are closed: other fields than the declared ones may be written only if the schema says what they contain
+(``additionalProperties``, ``patternProperties``), or if it declares none. ``notes`` lists what cannot be expressed.
 """
 
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ from slmstudio.contract.schema.keywords import TYPES
 from slmstudio.contract.schema.resolution import WHEN, forms_of, properties_of, resolve, takes_null, type_of, types_of
 
 Place = Any
-#: how llguidance reads a schema: compact, no white space anywhere
+#: how llguidance serializes: compact, no white space anywhere
 OPTIONS: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-#: forms of a value up to which a decoder is given each; beyond it writes any JSON there
+#: maximum number of alternatives of a value; beyond it a decoder writes any JSON there
 MOST_FORMS: Final = 500
-#: objects and lists that are told apart; a schema that unfolds to more has any JSON in the rest
+#: maximum number of distinct objects and lists; a larger schema allows any JSON in the rest
 MOST_PARTS: Final = 20_000
-#: whole numbers up to here are exact in the decoder's arithmetic
+#: integers up to here are exact in the decoder's arithmetic
 _MOST_EXACT: Final = 2**53
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _OF_TYPE: Final[dict[str, tuple[str, ...]]] = {
@@ -47,7 +47,7 @@ _CONSTRAINING: Final = frozenset({"type", "enum", "const", *(key for keys in _OF
 
 
 class Decoder:
-    """The simple form of a checked schema. ``schema`` is a JSON Schema whose root is a reference into its ``$defs``."""
+    """A simplified schema. ``schema`` is a JSON Schema whose root is a reference into its ``$defs``."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
@@ -57,7 +57,7 @@ class Decoder:
         self.notes: dict[str, None] = {}
         defs: dict[str, Place] = {}
         start = self._place(root)
-        if start == {}:  # its forms are too many, but it is an object
+        if start == {}:  # it has too many alternatives, but it is an object
             start = self._shared({"type": "object"})
         while self._waiting:
             name, form = self._waiting.pop()
@@ -73,7 +73,7 @@ class Decoder:
         resolved, _ = resolve(self._root, schema)
         forms = list(islice(forms_of(self._root, resolved), MOST_FORMS + 1)) or [resolved]
         if len(forms) > MOST_FORMS:
-            self.notes[f"which of its more than {MOST_FORMS} forms a value takes"] = None
+            self.notes[f"which of its more than {MOST_FORMS} alternatives a value takes"] = None
             return {}
         options = [option for form in forms for option in self._form(form)]
         if {} in options:
@@ -84,13 +84,13 @@ class Decoder:
         return options[0] if len(options) == 1 else {"anyOf": options} if options else False
 
     def _form(self, form: dict[str, Any]) -> Iterator[Place]:
-        """The options of one form, null left out."""
+        """The options of one alternative, without null."""
         if "enum" in form or "const" in form:
             fitting = self._validator.evolve(schema={key: value for key, value in form.items() if key != WHEN})
             values = form["enum"] if "enum" in form else [form["const"]]
             kept = {identity(one): _shortest(one) for one in values if one is not None and fitting.is_valid(one)}
             if not all(map(_is_exact, kept.values())):
-                self.notes["a choice with numbers of more digits than the decoder can count"] = None
+                self.notes["a choice with numbers of more digits than the decoder supports"] = None
                 yield from self._form({"type": list({type_of(one): None for one in kept.values()})})
             elif kept:
                 yield {"enum": list(kept.values())}
@@ -109,11 +109,11 @@ class Decoder:
                 yield _text(own) if type_ == "string" else self._number(type_, own) if own else {"type": type_}
 
     def _shared(self, form: dict[str, Any]) -> Place:
-        """A reference to an object or list: the same for what is written the same."""
+        """A reference to an object or list; equal schemas share one."""
         key = dumps(form)
         if key not in self._names:
             if len(self._names) >= MOST_PARTS:
-                self.notes[f"what stands beyond its first {MOST_PARTS:,} parts"] = None
+                self.notes[f"everything beyond its first {MOST_PARTS:,} parts"] = None
                 return {}
             self._names[key] = f"p{len(self._names)}"
             self._waiting.append((self._names[key], form))
@@ -123,7 +123,7 @@ class Decoder:
         kept: dict[str, Any] = {"type": type_}
         for key, value in own.items():
             if not _is_exact(value):
-                self.notes[f"{key} of more digits than the decoder can count"] = None
+                self.notes[f"{key} of more digits than the decoder supports"] = None
             else:
                 kept[key] = value
         return kept
@@ -161,16 +161,16 @@ class Decoder:
     # -- ordering --
 
     def at(self, place: Place) -> Place:
-        """What a place is, a reference followed."""
+        """The schema at a place, its reference resolved."""
         if isinstance(place, dict) and "$ref" in place:
             return self.schema["$defs"][place["$ref"].removeprefix("#/$defs/")]
         return place
 
     def ordered(self, value: Any, *, rewrite: bool) -> Any:
-        """A value with its names in the order in which a decoder writes them; unknown names last, as they came.
+        """A value with its fields in the order in which a decoder writes them; unknown fields last, in their order.
 
-        With ``rewrite`` numbers are written as a decoder writes them, too: a choice as the schema has it, a whole
-        number without a fraction, none with an exponent.
+        With ``rewrite`` numbers are normalized as well: a choice as in the schema, an integer without a fraction, none
+        with an exponent.
         """
         return self._arranged(self.schema, value, rewrite)
 
@@ -199,7 +199,7 @@ class Decoder:
         result = {name: self._arranged(fields[name], value[name], rewrite) for name in fields if name in value}
         patterns = place.get("patternProperties", {})
         rest = place.get("additionalProperties", {})
-        for like in (True, False) if patterns else (False,):  # names like a pattern come before the others
+        for like in (True, False) if patterns else (False,):  # names that match a pattern come first
             for name, inner in value.items():
                 if name in fields:
                     continue
@@ -209,7 +209,7 @@ class Decoder:
         return result
 
     def _option(self, options: list[Place], value: Any) -> Place:
-        """The first option that a value fits; of a value that fits none, that with the most of its names."""
+        """The first option that a value matches; else the option with the most of its fields."""
         if len(options) == 1:
             return options[0]
         for option in options:
@@ -234,16 +234,16 @@ def _text(own: dict[str, Any]) -> Place:
 
 
 class _Plain(Decimal):
-    """A number that is written without an exponent."""
+    """A number without an exponent."""
 
     def __str__(self) -> str:
         return format(self, "f")
 
 
 def _written(number: Any, place: Place) -> Any:
-    """A number as a decoder writes it: no exponent, no sign on zero; a whole number without a fraction.
+    """A number as a decoder writes it: no exponent, no sign on zero; an integer without a fraction.
 
-    Zeros at its end are kept where the decoder can write them, which beside a bound it cannot always.
+    Trailing zeros are kept if the decoder can write them, which is not always so with a bound.
     """
     if isinstance(number, int) or (place.get("type") == "integer" and is_integer(number)):
         return int(number)
@@ -256,7 +256,7 @@ def _written(number: Any, place: Place) -> Any:
 
 
 def _shortest(value: Any) -> Any:
-    """A value with its numbers in as few digits as they have."""
+    """A value whose numbers have no trailing zeros."""
     if isinstance(value, Decimal | float):
         exact = Decimal(str(value))
         return int(exact) if exact == exact.to_integral_value() else _Plain(exact.normalize())
@@ -266,7 +266,7 @@ def _shortest(value: Any) -> Any:
 
 
 def _is_exact(value: Any) -> bool:
-    """Whether a decoder that counts in floating point keeps all digits of a value."""
+    """Whether a decoder that uses floating point keeps all digits of a value."""
     if isinstance(value, dict | list):
         return all(map(_is_exact, value.values() if isinstance(value, dict) else value))
     return not is_number(value) or (abs(value) < _MOST_EXACT and Decimal(repr(float(value))) == value)
@@ -274,7 +274,7 @@ def _is_exact(value: Any) -> bool:
 
 @lru_cache(maxsize=8192)
 def _can_write(leaf: str, text: str) -> bool:
-    """Whether a decoder can write a number where a schema of it stands."""
+    """Whether a decoder can write a number at a place with this schema."""
     tokens = list(f'{{"a":{text}}}'.encode())
     return int(_number_matcher(leaf).validate_tokens(tokens)) == len(tokens)
 

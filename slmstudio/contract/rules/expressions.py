@@ -1,4 +1,4 @@
-"""The small language of invariants: text in, a tree out. Nothing in it can loop, call or reach anything.
+"""The expression language of invariants: text in, a syntax tree out. It has no loops, calls or side effects.
 
     sum(line_items[].amount) == total_amount
     sum(line_items[].quantity * line_items[].unit_price) == net within 0.05
@@ -7,7 +7,7 @@
 
 Operators, loosest first: ``or``, ``and``, ``not``, one comparison (``== != < <= > >=``, with ``within N`` after it),
 ``+ -``, ``* /``, unary ``-``. Functions: sum, count, min, max, abs, round. Literals: numbers, "texts", true, false,
-null. A path is written as everywhere in the project; ``[]`` stands for every row.
+null. Paths are written as everywhere in the project; ``[]`` stands for every row.
 """
 
 import re
@@ -38,7 +38,7 @@ _PATH_STEP = re.compile(r'\[\]|\["(?:[^"\\]|\\.)*"\]|[^.\[\]]+')
 
 
 class ExpressionError(ValueError):
-    """The text is not an invariant; the message says where."""
+    """The text is not a valid invariant; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A place in the document; None among the steps stands for every row."""
+    """A path in the document; a None step stands for every row."""
 
     text: str
     steps: tuple[str | None, ...]
@@ -58,7 +58,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operator or function over arguments. A comparison may carry a tolerance of its own."""
+    """An operator or function with arguments. A comparison may have its own tolerance."""
 
     name: str
     arguments: tuple["Expression", ...]
@@ -76,12 +76,12 @@ class Invariant:
     root: Expression
 
     def paths(self) -> list[tuple[str | None, ...]]:
-        """The paths the rule reads, in the order they are written."""
+        """The paths that the rule reads, in the order in which they are written."""
         return [node.steps for node in walk(self.root) if isinstance(node, Path)]
 
 
 def walk(node: Expression) -> Iterator[Expression]:
-    """A node and everything below it, in the order it is written."""
+    """A node and everything below it, in the order in which it is written."""
     yield node
     if isinstance(node, Operation):
         for argument in node.arguments:
@@ -95,13 +95,13 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while position < end:
         match = _TOKEN.match(text, position)
         if not match:
-            raise ExpressionError(f"'{text[position:].strip()[:20]}' is not understood here")
+            raise ExpressionError(f"'{text[position:].strip()[:20]}' is not valid here")
         kind = str(match.lastgroup)
         word = match[kind]
         tokens.append(("word" if kind == "path" and word in _WORDS else kind, word))
         position = match.end()
         if len(tokens) > _MAX_TOKENS:
-            raise ExpressionError(f"it is longer than {_MAX_TOKENS} words")
+            raise ExpressionError(f"it has more than {_MAX_TOKENS} tokens")
     return tokens
 
 
@@ -205,7 +205,7 @@ class _Parser:
         if word in FUNCTIONS and self.peek() == "(":
             return self.call(word)
         if self.peek() == "(":
-            raise ExpressionError(f"'{word}' is not a function; there are {', '.join(FUNCTIONS)}")
+            raise ExpressionError(f"'{word}' is not a function; the functions are {', '.join(FUNCTIONS)}")
         return Path(word, tuple(_step(part) for part in _PATH_STEP.findall(word)))
 
     def call(self, name: str) -> Expression:
@@ -239,7 +239,7 @@ def _is_test(node: Expression) -> bool:
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Invariant:
-    """Read an invariant. Raises ExpressionError with a sentence about the first thing that is wrong."""
+    """Parse an invariant. Raises ExpressionError with a sentence about the first error."""
     parser = _Parser(_tokens(text))
     root = parser.disjunction()
     if parser.position < len(parser.tokens):

@@ -1,10 +1,10 @@
-"""Rules between the fields of a document, declared in the schema, checked on gold, on outputs and in production.
+"""Invariants: rules between the fields of a document, declared in the schema and checked on gold and on outputs.
 
     "x-slm": {"invariants": ["sum(line_items[].amount) == total_amount", "due_date >= date"], "tolerance": 0.01}
 
-The language is in ``expressions``. A rule is read relative to the object it stands at; at the object of a row it is
-checked row by row. A rule with a missing value in it holds, except where it asks for null itself: what is missing is
-the business of ``required``. Dates count in days: ``due_date <= date + 30``.
+``expressions`` defines the language. A rule is relative to the object that declares it; in the object of a row it is
+checked for each row. A rule with a missing value holds unless it compares with null itself: ``required`` reports
+missing values. Dates count in days: ``due_date <= date + 30``.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CompiledInvariant:
-    """A declared invariant: where it stands, how exact it is (absolute), and the sentence shown where it is broken."""
+    """A declared invariant: where it is declared, its absolute tolerance, and the message shown when it is violated."""
 
     node: Node
     invariant: Invariant
@@ -55,14 +55,14 @@ class CompiledInvariant:
 
 @dataclass(frozen=True, slots=True)
 class BrokenInvariant:
-    """A broken invariant. ``paths``: every place of the value that the rule reads, in the order it names them."""
+    """A violated invariant. ``paths``: every place of the value that the rule reads, in the order of the rule."""
 
     problem: Problem
     paths: tuple[str, ...]
 
 
 class _MissingError(Exception):
-    """A value that the rule needs is absent or of no use to it."""
+    """A value that the rule needs is missing or unusable."""
 
 
 @lru_cache(maxsize=256)
@@ -83,12 +83,12 @@ def declared(compiled: CompiledSchema) -> bool:
 
 
 def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
-    """Every broken invariant of a value, at the field it is about, rule ``invariant``. Never raises for any value."""
+    """Every violated invariant of a value, at the field it is about, rule ``invariant``. Never raises for any value."""
     return [found.problem for found in broken(schema, value)]
 
 
 def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[BrokenInvariant]:
-    """Every broken invariant of a value with all the places it reads. Never raises for any value."""
+    """Every violated invariant of a value with all the places it reads. Never raises for any value."""
     compiled = schema if isinstance(schema, CompiledSchema) else compile_schema(schema)
     rules = _rules(compiled)
     if not rules:
@@ -108,7 +108,7 @@ def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[BrokenIn
 
 
 def _places(value: Any, steps: tuple[str | None, ...], path: str) -> Iterator[str]:
-    """Where the steps of a path lead in a value, one place per row; a list without rows is a place itself."""
+    """The places of a path in a value, one per row; a list without rows is a place itself."""
     if not steps:
         yield path
     elif steps[0] is not None:
@@ -121,7 +121,7 @@ def _places(value: Any, steps: tuple[str | None, ...], path: str) -> Iterator[st
 
 
 def _instances(here: Node, wanted: Node, value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a value that stand at the node ``wanted``, with their paths."""
+    """The objects of a value at the node ``wanted``, with their paths."""
     if here is wanted:
         if isinstance(value, dict):
             yield path, value
@@ -181,7 +181,7 @@ def _compare(name: str, left: Scalar, right: Scalar, tolerance: Decimal) -> bool
 
 
 def _aligned(left: Value, right: Value) -> list[tuple[Scalar, Scalar]]:
-    """Both sides side by side: a list against one value repeats the value, two lists must have one length."""
+    """Broadcast both sides: a list against one value repeats the value, two lists must have the same length."""
     if isinstance(left, list) and isinstance(right, list):
         if len(left) != len(right):
             raise _MissingError
@@ -194,7 +194,7 @@ def _aligned(left: Value, right: Value) -> list[tuple[Scalar, Scalar]]:
 
 
 def _as_date(side: Expression, value: Value, other: Value) -> Value:
-    """A text literal beside a date is a date."""
+    """A text literal compared with a date is a date."""
     sample = other[0] if isinstance(other, list) and other else other
     if isinstance(side, Literal) and isinstance(value, str) and isinstance(sample, date):
         try:
@@ -205,7 +205,7 @@ def _as_date(side: Expression, value: Value, other: Value) -> Value:
 
 
 class _Evaluation:
-    """One rule over one object."""
+    """One rule evaluated on one object."""
 
     def __init__(self, rule: CompiledInvariant, path: str, value: dict[str, Any]) -> None:
         self.rule = rule
@@ -214,7 +214,7 @@ class _Evaluation:
         self.broken: tuple[Operation, Value, Value] | None = None
 
     def problem(self) -> Problem | None:
-        """The problem of a broken rule; None where it holds or cannot be decided."""
+        """The problem of a violated rule; None if it holds or is undecidable."""
         try:
             with localcontext() as context:
                 context.prec = 150
@@ -244,7 +244,7 @@ class _Evaluation:
         return self.path
 
     def test(self, node: Expression) -> bool:
-        """Three-valued logic: an unknown part decides only where the rest does not."""
+        """Three-valued logic: an unknown operand matters only if the others do not decide the result."""
         if not isinstance(node, Operation):
             raise _MissingError
         if node.name == "not":
@@ -286,7 +286,7 @@ class _Evaluation:
         return value is None or value == []
 
     def evaluate(self, node: Expression) -> Value:
-        """The value of an expression. Raises _MissingError where a part of it is absent or of no use."""
+        """The value of an expression. Raises _MissingError if a part of it is missing or unusable."""
         if isinstance(node, Literal):
             value: Value = node.value
             return value
@@ -362,7 +362,7 @@ class _Evaluation:
 
 
 def _scalar(node: Node | None, value: Any) -> Scalar:
-    """A leaf as the language knows it: numbers as Decimal, dates as dates, by the kind of the field."""
+    """A leaf as the language sees it: numbers as Decimal, dates as dates, by the kind of the field."""
     if value is None or isinstance(value, bool):
         return value
     if is_number(value):

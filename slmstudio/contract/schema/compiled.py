@@ -1,4 +1,4 @@
-"""Compile a contract's JSON Schema once; then validate, order and serialise values by it."""
+"""Compile a contract's JSON Schema once; then validate, order and serialize values with it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ MAX_SCHEMA_CHARACTERS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One broken rule. ``path`` is where (``line_items[0].amount``; empty for the whole document), ``rule`` the
-    keyword (``type``, ``required``, ``json``, ``invariant``, ...), ``message`` the sentence to stand beside the field.
+    """A violated rule. ``path`` is where (``line_items[0].amount``; empty for the whole document), ``rule`` the
+    keyword (``type``, ``required``, ``json``, ``invariant``, ...), ``message`` the sentence shown at the field.
     """
 
     path: str
@@ -58,8 +58,8 @@ class _InvalidValueError(Exception):
 
 
 def exact(value: Any) -> Any:
-    """A JSON value with every float as the Decimal it is written as. Raises ValueError for what is no JSON value,
-    for NaN and infinities, numbers over 60 digits and more than 64 levels.
+    """A JSON value with every float as an exact Decimal. Raises ValueError for values that are not JSON, for NaN and
+    infinities, numbers over 60 digits and more than 64 levels.
     """
     try:
         return _exact(value, "", 0)
@@ -70,7 +70,7 @@ def exact(value: Any) -> Any:
 def _exact(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, str):
         if not text_fits(value):
-            raise _InvalidValueError(path, "holds a NUL character or half of a surrogate pair")
+            raise _InvalidValueError(path, "contains a NUL character or a lone surrogate")
         return value
     if value is None or isinstance(value, bool):
         return value
@@ -85,7 +85,7 @@ def _exact(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, dict):
         for name in value:
             if not isinstance(name, str) or not text_fits(name):
-                raise _InvalidValueError(path, "has a field whose name is not a text that JSON can hold")
+                raise _InvalidValueError(path, "has a field whose name is not a valid JSON text")
         return {name: _exact(item, join(path, name), depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
@@ -93,14 +93,14 @@ def _exact(value: Any, path: str, depth: int) -> Any:
 
 
 def _leaf_errors(error: ValidationError) -> Iterator[ValidationError]:
-    """The errors to show for one: for "this or that" those of the branch that comes nearest to the value."""
+    """The errors to show for one error: for alternatives, those of the branch closest to the value."""
     if error.validator not in ("anyOf", "oneOf") or not error.context:
         yield error
         return
     branches: dict[Any, list[ValidationError]] = {}
     for inner in error.context:
         branches.setdefault(inner.schema_path[0], []).append(inner)
-    # A branch whose complaint is the type of the value itself was not meant (null in "number or null").
+    # A branch that fails on the type of the value itself was not meant (null in "number or null").
     meant = [errors for errors in branches.values() if not any(not e.path and e.validator == "type" for e in errors)]
     if len(meant) != 1 and len(branches) > 1:
         solid = [errors for errors in branches.values() if not all(e.validator_value == "null" for e in errors)]
@@ -113,7 +113,7 @@ def _leaf_errors(error: ValidationError) -> Iterator[ValidationError]:
 
 
 class CompiledSchema:
-    """A checked schema, ready for use. Made by ``compile_schema``; immutable, safe to share between threads."""
+    """A checked schema, created by ``compile_schema``; immutable, safe to share between threads."""
 
     def __init__(self, schema: dict[str, Any], digest: str) -> None:
         self.schema = schema
@@ -132,9 +132,9 @@ class CompiledSchema:
         return compile_schema, (self.schema,)
 
     def validate(self, value: Any) -> list[Problem]:
-        """Every broken rule of a value, in the order of the form, at most ``MAX_PROBLEMS``. Never raises.
+        """Every violated rule of a value, in the order of the form, at most ``MAX_PROBLEMS``. Never raises.
 
-        A missing or unknown field is reported at its own path. Invariants are not part of it (``invariants.check``).
+        A missing or unknown field is reported at its own path. Invariants are checked by ``invariants.check``.
         """
         try:
             value = _exact(value, "", 0)
@@ -143,7 +143,7 @@ class CompiledSchema:
         return self.validate_exact(value)
 
     def validate_exact(self, value: Any) -> list[Problem]:
-        """``validate`` for a value that comes from ``loads`` and so needs no conversion."""
+        """``validate`` for a value from ``loads``, which needs no conversion."""
         problems = {
             problem: None
             for error in islice(self._validator.iter_errors(value), MAX_PROBLEMS)
@@ -162,7 +162,7 @@ class CompiledSchema:
         return top, (*rows, position), problem.path
 
     def check(self, text: str | bytes) -> tuple[Any | None, list[Problem]]:
-        """Parse and validate a text: the value (None where it is not JSON) and every problem."""
+        """Parse and validate a text: the value (None if it is not JSON) and every problem."""
         try:
             value = loads(text)
         except JsonError as error:
@@ -175,20 +175,20 @@ class CompiledSchema:
         return Decoder(self.schema)
 
     def ordered(self, value: Any) -> Any:
-        """The same value with names in the order in which they are written; unknown names last, as they came."""
+        """The same value with its fields in the order of a decoder; unknown fields last, in their order."""
         return self.decoder.ordered(value, rewrite=False)
 
     def canonical(self, value: Any) -> str:
-        """The one text of a value: the order in which a decoder writes it, no white space, digits as they are.
+        """The canonical text of a value: in the order of a decoder, no white space, digits as they are.
 
-        Missing and null mean the same, so both become null where the field may be null, and are left out where it may
-        not and is not required. Numbers have no exponent, whole numbers no fraction; a choice is as in the schema.
+        Missing and null are equivalent: both become null if the field may be null; otherwise an optional field is left
+        out. Numbers have no exponent, integers no fraction; a choice is written as in the schema.
         """
         return dumps(self.decoder.ordered(_filled(self.root, value), rewrite=True))
 
 
 def _filled(node: Node, value: Any) -> Any:
-    """A value with the one way to write absence."""
+    """A value with missing fields in canonical form."""
     if isinstance(value, list) and node.item is not None:
         return [_filled(node.item, item) for item in value]
     if not isinstance(value, dict) or not node.children:
@@ -218,7 +218,7 @@ def _problem(error: ValidationError) -> Problem:
         wanted: Any = error.validator_value
         value: Any = error.instance
         lacking = [name for trigger, names in wanted.items() if trigger in value for name in names if name not in value]
-        return Problem(path, rule, f"lacks {', '.join(map(show, lacking))}, which another field asks for")
+        return Problem(path, rule, f"lacks {', '.join(map(show, lacking))}, which another field requires")
     return Problem(path, rule, sentence(rule, error.validator_value, error.instance, schema))
 
 
@@ -232,10 +232,10 @@ def _compile(text: str) -> CompiledSchema:
 
 
 def compile_schema(schema: dict[str, Any]) -> CompiledSchema:
-    """A schema, checked and compiled; the same schema gives the same object (a cache keyed by its text).
+    """A schema, checked and compiled; equal schemas share one object (a cache keyed by the text).
 
     Raises SchemaError with the place and the reason, see ``refusals``. The order of properties is part of the schema:
-    it is the order of the form and of the output, so keep schemas in a column that does not sort names.
+    it is the order of the form and of the output, so store schemas in a column that does not sort names.
     """
     try:
         text = dumps(schema)

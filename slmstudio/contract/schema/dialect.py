@@ -1,11 +1,11 @@
 """The JSON Schema dialect of this project: draft 2020-12 with exact numbers and checks of bounded time.
 
-It differs from the plain ``jsonschema`` validator in six places. Numbers may be ``Decimal``. All parts of a schema are
-checked by this dialect, whatever draft their ``$schema`` names. ``pattern`` is matched by
-RE2, whose time grows linearly with the text, so no pattern can hang a process; look-around and back-references, which
-RE2 (and constrained decoding) cannot do, are refused when the schema is compiled. ``required`` and
-``additionalProperties`` report each name at its own path. ``uniqueItems`` is linear. ``format`` is checked, and takes
-dates, times and durations as Python's libraries write them: without a time zone, with fractions of a second.
+It differs from the plain ``jsonschema`` validator in six ways. Numbers may be ``Decimal``. All parts of a schema are
+checked by this dialect, whatever draft their ``$schema`` names. ``pattern`` is matched by RE2 in time linear in the
+text, so no pattern can hang a process; look-around and back-references, which RE2 (and constrained decoding) does not
+support, are rejected when the schema is compiled. ``required`` and ``additionalProperties`` report each field at its
+own path. ``uniqueItems`` is linear. ``format`` is checked, and accepts dates, times and durations as Python's libraries
+write them: without a time zone, with fractions of a second.
 """
 
 import ipaddress
@@ -25,7 +25,7 @@ _HEX_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u([0-9a-fA-F]{4})")
 
 
 class PatternError(ValueError):
-    """A regular expression that cannot be matched in linear time, or is none."""
+    """A regular expression that is invalid or cannot be matched in linear time."""
 
 
 @lru_cache(maxsize=4096)
@@ -42,7 +42,7 @@ def compile_pattern(pattern: str) -> Any:
 
 
 def pattern_matches(pattern: str, text: str) -> bool:
-    """Whether ``pattern`` is found somewhere in ``text``, as JSON Schema asks (not anchored)."""
+    """Whether ``pattern`` matches anywhere in ``text``, as JSON Schema defines it (not anchored)."""
     return compile_pattern(pattern).search(text) is not None
 
 
@@ -63,7 +63,7 @@ def is_integer(value: Any) -> bool:
 
 
 def identity(value: Any) -> Any:
-    """A hashable that is equal exactly where JSON Schema calls two values equal (1 is 1.0 and is not true)."""
+    """A hashable that is equal exactly if JSON Schema considers two values equal (1 equals 1.0 and not true)."""
     if isinstance(value, bool):
         return ("boolean", value)
     if isinstance(value, dict):
@@ -96,7 +96,7 @@ def _required(validator: Validator, names: Any, instance: Any, schema: Any) -> I
             yield ValidationError("is required", path=[name])
 
 
-# Keywords that look at a value and at nothing around or below it.
+# Keywords that check the value alone, without its parts or its context.
 _FLAT = frozenset(
     {
         "type", "enum", "const", "format", "pattern", "minLength", "maxLength",
@@ -106,14 +106,14 @@ _FLAT = frozenset(
 
 
 def _plainly_fits(validator: Any, value: Any, schema: Any) -> bool:
-    """Whether a value fits a schema of flat keywords; false says nothing.
+    """Whether a value matches a schema of flat keywords; false gives no reason.
 
-    To make a validator for every value, as ``descend`` does, takes longer than all of its checks.
+    Creating a validator for every value, as ``descend`` does, takes longer than all of its checks.
     """
     for keyword, wanted in schema.items():
         check = validator.VALIDATORS.get(keyword)
         if check is None:
-            continue  # title, x-slm and the like
+            continue  # title, x-slm and similar annotations
         if keyword not in _FLAT or next(iter(check(validator, wanted, value, schema) or ()), None) is not None:
             return False
     return True
@@ -125,7 +125,7 @@ def _properties(validator: Any, properties: Any, instance: Any, schema: Any) -> 
     for name, subschema in properties.items():
         if name not in instance:
             continue
-        if subschema is False:  # jsonschema itself forgets the path of these
+        if subschema is False:  # jsonschema itself omits the path of these
             yield ValidationError("is not allowed", validator="False", path=[name], instance=instance[name])
         elif subschema is not True and not _plainly_fits(validator, instance[name], subschema):
             yield from validator.descend(instance[name], subschema, path=name, schema_path=name)
@@ -150,7 +150,7 @@ def _property_names(validator: Any, names: Any, instance: Any, schema: Any) -> I
 
 
 def extra_names(instance: dict[str, Any], schema: Any) -> Iterator[str]:
-    """Names of an object that neither ``properties`` nor ``patternProperties`` of its schema knows."""
+    """Field names of an object that match neither ``properties`` nor ``patternProperties`` of its schema."""
     properties = schema.get("properties", ())
     patterns = schema.get("patternProperties", ())
     for name in instance:
@@ -211,8 +211,8 @@ ExactValidator: Any = validators.extend(
 
 
 def _evolve(validator: Any, **changes: Any) -> Any:
-    """The same validator with another schema. jsonschema's own takes the class of the schema's ``$schema``, which would
-    match patterns with ``re``.
+    """The same validator with another schema. jsonschema's own method uses the class of the schema's ``$schema``,
+    which would match patterns with ``re``.
     """
     kept = {
         "schema": validator.schema,
@@ -225,8 +225,8 @@ def _evolve(validator: Any, **changes: Any) -> Any:
 
 ExactValidator.evolve = _evolve
 
-# Dates, times and durations by ISO 8601 as RFC 3339 and its appendix A narrow it, a time zone being optional: Python
-# writes times without one where it knows of none, and seconds with fractions.
+# Dates, times and durations of ISO 8601 as restricted by RFC 3339 and its appendix A, with an optional time zone:
+# Python writes naive times without one, and seconds with fractions.
 _DATE_PATTERN = (
     r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|"
     r"02-(?:0[1-9]|[12][0-9]))"
@@ -246,7 +246,7 @@ _HEX = r"[0-9A-Fa-f]{1,4}"
 
 
 def _ipv6_pattern() -> str:
-    """RFC 3986, section 3.2.2: eight groups, the last two also as IPv4; one run of zeros may be left out."""
+    """RFC 3986, section 3.2.2: eight groups, the last two also as IPv4; one run of zeros may be omitted."""
     last = rf"(?:{_HEX}:{_HEX}|{_IPV4_PATTERN})"
     ends = ["", _HEX, *(rf"(?:{_HEX}:){{{count - 2}}}{last}" for count in range(2, 8))]
     starts = ["", *(rf"(?:(?:{_HEX}:){{0,{count - 1}}}{_HEX})?" for count in range(1, 8))]
@@ -254,7 +254,7 @@ def _ipv6_pattern() -> str:
     return "|".join([rf"(?:{_HEX}:){{6}}{last}", *short])
 
 
-#: what is checked of a format, or nearly all of it (no leap days, no lengths); a decoder writes what these match
+#: patterns of the formats, nearly complete (no leap days, no lengths); a decoder writes what they match
 FORMAT_PATTERNS = {
     "date": _DATE_PATTERN,
     "time": _TIME_PATTERN,
@@ -314,7 +314,7 @@ FORMATS: dict[str, Callable[[str], bool]] = {
 
 
 def has_format(name: str, text: str) -> bool:
-    """Whether ``text`` is written in one of ``FORMATS`` (RFC 3339 dates, e-mail, ...)."""
+    """Whether ``text`` has one of ``FORMATS`` (RFC 3339 dates, e-mail, ...)."""
     try:
         return FORMATS[name](text)
     except ValueError:

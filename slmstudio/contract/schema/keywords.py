@@ -1,9 +1,9 @@
-"""The keywords of JSON Schema that are understood, by what stands under them."""
+"""The supported keywords of JSON Schema, by the type of their value."""
 
 from collections.abc import Iterator
 from typing import Any
 
-#: notes of editors and OpenAPI, which change nothing about what is valid
+#: annotations of editors and OpenAPI, which do not affect validity
 NOTES_OF_EDITORS = (
     "markdownDescription",
     "enumDescriptions",
@@ -18,7 +18,7 @@ NOTES_OF_EDITORS = (
     "fileMatch",
     "tsType",
 )
-#: under which schemas stand by name, in a list, alone; and what holds no schema
+#: keywords whose value is schemas by name, a list of schemas, one schema, or no schema
 MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 SINGLES = (
@@ -86,7 +86,7 @@ ADVICE = {
 
 
 def subschemas(schema: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """The schemas directly inside a schema, each with the steps that lead to it."""
+    """The schemas directly inside a schema, each with the path to it."""
     for key in MAPS:
         if isinstance(schema.get(key), dict):
             for name, value in schema[key].items():

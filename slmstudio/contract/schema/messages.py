@@ -1,4 +1,4 @@
-"""What is wrong with a value, in sentences that a person who has never seen a JSON Schema understands."""
+"""Messages about invalid values, in sentences that a person without knowledge of JSON Schema understands."""
 
 from typing import Any
 
@@ -30,12 +30,12 @@ _FORMATS = {
 
 
 def shorten(text: str, longest: int = _LONGEST) -> str:
-    """A text cut for a message, with an ellipsis where something is missing."""
+    """A text cut for a message, with an ellipsis if something is cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def show(value: Any) -> str:
-    """A value as it stands in a sentence: 'abc', 12.50, null."""
+    """A value as written in a sentence: 'abc', 12.50, null."""
     if isinstance(value, str):
         return f"'{shorten(value)}'"
     if isinstance(value, dict):
@@ -46,7 +46,7 @@ def show(value: Any) -> str:
 
 
 def found(value: Any) -> str:
-    """What was found instead, with its type: the text 'abc', the number 12."""
+    """The actual value with its type: the text 'abc', the number 12."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -97,7 +97,7 @@ def _multiple(step: Any, value: Any) -> str:
 
 
 def sentence(rule: str, expected: Any, value: Any, schema: dict[str, Any]) -> str:
-    """The sentence for one broken rule. ``expected`` is the rule's value in the schema, ``value`` what was found."""
+    """The sentence for a violated rule. ``expected`` is its value in the schema, ``value`` the actual value."""
     match rule:
         case "type":
             if schema.get("format") in _FORMATS and value is not None and expected == "string":
@@ -114,7 +114,7 @@ def sentence(rule: str, expected: Any, value: Any, schema: dict[str, Any]) -> st
         case "const":
             return f"must be {show(expected)}; found {show(value)}"
         case "pattern":
-            return f"must be written like the pattern {shorten(expected)}; found {show(value)}"
+            return f"must match the pattern {shorten(expected)}; found {show(value)}"
         case "minLength" | "maxLength":
             return _length(expected, value, rule == "minLength")
         case "minItems" | "maxItems":
@@ -132,7 +132,7 @@ def _name_rule(names: Any, name: Any) -> str:
     if isinstance(names, dict) and "enum" in names:
         return f"the name {_enum(names['enum'], name)}"
     if isinstance(names, dict) and "pattern" in names:
-        return f"the name must be written like the pattern {shorten(names['pattern'])}; found {show(name)}"
+        return f"the name must match the pattern {shorten(names['pattern'])}; found {show(name)}"
     return f"the name {show(name)} is not allowed here"
 
 
@@ -148,16 +148,16 @@ def _rarer(rule: str, expected: Any, value: Any) -> str:
     if rule in bounds:
         return f"must be {bounds[rule]} {show(expected)}; found {show(value)}"
     fixed = {
-        "uniqueItems": "must not hold the same entry twice",
-        "contains": "must hold at least one entry of the kind that the schema asks for",
-        "minContains": "holds too few entries of the kind that the schema asks for",
-        "maxContains": "holds too many entries of the kind that the schema asks for",
-        "anyOf": f"fits none of the forms that the schema allows here; found {found(value)}",
-        "oneOf": f"must fit exactly one of the forms that the schema allows here; found {found(value)}",
-        "not": f"has a form that the schema forbids here; found {found(value)}",
-        "dependentRequired": "lacks a field that another field asks for",
-        "unevaluatedProperties": "has a field that the schema does not know",
+        "uniqueItems": "must not contain the same entry twice",
+        "contains": "must contain at least one entry that matches the schema of 'contains'",
+        "minContains": "contains too few entries that match the schema of 'contains'",
+        "maxContains": "contains too many entries that match the schema of 'contains'",
+        "anyOf": f"matches none of the alternatives that the schema allows here; found {found(value)}",
+        "oneOf": f"must match exactly one of the alternatives that the schema allows here; found {found(value)}",
+        "not": f"matches a schema that is not allowed here; found {found(value)}",
+        "dependentRequired": "lacks a field that another field requires",
+        "unevaluatedProperties": "has a field that is not in the schema",
         "unevaluatedItems": "has an entry that the schema does not allow here",
         "False": "is not allowed here",
     }
-    return fixed.get(rule, f"breaks the rule '{rule}' of the schema")
+    return fixed.get(rule, f"violates the rule '{rule}' of the schema")

@@ -1,8 +1,8 @@
-"""What a schema must be before the project works with it. Every refusal is a SchemaError with the place and the reason.
+"""Checks of a schema before the project uses it. Every failed check is a SchemaError with the place and the reason.
 
-Refused, because it would be checked by nobody, fetched from elsewhere, or cost unbounded time: unknown keywords and
-formats, remote references and such as lead back to the same place, patterns that RE2 cannot run, schemas that unfold to
-more than 20,000 places.
+Rejected are parts that would not be validated, would be fetched from elsewhere, or would cost unbounded time: unknown
+keywords and formats, remote references and references without a field between, patterns that RE2 does not support,
+schemas that expand to more than 20,000 places.
 """
 
 from functools import cache, lru_cache
@@ -25,7 +25,7 @@ MAX_PLACES = 20_000
 
 
 class SchemaError(ValueError):
-    """The schema is refused. ``path`` says where in the schema (``properties.date.format``), ``message`` why."""
+    """The schema is rejected. ``path`` says where in the schema (``properties.date.format``), ``message`` why."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}" if path else message)
@@ -67,9 +67,9 @@ def _x_slm_validator() -> Any:
 
 
 def _check_keywords(root: dict[str, Any]) -> None:
-    """Keywords, formats, patterns and x-slm of every subschema, then the draft's own rules.
+    """Check keywords, formats, patterns and x-slm of every subschema, then the rules of the draft.
 
-    A reference may lead to what no keyword holds (``#/x-parts/row``); that is checked like the rest.
+    A reference may lead to a schema outside any keyword (``#/x-parts/row``); it is checked like the rest.
     """
     stack: list[tuple[tuple[Any, ...], Any]] = [((), root)]
     references: list[tuple[tuple[Any, ...], Any]] = []
@@ -97,9 +97,9 @@ def _check_keywords(root: dict[str, Any]) -> None:
         by_pattern = by_pattern or "patternProperties" in schema
         stack.extend((steps + inner, value) for inner, value in subschemas(schema))
     if unevaluated is not None and by_pattern:
-        # The validator follows the patterns of these two together with an engine that can take for ever.
+        # The validator matches the patterns of these two together with an engine of unbounded time.
         where = _dotted((*unevaluated, "unevaluatedProperties"))
-        raise SchemaError(where, "does not go together with patternProperties; use additionalProperties")
+        raise SchemaError(where, "cannot be combined with patternProperties; use additionalProperties")
 
 
 def _check_one(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ def _check_one(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
         if key not in KNOWN and not key.startswith("x-"):
             advice = f"; {ADVICE[key]}" if key in ADVICE else "; check its spelling, or start it with x-"
             raise SchemaError(_dotted((*steps, key)), f"'{key}' is not a keyword of JSON Schema{advice}")
-    # What lies inside is checked in its own turn, so the draft's rules see each schema without its parts.
+    # Subschemas are checked separately, so the draft's rules are applied to each schema without its parts.
     shallow: dict[str, Any] = {}
     for key, value in schema.items():
         if key in MAPS or key in LISTS:
@@ -131,7 +131,7 @@ def _is_plain_note(key: str, value: Any) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _follows_draft(text: str) -> bool:
-    """Whether a schema without its parts, as JSON text, is one by the draft. Most parts of a schema look alike."""
+    """Whether a schema without its parts, as JSON text, is valid by the draft. Most parts of a schema look alike."""
     return bool(_meta_validator().is_valid(loads(text)))
 
 
@@ -145,14 +145,14 @@ def _reason(error: ValidationError) -> str:
 def _check_values(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
     declared = str(schema.get("$schema", "json-schema.org/")).partition("://")
     if not (declared[2] or declared[0]).startswith("json-schema.org/"):
-        raise SchemaError(_dotted((*steps, "$schema")), "only the JSON Schema drafts of json-schema.org are understood")
+        raise SchemaError(_dotted((*steps, "$schema")), "only the JSON Schema drafts of json-schema.org are supported")
     if "$id" in schema and steps:
-        raise SchemaError(_dotted((*steps, "$id")), "only the whole schema may carry an $id")
+        raise SchemaError(_dotted((*steps, "$id")), "only the root schema may have an $id")
     format_ = schema.get("format")
     if format_ is not None and format_ not in FORMATS:
         raise SchemaError(
             _dotted((*steps, "format")),
-            f"'{format_}' is not a format that is checked here; use one of {', '.join(FORMATS)}, or leave it out",
+            f"'{format_}' is not a supported format; use one of {', '.join(FORMATS)}, or leave it out",
         )
     if schema.get("enum") == []:
         raise SchemaError(_dotted((*steps, "enum")), "must name at least one value")
@@ -170,7 +170,7 @@ def _check_pattern(steps: tuple[Any, ...], pattern: str) -> None:
     except PatternError as error:
         raise SchemaError(
             _dotted(steps),
-            f"this pattern cannot be used ({error}); no look-around, back-references or repetitions over 1,000",
+            f"this pattern is not supported ({error}); no look-around, back-references or repetitions over 1,000",
         ) from None
 
 
@@ -180,7 +180,7 @@ def _check_options(steps: tuple[Any, ...], options: Any) -> None:
         where = _dotted((*steps, *error.absolute_path))
         if error.validator == "additionalProperties":
             names = ", ".join(_x_slm_validator().schema["properties"])
-            raise SchemaError(where, f"is not an option of x-slm; there are {names}")
+            raise SchemaError(where, f"is not an option of x-slm; the options are {names}")
         raise SchemaError(where, _reason(error))
     if "locale" in options and not _known_locale(options["locale"]):
         raise SchemaError(_dotted((*steps, "locale")), f"'{options['locale']}' is not a locale, like en_US or de_DE")
@@ -198,7 +198,7 @@ def _known_locale(name: str) -> bool:
 
 def _target(root: dict[str, Any], reference: str, steps: tuple[Any, ...]) -> Any:
     if reference != "#" and not reference.startswith("#/"):
-        message = "only references inside the schema (#/$defs/...) are followed; nothing is fetched"
+        message = "only references inside the schema (#/$defs/...) are supported; nothing is fetched"
         raise SchemaError(_dotted((*steps, "$ref")), message)
     try:
         found = follow(root, reference)
@@ -210,7 +210,7 @@ def _target(root: dict[str, Any], reference: str, steps: tuple[Any, ...]) -> Any
 
 
 class _Graph:
-    """The schemas of a root and what each leads to: its parts and what it refers to."""
+    """The schemas of a root and what each leads to: its parts and what it references."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self.steps: dict[int, tuple[Any, ...]] = {}
@@ -241,9 +241,7 @@ class _Graph:
 
 
 def recursion_cuts(root: dict[str, Any]) -> RecursionCut:
-    """Where the tree of a checked root is cut: at the schemas that are about a value of which they are themselves a
-    part.
-    """
+    """Where the tree of a checked root is cut: at the schemas of a value of which they are themselves a part."""
     graph = _Graph(root)
     cut: set[int] = set()
     for group in map(set, loops(graph.edges)):
@@ -257,13 +255,13 @@ def recursion_cuts(root: dict[str, Any]) -> RecursionCut:
 
 
 def _check_references(root: dict[str, Any]) -> None:
-    """Every reference is local and exists, none leads back to the same place; unfolded, the schema stays below
-    MAX_PLACES places.
+    """Check that every reference is local and exists, that none is circular without a field between, and that the
+    expanded schema has at most MAX_PLACES places.
     """
     graph = _Graph(root)
     for group in loops(graph.in_place):
         steps = min((graph.steps[member] for member in group if "$ref" in graph.schemas[member]), key=len)
-        raise SchemaError(_dotted((*steps, "$ref")), "a reference may not lead back to itself without a field between")
+        raise SchemaError(_dotted((*steps, "$ref")), "a reference must not lead back to itself without a field between")
     cut = recursion_cuts(root)
     sizes: dict[tuple[int, bool], int] = {}
 
@@ -283,11 +281,11 @@ def _check_references(root: dict[str, Any]) -> None:
         for value in root.get(name, {}).values():
             size(value, False)
     if size(root, True) > MAX_PLACES:
-        raise SchemaError("", f"with its references followed the schema has more than {MAX_PLACES:,} parts")
+        raise SchemaError("", f"with its references resolved the schema has more than {MAX_PLACES:,} parts")
 
 
 def check_schema(schema: Any) -> None:
-    """Raise SchemaError for the first reason to refuse a schema (numbers in it already exact)."""
+    """Raise SchemaError for the first reason to reject a schema (its numbers are already exact)."""
     if not isinstance(schema, dict):
         raise SchemaError("", "a schema must be a JSON object")
     _check_depth(schema)
@@ -302,7 +300,7 @@ def check_schema(schema: Any) -> None:
 
 
 def check_options(root: Node) -> None:
-    """Refuse options that do not suit their field, and invariants that cannot be read or name unknown fields."""
+    """Reject options that do not suit their field, and invariants that are invalid or name unknown fields."""
     for node in root.nodes():
         options = node.schema.get("x-slm", {})
         where = f"{node.pattern}.x-slm".lstrip(".")
@@ -310,13 +308,13 @@ def check_options(root: Node) -> None:
             allowed = ("array",) if node.shape == "array" else _kinds_of(node)
             if options["kind"] not in allowed:
                 wanted = ", ".join(allowed)
-                raise SchemaError(where, f"kind '{options['kind']}' does not suit this field; it can be: {wanted}")
+                raise SchemaError(where, f"kind '{options['kind']}' does not suit this field; the kinds are {wanted}")
         for entry in options.get("invariants", ()):
             rule = entry if isinstance(entry, str) else entry["rule"]
             try:
                 expression = parse(rule)
             except ExpressionError as error:
-                raise SchemaError(where, f"the invariant '{rule}' cannot be read: {error}") from None
+                raise SchemaError(where, f"the invariant '{rule}' is not valid: {error}") from None
             for path in expression.paths():
                 _check_path(node, path, where, rule)
 
@@ -331,7 +329,7 @@ def _check_path(node: Node, path: tuple[str | None, ...], where: str, rule: str)
     here: Node | None = node
     for step in path:
         if here is not None and here.field is not None and here.field.type in ("any", "object", "array"):
-            return  # nothing is known about what lies inside
+            return  # nothing is known about its parts
         here = None if here is None else here.item if step is None else here.children.get(step)
     if here is None:
         raise SchemaError(where, f"the invariant '{rule}' names a field that is not in the schema")

@@ -1,6 +1,6 @@
-"""References, ``allOf``, "one of these" and rules that add fields, folded: one schema says what one place may hold.
+"""Resolve references, ``allOf``, alternatives and rules that add fields: one schema describes one place.
 
-Everything here takes a checked schema: its references exist, and no schema leads back to itself at the same place.
+All functions take a checked schema: its references exist, and none is circular without a field between.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,22 +10,22 @@ from typing import Any, Final
 
 from slmstudio.contract.schema.dialect import identity
 
-#: where ``resolve`` notes the fields that ``then``, ``else`` and ``dependentSchemas`` speak of
+#: where ``resolve`` stores the fields that ``then``, ``else`` and ``dependentSchemas`` add
 WHEN: Final = "x-slm-when"
-#: keywords whose schemas are about the same value, not about a part of it
+#: keywords whose schemas describe the same value, not a part of it
 IN_PLACE: Final = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
-#: keywords by which a schema says what a value looks like, where others only add rules
+#: keywords that define a value; the others only add rules
 _SHAPING: Final = frozenset(
     {"type", "properties", "items", "prefixItems", "enum", "const", "additionalProperties", "patternProperties", WHEN}
 )
-#: forms that a value may take, up to which they are told apart
+#: maximum number of alternatives of a value that are kept separate
 MAX_FORMS: Final = 50
-#: what is said of a place, not of one of the forms that its value may take
+#: annotations of a place, not of one alternative of its value
 _OF_THE_PLACE: Final = frozenset({"title", "description", "default", "examples", "x-slm", "$defs", "definitions"})
 
 
 def follow(root: dict[str, Any], reference: str) -> Any:
-    """What a local reference (``#/$defs/row``) points to. Raises KeyError where it points nowhere."""
+    """The target of a local reference (``#/$defs/row``). Raises KeyError if there is none."""
     target: Any = root
     for step in reference.removeprefix("#").split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
@@ -49,7 +49,7 @@ def is_null(schema: Any) -> bool:
 
 
 def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What both schemas ask, in one; where one schema cannot say both (two patterns), ``other`` has the word."""
+    """The intersection of two schemas; if one schema cannot express both (two patterns), ``other`` wins."""
     merged = {**base, **other}
     for key in base.keys() & other.keys():
         one, two = base[key], other[key]
@@ -75,7 +75,7 @@ def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-#: keywords of which the tighter holds
+#: keywords for which the stricter value wins
 _TIGHTER: Final[dict[str, Callable[[Any, Any], Any]]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
@@ -90,7 +90,7 @@ def _shared_types(one: Any, two: Any) -> Any:
 
 
 def _both(base: Any, other: Any) -> Any:
-    """What two schemas say of the same place."""
+    """The intersection of two schemas of the same place."""
     if base is False or other is False:
         return False
     if base == other or base is True:
@@ -103,22 +103,22 @@ def _both(base: Any, other: Any) -> Any:
 
 
 def _either(base: Any, other: Any) -> Any:
-    """What a field may hold of which two rules speak."""
+    """The schema of a field that two rules define."""
     known = base["anyOf"] if isinstance(base, dict) and base.keys() == {"anyOf"} else [base]
     return base if other in known else {"anyOf": [*known, other]}
 
 
 def _crossed(one: list[Any], two: list[Any]) -> list[Any]:
-    """Two lists of forms, each value having one of either, as one list; the second alone where that would be long."""
+    """The product of two lists of alternatives as one list; only the second list if that would be too long."""
     if one == two or len(one) * len(two) > MAX_FORMS:
         return two
     return [{"allOf": [first, second]} for first in one for second in two]
 
 
 def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
-    """A schema with its references, ``allOf`` and "this or null" folded in, and whether null is allowed by the fold.
+    """A schema with its references, ``allOf`` and "this or null" resolved, and whether null is allowed by that.
 
-    A choice written as a list of ``const`` becomes an ``enum``; fields that only rules speak of are noted under WHEN.
+    A choice written as a list of ``const`` becomes an ``enum``; fields that only rules define are stored under WHEN.
     """
     if not isinstance(schema, dict):
         return {}, False
@@ -145,7 +145,7 @@ def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
 
 
 def takes_null(root: dict[str, Any], schema: Any) -> bool:
-    """Whether null is valid where a checked schema stands."""
+    """Whether null is valid for a checked schema."""
     if not isinstance(schema, dict):
         return schema is not False
 
@@ -169,7 +169,7 @@ def takes_null(root: dict[str, Any], schema: Any) -> bool:
 
 
 def _choices(root: dict[str, Any], parts: list[Any]) -> list[Any]:
-    """The values of "one of these" where every form is one value or a list of values; else none."""
+    """The values of alternatives that are all a const or an enum; else none."""
     values: list[Any] = []
     for part in parts:
         resolved = {"enum": [None]} if is_null(part) else resolve(root, part)[0]
@@ -181,7 +181,7 @@ def _choices(root: dict[str, Any], parts: list[Any]) -> list[Any]:
 
 
 def _noted(root: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with the fields its rules speak of noted; none where it is closed, as they could not be there."""
+    """The schema with the fields that its rules add; none if it is closed, as they would not be allowed."""
     rules = [schema[key] for key in ("then", "else") if key in schema and "if" in schema]
     rules += schema.get("dependentSchemas", {}).values()
     if not rules or schema.get("additionalProperties") is False:
@@ -196,7 +196,7 @@ def _noted(root: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def properties_of(resolved: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an object: the declared ones, then those that only its rules speak of."""
+    """The fields of an object: the declared ones, then those that only its rules define."""
     declared: dict[str, Any] = resolved.get("properties", {})
     if WHEN not in resolved:
         return declared
@@ -204,22 +204,22 @@ def properties_of(resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def branches(root: dict[str, Any], resolved: dict[str, Any]) -> list[dict[str, Any]]:
-    """The forms a value may take where its schema says "one of these", each with what they share folded in.
+    """The alternatives of a value, each merged with what they share.
 
-    A part that again takes one of several forms counts as these. None where it does not, where the parts only add rules
-    (``anyOf: [{required: [a]}, {required: [b]}]``), where it is a choice of plain values, and beyond MAX_FORMS.
+    A part that itself has alternatives counts as these. None if there are no alternatives, if the parts only add rules
+    (``anyOf: [{required: [a]}, {required: [b]}]``), if it is a choice of plain values, and beyond MAX_FORMS.
     """
     found = list(islice(forms_of(root, resolved), MAX_FORMS + 1))
     return found if 1 < len(found) <= MAX_FORMS else []
 
 
 def has_too_many_forms(root: dict[str, Any], resolved: dict[str, Any]) -> bool:
-    """Whether a value may take more than MAX_FORMS forms."""
+    """Whether a value has more than MAX_FORMS alternatives."""
     return len(list(islice(forms_of(root, resolved), MAX_FORMS + 1))) > MAX_FORMS
 
 
 def forms_of(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All forms of ``branches``, however many."""
+    """All alternatives of ``branches``, however many."""
     if "enum" in resolved or "const" in resolved:
         return
     for key in ("oneOf", "anyOf"):
@@ -239,7 +239,7 @@ def forms_of(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[st
 
 
 def _shapes(part: dict[str, Any]) -> bool:
-    """Whether a part says what a value looks like. ``properties`` that only rule others out do not."""
+    """Whether a part defines a value. ``properties`` that only exclude others do not."""
     if any(key in part for key in ("oneOf", "anyOf")):
         return True
     return any(key in part and not (key == "properties" and _only_rules(part)) for key in _SHAPING)
@@ -250,7 +250,7 @@ def _only_rules(part: dict[str, Any]) -> bool:
 
 
 def types_of(schema: dict[str, Any]) -> list[str]:
-    """The JSON types that a resolved schema allows; none where it does not say."""
+    """The JSON types that a resolved schema allows; empty if it does not say."""
     declared = schema.get("type")
     if isinstance(declared, str):
         return [declared]
@@ -283,8 +283,8 @@ def type_of(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RecursionCut:
-    """Where a tree of a schema ends because it would start over: at the schemas with these ids, and at what was folded
-    from a reference to the same target (``refs``), which is none of the ``known`` schemas.
+    """Where the tree of a schema ends because it is recursive: at the schemas with these ids, and at schemas resolved
+    from a reference to the same target (``refs``), which are not among the ``known`` schemas.
     """
 
     ids: frozenset[int] = frozenset()
@@ -302,8 +302,8 @@ class RecursionCut:
 
 
 def loops(edges: dict[int, list[int]]) -> Iterator[list[int]]:
-    """The groups of nodes that lead to each other (Tarjan 1972, without recursion); single nodes only with an edge to
-    themselves.
+    """The strongly connected components of a graph (Tarjan 1972, without recursion); single nodes only if they have an
+    edge to themselves.
     """
     index: dict[int, int] = {}
     low: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""The shape of a schema: references followed, objects and arrays as a tree, every leaf as a Field."""
+"""The structure of a schema: references resolved, objects and arrays as a tree, every leaf as a Field."""
 
 import re
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ _NOWHERE = RecursionCut()
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One leaf of a schema, and all that comparing, finding and showing its values needs.
+    """One leaf of a schema, with everything needed to compare, find and show its values.
 
     ``pattern`` is the path with ``[]`` for every row (``line_items[].amount``), ``type`` one of string, number,
     integer, boolean, object, array, any. ``kind`` says how values are compared, ``evidence`` (none, expected, required)
     whether they should be found in the document: by default expected for texts, numbers and dates, none for choices,
-    booleans, free text and whole objects. ``cost`` is what an error costs in the contract's currency; 0 where the
-    schema does not say.
+    booleans, free text and whole objects. ``cost`` is what an error costs in the contract's currency; 0 if the schema
+    does not say.
     """
 
     pattern: str
@@ -59,7 +59,7 @@ class Field:
 
     @property
     def is_choice(self) -> bool:
-        """Whether its values are of a fixed set: a class, an ``enum``, or yes and no."""
+        """Whether its values are a fixed set: a class, an ``enum``, or a boolean."""
         return bool(self.enum) or KINDS[self.kind].choice or self.type == "boolean"
 
 
@@ -67,8 +67,8 @@ class Field:
 class Node:
     """One place in the schema: an object with children, an array with an item, or a leaf with its field.
 
-    ``recursive``: a leaf because what stands here has this very place in it again. ``open``: an object for which the
-    schema says what other names than those of its children hold.
+    ``recursive``: a leaf because its schema contains this place again. ``open``: an object whose schema allows other
+    fields than its children.
     """
 
     shape: str
@@ -103,7 +103,7 @@ class Node:
 
 
 def join(path: str, name: str | int) -> str:
-    """Extend a path: ``a`` + ``b`` is ``a.b``, ``a`` + 0 is ``a[0]``, odd names are quoted: ``a["x.y"]``."""
+    """Extend a path: ``a`` + ``b`` is ``a.b``, ``a`` + 0 is ``a[0]``, special characters are quoted: ``a["x.y"]``."""
     if isinstance(name, int):
         return f"{path}[{name}]"
     if not _PLAIN_NAME.fullmatch(name):
@@ -139,7 +139,7 @@ def pattern_of(path: str) -> str:
 
 
 def default_kind(type_: str, format_: str, schema: dict[str, Any]) -> str:
-    """How values are compared where ``x-slm`` does not say: numbers as numbers, dates as dates, choices as classes."""
+    """The default comparison if ``x-slm`` does not set one: numbers as numbers, dates as dates, choices as classes."""
     if "enum" in schema:
         return "class"
     if type_ == "number":
@@ -165,7 +165,7 @@ def _humanise(name: str) -> str:
 def _field(
     schema: dict[str, Any], pattern: str, name: str, types: list[str], nullable: bool, required: bool, currency: str
 ) -> Field:
-    """``currency``: that of money whose field names none."""
+    """``currency``: the default for money whose field names none."""
     options = schema.get("x-slm", {})
     solid = [type_ for type_ in types if type_ != "null"]
     if sorted(solid) == ["integer", "number"]:
@@ -208,8 +208,8 @@ def build(
     cut: RecursionCut = _NOWHERE,
     start: bool = False,
 ) -> Node:
-    """The tree of a checked schema. Where ``cut`` holds, what stands there is one leaf, compared as a whole
-    (``refusals.recursive``); ``start``: not here, where the tree begins.
+    """The tree of a checked schema. A place that ``cut`` matches is one leaf, compared as a whole
+    (``refusals.recursive``); ``start``: not at the root.
     """
     resolved, folded = resolve(root, schema)
     types = types_of(resolved)
@@ -253,8 +253,8 @@ def _is_open(resolved: dict[str, Any]) -> bool:
 
 
 def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: RecursionCut) -> dict[str, Node]:
-    """The fields of an object that takes one of several forms: those of all forms. A field that several forms have
-    holds what any of them allows (a ``const`` that tells the forms apart is a class), and is required where all say so.
+    """The fields of an object with alternatives: those of all of them. A field in several alternatives allows what any
+    of them allows (a ``const`` that distinguishes them is a class), and is required if all require it.
     """
     schemas: dict[str, list[Any]] = {}
     for form in forms:
@@ -273,12 +273,12 @@ def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut:
 
 
 def _named(root: dict[str, Any], schema: Any) -> dict[str, Any]:
-    """What a schema says of its place, for a place with several schemas."""
+    """The annotations of a place with several schemas."""
     resolved = resolve(root, schema)[0]
     return {key: resolved[key] for key in ("title", "description", "x-slm") if key in resolved}
 
 
 def _common(resolved: dict[str, Any], forms: list[dict[str, Any]], type_: str) -> dict[str, Any]:
-    """One schema for a text or number that is allowed in several forms, with what all of them say."""
+    """One schema for a text or number with alternatives, with the annotations that all share."""
     shared = {key: value for key, value in forms[0].items() if all(form.get(key) == value for form in forms)}
     return {**resolved, **{key: shared[key] for key in ("format", "x-slm") if key in shared}, "type": type_}

@@ -1,4 +1,4 @@
-"""Pair the rows of two lists by likeness, so that a row more or less does not make all that follow wrong."""
+"""Pair the rows of two lists by similarity, so that one missing or extra row does not make all following rows wrong."""
 
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -10,7 +10,7 @@ from slmstudio.contract.values.kinds.kind import fold_coarsely
 MAX_CELLS = 40_000
 _FUZZY_CELLS = 2_500
 MIN_SIMILARITY = 0.3
-# Of a text that is said to be made of several, this much must be theirs.
+# Minimum share of a text that its parts must cover.
 _MADE_OF = 0.7
 _MOST_LONE = 50
 
@@ -19,9 +19,7 @@ Row = Sequence[Hashable]
 
 
 def _likeness(left: Sequence[Hashable], right: Sequence[Hashable], fuzzy: bool) -> float:
-    """0 to 1: the share of cells that are equal; a text that is nearly equal counts in part. Cells empty on both sides
-    do not count.
-    """
+    """0 to 1: the share of equal cells; a nearly equal text counts in part. Cells empty on both sides do not count."""
     total = score = 0.0
     for a, b in zip(left, right, strict=True):
         if a is None and b is None:
@@ -39,11 +37,10 @@ def align_rows(
 ) -> list[Pair]:
     """Pairs of row numbers (gold, output); None for a row without a partner.
 
-    Rows are tuples of normalised cells. With ``ordered`` row meets row by position. Else the assignment with the
-    greatest likeness in all is taken (ties go to the same position), and pairs that share nearly nothing are parted.
-    Where that would be more than 40,000 combinations, rows that are equal meet first, and the rest is assigned; by
-    position only where the rest alone is more than that. Gold rows come first, in order, then the output rows without a
-    partner.
+    Rows are tuples of normalized cells. With ``ordered`` rows are paired by position. Otherwise the assignment with the
+    highest total similarity is used (ties go to the same position), and pairs with almost no similarity are split. If
+    that would take more than 40,000 combinations, equal rows are paired first, and the rest is assigned; by position
+    only if the rest alone exceeds the limit. Gold rows come first, in order, then output rows without a partner.
     """
     if ordered or list(gold) == list(output):
         partner = {index: index for index in range(min(len(gold), len(output)))}
@@ -57,11 +54,11 @@ def align_rows(
 
 
 def _assign_many(gold: Sequence[Row], output: Sequence[Row]) -> dict[int, int]:
-    """Equal rows meet in one pass, in their order; the others as in ``_assign``, or by position where there are still
-    too many.
+    """Equal rows are paired in one pass, in order; the others as in ``_assign``, or by position if there are still too
+    many.
     """
     places: dict[tuple[Hashable, ...], list[int]] = {}
-    for index in reversed(range(len(output))):  # so that the first place is taken first
+    for index in reversed(range(len(output))):  # so that the first position is used first
         places.setdefault(tuple(output[index]), []).append(index)
     partner: dict[int, int] = {}
     for index, row in enumerate(gold):
@@ -95,11 +92,11 @@ def _assign(gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashab
 
 
 def merged_rows(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair]) -> frozenset[int]:
-    """The pairs (by their place in ``pairs``) that come of one row made of several: merged in the output, or split.
+    """The pairs (by their index in ``pairs``) of one row that corresponds to several: merged in the output, or split.
 
-    A row is made of several where one of its texts is made of theirs, or where one of its numbers (of three digits and
-    more) is the sum of that of its partner and that of a row without one. Beyond 50 rows without a partner nothing is
-    looked for.
+    A row corresponds to several if one of its texts consists of theirs, or if one of its numbers (of three digits or
+    more) is the sum of its partner's and that of a row without one. With more than 50 rows without a partner nothing is
+    searched.
     """
     lone = sum(left is None or right is None for left, right in pairs)
     if not 0 < lone <= _MOST_LONE:
@@ -117,7 +114,7 @@ def merged_rows(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair
 
 
 def _made_of(whole: Row | None, parts: Sequence[tuple[int, Row | None]], partner: bool) -> set[int]:
-    """Which of the parts (place, row) a row is made of, if of two or more. With ``partner`` the first is its own."""
+    """The parts (index, row) that a row consists of, if two or more. With ``partner`` the first is its own."""
     for column, cell in enumerate(whole or ()):
         cells = [(place, row[column]) for place, row in parts if row is not None]
         made = _texts(cell, cells) if isinstance(cell, str) else _numbers(cell, cells) if partner else set()
@@ -129,7 +126,7 @@ def _made_of(whole: Row | None, parts: Sequence[tuple[int, Row | None]], partner
 def _texts(cell: str, parts: Iterable[tuple[int, Hashable]]) -> set[int]:
     rest = text = fold_coarsely(cell)
     made = set()
-    # The longest first, each taken out of what is left: "tea" is no part of "tea pot" beside "tea pot".
+    # The longest first, each removed from the rest: "tea" is not a part of "tea pot" if "tea pot" is one.
     for place, part in sorted(parts, key=lambda one: -len(fold_coarsely(str(one[1])))):
         letters = fold_coarsely(part) if isinstance(part, str) else ""
         if len(letters) > 1 and letters != text and letters in rest:

@@ -1,4 +1,4 @@
-"""Figures of fields that hold a choice: confusion matrix, precision and recall of each class, how often one decides."""
+"""Scores of choice fields: confusion matrix, precision and recall of each class, decision rate."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ UNDECIDED = ""
 def confusion(scores: Iterable["DocumentScore"], pattern: str) -> dict[str, Any]:
     """Confusion matrix of one class field: ``matrix[gold][output]`` counts, per class precision, recall and F1.
 
-    What is absent, what the schema does not allow and what an invalid output does not say stands under "" (no
-    decision). A field absent on both sides does not count. ``decided`` is the share with a decision, the routing
-    decision rate; ``right`` the share with the right one; ``macro`` the mean over classes. Precision is over what was
-    given and what invalid outputs owe: those count as given for the class in gold.
+    Missing values, values that the schema does not allow and values of an invalid output are counted under "" (no
+    decision). A field missing on both sides does not count. ``decided`` is the share with a decision, the routing
+    decision rate; ``right`` the share with the correct one; ``macro`` the mean over classes. The denominator of
+    precision is the values given plus those of invalid outputs, which count as given for the class in gold.
     """
     table = _Table()
     for score in scores:
@@ -32,9 +32,9 @@ def confusion(scores: Iterable["DocumentScore"], pattern: str) -> dict[str, Any]
 
 
 def class_figures(compiled: "CompiledSchema", scores: Iterable["DocumentScore"]) -> dict[str, Any]:
-    """``confusion`` of every field that holds a choice or yes and no, by pattern, in the order of the schema.
+    """``confusion`` of every choice or boolean field, by pattern, in schema order.
 
-    A field without a fixed list of choices that turns out to have more than 200 is left out.
+    A field without a fixed list of choices that has more than 200 classes is left out.
     """
     chosen = {field.pattern: _Table() for field in compiled.fields if field.is_choice}
     if not chosen:
@@ -53,7 +53,7 @@ def label(value: Any) -> str:
 
 
 class _Table:
-    """Counts of one field: ``matrix[gold][output]``, and how often an invalid output owes a class."""
+    """Counts of one field: ``matrix[gold][output]``, and how many values of a class are in invalid outputs."""
 
     def __init__(self) -> None:
         self.matrix: dict[str, Counter[str]] = {}
@@ -66,13 +66,13 @@ class _Table:
         gold = UNDECIDED if field.gold is None else label(field.gold)
         self.owed[gold] += field.outcome == "unscorable"
         if field.outcome == "correct":
-            output = gold  # they may differ in blanks
+            output = gold  # they may differ in white space
         else:
             output = UNDECIDED if field.output is None or field.error == "format" else label(field.output)
         self.matrix.setdefault(gold, Counter())[output] += 1
 
     def figures(self) -> dict[str, Any]:
-        """As ``confusion`` gives them."""
+        """The counts in the form that ``confusion`` returns."""
         names = sorted({name for gold, row in self.matrix.items() for name in (gold, *row)} - {UNDECIDED})
         given, wanted = Counter[str](), Counter[str]()
         for gold, row in self.matrix.items():

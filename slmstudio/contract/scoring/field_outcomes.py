@@ -1,10 +1,10 @@
-"""Decide what became of each field of a document whose output is a JSON object: its outcome, and the kind of error.
+"""Score each field of a document whose output is a JSON object: its outcome, and the type of error.
 
-The first that fits names the error: a value the schema refuses (format); money in another currency; the same after
-looser normalisation; a beginning of gold (truncated); a row split or merged; the value of another field (wrong span);
-one character off a value that stands in the document (near miss); gold that is not in the document itself
-(OCR-damaged); a value that is nowhere in the document (hallucinated); another value. The outcome does not depend on
-that: a value that is neither in the document nor near one that is counts as hallucinated, whatever its error is called.
+The first match names the error: a value that violates the schema (format); money in another currency; equal after
+looser normalization; a prefix of gold (truncated); a row split or merged; the value of another field (wrong span);
+one character off a value in the document (near miss); gold that is not in the document itself (OCR-damaged); a value
+that is not in the document (hallucinated); a wrong value. The outcome is independent of that: a value that is neither
+in the document nor one character off one that is counts as hallucinated, whatever its error type.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,17 +24,17 @@ from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize
 from slmstudio.contract.values.near_misses import near_miss
 
-# A value is looked for among this many others; longer lists only cost time.
+# A value is searched among this many others; longer lists only cost time.
 MAX_OTHER_FIELDS = 2_000
 
 
 def _same_value(gold: Any, output: Any, field: Field) -> bool:
-    # Most texts are equal as they are written, which is quick to see.
+    # Most texts are identical, which is fast to check.
     return (isinstance(gold, str) and gold == output) or normalize(gold, field) == normalize(output, field)
 
 
 def _equal_after_folding(gold: Any, output: Any, field: Field) -> bool:
-    """Equal once case, spacing, signs and marks are gone, or once day and month are swapped."""
+    """Equal ignoring case, spacing and punctuation, or with day and month swapped."""
     left, right = fold_coarsely(str(gold)), fold_coarsely(str(output))
     if left == right and left:
         return True
@@ -42,7 +42,7 @@ def _equal_after_folding(gold: Any, output: Any, field: Field) -> bool:
 
 
 def _begins(gold: Any, output: Any, field: Field) -> bool:
-    """Whether a text is a beginning of gold: of three letters and more, or half of gold."""
+    """Whether a text is a prefix of gold: of at least three letters, or half of gold."""
     if not isinstance(gold, str) or not isinstance(output, str) or not KINDS[field.kind].prefixes:
         return False
     short, long = fold_coarsely(output), fold_coarsely(gold)
@@ -50,14 +50,14 @@ def _begins(gold: Any, output: Any, field: Field) -> bool:
 
 
 def _meaning(value: Any) -> Any:
-    """What two values of different fields are compared by; None for what is no sign of a mix-up (yes, no, "")."""
+    """The key to compare values of different fields; None for values that prove no mix-up (booleans, "")."""
     if isinstance(value, str):
         return fold_coarsely(value) or None
     return ("number", value) if is_number(value) else None
 
 
 class FieldScorer:
-    """Judges the leaves of one document. ``problems``: the rules of the schema that the output breaks."""
+    """Scores the leaves of one document. ``problems``: the schema violations of the output."""
 
     def __init__(self, text: str, problems: Iterable[Problem], leaves: Sequence[Leaf]) -> None:
         self.text = text
@@ -86,19 +86,16 @@ class FieldScorer:
         return FieldOutcome(leaf.path, field.pattern, outcome, gold, output, error)
 
     def in_document(self, value: Any, field: Field) -> bool:
-        """Whether the document says a value; true for fields that are not copied from it, and for what is blank, which
-        claims nothing.
-        """
+        """Whether a value is in the document; true for fields that are not copied from it, and for blank values."""
         blank = not value.strip() if isinstance(value, str) else value in ([], {})
         return blank or field.evidence == "none" or evidence.is_present(value, field, self.text)
 
     def is_hallucinated(self, leaf: Leaf) -> bool:
-        """Whether the document says neither what was given nor anything that is one character off it."""
+        """Whether neither the output value nor anything one character off it is in the document."""
         return not self.in_document(leaf.output, leaf.field) and not self.is_near_miss(leaf)
 
     def is_near_miss(self, leaf: Leaf) -> bool:
-        """Whether a value is one character off one that stands in the document. A date that is another field's was not
-        misread."""
+        """Whether a value is one character off one in the document. A date that is another field's was not misread."""
         if leaf.field.kind == "date" and self.is_other_fields_value(leaf):
             return False
         return near_miss(leaf.output, leaf.gold, leaf.field, self.text)
@@ -124,7 +121,7 @@ class FieldScorer:
 
     @cached_property
     def fields_by_value(self) -> dict[Any, set[str]]:
-        """Where gold has each value, by its meaning."""
+        """The places of each gold value, by its normalized value."""
         found: dict[Any, set[str]] = {}
         for leaf in islice(self.leaves, MAX_OTHER_FIELDS):
             meaning = None if leaf.field.enum else _meaning(leaf.gold)

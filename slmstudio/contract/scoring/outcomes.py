@@ -25,7 +25,7 @@ ERROR_LABELS = {
 }
 
 
-#: the pattern of outcomes for names that the schema does not have
+#: the pattern of outcomes for field names that are not in the schema
 EXTRA_KEYS = "(extra keys)"
 
 
@@ -45,7 +45,7 @@ class Outcome(StrEnum):
 class FieldOutcome:
     """One field. Rows in ``path`` are numbered as in gold; output rows without a partner follow after the last.
 
-    ``field`` is the pattern, ``error`` a key of ``ERROR_LABELS`` (empty where nothing is wrong).
+    ``field`` is the pattern, ``error`` a key of ``ERROR_LABELS`` (empty if correct).
     """
 
     path: str
@@ -58,7 +58,7 @@ class FieldOutcome:
 
 @dataclass(frozen=True, slots=True)
 class FreeText:
-    """A value of a field of kind free: for people to read, never right or wrong."""
+    """A value of a field of kind free: for people to read, never scored."""
 
     path: str
     field: str
@@ -68,9 +68,9 @@ class FreeText:
 
 @dataclass(frozen=True, slots=True)
 class DocumentScore:
-    """One document. ``output`` is the parsed value (None where invalid), ``problems`` every broken rule of the schema
-    and every broken invariant, ``free`` what is not scored. ``invariants_hold`` is None where the schema declares none,
-    and false where the output is invalid.
+    """One document. ``output`` is the parsed value (None if invalid), ``problems`` every violated schema rule and
+    invariant, ``free`` what is not scored. ``invariants_hold`` is None if the schema declares none, and false if the
+    output is invalid.
     """
 
     valid_json: bool
@@ -115,7 +115,7 @@ class DocumentScore:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "DocumentScore":
-        """The score that ``as_dict`` wrote."""
+        """The score from the output of ``as_dict``."""
         fields = tuple(FieldOutcome(**{**row, "outcome": Outcome(row["outcome"])}) for row in data["fields"])
         problems = tuple(Problem(**row) for row in data["problems"])
         free = tuple(FreeText(**row) for row in data.get("free", ()))

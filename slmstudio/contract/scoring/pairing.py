@@ -1,4 +1,4 @@
-"""Gold and output side by side: every leaf of the schema with its two values, the rows of lists paired first."""
+"""Pair gold and output: every leaf of the schema with its two values, the rows of lists paired first."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from slmstudio.contract.values.kinds.values import normalize
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One field of one document, not judged yet.
+    """One field of one document, not scored yet.
 
-    ``path`` is where it stands in gold, ``output_path`` where in the output. ``why`` names the error that the rows or
-    the object around it have: "row" where a row was split or merged, "format" where an object or a list is neither.
+    ``path`` is its path in gold, ``output_path`` its path in the output. ``why`` is the error of the rows or the object
+    around it: "row" for a row that was split or merged, "format" for an object or a list that is neither.
     """
 
     path: str
@@ -26,12 +26,12 @@ class Leaf:
 
 
 def get(value: Any, name: str) -> Any:
-    """A value of an object; None where there is no such name, or no object."""
+    """A value of an object; None if there is no such field, or no object."""
     return value.get(name) if isinstance(value, dict) else None
 
 
 def cells(node: Node, value: Any) -> tuple[Hashable, ...]:
-    """The normalised leaves of one row, a nested list as one cell."""
+    """The normalized leaves of one row, a nested list as one cell."""
     if node.field is not None:
         return (normalize(value, node.field),)
     if node.item is not None:

@@ -1,4 +1,4 @@
-"""Public protocols, so that figures can be held against the literature: SROIE task 3, and CORD as Donut scores it."""
+"""Public protocols for comparison with the literature: SROIE task 3, and CORD as Donut scores it."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from slmstudio.contract.scoring.summary import f1
 from slmstudio.contract.scoring.tree_edit_distance import Tree, cells_needed, distance, letters
 
 SROIE_FIELDS = ("company", "date", "address", "total")
-#: beyond this much work (a few seconds) CORD's tree figure is left out
+#: beyond this estimated work (a few seconds) CORD's tree score is left out
 MOST_WORK = 2_000_000
 
 Pairs = Iterable[tuple[Any, Any]]
@@ -21,12 +21,12 @@ def sroie(
 ) -> dict[str, Any]:
     """Entity precision, recall and F1 as in SROIE task 3 (Huang et al., ICDAR 2019): pairs of (gold, output).
 
-    An entity is right where the two strings are equal, byte for byte. Precision is over non-empty output entities,
-    recall over gold entities, summed over all documents and fields. An invalid output (None) costs recall only.
+    An entity is correct if the two strings are equal, byte for byte. Precision is over non-empty output entities,
+    recall over gold entities, summed over all documents and fields. An invalid output (None) lowers recall only.
 
-    Pitfalls when holding the figure against others: the leader board's text is cleaned of OCR errors in part, so
-    results from a raw OCR text are lower; some papers strip blanks and case first; some leave receipts without an
-    address out; values that are not strings (12.5) never equal a gold string, write them as text first.
+    Pitfalls when comparing with published results: the text of the leaderboard is partly cleaned of OCR errors, so
+    results from raw OCR text are lower; some papers normalize blanks and case first; some leave out receipts without an
+    address; values that are not strings (12.5) never equal a gold string, convert them to text first.
     """
     correct = given = wanted = 0
     per_field: dict[str, Counter[str]] = {name: Counter() for name in fields}
@@ -50,8 +50,8 @@ def sroie(
 
 
 def _prepared(value: Any) -> Any:
-    """A value as Donut prepares it: what is empty (0 and false too) goes, a scalar is a list of one stripped text,
-    names are sorted by length. A list that is not all objects keeps its texts and numbers.
+    """A value as Donut prepares it: empty values (0 and false too) are dropped, a scalar becomes a list of one stripped
+    text, names are sorted by length. A list that is not all objects keeps its texts and numbers.
     """
     if not value:
         return {}
@@ -67,7 +67,7 @@ def _prepared(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """As Python shows what ``json.loads`` gives: 12.50 is the float 12.5."""
+    """The text of a value as ``json.loads`` and Python print it: 12.50 is the float 12.5."""
     return str(float(value) if isinstance(value, Decimal) else value).strip()
 
 
@@ -90,14 +90,14 @@ def _tree(prepared: Any, name: str = "") -> Tree:
 def cord(pairs: Pairs, most_work: int = MOST_WORK) -> dict[str, Any]:
     """CORD as Donut scores it (Kim et al., ECCV 2022, ``JSONParseEvaluator``): pairs of (gold, output).
 
-    What is no object (None, where the output is invalid) is an empty answer.
+    An output that is not an object (None, if invalid) is an empty answer.
 
     ``f1``: every leaf is a (path, text) pair, rows lose their number, and the two bags of pairs of each document are
     compared; summed over documents. ``tree``: mean over documents of max(0, 1 - nTED), where nTED is the edit distance
-    of the two trees (a letter costs 1, an inner node 1) over the size of gold's; None where it would take seconds.
+    of the two trees (a letter costs 1, an inner node 1) divided by the size of gold's; None if it would take seconds.
 
-    Pitfalls: because rows lose their number, a price on the wrong line counts as right in F1. 0 and false are taken for
-    empty and do not count. Numbers are compared as Python's floats, so 12.50 is 12.5, but "12.50" is not.
+    Pitfalls: because rows lose their number, a price on the wrong line counts as correct in F1. 0 and false count as
+    empty and are ignored. Numbers are compared as Python's floats, so 12.50 is 12.5, but "12.50" is not.
     """
     correct = given = wanted = work = 0
     trees: list[float] = []

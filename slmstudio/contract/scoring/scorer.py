@@ -1,9 +1,9 @@
-"""Turn one output and one gold value into outcomes, per field and per document.
+"""Score one output against one gold value, per field and per document.
 
-A field is right where its value and gold are equal after normalisation by the field's kind (``kinds``); nothing fuzzy
-enters. A missing name and null are the same absence. Rows of a list are paired first (``pairing``). An output that is
-not JSON, not an object, or was cut off is invalid: all its fields are unscorable and stay in every denominator. A field
-whose value breaks the schema is wrong even where it could be read. A name that the schema does not list is an error of
+A field is correct if its value and gold are equal after normalization by the field's kind (``kinds``), without fuzzy
+matching. A missing field and null are equivalent. Rows of a list are paired first (``pairing``). An output that is not
+JSON, not an object, or was cut off is invalid: all its fields are unscorable and stay in every denominator. A field
+whose value violates the schema is wrong even if it could be parsed. A field that is not in the schema is an error of
 its own (``EXTRA_KEYS``) unless gold has it too, with the same value. A field of kind free is for people and is not
 scored. Sums over many documents are in ``summary``, ``classes``, ``slices`` and ``protocols``.
 """
@@ -51,10 +51,10 @@ SCORER_VERSION = "5"
 
 
 def count_differences(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int]:
-    """How two values of one document differ: (fields that do not mean the same, fields that either of them fills).
+    """The difference between two values of one document: (number of different fields, number of non-empty fields).
 
-    Compared as in scoring: after normalisation by the kind of the field, rows paired by likeness. Raises ValueError for
-    what is not a JSON value.
+    Compared as in scoring: after normalization by the kind of the field, rows paired by similarity. Raises ValueError
+    for values that are not JSON.
     """
     pairs = [
         (normalize(leaf.gold, leaf.field), normalize(leaf.output, leaf.field))
@@ -65,9 +65,9 @@ def count_differences(compiled: CompiledSchema, left: Any, right: Any) -> tuple[
 
 
 def _unknown_field_errors(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[FieldOutcome]:
-    """The errors under names that the schema does not list: one that gold lacks is an error whether or not the schema
-    is open, one that gold has must hold the same, and where the schema is open it may not be missing. There a missing
-    name and null are the same absence.
+    """The errors of fields that are not in the schema: one that gold lacks is an error whether or not the schema is
+    open, one that gold has must have the same value, and is required if the schema is open. A missing field and null
+    are equivalent there.
 
     Rows in the path are numbered as in the output.
     """
@@ -105,7 +105,7 @@ def _unknown_field_errors_in_rows(
 
 
 def _misses_required(node: Node, value: Any) -> bool:
-    """Whether an output lacks a name that the schema requires."""
+    """Whether an output lacks a required field."""
     if isinstance(value, list) and node.item is not None:
         return any(_misses_required(node.item, item) for item in value)
     if not isinstance(value, dict):
@@ -119,12 +119,12 @@ def _misses_required(node: Node, value: Any) -> bool:
 def _complete(compiled: CompiledSchema, output: Any, problems: list[Problem]) -> bool:
     if any(problem.rule == "required" for problem in problems):
         return False
-    # A full list of problems is cut off, and what is lacking may be behind the cut.
+    # A full list of problems is truncated, and the missing field may be behind the cut.
     return len(problems) < MAX_PROBLEMS or not _misses_required(compiled.root, output)
 
 
 def _split_free_text(leaves: list[Leaf]) -> tuple[list[Leaf], tuple[FreeText, ...]]:
-    """Those that are scored, and what is written for people to read."""
+    """The leaves that are scored, and the free text that is not."""
     scored = [leaf for leaf in leaves if KINDS[leaf.field.kind].scored]
     if len(scored) == len(leaves):
         return leaves, ()
@@ -140,7 +140,7 @@ def _invalid(compiled: CompiledSchema, gold: Any, problem: Problem, parsed: Any,
     error = {"length": "cut_off", "error": "no_output"}.get(problem.rule, "format")
     leaves, free = _split_free_text(list(pair(compiled.root, gold, None)))
     fields = tuple(
-        # Nothing was said, so a field that gold leaves empty is absent on both sides.
+        # There is no output, so a field that gold leaves empty is missing on both sides.
         FieldOutcome(leaf.path, leaf.field.pattern, Outcome.BOTH_ABSENT, None, None)
         if leaf.gold is None
         else FieldOutcome(leaf.path, leaf.field.pattern, Outcome.UNSCORABLE, leaf.gold, None, error)
@@ -155,9 +155,9 @@ def score_document(
 ) -> DocumentScore:
     """Score one raw output against gold.
 
-    ``text`` is the document (to tell a wrong value from an invented one), ``raw`` what the model wrote, verbatim;
-    ``finish_reason`` is ``stop``, ``length`` (cut off: invalid whatever it holds) or ``error`` (nothing was generated).
-    Never raises for any output. Raises ValueError where gold is not a JSON value.
+    ``text`` is the document (to distinguish a wrong value from a hallucinated one), ``raw`` the model's output,
+    verbatim; ``finish_reason`` is ``stop``, ``length`` (cut off: always invalid) or ``error`` (nothing was generated).
+    Never raises for any output. Raises ValueError if gold is not a JSON value.
     """
     gold = exact(gold)
     if finish_reason == "length":

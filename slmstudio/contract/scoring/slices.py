@@ -1,4 +1,4 @@
-"""How parts of a run did: the documents with a failure tag, those with a value in their metadata."""
+"""Scores of parts of a run: the documents with a failure tag, or with a metadata value."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 MOST_KEYS = 12
 MOST_VALUES = 30
 LONGEST_VALUE = 60
-#: the name of the slice of all values that have none of their own
+#: the name of the slice of all values without a slice of their own
 OTHER = ""
 
 
 def slices(scores: Sequence["DocumentScore"], labels: Sequence[Iterable[str]]) -> dict[str, Any]:
-    """Figures of the documents that bear each label, by label; ``labels`` in the order of ``scores``.
+    """Scores of the documents with each label, by label; ``labels`` in the order of ``scores``.
 
-    A document bears any number of labels. Each slice has ``documents``, ``schema_valid``, ``field_exact`` and
+    A document has any number of labels. Each slice has ``documents``, ``schema_valid``, ``field_exact`` and
     ``document_exact``, counted as in ``summarise``.
     """
     sums: dict[str, list[int]] = {}
@@ -42,12 +42,12 @@ def slices(scores: Sequence["DocumentScore"], labels: Sequence[Iterable[str]]) -
 def metadata_slices(
     scores: Sequence["DocumentScore"], metadata: Sequence[Mapping[str, Any] | None]
 ) -> dict[str, dict[str, Any]]:
-    """``slices`` by the values of each key of the documents' metadata: key -> value -> figures.
+    """``slices`` by the values of each metadata key: key -> value -> scores.
 
-    Values are texts, numbers, yes or no. Up to 30 of up to 60 characters are slices each. Of more, the 30 are that most
-    documents share, and the others are one slice together, ``OTHER``. Keys by which documents could be told apart and
-    are not have no slices: those of which hardly any two documents share a value (a file name), and those beyond 12,
-    by name, the ones with all their values first.
+    Values are texts, numbers and booleans. Up to 30 values of up to 60 characters are a slice each. If there are more,
+    the 30 most frequent are, and the others form one slice, ``OTHER``. Keys that identify documents rather than group
+    them have no slices: those whose values hardly any two documents share (a file name), and those beyond 12, by name,
+    keys with all their values first.
     """
     named: dict[str, set[str]] = {}
     partly: dict[str, bool] = {}
@@ -69,13 +69,13 @@ def _values(key: str, metadata: Sequence[Mapping[str, Any] | None]) -> list[str]
 
 
 def _named(counts: Counter[str]) -> set[str]:
-    """The values that are slices: all where they are few and short, or the most frequent that documents share."""
+    """The values that become slices: all if they are few and short, else the most frequent shared ones."""
     short = {value: count for value, count in counts.items() if len(value) <= LONGEST_VALUE}
     return set(short) if len(short) == len(counts) <= MOST_VALUES else set(top_shared_values(short))
 
 
 def top_shared_values(counts: Mapping[str, int], most: int = MOST_VALUES) -> list[str]:
-    """Of too many values those that most documents share, the most frequent first; never one of a single document."""
+    """The most frequent of too many values, in order; never one of a single document."""
     shared = [value for value, count in counts.items() if count > 1]
     return sorted(shared, key=lambda value: (-counts[value], value))[:most]
 

@@ -19,7 +19,7 @@ _LONGEST = 2_000
 
 
 def wilson(k: int, n: int) -> dict[str, Any]:
-    """``k`` of ``n`` as a rate with its two-sided 95 % Wilson score interval (Wilson 1927); None where n is 0."""
+    """``k`` of ``n`` as a rate with its two-sided 95 % Wilson score interval (Wilson 1927); None if n is 0."""
     if not n:
         return {"k": k, "n": n, "rate": None, "low": None, "high": None}
     rate = k / n
@@ -28,7 +28,7 @@ def wilson(k: int, n: int) -> dict[str, Any]:
 
 
 def f1(correct: int, given: int, wanted: int) -> dict[str, Any]:
-    """Precision (correct of given), recall (correct of wanted) and their harmonic mean; None where nothing counts."""
+    """Precision (correct of given), recall (correct of gold) and their harmonic mean; None if the denominator is 0."""
     precision = correct / given if given else None
     recall = correct / wanted if wanted else None
     total = given + wanted
@@ -36,7 +36,7 @@ def f1(correct: int, given: int, wanted: int) -> dict[str, Any]:
 
 
 def _counts(fields: Iterable["FieldOutcome"]) -> tuple[int, int, int]:
-    """(correct, given, wanted): an output that cannot be scored gave all that gold has, and gave it wrong."""
+    """(correct, given, gold): an unscorable output counts as giving all gold values, and giving them wrong."""
     correct = given = wanted = 0
     for field in fields:
         correct += field.outcome == "correct"
@@ -70,13 +70,13 @@ def macro_average(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
 
 
 def anls(gold: str, output: str) -> float:
-    """Normalised Levenshtein similarity without case, 0 where it is below 0.5 (Biten et al. 2019, Scene Text VQA)."""
+    """Normalized Levenshtein similarity ignoring case, 0 if below 0.5 (Biten et al. 2019, Scene Text VQA)."""
     similarity = Levenshtein.normalized_similarity(gold.casefold(), output.casefold())
     return similarity if similarity >= 0.5 else 0.0
 
 
 def _mean_anls(fields: Iterable["FieldOutcome | FreeText"]) -> float | None:
-    """Over the texts that gold has, as they are written."""
+    """The mean over the gold texts, verbatim."""
     total = 0.0
     count = 0
     for field in fields:
@@ -90,11 +90,11 @@ def _mean_anls(fields: Iterable["FieldOutcome | FreeText"]) -> float | None:
 
 
 def tree_similarity(fields: Iterable["FieldOutcome"]) -> float:
-    """How near the values of one document are to gold, as trees: 1 less the cost of the edits over the size of gold.
+    """The similarity of output and gold as trees: 1 minus the cost of the edits divided by the size of gold.
 
-    Costs are those of CORD's tree figure (``protocols.cord``): a letter 1, a name 1. But every value stays where the
-    schema has it, rows stand beside the row they were paired with, and what is right costs nothing however it is
-    written. Zero where output is further from gold than nothing is.
+    Costs are those of CORD's tree score (``protocols.cord``): a letter 1, a name 1. But every value stays at its schema
+    path, rows are compared with their paired row, and a correct value costs nothing however it is written. Zero if the
+    edits cost more than gold's size.
     """
     cost = size = 0
     for field in fields:
@@ -110,7 +110,7 @@ def tree_similarity(fields: Iterable["FieldOutcome"]) -> float:
 
 
 def _free(scores: Iterable["DocumentScore"]) -> dict[str, Any]:
-    """What is written for people, by field: of how many texts in gold, and how near to them in letters."""
+    """Free-text fields: the number of texts in gold, and their character similarity."""
     by_pattern: dict[str, list[FreeText]] = {}
     for score in scores:
         for one in score.free:
@@ -122,13 +122,13 @@ def _free(scores: Iterable["DocumentScore"]) -> dict[str, Any]:
 
 
 def summarize(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
-    """JSON-ready figures of many documents.
+    """JSON-ready scores of many documents.
 
-    ``field_exact`` counts correct fields among all but those absent on both sides. ``micro`` and ``macro`` (mean over
-    fields) are precision over the values given, recall over the values in gold. Invalid outputs are in every ``n`` and
-    in every denominator, that of precision too. Names that the schema does not have are given and wrong, in all figures
-    but those by field and their mean. ``invariants_hold`` has no documents where the schema declares none. ``anls``
-    (over texts), ``tree`` (mean of ``tree_similarity``) and ``free`` are secondary: nothing rests on them.
+    ``field_exact`` counts correct fields among all but those missing on both sides. ``micro`` and ``macro`` (mean over
+    fields) are precision over the output values, recall over the gold values. Invalid outputs are in every ``n`` and in
+    every denominator, that of precision too. Fields that are not in the schema count as wrong output values in all
+    scores except those by field and their mean. ``invariants_hold`` has no documents if the schema declares none.
+    ``anls`` (over texts), ``tree`` (mean of ``tree_similarity``) and ``free`` are secondary: no gate uses them.
     """
     by_pattern: dict[str, list[FieldOutcome]] = {}
     for score in scores:

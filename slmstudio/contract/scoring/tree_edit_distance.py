@@ -1,7 +1,7 @@
-"""The edit distance of two ordered trees (Zhang and Shasha 1989), with the costs that Donut has for JSON.
+"""The edit distance of two ordered trees (Zhang and Shasha 1989), with the costs that Donut uses for JSON.
 
-To add or to remove an inner node costs 1, a leaf its letters; to rename an inner node 1, a leaf the Levenshtein
-distance of its texts; to make one of the other 1 and the letters of the leaf.
+Adding or removing an inner node costs 1, a leaf its letters; renaming an inner node 1, a leaf the Levenshtein distance
+of its texts; turning one into the other 1 plus the letters of the leaf.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from rapidfuzz.distance import Levenshtein
 
 @dataclass(frozen=True)
 class Tree:
-    """A node with what hangs below it; a leaf holds a text."""
+    """A node with its subtree; a leaf has a text."""
 
     name: str
     below: tuple["Tree", ...] = ()
@@ -20,12 +20,12 @@ class Tree:
 
     @cached_property
     def alone(self) -> int:
-        """What it costs to add or to remove this node alone."""
+        """The cost of adding or removing this node alone."""
         return len(self.name) if self.leaf else 1
 
 
 def letters(tree: Tree) -> int:
-    """What it costs to build a tree from nothing."""
+    """The cost of building a tree from nothing."""
     return tree.alone + sum(map(letters, tree.below))
 
 
@@ -40,8 +40,8 @@ def _rename(one: Tree, other: Tree) -> int:
 def _without_equals(one: Tree, other: Tree) -> tuple[Tree, Tree]:
     """Both without the branches that are equal at the start and at the end.
 
-    Equal branches at an end of both are mapped to each other in some cheapest mapping: what is mapped into one of them
-    from elsewhere could as well be removed, by the triangle inequality, which these costs satisfy.
+    Some cheapest mapping maps equal branches at an end of both to each other: a node mapped into one of them from
+    elsewhere could be removed at no higher cost, by the triangle inequality, which these costs satisfy.
     """
     left, right = list(one.below), list(other.below)
     while left and right and left[-1] == right[-1]:
@@ -61,7 +61,7 @@ class _Ordered:
     first: list[int] = field(default_factory=list)
 
     def add(self, tree: Tree) -> int:
-        """Adds a tree and gives the place of its leftmost leaf."""
+        """Adds a tree and returns the index of its leftmost leaf."""
         firsts = [self.add(child) for child in tree.below]
         self.nodes.append(tree)
         self.first.append(firsts[0] if firsts else len(self.nodes) - 1)
@@ -83,13 +83,13 @@ def _ordered(tree: Tree) -> _Ordered:
 
 
 def cells_needed(one: Tree, other: Tree) -> int:
-    """How many steps ``distance`` takes, about; a million is a second."""
+    """The approximate number of steps of ``distance``; a million take a second."""
     one, other = _without_equals(one, other)
     return _ordered(one).work * _ordered(other).work
 
 
 def distance(one: Tree, other: Tree) -> int:
-    """The cost of the cheapest way from one tree to the other; their depth is that of JSON values."""
+    """The cost of the cheapest edit from one tree to the other; their depth is that of JSON values."""
     left, right = map(_ordered, _without_equals(one, other))
     trees = [[0] * len(right.nodes) for _ in left.nodes]
     for i in left.roots:

@@ -1,4 +1,4 @@
-"""The currency that a written amount names, and amounts that are equal only in the same currency."""
+"""The currency of a written amount, and amounts that are equal only in the same currency."""
 
 import re
 from decimal import Decimal
@@ -13,7 +13,7 @@ _DOLLARS = frozenset({
 })  # fmt: skip
 _POUNDS = frozenset({"GBP", "EGP", "FKP", "GIP", "LBP", "SDG", "SHP", "SSP", "SYP"})
 _KRONER = frozenset({"SEK", "NOK", "DKK", "ISK"})
-#: what a sign can stand for; "$", "£", "¥", "kr" and "Rs" leave the country open
+#: possible currencies of a sign; "$", "£", "¥", "kr" and "Rs" are ambiguous
 _SIGNS = {
     "€": {"EUR"},
     "£": _POUNDS,
@@ -52,12 +52,12 @@ _SIGN = re.compile(r"[A-Z]{0,3}[$€£]|[¥₹₩₽₺₫₴₱฿₦₪]|[^\W\
 
 
 class Money(Decimal):
-    """An amount that names its currency: equal to the same amount in a currency that it may be, or in none."""
+    """An amount with a currency: equal to the same amount without one, or in one that its currency may be."""
 
     currencies: frozenset[str]
 
     def __new__(cls, amount: Decimal, currencies: frozenset[str]) -> Self:
-        """``currencies``: ISO 4217 codes, several where the sign leaves it open."""
+        """``currencies``: ISO 4217 codes, several if the sign is ambiguous."""
         made = super().__new__(cls, amount)
         made.currencies = currencies
         return made
@@ -70,7 +70,7 @@ class Money(Decimal):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    # Equal ones have equal amounts, so that the amount alone is the hash.
+    # Equal values have equal amounts, so the amount alone is the hash.
     __hash__ = Decimal.__hash__
 
     def __reduce__(self) -> Any:
@@ -79,9 +79,9 @@ class Money(Decimal):
 
 @lru_cache(maxsize=8192)
 def currencies(text: str) -> frozenset[str]:
-    """ISO 4217 codes that the currency of a written amount can be; none where it names none that is known.
+    """Possible ISO 4217 codes of the currency of a written amount; empty if it names no known currency.
 
-    A code decides, wherever it stands: ``EUR 100.00``, ``$5 CAD`` and ``CAD$5``. Else the first sign does: ``100 €`` is
+    A code wins, wherever it is: ``EUR 100.00``, ``$5 CAD`` and ``CAD$5``. Otherwise the first sign counts: ``100 €`` is
     EUR, ``US$5`` USD, ``$5`` any dollar or peso, ``RM 7`` MYR.
     """
     for code in _CODE.findall(text):
@@ -106,5 +106,5 @@ def _codes() -> frozenset[str]:
 
 
 def other_currency(one: object, other: object) -> bool:
-    """Whether both name a currency, and not the same."""
+    """Whether both name a currency, and different ones."""
     return isinstance(one, Money) and isinstance(other, Money) and not one.currencies & other.currencies

@@ -1,10 +1,10 @@
-"""Dates as people write them: one declared format after the other, nothing guessed that has only one reading.
+"""Dates as people write them: declared formats are tried in order, and only ambiguous dates are guessed.
 
-Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits alone are read by the declared order; where
-none is declared, by the locale (en_US: month first), else day first. Where the declared order is impossible
-(14/01/2026 under MDY) the other one is taken. What a person typed or an import brings is never guessed:
-``unambiguous_readings`` gives every reading that nothing rules out. Months are read in English and in the language of
-the declared locale; without one also by their full names in German, French, Spanish, Italian, Portuguese and Dutch.
+Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits are read in the declared order; if none is
+declared, by the locale (en_US: month first), else day first. If the declared order is impossible (14/01/2026 under
+MDY), the other one is used. Typed and imported values are never guessed: ``unambiguous_readings`` returns every
+possible reading. Month names are read in English and in the language of the declared locale; without one also by their
+full names in German, French, Spanish, Italian, Portuguese and Dutch.
 """
 
 import re
@@ -27,7 +27,7 @@ _ENGLISH = (
     "november",
     "december",
 )
-#: read by their full names where no locale is declared: short ones ("set", "out", "ago") are words of other languages
+#: read by full names if no locale is declared: short ones ("set", "out", "ago") are words of other languages
 _WELL_KNOWN = ("de", "fr", "es", "it", "pt", "nl")
 _MONTH_FIRST = {"en_US", "en", "en_PH", "es_PR", "en_PR"}
 
@@ -48,7 +48,7 @@ _FORMS = tuple(
         r"(?P<d>[0-2]\d|3[01])(?P<m>0[1-9]|1[0-2])(?P<y>(?:19|20)\d\d)",
     )
 )
-# Which forms can begin with a run of so many digits; only one begins with a word.
+# The formats that can begin with a run of so many digits; only one begins with a word.
 _MONTH_FORM = _FORMS[3]
 _BY_LENGTH = {
     1: (_FORMS[1], _FORMS[2]),
@@ -74,7 +74,7 @@ def _months(locale: str) -> dict[str, int]:
 
 
 def _named(locale: str, widths: tuple[str, ...]) -> dict[str, int]:
-    """A language's names of months, each also as it is written without accents."""
+    """Month names of a language, each also without accents."""
     from babel.dates import get_month_names
 
     names: dict[str, int] = {}
@@ -96,7 +96,7 @@ def _orders(order: str, locale: str) -> tuple[str, ...]:
 
 
 def _read(match: re.Match[str], order: str, locale: str) -> list[date]:
-    """The dates a match can mean, the likeliest first."""
+    """The possible dates of a match, the likeliest first."""
     groups = match.groupdict()
     if "a" not in groups:
         month = groups["m"] if groups["m"].isdigit() else _months(locale).get(groups["m"].casefold())
@@ -108,7 +108,7 @@ def _read(match: re.Match[str], order: str, locale: str) -> list[date]:
 
 
 def _orderings(match: re.Match[str]) -> dict[str, tuple[str, str | int, str]]:
-    """Year, month and day of a date in digits by each order; a year of four digits at its end is no day."""
+    """Year, month and day of a date in digits by each order; a four-digit year at the end is not a day."""
     a, b, c = match["a"], match["b"], match["c"]
     parts: dict[str, tuple[str, str | int, str]] = {"DMY": (c, b, a), "MDY": (c, a, b), "YMD": (a, b, c)}
     if len(c) == 4:
@@ -130,7 +130,7 @@ def _dates(parts: list[tuple[str, str | int, str]]) -> list[date]:
 
 @lru_cache(maxsize=8192)
 def readings(text: str, order: str = "", locale: str = "") -> tuple[date, ...]:
-    """What a text that is nothing but a date (a weekday, a time of day, brackets allowed) can mean, likeliest first."""
+    """Possible dates of a text that is only a date (weekday, time of day, brackets allowed), the likeliest first."""
     if len(text) > 60:
         return ()
     core = _AROUND.sub("", text)
@@ -143,16 +143,16 @@ def readings(text: str, order: str = "", locale: str = "") -> tuple[date, ...]:
 
 
 def parse(text: str, order: str = "", locale: str = "") -> date | None:
-    """The likeliest date of a text that is nothing but a date, or None."""
+    """The likeliest date of a text that is only a date, or None."""
     found = readings(text, order, locale)
     return found[0] if found else None
 
 
 def unambiguous_readings(text: str, order: str = "", locale: str = "", document: str = "") -> tuple[date, ...]:
-    """The readings of a text that nothing rules out: none where it is no date, several where it is ambiguous.
+    """The possible readings of a text: none if it is not a date, several if it is ambiguous.
 
-    Digits are decided by the declared order, else by the declared locale, else by the other dates of ``document``, the
-    text that it comes from (``order_of``).
+    Digits are resolved by the declared order, else by the declared locale, else by the other dates of ``document``, its
+    source text (``order_of``).
     """
     found = readings(text, order, locale)
     if len(found) < 2 or order or locale:
@@ -163,8 +163,8 @@ def unambiguous_readings(text: str, order: str = "", locale: str = "", document:
 
 @lru_cache(maxsize=64)
 def order_of(text: str) -> str:
-    """The order in which a text writes its dates in digits ("DMY", "MDY" or "YMD"), told by those with one reading:
-    27/03/2026 has the day first. "" where there are none, or where they differ.
+    """The order in which a text writes its dates in digits ("DMY", "MDY" or "YMD"), inferred from unambiguous dates:
+    27/03/2026 has the day first. "" if there are none, or if they differ.
     """
     orders: set[str] = set()
     for start, end, found in scan(text):
@@ -177,8 +177,8 @@ def order_of(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def scan(text: str, order: str = "", locale: str = "") -> tuple[tuple[int, int, tuple[date, ...]], ...]:
-    """Every date in a text as (start, end, readings), by position. A declared order rules out other readings of digits
-    where it is possible at all.
+    """Every date in a text as (start, end, readings), by position. A declared order excludes other readings of digits
+    if it is possible at all.
     """
     hits: dict[tuple[int, int], tuple[date, ...]] = {}
     for digits in _DIGITS.finditer(text):

@@ -21,7 +21,7 @@ _SHORTEST_OCR = 3
 _FEWEST_WORDS = 4
 _MOST_WORDS = 200
 
-# Characters that OCR takes for one another, each mapped to one of its group, after case folding.
+# Characters that OCR confuses, each mapped to one of its group, after case folding.
 _CONFUSED = str.maketrans("oqli|!sbzg", "0011115826")
 _DIGITISH = re.compile(r"(?<![\w.,])[\dOoQlI|SsBZz][\dOoQlI|SsBZz.,'’]*[\dOoQlI|SsBZz](?!\w)")
 # An amount may be written together with a currency or a unit of up to three letters: RM367.10, 12.50KG.
@@ -34,7 +34,7 @@ _TO_DIGITS = str.maketrans("OoQlI|SsBZz", "00011155822")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of the document: ``text`` is ``document[start:end]``."""
+    """A span of the document: ``text`` is ``document[start:end]``."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class Span:
 
 
 class _Fold(dict[int, str | None]):
-    """A table for ``str.translate`` that keeps letters and digits, folded, and learns each character at first sight."""
+    """A table for ``str.translate`` that keeps letters and digits, folded, and adds each character on first use."""
 
     def __init__(self, confused: bool) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ _PLAIN, _OCR = _Fold(confused=False), _Fold(confused=True)
 
 
 def _cuts(text: str, position: int) -> bool:
-    """Whether a boundary here would part a word or a number (3,12 is one number)."""
+    """Whether a boundary here would split a word or a number (3,12 is one number)."""
     before, after = text[max(0, position - 2) : position], text[position : position + 2]
     if not before or not after:
         return False
@@ -71,7 +71,7 @@ def _cuts(text: str, position: int) -> bool:
 
 
 class _Letters:
-    """The letters and digits of a text, folded, and where each comes from."""
+    """The letters and digits of a text, folded, and the position of each."""
 
     def __init__(self, text: str, fold: _Fold) -> None:
         self.text = text
@@ -83,11 +83,11 @@ class _Letters:
         return [index for index, letter in enumerate(self.text) for _ in self.fold[ord(letter)] or ""]
 
     def whole(self, first: int, end: int) -> bool:
-        """Whether a stretch of the letters begins and ends outside a word or number of the text."""
+        """Whether a span of the letters begins and ends outside a word or number of the text."""
         return not _cuts(self.text, self.places[first]) and not _cuts(self.text, self.places[end - 1] + 1)
 
     def occurrences(self, needle: str) -> Iterator[tuple[int, int]]:
-        """Where ``needle`` stands and does not begin or end inside a word or number of the text."""
+        """The positions of ``needle`` that do not begin or end inside a word or number of the text."""
         start = self.letters.find(needle)
         while start >= 0:
             first, end = self.places[start], self.places[start + len(needle) - 1] + 1
@@ -102,7 +102,7 @@ def _letters(text: str, confused: bool) -> _Letters:
 
 
 def _find_text(value: str, text: str) -> list[tuple[int, int]]:
-    """As it is written; else by its letters; else by letters that OCR may have confused; else in pieces."""
+    """Verbatim; else by its letters; else by letters that OCR may have confused; else in pieces."""
     hits = list(_verbatim(value, text))
     for confused, shortest in ((False, 1), (True, _SHORTEST_OCR)):
         needle = value.translate(_OCR if confused else _PLAIN)
@@ -127,8 +127,8 @@ def _verbatim(value: str, text: str) -> Iterator[tuple[int, int]]:
 
 
 def _pieces(words: list[str], letters: _Letters) -> list[tuple[int, int]]:
-    """A long value whose words stand in the text in stretches of two and more, as where an address is set in two
-    columns; empty unless every word is covered.
+    """A long value whose words are in the text in spans of two or more, as in an address set in two columns; empty
+    unless every word is covered.
     """
     folded = [word.translate(letters.fold) for word in words]
     folded = [word for word in folded if word]
@@ -155,7 +155,7 @@ def _find_date(day: date, field: Field, text: str) -> Iterator[tuple[int, int]]:
 
 
 def _find_number(number: Decimal, field: Field, text: str) -> list[tuple[int, int]]:
-    """With its sign; else without (a total printed as 12.50- may be labelled 12.50); else with digits OCR took for
+    """With its sign; else without (a total printed as 12.50- may be labeled 12.50); else with digits that OCR read as
     letters.
     """
     near = numbers.find(number.copy_abs(), text, field.locale)
@@ -191,21 +191,21 @@ def _spans(value: Any, field: Field, text: str) -> Iterator[tuple[int, int]]:
 
 
 def find(value: Any, field: Field, text: str) -> list[Span]:
-    """Every place in ``text`` that says ``value``, in order, at most 50.
+    """Every occurrence of ``value`` in ``text``, in order, at most 50.
 
-    Dates and numbers are found in any format that means the same (``Jan 14, 2026`` for 2026-01-14, ``USD 1,248.50`` for
+    Dates and numbers are found in any equivalent format (``Jan 14, 2026`` for 2026-01-14, ``USD 1,248.50`` for
     1248.50, currency included in the span). Texts are found exactly, else ignoring case, spacing and punctuation, else
-    allowing for letters that OCR confuses (O and 0, l and 1, S and 5, ...); a long text may also stand in pieces of two
-    words and more, which are then the spans. Null, booleans, lists and objects have none.
+    allowing for letters that OCR confuses (O and 0, l and 1, S and 5, ...); a long text may also occur in pieces of two
+    words or more, which are then the spans. Null, booleans, lists and objects have none.
     """
     spans = sorted(set(_spans(value, field, text)))[:MAX_SPANS]
     return [Span(start, end, text[start:end]) for start, end in spans]
 
 
 def near_matches(letters: str, text: str) -> Iterator[str]:
-    """Stretches of whole words of ``text`` that may be one edit away from ``letters`` (folded letters and digits).
+    """Spans of whole words of ``text`` that may be one edit away from ``letters`` (folded letters and digits).
 
-    One edit, two neighbours that are swapped included, leaves one of three parts as it is, so that each is looked for.
+    One edit, a swap of two neighbors included, leaves one of three parts unchanged, so each part is searched.
     """
     known, third = _letters(text, False), len(letters) // 3
     for before, after in ((0, third), (third, 2 * third), (2 * third, len(letters))):
@@ -221,5 +221,5 @@ def near_matches(letters: str, text: str) -> Iterator[str]:
 
 
 def is_present(value: Any, field: Field, text: str) -> bool:
-    """Whether ``text`` says ``value`` anywhere, see ``find``."""
+    """Whether ``value`` occurs in ``text``, see ``find``."""
     return next(_spans(value, field, text), None) is not None

@@ -1,9 +1,9 @@
-"""Near misses: a value that is one character off a value that stands in the document.
+"""Near misses: a value that is one character off a value in the document.
 
-A model that reads 1,248.50 as 1,248.60 has misread, and not invented. One character is put in, left out, replaced, or
-changes places with its neighbour, case, spacing and punctuation apart. Gold is compared from three characters on; any
-other value of the document only from six (numbers: five digits), because short ones are near to something everywhere.
-Dates are compared with gold alone: two of them in one document differ in a digit more often than not.
+A model that reads 1,248.50 as 1,248.60 misread it and did not hallucinate. One character is inserted, deleted,
+replaced, or swapped with its neighbor, ignoring case, spacing and punctuation. Gold is compared from three characters
+on; any other value of the document only from six (numbers: five digits), because short values are near to many others.
+Dates are compared with gold alone: two dates in one document often differ in a single digit.
 """
 
 from datetime import date
@@ -22,13 +22,13 @@ from slmstudio.contract.values.kinds.values import normalize
 _SHORTEST = 3
 _SHORTEST_ELSEWHERE = 6
 _FEWEST_DIGITS_ELSEWHERE = 5
-#: longer values are compared as a whole, and not looked for
+#: longer values are compared as a whole, and not searched
 _LONGEST = 200
 
 
 def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
-    """Whether ``value``, which the document does not say, is one character off gold where the document says gold, or
-    off another value of the same kind that it says (dates: gold alone)."""
+    """Whether ``value``, which is not in the document, is one character off gold if the document has gold, or off
+    another value of the same kind in the document (dates: gold alone)."""
     if field.enum or field.evidence == "none" or isinstance(value, bool | dict | list):
         return False
     meaning = _meaning(value, field)
@@ -49,7 +49,7 @@ def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
 
 
 def _meaning(value: Any, field: Field) -> date | Decimal | str | None:
-    """A day, an amount or a text, by the kind of the field."""
+    """A date, an amount or a text, by the kind of the field."""
     if is_number(value):
         return Decimal(str(value))
     if not isinstance(value, str):

@@ -31,7 +31,7 @@ _BARE = {".": re.compile(r"\d*\.\d+|\d+"), ",": re.compile(r"\d*,\d+|\d+")}
 
 @lru_cache(maxsize=64)
 def decimal_mark(locale: str) -> str:
-    """The decimal mark of a locale, "." or ","; "." where none is declared."""
+    """The decimal mark of a locale, "." or ","; "." if none is declared."""
     if not locale:
         return "."
     from babel.numbers import get_decimal_symbol
@@ -41,7 +41,7 @@ def decimal_mark(locale: str) -> str:
 
 @lru_cache(maxsize=8192)
 def core_readings(core: str, locale: str = "") -> tuple[Decimal, ...]:
-    """What digits with separators can mean: first by the locale's marks, then by the other (1.248: 1.248 or 1248)."""
+    """Possible values of digits with separators: by the locale's marks, then by the other (1.248: 1.248 or 1248)."""
     if len(core) > 2 * MAX_DIGITS:
         return ()
     first = decimal_mark(locale)
@@ -57,10 +57,10 @@ def core_readings(core: str, locale: str = "") -> tuple[Decimal, ...]:
 
 
 def parse(text: str, locale: str = "") -> Decimal | None:
-    """The number of a text that is nothing but a number, with or without a currency, sign or per cent; else None.
+    """The number of a text that is only a number, with or without a currency, sign or percent sign; else None.
 
-    ``(12.50)`` and ``12.50-`` are negative. Written marks that contradict the locale are read the other way round
-    (``12,50`` is 12.50 under en_US).
+    ``(12.50)`` and ``12.50-`` are negative. Marks that contradict the locale are read the other way round (``12,50`` is
+    12.50 under en_US).
     """
     match = _WHOLE.fullmatch(text) if len(text) <= 200 else None
     if not match or bool(match["open"]) != bool(match["close"]):
@@ -88,7 +88,7 @@ def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]]
 
 
 def _readable(core: str, locale: str) -> list[tuple[int, int, tuple[Decimal, ...]]]:
-    """A run of digits as one number; where it is none, as the numbers between its blanks: columns one blank apart."""
+    """A run of digits as one number; if it is not one, as the numbers between its blanks: columns one blank apart."""
     if values := core_readings(core, locale):
         return [(0, len(core), values)]
     parts = [(part.start(), part.end(), core_readings(part[0], locale)) for part in _BETWEEN_BLANKS.finditer(core)]
@@ -96,9 +96,9 @@ def _readable(core: str, locale: str) -> list[tuple[int, int, tuple[Decimal, ...
 
 
 def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...]]]:
-    """Every number in a text as (start, end, readings), currency and sign included in the stretch.
+    """Every number in a text as (start, end, readings), currency and sign included in the span.
 
-    Without a locale both ways to read a mark are given, with one only the locale's where it is possible.
+    Without a locale both readings of a mark are returned, with one only the locale's if it is possible.
     """
     hits = []
     for core in _cores(text, locale):
@@ -109,13 +109,13 @@ def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...
 
 
 def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bool]]:
-    """Where a text has a number of this absolute value, as (start, end, negative), see ``scan``."""
+    """The occurrences of a number with this absolute value, as (start, end, negative), see ``scan``."""
     return [_widen(text, start, end) for start, end in _by_value(text, locale).get(value, ())]
 
 
 @lru_cache(maxsize=64)
 def _by_value(text: str, locale: str) -> dict[Decimal, list[tuple[int, int]]]:
-    """Where each number of a text stands, see ``_cores``."""
+    """The position of each number of a text, see ``_cores``."""
     places: dict[Decimal, list[tuple[int, int]]] = {}
     for start, end, values in _cores(text, locale):
         for value in set(values):

@@ -1,4 +1,4 @@
-"""``manage.py rqworker``: django-rq's worker, speaking JSON as the queues of the settings do."""
+"""``manage.py rqworker``: django-rq's worker with the JSON serializer of the queues in the settings."""
 
 from argparse import ArgumentParser
 
@@ -8,7 +8,7 @@ from slmstudio.workers.worker import WORKER_TTL
 
 
 class Command(RqWorker):
-    """The worker of django-rq reads pickles unless it is told otherwise; nothing here is ever pickled."""
+    """The worker of django-rq reads pickles by default; this application never pickles."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

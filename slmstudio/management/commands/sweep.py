@@ -1,4 +1,4 @@
-"""``manage.py sweep``: looks after runs whose worker has gone. Once, for a timer, or with ``--every`` until stopped."""
+"""``manage.py sweep``: runs the reaper. Once, for a timer, or with ``--every`` until stopped."""
 
 import time
 from argparse import ArgumentParser
@@ -12,12 +12,12 @@ from slmstudio.runs.reaper import ReaperGuard, reap_lost_runs
 
 
 class Command(BaseCommand):
-    """Queues lost runs again, or fails them with the reason on their page."""
+    """Requeues lost runs, or fails them with the reason on their page."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--every", type=int, metavar="SECONDS", help="go on, sweeping this often")
+        parser.add_argument("--every", type=int, metavar="SECONDS", help="repeat at this interval until stopped")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["every"]:

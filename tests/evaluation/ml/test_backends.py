@@ -93,7 +93,7 @@ def test_a_field_whose_gold_is_not_in_its_text_is_left_alone_and_said(tmp_path: 
         row["gold"]["total"] = "about " + row["gold"]["total"]
     [start] = named(run(tmp_path, made, mode="grounded", schema=COPIED), "start")
     assert start["grounded"]["held"] == {"invoice_id": []}
-    assert start["grounded"]["left"]["total"].startswith("only 0 of 12 values of the training gold")
+    assert start["grounded"]["left"]["total"].startswith("only 0 of 12 gold values of the training split")
 
 
 def test_without_a_field_that_can_be_held_it_is_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_row_without_end_is_passed_over_without_being_held(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ('{"text": "a", "text": "b"}', "stands twice"),
+        ('{"text": "a", "text": "b"}', "occurs twice"),
         ('{"text": "a", "n": NaN}', "NaN is not a number"),
         ('{"text": "a", "n": ' + "9" * 400 + "}", "at most 60 digits"),
         ('{"text": "a", "n": ' + "[" * 10_000 + "]" * 10_000 + "}", "64 deep"),

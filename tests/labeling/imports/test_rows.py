@@ -36,7 +36,7 @@ def row(**values: Any) -> str:
         (row(text="x" * 1_000_001), "longer than 1 MB"),
         (row(text="ö" * 600_000), "longer than 1 MB"),
         ('{"id": "a", "text": ', "column 21"),
-        ('{"id": "a", "id": "b", "text": "t"}', '"id" stands twice'),
+        ('{"id": "a", "id": "b", "text": "t"}', '"id" occurs twice'),
         ('{"id": "a", "text": "t\\u0000"}', "NUL"),
         ('{"id": "a", "text": "\\ud800"}', "surrogate"),
         ('{"id": "a", "text": "t", "n": NaN}', "NaN is not a number"),

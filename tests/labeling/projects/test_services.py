@@ -109,7 +109,7 @@ def test_spacing_is_no_change_and_order_is_one(desk: Desk) -> None:
     [
         ("", "not JSON"),
         ('{"type": "object",}', "line 1, column 19"),
-        ('{"type": "object", "type": "object"}', "stands twice"),
+        ('{"type": "object", "type": "object"}', "occurs twice"),
         ("[]", "A schema is an object"),
         ('{"type": "object", "properties": {"a": {"type": "strin"}}}', "At properties.a.type"),
         ('{"type": "object", "properties": {"a": {"$ref": "https://example.com/a.json"}}}', "At properties.a"),

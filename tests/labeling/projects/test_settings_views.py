@@ -262,7 +262,7 @@ def test_a_webhook_is_added_changed_and_removed(desk: Desk, queues: None) -> Non
     ("sent", "said"),
     [
         ({"url": "http://10.0.0.1/"}, "internal address"),
-        ({"url": "javascript:alert(1)"}, "begins with https"),
+        ({"url": "javascript:alert(1)"}, "begin with https"),
         ({"url": ""}, "required"),
         ({"events": []}, "at least one event"),
         ({"events": ["document.eaten"]}, "not one of the available"),

@@ -34,7 +34,7 @@ def _money_number(value: Any, field: "Field") -> Hashable:
 
 
 def _amount(value: Decimal, named: frozenset[str], field: "Field") -> Decimal:
-    # A sign that several currencies share means the declared one where it can.
+    # An ambiguous sign means the declared currency if it can.
     declared = frozenset({field.currency}) if field.currency else named
     found = declared if not named or declared <= named else named
     return Money(value, found) if found else value

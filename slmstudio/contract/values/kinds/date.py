@@ -1,4 +1,4 @@
-"""The kind of days, in whatever format they are written."""
+"""The kind of dates, in any format."""
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ def _display(text: str, field: "Field", locale: str) -> str:
 
 
 def _swapped(gold: Any, output: Any, field: "Field") -> bool:
-    """Whether day and month have changed places."""
+    """Whether day and month are swapped."""
     if not isinstance(gold, str) or not isinstance(output, str):
         return False
     day: Any = _normalise(gold, field)

@@ -1,4 +1,4 @@
-"""What a kind of field is, and what texts of every kind share."""
+"""The interface of a field kind, and text functions that all kinds share."""
 
 import unicodedata
 from collections.abc import Callable, Hashable
@@ -32,14 +32,14 @@ class Kind:
     """How values of a field are compared, read, shown and found; ``x-slm.kind`` names it.
 
     ``types``: the JSON types of fields that may have it. ``normalise``: a text of the field -> a hashable that is equal
-    for texts that mean the same. ``normalise_number`` and ``display_number`` do so for numbers; ``display_text`` shows
-    a text in a locale. ``nearly``: whether a wrong output is gold but for a slip of this kind, such as a decimal mark
-    that moved.
+    for equivalent texts. ``normalise_number`` and ``display_number`` do the same for numbers; ``display_text`` shows
+    a text in a locale. ``nearly``: whether a wrong output is gold except for a typical error of this kind, such as a
+    moved decimal mark.
 
-    ``by_meaning``: a text stands for a day or an amount, and is found in a document by what it means, not by its
-    letters. ``choice``: one of a fixed set, so it has a confusion matrix and need not stand in the document.
-    ``scored``: outputs are scored by it. ``prefixes``: a beginning of the value is a partial value. ``one_line``: it is
-    typed into one line. ``keeps_lines``: line breaks in what is typed are kept.
+    ``by_meaning``: a text represents a date or an amount, and is found in a document by its meaning, not by its
+    letters. ``choice``: one of a fixed set, so it has a confusion matrix and need not be in the document. ``scored``:
+    its outputs are scored. ``prefixes``: a prefix of the value is a partial value. ``one_line``: it is typed into one
+    line. ``keeps_lines``: line breaks in typed text are kept.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Kind:
 
 
 def collapse(text: str) -> str:
-    """Every run of white space as one blank, none at the ends, zero-width characters dropped."""
+    """Every run of white space as one blank, none at the ends, zero-width characters removed."""
     return " ".join((text if text.isascii() else _INVISIBLE.sub("", text)).split())
 
 
@@ -69,7 +69,7 @@ def compose(text: str, form: Any = "NFC") -> str:
 
 @lru_cache(maxsize=16384)
 def fold_text(text: str, ignore: tuple[str, ...]) -> str:
-    """A text with what ``ignore`` names (case, spacing, punctuation) taken out of the comparison."""
+    """A text without what ``ignore`` names (case, spacing, punctuation)."""
     text = compose(text)
     if "punctuation" in ignore:
         text = _PUNCTUATION.sub(" ", text)

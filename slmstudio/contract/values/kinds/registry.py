@@ -1,4 +1,4 @@
-"""The kinds there are, by name. A new kind is a ``Kind`` in a module of this package and its name below."""
+"""All kinds by name. A new kind is a ``Kind`` in a module of this package and its name below."""
 
 from slmstudio.contract.values.kinds.amounts import MONEY, NUMBER
 from slmstudio.contract.values.kinds.date import DATE

@@ -24,7 +24,7 @@ def _exact(text: str, field: "Field") -> Hashable:
 
 
 EXACT = Kind("exact", frozenset({"string", "number", "integer", "boolean", "object", "array", "any"}), _exact)
-#: rows of a list, paired by likeness or by order
+#: rows of a list, paired by similarity or by order
 ARRAY = Kind("array", frozenset({"array"}), _exact)
 TEXT = Kind("text", _STRING | {"any"}, lambda text, field: fold_text(text, field.ignore))
 FREE = Kind("free", _STRING | {"any"}, lambda text, field: fold_text(text, _EVERYTHING), scored=False, keeps_lines=True)

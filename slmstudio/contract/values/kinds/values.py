@@ -1,15 +1,15 @@
-"""The value of a field: normalised, read from what a person typed, displayed; by the kind of the field.
+"""The value of a field: normalized, parsed from typed text, displayed; by the kind of the field.
 
 kind        equal after
 exact       Unicode composition (NFC); numbers by value, true is not 1
 class       the same, blanks around it dropped
-text        NFC; ``ignore`` says what else does not count (default: spacing)
-free        case, spacing and punctuation do not count (between people; outputs are not scored by it)
-address     case, spacing and punctuation do not count, compatibility forms (NFKC) are folded
-identifier  case and spacing do not count, every dash is one dash
-date        the day, in whatever format it is written (``date_order``, ``locale``)
-money       the amount as Decimal, in its currency: that of the value, else of the field, which also decides between
-            those that a sign can be ($); one that neither names is no difference
+text        NFC; ``ignore`` says what else is ignored (default: spacing)
+free        case, spacing and punctuation are ignored (between people; outputs are not scored by it)
+address     case, spacing and punctuation are ignored, compatibility forms (NFKC) are folded
+identifier  case and spacing are ignored, all dashes are equal
+date        the date, in any format (``date_order``, ``locale``)
+money       the amount as Decimal, in its currency: that of the value, else of the field, which also resolves an
+            ambiguous sign ($); a currency that only one side names is ignored
 number      the number as Decimal
 """
 
@@ -31,10 +31,10 @@ _FALSE = frozenset({"false", "no", "n", "0", "off"})
 
 
 def normalize(value: Any, field: Field) -> Hashable:
-    """A hashable that is equal for two values of this field exactly where they mean the same; None stays None.
+    """A hashable that is equal for two values of this field exactly if they are equivalent; None stays None.
 
     A value of another type than the field's is never equal to one of its type, except that kinds date, money and
-    number read texts.
+    number parse texts.
     """
     if value is None:
         return None
@@ -47,12 +47,11 @@ def normalize(value: Any, field: Field) -> Hashable:
 
 
 def parse_typed(text: str, field: Field, document: str = "") -> Any:
-    """What a person typed or selected in a document, as the JSON value of the field; None where it has no reading, or
-    more than one.
+    """Typed or selected text as the JSON value of the field; None if it has no reading, or several.
 
     ``Jan 14, 2026`` becomes ``2026-01-14`` in a field of format date, ``USD 1,248.50`` becomes Decimal("1248.50") in a
-    number field, ``acme`` the choice ``Acme``. A text that holds one number or date among other words
-    gives that one. ``document`` is the text that it comes from: its other dates decide how 03/04/2026 is read.
+    number field, ``acme`` the choice ``Acme``. A text with one number or date among other words returns that one.
+    ``document`` is its source text: its other dates resolve an ambiguous 03/04/2026.
     """
     plain = collapse(text)
     if field.nullable and plain.casefold() in _NULL_WORDS and plain not in field.enum:
@@ -107,8 +106,8 @@ def _typed_number(plain: str, field: Field) -> Any:
 
 
 def date_readings(text: str, field: Field, document: str = "") -> tuple[date, ...]:
-    """The dates that a text can mean in a date field, the likeliest first: none, one, or several where neither the
-    field's order and locale nor the other dates of ``document`` decide.
+    """The possible dates of a text in a date field, the likeliest first: none, one, or several if neither the field's
+    order and locale nor the other dates of ``document`` resolve it.
     """
     plain = collapse(text)
     known = (field.date_order, field.locale, document)
@@ -121,7 +120,7 @@ def date_readings(text: str, field: Field, document: str = "") -> tuple[date, ..
 
 
 def ambiguity(text: str, field: Field, document: str = "") -> str:
-    """Why a text cannot be taken as a date, as a sentence; "" where it is not ambiguous or the field is no date."""
+    """Why a text is not accepted as a date, as a sentence; "" if it is unambiguous or the field is not a date."""
     days = date_readings(text, field, document) if field.format == "date" and not field.enum else ()
     if len(days) < 2:
         return ""
@@ -129,7 +128,7 @@ def ambiguity(text: str, field: Field, document: str = "") -> str:
 
 
 def format_value(value: Any, field: Field) -> str:
-    """A value for a person: dates and numbers in the field's locale, money with its currency, null as a dash."""
+    """A value for display: dates and numbers in the field's locale, money with its currency, null as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
