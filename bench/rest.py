@@ -91,7 +91,7 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
         rows_of = Document.objects.select_related("assigned_to")
         _, spent = _timed(lambda: whole(project, rows_of.get(pk=pk, project=project), user))  # noqa: B023
         note("read", 1, spent, warm)
-        opened = annotation_services.openable()
+        opened = annotation_services.with_open_data()
         _, spent = _timed(lambda: annotation_services.open_document(document=opened.get(pk=pk), user=user))  # noqa: B023
         note("open", 1, spent, warm)
         save: dict[str, Any] = {"document": Document(pk=pk, project=project), "user": user, "evidence": {}, **sent}

@@ -17,8 +17,8 @@ class EvaluationConfig(AppConfig):
         from evaluation.pipeline.services import advance_all
         from evaluation.prelabels.services import notify_webhooks
         from evaluation.runs.services import file_keys, notify_parents
+        from labeling.annotation.challenges import challenge_sources
         from labeling.projects.contract_changes import contract_changed
-        from labeling.review.challenges import doubts_raised
         from slmstudio import hooks
 
         hooks.project_files.register(file_keys)
@@ -28,5 +28,5 @@ class EvaluationConfig(AppConfig):
         hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)
         hooks.reaper_passed.register(advance_all)
         hooks.reaper_passed.register(advance_benchmarks)
-        doubts_raised.register(doubts_of)
+        challenge_sources.register(doubts_of)
         hooks.reaper_passed.register(look_everywhere)

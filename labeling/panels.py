@@ -25,7 +25,7 @@ def labelled(counts: StateCounts) -> Counted:
     return counts.get(DocumentState.SUBMITTED, DocumentState.APPROVED)
 
 
-def waiting(counts: StateCounts) -> Counted:
+def unlabeled_count(counts: StateCounts) -> Counted:
     """Documents that wait to be labelled."""
     return counts.get(*QUEUE)
 
@@ -47,7 +47,12 @@ def documents_panel(project: Project, user: User) -> PanelContent:
                 if (count := counts.get(state)).number
             ],
             "strip": [
-                {"title": "Documents", "value": _short(total), "note": f"{_short(waiting(counts))} wait", "url": url},
+                {
+                    "title": "Documents",
+                    "value": _short(total),
+                    "note": f"{_short(unlabeled_count(counts))} wait",
+                    "url": url,
+                },
                 {
                     "title": "Labelled",
                     "value": _short(done),
@@ -99,7 +104,7 @@ def contract_panel(project: Project, user: User) -> PanelContent:
 @next_step(10)
 def label_step(project: Project, user: User) -> NextStep | None:
     """Those who label are sent to their queue."""
-    left = waiting(state_counts(project))
+    left = unlabeled_count(state_counts(project))
     if project.role not in (Role.ANNOTATOR, Role.REVIEWER) or not left.number:
         return None
     return NextStep(_waits(left), "Label", reverse("label", args=[project.slug]))
@@ -125,7 +130,7 @@ def freeze_step(project: Project, user: User) -> NextStep | None:
         return None
     gold = gold_count(project)
     if not gold.number:
-        left = waiting(counts)
+        left = unlabeled_count(counts)
         return NextStep(_waits(left), "Label", reverse("label", args=[project.slug])) if left.number else None
     return NextStep(
         f"{str(gold).capitalize()} {ngettext('document has', 'documents have', gold.number)} gold. Freeze a version to "
@@ -153,7 +158,7 @@ def freeze_again_step(project: Project, user: User) -> NextStep | None:
 @next_step(90)
 def more_labels_step(project: Project, user: User) -> NextStep | None:
     """Where nothing else waits, more labels always help."""
-    left = waiting(state_counts(project))
+    left = unlabeled_count(state_counts(project))
     if "label" not in project.can or project.role == Role.MANAGER or not left.number:
         return None
     return NextStep(_waits(left), "Label", reverse("label", args=[project.slug]))

@@ -13,7 +13,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from evaluation.models import AuditEntry
-from labeling.datasets.formats.table import safe
+from labeling.datasets.formats.table import escape_formula
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
 
@@ -121,7 +121,7 @@ def as_table(rows: QuerySet[AuditEntry]) -> Iterator[str]:
     yield "\N{BYTE ORDER MARK}" + _row(list(COLUMNS))
     for entry in _oldest_first(rows):
         told = {**_told(entry), "details": dumps(entry.details) if entry.details else ""}
-        yield _row([safe(str(told[name])) for name in COLUMNS])
+        yield _row([escape_formula(str(told[name])) for name in COLUMNS])
 
 
 def _row(cells: list[str]) -> str:

@@ -91,7 +91,7 @@ def available_documents(project: Project) -> AvailableDocuments:
     counts = {Split.VALIDATION: 0, Split.TRAIN: 0}
     others = 0
     for split, origin, count in rows:
-        if origin in splits.PEOPLE_MADE:
+        if origin in splits.HUMAN_ORIGINS:
             counts[split] += count
         else:
             others += count
@@ -116,7 +116,7 @@ def sample_documents(
     """
     training: list[int] = []
     examples = few_shot.sample_few_shot_keys(dataset, Split.TRAIN)
-    rows = _eligible_items(dataset).filter(origin__in=splits.PEOPLE_MADE).exclude(document__in=examples)
+    rows = _eligible_items(dataset).filter(origin__in=splits.HUMAN_ORIGINS).exclude(document__in=examples)
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
         rows = rows.exclude(document__in=trained.values("document"))
@@ -124,7 +124,7 @@ def sample_documents(
         training = list(newest[:_MAX_TRAINING_TEXTS])
     order = sorted(
         rows.values_list("split", "document__external_id", "document_id"),
-        key=lambda row: (row[0] != Split.VALIDATION, splits.draw(seed, "benchmark", row[1].encode())),
+        key=lambda row: (row[0] != Split.VALIDATION, splits.hash_fraction(seed, "benchmark", row[1].encode())),
     )
     keys, chosen, at, window = [pk for *_, pk in order], list[int](), 0, _WINDOW * count
     limit = min(len(keys), _MAX_COMPARED)

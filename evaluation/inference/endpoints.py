@@ -120,7 +120,7 @@ def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
 
 def _test_text(project: Project) -> str:
     keys = Document.objects.filter(project=project, holdout=False).order_by("pk").values_list("pk", flat=True)[:100]
-    chosen = next((pk for pk in keys if not predictions.withheld(project, pk)), None)
+    chosen = next((pk for pk in keys if not predictions.is_withheld(project, pk)), None)
     return _SAMPLE_TEXT if chosen is None else str(Document.objects.values_list("text", flat=True).get(pk=chosen))
 
 

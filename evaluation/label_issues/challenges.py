@@ -15,10 +15,10 @@ from django.db.models import F, OuterRef, Subquery
 from evaluation.audit import services as audit_services
 from evaluation.label_issues.label_noise import proposal
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
+from labeling.annotation import challenges
+from labeling.annotation.challenges import LabelChallenge
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
-from labeling.review import challenges
-from labeling.review.challenges import Doubt
 from slmstudio.errors import Refused
 
 MOST_REASON = 1000
@@ -48,7 +48,7 @@ def ask(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> 
         if waiting is not None:
             return waiting
         try:
-            revision = challenges.dispute(document=document)
+            revision = challenges.send_to_adjudication(document=document)
         except Refused as refused:
             raise Refused(str(refused), field="form") from refused
         _check_is_doubted(run, document, revision)
@@ -100,7 +100,7 @@ def _about(document: Document) -> str:
 # -- what a reviewer sees ----------------------------------------------------------------------------------------------
 
 
-def doubts_of(documents: Sequence[int]) -> dict[int, Doubt]:
+def doubts_of(documents: Sequence[int]) -> dict[int, LabelChallenge]:
     """The open questions about some documents, as the labeling side shows them; one query where there is none."""
     rows = GoldQuestion.objects.open().filter(document__in=documents)
     questions = list(
@@ -119,13 +119,13 @@ def doubts_of(documents: Sequence[int]) -> dict[int, Doubt]:
     return {one.document_id: _as_doubt(one, outputs.get((one.eval_run_id, one.document_id))) for one in questions}
 
 
-def _as_doubt(question: GoldQuestion, score: Any) -> Doubt:
+def _as_doubt(question: GoldQuestion, score: Any) -> LabelChallenge:
     run = question.eval_run
-    return Doubt(
+    return LabelChallenge(
         path=question.field,
         value=proposal(question.revision.value, (score or {}).get("output"), question.field),
-        said_by=run.model_label if run is not None else "a model",
-        asked_by=question.created_by_id,
+        suggested_by=run.model_label if run is not None else "a model",
+        created_by=question.created_by_id,
         name=question.created_by.get_username() if question.created_by else "Somebody",
         reason=question.reason,
     )
@@ -190,6 +190,6 @@ def _dispute_again(document: Document) -> None:
     """A party submitted the label anew: somebody else still has to decide."""
     try:
         with transaction.atomic():
-            challenges.dispute(document=document)
+            challenges.send_to_adjudication(document=document)
     except Refused:
         pass  # it waits for a reviewer already, or is put aside

@@ -70,7 +70,7 @@ def freeze(*, project: Project, user: User) -> DatasetVersion | FreezeRun:
     }
     knobs: dict[str, Any] = {"seed": newest.seed, "rules": freeze_module.rules_of(newest.rules), **shares}
     try:
-        if gold_count(project).number > freeze_module.IN_THE_BACKGROUND:
+        if gold_count(project).number > freeze_module.BACKGROUND_THRESHOLD:
             return freeze_module.start_freeze(project=project, user=user, **knobs)
         return freeze_module.freeze(project=project, user=user, **knobs)
     except Refused as refused:

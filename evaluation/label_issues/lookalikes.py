@@ -205,7 +205,7 @@ def _threshold(project: Project) -> float:
 
 def _waiting(project: Project) -> Any:
     """What nobody has begun to label or is to label: only that is given to somebody."""
-    rows = Document.objects.untouched(project).filter(assigned_to=None, holdout=False)
+    rows = Document.objects.unlabeled(project).filter(assigned_to=None, holdout=False)
     return rows.filter(Q(locked_until=None) | Q(locked_by=None))
 
 

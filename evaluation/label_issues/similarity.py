@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from labeling.datasets.near_duplicates import THRESHOLD, Sketches
+from labeling.datasets.near_duplicates import THRESHOLD, MinHashIndex
 
 #: of a text only so much is read for its words
 MOST_CHARACTERS = 20_000
@@ -72,7 +72,7 @@ class Found:
 
 def signatures(texts: Iterable[str]) -> Signatures:
     """The signature of each text, a row for each, from which its likeness to others is estimated."""
-    sketches = Sketches(kept=1)
+    sketches = MinHashIndex(kept=1)
     for text in texts:
         sketches.add(text)
     return sketches.signatures
@@ -94,7 +94,7 @@ def nearest(
     """
     if not candidates or not failing:
         return Found()
-    sketches = Sketches()
+    sketches = MinHashIndex()
     for text in (*candidates, *failing):
         sketches.add(text)
     ours = range(len(candidates))
@@ -121,7 +121,7 @@ def nearest(
 class _Held:
     """What is held out: its signatures, stacked once, and the sketches of those texts that had to be looked at."""
 
-    def __init__(self, sketches: Sketches, texts: Sequence[str], stacked: Signatures) -> None:
+    def __init__(self, sketches: MinHashIndex, texts: Sequence[str], stacked: Signatures) -> None:
         self._sketches, self._texts, self._stacked = sketches, texts, stacked
         self._place: dict[int, int] = {}
 
@@ -139,7 +139,7 @@ class _Held:
         return self._place[place]
 
 
-def _near(sketches: Sketches, one: int, stacked: Signatures, others: Sequence[int], threshold: float) -> bool:
+def _near(sketches: MinHashIndex, one: int, stacked: Signatures, others: Sequence[int], threshold: float) -> bool:
     """Whether a text is nearly the same as one of some others."""
     if not others:
         return False

@@ -29,7 +29,7 @@ from labeling.form.codec import Parsed
 from labeling.form.validation import check
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
-from labeling.models.documents import LABELLED
+from labeling.models.documents import LABELED_STATES
 from slmstudio import quotas
 from slmstudio.contract.scoring.scorer import wilson
 from slmstudio.errors import Refused
@@ -172,7 +172,7 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
         raise Refused(
             "Few-shot examples need a dataset version of the current schema. Freeze one first.", field="examples"
         )
-    places = dataset_queries.places(dataset, Split.TRAIN)
+    places = dataset_queries.row_offsets(dataset, Split.TRAIN)
     half = places[: max(count, len(places) // 2)]
     drawn = dataset_queries.rows_at(
         dataset, random.Random(dataset.seed).sample(half, min(_EXTRA_CANDIDATES * count, len(half)))
@@ -232,7 +232,7 @@ class PrelabelWriter(BatchWriter[tuple[int, Completion]]):
             project=run.project,
             schema_version=run.schema_version,
             proposals=[
-                predictions.Proposal(pk, completion.text, completion.confidence, completion.seconds)
+                predictions.PredictionInput(pk, completion.text, completion.confidence, completion.seconds)
                 for pk, completion in completions.items()
                 if completion.status in ANSWERED
             ],
@@ -290,7 +290,7 @@ def items_of(run: PrelabelRun) -> QuerySet[PrelabelItem]:
     """
     drawn = Prediction.objects.filter(document=OuterRef("document"), source=run.source, withheld=True)
     rows: QuerySet[PrelabelItem] = run.items.annotate(
-        hidden=Case(When(Exists(drawn) & ~Q(document__state__in=LABELLED), then=True), default=False)
+        hidden=Case(When(Exists(drawn) & ~Q(document__state__in=LABELED_STATES), then=True), default=False)
     )
     return rows.order_by("pk")
 

@@ -13,7 +13,7 @@ from evaluation.inference.response_status import STATUS_LABELS, USABLE, Response
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels import services
 from evaluation.prelabels.forms import PrelabelForm
-from labeling.annotation import predictions
+from labeling.review import queries as review_queries
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
@@ -36,7 +36,7 @@ def prelabel_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "any": bool(endpoints) or page.paginator.count > 0,
     }
     if not is_fragment_request(request):
-        context["everybody"] = predictions.honesty(project).everybody
+        context["everybody"] = review_queries.project_automation_bias(project).overall
     return page_or_fragment(request, "evaluation/prelabels/list.html", "runs", context)
 
 

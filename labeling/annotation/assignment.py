@@ -1,4 +1,4 @@
-"""Assigning documents to people, and asking several people for a label."""
+"""Assigning documents to annotators, and setting their overlap."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,26 @@ from labeling.models import Document, Membership
 from labeling.models.documents import QUEUE
 from slmstudio.errors import Refused
 
-MOST_PEOPLE = 10
+MAX_OVERLAP = 10
 
-__all__ = ["MOST_PEOPLE", "Changed", "ask_for_several", "assign"]
+__all__ = ["MAX_OVERLAP", "AssignmentResult", "assign", "set_overlap"]
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """``changed`` documents were set; ``left_alone`` do not wait to be labelled, so that nothing was done to them."""
+class AssignmentResult:
+    """``changed`` documents; ``skipped`` ones are not in the queue."""
 
     changed: int
-    left_alone: int
+    skipped: int
 
 
 @transaction.atomic
-def assign(*, documents: QuerySet[Document], user: User | None) -> Changed:
-    """Assigns the documents of one project that wait to be labelled to a person, or (None) to nobody. Others leave them
-    alone from then on; who has one open finishes it.
+def assign(*, documents: QuerySet[Document], user: User | None) -> AssignmentResult:
+    """Assigns the documents of a project that are in the queue to a user, or to no one (None). They leave the queues of
+    others; a user who has one open can finish it.
 
     Raises:
-        Refused: the person is not a member of the documents' project.
+        Refused: the user is not a member of the project.
     """
     rows = documents.order_by()
     if user is not None:
@@ -38,20 +38,19 @@ def assign(*, documents: QuerySet[Document], user: User | None) -> Changed:
             raise Refused(f"{user.get_username()} is not a member of this project.")
     total = rows.count()
     changed = Document.objects.filter(pk__in=rows.values("pk"), state__in=QUEUE).update(assigned_to=user)
-    return Changed(changed, total - changed)
+    return AssignmentResult(changed, total - changed)
 
 
 @transaction.atomic
-def ask_for_several(*, documents: QuerySet[Document], people: int) -> Changed:
-    """Sets how many people label the documents, each unseen by the others; 1: one. Those that do not wait to be
-    labelled any more are left alone: their label counts already.
+def set_overlap(*, documents: QuerySet[Document], people: int) -> AssignmentResult:
+    """Sets how many annotators label the documents independently. Skips documents that are not in the queue.
 
     Raises:
-        Refused: no such number of people.
+        Refused: the number is out of range.
     """
-    if not 1 <= people <= MOST_PEOPLE:
-        raise Refused(f"From 1 to {MOST_PEOPLE} people can label one document.")
+    if not 1 <= people <= MAX_OVERLAP:
+        raise Refused(f"The overlap must be from 1 to {MAX_OVERLAP}.")
     rows = documents.order_by()
     total = rows.count()
     changed = Document.objects.filter(pk__in=rows.values("pk"), state__in=QUEUE).update(wanted=people)
-    return Changed(changed, total - changed)
+    return AssignmentResult(changed, total - changed)

@@ -1,4 +1,4 @@
-"""The history of a document's labels beside its form: who changed what, and restoring a revision."""
+"""The history of a document's labels next to its form, and restoring a revision."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
 from labeling.annotation import services
-from labeling.annotation.diffs import changes
+from labeling.annotation.diffs import field_changes
 from labeling.annotation.payloads import PayloadError, SavePayload, parse_object, whole_number
-from labeling.annotation.screen_state import saved_of
+from labeling.annotation.screen_state import save_state
 from labeling.models import AnnotationRevision, Document
 from slmstudio.access import Action, may, object_for
 from slmstudio.errors import Refused
@@ -21,7 +21,7 @@ MAX_CHANGES = 40
 
 @require_GET
 def history(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Who changed which field from what to what, newest first; drafts of one person in a row count as one."""
+    """The changes of each revision, newest first; consecutive drafts of one user count as one."""
     project, document = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     rows: Any = (
         AnnotationRevision.objects.filter(annotation__document=document)
@@ -38,7 +38,7 @@ def history(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def restore(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Writes an old revision's value as a new one: ``{"revision", "base_version"}``. Answers as a save does."""
+    """Restores an old revision as a draft: ``{"revision", "base_version"}``. Responds like a save."""
     _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
         payload = parse_object(request.body)
@@ -47,18 +47,18 @@ def restore(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         saved = services.restore(document=document, user=request.user, revision_id=revision, base_version=base)
     except (PayloadError, Refused) as error:
         return JsonResponse({"message": str(error)}, status=422)
-    # As a save from the JSON view: the answer brings the whole form.
+    # Like a save from the JSON view: the response contains the whole form.
     asked = SavePayload(None, {}, base, saved.schema_version.number, was_raw=True, prediction=prediction)
-    return JsonResponse(saved_of(saved, asked, document))
+    return JsonResponse(save_state(saved, asked, document))
 
 
 def _steps(revisions: list[AnnotationRevision]) -> list[dict[str, Any]]:
-    """Revisions, newest first, as steps: each with what it changed against the step before it."""
+    """Revisions, newest first, as steps, each with its changes since the step before."""
     steps: list[list[AnnotationRevision]] = []
     for revision in revisions:
         last = steps[-1] if steps else None
         draft = revision.action == AnnotationRevision.Action.DRAFT
-        if last and draft and _goes_with(revision, last[0]):
+        if last and draft and _same_session(revision, last[0]):
             last.append(revision)
         else:
             steps.append([revision])
@@ -69,7 +69,7 @@ def _steps(revisions: list[AnnotationRevision]) -> list[dict[str, Any]]:
             before.annotation.schema_version_id == step[0].annotation.schema_version_id
         )
         ordered = step[0].annotation.schema_version.compiled.ordered
-        changed = changes(before.value if before is not None and same_schema else {}, ordered(step[0].value))
+        changed = field_changes(before.value if before is not None and same_schema else {}, ordered(step[0].value))
         result.append(
             {
                 "revision": step[0],
@@ -82,8 +82,8 @@ def _steps(revisions: list[AnnotationRevision]) -> list[dict[str, Any]]:
     return result
 
 
-def _goes_with(older: AnnotationRevision, newer: AnnotationRevision) -> bool:
-    """Whether a draft is a step on the way to a newer draft of the same person, minutes later at most."""
+def _same_session(older: AnnotationRevision, newer: AnnotationRevision) -> bool:
+    """Whether two drafts belong to one editing session: the same annotation, at most 15 minutes apart."""
     return (
         newer.action == AnnotationRevision.Action.DRAFT
         and older.annotation_id == newer.annotation_id

@@ -1,4 +1,4 @@
-"""A document held for a save or a decision: its row locked, and all that is known of its labels read in one query."""
+"""A document locked for a save or a decision, with everything known of its labels, read in one query."""
 
 import json
 from collections.abc import Mapping
@@ -16,53 +16,51 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.database.fields import ExactDecoder
 
 Actions = AnnotationRevision.Action
-#: revisions that stand for a label somebody answers for
-ANSWERED = (Actions.SUBMIT, Actions.IMPORT, Actions.APPROVE, Actions.ADJUDICATE, Actions.MIGRATE)
-#: decisions after which a label is a reviewer's word
-SETTLED = (Review.Decision.APPROVE, Review.Decision.FIX, Review.Decision.ADJUDICATE)
+#: revisions that are labels, not drafts: submitted, imported, decided by a reviewer, or migrated from one of these
+LABEL_ACTIONS = (Actions.SUBMIT, Actions.IMPORT, Actions.APPROVE, Actions.ADJUDICATE, Actions.MIGRATE)
+#: decisions by which a reviewer accepts a label
+REVIEWED_DECISIONS = (Review.Decision.APPROVE, Review.Decision.FIX, Review.Decision.ADJUDICATE)
 
 
 @lru_cache(maxsize=256)
 def schema_of(pk: int, sha256: str) -> SchemaVersion:
-    """A schema version, read once per process: its rows never change."""
+    """A schema version, cached per process: rows never change."""
     return SchemaVersion.objects.get(pk=pk, sha256=sha256)
 
 
 def newest_schema(project: Any) -> Any:
-    """The schema versions of a project, the newest first."""
+    """The schema versions of a project, newest first."""
     return SchemaVersion.objects.filter(project=project).order_by("-number")
 
 
 def newest_decision(document: Any) -> Any:
-    """What the newest review of a document decided, as a subquery."""
+    """The decision of a document's newest review, as a subquery."""
     return Subquery(Review.objects.filter(document=document).order_by("-pk").values("decision")[:1])
 
 
-#: the same in SQL: whether the newest review of the document ``d`` was such a decision
-IS_SETTLED = """COALESCE(
+#: in SQL: whether the newest review of the document ``d`` is one of these decisions
+IS_REVIEWED_SQL = """COALESCE(
     (SELECT r.decision FROM labeling_review r WHERE r.document_id = d.id ORDER BY r.id DESC LIMIT 1)
     IN ('approve', 'fix', 'adjudicate'), false)"""
 
 
-def is_own_only(document: Any, decision: str | None) -> bool:
-    """Whether several people label a document, each unseen by the others; over once a reviewer has decided."""
-    return document.wanted > 1 and decision not in SETTLED
+def is_blind_overlap(document: Any, decision: str | None) -> bool:
+    """Whether several annotators label a document independently; ends with a review that accepts a label."""
+    return document.wanted > 1 and decision not in REVIEWED_DECISIONS
 
 
-def answered_of(document: Any, schema_version: Any) -> Any:
-    """The revisions of a document that somebody answers for, the newest first: submitted, imported, decided, or taken
-    along from an older schema where they counted.
-    """
+def label_revisions(document: Any, schema_version: Any) -> Any:
+    """The revisions of a document that are labels (``LABEL_ACTIONS``), newest first."""
     return AnnotationRevision.objects.filter(
-        action__in=ANSWERED, annotation__document=document, annotation__schema_version=schema_version
+        action__in=LABEL_ACTIONS, annotation__document=document, annotation__schema_version=schema_version
     ).order_by("-number", "-pk")
 
 
 @dataclass(slots=True)
 class LockedDocument:
-    """A document whose row this transaction holds, and where its annotations stand.
+    """A document whose row this transaction has locked, with the state of its annotations.
 
-    ``document`` carries what ``hold_row`` reads beside its columns.
+    ``document`` has further attributes, which ``lock_document`` reads with it.
     """
 
     document: Any
@@ -70,27 +68,27 @@ class LockedDocument:
 
     @property
     def compiled(self) -> CompiledSchema:
-        """The schema in force."""
+        """The current schema."""
         return self.schema_version.compiled
 
     @property
     def node(self) -> FormNode:
-        """The form of the schema."""
+        """The form of the current schema."""
         return tree_of(self.compiled)
 
     @property
     def is_blind(self) -> bool:
-        """Whether everybody sees and changes only what they wrote themselves."""
-        return is_own_only(self.document, self.document.decision)
+        """Whether annotators see and change only their own labels."""
+        return is_blind_overlap(self.document, self.document.decision)
 
     @property
-    def settled(self) -> bool:
-        """Whether the newest review approved what was there then."""
-        return self.document.decision in SETTLED
+    def is_reviewed(self) -> bool:
+        """Whether the newest review accepted a label."""
+        return self.document.decision in REVIEWED_DECISIONS
 
     @property
     def may_review(self) -> bool:
-        """Whether the person saving may review in this project."""
+        """Whether the user has the right to review in this project."""
         return bool(self.document.role) and may(self.document.role, Action.REVIEW)
 
 
@@ -103,18 +101,18 @@ def lock_document(
     whole: bool = True,
     only_if: Q | None = None,
 ) -> LockedDocument:
-    """Updates the document's row, and so waits for and keeps out every other save of it; then reads it.
+    """Updates the document's row, which waits for other saves and blocks later ones; then reads it.
 
-    The update comes first because only a statement that starts after the wait sees what the other save wrote. With
-    ``whole``, what a submit or a review needs is read in the same query: the newest label that somebody answers for,
-    the newest prediction, and what others submitted.
+    The update comes first: only a statement that starts after the wait sees what the other save wrote. With ``whole``,
+    the same query reads what a submit or a review needs: the newest label, the newest prediction, and the labels that
+    others submitted.
 
     Raises:
-        Document.DoesNotExist: it has gone, is another project's, or is not, or no longer, as ``only_if`` says.
+        Document.DoesNotExist: it was deleted, is in another project, or does not match ``only_if``.
     """
     of_project = {"project_id": document.project_id} if document.project_id else {}
     if not Document.objects.filter(only_if or Q(), pk=document.pk, **of_project).update(**changes):
-        raise Document.DoesNotExist(f"document {document.pk} has gone")
+        raise Document.DoesNotExist(f"document {document.pk} does not exist")
     known = {"document": document.pk, "user": user.pk, "prediction": prediction}
     row: Any = next(iter(Document.objects.raw(_READ_WHOLE if whole else _READ, known)))
     row.own_field_seconds = json.loads(row.own_field_seconds or "{}")
@@ -126,9 +124,9 @@ def lock_document(
     return LockedDocument(row, schema_of(row.schema_pk, row.schema_sha256))
 
 
-# By hand: an ORM query with as many subqueries takes longer to be put together than to be answered. ``s`` is the newest
-# schema version, ``head`` the newest label of anybody under it, ``own`` this person's; ``latest`` and ``mine`` are the
-# same under whichever schema, because a form begins as the label of an older one; ``proposed``: a pre-label is shown.
+# SQL, because building an ORM query with as many subqueries takes longer than running it. ``s`` is the newest schema
+# version, ``head`` the newest annotation under it, ``own`` the user's; ``latest`` and ``mine`` are the same under any
+# schema, because a form starts from the label of an older one; ``proposed``: a pre-label is visible.
 _COLUMNS = """
     SELECT d.*, s.id AS schema_pk, s.sha256 AS schema_sha256,
         head.id AS head_pk, head.version AS head_version,
@@ -165,11 +163,11 @@ _TABLES = """
     ) mine ON true
     LEFT JOIN labeling_annotation own
         ON own.document_id = d.id AND own.schema_version_id = s.id AND own.user_id = %(user)s"""
-# ``answered`` as in ``answered_of``.
+# ``label`` as in ``label_revisions``.
 _MORE_COLUMNS = """,
-        answered.id AS answered_pk, answered.number AS answered_number, answered.value AS answered_value,
-        answered.annotation_id AS answered_annotation, answered.origin AS answered_origin,
-        answered.user_id AS answered_by, compared.id AS compared_pk, compared.value AS compared_value,
+        label.id AS label_pk, label.number AS label_number, label.value AS label_value,
+        label.annotation_id AS label_annotation, label.origin AS label_origin,
+        label.user_id AS label_by, compared.id AS compared_pk, compared.value AS compared_value,
         CASE WHEN d.wanted > 1 THEN (
             SELECT jsonb_agg(a.value) FROM labeling_annotation a WHERE a.document_id = d.id
             AND a.schema_version_id = s.id AND a.submitted AND a.user_id <> %(user)s
@@ -181,7 +179,7 @@ _MORE_TABLES = """
         WHERE a.document_id = d.id AND a.schema_version_id = s.id
         AND v.action IN ('submit', 'import', 'approve', 'adjudicate', 'migrate')
         ORDER BY v.number DESC, v.id DESC LIMIT 1
-    ) answered ON true
+    ) label ON true
     LEFT JOIN LATERAL (
         SELECT p.id, p.value FROM labeling_prediction p WHERE p.document_id = d.id AND p.schema_version_id = s.id
         AND p.value IS NOT NULL ORDER BY p.id DESC LIMIT 1
@@ -190,4 +188,4 @@ _WHERE = """
     WHERE d.id = %(document)s"""
 _READ = _COLUMNS + _TABLES + _WHERE
 _READ_WHOLE = _COLUMNS + _MORE_COLUMNS + _TABLES + _MORE_TABLES + _WHERE
-_VALUES = ("answered_value", "compared_value", "others_values")
+_VALUES = ("label_value", "compared_value", "others_values")

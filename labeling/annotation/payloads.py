@@ -1,20 +1,20 @@
-"""What the labeling screen posts, parsed and checked."""
+"""Parses and validates what the labeling screen posts."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from labeling.form.codec import ABSENT, Typed, Written
+from labeling.form.codec import ABSENT, FormEntry, JsonEntry
 from slmstudio.contract.json_text import JsonError, loads, text_fits
 
-#: a tab that was asleep does not claim hours of work
-MOST_SECONDS = 600
-#: fields that one save can report time for
-MOST_FIELDS = 1000
+#: maximum seconds of a save: a suspended tab must not report hours
+MAX_SECONDS = 600
+#: maximum number of fields that a save can report time for
+MAX_FIELDS = 1000
 
 
 class PayloadError(ValueError):
-    """The request's body is not what it should be."""
+    """The request body is invalid."""
 
 
 class ValueSyntaxError(ValueError):
@@ -23,9 +23,9 @@ class ValueSyntaxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SavePayload:
-    """A save: the value as an entry of the form (``Typed``), or as the JSON view has it (``Written``).
+    """A save: the value as a ``FormEntry``, or from the JSON view as a ``JsonEntry``.
 
-    ``asked``: the unanswered fields that the person was asked about already; None: nobody is to be asked.
+    ``asked``: the empty optional fields that the user was already asked about; None: do not ask.
     """
 
     value: Any
@@ -52,27 +52,27 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def parse_save(body: bytes) -> SavePayload:
-    """Reads a save.
+    """Parses a save.
 
     Raises:
-        PayloadError: a part is missing or of the wrong type.
-        ValueSyntaxError: the JSON view's text is no JSON.
+        PayloadError: a value is missing or has the wrong type.
+        ValueSyntaxError: the text of the JSON view is not JSON.
     """
     payload = parse_object(body)
     text = payload.get("json")
     if text is not None:
         try:
-            value: Typed | Written = Written(loads(_typed(payload, "json", str)), _typed_texts(payload))
+            value: FormEntry | JsonEntry = JsonEntry(loads(_typed(payload, "json", str)), _typed_texts(payload))
         except JsonError as error:
             raise ValueSyntaxError(str(error)) from error
     else:
-        value = Typed(payload.get("entry", ABSENT))
+        value = FormEntry(payload.get("entry", ABSENT))
     return SavePayload(
         value=value,
         evidence=_typed(payload, "evidence", dict),
         base_version=whole_number(payload, "base_version"),
         schema_number=whole_number(payload, "schema"),
-        seconds=min(MOST_SECONDS, whole_number(payload, "seconds")),
+        seconds=min(MAX_SECONDS, whole_number(payload, "seconds")),
         submit=_typed(payload, "submit", bool),
         was_raw=text is not None,
         prediction=whole_number(payload, "prediction") if payload.get("prediction") is not None else None,
@@ -96,21 +96,21 @@ def _asked(payload: dict[str, Any]) -> frozenset[str] | None:
 
 
 def _field_seconds(payload: dict[str, Any]) -> dict[str, float]:
-    """Seconds per field pattern; what a tab that was asleep would claim is cut."""
+    """Seconds per field pattern, capped at ``MAX_SECONDS``."""
     given = payload.get("field_seconds", {})
-    if not isinstance(given, dict) or len(given) > MOST_FIELDS:
+    if not isinstance(given, dict) or len(given) > MAX_FIELDS:
         raise PayloadError("field_seconds is not an object of seconds per field.")
     result: dict[str, float] = {}
     for pattern, seconds in given.items():
         if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or not 0 <= seconds < 2**31:
             raise PayloadError(f"field_seconds of {pattern[:80]} is not a number of seconds.")
         if text_fits(pattern):
-            result[pattern[:300]] = float(min(MOST_SECONDS, seconds))
+            result[pattern[:300]] = float(min(MAX_SECONDS, seconds))
     return result
 
 
 def _typed_texts(payload: dict[str, Any]) -> dict[str, str]:
-    """The texts in the JSON view that were typed into the form before it was opened, by path."""
+    """Texts typed into the form before the JSON view was opened, by path."""
     texts = payload.get("typed", {})
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise PayloadError("typed is not an object of texts.")

@@ -1,4 +1,4 @@
-"""What belongs to a person and to no project: their keys and how the labeling screen behaves for them."""
+"""A user's own settings: keyboard shortcuts and how the labeling screen behaves."""
 
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -10,28 +10,28 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_http_methods(["GET", "POST"])
 def my_keys(request: SignedInRequest) -> HttpResponse:
-    """The person's keys of the labeling screen; POST sets one (``action``, ``chord``) or gives it or all back."""
-    error, status, said = "", 200, ""
+    """The user's shortcuts; POST sets one (``action``, ``chord``), or resets one or all."""
+    error, status, message = "", 200, ""
     if request.method == "POST":
         action = request.POST.get("action", "")
         try:
             if "reset" in request.POST:
                 preferences.reset_keys(user=request.user, action=action)
-                said = "As it was at first." if action else "All keys are as they were at first."
+                message = "Shortcut reset." if action else "All shortcuts reset."
             else:
                 preferences.set_key(user=request.user, action=action, chord=request.POST.get("chord", ""))
-                said = "Changed. It holds from the next document you open."
-        except keyboard.KeyRefused as refusal:
+                message = "Shortcut changed. It applies to the next document that you open."
+        except keyboard.InvalidShortcut as refusal:
             error, status = str(refusal), 422
     rows = keyboard.rows(keyboard.bindings(preferences.of(request.user).keys))
-    context = {"rows": rows, "error": error, "said": said, "any_own": any(row.own for row in rows)}
+    context = {"rows": rows, "error": error, "message": message, "any_own": any(row.own for row in rows)}
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     return render(request, f"labeling/annotation/keyboard.html{'#table' if fragment else ''}", context, status=status)
 
 
 @require_POST
 def exceptions_only(request: SignedInRequest) -> HttpResponse:
-    """Remembers whether Tab visits only the fields that failed a check: ``on`` is 1 or 0."""
+    """Sets whether Tab visits only fields that need attention: ``on`` is 1 or 0."""
     on = request.POST.get("on")
     if on not in ("0", "1"):
         return JsonResponse({"message": "on must be 0 or 1."}, status=400)

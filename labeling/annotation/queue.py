@@ -1,8 +1,8 @@
-"""Who labels which document: the queue, its locks, who else is at work, and what is put aside or flagged.
+"""The queue of an annotator, its locks, skipping and failure tags.
 
-A person's queue in its order: labels of theirs that a reviewer sent back, documents assigned to them, then what nobody
-is assigned to; within each by id. A document is out of everybody else's queue while somebody holds it (``LOCK``).
-Where several people label a document (``Document.wanted``), each gets it once, one after the other.
+Order of a queue: own labels that were rejected, documents assigned to the annotator, then unassigned documents; each by
+id. A locked document (``LOCK``) is in no other annotator's queue. A document with an overlap (``Document.wanted``) goes
+to several annotators, once each, one after the other.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,16 +22,16 @@ from labeling.models import Annotation, Document, DocumentState, Project
 from labeling.models.documents import QUEUE
 from slmstudio.errors import Refused
 
-#: how long a document stays with a person whose tab is silent; an open tab renews it
+#: how long a lock lasts without a renewal; an open tab renews it
 LOCK = timedelta(minutes=10)
 _CANDIDATES = 8
 _ATTEMPTS = 5
-#: others are looked for this many documents around the one that is open: a queue is worked in order
+#: other locks are searched this many documents around the open one
 _NEARBY = 500
 
 
-def free_for(user: User) -> Q:
-    """Documents that nobody else holds."""
+def unlocked_for(user: User) -> Q:
+    """Documents that no other user has locked."""
     return Q(locked_until__isnull=True) | Q(locked_until__lt=timezone.now()) | Q(locked_by=user)
 
 
@@ -39,18 +39,17 @@ def free_for(user: User) -> Q:
 
 
 def next_document(*, project: Project, user: User, after: int | None = None, rows: Any = None) -> Document | None:
-    """Takes the next document of a person's queue for ten minutes; None where nothing is left. ``rows``: the query it
-    is read by (``annotating.openable()`` saves one where it is opened at once).
+    """Locks the next document of a user's queue for ten minutes; None if the queue is empty. ``rows``: the query that
+    reads it (``services.with_open_data()`` saves a query if the document is opened next).
 
-    Without ``after``, the person's own unfinished drafts come right behind what was sent back to them. With it the
-    queue goes on behind that document, which is not given again, and at its end starts from the front. Two people never
-    hold the same document.
+    Without ``after``, the user's own drafts follow their rejected labels. With it, the queue continues after that
+    document, which is not returned again, and wraps around at the end. Two users never lock the same document.
     """
     for _ in range(_ATTEMPTS):
         empty = True
         for candidates in _candidates(project, user, after):
             empty = False
-            taken = take(candidates, user, QUEUE, rows)
+            taken = claim_first(candidates, user, QUEUE, rows)
             if taken is not None:
                 return taken
         if empty:
@@ -58,29 +57,29 @@ def next_document(*, project: Project, user: User, after: int | None = None, row
     return None
 
 
-# One statement finds the candidates of all parts of the queue, each by an index of its own: the order of a queue is
-# that of its parts, which no single index has. ``d`` is the document, ``a`` a label of the person.
+# One statement finds the candidates of all parts of the queue, each by its own index: no single index has the order of
+# a queue. ``d`` is the document, ``a`` an annotation of the user.
 _LABELS = "labeling_annotation a JOIN labeling_document d ON d.id = a.document_id"
-_BEGUN = (
+_STARTED = (
     "a.project_id = %(project)s AND a.user_id = %(user)s AND NOT a.submitted "
     "AND (d.assigned_to_id IS NULL OR d.assigned_to_id = %(user)s)"
 )
-_MINE = "d.project_id = %(project)s AND d.assigned_to_id = %(user)s"
-_WAITS = "d.state IN ('new', 'in_progress', 'rejected')"
-_SENT_BACK = (
-    ("labeling_document d", f"{_MINE} AND {_WAITS} AND d.state = 'rejected'"),
-    (_LABELS, f"{_BEGUN} AND d.state = 'rejected'"),
+_ASSIGNED_TO_USER = "d.project_id = %(project)s AND d.assigned_to_id = %(user)s"
+_UNLABELED = "d.state IN ('new', 'in_progress', 'rejected')"
+_REJECTED = (
+    ("labeling_document d", f"{_ASSIGNED_TO_USER} AND {_UNLABELED} AND d.state = 'rejected'"),
+    (_LABELS, f"{_STARTED} AND d.state = 'rejected'"),
 )
-_UNFINISHED = ((_LABELS, f"{_BEGUN} AND d.state IN ('new', 'in_progress')"),)
-_ASSIGNED = (("labeling_document d", f"{_MINE} AND {_WAITS} AND d.state <> 'rejected'"),)
-_UNASSIGNED = (("labeling_document d", f"d.project_id = %(project)s AND d.assigned_to_id IS NULL AND {_WAITS}"),)
-_TIERS = (_SENT_BACK, _ASSIGNED, _UNASSIGNED)
+_UNFINISHED = ((_LABELS, f"{_STARTED} AND d.state IN ('new', 'in_progress')"),)
+_ASSIGNED = (("labeling_document d", f"{_ASSIGNED_TO_USER} AND {_UNLABELED} AND d.state <> 'rejected'"),)
+_UNASSIGNED = (("labeling_document d", f"d.project_id = %(project)s AND d.assigned_to_id IS NULL AND {_UNLABELED}"),)
+_TIERS = (_REJECTED, _ASSIGNED, _UNASSIGNED)
 _FREE = "(d.locked_until IS NULL OR d.locked_until < %(now)s OR d.locked_by_id = %(user)s)"
-# Where several label a document: not labelled under the newest schema by this person yet, nor by as many others as are
-# wanted. Who was sent back keeps their place, unless they have left. An aggregate, not EXISTS: the planner would hash
-# all labels of the person for it.
+# With an overlap: the user has not labeled it under the newest schema, and fewer others than needed have. Annotators
+# whose label was rejected keep their place while they are members. An aggregate, not EXISTS, for which the planner
+# would hash all annotations of the user.
 _NEWEST = "(SELECT v.id FROM labeling_schemaversion v WHERE v.project_id = %(project)s ORDER BY v.number DESC LIMIT 1)"
-_NOT_DONE = (
+_WANTED_FROM_USER = (
     "(d.wanted <= 1 OR (SELECT NOT COALESCE(bool_or(o.user_id = %(user)s AND o.submitted), false) "  # noqa: S608
     "AND (COALESCE(bool_or(o.user_id = %(user)s), false) OR d.wanted > count(DISTINCT o.user_id) "
     "FILTER (WHERE o.user_id <> %(user)s AND (o.submitted OR o.submitted_at IS NOT NULL AND m.id IS NOT NULL))) "
@@ -88,27 +87,27 @@ _NOT_DONE = (
     "LEFT JOIN labeling_membership m ON m.project_id = %(project)s AND m.user_id = o.user_id "
     f"WHERE o.document_id = d.id AND o.schema_version_id = {_NEWEST}))"
 )
-Part = tuple[tuple[str, str], ...]
+QueuePart = tuple[tuple[str, str], ...]
 
 
 def _candidates(project: Project, user: User, after: int | None) -> Iterator[list[int]]:
-    """Free documents in the order of the queue, a handful of each part that has some."""
+    """Unlocked documents in the order of the queue, a few of each part."""
     known = {"project": project.pk, "user": user.pk, "now": timezone.now(), "after": after or 0}
     if after is None:
-        yield from _find([(part, "true") for part in (_SENT_BACK, _UNFINISHED, _ASSIGNED, _UNASSIGNED)], known)
+        yield from _find([(part, "true") for part in (_REJECTED, _UNFINISHED, _ASSIGNED, _UNASSIGNED)], known)
         return
     here = _tier_of(project, user, after)
-    # What was looked at within the last minutes and left is not pressed on a person again at once.
+    # A document that the user left within the last minutes is not offered again yet.
     left = "(d.locked_by_id IS NULL OR d.locked_by_id <> %(user)s)"
     where = [left if tier < here else "d.id > %(after)s" if tier == here else "true" for tier in range(len(_TIERS))]
     yield from _find(list(zip(_TIERS, where, strict=True)), known)
     yield from _find([(part, "d.id <> %(after)s") for part in _TIERS], known)
 
 
-def _find(parts: Sequence[tuple[Part, str]], known: dict[str, Any]) -> list[list[int]]:
-    """The lowest ids of each part of the queue that has any."""
+def _find(parts: Sequence[tuple[QueuePart, str]], known: dict[str, Any]) -> list[list[int]]:
+    """The lowest ids of each part of the queue that is not empty."""
     selects = [
-        f"(SELECT {rank} AS rank, d.id FROM {rows} WHERE {condition} AND {where} AND {_FREE} AND {_NOT_DONE} "  # noqa: S608
+        f"(SELECT {rank} AS rank, d.id FROM {rows} WHERE {condition} AND {where} AND {_FREE} AND {_WANTED_FROM_USER} "  # noqa: S608
         f"ORDER BY d.id LIMIT {_CANDIDATES})"
         for rank, (part, where) in enumerate(parts)
         for rows, condition in part
@@ -123,7 +122,7 @@ def _find(parts: Sequence[tuple[Part, str]], known: dict[str, Any]) -> list[list
 
 
 def _tier_of(project: Project, user: User, pk: int) -> int:
-    """Where in the queue a document stands: 0 sent back, 1 assigned, 2 neither, or not waiting any more."""
+    """The part of the queue a document is in: 0 rejected, 1 assigned, 2 unassigned or not in the queue."""
     row = Document.objects.filter(project=project, pk=pk).values_list("state", "assigned_to").first()
     if row is None or row[0] not in QUEUE:
         return 2
@@ -133,14 +132,14 @@ def _tier_of(project: Project, user: User, pk: int) -> int:
 
 
 @transaction.atomic
-def take(candidates: Sequence[int], user: User, states: Iterable[str], rows: Any = None) -> Document | None:
-    """Takes the first of some documents that is still free and in one of these states; None where none is.
+def claim_first(candidates: Sequence[int], user: User, states: Iterable[str], rows: Any = None) -> Document | None:
+    """Locks the first of some documents that is unlocked and in one of these states; None where none is.
 
-    Those that another transaction is just taking are passed over, not waited for.
+    Skips rows that another transaction has locked instead of waiting for them.
     """
     document: Document | None = (
         (Document.objects.all() if rows is None else rows)
-        .filter(free_for(user), pk__in=candidates, state__in=states)
+        .filter(unlocked_for(user), pk__in=candidates, state__in=states)
         .order_by("pk")
         .select_for_update(skip_locked=True, of=("self",))
         .first()
@@ -152,10 +151,10 @@ def take(candidates: Sequence[int], user: User, states: Iterable[str], rows: Any
 
 
 def previous_document(*, project: Project, user: User, before: int) -> Document | None:
-    """The nearest document before this one that the person labelled or that nobody else holds."""
-    # Not EXISTS: the planner would hash all labels of the person for it.
+    """The nearest document before this one that the user labeled or that no other user has locked."""
+    # Not EXISTS: the planner would hash all annotations of the user.
     own = Annotation.objects.filter(document=OuterRef("pk"), user=user).values("document")[:1]
-    rows = Document.objects.filter(free_for(user) | Q(pk=Subquery(own)), project=project, pk__lt=before)
+    rows = Document.objects.filter(unlocked_for(user) | Q(pk=Subquery(own)), project=project, pk__lt=before)
     found: Document | None = rows.order_by("-pk").first()
     return found
 
@@ -163,12 +162,12 @@ def previous_document(*, project: Project, user: User, before: int) -> Document 
 # -- locks -------------------------------------------------------------------------------------------------------------
 
 
-def hold(*, document: Document, user: User, shared: bool = False) -> Any:
-    """Takes or renews a document for a person. Returns the other person who holds it, or None.
+def acquire_lock(*, document: Document, user: User, shared: bool = False) -> Any:
+    """Acquires or renews a user's lock. Returns the other user who has it, or None.
 
-    ``shared``: several people label it side by side, so that nobody is in anybody's way.
+    ``shared``: several annotators label it independently, so a lock blocks nobody.
     """
-    mine = Document.objects.filter(free_for(user), pk=document.pk).update(
+    mine = Document.objects.filter(unlocked_for(user), pk=document.pk).update(
         locked_by=user, locked_until=timezone.now() + LOCK
     )
     if mine or shared:
@@ -177,41 +176,41 @@ def hold(*, document: Document, user: User, shared: bool = False) -> Any:
     return fresh.locked_by if fresh is not None else None
 
 
-def release(*, document: Document, user: User) -> None:
-    """Lets a document go, where this person holds it."""
+def release_lock(*, document: Document, user: User) -> None:
+    """Releases the lock, where this user has it."""
     Document.objects.filter(pk=document.pk, locked_by=user).update(locked_by=None, locked_until=None)
 
 
-# -- where one stands --------------------------------------------------------------------------------------------------
+# -- position ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """Another person at work, and the document they have open."""
+class ActiveUser:
+    """Another active user and the document they have open."""
 
     name: str
     document: str
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a person stands in the queue. ``left`` counts what waits for them and nobody else holds."""
+class QueuePosition:
+    """A user's position in the queue. ``left`` counts documents that wait for them and are not locked by others."""
 
     position: int
     total: int
     left: int
-    others: tuple[Neighbour, ...]
+    others: tuple[ActiveUser, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What waits in a project: ``unassigned`` for anybody, ``assigned`` to the person (with what was sent back)."""
+class QueueCounts:
+    """Documents to label in a project: ``unassigned``, and ``assigned`` to the user (with rejected labels)."""
 
     unassigned: int
     assigned: int
 
 
-# Each count walks one narrow index and never touches the rows, which are wide: their texts are in them.
+# Each count reads one narrow index and not the rows, which contain the texts.
 _COUNT_UNASSIGNED = (
     "SELECT count(*) FROM labeling_document WHERE project_id = %s AND assigned_to_id IS NULL "
     "AND state IN ('new', 'in_progress', 'rejected')"
@@ -223,16 +222,16 @@ _COUNT_ASSIGNED = (
 _COUNT_ALL = "SELECT count(*) FROM labeling_document WHERE project_id = %s"
 
 
-def counts(*, project: Project, user: User) -> Counts:
-    """How much waits for a person."""
+def counts(*, project: Project, user: User) -> QueueCounts:
+    """The documents to label for a user."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT ({_COUNT_UNASSIGNED}), ({_COUNT_ASSIGNED})", [project.pk, project.pk, user.pk])
         unassigned, assigned = cursor.fetchone()
-    return Counts(unassigned, assigned)
+    return QueueCounts(unassigned, assigned)
 
 
-def standing(*, document: Document, user: User) -> Standing:
-    """Position of a document in its project, what is left for this person, and who else is at work nearby."""
+def queue_position(*, document: Document, user: User) -> QueuePosition:
+    """The position of a document in its project, what is left for the user, and other users nearby."""
     project = document.project_id
     with connection.cursor() as cursor:
         cursor.execute(
@@ -240,7 +239,7 @@ def standing(*, document: Document, user: User) -> Standing:
             [project, document.pk, project, project, project, user.pk],
         )
         position, total, unassigned, assigned = cursor.fetchone()
-    held = (
+    locked = (
         Document.objects.filter(
             project_id=project,
             pk__range=(document.pk - _NEARBY, document.pk + _NEARBY),
@@ -252,50 +251,49 @@ def standing(*, document: Document, user: User) -> Standing:
         .only("external_id", "state", "assigned_to", "locked_by__username")
         .order_by("-locked_until")[:50]
     )
-    people = presence.elsewhere(project_id=project, user=user)
+    people = presence.active_users(project_id=project, user=user)
     taken = 0
-    for other in held:
+    for other in locked:
         taken += other.state in QUEUE and other.assigned_to_id in (None, user.pk)
         assert other.locked_by is not None  # the query asks for it
-        # Who works without a browser has nothing open.
+        # Users of the REST API have no open tab.
         people.setdefault(other.locked_by.get_username(), other.external_id)
     left = max(0, unassigned + assigned - taken)
-    others = tuple(Neighbour(name, where) for name, where in people.items())
-    return Standing(position, total, left, others[:3])
+    others = tuple(ActiveUser(name, where) for name, where in people.items())
+    return QueuePosition(position, total, left, others[:3])
 
 
-# -- put aside, flagged ------------------------------------------------------------------------------------------------
+# -- skipping, failure tags --------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
 def skip(*, document: Document, user: User, reason: str) -> None:
-    """Takes a document out of the queue, with the reason why it cannot be labelled.
+    """Removes a document from the queue, with the reason why it cannot be labeled.
 
     Raises:
-        Refused: no reason, or the document is submitted already.
+        Refused: no reason, or the document is already submitted.
     """
     reason = " ".join(reason.replace("\x00", "").split())[:300]
     if not reason:
-        raise Refused("Say why this document cannot be labelled.")
+        raise Refused("Enter a reason for skipping this document.")
     if not Document.objects.filter(pk=document.pk, state__in=state.SKIPPABLE).update(**state.skip(reason)):
-        raise Refused("This document is submitted already, so it cannot be skipped.")
+        raise Refused("This document is already submitted and cannot be skipped.")
     tell("document.skipped", document, user)
 
 
 def flag(*, document: Document, user: User, tags: Iterable[str]) -> list[str]:
-    """Sets a document's failure tags; returns them in the order of the vocabulary. Tags that an import brought stay
-    possible.
+    """Sets a document's failure tags and returns them in the order of the vocabulary. Imported tags stay valid.
 
     Raises:
-        Refused: a tag that neither the vocabulary of the project nor the document knows.
+        Refused: a tag that is neither in the project's vocabulary nor on the document.
     """
     with transaction.atomic():
         row = Document.objects.select_for_update(of=("self",)).select_related("project").get(pk=document.pk)
         known = list(dict.fromkeys([*tags_of(row.project), *row.tags]))
-        wanted = set(tags)
-        unknown = sorted(wanted.difference(known))
+        requested = set(tags)
+        unknown = sorted(requested.difference(known))
         if unknown:
-            raise Refused(f"There is no failure tag {', '.join(unknown)[:200]}.")
-        row.tags = [tag for tag in known if tag in wanted]
+            raise Refused(f"Unknown failure tag: {', '.join(unknown)[:200]}.")
+        row.tags = [tag for tag in known if tag in requested]
         row.save(update_fields=["tags"])
     return list(row.tags)

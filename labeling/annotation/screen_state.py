@@ -1,4 +1,4 @@
-"""What the labeling screen is told about a document and about a save, as JSON."""
+"""JSON for the labeling screen: the state of a document, and the result of a save."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.urls import reverse
 from labeling.annotation import predictions, presence, services
 from labeling.annotation.payloads import SavePayload
 from labeling.documents.failure_tags import tags_of
-from labeling.form.attention import exceptions
+from labeling.form.attention import attention_reasons
 from labeling.form.codec import pretty, to_entry
 from labeling.form.merge import MISSING
 from labeling.form.tree import node_at, tree_of
@@ -17,8 +17,8 @@ from labeling.models import Comment, Document, Page, Project
 from slmstudio.contract.schema.compiled import Problem
 
 
-def state_of(opened: services.Opened, user: User) -> dict[str, Any]:
-    """Everything about one document that the screen needs to open it."""
+def document_state(opened: services.OpenDocument, user: User) -> dict[str, Any]:
+    """Everything that the screen needs to open a document."""
     document, annotation = opened.document, opened.annotation
     project: Project = document.project
     node = tree_of(opened.schema_version.compiled)
@@ -30,9 +30,9 @@ def state_of(opened: services.Opened, user: User) -> dict[str, Any]:
         )
     }
     author = opened.author
-    # The pre-label this form was filled with; one that came later, beside what a person wrote, is not told.
+    # The pre-label that filled this form; one that came after the user's label is not shown.
     filled = opened.prediction if opened.prediction and opened.filled_from == opened.prediction.id else None
-    to_look_at = None if annotation is not None and annotation.submitted else filled
+    attention_source = None if annotation is not None and annotation.submitted else filled
     return {
         "id": document.pk,
         "name": document.external_id,
@@ -42,7 +42,7 @@ def state_of(opened: services.Opened, user: User) -> dict[str, Any]:
         "skip_reason": document.skip_reason,
         "holdout": document.holdout,
         "synthetic": document.synthetic,
-        "tags": tags_in_words(project, document.tags),
+        "tags": tag_titles(project, document.tags),
         "urls": {**addresses, "page": document.get_absolute_url()},
         "schema": opened.schema_version.number,
         "version": opened.version,
@@ -51,24 +51,24 @@ def state_of(opened: services.Opened, user: User) -> dict[str, Any]:
         "author": author.get_username() if author is not None and author != user else "",
         "origin": annotation.origin if annotation else "",
         "held_by": _held_by(opened),
-        "own_only": opened.own_only,
+        "own_only": opened.is_blind,
         "approves": opened.approves,
         "rejection": _rejection(opened.rejection),
-        "returned": "" if opened.own_only and annotation and annotation.submitted else document.why_returned,
+        "returned": "" if opened.is_blind and annotation and annotation.submitted else document.requeue_reason,
         "comments": opened.open_comments,
-        "commented": commented(document) if opened.open_comments else {},
+        "commented": open_comment_counts(document) if opened.open_comments else {},
         "pages": _pages(document),
         "entry": to_entry(node, opened.value),
         "json": pretty(opened.value),
         "shown": {},
         "prediction": {"id": filled.id, "model": filled.model} if filled else None,
-        "exceptions": _exceptions(to_look_at, opened.schema_version, opened.value, opened.checks, project),
+        "exceptions": _exceptions(attention_source, opened.schema_version, opened.value, opened.checks, project),
         **_checks(opened.checks),
     }
 
 
-def saved_of(saved: services.Saved, payload: SavePayload, document: Document) -> dict[str, Any]:
-    """What a save left."""
+def save_state(saved: services.SaveResult, payload: SavePayload, document: Document) -> dict[str, Any]:
+    """The result of a save."""
     node = tree_of(saved.schema_version.compiled)
     answer = {
         "version": saved.version,
@@ -76,7 +76,7 @@ def saved_of(saved: services.Saved, payload: SavePayload, document: Document) ->
         "state": saved.state,
         "submitted": saved.submitted,
         "json": pretty(saved.value),
-        "shown": saved.shown,
+        "shown": saved.understood,
         "merged": saved.merged,
         "merged_with": saved.merged_with,
         "clashes": [
@@ -86,29 +86,29 @@ def saved_of(saved: services.Saved, payload: SavePayload, document: Document) ->
                 "entry": None if clash.theirs is MISSING else to_entry(node_at(node, clash.path), clash.theirs),
                 "shown": "nothing" if clash.theirs is MISSING else pretty(clash.theirs),
             }
-            for clash in saved.clashes
+            for clash in saved.conflicts
         ],
         "exceptions": None,
         **_checks(saved.checks),
     }
     if payload.prediction is not None and not saved.submitted:
-        shown = predictions.shown(document, saved.schema_version)
+        shown = predictions.visible_prediction(document, saved.schema_version)
         if shown is not None and shown.id == payload.prediction:
             answer["exceptions"] = _exceptions(shown, saved.schema_version, saved.value, saved.checks, document.project)
     if payload.was_raw or saved.merged:
         answer["entry"] = to_entry(node, saved.value)
-        answer["read"] = to_entry(node, saved.read)
+        answer["read"] = to_entry(node, saved.submitted_value)
     return answer
 
 
-def tags_in_words(project: Project, tags: list[str]) -> list[dict[str, str]]:
-    """Failure tags as people read them."""
+def tag_titles(project: Project, tags: list[str]) -> list[dict[str, str]]:
+    """Failure tags with their titles."""
     known = tags_of(project)
     return [{"name": tag, "title": known[tag].title if tag in known else tag} for tag in tags]
 
 
-def commented(document: Document) -> dict[str, int]:
-    """How many open comments each field has; the document itself is ""."""
+def open_comment_counts(document: Document) -> dict[str, int]:
+    """Number of open comments per field path; "" for the document itself."""
     counts: dict[str, int] = {}
     for path in Comment.objects.filter(document=document, resolved_at=None).values_list("path", flat=True):
         counts[path] = counts.get(path, 0) + 1
@@ -128,21 +128,21 @@ def _checks(checks: Checks) -> dict[str, Any]:
         "spans": checks.spans,
         "missing": checks.missing,
         "readings": checks.readings,
-        "doubts": checks.doubts,
+        "doubts": checks.broken_invariants,
         "unanswered": checks.unanswered,
     }
 
 
 def _exceptions(
-    shown: predictions.Shown | None, schema_version: Any, value: Any, checks: Checks, project: Project
+    shown: predictions.VisiblePrediction | None, schema_version: Any, value: Any, checks: Checks, project: Project
 ) -> dict[str, list[str]] | None:
-    """The fields of a pre-filled form that a person must look at, with reasons; None where it was not pre-filled.
+    """The fields of a pre-filled form that need attention, with reasons; None where it was not pre-filled.
 
-    What a person said is right is left out, as long as the schema accepts it.
+    Fields that the user confirmed are left out, unless the schema rejects them.
     """
     if shown is None:
         return None
-    found = exceptions(
+    found = attention_reasons(
         schema_version.compiled, value, checks, shown.confidence, project.confidence_floor, predicted=shown.value
     )
     wrong = {problem.path for problem in checks.problems}
@@ -153,10 +153,10 @@ def _exceptions(
     }
 
 
-def _held_by(opened: services.Opened) -> str:
-    """Who else took the document; nobody, where it is only the next one of somebody at work on another."""
+def _held_by(opened: services.OpenDocument) -> str:
+    """The other user who has the lock; "" if they have only prefetched the document."""
     other = opened.locked_by_other
-    if other is None or presence.is_at_another(document=opened.document, other=other):
+    if other is None or presence.works_elsewhere(document=opened.document, other=other):
         return ""
     return str(other.get_username())
 
@@ -169,7 +169,7 @@ def _rejection(review: Any) -> dict[str, str] | None:
 
 
 def _pages(document: Document) -> list[dict[str, Any]]:
-    """The pages of a document with their line boxes; no query where there are none."""
+    """The pages of a document with their line boxes; no query if there are none."""
     if not document.page_count:
         return []
     rows = Page.objects.filter(document=document).order_by("number")

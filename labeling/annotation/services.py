@@ -1,16 +1,12 @@
-"""Labels: opening a document, saving drafts, submitting, restoring.
+"""Annotating: opening a document, saving drafts, submitting, restoring.
 
-Every save is one transaction that holds the document's row. A version number, one series for a document and schema
-whoever saves, travels with each save: a save that was made from an older version is merged with what others saved since
-(``labeling.form.merge``), never put over it. Nothing that the schema rejects is ever submitted or gold.
+Every save is one transaction that locks the document's row. Saves of a document under a schema have one series of
+version numbers: a save that starts from an older version is merged with the newer ones (``labeling.form.merge``) and
+never overwrites them. A value that the schema rejects is never submitted or gold.
 
-Where several people label a document each unseen by the others (``Document.wanted``), everybody opens and merges only
-what they wrote themselves; once all have submitted, labels that mean the same count, others wait for adjudication.
-
-What a reviewer approved stays what counts until a reviewer approves something newer: a submit after an approval puts
-the document back to "submitted" and into the review, whether or not the project requires one. A submit by somebody who
-may review, over a label that somebody else answered for, approves at once; not so, with four eyes, by who doubts the
-label that counts, or wrote it and it is doubted: theirs waits beside it, disputed.
+With an overlap (``Document.wanted``), annotators open and merge only their own annotation. When all have submitted,
+equal labels become gold, and conflicting ones are adjudicated. ``labeling.annotation.state`` decides what a submit
+makes of the document.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,34 +20,42 @@ from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, 
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from labeling.annotation import predictions, state
+from labeling.annotation import challenges, predictions, state
 from labeling.annotation.locked_document import (
     Actions,
     LockedDocument,
-    is_own_only,
+    is_blind_overlap,
     lock_document,
     newest_decision,
     newest_schema,
     schema_of,
 )
-from labeling.annotation.predictions import Shown
+from labeling.annotation.predictions import VisiblePrediction
 from labeling.annotation.queue import (
     LOCK,
+    acquire_lock,
     flag,
-    free_for,
-    hold,
     next_document,
     previous_document,
-    release,
+    queue_position,
+    release_lock,
     skip,
-    standing,
+    unlocked_for,
 )
-from labeling.annotation.revisions import Saved, Work, decide, make_gold, merged, origin_of, write
-from labeling.annotation.submission import open_points, would_approve
+from labeling.annotation.revisions import (
+    EditTiming,
+    SaveResult,
+    label_origin,
+    merge_save,
+    record_review,
+    set_gold,
+    write_revision,
+)
+from labeling.annotation.submission import submit_problems, would_approve
 from labeling.form.codec import Parsed
 from labeling.form.merge import same
 from labeling.form.tree import tree_of
-from labeling.form.unanswered import answered
+from labeling.form.unanswered import with_absent_evidence
 from labeling.form.validation import Checks, check
 from labeling.integrations.events import tell
 from labeling.models import (
@@ -65,48 +69,47 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.review import challenges
-from labeling.review.agreement import agree
+from labeling.review.agreement import labels_agree
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import Problem
 from slmstudio.errors import Refused
 
 __all__ = [
     "Checks",
-    "Invalid",
-    "Opened",
-    "Saved",
+    "InvalidLabel",
+    "OpenDocument",
+    "SaveResult",
+    "acquire_lock",
     "flag",
-    "hold",
     "next_document",
     "open_document",
-    "openable",
     "previous_document",
-    "release",
+    "queue_position",
+    "release_lock",
     "restore",
     "save_draft",
     "skip",
-    "standing",
     "submit",
+    "with_open_data",
 ]
 
 
-class Invalid(ValueError):
-    """The value cannot be submitted. It was kept as a draft: ``saved``. ``problems`` has a sentence per field."""
+class InvalidLabel(ValueError):
+    """The value cannot be submitted and was saved as a draft (``saved``). ``problems``: one message per field."""
 
-    def __init__(self, saved: Saved, problems: list[Problem]) -> None:
+    def __init__(self, saved: SaveResult, problems: list[Problem]) -> None:
         super().__init__("; ".join(f"{problem.path} {problem.message}".strip() for problem in problems))
         self.saved, self.problems = saved, problems
 
 
 @dataclass(slots=True)
-class Opened:
-    """A document as a person finds it. ``annotation`` is the newest of anybody for the newest schema (the person's own,
-    with ``own_only``); without one the value is that of an older schema, or the prediction's, or nothing. ``version``
-    is what a save must name as its base.
+class OpenDocument:
+    """A document opened by a user. ``annotation`` is the newest one under the newest schema (with ``is_blind`` the
+    user's own); without one, the value is that of an older schema, the prediction's, or empty. ``version`` is the base
+    version of the next save.
 
-    ``prediction``: the newest that may be shown. ``rejection``: why the label came back, until it is submitted again.
-    ``approves``: a submit of this person approves the document.
+    ``prediction``: the newest visible one. ``rejection``: the review that rejected the label, until the next submit.
+    ``approves``: a submit of this user approves the document.
     """
 
     document: Document
@@ -117,30 +120,28 @@ class Opened:
     version: int
     locked_by_other: Any
     checks: Checks
-    prediction: Shown | None = None
+    prediction: VisiblePrediction | None = None
     rejection: Review | None = None
     open_comments: int = 0
-    own_only: bool = False
+    is_blind: bool = False
     instruction: str = ""
     approves: bool = False
 
     @property
     def author(self) -> Any:
-        """Whose value it is; None for an import, or where there is none."""
+        """The author of the value; None for an import or without an annotation."""
         return self.annotation.user if self.annotation else None
 
     @property
     def filled_from(self) -> int | None:
-        """The prediction that the value shown began as; None where it did not."""
+        """The prediction that the value started from, if any."""
         if self.annotation is not None:
             return self.annotation.prediction_id
         return self.prediction.id if self.prediction is not None and self.value == self.prediction.value else None
 
 
-def openable() -> Any:
-    """Documents with all that opening one needs beside its columns. A view that fetches its document from here saves
-    ``open_document`` a query.
-    """
+def with_open_data() -> Any:
+    """Documents with everything ``open_document`` needs, which saves it a query."""
     newest = newest_schema(OuterRef("project_id"))
     usable = Prediction.objects.filter(
         document=OuterRef("pk"), schema_version=OuterRef("schema_pk"), value__isnull=False
@@ -156,13 +157,13 @@ def openable() -> Any:
     )
 
 
-def open_document(*, document: Document, user: User) -> Opened:
-    """Opens a document for a person and holds it for them; where somebody else does, ``locked_by_other`` says who."""
-    found: Any = document if hasattr(document, "schema_pk") else openable().get(pk=document.pk)
-    own_only = is_own_only(found, found.decision)
-    fresh = timezone.now() + LOCK - timedelta(seconds=5)  # taken a moment ago, by what led here
+def open_document(*, document: Document, user: User) -> OpenDocument:
+    """Opens a document for a user and locks it; ``locked_by_other`` is the other user who has the lock."""
+    found: Any = document if hasattr(document, "schema_pk") else with_open_data().get(pk=document.pk)
+    own_only = is_blind_overlap(found, found.decision)
+    fresh = timezone.now() + LOCK - timedelta(seconds=5)  # locked by the request that led here
     just_taken = found.locked_by_id == user.pk and found.locked_until is not None and found.locked_until > fresh
-    other = None if just_taken else hold(document=document, user=user, shared=own_only)
+    other = None if just_taken else acquire_lock(document=document, user=user, shared=own_only)
     schema_version = schema_of(found.schema_pk, found.schema_sha256)
     annotations = Annotation.objects.filter(document=document)
     latest = (
@@ -172,14 +173,14 @@ def open_document(*, document: Document, user: User) -> Opened:
         .first()
     )
     current = latest if latest is not None and latest.schema_version_id == schema_version.pk else None
-    shown = predictions.shown(document, schema_version) if found.predicted else None
+    shown = predictions.visible_prediction(document, schema_version) if found.predicted else None
     compiled = schema_version.compiled
     value: Any = compiled.ordered(latest.value) if latest is not None else shown.value if shown is not None else {}
     evidence = dict(latest.evidence) if latest is not None else {}
     if (latest is None and value) or (current is not None and current.user_id is None):
-        # What a model or an import left out is its answer.
-        evidence = answered(tree_of(compiled), value, evidence)
-    return Opened(
+        # A model or an import leaves out what is not in the document.
+        evidence = with_absent_evidence(tree_of(compiled), value, evidence)
+    return OpenDocument(
         document=document,
         schema_version=schema_version,
         annotation=current,
@@ -191,7 +192,7 @@ def open_document(*, document: Document, user: User) -> Opened:
         prediction=shown,
         rejection=None if own_only and current and current.submitted else _rejection(document, found.decision),
         open_comments=found.open_comments,
-        own_only=own_only,
+        is_blind=own_only,
         instruction=found.instruction or "",
         approves=latest is not None and would_approve(found, schema_version, user),
     )
@@ -208,22 +209,20 @@ def _rejection(document: Document, decision: str | None) -> Review | None:
 
 
 #: states that the first draft ends
-_STARTS = [before for before in DocumentState if state.draft(before) != before]
+_BEFORE_DRAFT = [before for before in DocumentState if state.draft(before) != before]
 
 
 def _draft_changes(user: User, now: datetime) -> dict[str, Any]:
-    mine = free_for(user)
+    mine = unlocked_for(user)
     return {
-        "state": Case(When(state__in=_STARTS, then=Value(DocumentState.IN_PROGRESS)), default=F("state")),
+        "state": Case(When(state__in=_BEFORE_DRAFT, then=Value(DocumentState.IN_PROGRESS)), default=F("state")),
         "locked_by": Case(When(mine, then=Value(user.pk)), default=F("locked_by"), output_field=BigIntegerField()),
         "locked_until": Case(When(mine, then=Value(now + LOCK)), default=F("locked_until")),
     }
 
 
 def _expects_approval(document: Document) -> bool:
-    """Whether a submit most likely approves: a reviewer mostly decides about labels of others. The role is known where
-    a view fetched the project.
-    """
+    """Whether a submit probably approves: the user is a reviewer. The role is known if a view fetched the project."""
     known = Document._meta.get_field("project").is_cached(document)
     role = getattr(document.project, "role", "") if known else ""
     return bool(role) and may(role, Action.REVIEW)
@@ -241,19 +240,19 @@ def save_draft(
     prediction: int | None = None,
     field_seconds: Mapping[str, float] | None = None,
     action: str = Actions.DRAFT,
-) -> Saved:
-    """Saves what a person has so far; it may be invalid. ``value`` is a JSON value, or ``Typed(entry)``.
+) -> SaveResult:
+    """Saves a draft, which can be invalid. ``value`` is a JSON value, a ``FormEntry`` or a ``JsonEntry``.
 
-    ``base_version`` is the version it was made from, under the schema of ``schema_number`` (None: the newest); where
-    others saved since, the two are merged field by field. ``seconds``: spent since the last save; ``field_seconds``:
-    of it with the focus in each field, by pattern. ``prediction``: the one that the form was filled from; it is kept
-    from then on, and one that is not shown for this document is ignored.
+    ``base_version`` is the version that it starts from, under the schema of ``schema_number`` (None: the newest); newer
+    saves of others are merged field by field. ``seconds``: time since the last save; ``field_seconds``: of it with the
+    focus in each field, by pattern. ``prediction``: the one that filled the form; ignored if it is not visible for this
+    document.
     """
     with transaction.atomic():
         changes = _draft_changes(user, timezone.now())
-        held = lock_document(document, user, changes, prediction=prediction, whole=False)
-        change = merged(held, user, value, evidence, base_version, schema_number)
-        write(held, user, change.saved, action, Work(seconds, field_seconds or {}))
+        locked = lock_document(document, user, changes, prediction=prediction, whole=False)
+        change = merge_save(locked, user, value, evidence, base_version, schema_number)
+        write_revision(locked, user, change.saved, action, EditTiming(seconds, field_seconds or {}))
         return change.saved
 
 
@@ -269,39 +268,39 @@ def submit(
     prediction: int | None = None,
     field_seconds: Mapping[str, float] | None = None,
     asked: Collection[str] | None = None,
-) -> Saved:
-    """Submits a label; where the project has review off it is gold at once. Arguments as in ``save_draft``.
+) -> SaveResult:
+    """Submits a label. It is gold immediately in a project without reviews. Arguments as in ``save_draft``.
 
-    ``asked``: a person submits, and was asked already about these optional fields that nobody answered; others are
-    asked about. None: a program submits, and what is absent is its answer.
+    ``asked``: the empty optional fields that the user was already asked about; they are asked about others. None: a
+    program submits, and absent values are not in the document.
 
-    Where others changed something meanwhile, or the schema is no longer number ``schema_number``, the merged value is
-    saved as a draft and not submitted.
+    If others changed something since, or the schema is no longer number ``schema_number``, the merged value is saved as
+    a draft and not submitted.
 
     Raises:
-        Invalid: the schema rejects the value, or a doubt of it (a value that is nowhere in the document, a broken
-            invariant) is not confirmed, or optional fields are to be asked about; saved as a draft.
+        InvalidLabel: the schema rejects the value, a warning (a value that is not in the document, a broken invariant)
+            is not confirmed, or there are optional fields to ask about. The value is saved as a draft.
     """
     problems: list[Problem] = []
     changes = state.before_submit(may_review=_expects_approval(document))
     try:
         with transaction.atomic():
-            held = lock_document(document, user, changes, prediction=prediction)
-            change = merged(held, user, value, evidence, base_version, schema_number)
+            locked = lock_document(document, user, changes, prediction=prediction)
+            change = merge_save(locked, user, value, evidence, base_version, schema_number)
             saved = change.saved
-            unseen = bool(saved.clashes) or not same(change.mine, saved.value)
-            if unseen or schema_number not in (None, held.schema_version.number):
-                raise _NotYet
-            problems = open_points(saved.checks, asked)
+            unseen = bool(saved.conflicts) or not same(change.own_value, saved.value)
+            if unseen or schema_number not in (None, locked.schema_version.number):
+                raise _SubmitBlocked
+            problems = submit_problems(saved.checks, asked)
             if problems:
-                raise _NotYet
+                raise _SubmitBlocked
             if asked is None:
-                saved.checks.answer_all()
-            _count(held, user, saved, Work(seconds, field_seconds or {}))
+                saved.checks.mark_rest_absent()
+            _store_submitted(locked, user, saved, EditTiming(seconds, field_seconds or {}))
             saved.submitted = True
             return saved
-    except _NotYet:
-        # Everything above is rolled back, the document's state with it.
+    except _SubmitBlocked:
+        # Everything above is rolled back, including the document's state.
         saved = save_draft(
             document=document,
             user=user,
@@ -314,29 +313,29 @@ def submit(
             field_seconds=field_seconds,
         )
     if problems:
-        raise Invalid(saved, problems)
+        raise InvalidLabel(saved, problems)
     return saved
 
 
-class _NotYet(Exception):
-    """What was to be submitted becomes a draft."""
+class _SubmitBlocked(Exception):
+    """The submit becomes a draft."""
 
 
-def _count(held: LockedDocument, user: User, saved: Saved, work: Work) -> None:
-    """Writes a submitted label and decides what it counts for."""
-    document = held.document
-    outcome = state.submit(_submission(held, user, saved))
-    revision = write(held, user, saved, Actions.APPROVE if outcome.is_approval else Actions.SUBMIT, work)
+def _store_submitted(locked: LockedDocument, user: User, saved: SaveResult, work: EditTiming) -> None:
+    """Writes a submitted label and the resulting state of the document."""
+    document = locked.document
+    outcome = state.submit(_submission(locked, user, saved))
+    revision = write_revision(locked, user, saved, Actions.APPROVE if outcome.is_approval else Actions.SUBMIT, work)
     if outcome.is_approval:
         saved.approved = True
-        unchanged = same(held.compiled.ordered(document.answered_value), saved.value)
+        unchanged = same(locked.compiled.ordered(document.label_value), saved.value)
         decision = Review.Decision.APPROVE if unchanged else Review.Decision.FIX
-        decide(held, user, decision, annotation_id=revision.annotation_id, revision_id=revision.pk)
+        record_review(locked, user, decision, annotation_id=revision.annotation_id, revision_id=revision.pk)
     saved.state = outcome.state
     if len(outcome.change) > 1 or saved.state != document.state:
         Document.objects.filter(pk=document.pk).update(**outcome.change)
     if outcome.is_gold:
-        make_gold(held, revision.pk, origin_of(held, saved), user if outcome.is_approval else None)
+        set_gold(locked, revision.pk, label_origin(locked, saved), user if outcome.is_approval else None)
     tell(
         "document.approved" if outcome.is_approval else "document.submitted",
         document,
@@ -346,32 +345,32 @@ def _count(held: LockedDocument, user: User, saved: Saved, work: Work) -> None:
     )
 
 
-def _submission(held: LockedDocument, user: User, saved: Saved) -> state.Submission:
-    document = held.document
-    others = (document.others_values or []) if held.is_blind else []
-    has_label = document.answered_pk is not None
+def _submission(locked: LockedDocument, user: User, saved: SaveResult) -> state.Submission:
+    document = locked.document
+    others = (document.others_values or []) if locked.is_blind else []
+    has_label = document.label_pk is not None
     return state.Submission(
         has_label=has_label,
-        is_own=document.answered_by == user.pk,
-        is_involved=has_label and challenges.is_party(document, user),
-        may_review=held.may_review,
-        is_reviewed=held.settled,
+        is_own=document.label_by == user.pk,
+        is_involved=has_label and challenges.is_involved(document, user),
+        may_review=locked.may_review,
+        is_reviewed=locked.is_reviewed,
         was_rejected=document.decision == Review.Decision.REJECT,
-        is_blind=held.is_blind,
+        is_blind=locked.is_blind,
         missing_labels=document.wanted - len(others) - 1,
-        labels_agree=agree(held.compiled, [saved.value, *others]),
+        labels_agree=labels_agree(locked.compiled, [saved.value, *others]),
         review_required=document.review_required,
         four_eyes=has_label and document.project.four_eyes,
     )
 
 
-def restore(*, document: Document, user: User, revision_id: int, base_version: int) -> Saved:
-    """Writes what an old revision of a document said as a new one of this person; it counts once it is submitted.
+def restore(*, document: Document, user: User, revision_id: int, base_version: int) -> SaveResult:
+    """Saves an old revision's value as a new draft of this user.
 
-    ``base_version``: the version the person saw; what others saved since is merged, as with any save.
+    ``base_version``: the version that the user saw; newer saves of others are merged, as in any save.
 
     Raises:
-        Refused: there is no such revision, or it is somebody else's while everybody labels unseen by the others.
+        Refused: there is no such revision, or it is another annotator's while labels are independent.
     """
     revision = (
         AnnotationRevision.objects.select_related("annotation")
@@ -382,8 +381,8 @@ def restore(*, document: Document, user: User, revision_id: int, base_version: i
     if revision is None:
         raise Refused("This document has no such revision.")
     row = Document.objects.only("wanted").get(pk=document.pk)
-    if is_own_only(row, revision.decision) and revision.annotation.user_id != user.pk:
-        raise Refused("Several people label this document unseen by each other, so only your own labels are restored.")
+    if is_blind_overlap(row, revision.decision) and revision.annotation.user_id != user.pk:
+        raise Refused("Annotators label this document independently. You can only restore your own labels.")
     return save_draft(
         document=document,
         user=user,

@@ -19,12 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from labeling.models.documents import LABELLED, QUEUE, DocumentState
+from labeling.models.documents import LABELED_STATES, QUEUE, DocumentState
 
 #: states that a document can be skipped from
 SKIPPABLE: Final = (*QUEUE, DocumentState.SKIPPED)
 #: states that a reviewer can put back into the queue
-REQUEUEABLE: Final = (*LABELLED, DocumentState.SKIPPED)
+REQUEUEABLE: Final = (*LABELED_STATES, DocumentState.SKIPPED)
 #: the state that a reviewer's decision needs
 DECIDABLE: Final = DocumentState.SUBMITTED
 
@@ -148,7 +148,7 @@ def reject() -> StateChange:
 
 def challenge(state: str) -> StateChange:
     """Its gold label is challenged. Empty in the queue: the label that is being written is the decision."""
-    return {"state": DocumentState.SUBMITTED, "disputed": True, **UNLOCKED} if state in LABELLED else {}
+    return {"state": DocumentState.SUBMITTED, "disputed": True, **UNLOCKED} if state in LABELED_STATES else {}
 
 
 def requeue(*, has_label: bool) -> StateChange:

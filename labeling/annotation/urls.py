@@ -6,13 +6,13 @@ from labeling.annotation import history_views, views
 
 urlpatterns = [
     path("label/", views.label, name="label"),
-    path("label/next/", views.following, name="label_next"),
+    path("label/next/", views.neighbor, name="label_next"),
     path("label/<int:pk>/", views.label_document, name="label_document"),
     path("label/<int:pk>/state/", views.state, name="label_state"),
     path("label/<int:pk>/save/", views.save, name="label_save"),
     path("label/<int:pk>/skip/", views.skip, name="label_skip"),
     path("label/<int:pk>/flag/", views.flag, name="label_flag"),
-    path("label/<int:pk>/here/", views.here, name="label_here"),
+    path("label/<int:pk>/here/", views.queue_strip, name="label_here"),
     path("label/<int:pk>/release/", views.release, name="label_release"),
     path("label/<int:pk>/history/", history_views.history, name="label_history"),
     path("label/<int:pk>/restore/", history_views.restore, name="label_restore"),

@@ -9,9 +9,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from labeling.annotation import keyboard, preferences, presence, services
-from labeling.annotation.locked_document import is_own_only, newest_decision
+from labeling.annotation.locked_document import is_blind_overlap, newest_decision
 from labeling.annotation.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
-from labeling.annotation.screen_state import saved_of, state_of, tags_in_words
+from labeling.annotation.screen_state import document_state, save_state, tag_titles
 from labeling.documents.failure_tags import tags_of
 from labeling.form.codec import ABSENT
 from labeling.form.tree import bind, tree_of
@@ -21,17 +21,17 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
 SKIP_REASONS = (
-    "Not the kind of document this task is about",
-    "Cannot be read",
-    "The same document is there already",
-    "Another language",
-    "Contains what must not be here",
+    "Wrong kind of document",
+    "Unreadable",
+    "Duplicate",
+    "Wrong language",
+    "Contains sensitive data",
 )
 
 
 @require_GET
 def label(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Goes to the next document of the person's queue; says so where nothing is left."""
+    """Redirects to the next document of the user's queue, or shows that it is empty."""
     project = project_for(request.user, slug, Action.LABEL)
     document = services.next_document(project=project, user=request.user)
     if document is None:
@@ -41,8 +41,8 @@ def label(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_GET
 def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """The screen, with one document open."""
-    project, document = object_for(request.user, slug, Action.LABEL, services.openable(), pk=pk)
+    """The labeling screen with one document."""
+    project, document = object_for(request.user, slug, Action.LABEL, services.with_open_data(), pk=pk)
     opened = services.open_document(document=document, user=request.user)
     node = tree_of(opened.schema_version.compiled)
     mine = preferences.of(request.user)
@@ -51,11 +51,11 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
     context = {
         "project": project,
         "document": document,
-        # Empty: the script fills it from the state, as it does for every document after this one.
+        # Empty: the script fills it from the state, as for every later document.
         "form": bind(node, ABSENT),
-        "state": state_of(opened, request.user),
+        "state": document_state(opened, request.user),
         "instruction": opened.instruction,
-        # From a review one goes back to the reviews.
+        # After a fix from a review, the reviews follow.
         "next_url": reverse("review_onward" if reviewing else "label_next", args=[slug]),
         "failure_tags": tags_of(project),
         "skip_reasons": SKIP_REASONS,
@@ -69,14 +69,14 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
 
 @require_GET
 def state(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Everything about one document that the screen needs to open it, as JSON."""
-    _, document = object_for(request.user, slug, Action.LABEL, services.openable(), pk=pk)
-    return JsonResponse(state_of(services.open_document(document=document, user=request.user), request.user))
+    """The state of one document for the screen, as JSON."""
+    _, document = object_for(request.user, slug, Action.LABEL, services.with_open_data(), pk=pk)
+    return JsonResponse(document_state(services.open_document(document=document, user=request.user), request.user))
 
 
 @require_POST
-def following(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The document after another (``{"after": id}``; taken for this person) or before it; ``{"done": true}``: none."""
+def neighbor(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The document after another (``{"after": id}``; locked for the user) or before it; ``{"done": true}``: none."""
     project = project_for(request.user, slug, Action.LABEL)
     try:
         payload = parse_object(request.body)
@@ -87,20 +87,22 @@ def following(request: SignedInRequest, slug: str) -> HttpResponse:
     if back:
         document = services.previous_document(project=project, user=request.user, before=number)
     else:
-        document = services.next_document(project=project, user=request.user, after=number, rows=services.openable())
+        document = services.next_document(
+            project=project, user=request.user, after=number, rows=services.with_open_data()
+        )
     if document is None:
         return JsonResponse({"done": True, "url": reverse("label", args=[slug])})
     document.project = project
-    return JsonResponse(state_of(services.open_document(document=document, user=request.user), request.user))
+    return JsonResponse(document_state(services.open_document(document=document, user=request.user), request.user))
 
 
 @require_POST
 def save(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Saves a draft or submits.
 
-    200 with what was saved; 422 where a submit was refused (kept as a draft), asks about fields that nobody answered
-    (``asked`` names those it asked about before), or where the JSON view's text is no JSON;
-    409 where others changed the document so that the person has to look before it is submitted.
+    200 with the result. 422 where a submit was rejected (saved as a draft), asks about empty optional fields
+    (``asked``: those it already asked about), or has invalid JSON from the JSON view. 409 where newer changes of others
+    were merged, so the user must check the result first.
     """
     project = project_for(request.user, slug, Action.LABEL)
     try:
@@ -109,7 +111,7 @@ def save(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         return _refused(str(error), 400)
     except ValueSyntaxError as error:
         return JsonResponse({"syntax": str(error)}, status=422)
-    # Only the key: the service reads the row once it holds it.
+    # Only the key: the service reads the row after locking it.
     document = Document(pk=pk, project=project)
     options: dict[str, Any] = {
         "document": document,
@@ -124,18 +126,18 @@ def save(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     }
     try:
         if not payload.submit:
-            return JsonResponse(saved_of(services.save_draft(**options), payload, document))
+            return JsonResponse(save_state(services.save_draft(**options), payload, document))
         saved = services.submit(**options, asked=payload.asked)
-    except services.Invalid as error:
-        return JsonResponse(saved_of(error.saved, payload, document), status=422)
+    except services.InvalidLabel as error:
+        return JsonResponse(save_state(error.saved, payload, document), status=422)
     except Document.DoesNotExist:
-        return _refused("This document is no longer there.", 404)
-    return JsonResponse(saved_of(saved, payload, document), status=200 if saved.submitted else 409)
+        return _refused("This document was deleted.", 404)
+    return JsonResponse(save_state(saved, payload, document), status=200 if saved.submitted else 409)
 
 
 @require_POST
 def skip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Puts the document aside with a reason."""
+    """Skips the document with a reason."""
     _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
         reason = parse_object(request.body).get("reason")
@@ -152,18 +154,18 @@ def flag(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     try:
         tags = parse_object(request.body).get("tags")
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            raise PayloadError("tags must be a list of texts.")
+            raise PayloadError("tags must be a list of strings.")
         tags = services.flag(document=document, user=request.user, tags=tags)
     except (PayloadError, Refused) as error:
         return _refused(str(error), 422)
-    return JsonResponse({"tags": tags_in_words(project, tags)})
+    return JsonResponse({"tags": tag_titles(project, tags)})
 
 
 @require_POST
-def here(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """The queue strip; asking for it shows that the tab is open and so keeps the document with its person.
+def queue_strip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """The queue strip. Requesting it reports an open tab and renews the lock.
 
-    ``{"tab": name}`` says which tab; with ``"leaving": true`` it goes away.
+    ``{"tab": name}`` names the tab; with ``"leaving": true`` it is closed.
     """
     rows = Document.objects.defer("text").annotate(decision=newest_decision(OuterRef("pk")))
     project, document = object_for(request.user, slug, Action.LABEL, rows, pk=pk)
@@ -173,23 +175,23 @@ def here(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         return _refused(str(error), 400)
     tab = str(body.get("tab", ""))
     if body.get("leaving") is True:
-        presence.leave(user=request.user, tab=tab)
+        presence.close_tab(user=request.user, tab=tab)
         return HttpResponse(status=204)
-    services.hold(document=document, user=request.user)
-    presence.arrive(document=document, user=request.user, tab=tab)
-    standing = services.standing(document=document, user=request.user)
-    # Where several people label a document unseen by each other, nobody is in anybody's way.
-    alone = is_own_only(document, document.decision)
-    open_by = [] if alone else presence.with_document(document=document, user=request.user)
+    services.acquire_lock(document=document, user=request.user)
+    presence.open_tab(document=document, user=request.user, tab=tab)
+    standing = services.queue_position(document=document, user=request.user)
+    # Independent annotators do not block each other.
+    alone = is_blind_overlap(document, document.decision)
+    open_by = [] if alone else presence.viewers(document=document, user=request.user)
     context = {"project": project, "document": document, "standing": standing, "open_by": open_by}
     return render(request, "labeling/annotation/queue_strip.html", context)
 
 
 @require_POST
 def release(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """The tab was closed: the document is free for others."""
+    """The tab was closed: releases the lock."""
     _, document = object_for(request.user, slug, Action.LABEL, Document.objects.only("pk", "project"), pk=pk)
-    services.release(document=document, user=request.user)
+    services.release_lock(document=document, user=request.user)
     return HttpResponse(status=204)
 
 

@@ -17,7 +17,7 @@ from labeling.api.schemas.work import DocumentFilters
 from labeling.api.wire import answer, at
 from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
-from labeling.datasets.formats.registry import SHAPES, Shape
+from labeling.datasets.formats.registry import FORMATS, Format
 from labeling.datasets.splits import Rules
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
 from slmstudio.access import Action, may
@@ -85,7 +85,7 @@ def export_dataset(
         pieces = dataset_export.export_dataset(found, shape, split)
     except FileNotFoundError as error:
         raise Problem(404, str(error)) from error
-    return _file(pieces, (project.slug, f"v{number}", split, shape), SHAPES[shape])
+    return _file(pieces, (project.slug, f"v{number}", split, shape), FORMATS[shape])
 
 
 @below_project.get("/export", summary="Export labels", **about("read", None, 409, files=_FILES))
@@ -107,7 +107,7 @@ def export(
         pieces = dataset_export.export_project(project, shape, documents=documents, part=part, blind=blind)
     except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
-    return _file(pieces, (project.slug, part, shape), SHAPES[shape])
+    return _file(pieces, (project.slug, part, shape), FORMATS[shape])
 
 
 @below_project.get("/progress", summary="Read the progress", **about("read", ProgressOut))
@@ -129,7 +129,7 @@ def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
     )
 
 
-def _file(pieces: Any, parts: tuple[str, ...], shape: Shape) -> StreamingHttpResponse:
+def _file(pieces: Any, parts: tuple[str, ...], shape: Format) -> StreamingHttpResponse:
     sent = StreamingHttpResponse(pieces, content_type=shape.content_type)
     sent["Content-Disposition"] = f'attachment; filename="{dataset_export.file_name(parts, shape)}"'
     return sent

@@ -42,7 +42,7 @@ def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> Ht
         project=project,
         schema_version=version,
         proposals=[
-            service.Proposal(key, _raw(item), item.confidence, item.seconds)
+            service.PredictionInput(key, _raw(item), item.confidence, item.seconds)
             for item, key in zip(body.predictions, keys, strict=True)
             if key is not None
         ],

@@ -22,6 +22,7 @@ from labeling.api.serializers import for_listing, listed, name_of, problem_rows,
 from labeling.api.wire import answer, nothing
 from labeling.models import Document, Project
 from labeling.review import adjudication
+from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from slmstudio.errors import Refused
 from slmstudio.web.paging import page
@@ -40,7 +41,7 @@ def waiting(
 ) -> HttpResponse:
     """Documents whose label waits for a reviewer, in the order they came."""
     project = project_of(request)
-    rows = adjudication.disputed(project) if disputed else review_services.waiting(project)
+    rows = review_queries.pending_adjudication(project) if disputed else review_queries.pending_review(project)
     found = page(for_listing(rows), after=after, size=limit)
     following = None if found.after is None else str(found.after)
     return answer({"items": [listed(row) for row in found.rows], "next_after": following})
@@ -102,14 +103,14 @@ def _decide(request: HttpRequest, pk: int, service: Callable[..., Any], **given:
     document = Document(pk=pk, project=project)
     try:
         review = service(document=document, user=caller(request).user, **given)
-    except review_services.Invalid as error:
+    except review_services.InvalidLabel as error:
         rows = problem_rows(error.problems)
         raise Problem(422, "The label is not right, so nothing was decided.", rows[:200]) from error
     except Refused as refusal:
         if not Document.objects.filter(project=project, pk=pk).exists():
             raise Http404 from refusal
         raise Problem(
-            403 if str(refusal) in (review_services.OWN, adjudication.OWN) else 409, str(refusal)
+            403 if str(refusal) in (review_services.OWN_LABEL, adjudication.OWN_LABEL) else 409, str(refusal)
         ) from refusal
     state = Document.objects.values_list("state", flat=True).get(pk=pk)
     return answer({"id": pk, "state": state, "decision": review.decision, "reviewer": name_of(review.reviewer)})

@@ -7,11 +7,11 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
-from labeling.annotation.services import Opened, Saved
+from labeling.annotation.services import OpenDocument, SaveResult
 from labeling.api.wire import at
 from labeling.form.merge import MISSING
 from labeling.models import Annotation, AnnotationRevision, Comment, Document, Gold, Prediction
-from labeling.review.services import UnderReview
+from labeling.review.services import ReviewDocument
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import Problem
 
@@ -51,7 +51,7 @@ def listed(document: Any) -> dict[str, Any]:
         "id": document.pk,
         "external_id": document.external_id,
         "state": document.state,
-        "returned": document.why_returned or None,
+        "returned": document.requeue_reason or None,
         "tags": document.tags,
         "holdout": document.holdout,
         "synthetic": document.synthetic,
@@ -159,7 +159,7 @@ def comment_row(row: Comment) -> dict[str, Any]:
     }
 
 
-def opened_row(opened: Opened, user: User) -> dict[str, Any]:
+def opened_row(opened: OpenDocument, user: User) -> dict[str, Any]:
     """A document as a person finds it when they open it."""
     document, shown, rejection = opened.document, opened.prediction, opened.rejection
     proposed = shown and {
@@ -194,15 +194,15 @@ def opened_row(opened: Opened, user: User) -> dict[str, Any]:
             "reason": rejection.reason,
             "at": at(rejection.created_at),
         },
-        "returned": document.why_returned or None,
+        "returned": document.requeue_reason or None,
         "open_comments": opened.open_comments,
-        "own_only": opened.own_only,
+        "own_only": opened.is_blind,
         "held_by": name_of(opened.locked_by_other),
         "url": document.get_absolute_url(),
     }
 
 
-def reviewed_row(opened: UnderReview) -> dict[str, Any]:
+def reviewed_row(opened: ReviewDocument) -> dict[str, Any]:
     """A label as a reviewer finds it."""
     document, revision = opened.document, opened.revision
     return {
@@ -222,7 +222,7 @@ def reviewed_row(opened: UnderReview) -> dict[str, Any]:
     }
 
 
-def saved_row(saved: Saved) -> dict[str, Any]:
+def saved_row(saved: SaveResult) -> dict[str, Any]:
     """What a save left."""
     return {
         "version": saved.version,
@@ -242,6 +242,6 @@ def saved_row(saved: Saved) -> dict[str, Any]:
                 "theirs": None if clash.theirs is MISSING else clash.theirs,
                 "absent": clash.theirs is MISSING,
             }
-            for clash in saved.clashes
+            for clash in saved.conflicts
         ],
     }

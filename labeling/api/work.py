@@ -44,7 +44,7 @@ def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpRespons
     project = project_of(request)
     user = caller(request).user
     document = annotation_services.next_document(
-        project=project, user=user, after=body.after, rows=annotation_services.openable()
+        project=project, user=user, after=body.after, rows=annotation_services.with_open_data()
     )
     if document is None:
         return nothing()
@@ -55,7 +55,7 @@ def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpRespons
 @router.post("/documents/{int:pk}/open", summary="Open a document", **about("label", OpenedOut))
 def open_document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Opens a document and holds it for ten minutes; asked again, it is held on. `held_by` names who else does."""
-    document = object_of(request, annotation_services.openable(), pk=pk)
+    document = object_of(request, annotation_services.with_open_data(), pk=pk)
     user = caller(request).user
     return answer(opened_row(annotation_services.open_document(document=document, user=user), user))
 
@@ -64,7 +64,7 @@ def open_document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 def release(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Lets a document go that the caller holds, so that others get it."""
     document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
-    annotation_services.release(document=document, user=caller(request).user)
+    annotation_services.release_lock(document=document, user=caller(request).user)
     return nothing()
 
 
@@ -93,7 +93,7 @@ def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpRespo
         saved = annotation_services.submit(**_save(project, pk, caller(request).user, body))
     except Document.DoesNotExist as error:
         raise Http404 from error
-    except annotation_services.Invalid as error:
+    except annotation_services.InvalidLabel as error:
         rows = problem_rows(error.problems)
         many = f"{len(rows)} fields are" if len(rows) != 1 else f"{rows[0]['field'] or 'The value'} is"
         detail = f"{many} not right, so it was not submitted. It was kept as a draft."
@@ -118,7 +118,7 @@ def _save(project: Any, pk: int, user: User, body: SaveIn) -> dict[str, Any]:
     }
 
 
-def _why_not(saved: annotation_services.Saved, body: SaveIn) -> str:
+def _why_not(saved: annotation_services.SaveResult, body: SaveIn) -> str:
     if body.schema_number not in (None, saved.schema_version.number):
         return f"The schema is number {saved.schema_version.number} by now. It was kept as a draft of that; look at it."
     who = saved.merged_with or "somebody else"

@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.annotation.payloads import PayloadError, parse_object, whole_number
-from labeling.annotation.screen_state import commented
+from labeling.annotation.screen_state import open_comment_counts
 from labeling.comments import services
 from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.models import Comment, Document, Membership, Mention
@@ -22,29 +22,26 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_http_methods(["GET", "POST"])
 def comments(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """What people say about the document, as a fragment; POST ``{"path", "text"}`` says something.
-
-    Who sees it has read what mentions them in it.
-    """
+    """The comments of a document; POST ``{"path", "text"}`` adds one. Marks the user's mentions as read."""
     project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     if request.method == "POST":
         try:
-            said = parse_object(request.body)
-            path, text = said.get("path", ""), said.get("text", "")
+            body = parse_object(request.body)
+            path, text = body.get("path", ""), body.get("text", "")
             if not isinstance(path, str) or not isinstance(text, str):
-                raise PayloadError("path and text must be texts.")
+                raise PayloadError("path and text must be strings.")
             services.add(document=document, user=request.user, text=text, path=path)
         except (PayloadError, Refused) as error:
             return JsonResponse({"message": str(error)}, status=422)
     unread = services.mentions(project=project, user=request.user).filter(comment__document=document, read_at=None)
     for mention in unread:
-        services.read(project=project, user=request.user, mention=mention.pk)
-    return _talk(request, project, document)
+        services.mark_read(project=project, user=request.user, mention=mention.pk)
+    return _threads_response(request, project, document)
 
 
 @require_POST
 def resolve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Marks a comment, ``{"comment": id}``, as settled."""
+    """Resolves a comment: ``{"comment": id}``."""
     project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
         number = whole_number(parse_object(request.body), "comment")
@@ -52,35 +49,35 @@ def resolve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         services.resolve(comment=comment, user=request.user)
     except (PayloadError, Refused) as error:
         return JsonResponse({"message": str(error)}, status=422)
-    return _talk(request, project, document)
+    return _threads_response(request, project, document)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def mentions(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Where a person is mentioned in comments; POST marks all as read."""
+    """A user's mentions; POST marks all as read."""
     project = project_for(request.user, slug, Action.LABEL)
     if request.method == "POST":
-        services.read(project=project, user=request.user)
+        services.mark_read(project=project, user=request.user)
         return redirect("mentions", slug)
     rows = services.mentions(project=project, user=request.user)
     shown = page(rows, after=query_number(request.GET.get("before")), newest=True)
-    context = {"project": project, "page": shown, "unread": services.unread(project=project, user=request.user)}
+    context = {"project": project, "page": shown, "unread": services.unread_count(project=project, user=request.user)}
     return render(request, "labeling/comments/mentions.html", context)
 
 
 @require_POST
 def mention(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Marks a mention as read and goes to the document it is about."""
+    """Marks a mention as read and redirects to its document."""
     project = project_for(request.user, slug, Action.LABEL)
     found = Mention.objects.filter(pk=pk, user=request.user.pk, comment__document__project=project)
     document = found.values_list("comment__document", flat=True).first()
     if document is None:
         return redirect("mentions", slug)
-    services.read(project=project, user=request.user, mention=pk)
+    services.mark_read(project=project, user=request.user, mention=pk)
     return redirect("label_document", slug, document)
 
 
-def _talk(request: SignedInRequest, project: Any, document: Document) -> HttpResponse:
+def _threads_response(request: SignedInRequest, project: Any, document: Document) -> HttpResponse:
     node = tree_of(project.schema_version.compiled)
     threads = [
         {"path": comment.path, "title": _title(node, comment.path) if comment.path else "", "comment": comment}
@@ -88,7 +85,7 @@ def _talk(request: SignedInRequest, project: Any, document: Document) -> HttpRes
     ]
     members = Membership.objects.filter(project=project).select_related("user").order_by("user__username")
     context = {"project": project, "document": document, "threads": threads}
-    open_by_path = commented(document)
+    open_by_path = open_comment_counts(document)
     return JsonResponse(
         {
             "html": render_to_string("labeling/comments/threads.html", context, request),
@@ -100,7 +97,7 @@ def _talk(request: SignedInRequest, project: Any, document: Document) -> HttpRes
 
 
 def _title(node: FormNode, path: str) -> str:
-    """The field of a path as people read it, with its row: "Line items 2, Amount"."""
+    """The title of a field with its row: "Line items 2, Amount"."""
     words: list[str] = []
     for step in split(path):
         if isinstance(step, int):

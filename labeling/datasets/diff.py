@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from django.db import connection
 
-from labeling.annotation.diffs import Change, Line, changes, compare_lines
+from labeling.annotation.diffs import DiffLine, FieldChange, compare_lines, field_changes
 from labeling.models import AnnotationRevision, DatasetVersion
 from labeling.projects.services import pretty
 from slmstudio.contract.schema.compiled import pattern_of
@@ -19,7 +19,7 @@ KINDS: dict[Kind, str] = {
     "moved": "moved to another split",
 }
 #: changed labels that are compared field by field for the counts
-MOST_COMPARED = 5_000
+MAX_COMPARED = 5_000
 _CHUNK = 500
 
 _BOTH = """
@@ -44,7 +44,7 @@ _WHERE: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Difference:
+class DocumentDifference:
     """One document that differs. ``before`` and ``after`` are its splits, empty where a version does not have it."""
 
     document_id: int
@@ -55,7 +55,7 @@ class Difference:
     new: int | None
     old_origin: str
     new_origin: str
-    changes: list[Change] = field(default_factory=list)
+    changes: list[FieldChange] = field(default_factory=list)
 
 
 @dataclass
@@ -69,8 +69,8 @@ class Diff:
     moves: list[tuple[str, str, int]]
     fields: list[tuple[str, int]]
     uncounted: int
-    schema: list[Line]
-    instruction: list[Line]
+    schema: list[DiffLine]
+    instruction: list[DiffLine]
 
 
 def diff(a: DatasetVersion, b: DatasetVersion) -> Diff:
@@ -90,7 +90,7 @@ def diff(a: DatasetVersion, b: DatasetVersion) -> Diff:
         counts=counts,
         moves=moves,
         fields=_fields(a, b) if counts["changed"] else [],
-        uncounted=max(0, counts["changed"] - MOST_COMPARED),
+        uncounted=max(0, counts["changed"] - MAX_COMPARED),
         schema=[]
         if same_schema
         else compare_lines(pretty(a.schema_version.schema_text), pretty(b.schema_version.schema_text)),
@@ -100,14 +100,16 @@ def diff(a: DatasetVersion, b: DatasetVersion) -> Diff:
 
 def differences(
     a: DatasetVersion, b: DatasetVersion, kind: Kind, *, start: int = 0, count: int = 20
-) -> list[Difference]:
+) -> list[DocumentDifference]:
     """Documents that differ in this way, by id, from number ``start`` on; for changed labels with what changed."""
     found = _rows(a, b, kind, start, count)
     if kind != "changed":
-        return [Difference(*row) for row in found]
+        return [DocumentDifference(*row) for row in found]
     values = _values([key for row in found for key in row[4:6]])
     order = b.schema_version.compiled.ordered
-    return [replace(Difference(*row), changes=changes(values[row[4]], order(values[row[5]]))) for row in found]
+    return [
+        replace(DocumentDifference(*row), changes=field_changes(values[row[4]], order(values[row[5]]))) for row in found
+    ]
 
 
 def _rows(a: DatasetVersion, b: DatasetVersion, kind: Kind, start: int, count: int) -> list[Any]:
@@ -125,13 +127,13 @@ def _rows(a: DatasetVersion, b: DatasetVersion, kind: Kind, start: int, count: i
 
 def _fields(a: DatasetVersion, b: DatasetVersion) -> list[tuple[str, int]]:
     """In how many labels each field changed; a field that changed in several rows of one label counts once."""
-    pairs = [row[4:6] for row in _rows(a, b, "changed", 0, MOST_COMPARED)]
+    pairs = [row[4:6] for row in _rows(a, b, "changed", 0, MAX_COMPARED)]
     counted: Counter[str] = Counter()
     for start in range(0, len(pairs), _CHUNK):
         part = pairs[start : start + _CHUNK]
         values = _values([key for pair in part for key in pair])
         for old, new in part:
-            counted.update({pattern_of(change.path) for change in changes(values[old], values[new])})
+            counted.update({pattern_of(change.path) for change in field_changes(values[old], values[new])})
     return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -10,10 +10,10 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils.text import slugify
 
-from labeling.annotation.locked_document import IS_SETTLED
+from labeling.annotation.locked_document import IS_REVIEWED_SQL
 from labeling.datasets import queries
-from labeling.datasets.formats import About, Example
-from labeling.datasets.formats.registry import SHAPES, Shape
+from labeling.datasets.formats import ExportContext, ExportRow
+from labeling.datasets.formats.registry import FORMATS, Format
 from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused
@@ -49,7 +49,7 @@ LEFT JOIN LATERAL (
     ORDER BY w.submitted_at DESC NULLS LAST, w.id DESC LIMIT 1
 ) a ON true
 WHERE d.id = ANY(%(keys)s) ORDER BY d.id
-""".replace("{settled}", IS_SETTLED)
+""".replace("{settled}", IS_REVIEWED_SQL)
 
 
 def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iterator[bytes]:
@@ -59,12 +59,12 @@ def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iter
         KeyError: no such shape.
         FileNotFoundError: the version's file is gone; raised here and not while it is read.
     """
-    write = SHAPES[shape].write
+    write = FORMATS[shape].write
     queries.file_path(dataset)
     if shape == "rows":
         return _lines(dataset, split)
     compiled = dataset.schema_version.compiled
-    about = About(f"{dataset.project.name} v{dataset.number}", dataset.instruction, compiled)
+    about = ExportContext(f"{dataset.project.name} v{dataset.number}", dataset.instruction, compiled)
     return write((_example(row) for row in queries.rows(dataset, split or None)), about)
 
 
@@ -80,8 +80,8 @@ def _lines(dataset: DatasetVersion, split: str) -> Iterator[bytes]:
                 yield line
 
 
-def _example(row: dict[str, Any]) -> Example:
-    return Example(row["id"], row["text"], row["gold"], row["tags"], row["origin"], row["split"])
+def _example(row: dict[str, Any]) -> ExportRow:
+    return ExportRow(row["id"], row["text"], row["gold"], row["tags"], row["origin"], row["split"])
 
 
 def export_project(
@@ -99,7 +99,7 @@ def export_project(
         KeyError: no such shape or part.
         Refused: a schema change has not reached all labels.
     """
-    write = SHAPES[shape].write
+    write = FORMATS[shape].write
     PARTS[part]
     if SchemaMigration.unfinished(project):
         raise Refused("A schema change has not reached all labels. Finish the schema change first.")
@@ -112,12 +112,12 @@ def export_project(
     version = project.schema_version
     compiled = version.compiled
     examples = _examples(project, keys, part, version, pages=shape == "rows", blind=blind)
-    return write(examples, About(project.name, project.contract.instruction, compiled))
+    return write(examples, ExportContext(project.name, project.contract.instruction, compiled))
 
 
 def _examples(
     project: Project, keys: list[int], part: str, version: SchemaVersion, *, pages: bool, blind: int | None
-) -> Iterator[Example]:
+) -> Iterator[ExportRow]:
     """``pages``: with the line boxes of pages, as an import reads them. A label of an earlier schema has to be valid
     under ``version``.
     """
@@ -146,7 +146,7 @@ def _examples(
             extra = loads(metadata) if metadata != "{}" else {}
             if boxes is not None:
                 extra.setdefault("page", _page_of(text, loads(boxes, max_characters=None)))
-            yield Example(external_id, text, gold, tags, "" if gold is None else origin, "", extra)
+            yield ExportRow(external_id, text, gold, tags, "" if gold is None else origin, "", extra)
 
 
 def _page_of(text: str, pages: list[list[Any]]) -> Any:
@@ -172,6 +172,6 @@ def count_project(project: Project, documents: QuerySet[Document] | None = None)
     }
 
 
-def file_name(parts: Iterable[str], shape: Shape) -> str:
+def file_name(parts: Iterable[str], shape: Format) -> str:
     """The name of the file that is sent, of letters, digits and dashes."""
     return f"{'-'.join(slugify(part) for part in parts if part) or 'export'}.{shape.extension}"

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from labeling.datasets import export
-from labeling.datasets.formats.registry import SHAPES, Shape
+from labeling.datasets.formats.registry import FORMATS, Format
 from labeling.documents.bulk_edit import MOST_IDS
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
@@ -29,13 +29,13 @@ def dataset_export(request: SignedInRequest, slug: str, number: int, shape: str)
         request.user, slug, Action.READ, DatasetVersion.objects.select_related("schema_version"), number=number
     )
     split = request.GET.get("split", "")
-    if shape not in SHAPES or split not in ("", *Split.values):
+    if shape not in FORMATS or split not in ("", *Split.values):
         raise Http404("There is no such export.")
     try:
         content = export.export_dataset(shown, shape, split)
     except FileNotFoundError as error:
         raise Http404(str(error)) from error
-    return _sent(content, SHAPES[shape], [project.slug, f"v{number}", split, shape])
+    return _sent(content, FORMATS[shape], [project.slug, f"v{number}", split, shape])
 
 
 @require_safe
@@ -57,7 +57,7 @@ def export_page(request: SignedInRequest, slug: str) -> HttpResponse:
         "parts": export.PARTS,
         "part": _part(request.GET),
         "counts": counts,
-        "shapes": SHAPES,
+        "shapes": FORMATS,
         "unfinished": SchemaMigration.unfinished(project),
     }
     return render(request, "labeling/datasets/export.html", context, status=422 if filters.errors else 200)
@@ -67,7 +67,7 @@ def export_page(request: SignedInRequest, slug: str) -> HttpResponse:
 def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpResponseBase:
     """What the project has now in one shape: of the documents that the filters leave, ``part`` of them."""
     project = project_for(request.user, slug, Action.READ)
-    if shape not in SHAPES or request.GET.get("part", "gold") not in export.PARTS:
+    if shape not in FORMATS or request.GET.get("part", "gold") not in export.PARTS:
         raise Http404("There is no such export.")
     filters = _filters(request.GET, project)
     if filters.errors:  # never more than was asked for
@@ -86,7 +86,7 @@ def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpRespo
         return _refused("These filters take too long on documents as many as these. Take one of them away.")
     except Refused as refusal:
         return _refused(str(refusal))
-    return _sent(content, SHAPES[shape], [project.slug, "selection" if documents is not None else "", shape])
+    return _sent(content, FORMATS[shape], [project.slug, "selection" if documents is not None else "", shape])
 
 
 def _ticked(parameters: QueryDict) -> list[int] | None:
@@ -125,7 +125,7 @@ def _part(parameters: QueryDict) -> str:
     return part if part in export.PARTS else "gold"
 
 
-def _sent(content: Iterator[bytes], shape: Shape, name: list[str]) -> StreamingHttpResponse:
+def _sent(content: Iterator[bytes], shape: Format, name: list[str]) -> StreamingHttpResponse:
     answer = StreamingHttpResponse(content, content_type=shape.content_type)
     answer["Content-Disposition"] = f'attachment; filename="{export.file_name(name, shape)}"'
     return answer

@@ -1,8 +1,8 @@
-"""The files of a dataset version: its rows, and the pairs of near-duplicates that were seen when it was drawn.
+"""The files of a dataset version: its rows, and its pairs of near-duplicates.
 
-One row a line: ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and id, so that the same content
-is the same file. One pair a line: ``{"a", "b", "similarity", "sides"}``, where a and b are document keys and sides the
-split of each, or the name of the reason for which it was left out.
+One row per line: ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and id, so equal content gives
+an equal file. One pair per line: ``{"a", "b", "similarity", "sides"}``; a and b are document keys, sides their splits
+or reasons of exclusion.
 """
 
 import hashlib
@@ -16,25 +16,25 @@ from typing import IO, Any
 from django.core.files import File
 
 from labeling.datasets import splits
-from labeling.datasets.freeze_candidates import CHUNK, Collected, Entry, Progress
+from labeling.datasets.freeze_candidates import CHUNK, Entry, FreezeCandidates, Progress
 from labeling.form.tree import tree_of
-from labeling.form.unanswered import unanswered
+from labeling.form.unanswered import unanswered_fields
 from labeling.models import AnnotationRevision, Document
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, pattern_of
 from slmstudio.storage import artifacts
 
 
 @dataclass
-class Written:
-    """Hashes of the rows and of the hold-out's rows, and ``DatasetVersion.counts`` as far as rows tell them."""
+class DatasetFile:
+    """Hashes of all rows and of the hold-out's rows, and the part of ``DatasetVersion.counts`` that rows give."""
 
     sha256: str
     holdout_sha256: str
     counts: dict[str, Any]
 
 
-def ordered(entries: Sequence[Entry], split: Mapping[int, str]) -> list[Entry]:
-    """By split and id, compared by code points: the order must not hang on the database's collation or on keys."""
+def sort_entries(entries: Sequence[Entry], split: Mapping[int, str]) -> list[Entry]:
+    """By split and id, in code point order, independent of the database's collation and keys."""
     place = {name: number for number, name in enumerate(splits.ORDER)}
     kept = [entry for entry in entries if entry.pk in split]
     return sorted(kept, key=lambda entry: (place[split[entry.pk]], entry.external_id))
@@ -42,7 +42,7 @@ def ordered(entries: Sequence[Entry], split: Mapping[int, str]) -> list[Entry]:
 
 def write_rows(
     file: IO[bytes], order: Sequence[Entry], split: Mapping[int, str], compiled: CompiledSchema, progress: Progress
-) -> Written:
+) -> DatasetFile:
     """Writes the rows and counts them."""
     whole, holdout = hashlib.sha256(), hashlib.sha256()
     by_split: Counter[str] = Counter()
@@ -71,7 +71,7 @@ def write_rows(
         "holdout_tags": _sorted(tags[splits.HOLDOUT]),
         "unanswered": _sorted(never_answered),
     }
-    return Written(whole.hexdigest(), holdout.hexdigest(), counts)
+    return DatasetFile(whole.hexdigest(), holdout.hexdigest(), counts)
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:
@@ -95,16 +95,16 @@ def _rows(entries: Sequence[Entry], split: Mapping[int, str], compiled: Compiled
 
 
 def _unanswered(entries: Sequence[Entry], compiled: CompiledSchema) -> Iterator[str]:
-    """The optional fields that hold nothing and that nobody answered, of each document once. An import answers."""
+    """The unanswered fields of each document, once. Imported labels have none."""
     node = tree_of(compiled)
     rows = AnnotationRevision.objects.filter(pk__in=[entry.revision_id for entry in entries])
     for value, evidence in rows.filter(annotation__user__isnull=False).values_list("value", "evidence"):
-        yield from {pattern_of(path) for path in unanswered(node, value, evidence)}
+        yield from {pattern_of(path) for path in unanswered_fields(node, value, evidence)}
 
 
 @contextmanager
-def pairs_file(collected: Collected, sides: Mapping[int, str]) -> Iterator[IO[bytes]]:
-    """The pairs as a file; those whose two sides differ come first, then the most alike."""
+def pairs_file(collected: FreezeCandidates, sides: Mapping[int, str]) -> Iterator[IO[bytes]]:
+    """The pairs as a file: split pairs first, then by similarity."""
     rows: list[dict[str, Any]] = []
     for pair in collected.found.pairs:
         a, b = collected.places[pair.first], collected.places[pair.second]
@@ -118,26 +118,26 @@ def pairs_file(collected: Collected, sides: Mapping[int, str]) -> Iterator[IO[by
 
 
 def rows_key(pk: int) -> str:
-    """Where the rows of the version with this key lie."""
+    """The artifact key of a version's rows."""
     return f"datasets/{pk}/dataset.jsonl"
 
 
 def pairs_key(artifact_key: str) -> str:
-    """Where the pairs of a version lie whose rows lie under ``artifact_key``."""
+    """The artifact key of the pairs that belong to the rows at ``artifact_key``."""
     return f"{artifact_key.rpartition('/')[0]}/pairs.jsonl"
 
 
 def store(key: str, file: IO[bytes]) -> None:
     """Stores a file under exactly this key.
 
-    The key is fresh from the database's sequence: a file under it is left over from a database that is gone.
+    The key is new in the database's sequence: an existing file is a leftover of another database.
     """
     remove(key)
     artifacts.store().save(key, File(file))
 
 
 def remove(*keys: str) -> None:
-    """Removes files of a version that did not come to be."""
+    """Removes the files of a version that was not created."""
     for key in keys:
         if artifacts.store().exists(key):
             artifacts.store().delete(key)

@@ -1,4 +1,4 @@
-"""How a dataset version is drawn, as typed: shares in per cent, rules as choices. Parsing and checking, no writes."""
+"""The form of a freeze: shares in percent, rules as choices."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ class FreezeForm(forms.Form):
             most=data.get("most"),
         )
 
-    def knobs(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """The other knobs as the service takes them."""
         return {
             "seed": self.cleaned_data["seed"],

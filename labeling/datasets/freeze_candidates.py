@@ -1,4 +1,4 @@
-"""What a freeze takes in: the labels that count, what the draw has to know of them, and a count of it ahead of time."""
+"""The candidates of a freeze: gold labels with what the split assignment needs, and a preview of their counts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,26 +10,26 @@ from django.db.models.expressions import Combinable
 from django.db.models.fields import BooleanField, TextField
 
 from labeling.datasets import splits
-from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, Found, Sketches
+from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, MinHashIndex, NearDuplicates
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
-from labeling.models.annotations import ASIDE
+from labeling.models.annotations import EXCLUDED_STATES
 from slmstudio.contract.schema.compiled import CompiledSchema, split
 
 CHUNK = 500
-KEPT_PAIRS = 5_000
-#: texts from which on less is kept of each, so that memory stays below 2 KB a document
-MANY = 50_000
-#: tells a stage in words, how much of it is done, and of how much (0: not known)
+MAX_STORED_PAIRS = 5_000
+#: with more texts than this, smaller sketches keep memory below 2 KB per document
+LARGE_PROJECT = 50_000
+#: reports a stage, how much of it is done, and its total (0: unknown)
 Progress = Callable[[str, int, int], None]
 
 
-def untold(stage: str, done: int, total: int) -> None:
-    """The progress of what nobody watches."""
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Reports nothing."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One label that can go in. ``tags`` are as they were when it was collected."""
+    """One candidate label. ``tags``: as of when it was collected."""
 
     pk: int
     external_id: str
@@ -39,37 +39,37 @@ class Entry:
 
 
 @dataclass
-class Collected:
-    """What can go in, what the draw has to know of it, and how many labels of an earlier schema do not fit.
+class FreezeCandidates:
+    """The candidates of a freeze, and the number of earlier labels that are invalid under the current schema.
 
-    ``found`` are the near-duplicates among all texts that were looked at; ``places`` are those texts' documents.
+    ``found``: near-duplicates among all compared texts; ``places``: the documents of these texts.
     """
 
     entries: list[Entry] = field(default_factory=list)
     candidates: list[splits.Candidate] = field(default_factory=list)
-    unfit: int = 0
-    found: Found = field(default_factory=lambda: Found([]))
+    invalid: int = 0
+    found: NearDuplicates = field(default_factory=lambda: NearDuplicates([]))
     places: list[int] = field(default_factory=list)
 
 
-class Texts:
-    """Keys and groups of near-duplicates of a project's labelled texts; each text is read once."""
+class TextIndex:
+    """Keys and near-duplicate groups of a project's labeled texts; reads each text once."""
 
     def __init__(self, similarity: float) -> None:
         self.similarity = similarity
         self.keys: dict[int, bytes] = {}
         self.places: list[int] = []
-        self._sketches: Sketches | None = None
+        self._sketches: MinHashIndex | None = None
 
     def read(self, project: Project, progress: Progress, only: Sequence[int] | None = None) -> None:
-        """Reads the texts of what is labelled, or of ``only`` these documents."""
+        """Reads the texts of documents with gold labels, or of ``only`` these documents."""
         rows = Document.objects.filter(project=project)
         gold: Any = Gold.objects.current(project).values("document")
         chosen = rows.filter(pk__in=gold if only is None else only)
-        # Ids first: a query over the texts themselves would sort all of them.
+        # Ids first: a query over the texts would sort the texts.
         ids = list(chosen.order_by("pk").values_list("pk", flat=True))
         if self._sketches is None:
-            self._sketches = Sketches(SHORT_SKETCH if len(ids) > MANY else SKETCH)
+            self._sketches = MinHashIndex(SHORT_SKETCH if len(ids) > LARGE_PROJECT else SKETCH)
         for start in range(0, len(ids), CHUNK):
             part = ids[start : start + CHUNK]
             for pk, text in Document.objects.filter(pk__in=part).order_by("pk").values_list("pk", "text"):
@@ -78,17 +78,17 @@ class Texts:
                 self._sketches.add(text)
             progress("comparing texts", start + len(part), len(ids))
 
-    def groups(self) -> tuple[Found, dict[int, int]]:
-        """What was found, and the number of each document's group."""
-        found = self._sketches.find(self.similarity, KEPT_PAIRS) if self._sketches else Found([])
+    def groups(self) -> tuple[NearDuplicates, dict[int, int]]:
+        """The near-duplicates, and the group number of each document."""
+        found = self._sketches.find(self.similarity, MAX_STORED_PAIRS) if self._sketches else NearDuplicates([])
         return found, dict(zip(self.places, found.group, strict=True))
 
 
-def collect(project: Project, rules: splits.Rules, texts: Texts) -> Collected:
-    """All gold, judged by the rules. Texts that ``texts`` does not have are read."""
+def collect_candidates(project: Project, rules: splits.Rules, texts: TextIndex) -> FreezeCandidates:
+    """All gold labels with the result of the rules. Reads texts that ``texts`` does not have."""
     items = DatasetItem.objects.filter(dataset__project=project)
     used = set(items.values_list("document_id", flat=True).distinct())
-    judged = set(items.filter(split=Split.HOLDOUT).values_list("document_id", flat=True).distinct())
+    held_out = set(items.filter(split=Split.HOLDOUT).values_list("document_id", flat=True).distinct())
     rows = list(
         Gold.objects.current(project)
         .order_by("document_id")
@@ -99,37 +99,37 @@ def collect(project: Project, rules: splits.Rules, texts: Texts) -> Collected:
             "document__state",
             "document__tags",
             "revision_id",
-            origin_of(),
-            family_of(rules.group_by),
+            origin_expression(),
+            group_expression(rules.group_by),
             _class(rules.stratify),
         )
     )
     late = [row[0] for row in rows if row[0] not in texts.keys]
     if late:
-        texts.read(project, untold, late)
+        texts.read(project, no_progress, late)
     found, groups = texts.groups()
-    result = Collected(unfit=Gold.objects.outdated(project).count(), found=found, places=texts.places)
+    result = FreezeCandidates(invalid=Gold.objects.outdated(project).count(), found=found, places=texts.places)
     for pk, external_id, holdout, state, tags, revision_id, origin, family, value in rows:
         result.entries.append(Entry(pk, external_id, revision_id, origin, tags))
         result.candidates.append(
             splits.Candidate(
                 pk,
                 texts.keys[pk],
-                # Fixed once it was used, whatever became of the mark.
-                holdout or pk in judged,
+                # Membership is permanent, even without the mark.
+                holdout or pk in held_out,
                 origin,
                 used=pk in used,
-                alike=groups[pk],
-                family=family or "",
+                duplicate_group=groups[pk],
+                group=family or "",
                 strata=tuple(tags) if rules.stratify == "tags" else ((value,) if value else ()),
-                wanted=rules.want(state=state, origin=origin, tags=tags),
+                included=rules.matches(state=state, origin=origin, tags=tags),
             )
         )
     return result
 
 
-def origin_of() -> Case:
-    """Where the gold comes from; a generated document stays synthetic whoever labelled it."""
+def origin_expression() -> Case:
+    """The origin of a gold label; a label of a generated document is always synthetic."""
     return Case(When(document__synthetic=True, then=Value(str(Origin.SYNTHETIC))), default="origin")
 
 
@@ -137,8 +137,8 @@ def _inside(column: str, path: Sequence[str]) -> Combinable:
     return Func(F(column), *map(Value, path), function="jsonb_extract_path_text", output_field=TextField())
 
 
-def family_of(group_by: str) -> Combinable:
-    """What the rule groups by, as a text."""
+def group_expression(group_by: str) -> Combinable:
+    """The value to group by, as text."""
     if group_by == "source":
         return F("document__source")
     if group_by:
@@ -152,48 +152,49 @@ def _class(stratify: str) -> Combinable:
     return _inside("revision__value", [str(step) for step in split(stratify)])
 
 
-# -- ahead of time -----------------------------------------------------------------------------------------------------
+# -- preview -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Preview:
-    """What a freeze would take in, counted by the database: what the splits are, and which labels are nearly the same
-    as a hold-out document, is only known once the texts were compared.
+    """Counts of a freeze, from the database. Splits and near-duplicates of the hold-out are only known after comparing
+    the texts.
 
-    ``documents`` can go in, of these ``held_out``; ``unwanted`` are left out by the rules, ``not_by_people`` because
-    they are held out and no person labelled them unaided. Of the documents without gold, ``set_aside`` are skipped or
-    rejected, ``unfit`` have a label of an earlier schema that is invalid under the present one, ``without`` are the
-    rest.
+    ``documents``: included, of these ``held_out``. ``excluded``: by the rules. ``not_by_people``: hold-out documents
+    that no person labeled without a pre-label. Without gold: ``set_aside`` are skipped or rejected, ``invalid`` have a
+    label that is invalid under the current schema, ``without_gold`` are the rest.
     """
 
     documents: int = 0
     held_out: int = 0
-    unfit: int = 0
-    unwanted: int = 0
+    invalid: int = 0
+    excluded: int = 0
     not_by_people: int = 0
     set_aside: int = 0
-    without: int = 0
+    without_gold: int = 0
     # Not Counters: a template that asks one for ``items`` gets the count of "items".
     origins: dict[str, int] = field(default_factory=dict)
     holdout_origins: dict[str, int] = field(default_factory=dict)
 
 
 def preview(*, project: Project, rules: splits.Rules | None = None) -> Preview:
-    """What ``freeze`` would take in right now under these rules."""
+    """The counts of a freeze with these rules."""
     result = Preview()
-    wanted = Case(When(_wanted(rules or splits.Rules()), then=True), default=False, output_field=BooleanField())
+    wanted = Case(
+        When(_filter_condition(rules or splits.Rules()), then=True), default=False, output_field=BooleanField()
+    )
     rows = list(
         Gold.objects.current(project)
-        .values_list("document__holdout", origin_of(), wanted)
+        .values_list("document__holdout", origin_expression(), wanted)
         .annotate(count=Count("pk"))
         .order_by()
     )
-    clean = any(row[0] and row[1] in splits.PEOPLE_MADE for row in rows)
+    clean = any(row[0] and row[1] in splits.HUMAN_ORIGINS for row in rows)
     for holdout, origin, fits, count in rows:
-        if holdout and clean and origin not in splits.PEOPLE_MADE:
+        if holdout and clean and origin not in splits.HUMAN_ORIGINS:
             result.not_by_people += count
         elif not holdout and not fits:
-            result.unwanted += count
+            result.excluded += count
         else:
             result.documents += count
             result.origins[origin] = result.origins.get(origin, 0) + count
@@ -201,15 +202,15 @@ def preview(*, project: Project, rules: splits.Rules | None = None) -> Preview:
             if holdout:
                 result.holdout_origins[origin] = result.holdout_origins.get(origin, 0) + count
     states = Document.objects.filter(project=project).counts_by_state()
-    result.set_aside = sum(states.get(state, 0) for state in ASIDE)
-    result.unfit = Gold.objects.outdated(project).count()
+    result.set_aside = sum(states.get(state, 0) for state in EXCLUDED_STATES)
+    result.invalid = Gold.objects.outdated(project).count()
     with_gold = sum(row[-1] for row in rows)
-    result.without = sum(states.values()) - with_gold - result.set_aside - result.unfit
+    result.without_gold = sum(states.values()) - with_gold - result.set_aside - result.invalid
     return result
 
 
-def _wanted(rules: splits.Rules) -> Q:
-    """``splits.Rules.want`` as a condition on gold."""
+def _filter_condition(rules: splits.Rules) -> Q:
+    """``splits.Rules.matches`` as a condition on gold labels."""
     condition = Q(pk__isnull=False)
     if rules.states:
         condition &= Q(document__state__in=rules.states)
@@ -228,7 +229,7 @@ def _wanted(rules: splits.Rules) -> Q:
 
 
 def class_fields(compiled: CompiledSchema) -> list[tuple[str, str]]:
-    """Pattern and title of the fields a draw can be spread over: choices and yes or no, once per document."""
+    """Pattern and title of the fields to stratify by: choices and booleans that occur once per document."""
     return [
         (one.pattern, one.title or one.name)
         for one in compiled.fields
@@ -236,8 +237,8 @@ def class_fields(compiled: CompiledSchema) -> list[tuple[str, str]]:
     ]
 
 
-def metadata_keys(project: Project, looked_at: int = 500) -> list[str]:
-    """Names that the metadata of the project's documents has, seen in the first and the newest of them."""
+def metadata_keys(project: Project, sample: int = 500) -> list[str]:
+    """Metadata keys of the project's first and newest documents."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -247,6 +248,6 @@ def metadata_keys(project: Project, looked_at: int = 500) -> list[str]:
                 (SELECT metadata FROM labeling_document WHERE project_id = %(project)s ORDER BY id DESC LIMIT %(most)s)
             ) AS seen, jsonb_object_keys(metadata) AS key ORDER BY key LIMIT 100
             """,
-            {"project": project.pk, "most": looked_at},
+            {"project": project.pk, "most": sample},
         )
         return [row[0] for row in cursor.fetchall()]

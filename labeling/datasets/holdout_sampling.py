@@ -12,8 +12,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from labeling.datasets import splits
-from labeling.datasets.freeze_candidates import CHUNK, family_of
-from labeling.datasets.near_duplicates import SHORT_SKETCH, THRESHOLD, Sketches
+from labeling.datasets.freeze_candidates import CHUNK, group_expression
+from labeling.datasets.near_duplicates import SHORT_SKETCH, THRESHOLD, MinHashIndex
 from labeling.models import DatasetItem, Document, Gold, Project, Split
 
 #: drawn beyond what is wanted, for those that turn out to be too near to a training document
@@ -22,7 +22,7 @@ _PURPOSE = "price of proof"
 
 
 @dataclass(frozen=True)
-class Grown:
+class HoldoutSample:
     """What was drawn: keys in the order of the draw. ``near``: passed over, because a model knows them or their like.
 
     ``pool``: unlabelled documents that the draw was from.
@@ -34,46 +34,46 @@ class Grown:
     seed: int
 
 
-def grow_holdout(
+def sample_holdout(
     *,
     project: Project,
     count: int,
     seed: int,
     only: Q | None = None,
     people: Sequence[Any] = (),
-    known: "Known | None" = None,
-) -> Grown:
+    known: "TrainingTexts | None" = None,
+) -> HoldoutSample:
     """Holds out ``count`` more documents, or as many as there are, and assigns them to ``people`` in turn, but for what
     somebody has already; nobody: they wait in the queue that everybody shares.
 
     ``only``: of which documents, for example ``Q(tags__contains=["poor_scan"])``. ``known``: where it was read already,
     before a lock was taken.
     """
-    pool = unlabelled(project, only)
+    pool = unlabeled_documents(project, only)
     order = sorted(
-        (splits.draw(seed, _PURPOSE, bytes.fromhex(sha)), pk) for pk, sha in pool.values_list("pk", "sha256")
+        (splits.hash_fraction(seed, _PURPOSE, bytes.fromhex(sha)), pk) for pk, sha in pool.values_list("pk", "sha256")
     )
-    known = known or Known(project)
+    known = known or TrainingTexts(project)
     chosen: list[int] = []
     near: list[int] = []
     place = 0
     while len(chosen) < count and place < len(order):
         part = [pk for _, pk in order[place : place + count - len(chosen) + SPARE]]
         place += len(part)
-        like = known.like(part)
+        like = known.similar(part)
         for pk in part:
             if len(chosen) == count:
                 break
             (near if pk in like else chosen).append(pk)
     taken = _hold_out(project, chosen, people)
-    return Grown([pk for pk in chosen if pk in taken], near, len(order), seed)
+    return HoldoutSample([pk for pk in chosen if pk in taken], near, len(order), seed)
 
 
-def unlabelled(project: Project, only: Q | None = None) -> Any:
+def unlabeled_documents(project: Project, only: Q | None = None) -> Any:
     """Documents that can still be held out: new, of no dataset version, labelled by nobody; generated ones only where
     the hold-out consists of such.
     """
-    rows: Any = Document.objects.untouched(project).filter(only or Q(), holdout=False)
+    rows: Any = Document.objects.unlabeled(project).filter(only or Q(), holdout=False)
     if Document.objects.filter(project=project, holdout=True, synthetic=False).exists():
         rows = rows.filter(synthetic=False)
     used = DatasetItem.objects.filter(dataset__project=project).values("document")
@@ -84,7 +84,7 @@ def unlabelled(project: Project, only: Q | None = None) -> Any:
 def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) -> set[int]:
     """Marks those that are still as they were, under the lock that every move of documents takes."""
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    free = unlabelled(project).filter(pk__in=chosen).select_for_update(of=("self",), no_key=True)
+    free = unlabeled_documents(project).filter(pk__in=chosen).select_for_update(of=("self",), no_key=True)
     still = set(free.values_list("pk", flat=True))
     taken = [pk for pk in chosen if pk in still]
     turns: dict[Any, list[int]] = {}
@@ -98,7 +98,7 @@ def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) ->
     return set(taken)
 
 
-class Known:
+class TrainingTexts:
     """What models of the project know or are going to know: their training documents, and what is like them."""
 
     def __init__(self, project: Project) -> None:
@@ -112,18 +112,18 @@ class Known:
         self._ids = sorted(
             {*trained.values_list("document_id", flat=True), *labelled.values_list("document_id", flat=True)}
         )
-        self._sketches: Sketches | None = None
+        self._sketches: MinHashIndex | None = None
         self._families: set[str] = set()
 
-    def read(self) -> "Known":
+    def read(self) -> "TrainingTexts":
         """Reads and sketches every text of them, which takes seconds where there are many."""
         if self._sketches is None and self._ids:
-            self._sketches = Sketches(SHORT_SKETCH)
+            self._sketches = MinHashIndex(SHORT_SKETCH)
             for text in _texts(self._ids):
                 self._sketches.add(text)
         return self
 
-    def like(self, some: Sequence[int]) -> set[int]:
+    def similar(self, some: Sequence[int]) -> set[int]:
         """Which of some documents are nearly the same as a known one, or of the same family."""
         if not self._ids or not some:
             return set()
@@ -139,7 +139,7 @@ class Known:
     def _relatives(self, some: Sequence[int]) -> set[int]:
         if not self._group_by:
             return set()
-        family = family_of(self._group_by)
+        family = group_expression(self._group_by)
         if not self._families:
             known = Document.objects.filter(pk__in=self._ids).annotate(family=family)
             self._families = {name for name in known.values_list("family", flat=True).distinct() if name}

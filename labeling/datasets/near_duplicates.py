@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 THRESHOLD = 0.8
 LOWEST, HIGHEST = 0.6, 1.0
-PIECE = 5
+SHINGLE_LENGTH = 5
 PERMUTATIONS = 192
 #: chance that a pair exactly at the threshold becomes a candidate
 RECALL = 0.97
 #: in a bucket of more texts than this, each is compared with as many as this that follow it
-CROWD = 60
+MAX_BUCKET = 60
 #: joins of two groups that are checked piece by piece; beyond, the signature's estimate decides
 CHECKS = 200_000
 #: pieces kept of a long text: those with the smallest hashes; and where there are very many texts (an estimate from 256
@@ -53,7 +53,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Found:
+class NearDuplicates:
     """``group`` has a number for each text, that of the group's first text; ``pairs`` the most alike first.
 
     ``pair_count`` counts all pairs that were seen; ``pairs`` holds at most as many as were asked for.
@@ -69,7 +69,7 @@ class Found:
         return {int(number): int(count) for number, count in zip(numbers, counts, strict=True) if count > 1}
 
 
-class Sketches:
+class MinHashIndex:
     """What is kept of each text: its signature and a sample of at most ``kept`` of its pieces (4 bytes each).
 
     Fill it with ``add``, then ``find``.
@@ -92,7 +92,7 @@ class Sketches:
 
     def add(self, text: str) -> None:
         """Takes in the next text; of the text itself nothing is kept."""
-        hashes = _pieces(normal_form(text))
+        hashes = _shingles(normal_form(text))
         signature = np.full(PERMUTATIONS, np.iinfo(np.uint32).max, dtype=np.uint32)
         for start in range(0, len(hashes), BLOCK):
             block = self._factors * hashes[None, start : start + BLOCK] + self._offsets
@@ -136,10 +136,10 @@ class Sketches:
             found[row] = (columns == self._signatures[number]).mean(axis=1)
         return found
 
-    def find(self, threshold: float = THRESHOLD, most_pairs: int = 5_000) -> Found:
+    def find(self, threshold: float = THRESHOLD, most_pairs: int = 5_000) -> NearDuplicates:
         """Groups of near-duplicates (joined through each other), and the pairs that are most alike."""
         if len(self) < 2:
-            return Found(list(range(len(self))))
+            return NearDuplicates(list(range(len(self))))
         signatures = np.vstack(self._signatures)
         first, second, estimate = _candidates(signatures, threshold)
         group = self._join(first, second, estimate, threshold)
@@ -152,7 +152,7 @@ class Sketches:
         ]
         pairs.sort(key=lambda pair: (-pair.similarity, pair.first, pair.second))
         counted = len(pairs) if len(first) <= 2 * most_pairs else int(np.count_nonzero(estimate >= threshold))
-        return Found([int(number) for number in group], pairs[:most_pairs], counted)
+        return NearDuplicates([int(number) for number in group], pairs[:most_pairs], counted)
 
     def _join(
         self, first: NDArray[np.int64], second: NDArray[np.int64], estimate: NDArray[np.float64], threshold: float
@@ -177,21 +177,21 @@ class Sketches:
         return np.array([lead(number) for number in range(len(self))], dtype=np.int64)
 
 
-def group(texts: Iterable[str], threshold: float = THRESHOLD) -> Found:
+def group(texts: Iterable[str], threshold: float = THRESHOLD) -> NearDuplicates:
     """Groups and pairs of some texts."""
-    sketches = Sketches()
+    sketches = MinHashIndex()
     for text in texts:
         sketches.add(text)
     return sketches.find(threshold)
 
 
-def _pieces(normal: str) -> Hashes:
+def _shingles(normal: str) -> Hashes:
     """Hashes of the different pieces of five characters, sorted; of a shorter text the one hash of all of it."""
     codes = np.frombuffer(normal.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    length = max(1, len(codes) - PIECE + 1)
+    length = max(1, len(codes) - SHINGLE_LENGTH + 1)
     hashes = np.zeros(length, dtype=np.uint32)
     factor = np.uint32(_FACTOR)
-    for offset in range(min(PIECE, len(codes))):
+    for offset in range(min(SHINGLE_LENGTH, len(codes))):
         hashes = hashes * factor + codes[offset : offset + length]
     # The finalizer of MurmurHash3 (public domain, Austin Appleby): neighbouring pieces get unrelated hashes.
     hashes = (hashes ^ (hashes >> np.uint32(16))) * np.uint32(0x85EBCA6B)
@@ -236,7 +236,7 @@ def _sharing(band: Hashes, count: int) -> NDArray[np.int64]:
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     bucket = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, count)))
     found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-    for step in range(1, CROWD + 1):
+    for step in range(1, MAX_BUCKET + 1):
         same = np.flatnonzero(bucket[step:] == bucket[:-step]) if step < count else np.empty(0, dtype=np.int64)
         if not len(same):
             break

@@ -1,6 +1,6 @@
-"""Reading dataset versions: their rows, the pairs of near-duplicates, where they lie.
+"""Reads of dataset versions: rows, and pairs of near-duplicates.
 
-What ``DatasetVersion.counts`` and ``rules`` hold is told in ``labeling.datasets.freeze``.
+``labeling.datasets.freeze`` documents ``DatasetVersion.counts`` and ``rules``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,11 +20,11 @@ def file_path(dataset: DatasetVersion) -> Path:
     """The version's JSONL file on this machine.
 
     Raises:
-        FileNotFoundError: the artifact store no longer has it.
+        FileNotFoundError: it is missing in the artifact store.
     """
     path = artifacts.local_path(dataset.artifact_key)
     if not path.is_file():
-        raise FileNotFoundError(f"The file of {dataset} is gone from the artifact store ({dataset.artifact_key}).")
+        raise FileNotFoundError(f"The file of {dataset} is missing in the artifact store ({dataset.artifact_key}).")
     return path
 
 
@@ -41,8 +41,8 @@ def rows(dataset: DatasetVersion, split: str | None = None) -> Iterator[dict[str
                 yield row
 
 
-def some_rows(dataset: DatasetVersion, *, split: str | None, start: int, count: int) -> list[dict[str, Any]]:
-    """``count`` rows of a version or of one split from number ``start`` on; lines before them are not parsed.
+def row_page(dataset: DatasetVersion, *, split: str | None, start: int, count: int) -> list[dict[str, Any]]:
+    """``count`` rows of a version or split, from number ``start``; earlier lines are not parsed.
 
     Raises:
         FileNotFoundError: as ``file_path``.
@@ -55,8 +55,8 @@ def some_rows(dataset: DatasetVersion, *, split: str | None, start: int, count: 
         return [loads(line, max_characters=None) for line in islice(file, start, start + count)]
 
 
-def places(dataset: DatasetVersion, split: str) -> list[int]:
-    """Where in the file the rows of a split begin, the shortest row first. None of them is parsed.
+def row_offsets(dataset: DatasetVersion, split: str) -> list[int]:
+    """File offsets of the rows of a split, shortest row first, without parsing them.
 
     Raises:
         FileNotFoundError: as ``file_path``.
@@ -74,7 +74,7 @@ def places(dataset: DatasetVersion, split: str) -> list[int]:
 
 
 def rows_at(dataset: DatasetVersion, chosen: Iterable[int]) -> list[dict[str, Any]]:
-    """The rows that begin at these places, in this order.
+    """The rows at these file offsets, in this order.
 
     Raises:
         FileNotFoundError: as ``file_path``.
@@ -88,8 +88,8 @@ def rows_at(dataset: DatasetVersion, chosen: Iterable[int]) -> list[dict[str, An
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Two documents that are nearly the same, and where each went: a split, or why it was left out."""
+class NearDuplicatePair:
+    """Two near-duplicate documents, each with its split, or the reason for its exclusion."""
 
     one: Document
     other: Document
@@ -97,29 +97,31 @@ class Twins:
     sides: tuple[str, str]
 
     @property
-    def apart(self) -> bool:
-        """Whether the two went different ways."""
+    def is_split(self) -> bool:
+        """Whether they are in different splits, or one is excluded."""
         return self.sides[0] != self.sides[1]
 
 
-def twins(dataset: DatasetVersion, *, start: int, count: int, apart: bool = False) -> tuple[list[Twins], int]:
-    """Pairs of near-duplicates from number ``start`` on, and how many there are.
+def near_duplicate_pairs(
+    dataset: DatasetVersion, *, start: int, count: int, only_split: bool = False
+) -> tuple[list[NearDuplicatePair], int]:
+    """Pairs of near-duplicates from number ``start``, and their total number.
 
-    Those that went different ways (``apart``: only these) stand first, then the most alike. None where the version was
-    frozen before pairs were kept.
+    Split pairs come first (``only_split``: no others), then by similarity. Empty for versions from before pairs were
+    stored.
     """
     path = artifacts.local_path(pairs_key(dataset.artifact_key))
     if not path.is_file():
         return [], 0
     with path.open("rb") as file:
         found = [loads(line) for line in file]
-    if apart:
+    if only_split:
         found = [pair for pair in found if pair["sides"][0] != pair["sides"][1]]
     page = found[start : start + count]
     keys = [pair[side] for pair in page for side in ("a", "b")]
     documents = Document.objects.only("external_id", "text").in_bulk(keys)
     shown = [
-        Twins(
+        NearDuplicatePair(
             documents[pair["a"]], documents[pair["b"]], float(pair["similarity"]), (pair["sides"][0], pair["sides"][1])
         )
         for pair in page

@@ -14,8 +14,8 @@ from labeling.datasets.near_duplicates import THRESHOLD, normal_form
 
 TRAIN, VALIDATION, HOLDOUT = "train", "validation", "holdout"
 ORDER = (TRAIN, VALIDATION, HOLDOUT)
-PEOPLE_MADE = frozenset({"human", "imported"})
-ENOUGH = 20
+HUMAN_ORIGINS = frozenset({"human", "imported"})
+MIN_HOLDOUT = 20
 
 
 def text_key(text: str) -> bytes:
@@ -38,10 +38,10 @@ class Candidate:
     holdout: bool
     origin: str
     used: bool = False
-    alike: int | None = None
-    family: str = ""
+    duplicate_group: int | None = None
+    group: str = ""
     strata: tuple[str, ...] = ()
-    wanted: bool = True
+    included: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Rules:
     without_tags: tuple[str, ...] = ()
     most: int | None = None
 
-    def want(self, *, state: str, origin: str, tags: Sequence[str]) -> bool:
+    def matches(self, *, state: str, origin: str, tags: Sequence[str]) -> bool:
         """Whether a document passes the filters."""
         return (
             (not self.states or state in self.states)
@@ -73,7 +73,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SplitAssignment:
     """``split`` by primary key; who is newly held out; who is left out, and why.
 
     ``near_duplicates``: nearly the same as a held-out document; ``relatives``: of the same family (``group_by``) as
@@ -82,12 +82,12 @@ class Plan:
     """
 
     split: dict[int, str]
-    newly_held_out: list[int]
+    new_holdout: list[int]
     near_duplicates: list[int]
-    relatives: list[int] = field(default_factory=list)
-    not_by_people: list[int] = field(default_factory=list)
-    unwanted: list[int] = field(default_factory=list)
-    over: list[int] = field(default_factory=list)
+    group_members: list[int] = field(default_factory=list)
+    not_by_humans: list[int] = field(default_factory=list)
+    excluded: list[int] = field(default_factory=list)
+    over_limit: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -101,20 +101,20 @@ class _Group:
         return len(self.members)
 
 
-def draw(seed: int, purpose: str, key: bytes) -> float:
+def hash_fraction(seed: int, purpose: str, key: bytes) -> float:
     """A number in [0, 1), the same for ever for the same seed, purpose and key."""
     digest = hashlib.blake2b(key, digest_size=8, salt=purpose.encode()[:16], key=str(seed).encode()).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def plan(
+def assign_splits(
     candidates: Iterable[Candidate],
     *,
     seed: int,
     validation_share: float,
     holdout_share: float,
     most: int | None = None,
-) -> Plan:
+) -> SplitAssignment:
     """Splits for all candidates.
 
     Where some are held out already, those are the hold-out. Where none are, ``holdout_share`` of all that is wanted is
@@ -123,19 +123,19 @@ def plan(
     resembles or is related to a held-out document, and is not held out itself, is left out.
     """
     everyone = sorted(candidates, key=lambda candidate: candidate.pk)
-    taken = [candidate for candidate in everyone if candidate.wanted or candidate.holdout]
-    result = Plan({}, [], [], unwanted=[c.pk for c in everyone if not (c.wanted or c.holdout)])
+    taken = [candidate for candidate in everyone if candidate.included or candidate.holdout]
+    result = SplitAssignment({}, [], [], excluded=[c.pk for c in everyone if not (c.included or c.holdout)])
     groups = _groups(taken)
     held = [group for group in groups if any(member.holdout for member in group.members)]
     if held:
         _keep_holdout(held, result)
     else:
         held = _draw_holdout(groups, seed, holdout_share)
-        _hold_out(held, result)
+        _new_holdout(held, result)
     out = {id(group) for group in held}
     rest = [group for group in groups if id(group) not in out]
-    rest, over = _at_most(rest, seed, most)
-    result.over.extend(sorted(member.pk for group in over for member in group.members))
+    rest, over = _limited(rest, seed, most)
+    result.over_limit.extend(sorted(member.pk for group in over for member in group.members))
     validation = {id(group) for group in _draw_validation(rest, seed, validation_share)}
     for group in rest:
         for member in group.members:
@@ -143,37 +143,37 @@ def plan(
     return result
 
 
-def _hold_out(held: list[_Group], result: Plan) -> None:
+def _new_holdout(held: list[_Group], result: SplitAssignment) -> None:
     """As ``_keep_holdout`` will see it the next time: with one member that people made, the others judge nothing."""
     members = sorted((member for group in held for member in group.members), key=lambda member: member.pk)
-    clean = any(member.origin in PEOPLE_MADE for member in members)
+    clean = any(member.origin in HUMAN_ORIGINS for member in members)
     for member in members:
-        if clean and member.origin not in PEOPLE_MADE:
-            result.not_by_people.append(member.pk)
+        if clean and member.origin not in HUMAN_ORIGINS:
+            result.not_by_humans.append(member.pk)
         else:
-            result.newly_held_out.append(member.pk)
+            result.new_holdout.append(member.pk)
             result.split[member.pk] = HOLDOUT
 
 
-def _keep_holdout(held: list[_Group], result: Plan) -> None:
-    clean = any(member.holdout and member.origin in PEOPLE_MADE for group in held for member in group.members)
+def _keep_holdout(held: list[_Group], result: SplitAssignment) -> None:
+    clean = any(member.holdout and member.origin in HUMAN_ORIGINS for group in held for member in group.members)
     for group in held:
-        alike = {_alike(member) for member in group.members if member.holdout}
+        alike = {_duplicate_group(member) for member in group.members if member.holdout}
         for member in group.members:
-            if member.holdout and clean and member.origin not in PEOPLE_MADE:
-                result.not_by_people.append(member.pk)
+            if member.holdout and clean and member.origin not in HUMAN_ORIGINS:
+                result.not_by_humans.append(member.pk)
             elif member.holdout:
                 result.split[member.pk] = HOLDOUT
-            elif _alike(member) in alike:
+            elif _duplicate_group(member) in alike:
                 result.near_duplicates.append(member.pk)
             else:
-                result.relatives.append(member.pk)
-    for left_out in (result.near_duplicates, result.relatives, result.not_by_people):
+                result.group_members.append(member.pk)
+    for left_out in (result.near_duplicates, result.group_members, result.not_by_humans):
         left_out.sort()
 
 
-def _alike(candidate: Candidate) -> object:
-    return candidate.key if candidate.alike is None else candidate.alike
+def _duplicate_group(candidate: Candidate) -> object:
+    return candidate.key if candidate.duplicate_group is None else candidate.duplicate_group
 
 
 def _groups(candidates: list[Candidate]) -> list[_Group]:
@@ -188,9 +188,9 @@ def _groups(candidates: list[Candidate]) -> list[_Group]:
 
     first: dict[tuple[str, object], int] = {}
     for candidate in candidates:
-        names: list[tuple[str, object]] = [("text", candidate.key), ("alike", _alike(candidate))]
-        if candidate.family:
-            names.append(("family", candidate.family))
+        names: list[tuple[str, object]] = [("text", candidate.key), ("alike", _duplicate_group(candidate))]
+        if candidate.group:
+            names.append(("family", candidate.group))
         for name in names:
             one, other = lead(candidate.pk), lead(first.setdefault(name, candidate.pk))
             leader[max(one, other)] = min(one, other)
@@ -202,7 +202,7 @@ def _groups(candidates: list[Candidate]) -> list[_Group]:
     groups = []
     for found in members.values():
         oldest = found[0]
-        key = hashlib.blake2b(oldest.family.encode(), digest_size=16).digest() if oldest.family else oldest.key
+        key = hashlib.blake2b(oldest.group.encode(), digest_size=16).digest() if oldest.group else oldest.key
         strata = {stratum for member in found for stratum in member.strata}
         # The rarest, so that what is rare is drawn too.
         groups.append(_Group(found, key, min(strata, key=lambda name: (common[name], name), default="")))
@@ -222,18 +222,18 @@ def _draw_holdout(groups: list[_Group], seed: int, share: float) -> list[_Group]
     if share <= 0 or len(groups) < 2:
         return []
     fresh = [group for group in groups if not any(member.used for member in group.members)]
-    fresh.sort(key=lambda group: draw(seed, HOLDOUT, group.key))
-    people_made = [group for group in fresh if all(member.origin in PEOPLE_MADE for member in group.members)]
-    others = [group for group in fresh if any(member.origin not in PEOPLE_MADE for member in group.members)]
+    fresh.sort(key=lambda group: hash_fraction(seed, HOLDOUT, group.key))
+    people_made = [group for group in fresh if all(member.origin in HUMAN_ORIGINS for member in group.members)]
+    others = [group for group in fresh if any(member.origin not in HUMAN_ORIGINS for member in group.members)]
     wanted = max(1, round(share * sum(group.size for group in groups)))
     if not people_made:
-        return _spread(others, wanted, len(groups) - 1)
+        return _take_evenly(others, wanted, len(groups) - 1)
     # Training keeps at least half of what people made, as soon as there is enough to judge by.
     people = sum(group.size for group in people_made)
-    return _spread(people_made, min(wanted, max(ENOUGH, people // 2)), len(groups) - 1)
+    return _take_evenly(people_made, min(wanted, max(MIN_HOLDOUT, people // 2)), len(groups) - 1)
 
 
-def _spread(groups: list[_Group], wanted: int, most_groups: int) -> list[_Group]:
+def _take_evenly(groups: list[_Group], wanted: int, most_groups: int) -> list[_Group]:
     """Groups in their order until about ``wanted`` documents are reached, from each stratum its part of all.
 
     The only group of a stratum stays where training can see it, unless there is but one stratum.
@@ -263,14 +263,14 @@ def _fill(groups: list[_Group], part: int) -> list[_Group]:
     return chosen or [min(groups, key=lambda group: group.size)]
 
 
-def _at_most(groups: list[_Group], seed: int, most: int | None) -> tuple[list[_Group], list[_Group]]:
+def _limited(groups: list[_Group], seed: int, most: int | None) -> tuple[list[_Group], list[_Group]]:
     """The groups that fit into ``most`` documents, and the others; drawn, and the same while the project grows."""
     if most is None or sum(group.size for group in groups) <= most:
         return groups, []
     kept: list[_Group] = []
     over: list[_Group] = []
     count = 0
-    for group in sorted(groups, key=lambda group: draw(seed, "most", group.key)):
+    for group in sorted(groups, key=lambda group: hash_fraction(seed, "most", group.key)):
         fits = count + group.size <= most
         (kept if fits else over).append(group)
         count += group.size if fits else 0
@@ -283,7 +283,7 @@ def _draw_validation(groups: Sequence[_Group], seed: int, share: float) -> list[
         return []
 
     def place(group: _Group) -> float:
-        return draw(seed, VALIDATION, group.key)
+        return hash_fraction(seed, VALIDATION, group.key)
 
     strata = [stratum for stratum in _strata(groups) if len(stratum) > 1] or [list(groups)]
     chosen: list[_Group] = []

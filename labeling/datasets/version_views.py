@@ -1,4 +1,4 @@
-"""One dataset version: its page, its near-duplicates, and how it differs from another one."""
+"""One dataset version: its page, its near-duplicates, and its diff to another version."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from django.views.decorators.http import require_safe
 
 from labeling.annotation.diffs import compare_words
 from labeling.datasets import diff as diff_module
-from labeling.datasets import queries as service
-from labeling.datasets.formats.registry import SHAPES
-from labeling.datasets.freeze import LEFT_OUT, rules_of
+from labeling.datasets import queries
+from labeling.datasets.formats.registry import FORMATS
+from labeling.datasets.freeze import EXCLUSION_REASONS, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
-from labeling.datasets.splits import PEOPLE_MADE, Rules
+from labeling.datasets.splits import HUMAN_ORIGINS, Rules
 from labeling.documents.failure_tags import tags_of
 from labeling.form.tree import tree_of
 from labeling.models import DatasetVersion, Project, Split
@@ -23,27 +23,27 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.web.requests import SignedInRequest
 
 PER_PAGE = 5
-TWINS_PER_PAGE = 10
+PAIRS_PER_PAGE = 10
 CHANGES_PER_PAGE = 20
-#: characters of a text that are shown beside another one
-SHOWN = 4_000
-#: the rules and shares of a draw, and what people call them
+#: maximum characters of a text in a side-by-side view
+MAX_TEXT_LENGTH = 4_000
+#: titles of the freeze settings
 RULES = {
-    "similarity": "Near-duplicates are alike by",
-    "group_by": "Kept together by",
-    "stratify": "Spread evenly over",
-    "states": "Only",
-    "origins": "Only gold that is",
-    "tags": "Only with a tag of",
-    "without_tags": "Never with a tag of",
-    "most": "For training and validation at most",
+    "similarity": "Near-duplicate threshold",
+    "group_by": "Grouped by",
+    "stratify": "Stratified by",
+    "states": "States",
+    "origins": "Origins",
+    "tags": "Tags",
+    "without_tags": "Excluded tags",
+    "most": "Maximum for training and validation",
     "validation_share": "Validation",
-    "holdout_share": "Hold-out, where one had to be drawn",
+    "holdout_share": "Hold-out, when it was first drawn",
 }
 
 
 def _unanswered(dataset: DatasetVersion) -> list[tuple[str, int]]:
-    """Title and count of the fields that nobody answered, the most frequent first."""
+    """Title and count of unanswered fields, most frequent first."""
     titles = {node.pattern: node.title for node in tree_of(dataset.schema_version.compiled).nodes()}
     counted = dataset.counts.get("unanswered", {})
     return [(titles.get(name) or name, counted[name]) for name in sorted(counted, key=lambda name: -counted[name])]
@@ -51,7 +51,7 @@ def _unanswered(dataset: DatasetVersion) -> list[tuple[str, int]]:
 
 @require_safe
 def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """One version: counts, hashes, schema, and its examples as instruction, input and output."""
+    """One version: counts, hashes, schema, and examples as instruction, input and output."""
     project, shown = _version(request, slug, number)
     split = request.GET.get("split", "")
     split = split if split in Split.values else ""
@@ -76,17 +76,19 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         return render(request, "labeling/datasets/dataset.html#examples", context)
     others = project.datasets.exclude(pk=shown.pk).order_by("-number").values_list("number", flat=True)
     context |= {
-        "shapes": SHAPES,
+        "shapes": FORMATS,
         "schema": pretty(shown.schema_version.schema_text),
         "tags": _tags(project, shown.counts),
-        "left_out": [(count, LEFT_OUT.get(name, name)) for name, count in shown.counts["left_out"].items() if count],
+        "left_out": [
+            (count, EXCLUSION_REASONS.get(name, name)) for name, count in shown.counts["left_out"].items() if count
+        ],
         "unanswered": _unanswered(shown),
         "rules": _rules(shown),
         "twins": shown.counts.get("near_duplicates"),
         "others": list(others),
         "earlier": next((other for other in others if other < shown.number), None),
         "odd_holdout": {
-            origin: count for origin, count in shown.counts["holdout_origins"].items() if origin not in PEOPLE_MADE
+            origin: count for origin, count in shown.counts["holdout_origins"].items() if origin not in HUMAN_ORIGINS
         },
         "panels": [
             render_to_string(content.template, {**content.context, "project": project}, request=request)
@@ -97,25 +99,28 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def twins(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Pairs of near-duplicates that were seen when the version was drawn, and where each of the two went."""
+def near_duplicates(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Pairs of near-duplicates in a version, with the split of each document."""
     project, shown = _version(request, slug, number)
-    apart = request.GET.get("show") == "apart"
+    only_split = request.GET.get("show") == "apart"
     counted = shown.counts.get("near_duplicates") or {}
-    _, total = service.twins(shown, start=0, count=0, apart=apart)
-    here, pages = _page(request, total, TWINS_PER_PAGE)
-    pairs, _ = service.twins(shown, start=(here - 1) * TWINS_PER_PAGE, count=TWINS_PER_PAGE, apart=apart)
+    _, total = queries.near_duplicate_pairs(shown, start=0, count=0, only_split=only_split)
+    here, pages = _page(request, total, PAIRS_PER_PAGE)
+    start = (here - 1) * PAIRS_PER_PAGE
+    pairs, _ = queries.near_duplicate_pairs(shown, start=start, count=PAIRS_PER_PAGE, only_split=only_split)
     context = {
         "project": project,
         "dataset": shown,
-        "pairs": [(pair, *compare_words(pair.one.text[:SHOWN], pair.other.text[:SHOWN])) for pair in pairs],
-        "shown": SHOWN,
+        "pairs": [
+            (pair, *compare_words(pair.one.text[:MAX_TEXT_LENGTH], pair.other.text[:MAX_TEXT_LENGTH])) for pair in pairs
+        ],
+        "shown": MAX_TEXT_LENGTH,
         "total": total,
         "counted": counted,
-        "apart": apart,
+        "only_split": only_split,
         "page": here,
         "pages": pages,
-        "words": {**LEFT_OUT, **dict(Split.choices)},
+        "words": {**EXCLUSION_REASONS, **dict(Split.choices)},
         "similarity": shown.rules.get("similarity", THRESHOLD),
     }
     return render(request, "labeling/datasets/near_duplicates.html", context)
@@ -123,7 +128,7 @@ def twins(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 
 @require_safe
 def diff(request: SignedInRequest, slug: str) -> HttpResponse:
-    """What changed from version ``a`` to version ``b``; without them, from the newest but one to the newest."""
+    """The diff from version ``a`` to ``b``; by default, of the two newest."""
     project = project_for(request.user, slug, Action.READ)
     versions = list(project.datasets.select_related("schema_version").order_by("-number"))
     context: dict[str, Any] = {"project": project, "versions": versions}
@@ -162,30 +167,30 @@ def _version(request: SignedInRequest, slug: str, number: int) -> tuple[Project,
 
 
 def _chosen(project: Project, number: str | None, versions: list[DatasetVersion], place: int) -> DatasetVersion:
-    """The version with this number; where none is named, the one at this place of the list."""
+    """The version with this number; by default, the one at this place of the list."""
     if not number:
         return versions[min(place, len(versions) - 1)]
-    wanted = int(number) if number.isdecimal() and len(number) < 10 else 0
-    return get_object_or_404(DatasetVersion.objects.select_related("schema_version"), project=project, number=wanted)
+    requested = int(number) if number.isdecimal() and len(number) < 10 else 0
+    return get_object_or_404(DatasetVersion.objects.select_related("schema_version"), project=project, number=requested)
 
 
 def _page(request: SignedInRequest, total: int, size: int) -> tuple[int, int]:
-    """The page that is asked for, and how many there are."""
+    """The requested page, and the number of pages."""
     pages = max(1, -(-total // size))
     text = request.GET.get("page", "")
-    wanted = int(text) if text.isdecimal() and len(text) < 10 else 1
-    return min(max(1, wanted), pages), pages
+    requested = int(text) if text.isdecimal() and len(text) < 10 else 1
+    return min(max(1, requested), pages), pages
 
 
 def _examples(shown: DatasetVersion, split: str, start: int) -> list[dict[str, Any]]:
     compiled = shown.schema_version.compiled
-    rows = service.some_rows(shown, split=split or None, start=start, count=PER_PAGE)
-    # A line is broken behind a comma: compact JSON has no blank to break it at.
+    rows = queries.row_page(shown, split=split or None, start=start, count=PER_PAGE)
+    # Lines break after commas: compact JSON has no spaces.
     return [{**row, "parts": compiled.canonical(row["gold"]).split(",")} for row in rows]
 
 
 def _tags(project: Project, counts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Documents per failure tag and split; of versions that did not count validation, train is not known."""
+    """Documents per failure tag and split; train is unknown for old versions that did not count validation."""
     known = tags_of(project)
     rows = []
     for tag, count in sorted(counts["tags"].items(), key=lambda item: (-item[1], item[0])):
@@ -200,19 +205,19 @@ def _tags(project: Project, counts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rules(shown: DatasetVersion) -> list[tuple[str, str]]:
-    """How it was drawn, in words: the shares, and the rules that were asked for."""
+    """The freeze settings of a version: shares, and rules that are not the default."""
     if not shown.rules:
         return []
-    rules, usual = rules_of(shown.rules), Rules()
+    rules, default = rules_of(shown.rules), Rules()
     return [
-        (said, _rule(name, shown.rules.get(name)))
-        for name, said in RULES.items()
-        if name == "similarity" or name.endswith("_share") or getattr(rules, name) != getattr(usual, name)
+        (title, _rule(name, shown.rules.get(name)))
+        for name, title in RULES.items()
+        if name == "similarity" or name.endswith("_share") or getattr(rules, name) != getattr(default, name)
     ]
 
 
 def _rule(name: str, value: Any) -> str:
-    """What a rule says, "" where it says nothing."""
+    """A setting as text, "" without one."""
     if name == "similarity" or name.endswith("_share"):
         return f"{100 * float(value or 0):.4g} %"
     if isinstance(value, list):
@@ -221,7 +226,7 @@ def _rule(name: str, value: Any) -> str:
 
 
 def _changed_rules(a: DatasetVersion, b: DatasetVersion) -> list[tuple[str, str, str]]:
-    """(What it is about, before, after) of everything that was drawn in another way."""
-    pairs = [(said, _rule(name, a.rules.get(name)), _rule(name, b.rules.get(name))) for name, said in RULES.items()]
+    """(Title, before, after) of every setting that differs."""
+    pairs = [(title, _rule(name, a.rules.get(name)), _rule(name, b.rules.get(name))) for name, title in RULES.items()]
     pairs.append(("Seed", str(a.seed), str(b.seed)))
     return [pair for pair in pairs if pair[1] != pair[2]]

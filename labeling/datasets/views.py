@@ -1,4 +1,4 @@
-"""Dataset versions: the list, freezing one, a freeze while it runs."""
+"""Dataset versions: the list, freezing one, a running freeze."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def datasets(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The versions of a project, what a new one would take in, and freezing it. GET may carry the rules of the form."""
+    """The versions of a project, the contents of a new one, and freezing it. GET accepts the values of the form."""
     project = project_for(request.user, slug, Action.CURATE if request.method == "POST" else Action.READ)
-    given = request.POST if request.method == "POST" else request.GET if "seed" in request.GET else None
-    form = FreezeForm(given, project=project)
+    data = request.POST if request.method == "POST" else request.GET if "seed" in request.GET else None
+    form = FreezeForm(data, project=project)
     if request.method == "POST" and form.is_valid():
         frozen = _freeze(request, project, form)
         if frozen is not None:
@@ -45,28 +45,28 @@ def datasets(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _freeze(request: SignedInRequest, project: Project, form: FreezeForm) -> DatasetVersion | FreezeRun | None:
-    """A small project is frozen at once, a large one by a job."""
-    knobs: dict[str, Any] = {**form.knobs(), "rules": form.rules()}
+    """Freezes a small project directly, a large one in a job."""
+    settings: dict[str, Any] = {**form.settings(), "rules": form.rules()}
     newest = project.datasets.order_by("-number").first()
     try:
-        if gold_count(project).number > freeze.IN_THE_BACKGROUND:
-            return freeze.start_freeze(project=project, user=request.user, **knobs)
-        frozen = freeze.freeze(project=project, user=request.user, **knobs)
+        if gold_count(project).number > freeze.BACKGROUND_THRESHOLD:
+            return freeze.start_freeze(project=project, user=request.user, **settings)
+        frozen = freeze.freeze(project=project, user=request.user, **settings)
     except Refused as refusal:
         name = NAMES.get(refusal.field, refusal.field)
         form.add_error(name if name in form.fields else None, refusal.message)
         return None
     if newest is not None and frozen.pk == newest.pk:
-        messages.info(request, f"Nothing has changed since {frozen}, so no new version was made.")
+        messages.info(request, f"No new version: nothing has changed since {frozen}.")
     else:
         count = frozen.counts["documents"]
-        messages.success(request, f"Frozen: {frozen} with {count:,} {ngettext('document', 'documents', count)}.")
+        messages.success(request, f"Created {frozen} with {count:,} {ngettext('document', 'documents', count)}.")
     return frozen
 
 
 @require_safe
 def freeze_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """A freeze while it runs, and what came of it."""
+    """A freeze run: its progress or its result."""
     runs = FreezeRun.objects.select_related("created_by", "dataset")
     project, run = object_for(request.user, slug, Action.READ, runs, pk=pk)
     fragment = "#progress" if request.htmx else ""  # type: ignore[attr-defined]
@@ -75,8 +75,8 @@ def freeze_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def cancel_freeze(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Asks a freeze to stop; nothing is frozen then."""
+    """Cancels a freeze; no version is created."""
     _, run = object_for(request.user, slug, Action.CURATE, FreezeRun, pk=pk)
     if not run.cancel():
-        messages.info(request, "It had ended already.")
+        messages.info(request, "The freeze had already ended.")
     return redirect("freeze_run", slug, pk)

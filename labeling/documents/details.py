@@ -4,15 +4,15 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from labeling.annotation.diffs import changes
-from labeling.annotation.locked_document import is_own_only, newest_decision
+from labeling.annotation.diffs import field_changes
+from labeling.annotation.locked_document import is_blind_overlap, newest_decision
 from labeling.annotation.predictions import difference
 from labeling.form.codec import Parsed
-from labeling.form.highlights import Marked, marked
+from labeling.form.highlights import HighlightedText, highlight
 from labeling.form.tree import form_for, tree_of
 from labeling.form.validation import check
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Prediction, Project
-from labeling.models.documents import LABELLED, QUEUE
+from labeling.models.documents import LABELED_STATES, QUEUE
 from slmstudio.access import Action, Role, may
 
 MOST_REVISIONS = 50
@@ -29,7 +29,7 @@ def only_own(project: Project, document: Document) -> bool:
     if project.role == Role.MANAGER and document.state not in QUEUE:
         return False  # what others wrote can no longer be copied
     decision = Document.objects.filter(pk=document.pk).values_list(newest_decision(document), flat=True).first()
-    return is_own_only(document, decision)
+    return is_blind_overlap(document, decision)
 
 
 def label_of(project: Project, document: Document, user: User, own: bool) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def label_of(project: Project, document: Document, user: User, own: bool) -> dic
         annotation = rows.order_by("-schema_version__number", "-version", "-updated_at").first()
     source = gold.revision if gold is not None else annotation
     if source is None:
-        return {"gold": None, "annotation": None, "text": marked(document.text, {}, tree_of(_compiled(project)))}
+        return {"gold": None, "annotation": None, "text": highlight(document.text, {}, tree_of(_compiled(project)))}
     holder: Any = gold if gold is not None else annotation
     version = holder.schema_version
     value = version.compiled.ordered(source.value)
@@ -66,11 +66,11 @@ def _gold(project: Project, document: Document) -> Gold | None:
     return found
 
 
-def _marked(document: Document, compiled: Any, value: Any, evidence: dict[str, Any]) -> Marked:
+def _marked(document: Document, compiled: Any, value: Any, evidence: dict[str, Any]) -> HighlightedText:
     if len(document.text) <= LONG_TEXT:
         # An import brings no evidence; what people chose is kept.
         evidence = check(compiled, Parsed(value), document.text, evidence).evidence
-    return marked(document.text, evidence, tree_of(compiled))
+    return highlight(document.text, evidence, tree_of(compiled))
 
 
 def proposals(document: Document, label: dict[str, Any]) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def proposals(document: Document, label: dict[str, Any]) -> list[dict[str, Any]]
     is labelled: seen by whoever labels it, it could no longer be compared with what people write by themselves. Of a
     document that is held out nothing is said until then. One that was skipped can still be labelled.
     """
-    waits = document.state not in LABELLED
+    waits = document.state not in LABELED_STATES
     if document.holdout and waits:
         return []
     rows = Prediction.objects.filter(document=document).select_related("schema_version").order_by("-id")
@@ -91,7 +91,7 @@ def proposals(document: Document, label: dict[str, Any]) -> list[dict[str, Any]]
             shown["value"] = compiled.ordered(row.value)
             if label.get("value") is not None and row.schema_version_id == label["schema_version"].pk:
                 shown["wrong"], shown["fields"] = difference(compiled, label["value"], row.value)
-                shown["changes"] = changes(shown["value"], label["value"])[:MOST_CHANGES]
+                shown["changes"] = field_changes(shown["value"], label["value"])[:MOST_CHANGES]
         found.append(shown)
     return found
 
@@ -107,7 +107,7 @@ def history(document: Document, user: User, own: bool) -> list[dict[str, Any]]:
     for place, revision in enumerate(revisions[:MOST_REVISIONS]):
         earlier = _before(revision, revisions[place + 1 :], apart=document.wanted > 1)
         compiled = revision.annotation.schema_version.compiled
-        changed = changes(earlier.value if earlier is not None else {}, compiled.ordered(revision.value))
+        changed = field_changes(earlier.value if earlier is not None else {}, compiled.ordered(revision.value))
         steps.append({"revision": revision, "changes": changed[:MOST_CHANGES], "more": len(changed) - MOST_CHANGES})
     return steps
 

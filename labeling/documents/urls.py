@@ -19,5 +19,5 @@ urlpatterns = [
     path("documents/<int:pk>/comment/", views.comment, name="document_comment"),
     path("progress/", progress_views.progress, name="progress"),
     path("progress/days.json", progress_views.days, name="progress_days"),
-    path("progress/quality/", progress_views.quality, name="progress_quality"),
+    path("progress/quality/", progress_views.label_quality, name="progress_quality"),
 ]

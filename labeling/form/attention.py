@@ -1,14 +1,14 @@
-"""Exception-only labeling: which fields of a pre-filled form a person must look at, and why. Pure.
+"""Exception-only labeling: which fields of a pre-filled form need attention, and why. Pure.
 
-A field that passes every check stays quiet: Tab passes it by. The checks know nothing of gold; what they let through
-can still be wrong, and how often it is can be measured (docs/prelabels.md).
+Tab skips a field that passes every check. The checks do not know gold: a value that passes can still be wrong, and
+docs/prelabels.md describes how to measure how often.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from labeling.form.merge import same
-from labeling.form.nodes import FormNode, parts
+from labeling.form.nodes import FormNode, children_with_values
 from labeling.form.tree import tree_of
 from labeling.form.validation import Checks
 from slmstudio.contract.rules import invariants
@@ -26,7 +26,7 @@ _NOWHERE: Final = "is not in the document"
 Reasons = dict[str, list[str]]
 
 
-def exceptions(
+def attention_reasons(
     compiled: CompiledSchema,
     value: Any,
     checks: Checks,
@@ -34,18 +34,17 @@ def exceptions(
     floor: float,
     predicted: Any = UNKNOWN,
 ) -> Reasons:
-    """Every leaf of a value with the reasons why a person must look at it; an empty list: it passes.
+    """Every leaf of a value with the reasons why it needs attention; an empty list: it passes.
 
-    The reasons are short sentences without their subject, to stand beside the field: it breaks the schema; it is not in
-    the document (and nobody confirmed that); an invariant that names it is broken; it is required and empty; the model
-    is less sure of it than ``floor``.
+    A reason is a predicate, displayed at the field: the schema rejects the value; it is not in the document and not
+    confirmed; an invariant on it is broken; it is required and empty; the model's confidence is below ``floor``.
 
-    ``checks`` are those of this very value (``labeling.form.validation.check``). ``confidence`` is field path ->
-    probability as in ``Prediction.confidence``. Where ``predicted`` is given, that is, the model's whole value,
-    confidence counts only for fields that still hold what the model wrote: a person has seen to the others.
+    ``checks``: the checks of this value (``labeling.form.validation.check``). ``confidence``: field path -> probability
+    as in ``Prediction.confidence``. With ``predicted``, the model's whole value, confidence applies only to fields that
+    the user has not changed.
 
-    Leaves come in the order of the form, empty ones included. What no leaf stands for (a list that needs more rows, a
-    name the schema does not know, the whole document: "") follows under its own path, only where there is a reason.
+    Leaves are in the order of the form, including empty ones. Reasons without a leaf (a list that needs more rows, an
+    unknown name, the whole document: "") follow under their own path.
     """
     reasons: Reasons = {}
     empty: set[str] = set()
@@ -54,33 +53,33 @@ def exceptions(
         if asked and node.required and leaf in (None, ""):
             empty.add(path)
         sure = confidence.get(path)
-        if sure is not None and sure < floor and (predicted is UNKNOWN or _still(predicted, path, leaf)):
+        if sure is not None and sure < floor and (predicted is UNKNOWN or _is_unchanged(predicted, path, leaf)):
             what = " that it is not in the document" if leaf is None else ""
-            reasons[path].append(f"the model is {_percent(sure)} % sure{what}")
+            reasons[path].append(f"the model is {_percent(sure)} % confident{what}")
     for path, sentence in _broken(compiled, value, checks):
         found = reasons.setdefault(path, [])
         if sentence not in found:
-            # What is certain stands in front of what the model says of itself.
-            found.insert(len(found) - _unsure(found), sentence)
+            # Errors come before the model's confidence.
+            found.insert(len(found) - _confidence_count(found), sentence)
     for path in empty:
-        # Either the schema says so itself, or it takes an empty value, which then need not be looked for in the text.
+        # Either the schema reports it, or it accepts an empty value, which is not searched for in the text.
         if path not in {problem.path for problem in checks.problems}:
             reasons[path] = ["is required and empty", *(why for why in reasons[path] if why != _NOWHERE)]
     return reasons
 
 
 def _percent(probability: float) -> int:
-    """Rounded down, so that 79.9 % never reads as the 80 % that were asked for."""
+    """Rounded down, so that 79.9 % is not displayed as the required 80 %."""
     return max(0, min(100, int(probability * 100)))
 
 
-def _unsure(found: list[str]) -> int:
-    """How many of the reasons at the end of a list are the model's own doubt: none or one."""
+def _confidence_count(found: list[str]) -> int:
+    """How many reasons at the end of a list are about confidence: 0 or 1."""
     return int(bool(found) and found[-1].startswith("the model is "))
 
 
 def _broken(compiled: CompiledSchema, value: Any, checks: Checks) -> Iterator[tuple[str, str]]:
-    """(path, sentence) of everything the checks found; a broken invariant at every field it names."""
+    """(path, message) of every finding of the checks; a broken invariant at every field it names."""
     for problem in checks.problems:
         yield problem.path, problem.message
     for warning in checks.warnings:
@@ -95,9 +94,9 @@ def _broken(compiled: CompiledSchema, value: Any, checks: Checks) -> Iterator[tu
 
 
 def _leaves(node: FormNode, value: Any, path: str, *, asked: bool) -> Iterator[tuple[str, FormNode, Any, bool]]:
-    """(path, node, value, whether what is required counts here) of every leaf, empty ones included.
+    """(path, node, value, whether required fields apply) of every leaf, including empty ones.
 
-    An optional group that is not there asks for nothing.
+    An absent optional group requires nothing.
     """
     if node.is_leaf:
         yield path, node, value, asked
@@ -105,12 +104,12 @@ def _leaves(node: FormNode, value: Any, path: str, *, asked: bool) -> Iterator[t
     if node.shape == "group":
         asked = asked and (node.required or value is not None)
     in_place = node.shape in ("group", "variants")
-    for here, inner, found in parts(node, value, path):
+    for here, inner, found in children_with_values(node, value, path):
         yield from _leaves(inner, found, here, asked=asked if in_place else True)
 
 
-def _still(predicted: Any, path: str, value: Any) -> bool:
-    """Whether the model's value has this at this path."""
+def _is_unchanged(predicted: Any, path: str, value: Any) -> bool:
+    """Whether the model's value at this path is unchanged."""
     for step in split(path):
         if isinstance(step, int):
             predicted = predicted[step] if isinstance(predicted, list) and step < len(predicted) else None

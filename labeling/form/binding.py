@@ -1,4 +1,4 @@
-"""Form nodes bound to what stands in them, for the templates under ``labeling/form/nodes/``."""
+"""Form nodes bound to entries, for the templates in ``labeling/form/nodes/``."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from slmstudio.contract.schema.structure import join
 
 @dataclass(slots=True)
 class Bound:
-    """A node with what stands in it. ``entry`` is what a person typed or would have (see ``labeling.form.codec``).
+    """A node with its entry (see ``labeling.form.codec``).
 
-    ``forms`` has, of a place that takes one of several forms, those that are drawn: the one it has (read-only), or all,
-    to be copied or to be seen in a preview.
+    ``forms``: of a place that takes one of several forms, those that are drawn: the one it has (read-only), or all, as
+    templates or for a preview.
     """
 
     node: FormNode
@@ -34,17 +34,17 @@ class Bound:
 
     @property
     def is_row(self) -> bool:
-        """Whether it is a row of an array. The blank row to be copied has number 0."""
+        """Whether it is a row of an array. The blank template row has number 0."""
         return self.row is not None
 
     @property
     def bare(self) -> bool:
-        """Whether it is drawn without its own name: a row, or one of the forms of a place."""
+        """Whether it is drawn without its name: a row, or one of several forms."""
         return self.row is not None or self.number > 0
 
     @property
     def step(self) -> str:
-        """Its name in the entry of what it lies in."""
+        """Its name in the parent's entry."""
         return VALUE if self.number else self.node.key
 
     @property
@@ -54,7 +54,7 @@ class Bound:
 
     @property
     def choices(self) -> dict[str, list[tuple[str, str, str]]]:
-        """The long lists of choices in a form, by the name under which fields refer to them."""
+        """The long lists of choices in a form, by the name that fields refer to."""
         return {
             node.listed: [(option.code, option.label, option.note) for option in node.options]
             for node in self.node.nodes()
@@ -89,7 +89,7 @@ class Bound:
 
     @property
     def text(self) -> str:
-        """What stands in a text control."""
+        """The content of a text control."""
         if self.entry is ABSENT or self.entry is None:
             return ""
         raw = raw_text(self.entry)
@@ -99,14 +99,14 @@ class Bound:
 
     @property
     def label(self) -> str:
-        """What a read-only form shows for a choice, a boolean or a text."""
+        """The text of a choice, a boolean or a text in a read-only form."""
         if isinstance(self.entry, bool):
             return "yes" if self.entry else "no"
         return next((option.label for option in self.node.options if option.code == self.entry), self.text)
 
     @property
     def codes(self) -> list[str]:
-        """What is ticked: the chosen one, or the several of a ``checks`` node."""
+        """The selected codes: one, or several of a ``checks`` node."""
         if isinstance(self.entry, list):
             return [code for code in self.entry if isinstance(code, str)]
         if isinstance(self.entry, bool):
@@ -136,7 +136,7 @@ def bind(
     scope: str = "",
     number: int = 0,
 ) -> Bound:
-    """Binds a node and all below it to an entry. ``template``: it is a blank row to be copied, so it has no rows."""
+    """Binds a node and its children to an entry. ``template``: a blank row to copy, which has no rows itself."""
     problems = problems or {}
     bound = Bound(node, path, entry, read_only, row, messages=problems.get(path, []), scope=scope, preview=preview)
     bound.number = number

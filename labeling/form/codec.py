@@ -1,13 +1,13 @@
-"""What a person typed, and the JSON value it stands for: both ways, losing nothing.
+"""Converts between form entries and JSON values, both ways without loss.
 
-An *entry* has the shape of the value it stands for, but every leaf is what stands in the control: a text as typed
-("Jan 14, 2026", "1,248.50"), true or false, the JSON text of a choice, or None for "not in the document". A key that is
-missing is a field nobody filled. What a control cannot show is ``{"$json": "its JSON text"}``. So an entry holds no
-numbers, and a browser cannot round them.
+An *entry* has the shape of its value, but every leaf is the state of a control: a text as typed ("Jan 14, 2026",
+"1,248.50"), true or false, the JSON text of a choice, or None for "not in the document". A missing key is an empty
+field. A value that a control cannot show is ``{"$json": "its JSON text"}``. An entry contains no numbers, so a browser
+cannot round them.
 
-Where a value takes one of several forms, its entry is ``{"$form": number, "$value": entry}``. A map is a list of rows,
-``{"key": name, "value": entry}``, so that names can be typed; where an object has fields and other names beside them,
-these rows stand under ``"$more"``.
+If a value takes one of several forms, its entry is ``{"$form": number, "$value": entry}``. A map is a list of rows,
+``{"key": name, "value": entry}``, so names can be typed; an object with fields and additional names has these rows
+under ``"$more"``.
 
 ``from_entry(node, to_entry(node, value)).value`` is ``value``, digit for digit, whatever the value.
 """
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import simplejson
 
-from labeling.form.nodes import FORM, MORE, RAW, VALUE, FormNode, form_of, parts
+from labeling.form.nodes import FORM, MORE, RAW, VALUE, FormNode, children_with_values, form_of
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import Problem
 from slmstudio.contract.schema.structure import join, split
@@ -28,24 +28,24 @@ from slmstudio.contract.values.kinds.values import format_value, parse_typed
 __all__ = [
     "ABSENT",
     "RAW",
+    "FormEntry",
+    "JsonEntry",
     "Parsed",
-    "Typed",
-    "Written",
     "entry_form",
     "from_entry",
-    "from_written",
+    "from_json_entry",
     "leaf_values",
     "pretty",
     "raw_text",
     "to_entry",
 ]
 
-#: what people type for "there is none", where a number or a date is asked for and null is allowed
+#: texts that mean null in number and date fields
 _NOTHING: Final = ("-", "–", "n/a", "none", "null")
 
 
 class _Absent:
-    """A field that nobody filled; false in a condition."""
+    """An empty field; falsy."""
 
     def __bool__(self) -> bool:
         return False
@@ -58,15 +58,15 @@ ABSENT: Final = _Absent()
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
-    """An entry where a value could stand: to be read by the form of the schema that is in force."""
+class FormEntry:
+    """A value as a form entry, to be parsed with the current schema."""
 
     entry: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A value from the JSON view. ``typed``: texts in it that were typed into the form before, by path."""
+class JsonEntry:
+    """A value from the JSON view. ``typed``: texts in it that were typed into the form, by path."""
 
     value: Any
     typed: Mapping[str, str]
@@ -74,8 +74,8 @@ class Written:
 
 @dataclass(slots=True)
 class Parsed:
-    """What an entry stands for. ``shown`` says, per path, how a typed text was understood, where that differs;
-    ``document`` is the text that it was read by.
+    """The value of an entry. ``shown``: path -> how a typed text was understood, where that differs. ``document``: the
+    text of the document, for ambiguous dates.
     """
 
     value: Any
@@ -85,20 +85,20 @@ class Parsed:
 
 
 def raw_text(entry: Any) -> str | None:
-    """The JSON text of an entry that is kept raw, else None."""
+    """The JSON text of a raw entry, else None."""
     if isinstance(entry, dict) and len(entry) == 1 and isinstance(entry.get(RAW), str):
         return str(entry[RAW])
     return None
 
 
 def entry_form(node: FormNode, entry: Any) -> int:
-    """Which of the forms of a ``variants`` node an entry is for; the first where it does not say."""
+    """The number of the form that an entry of a ``variants`` node has; the first by default."""
     number = entry.get(FORM) if isinstance(entry, dict) else None
     return number if type(number) is int and 0 <= number < len(node.forms) else 0
 
 
 def to_entry(node: FormNode, value: Any) -> Any:
-    """The entry for a value: what stands in the form's controls when the value is opened."""
+    """The entry for a value: the state of the form's controls."""
     if value is None:
         return None
     if node.shape == "variants":
@@ -165,7 +165,7 @@ def _leaf_entry(node: FormNode, value: Any) -> Any:
 
 
 def _typeable(node: FormNode, value: Any) -> str | None:
-    """A text that, typed into the control, gives exactly this value; None where there is none."""
+    """A text that gives exactly this value when typed into the control, or None."""
     assert node.field is not None
     exact = dumps(value)
     plain = value if isinstance(value, str) else exact
@@ -178,10 +178,10 @@ def _typeable(node: FormNode, value: Any) -> str | None:
 
 
 def from_entry(node: FormNode, entry: Any, document: str = "") -> Parsed:
-    """The value that an entry stands for, with problems of its own: JSON that is none, rows left empty.
+    """The value of an entry, with problems such as invalid JSON and empty rows.
 
-    Takes any JSON value: what does not have the shape of the form is taken as the value itself. A date that can be read
-    in two ways stays as it was typed, unless the other dates of ``document`` decide.
+    Accepts any JSON value: one without the shape of the form is the value itself. An ambiguous date stays as typed,
+    unless the other dates of ``document`` decide.
     """
     parsed = Parsed(None, document=document)
     value = _value(node, entry, "", parsed)
@@ -189,9 +189,9 @@ def from_entry(node: FormNode, entry: Any, document: str = "") -> Parsed:
     return parsed
 
 
-def from_written(node: FormNode, written: Written, document: str = "") -> Parsed:
-    """The value of the JSON view. Texts that were typed into the form are read as typed, where they still stand there;
-    ``written.value`` is changed in place.
+def from_json_entry(node: FormNode, written: JsonEntry, document: str = "") -> Parsed:
+    """The value of the JSON view. Texts that were typed into the form and are unchanged are parsed as typed;
+    ``written.value`` is modified in place.
     """
     parsed = Parsed(written.value, document=document)
     found = [leaf for leaf in leaf_values(node, written.value) if written.typed.get(leaf[0]) == leaf[2]]
@@ -243,7 +243,7 @@ def _list_value(node: FormNode, entry: list[Any], path: str, parsed: Parsed) -> 
         return _map_value(node, entry, path, parsed)
     if node.shape == "tuple" and len(entry) <= len(node.children):
         places = list(entry)
-        while places and places[-1] == "":  # a place at the end that nobody filled is not there
+        while places and places[-1] == "":  # empty places at the end are absent
             places.pop()
         pairs = zip(node.children, places, strict=False)
         found = [_row_value(child, one, join(path, number), parsed) for number, (child, one) in enumerate(pairs)]
@@ -276,7 +276,7 @@ def _group_value(node: FormNode, entry: dict[str, Any], path: str, parsed: Parse
 
 
 def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> Any:
-    """The object of a map's rows. Rows without a name, or with one that is taken, keep their values under another."""
+    """The object of a map's rows. Rows without a name or with a duplicate one get another name."""
     if not all(isinstance(row, dict) for row in rows):
         return rows
     result: dict[str, Any] = {}
@@ -295,14 +295,14 @@ def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> An
             name = f"{wanted} ({taken})"
         here = join(path, name)
         if unnamed or taken > 1:
-            said = "this row has no name" if unnamed else f"another row is named {wanted} already"
+            said = "this row has no name" if unnamed else f"another row is already named {wanted}"
             parsed.problems.append(Problem(here, "name", said))
         result[name] = _row_value(node.values, entry, here, parsed)
     return result
 
 
 def _name(names: FormNode, key: Any) -> str:
-    """The name that stands in a row of a map, "" for none; one that is none of the choices is kept as it was typed."""
+    """The name in a row of a map, "" for none; an unknown choice stays as typed."""
     raw = raw_text(key)
     if raw is not None:
         try:
@@ -359,16 +359,16 @@ def _typed(node: FormNode, text: str, document: str = "") -> Any:
 
 
 def pretty(value: Any) -> str:
-    """A value as the JSON view shows it: indented, numbers with the digits they have."""
+    """A value as indented JSON text with exact digits."""
     return str(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2))
 
 
 def leaf_values(node: FormNode, value: Any, path: str = "") -> Iterator[tuple[str, FormNode, Any]]:
-    """(path, node, value) of every leaf that has a value other than null, in the order of the form."""
+    """(path, node, value) of every leaf that is not null, in the order of the form."""
     if value is None:
         return
     if node.is_leaf:
         yield path, node, value
         return
-    for here, inner, found in parts(node, value, path):
+    for here, inner, found in children_with_values(node, value, path):
         yield from leaf_values(inner, found, here)

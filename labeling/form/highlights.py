@@ -1,4 +1,4 @@
-"""A document's text cut into pieces, so that a page can mark where the values of a label stand. Pure."""
+"""Splits a document's text into pieces, to highlight the evidence of a label. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from labeling.form.tree import COLOURS, FormNode, node_at
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A field that is marked: its title and its colour, 0 to 7, as in its form."""
+    """A highlighted field: its title and color, 0 to 7, as in the form."""
 
     title: str
     colour: int
@@ -17,7 +17,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of the text. ``path`` is the field whose value it is, "" for what is between."""
+    """A piece of the text. ``path``: the field it is evidence of, "" for other text."""
 
     text: str
     path: str = ""
@@ -26,18 +26,18 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
-    """A marked text. ``keys``: each field that is marked, once, by colour."""
+class HighlightedText:
+    """A text with highlights. ``keys``: each highlighted field once, by color."""
 
     pieces: list[Piece]
     keys: list[Key]
 
 
-def marked(text: str, evidence: Mapping[str, Any], node: FormNode) -> Marked:
-    """The whole text with the evidence of a label: path -> ``{"start", "end"}`` in characters.
+def highlight(text: str, evidence: Mapping[str, Any], node: FormNode) -> HighlightedText:
+    """The text with the evidence of a label: path -> ``{"start", "end"}`` in characters.
 
-    Of places that overlap the first and, of two that start together, the longer one is marked. What is no place in the
-    text is left out.
+    Of overlapping spans, the first is highlighted, and of two with the same start, the longer one. Ignores invalid
+    spans.
     """
     places = sorted(
         (place["start"], -place["end"], path)
@@ -58,7 +58,7 @@ def marked(text: str, evidence: Mapping[str, Any], node: FormNode) -> Marked:
         pieces.append(Piece(text[start:at], path, key.title, key.colour))
     if at < len(text):
         pieces.append(Piece(text[at:]))
-    return Marked(pieces, sorted(keys, key=lambda key: (key.colour, key.title)))
+    return HighlightedText(pieces, sorted(keys, key=lambda key: (key.colour, key.title)))
 
 
 def _fits(start: Any, end: Any, length: int) -> bool:

@@ -1,8 +1,8 @@
-"""Three-way merge of JSON values, field by field: two people changed the same document, and nothing is lost.
+"""Three-way merge of JSON values, field by field, of two users' changes to the same document.
 
-Objects are merged key by key, arrays row by row. A row is the same row where it is unchanged on one side; rows that one
-side added or removed are added and removed. Where both sides changed the same field to different values, ``mine`` stays
-and the other value is reported; what one side changed and the other took away stays.
+Objects are merged key by key, arrays row by row. Rows are matched where one side left them unchanged; rows that one
+side added or removed are added and removed. Where both sides changed a field to different values, ``mine`` stays and
+the other value is reported. A value that one side changed and the other removed stays.
 """
 
 from bisect import bisect_left
@@ -23,31 +23,31 @@ MISSING: Final = _Missing()
 
 
 @dataclass(frozen=True, slots=True)
-class Clash:
-    """Both sides changed ``path``. ``theirs`` is their value, or MISSING where they took it away."""
+class MergeConflict:
+    """Both sides changed ``path``. ``theirs`` is their value, or MISSING if they removed it."""
 
     path: str
     theirs: Any
 
 
 @dataclass(slots=True)
-class Merged:
-    """``taken``: paths where the result has their change instead of mine; ``clashes``: where mine stayed."""
+class MergeResult:
+    """``taken``: paths where the result has their change; ``conflicts``: where mine stayed."""
 
     value: Any
     taken: list[str] = field(default_factory=list)
-    clashes: list[Clash] = field(default_factory=list)
+    conflicts: list[MergeConflict] = field(default_factory=list)
 
 
-def merge(base: Any, mine: Any, theirs: Any) -> Merged:
-    """What both sides made of ``base``, together. A value may be MISSING."""
-    merged = Merged(None)
+def merge(base: Any, mine: Any, theirs: Any) -> MergeResult:
+    """Merges both sides' changes of ``base``. A value can be MISSING."""
+    merged = MergeResult(None)
     merged.value = _merge(base, mine, theirs, "", merged)
     return merged
 
 
 def value_at(value: Any, path: str) -> Any:
-    """What stands at a path ("line_items[3].amount"), or MISSING."""
+    """The value at a path ("line_items[3].amount"), or MISSING."""
     for step in split(path):
         if isinstance(step, int):
             value = value[step] if isinstance(value, list) and step < len(value) else MISSING
@@ -57,7 +57,7 @@ def value_at(value: Any, path: str) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to the digit (1.50 is not 1.5), whatever the order of names."""
+    """Equal to the digit (1.50 is not 1.5), in any order of names."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -69,7 +69,7 @@ def same(one: Any, other: Any) -> bool:
     return dumps(one) == dumps(other)
 
 
-def _merge(base: Any, mine: Any, theirs: Any, path: str, merged: Merged) -> Any:
+def _merge(base: Any, mine: Any, theirs: Any, path: str, merged: MergeResult) -> Any:
     if same(mine, theirs) or same(base, theirs):
         return mine
     if same(base, mine):
@@ -82,12 +82,12 @@ def _merge(base: Any, mine: Any, theirs: Any, path: str, merged: Merged) -> Any:
     if mine is MISSING:
         merged.taken.append(path)
         return theirs
-    merged.clashes.append(Clash(path, theirs))
+    merged.conflicts.append(MergeConflict(path, theirs))
     return mine
 
 
 def _merge_objects(
-    base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any], path: str, merged: Merged
+    base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any], path: str, merged: MergeResult
 ) -> dict[str, Any]:
     result = {}
     for name in dict.fromkeys([*mine, *theirs]):
@@ -101,8 +101,8 @@ def _merge_objects(
 
 @dataclass(slots=True)
 class _Edits:
-    """What one side did to the rows of the base: ``kept[i]`` is its row for base row i (MISSING: removed), ``added[i]``
-    its new rows before that.
+    """The changes of one side: ``kept[i]`` is its row for base row i (MISSING: removed), ``added[i]`` its new rows
+    before it.
     """
 
     kept: list[Any]
@@ -110,7 +110,7 @@ class _Edits:
 
     @property
     def moved(self) -> bool:
-        """Whether rows came or went."""
+        """Whether rows were added or removed."""
         return any(self.added) or any(row is MISSING for row in self.kept)
 
 
@@ -118,7 +118,7 @@ def _edits(base: list[Any], side: list[Any]) -> _Edits:
     kept: list[Any] = [MISSING] * len(base)
     added: list[list[Any]] = [[] for _ in range(len(base) + 1)]
     low = start = 0
-    for high, end in [*_matches(base, side), (len(base), len(side))]:
+    for high, end in [*_align_rows(base, side), (len(base), len(side))]:
         pairs = min(high - low, end - start)
         for offset in range(pairs):
             kept[low + offset] = side[start + offset]
@@ -129,12 +129,12 @@ def _edits(base: list[Any], side: list[Any]) -> _Edits:
     return _Edits(kept, added)
 
 
-def _matches(base: list[Any], side: list[Any]) -> list[tuple[int, int]]:
-    """Which rows of a side are which of the base, unchanged, in order. As many rows as before are the same rows, each
-    in its place, unless more of them are found unchanged elsewhere: one went and another came.
+def _align_rows(base: list[Any], side: list[Any]) -> list[tuple[int, int]]:
+    """Pairs of unchanged rows of the base and a side, in order. With an equal number of rows, each is matched in place,
+    unless more rows match at other places: one row was removed and another added.
 
-    In n log n steps for any rows: a row that stands there several times is told apart by its number, so that the
-    longest common sequence is the longest rising one of their places.
+    Takes n log n steps: equal rows are numbered, so the longest common subsequence is the longest increasing sequence
+    of their places.
     """
     before, after = [_key(row) for row in base], [_key(row) for row in side]
     most = min(len(before), len(after))
@@ -142,7 +142,7 @@ def _matches(base: list[Any], side: list[Any]) -> list[tuple[int, int]]:
     tail = next((n for n in range(most - head) if before[-1 - n] != after[-1 - n]), most - head)
     places = {key: place for place, key in enumerate(_numbered(after[head : len(after) - tail]), head)}
     found = enumerate(_numbered(before[head : len(before) - tail]), head)
-    middle = _rising([(place, places[key]) for place, key in found if key in places])
+    middle = _longest_increasing([(place, places[key]) for place, key in found if key in places])
     if len(before) == len(after):
         still = [(place, place) for place in range(head, len(before) - tail) if before[place] == after[place]]
         middle = middle if len(middle) > len(still) else still
@@ -159,8 +159,8 @@ def _numbered(keys: list[str]) -> list[tuple[str, int]]:
     return numbered
 
 
-def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The most of the pairs whose second numbers rise, as the first do (patience sorting)."""
+def _longest_increasing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The longest subsequence in which both numbers increase (patience sorting)."""
     tops: list[int] = []
     ends: list[int] = []
     before: list[int] = []
@@ -177,18 +177,18 @@ def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _key(row: Any) -> str:
-    """The same for what is ``same``."""
+    """Equal for rows that are ``same``."""
     return dumps(_sorted(row))
 
 
 def _sorted(value: Any) -> Any:
-    """With names in alphabetical order: the database gives them back in another than the form."""
+    """With names sorted: the database changes their order."""
     if isinstance(value, dict):
         return {name: _sorted(value[name]) for name in sorted(value)}
     return [_sorted(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _merge_arrays(base: list[Any], mine: list[Any], theirs: list[Any], path: str, merged: Merged) -> list[Any]:
+def _merge_arrays(base: list[Any], mine: list[Any], theirs: list[Any], path: str, merged: MergeResult) -> list[Any]:
     my, their = _edits(base, mine), _edits(base, theirs)
     result: list[Any] = []
     if not my.moved and not their.moved:

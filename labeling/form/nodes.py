@@ -1,4 +1,4 @@
-"""The parts a schema's form is made of, and how a value goes into them. Pure; built by ``labeling.form.tree``."""
+"""The nodes of a schema's form, and how a value maps to them. Pure; built by ``labeling.form.tree``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,25 +26,25 @@ Shape = Literal[
     "json",
 ]
 
-#: choices up to which an enum is drawn with numbered buttons; longer ones are searched by typing
-MOST_BUTTONS: Final = 9
-#: forms of a value up to which they stand side by side to be switched between; more are a select
-MOST_SWITCHES: Final = 6
-#: names that entries use for their own ends; an object with a field of such a name is written as JSON
+#: maximum number of choices of an enum drawn as numbered buttons; longer ones are searched by typing
+MAX_BUTTONS: Final = 9
+#: maximum number of forms drawn as switches; more are a select
+MAX_SWITCHES: Final = 6
+#: reserved names in entries; an object with such a field is edited as JSON
 RAW: Final = "$json"
 FORM: Final = "$form"
 VALUE: Final = "$value"
 MORE: Final = "$more"
 RESERVED: Final = frozenset({RAW, FORM, VALUE, MORE})
-#: rows of an array that are looked at to tell which form a value has
+#: number of rows of an array that decide which form a value has
 _SAMPLE: Final = 3
 _WRONG_TYPE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One value of an enum. ``code`` is its JSON text, which is what a form holds; ``label`` is what people read,
-    ``note`` what the schema says of it.
+    """One value of an enum. ``code``: its JSON text, which is the entry; ``label``: its text; ``note``: its description
+    in the schema.
     """
 
     code: str
@@ -60,8 +60,8 @@ class FormNode:
     ``group`` has ``children``; ``variants`` takes one of its ``forms``; ``map`` has rows of a name and a value, its
     ``item`` is such a row; ``tuple`` has a child for each place of an array; ``table`` (a grid of flat rows) and
     ``list`` have an ``item``; ``checks`` is an array of different choices; the others are leaves with a ``field``.
-    ``json`` is what no form can draw: it is typed as JSON, for the ``reason`` given. ``note`` says what the form
-    cannot show but the check looks at. ``fixed`` is the code of the one value that is allowed.
+    ``json`` cannot be drawn as a form and is edited as JSON, for the given ``reason``. ``note``: rules that the form
+    cannot show but the validation checks. ``fixed``: the code of the only allowed value.
     """
 
     shape: Shape
@@ -91,7 +91,7 @@ class FormNode:
     @property
     def as_buttons(self) -> bool:
         """Whether a choice is drawn with numbered buttons (else it is searched by typing)."""
-        return len(self.options) <= MOST_BUTTONS
+        return len(self.options) <= MAX_BUTTONS
 
     @property
     def listed(self) -> str:
@@ -102,22 +102,22 @@ class FormNode:
 
     @property
     def as_switches(self) -> bool:
-        """Whether the forms of a value stand side by side (else in a select)."""
-        return len(self.forms) <= MOST_SWITCHES
+        """Whether the forms of a value are drawn as switches (else as a select)."""
+        return len(self.forms) <= MAX_SWITCHES
 
     @property
     def wants_evidence(self) -> bool:
-        """Whether its value should stand in the document."""
+        """Whether its value should be in the document."""
         return self.field is not None and self.field.evidence != "none"
 
     @property
     def may_be_absent(self) -> bool:
-        """Whether "not in the document" is an answer here: null, or leaving the field out."""
+        """Whether the field can be absent: null or omitted."""
         return self.nullable or not self.required
 
     @property
     def is_numeric(self) -> bool:
-        """Whether what is typed is a number: aligned to the right."""
+        """Whether the value is a number, aligned to the right."""
         return self.shape == "number"
 
     @property
@@ -128,13 +128,13 @@ class FormNode:
 
     @property
     def values(self) -> "FormNode":
-        """What stands beside a name in a row of a map."""
+        """The value's control in a row of a map."""
         assert self.item is not None
         return self.item.children[1]
 
     @property
     def more(self) -> "FormNode | None":
-        """Where the names of a group go that the schema does not list but allows."""
+        """The node for additional names of a group."""
         last = self.children[-1] if self.children else None
         return last if self.shape == "group" and last is not None and last.key == MORE else None
 
@@ -152,9 +152,9 @@ class FormNode:
             yield from child.nodes()
 
 
-def parts(node: FormNode, value: Any, path: str = "") -> Iterator[tuple[str, FormNode, Any]]:
-    """(path, node, value) of what lies directly below a node that is no leaf, empty places included: fields of a group,
-    rows, places, the values of a map, and of ``variants`` the form that the value has (at the same path).
+def children_with_values(node: FormNode, value: Any, path: str = "") -> Iterator[tuple[str, FormNode, Any]]:
+    """(path, node, value) of the children of a node, including empty ones: fields of a group, rows, places, the values
+    of a map, and of ``variants`` the form that the value has (at the same path).
     """
     if node.shape == "variants":
         yield path, node.forms[form_of(node, value)], value
@@ -179,13 +179,13 @@ def parts(node: FormNode, value: Any, path: str = "") -> Iterator[tuple[str, For
 
 
 def form_of(node: FormNode, value: Any) -> int:
-    """Which of the forms of a ``variants`` node a value has: the one that it comes nearest to, the first of equals."""
+    """The number of the form of a ``variants`` node that a value matches best; the first of equals."""
     distances = [_distance(form, value, 2) for form in node.forms]
     return distances.index(min(distances))
 
 
 def _distance(node: FormNode, value: Any, depth: int) -> int:
-    """How far a value is from a node; 0: it looks like one of its own."""
+    """The distance of a value from a node; 0: it matches."""
     if value is None:
         return 0 if node.nullable else 50
     match node.shape:

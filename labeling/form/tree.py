@@ -145,9 +145,9 @@ class _Builder:
         for form in forms:
             form = {key: value for key, value in form.items() if key not in ("$defs", "definitions")}
             node = replace(self.node(self._place(form, source.pattern, name), name), title="", required=True)
-            said = form.get("title") or _told_apart(node) or _type_words(form, node)
+            said = form.get("title") or _distinguishing_name(node) or _type_words(form, node)
             nodes.append(replace(node, title=said, nullable=node.nullable or source.nullable))
-        nodes = _without_twins(nodes)
+        nodes = _deduplicated(nodes)
         if len(nodes) == 1:
             return replace(nodes[0], **common)
         return FormNode(shape="variants", forms=_numbered(nodes), **common)
@@ -313,7 +313,7 @@ def _note(schema: dict[str, Any]) -> str:
     return ""
 
 
-def _told_apart(node: FormNode) -> str:
+def _distinguishing_name(node: FormNode) -> str:
     """The name of a form by the constants in it that tell it from the others."""
     fixed = [child for child in node.children if child.fixed] if node.shape == "group" else []
     named = [child for child in fixed if child.required] or fixed
@@ -336,7 +336,7 @@ def _type_words(form: dict[str, Any], node: FormNode) -> str:
     return _TYPES.get(solid[0], "Anything") if solid else "Anything"
 
 
-def _without_twins(nodes: list[FormNode]) -> list[FormNode]:
+def _deduplicated(nodes: list[FormNode]) -> list[FormNode]:
     """Forms that are drawn alike (texts of two formats) are one to a person."""
     found: list[FormNode] = []
     for node in nodes:

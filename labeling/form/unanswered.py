@@ -1,21 +1,20 @@
-"""Which optional fields of a label somebody answered, and which nobody filled. Pure.
+"""Unanswered fields: optional fields that are empty and not marked as absent. Pure.
 
-A field that is absent from a label may not be in the document, or may be forgotten. ``null`` and an empty list are
-answers. Where the schema takes neither, "not in the document" is noted beside the value, in the evidence of the field:
-``{"absent": true}``. The label itself stays what the schema allows.
+A field without a value is absent from the document, or the annotator forgot it. ``null`` and an empty list mean absent.
+Where the schema accepts neither, the evidence of the field marks it: ``{"absent": true}``.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from labeling.form.nodes import MORE, FormNode, parts
+from labeling.form.nodes import MORE, FormNode, children_with_values
 from slmstudio.contract.schema.structure import join
 
 
-def left_open(node: FormNode, value: Any, path: str = "") -> Iterator[str]:
-    """The paths of the optional places of a value that hold nothing, in the order of the form.
+def empty_optional_fields(node: FormNode, value: Any, path: str = "") -> Iterator[str]:
+    """The paths of empty optional fields, in the order of the form.
 
-    Of a group that is not there only the group itself; what a required field lacks is a problem of the schema.
+    An absent group counts once. Empty required fields are problems of the schema.
     """
     if value is None or node.is_leaf:
         return
@@ -25,22 +24,22 @@ def left_open(node: FormNode, value: Any, path: str = "") -> Iterator[str]:
         for child in node.children:
             if child.key != MORE and child.key not in value and not child.required and not child.fixed:
                 yield join(path, child.key)
-    for here, inner, found in parts(node, value, path):
-        yield from left_open(inner, found, here)
+    for here, inner, found in children_with_values(node, value, path):
+        yield from empty_optional_fields(inner, found, here)
 
 
-def is_answered(evidence: Any, path: str) -> bool:
-    """Whether somebody said that a field which holds nothing is not in the document."""
+def is_marked_absent(evidence: Any, path: str) -> bool:
+    """Whether an empty field is marked as not in the document."""
     place = evidence.get(path) if isinstance(evidence, dict) else None
     return isinstance(place, dict) and place.get("absent") is True
 
 
-def unanswered(node: FormNode, value: Any, evidence: Any) -> list[str]:
-    """The optional places of a value that nobody answered."""
-    return [path for path in left_open(node, value) if not is_answered(evidence, path)]
+def unanswered_fields(node: FormNode, value: Any, evidence: Any) -> list[str]:
+    """The empty optional fields that are not marked as absent."""
+    return [path for path in empty_optional_fields(node, value) if not is_marked_absent(evidence, path)]
 
 
-def answered(node: FormNode, value: Any, evidence: dict[str, Any]) -> dict[str, Any]:
-    """The evidence of a label whose absent fields are an answer: a prediction's, an import's, a program's."""
-    marks = {path: {**evidence.get(path, {}), "absent": True} for path in left_open(node, value)}
+def with_absent_evidence(node: FormNode, value: Any, evidence: dict[str, Any]) -> dict[str, Any]:
+    """The evidence with all empty optional fields marked as absent, for predictions, imports and programs."""
+    marks = {path: {**evidence.get(path, {}), "absent": True} for path in empty_optional_fields(node, value)}
     return {**evidence, **marks}

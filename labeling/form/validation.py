@@ -1,4 +1,4 @@
-"""What is wrong with a value, and where in the document it stands. Pure; called on every change and on submit."""
+"""Validates a value and finds it in the document. Pure; called on every change and on submit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,39 +8,38 @@ from typing import Any
 from labeling.form.codec import Parsed, leaf_values
 from labeling.form.merge import MISSING, value_at
 from labeling.form.tree import FormNode, tree_of
-from labeling.form.unanswered import is_answered, left_open
+from labeling.form.unanswered import empty_optional_fields, is_marked_absent
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, pattern_of
 from slmstudio.contract.values import evidence as finder
 from slmstudio.contract.values.kinds.values import ambiguity, date_readings
 
-#: matches of one value that are sent to the browser
-MOST_SPANS = 20
+#: maximum number of matches of a value that are sent to the browser
+MAX_SPANS = 20
 
 Place = tuple[int, int]
 
 
 @dataclass(slots=True)
 class Checks:
-    """``problems`` make the value invalid; ``warnings`` do not, but a person must confirm them before a label counts:
-    broken invariants (rule "invariant"), and values that are nowhere in the document (rule "evidence").
+    """``problems`` make the value invalid. ``warnings`` must be confirmed before a submit: broken invariants (rule
+    "invariant") and values that are not in the document (rule "evidence").
 
-    ``evidence`` is per path where the value stands (``{"start", "end"}``) or that it was confirmed
-    (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match, ``missing`` the JSON text of every
-    value that is not in the document, confirmed or not. Offsets count characters.
+    ``evidence``: path -> the span of the value (``{"start", "end"}``), or its confirmation (``{"confirmed": true, "of":
+    "its JSON text"}``). ``spans``: every match. ``missing``: the JSON text of values that are not in the document,
+    confirmed or not. Offsets count characters.
 
-    ``readings`` has the dates that an ambiguous one can mean.
+    ``readings``: the possible dates of an ambiguous one.
 
-    ``doubts`` has the broken invariants of each path, confirmed or not: the digest of what is broken, with its message.
-    A confirmed one stands in the evidence: ``{"doubts": [digest]}``; the browser sends digests, a program may send
-    ``true`` for all that are broken there.
+    ``broken_invariants``: path -> fingerprint -> message, confirmed or not. The evidence of a confirmed one is
+    ``{"doubts": [fingerprint]}``; a program can send ``true`` to confirm all of a path.
 
-    ``unanswered``: optional fields that hold nothing and of which nobody said that they are not in the document
-    (``{"absent": true}`` in the evidence; see ``labeling.form.unanswered``).
+    ``unanswered``: empty optional fields that are not marked as absent (``{"absent": true}`` in the evidence; see
+    ``labeling.form.unanswered``).
 
-    What a person looked at and found right carries ``"seen"``: the JSON text of the value they saw, "" for none. The
-    browser says ``true``; a value that changed since is not seen any more.
+    A pre-filled field that the user confirmed has ``"seen"``: the JSON text of its value, "" for none. The browser
+    sends ``true``; a change of the value ends it.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -49,7 +48,7 @@ class Checks:
     spans: dict[str, list[Place]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     readings: dict[str, list[str]] = field(default_factory=dict)
-    doubts: dict[str, dict[str, str]] = field(default_factory=dict)
+    broken_invariants: dict[str, dict[str, str]] = field(default_factory=dict)
     unanswered: list[str] = field(default_factory=list)
 
     @property
@@ -59,24 +58,24 @@ class Checks:
 
     @property
     def unconfirmed(self) -> list[Problem]:
-        """Values that are not in the document and that nobody has confirmed."""
+        """Unconfirmed values that are not in the document."""
         return [warning for warning in self.warnings if warning.rule == "evidence"]
 
     def is_confirmed(self, broken: invariants.BrokenInvariant, value: Any) -> bool:
-        """Whether a person confirmed this broken invariant as it stands."""
+        """Whether this broken invariant is confirmed with its current values."""
         confirmed = self.evidence.get(broken.problem.path, {}).get("doubts", ())
-        return _digest(broken, value) in confirmed
+        return _invariant_fingerprint(broken, value) in confirmed
 
-    def answer_all(self) -> None:
-        """What is absent is not in the document: the label comes from a program, which has nothing to be asked."""
+    def mark_rest_absent(self) -> None:
+        """Marks all empty optional fields as absent, for a label from a program."""
         for path in self.unanswered:
             self.evidence.setdefault(path, {})["absent"] = True
         self.unanswered = []
 
 
 def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[str, Any]) -> Checks:
-    """Checks a value against schema, invariants and document. ``given`` is the evidence as the browser sent it: spans
-    that do not hold the value count only where it is found nowhere and a person chose them (``"by": "hand"``).
+    """Checks a value against schema, invariants and document. ``given``: the evidence from the browser. Spans that do
+    not contain the value count only if it is not in the document and the user selected them (``"by": "hand"``).
     """
     own = tuple(problem.path for problem in parsed.problems)
     broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
@@ -88,22 +87,22 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
         scalar = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
         if node.wants_evidence and scalar and path not in wrong:
             _place(checks, path, node, value, given.get(path), search)
-    _note_invariants(checks, compiled, parsed.value, given)
-    _note_seen(checks, parsed.value, given)
-    for path in left_open(tree_of(compiled), parsed.value):
-        if is_answered(given, path):
+    _record_invariants(checks, compiled, parsed.value, given)
+    _record_confirmed(checks, parsed.value, given)
+    for path in empty_optional_fields(tree_of(compiled), parsed.value):
+        if is_marked_absent(given, path):
             checks.evidence.setdefault(path, {})["absent"] = True
         else:
             checks.unanswered.append(path)
     return checks
 
 
-def _note_invariants(checks: Checks, compiled: CompiledSchema, value: Any, given: Mapping[str, Any]) -> None:
-    """Notes broken invariants: those that a person confirmed, as they are broken now, are no warnings."""
+def _record_invariants(checks: Checks, compiled: CompiledSchema, value: Any, given: Mapping[str, Any]) -> None:
+    """Stores broken invariants; those confirmed with their current values are no warnings."""
     open_ones = []
     for broken in invariants.broken(compiled, value):
-        path, digest = broken.problem.path, _digest(broken, value)
-        checks.doubts.setdefault(path, {})[digest] = broken.problem.message
+        path, digest = broken.problem.path, _invariant_fingerprint(broken, value)
+        checks.broken_invariants.setdefault(path, {})[digest] = broken.problem.message
         said = given.get(path)
         confirmed = said.get("doubts") if isinstance(said, dict) else None
         if confirmed is True or (isinstance(confirmed, list) and digest in confirmed):
@@ -113,15 +112,15 @@ def _note_invariants(checks: Checks, compiled: CompiledSchema, value: Any, given
     checks.warnings[:0] = open_ones
 
 
-def _digest(broken: invariants.BrokenInvariant, value: Any) -> str:
-    """What is broken, with the values that break it: once one changes, it is another doubt."""
+def _invariant_fingerprint(broken: invariants.BrokenInvariant, value: Any) -> str:
+    """A hash of a broken invariant with its values: a change of a value needs a new confirmation."""
     values = [value_at(value, path) for path in broken.paths]
     said = [None if found is MISSING else found for found in values]
     return sha256(dumps([broken.problem.message, list(broken.paths), said]))[:16]
 
 
 def _ambiguous(checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: Problem) -> Problem:
-    """The problem, or where a date can be read in several ways, the question which one is meant."""
+    """The problem, or for an ambiguous date, the question which reading is meant."""
     wanted = compiled.by_pattern.get(pattern_of(problem.path)) if problem.rule == "format" else None
     typed = value_at(value, problem.path) if wanted is not None else None
     if wanted is None or not isinstance(typed, str) or not (message := ambiguity(typed, wanted, text)):
@@ -130,15 +129,15 @@ def _ambiguous(checks: Checks, compiled: CompiledSchema, value: Any, text: str, 
     return Problem(problem.path, "ambiguous", message)
 
 
-def _note_seen(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:
-    """Keeps what a person said of pre-filled fields: that they are right."""
+def _record_confirmed(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:
+    """Stores which pre-filled fields the user confirmed."""
     for path, said in given.items():
         seen = said.get("seen") if isinstance(said, dict) else None
         if seen is None:
             continue
         try:
             here = value_at(value, path)
-        except ValueError:  # not a path: the browser's, so it may be anything
+        except ValueError:  # an invalid path from the browser
             continue
         now = "" if here is MISSING else dumps(here)
         if seen is True or seen == now:
@@ -146,13 +145,13 @@ def _note_seen(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:
 
 
 def _within(path: str, places: tuple[str, ...]) -> bool:
-    """Whether a path is one of the places or lies below one: of an empty row nothing more need be said."""
+    """Whether a path is at or below one of these: an empty row has no further problems."""
     return any(path == place or path.startswith((f"{place}.", f"{place}[")) for place in places)
 
 
 @dataclass(slots=True)
 class _Search:
-    """A document whose values are looked for: what was found, each value once, for each row, and what is taken."""
+    """The search for values in a document: matches of each value, places used per row, and all used places."""
 
     text: str
     known: dict[tuple[int, str], list[Place]] = field(default_factory=dict)
@@ -160,7 +159,7 @@ class _Search:
     taken: set[Place] = field(default_factory=set)
 
     def find(self, value: Any, node: FormNode) -> list[Place]:
-        """Every place where a value stands. A long grid has the same numbers again and again."""
+        """All places of a value, cached: long tables repeat values."""
         assert node.field is not None
         key = (id(node.field), dumps(value))
         if key not in self.known:
@@ -169,7 +168,7 @@ class _Search:
 
 
 def _place(checks: Checks, path: str, node: FormNode, value: Any, given: Any, search: _Search) -> None:
-    """Finds one value in the text and notes where it stands, or that it does not."""
+    """Finds a value in the text and stores its place, or that it is missing."""
     found = search.find(value, node)
     row = path[: path.rfind("]") + 1]
     neighbours = search.rows.setdefault(row, []) if row else []
@@ -181,7 +180,7 @@ def _place(checks: Checks, path: str, node: FormNode, value: Any, given: Any, se
         neighbours.append(chosen)
         search.taken.add(chosen)
     if found:
-        checks.spans[path] = _shown(found, chosen)
+        checks.spans[path] = _listed_spans(found, chosen)
         return
     checks.missing[path] = dumps(value)
     if isinstance(given, dict) and given.get("confirmed") is True and given.get("of") == dumps(value):
@@ -211,6 +210,6 @@ def _nearest(found: list[Place], neighbours: list[Place], taken: set[Place]) -> 
     return free[0]
 
 
-def _shown(found: list[Place], chosen: Place | None) -> list[Place]:
-    shown = found[:MOST_SPANS]
+def _listed_spans(found: list[Place], chosen: Place | None) -> list[Place]:
+    shown = found[:MAX_SPANS]
     return shown if chosen is None or chosen in shown or chosen not in found else [*shown[:-1], chosen]

@@ -330,7 +330,7 @@ def _propose(task: Task, version: SchemaVersion, proposals: list[tuple[int, Prop
         predictions.record(
             project=task.project,
             schema_version=version,
-            proposals=[predictions.Proposal(document_id=pk, raw=raw) for pk, raw in found.items()],
+            proposals=[predictions.PredictionInput(document_id=pk, raw=raw) for pk, raw in found.items()],
             model=model or "unnamed model",
             source=f"{task.proposals}: {model or 'unnamed model'}"[:200],
         )

@@ -12,7 +12,7 @@ from labeling.models.projects import Project, SchemaVersion
 from slmstudio.database.fields import ExactJSONField
 
 #: states whose documents go into no dataset version
-ASIDE = (DocumentState.SKIPPED, DocumentState.REJECTED)
+EXCLUDED_STATES = (DocumentState.SKIPPED, DocumentState.REJECTED)
 
 
 class Annotation(models.Model):
@@ -136,7 +136,7 @@ class GoldQuerySet(models.QuerySet["Gold"]):
         """
         newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
         rows = self.filter(document__project=project, schema_version=models.Subquery(newest))
-        rows = rows.exclude(document__state__in=ASIDE)
+        rows = rows.exclude(document__state__in=EXCLUDED_STATES)
         if project.review_required:
             approved = models.Q(approved_by__isnull=False) | models.Q(document__state=DocumentState.APPROVED)
             rows = rows.filter(approved)
@@ -156,7 +156,7 @@ class GoldQuerySet(models.QuerySet["Gold"]):
         """The newest gold of documents that have none under the newest schema version: it does not fit there."""
         newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
         rows = self.newest_of(project).exclude(schema_version=models.Subquery(newest))
-        return rows.exclude(document__state__in=ASIDE)
+        return rows.exclude(document__state__in=EXCLUDED_STATES)
 
 
 class Gold(models.Model):

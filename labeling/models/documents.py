@@ -28,7 +28,7 @@ class DocumentState(models.TextChoices):
 #: states in which a document waits to be labelled
 QUEUE = (DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED)
 #: states in which everybody who was asked has labelled it
-LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)
+LABELED_STATES = (DocumentState.SUBMITTED, DocumentState.APPROVED)
 
 
 class Origin(models.TextChoices):
@@ -48,11 +48,11 @@ class DocumentQuerySet(models.QuerySet["Document"]):
         rows = self.values_list("state").annotate(count=models.Count("pk")).order_by()
         return dict(rows)
 
-    def labelled(self) -> Self:
+    def labeled(self) -> Self:
         """Submitted or approved."""
-        return self.filter(state__in=LABELLED)
+        return self.filter(state__in=LABELED_STATES)
 
-    def untouched(self, project: Project) -> Self:
+    def unlabeled(self, project: Project) -> Self:
         """New documents that nobody has started to label."""
         return self.filter(project=project, state=DocumentState.NEW, annotations__isnull=True)
 
@@ -162,7 +162,7 @@ class Document(models.Model):
         return reverse("document", args=[self.project.slug, self.pk])
 
     @property
-    def why_returned(self) -> str:
+    def requeue_reason(self) -> str:
         """Why it is back in the queue, where the schema changed: a sentence; "" where it did not."""
         if not self.returned or self.state not in QUEUE:
             return ""

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from labeling.annotation.diffs import Line, compare_lines
+from labeling.annotation.diffs import DiffLine, compare_lines
 from labeling.form.tree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
 from labeling.projects.forms import ContractForm
@@ -88,7 +88,7 @@ def _save(project: Project, request: SignedInRequest, form: ContractForm) -> Sch
     }
     try:
         if needs_migration(project, data["schema"]):
-            return schema_migration_services.plan_contract(**given)
+            return schema_migration_services.start_contract_dry_run(**given)
         return save_contract(**given)
     except Refused as error:
         form.add_error(None, str(error))
@@ -132,7 +132,7 @@ def version(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     shown = get_object_or_404(project.schema_versions.select_related("created_by"), number=number)
     earlier = project.schema_versions.filter(number__lt=number).order_by("-number").first()
-    lines: list[Line] = []
+    lines: list[DiffLine] = []
     if earlier is not None:
         lines = compare_lines(pretty(earlier.schema_text), pretty(shown.schema_text))
     context = {

@@ -146,8 +146,8 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
         if changed:
             row.save(update_fields=list(changed))
             if changed.get("review_required") is False:
-                gold.settle_submitted(row)
-                transaction.on_commit(partial(gold.settle_late, row), robust=True)
+                gold.promote_submitted(row)
+                transaction.on_commit(partial(gold.promote_late_submits, row), robust=True)
             details = {"before": before, "after": changed}
             note(project=project, user=by, action="changed", about="settings", details=details)
     return project

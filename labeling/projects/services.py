@@ -15,13 +15,12 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from labeling.annotation import gold, transactions
+from labeling.annotation import gold
 from labeling.demo.templates import UnknownTemplate, template
 from labeling.models import (
     Annotation,
     Contract,
     Document,
-    DocumentState,
     Gold,
     Membership,
     Project,
@@ -30,9 +29,9 @@ from labeling.models import (
 )
 from labeling.models.documents import QUEUE
 from labeling.projects import contract_changes
-from labeling.review.services import waiting
+from labeling.review.queries import pending_adjudication, pending_review
 from labeling.schema_migration import label_migration
-from labeling.schema_migration.mapping import reason, suggest
+from labeling.schema_migration.mapping import reason, suggest_mapping
 from slmstudio import quotas
 from slmstudio.access import Role
 from slmstudio.accounts import permissions
@@ -45,6 +44,7 @@ from slmstudio.contract.schema.compiled import (
     loads,
     sha256,
 )
+from slmstudio.database import transactions
 
 MAX_INSTRUCTION = 8_000
 MAX_SCHEMA = 400_000
@@ -275,7 +275,7 @@ def needs_migration(project: Project, schema_text: str) -> bool:
     newest = project.schema_version
     if text == newest.schema_text or not Annotation.objects.filter(project=project).exists():
         return False
-    if suggest(newest.compiled, compiled) or project.schema_versions.filter(sha256=sha256(text)).exists():
+    if suggest_mapping(newest.compiled, compiled) or project.schema_versions.filter(sha256=sha256(text)).exists():
         return True
     if Document.objects.filter(project=project, state__in=QUEUE, returned__isnull=False).exists():
         return True
@@ -326,17 +326,17 @@ def in_words(problem: Any) -> str:
 
 def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
     """Labelled documents whose gold the schema refuses are to be labelled again, and those without a decision yet."""
-    broken = gold.carry(project, version)
+    broken = gold.carry_forward(project, version)
     # The undecided last: as few as possible are submitted under the old schema between this and the commit.
     undecided = _undecided_keys(project, version)
     keys = sorted({*broken, *undecided})
     for start in range(0, len(keys), 5_000):
-        rows = Document.objects.labelled().filter(pk__in=keys[start : start + 5_000])
+        rows = Document.objects.labeled().filter(pk__in=keys[start : start + 5_000])
         # In the order in which everybody locks them.
         held = rows.order_by("pk").select_for_update(no_key=True).only("pk", "state", "disputed")
-        label_migration.update(
+        label_migration.update_documents(
             {
-                row.pk: label_migration.return_to_queue(
+                row.pk: label_migration.requeue_columns(
                     row, version, reason(old.compiled, version.compiled, broken.get(row.pk, ()))
                 )
                 for row in held
@@ -346,27 +346,27 @@ def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -
 
 def _catch_up(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
     """The same once more after the commit, for submits that began under the old version and ended behind it."""
-    transactions.wait_for(transactions.under_way())
+    transactions.wait_for(transactions.running())
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         if project.schema_version.pk != version.pk:
             return  # the newer one takes along what this one would
-        late = set(gold.left_behind(project, version).values_list("document_id", flat=True))
+        late = set(gold.outdated_gold(project, version).values_list("document_id", flat=True))
         late.update(_undecided_keys(project, version))
-        rows = Document.objects.labelled().filter(pk__in=late).order_by("pk")
+        rows = Document.objects.labeled().filter(pk__in=late).order_by("pk")
         if list(rows.select_for_update(no_key=True).values_list("pk", flat=True)):  # nobody answers them now
             _queue_again(project, old, version)
 
 
 def _undecided_keys(project: Project, version: SchemaVersion) -> list[int]:
     """Those that nobody has answered under the new version."""
-    rows = (found.filter(~gold.answered(version, "pk")) for found in _undecided(project))
+    rows = (found.filter(~gold.has_label(version, "pk")) for found in _undecided(project))
     return [pk for found in rows for pk in found.values_list("pk", flat=True)]
 
 
 def _undecided(project: Project) -> tuple[QuerySet[Document], QuerySet[Document]]:
     """Documents whose label waits for a reviewer, and those that wait for adjudication."""
-    return waiting(project), Document.objects.filter(project=project, state=DocumentState.SUBMITTED, disputed=True)
+    return pending_review(project), pending_adjudication(project)
 
 
 def pretty(schema_text: str) -> str:

@@ -1,7 +1,7 @@
-"""Agreement between people who labelled the same documents, per field. Pure.
+"""Agreement between annotators of the same documents, per field. Pure.
 
-Values are compared as in scoring: after normalisation by the kind of their field, rows of arrays paired by likeness
-first. Nothing said (a missing name, null, a row that somebody does not have) is a value like any other.
+Values are compared as in scoring: normalized by field kind, with rows of arrays paired by similarity. Absent (a missing
+name, null, a missing row) is a value like any other.
 
 Cohen, J. (1960): A coefficient of agreement for nominal scales. Light, R. J. (1971): Measures of response agreement for
 qualitative data (kappa of more than two people: the mean over pairs). Krippendorff, K. (2011): Computing Krippendorff's
@@ -21,31 +21,31 @@ from slmstudio.contract.scoring.scorer import cells, count_differences
 from slmstudio.contract.values.kinds.values import normalize
 
 
-class _Unasked:
-    """Somebody did not label this unit at all."""
+class _NotLabeled:
+    """The annotator did not label this unit."""
 
     def __repr__(self) -> str:
         return "UNASKED"
 
 
-#: in a unit: this person did not label it
-UNASKED: Final = _Unasked()
+#: in a unit: the annotator did not label it
+NOT_LABELED: Final = _NotLabeled()
 
 Unit = Sequence[Hashable]
 
 
-def agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
-    """Whether all values mean the same in every field: equal after normalisation, rows paired by likeness."""
+def labels_agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
+    """Whether all labels are equal in every field: after normalization, with rows paired by similarity."""
     return all(count_differences(compiled, values[0], value)[0] == 0 for value in values[1:])
 
 
 @dataclass(frozen=True, slots=True)
 class FieldAgreement:
-    """How well people agree on one field. ``units``: places compared; in arrays every row of every document is one.
+    """Agreement on one field. ``units``: compared places; in arrays, one per row and document.
 
-    ``exact``: share of pairs of labels that mean the same, 0 to 1. ``kappa`` (Cohen; of more than two people the mean
-    over their pairs) and ``alpha`` (Krippendorff, nominal) only for choices; None where they are not defined, as where
-    one choice is all there is.
+    ``exact``: share of pairs of labels that are equal, 0 to 1. ``kappa`` (Cohen; with more than two annotators the mean
+    over pairs) and ``alpha`` (Krippendorff, nominal) only for choices; None where they are undefined, such as when only
+    one choice occurs.
     """
 
     field: Field
@@ -56,19 +56,19 @@ class FieldAgreement:
 
 
 def by_field(compiled: CompiledSchema, documents: Iterable[Sequence[Any]]) -> list[FieldAgreement]:
-    """Agreement per field, in the order of the schema. A document is a sequence with one label per person, UNASKED
-    where a person did not label it; the same people in the same order for every document.
+    """Agreement per field, in the order of the schema. A document is a sequence with one label per annotator, or
+    NOT_LABELED; the annotators have the same order in every document.
 
-    Fields that no document has a unit of are left out. Raises ValueError for what is not a JSON value.
+    Omits fields without a unit. Raises ValueError for values that are not JSON.
     """
     units: dict[str, list[list[Hashable]]] = {field.pattern: [] for field in compiled.root.leaves()}
     fields = {field.pattern: field for field in compiled.root.leaves()}
     for labels in documents:
-        asked = [index for index, label in enumerate(labels) if label is not UNASKED]
+        asked = [index for index, label in enumerate(labels) if label is not NOT_LABELED]
         if len(asked) < 2:
             continue
         for field, said in compared(compiled, [labels[index] for index in asked]):
-            unit: list[Hashable] = [UNASKED] * len(labels)
+            unit: list[Hashable] = [NOT_LABELED] * len(labels)
             for index, value in zip(asked, said, strict=True):
                 unit[index] = value
             units[field.pattern].append(unit)
@@ -78,17 +78,17 @@ def by_field(compiled: CompiledSchema, documents: Iterable[Sequence[Any]]) -> li
 def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
     agreeing, pairs = 0, 0
     for unit in units:
-        counts = Counter(value for value in unit if value is not UNASKED)
+        counts = Counter(value for value in unit if value is not NOT_LABELED)
         total = sum(counts.values())
         pairs += total * (total - 1)
         agreeing += sum(count * (count - 1) for count in counts.values())
     kappa = alpha = None
     if field.is_choice:
-        kappa, alpha = kappa_of_pairs(units), krippendorff(units)
+        kappa, alpha = mean_pairwise_kappa(units), krippendorff_alpha(units)
     return FieldAgreement(field, len(units), agreeing / pairs, kappa, alpha)
 
 
-def cohen(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
+def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
     """Cohen's kappa of two people's labels of the same units; None where both only ever said one and the same thing.
 
     Raises ValueError where the two are not of the same length.
@@ -102,31 +102,31 @@ def cohen(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
     return None if expected == 1 else (observed - expected) / (1 - expected)
 
 
-def kappa_of_pairs(units: Sequence[Unit]) -> float | None:
+def mean_pairwise_kappa(units: Sequence[Unit]) -> float | None:
     """Cohen's kappa of two people, of more the mean over all pairs (Light), each weighed by the units that both
     labelled: where people share a queue, pairs share more or fewer. A unit is as in ``krippendorff``. None where no
     pair has one.
     """
     pairs: dict[tuple[int, int], tuple[list[Hashable], list[Hashable]]] = {}
     for unit in units:
-        asked = [index for index, value in enumerate(unit) if value is not UNASKED]
+        asked = [index for index, value in enumerate(unit) if value is not NOT_LABELED]
         for one, other in combinations(asked, 2):
             ones, others = pairs.setdefault((one, other), ([], []))
             ones.append(unit[one])
             others.append(unit[other])
-    kappas = [(kappa, len(ones)) for ones, others in pairs.values() if (kappa := cohen(ones, others)) is not None]
+    kappas = [(kappa, len(ones)) for ones, others in pairs.values() if (kappa := cohen_kappa(ones, others)) is not None]
     weight = sum(size for _, size in kappas)
     return sum(kappa * size for kappa, size in kappas) / weight if weight else None
 
 
-def krippendorff(units: Iterable[Unit]) -> float | None:
+def krippendorff_alpha(units: Iterable[Unit]) -> float | None:
     """Krippendorff's alpha for nominal data. A unit is what each person said, UNASKED where they were not asked; units
     that fewer than two people labelled do not count. None where no two labels can be paired or all are the same.
     """
     disagreeing = 0.0
     totals: Counter[Hashable] = Counter()
     for unit in units:
-        counts = Counter(value for value in unit if value is not UNASKED)
+        counts = Counter(value for value in unit if value is not NOT_LABELED)
         people = sum(counts.values())
         if people < 2:
             continue

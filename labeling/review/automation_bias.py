@@ -1,20 +1,19 @@
-"""Do people look at pre-labels, or accept them blindly? Counts, shares and intervals. Pure.
+"""Automation bias: how often pre-labels are accepted without review. Counts, shares and intervals. Pure.
 
-A person corrects a share of the fields of the pre-labels they see. Had they looked at all of them as if nothing were
-there, they would differ from the model as often as on documents whose pre-label was withheld, where they wrote without
-seeing it. So
+Annotators correct a share of the fields of the pre-labels that they see. With a full review, they would differ from the
+model as often as on documents whose pre-label was withheld. So
 
-    blind-accept rate = max(0, 1 - corrected when shown / corrected when withheld)
+    rate of acceptance without review = max(0, 1 - corrected when shown / corrected when withheld)
 
-is 0 where people correct as much as they would have written differently, and 1 where they change nothing although the
-model is wrong. It is not a share of documents, it says nothing where the model is always right (nothing to correct when
-withheld: no rate), and it takes a few dozen withheld documents to mean much: the interval says how much.
+is 0 where shown pre-labels are corrected as often as withheld ones differ, and 1 where nothing is corrected although
+the model is wrong. It is not a share of documents, it is undefined where the model is always right, and it needs a few
+dozen withheld documents: see its interval.
 
-Intervals (95 %): of a share of documents Wilson's; of a share of fields Wilson's with the number of fields divided by
-the design effect, because the fields of one document are alike (Kish, Survey Sampling, 1965); of the ratio the limits
-of both shares put together by the method of variance estimates recovery (Donner and Zou, Stat Methods Med Res 21,
-2012). In simulations of 100 shown and 5 withheld up to 1,000 and 50 documents they held the truth 91 to 97 % of the
-time.
+Intervals (95 %): Wilson for shares of documents; for shares of fields, Wilson with the number of fields divided by the
+design effect, because the fields of one document are correlated (Kish, Survey Sampling, 1965); for the ratio, the
+limits of both shares combined by the method of variance estimates recovery (Donner and Zou, Stat Methods Med Res 21,
+2012). In simulations from 100 shown and 5 withheld to 1,000 and 50 documents, they covered the true rate 91 to 97 % of
+the time.
 """
 
 import math
@@ -25,13 +24,13 @@ from slmstudio.intervals import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
-    """``documents`` submissions of a person that look alike: of ``fields`` fields ``changed`` differ from the model's.
+class SubmissionGroup:
+    """``documents`` equal submissions of an annotator: ``changed`` of ``fields`` fields differ from the model's.
 
-    ``shown``: the person saw the pre-label; else it was withheld.
+    ``shown``: the annotator saw the pre-label; otherwise it was withheld.
     """
 
-    person: str
+    annotator: str
     shown: bool
     changed: int
     fields: int
@@ -39,8 +38,8 @@ class Bundle:
 
 
 @dataclass(slots=True)
-class Corrected:
-    """Fields that differ from the prediction, over some documents."""
+class CorrectionRate:
+    """The share of fields that differ from the prediction, over some documents."""
 
     documents: int = 0
     fields: int = 0
@@ -49,18 +48,18 @@ class Corrected:
     # of changed², changed * fields and fields², for the spread between documents
     _squares: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
 
-    def add(self, bundle: Bundle) -> None:
-        """Counts some documents."""
-        self.documents += bundle.documents
-        self.fields += bundle.fields * bundle.documents
-        self.changed += bundle.changed * bundle.documents
-        self.untouched += bundle.documents if bundle.changed == 0 else 0
-        for index, product in enumerate((bundle.changed**2, bundle.changed * bundle.fields, bundle.fields**2)):
-            self._squares[index] += product * bundle.documents
+    def add(self, group: SubmissionGroup) -> None:
+        """Adds some documents."""
+        self.documents += group.documents
+        self.fields += group.fields * group.documents
+        self.changed += group.changed * group.documents
+        self.untouched += group.documents if group.changed == 0 else 0
+        for index, product in enumerate((group.changed**2, group.changed * group.fields, group.fields**2)):
+            self._squares[index] += product * group.documents
 
     @property
     def share(self) -> float | None:
-        """Share of fields that differ; None without any field."""
+        """Share of fields that differ; None without fields."""
         return self.changed / self.fields if self.fields else None
 
     @property
@@ -82,10 +81,10 @@ class Corrected:
         return wilson(self.untouched / self.documents, self.documents) if self.documents else None
 
     def _design_effect(self, share: float) -> float:
-        """How many fields are worth as much as one independent one: 1 to the number of fields of a document."""
+        """The number of fields that count as one independent field: from 1 to the fields of a document."""
         mean = self.fields / self.documents
         if self.documents < 2 or not 0 < share < 1:
-            return max(1.0, mean)  # nothing to estimate it from: as if a document were one observation
+            return max(1.0, mean)  # no estimate: a document counts as one observation
         changed2, product, fields2 = self._squares
         between = (changed2 - 2 * share * product + share**2 * fields2) / (self.documents - 1)
         variance = self.documents * between / self.fields**2
@@ -93,45 +92,45 @@ class Corrected:
 
 
 @dataclass(slots=True)
-class Looks:
-    """One person, or everybody. ``shown``: pre-labels they saw; ``withheld``: documents they wrote without seeing."""
+class AcceptanceRates:
+    """One annotator, or all. ``shown``: documents whose pre-label they saw; ``withheld``: those without."""
 
-    person: str
-    shown: Corrected = field(default_factory=Corrected)
-    withheld: Corrected = field(default_factory=Corrected)
+    annotator: str
+    shown: CorrectionRate = field(default_factory=CorrectionRate)
+    withheld: CorrectionRate = field(default_factory=CorrectionRate)
 
     @property
-    def blind(self) -> float | None:
-        """The blind-accept rate; None where nothing was shown, or nothing was to be corrected when withheld."""
+    def unreviewed_rate(self) -> float | None:
+        """The rate of acceptance without review; None if nothing was shown, or no withheld field differs."""
         seen, unseen = self.shown.share, self.withheld.share
         return max(0.0, 1 - seen / unseen) if seen is not None and unseen else None
 
     @property
-    def blind_interval(self) -> Interval | None:
+    def unreviewed_interval(self) -> Interval | None:
         """Its 95 % interval."""
         seen, unseen = self.shown, self.withheld
-        if self.blind is None or seen.interval is None or unseen.interval is None:
+        if self.unreviewed_rate is None or seen.interval is None or unseen.interval is None:
             return None
         low, high = _ratio(seen.share or 0.0, seen.interval, unseen.share or 0.0, unseen.interval)
         return max(0.0, 1 - high), min(1.0, max(0.0, 1 - low))
 
 
 @dataclass(frozen=True, slots=True)
-class Honesty:
-    """``people`` by name, and ``everybody`` together."""
+class AutomationBias:
+    """``annotators`` by name, and all of them (``overall``)."""
 
-    people: tuple[Looks, ...]
-    everybody: Looks
+    annotators: tuple[AcceptanceRates, ...]
+    overall: AcceptanceRates
 
 
-def summed(bundles: Iterable[Bundle]) -> Honesty:
-    """Sums up submissions per person and overall."""
-    people: dict[str, Looks] = {}
-    everybody = Looks("")
-    for bundle in bundles:
-        for looks in (people.setdefault(bundle.person, Looks(bundle.person)), everybody):
-            (looks.shown if bundle.shown else looks.withheld).add(bundle)
-    return Honesty(tuple(people[name] for name in sorted(people)), everybody)
+def aggregate(groups: Iterable[SubmissionGroup]) -> AutomationBias:
+    """Sums up submissions per annotator and overall."""
+    annotators: dict[str, AcceptanceRates] = {}
+    overall = AcceptanceRates("")
+    for group in groups:
+        for rates in (annotators.setdefault(group.annotator, AcceptanceRates(group.annotator)), overall):
+            (rates.shown if group.shown else rates.withheld).add(group)
+    return AutomationBias(tuple(annotators[name] for name in sorted(annotators)), overall)
 
 
 def _ratio(one: float, first: Interval, two: float, second: Interval) -> Interval:

@@ -1,8 +1,8 @@
-"""Labels of several people for one document: where they differ, and the one label that comes of a choice for each.
+"""Conflicts between the labels of a document, and the label that results from a choice for each. Pure.
 
-Pure. What means the same in all labels is taken from the first; rows of arrays are paired by likeness. A difference is
-a field with the values that people gave, or a row that not everybody has: it is kept or left out as a whole, and its
-cells are compared among those who have it.
+Values that are equal in all labels come from the first; rows of arrays are paired by similarity. A conflict is a field
+with its different values, or a row that is missing in some labels. Such a row is kept or removed as a whole, and its
+cells are compared between the labels that have it.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,183 +15,187 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.structure import Field, Node, join
 from slmstudio.contract.values.kinds.values import normalize
 
-#: picks for a row that not everybody has
+#: choices for a row that is missing in some labels
 KEEP, LEAVE_OUT = "keep", "leave out"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A value, and who gave it (numbers of labels). MISSING and null both mean that nothing is there. ``path``: where
-    it stands in the label of the first of them.
+class ValueVote:
+    """A value and the numbers of the labels that have it. MISSING and null both mean absent. ``path``: its path in the
+    first of these labels.
     """
 
     value: Any
-    people: tuple[int, ...]
+    labels: tuple[int, ...]
     path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """Where labels differ. ``path`` numbers rows as they are paired, which is not always how somebody numbers them.
+class Conflict:
+    """A place where labels differ. ``path`` numbers rows as they are paired, which can differ from a label's numbers.
 
-    ``said`` has the different values, what most people gave first. For a row (``is_row``): the row as each person has
-    it, MISSING for who has none. ``within``: the row that it is a cell of, where that row may be left out.
+    ``votes``: the different values, most frequent first. For a row (``is_row``): the row of each label, or MISSING.
+    ``within``: the row that the value is in, if that row can be removed.
     """
 
     path: str
     field: Field | None
-    said: tuple[Said, ...]
+    votes: tuple[ValueVote, ...]
     is_row: bool = False
     within: str = ""
 
 
 @dataclass(slots=True)
-class Dispute:
-    """The differences of some labels, and ``value``: the label that comes of the picks (of the first value each, where
-    there is no pick). ``sources``: path in ``value`` -> (label, path there) of what was taken from a label. ``places``:
-    path of a difference -> path in ``value``. ``rows``: path of a paired row -> the row as the first who has it has it.
+class ConflictSet:
+    """The conflicts of some labels, and ``value``: the label that results from the choices (without one, from the most
+    frequent value). ``sources``: path in ``value`` -> (label, path there) of values from a label. ``value_paths``: path
+    of a conflict -> path in ``value``. ``rows``: path of a paired row -> the row of the first label that has it.
     """
 
     value: Any
-    differences: list[Difference] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
     sources: dict[str, tuple[int, str]] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
+    value_paths: dict[str, str] = field(default_factory=dict)
     rows: dict[str, Any] = field(default_factory=dict)
 
 
-def settle(
-    root: Node, labels: Sequence[Any], picks: Mapping[str, Any] | None = None, doubted: str | None = None
-) -> Dispute:
-    """Compares labels and puts one together. ``picks``: path of a difference -> the value there (MISSING: nothing), or
-    KEEP or LEAVE_OUT for a row. Picks for other paths are ignored. ``doubted``: the path of a value that is a
-    difference even where all labels agree.
+def resolve_conflicts(
+    root: Node, labels: Sequence[Any], choices: Mapping[str, Any] | None = None, challenged: str | None = None
+) -> ConflictSet:
+    """Compares labels and builds the resulting one. ``choices``: path of a conflict -> its value (MISSING: absent), or
+    KEEP or LEAVE_OUT for a row; other paths are ignored. ``challenged``: the path of a value that is a conflict even if
+    all labels agree.
     """
-    dispute = Dispute(None)
-    here = [_Here(number, label, "") for number, label in enumerate(labels)]
-    value = _Settler(picks or {}, dispute, doubted).settle(root, here, "", "", "")
-    dispute.value = {} if value is MISSING else value
-    return dispute
+    conflicts = ConflictSet(None)
+    cursors = [_Cursor(number, label, "") for number, label in enumerate(labels)]
+    value = _Resolver(choices or {}, conflicts, challenged).place(root, cursors, "", "", "")
+    conflicts.value = {} if value is MISSING else value
+    return conflicts
 
 
 @dataclass(frozen=True, slots=True)
-class _Here:
-    """What one label has at a place, and where in that label it stands."""
+class _Cursor:
+    """The value of one label at a place, with its path in that label."""
 
-    person: int
+    label: int
     value: Any
     path: str
 
-    def at(self, name: str | int) -> "_Here":
-        """The same for a place below."""
+    def at(self, name: str | int) -> "_Cursor":
+        """The cursor for a child."""
         holds = isinstance(self.value, dict if isinstance(name, str) else list)
         value = MISSING
         if holds and (name in self.value if isinstance(name, str) else name < len(self.value)):
             value = self.value[name]
-        return _Here(self.person, value, join(self.path, name))
+        return _Cursor(self.label, value, join(self.path, name))
 
 
-def _nothing(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     return value is MISSING or value is None
 
 
-class _Settler:
+class _Resolver:
     """One walk over the schema and all labels. ``path`` counts paired rows, ``out`` the rows of the result."""
 
-    def __init__(self, picks: Mapping[str, Any], dispute: Dispute, doubted: str | None) -> None:
-        self.picks, self.dispute, self.doubted = picks, dispute, doubted
+    def __init__(self, choices: Mapping[str, Any], conflicts: ConflictSet, challenged: str | None) -> None:
+        self.choices, self.conflicts, self.challenged = choices, conflicts, challenged
 
-    def settle(self, node: Node | None, here: list[_Here], path: str, out: str, within: str) -> Any:
+    def place(self, node: Node | None, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
         """The value of one place of the result."""
-        is_doubted = path == self.doubted and node is not None and node.field is not None
-        if not is_doubted and all(_nothing(one.value) for one in here):
-            return None if any(one.value is None for one in here) else MISSING
+        is_challenged = path == self.challenged and node is not None and node.field is not None
+        if not is_challenged and all(_is_empty(one.value) for one in cursors):
+            return None if any(one.value is None for one in cursors) else MISSING
         if node is None or node.field is not None:
-            return self.leaf(node.field if node else None, here, path, out, within)
+            return self.leaf(node.field if node else None, cursors, path, out, within)
         if node.item is not None:
-            return self.rows(node, here, path, out, within)
-        return self.group(node, here, path, out, within)
+            return self.rows(node, cursors, path, out, within)
+        return self.group(node, cursors, path, out, within)
 
-    def leaf(self, field: Field | None, here: list[_Here], path: str, out: str, within: str) -> Any:
-        """A value that most agree on, or the one picked."""
-        said: dict[Hashable, list[_Here]] = {}
-        for one in here:
+    def leaf(self, field: Field | None, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
+        """The chosen value, or the most frequent one."""
+        votes: dict[Hashable, list[_Cursor]] = {}
+        for one in cursors:
             meaning: Hashable = None
-            if not _nothing(one.value):
+            if not _is_empty(one.value):
                 meaning = dumps(one.value) if field is None else normalize(one.value, field)
-            said.setdefault(meaning, []).append(one)
-        groups = sorted(said.values(), key=lambda group: (-len(group), group[0].person))
-        if len(groups) == 1 and path != self.doubted:
-            return self.taken(groups[0][0], out)
-        values = tuple(Said(group[0].value, tuple(one.person for one in group), group[0].path) for group in groups)
-        self.dispute.differences.append(Difference(path, field, values, within=within))
-        self.dispute.places[path] = out
-        if path not in self.picks:
-            return self.taken(groups[0][0], out)
-        pick = self.picks[path]
-        giver = next((group[0] for group in groups if same(group[0].value, pick)), None)
-        return pick if giver is None else self.taken(giver, out)
+            votes.setdefault(meaning, []).append(one)
+        groups = sorted(votes.values(), key=lambda group: (-len(group), group[0].label))
+        if len(groups) == 1 and path != self.challenged:
+            return self.accept(groups[0][0], out)
+        values = tuple(ValueVote(group[0].value, tuple(one.label for one in group), group[0].path) for group in groups)
+        self.conflicts.conflicts.append(Conflict(path, field, values, within=within))
+        self.conflicts.value_paths[path] = out
+        if path not in self.choices:
+            return self.accept(groups[0][0], out)
+        choice = self.choices[path]
+        giver = next((group[0] for group in groups if same(group[0].value, choice)), None)
+        return choice if giver is None else self.accept(giver, out)
 
-    def taken(self, one: _Here, out: str) -> Any:
-        """A value of a label, noted as taken from there."""
-        self.dispute.sources[out] = (one.person, one.path)
+    def accept(self, one: _Cursor, out: str) -> Any:
+        """A value of a label; stores where it comes from."""
+        self.conflicts.sources[out] = (one.label, one.path)
         return one.value
 
-    def group(self, node: Node, here: list[_Here], path: str, out: str, within: str) -> Any:
-        """An object, name by name; names that the schema does not list follow after those it does."""
-        extra = (name for one in here if isinstance(one.value, dict) for name in one.value if name not in node.children)
+    def group(self, node: Node, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
+        """An object, name by name; names that the schema does not list come last."""
+        extra = (
+            name for one in cursors if isinstance(one.value, dict) for name in one.value if name not in node.children
+        )
         result: dict[str, Any] = {}
         for name in dict.fromkeys([*node.children, *extra]):
-            below = [one.at(name) for one in here]
-            value = self.settle(node.children.get(name), below, join(path, name), join(out, name), within)
+            below = [one.at(name) for one in cursors]
+            value = self.place(node.children.get(name), below, join(path, name), join(out, name), within)
             if value is not MISSING:
                 result[name] = value
-        # Some say that there is no such thing at all, and the picks leave nothing in it.
-        empty = all(_nothing(value) for value in result.values())
-        absent = [one.value for one in here if _nothing(one.value)]
+        # The group is absent in some labels, and the choices leave it empty.
+        empty = all(_is_empty(value) for value in result.values())
+        absent = [one.value for one in cursors if _is_empty(one.value)]
         return absent[0] if empty and absent else result
 
-    def rows(self, node: Node, here: list[_Here], path: str, out: str, within: str) -> Any:
+    def rows(self, node: Node, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
         """An array, row by row as they are paired."""
         result: list[Any] = []
-        rows = [one.value if isinstance(one.value, list) else [] for one in here]
+        rows = [one.value if isinstance(one.value, list) else [] for one in cursors]
         for number, group in enumerate(paired_rows(node, rows)):
             place = join(path, number)
-            owners = [here[index].at(row) for index, row in sorted(group.items())]
-            self.dispute.rows[place] = owners[0].value
+            owners = [cursors[index].at(row) for index, row in sorted(group.items())]
+            self.conflicts.rows[place] = owners[0].value
             inside = within
-            pick = KEEP
-            if len(owners) < len(here):
+            choice = KEEP
+            if len(owners) < len(cursors):
                 inside = place
-                pick = self.partial(place, here, owners, within)
-            value = self.settle(node.item, owners, place, join(out, len(result)), inside)
-            if pick != LEAVE_OUT and value is not MISSING:
+                choice = self.optional_row(place, cursors, owners, within)
+            value = self.place(node.item, owners, place, join(out, len(result)), inside)
+            if choice != LEAVE_OUT and value is not MISSING:
                 result.append(value)
             else:
-                self.forget(join(out, len(result)))
-        absent = [one.value for one in here if _nothing(one.value)]
+                self.discard(join(out, len(result)))
+        absent = [one.value for one in cursors if _is_empty(one.value)]
         return absent[0] if absent and not result else result
 
-    def partial(self, place: str, here: list[_Here], owners: list[_Here], within: str) -> Any:
-        """A row that some have and some have not: whether it is kept."""
-        having = {one.person for one in owners}
-        lacking = tuple(one.person for one in here if one.person not in having)
-        said = [*(Said(one.value, (one.person,)) for one in owners), Said(MISSING, lacking)]
-        self.dispute.differences.append(Difference(place, None, tuple(said), is_row=True, within=within))
-        return self.picks.get(place, KEEP if len(owners) >= len(lacking) else LEAVE_OUT)
+    def optional_row(self, place: str, cursors: list[_Cursor], owners: list[_Cursor], within: str) -> Any:
+        """Whether a row that is missing in some labels is kept."""
+        having = {one.label for one in owners}
+        lacking = tuple(one.label for one in cursors if one.label not in having)
+        votes = [*(ValueVote(one.value, (one.label,)) for one in owners), ValueVote(MISSING, lacking)]
+        self.conflicts.conflicts.append(Conflict(place, None, tuple(votes), is_row=True, within=within))
+        return self.choices.get(place, KEEP if len(owners) >= len(lacking) else LEAVE_OUT)
 
-    def forget(self, out: str) -> None:
-        """What was noted for a row that is left out."""
+    def discard(self, out: str) -> None:
+        """Removes what was stored for a row that is left out."""
         inside = (f"{out}.", f"{out}[")
-        for path in [path for path in self.dispute.sources if path == out or path.startswith(inside)]:
-            del self.dispute.sources[path]
-        for path in [path for path, place in self.dispute.places.items() if place == out or place.startswith(inside)]:
-            del self.dispute.places[path]
+        for path in [path for path in self.conflicts.sources if path == out or path.startswith(inside)]:
+            del self.conflicts.sources[path]
+        for path in [
+            path for path, place in self.conflicts.value_paths.items() if place == out or place.startswith(inside)
+        ]:
+            del self.conflicts.value_paths[path]
 
 
-def evidence_of(dispute: Dispute, evidences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The evidence of the result: for what was taken from a label, what stands there for it."""
+def evidence_of(conflicts: ConflictSet, evidences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The evidence of the result: for each value from a label, the evidence in that label."""
     found = {}
-    for path, (person, source) in dispute.sources.items():
+    for path, (person, source) in conflicts.sources.items():
         if source in evidences[person]:
             found[path] = evidences[person][source]
     return found

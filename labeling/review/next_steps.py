@@ -1,4 +1,4 @@
-"""The next steps that the work between people brings: a mention, a label that was sent back, reviews that wait."""
+"""Next steps on the project page: mentions, rejected labels, pending reviews."""
 
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -7,19 +7,18 @@ from django.utils.translation import ngettext
 from labeling.comments import services as comment_services
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import Document, DocumentState, Project
-from labeling.review import adjudication
-from labeling.review import services as review_services
+from labeling.review import queries as review_queries
 from slmstudio.panels import NextStep, next_step
 from slmstudio.web.paging import Counted, count
 
-MOST_COUNTED = 1_000
-MOST_MS = 8.0
+MAX_COUNTED = 1_000
+MAX_MILLISECONDS = 8.0
 
 
 @next_step(5)
 def mention_step(project: Project, user: User) -> NextStep | None:
-    """Somebody asks this person something."""
-    unread = comment_services.unread(project=project, user=user)
+    """Unread mentions."""
+    unread = comment_services.unread_count(project=project, user=user)
     if not unread:
         return None
     words = ngettext("comment", "comments", unread)
@@ -32,9 +31,9 @@ def mention_step(project: Project, user: User) -> NextStep | None:
 
 @next_step(6)
 def sent_back_step(project: Project, user: User) -> NextStep | None:
-    """A reviewer sent a label of this person back."""
+    """Rejected labels of the user."""
     back = Document.objects.filter(project=project, assigned_to=user, state=DocumentState.REJECTED)
-    found = count(back, MOST_COUNTED)
+    found = count(back, MAX_COUNTED)
     if not found.number:
         return None
     words = ngettext("label of yours was", "labels of yours were", found.number)
@@ -45,7 +44,7 @@ def sent_back_step(project: Project, user: User) -> NextStep | None:
 
 @next_step(8)
 def review_step(project: Project, user: User) -> NextStep | None:
-    """What waits for a reviewer."""
+    """Labels to review and conflicts to adjudicate."""
     if "review" not in project.can:
         return None
     labels = _waiting(project)
@@ -55,7 +54,7 @@ def review_step(project: Project, user: User) -> NextStep | None:
         return NextStep(
             f"{more}{labels.number:,} {words} for a review.", "Review", reverse("review", args=[project.slug])
         )
-    disputes = count(adjudication.disputed(project), MOST_COUNTED)
+    disputes = count(review_queries.pending_adjudication(project), MAX_COUNTED)
     if disputes.number:
         words = ngettext("document is", "documents are", disputes.number)
         url = f"{reverse('review', args=[project.slug])}?show=disputed"
@@ -64,11 +63,11 @@ def review_step(project: Project, user: User) -> NextStep | None:
 
 
 def _waiting(project: Project) -> Counted:
-    """Labels that wait for a review. Where all do an index counts them; else few do, among those reviewed earlier."""
+    """Labels to review. An index counts them if every label needs a review; otherwise there are few."""
     if project.review_required:
-        return count(review_services.waiting(project), MOST_COUNTED)
+        return count(review_queries.pending_review(project), MAX_COUNTED)
     try:
-        with within(MOST_MS):
-            return count(review_services.waiting(project), MOST_COUNTED)
-    except TooSlow:  # very many of an earlier time: the page of reviews tells
+        with within(MAX_MILLISECONDS):
+            return count(review_queries.pending_review(project), MAX_COUNTED)
+    except TooSlow:  # very many reviewed earlier: the review page counts them
         return Counted(0, more=False)

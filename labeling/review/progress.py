@@ -1,4 +1,4 @@
-"""How the labeling goes: per day, per person, per field, and how long a review takes. Reads, each of bounded size."""
+"""Labeling progress: labels per day, annotator and field, and review times. Queries of bounded size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 
 #: days a page can look back
 WINDOWS = (7, 30, 90)
-#: labels that times are taken of, the newest first; reviews and times per field are taken of fewer
-MOST_LABELS = 10_000
-MOST_TIMED = 1_000
-#: documents that are open longer were left open
-LONGEST = 3_600.0
+#: times are computed on this many newest labels; reviews and times per field on fewer
+MAX_LABELS = 10_000
+MAX_TIMED = 1_000
+#: longer times are excluded: the tab was left open
+MAX_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True)
 class Day:
-    """Labels that people submitted on a day, and how many people did."""
+    """Labels submitted on a day, and the number of annotators."""
 
     day: date
     labels: int
@@ -32,7 +32,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Person:
-    """Labels of a person in the window; ``seconds`` is the median per document, None where no time was taken."""
+    """Labels of an annotator in the window; ``seconds``: median per document, None without times."""
 
     name: str
     labels: int
@@ -42,16 +42,16 @@ class Person:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds per document: half take up to ``median``, nine of ten up to ``most``. ``labels``: of how many."""
+    """Seconds per document: median and 90th percentile of ``labels`` labels."""
 
     labels: int
     median: float | None
-    most: float | None
+    p90: float | None
 
 
 @dataclass(frozen=True)
 class FieldTime:
-    """Seconds with the focus in a field, where it was visited at all."""
+    """Seconds with the focus in a field, over labels in which it was visited."""
 
     title: str
     median: float
@@ -61,26 +61,26 @@ class FieldTime:
 
 @dataclass(frozen=True)
 class Reviews:
-    """How long submitted labels waited for a decision. ``decisions``: of how many."""
+    """Seconds from submit to decision: median and 90th percentile of ``decisions`` decisions."""
 
     decisions: int
     median: float | None
-    most: float | None
-    sent_back: int
+    p90: float | None
+    rejected: int
 
 
 def since(days: int) -> datetime:
-    """The start of the day so many days ago; today counts as one."""
+    """The start of a window of days that ends today."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight - timedelta(days=days - 1)
 
 
 def days(project: Project, start: datetime) -> list[Day]:
-    """Every day of the viewer's from ``start`` to today, those without a label too. From the index alone."""
+    """Every day from ``start`` to today in the viewer's time zone, also days without labels. Index-only."""
     first, today = timezone.localtime(start).date(), timezone.localdate()
     span = [first + timedelta(days=number) for number in range((today - first).days + 1)]
     zone = timezone.get_current_timezone()
-    # Where each day begins, reckoned here: the database need not know the zone, nor when its clocks change.
+    # Day boundaries are computed here, so the database needs no time zone data.
     begins = [datetime.combine(day, time(), zone) for day in span]
     rows = _rows(
         "SELECT day, sum(labels)::int, count(*) FROM (SELECT width_bucket(submitted_at, %s::timestamptz[]) AS day, "
@@ -93,7 +93,7 @@ def days(project: Project, start: datetime) -> list[Day]:
 
 
 def people(project: Project, start: datetime) -> list[Person]:
-    """Those who submitted labels since ``start``, the most first. Medians are of the newest 10,000 labels."""
+    """Annotators with labels since ``start``, most labels first. Medians of the newest 10,000 labels."""
     counts = _rows(
         "SELECT user_id, count(*), max(submitted_at) FROM labeling_annotation "
         "WHERE project_id = %s AND submitted_at >= %s AND user_id IS NOT NULL GROUP BY 1",
@@ -102,13 +102,13 @@ def people(project: Project, start: datetime) -> list[Person]:
     medians = dict(
         _rows(
             "SELECT user_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM "
-            f"({_NEWEST.format('user_id, seconds', MOST_LABELS)}) a WHERE seconds > 0 AND seconds <= {LONGEST} "
+            f"({_NEWEST.format('user_id, seconds', MAX_LABELS)}) a WHERE seconds > 0 AND seconds <= {MAX_SECONDS} "
             "GROUP BY 1",
             [project.pk, start],
         )
     )
     names = dict(get_user_model().objects.filter(pk__in=[row[0] for row in counts]).values_list("pk", "username"))
-    found = [Person(names.get(pk, "somebody"), number, medians.get(pk), newest) for pk, number, newest in counts]
+    found = [Person(names.get(pk, "a former member"), number, medians.get(pk), newest) for pk, number, newest in counts]
     return sorted(found, key=lambda person: (-person.labels, person.name))
 
 
@@ -122,18 +122,18 @@ _MEDIANS = "percentile_cont(0.5) WITHIN GROUP (ORDER BY {0}), percentile_cont(0.
 def times(project: Project, start: datetime) -> Times:
     """Time per document, of the newest 10,000 labels since ``start``."""
     row = _rows(
-        f"SELECT count(*), {_MEDIANS.format('seconds')} FROM ({_NEWEST.format('seconds', MOST_LABELS)}) a "
-        f"WHERE seconds > 0 AND seconds <= {LONGEST}",
+        f"SELECT count(*), {_MEDIANS.format('seconds')} FROM ({_NEWEST.format('seconds', MAX_LABELS)}) a "
+        f"WHERE seconds > 0 AND seconds <= {MAX_SECONDS}",
         [project.pk, start],
     )[0]
     return Times(*row)
 
 
 def field_times(project: Project, compiled: CompiledSchema, start: datetime) -> list[FieldTime]:
-    """Time per field, the longest first, of the newest 1,000 labels since ``start``; fields of the schema alone."""
+    """Time per field of the schema, longest first, of the newest 1,000 labels since ``start``."""
     rows = _rows(
         "SELECT f.key, percentile_cont(0.5) WITHIN GROUP (ORDER BY f.value::float8), count(*) FROM "
-        f"({_NEWEST.format('field_seconds', MOST_TIMED)}) a, jsonb_each_text(a.field_seconds) f "
+        f"({_NEWEST.format('field_seconds', MAX_TIMED)}) a, jsonb_each_text(a.field_seconds) f "
         "WHERE jsonb_typeof(a.field_seconds) = 'object' AND f.value ~ '^[0-9.]{1,12}$' GROUP BY 1",
         [project.pk, start],
     )
@@ -144,14 +144,14 @@ def field_times(project: Project, compiled: CompiledSchema, start: datetime) -> 
 
 
 def reviews(project: Project, start: datetime) -> Reviews:
-    """From a submit to the decision about it, of the newest 1,000 labels since ``start``.
+    """Time from submit to decision, of the newest 1,000 labels since ``start``.
 
-    Labels that a reviewer fixed or adjudicated are left out: the decision is about the reviewer's own revision.
+    Excludes fixed and adjudicated labels: their decision is about the reviewer's own revision.
     """
     decisions, median, most, sent_back = _rows(
         f"SELECT count(*), {_MEDIANS.format('w.waited')}, count(*) FILTER (WHERE w.decision = 'reject') FROM ("
         "SELECT r.decision, extract(epoch FROM r.created_at - v.created_at)::float8 AS waited "
-        f"FROM ({_NEWEST.format('id', MOST_TIMED)}) a JOIN labeling_review r ON r.annotation_id = a.id "
+        f"FROM ({_NEWEST.format('id', MAX_TIMED)}) a JOIN labeling_review r ON r.annotation_id = a.id "
         "JOIN labeling_annotationrevision v ON v.id = r.revision_id WHERE r.decision IN ('approve', 'reject')) w",
         [project.pk, start],
     )[0]
@@ -159,7 +159,7 @@ def reviews(project: Project, start: datetime) -> Reviews:
 
 
 def labels_ever(project: Project) -> bool:
-    """Whether anybody ever submitted a label."""
+    """Whether any label was ever submitted."""
     return bool(
         _rows(
             "SELECT 1 FROM labeling_annotation WHERE project_id = %s AND submitted_at IS NOT NULL "

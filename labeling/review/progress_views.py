@@ -1,4 +1,4 @@
-"""Where the labeling stands: pace, people, states, times, agreement."""
+"""The progress page: pace, annotators, states, times, agreement."""
 
 from datetime import UTC, datetime, time
 from typing import Any
@@ -7,19 +7,18 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from labeling.annotation import predictions
 from labeling.documents.list.counts import state_counts
 from labeling.models import DocumentState, Project
-from labeling.panels import waiting
-from labeling.review import agreement_queries
+from labeling.panels import unlabeled_count
 from labeling.review import progress as reads
+from labeling.review import queries
 from slmstudio.access import Action, project_for
 from slmstudio.web.requests import SignedInRequest
 
 
 @require_safe
 def progress(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The page. ``days`` in the address: how far it looks back."""
+    """The progress page. ``?days=``: its time range."""
     project = project_for(request.user, slug, Action.READ)
     window = _window(request)
     start = reads.since(window)
@@ -30,7 +29,7 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
         "windows": reads.WINDOWS,
         "total": counts.total,
         "states": _states(project),
-        "waiting": waiting(counts),
+        "waiting": unlabeled_count(counts),
         "labels_ever": reads.labels_ever(project),
     }
     if context["labels_ever"]:
@@ -41,7 +40,7 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
             "labels": labels,
             "per_day": labels / window,
             "days_left": counts.get(*DocumentState.values).number
-            and _days_left(waiting(counts).number, labels, window),
+            and _days_left(unlabeled_count(counts).number, labels, window),
             "times": reads.times(project, start),
             "field_times": reads.field_times(project, project.schema_version.compiled, start),
             "reviews": reads.reviews(project, start),
@@ -51,7 +50,7 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def days(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Labels and people per day, for the curve: days as seconds from 1970 to their midnight, as if in UTC."""
+    """Labels and annotators per day for the chart; days as Unix seconds of midnight, as if in UTC."""
     project = project_for(request.user, slug, Action.READ)
     rows = reads.days(project, reads.since(_window(request)))
     return JsonResponse(
@@ -64,17 +63,17 @@ def days(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
-def quality(request: SignedInRequest, slug: str) -> HttpResponse:
-    """What takes a moment longer, as a fragment: do people look at pre-labels, and do they agree."""
+def label_quality(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Automation bias and agreement, as a fragment, because they take longer."""
     project = project_for(request.user, slug, Action.READ)
-    honesty = predictions.honesty(project)
-    context = {"project": project, "honesty": honesty, "agreement": agreement_queries.of_project(project)}
+    bias = queries.project_automation_bias(project)
+    context = {"project": project, "bias": bias, "agreement": queries.project_agreement(project)}
     return render(request, "labeling/review/progress_quality.html", context)
 
 
 def _window(request: SignedInRequest) -> int:
-    given = request.GET.get("days", "")
-    return int(given) if given in {str(days) for days in reads.WINDOWS} else 30
+    value = request.GET.get("days", "")
+    return int(value) if value in {str(days) for days in reads.WINDOWS} else 30
 
 
 def _states(project: Project) -> list[dict[str, Any]]:
@@ -89,5 +88,5 @@ def _states(project: Project) -> list[dict[str, Any]]:
 
 
 def _days_left(waiting: int, labels: int, window: int) -> int | None:
-    """Days until nothing waits, at the pace of the window; None where there is no pace."""
+    """Days until all documents are labeled, at the pace of the window; None without labels."""
     return -(-waiting * window // labels) if labels and waiting else None

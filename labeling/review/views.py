@@ -1,4 +1,4 @@
-"""Reviews: what waits, one label beside its document, and the reviewer's decisions; where one is mentioned."""
+"""Review pages: the list of pending reviews and conflicts, one label or conflict, and the decisions."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -10,68 +10,56 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from labeling.annotation.diffs import changes
+from labeling.annotation.diffs import field_changes
 from labeling.annotation.payloads import PayloadError, parse_object
 from labeling.annotation.payloads import whole_number as whole_number_of
 from labeling.comments import services as comment_services
 from labeling.documents.failure_tags import tags_of
-from labeling.form.highlights import marked
+from labeling.form.highlights import highlight
 from labeling.form.tree import form_for, tree_of
-from labeling.models import Annotation, Document, Project
-from labeling.review import adjudication, challenges, services
-from labeling.review.forms import DisputeForm, RejectForm, whole_number
+from labeling.models import Document, Project
+from labeling.review import adjudication, queries, services
+from labeling.review.forms import ConflictForm, RejectForm, whole_number
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.paging import count, page
 from slmstudio.web.requests import SignedInRequest
 
-DISPUTED = "disputed"
+SHOW_DISPUTED = "disputed"
 
 
 @require_safe
 def review(request: SignedInRequest, slug: str) -> HttpResponse:
-    """What waits for a reviewer; ``?show=disputed``: what waits for adjudication."""
+    """Labels to review; with ``?show=disputed``, documents to adjudicate."""
     project = project_for(request.user, slug, Action.READ)
-    disputes = request.GET.get("show") == DISPUTED
-    labels, disputed = services.waiting(project), adjudication.disputed(project)
-    rows = disputed if disputes else services.with_authors(labels)
+    disputes = request.GET.get("show") == SHOW_DISPUTED
+    labels, disputed = queries.pending_review(project), queries.pending_adjudication(project)
+    rows = disputed if disputes else queries.with_authors(labels)
     shown = page(
         rows.only("external_id", "state", "wanted", "project").annotate(beginning=Left("text", 160)),
         after=whole_number(request.GET.get("after")),
         before=whole_number(request.GET.get("before")),
     )
     if disputes:
-        _name_people(shown.rows)
+        queries.with_annotators(shown.rows)
     context = {
         "project": project,
         "disputes": disputes,
         "page": shown,
         "labels_count": count(labels),
         "disputes_count": count(disputed),
-        "unread": comment_services.unread(project=project, user=request.user),
+        "unread": comment_services.unread_count(project=project, user=request.user),
     }
     return render(request, "labeling/review/list.html", context)
 
 
-def _name_people(documents: list[Document]) -> None:
-    """Adds ``people``: who labelled each document, and ``doubt``: the doubt about it, if there is one."""
-    rows = Annotation.objects.filter(document__in=documents, user__isnull=False, submitted=True)
-    people: dict[int, list[str]] = {}
-    for key, name in rows.order_by("pk").values_list("document", "user__username"):
-        people.setdefault(key, []).append(name)
-    doubts = challenges.doubts([document.pk for document in documents])
-    for document in documents:
-        document.doubt = doubts.get(document.pk)  # type: ignore[attr-defined]
-        document.people = ", ".join(dict.fromkeys(people.get(document.pk, [])))  # type: ignore[attr-defined]
-
-
 @require_GET
 def review_next(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Goes to the next label to review, or the next dispute; back to the list where none is left for this person."""
+    """Redirects to the next label to review or conflict to adjudicate, or to the list without one."""
     project = project_for(request.user, slug, Action.REVIEW)
     after = whole_number(request.GET.get("after"))
-    disputes = request.GET.get("show") == DISPUTED
-    find = adjudication.next_disputed if disputes else services.next_to_review
+    disputes = request.GET.get("show") == SHOW_DISPUTED
+    find = adjudication.next_to_adjudicate if disputes else services.next_to_review
     document = find(project=project, user=request.user, after=after)
     if document is None:
         return redirect(_list_url(slug, disputes))
@@ -80,7 +68,7 @@ def review_next(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_POST
 def review_onward(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Where the labeling screen goes on to after a fix, ``{"after": id}``: back to the reviews. Takes nothing."""
+    """Where the labeling screen continues after a fix, ``{"after": id}``: the next review. Locks nothing."""
     project_for(request.user, slug, Action.REVIEW)
     try:
         after = whole_number_of(parse_object(request.body), "after")
@@ -90,21 +78,21 @@ def review_onward(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _list_url(slug: str, disputes: bool) -> str:
-    return reverse("review", args=[slug]) + (f"?show={DISPUTED}" if disputes else "")
+    return reverse("review", args=[slug]) + (f"?show={SHOW_DISPUTED}" if disputes else "")
 
 
 def _next_url(slug: str, document: Document, disputes: bool) -> str:
-    query = {"after": document.pk, **({"show": DISPUTED} if disputes else {})}
+    query = {"after": document.pk, **({"show": SHOW_DISPUTED} if disputes else {})}
     return f"{reverse('review_next', args=[slug])}?{urlencode(query)}"
 
 
 @require_safe
 def review_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """One label beside its document, or the labels of several people where they disagree."""
+    """One label next to its document, or the conflict between several."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     if document.disputed:
-        found = adjudication.open_dispute(document=document, user=request.user)
-        return _dispute_page(request, project, found, DisputeForm(found))
+        found = adjudication.open_adjudication(document=document, user=request.user)
+        return _conflict_page(request, project, found, ConflictForm(found))
     return _label_page(request, project, document, RejectForm())
 
 
@@ -116,12 +104,12 @@ def _label_page(
     revision = found.revision
     last = found.reviews[0] if found.reviews else None
     context: dict[str, Any] = {
-        **_about(project, document, found.checks.evidence, found.schema_version),
+        **_document_context(project, document, found.checks.evidence, found.schema_version),
         "found": found,
         "form": form_for(compiled, revision.value, read_only=True, problems=found.checks.problems)
         if revision
         else None,
-        "since": changes(compiled.ordered(last.revision.value), compiled.ordered(revision.value))[:40]
+        "since": field_changes(compiled.ordered(last.revision.value), compiled.ordered(revision.value))[:40]
         if last is not None and revision is not None
         else None,
         "last": last,
@@ -131,28 +119,32 @@ def _label_page(
     return render(request, "labeling/review/document.html", context, status=status)
 
 
-def _about(project: Project, document: Document, evidence: dict[str, Any], version: Any) -> dict[str, Any]:
-    """What both pages show of the document."""
+def _document_context(project: Project, document: Document, evidence: dict[str, Any], version: Any) -> dict[str, Any]:
+    """The context of both pages for the document."""
     known = tags_of(project)
     return {
         "project": project,
         "document": document,
-        "pieces": marked(document.text, evidence, tree_of(version.compiled)).pieces,
+        "pieces": highlight(document.text, evidence, tree_of(version.compiled)).pieces,
         "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
         "tags": [known[tag].title if tag in known else tag for tag in document.tags],
         "comments": [said for said in comment_services.threads(document=document) if said.resolved_at is None],
     }
 
 
-def _dispute_page(
-    request: SignedInRequest, project: Project, found: adjudication.UnderDispute, form: DisputeForm, status: int = 200
+def _conflict_page(
+    request: SignedInRequest,
+    project: Project,
+    found: adjudication.AdjudicationDocument,
+    form: ConflictForm,
+    status: int = 200,
 ) -> HttpResponse:
     compiled = found.schema_version.compiled
     context: dict[str, Any] = {
-        **_about(project, found.document, found.evidence(form.dispute), found.schema_version),
+        **_document_context(project, found.document, found.evidence(form.conflicts), found.schema_version),
         "found": found,
         "form": form,
-        "agreed": form_for(compiled, form.dispute.value, read_only=True) if found.labels else None,
+        "agreed": form_for(compiled, form.conflicts.value, read_only=True) if found.labels else None,
         "next_url": _next_url(project.slug, found.document, disputes=True),
     }
     return render(request, "labeling/review/conflict.html", context, status=status)
@@ -160,7 +152,7 @@ def _dispute_page(
 
 @require_POST
 def review_approve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Makes the label gold and goes to the next one."""
+    """Approves the label and redirects to the next one."""
     _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     version = whole_number(request.POST.get("version")) or 0
     try:
@@ -168,19 +160,19 @@ def review_approve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
-    messages.success(request, f"{document.external_id} is approved.")
+    messages.success(request, f"{document.external_id} was approved.")
     return redirect(_next_url(slug, document, disputes=False))
 
 
 @require_POST
 def review_reject(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Sends the label back with a reason and goes to the next one."""
+    """Rejects the label with a reason and redirects to the next one."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     disputed = document.disputed
     form = RejectForm(request.POST)
     if not form.is_valid():
         if disputed:
-            messages.error(request, "Say what is wrong, so that it can be put right.")
+            messages.error(request, services.NO_REASON)
             return redirect("review_document", slug, pk)
         return _label_page(request, project, document, form, status=422)
     data = form.cleaned_data
@@ -191,33 +183,35 @@ def review_reject(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
-    messages.success(request, f"{document.external_id} went back with your reason.")
+    messages.success(request, f"{document.external_id} was rejected.")
     return redirect(_next_url(slug, document, disputes=disputed))
 
 
 @require_POST
 def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Makes the label that comes of the picks gold and goes to the next dispute."""
+    """Stores the resulting label as gold and redirects to the next conflict."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
-    found = adjudication.open_dispute(document=document, user=request.user)
+    found = adjudication.open_adjudication(document=document, user=request.user)
     version = whole_number(request.POST.get("version"))
     if found.refusal or version != found.version:
-        messages.error(
-            request, found.refusal or "A label was submitted anew meanwhile, so that the differences are others."
-        )
+        messages.error(request, found.refusal or "A label was changed. Reload and decide again.")
         return redirect("review_document", slug, pk)
-    form = DisputeForm(found, request.POST)
+    form = ConflictForm(found, request.POST)
     if not form.is_complete:
-        return _dispute_page(request, project, found, form, status=422)
+        return _conflict_page(request, project, found, form, status=422)
     try:
         adjudication.adjudicate(
-            document=document, user=request.user, value=form.dispute.value, evidence=form.evidence, base_version=version
+            document=document,
+            user=request.user,
+            value=form.conflicts.value,
+            evidence=form.evidence,
+            base_version=version,
         )
-    except adjudication.Invalid as invalid:
-        form.note(invalid.problems)
-        return _dispute_page(request, project, found, form, status=422)
+    except adjudication.InvalidLabel as invalid:
+        form.add_problems(invalid.problems)
+        return _conflict_page(request, project, found, form, status=422)
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
-    messages.success(request, f"{document.external_id} is decided.")
+    messages.success(request, f"{document.external_id} was adjudicated.")
     return redirect(_next_url(slug, document, disputes=True))

@@ -15,7 +15,7 @@ SELECT = {"class": "form-select form-select-sm"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MappingLine:
     """One thing that differs: the field, what happened to it, and the controls that say what to do."""
 
     field: str
@@ -28,26 +28,26 @@ class MappingForm(forms.Form):
 
     def __init__(self, old: CompiledSchema, new: CompiledSchema, steps: list[Step], data: Any = None) -> None:
         super().__init__(data)
-        self.differs: Difference = difference(old, new)
+        self.difference: Difference = difference(old, new)
         self._old, self._new = old, new
         self._lines: list[tuple[str, str, list[str]]] = []
         said = {(step["do"], step["field"]): step for step in steps}
-        for number, pattern in enumerate(self.differs.removed):
+        for number, pattern in enumerate(self.difference.removed):
             self._add_removed(number, pattern, said)
-        for number, (pattern, node) in enumerate(self.differs.added.items()):
+        for number, (pattern, node) in enumerate(self.difference.added.items()):
             step = said.get(("default", pattern))
             self._add(
                 f"new-{number}",
                 forms.CharField(
                     required=False,
                     label=f"{pattern}: value for labels that have none",
-                    initial="" if step is None else _shown(step["value"]),
+                    initial="" if step is None else _text(step["value"]),
                     widget=forms.TextInput(attrs={**TEXT, "placeholder": "left empty"}),
                 ),
                 pattern,
                 f"new, {_kind(node)}{', required' if node.required else ''}",
             )
-        for number, (pattern, (before, after)) in enumerate(self.differs.retyped.items()):
+        for number, (pattern, (before, after)) in enumerate(self.difference.retyped.items()):
             self._add(
                 f"type-{number}",
                 forms.BooleanField(
@@ -66,7 +66,7 @@ class MappingForm(forms.Form):
         self._lines.append((pattern, what, [name]))
 
     def _add_removed(self, number: int, pattern: str, said: dict[tuple[str, str], Step]) -> None:
-        targets = [name for name in self.differs.added if rows_of(name) == rows_of(pattern)]
+        targets = [name for name in self.difference.added if rows_of(name) == rows_of(pattern)]
         rename, cut = said.get(("rename", pattern)), said.get(("split", pattern))
         choices = [("drop", "leave it out"), *((f"to:{name}", f"becomes {name}") for name in targets)]
         if targets:
@@ -96,9 +96,9 @@ class MappingForm(forms.Form):
 
     def _add_narrowed(self, said: dict[tuple[str, str], Step]) -> None:
         nodes = {node.pattern: node for node in self._new.root.nodes()}
-        for number, (pattern, gone) in enumerate(self.differs.narrowed.items()):
+        for number, (pattern, gone) in enumerate(self.difference.narrowed.items()):
             field = nodes[pattern].field
-            options = [(dumps(value), _shown(value)) for value in (field.enum if field is not None else ())]
+            options = [(dumps(value), _text(value)) for value in (field.enum if field is not None else ())]
             step = said.get(("replace", pattern))
             names = []
             for place, code in enumerate(gone):
@@ -106,22 +106,22 @@ class MappingForm(forms.Form):
                 self.fields[name] = forms.ChoiceField(
                     required=False,
                     choices=[("", "to be labelled again"), *options],
-                    label=f"{pattern}: {_shown(loads(code))} becomes",
+                    label=f"{pattern}: {_text(loads(code))} becomes",
                     initial=step["values"].get(code, "") if step else "",
                     widget=forms.Select(attrs=SELECT),
                 )
                 names.append(name)
             self._lines.append((pattern, f"{len(gone)} choice{'s' if len(gone) != 1 else ''} no longer there", names))
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[MappingLine]:
         """What to draw, in the order removed, new, retyped, narrowed."""
-        return [Line(pattern, what, [self[name] for name in names]) for pattern, what, names in self._lines]
+        return [MappingLine(pattern, what, [self[name] for name in names]) for pattern, what, names in self._lines]
 
     def clean(self) -> dict[str, Any]:
         """Two old fields cannot become one new field; a split needs its expression."""
         cleaned = super().clean() or {}
         taken: dict[str, str] = {}
-        for number, pattern in enumerate(self.differs.removed):
+        for number, pattern in enumerate(self.difference.removed):
             choice = cleaned.get(f"gone-{number}", "")
             if choice.startswith("to:"):
                 if choice in taken:
@@ -134,7 +134,7 @@ class MappingForm(forms.Form):
     def steps(self) -> list[Step]:
         """The mapping as ``labeling.schema_migration.mapping`` takes it."""
         found: list[Step] = []
-        for number, pattern in enumerate(self.differs.removed):
+        for number, pattern in enumerate(self.difference.removed):
             choice = self.cleaned_data[f"gone-{number}"]
             if choice == "split":
                 found.append(self._split(pattern, self.cleaned_data[f"by-{number}"]))
@@ -142,14 +142,14 @@ class MappingForm(forms.Form):
                 found.append({"do": "rename", "field": pattern, "to": choice.removeprefix("to:")})
             else:
                 found.append({"do": "drop", "field": pattern})
-        for number, (pattern, node) in enumerate(self.differs.added.items()):
+        for number, (pattern, node) in enumerate(self.difference.added.items()):
             text = self.cleaned_data[f"new-{number}"].strip()
             if text:
                 found.append({"do": "default", "field": pattern, "value": _value(text, node)})
-        for number, pattern in enumerate(self.differs.retyped):
+        for number, pattern in enumerate(self.difference.retyped):
             if self.cleaned_data[f"type-{number}"]:
                 found.append({"do": "convert", "field": pattern})
-        for number, (pattern, gone) in enumerate(self.differs.narrowed.items()):
+        for number, (pattern, gone) in enumerate(self.difference.narrowed.items()):
             values = {code: self.cleaned_data[f"choice-{number}-{place}"] for place, code in enumerate(gone)}
             values = {old: new for old, new in values.items() if new}
             if values:
@@ -158,12 +158,12 @@ class MappingForm(forms.Form):
 
     def _split(self, pattern: str, by: str) -> Step:
         """Each new field in the same rows whose name is that of a group takes what the group holds."""
-        targets = {last_name(name): name for name in self.differs.added if rows_of(name) == rows_of(pattern)}
+        targets = {last_name(name): name for name in self.difference.added if rows_of(name) == rows_of(pattern)}
         into = {name: target for name, target in targets.items() if f"(?P<{name}>" in by}
         return {"do": "split", "field": pattern, "by": by, "into": into}
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else dumps(value)
 
 

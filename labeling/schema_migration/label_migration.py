@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labeling.annotation import state
-from labeling.annotation.locked_document import ANSWERED, SETTLED, Actions
+from labeling.annotation.locked_document import LABEL_ACTIONS, REVIEWED_DECISIONS, Actions
 from labeling.form.merge import same
 from labeling.models import (
     Annotation,
@@ -25,15 +25,15 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.models.documents import LABELLED
+from labeling.models.documents import LABELED_STATES
 from labeling.schema_migration.mapping import reason
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, dumps, loads
 
-Note = Callable[["Part"], Any]
+Note = Callable[["RevisionMigration"], Any]
 
 
 @dataclass(slots=True)
-class Part:
+class RevisionMigration:
     """One revision of an old annotation, ``number`` in its series. ``stands``: somebody answers for it. ``after``: its
     value under the new schema; ``problems``: what that refuses in it.
     """
@@ -42,9 +42,9 @@ class Part:
     number: int
     value: Any
     evidence: dict[str, Any]
-    stands: bool
+    is_label: bool
     gold: Gold | None = None
-    after: Any = None
+    migrated: Any = None
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -52,15 +52,15 @@ class Part:
         """The value in the order of its own schema."""
         return self.old.schema_version.compiled.ordered(self.value)
 
-    def take(self, compiled: CompiledSchema, apply: Callable[[Any], Any]) -> None:
+    def migrate(self, compiled: CompiledSchema, apply: Callable[[Any], Any]) -> None:
         """Works out what it becomes; a label of the same schema stays as it is."""
         is_same = self.old.schema_version.sha256 == compiled.hash
-        self.after = compiled.ordered(self.value if is_same else apply(self.before))
-        self.problems = compiled.validate(self.after)
+        self.migrated = compiled.ordered(self.value if is_same else apply(self.before))
+        self.problems = compiled.validate(self.migrated)
 
 
 @dataclass(slots=True)
-class Labels:
+class DocumentLabels:
     """The annotations of one document under the newest version it has any, and its gold with the annotation of that.
 
     ``standing``: what still stands of an annotation that goes on as a draft, by its key. ``there``: what people saved
@@ -70,79 +70,84 @@ class Labels:
     document: Document
     annotations: list[Annotation] = field(default_factory=list)
     gold: Gold | None = None
-    standing: dict[int, AnnotationRevision] = field(default_factory=dict)
-    there: dict[int | None, Annotation] = field(default_factory=dict)
-    answered: set[int | None] = field(default_factory=set)
+    labels_of_drafts: dict[int, AnnotationRevision] = field(default_factory=dict)
+    newer: dict[int | None, Annotation] = field(default_factory=dict)
+    newer_submitters: set[int | None] = field(default_factory=set)
 
     @property
-    def apart(self) -> bool:
+    def is_blind_overlap(self) -> bool:
         """Whether several people label it unseen by each other, so that each label counts by itself."""
         return self.document.wanted > 1 and self.document.state != DocumentState.APPROVED
 
     @property
-    def is_returned(self) -> bool:
+    def was_requeued(self) -> bool:
         """Whether it is in the queue because of an earlier change of the schema, and nobody has answered it since."""
         return state.is_requeued_for_schema(self.document.state, self.document.returned)
 
-    def deciding(self, parts: Iterable[Part]) -> list[Part]:
+    def deciding_revisions(self, parts: Iterable[RevisionMigration]) -> list[RevisionMigration]:
         """The parts that have to be valid so that the document counts as labelled."""
-        standing = [part for part in parts if part.stands]
-        if not standing or self.apart:
+        standing = [part for part in parts if part.is_label]
+        if not standing or self.is_blind_overlap:
             return standing
         return [standing[-1], *(part for part in standing if part.gold)]
 
-    def restores(self, parts: Iterable[Part]) -> bool:
+    def leaves_queue(self, parts: Iterable[RevisionMigration]) -> bool:
         """Whether the document leaves the queue again with these parts, each with what it becomes."""
-        deciding = self.deciding(parts)
-        return self.is_returned and bool(deciding) and not any(part.problems for part in deciding)
+        deciding = self.deciding_revisions(parts)
+        return self.was_requeued and bool(deciding) and not any(part.problems for part in deciding)
 
-    def of(self, old: Annotation) -> list[Part]:
+    def revisions_of(self, old: Annotation) -> list[RevisionMigration]:
         """What is taken along of one annotation, in its order."""
-        now = Part(old, old.version, old.value, old.evidence, old.submitted)
+        now = RevisionMigration(old, old.version, old.value, old.evidence, old.submitted)
         parts = {now.number: now}
         gold = self.gold if self.gold and self.gold.revision.annotation_id == old.pk else None
-        for revision in (self.standing.get(old.pk), gold.revision if gold is not None else None):
+        for revision in (self.labels_of_drafts.get(old.pk), gold.revision if gold is not None else None):
             if revision is None:
                 continue
             # A draft that says the same is no other one.
             number = now.number if not old.submitted and same(revision.value, old.value) else revision.number
-            found = parts.setdefault(number, Part(old, number, revision.value, revision.evidence, True))
-            found.stands = True
+            found = parts.setdefault(number, RevisionMigration(old, number, revision.value, revision.evidence, True))
+            found.is_label = True
             if gold is not None and gold.revision_id == revision.pk:
                 found.gold = gold
         return [parts[number] for number in sorted(parts)]
 
-    def parts(self) -> list[Part]:
+    def revisions(self) -> list[RevisionMigration]:
         """What is to be taken along of all, in the order in which it was saved."""
-        if self.answered and not self.apart:
+        if self.newer_submitters and not self.is_blind_overlap:
             return []
-        found = [part for old in self.annotations for part in self.of(old) if old.user_id not in self.answered]
-        found = [part for part in found if part.stands or part.old.user_id not in self.there]
+        found = [
+            part
+            for old in self.annotations
+            for part in self.revisions_of(old)
+            if old.user_id not in self.newer_submitters
+        ]
+        found = [part for part in found if part.is_label or part.old.user_id not in self.newer]
         return sorted(found, key=lambda part: (part.old.schema_version.number, part.number, part.old.pk))
 
 
-def told(parts: Iterable[Part]) -> list[Part]:
+def counted_revisions(parts: Iterable[RevisionMigration]) -> list[RevisionMigration]:
     """Of each annotation the part that it is counted by: the newest that stands, else the newest."""
-    of: dict[int, Part] = {}
+    of: dict[int, RevisionMigration] = {}
     for part in parts:
-        if part.stands or not (part.old.pk in of and of[part.old.pk].stands):
+        if part.is_label or not (part.old.pk in of and of[part.old.pk].is_label):
             of[part.old.pk] = part
     return list(of.values())
 
 
-def read(
+def read_labels(
     project: Project,
     upto: SchemaVersion,
     keys: list[int],
     version: SchemaVersion | None = None,
     back_to: SchemaVersion | None = None,
-) -> list[Labels]:
+) -> list[DocumentLabels]:
     """The labels of some documents under versions up to one; with ``version`` also what there is under that.
 
     ``back_to``: the newest earlier version with the schema that is gone to, whose labels are restored.
     """
     documents = Document.objects.filter(pk__in=keys).defer("text", "metadata").in_bulk()
-    labels = {key: Labels(documents[key]) for key in keys if key in documents}
+    labels = {key: DocumentLabels(documents[key]) for key in keys if key in documents}
     annotations = (
         Annotation.objects.filter(document__in=keys, schema_version__number__lte=upto.number)
         .select_related("schema_version")
@@ -162,13 +167,13 @@ def read(
             one.annotations.append(annotation)
     if back_to is not None:
         _restore(labels, back_to)
-    _read_standing(labels)
+    _read_labels_of_drafts(labels)
     if version is not None:
-        _read_there(labels, version)
+        _read_newer(labels, version)
     return list(labels.values())
 
 
-def _restore(labels: dict[int, Labels], back_to: SchemaVersion) -> None:
+def _restore(labels: dict[int, DocumentLabels], back_to: SchemaVersion) -> None:
     """Puts labels of ``back_to`` in the place of copies that nobody has changed since (a copy keeps ``updated_at``)."""
     before = Annotation.objects.filter(document__in=labels, schema_version=back_to).select_related("schema_version")
     earlier: dict[int, dict[int | None, Annotation]] = {}
@@ -178,14 +183,16 @@ def _restore(labels: dict[int, Labels], back_to: SchemaVersion) -> None:
     golds = Gold.objects.filter(document__in=labels, schema_version=back_to).select_related("revision")
     # What a reviewer decided under a later version is newer than what was gold under this one.
     decided = Review.objects.filter(
-        document__in=labels, decision__in=SETTLED, annotation__schema_version__number__gt=back_to.number
+        document__in=labels, decision__in=REVIEWED_DECISIONS, annotation__schema_version__number__gt=back_to.number
     )
     was_gold = {gold.document_id: gold.revision for gold in golds.exclude(document__in=decided.values("document"))}
     for key, found in earlier.items():
         _restore_one(labels[key], found, was_gold.get(key))
 
 
-def _restore_one(one: Labels, earlier: dict[int | None, Annotation], was_gold: AnnotationRevision | None) -> None:
+def _restore_one(
+    one: DocumentLabels, earlier: dict[int | None, Annotation], was_gold: AnnotationRevision | None
+) -> None:
     """``was_gold``: the revision that was gold under the version of ``earlier`` and still is."""
     restored: dict[int, Annotation] = {}
     submitted = {user: old.submitted for user, old in earlier.items()}
@@ -197,72 +204,72 @@ def _restore_one(one: Labels, earlier: dict[int | None, Annotation], was_gold: A
             restored[copy.pk] = copy
             continue
         # Rejected or put back into the queue since, it no longer stands.
-        old.submitted = old.submitted and (copy.submitted or one.is_returned)
+        old.submitted = old.submitted and (copy.submitted or one.was_requeued)
         restored[old.pk] = old
         if one.gold is not None and is_gold and was_gold is not None:
             one.gold.revision = was_gold
-    if one.is_returned:
+    if one.was_requeued:
         restored |= {old.pk: old for user, old in earlier.items() if submitted[user]}
     one.annotations = list(restored.values())
 
 
-def _read_standing(labels: dict[int, Labels]) -> None:
+def _read_labels_of_drafts(labels: dict[int, DocumentLabels]) -> None:
     drafts = {
         annotation.pk: one
         for one in labels.values()
         for annotation in one.annotations
-        if one.document.state in LABELLED and not annotation.submitted
+        if one.document.state in LABELED_STATES and not annotation.submitted
     }
-    answered = AnnotationRevision.objects.filter(annotation__in=drafts, action__in=ANSWERED)
+    answered = AnnotationRevision.objects.filter(annotation__in=drafts, action__in=LABEL_ACTIONS)
     for revision in answered.order_by("annotation_id", "-number").distinct("annotation_id"):
-        drafts[revision.annotation_id].standing[revision.annotation_id] = revision
+        drafts[revision.annotation_id].labels_of_drafts[revision.annotation_id] = revision
 
 
-def _read_there(labels: dict[int, Labels], version: SchemaVersion) -> None:
+def _read_newer(labels: dict[int, DocumentLabels], version: SchemaVersion) -> None:
     there = {row.pk: row for row in Annotation.objects.filter(document__in=labels, schema_version=version)}
     for row in there.values():
-        labels[row.document_id].there[row.user_id] = row
-    answered = AnnotationRevision.objects.filter(annotation__in=there, action__in=ANSWERED)
+        labels[row.document_id].newer[row.user_id] = row
+    answered = AnnotationRevision.objects.filter(annotation__in=there, action__in=LABEL_ACTIONS)
     for pk in answered.values_list("annotation_id", flat=True).distinct():
-        labels[there[pk].document_id].answered.add(there[pk].user_id)
+        labels[there[pk].document_id].newer_submitters.add(there[pk].user_id)
 
 
-def write(
-    labels: Labels, version: SchemaVersion, apply: Callable[[Any], Any], note: Note, by: int | None
+def write_labels(
+    labels: DocumentLabels, version: SchemaVersion, apply: Callable[[Any], Any], note: Note, by: int | None
 ) -> state.StateChange:
     """Writes one document under the new version, and returns the columns of the document that change by it: where what
     counts of it no longer fits it goes back into the queue. ``by``: who takes it along.
     """
-    parts = labels.parts()
-    waits = labels.document.state not in LABELLED
+    parts = labels.revisions()
+    waits = labels.document.state not in LABELED_STATES
     for part in parts:
-        part.take(version.compiled, apply)
+        part.migrate(version.compiled, apply)
     # What does not fit is no news for those who have gone on from it, and where the document waits already.
-    known = {part.old.user_id for part in parts if part.old.user_id in labels.there}
-    for part in told(parts):
+    known = {part.old.user_id for part in parts if part.old.user_id in labels.newer}
+    for part in counted_revisions(parts):
         if not (part.problems and waits and part.old.user_id in known):
             note(part)
     _Writer(labels, version, by).write([part for part in parts if not (part.problems and part.old.user_id in known)])
-    deciding = labels.deciding(parts)
+    deciding = labels.deciding_revisions(parts)
     returned: dict[str, Any] = labels.document.returned or {}
-    if labels.restores(parts):
+    if labels.leaves_queue(parts):
         return state.restore(returned)
     problems = [problem for part in deciding for problem in part.problems]
     old = (deciding or parts)[-1].old.schema_version.compiled if deciding or parts else version.compiled
     why = reason(old, version.compiled, problems)
-    if labels.is_returned and problems:
+    if labels.was_requeued and problems:
         return {"returned": {**returned, "number": version.number, "reason": why[:300]}}
-    if waits or (deciding and not problems) or (labels.answered and not deciding):
+    if waits or (deciding and not problems) or (labels.newer_submitters and not deciding):
         return {}
-    return return_to_queue(labels.document, version, why)
+    return requeue_columns(labels.document, version, why)
 
 
-def return_to_queue(document: Document, version: SchemaVersion, why: str) -> state.StateChange:
+def requeue_columns(document: Document, version: SchemaVersion, why: str) -> state.StateChange:
     """The columns of a document that goes back into the queue because of a schema version."""
     return state.requeue_for_schema(state=document.state, disputed=document.disputed, number=version.number, reason=why)
 
 
-def update(changes: Mapping[int, state.StateChange]) -> None:
+def update_documents(changes: Mapping[int, state.StateChange]) -> None:
     """Writes columns of documents, one update for each kind of change. The rows are locked by the caller."""
     groups: dict[str, list[int]] = {}
     for pk, columns in changes.items():
@@ -272,7 +279,7 @@ def update(changes: Mapping[int, state.StateChange]) -> None:
         Document.objects.filter(pk__in=keys).update(**loads(text))
 
 
-_CARRIED = (
+_MIGRATED_COLUMNS = (
     "project_id",
     "document_id",
     "user_id",
@@ -288,34 +295,34 @@ _CARRIED = (
 class _Writer:
     """Writes what is taken along of one document, in one series of numbers behind what is there."""
 
-    def __init__(self, labels: Labels, version: SchemaVersion, by: int | None) -> None:
+    def __init__(self, labels: DocumentLabels, version: SchemaVersion, by: int | None) -> None:
         self.labels, self.version, self.by = labels, version, by
-        self.number = max((row.version for row in labels.there.values()), default=0)
+        self.number = max((row.version for row in labels.newer.values()), default=0)
 
-    def write(self, parts: list[Part]) -> None:
+    def write(self, parts: list[RevisionMigration]) -> None:
         """``parts``: each with what it becomes, in order."""
         last = {part.old.user_id: part for part in parts}
-        rows = {user: self.labels.there.get(user) or self._row(part) for user, part in last.items()}
+        rows = {user: self.labels.newer.get(user) or self._row(part) for user, part in last.items()}
         for part in parts:
-            row, carried = rows[part.old.user_id], part.stands and not part.problems
+            row, carried = rows[part.old.user_id], part.is_label and not part.problems
             action, user = (Actions.MIGRATE, self.by) if carried else (Actions.DRAFT, part.old.user_id)
-            revision = self._revision(row, action, part.after, part.evidence, user)
+            revision = self._revision(row, action, part.migrated, part.evidence, user)
             if part.gold is not None and carried:
                 self._gold(part.gold, revision)
         for user, row in rows.items():
             changes: dict[str, Any] = {}
-            if user in self.labels.there:
+            if user in self.labels.newer:
                 # What they saved meanwhile stays what they go on from.
                 self._revision(row, Actions.DRAFT, row.value, row.evidence, user)
                 changes["submitted_at"] = row.submitted_at or last[user].old.submitted_at
             Annotation.objects.filter(pk=row.pk).update(version=row.version, **changes)
 
-    def _row(self, part: Part) -> Annotation:
+    def _row(self, part: RevisionMigration) -> Annotation:
         """A person's annotation, as the last of their parts leaves it."""
         return Annotation.objects.create(
-            **{name: getattr(part.old, name) for name in _CARRIED},
+            **{name: getattr(part.old, name) for name in _MIGRATED_COLUMNS},
             schema_version=self.version,
-            value=part.after,
+            value=part.migrated,
             evidence=part.evidence,
             valid=not part.problems,
             submitted=part.old.submitted and not part.problems,

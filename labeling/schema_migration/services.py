@@ -15,9 +15,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from labeling.annotation import transactions
-from labeling.annotation.diffs import changes
-from labeling.annotation.locked_document import ANSWERED
+from labeling.annotation.diffs import field_changes
+from labeling.annotation.locked_document import LABEL_ACTIONS
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -26,21 +25,22 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.models.documents import LABELLED
+from labeling.models.documents import LABELED_STATES
 from labeling.projects import contract_changes
 from labeling.projects.services import ContractError, in_words, read_schema, save_contract
 from labeling.schema_migration import label_migration
-from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest
+from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest_mapping
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads, sha256
+from slmstudio.database import transactions
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
 BATCH = 300
-MOST_EXAMPLES = 10
-MOST_CHANGES = 12
+MAX_EXAMPLES = 10
+MAX_CHANGES = 12
 
 
-def plan(
+def start_dry_run(
     *, project: Project, user: User | None, schema_text: str, mapping: list[Step], dry_run: bool = True
 ) -> SchemaMigration:
     """Queues a dry run of a schema and a mapping over all labels, or the change itself.
@@ -73,7 +73,7 @@ def plan(
     return run
 
 
-def plan_contract(
+def start_contract_dry_run(
     *, project: Project, user: User, instruction: str, schema_text: str, constraints: Mapping[str, Any], seen: str = ""
 ) -> SchemaMigration:
     """Saves the instruction and constraints of a contract, and queues a dry run of its schema with a suggested mapping.
@@ -93,8 +93,8 @@ def plan_contract(
             constraints=constraints,
             seen=seen,
         )
-        mapping = suggest(newest.compiled, compiled)
-        return plan(project=project, user=user, schema_text=schema_text, mapping=mapping)
+        mapping = suggest_mapping(newest.compiled, compiled)
+        return start_dry_run(project=project, user=user, schema_text=schema_text, mapping=mapping)
 
 
 def resume(*, run: SchemaMigration) -> SchemaMigration | None:
@@ -125,7 +125,7 @@ def resume(*, run: SchemaMigration) -> SchemaMigration | None:
 
 
 @dataclass(slots=True)
-class _Tally:
+class MigrationTotals:
     """Counts so far, and the first examples of what changes and of what no longer fits."""
 
     looked_at: int = 0
@@ -138,13 +138,13 @@ class _Tally:
     breaks: list[dict[str, Any]] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def note(self, part: label_migration.Part) -> None:
+    def note(self, part: label_migration.RevisionMigration) -> None:
         """Takes one label in."""
         problems, document = part.problems, part.old.document
         self.looked_at += 1
-        moved = changes(part.before, part.after)
+        moved = field_changes(part.before, part.migrated)
         self.changed += bool(moved)
-        if not part.stands:
+        if not part.is_label:
             self.drafts += 1
         elif problems:
             self.broken += 1
@@ -153,13 +153,13 @@ class _Tally:
         else:
             self.kept += 1
         examples = self.breaks if problems else self.fits
-        if len(examples) < MOST_EXAMPLES and (problems or moved):
+        if len(examples) < MAX_EXAMPLES and (problems or moved):
             examples.append(
                 {
                     "document": document.pk,
                     "name": document.external_id,
-                    "changes": [[c.path, c.old, c.new] for c in moved[:MOST_CHANGES]],
-                    "more": max(0, len(moved) - MOST_CHANGES),
+                    "changes": [[c.path, c.old, c.new] for c in moved[:MAX_CHANGES]],
+                    "more": max(0, len(moved) - MAX_CHANGES),
                     "problem": in_words(problems[0]) if problems else "",
                 }
             )
@@ -183,23 +183,23 @@ def process(run: SchemaMigration) -> None:
     """Does a claimed run and ends it."""
     compiled, _ = read_schema(run.schema_text)
     apply = mapper(check(loads(dumps(run.mapping)), run.from_version.compiled, compiled), compiled)
-    documents = _labelled(run)
-    tally = _Tally()
+    documents = _labeled_documents(run)
+    tally = MigrationTotals()
     if not run.beat(stage="counting" if run.dry_run else "preparing", progress_total=documents.count()):
         run.cancelled(result=tally.result())
         return
     version = run.to_version
     if not run.dry_run and version is None:
         version = _make_version(run)
-    under_way = set() if version is None else transactions.under_way()
-    back_to = _back_to(run)
+    under_way = set() if version is None else transactions.running()
+    back_to = _restorable_version(run)
 
     def work_through(rows: Any, done: int) -> tuple[int, bool]:
         for keys in _batches(rows):
             if version is None:
-                _count(run, keys, apply, compiled, tally, back_to)
+                _count_batch(run, keys, apply, compiled, tally, back_to)
             else:
-                _move(run, version, keys, apply, tally, back_to)
+                _migrate_batch(run, version, keys, apply, tally, back_to)
             done += len(keys)
             stage = "trying" if run.dry_run else "taking the labels along"
             if not run.beat(stage=stage, progress_done=done, result=tally.result()):
@@ -210,7 +210,7 @@ def process(run: SchemaMigration) -> None:
     if version is not None and not stopped:
         # First labels of documents whose save began under the old version and ended behind their batch.
         transactions.wait_for(under_way)
-        done, stopped = work_through(_labelled(run), done)
+        done, stopped = work_through(_labeled_documents(run), done)
     ended = {"progress_done": done, "result": tally.result()}
     if stopped:
         run.cancelled(**ended)
@@ -218,13 +218,13 @@ def process(run: SchemaMigration) -> None:
         run.finish(**ended, progress_total=done)
 
 
-def _back_to(run: SchemaMigration) -> SchemaVersion | None:
+def _restorable_version(run: SchemaMigration) -> SchemaVersion | None:
     """The newest version before the present one that has the same schema as the new one."""
     earlier = run.project.schema_versions.filter(sha256=sha256(run.schema_text), number__lt=run.from_version.number)
     return earlier.order_by("-number").first()
 
 
-def _labelled(run: SchemaMigration) -> Any:
+def _labeled_documents(run: SchemaMigration) -> Any:
     """Documents with a label under the old version; once the new one is there, those of which something is left behind.
 
     A label under the new version alone does not say that: a tab that was open all the time saves one.
@@ -234,13 +234,13 @@ def _labelled(run: SchemaMigration) -> Any:
     if run.to_version_id:
         new = annotations.filter(schema_version=run.to_version_id)
         answered = AnnotationRevision.objects.filter(
-            annotation__document=OuterRef("pk"), annotation__schema_version=run.to_version_id, action__in=ANSWERED
+            annotation__document=OuterRef("pk"), annotation__schema_version=run.to_version_id, action__in=LABEL_ACTIONS
         )
         same_person = Annotation.objects.filter(
             document=OuterRef("document"), user=OuterRef("user"), schema_version=run.to_version_id
         )
         left = Q(wanted__gt=1) & Exists(annotations.filter(~Exists(same_person), user__isnull=False))
-        rows = rows.filter(~Exists(new) | Q(state__in=LABELLED) & ~Exists(answered) | left)
+        rows = rows.filter(~Exists(new) | Q(state__in=LABELED_STATES) & ~Exists(answered) | left)
     return rows
 
 
@@ -279,29 +279,29 @@ def _make_version(run: SchemaMigration) -> SchemaVersion:
     return version
 
 
-def _count(
+def _count_batch(
     run: SchemaMigration,
     keys: list[int],
     apply: Callable[[Any], Any],
     compiled: CompiledSchema,
-    tally: _Tally,
+    tally: MigrationTotals,
     back_to: SchemaVersion | None,
 ) -> None:
-    for labels in label_migration.read(run.project, run.from_version, keys, back_to=back_to):
-        parts = labels.parts()
+    for labels in label_migration.read_labels(run.project, run.from_version, keys, back_to=back_to):
+        parts = labels.revisions()
         for part in parts:
-            part.take(compiled, apply)
-        for part in label_migration.told(parts):
+            part.migrate(compiled, apply)
+        for part in label_migration.counted_revisions(parts):
             tally.note(part)
-        tally.restored += labels.restores(parts)
+        tally.restored += labels.leaves_queue(parts)
 
 
-def _move(
+def _migrate_batch(
     run: SchemaMigration,
     version: SchemaVersion,
     keys: list[int],
     apply: Callable[[Any], Any],
-    tally: _Tally,
+    tally: MigrationTotals,
     back_to: SchemaVersion | None,
 ) -> None:
     """Writes a batch under the new version, holding its documents: a save of one of them waits."""
@@ -309,11 +309,11 @@ def _move(
         held = Document.objects.select_for_update(of=("self",)).filter(pk__in=keys).order_by("pk")
         keys = list(held.values_list("pk", flat=True))
         changes: dict[int, dict[str, Any]] = {}
-        for labels in label_migration.read(run.project, run.from_version, keys, version, back_to):
-            columns = label_migration.write(labels, version, apply, tally.note, run.created_by_id)
+        for labels in label_migration.read_labels(run.project, run.from_version, keys, version, back_to):
+            columns = label_migration.write_labels(labels, version, apply, tally.note, run.created_by_id)
             changes[labels.document.pk] = columns
             tally.restored += columns.get("returned", "") is None
-        label_migration.update(changes)
+        label_migration.update_documents(changes)
 
 
-__all__ = ["ContractError", "MappingError", "plan", "process"]
+__all__ = ["ContractError", "MappingError", "process", "start_dry_run"]

@@ -27,7 +27,7 @@ def plan(request: SignedInRequest, slug: str) -> HttpResponse:
         return _back(request, project, " ".join(str(error) for errors in form.errors.values() for error in errors))
     data = form.cleaned_data
     try:
-        run = services.plan_contract(
+        run = services.start_contract_dry_run(
             project=project,
             user=request.user,
             instruction=data["instruction"],
@@ -86,7 +86,7 @@ def _start(request: SignedInRequest, run: SchemaMigration, form: MappingForm) ->
             # What is applied is what was tried: the numbers on the page are those of the change.
             messages.info(request, "The mapping is not the one that was tried. Look at this dry run, then apply it.")
             apply = False
-        return services.plan(
+        return services.start_dry_run(
             project=run.project, user=request.user, schema_text=run.schema_text, mapping=steps, dry_run=not apply
         )
     except (Refused, mapping.MappingError) as error:

@@ -84,7 +84,7 @@ def predict(document: "Document", confidence: dict[str, float], **changes: Any) 
     predictions.record(
         project=project,
         schema_version=project.schema_version,
-        proposals=[predictions.Proposal(document.pk, json.dumps({**PREDICTED, **changes}), confidence)],
+        proposals=[predictions.PredictionInput(document.pk, json.dumps({**PREDICTED, **changes}), confidence)],
         model="tuned-7",
         source="test",
     )

@@ -62,7 +62,7 @@ def open_page(logged_in: Callable[[Any], Page]) -> Open:
     return opened
 
 
-def submit(document: Document, user: User, **changes: Any) -> annotation_services.Saved:
+def submit(document: Document, user: User, **changes: Any) -> annotation_services.SaveResult:
     value = {**LABEL, **changes}
     evidence = {name: {"confirmed": True, "of": dumps(inner)} for name, inner in value.items()}
     return annotation_services.submit(
@@ -191,7 +191,7 @@ def test_values_are_walked_and_asked_about_by_keys(desk: Desk, open_page: Open) 
     page.keyboard.type("a or r? @ana-desk knows")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#comments article")).to_contain_text("a or r? @ana-desk knows")
-    assert comment_services.unread(project=desk.project, user=desk.ana) == 1
+    assert comment_services.unread_count(project=desk.project, user=desk.ana) == 1
     assert not Review.objects.exists()
     looked_at(page, "review-comment")
 

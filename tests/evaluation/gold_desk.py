@@ -56,9 +56,9 @@ def doubted(run: EvalRun, key: str, user: User, path: str = "total_amount", reas
 def decide(document: Document, user: User, **picks: Any) -> None:
     """A reviewer decides a doubt: the label that counts, with some values picked and confirmed."""
     fresh = Document.objects.select_related("project").get(pk=document.pk)
-    found = adjudication.open_dispute(document=fresh, user=user)
+    found = adjudication.open_adjudication(document=fresh, user=user)
     assert not found.refusal, found.refusal
-    settled = found.settle(picks)
+    settled = found.resolve(picks)
     sure = {path: {"confirmed": True, "of": dumps(value)} for path, value in picks.items()}
     adjudication.adjudicate(
         document=fresh,

@@ -36,7 +36,7 @@ def change(desk: Desk, **settings: Any) -> None:
     desk.project.refresh_from_db()
 
 
-def submit(document: Document, user: User, base: int = 0, **changes: Any) -> annotation_services.Saved:
+def submit(document: Document, user: User, base: int = 0, **changes: Any) -> annotation_services.SaveResult:
     """Submits the right label, with some fields changed; ... takes one out."""
     value = {name: inner for name, inner in {**gold(), **changes}.items() if inner is not ...}
     return annotation_services.submit(document=fresh(document), user=user, value=value, evidence={}, base_version=base)

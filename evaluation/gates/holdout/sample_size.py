@@ -18,7 +18,7 @@ from evaluation.models import EvalOutput, GateReport
 from evaluation.scores.slices import Slice
 from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
-from labeling.models.documents import LABELLED
+from labeling.models.documents import LABELED_STATES
 from slmstudio.access import Role
 from slmstudio.errors import Refused
 
@@ -69,7 +69,7 @@ def missing_labels(report: GateReport) -> list[Missing]:
     for verdict in priced:
         gate = verdict.gate
         if gate.slice not in drawable:
-            drawable[gate.slice] = holdout_sampling.unlabelled(report.project, filter_of(gate)).count()
+            drawable[gate.slice] = holdout_sampling.unlabeled_documents(report.project, filter_of(gate)).count()
     drawn = membership.drawn_for_slices(report.project_id)
     found = [_missing(report, verdict, drawable[verdict.gate.slice], drawn) for verdict in priced]
     return sorted(found, key=lambda one: -one.missing)
@@ -87,8 +87,8 @@ def _missing(report: GateReport, verdict: Verdict, drawable: int, drawn: dict[in
     since = Document.objects.filter(where, project_id=report.project_id, holdout=True).exclude(pk__in=judged)
     # What was drawn for another slice will not count in this gate.
     since = since.exclude(pk__in=membership.of_others(drawn, gate.slice))
-    labelled = since.filter(state__in=LABELLED).count()
-    waiting = since.exclude(state__in=[*LABELLED, DocumentState.SKIPPED]).count()
+    labelled = since.filter(state__in=LABELED_STATES).count()
+    waiting = since.exclude(state__in=[*LABELED_STATES, DocumentState.SKIPPED]).count()
     return Missing(gate.key, gate.title, gate.slice, wanted, verdict.allowed_failures, waiting, labelled, drawable)
 
 
@@ -116,7 +116,7 @@ def filter_of(gate: Gate, prefix: str = "", tags: str = "tags") -> Q:
 
 def queue_labels(
     *, report: GateReport, key: str, user: User, who: str = TURN, seed: int | None = None
-) -> holdout_sampling.Grown:
+) -> holdout_sampling.HoldoutSample:
     """Holds out what the verdict of a gate lacks, drawn at random, and puts it into people's queues.
 
     Args:
@@ -131,13 +131,13 @@ def queue_labels(
     """
     _wanted(report, key)  # refuses at once, before anything is read
     people = _people(report, who)
-    known = holdout_sampling.Known(report.project).read()
+    known = holdout_sampling.TrainingTexts(report.project).read()
     with transaction.atomic():
         # Whoever presses at the same time waits here, and then finds that nothing is missing any more.
         Project.objects.select_for_update(no_key=True).get(pk=report.project_id)
         wanted = _wanted(report, key)
         gate = next(Verdict.from_dict(row).gate for row in report.verdicts if row["gate"]["key"] == key)
-        grown = holdout_sampling.grow_holdout(
+        grown = holdout_sampling.sample_holdout(
             project=report.project,
             count=wanted.missing,
             seed=secrets.randbelow(2**31) if seed is None else seed,
@@ -182,7 +182,7 @@ def _wanted(report: GateReport, key: str) -> Missing:
     return wanted
 
 
-def _none(grown: holdout_sampling.Grown) -> str:
+def _none(grown: holdout_sampling.HoldoutSample) -> str:
     if grown.near:
         return (
             f"The {len(grown.near):,} unlabelled documents are nearly the same as training documents, so none of them "

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from labeling.annotation.payloads import MOST_FIELDS
+from labeling.annotation.payloads import MAX_FIELDS
 from labeling.api.schemas.common import In, Json, Number, Out, ProblemOut, RowOrField, Text, Whole
 from labeling.documents.list.filters import MAX_CONDITIONS
 
@@ -213,7 +213,7 @@ class SaveIn(In):
     schema_number: Number_ | None = Field(None, description="the schema version it was made for; left out, the newest")
     evidence: dict[str, Any] = Field({}, max_length=5_000)
     seconds: Number = Field(0, ge=0, le=86_400, description="spent since the last save")
-    field_seconds: dict[str, Number] = Field({}, max_length=MOST_FIELDS)
+    field_seconds: dict[str, Number] = Field({}, max_length=MAX_FIELDS)
     prediction: Key | None = Field(None, description="the pre-label it began as")
 
 

@@ -8,7 +8,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ExportRow:
     """A document that goes out. ``gold`` is its label with exact numbers, None where it has none; ``split`` is empty
     where it comes from no dataset version; ``metadata`` is what else was imported with it.
     """
@@ -23,7 +23,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class About:
+class ExportContext:
     """What is the same for all examples of an export."""
 
     title: str
@@ -32,24 +32,24 @@ class About:
 
 
 #: examples and what they have in common, to pieces of a file
-Write = Callable[[Iterable[Example], About], Iterator[bytes]]
-PIECE = 256
+Write = Callable[[Iterable[ExportRow], ExportContext], Iterator[bytes]]
+CHUNK_LINES = 256
 #: names that metadata never takes: they are those of a row's own parts
-OWN = frozenset({"id", "text", "gold", "tags"})
+RESERVED = frozenset({"id", "text", "gold", "tags"})
 
 
-def beside(one: Example) -> dict[str, Any]:
+def extra_columns(one: ExportRow) -> dict[str, Any]:
     """What stands beside an example's own parts: split and origin where it comes from a version, and its metadata."""
     extra = {"split": one.split, "origin": one.origin} if one.split else {}
-    return {name: value for name, value in (one.metadata | extra).items() if name not in OWN}
+    return {name: value for name, value in (one.metadata | extra).items() if name not in RESERVED}
 
 
-def pieces(lines: Iterable[str]) -> Iterator[bytes]:
+def chunked(lines: Iterable[str]) -> Iterator[bytes]:
     """Lines put together to pieces of some size: one line a piece costs a system call each."""
     held: list[str] = []
     for line in lines:
         held.append(line)
-        if len(held) == PIECE:
+        if len(held) == CHUNK_LINES:
             yield "".join(held).encode()
             held.clear()
     if held:

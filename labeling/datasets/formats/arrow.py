@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import IO, Any, cast
 
-from labeling.datasets.formats import About, Example
+from labeling.datasets.formats import ExportContext, ExportRow
 from slmstudio.contract.schema.compiled import dumps
 
 BATCH = 1_000
@@ -50,7 +50,7 @@ class _Pipe(io.RawIOBase):
         return data
 
 
-def folder(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+def folder(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """The zip. Examples of a version come split by split; those of a project are one dataset without splits."""
     pipe = _Pipe()
     names: list[str] = []
@@ -66,7 +66,7 @@ def folder(examples: Iterable[Example], about: About) -> Iterator[bytes]:
 
 
 def _part(
-    archive: zipfile.ZipFile, pipe: _Pipe, place: str, examples: Iterable[Example], about: About
+    archive: zipfile.ZipFile, pipe: _Pipe, place: str, examples: Iterable[ExportRow], about: ExportContext
 ) -> Iterator[bytes]:
     # Here and not above: loading Arrow takes a fifth of a second, and few processes export.
     import pyarrow as pa
@@ -100,7 +100,7 @@ def _part(
     yield pipe.empty()
 
 
-def _info(about: About) -> dict[str, Any]:
+def _info(about: ExportContext) -> dict[str, Any]:
     description = f"{about.title}. {about.instruction}"
     return {"citation": "", "description": description, "features": FEATURES, "homepage": "", "license": ""}
 

@@ -3,22 +3,22 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from labeling.datasets.formats import About, Example, beside, pieces
+from labeling.datasets.formats import ExportContext, ExportRow, chunked, extra_columns
 from slmstudio.contract.schema.compiled import dumps
 
 
-def instruct(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+def instruct(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """``{"instruction", "input", "output"}``; documents without a label are left out."""
-    return pieces(
+    return chunked(
         _line(instruction=about.instruction, input=one.text, output=about.compiled.canonical(one.gold))
         for one in examples
         if one.gold is not None
     )
 
 
-def chat(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+def chat(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """``{"messages"}`` of system, user and assistant; documents without a label are left out."""
-    return pieces(
+    return chunked(
         _line(
             messages=[
                 {"role": "system", "content": about.instruction},
@@ -31,9 +31,9 @@ def chat(examples: Iterable[Example], about: About) -> Iterator[bytes]:
     )
 
 
-def completion(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+def completion(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """``{"prompt", "completion"}``; documents without a label are left out."""
-    return pieces(
+    return chunked(
         _line(
             prompt=f"{about.instruction}\n\nDocument:\n{one.text}\n\nJSON:\n",
             completion=about.compiled.canonical(one.gold),
@@ -43,19 +43,19 @@ def completion(examples: Iterable[Example], about: About) -> Iterator[bytes]:
     )
 
 
-def rows(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+def rows(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """What the import reads: id, text, gold and tags, and beside them everything else that came with a document."""
-    return pieces(_line(**row(one)) for one in examples)
+    return chunked(_line(**row(one)) for one in examples)
 
 
-def row(one: Example) -> dict[str, Any]:
+def row(one: ExportRow) -> dict[str, Any]:
     """One example as an import row."""
     line: dict[str, Any] = {"id": one.id, "text": one.text}
     if one.gold is not None:
         line["gold"] = one.gold
     if one.tags:
         line["tags"] = one.tags
-    return line | beside(one)
+    return line | extra_columns(one)
 
 
 def _line(**values: Any) -> str:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from labeling.datasets.formats import About, Example, beside, pieces
+from labeling.datasets.formats import ExportContext, ExportRow, chunked, extra_columns
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, join, pattern_of
 from slmstudio.contract.values.kinds.values import parse_typed
 
@@ -17,12 +17,12 @@ TO_NAME = "text"
 WHOLE = "gold"
 
 
-def tasks(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+def tasks(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """The list, a task a line."""
-    return pieces(_listed(dumps(task(one, number, about.compiled)) for number, one in enumerate(examples, start=1)))
+    return chunked(_json_list(dumps(task(one, number, about.compiled)) for number, one in enumerate(examples, start=1)))
 
 
-def _listed(values: Iterable[str]) -> Iterator[str]:
+def _json_list(values: Iterable[str]) -> Iterator[str]:
     before = "[\n"
     for value in values:
         yield before + value
@@ -30,12 +30,12 @@ def _listed(values: Iterable[str]) -> Iterator[str]:
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def task(one: Example, number: int, compiled: CompiledSchema) -> dict[str, Any]:
+def task(one: ExportRow, number: int, compiled: CompiledSchema) -> dict[str, Any]:
     """One document. ``data`` holds what was imported with it as well, the names of ours first."""
     data: dict[str, Any] = {"text": one.text, "id": one.id}
     if one.tags:
         data["tags"] = one.tags
-    data |= beside(one)
+    data |= extra_columns(one)
     annotations = []
     if one.gold is not None:
         annotations.append({"id": number, "ground_truth": True, "result": list(results(one.id, one.gold, compiled))})
@@ -45,7 +45,7 @@ def task(one: Example, number: int, compiled: CompiledSchema) -> dict[str, Any]:
 def results(seed: str, gold: Any, compiled: CompiledSchema) -> Iterator[dict[str, Any]]:
     """The leaves of a label, or the label as a whole."""
     leaves = list(_leaves(gold, ""))
-    if not all(_sayable(path, value, compiled) for path, value in leaves):
+    if not all(_round_trips(path, value, compiled) for path, value in leaves):
         leaves = [(WHOLE, dumps(gold))]
     for path, value in leaves:
         field = compiled.by_pattern.get(pattern_of(path))
@@ -71,7 +71,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _sayable(path: str, value: Any, compiled: CompiledSchema) -> bool:
+def _round_trips(path: str, value: Any, compiled: CompiledSchema) -> bool:
     """Whether a reader that knows the schema gets the leaf back from its text."""
     field = compiled.by_pattern.get(pattern_of(path))
     if field is None or path == WHOLE or value == "" or isinstance(value, dict | list):

@@ -9,7 +9,7 @@ JSONL = "application/jsonl; charset=utf-8"
 
 
 @dataclass(frozen=True)
-class Shape:
+class Format:
     """One shape: its title, what it is for, and what writes it. ``needs_gold``: documents without a label stay out."""
 
     title: str
@@ -20,10 +20,10 @@ class Shape:
     needs_gold: bool = False
 
 
-SHAPES: Final[dict[str, Shape]] = {
-    "instruct": Shape("Instruct", "instruction, input, output", "jsonl", JSONL, jsonl.instruct, needs_gold=True),
-    "chat": Shape("Chat", "messages of system, user and assistant", "jsonl", JSONL, jsonl.chat, needs_gold=True),
-    "completion": Shape(
+FORMATS: Final[dict[str, Format]] = {
+    "instruct": Format("Instruct", "instruction, input, output", "jsonl", JSONL, jsonl.instruct, needs_gold=True),
+    "chat": Format("Chat", "messages of system, user and assistant", "jsonl", JSONL, jsonl.chat, needs_gold=True),
+    "completion": Format(
         "Prompt and completion",
         "one text to go on from, and how it goes on",
         "jsonl",
@@ -31,16 +31,16 @@ SHAPES: Final[dict[str, Shape]] = {
         jsonl.completion,
         needs_gold=True,
     ),
-    "rows": Shape("Rows", "id, text, gold, tags: what the import reads", "jsonl", JSONL, jsonl.rows),
-    "csv": Shape(
+    "rows": Format("Rows", "id, text, gold, tags: what the import reads", "jsonl", JSONL, jsonl.rows),
+    "csv": Format(
         "CSV of fields",
         "one column a field; cells that a spreadsheet would run get an apostrophe in front",
         "csv",
         "text/csv; charset=utf-8",
         table.fields,
     ),
-    "label-studio": Shape(
+    "label-studio": Format(
         "Label Studio", "JSON of tasks with their annotation", "json", "application/json", label_studio.tasks
     ),
-    "hf": Shape("Hugging Face Datasets", "a zipped folder for load_from_disk", "zip", "application/zip", arrow.folder),
+    "hf": Format("Hugging Face Datasets", "a zipped folder for load_from_disk", "zip", "application/zip", arrow.folder),
 }

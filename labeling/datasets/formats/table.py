@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from labeling.datasets.formats import PIECE, About, Example
+from labeling.datasets.formats import CHUNK_LINES, ExportContext, ExportRow
 from slmstudio.contract.schema.compiled import CompiledSchema, Node, dumps, split
 
-OWN = ("id", "text", "tags", "split", "origin")
+COLUMNS = ("id", "text", "tags", "split", "origin")
 WHOLE = "gold"
 # The wide forms run where a spreadsheet is set to Chinese or Japanese.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
-class _Held:
+class _Buffer:
     """What a csv writer wrote since it was last emptied."""
 
     def __init__(self) -> None:
@@ -38,18 +38,20 @@ class _Held:
         return data
 
 
-def fields(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+def fields(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """The table with its head. UTF-8 with a byte order mark, because spreadsheets take it for another code without."""
     columns = list(columns_of(about.compiled))
-    held = _Held()
+    held = _Buffer()
     writer = csv.writer(held)
     held.write("\N{BYTE ORDER MARK}")
-    writer.writerow([safe(name) for name in (*OWN, *(name for name, _ in columns), WHOLE)])
+    writer.writerow([escape_formula(name) for name in (*COLUMNS, *(name for name, _ in columns), WHOLE)])
     for number, one in enumerate(examples, start=1):
         own = (one.id, one.text, ",".join(one.tags), one.split, one.origin)
         leaves = (cell(_at(one.gold, steps)) for _, steps in columns)
-        writer.writerow([*map(safe, own), *leaves, "" if one.gold is None else safe(dumps(one.gold))])
-        if number % PIECE == 0:
+        writer.writerow(
+            [*map(escape_formula, own), *leaves, "" if one.gold is None else escape_formula(dumps(one.gold))]
+        )
+        if number % CHUNK_LINES == 0:
             yield held.empty()
     yield held.empty()
 
@@ -57,7 +59,7 @@ def fields(examples: Iterable[Example], about: About) -> Iterator[bytes]:
 def columns_of(compiled: CompiledSchema) -> Iterator[tuple[str, list[str]]]:
     """Name and path of every column of the gold; a field that is called like a column of ours is set off by "gold."."""
     for pattern in _patterns(compiled.root):
-        yield (f"gold.{pattern}" if pattern in (*OWN, WHOLE) else pattern), [str(step) for step in split(pattern)]
+        yield (f"gold.{pattern}" if pattern in (*COLUMNS, WHOLE) else pattern), [str(step) for step in split(pattern)]
 
 
 def _patterns(node: Node) -> Iterator[str]:
@@ -79,19 +81,19 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return safe(value)
+        return escape_formula(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | Decimal):
         return dumps(value)
-    return safe(dumps(value))
+    return escape_formula(dumps(value))
 
 
-def safe(text: str) -> str:
+def escape_formula(text: str) -> str:
     """A text that no spreadsheet runs."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def plain(text: str) -> str:
+def unescape_formula(text: str) -> str:
     """The text that ``safe`` was given."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from labeling.annotation.locked_document import IS_SETTLED
+from labeling.annotation.locked_document import IS_REVIEWED_SQL
 from labeling.documents.list.field_filters import FieldCondition, like
 from labeling.documents.list.filters import ANYBODY, NOBODY, Filters
 from labeling.models import DocumentSearch, ImportRun, Project
@@ -145,7 +145,7 @@ def _field(project: Project, condition: FieldCondition) -> Condition:
         seen = ""
     else:
         # Who labels a document unseen by the others must not learn their values by looking for them.
-        seen = f" AND (SELECT d.wanted = 1 OR ({IS_SETTLED}) FROM labeling_document d WHERE d.id = a.document_id)"
+        seen = f" AND (SELECT d.wanted = 1 OR ({IS_REVIEWED_SQL}) FROM labeling_document d WHERE d.id = a.document_id)"
     predicate += seen
     return Condition(
         f"COALESCE((SELECT bool_or({predicate}) FROM labeling_annotation a WHERE a.document_id = {{id}}), false)",

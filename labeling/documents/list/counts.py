@@ -13,7 +13,7 @@ from labeling.documents.list.conditions import SQL, as_condition, conditions_of,
 from labeling.documents.list.filters import Filters
 from labeling.documents.list.search import Page, TooSlow, within
 from labeling.models import DocumentState, Gold, Project
-from labeling.models.documents import LABELLED
+from labeling.models.documents import LABELED_STATES
 
 #: documents of one state that are counted one by one; in a project of more than twice as many; and those of one filter
 EXACT, EXACT_OF_MANY, EXACT_OF_FILTER = 150_000, 10_000, 50_000
@@ -79,7 +79,7 @@ def gold_count(project: Project) -> Counted:
     """
     found: Counted | None = getattr(project, "_gold_count", None)
     if found is None:
-        states = (DocumentState.APPROVED,) if project.review_required else LABELLED
+        states = (DocumentState.APPROVED,) if project.review_required else LABELED_STATES
         expected = state_counts(project).get(*states).number
         if expected > EXACT_GOLD:
             # Counting goes to each document, which takes longer than a page may.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Final
 
-from labeling.datasets.formats.table import plain
+from labeling.datasets.formats.table import unescape_formula
 from labeling.imports.formats import Context, ReadError, columns, encodings
 from labeling.imports.rows import MAX_LINE, ParsedRow
 
@@ -219,7 +219,9 @@ def mapper_of(names: list[str], context: Context) -> columns.Mapper:
 def _row(record: Record, names: list[str], mapper: columns.Mapper) -> ParsedRow:
     if record.error:
         return ParsedRow(record.line, None, record.error, record.raw)
-    cells = [plain(cell) for cell in record.cells]  # an apostrophe that keeps spreadsheets from running a cell
+    cells = [
+        unescape_formula(cell) for cell in record.cells
+    ]  # an apostrophe that keeps spreadsheets from running a cell
     if len(cells) != len(names):
         error = f"the row has {len(cells)} cells and the table {len(names)} columns"
         return ParsedRow(record.line, None, error, record.raw)

@@ -17,7 +17,7 @@ cannot read stays as it is, and the new schema judges it.
 """
 
 from labeling.schema_migration.mapping.application import mapper
-from labeling.schema_migration.mapping.differences import Difference, difference, suggest
+from labeling.schema_migration.mapping.differences import Difference, difference, suggest_mapping
 from labeling.schema_migration.mapping.patterns import last_name, rows_of
 from labeling.schema_migration.mapping.reasons import reason
 from labeling.schema_migration.mapping.steps import MappingError, Step, check, in_words
@@ -33,5 +33,5 @@ __all__ = [
     "mapper",
     "reason",
     "rows_of",
-    "suggest",
+    "suggest_mapping",
 ]

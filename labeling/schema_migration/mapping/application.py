@@ -43,11 +43,11 @@ def _holders(value: Any, steps: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
         yield from _holders(value[head], rest)
 
 
-class _Gone:
+class _Missing:
     pass
 
 
-_GONE: Final = _Gone()
+_GONE: Final = _Missing()
 
 
 def _take(holder: dict[str, Any], names: tuple[Any, ...], *, remove: bool) -> Any:

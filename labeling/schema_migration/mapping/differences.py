@@ -71,14 +71,14 @@ def _choices(node: Node) -> list[str]:
     return [dumps(value) for value in node.field.enum] if node.field is not None else []
 
 
-def suggest(old: CompiledSchema, new: CompiledSchema) -> list[Step]:
+def suggest_mapping(old: CompiledSchema, new: CompiledSchema) -> list[Step]:
     """The steps a person would most likely want, to be looked at and corrected."""
     differs = difference(old, new)
     steps: list[Step] = []
     free = dict(differs.added)
-    lone = _lone_pairs(differs)
+    lone = _single_moves(differs)
     for pattern, node in differs.removed.items():
-        target = _namesake(pattern, node, free) or lone.get(pattern, "")
+        target = _similar_name(pattern, node, free) or lone.get(pattern, "")
         if target in free:
             steps.append({"do": "rename", "field": pattern, "to": target})
             del free[target]
@@ -92,7 +92,7 @@ def suggest(old: CompiledSchema, new: CompiledSchema) -> list[Step]:
     return steps
 
 
-def _namesake(pattern: str, node: Node, free: Mapping[str, Node]) -> str:
+def _similar_name(pattern: str, node: Node, free: Mapping[str, Node]) -> str:
     """The new field that most likely is this old one: same rows, same type, and the most alike in name."""
     scores = {
         other: fuzz.WRatio(last_name(pattern), last_name(other))
@@ -103,7 +103,7 @@ def _namesake(pattern: str, node: Node, free: Mapping[str, Node]) -> str:
     return best if best and scores[best] >= _ALIKE else ""
 
 
-def _lone_pairs(differs: Difference) -> dict[str, str]:
+def _single_moves(differs: Difference) -> dict[str, str]:
     """Old field -> new field where one field of a kind went from an object and one of that kind came: most likely it is
     the same under another name (company, seller).
     """

@@ -88,14 +88,14 @@ def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytes
     documents = add_unlabelled(world, 80)
     Document.objects.filter(pk__in=[document.pk for document in documents]).update(assigned_to=world.engineer)
     report = report_of(world)
-    read = holdout_sampling.Known.read
+    read = holdout_sampling.TrainingTexts.read
 
-    def slowly(known: holdout_sampling.Known) -> holdout_sampling.Known:
-        monkeypatch.setattr(holdout_sampling.Known, "read", read)
+    def slowly(known: holdout_sampling.TrainingTexts) -> holdout_sampling.TrainingTexts:
+        monkeypatch.setattr(holdout_sampling.TrainingTexts, "read", read)
         queue_labels(report=report, key="valid", user=world.manager)
         return read(known)
 
-    monkeypatch.setattr(holdout_sampling.Known, "read", slowly)
+    monkeypatch.setattr(holdout_sampling.TrainingTexts, "read", slowly)
     with pytest.raises(Refused, match="held out already"):
         queue_labels(report=report, key="valid", user=world.engineer)
     drawn = Document.objects.filter(holdout=True, external_id__startswith="new-")

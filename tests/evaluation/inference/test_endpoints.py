@@ -183,7 +183,7 @@ def test_what_is_withheld_is_not_shown_by_a_test_either(world: World, fake: Fake
     world.project.save()
     endpoints.test_endpoint(endpoint=save(world, url=fake.url))
     open_to_all = Document.objects.filter(project=world.project, holdout=False).order_by("pk")
-    first = next(one for one in open_to_all if not predictions.withheld(world.project, one.pk))
+    first = next(one for one in open_to_all if not predictions.is_withheld(world.project, one.pk))
     assert fake.asked[0]["messages"][-1]["content"] == first.text
     world.project.withheld_share = 1
     world.project.save()

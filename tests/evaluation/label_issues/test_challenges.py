@@ -11,11 +11,13 @@ from django.test.utils import CaptureQueriesContext
 from evaluation.label_issues import challenges as challenges_module
 from evaluation.label_issues.label_noise import Noise, proposal
 from evaluation.models import AuditEntry, EvalRun, GoldQuestion
+from labeling.annotation import challenges
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import skip
 from labeling.datasets import freeze
 from labeling.models import Document, Gold, Project
-from labeling.review import adjudication, challenges
+from labeling.review import adjudication
+from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -44,7 +46,7 @@ def test_a_doubt_sends_the_document_to_adjudication_and_changes_no_gold(world: W
     question = doubted(run, first_id(world), world.engineer, reason="It says 7.77 at the bottom.")
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)) == (True, "submitted", before)
-    assert list(adjudication.disputed(world.project)) == [document]
+    assert list(review_queries.pending_adjudication(world.project)) == [document]
     assert (question.answer, question.revision.value) == ("open", before)
     entry = AuditEntry.objects.get(action="doubted")
     assert (entry.user, entry.details["field"], entry.details["evaluation"]) == (world.engineer, TOTAL, run.number)
@@ -52,25 +54,25 @@ def test_a_doubt_sends_the_document_to_adjudication_and_changes_no_gold(world: W
 
 def test_a_reviewer_sees_the_doubted_field_and_the_models_value_as_a_candidate(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer, reason="look")
-    found = adjudication.open_dispute(document=fresh(world), user=reviewer(world))
-    [difference] = found.settle().differences
-    assert (difference.path, [said.value for said in difference.said]) == (
+    found = adjudication.open_adjudication(document=fresh(world), user=reviewer(world))
+    [difference] = found.resolve().conflicts
+    assert (difference.path, [said.value for said in difference.votes]) == (
         TOTAL,
         [gold_of(fresh(world))[TOTAL], Decimal("7.77")],
     )
-    assert found.names == ["an import", str(world.version)]
-    assert found.settle().value == gold_of(fresh(world)), "unpicked, the label stays what it is"
-    assert found.doubt is not None
-    assert (found.doubt.name, found.doubt.reason) == ("erik", "look")
+    assert found.label_names == ["an import", str(world.version)]
+    assert found.resolve().value == gold_of(fresh(world)), "unpicked, the label stays what it is"
+    assert found.challenge is not None
+    assert (found.challenge.name, found.challenge.reason) == ("erik", "look")
 
 
 def test_another_value_can_be_given_where_the_model_agrees_with_gold(world: World, run: EvalRun) -> None:
     other = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[1]
     doubted(run, other.external_id, world.engineer, path="vendor")
-    found = adjudication.open_dispute(document=Document.objects.get(pk=other.pk), user=reviewer(world))
-    [difference] = found.settle().differences
-    assert (difference.path, len(difference.said)) == ("vendor", 1)
-    assert found.settle({"vendor": "Somebody"}).value["vendor"] == "Somebody"
+    found = adjudication.open_adjudication(document=Document.objects.get(pk=other.pk), user=reviewer(world))
+    [difference] = found.resolve().conflicts
+    assert (difference.path, len(difference.votes)) == ("vendor", 1)
+    assert found.resolve({"vendor": "Somebody"}).value["vendor"] == "Somebody"
 
 
 def test_corrected_gold_answers_the_question(world: World, run: EvalRun) -> None:
@@ -98,7 +100,7 @@ def test_gold_that_stays_answers_it_too(world: World, run: EvalRun) -> None:
 
 def test_a_label_sent_back_is_answered_by_the_next_one(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
-    found = adjudication.open_dispute(document=fresh(world), user=reviewer(world))
+    found = adjudication.open_adjudication(document=fresh(world), user=reviewer(world))
     review_services.reject(
         document=fresh(world), user=reviewer(world), reason="Look again.", base_version=found.version
     )
@@ -125,8 +127,8 @@ def test_asked_twice_it_waits_once(world: World, run: EvalRun) -> None:
 def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
     rita = reviewer(world)
     doubted(run, first_id(world), rita)
-    found = adjudication.open_dispute(document=fresh(world), user=rita)
-    assert found.refusal == adjudication.ASKED
+    found = adjudication.open_adjudication(document=fresh(world), user=rita)
+    assert found.refusal == adjudication.OWN_CHALLENGE
     with pytest.raises(Refused, match="doubted this label yourself"):
         adjudication.adjudicate(
             document=fresh(world), user=rita, value=gold_of(fresh(world)), evidence={}, base_version=found.version
@@ -199,13 +201,13 @@ def test_who_doubts_is_not_handed_the_dispute(world: World, run: EvalRun) -> Non
     rows = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:10])
     for document in rows[:9]:
         doubted(run, document.external_id, rolf, path="")
-    assert adjudication.next_disputed(project=world.project, user=rolf) is None
+    assert adjudication.next_to_adjudicate(project=world.project, user=rolf) is None
     assert not Document.objects.filter(project=world.project, locked_by=rolf).exists(), "nor are others kept from it"
     doubted(run, rows[9].external_id, world.engineer, path="")
-    found = adjudication.next_disputed(project=world.project, user=rolf)
+    found = adjudication.next_to_adjudicate(project=world.project, user=rolf)
     assert found is not None
     assert found.pk == rows[9].pk, "though it stands behind nine of their own"
-    assert adjudication.next_disputed(project=world.project, user=rita) == rows[0]
+    assert adjudication.next_to_adjudicate(project=world.project, user=rita) == rows[0]
 
 
 def test_a_decision_behind_many_open_doubts_is_found(
@@ -229,7 +231,7 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
         doubted(run, first_id(world), world.engineer)
     world.dataset = freeze.freeze(project=world.project, user=world.engineer)
     doubted(evaluated(world, says_total(world, first_id(world), "8.88")), first_id(world), world.engineer)
-    assert adjudication.open_dispute(document=fresh(world), user=rita).refusal == adjudication.OWN
+    assert adjudication.open_adjudication(document=fresh(world), user=rita).refusal == adjudication.OWN_LABEL
 
 
 # -- what cannot be doubted --------------------------------------------------------------------------------------------
@@ -272,7 +274,7 @@ def test_looking_takes_one_query_where_nothing_is_open(world: World) -> None:
         connection,
     ) as queries:
         challenges_module.look_at(world.project)
-        challenges.doubts([1, 2, 3])
+        challenges.open_challenges([1, 2, 3])
     assert len(queries) == 2
 
 

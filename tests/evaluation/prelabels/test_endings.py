@@ -125,7 +125,7 @@ def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: 
 def test_examples_are_read_where_they_stand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = DatasetVersion.objects.get(project=world.project)
     rows = list(dataset_queries.rows(dataset, "train"))
-    places = dataset_queries.places(dataset, "train")
+    places = dataset_queries.row_offsets(dataset, "train")
     found = dataset_queries.rows_at(dataset, places)
     assert sorted(row["id"] for row in found) == sorted(row["id"] for row in rows)
     lengths = [len(row["text"]) for row in found]

@@ -119,7 +119,7 @@ def test_what_has_a_prelabel_is_left_out_unless_it_is_asked_for_again(world: Wor
     predictions.record(
         project=world.project,
         schema_version=world.project.schema_version,
-        proposals=[predictions.Proposal(fresh[0].pk, "{}"), predictions.Proposal(fresh[1].pk, "no json")],
+        proposals=[predictions.PredictionInput(fresh[0].pk, "{}"), predictions.PredictionInput(fresh[1].pk, "no json")],
         model="m",
         source="s",
     )
@@ -222,7 +222,7 @@ def test_the_share_that_is_withheld_is_the_same_for_every_run(world: World, fres
         set(Prediction.objects.filter(source=run.source, withheld=True).values_list("document", flat=True))
         for run in (first, second)
     ]
-    expected = {one.pk for one in fresh if predictions.withheld(world.project, one.pk)}
+    expected = {one.pk for one in fresh if predictions.is_withheld(world.project, one.pk)}
     assert drawn == [expected, expected]
     assert run_statistics(first).withheld == len(expected)
 

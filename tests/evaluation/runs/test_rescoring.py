@@ -258,7 +258,7 @@ def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: 
     key = first_id(world)
     doubted(run, key, world.engineer)
     document = Document.objects.select_related("project").get(project=world.project, external_id=key)
-    found = adjudication.open_dispute(document=document, user=reviewer(world))
+    found = adjudication.open_adjudication(document=document, user=reviewer(world))
     review_services.reject(document=document, user=reviewer(world), reason="Look again.", base_version=found.version)
     newest = freeze.freeze(project=world.project, user=world.engineer)
     assert not newest.items.filter(document=document).exists()

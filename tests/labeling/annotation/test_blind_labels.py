@@ -44,7 +44,7 @@ def propose(desk: Desk, document: Document) -> None:
     predictions.record(
         project=desk.project,
         schema_version=desk.project.schema_version,
-        proposals=[predictions.Proposal(document.pk, value)],
+        proposals=[predictions.PredictionInput(document.pk, value)],
         model="m",
         source="s",
     )

@@ -18,7 +18,7 @@ def desk(transactional_db: None) -> Desk:
     return make_desk()
 
 
-def save(document: Any, user: User, value: Any, base: int, **more: Any) -> annotation_services.Saved:
+def save(document: Any, user: User, value: Any, base: int, **more: Any) -> annotation_services.SaveResult:
     return annotation_services.save_draft(
         document=document, user=user, value=value, evidence={}, base_version=base, **more
     )
@@ -30,7 +30,7 @@ def test_a_save_from_an_older_version_is_merged(desk: Desk) -> None:
     save(document, desk.ana, {"vendor": "Acme", "invoice_id": "A-1029"}, 1)
     saved = save(document, desk.ben, {"vendor": "Acme Supplies"}, 1)
     assert saved.value == {"invoice_id": "A-1029", "vendor": "Acme Supplies"}
-    assert (saved.version, saved.merged, saved.clashes) == (3, ["invoice_id"], [])
+    assert (saved.version, saved.merged, saved.conflicts) == (3, ["invoice_id"], [])
     assert saved.merged_with == desk.ana.username
     assert Annotation.objects.count() == 2
     assert AnnotationRevision.objects.count() == 3
@@ -41,7 +41,7 @@ def test_both_changed_the_same_field(desk: Desk) -> None:
     save(document, desk.ana, {"vendor": "Acme"}, 0)
     saved = save(document, desk.ben, {"vendor": "Acme Supplies"}, 0)
     assert saved.value == {"vendor": "Acme Supplies"}
-    assert [(clash.path, clash.theirs) for clash in saved.clashes] == [("vendor", "Acme")]
+    assert [(clash.path, clash.theirs) for clash in saved.conflicts] == [("vendor", "Acme")]
     assert AnnotationRevision.objects.get(number=1).value == {"vendor": "Acme"}
 
 
@@ -50,7 +50,7 @@ def test_another_tab_of_the_same_person_is_no_clash(desk: Desk) -> None:
     save(document, desk.ana, {"vendor": "Acme", "date": "2026-01-14"}, 0)
     saved = save(document, desk.ana, {"vendor": "Acme Supplies"}, 0)
     assert saved.value == {"date": "2026-01-14", "vendor": "Acme Supplies"}
-    assert (saved.merged, saved.clashes) == (["date"], [])
+    assert (saved.merged, saved.conflicts) == (["date"], [])
 
 
 def test_a_clash_is_reported_until_it_was_seen_though_my_own_save_went_over_it(desk: Desk) -> None:
@@ -60,15 +60,15 @@ def test_a_clash_is_reported_until_it_was_seen_though_my_own_save_went_over_it(d
     for value in (gold(), {**gold(), "vendor": "Acme"}):
         saved = save(document, desk.ana, value, 1)
         assert saved.value == value
-        assert [(clash.path, clash.theirs) for clash in saved.clashes] == [("total_amount", 2)]
+        assert [(clash.path, clash.theirs) for clash in saved.conflicts] == [("total_amount", 2)]
         assert saved.merged_with == desk.ben.username
     held = annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=1)
-    assert (held.submitted, [clash.path for clash in held.clashes]) == (False, ["total_amount"])
+    assert (held.submitted, [clash.path for clash in held.conflicts]) == (False, ["total_amount"])
     assert not Gold.objects.exists()
     seen = annotation_services.submit(
         document=document, user=desk.ana, value=gold(), evidence={}, base_version=held.version
     )
-    assert (seen.submitted, seen.clashes) == (True, [])
+    assert (seen.submitted, seen.conflicts) == (True, [])
 
 
 def test_an_import_clashes_with_the_person_who_made_it(desk: Desk) -> None:
@@ -79,7 +79,7 @@ def test_an_import_clashes_with_the_person_who_made_it(desk: Desk) -> None:
     )
     AnnotationRevision.objects.create(annotation=imported, number=1, action="import", value=gold(), user=desk.ana)
     saved = save(document, desk.ana, {"vendor": "Acme"}, 0)
-    assert ([clash.path for clash in saved.clashes], saved.merged_with) == (["vendor"], "an import")
+    assert ([clash.path for clash in saved.conflicts], saved.merged_with) == (["vendor"], "an import")
 
 
 def test_a_version_of_an_older_schema_is_no_base_under_the_newer_one(desk: Desk) -> None:
@@ -91,7 +91,7 @@ def test_a_version_of_an_older_schema_is_no_base_under_the_newer_one(desk: Desk)
     save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
     save(document, desk.ben, {"vendor": "Acme Supplies"}, 0, schema_number=2)
     saved = save(document, desk.ana, {"vendor": "Acme Ltd"}, 1, schema_number=1)
-    assert [(clash.path, clash.theirs) for clash in saved.clashes] == [("vendor", "Acme Supplies")]
+    assert [(clash.path, clash.theirs) for clash in saved.conflicts] == [("vendor", "Acme Supplies")]
 
 
 def test_a_submit_that_had_to_be_merged_does_not_count_yet(desk: Desk) -> None:
@@ -118,7 +118,7 @@ def test_the_same_label_twice_is_submitted_twice(desk: Desk) -> None:
 def test_at_the_same_moment_one_wins_and_the_other_is_merged(desk: Desk) -> None:
     document = desk.document()
     start = threading.Barrier(2)
-    results: dict[str, annotation_services.Saved] = {}
+    results: dict[str, annotation_services.SaveResult] = {}
 
     def work(user: User, vendor: str) -> None:
         try:

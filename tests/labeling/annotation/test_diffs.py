@@ -2,49 +2,49 @@
 
 from decimal import Decimal
 
-from labeling.annotation.diffs import Change, Line, Stretch, changes, compare_lines, compare_words
+from labeling.annotation.diffs import DiffLine, FieldChange, TextSpan, compare_lines, compare_words, field_changes
 
 
 def test_changed_added_and_removed_fields_in_order() -> None:
     old = {"a": 1, "rows": [{"x": "1"}, {"x": "2"}], "gone": "g"}
     new = {"a": 2, "rows": [{"x": "1"}, {"x": "3"}], "fresh": None}
-    assert changes(old, new) == [
-        Change("a", "1", "2"),
-        Change("rows[1].x", "2", "3"),
-        Change("fresh", None, "null"),
-        Change("gone", "g", None),
+    assert field_changes(old, new) == [
+        FieldChange("a", "1", "2"),
+        FieldChange("rows[1].x", "2", "3"),
+        FieldChange("fresh", None, "null"),
+        FieldChange("gone", "g", None),
     ]
 
 
 def test_a_digit_and_a_type_are_changes_and_order_is_none() -> None:
-    assert changes({"a": Decimal("1.50"), "b": "null"}, {"b": None, "a": Decimal("1.5")}) == [
-        Change("b", "null", "null"),
-        Change("a", "1.50", "1.5"),
+    assert field_changes({"a": Decimal("1.50"), "b": "null"}, {"b": None, "a": Decimal("1.5")}) == [
+        FieldChange("b", "null", "null"),
+        FieldChange("a", "1.50", "1.5"),
     ]
-    assert changes({"a": 1, "b": 2}, {"b": 2, "a": 1}) == []
+    assert field_changes({"a": 1, "b": 2}, {"b": 2, "a": 1}) == []
 
 
 def test_empty_lists_and_objects_are_values() -> None:
-    assert changes({}, {"rows": [], "o": {}}) == [Change("rows", None, "[]"), Change("o", None, "{}")]
-    assert changes({}, {}) == []
+    assert field_changes({}, {"rows": [], "o": {}}) == [FieldChange("rows", None, "[]"), FieldChange("o", None, "{}")]
+    assert field_changes({}, {}) == []
 
 
 def test_lines() -> None:
     assert compare_lines("a\nb\nc", "a\nB\nc") == [
-        Line("@", ""),
-        Line(" ", "a"),
-        Line("-", "b"),
-        Line("+", "B"),
-        Line(" ", "c"),
+        DiffLine("@", ""),
+        DiffLine(" ", "a"),
+        DiffLine("-", "b"),
+        DiffLine("+", "B"),
+        DiffLine(" ", "c"),
     ]
     assert compare_lines("same", "same") == []
 
 
 def test_words_that_differ_are_marked_on_their_side() -> None:
     one, other = compare_words("Total 1.50 EUR", "Total 1.60 EUR net")
-    assert one == [Stretch("Total 1.", False), Stretch("50", True), Stretch(" EUR", False)]
-    assert other == [Stretch("Total 1.", False), Stretch("60", True), Stretch(" EUR", False), Stretch(" net", True)]
-    assert compare_words("", "a") == ([], [Stretch("a", True)])
+    assert one == [TextSpan("Total 1.", False), TextSpan("50", True), TextSpan(" EUR", False)]
+    assert other == [TextSpan("Total 1.", False), TextSpan("60", True), TextSpan(" EUR", False), TextSpan(" net", True)]
+    assert compare_words("", "a") == ([], [TextSpan("a", True)])
 
 
 def test_no_letter_is_lost_between_the_marks() -> None:

@@ -26,12 +26,12 @@ def desk(db: None) -> Desk:
 
 def predicted(desk: Desk, document: Document, raw: str = GOLD_TEXT) -> Prediction:
     version = desk.project.schema_version
-    proposals = [predictions.Proposal(document.pk, raw)]
+    proposals = [predictions.PredictionInput(document.pk, raw)]
     predictions.record(project=desk.project, schema_version=version, proposals=proposals, model="m", source="s")
     return Prediction.objects.get(document=document)
 
 
-def save(document: Document, user: User, value: Any, base: int, **more: Any) -> annotation_services.Saved:
+def save(document: Document, user: User, value: Any, base: int, **more: Any) -> annotation_services.SaveResult:
     return annotation_services.save_draft(
         document=document, user=user, value=value, evidence={}, base_version=base, **more
     )
@@ -64,7 +64,7 @@ def test_a_pre_label_that_is_not_this_documents_or_was_withheld_is_ignored(desk:
     assert Gold.objects.get().origin == Origin.HUMAN
 
 
-def label(document: Document, user: User, base: int = 0, **more: Any) -> annotation_services.Saved:
+def label(document: Document, user: User, base: int = 0, **more: Any) -> annotation_services.SaveResult:
     """A submit of a client that says nothing about pre-labels."""
     fresh = Document.objects.get(pk=document.pk)
     return annotation_services.submit(document=fresh, user=user, value=gold(), evidence={}, base_version=base, **more)

@@ -9,6 +9,7 @@ from django.apps import apps
 
 from evaluation.approvals import decisions
 from labeling import panels
+from labeling.annotation import challenges
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze_candidates, holdout_sampling
 from labeling.datasets.export import count_project, export_project
@@ -19,7 +20,7 @@ from labeling.imports import services as import_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
 from labeling.projects import members
 from labeling.projects.services import fit, save_contract
-from labeling.review import adjudication, challenges
+from labeling.review import adjudication
 from labeling.review import services as review_services
 from slmstudio.access import Action, Role, project_for
 from slmstudio.contract.schema.compiled import dumps, loads
@@ -101,8 +102,8 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
 
     preview = freeze_candidates.preview(project=desk.project)
     assert preview.documents == len(expected)
-    assert (preview.set_aside, preview.unfit) == (3, 1)
-    total = preview.documents + preview.set_aside + preview.unfit + preview.without
+    assert (preview.set_aside, preview.invalid) == (3, 1)
+    total = preview.documents + preview.set_aside + preview.invalid + preview.without_gold
     assert total == len(states)
 
     project = project_for(desk.owner, desk.project.slug, Action.READ)
@@ -129,7 +130,7 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     disputable = set()
     for pk, name in keys.items():
         try:
-            challenges.dispute(document=fresh(Document(pk=pk)))
+            challenges.send_to_adjudication(document=fresh(Document(pk=pk)))
         except Refused:
             continue
         disputable.add(name)
@@ -193,8 +194,8 @@ def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk
 
 
 def test_documents_that_may_be_drawn_are_those_that_nobody_has_begun(desk: Desk) -> None:
-    drawn = set(holdout_sampling.unlabelled(desk.project).values_list("external_id", flat=True))
-    assert drawn == set(Document.objects.untouched(desk.project).values_list("external_id", flat=True)) == {"new"}
+    drawn = set(holdout_sampling.unlabeled_documents(desk.project).values_list("external_id", flat=True))
+    assert drawn == set(Document.objects.unlabeled(desk.project).values_list("external_id", flat=True)) == {"new"}
 
 
 def test_a_schema_that_labels_fit_keeps_them_gold(desk: Desk) -> None:

@@ -17,7 +17,7 @@ def test_no_two_actions_share_a_chord_and_all_can_be_pressed() -> None:
     for action in keyboard.ACTIONS:
         for chord in action.defaults:
             # What is a default can be taken back by hand as well.
-            assert keyboard.rebound({}, action.name, chord).get(action.name, chord) == chord
+            assert keyboard.with_shortcut({}, action.name, chord).get(action.name, chord) == chord
 
 
 @pytest.mark.parametrize(
@@ -36,22 +36,22 @@ def test_no_two_actions_share_a_chord_and_all_can_be_pressed() -> None:
     ],
 )
 def test_a_chord_is_refused_with_the_reason(chord: str, why: str) -> None:
-    with pytest.raises(keyboard.KeyRefused, match=re.escape(why)) as refusal:
-        keyboard.rebound({}, "skip", chord)
+    with pytest.raises(keyboard.InvalidShortcut, match=re.escape(why)) as refusal:
+        keyboard.with_shortcut({}, "skip", chord)
     assert len(str(refusal.value)) < 200
 
 
 def test_an_action_that_is_none_is_refused() -> None:
-    with pytest.raises(keyboard.KeyRefused, match="nothing called"):
-        keyboard.rebound({}, "explode", "Alt+KeyU")
+    with pytest.raises(keyboard.InvalidShortcut, match="nothing called"):
+        keyboard.with_shortcut({}, "explode", "Alt+KeyU")
 
 
 def test_a_chord_given_away_is_free_and_cannot_be_had_back_while_it_is_used() -> None:
-    own = keyboard.rebound({}, "skip", "Alt+KeyU")
-    own = keyboard.rebound(own, "flag", "Alt+KeyX")
-    with pytest.raises(keyboard.KeyRefused, match="taken by now: flag"):
-        keyboard.back_to_default(own, "skip")
-    assert keyboard.back_to_default(keyboard.back_to_default(own, "flag"), "skip") == {}
+    own = keyboard.with_shortcut({}, "skip", "Alt+KeyU")
+    own = keyboard.with_shortcut(own, "flag", "Alt+KeyX")
+    with pytest.raises(keyboard.InvalidShortcut, match="taken by now: flag"):
+        keyboard.without_shortcut(own, "skip")
+    assert keyboard.without_shortcut(keyboard.without_shortcut(own, "flag"), "skip") == {}
 
 
 @pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.form.merge import MISSING, Clash, merge, same
+from labeling.form.merge import MISSING, MergeConflict, merge, same
 
 BASE = {"a": "1", "b": {"c": "2"}, "rows": [{"x": "r0"}, {"x": "r1"}, {"x": "r2"}]}
 
@@ -21,18 +21,18 @@ def test_different_fields_are_put_together() -> None:
     merged = merge(BASE, changed(a="mine"), changed(b={"c": "theirs", "d": "new"}))
     assert merged.value == changed(a="mine", b={"c": "theirs", "d": "new"})
     assert merged.taken == ["b"]
-    assert merged.clashes == []
+    assert merged.conflicts == []
 
 
 def test_the_same_field_keeps_mine_and_reports_theirs() -> None:
     merged = merge(BASE, changed(a="mine"), changed(a="theirs"))
     assert merged.value["a"] == "mine"
-    assert merged.clashes == [Clash("a", "theirs")]
+    assert merged.conflicts == [MergeConflict("a", "theirs")]
 
 
 def test_the_same_change_is_no_clash() -> None:
     merged = merge(BASE, changed(a="both"), changed(a="both"))
-    assert (merged.value, merged.taken, merged.clashes) == (changed(a="both"), [], [])
+    assert (merged.value, merged.taken, merged.conflicts) == (changed(a="both"), [], [])
 
 
 def test_a_removed_field_goes_unless_the_other_changed_it() -> None:
@@ -41,7 +41,7 @@ def test_a_removed_field_goes_unless_the_other_changed_it() -> None:
     assert merge(BASE, without, changed(a="theirs")).value["a"] == "theirs"
     kept = merge(BASE, changed(a="mine"), without)
     assert kept.value["a"] == "mine"
-    assert kept.clashes == [Clash("a", MISSING)]
+    assert kept.conflicts == [MergeConflict("a", MISSING)]
 
 
 def test_rows_of_both_are_kept_and_edits_follow_their_row() -> None:
@@ -65,7 +65,7 @@ def test_an_edit_follows_its_row_where_one_row_went_and_another_came() -> None:
     for one, other in ((mine, theirs), (theirs, mine)):
         merged = merge(BASE, one, other)
         assert merged.value["rows"] == [{"x": "r1"}, {"x": "r2", "y": "edit"}, {"x": "my new"}]
-        assert merged.clashes == []
+        assert merged.conflicts == []
 
 
 def test_an_edit_follows_its_row_between_rows_that_stand_still() -> None:
@@ -172,4 +172,4 @@ def test_no_change_of_mine_is_lost(base: dict[str, Any], mine: dict[str, Any], t
 
 @pytest.mark.parametrize("value", [[], "text", None, 5])
 def test_any_kind_of_value_merges(value: Any) -> None:
-    assert merge({}, {"a": 1}, value).clashes == [Clash("", value)]
+    assert merge({}, {"a": 1}, value).conflicts == [MergeConflict("", value)]

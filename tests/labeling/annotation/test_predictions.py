@@ -7,8 +7,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from labeling.annotation import predictions
-from labeling.annotation.predictions import Proposal, Recorded, record, shown
+from labeling.annotation.predictions import PredictionInput, RecordResult, record, visible_prediction
 from labeling.models import Annotation, Document, Gold, Prediction
+from labeling.review import queries as review_queries
 from slmstudio.contract.json_text import dumps
 from tests.labeling.label_desk import Desk, make_desk
 
@@ -25,11 +26,11 @@ def desk(db: None) -> Desk:
     return made
 
 
-def propose(desk: Desk, *documents: Document, raw: str = RAW, source: str = "prelabel-1", **more: Any) -> Recorded:
+def propose(desk: Desk, *documents: Document, raw: str = RAW, source: str = "prelabel-1", **more: Any) -> RecordResult:
     return record(
         project=desk.project,
         schema_version=desk.project.schema_version,
-        proposals=[Proposal(document.pk, raw, **more) for document in documents],
+        proposals=[PredictionInput(document.pk, raw, **more) for document in documents],
         model="SmolLM2",
         source=source,
     )
@@ -40,10 +41,10 @@ def test_the_newest_is_shown_in_the_order_of_the_schema_with_exact_digits_by_one
 ) -> None:
     document = desk.document()
     propose(desk, document, raw='{"invoice_id":"old"}')
-    assert propose(desk, document, source="prelabel-2", confidence={"total_amount": 0.5}) == Recorded(written=1)
+    assert propose(desk, document, source="prelabel-2", confidence={"total_amount": 0.5}) == RecordResult(written=1)
     version = desk.project.schema_version
     with django_assert_num_queries(1):
-        found = shown(document, version)
+        found = visible_prediction(document, version)
     assert found is not None
     assert found.model == "SmolLM2"
     assert found.confidence == {"total_amount": 0.5}
@@ -62,8 +63,8 @@ def test_a_source_proposes_once_for_a_document(desk: Desk) -> None:
     one, two = desk.document(), desk.document()
     propose(desk, one)
     again = propose(desk, one, two, raw='{"invoice_id":"other"}')
-    assert again == Recorded(written=1, repeated=1)
-    found = shown(one, desk.project.schema_version)
+    assert again == RecordResult(written=1, repeated=1)
+    found = visible_prediction(one, desk.project.schema_version)
     assert found is not None
     assert found.value["invoice_id"] == "A-1029"
 
@@ -71,7 +72,7 @@ def test_a_source_proposes_once_for_a_document(desk: Desk) -> None:
 def test_holdout_documents_get_none_and_are_counted(desk: Desk) -> None:
     held, free = desk.document(), desk.document()
     Document.objects.filter(pk=held.pk).update(holdout=True)
-    assert propose(desk, held, free) == Recorded(written=1, held_out=1)
+    assert propose(desk, held, free) == RecordResult(written=1, held_out=1)
     assert not Prediction.objects.filter(document=held).exists()
 
 
@@ -79,27 +80,27 @@ def test_a_document_that_became_holdout_shows_none(desk: Desk) -> None:
     document = desk.document()
     propose(desk, document)
     document.holdout = True
-    assert shown(document, desk.project.schema_version) is None
+    assert visible_prediction(document, desk.project.schema_version) is None
 
 
 def test_documents_of_another_project_are_not_touched(desk: Desk) -> None:
     other = make_desk(slug="other").document()
-    assert propose(desk, other) == Recorded(gone=1)
+    assert propose(desk, other) == RecordResult(gone=1)
 
 
 def test_an_output_that_is_no_object_is_kept_as_it_came_and_never_shown(desk: Desk) -> None:
     document = desk.document()
     for number, raw in enumerate(['{"invoice_id": "A', "[1, 2]", "null", "a \0 b \ud800", '{"a":1,"a":2}']):
         counted = propose(desk, document, raw=raw, source=f"prelabel-{number}", confidence={"invoice_id": 0.9})
-        assert counted == Recorded(written=1, unusable=1)
-    assert shown(document, desk.project.schema_version) is None
+        assert counted == RecordResult(written=1, unusable=1)
+    assert visible_prediction(document, desk.project.schema_version) is None
     assert list(Prediction.objects.order_by("id").values_list("raw", flat=True))[:2] == ['{"invoice_id": "A', "[1, 2]"]
 
 
 def test_an_invalid_object_is_shown_and_says_that_it_is_invalid(desk: Desk) -> None:
     document = desk.document()
     propose(desk, document, raw='{"total_amount": "many"}')
-    assert shown(document, desk.project.schema_version) is not None
+    assert visible_prediction(document, desk.project.schema_version) is not None
     assert not Prediction.objects.get().valid
 
 
@@ -116,13 +117,13 @@ def test_the_share_that_is_withheld_is_drawn_per_document_and_never_shown(desk: 
     assert 8 <= len(first) <= 32
     version = desk.project.schema_version
     for document in documents:
-        assert (shown(document, version) is None) == (document.pk in first)
-        assert predictions.compared_with(document, version) is not None
+        assert (visible_prediction(document, version) is None) == (document.pk in first)
+        assert predictions.reference_prediction(document, version) is not None
 
 
 def test_withheld_shares_are_what_was_asked_for(desk: Desk) -> None:
     desk.project.withheld_share = 0.05
-    drawn = sum(predictions.withheld(desk.project, number) for number in range(20_000))
+    drawn = sum(predictions.is_withheld(desk.project, number) for number in range(20_000))
     assert 850 <= drawn <= 1150
 
 
@@ -167,27 +168,27 @@ def test_who_corrects_as_much_as_they_would_have_written_is_honest_and_who_corre
         submitted(desk, desk.ben, 0, seen=True)
         submitted(desk, desk.ben, number % 2, seen=False)
     with django_assert_num_queries(1):
-        found = predictions.honesty(desk.project)
-    ana, ben = found.people
+        found = review_queries.project_automation_bias(desk.project)
+    ana, ben = found.annotators
     assert (ana.shown.documents, ana.shown.changed, ana.shown.fields, ana.shown.unchanged) == (12, 6, 48, 0.5)
-    assert ana.blind == 0.0
-    assert ben.blind == 1.0
+    assert ana.unreviewed_rate == 0.0
+    assert ben.unreviewed_rate == 1.0
     assert ben.shown.unchanged == 1.0
-    assert found.everybody.blind == pytest.approx(0.5)
-    low, high = found.everybody.blind_interval or (1, 0)
+    assert found.overall.unreviewed_rate == pytest.approx(0.5)
+    low, high = found.overall.unreviewed_interval or (1, 0)
     assert low < 0.5 < high
 
 
 def test_nothing_to_correct_gives_no_rate(desk: Desk) -> None:
     submitted(desk, desk.ana, 0, seen=True)
     submitted(desk, desk.ana, 0, seen=False)
-    ana = predictions.honesty(desk.project).people[0]
-    assert ana.blind is None
-    assert ana.blind_interval is None
+    ana = review_queries.project_automation_bias(desk.project).annotators[0]
+    assert ana.unreviewed_rate is None
+    assert ana.unreviewed_interval is None
     assert ana.shown.share == 0
 
 
 def test_documents_that_were_only_begun_earlier_are_no_random_sample_and_do_not_count(desk: Desk) -> None:
     submitted(desk, desk.ana, 3, seen=False)
     Prediction.objects.update(withheld=False)
-    assert predictions.honesty(desk.project).people == ()
+    assert review_queries.project_automation_bias(desk.project).annotators == ()

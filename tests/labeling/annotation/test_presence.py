@@ -74,7 +74,7 @@ def test_a_tab_that_leaves_or_falls_silent_is_gone(desk: Desk) -> None:
     assert post(desk.ana, "label_here", document, {"tab": "tab", "leaving": True}).status_code == 204
     assert "data-open-by" not in shows(desk.ben, document)
     shows(desk.ana, document)
-    Presence.objects.filter(user=desk.ana).update(seen_at=timezone.now() - presence.FRESH)
+    Presence.objects.filter(user=desk.ana).update(seen_at=timezone.now() - presence.PRESENCE_DURATION)
     assert "data-open-by" not in shows(desk.ben, document)
 
 
@@ -86,7 +86,7 @@ def test_where_several_label_unseen_nobody_is_warned(desk: Desk) -> None:
 
 def test_who_works_without_a_browser_is_named_by_what_they_took(desk: Desk) -> None:
     document = desk.document()
-    annotation_services.hold(document=document, user=desk.ana)
+    annotation_services.acquire_lock(document=document, user=desk.ana)
     state = client_of(desk.ben).get(reverse("label_state", args=["desk", document.pk])).json()
     assert state["held_by"] == desk.ana.username
 

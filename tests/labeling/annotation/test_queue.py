@@ -36,11 +36,11 @@ def test_a_lock_runs_out(desk: Desk) -> None:
     following(desk, desk.ana)
     Document.objects.update(locked_until=timezone.now() - timedelta(seconds=1))
     assert following(desk, desk.ben) == document
-    assert annotation_services.hold(document=document, user=desk.ana) == desk.ben
-    annotation_services.release(document=document, user=desk.ana)
-    assert annotation_services.hold(document=document, user=desk.ana) == desk.ben
-    annotation_services.release(document=document, user=desk.ben)
-    assert annotation_services.hold(document=document, user=desk.ana) is None
+    assert annotation_services.acquire_lock(document=document, user=desk.ana) == desk.ben
+    annotation_services.release_lock(document=document, user=desk.ana)
+    assert annotation_services.acquire_lock(document=document, user=desk.ana) == desk.ben
+    annotation_services.release_lock(document=document, user=desk.ben)
+    assert annotation_services.acquire_lock(document=document, user=desk.ana) is None
 
 
 def test_the_queue_goes_on_behind_a_document_and_starts_again(desk: Desk) -> None:
@@ -92,7 +92,7 @@ def test_ten_people_at_once_never_get_the_same_document(desk: Desk) -> None:
 
 def test_the_previous_document(desk: Desk) -> None:
     first, second, third = (desk.document(text) for text in ("one", "two", "three"))
-    annotation_services.hold(document=second, user=desk.ben)
+    annotation_services.acquire_lock(document=second, user=desk.ben)
     back = annotation_services.previous_document(project=desk.project, user=desk.ana, before=third.pk)
     assert back == first
     assert annotation_services.previous_document(project=desk.project, user=desk.ana, before=first.pk) is None
@@ -100,10 +100,10 @@ def test_the_previous_document(desk: Desk) -> None:
 
 def test_where_one_stands(desk: Desk) -> None:
     first, second, third = (desk.document(text) for text in ("one", "two", "three"))
-    annotation_services.hold(document=second, user=desk.ben)
-    annotation_services.hold(document=third, user=desk.ben)
-    annotation_services.hold(document=second, user=desk.ben)
-    standing = annotation_services.standing(document=first, user=desk.ana)
+    annotation_services.acquire_lock(document=second, user=desk.ben)
+    annotation_services.acquire_lock(document=third, user=desk.ben)
+    annotation_services.acquire_lock(document=second, user=desk.ben)
+    standing = annotation_services.queue_position(document=first, user=desk.ana)
     assert (standing.position, standing.total, standing.left) == (1, 3, 1)
     assert [(other.name, other.document) for other in standing.others] == [(desk.ben.username, second.external_id)]
 

@@ -89,10 +89,10 @@ def test_every_query_of_the_queue_uses_an_index(desk: Desk) -> None:
         lambda: annotation_services.next_document(project=project, user=desk.ben),
         lambda: annotation_services.previous_document(project=project, user=desk.ana, before=first.pk),
         lambda: annotation_services.open_document(document=first, user=desk.ana),
-        lambda: annotation_services.standing(document=first, user=desk.ana),
+        lambda: annotation_services.queue_position(document=first, user=desk.ana),
         lambda: queue.counts(project=project, user=desk.ana),
         lambda: review_services.next_to_review(project=project, user=desk.rita),
-        lambda: adjudication.next_disputed(project=project, user=desk.rita),
+        lambda: adjudication.next_to_adjudicate(project=project, user=desk.rita),
     ]
     for work in works:
         found += watched(work)[1]
@@ -115,7 +115,7 @@ def test_the_next_document_takes_few_milliseconds(desk: Desk, required: bool) ->
         "next behind much that is mine": milliseconds(lambda: annotation_services.next_document(**at, after=done)),
         "next from the end": milliseconds(lambda: annotation_services.next_document(**at, after=opened.pk + DOCUMENTS)),
         "assigned": milliseconds(lambda: annotation_services.next_document(project=project, user=desk.ben)),
-        "standing": milliseconds(lambda: annotation_services.standing(document=opened, user=desk.ana)),
+        "standing": milliseconds(lambda: annotation_services.queue_position(document=opened, user=desk.ana)),
         "review": milliseconds(lambda: review_services.next_to_review(project=project, user=desk.rita)),
     }
     # The next document is 0.2 ms of the database and 4 ms of Python; what a busy machine adds must not fail the suite.

@@ -23,7 +23,7 @@ def following(desk: Desk, user: User, after: Document | None = None) -> Document
     return annotation_services.next_document(project=desk.project, user=user, after=after.pk if after else None)
 
 
-def assign(user: User | None, *documents: Document) -> assignment.Changed:
+def assign(user: User | None, *documents: Document) -> assignment.AssignmentResult:
     rows = Document.objects.filter(pk__in=[document.pk for document in documents])
     return assignment.assign(documents=rows, user=user)
 
@@ -58,11 +58,11 @@ def test_behind_a_document_the_same_order_holds(desk: Desk) -> None:
 
 def test_what_is_assigned_to_somebody_is_in_nobody_elses_queue(desk: Desk) -> None:
     document = desk.document()
-    assert assign(desk.ana, document) == assignment.Changed(1, 0)
+    assert assign(desk.ana, document) == assignment.AssignmentResult(1, 0)
     assert following(desk, desk.ben) is None
     assert following(desk, desk.ana) == document
-    annotation_services.release(document=document, user=desk.ana)
-    assert assign(None, document) == assignment.Changed(1, 0)
+    annotation_services.release_lock(document=document, user=desk.ana)
+    assert assign(None, document) == assignment.AssignmentResult(1, 0)
     assert following(desk, desk.ben) == document
 
 
@@ -71,15 +71,15 @@ def test_only_members_are_assigned_and_only_what_waits(desk: Desk) -> None:
     submit(done, desk.ben)
     with pytest.raises(Refused, match="not a member"):
         assign(desk.stranger, waits)
-    assert assign(desk.ana, waits, done) == assignment.Changed(1, 1)
+    assert assign(desk.ana, waits, done) == assignment.AssignmentResult(1, 1)
     assert (fresh(waits).assigned_to, fresh(done).assigned_to) == (desk.ana, None)
-    assert assignment.assign(documents=Document.objects.none(), user=desk.ana) == assignment.Changed(0, 0)
+    assert assignment.assign(documents=Document.objects.none(), user=desk.ana) == assignment.AssignmentResult(0, 0)
 
 
 def test_a_draft_of_mine_that_is_now_somebody_elses_is_theirs(desk: Desk) -> None:
     document = desk.document()
     annotation_services.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=0)
-    annotation_services.release(document=document, user=desk.ana)
+    annotation_services.release_lock(document=document, user=desk.ana)
     assign(desk.ben, document)
     assert following(desk, desk.ana) is None
     assert following(desk, desk.ben) == document
@@ -90,11 +90,11 @@ def test_what_waits_for_me_is_counted(desk: Desk) -> None:
     assign(desk.ana, first)
     assign(desk.ben, second)
     submit(done, desk.ben)
-    assert queue.counts(project=desk.project, user=desk.ana) == queue.Counts(unassigned=1, assigned=1)
-    standing = annotation_services.standing(document=third, user=desk.ana)
+    assert queue.counts(project=desk.project, user=desk.ana) == queue.QueueCounts(unassigned=1, assigned=1)
+    standing = annotation_services.queue_position(document=third, user=desk.ana)
     assert (standing.position, standing.total, standing.left) == (3, 4, 2)
-    annotation_services.hold(document=third, user=desk.ben)
-    assert annotation_services.standing(document=third, user=desk.ana).left == 1
+    annotation_services.acquire_lock(document=third, user=desk.ben)
+    assert annotation_services.queue_position(document=third, user=desk.ana).left == 1
 
 
 def test_flags_are_of_the_projects_vocabulary(desk: Desk) -> None:

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from labeling.annotation import services as annotation_services
-from labeling.form.codec import Typed
+from labeling.form.codec import FormEntry
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Origin
 from labeling.projects.services import save_contract
 from slmstudio.contract.json_text import dumps
@@ -23,19 +23,19 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def draft(document: Document, user: User, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
+def draft(document: Document, user: User, value: Any, base: int = 0, **more: Any) -> annotation_services.SaveResult:
     options = {"evidence": {}, **more}
     return annotation_services.save_draft(document=document, user=user, value=value, base_version=base, **options)
 
 
-def submit(document: Document, user: User, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
+def submit(document: Document, user: User, value: Any, base: int = 0, **more: Any) -> annotation_services.SaveResult:
     options = {"evidence": {}, **more}
     return annotation_services.submit(document=document, user=user, value=value, base_version=base, **options)
 
 
 def test_a_draft_may_be_invalid_and_says_so(desk: Desk) -> None:
     document = desk.document()
-    saved = draft(document, desk.ana, Typed({"invoice_id": "A-1029", "total_amount": "abc"}), seconds=12)
+    saved = draft(document, desk.ana, FormEntry({"invoice_id": "A-1029", "total_amount": "abc"}), seconds=12)
     assert saved.version == 1
     assert {problem.path for problem in saved.problems} >= {"total_amount", "date", "vendor"}
     annotation = Annotation.objects.get()
@@ -48,8 +48,8 @@ def test_a_draft_may_be_invalid_and_says_so(desk: Desk) -> None:
 
 def test_every_save_is_a_revision_with_exact_digits(desk: Desk) -> None:
     document = desk.document()
-    first = draft(document, desk.ana, Typed({"total_amount": "1,248.50"}))
-    draft(document, desk.ana, Typed({"total_amount": "1,248.5"}), first.version, seconds=3)
+    first = draft(document, desk.ana, FormEntry({"total_amount": "1,248.50"}))
+    draft(document, desk.ana, FormEntry({"total_amount": "1,248.5"}), first.version, seconds=3)
     numbers = AnnotationRevision.objects.order_by("number").values_list("number", "value")
     assert [(number, dumps(value)) for number, value in numbers] == [
         (1, '{"total_amount":1248.50}'),
@@ -101,7 +101,7 @@ def test_where_review_is_on_a_submit_waits(desk: Desk) -> None:
 def test_nothing_invalid_is_submitted_but_all_of_it_is_kept(desk: Desk, change: dict[str, Any]) -> None:
     document = desk.document()
     value = {name: inner for name, inner in {**gold(), **change}.items() if inner is not ...}
-    with pytest.raises(annotation_services.Invalid) as refused:
+    with pytest.raises(annotation_services.InvalidLabel) as refused:
         submit(document, desk.ana, value)
     assert [problem.path for problem in refused.value.problems] == list(change)
     assert not Gold.objects.exists()
@@ -114,11 +114,11 @@ def test_nothing_invalid_is_submitted_but_all_of_it_is_kept(desk: Desk, change: 
 def test_what_is_not_in_the_document_must_be_confirmed(desk: Desk) -> None:
     document = desk.document()
     value = {**gold(), "vendor": "Globex"}
-    with pytest.raises(annotation_services.Invalid) as refused:
+    with pytest.raises(annotation_services.InvalidLabel) as refused:
         submit(document, desk.ana, value)
     assert [(problem.path, problem.rule) for problem in refused.value.problems] == [("vendor", "evidence")]
     other = {"vendor": {"confirmed": True, "of": '"Initech"'}}
-    with pytest.raises(annotation_services.Invalid):
+    with pytest.raises(annotation_services.InvalidLabel):
         submit(document, desk.ana, value, refused.value.saved.version, evidence=other)
     right = {"vendor": {"confirmed": True, "of": '"Globex"'}}
     assert submit(document, desk.ana, value, 2, evidence=right).submitted

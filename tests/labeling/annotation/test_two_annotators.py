@@ -13,6 +13,7 @@ from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.models import AnnotationRevision, BulkEdit, Document, DocumentState, Gold, Review
 from labeling.review import adjudication
+from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from slmstudio.access import Role
 from slmstudio.errors import Refused
@@ -58,11 +59,11 @@ def test_an_approval_and_a_new_submit(desk: Desk) -> None:
         now = fresh(document)
         assert now.state == DocumentState.SUBMITTED  # the new label waits either way
         golds = Gold.objects.filter(document=document)
-        if isinstance(approved, review_services.Stale):
+        if isinstance(approved, review_services.ConflictingChange):
             assert not golds.exists()
         else:
             assert golds.get().revision.value["vendor"] == "Acme Supplies"
-        assert list(review_services.waiting(desk.project)).count(document) == 1
+        assert list(review_queries.pending_review(desk.project)).count(document) == 1
         outcomes.add(type(approved).__name__)
     assert outcomes <= {"Review", "Stale"}
 
@@ -156,7 +157,7 @@ def _sure() -> dict[str, Any]:
 def test_a_lock_that_ran_out_is_taken_over_by_one(desk: Desk) -> None:
     for _ in range(ROUNDS):
         document = desk.document()
-        annotation_services.hold(document=document, user=desk.ana)
+        annotation_services.acquire_lock(document=document, user=desk.ana)
         Document.objects.filter(pk=document.pk).update(locked_until=timezone.now())
         results = at_once(
             partial(annotation_services.next_document, project=desk.project, user=desk.ben),
@@ -167,7 +168,7 @@ def test_a_lock_that_ran_out_is_taken_over_by_one(desk: Desk) -> None:
         assert holder is not None
         assert holder in (desk.ben, desk.owner)
         # Ana comes back: she is told, and her save is merged with what the other writes, not put over it.
-        assert annotation_services.hold(document=document, user=desk.ana) == holder
+        assert annotation_services.acquire_lock(document=document, user=desk.ana) == holder
         annotation_services.save_draft(
             document=document, user=holder, value={"vendor": "Acme"}, evidence={}, base_version=0
         )

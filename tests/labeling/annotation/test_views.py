@@ -198,7 +198,7 @@ def test_somebody_elses_document_opens_and_says_whose_it_is(desk: Desk) -> None:
 
 def test_the_strip_shows_where_one_stands(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
-    annotation_services.hold(document=second, user=desk.ben)
+    annotation_services.acquire_lock(document=second, user=desk.ben)
     answer = client_of(desk.ana).post(url("label_here", first))
     assert f"{desk.ben.username} is on {second.external_id}" in answer.text
     assert "<strong>1</strong> of 2" in answer.text

@@ -38,7 +38,7 @@ def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document:
     comment_services.add(document=document, user=desk.ana, text=text)
     assert set(Mention.objects.values_list("user", flat=True)) == {desk.ben.pk, dotted.pk}
     comment_services.add(document=document, user=desk.ben, text=f"(@{desk.owner}) but not @{desk.owner}s")
-    assert comment_services.unread(project=desk.project, user=desk.owner) == 1
+    assert comment_services.unread_count(project=desk.project, user=desk.owner) == 1
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_first_to_settle_it_is_remembered(desk: Desk, document: Document) ->
     again = comment_services.resolve(comment=said, user=desk.owner)
     assert again.resolved_by == desk.ben
     assert [one.text for one in comment_services.threads(document=document)] == ["Still open", said.text]
-    assert comment_services.unread(project=desk.project, user=desk.ben) == 0
+    assert comment_services.unread_count(project=desk.project, user=desk.ben) == 0
 
 
 def test_a_comment_is_told_without_its_text(desk: Desk, document: Document) -> None:
@@ -92,9 +92,9 @@ def test_a_member_reads_what_mentions_them(desk: Desk, document: Document) -> No
     first = Mention.objects.order_by("pk")[0]
     opened = ben.post(f"{address}{first.pk}/")
     assert opened["Location"] == f"/p/{desk.project.slug}/label/{document.pk}/"
-    assert comment_services.unread(project=desk.project, user=desk.ben) == 1
+    assert comment_services.unread_count(project=desk.project, user=desk.ben) == 1
     assert ben.post(address).status_code == 302
-    assert comment_services.unread(project=desk.project, user=desk.ben) == 0
+    assert comment_services.unread_count(project=desk.project, user=desk.ben) == 0
 
 
 def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> None:

@@ -131,7 +131,7 @@ def test_going_back_answers_with_the_whole_form(desk: Desk) -> None:
 
 def predicted(desk: Desk, document: Document, **changes: Any) -> None:
     Project.objects.update(withheld_share=0, confidence_floor=0.8)
-    proposal = predictions.Proposal(
+    proposal = predictions.PredictionInput(
         document.pk, json.dumps({**gold(), "total_amount": 1248.5, **changes}), {"date": 0.5, "vendor": 0.9}
     )
     project = Project.objects.get(pk=desk.project.pk)
@@ -154,7 +154,7 @@ def test_a_prefilled_form_says_what_to_look_at_until_it_was(desk: Desk) -> None:
     predicted(desk, document)
     state = state_of(desk, document)
     assert state["prediction"]["model"] == "m"
-    assert state["exceptions"] == {"date": ["the model is 50 % sure"]}
+    assert state["exceptions"] == {"date": ["the model is 50 % confident"]}
     number = state["prediction"]["id"]
     answer = save(desk, document, 0, state["entry"], {"date": {"seen": True}}, prediction=number).json()
     assert answer["exceptions"] == {}

@@ -14,7 +14,7 @@ import pytest
 from django.core.files.base import ContentFile
 
 from labeling.datasets.export import export_dataset, export_project
-from labeling.datasets.formats.registry import SHAPES
+from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import file_path, rows
 from labeling.imports.formats import Context, arrow, label_studio
@@ -171,7 +171,7 @@ def test_an_empty_project_says_what_to_do() -> None:
     assert "Import documents and label some" in page.content.decode()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 def test_every_shape_of_a_version_has_its_rows(desk: Desk, shape: str) -> None:
     dataset = freeze(project=desk.project, user=None)
     whole = b"".join(export_dataset(dataset, shape))
@@ -216,7 +216,7 @@ def test_a_file_that_was_exported_is_uploaded_as_it_is(shape: str, template: str
     text = '=Acme, "& Sons"\nInvoice -17\nWidget\nblue 2 10.0 20.00\n@Ana +49 170 1 No. '
     bring_in(one.project, [dumps({"id": f"=d{n}", "text": f"{text}{n}", "gold": gold}) for n in range(4)])
     assert len(labels(one)) == 4
-    upload = ContentFile(exported(one, shape), name=f"export.{SHAPES[shape].extension}")
+    upload = ContentFile(exported(one, shape), name=f"export.{FORMATS[shape].extension}")
     run = start_import(project=other.project, user=other.people["owner"], file=upload)
     run_import(run.pk)
     run.refresh_from_db()

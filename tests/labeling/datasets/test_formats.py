@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from labeling.datasets.formats import About, Example
-from labeling.datasets.formats.registry import SHAPES
-from labeling.datasets.formats.table import plain, safe
+from labeling.datasets.formats import ExportContext, ExportRow
+from labeling.datasets.formats.registry import FORMATS
+from labeling.datasets.formats.table import escape_formula, unescape_formula
 from labeling.imports.formats import Context, arrow, label_studio
 from labeling.imports.formats import table as format_table
 from labeling.imports.rows import ParsedRow, judge, parse_jsonl
@@ -51,7 +51,7 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 COMPILED = compile_schema(SCHEMA)
-ABOUT = About("Invoices v3", "Extract the fields.", COMPILED)
+ABOUT = ExportContext("Invoices v3", "Extract the fields.", COMPILED)
 GOLD = {
     "invoice_id": "A-1029",
     "date": "2026-01-14",
@@ -65,12 +65,12 @@ GOLD = {
 }
 
 
-def one(gold: Any = GOLD, name: str = "inv-1", text: str = "Invoice A-1029\nTotal 1,248.50", **more: Any) -> Example:
-    return Example(name, text, gold, ["ocr_noise"], "human", **more)
+def one(gold: Any = GOLD, name: str = "inv-1", text: str = "Invoice A-1029\nTotal 1,248.50", **more: Any) -> ExportRow:
+    return ExportRow(name, text, gold, ["ocr_noise"], "human", **more)
 
 
-def written(shape: str, *examples: Example) -> bytes:
-    return b"".join(SHAPES[shape].write(examples, ABOUT))
+def written(shape: str, *examples: ExportRow) -> bytes:
+    return b"".join(FORMATS[shape].write(examples, ABOUT))
 
 
 def read(shape: str, data: bytes, folder: Path) -> list[ParsedRow]:
@@ -140,8 +140,10 @@ def test_any_label_comes_back(
 @example("'=1")
 @example("''-")
 def test_what_makes_a_cell_safe_can_be_taken_back(text: str) -> None:
-    assert plain(safe(text)) == text
-    assert not safe(text).startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
+    assert unescape_formula(escape_formula(text)) == text
+    assert not escape_formula(text).startswith(
+        ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+    )
 
 
 def test_no_cell_of_a_table_is_a_formula_but_numbers_stay_numbers() -> None:
@@ -156,7 +158,7 @@ def test_no_cell_of_a_table_is_a_formula_but_numbers_stay_numbers() -> None:
     assert "'=" in written("csv", one({**GOLD, "kind": "="})).decode()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 def test_nothing_to_write_is_still_a_file_of_its_kind(shape: str, tmp_path: Path) -> None:
     data = written(shape)
     if shape == "label-studio":
@@ -223,18 +225,18 @@ def test_hugging_face_reads_a_folder_without_splits(tmp_path: Path) -> None:
     assert [row["gold"] is None for row in loaded] == [False, True]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 def test_an_export_is_made_as_it_is_read(shape: str) -> None:
     """Nothing is held back: of many documents only a piece is asked for before the first bytes come."""
     taken = 0
 
-    def endless() -> Iterator[Example]:
+    def endless() -> Iterator[ExportRow]:
         nonlocal taken
         for number in range(1_000_000):
             taken += 1
             yield one(name=f"inv-{number}", split="train")
 
-    pieces = SHAPES[shape].write(endless(), ABOUT)
+    pieces = FORMATS[shape].write(endless(), ABOUT)
     size = 0
     while size < 1_000:
         size += len(next(pieces))

@@ -14,7 +14,7 @@ from labeling.datasets import freeze as freeze_module
 from labeling.datasets.export import export_dataset
 from labeling.datasets.freeze import freeze
 from labeling.datasets.freeze_candidates import preview
-from labeling.datasets.queries import file_path, rows, some_rows
+from labeling.datasets.queries import file_path, row_page, rows
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -187,7 +187,7 @@ def test_labels_of_an_earlier_schema_go_in_where_they_still_fit(desk: Desk) -> N
         constraints={},
     )
     ahead = preview(project=desk.project)
-    assert (ahead.documents, ahead.unfit) == (2, 1)
+    assert (ahead.documents, ahead.invalid) == (2, 1)
     dataset = frozen(desk)
     assert dataset.schema_version.number == 2
     assert dataset.counts["left_out"]["does_not_fit_schema"] == 1
@@ -278,9 +278,9 @@ def test_pages_of_a_split(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(30)])
     dataset = frozen(desk)
     held = [row["id"] for row in rows(dataset, "holdout")]
-    assert [row["id"] for row in some_rows(dataset, split="holdout", start=0, count=4)] == held[:4]
-    assert [row["id"] for row in some_rows(dataset, split="holdout", start=4, count=99)] == held[4:]
-    assert [row["id"] for row in some_rows(dataset, split=None, start=28, count=99)] == [
+    assert [row["id"] for row in row_page(dataset, split="holdout", start=0, count=4)] == held[:4]
+    assert [row["id"] for row in row_page(dataset, split="holdout", start=4, count=99)] == held[4:]
+    assert [row["id"] for row in row_page(dataset, split=None, start=28, count=99)] == [
         row["id"] for row in rows(dataset)
     ][28:]
 

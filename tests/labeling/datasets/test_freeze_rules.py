@@ -10,7 +10,7 @@ from labeling.datasets import files as dataset_files
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets import freeze_candidates
 from labeling.datasets.freeze import freeze, process, start_freeze
-from labeling.datasets.queries import rows, twins
+from labeling.datasets.queries import near_duplicate_pairs, rows
 from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
@@ -68,7 +68,7 @@ def test_filters_leave_out_and_count_and_never_touch_the_holdout(desk: Desk) -> 
     rules = Rules(without_tags=("ocr_noise",), origins=("imported",))
     ahead = freeze_candidates.preview(project=desk.project, rules=rules)
     counts = frozen(desk, rules=rules).counts
-    assert (ahead.documents, ahead.unwanted, ahead.held_out) == (6, 5, 1)
+    assert (ahead.documents, ahead.excluded, ahead.held_out) == (6, 5, 1)
     assert (counts["documents"], counts["left_out"]["not_chosen"], counts["splits"]["holdout"]) == (6, 5, 1)
 
 
@@ -129,17 +129,17 @@ def test_near_duplicates_are_kept_on_one_side_and_listed(desk: Desk) -> None:
     dataset = frozen(desk, validation_share=0.3)
     copies = {split for name, split in sides(dataset).items() if int(name[-4:]) < 12}
     assert len(copies) == 1
-    found, total = twins(dataset, start=0, count=100)
+    found, total = near_duplicate_pairs(dataset, start=0, count=100)
     assert total == dataset.counts["near_duplicates"]["pairs"] == 66
     assert dataset.counts["near_duplicates"]["groups"] == 1
-    assert not any(pair.apart for pair in found)
+    assert not any(pair.is_split for pair in found)
 
 
 def test_an_earlier_version_without_pairs_has_none(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     dataset = frozen(desk)
     dataset.artifact_key = "datasets/0/dataset.jsonl"
-    assert twins(dataset, start=0, count=5) == ([], 0)
+    assert near_duplicate_pairs(dataset, start=0, count=5) == ([], 0)
 
 
 def test_it_is_told_to_webhooks_and_the_audit_log(desk: Desk) -> None:
@@ -221,7 +221,7 @@ def test_documents_that_are_newly_held_out_are_locked_in_the_order_of_all_others
 
 def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(5)])
-    plan = freeze_module._plan
+    plan = freeze_module._assign_splits
 
     def meanwhile(*arguments: Any) -> Any:
         schema = loads(desk.project.schema_version.schema_text)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.datasets.near_duplicates import SHORT_SKETCH, Sketches, group, normal_form, rows_per_band
+from labeling.datasets.near_duplicates import SHORT_SKETCH, MinHashIndex, group, normal_form, rows_per_band
 
 #: receipts of the SROIE set that were scanned twice, seen by reading them
 SCANNED_TWICE = 7
@@ -49,11 +49,11 @@ def test_groups_join_through_each_other_and_the_first_text_leads() -> None:
 
 def test_the_similarity_is_that_of_the_pieces() -> None:
     one, other = words(5), words(5, 150) + " " + words(6, 30)
-    sketches = Sketches()
+    sketches = MinHashIndex()
     for text in (one, other):
         sketches.add(text)
     assert sketches.similarity(0, 1) == pytest.approx(exact(one, other), abs=0.06)
-    short = Sketches()
+    short = MinHashIndex()
     for text in ("abcdefghij", "abcdefghijk"):
         short.add(text)
     assert short.similarity(0, 1) == pytest.approx(6 / 7)
@@ -72,7 +72,7 @@ def test_any_texts_are_grouped_and_the_same_each_time(texts: list[str]) -> None:
 
 def test_a_small_sample_of_a_long_text_is_enough() -> None:
     one, other = words(5, 2_000), words(5, 1_900) + " " + words(6, 100)
-    sketches = Sketches(kept=SHORT_SKETCH)
+    sketches = MinHashIndex(kept=SHORT_SKETCH)
     for text in (one, other):
         sketches.add(text)
     assert sketches.similarity(0, 1) == pytest.approx(exact(one, other), abs=0.08)

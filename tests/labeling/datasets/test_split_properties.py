@@ -6,7 +6,16 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.datasets.splits import HOLDOUT, ORDER, PEOPLE_MADE, TRAIN, Candidate, Plan, plan, text_key
+from labeling.datasets.splits import (
+    HOLDOUT,
+    HUMAN_ORIGINS,
+    ORDER,
+    TRAIN,
+    Candidate,
+    SplitAssignment,
+    assign_splits,
+    text_key,
+)
 
 ORIGINS = ("human", "imported", "prelabelled", "synthetic")
 
@@ -38,8 +47,8 @@ knobs = st.fixed_dictionaries(
 )
 
 
-def reasons(found: Plan) -> list[list[int]]:
-    return [found.near_duplicates, found.relatives, found.not_by_people, found.unwanted, found.over]
+def reasons(found: SplitAssignment) -> list[list[int]]:
+    return [found.near_duplicates, found.group_members, found.not_by_humans, found.excluded, found.over_limit]
 
 
 def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
@@ -47,17 +56,17 @@ def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
     tied: dict[object, list[Candidate]] = defaultdict(list)
     for row in rows:
         tied["text", row.key].append(row)
-        if row.alike is not None:
-            tied["alike", row.alike].append(row)
-        if row.family:
-            tied["family", row.family].append(row)
+        if row.duplicate_group is not None:
+            tied["alike", row.duplicate_group].append(row)
+        if row.group:
+            tied["family", row.group].append(row)
     return tied
 
 
 @settings(max_examples=300, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs: dict[str, Any]) -> None:
-    found = plan(rows, **knobs)
+    found = assign_splits(rows, **knobs)
     told = [*found.split, *(pk for left_out in reasons(found) for pk in left_out)]
     assert sorted(told) == [row.pk for row in rows]
     assert set(found.split.values()) <= set(ORDER)
@@ -66,7 +75,7 @@ def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs
 @settings(max_examples=300, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_what_belongs_together_is_never_on_two_sides(rows: list[Candidate], knobs: dict[str, Any]) -> None:
-    found = plan(rows, **knobs)
+    found = assign_splits(rows, **knobs)
     for members in partners(rows).values():
         sides = {found.split[member.pk] for member in members if member.pk in found.split}
         assert len(sides) <= 1, members
@@ -75,30 +84,30 @@ def test_what_belongs_together_is_never_on_two_sides(rows: list[Candidate], knob
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_what_is_held_out_stays_and_nothing_joins_it(rows: list[Candidate], knobs: dict[str, Any]) -> None:
-    found = plan(rows, **knobs)
+    found = assign_splits(rows, **knobs)
     held = {row.pk for row in rows if row.holdout}
     judged = {pk for pk, split in found.split.items() if split == HOLDOUT}
     if held:
-        assert judged | set(found.not_by_people) == held
-        assert found.newly_held_out == []
+        assert judged | set(found.not_by_humans) == held
+        assert found.new_holdout == []
     else:
-        assert judged == set(found.newly_held_out)
+        assert judged == set(found.new_holdout)
         assert not any(row.used for row in rows if row.pk in judged)
 
 
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_a_holdout_that_people_made_holds_nothing_else(rows: list[Candidate], knobs: dict[str, Any]) -> None:
-    found = plan(rows, **knobs)
+    found = assign_splits(rows, **knobs)
     origins = {row.origin for row in rows if found.split.get(row.pk) == HOLDOUT}
-    if any(row.holdout and row.origin in PEOPLE_MADE for row in rows):
-        assert origins <= PEOPLE_MADE
+    if any(row.holdout and row.origin in HUMAN_ORIGINS for row in rows):
+        assert origins <= HUMAN_ORIGINS
 
 
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_the_same_seed_draws_the_same(rows: list[Candidate], knobs: dict[str, Any]) -> None:
-    assert plan(rows, **knobs) == plan(list(reversed(rows)), **knobs)
+    assert assign_splits(rows, **knobs) == assign_splits(list(reversed(rows)), **knobs)
 
 
 def test_a_prelabelled_twin_of_the_only_label_people_made_judges_at_no_freeze() -> None:
@@ -107,9 +116,9 @@ def test_a_prelabelled_twin_of_the_only_label_people_made_judges_at_no_freeze() 
         Candidate(1, b"b", False, "human", False, None, "", (), True),
         Candidate(2, b"b", False, "prelabelled", False, None, "", (), True),
     ]
-    found = plan(rows, seed=0, validation_share=0, holdout_share=0.5)
-    assert found.newly_held_out == [1]
-    assert found.not_by_people == [2]
+    found = assign_splits(rows, seed=0, validation_share=0, holdout_share=0.5)
+    assert found.new_holdout == [1]
+    assert found.not_by_humans == [2]
     assert 2 not in found.split
 
 
@@ -118,15 +127,15 @@ def test_a_prelabelled_twin_of_the_only_label_people_made_judges_at_no_freeze() 
 def test_the_second_freeze_of_the_same_keeps_every_holdout_document(
     rows: list[Candidate], knobs: dict[str, Any]
 ) -> None:
-    first = plan(rows, **knobs)
+    first = assign_splits(rows, **knobs)
     marked = [
         Candidate(
-            row.pk, row.key, row.holdout or row.pk in first.newly_held_out, row.origin, True, row.alike, row.family,
-            row.strata, row.wanted,
+            row.pk, row.key, row.holdout or row.pk in first.new_holdout, row.origin, True,
+            row.duplicate_group, row.group, row.strata, row.included,
         )
         for row in rows
     ]  # fmt: skip
-    second = plan(marked, **{**knobs, "seed": 1})
+    second = assign_splits(marked, **{**knobs, "seed": 1})
     before = {pk for pk, split in first.split.items() if split == HOLDOUT}
     assert {pk for pk, split in second.split.items() if split == HOLDOUT} == before
 
@@ -138,7 +147,7 @@ def test_a_rare_class_is_in_every_split_that_is_drawn(count: int, rare: int, see
         Candidate(pk, text_key(f"text {pk}"), False, "human", strata=("rare",) if pk < rare else ("common",))
         for pk in range(count)
     ]
-    found = plan(rows, seed=seed, validation_share=0.1, holdout_share=0.2)
+    found = assign_splits(rows, seed=seed, validation_share=0.1, holdout_share=0.2)
     rare_sides = [found.split[pk] for pk in range(rare)]
     assert HOLDOUT in rare_sides
     assert TRAIN in rare_sides

@@ -2,7 +2,16 @@
 
 from collections import Counter
 
-from labeling.datasets.splits import ENOUGH, HOLDOUT, TRAIN, VALIDATION, Candidate, Plan, plan, text_key
+from labeling.datasets.splits import (
+    HOLDOUT,
+    MIN_HOLDOUT,
+    TRAIN,
+    VALIDATION,
+    Candidate,
+    SplitAssignment,
+    assign_splits,
+    text_key,
+)
 
 
 def candidates(count: int, *, origin: str = "imported", start: int = 0, holdout: int = 0) -> list[Candidate]:
@@ -14,8 +23,8 @@ def candidates(count: int, *, origin: str = "imported", start: int = 0, holdout:
 ORIGINS = ("human", "prelabelled", "imported", "synthetic")
 
 
-def draw(rows: list[Candidate], seed: int = 17, validation: float = 0.1, holdout: float = 0.2) -> Plan:
-    return plan(rows, seed=seed, validation_share=validation, holdout_share=holdout)
+def draw(rows: list[Candidate], seed: int = 17, validation: float = 0.1, holdout: float = 0.2) -> SplitAssignment:
+    return assign_splits(rows, seed=seed, validation_share=validation, holdout_share=holdout)
 
 
 def test_shares_are_about_what_was_asked_for() -> None:
@@ -40,7 +49,7 @@ def test_a_growing_project_keeps_who_was_in_which_split() -> None:
 def test_marked_documents_are_the_holdout_and_nothing_is_drawn() -> None:
     found = draw(candidates(100, holdout=7))
     assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == list(range(7))
-    assert found.newly_held_out == []
+    assert found.new_holdout == []
 
 
 def test_near_identical_texts_are_on_one_side() -> None:
@@ -62,18 +71,18 @@ def test_a_near_duplicate_of_a_fixed_holdout_is_left_out() -> None:
 
 
 def test_real_documents_are_held_out_before_generated_ones() -> None:
-    rows = candidates(900, origin="synthetic") + candidates(ENOUGH, start=900, origin="human")
-    assert set(draw(rows).newly_held_out) == set(range(900, 900 + ENOUGH))
+    rows = candidates(900, origin="synthetic") + candidates(MIN_HOLDOUT, start=900, origin="human")
+    assert set(draw(rows).new_holdout) == set(range(900, 900 + MIN_HOLDOUT))
 
 
 def test_a_few_real_documents_are_not_filled_up_with_generated_ones() -> None:
     rows = candidates(200, origin="synthetic") + candidates(50, origin="prelabelled", start=300)
     rows += candidates(3, start=200)
-    assert set(draw(rows).newly_held_out) == {200, 201, 202}
+    assert set(draw(rows).new_holdout) == {200, 201, 202}
 
 
 def test_where_nothing_is_made_by_people_the_holdout_is_what_there_is() -> None:
-    held = draw(candidates(100, origin="synthetic") + candidates(100, origin="prelabelled", start=100)).newly_held_out
+    held = draw(candidates(100, origin="synthetic") + candidates(100, origin="prelabelled", start=100)).new_holdout
     assert len(held) == 40
 
 
@@ -84,12 +93,12 @@ def test_held_out_documents_with_a_prelabel_are_left_out_beside_those_without() 
     ]
     found = draw(rows)
     assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == [100, 102]
-    assert found.not_by_people == [101, 103]
+    assert found.not_by_humans == [101, 103]
 
 
 def test_what_an_earlier_version_trained_on_is_never_held_out() -> None:
     rows = [Candidate(pk, text_key(f"document {pk}"), False, "human", used=pk < 90) for pk in range(100)]
-    held = draw(rows, holdout=0.5).newly_held_out
+    held = draw(rows, holdout=0.5).new_holdout
     assert held
     assert all(pk >= 90 for pk in held)
 

@@ -55,7 +55,7 @@ def test_the_page_counts_what_would_go_in(desk: Desk) -> None:
     bring_in(desk.project, [invoice(4)], as_holdout=True)
     bring_in(desk.project, [invoice(5)], synthetic=True)
     ahead = desk.as_("engineer").get(desk.url("datasets/")).context["preview"]
-    assert (ahead.documents, ahead.held_out, ahead.unfit) == (4, 1, 0)
+    assert (ahead.documents, ahead.held_out, ahead.invalid) == (4, 1, 0)
     assert ahead.origins == {"imported": 3, "synthetic": 1}
 
 
@@ -176,7 +176,7 @@ def test_the_form_shows_what_its_rules_would_take_in(desk: Desk) -> None:
     assert "<dt>Left out by the rules</dt><dd>7</dd>" in answer.content.decode()
     whole = desk.as_("engineer").get(address)
     assert "<html" in whole.content.decode()
-    assert (whole.context["preview"].documents, whole.context["preview"].unwanted) == (3, 7)
+    assert (whole.context["preview"].documents, whole.context["preview"].excluded) == (3, 7)
     assert whole.context["form"].unfolded
 
 

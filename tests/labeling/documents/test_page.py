@@ -7,7 +7,7 @@ import pytest
 from labeling.annotation import services as annotation_services
 from labeling.comments import services as comment_services
 from labeling.documents.details import history
-from labeling.form.highlights import marked
+from labeling.form.highlights import highlight
 from labeling.form.tree import tree_of
 from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
 from labeling.review import services as review_services
@@ -88,7 +88,7 @@ def test_marks_never_lose_a_character(desk: Desk) -> None:
         "e": "text",
         "f": {"confirmed": True},
     }
-    found = marked(text, evidence, node)
+    found = highlight(text, evidence, node)
     assert "".join(piece.text for piece in found.pieces) == text
     assert [(piece.title, piece.text) for piece in found.pieces if piece.title] == [
         ("Vendor", "Acme"),
@@ -233,7 +233,7 @@ def test_comments_are_made_and_settled(desk: Desk) -> None:
     assert answer["Location"].endswith("#comments")
     comment = Comment.objects.get()
     assert "Is this &lt;b&gt;one&lt;/b&gt; invoice?" in page(desk, 1)
-    assert comment_services.unread(project=desk.project, user=desk.people["reviewer"]) == 1
+    assert comment_services.unread_count(project=desk.project, user=desk.people["reviewer"]) == 1
     desk.as_("reviewer").post(url, {"settle": str(comment.pk)})
     assert "settled by desk-reviewer" in page(desk, 1)
     assert "Write something first" in client.post(url, {"text": "  "}, follow=True).content.decode()

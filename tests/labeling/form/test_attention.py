@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from labeling.form.attention import exceptions
+from labeling.form.attention import attention_reasons
 from labeling.form.codec import Parsed
 from labeling.form.validation import check
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
@@ -47,7 +47,7 @@ def compiled() -> CompiledSchema:
 def reasons(compiled: CompiledSchema, value: Any, given: Any = None, **more: Any) -> dict[str, list[str]]:
     checks = check(compiled, Parsed(value), TEXT, given or {})
     options: dict[str, Any] = {"confidence": {}, "floor": 0.8, **more}
-    return exceptions(compiled, value, checks, **options)
+    return attention_reasons(compiled, value, checks, **options)
 
 
 def failing(found: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -119,13 +119,13 @@ def test_an_optional_group_that_is_not_there_asks_for_nothing(compiled: Compiled
 
 def test_doubt_is_given_in_whole_per_cent_rounded_down(compiled: CompiledSchema) -> None:
     found = failing(reasons(compiled, GOOD, confidence={"total": 0.7999, "date": 0.8, "due_date": 0.62}))
-    assert found == {"due_date": ["the model is 62 % sure"], "total": ["the model is 79 % sure"]}
+    assert found == {"due_date": ["the model is 62 % confident"], "total": ["the model is 79 % sure"]}
     assert failing(reasons(compiled, GOOD, confidence={"total": 0.5}, floor=0.4)) == {}
 
 
 def test_doubt_about_an_empty_field_says_what_it_is_about(compiled: CompiledSchema) -> None:
     found = failing(reasons(compiled, {**GOOD, "due_date": None}, confidence={"due_date": 0.5}))
-    assert found == {"due_date": ["the model is 50 % sure that it is not in the document"]}
+    assert found == {"due_date": ["the model is 50 % confident that it is not in the document"]}
 
 
 def test_doubt_ends_where_a_person_changed_the_field(compiled: CompiledSchema) -> None:
@@ -142,7 +142,7 @@ def test_certain_reasons_stand_in_front_of_doubt(compiled: CompiledSchema) -> No
     value = {**GOOD, "total": Decimal("31.00")}
     found = reasons(compiled, value, confidence={"total": 0.1})["total"]
     assert len(found) == 3
-    assert found[-1] == "the model is 10 % sure"
+    assert found[-1] == "the model is 10 % confident"
 
 
 @pytest.mark.parametrize("value", [None, [], "text", {"line_items": "none"}, {"line_items": [None, 3]}, {"buyer": 3}])

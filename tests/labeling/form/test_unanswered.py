@@ -10,7 +10,7 @@ from django.urls import reverse
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
 from labeling.form.tree import tree_of
-from labeling.form.unanswered import answered, left_open, unanswered
+from labeling.form.unanswered import empty_optional_fields, unanswered_fields, with_absent_evidence
 from labeling.models import Annotation, AnnotationRevision, Document, Gold
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema
@@ -58,12 +58,12 @@ def test_what_holds_nothing_is_found_in_every_part() -> None:
     )
     schema["required"] = ["must"]
     node = tree_of(compile_schema(schema))
-    assert list(left_open(node, {})) == ["may", "group", "rows", "either"]
+    assert list(empty_optional_fields(node, {})) == ["may", "group", "rows", "either"]
     value = {"may": "x", "group": {"name": "A"}, "rows": [{"name": "B"}, {"email": None}], "either": {"a": "1"}}
-    assert list(left_open(node, value)) == ["group.email", "rows[0].email"]
+    assert list(empty_optional_fields(node, value)) == ["group.email", "rows[0].email"]
     evidence = {"group.email": ABSENT, "may": ABSENT}
-    assert unanswered(node, value, evidence) == ["rows[0].email"]
-    assert unanswered(node, value, answered(node, value, evidence)) == []
+    assert unanswered_fields(node, value, evidence) == ["rows[0].email"]
+    assert unanswered_fields(node, value, with_absent_evidence(node, value, evidence)) == []
 
 
 def test_a_submit_asks_once_and_keeps_what_was_answered(desk: Desk, client: Client) -> None:

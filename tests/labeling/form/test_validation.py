@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from labeling.form.codec import Parsed
-from labeling.form.highlights import marked
+from labeling.form.highlights import highlight
 from labeling.form.merge import MISSING, value_at
 from labeling.form.tree import tree_of
 from labeling.form.validation import check
@@ -49,7 +49,7 @@ def test_a_text_is_cut_where_values_stand() -> None:
         "d": {"start": 9, "end": 99},
         "e": {"confirmed": True, "of": "1"},
     }
-    cut = marked("one, <two>", evidence, tree_of(compiled)).pieces
+    cut = highlight("one, <two>", evidence, tree_of(compiled)).pieces
     assert [(piece.text, piece.path) for piece in cut] == [("one", "a"), (", <", ""), ("two", "b"), (">", "")]
-    assert [piece.text for piece in marked("text", {}, tree_of(compiled)).pieces] == ["text"]
-    assert marked("", {}, tree_of(compiled)).pieces == []
+    assert [piece.text for piece in highlight("text", {}, tree_of(compiled)).pieces] == ["text"]
+    assert highlight("", {}, tree_of(compiled)).pieces == []

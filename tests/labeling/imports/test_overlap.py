@@ -11,7 +11,8 @@ from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import Annotation, DocumentState, Gold, Membership, Origin, Review
 from labeling.projects import members
-from labeling.review import adjudication, agreement_queries
+from labeling.review import adjudication
+from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps
@@ -59,11 +60,11 @@ def test_nobody_sees_what_the_others_wrote(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana, vendor="Acme")
     opened = annotation_services.open_document(document=fresh(document), user=desk.ben)
-    assert (opened.own_only, opened.value, opened.version, opened.author) == (True, {}, 0, None)
+    assert (opened.is_blind, opened.value, opened.version, opened.author) == (True, {}, 0, None)
     draft = annotation_services.save_draft(
         document=document, user=desk.ben, value={"vendor": "Acme Supplies"}, evidence={}, base_version=0
     )
-    assert (draft.value, draft.merged, draft.clashes) == ({"vendor": "Acme Supplies"}, [], [])
+    assert (draft.value, draft.merged, draft.conflicts) == ({"vendor": "Acme Supplies"}, [], [])
     own = annotation_services.open_document(document=fresh(document), user=desk.ana)
     assert own.value["vendor"] == "Acme"
     with pytest.raises(Refused, match="only your own"):
@@ -85,16 +86,16 @@ def test_labels_that_mean_the_same_count(desk: Desk) -> None:
     submit(waits, desk.ana)
     submit(waits, desk.ben)
     assert Gold.objects.count() == 1
-    assert list(review_services.waiting(desk.project).order_by("pk")) == [document, waits]
+    assert list(review_queries.pending_review(desk.project).order_by("pk")) == [document, waits]
 
 
 def test_labels_that_differ_wait_for_adjudication(desk: Desk) -> None:
     document = dispute(desk)
     now = fresh(document)
     assert (now.state, now.disputed, Gold.objects.count()) == (DocumentState.SUBMITTED, True, 0)
-    assert list(adjudication.disputed(desk.project)) == [document]
-    assert not review_services.waiting(desk.project).exists()
-    with pytest.raises(review_services.Stale, match="disagree"):
+    assert list(review_queries.pending_adjudication(desk.project)) == [document]
+    assert not review_queries.pending_review(desk.project).exists()
+    with pytest.raises(review_services.ConflictingChange, match="disagree"):
         review_services.approve(document=now, user=desk.rita, base_version=2)
 
 
@@ -106,10 +107,10 @@ def test_who_gives_in_ends_the_dispute(desk: Desk) -> None:
 
 def test_adjudication_asks_for_what_differs_and_makes_gold(desk: Desk) -> None:
     document = dispute(desk)
-    found = adjudication.open_dispute(document=fresh(document), user=desk.rita)
+    found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
     assert [label.annotation.user for label in found.labels] == [desk.ana, desk.ben]
-    settled = found.settle({"vendor": "Acme"})
-    assert [(one.path, [said.value for said in one.said]) for one in settled.differences] == [
+    settled = found.resolve({"vendor": "Acme"})
+    assert [(one.path, [said.value for said in one.votes]) for one in settled.conflicts] == [
         ("vendor", ["Acme Supplies", "Acme"])
     ]
     review = adjudication.adjudicate(
@@ -137,17 +138,17 @@ def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
     predictions.record(
         project=desk.project,
         schema_version=version,
-        proposals=[predictions.Proposal(document.pk, raw)],
+        proposals=[predictions.PredictionInput(document.pk, raw)],
         model="m",
         source="s",
     )
-    shown = predictions.shown(document, version)
+    shown = predictions.visible_prediction(document, version)
     assert shown is not None
     annotation_services.submit(
         document=document, user=desk.ana, value=shown.value, evidence={}, base_version=0, prediction=shown.id
     )
     submit(document, desk.ben)
-    found = adjudication.open_dispute(document=fresh(document), user=desk.rita)
+    found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
     adjudication.adjudicate(
         document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
     )
@@ -160,7 +161,7 @@ def test_a_reviewer_makes_no_human_gold_of_pre_labels_that_agree_or_not(desk: De
     other: list[dict[str, Any]] = [{}, {"vendor": "Acme"}]
     for changes in other:
         document = desk.document(wanted=2)
-        proposal = predictions.Proposal(document.pk, dumps(gold()))
+        proposal = predictions.PredictionInput(document.pk, dumps(gold()))
         predictions.record(
             project=desk.project,
             schema_version=desk.project.schema_version,
@@ -184,12 +185,12 @@ def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     submit(document, desk.rita, vendor="Acme")
-    assert adjudication.open_dispute(document=fresh(document), user=desk.rita).refusal == adjudication.OWN
-    assert adjudication.next_disputed(project=desk.project, user=desk.rita) is None
+    assert adjudication.open_adjudication(document=fresh(document), user=desk.rita).refusal == adjudication.OWN_LABEL
+    assert adjudication.next_to_adjudicate(project=desk.project, user=desk.rita) is None
     options: dict[str, Any] = {"value": gold(), "evidence": {}, "base_version": 2}
     with pytest.raises(Refused, match="Four eyes"):
         adjudication.adjudicate(document=fresh(document), user=desk.rita, **options)
-    assert adjudication.next_disputed(project=desk.project, user=desk.owner) == document
+    assert adjudication.next_to_adjudicate(project=desk.project, user=desk.owner) == document
     with pytest.raises(Refused, match="may review"):
         adjudication.adjudicate(document=fresh(document), user=desk.cleo, **options)
     assert adjudication.adjudicate(document=fresh(document), user=desk.owner, **options)
@@ -197,10 +198,10 @@ def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
 
 def test_what_was_not_seen_or_is_invalid_is_not_adjudicated(desk: Desk) -> None:
     document = dispute(desk)
-    with pytest.raises(adjudication.Stale, match="look again"):
+    with pytest.raises(adjudication.ConflictingChange, match="look again"):
         adjudication.adjudicate(document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=1)
     for value, rule in (({**gold(), "total_amount": "12"}, "type"), ({**gold(), "vendor": "Globex"}, "evidence")):
-        with pytest.raises(adjudication.Invalid) as refused:
+        with pytest.raises(adjudication.InvalidLabel) as refused:
             adjudication.adjudicate(document=fresh(document), user=desk.rita, value=value, evidence={}, base_version=2)
         assert refused.value.problems[0].rule == rule
     assert (fresh(document).disputed, Gold.objects.count(), Review.objects.count()) == (True, 0, 0)
@@ -218,7 +219,7 @@ def test_a_dispute_can_be_labelled_again_by_all(desk: Desk) -> None:
         assert opened.rejection is not None
         submit(document, user, opened.version)
         assert annotation_services.open_document(document=fresh(document), user=user).rejection is None
-        annotation_services.release(document=document, user=user)
+        annotation_services.release_lock(document=document, user=user)
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
@@ -263,7 +264,7 @@ def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: 
     edit.refresh_from_db()
     annotation_services.save_draft(document=fresh(other), user=desk.ben, value=gold(), evidence={}, base_version=2)
     run_bulk_edit(bulk_edit.undo(edit=edit, user=desk.owner).pk)
-    assert list(adjudication.disputed(desk.project).order_by("pk")) == [document, other]
+    assert list(review_queries.pending_adjudication(desk.project).order_by("pk")) == [document, other]
     submitted = Annotation.objects.filter(submitted=True).values_list("document", "user")
     # Ben has begun something new on the other one: that is a draft and stays one.
     assert set(submitted) == {(document.pk, desk.ana.pk), (document.pk, desk.ben.pk), (other.pk, desk.ana.pk)}
@@ -295,22 +296,22 @@ def test_several_labels_are_asked_of_what_still_waits(desk: Desk) -> None:
     done, waits = desk.document(), desk.document()
     submit(done, desk.ana)
     rows = type(done).objects.filter(project=desk.project)
-    result = assignment.ask_for_several(documents=rows, people=3)
-    assert (result.changed, result.left_alone) == (1, 1)
+    result = assignment.set_overlap(documents=rows, people=3)
+    assert (result.changed, result.skipped) == (1, 1)
     assert (fresh(done).wanted, fresh(waits).wanted) == (1, 3)
     with pytest.raises(Refused, match="From 1 to 10"):
-        assignment.ask_for_several(documents=rows, people=11)
+        assignment.set_overlap(documents=rows, people=11)
 
 
 def test_agreement_of_a_project(desk: Desk) -> None:
-    assert agreement_queries.of_project(desk.project) == []
+    assert review_queries.project_agreement(desk.project) == []
     changed: list[dict[str, Any]] = [{}, {"vendor": "Acme"}, {"invoice_id": "a-1029"}]
     for changes in changed:
         document = desk.document(wanted=2)
         submit(document, desk.ana)
         submit(document, desk.ben, **changes)
     submit(desk.document(), desk.ana)
-    found = {one.field.pattern: one for one in agreement_queries.of_project(desk.project)}
+    found = {one.field.pattern: one for one in review_queries.project_agreement(desk.project)}
     assert {one.units for one in found.values()} == {3}
     assert found["vendor"].exact == pytest.approx(2 / 3)
     assert found["invoice_id"].exact == 1
@@ -318,12 +319,12 @@ def test_agreement_of_a_project(desk: Desk) -> None:
 
 def test_what_came_after_a_decision_is_not_agreement(desk: Desk) -> None:
     document = dispute(desk)
-    found = adjudication.open_dispute(document=fresh(document), user=desk.rita)
+    found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
     adjudication.adjudicate(
         document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
     )
     submit(document, desk.ben, 3)
-    by_pattern = {one.field.pattern: one for one in agreement_queries.of_project(desk.project)}
+    by_pattern = {one.field.pattern: one for one in review_queries.project_agreement(desk.project)}
     assert (by_pattern["vendor"].units, by_pattern["vendor"].exact) == (1, 0)
 
 

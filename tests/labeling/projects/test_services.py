@@ -191,7 +191,7 @@ def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
     }
     assert Gold.objects.filter(schema_version__number=1).count() == 3, "old labels stay"
     assert {gold.document.external_id for gold in Gold.objects.current(desk.project)} == {"inv-0001", "inv-0002"}
-    assert Document.objects.get(external_id="inv-0004").why_returned.startswith("The schema changed to v2: vendor")
+    assert Document.objects.get(external_id="inv-0004").requeue_reason.startswith("The schema changed to v2: vendor")
 
 
 def test_what_waits_for_a_review_is_told_and_goes_back_to_the_queue(desk: Desk) -> None:

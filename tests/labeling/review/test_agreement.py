@@ -9,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from labeling.review.agreement import UNASKED, agree, by_field, cohen, kappa_of_pairs, krippendorff
+from labeling.review.agreement import (
+    NOT_LABELED,
+    by_field,
+    cohen_kappa,
+    krippendorff_alpha,
+    labels_agree,
+    mean_pairwise_kappa,
+)
 from slmstudio.contract.schema.compiled import compile_schema
 
-_ = UNASKED
+_ = NOT_LABELED
 # Krippendorff (2011), "Computing Krippendorff's alpha-reliability", C: four observers, twelve units, missing values.
 OBSERVERS = [
     [1, 2, 3, 3, 2, 1, 4, 1, 2, _, _, _],
@@ -24,7 +31,7 @@ UNITS: list[Any] = [list(unit) for unit in zip(*OBSERVERS, strict=True)]
 
 
 def test_alpha_of_the_worked_example() -> None:
-    alpha = krippendorff(UNITS)
+    alpha = krippendorff_alpha(UNITS)
     assert alpha is not None
     assert round(alpha, 3) == 0.743
 
@@ -33,7 +40,7 @@ def test_alpha_of_two_observers_and_binary_data() -> None:
     # The same paper, A: ten units, two observers, alpha = 0.095.
     meg = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0]
     owen = [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]
-    alpha = krippendorff([list(pair) for pair in zip(meg, owen, strict=True)])
+    alpha = krippendorff_alpha([list(pair) for pair in zip(meg, owen, strict=True)])
     assert alpha is not None
     assert round(alpha, 3) == 0.095
 
@@ -42,14 +49,14 @@ def test_kappa_by_hand() -> None:
     # 50 units: both yes 20, both no 15, first yes alone 5, second yes alone 10. Observed 0.7, by chance 0.5.
     one = ["yes"] * 25 + ["no"] * 25
     other = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    assert cohen(one, other) == pytest.approx(0.4)
-    assert cohen(["a", "b", "c"], ["a", "b", "c"]) == 1
-    assert cohen(["a", "b"], ["b", "a"]) == -1
+    assert cohen_kappa(one, other) == pytest.approx(0.4)
+    assert cohen_kappa(["a", "b", "c"], ["a", "b", "c"]) == 1
+    assert cohen_kappa(["a", "b"], ["b", "a"]) == -1
 
 
 def random_units(seed: int, people: int, missing: float = 0) -> list[list[Any]]:
     draw = random.Random(seed)
-    return [[UNASKED if draw.random() < missing else draw.choice("aabc") for _ in range(people)] for _ in range(40)]
+    return [[NOT_LABELED if draw.random() < missing else draw.choice("aabc") for _ in range(people)] for _ in range(40)]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -57,8 +64,8 @@ def test_kappa_is_that_of_statsmodels(seed: int) -> None:
     units = random_units(seed, 2)
     table = [[sum(unit == [one, other] for unit in units) for other in "abc"] for one in "abc"]
     kappa = cohens_kappa(table, return_results=False)
-    assert cohen([unit[0] for unit in units], [unit[1] for unit in units]) == pytest.approx(kappa)
-    assert kappa_of_pairs(units) == pytest.approx(kappa)
+    assert cohen_kappa([unit[0] for unit in units], [unit[1] for unit in units]) == pytest.approx(kappa)
+    assert mean_pairwise_kappa(units) == pytest.approx(kappa)
 
 
 # What the package krippendorff 0.9 gives for the same units.
@@ -67,46 +74,46 @@ def test_kappa_is_that_of_statsmodels(seed: int) -> None:
     [(1, 2, -0.10624169986719778), (2, 3, 0.09398099260823645), (3, 5, -0.0676835081029552)],
 )
 def test_alpha_with_missing_labels_is_that_of_another_program(seed: int, people: int, alpha: float) -> None:
-    assert krippendorff(random_units(seed, people, missing=0.3)) == pytest.approx(alpha)
+    assert krippendorff_alpha(random_units(seed, people, missing=0.3)) == pytest.approx(alpha)
 
 
 def test_kappa_of_several_people_is_the_mean_over_pairs_weighed_by_what_they_share() -> None:
     # ana and ben agree on four units; ana and cleo disagree on two; ben and cleo share none.
     units = [["x", "x", _], ["y", "y", _], ["x", "x", _], ["y", "y", _], ["x", _, "y"], ["y", _, "x"]]
-    assert kappa_of_pairs(units) == pytest.approx((4 * 1 + 2 * -1) / 6)
+    assert mean_pairwise_kappa(units) == pytest.approx((4 * 1 + 2 * -1) / 6)
     # A pair that only ever said one thing has no kappa, and says nothing about the others.
-    assert kappa_of_pairs([*units, [_, "x", "x"]]) == pytest.approx((4 * 1 + 2 * -1) / 6)
-    assert kappa_of_pairs([["x", _, _]]) is None
+    assert mean_pairwise_kappa([*units, [_, "x", "x"]]) == pytest.approx((4 * 1 + 2 * -1) / 6)
+    assert mean_pairwise_kappa([["x", _, _]]) is None
 
 
 def test_where_chance_explains_everything_there_is_no_measure() -> None:
-    assert cohen(["a", "a"], ["a", "a"]) is None
-    assert cohen([], []) is None
-    assert krippendorff([["a", "a"], ["a", "a"]]) is None
-    assert krippendorff([["a", UNASKED], [UNASKED, UNASKED]]) is None
+    assert cohen_kappa(["a", "a"], ["a", "a"]) is None
+    assert cohen_kappa([], []) is None
+    assert krippendorff_alpha([["a", "a"], ["a", "a"]]) is None
+    assert krippendorff_alpha([["a", NOT_LABELED], [NOT_LABELED, NOT_LABELED]]) is None
     with pytest.raises(ValueError, match="zip"):
-        cohen(["a"], ["a", "b"])
+        cohen_kappa(["a"], ["a", "b"])
 
 
-LABELS = st.lists(st.lists(st.sampled_from(["a", "b", "c", UNASKED]), min_size=3, max_size=3), max_size=12)
+LABELS = st.lists(st.lists(st.sampled_from(["a", "b", "c", NOT_LABELED]), min_size=3, max_size=3), max_size=12)
 
 
 @given(LABELS, st.permutations(range(3)))
 def test_alpha_does_not_depend_on_who_or_on_names(units: list[list[Any]], order: list[int]) -> None:
-    alpha = krippendorff(units)
-    renamed = {"a": 1, "b": 2, "c": 3, UNASKED: UNASKED}
-    assert krippendorff([[renamed[unit[index]] for index in order] for unit in units]) == pytest.approx(alpha)
-    assert krippendorff([*units, ["a", UNASKED, UNASKED]]) == alpha
+    alpha = krippendorff_alpha(units)
+    renamed = {"a": 1, "b": 2, "c": 3, NOT_LABELED: NOT_LABELED}
+    assert krippendorff_alpha([[renamed[unit[index]] for index in order] for unit in units]) == pytest.approx(alpha)
+    assert krippendorff_alpha([*units, ["a", NOT_LABELED, NOT_LABELED]]) == alpha
     if alpha is not None:
         assert alpha <= 1
-        assert (alpha == 1) == all(len({value for value in unit if value is not UNASKED}) <= 1 for unit in units)
+        assert (alpha == 1) == all(len({value for value in unit if value is not NOT_LABELED}) <= 1 for unit in units)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=20))
 def test_kappa_does_not_depend_on_the_order_of_people(pairs: list[tuple[str, str]]) -> None:
     one, other = [a for a, _b in pairs], [b for _a, b in pairs]
-    kappa = cohen(one, other)
-    assert cohen(other, one) == pytest.approx(kappa)
+    kappa = cohen_kappa(one, other)
+    assert cohen_kappa(other, one) == pytest.approx(kappa)
     if kappa is not None:
         assert -1 <= kappa <= 1
         assert (kappa == 1) == (one == other)
@@ -138,11 +145,13 @@ def label(**changes: Any) -> dict[str, Any]:
 
 
 def test_values_count_for_what_they_mean() -> None:
-    assert agree(SCHEMA, [label(), label(number="a -1", total=Decimal("15.00"))])
+    assert labels_agree(SCHEMA, [label(), label(number="a -1", total=Decimal("15.00"))])
     swapped = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 10}])
-    assert agree(SCHEMA, [label(), swapped, label()])
-    assert not agree(SCHEMA, [label(), label(), label(paid=False)])
-    assert agree(SCHEMA, [label(total=None), {name: value for name, value in label().items() if name != "total"}])
+    assert labels_agree(SCHEMA, [label(), swapped, label()])
+    assert not labels_agree(SCHEMA, [label(), label(), label(paid=False)])
+    assert labels_agree(
+        SCHEMA, [label(total=None), {name: value for name, value in label().items() if name != "total"}]
+    )
 
 
 def test_each_field_and_each_row_is_compared() -> None:
@@ -163,9 +172,9 @@ def test_each_field_and_each_row_is_compared() -> None:
 
 def test_people_who_did_not_label_a_document_do_not_count() -> None:
     documents = [
-        [label(), label(), UNASKED],
-        [UNASKED, label(kind="reminder"), label(kind="reminder")],
-        [label(), UNASKED, UNASKED],
+        [label(), label(), NOT_LABELED],
+        [NOT_LABELED, label(kind="reminder"), label(kind="reminder")],
+        [label(), NOT_LABELED, NOT_LABELED],
     ]
     found = {one.field.pattern: one for one in by_field(SCHEMA, documents)}
     assert (found["kind"].units, found["kind"].exact, found["kind"].kappa, found["kind"].alpha) == (2, 1, None, 1)

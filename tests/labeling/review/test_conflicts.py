@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.form.merge import MISSING
-from labeling.review.conflicts import KEEP, LEAVE_OUT, evidence_of, settle
+from labeling.review.conflicts import KEEP, LEAVE_OUT, evidence_of, resolve_conflicts
 from slmstudio.contract.scoring.scorer import count_differences
 from tests.labeling.review.test_agreement import SCHEMA, label
 
@@ -15,35 +15,35 @@ ROOT = SCHEMA.root
 
 
 def test_what_means_the_same_is_not_asked() -> None:
-    dispute = settle(ROOT, [label(), label(number="a-1", total=Decimal("15.00"))])
-    assert dispute.differences == []
+    dispute = resolve_conflicts(ROOT, [label(), label(number="a-1", total=Decimal("15.00"))])
+    assert dispute.conflicts == []
     assert dispute.value == label()
 
 
 def test_only_the_fields_that_differ_are_asked_most_given_first() -> None:
-    dispute = settle(ROOT, [label(total=16), label(), label()])
-    [difference] = dispute.differences
+    dispute = resolve_conflicts(ROOT, [label(total=16), label(), label()])
+    [difference] = dispute.conflicts
     assert difference.path == "total"
-    assert [(said.value, said.people) for said in difference.said] == [(15, (1, 2)), (16, (0,))]
+    assert [(said.value, said.labels) for said in difference.votes] == [(15, (1, 2)), (16, (0,))]
     assert dispute.value["total"] == 15
-    assert settle(ROOT, [label(total=16), label(), label()], {"total": 16}).value["total"] == 16
-    assert settle(ROOT, [label(total=16), label()], {"total": 17}).value["total"] == 17
+    assert resolve_conflicts(ROOT, [label(total=16), label(), label()], {"total": 16}).value["total"] == 16
+    assert resolve_conflicts(ROOT, [label(total=16), label()], {"total": 17}).value["total"] == 17
 
 
 def test_nothing_said_is_a_value_too() -> None:
     without = {name: value for name, value in label().items() if name != "total"}
-    [difference] = settle(ROOT, [label(), without]).differences
-    assert [said.value for said in difference.said] == [15, MISSING]
-    assert "total" not in settle(ROOT, [label(), without], {"total": MISSING}).value
-    assert settle(ROOT, [label(), without, label(total=None)], {"total": None}).value["total"] is None
+    [difference] = resolve_conflicts(ROOT, [label(), without]).conflicts
+    assert [said.value for said in difference.votes] == [15, MISSING]
+    assert "total" not in resolve_conflicts(ROOT, [label(), without], {"total": MISSING}).value
+    assert resolve_conflicts(ROOT, [label(), without, label(total=None)], {"total": None}).value["total"] is None
 
 
 def test_rows_are_compared_with_their_like() -> None:
     other = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 11}])
-    [difference] = settle(ROOT, [label(), other]).differences
+    [difference] = resolve_conflicts(ROOT, [label(), other]).conflicts
     assert difference.path == "rows[0].amount"
-    assert [said.value for said in difference.said] == [10, 11]
-    assert settle(ROOT, [label(), other], {"rows[0].amount": 11}).value["rows"] == [
+    assert [said.value for said in difference.votes] == [10, 11]
+    assert resolve_conflicts(ROOT, [label(), other], {"rows[0].amount": 11}).value["rows"] == [
         {"what": "pump", "amount": 11},
         {"what": "hose", "amount": 5},
     ]
@@ -51,12 +51,12 @@ def test_rows_are_compared_with_their_like() -> None:
 
 def test_a_row_that_not_everybody_has_is_kept_or_left_out() -> None:
     other = label(rows=[{"what": "hose", "amount": 5}])
-    dispute = settle(ROOT, [label(), other])
-    [difference] = dispute.differences
+    dispute = resolve_conflicts(ROOT, [label(), other])
+    [difference] = dispute.conflicts
     assert (difference.path, difference.is_row) == ("rows[0]", True)
-    assert [said.value for said in difference.said] == [{"what": "pump", "amount": 10}, MISSING]
-    kept = settle(ROOT, [label(), other], {"rows[0]": KEEP}).value
-    left = settle(ROOT, [label(), other], {"rows[0]": LEAVE_OUT})
+    assert [said.value for said in difference.votes] == [{"what": "pump", "amount": 10}, MISSING]
+    kept = resolve_conflicts(ROOT, [label(), other], {"rows[0]": KEEP}).value
+    left = resolve_conflicts(ROOT, [label(), other], {"rows[0]": LEAVE_OUT})
     assert kept["rows"] == label()["rows"]
     assert left.value["rows"] == [{"what": "hose", "amount": 5}]
     assert left.sources["rows[0].what"] == (0, "rows[1].what")
@@ -65,9 +65,9 @@ def test_a_row_that_not_everybody_has_is_kept_or_left_out() -> None:
 
 def test_cells_of_a_row_that_some_have_say_which_row_they_are_in() -> None:
     two = [{"what": "pump", "amount": 11}, {"what": "hose", "amount": 5}]
-    dispute = settle(ROOT, [label(), label(rows=two), label(rows=[{"what": "hose", "amount": 5}])])
-    assert [(one.path, one.within) for one in dispute.differences] == [("rows[0]", ""), ("rows[0].amount", "rows[0]")]
-    assert dispute.places["rows[0].amount"] == "rows[0].amount"
+    dispute = resolve_conflicts(ROOT, [label(), label(rows=two), label(rows=[{"what": "hose", "amount": 5}])])
+    assert [(one.path, one.within) for one in dispute.conflicts] == [("rows[0]", ""), ("rows[0].amount", "rows[0]")]
+    assert dispute.value_paths["rows[0].amount"] == "rows[0].amount"
 
 
 def test_evidence_comes_with_the_value_that_was_taken() -> None:
@@ -76,17 +76,19 @@ def test_evidence_comes_with_the_value_that_was_taken() -> None:
         {"number": {"start": 1, "end": 4}},
         {"number": {"confirmed": True, "of": '"B-1"'}},
     ]
-    assert evidence_of(settle(ROOT, labels, {"number": "B-1"}), evidence) == {"number": evidence[1]["number"]}
-    assert evidence_of(settle(ROOT, labels, {"number": "C-1"}), evidence) == {}
+    assert evidence_of(resolve_conflicts(ROOT, labels, {"number": "B-1"}), evidence) == {
+        "number": evidence[1]["number"]
+    }
+    assert evidence_of(resolve_conflicts(ROOT, labels, {"number": "C-1"}), evidence) == {}
 
 
 def test_picks_for_what_is_not_asked_are_ignored() -> None:
-    assert settle(ROOT, [label(), label()], {"kind": "reminder", "surprise": 1}).value == label()
+    assert resolve_conflicts(ROOT, [label(), label()], {"kind": "reminder", "surprise": 1}).value == label()
 
 
 def test_names_that_the_schema_does_not_list_are_compared_too() -> None:
-    dispute = settle(ROOT, [label(extra={"a": 1}), label(extra={"a": 2})])
-    assert [one.path for one in dispute.differences] == ["extra"]
+    dispute = resolve_conflicts(ROOT, [label(extra={"a": 1}), label(extra={"a": 2})])
+    assert [one.path for one in dispute.conflicts] == ["extra"]
 
 
 ROWS = st.lists(
@@ -102,9 +104,9 @@ LABELS = st.fixed_dictionaries(
 def test_always_picking_one_person_gives_that_persons_label(mine: dict[str, Any], other: dict[str, Any]) -> None:
     picks: dict[str, Any] = {}
     # A pick can bring up no new differences, so that one round is enough.
-    for difference in settle(SCHEMA.root, [mine, other]).differences:
-        given = next((said.value for said in difference.said if 0 in said.people), MISSING)
+    for difference in resolve_conflicts(SCHEMA.root, [mine, other]).conflicts:
+        given = next((said.value for said in difference.votes if 0 in said.labels), MISSING)
         picks[difference.path] = (LEAVE_OUT if given is MISSING else KEEP) if difference.is_row else given
-    settled = settle(SCHEMA.root, [mine, other], picks)
+    settled = resolve_conflicts(SCHEMA.root, [mine, other], picks)
     assert count_differences(SCHEMA, settled.value, mine)[0] == 0
     assert not SCHEMA.validate(settled.value)

@@ -119,7 +119,7 @@ def test_how_long_reviews_take(at_work: Desk) -> None:
             created_at=revision.created_at + timedelta(hours=hours),
         )
     found = progress.reviews(at_work.project, progress.since(30))
-    assert (found.decisions, found.median, found.sent_back) == (2, 2 * 3600, 1)
+    assert (found.decisions, found.median, found.rejected) == (2, 2 * 3600, 1)
 
 
 def test_the_page_shows_it_all_in_few_queries(at_work: Desk) -> None:

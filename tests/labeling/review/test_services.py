@@ -19,6 +19,7 @@ from labeling.models import (
     WebhookDelivery,
 )
 from labeling.projects.services import save_contract
+from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from slmstudio.access import Role
 from slmstudio.errors import Refused
@@ -48,14 +49,14 @@ def test_a_submitted_label_waits_and_is_gold_once_it_is_approved(desk: Desk) -> 
     document = desk.document()
     saved = submit(document, desk.ana)
     assert (saved.submitted, saved.approved, saved.state) == (True, False, "submitted")
-    assert list(review_services.waiting(desk.project)) == [document]
+    assert list(review_queries.pending_review(desk.project)) == [document]
     assert not Gold.objects.exists()
     review = review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
     found = Gold.objects.get()
     assert (found.approved_by, found.origin, found.revision.action) == (desk.rita, Origin.HUMAN, "submit")
     assert (review.decision, review.annotation.user, review.revision) == ("approve", desk.ana, found.revision)
     assert fresh(document).state == DocumentState.APPROVED
-    assert not review_services.waiting(desk.project).exists()
+    assert not review_queries.pending_review(desk.project).exists()
 
 
 def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) -> None:
@@ -67,15 +68,15 @@ def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) ->
     opened = annotation_services.open_document(document=now, user=desk.ana)
     assert opened.rejection is not None
     assert (opened.rejection.reason, opened.rejection.reviewer) == ("The vendor is\nAcme Supplies Ltd.", desk.rita)
-    annotation_services.release(document=now, user=desk.ana)
+    annotation_services.release_lock(document=now, user=desk.ana)
     # First in her queue, although another has a lower number; in nobody else's.
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
-    annotation_services.release(document=now, user=desk.ana)
+    annotation_services.release_lock(document=now, user=desk.ana)
     assert annotation_services.next_document(project=desk.project, user=desk.ben) == first
     again = submit(document, desk.ana, opened.version, vendor="Acme")
     assert again.submitted
     assert annotation_services.open_document(document=fresh(document), user=desk.ana).rejection is None
-    assert list(review_services.waiting(desk.project)) == [document]
+    assert list(review_queries.pending_review(desk.project)) == [document]
 
 
 def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
@@ -109,7 +110,7 @@ def test_nobody_reviews_their_own_label_where_four_eyes_are_on(desk: Desk) -> No
     saved = submit(document, desk.rita)
     assert saved.approved is False
     found = review_services.open_review(document=fresh(document), user=desk.rita)
-    assert found.refusal == review_services.OWN
+    assert found.refusal == review_services.OWN_LABEL
     for decide in (
         lambda: review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version),
         lambda: review_services.reject(document=fresh(document), user=desk.rita, reason="no"),
@@ -136,9 +137,9 @@ def test_what_was_not_seen_is_not_approved(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana)
     submit(document, desk.ana, first.version, vendor="Acme")
-    with pytest.raises(review_services.Stale, match="look again"):
+    with pytest.raises(review_services.ConflictingChange, match="look again"):
         review_services.approve(document=fresh(document), user=desk.rita, base_version=first.version)
-    with pytest.raises(review_services.Stale, match="look again"):
+    with pytest.raises(review_services.ConflictingChange, match="look again"):
         review_services.reject(document=fresh(document), user=desk.rita, reason="no", base_version=first.version)
     now = fresh(document)
     assert (now.state, Gold.objects.count(), Review.objects.count()) == (DocumentState.SUBMITTED, 0, 0)
@@ -158,16 +159,16 @@ def test_there_is_nothing_to_decide_twice(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
     review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
-    with pytest.raises(review_services.Stale, match="rita-desk approved it already"):
+    with pytest.raises(review_services.ConflictingChange, match="rita-desk approved it already"):
         review_services.approve(document=fresh(document), user=desk.owner, base_version=saved.version)
     assert Review.objects.count() == 1
-    with pytest.raises(review_services.Stale, match="new: there is nothing to decide"):
+    with pytest.raises(review_services.ConflictingChange, match="new: there is nothing to decide"):
         review_services.approve(document=desk.document("two"), user=desk.rita, base_version=0)
     gone = desk.document("three")
     pk = gone.pk
     gone.delete()
     gone.pk = pk
-    with pytest.raises(review_services.Stale, match="no longer there"):
+    with pytest.raises(review_services.ConflictingChange, match="no longer there"):
         review_services.approve(document=gone, user=desk.rita, base_version=0)
 
 
@@ -188,7 +189,7 @@ def test_a_reviewer_fixes_and_approves_in_one_step(desk: Desk) -> None:
 def test_nothing_invalid_is_approved(desk: Desk, changes: dict[str, Any], rule: str) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
-    with pytest.raises(review_services.Invalid) as refused:
+    with pytest.raises(review_services.InvalidLabel) as refused:
         review_services.approve(
             document=fresh(document), user=desk.rita, base_version=saved.version, value={**gold(), **changes}
         )
@@ -213,12 +214,12 @@ def test_after_an_approval_a_new_submit_waits_and_the_approved_label_stays_gold(
     document = desk.document()
     first = submit(document, desk.ana)
     assert Gold.objects.get().approved_by is None
-    assert not review_services.waiting(desk.project).exists()
+    assert not review_queries.pending_review(desk.project).exists()
     review_services.approve(document=fresh(document), user=desk.rita, base_version=first.version)
     again = submit(document, desk.ana, first.version, vendor="Acme")
     assert (again.submitted, again.state) == (True, "submitted")
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
-    assert list(review_services.waiting(desk.project)) == [document]
+    assert list(review_queries.pending_review(desk.project)) == [document]
     review_services.approve(document=fresh(document), user=desk.rita, base_version=again.version)
     assert Gold.objects.get().revision.value["vendor"] == "Acme"
 
@@ -241,7 +242,7 @@ def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
         '"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1
     )
     save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
-    assert not review_services.waiting(desk.project).exists()
+    assert not review_queries.pending_review(desk.project).exists()
     assert "in progress" in review_services.open_review(document=fresh(document), user=desk.rita).refusal
     with pytest.raises(Refused, match="nothing to decide"):
         review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
@@ -258,7 +259,7 @@ def test_nobody_approves_what_they_change_of_their_own_approved_label(desk: Desk
     changed = submit(document, desk.rita, 1, vendor="Acme")
     assert (changed.approved, fresh(document).state) == (False, DocumentState.SUBMITTED)
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
-    assert list(review_services.waiting(desk.project)) == [document]
+    assert list(review_queries.pending_review(desk.project)) == [document]
     change(desk, four_eyes=False)
     assert submit(document, desk.rita, 2, vendor="Acme Supplies").approved
 

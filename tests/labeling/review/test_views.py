@@ -280,7 +280,7 @@ def test_pages_ask_little_of_the_database(desk: Desk) -> None:
         dispute(desk)
     rita = browser(desk.rita)
     first = fresh(desk.project.documents.order_by("pk")[0])
-    annotation_services.hold(document=first, user=desk.rita)
+    annotation_services.acquire_lock(document=first, user=desk.rita)
     for path, most in (("", 9), ("?show=disputed", 10), (f"{first.pk}/", 12)):
         with CaptureQueriesContext(connection) as queries:
             assert rita.get(at(desk, path)).status_code == 200

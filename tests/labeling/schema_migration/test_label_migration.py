@@ -10,7 +10,7 @@ from labeling.annotation import services as annotation_services
 from labeling.datasets.freeze import freeze
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, SchemaMigration
 from labeling.projects.services import ContractError, save_contract
-from labeling.review import adjudication
+from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from labeling.schema_migration import services as schema_migration_services
 from slmstudio.contract.schema.compiled import dumps, loads
@@ -40,7 +40,7 @@ def schema(desk: Desk, *, renamed: bool = False, shortest: int = 0) -> str:
 
 
 def plan(desk: Desk, text: str, mapping: Any = (), *, dry_run: bool = False) -> SchemaMigration:
-    return schema_migration_services.plan(
+    return schema_migration_services.start_dry_run(
         project=desk.project, user=desk.owner, schema_text=text, mapping=list(mapping), dry_run=dry_run
     )
 
@@ -59,7 +59,7 @@ def contract(desk: Desk, text: str) -> Any:
 
 def draft(
     document: Document, user: User, base: int, number: int | None = None, **changes: Any
-) -> annotation_services.Saved:
+) -> annotation_services.SaveResult:
     value = {**gold(), **changes}
     return annotation_services.save_draft(
         document=fresh(document), user=user, value=value, evidence={}, base_version=base, schema_number=number
@@ -99,7 +99,7 @@ def test_what_nobody_answers_for_any_more_goes_back_into_the_queue(desk: Desk) -
     draft(document, desk.ana, 1, vendor="Acme Supplies of Delaware")
     migrate(desk, schema(desk, shortest=20))
     assert fresh(document).state == DocumentState.IN_PROGRESS
-    assert not review_services.waiting(desk.project).exists()
+    assert not review_queries.pending_review(desk.project).exists()
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 
 
@@ -141,7 +141,7 @@ def test_gold_goes_along_although_somebody_drafted_under_a_later_schema(desk: De
 
 def with_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch, tab: Any) -> SchemaMigration:
     """Changes the schema; between the new version and the first batch a tab that was open all the time saves."""
-    move = schema_migration_services._move
+    move = schema_migration_services._migrate_batch
 
     def tab_first(*args: Any) -> None:
         if not Annotation.objects.filter(schema_version__number=2).exists():
@@ -168,7 +168,7 @@ def test_a_tab_that_was_open_all_the_time_strands_nothing(
     assert {row.revision.annotation.user for row in golds} == {desk.ana}
     saved = draft(document, getattr(desk, who), 1, 2, vendor="Acme")
     assert saved.version > 2  # their own draft is still what they go on from
-    assert saved.clashes == []
+    assert saved.conflicts == []
     assert freeze(project=desk.project, user=desk.owner, holdout_share=0).counts["documents"] == 2
     again = len(under(2))
     jobs.run_schema_migration(SchemaMigration.objects.create(**repeated(run)).pk)
@@ -263,7 +263,7 @@ def test_saving_the_contract_ends_disputes(desk: Desk) -> None:
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
     contract(desk, schema(desk))
-    assert not adjudication.disputed(desk.project).exists()
+    assert not review_queries.pending_adjudication(desk.project).exists()
     assert fresh(document).state == DocumentState.IN_PROGRESS
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from labeling.schema_migration.mapping import MappingError, check, difference, in_words, mapper, suggest
+from labeling.schema_migration.mapping import MappingError, check, difference, in_words, mapper, suggest_mapping
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, dumps
 
 ROW = {"type": "object", "properties": {"text": {"type": "string"}, "price": {"type": "string"}}}
@@ -68,7 +68,7 @@ def test_the_difference_names_the_topmost_of_what_came_and_went() -> None:
 
 
 def test_suggestions_rename_what_is_alike_and_drop_the_rest() -> None:
-    steps = suggest(*schemas())
+    steps = suggest_mapping(*schemas())
     assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in steps
     assert {"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"} in steps
     assert {"do": "drop", "field": "note"} in steps
@@ -82,18 +82,18 @@ def texts(*names: str, **more: Any) -> CompiledSchema:
 
 
 def test_one_field_that_went_and_one_of_its_kind_that_came_are_taken_for_the_same() -> None:
-    assert suggest(texts("id", "company"), texts("id", "seller")) == [
+    assert suggest_mapping(texts("id", "company"), texts("id", "seller")) == [
         {"do": "rename", "field": "company", "to": "seller"}
     ]
     # Of two it is open which one it was; a number never was a text.
-    assert suggest(texts("company"), texts("seller", "zip"))[0] == {"do": "drop", "field": "company"}
+    assert suggest_mapping(texts("company"), texts("seller", "zip"))[0] == {"do": "drop", "field": "company"}
     other = texts("id", amount={"type": "number"})
-    assert suggest(texts("id", "company"), other)[0] == {"do": "drop", "field": "company"}
+    assert suggest_mapping(texts("id", "company"), other)[0] == {"do": "drop", "field": "company"}
     row = {"type": "object", "properties": {"seller": {"type": "string"}}}
     moved_down = compile_schema(
         {"type": "object", "properties": {"id": {"type": "string"}, "rows": {"type": "array", "items": row}}}
     )
-    assert {"do": "drop", "field": "company"} in suggest(texts("id", "company"), moved_down)
+    assert {"do": "drop", "field": "company"} in suggest_mapping(texts("id", "company"), moved_down)
 
 
 def test_rename_works_row_by_row_and_leaves_missing_ones_missing() -> None:
@@ -171,11 +171,11 @@ def test_a_catastrophic_expression_takes_no_time() -> None:
 
 
 def test_values_of_another_shape_are_left_alone() -> None:
-    steps = suggest(*schemas())
+    steps = suggest_mapping(*schemas())
     shapes: list[Any] = [{}, {"rows": None}, {"rows": [1, None]}, {"rows": "x", "total": [1, 2]}, [], None, 3]
     for odd in shapes:
         moved(*steps, value=odd)
 
 
 def test_every_step_has_words() -> None:
-    assert next(in_words(step) for step in suggest(*schemas())) == "vendor becomes vendor_name"
+    assert next(in_words(step) for step in suggest_mapping(*schemas())) == "vendor becomes vendor_name"

@@ -7,7 +7,6 @@ import pytest
 
 from labeling import jobs
 from labeling.annotation import services as annotation_services
-from labeling.annotation import transactions
 from labeling.datasets import export as dataset_export
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows as frozen_rows
@@ -26,6 +25,7 @@ from labeling.review import services as review_services
 from labeling.schema_migration import services as schema_migration_services
 from labeling.schema_migration.mapping import MappingError
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.database import transactions
 from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once
@@ -49,7 +49,7 @@ def changed(desk: Desk, **properties: Any) -> str:
 
 
 def run(desk: Desk, schema: str, mapping: list[dict[str, Any]], *, dry_run: bool = True) -> SchemaMigration:
-    planned = schema_migration_services.plan(
+    planned = schema_migration_services.start_dry_run(
         project=desk.project, user=desk.people["owner"], schema_text=schema, mapping=mapping, dry_run=dry_run
     )
     jobs.run_schema_migration(planned.pk)
@@ -145,7 +145,7 @@ def test_a_draft_begun_after_submitting_does_not_replace_gold(desk: Desk) -> Non
 def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 8)])
     monkeypatch.setattr(schema_migration_services, "BATCH", 3)
-    whole = schema_migration_services._move
+    whole = schema_migration_services._migrate_batch
 
     def fails_second(*args: Any) -> None:
         if Annotation.objects.filter(schema_version__number=2).exists():
@@ -178,7 +178,7 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
 
 def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
-    planned = schema_migration_services.plan(
+    planned = schema_migration_services.start_dry_run(
         project=desk.project, user=None, schema_text=renamed(desk), mapping=RENAME, dry_run=False
     )
     version = desk.project.schema_version
@@ -194,14 +194,16 @@ def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -
 def test_what_cannot_be_planned_says_why(desk: Desk) -> None:
     plan: dict[str, Any] = {"project": desk.project, "user": None, "mapping": []}
     with pytest.raises(Refused, match="nothing to change"):
-        schema_migration_services.plan(**plan, schema_text=desk.project.schema_version.schema_text)
+        schema_migration_services.start_dry_run(**plan, schema_text=desk.project.schema_version.schema_text)
     with pytest.raises(schema_migration_services.ContractError, match="not JSON"):
-        schema_migration_services.plan(**plan, schema_text="{")
+        schema_migration_services.start_dry_run(**plan, schema_text="{")
     with pytest.raises(MappingError, match="Step 1"):
-        schema_migration_services.plan(**{**plan, "mapping": [{"do": "drop", "field": "x"}]}, schema_text=renamed(desk))
-    schema_migration_services.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
+        schema_migration_services.start_dry_run(
+            **{**plan, "mapping": [{"do": "drop", "field": "x"}]}, schema_text=renamed(desk)
+        )
+    schema_migration_services.start_dry_run(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
     with pytest.raises(Refused, match="under way"):
-        schema_migration_services.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
+        schema_migration_services.start_dry_run(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
 
 
 def test_a_label_whose_save_was_under_way_comes_along(
@@ -211,7 +213,7 @@ def test_a_label_whose_save_was_under_way_comes_along(
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     document = Document.objects.get(external_id="inv-0002")
     holds, may_go_on = threading.Event(), threading.Event()
-    write = annotation_services.write
+    write = annotation_services.write_revision
 
     def slow(*args: Any) -> Any:
         holds.set()  # the schema has been read
@@ -228,7 +230,7 @@ def test_a_label_whose_save_was_under_way_comes_along(
         threading.Timer(1, may_go_on.set).start()
         return run(desk, renamed(desk), RENAME, dry_run=False)
 
-    monkeypatch.setattr(annotation_services, "write", slow)
+    monkeypatch.setattr(annotation_services, "write_revision", slow)
     saved, done = at_once(submit, change)
     assert (saved.submitted, done.status, done.result["kept"]) == (True, "done", 2)
     gold = Gold.objects.newest_of(desk.project).get(document=document)
@@ -247,7 +249,7 @@ def test_a_submit_that_began_before_a_plain_save_is_gold(
         members.change_settings(project=desk.project, by=owner, values={"review_required": True})
     document = Document.objects.select_related("project").get()
     holds, may_go_on = threading.Event(), threading.Event()
-    write, wait = annotation_services.write, transactions.wait_for
+    write, wait = annotation_services.write_revision, transactions.wait_for
 
     def slow(*args: Any) -> Any:
         holds.set()  # the schema and the settings have been read
@@ -272,7 +274,7 @@ def test_a_submit_that_began_before_a_plain_save_is_gold(
             save_contract(project=desk.project, user=owner, instruction="x", schema_text=schema, constraints={})
         may_go_on.set()
 
-    monkeypatch.setattr(annotation_services, "write", slow)
+    monkeypatch.setattr(annotation_services, "write_revision", slow)
     monkeypatch.setattr(transactions, "wait_for", go_on_and_wait)
     saved, error = at_once(submit, change)
     assert (saved.submitted, error) == (True, None)
@@ -299,13 +301,13 @@ def test_a_document_that_returns_says_why(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     run(desk, added(desk), [], dry_run=False)
     document = Document.objects.get(external_id="inv-0001")
-    assert document.why_returned == "The schema changed to v2: field po_number is new."
-    assert Document.objects.get(external_id="inv-0002").why_returned == ""
+    assert document.requeue_reason == "The schema changed to v2: field po_number is new."
+    assert Document.objects.get(external_id="inv-0002").requeue_reason == ""
     label = {**invoice(1)["gold"], "po_number": "inv"}
     state = {"user": desk.people["annotator"], "evidence": {"po_number": {"confirmed": True, "of": '"inv"'}}}
     annotation_services.submit(document=document, **state, value=label, base_version=1)
     document.refresh_from_db()
-    assert (document.returned, document.why_returned) == (None, "")
+    assert (document.returned, document.requeue_reason) == (None, "")
 
 
 @pytest.mark.parametrize("state", [DocumentState.SUBMITTED, DocumentState.APPROVED])
@@ -391,7 +393,7 @@ def test_a_second_change_is_named_too_and_going_back_behind_both_restores(desk: 
     schema["required"].append("vat")
     run(desk, dumps(schema), [], dry_run=False)
     document = Document.objects.get()
-    assert document.why_returned == "The schema changed to v3: field po_number is new; field vat is new."
+    assert document.requeue_reason == "The schema changed to v3: field po_number is new; field vat is new."
     drop = [{"do": "drop", "field": name} for name in ("po_number", "vat")]
     run(desk, first, drop, dry_run=False)
     document.refresh_from_db()

@@ -159,7 +159,7 @@ def test_a_renamed_field_is_mapped_by_plain_save(desk: Desk) -> None:
 def test_the_label_screen_and_the_list_say_why_a_document_is_back(desk: Desk) -> None:
     schema = schema_of(desk, po_number={"type": "string"})
     schema["required"].append("po_number")
-    run = schema_migration_services.plan(
+    run = schema_migration_services.start_dry_run(
         project=desk.project, user=desk.people["owner"], schema_text=dumps(schema), mapping=[], dry_run=False
     )
     jobs.run_schema_migration(run.pk)

@@ -5,10 +5,10 @@ import time
 from django.db import connection
 
 #: seconds that a save may take; what takes longer is no save
-LONGEST_SAVE = 10.0
+MAX_SAVE_SECONDS = 10.0
 
 
-def under_way() -> set[tuple[int, str]]:
+def running() -> set[tuple[int, str]]:
     """The writing transactions of now, each with its process. Asked right after a commit, those of them that began
     before may have read what was there before.
     """
@@ -22,6 +22,6 @@ def under_way() -> set[tuple[int, str]]:
 
 def wait_for(transactions: set[tuple[int, str]]) -> None:
     """Waits until these have ended, at most ``LONGEST_SAVE``; saves take milliseconds."""
-    end = time.monotonic() + LONGEST_SAVE
-    while transactions & under_way() and time.monotonic() < end:
+    end = time.monotonic() + MAX_SAVE_SECONDS
+    while transactions & running() and time.monotonic() < end:
         time.sleep(0.05)

@@ -1,8 +1,8 @@
-"""Doubts about labels that count, raised by an app above, and how they come before a reviewer.
+"""Label challenges, raised by a higher app, and how they reach a reviewer.
 
-A doubt is no label: it says which value somebody doubts, and what else was said there. The app that keeps doubts
-registers with ``doubts_raised`` when Django starts. The label counts as before until a reviewer has decided
-(``adjudicating``).
+A challenge is no label: it names the value that a user claims is wrong, and another value for it. The app that stores
+challenges registers with ``challenge_sources`` when Django starts. The label stays gold until a reviewer has decided
+(``labeling.review.adjudication``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,53 +17,51 @@ from labeling.models import AnnotationRevision, Document, DocumentState, Gold
 from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
 
-__all__ = ["Doubt", "dispute", "doubt_of", "doubts", "doubts_raised", "is_party"]
-
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """``path`` is the value that is doubted, "" for the whole label. ``value`` is the whole label as it would be with
-    what ``said_by`` (a model, in words) says there. ``asked_by`` is the key of the person who doubts, ``name`` theirs.
+class LabelChallenge:
+    """``path`` is the challenged value, "" for the whole label. ``value`` is the whole label with the value that
+    ``suggested_by`` (the name of a model) gives there. ``created_by`` is the key of the user, ``name`` their name.
     """
 
     path: str
     value: Any
-    said_by: str
-    asked_by: int | None
+    suggested_by: str
+    created_by: int | None
     name: str
     reason: str = ""
 
 
-#: keys of documents -> the doubts that wait for a decision, by key
-doubts_raised: Hook[[Sequence[int]], Mapping[int, Doubt]] = Hook()
+#: keys of documents -> their open challenges, by key
+challenge_sources: Hook[[Sequence[int]], Mapping[int, LabelChallenge]] = Hook()
 
 
-def doubts(documents: Sequence[int]) -> dict[int, Doubt]:
-    """The doubts about some documents, by their keys."""
-    return {key: doubt for found in doubts_raised.call(documents) for key, doubt in found.items()}
+def open_challenges(documents: Sequence[int]) -> dict[int, LabelChallenge]:
+    """The open challenges of some documents, by their keys."""
+    return {key: challenge for found in challenge_sources.call(documents) for key, challenge in found.items()}
 
 
-def doubt_of(document: Document) -> Doubt | None:
-    """The doubt about a document that waits for a decision."""
-    return doubts([document.pk]).get(document.pk) if document.disputed else None
+def challenge_for(document: Document) -> LabelChallenge | None:
+    """The open challenge of a document; no query where it is not disputed."""
+    return open_challenges([document.pk]).get(document.pk) if document.disputed else None
 
 
-def is_party(document: Document, user: User) -> bool:
+def is_involved(document: Document, user: User) -> bool:
     """Whether somebody else has to decide about a label, because this person doubts it, or wrote it and it is doubted.
 
     What they submit waits beside the label that counts. Without four eyes it is a decision like any other.
     """
     if not document.project.four_eyes:
         return False
-    doubt = doubts([document.pk]).get(document.pk)
+    doubt = open_challenges([document.pk]).get(document.pk)
     if doubt is None:
         return False
     counting = Gold.objects.current(document.project).filter(document=document)
-    return doubt.asked_by == user.pk or counting.filter(revision__annotation__user=user).exists()
+    return doubt.created_by == user.pk or counting.filter(revision__annotation__user=user).exists()
 
 
 @transaction.atomic
-def dispute(*, document: Document) -> AnnotationRevision:
+def send_to_adjudication(*, document: Document) -> AnnotationRevision:
     """Sends a label that counts to adjudication and returns it; it counts on until somebody has decided.
 
     A document that is being labelled anew already stays where it is: the new label is the decision.

@@ -1,0 +1,124 @@
+"""Reads of reviews: pending labels and conflicts, agreement, automation bias."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+
+from labeling.annotation import challenges
+from labeling.annotation.locked_document import (
+    REVIEWED_DECISIONS,
+    Actions,
+    label_revisions,
+    newest_decision,
+    newest_schema,
+)
+from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Prediction, Project, Review
+from labeling.review import automation_bias
+from labeling.review.agreement import NOT_LABELED, FieldAgreement, by_field
+
+#: agreement is computed on this many newest documents
+MAX_DOCUMENTS = 500
+
+
+def pending_review(project: Project) -> QuerySet[Document]:
+    """Documents with a label to review. Disputed documents are adjudicated instead."""
+    rows: QuerySet[Document] = Document.objects.filter(project=project, state=DocumentState.SUBMITTED, disputed=False)
+    if project.review_required:
+        return rows
+    # Only labels from after a review. Few documents have one, so reviews lead the search.
+    reviewed = Review.objects.filter(document__project=project, decision__in=REVIEWED_DECISIONS).values("document")
+    return (
+        rows.filter(pk__in=reviewed)
+        .annotate(decision=newest_decision(OuterRef("pk")))
+        .filter(decision__in=REVIEWED_DECISIONS)
+    )
+
+
+def with_authors(rows: QuerySet[Document]) -> QuerySet[Document]:
+    """Adds ``author`` and ``author_pk`` of the newest label (None: an import), and its time as ``labeled_at``."""
+    schema = newest_schema(OuterRef(OuterRef("project_id"))).values("pk")[:1]
+    labels = label_revisions(OuterRef("pk"), Subquery(schema))
+    return rows.annotate(
+        author_pk=Subquery(labels.values("annotation__user_id")[:1]),
+        author=Subquery(labels.values("annotation__user__username")[:1]),
+        labeled_at=Subquery(labels.values("created_at")[:1]),
+    )
+
+
+def pending_adjudication(project: Project) -> QuerySet[Document]:
+    """Documents whose labels conflict or are challenged."""
+    rows: QuerySet[Document] = Document.objects.filter(project=project, disputed=True)
+    return rows
+
+
+def with_annotators(documents: Sequence[Document]) -> None:
+    """Adds to each document its ``annotators`` (names, as one text) and its open ``challenge``, if it has one."""
+    rows = Annotation.objects.filter(document__in=documents, user__isnull=False, submitted=True)
+    names: dict[int, list[str]] = {}
+    for key, name in rows.order_by("pk").values_list("document", "user__username"):
+        names.setdefault(key, []).append(name)
+    found = challenges.open_challenges([document.pk for document in documents])
+    for document in documents:
+        document.challenge = found.get(document.pk)  # type: ignore[attr-defined]
+        document.annotators = ", ".join(dict.fromkeys(names.get(document.pk, [])))  # type: ignore[attr-defined]
+
+
+def project_agreement(project: Project) -> list[FieldAgreement]:
+    """Agreement per field on the newest 500 documents with an overlap under the newest schema; empty without any.
+
+    Only independent labels count: labels from after a review, and those of the reviewer, are excluded. Three queries.
+    """
+    version = project.schema_version
+    done = (DocumentState.SUBMITTED, DocumentState.APPROVED, DocumentState.REJECTED)
+    documents = Document.objects.filter(project=project, wanted__gt=1, state__in=done).order_by("-pk")
+    keys = list(documents.values_list("pk", flat=True)[:MAX_DOCUMENTS])
+    if not keys:
+        return []
+    earlier = Review.objects.filter(
+        document=OuterRef("annotation__document"),
+        decision__in=REVIEWED_DECISIONS,
+        created_at__lte=OuterRef("created_at"),
+    )
+    rows: Any = (
+        AnnotationRevision.objects.filter(
+            ~Exists(earlier),
+            annotation__document__in=keys,
+            annotation__schema_version=version,
+            annotation__user__isnull=False,
+            action=Actions.SUBMIT,
+        )
+        .order_by("annotation_id", "-number")
+        .distinct("annotation_id")
+        .values_list("annotation__document_id", "annotation__user_id", "value")
+    )
+    labels: dict[int, dict[int, Any]] = {}
+    people: dict[int, None] = {}
+    for document, user, value in rows:
+        labels.setdefault(document, {})[user] = value
+        people[user] = None
+    order = sorted(people)
+    return by_field(version.compiled, ([own.get(user, NOT_LABELED) for user in order] for own in labels.values()))
+
+
+def project_automation_bias(project: Project) -> automation_bias.AutomationBias:
+    """How often pre-labels are accepted without review, per annotator and overall, in one query.
+
+    Counts submitted annotations that were compared with a prediction: shown where the form was filled from it, withheld
+    where the document is in the withheld share.
+    """
+    hidden = Prediction.objects.filter(document=OuterRef("document"), withheld=True)
+    rows = (
+        Annotation.objects.filter(
+            project=project, submitted_at__isnull=False, user__isnull=False, predicted_fields__isnull=False
+        )
+        .annotate(hidden=Exists(hidden), seen=Q(prediction__isnull=False))
+        .values_list("user__username", "seen", "hidden", "changed_fields", "predicted_fields")
+        .annotate(documents=Count("pk"))
+        .order_by("user__username")
+    )
+    return automation_bias.aggregate(
+        automation_bias.SubmissionGroup(person, seen, changed or 0, fields, documents)
+        for person, seen, unseen, changed, fields, documents in rows
+        if seen or unseen
+    )
