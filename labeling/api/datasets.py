@@ -1,6 +1,6 @@
 """Frozen versions, exports, and how far the labeling is."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -17,7 +17,8 @@ from labeling.api.schemas.work import DocumentFilters
 from labeling.api.wire import answer, at
 from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
-from labeling.datasets.formats.registry import FORMATS, Format
+from labeling.datasets.formats.base import Format
+from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.splits import Rules
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
 from slmstudio.access import Action, may
@@ -25,7 +26,10 @@ from slmstudio.errors import Refused
 
 router = Router(tags=["datasets"])
 below_project = Router(tags=["datasets"])
-ShapeName = Literal["instruct", "chat", "completion", "rows", "csv", "label-studio", "hf"]
+if TYPE_CHECKING:
+    ShapeName = str
+else:
+    ShapeName = Literal[tuple(FORMATS)]
 _FILES = ("application/jsonl", "text/csv", "application/json", "application/zip")
 
 

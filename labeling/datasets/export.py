@@ -1,6 +1,6 @@
-"""Exports: a dataset version, or what a project has now, as a stream of bytes in one of several shapes.
+"""Exports: a dataset version, or the current labels of a project, as a stream of bytes in one of ``FORMATS``.
 
-Nothing is held but a piece of the file and, for a project, the keys of its documents.
+Memory holds one chunk of the file and, for a project, the keys of its documents.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,20 +12,21 @@ from django.utils.text import slugify
 
 from labeling.annotation.locked_document import IS_REVIEWED_SQL
 from labeling.datasets import queries
-from labeling.datasets.formats import ExportContext, ExportRow
-from labeling.datasets.formats.registry import FORMATS, Format
+from labeling.datasets.formats import jsonl
+from labeling.datasets.formats.base import ExportContext, ExportRow, Format
+from labeling.datasets.formats.registry import FORMATS
 from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused
 
 CHUNK = 1_000
-#: what of a project goes out: documents with gold; those with any label; all of them
+#: which documents of a project are exported
 PARTS = {
-    "gold": "documents with gold",
-    "labels": "documents with a label, gold or not yet",
-    "all": "all documents, labelled or not",
+    "gold": "documents with a gold label",
+    "labels": "documents with any submitted label",
+    "all": "all documents, labeled or not",
 }
-# Gold, else what was submitted last and was not sent back. ``seen``: it may be read by who asks.
+# The gold label, else the newest submitted label that was not rejected. ``seen``: the user can see it.
 _ROWS = """
 SELECT d.external_id, d.text, d.tags, d.metadata::text,
        CASE WHEN d.synthetic THEN 'synthetic' ELSE COALESCE(g.origin, a.origin) END,
@@ -35,7 +36,7 @@ SELECT d.external_id, d.text, d.tags, d.metadata::text,
            FROM labeling_page p WHERE p.document_id = d.id
        ) END
 FROM labeling_document d
-CROSS JOIN LATERAL (SELECT %(blind)s::int IS NULL OR d.wanted = 1 OR {settled} AS seen) b
+CROSS JOIN LATERAL (SELECT %(blind)s::int IS NULL OR d.wanted = 1 OR {is_reviewed} AS seen) b
 LEFT JOIN LATERAL (
     SELECT r.value, gold.origin FROM labeling_gold gold
     JOIN labeling_annotationrevision r ON r.id = gold.revision_id
@@ -49,27 +50,27 @@ LEFT JOIN LATERAL (
     ORDER BY w.submitted_at DESC NULLS LAST, w.id DESC LIMIT 1
 ) a ON true
 WHERE d.id = ANY(%(keys)s) ORDER BY d.id
-""".replace("{settled}", IS_REVIEWED_SQL)
+""".replace("{is_reviewed}", IS_REVIEWED_SQL)
 
 
-def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iterator[bytes]:
-    """A version, or one split of it.
+def export_dataset(dataset: DatasetVersion, format_name: str, split: str = "") -> Iterator[bytes]:
+    """A dataset version, or one split of it.
 
     Raises:
-        KeyError: no such shape.
-        FileNotFoundError: the version's file is gone; raised here and not while it is read.
+        KeyError: unknown format.
+        FileNotFoundError: the version's file is missing; raised here and not while reading.
     """
-    write = FORMATS[shape].write
+    file_format = FORMATS[format_name]
     queries.file_path(dataset)
-    if shape == "rows":
+    if file_format is jsonl.ROWS:
         return _lines(dataset, split)
     compiled = dataset.schema_version.compiled
-    about = ExportContext(f"{dataset.project.name} v{dataset.number}", dataset.instruction, compiled)
-    return write((_example(row) for row in queries.rows(dataset, split or None)), about)
+    context = ExportContext(f"{dataset.project.name} v{dataset.number}", dataset.instruction, compiled)
+    return file_format.write((_export_row(row) for row in queries.rows(dataset, split or None)), context)
 
 
 def _lines(dataset: DatasetVersion, split: str) -> Iterator[bytes]:
-    """The frozen file itself, or the lines of one split."""
+    """The stored file, or its lines of one split."""
     with queries.file_path(dataset).open("rb") as file:
         if not split:
             while piece := file.read(1 << 16):
@@ -80,47 +81,45 @@ def _lines(dataset: DatasetVersion, split: str) -> Iterator[bytes]:
                 yield line
 
 
-def _example(row: dict[str, Any]) -> ExportRow:
+def _export_row(row: dict[str, Any]) -> ExportRow:
     return ExportRow(row["id"], row["text"], row["gold"], row["tags"], row["origin"], row["split"])
 
 
 def export_project(
     project: Project,
-    shape: str,
+    format_name: str,
     *,
     documents: QuerySet[Document] | None = None,
     part: str = "gold",
     blind: int | None = None,
 ) -> Iterator[bytes]:
-    """What a project has now, or of it these ``documents``; ``part`` is one of ``PARTS``. ``blind`` is a person who
-    does not see what others wrote where several label a document unseen by each other, until it is decided.
+    """The current labels of a project, or of these ``documents``; ``part`` is one of ``PARTS``. ``blind``: a user who
+    does not see the independent labels of others before a review.
 
     Raises:
-        KeyError: no such shape or part.
-        Refused: a schema change has not reached all labels.
+        KeyError: unknown format or part.
+        Refused: a label migration is incomplete.
     """
-    write = FORMATS[shape].write
+    file_format = FORMATS[format_name]
     PARTS[part]
     if SchemaMigration.unfinished(project):
-        raise Refused("A schema change has not reached all labels. Finish the schema change first.")
+        raise Refused("A label migration is incomplete. Finish it first.")
     chosen = Document.objects.filter(project=project) if documents is None else documents
     if part == "gold":
         chosen = chosen.filter(pk__in=Gold.objects.current(project).values("document"))
-    elif part == "labels":  # of many documents few may be labelled
+    elif part == "labels":  # few of many documents can be labeled
         chosen = chosen.filter(pk__in=Annotation.objects.filter(project=project).values("document"))
     keys = list(chosen.order_by("pk").values_list("pk", flat=True))
     version = project.schema_version
     compiled = version.compiled
-    examples = _examples(project, keys, part, version, pages=shape == "rows", blind=blind)
-    return write(examples, ExportContext(project.name, project.contract.instruction, compiled))
+    rows = _project_rows(project, keys, part, version, pages=file_format.has_pages, blind=blind)
+    return file_format.write(rows, ExportContext(project.name, project.contract.instruction, compiled))
 
 
-def _examples(
+def _project_rows(
     project: Project, keys: list[int], part: str, version: SchemaVersion, *, pages: bool, blind: int | None
 ) -> Iterator[ExportRow]:
-    """``pages``: with the line boxes of pages, as an import reads them. A label of an earlier schema has to be valid
-    under ``version``.
-    """
+    """``pages``: include the line boxes of pages. A label of an earlier schema must be valid under ``version``."""
     compiled = version.compiled
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
@@ -150,7 +149,7 @@ def _examples(
 
 
 def _page_of(text: str, pages: list[list[Any]]) -> Any:
-    """The pages of a document as a row holds them (``labeling.imports.formats.page_text.pages_of``)."""
+    """The pages of a document in a row, as ``labeling.imports.formats.page_text.pages_of`` reads them."""
     found = [
         {
             "width": width,
@@ -163,7 +162,7 @@ def _page_of(text: str, pages: list[list[Any]]) -> Any:
 
 
 def count_project(project: Project, documents: QuerySet[Document] | None = None) -> dict[str, int]:
-    """How many documents an export of each part would hold, the parts in their order."""
+    """The number of documents in an export of each part."""
     chosen = Document.objects.filter(project=project) if documents is None else documents
     gold = Gold.objects.current(project)
     return {
@@ -172,6 +171,6 @@ def count_project(project: Project, documents: QuerySet[Document] | None = None)
     }
 
 
-def file_name(parts: Iterable[str], shape: Format) -> str:
-    """The name of the file that is sent, of letters, digits and dashes."""
-    return f"{'-'.join(slugify(part) for part in parts if part) or 'export'}.{shape.extension}"
+def file_name(parts: Iterable[str], file_format: Format) -> str:
+    """The file name of an export, of letters, digits and dashes."""
+    return f"{'-'.join(slugify(part) for part in parts if part) or 'export'}.{file_format.extension}"

@@ -1,4 +1,4 @@
-"""Exports: a dataset version, and what a project has now, as files that are streamed."""
+"""Exports of a dataset version and of a project's current labels, as streamed files."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from labeling.datasets import export
-from labeling.datasets.formats.registry import FORMATS, Format
+from labeling.datasets.formats.base import Format
+from labeling.datasets.formats.registry import FORMATS
 from labeling.documents.bulk_edit import MOST_IDS
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
@@ -17,20 +18,20 @@ from slmstudio.access import Action, may, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
-#: milliseconds for the counts of the page, and for finding what is exported
+#: time limits in milliseconds: for the counts on the page, and for finding the documents to export
 COUNT_MS = 1_500
 FIND_MS = 30_000
 
 
 @require_safe
 def dataset_export(request: SignedInRequest, slug: str, number: int, shape: str) -> HttpResponseBase:
-    """The version in one shape; ``?split=`` for one split alone."""
+    """A dataset version in one format (``shape``); ``?split=``: only one split."""
     project, shown = object_for(
         request.user, slug, Action.READ, DatasetVersion.objects.select_related("schema_version"), number=number
     )
     split = request.GET.get("split", "")
     if shape not in FORMATS or split not in ("", *Split.values):
-        raise Http404("There is no such export.")
+        raise Http404("Unknown export format or part.")
     try:
         content = export.export_dataset(shown, shape, split)
     except FileNotFoundError as error:
@@ -40,7 +41,7 @@ def dataset_export(request: SignedInRequest, slug: str, number: int, shape: str)
 
 @require_safe
 def export_page(request: SignedInRequest, slug: str) -> HttpResponse:
-    """What can be exported of the documents that the list's filters leave."""
+    """The export page, for the documents that match the list's filters."""
     project = project_for(request.user, slug, Action.READ)
     filters = _filters(request.GET, project)
     try:
@@ -53,11 +54,11 @@ def export_page(request: SignedInRequest, slug: str) -> HttpResponse:
         "project": project,
         "filters": filters,
         "query": "&".join(filter(None, [filters.query(), f"ids={ids}" if (ids := request.GET.get("ids")) else ""])),
-        "ticked": _ticked(request.GET),
+        "selected": _selected(request.GET),
         "parts": export.PARTS,
         "part": _part(request.GET),
         "counts": counts,
-        "shapes": FORMATS,
+        "formats": FORMATS,
         "unfinished": SchemaMigration.unfinished(project),
     }
     return render(request, "labeling/datasets/export.html", context, status=422 if filters.errors else 200)
@@ -65,12 +66,12 @@ def export_page(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpResponseBase:
-    """What the project has now in one shape: of the documents that the filters leave, ``part`` of them."""
+    """Current labels in one format (``shape``): ``part`` of the documents that match the filters."""
     project = project_for(request.user, slug, Action.READ)
     if shape not in FORMATS or request.GET.get("part", "gold") not in export.PARTS:
-        raise Http404("There is no such export.")
+        raise Http404("Unknown export format or part.")
     filters = _filters(request.GET, project)
-    if filters.errors:  # never more than was asked for
+    if filters.errors:  # never more than requested
         return _refused(" ".join(filters.errors))
     try:
         documents = _chosen(request.GET, project, filters)
@@ -83,37 +84,37 @@ def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpRespo
                 blind=None if may(project.role, Action.REVIEW) else request.user.pk,
             )
     except search.TooSlow:
-        return _refused("These filters take too long on documents as many as these. Take one of them away.")
+        return _refused("The search timed out. Remove a filter.")
     except Refused as refusal:
         return _refused(str(refusal))
     return _sent(content, FORMATS[shape], [project.slug, "selection" if documents is not None else "", shape])
 
 
-def _ticked(parameters: QueryDict) -> list[int] | None:
-    """The documents that were ticked in the list; None where all are meant.
+def _selected(parameters: QueryDict) -> list[int] | None:
+    """The documents selected in the list; None for all.
 
     Raises:
-        Http404: what is given are no ids.
+        Http404: invalid ids.
     """
-    given = parameters.get("ids", "")
-    if not given:
+    ids = parameters.get("ids", "")
+    if not ids:
         return None
-    texts = given.split(",")
+    texts = ids.split(",")
     if len(texts) > MOST_IDS or not all(text.isascii() and text.isdigit() and len(text) < 19 for text in texts):
-        raise Http404("These are no documents.")
+        raise Http404("Invalid document ids.")
     return [int(text) for text in texts]
 
 
 def _chosen(parameters: QueryDict, project: Project, filters: Filters) -> QuerySet[Document] | None:
-    """What was ticked, or what the filters leave; None: all documents."""
-    ticked = _ticked(parameters)
-    if ticked is not None:
-        return Document.objects.filter(project=project, pk__in=ticked)
+    """The selected documents, or those that match the filters; None: all documents."""
+    selected = _selected(parameters)
+    if selected is not None:
+        return Document.objects.filter(project=project, pk__in=selected)
     return search.matching(project, filters) if filters.active else None
 
 
-def _refused(sentence: str) -> HttpResponse:
-    return HttpResponse(sentence, status=422, content_type="text/plain; charset=utf-8")
+def _refused(message: str) -> HttpResponse:
+    return HttpResponse(message, status=422, content_type="text/plain; charset=utf-8")
 
 
 def _filters(parameters: QueryDict, project: Project) -> Filters:
@@ -125,7 +126,7 @@ def _part(parameters: QueryDict) -> str:
     return part if part in export.PARTS else "gold"
 
 
-def _sent(content: Iterator[bytes], shape: Format, name: list[str]) -> StreamingHttpResponse:
-    answer = StreamingHttpResponse(content, content_type=shape.content_type)
-    answer["Content-Disposition"] = f'attachment; filename="{export.file_name(name, shape)}"'
+def _sent(content: Iterator[bytes], file_format: Format, name: list[str]) -> StreamingHttpResponse:
+    answer = StreamingHttpResponse(content, content_type=file_format.content_type)
+    answer["Content-Disposition"] = f'attachment; filename="{export.file_name(name, file_format)}"'
     return answer

@@ -13,43 +13,43 @@ from labeling.models import DocumentState, Origin, Project
 CONTROL = {"class": "form-control"}
 SELECT = {"class": "form-select"}
 STATES = [(state.value, state.label) for state in (DocumentState.SUBMITTED, DocumentState.APPROVED)]
-#: fields of the service's refusals that are called otherwise here
+#: fields of the service with another name in this form
 NAMES = {"validation_share": "validation", "holdout_share": "holdout"}
 
 
 class FreezeForm(forms.Form):
-    """The knobs of a freeze. ``rare`` names the fields that the page folds away."""
+    """The settings of a freeze. ``rare`` names the fields that the page folds away."""
 
     validation = forms.DecimalField(
-        label="Validation, % of what is not held out", initial=10, min_value=0, max_value=50, decimal_places=1
+        label="Validation, % of documents outside the hold-out", initial=10, min_value=0, max_value=50, decimal_places=1
     )
     holdout = forms.DecimalField(
         label="Hold-out, % of all", initial=20, min_value=0, max_value=90, decimal_places=1, required=False
     )
     seed = forms.IntegerField(initial=17, min_value=0, max_value=2**31 - 1)
-    group_by = forms.ChoiceField(label="Keep together what is of", required=False)
-    stratify = forms.ChoiceField(label="Spread evenly", required=False)
+    group_by = forms.ChoiceField(label="Group by", required=False)
+    stratify = forms.ChoiceField(label="Stratify by", required=False)
     similarity = forms.IntegerField(
-        label="Near-duplicates are alike by at least, %",
+        label="Near-duplicate threshold, %",
         initial=round(THRESHOLD * 100),
         min_value=round(LOWEST * 100),
         max_value=round(HIGHEST * 100),
         required=False,
     )
-    states = forms.MultipleChoiceField(label="Only in these states", choices=STATES, required=False)
-    origins = forms.MultipleChoiceField(label="Only gold that is", choices=Origin.choices, required=False)
-    tags = forms.MultipleChoiceField(label="Only with one of these tags", required=False)
-    without_tags = forms.MultipleChoiceField(label="Never with one of these tags", required=False)
+    states = forms.MultipleChoiceField(label="States", choices=STATES, required=False)
+    origins = forms.MultipleChoiceField(label="Origins", choices=Origin.choices, required=False)
+    tags = forms.MultipleChoiceField(label="Tags", required=False)
+    without_tags = forms.MultipleChoiceField(label="Excluded tags", required=False)
     most = forms.IntegerField(
-        label="At most, for training and validation", min_value=2, max_value=10_000_000, required=False
+        label="Maximum for training and validation", min_value=2, max_value=10_000_000, required=False
     )
 
     rare = ("group_by", "stratify", "similarity", "states", "origins", "tags", "without_tags", "most")
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        keys = [(f"metadata.{key}", f"the same {key}") for key in metadata_keys(project) if key]
-        self._offer("group_by", [("", "near-duplicates alone"), ("source", "the same file"), *keys])
+        keys = [(f"metadata.{key}", key) for key in metadata_keys(project) if key]
+        self._offer("group_by", [("", "near-duplicates only"), ("source", "source file"), *keys])
         classes = class_fields(project.schema_version.compiled)
         self._offer("stratify", [("", "nothing"), ("tags", "failure tags"), *classes])
         known = list(tags_of(project))
@@ -70,13 +70,13 @@ class FreezeForm(forms.Form):
 
     @property
     def unfolded(self) -> bool:
-        """Whether one of the rare fields is set or wrong, so that they are not to be folded away."""
+        """Whether a rare field is set or invalid, so the fields must be visible."""
         return any(self.errors.get(name) for name in self.rare) or any(
             str(self[name].value() or "") not in ("", "[]", str(self.fields[name].initial or "")) for name in self.rare
         )
 
     def rules(self) -> Rules:
-        """The rules as the service takes them; of a form with errors those that were understood."""
+        """The rules for the service; in a form with errors, those that are valid."""
         data = self.cleaned_data if self.is_bound and self.is_valid() else getattr(self, "cleaned_data", {})
         return Rules(
             similarity=(data.get("similarity") or round(THRESHOLD * 100)) / 100,
@@ -90,7 +90,7 @@ class FreezeForm(forms.Form):
         )
 
     def settings(self) -> dict[str, Any]:
-        """The other knobs as the service takes them."""
+        """The other settings for the service."""
         return {
             "seed": self.cleaned_data["seed"],
             "validation_share": float(self.cleaned_data["validation"]) / 100,

@@ -1,7 +1,7 @@
-"""More documents for the hold-out: drawn at random from what nobody has labelled, and put into people's queues.
+"""Sampling more hold-out documents at random from unlabeled ones, and assigning them to annotators.
 
-Never a document that a model was or will be trained on, nor one that is nearly the same or of the same family as such:
-they are compared as a freeze compares them. The draw is by seed, so that it can be shown to be one.
+Excludes documents in a training split, and their near-duplicates and group members, as a freeze does. The sample is
+reproducible by its seed.
 """
 
 from collections.abc import Iterable, Sequence

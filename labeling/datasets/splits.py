@@ -1,8 +1,8 @@
-"""Who goes where in a dataset version. Pure: candidates, rules and a seed in, splits out.
+"""The split assignment of a dataset version. Pure: candidates, rules and a seed in, splits out.
 
-A draw is a number from 0 to 1 that a seed and a key give, so it stays the same while a project grows. What belongs
-together (nearly the same text, the same vendor or batch where a rule says so) is a group: it is drawn as one, by the
-key of its oldest member, and never stands on two sides.
+A hash of seed and key gives a number from 0 to 1, which does not change while a project grows. Near-duplicates, and
+documents with the same value of the grouping rule, form a group: its oldest member's key decides, and it is never
+split.
 """
 
 import hashlib
@@ -19,18 +19,17 @@ MIN_HOLDOUT = 20
 
 
 def text_key(text: str) -> bytes:
-    """What texts that differ only in case, spacing or Unicode form share."""
+    """A key that is equal for texts that differ only in case, spacing or Unicode form."""
     return hashlib.blake2b(normal_form(text).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document with gold: what the draw needs of it. ``key`` is its ``text_key``.
+    """A document with a gold label. ``key``: its ``text_key``.
 
-    ``used``: an earlier version trained on it, so that it can never be held out any more. ``alike`` is the number of
-    its group of near-duplicates (by default its text alone makes one), ``family`` what the rule groups by ("" for
-    nothing), ``strata`` what the draw is to be spread over (failure tags, or the class), ``wanted`` whether the rules
-    take it in at all. What is held out is always taken in.
+    ``used``: an earlier version trained on it, so it can never enter the hold-out. ``duplicate_group``: the number of
+    its near-duplicate group (default: its text). ``group``: the value of the grouping rule ("": none). ``strata``: its
+    failure tags or class, to stratify by. ``included``: whether it passes the filters; hold-out documents always do.
     """
 
     pk: int
@@ -46,11 +45,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a version is drawn. All empty: everything that is labelled, near-duplicates together.
+    """The rules of a version. By default: all labeled documents, grouped by near-duplicates.
 
     ``group_by`` is "", "source" or "metadata.<key>"; ``stratify`` "", "tags" or the pattern of a class field.
-    ``states``, ``origins`` and ``tags`` leave in documents with one of these, ``without_tags`` leaves out; ``most``
-    bounds training and validation together. None of it touches documents that are held out already.
+    ``states``, ``origins`` and ``tags`` include documents with one of these, ``without_tags`` excludes; ``most`` limits
+    training and validation together. Rules do not apply to hold-out documents.
     """
 
     similarity: float = THRESHOLD
@@ -74,11 +73,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class SplitAssignment:
-    """``split`` by primary key; who is newly held out; who is left out, and why.
+    """``split`` by primary key, the new hold-out, and the excluded documents by reason.
 
-    ``near_duplicates``: nearly the same as a held-out document; ``relatives``: of the same family (``group_by``) as
-    one; ``not_by_people``: held out, but generated or labelled with a pre-label; ``unwanted``: the filters; ``over``:
-    beyond ``most``.
+    ``near_duplicates``: of a hold-out document; ``group_members``: in the group of one; ``not_by_humans``: hold-out
+    documents that are generated or labeled from a pre-label; ``excluded``: by the filters; ``over_limit``: over the
+    maximum.
     """
 
     split: dict[int, str]
@@ -102,7 +101,7 @@ class _Group:
 
 
 def hash_fraction(seed: int, purpose: str, key: bytes) -> float:
-    """A number in [0, 1), the same for ever for the same seed, purpose and key."""
+    """A number in [0, 1) that depends only on seed, purpose and key."""
     digest = hashlib.blake2b(key, digest_size=8, salt=purpose.encode()[:16], key=str(seed).encode()).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -117,10 +116,10 @@ def assign_splits(
 ) -> SplitAssignment:
     """Splits for all candidates.
 
-    Where some are held out already, those are the hold-out. Where none are, ``holdout_share`` of all that is wanted is
-    drawn from those that no earlier version used. A hold-out is real documents with labels that people made without a
-    pre-label; only where there is not one of these, it is what there is. Validation is a share of the rest. What
-    resembles or is related to a held-out document, and is not held out itself, is left out.
+    An existing hold-out stays the hold-out. Without one, ``holdout_share`` of all included documents is drawn from
+    those that no earlier version used. A hold-out has real documents that people labeled without a pre-label; other
+    documents only if there are none. Validation is a share of the rest. Near-duplicates and group members of hold-out
+    documents are excluded.
     """
     everyone = sorted(candidates, key=lambda candidate: candidate.pk)
     taken = [candidate for candidate in everyone if candidate.included or candidate.holdout]
@@ -144,7 +143,7 @@ def assign_splits(
 
 
 def _new_holdout(held: list[_Group], result: SplitAssignment) -> None:
-    """As ``_keep_holdout`` will see it the next time: with one member that people made, the others judge nothing."""
+    """Consistent with a later ``_keep_holdout``: if one label is by a human, the others are excluded."""
     members = sorted((member for group in held for member in group.members), key=lambda member: member.pk)
     clean = any(member.origin in HUMAN_ORIGINS for member in members)
     for member in members:
@@ -177,7 +176,7 @@ def _duplicate_group(candidate: Candidate) -> object:
 
 
 def _groups(candidates: list[Candidate]) -> list[_Group]:
-    """Candidates joined by near-duplication and by family, each group led by its oldest member."""
+    """Candidates joined by near-duplication and group, each group led by its oldest member."""
     leader: dict[int, int] = {candidate.pk: candidate.pk for candidate in candidates}
 
     def lead(pk: int) -> int:
@@ -204,13 +203,13 @@ def _groups(candidates: list[Candidate]) -> list[_Group]:
         oldest = found[0]
         key = hashlib.blake2b(oldest.group.encode(), digest_size=16).digest() if oldest.group else oldest.key
         strata = {stratum for member in found for stratum in member.strata}
-        # The rarest, so that what is rare is drawn too.
+        # The rarest stratum, so rare ones are represented.
         groups.append(_Group(found, key, min(strata, key=lambda name: (common[name], name), default="")))
     return groups
 
 
 def _strata(groups: Iterable[_Group]) -> list[list[_Group]]:
-    """Groups by stratum, the rarest first."""
+    """Groups by stratum, rarest first."""
     found: dict[str, list[_Group]] = defaultdict(list)
     for group in groups:
         found[group.stratum].append(group)
@@ -218,7 +217,7 @@ def _strata(groups: Iterable[_Group]) -> list[list[_Group]]:
 
 
 def _draw_holdout(groups: list[_Group], seed: int, share: float) -> list[_Group]:
-    """Whole groups, from each stratum its share; at least one, and never all."""
+    """Whole groups, proportionally from each stratum; at least one, never all."""
     if share <= 0 or len(groups) < 2:
         return []
     fresh = [group for group in groups if not any(member.used for member in group.members)]
@@ -228,15 +227,15 @@ def _draw_holdout(groups: list[_Group], seed: int, share: float) -> list[_Group]
     wanted = max(1, round(share * sum(group.size for group in groups)))
     if not people_made:
         return _take_evenly(others, wanted, len(groups) - 1)
-    # Training keeps at least half of what people made, as soon as there is enough to judge by.
+    # Training keeps at least half of the human labels, once the hold-out is large enough.
     people = sum(group.size for group in people_made)
     return _take_evenly(people_made, min(wanted, max(MIN_HOLDOUT, people // 2)), len(groups) - 1)
 
 
 def _take_evenly(groups: list[_Group], wanted: int, most_groups: int) -> list[_Group]:
-    """Groups in their order until about ``wanted`` documents are reached, from each stratum its part of all.
+    """Groups in their order until about ``wanted`` documents, proportionally from each stratum.
 
-    The only group of a stratum stays where training can see it, unless there is but one stratum.
+    The only group of a stratum stays in training, unless there is only one stratum.
     """
     if most_groups <= 0 or not groups:
         return []
@@ -251,7 +250,7 @@ def _take_evenly(groups: list[_Group], wanted: int, most_groups: int) -> list[_G
 
 
 def _fill(groups: list[_Group], part: int) -> list[_Group]:
-    """Groups in their order that bring the count nearer to ``part``; the smallest where all are larger."""
+    """Groups in their order that bring the count closer to ``part``; the smallest if all are larger."""
     chosen: list[_Group] = []
     count = 0
     for group in groups:
@@ -264,7 +263,7 @@ def _fill(groups: list[_Group], part: int) -> list[_Group]:
 
 
 def _limited(groups: list[_Group], seed: int, most: int | None) -> tuple[list[_Group], list[_Group]]:
-    """The groups that fit into ``most`` documents, and the others; drawn, and the same while the project grows."""
+    """The groups that fit into ``most`` documents, and the others; stable while the project grows."""
     if most is None or sum(group.size for group in groups) <= most:
         return groups, []
     kept: list[_Group] = []
@@ -278,7 +277,7 @@ def _limited(groups: list[_Group], seed: int, most: int | None) -> tuple[list[_G
 
 
 def _draw_validation(groups: Sequence[_Group], seed: int, share: float) -> list[_Group]:
-    """Everything whose draw is below the share; of a stratum with two groups at least one, and never all of it."""
+    """Groups whose hash is below the share; at least one of a stratum with two groups, never all."""
     if share <= 0 or len(groups) < 2:
         return []
 

@@ -76,7 +76,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         return render(request, "labeling/datasets/dataset.html#examples", context)
     others = project.datasets.exclude(pk=shown.pk).order_by("-number").values_list("number", flat=True)
     context |= {
-        "shapes": FORMATS,
+        "formats": FORMATS,
         "schema": pretty(shown.schema_version.schema_text),
         "tags": _tags(project, shown.counts),
         "left_out": [
@@ -84,7 +84,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         ],
         "unanswered": _unanswered(shown),
         "rules": _rules(shown),
-        "twins": shown.counts.get("near_duplicates"),
+        "near_duplicates": shown.counts.get("near_duplicates"),
         "others": list(others),
         "earlier": next((other for other in others if other < shown.number), None),
         "odd_holdout": {

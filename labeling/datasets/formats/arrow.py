@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import IO, Any, cast
 
-from labeling.datasets.formats import ExportContext, ExportRow
+from labeling.datasets.formats.base import ExportContext, ExportRow, Format
 from slmstudio.contract.schema.compiled import dumps
 
 BATCH = 1_000
@@ -115,3 +115,13 @@ def _state(split: str, fingerprint: str) -> dict[str, Any]:
         "_output_all_columns": False,
         "_split": split or None,
     }
+
+
+FORMAT = Format(
+    name="hf",
+    title="Hugging Face Datasets",
+    description="a zipped folder for load_from_disk",
+    extension="zip",
+    content_type="application/zip",
+    write=folder,
+)

@@ -1,9 +1,9 @@
-"""JSONL: what trainers read in three shapes, and the rows that an import reads."""
+"""JSONL: three formats for trainers, and the rows of the import format."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from labeling.datasets.formats import ExportContext, ExportRow, chunked, extra_columns
+from labeling.datasets.formats.base import JSONL, ExportContext, ExportRow, Format, chunked, extra_columns
 from slmstudio.contract.schema.compiled import dumps
 
 
@@ -60,3 +60,41 @@ def row(one: ExportRow) -> dict[str, Any]:
 
 def _line(**values: Any) -> str:
     return f"{dumps(values)}\n"
+
+
+INSTRUCT = Format(
+    name="instruct",
+    title="Instruct",
+    description="instruction, input, output",
+    extension="jsonl",
+    content_type=JSONL,
+    write=instruct,
+    needs_gold=True,
+)
+CHAT = Format(
+    name="chat",
+    title="Chat",
+    description="messages of system, user and assistant",
+    extension="jsonl",
+    content_type=JSONL,
+    write=chat,
+    needs_gold=True,
+)
+COMPLETION = Format(
+    name="completion",
+    title="Prompt and completion",
+    description="a prompt text and its completion",
+    extension="jsonl",
+    content_type=JSONL,
+    write=completion,
+    needs_gold=True,
+)
+ROWS = Format(
+    name="rows",
+    title="Rows",
+    description="id, text, gold, tags: the import format",
+    extension="jsonl",
+    content_type=JSONL,
+    write=rows,
+    has_pages=True,
+)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from labeling.datasets.formats import ExportContext, ExportRow, chunked, extra_columns
+from labeling.datasets.formats.base import ExportContext, ExportRow, Format, chunked, extra_columns
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, join, pattern_of
 from slmstudio.contract.values.kinds.values import parse_typed
 
@@ -83,3 +83,13 @@ def _round_trips(path: str, value: Any, compiled: CompiledSchema) -> bool:
     if value is None:
         return not path.endswith("]")
     return field.type in (("boolean",) if isinstance(value, bool) else ("number", "integer"))
+
+
+FORMAT = Format(
+    name="label-studio",
+    title="Label Studio",
+    description="JSON of tasks with their annotation",
+    extension="json",
+    content_type="application/json",
+    write=tasks,
+)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from labeling.datasets.formats import CHUNK_LINES, ExportContext, ExportRow
+from labeling.datasets.formats.base import CHUNK_LINES, ExportContext, ExportRow, Format
 from slmstudio.contract.schema.compiled import CompiledSchema, Node, dumps, split
 
 COLUMNS = ("id", "text", "tags", "split", "origin")
@@ -97,3 +97,13 @@ def escape_formula(text: str) -> str:
 def unescape_formula(text: str) -> str:
     """The text that ``safe`` was given."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+FORMAT = Format(
+    name="csv",
+    title="CSV of fields",
+    description="one column per field; cells that a spreadsheet would run get a leading apostrophe",
+    extension="csv",
+    content_type="text/csv; charset=utf-8",
+    write=fields,
+)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from labeling.datasets.formats import ExportContext, ExportRow
+from labeling.datasets.formats.base import ExportContext, ExportRow
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.formats.table import escape_formula, unescape_formula
 from labeling.imports.formats import Context, arrow, label_studio

@@ -1,0 +1,72 @@
+"""What all export formats share. Pure: rows in, chunks of a file out as they are requested."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from slmstudio.contract.schema.compiled import CompiledSchema
+
+JSONL: Final = "application/jsonl; charset=utf-8"
+#: lines that are written as one chunk: a chunk costs a system call
+CHUNK_LINES: Final = 256
+#: names that metadata never takes: they are those of a row's own parts
+RESERVED: Final = frozenset({"id", "text", "gold", "tags"})
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """A document to export. ``gold``: its label with exact numbers, None without one; ``split``: empty outside a
+    dataset version; ``metadata``: what else was imported with it.
+    """
+
+    id: str
+    text: str
+    gold: Any
+    tags: list[str]
+    origin: str = ""
+    split: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExportContext:
+    """What all rows of an export have in common."""
+
+    title: str
+    instruction: str
+    compiled: CompiledSchema
+
+
+@dataclass(frozen=True)
+class Format:
+    """An export format. ``name`` is its name in URLs and the REST interface, ``write`` makes the chunks of the file.
+
+    ``needs_gold``: it has only documents with a label. ``has_pages``: it includes the line boxes of pages.
+    """
+
+    name: str
+    title: str
+    description: str
+    extension: str
+    content_type: str
+    write: Callable[[Iterable[ExportRow], ExportContext], Iterator[bytes]]
+    needs_gold: bool = False
+    has_pages: bool = False
+
+
+def extra_columns(one: ExportRow) -> dict[str, Any]:
+    """The further values of a row: split and origin in a dataset version, and its metadata."""
+    extra = {"split": one.split, "origin": one.origin} if one.split else {}
+    return {name: value for name, value in (one.metadata | extra).items() if name not in RESERVED}
+
+
+def chunked(lines: Iterable[str]) -> Iterator[bytes]:
+    """Lines joined to chunks of ``CHUNK_LINES``."""
+    chunk: list[str] = []
+    for line in lines:
+        chunk.append(line)
+        if len(chunk) == CHUNK_LINES:
+            yield "".join(chunk).encode()
+            chunk.clear()
+    if chunk:
+        yield "".join(chunk).encode()
