@@ -263,7 +263,7 @@ def open_label(logged_in: Callable[[Any], Page]) -> Open:
         page.goto(
             reverse("label_document", args=["desk", document.pk]) if document else reverse("label", args=["desk"])
         )
-        expect(page.locator("#strip")).to_contain_text("left for me")
+        expect(page.locator("#strip")).to_contain_text("left for you")
         return page
 
     return opened

@@ -48,10 +48,10 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     expect(rita.get_by_text("It says 7.77 at the bottom.")).to_be_visible()
     check(rita, "gold-dispute")
     rita.get_by_label("7.77").first.check()
-    rita.get_by_role("button", name="Decide so").click()
+    rita.get_by_role("button", name="Save decision").click()
     watch.allow("422 POST")  # the document does not say so, which the reviewer has to confirm
     rita.get_by_label("Confirm value").check()
-    rita.get_by_role("button", name="Decide so").click()
+    rita.get_by_role("button", name="Save decision").click()
     expect(rita.get_by_text("is decided")).to_be_visible()
 
     engineer.reload()

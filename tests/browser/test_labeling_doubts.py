@@ -23,7 +23,7 @@ def page(desk: Desk, open_label: Open, watch: Watch) -> Page:
 
 def left(page: Page) -> None:
     """The document was submitted, and it was the last one."""
-    expect(page.get_by_text("Nothing is left to label")).to_be_visible()
+    expect(page.get_by_text("No documents to label")).to_be_visible()
 
 
 def test_an_ambiguous_date_asks_and_is_chosen_by_a_key_or_the_mouse(page: Page) -> None:

@@ -66,7 +66,7 @@ def test_a_value_that_is_nowhere_is_right_by_the_same_key(desk: Desk, open_label
     page.keyboard.press("Alt+y")
     expect(page.locator("#submit-button")).to_be_focused()
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("Nothing is left to label")).to_be_visible()
+    expect(page.get_by_text("No documents to label")).to_be_visible()
     assert Gold.objects.get().revision.evidence["vendor"] == {"confirmed": True, "of": '"Globex"', "seen": '"Globex"'}
 
 

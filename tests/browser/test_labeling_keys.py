@@ -21,7 +21,7 @@ def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_labe
     expect(page.locator(".keys-waiting")).to_have_count(0)
     page.locator("#change-skip").click()
     page.keyboard.press("Alt+n")
-    expect(page.locator("#my-keys")).to_contain_text("Alt+N is taken: next document without submitting.")
+    expect(page.locator("#my-keys")).to_contain_text("Alt+N is in use: next document without submitting.")
     expect(page.locator("#change-skip")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Control+Shift+k")
@@ -53,7 +53,7 @@ def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_labe
     page.goto(reverse("my_keys"))
     page.get_by_role("button", name="As at first: skip with a reason").click()
     expect(page.locator('[data-action="skip"] .tag')).to_have_count(0)
-    page.get_by_role("button", name="All as at first").click()
+    page.get_by_role("button", name="Reset all").click()
     expect(page.locator("#my-keys .tag")).to_have_count(0)
     assert preferences.of(desk.ana).keys == {}
 

@@ -327,7 +327,7 @@ def test_what_a_closed_tab_could_not_save_is_sent_where_nothing_is_left_to_label
     )
     assert not Annotation.objects.exists()
     later.goto(reverse("label", args=["desk"]))
-    expect(later.get_by_text("Nothing is left to label")).to_be_visible()
+    expect(later.get_by_text("No documents to label")).to_be_visible()
     until(later, "() => !Object.keys(localStorage).some((key) => key.startsWith('label-') && /\\d$/u.test(key))")
     assert Annotation.objects.get().value == {"vendor": "ACME"}
 
@@ -381,7 +381,7 @@ def test_time_is_counted_by_field_and_not_while_the_person_is_away(desk: Desk, o
     page = open_label(desk.ana, desk.document(LINES))
     page.clock.install()
     page.reload()
-    expect(page.locator("#strip")).to_contain_text("left for me")
+    expect(page.locator("#strip")).to_contain_text("left for you")
     control(page, "Vendor").focus()
     page.clock.run_for(20_000)
     page.keyboard.type("ACME")

@@ -24,7 +24,7 @@ def weighed(page: Page, address: str) -> dict[str, int]:
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))
     page.goto(address)
-    expect(page.locator("#strip")).to_contain_text("left for me")
+    expect(page.locator("#strip")).to_contain_text("left for you")
     page.wait_for_timeout(1000)
     sizes: dict[str, int] = {}
     for answer in answers:

@@ -38,7 +38,7 @@ def test_a_comment_about_a_field_names_a_member_and_is_settled(desk: Desk, open_
     expect(control(ben, "Vendor")).to_be_focused()
     assert Mention.objects.get().read_at is not None
     ben.locator("#comment-button").click()
-    ben.get_by_role("button", name="Mark as settled").click()
+    ben.get_by_role("button", name="Resolve").click()
     expect(ben.locator("#comments-list")).to_contain_text("settled by ben-desk")
     ben.keyboard.press("Escape")
     expect(ben.locator("#comment-count")).to_be_hidden()
@@ -81,7 +81,7 @@ def test_going_back_to_an_old_version_and_undoing_that(desk: Desk, open_label: O
     expect(steps).to_have_count(2)
     expect(steps.first).to_contain_text("invoice_id A-1029")
     expect(steps.first).to_contain_text("vendor ACME")
-    page.get_by_role("button", name="Go back to this").click()
+    page.get_by_role("button", name="Restore").click()
     expect(control(page, "Vendor")).to_have_value("ACME")
     expect(control(page, "Invoice number")).to_have_value("")
     saved(page, 4)

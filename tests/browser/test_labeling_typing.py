@@ -89,7 +89,7 @@ def test_fields_of_every_kind_over_a_slow_network(desk: Desk, open_label: Open) 
         for number in range(hand, len(sheets), hands):
             if number != hand:
                 page.goto(reverse("label_document", args=["desk", documents[number].pk]))
-                expect(page.locator("#strip")).to_contain_text("left for me")
+                expect(page.locator("#strip")).to_contain_text("left for you")
             slow_network(page, seed * 1000 + number)
             yield from fill(page, sheets[number], rhythm)
             while page.locator("#saved-words", has_text="saved ").count() == 0:

@@ -129,7 +129,7 @@ def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), rita)
     found = adjudication.open_adjudication(document=fresh(world), user=rita)
     assert found.refusal == adjudication.OWN_CHALLENGE
-    with pytest.raises(Refused, match="doubted this label yourself"):
+    with pytest.raises(Refused, match="You challenged this label"):
         adjudication.adjudicate(
             document=fresh(world), user=rita, value=gold_of(fresh(world)), evidence={}, base_version=found.version
         )

@@ -75,7 +75,7 @@ def test_the_review_page_shows_who_doubts_what(world: World, run: EvalRun, clien
     key = Document.objects.get(project=world.project, external_id=first_id(world)).pk
     assertContains(client.get("/p/invoices/review/?show=disputed"), "doubted by erik")
     page = client.get(f"/p/invoices/review/{key}/")
-    for words in ("look at the bottom", "7.77", "an import", "a candidate, no more"):
+    for words in ("look at the bottom", "7.77", "an import", "only a suggestion"):
         assertContains(page, words)
     version = page.context["found"].version
     sent = client.post(

@@ -303,7 +303,7 @@ def test_nothing_to_freeze_and_nothing_ticked_are_refused(world: World) -> None:
 
 
 def test_a_large_project_is_frozen_by_a_job(world: World, run: EvalRun, monkeypatch: Any) -> None:
-    monkeypatch.setattr(freeze, "IN_THE_BACKGROUND", 1)
+    monkeypatch.setattr(freeze, "BACKGROUND_THRESHOLD", 1)
     made = corrections.freeze(project=world.project, user=world.engineer)
     assert not isinstance(made, DatasetVersion)
     assert made.knobs["seed"] == world.dataset.seed

@@ -116,7 +116,7 @@ def test_skipping_takes_a_reason_and_keeps_what_is_submitted(desk: Desk) -> None
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SKIPPED, "blank page")
     annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
-    with pytest.raises(Refused, match="submitted already"):
+    with pytest.raises(Refused, match="already submitted"):
         annotation_services.skip(document=document, user=desk.ana, reason="no")
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SUBMITTED, "")

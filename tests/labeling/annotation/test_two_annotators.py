@@ -39,7 +39,7 @@ def test_two_submits_on_one_document(desk: Desk) -> None:
         assert sorted(saved.submitted for saved in results) == [False, True]
         assert sorted(saved.version for saved in results) == [1, 2]
         loser = next(saved for saved in results if not saved.submitted)
-        assert [clash.path for clash in loser.clashes] == ["vendor"]
+        assert [clash.path for clash in loser.conflicts] == ["vendor"]
         revisions = AnnotationRevision.objects.filter(annotation__document=document)
         assert sorted(revision.value["vendor"] for revision in revisions) == ["Acme", "Acme Supplies"]
         winner = next(revision for revision in revisions if revision.number == 1)

@@ -56,7 +56,7 @@ def test_label_goes_to_the_next_document_and_says_when_there_is_none(desk: Desk)
     client = client_of(desk.ana)
     answer = client.get(url("label"))
     assert answer.status_code == 200
-    assert "Nothing is left to label" in answer.text
+    assert "No documents to label" in answer.text
     document = desk.document()
     assert client.get(url("label"))["Location"] == url("label_document", document)
 

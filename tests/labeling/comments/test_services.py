@@ -44,9 +44,9 @@ def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document:
 @pytest.mark.parametrize(
     ("text", "path", "words"),
     [
-        (" \n\t", "", "Write something"),
+        (" \n\t", "", "Enter a comment"),
         ("x" * 4001, "", "4,001 characters"),
-        ("half \ud83d", "", "half a character"),
+        ("half \ud83d", "", "lone surrogate"),
         ("text", "a..b[", "no such field"),
         ("text", "a" * 301, "no such field"),
         ("text", "rows[].amount", "no such field"),
@@ -104,7 +104,7 @@ def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> 
     assert answer["Location"] == f"/p/{desk.project.slug}/mentions/"
     mention.refresh_from_db()
     assert mention.read_at is None
-    assert "Nobody has mentioned you" in browser(desk.ana).get(f"/p/{desk.project.slug}/mentions/").content.decode()
+    assert "No mentions" in browser(desk.ana).get(f"/p/{desk.project.slug}/mentions/").content.decode()
     assert browser(desk.stranger).get(f"/p/{desk.project.slug}/mentions/").status_code == 404
 
 

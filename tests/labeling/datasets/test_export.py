@@ -168,7 +168,7 @@ def test_exports_that_are_not_there(desk: Desk, path: str) -> None:
 def test_an_empty_project_says_what_to_do() -> None:
     page = make_desk("empty").as_("annotator").get("/p/empty/export/")
     assert page.status_code == 200
-    assert "Import documents and label some" in page.content.decode()
+    assert "Import and label documents" in page.content.decode()
 
 
 @pytest.mark.parametrize("shape", FORMATS)

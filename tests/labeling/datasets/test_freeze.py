@@ -203,14 +203,14 @@ def test_documents_set_aside_stay_out(desk: Desk) -> None:
 
 def test_nothing_labelled_is_refused(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
-    with pytest.raises(Refused, match="No document is labelled yet"):
+    with pytest.raises(Refused, match="No document has a gold label"):
         frozen(desk)
     assert not DatasetVersion.objects.exists()
 
 
 def test_everything_held_out_is_refused_and_marks_nothing(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
-    with pytest.raises(Refused, match="nothing is left to train on"):
+    with pytest.raises(Refused, match="no training documents remain"):
         frozen(desk)
 
 
@@ -257,7 +257,7 @@ def test_a_failed_freeze_leaves_neither_row_nor_file(desk: Desk, monkeypatch: py
         raise RuntimeError("the database went away")
 
     monkeypatch.setattr(dataset_files, "store", remember)
-    monkeypatch.setattr(freeze_module, "_insert", fail)
+    monkeypatch.setattr(freeze_module, "_store_version", fail)
     with pytest.raises(RuntimeError):
         frozen(desk)
     assert len(keys) == 2

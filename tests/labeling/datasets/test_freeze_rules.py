@@ -94,11 +94,11 @@ def test_rules_that_make_no_sense_are_refused(desk: Desk, rules: Rules, field: s
 
 def test_rules_that_leave_nothing_say_so(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
-    with pytest.raises(Refused, match="2 documents are left out"):
+    with pytest.raises(Refused, match="2 documents are excluded"):
         frozen(desk, rules=Rules(tags=("handwriting",)))
     bring_in(desk.project, [invoice(3, company="a")], as_holdout=True)
     Document.objects.update(metadata={"company": "a"})
-    with pytest.raises(Refused, match="Group by something finer"):
+    with pytest.raises(Refused, match="Use smaller groups"):
         frozen(desk, rules=Rules(group_by="metadata.company"))
 
 
@@ -176,7 +176,7 @@ def test_a_freeze_that_was_overtaken_freezes_nothing(desk: Desk, monkeypatch: py
         return write(*arguments)
 
     monkeypatch.setattr(dataset_files, "write_rows", meanwhile)
-    with pytest.raises(Refused, match="Somebody else chose a hold-out"):
+    with pytest.raises(Refused, match="Another user changed the hold-out"):
         frozen(desk)
     assert DatasetVersion.objects.count() == 1
     assert len(list(rows(DatasetVersion.objects.get()))) == 20
@@ -232,8 +232,8 @@ def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch
         )  # fmt: skip
         return plan(*arguments)
 
-    monkeypatch.setattr(freeze_module, "_plan", meanwhile)
-    with pytest.raises(Refused, match="The schema was changed"):
+    monkeypatch.setattr(freeze_module, "_assign_splits", meanwhile)
+    with pytest.raises(Refused, match="The schema changed"):
         frozen(desk)
     assert not DatasetVersion.objects.exists()
     assert not Document.objects.filter(holdout=True).exists()
@@ -277,7 +277,7 @@ def test_a_run_that_cannot_freeze_says_why(desk: Desk) -> None:
     run_freeze(run.pk)
     run.refresh_from_db()
     assert run.status == "failed"
-    assert "No document is labelled yet" in run.error
+    assert "No document has a gold label" in run.error
 
 
 def test_a_run_with_a_wrong_knob_is_refused_before_it_is_queued(desk: Desk) -> None:

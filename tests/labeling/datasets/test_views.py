@@ -36,7 +36,7 @@ def test_others_read_and_may_not_freeze(desk: Desk, role: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     client = desk.as_(role)
     page = client.get(desk.url("datasets/")).content.decode()
-    assert "What a new version would take in" in page
+    assert "Contents of a new version" in page
     assert '<button class="btn btn-primary"' not in page
     assert client.post(desk.url("datasets/"), KNOBS).status_code == 403
     assert not DatasetVersion.objects.exists()
@@ -61,7 +61,7 @@ def test_the_page_counts_what_would_go_in(desk: Desk) -> None:
 
 def test_freezing_again_with_nothing_new_says_so(desk: Desk, frozen: DatasetVersion) -> None:
     answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, "holdout": "0"}, follow=True)
-    assert "Nothing has changed since dataset v1" in answer.content.decode()
+    assert "nothing has changed since dataset v1" in answer.content.decode()
     assert DatasetVersion.objects.count() == 1
 
 
@@ -83,7 +83,7 @@ def test_bad_knobs_say_why(desk: Desk, changes: dict[str, str], said: str) -> No
 def test_nothing_to_freeze_is_said(desk: Desk) -> None:
     answer = desk.as_("engineer").post(desk.url("datasets/"), KNOBS)
     assert answer.status_code == 422
-    assert "No document is labelled yet" in answer.content.decode()
+    assert "No document has a gold label" in answer.content.decode()
 
 
 def test_a_version_shows_counts_hashes_and_examples(desk: Desk, frozen: DatasetVersion) -> None:
@@ -120,7 +120,7 @@ def test_a_version_whose_file_is_gone_still_has_a_page(desk: Desk, frozen: Datas
     client = desk.as_("manager")
     answer = client.get(desk.url("datasets/1/"))
     assert answer.status_code == 200
-    assert "gone from the artifact store" in answer.content.decode()
+    assert "missing in the artifact store" in answer.content.decode()
     assert client.get(desk.url("datasets/1/export/rows/")).status_code == 404
 
 
@@ -173,7 +173,7 @@ def test_the_form_shows_what_its_rules_would_take_in(desk: Desk) -> None:
     address = desk.url("datasets/?seed=17&validation=10&holdout=20&tags=ocr_noise")
     answer = desk.as_("engineer").get(address, headers={"HX-Request": "true"})
     assert "<html" not in answer.content.decode()
-    assert "<dt>Left out by the rules</dt><dd>7</dd>" in answer.content.decode()
+    assert "<dt>Excluded by the rules</dt><dd>7</dd>" in answer.content.decode()
     whole = desk.as_("engineer").get(address)
     assert "<html" in whole.content.decode()
     assert (whole.context["preview"].documents, whole.context["preview"].excluded) == (3, 7)
@@ -192,9 +192,9 @@ def test_rules_reach_the_version(desk: Desk) -> None:
         sides.setdefault(item.document.metadata["shop"], set()).add(item.split)
     assert all(len(found) == 1 for found in sides.values())
     page = desk.as_("manager").get(desk.url("datasets/1/")).content.decode()
-    assert "Kept together by" in page
+    assert "Grouped by" in page
     assert "metadata.shop" in page
-    assert "beyond the number asked for" in page
+    assert "over the maximum number" in page
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_bad_rules_say_why(desk: Desk, changes: dict[str, Any], said: str) -> No
 
 
 def test_many_documents_are_frozen_by_a_job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labeling.datasets.freeze.IN_THE_BACKGROUND", 5)
+    monkeypatch.setattr("labeling.datasets.freeze.BACKGROUND_THRESHOLD", 5)
     bring_in(desk.project, [invoice(number) for number in range(20)])
     client = desk.as_("engineer")
     answer = client.post(desk.url("datasets/"), KNOBS)
@@ -250,18 +250,18 @@ def test_pairs_of_near_duplicates_are_listed(desk: Desk) -> None:
     bring_in(desk.project, [twin, *[{**invoice(n), "text": f"{n} " * 40} for n in range(10, 20)]])
     freeze(project=desk.project, user=desk.people["engineer"])
     page = desk.as_("manager").get(desk.url("datasets/1/")).content.decode()
-    assert "1 pair in 1 group; 1 with one of the two left out" in page
+    assert "1 pair in 1 group; 1 split" in page
     listed = desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?show=apart"))
     ((pair, *_),) = listed.context["pairs"]
     assert {pair.one.external_id, pair.other.external_id} == {"inv-0003", "twin"}
     assert "Total 3.50<mark> .</mark></pre>" in listed.content.decode()
-    assert "nearly the same as a hold-out document" in listed.content.decode()
+    assert "near-duplicate of a hold-out document" in listed.content.decode()
     assert desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?page=x")).status_code == 200
 
 
 def test_two_versions_side_by_side(desk: Desk, frozen: DatasetVersion) -> None:
     client = desk.as_("manager")
-    assert "Two versions can be compared" in client.get(desk.url("datasets/diff/")).content.decode()
+    assert "A comparison needs two versions" in client.get(desk.url("datasets/diff/")).content.decode()
     bring_in(desk.project, [invoice(100)])
     freeze(project=desk.project, user=desk.people["engineer"])
     page = client.get(desk.url("datasets/diff/?a=1&b=2"))
@@ -273,7 +273,7 @@ def test_two_versions_side_by_side(desk: Desk, frozen: DatasetVersion) -> None:
     assert client.get(desk.url("datasets/diff/?a=1&b=9")).status_code == 404
     assert client.get(desk.url("datasets/diff/?a=x&b=1")).status_code == 404
     assert client.get(desk.url("datasets/diff/")).context["b"].number == 2
-    assert "How it was drawn" not in page.content.decode()
+    assert "Freeze settings" not in page.content.decode()
 
 
 def test_what_was_drawn_in_another_way_is_told_in_words(desk: Desk, frozen: DatasetVersion) -> None:
@@ -282,7 +282,7 @@ def test_what_was_drawn_in_another_way_is_told_in_words(desk: Desk, frozen: Data
     freeze(project=desk.project, user=desk.people["engineer"], rules=rules, seed=5, validation_share=0.125)
     page = desk.as_("manager").get(desk.url("datasets/diff/?a=1&b=2")).content.decode()
     for said in (
-        "<dt>Near-duplicates are alike by</dt><dd><del>80 %</del> → <ins>90 %</ins>",
+        "<dt>Near-duplicate threshold</dt><dd><del>80 %</del> → <ins>90 %</ins>",
         "<dt>Kept together by</dt><dd><del>–</del> → <ins>metadata.shop</ins>",
         "<dt>Only with a tag of</dt><dd><del>–</del> → <ins>ocr_noise, cut_off</ins>",
         "<dt>For training and validation at most</dt><dd><del>–</del> → <ins>2,000</ins>",
@@ -290,7 +290,7 @@ def test_what_was_drawn_in_another_way_is_told_in_words(desk: Desk, frozen: Data
         "<dt>Seed</dt><dd><del>17</del> → <ins>5</ins>",
     ):
         assert said in page
-    assert "Hold-out, where one had to be drawn" not in page
+    assert "Hold-out, when it was first drawn" not in page
 
 
 def test_script_in_a_document_stays_text(desk: Desk) -> None:

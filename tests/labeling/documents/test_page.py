@@ -236,7 +236,7 @@ def test_comments_are_made_and_settled(desk: Desk) -> None:
     assert comment_services.unread_count(project=desk.project, user=desk.people["reviewer"]) == 1
     desk.as_("reviewer").post(url, {"settle": str(comment.pk)})
     assert "settled by desk-reviewer" in page(desk, 1)
-    assert "Write something first" in client.post(url, {"text": "  "}, follow=True).content.decode()
+    assert "Enter a comment" in client.post(url, {"text": "  "}, follow=True).content.decode()
     for wrong in ("x", "-1", "9" * 40, "²", str(comment.pk + 1)):
         assert client.post(url, {"settle": wrong}).status_code == 404
 

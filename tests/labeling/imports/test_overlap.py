@@ -67,7 +67,7 @@ def test_nobody_sees_what_the_others_wrote(desk: Desk) -> None:
     assert (draft.value, draft.merged, draft.conflicts) == ({"vendor": "Acme Supplies"}, [], [])
     own = annotation_services.open_document(document=fresh(document), user=desk.ana)
     assert own.value["vendor"] == "Acme"
-    with pytest.raises(Refused, match="only your own"):
+    with pytest.raises(Refused, match="only restore your own"):
         annotation_services.restore(
             document=document,
             user=desk.ben,
@@ -198,7 +198,7 @@ def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
 
 def test_what_was_not_seen_or_is_invalid_is_not_adjudicated(desk: Desk) -> None:
     document = dispute(desk)
-    with pytest.raises(adjudication.ConflictingChange, match="look again"):
+    with pytest.raises(adjudication.ConflictingChange):
         adjudication.adjudicate(document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=1)
     for value, rule in (({**gold(), "total_amount": "12"}, "type"), ({**gold(), "vendor": "Globex"}, "evidence")):
         with pytest.raises(adjudication.InvalidLabel) as refused:

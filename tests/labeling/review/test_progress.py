@@ -55,8 +55,8 @@ def test_nothing_yet_says_what_to_do(desk: Desk) -> None:
     assert "Import documents" not in desk.as_("annotator").get(desk.url("progress/")).content.decode()
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     page = desk.as_("annotator").get(desk.url("progress/")).content.decode()
-    assert "No label yet" in page
-    assert "Label the first" in page
+    assert "No labels yet" in page
+    assert "Start labeling" in page
     assert desk.as_("annotator").get(desk.url("progress/days.json")).json()["labels"] == [0] * 30
 
 
@@ -145,8 +145,8 @@ def test_another_projects_work_is_not_counted(at_work: Desk) -> None:
 def test_quality_says_whether_people_look(at_work: Desk) -> None:
     client = at_work.as_("reviewer")
     page = client.get(at_work.url("progress/quality/")).content.decode()
-    assert "No label began as a pre-label yet" in page
-    assert "No document was labelled by several people yet" in page
+    assert "No labels from pre-labels yet" in page
+    assert "No document has independent labels yet" in page
     version = at_work.project.schema_version
     for number, withheld in ((0, False), (1, True), (2, False)):
         document = Document.objects.get(external_id=f"inv-{number:04}")
@@ -157,7 +157,7 @@ def test_quality_says_whether_people_look(at_work: Desk) -> None:
             prediction=None if withheld else prediction, changed_fields=2 if withheld else 1, predicted_fields=4
         )
     page = client.get(at_work.url("progress/quality/")).content.decode()
-    assert "Accepted blindly" in page
+    assert "Accepted without review" in page
     assert "50 %" in page
 
 
@@ -174,5 +174,5 @@ def test_agreement_of_those_who_labelled_the_same(at_work: Desk) -> None:
             base_version=0,
         )
     page = at_work.as_("owner").get(at_work.url("progress/quality/")).content.decode()
-    assert "Same meaning" in page
+    assert "Agreement" in page
     assert "0 %" in page

@@ -44,12 +44,12 @@ def dispute(desk: Desk, **changes: Any) -> Any:
 
 
 def test_where_nothing_waits_the_page_says_what_would(desk: Desk) -> None:
-    assert "Every submitted label comes here before it counts." in page(desk, desk.rita)
+    assert "Every submitted label is reviewed before it is gold." in page(desk, desk.rita)
     disputed = page(desk, desk.rita, "?show=disputed")
-    assert "Nobody disagrees" in disputed
-    assert "No documents go to several people yet" in disputed
+    assert "No conflicts" in disputed
+    assert "No documents go to several annotators yet" in disputed
     change(desk, review_required=False, overlap_share=0.1)
-    assert "Reviews are off in this project" in page(desk, desk.rita)
+    assert "Reviews are off:" in page(desk, desk.rita)
     assert "10 % of new documents go to 2 people." in page(desk, desk.rita, "?show=disputed")
 
 
@@ -60,10 +60,10 @@ def test_what_waits_is_listed_with_whose_it_is(desk: Desk) -> None:
     shown = page(desk, desk.rita)
     assert "&lt;b&gt;odd&lt;/b&gt;" in shown
     assert desk.ana.username in shown
-    assert "somebody else reviews it" in shown
+    assert "needs another reviewer" in shown
     # Everybody reads the list; deciding takes a reviewer.
     for_ana = page(desk, desk.ana)
-    assert "somebody else reviews it" in for_ana
+    assert "needs another reviewer" in for_ana
     assert at(desk, "next/") not in for_ana
     dispute(desk)
     assert f"{desk.ana.username}, {desk.ben.username}" in page(desk, desk.rita, "?show=disputed")
@@ -87,10 +87,10 @@ def test_one_label_beside_its_document(desk: Desk) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
     assert 'data-path="vendor" title="Vendor">Acme Supplies</mark>' in shown
     assert "Is &lt;i&gt;that&lt;/i&gt; all?" in shown
-    for word in ("Approve", "Fix and approve", "Send back"):
+    for word in ("Approve", "Fix and approve", "Reject"):
         assert word in shown
     assert fresh(document).locked_by == desk.rita
-    assert f"{desk.rita.username} has this document open too" in page(desk, desk.owner, f"{document.pk}/")
+    assert f"{desk.rita.username} also has this document open" in page(desk, desk.owner, f"{document.pk}/")
 
 
 def test_approving_goes_to_the_next(desk: Desk) -> None:
@@ -101,12 +101,12 @@ def test_approving_goes_to_the_next(desk: Desk) -> None:
     assert rita.get(at(desk, "next/"))["Location"] == at(desk, f"{first.pk}/")
     answer = rita.post(at(desk, f"{first.pk}/approve/"), {"version": version}, follow=True)
     assert answer.redirect_chain == [(at(desk, f"next/?after={first.pk}"), 302), (at(desk, f"{second.pk}/"), 302)]
-    assert "doc-0001 is approved." in answer.content.decode()
+    assert "doc-0001 was approved." in answer.content.decode()
     assert Gold.objects.get().document == first
     version = fresh(second).annotations.get().version
     answer = rita.post(at(desk, f"{second.pk}/approve/"), {"version": version}, follow=True)
     assert answer.redirect_chain[-1] == (at(desk), 302)
-    assert "Nothing waits for a review" in answer.content.decode()
+    assert "No labels to review" in answer.content.decode()
 
 
 @pytest.mark.parametrize("version", ["", "x", "7", "-1", "99999999999999999999999"])
@@ -115,7 +115,7 @@ def test_approving_what_was_not_seen_is_refused(desk: Desk, version: str) -> Non
     submit(document, desk.ana)
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/approve/"), {"version": version}, follow=True)
     assert answer.redirect_chain[-1][0] == at(desk, f"{document.pk}/")
-    assert "look again" in answer.content.decode()
+    assert "The label was changed" in answer.content.decode()
     assert not Gold.objects.exists()
 
 
@@ -126,26 +126,26 @@ def test_sending_back_takes_a_reason(desk: Desk) -> None:
     address = at(desk, f"{document.pk}/reject/")
     refused = rita.post(address, {"version": version, "reason": "  "})
     assert refused.status_code == 422
-    assert "Say what is wrong, so that it can be put right." in refused.content.decode()
+    assert "Enter a reason for the annotator." in refused.content.decode()
     long = rita.post(address, {"version": version, "reason": "x" * 1001})
     assert long.status_code == 422
     assert "x" * 1001 in long.content.decode()
     answer = rita.post(address, {"version": version, "reason": "No <b>."}, follow=True)
-    assert "went back with your reason" in answer.content.decode()
+    assert "was rejected" in answer.content.decode()
     assert fresh(document).state == DocumentState.REJECTED
     again = page(desk, desk.rita, f"{document.pk}/")
     assert "No &lt;b&gt;." in again
-    assert f"{desk.rita.username} sent it back already." in again
+    assert f"Already rejected by {desk.rita.username}." in again
     assert 'data-key="a"' not in again
     submit(document, desk.ana, version, vendor="Acme")
-    assert "What changed since" in page(desk, desk.rita, f"{document.pk}/")
+    assert "Changes since" in page(desk, desk.rita, f"{document.pk}/")
 
 
 def test_ones_own_label_says_so(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.rita)
     shown = page(desk, desk.rita, f"{document.pk}/")
-    assert "This label is your own. Four eyes are on" in shown
+    assert "This is your own label. Four-eyes review is on" in shown
     assert "Fix and approve" not in shown
     assert browser(desk.rita).get(at(desk, "next/"))["Location"] == at(desk)
 
@@ -213,11 +213,11 @@ def test_another_value_is_typed_as_in_the_form(desk: Desk) -> None:
     address = at(desk, f"{document.pk}/adjudicate/")
     rita = browser(desk.rita)
     for sent, words in (
-        ({}, "Pick one."),
-        ({"pick-0": "9"}, "Pick one."),
-        ({"pick-0": "other"}, "Type the value"),
+        ({}, "Choose a value."),
+        ({"pick-0": "9"}, "Choose a value."),
+        ({"pick-0": "other"}, "Enter a value"),
         ({"pick-0": "other", "other-0": "abc"}, "number"),
-        ({"pick-0": "other", "other-0": "USD 9.00"}, "This is not in the document."),
+        ({"pick-0": "other", "other-0": "USD 9.00"}, "This value is not in the document."),
     ):
         answer = rita.post(address, {"version": 2, **sent})
         assert answer.status_code == 422, sent
@@ -245,7 +245,7 @@ def test_a_dispute_that_changed_meanwhile_is_drawn_anew(desk: Desk) -> None:
     document = dispute(desk)
     submit(document, desk.ben, 2, vendor="Supplies")
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "1"}, follow=True)
-    assert "submitted anew meanwhile" in answer.content.decode()
+    assert "A label was changed" in answer.content.decode()
     assert not Gold.objects.exists()
     submit(document, desk.ben, 3)
     over = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 4, "pick-0": "1"}, follow=True)
@@ -258,7 +258,7 @@ def test_a_party_sees_the_differences_and_does_not_decide(desk: Desk) -> None:
     submit(document, desk.rita, vendor="Acme")
     shown = page(desk, desk.rita, f"{document.pk}/")
     assert "One of these labels is your own." in shown
-    assert "Decide so" not in shown
+    assert "Save decision" not in shown
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "0"}, follow=True)
     assert "your own" in answer.content.decode()
     assert not Gold.objects.exists()
@@ -268,7 +268,7 @@ def test_a_dispute_can_be_sent_back(desk: Desk) -> None:
     document = dispute(desk)
     rita = browser(desk.rita)
     empty = rita.post(at(desk, f"{document.pk}/reject/"), {"version": 2, "reason": ""}, follow=True)
-    assert "Say what is wrong" in empty.content.decode()
+    assert "Enter a reason" in empty.content.decode()
     answer = rita.post(at(desk, f"{document.pk}/reject/"), {"version": 2, "reason": "Both read page 1."}, follow=True)
     assert answer.redirect_chain[-1][0] == at(desk, "?show=disputed")
     assert (fresh(document).disputed, fresh(document).state) == (False, DocumentState.REJECTED)
@@ -311,7 +311,7 @@ def test_rows_that_not_everybody_has(db: None) -> None:
     address = at(desk, f"{document.pk}/")
     rita = browser(desk.rita)
     shown = rita.get(address).content.decode()
-    assert "a row that not everybody has" in shown
+    assert "row missing in some labels" in shown
     assert ">keep it<" in shown
     done = rita.post(f"{address}adjudicate/", {"version": 2, "pick-0": "leave out"})
     assert done.status_code == 302

@@ -148,7 +148,7 @@ def with_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch, tab: Any) -> SchemaM
             tab()
         move(*args)
 
-    monkeypatch.setattr(schema_migration_services, "_move", tab_first)
+    monkeypatch.setattr(schema_migration_services, "_migrate_batch", tab_first)
     return migrate(desk, schema(desk, renamed=True), RENAME)
 
 
@@ -214,7 +214,7 @@ def test_what_a_tab_saved_before_the_change_went_on_hides_nothing_from_it(
         raise RuntimeError("the cable was pulled")
 
     with monkeypatch.context() as broken:
-        broken.setattr(schema_migration_services, "_move", stops)
+        broken.setattr(schema_migration_services, "_migrate_batch", stops)
         run = plan(desk, schema(desk, renamed=True), RENAME)
         jobs.run_schema_migration(run.pk)
     run.refresh_from_db()

@@ -152,19 +152,19 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
             raise RuntimeError("the cable was pulled")
         whole(*args)
 
-    monkeypatch.setattr(schema_migration_services, "_move", fails_second)
+    monkeypatch.setattr(schema_migration_services, "_migrate_batch", fails_second)
     stopped = run(desk, renamed(desk), RENAME, dry_run=False)
     assert (stopped.status, stopped.result["looked_at"]) == ("failed", 3)
     assert "continue" in stopped.error
-    with pytest.raises(Refused, match="Finish the schema change first"):
+    with pytest.raises(Refused, match="Finish it first"):
         freeze(project=desk.project, user=None)
-    with pytest.raises(Refused, match="Finish the schema change first"):
+    with pytest.raises(Refused, match="Finish it first"):
         dataset_export.export_project(desk.project, "rows")
     client = desk.as_("engineer")
     assert client.get(desk.url("export/rows/")).status_code == 422
     for page in ("datasets/", "export/"):
         assert f"contract/migrations/{stopped.pk}/" in client.get(desk.url(page)).content.decode()
-    monkeypatch.setattr(schema_migration_services, "_move", whole)
+    monkeypatch.setattr(schema_migration_services, "_migrate_batch", whole)
     again = schema_migration_services.resume(run=stopped)
     assert again is not None
     jobs.run_schema_migration(again.pk)
