@@ -1,9 +1,10 @@
-"""The form in which a person says what becomes of fields when the schema changes: a row for everything that differs."""
+"""The form for the mapping between two schemas: a row for each difference."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from django import forms
+from django.utils.translation import ngettext
 
 from labeling.schema_migration.mapping import Difference, Step, difference, last_name, rows_of
 from slmstudio.contract.json_text import JsonError, dumps, loads
@@ -16,7 +17,7 @@ SELECT = {"class": "form-select form-select-sm"}
 
 @dataclass(frozen=True, slots=True)
 class MappingLine:
-    """One thing that differs: the field, what happened to it, and the controls that say what to do."""
+    """One difference: the field, its change, and the controls for it."""
 
     field: str
     what: str
@@ -24,25 +25,25 @@ class MappingLine:
 
 
 class MappingForm(forms.Form):
-    """Removed, new, retyped and narrowed fields, each with what to do. ``steps()`` gives the mapping."""
+    """Removed, new, retyped and narrowed fields with their controls. ``steps()`` gives the mapping."""
 
     def __init__(self, old: CompiledSchema, new: CompiledSchema, steps: list[Step], data: Any = None) -> None:
         super().__init__(data)
         self.difference: Difference = difference(old, new)
         self._old, self._new = old, new
         self._lines: list[tuple[str, str, list[str]]] = []
-        said = {(step["do"], step["field"]): step for step in steps}
+        by_field = {(step["do"], step["field"]): step for step in steps}
         for number, pattern in enumerate(self.difference.removed):
-            self._add_removed(number, pattern, said)
+            self._add_removed(number, pattern, by_field)
         for number, (pattern, node) in enumerate(self.difference.added.items()):
-            step = said.get(("default", pattern))
+            step = by_field.get(("default", pattern))
             self._add(
                 f"new-{number}",
                 forms.CharField(
                     required=False,
-                    label=f"{pattern}: value for labels that have none",
+                    label=f"{pattern}: default value",
                     initial="" if step is None else _text(step["value"]),
-                    widget=forms.TextInput(attrs={**TEXT, "placeholder": "left empty"}),
+                    widget=forms.TextInput(attrs={**TEXT, "placeholder": "empty"}),
                 ),
                 pattern,
                 f"new, {_kind(node)}{', required' if node.required else ''}",
@@ -52,33 +53,33 @@ class MappingForm(forms.Form):
                 f"type-{number}",
                 forms.BooleanField(
                     required=False,
-                    label=f"{pattern}: read what is there as {_kind(after)}",
-                    initial=("convert", pattern) in said,
+                    label=f"{pattern}: convert values to {_kind(after)}",
+                    initial=("convert", pattern) in by_field,
                     widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
                 ),
                 pattern,
                 f"was {_kind(before)}, is {_kind(after)}",
             )
-        self._add_narrowed(said)
+        self._add_narrowed(by_field)
 
     def _add(self, name: str, field: forms.Field, pattern: str, what: str) -> None:
         self.fields[name] = field
         self._lines.append((pattern, what, [name]))
 
-    def _add_removed(self, number: int, pattern: str, said: dict[tuple[str, str], Step]) -> None:
+    def _add_removed(self, number: int, pattern: str, by_field: dict[tuple[str, str], Step]) -> None:
         targets = [name for name in self.difference.added if rows_of(name) == rows_of(pattern)]
-        rename, cut = said.get(("rename", pattern)), said.get(("split", pattern))
-        choices = [("drop", "leave it out"), *((f"to:{name}", f"becomes {name}") for name in targets)]
+        rename, cut = by_field.get(("rename", pattern)), by_field.get(("split", pattern))
+        choices = [("drop", "remove"), *((f"to:{name}", f"rename to {name}") for name in targets)]
         if targets:
-            choices.append(("split", "split it by an expression"))
+            choices.append(("split", "split by an expression"))
         initial = f"to:{rename['to']}" if rename else "split" if cut else "drop"
         what = forms.ChoiceField(
             choices=choices,
-            label=f"{pattern}: what becomes of it",
+            label=f"{pattern}: mapping",
             initial=initial,
             widget=forms.Select(attrs={**SELECT, "data-removed": str(number)}),
         )
-        self._add(f"gone-{number}", what, pattern, "no longer there")
+        self._add(f"gone-{number}", what, pattern, "removed")
         if targets:
             self.fields[f"by-{number}"] = forms.CharField(
                 required=False,
@@ -94,41 +95,43 @@ class MappingForm(forms.Form):
             )
             self._lines[-1][2].append(f"by-{number}")
 
-    def _add_narrowed(self, said: dict[tuple[str, str], Step]) -> None:
+    def _add_narrowed(self, by_field: dict[tuple[str, str], Step]) -> None:
         nodes = {node.pattern: node for node in self._new.root.nodes()}
         for number, (pattern, gone) in enumerate(self.difference.narrowed.items()):
             field = nodes[pattern].field
             options = [(dumps(value), _text(value)) for value in (field.enum if field is not None else ())]
-            step = said.get(("replace", pattern))
+            step = by_field.get(("replace", pattern))
             names = []
             for place, code in enumerate(gone):
                 name = f"choice-{number}-{place}"
                 self.fields[name] = forms.ChoiceField(
                     required=False,
-                    choices=[("", "to be labelled again"), *options],
+                    choices=[("", "label again"), *options],
                     label=f"{pattern}: {_text(loads(code))} becomes",
                     initial=step["values"].get(code, "") if step else "",
                     widget=forms.Select(attrs=SELECT),
                 )
                 names.append(name)
-            self._lines.append((pattern, f"{len(gone)} choice{'s' if len(gone) != 1 else ''} no longer there", names))
+            self._lines.append(
+                (pattern, ngettext("%d choice removed", "%d choices removed", len(gone)) % len(gone), names)
+            )
 
     def lines(self) -> list[MappingLine]:
-        """What to draw, in the order removed, new, retyped, narrowed."""
+        """The rows: removed, new, retyped, narrowed."""
         return [MappingLine(pattern, what, [self[name] for name in names]) for pattern, what, names in self._lines]
 
     def clean(self) -> dict[str, Any]:
-        """Two old fields cannot become one new field; a split needs its expression."""
+        """Two fields cannot have the same new name; a split needs an expression."""
         cleaned = super().clean() or {}
         taken: dict[str, str] = {}
         for number, pattern in enumerate(self.difference.removed):
             choice = cleaned.get(f"gone-{number}", "")
             if choice.startswith("to:"):
                 if choice in taken:
-                    self.add_error(f"gone-{number}", f"{taken[choice]} becomes that field already.")
+                    self.add_error(f"gone-{number}", f"{taken[choice]} already has this new name.")
                 taken[choice] = pattern
             if choice == "split" and not cleaned.get(f"by-{number}"):
-                self.add_error(f"by-{number}", "Give the expression to split by.")
+                self.add_error(f"by-{number}", "Enter an expression.")
         return cleaned
 
     def steps(self) -> list[Step]:
@@ -157,7 +160,7 @@ class MappingForm(forms.Form):
         return found
 
     def _split(self, pattern: str, by: str) -> Step:
-        """Each new field in the same rows whose name is that of a group takes what the group holds."""
+        """Each named group of the expression fills the new field of the same name in the same rows."""
         targets = {last_name(name): name for name in self.difference.added if rows_of(name) == rows_of(pattern)}
         into = {name: target for name, target in targets.items() if f"(?P<{name}>" in by}
         return {"do": "split", "field": pattern, "by": by, "into": into}
@@ -168,7 +171,7 @@ def _text(value: Any) -> str:
 
 
 def _value(text: str, node: Node) -> Any:
-    """A typed default as a value of the field; JSON for whole objects and arrays."""
+    """A typed default as a value of the field; JSON for objects and arrays."""
     if node.field is not None:
         read = parse_typed(text, node.field)
         return text if read is None and text.casefold() != "null" else read

@@ -1,11 +1,10 @@
-"""What the labels of a document become under another schema version: which of their revisions are taken along, as what.
+"""The migration of a document's labels to another schema version: which revisions migrate, and as what.
 
-Going back to a schema restores: a label that nobody has changed since it was valid under the same schema is taken
-from there, as it was, and a document that is in the queue only because of the schema returns to its state.
+Returning to an earlier schema restores: a label that is unchanged since it was valid under that schema is taken from
+there, and a document that is in the queue only because of the schema returns to its state.
 
-What somebody answers for comes first and stands under the new version too; a draft behind it follows as a draft. Who
-has saved under the new version already keeps that, behind what is taken along of theirs. Nothing is taken along where
-somebody has answered under the new version: that is newer than all of it.
+Labels migrate as labels, later drafts as drafts. Annotations saved under the new version stay, after the migrated
+revisions of the same annotator. Nothing migrates to a document with a label under the new version, which is newer.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,8 +33,8 @@ Note = Callable[["RevisionMigration"], Any]
 
 @dataclass(slots=True)
 class RevisionMigration:
-    """One revision of an old annotation, ``number`` in its series. ``stands``: somebody answers for it. ``after``: its
-    value under the new schema; ``problems``: what that refuses in it.
+    """The migration of one revision, ``number`` in its series. ``is_label``: it is a label, not a draft. ``migrated``:
+    its value under the new schema; ``problems``: the errors of that value.
     """
 
     old: Annotation
@@ -49,11 +48,11 @@ class RevisionMigration:
 
     @property
     def before(self) -> Any:
-        """The value in the order of its own schema."""
+        """The value in the order of its schema."""
         return self.old.schema_version.compiled.ordered(self.value)
 
     def migrate(self, compiled: CompiledSchema, apply: Callable[[Any], Any]) -> None:
-        """Works out what it becomes; a label of the same schema stays as it is."""
+        """Computes the migrated value; a label of the same schema is unchanged."""
         is_same = self.old.schema_version.sha256 == compiled.hash
         self.migrated = compiled.ordered(self.value if is_same else apply(self.before))
         self.problems = compiled.validate(self.migrated)
@@ -61,10 +60,10 @@ class RevisionMigration:
 
 @dataclass(slots=True)
 class DocumentLabels:
-    """The annotations of one document under the newest version it has any, and its gold with the annotation of that.
+    """The annotations of a document under the newest version that has any, and its gold label.
 
-    ``standing``: what still stands of an annotation that goes on as a draft, by its key. ``there``: what people saved
-    under the new version, by person; ``answered``: those of them who submitted it.
+    ``labels_of_drafts``: annotation key -> its last label, for annotations that continue as drafts. ``newer``:
+    annotations under the new version, by user; ``newer_submitters``: the users who submitted one.
     """
 
     document: Document
@@ -76,35 +75,35 @@ class DocumentLabels:
 
     @property
     def is_blind_overlap(self) -> bool:
-        """Whether several people label it unseen by each other, so that each label counts by itself."""
+        """Whether annotators label it independently, so each label counts separately."""
         return self.document.wanted > 1 and self.document.state != DocumentState.APPROVED
 
     @property
     def was_requeued(self) -> bool:
-        """Whether it is in the queue because of an earlier change of the schema, and nobody has answered it since."""
+        """Whether it is in the queue because of an earlier schema version, without a newer label."""
         return state.is_requeued_for_schema(self.document.state, self.document.returned)
 
     def deciding_revisions(self, parts: Iterable[RevisionMigration]) -> list[RevisionMigration]:
-        """The parts that have to be valid so that the document counts as labelled."""
+        """The revisions that must be valid for the document to stay labeled."""
         standing = [part for part in parts if part.is_label]
         if not standing or self.is_blind_overlap:
             return standing
         return [standing[-1], *(part for part in standing if part.gold)]
 
     def leaves_queue(self, parts: Iterable[RevisionMigration]) -> bool:
-        """Whether the document leaves the queue again with these parts, each with what it becomes."""
+        """Whether the document leaves the queue with these revisions, which are migrated."""
         deciding = self.deciding_revisions(parts)
         return self.was_requeued and bool(deciding) and not any(part.problems for part in deciding)
 
     def revisions_of(self, old: Annotation) -> list[RevisionMigration]:
-        """What is taken along of one annotation, in its order."""
+        """The revisions of an annotation to migrate, in order."""
         now = RevisionMigration(old, old.version, old.value, old.evidence, old.submitted)
         parts = {now.number: now}
         gold = self.gold if self.gold and self.gold.revision.annotation_id == old.pk else None
         for revision in (self.labels_of_drafts.get(old.pk), gold.revision if gold is not None else None):
             if revision is None:
                 continue
-            # A draft that says the same is no other one.
+            # A draft with an equal value is the same revision.
             number = now.number if not old.submitted and same(revision.value, old.value) else revision.number
             found = parts.setdefault(number, RevisionMigration(old, number, revision.value, revision.evidence, True))
             found.is_label = True
@@ -113,7 +112,7 @@ class DocumentLabels:
         return [parts[number] for number in sorted(parts)]
 
     def revisions(self) -> list[RevisionMigration]:
-        """What is to be taken along of all, in the order in which it was saved."""
+        """All revisions to migrate, in the order in which they were saved."""
         if self.newer_submitters and not self.is_blind_overlap:
             return []
         found = [
@@ -127,7 +126,7 @@ class DocumentLabels:
 
 
 def counted_revisions(parts: Iterable[RevisionMigration]) -> list[RevisionMigration]:
-    """Of each annotation the part that it is counted by: the newest that stands, else the newest."""
+    """The revision of each annotation that counts: the newest label, else the newest."""
     of: dict[int, RevisionMigration] = {}
     for part in parts:
         if part.is_label or not (part.old.pk in of and of[part.old.pk].is_label):
@@ -142,9 +141,9 @@ def read_labels(
     version: SchemaVersion | None = None,
     back_to: SchemaVersion | None = None,
 ) -> list[DocumentLabels]:
-    """The labels of some documents under versions up to one; with ``version`` also what there is under that.
+    """The labels of some documents under versions up to ``upto``, and with ``version`` also under that one.
 
-    ``back_to``: the newest earlier version with the schema that is gone to, whose labels are restored.
+    ``back_to``: the newest earlier version with the same schema as the new one, whose labels are restored.
     """
     documents = Document.objects.filter(pk__in=keys).defer("text", "metadata").in_bulk()
     labels = {key: DocumentLabels(documents[key]) for key in keys if key in documents}
@@ -174,14 +173,14 @@ def read_labels(
 
 
 def _restore(labels: dict[int, DocumentLabels], back_to: SchemaVersion) -> None:
-    """Puts labels of ``back_to`` in the place of copies that nobody has changed since (a copy keeps ``updated_at``)."""
+    """Replaces unchanged copies by the labels of ``back_to`` (a copy keeps ``updated_at``)."""
     before = Annotation.objects.filter(document__in=labels, schema_version=back_to).select_related("schema_version")
     earlier: dict[int, dict[int | None, Annotation]] = {}
     for annotation in before:
         annotation.document = labels[annotation.document_id].document
         earlier.setdefault(annotation.document_id, {})[annotation.user_id] = annotation
     golds = Gold.objects.filter(document__in=labels, schema_version=back_to).select_related("revision")
-    # What a reviewer decided under a later version is newer than what was gold under this one.
+    # A review under a later version is newer than this version's gold.
     decided = Review.objects.filter(
         document__in=labels, decision__in=REVIEWED_DECISIONS, annotation__schema_version__number__gt=back_to.number
     )
@@ -203,7 +202,7 @@ def _restore_one(
         if old is None or not is_copy or (is_gold and (was_gold is None or was_gold.annotation_id != old.pk)):
             restored[copy.pk] = copy
             continue
-        # Rejected or put back into the queue since, it no longer stands.
+        # Rejected or requeued since: no longer a label.
         old.submitted = old.submitted and (copy.submitted or one.was_requeued)
         restored[old.pk] = old
         if one.gold is not None and is_gold and was_gold is not None:
@@ -237,14 +236,14 @@ def _read_newer(labels: dict[int, DocumentLabels], version: SchemaVersion) -> No
 def write_labels(
     labels: DocumentLabels, version: SchemaVersion, apply: Callable[[Any], Any], note: Note, by: int | None
 ) -> state.StateChange:
-    """Writes one document under the new version, and returns the columns of the document that change by it: where what
-    counts of it no longer fits it goes back into the queue. ``by``: who takes it along.
+    """Migrates one document, and returns the columns of the document that change: it is requeued if its label is
+    invalid under the new version. ``by``: the user who runs the migration.
     """
     parts = labels.revisions()
     waits = labels.document.state not in LABELED_STATES
     for part in parts:
         part.migrate(version.compiled, apply)
-    # What does not fit is no news for those who have gone on from it, and where the document waits already.
+    # Not reported: invalid drafts of users with newer annotations, in a document that is in the queue anyway.
     known = {part.old.user_id for part in parts if part.old.user_id in labels.newer}
     for part in counted_revisions(parts):
         if not (part.problems and waits and part.old.user_id in known):
@@ -265,12 +264,12 @@ def write_labels(
 
 
 def requeue_columns(document: Document, version: SchemaVersion, why: str) -> state.StateChange:
-    """The columns of a document that goes back into the queue because of a schema version."""
+    """The columns of a document that is requeued because of a schema version."""
     return state.requeue_for_schema(state=document.state, disputed=document.disputed, number=version.number, reason=why)
 
 
 def update_documents(changes: Mapping[int, state.StateChange]) -> None:
-    """Writes columns of documents, one update for each kind of change. The rows are locked by the caller."""
+    """Writes columns of documents, one update per kind of change. The caller has locked the rows."""
     groups: dict[str, list[int]] = {}
     for pk, columns in changes.items():
         if columns:
@@ -293,14 +292,14 @@ _MIGRATED_COLUMNS = (
 
 
 class _Writer:
-    """Writes what is taken along of one document, in one series of numbers behind what is there."""
+    """Writes the migrated revisions of one document, numbered after existing ones."""
 
     def __init__(self, labels: DocumentLabels, version: SchemaVersion, by: int | None) -> None:
         self.labels, self.version, self.by = labels, version, by
         self.number = max((row.version for row in labels.newer.values()), default=0)
 
     def write(self, parts: list[RevisionMigration]) -> None:
-        """``parts``: each with what it becomes, in order."""
+        """``parts``: the migrated revisions, in order."""
         last = {part.old.user_id: part for part in parts}
         rows = {user: self.labels.newer.get(user) or self._row(part) for user, part in last.items()}
         for part in parts:
@@ -312,13 +311,13 @@ class _Writer:
         for user, row in rows.items():
             changes: dict[str, Any] = {}
             if user in self.labels.newer:
-                # What they saved meanwhile stays what they go on from.
+                # Their newer annotation stays the current one.
                 self._revision(row, Actions.DRAFT, row.value, row.evidence, user)
                 changes["submitted_at"] = row.submitted_at or last[user].old.submitted_at
             Annotation.objects.filter(pk=row.pk).update(version=row.version, **changes)
 
     def _row(self, part: RevisionMigration) -> Annotation:
-        """A person's annotation, as the last of their parts leaves it."""
+        """An annotation, as of its last migrated revision."""
         return Annotation.objects.create(
             **{name: getattr(part.old, name) for name in _MIGRATED_COLUMNS},
             schema_version=self.version,

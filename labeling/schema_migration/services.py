@@ -1,10 +1,9 @@
-"""Taking labels to another schema: a dry run that counts and shows, and the change itself.
+"""Label migrations to another schema: a dry run with counts and examples, and the migration itself.
 
-Both are background runs over every labelled document. The change makes the new SchemaVersion first; from then on people
-label under it. Each document then gets the annotations of its people once more under the new version, as new revisions
-(the old ones stay, and frozen datasets with them). What the new schema refuses goes back into the queue as a draft. An
-interrupted run goes on where it stopped: what it has taken along is left alone (see
-``labeling.schema_migration.label_migration``).
+Both are background runs over all labeled documents. The migration creates the new SchemaVersion first, so annotators
+label under it from then on. Then each document gets its annotations under the new version, as new revisions (the old
+ones stay, and so do frozen datasets). Labels that are invalid under the new schema are requeued as drafts. An
+interrupted run resumes and skips migrated documents (see ``labeling.schema_migration.label_migration``).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -43,22 +42,22 @@ MAX_CHANGES = 12
 def start_dry_run(
     *, project: Project, user: User | None, schema_text: str, mapping: list[Step], dry_run: bool = True
 ) -> SchemaMigration:
-    """Queues a dry run of a schema and a mapping over all labels, or the change itself.
+    """Queues a dry run of a schema and a mapping over all labels, or the migration itself.
 
     Raises:
-        ContractError: the schema cannot be read.
-        MappingError: a step of the mapping cannot be.
-        Refused: nothing would change, or another change of this project is under way.
+        ContractError: the schema is invalid.
+        MappingError: a step of the mapping is invalid.
+        Refused: the schema is unchanged, or another migration of this project is running.
     """
     compiled, text = read_schema(schema_text)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         newest = project.schema_version
         if text == newest.schema_text:
-            raise Refused("The schema is the one in force already, so there is nothing to change.")
+            raise Refused("The schema is unchanged.")
         check(mapping, newest.compiled, compiled)
         if not dry_run and SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
-            raise Refused("Another change of the schema is under way. Wait until it is done.")
+            raise Refused("Another label migration is running. Wait until it is done.")
         run = SchemaMigration(
             project=project,
             from_version=newest,
@@ -79,8 +78,8 @@ def start_contract_dry_run(
     """Saves the instruction and constraints of a contract, and queues a dry run of its schema with a suggested mapping.
 
     Raises:
-        ContractError: with a sentence per field; nothing was saved then.
-        Refused: nothing would change, or another change of this project is under way.
+        ContractError: with a message per field; nothing was saved.
+        Refused: the schema is unchanged, or another migration of this project is running.
     """
     with transaction.atomic():
         newest = project.schema_version
@@ -98,9 +97,9 @@ def start_contract_dry_run(
 
 
 def resume(*, run: SchemaMigration) -> SchemaMigration | None:
-    """Queues the rest of a change that failed or was cancelled after it had made its version; None: there is no rest.
+    """Queues the rest of a migration that failed or was cancelled after creating its version; None: nothing to resume.
 
-    The new run starts from the same old version and goes on to the same new one.
+    The new run has the same old and new versions.
     """
     if run.dry_run or run.to_version is None or run.status not in (Status.FAILED, Status.CANCELLED):
         return None
@@ -109,7 +108,7 @@ def resume(*, run: SchemaMigration) -> SchemaMigration | None:
         if SchemaMigration.objects.live().filter(project=run.project_id, dry_run=False).exists():
             return None
         if run.project.schema_version.pk != run.to_version_id:
-            return None  # there is a newer schema: nobody labels under this one any more
+            return None  # superseded by a newer schema version
         again = SchemaMigration(
             project_id=run.project_id,
             from_version_id=run.from_version_id,
@@ -126,7 +125,7 @@ def resume(*, run: SchemaMigration) -> SchemaMigration | None:
 
 @dataclass(slots=True)
 class MigrationTotals:
-    """Counts so far, and the first examples of what changes and of what no longer fits."""
+    """Counts, and the first examples of changed and of invalid labels."""
 
     looked_at: int = 0
     kept: int = 0
@@ -139,7 +138,7 @@ class MigrationTotals:
     reasons: dict[str, int] = field(default_factory=dict)
 
     def note(self, part: label_migration.RevisionMigration) -> None:
-        """Takes one label in."""
+        """Adds one label."""
         problems, document = part.problems, part.old.document
         self.looked_at += 1
         moved = field_changes(part.before, part.migrated)
@@ -165,7 +164,7 @@ class MigrationTotals:
             )
 
     def result(self) -> dict[str, Any]:
-        """As it is stored."""
+        """The result as it is stored."""
         return {
             "looked_at": self.looked_at,
             "kept": self.kept,
@@ -180,7 +179,7 @@ class MigrationTotals:
 
 
 def process(run: SchemaMigration) -> None:
-    """Does a claimed run and ends it."""
+    """Runs and ends a claimed run."""
     compiled, _ = read_schema(run.schema_text)
     apply = mapper(check(loads(dumps(run.mapping)), run.from_version.compiled, compiled), compiled)
     documents = _labeled_documents(run)
@@ -201,14 +200,14 @@ def process(run: SchemaMigration) -> None:
             else:
                 _migrate_batch(run, version, keys, apply, tally, back_to)
             done += len(keys)
-            stage = "trying" if run.dry_run else "taking the labels along"
+            stage = "dry run" if run.dry_run else "migrating labels"
             if not run.beat(stage=stage, progress_done=done, result=tally.result()):
                 return done, True
         return done, False
 
     done, stopped = work_through(documents, 0)
     if version is not None and not stopped:
-        # First labels of documents whose save began under the old version and ended behind their batch.
+        # First labels from saves that started under the old version and ended after their batch.
         transactions.wait_for(under_way)
         done, stopped = work_through(_labeled_documents(run), done)
     ended = {"progress_done": done, "result": tally.result()}
@@ -219,15 +218,15 @@ def process(run: SchemaMigration) -> None:
 
 
 def _restorable_version(run: SchemaMigration) -> SchemaVersion | None:
-    """The newest version before the present one that has the same schema as the new one."""
+    """The newest version before the current one with the same schema as the new one."""
     earlier = run.project.schema_versions.filter(sha256=sha256(run.schema_text), number__lt=run.from_version.number)
     return earlier.order_by("-number").first()
 
 
 def _labeled_documents(run: SchemaMigration) -> Any:
-    """Documents with a label under the old version; once the new one is there, those of which something is left behind.
+    """Documents with a label under the old version; once the new version exists, those that are not migrated.
 
-    A label under the new version alone does not say that: a tab that was open all the time saves one.
+    A draft under the new version does not mean migrated: an open tab can save one.
     """
     annotations = Annotation.objects.filter(document=OuterRef("pk"))
     rows = Document.objects.filter(Exists(annotations), project=run.project)
@@ -245,7 +244,7 @@ def _labeled_documents(run: SchemaMigration) -> Any:
 
 
 def _batches(documents: Any) -> Iterator[list[int]]:
-    """Keys in order, a batch at a time: what was done before is not read again."""
+    """Batches of keys in order."""
     last = 0
     while keys := list(documents.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]):
         yield keys
@@ -253,16 +252,16 @@ def _batches(documents: Any) -> Iterator[list[int]]:
 
 
 def _make_version(run: SchemaMigration) -> SchemaVersion:
-    """The new version, if the project still has the one the run started from.
+    """Creates the new version, if the project still has the version that the run started from.
 
     Raises:
-        Refused: somebody changed the schema meanwhile.
+        Refused: another user changed the schema.
     """
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
         newest = run.project.schema_version
         if newest.pk != run.from_version_id:
-            raise Refused("Somebody else changed the schema meanwhile. Plan the change again, from the new version.")
+            raise Refused("Another user changed the schema. Start again from the new version.")
         version = SchemaVersion(
             project=run.project,
             number=newest.number + 1,
@@ -304,7 +303,7 @@ def _migrate_batch(
     tally: MigrationTotals,
     back_to: SchemaVersion | None,
 ) -> None:
-    """Writes a batch under the new version, holding its documents: a save of one of them waits."""
+    """Migrates a batch under locks of its documents."""
     with transaction.atomic():
         held = Document.objects.select_for_update(of=("self",)).filter(pk__in=keys).order_by("pk")
         keys = list(held.values_list("pk", flat=True))

@@ -1,4 +1,4 @@
-"""Taking labels to another schema: planning it, its dry run, the change itself."""
+"""Label migrations: starting a dry run, its result, applying it."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_POST
 def plan(request: SignedInRequest, slug: str) -> HttpResponse:
-    """From the contract's form: saves instruction and constraints, and starts a dry run of the schema in it."""
+    """From the contract's form: saves instruction and constraints, and starts a dry run of its schema."""
     project = project_for(request.user, slug, Action.CONTRACT)
     form = ContractForm(request.POST)
     if not form.is_valid():
@@ -43,13 +43,13 @@ def plan(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _back(request: SignedInRequest, project: Project, message: str) -> HttpResponse:
-    messages.error(request, f"The change was not planned. {message}")
+    messages.error(request, f"The dry run was not started. {message}")
     return redirect("contract", project.slug)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def migration(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """One run: what it does to which field, its counts and examples; posting the form tries again or applies."""
+    """One run: its mapping, counts and examples; posting the form repeats the dry run or applies it."""
     action = Action.CONTRACT if request.method == "POST" else Action.READ
     project, run = object_for(
         request.user, slug, action, SchemaMigration.objects.select_related("from_version", "to_version"), pk=pk
@@ -83,8 +83,8 @@ def _start(request: SignedInRequest, run: SchemaMigration, form: MappingForm) ->
     try:
         steps = form.steps()
         if apply and (run.status != "done" or loads(dumps(run.mapping)) != steps):
-            # What is applied is what was tried: the numbers on the page are those of the change.
-            messages.info(request, "The mapping is not the one that was tried. Look at this dry run, then apply it.")
+            # Only a mapping with a finished dry run is applied.
+            messages.info(request, "The mapping changed after the dry run. Review the new dry run before applying.")
             apply = False
         return services.start_dry_run(
             project=run.project, user=request.user, schema_text=run.schema_text, mapping=steps, dry_run=not apply
@@ -98,7 +98,7 @@ def _start(request: SignedInRequest, run: SchemaMigration, form: MappingForm) ->
 
 @require_POST
 def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Stops a run; what it has taken along stays."""
+    """Cancels a run; migrated labels stay."""
     _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
     run.cancel()
     return redirect("schema_migration", slug, pk)
@@ -106,9 +106,9 @@ def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def resume(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Goes on with a change that stopped after it had made the new version."""
+    """Resumes a migration that stopped after creating its version."""
     _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
     again = services.resume(run=run)
     if again is None:
-        messages.info(request, "There is nothing to go on with.")
+        messages.info(request, "There is nothing to resume.")
     return redirect("schema_migration", slug, (again or run).pk)

@@ -145,7 +145,7 @@ def test_rows_of_a_map_have_names_of_their_own(everything: Page) -> None:
     page.keyboard.press("Tab")
     page.keyboard.type("x")
     page.keyboard.press("Tab")
-    expect(tags.locator(".sf-message-problem").first).to_contain_text("another row is named red already")
+    expect(tags.locator(".sf-message-problem").first).to_contain_text("another row is already named red")
     assert value_of(page)["tags"] == {"red": 3, "red (2)": "x"}
     tags.locator("[data-key=key] [data-control]").nth(1).fill("blue sky")
     page.keyboard.press("Tab")

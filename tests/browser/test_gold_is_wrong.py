@@ -43,7 +43,7 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     check(engineer, "gold-questions")
 
     rita.goto("/p/invoices/review/?show=disputed")
-    expect(rita.get_by_text("doubted by erik")).to_be_visible()
+    expect(rita.get_by_text("challenged by erik")).to_be_visible()
     rita.get_by_role("link", name=key).click()
     expect(rita.get_by_text("It says 7.77 at the bottom.")).to_be_visible()
     check(rita, "gold-dispute")

@@ -299,7 +299,7 @@ def test_what_is_typed_while_the_next_document_opens_goes_into_it(desk: Desk, op
 def test_what_is_typed_while_a_comment_is_sent_is_the_next_one(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     page.keyboard.press("Alt+c")
-    expect(page.locator("#comments-list")).to_contain_text("Nobody")
+    expect(page.locator("#comments-list")).to_contain_text("No comments yet.")
     slow_network(page, seed=1)
     page.keyboard.type("First")
     page.keyboard.press("Control+Enter")

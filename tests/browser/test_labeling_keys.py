@@ -29,7 +29,7 @@ def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_labe
     assert preferences.of(desk.ana).keys == {"skip": "Ctrl+Shift+KeyK"}
     page.locator("#change-next").click()
     page.keyboard.press("Control+c")
-    expect(page.locator("#my-keys")).to_contain_text("Ctrl+C cannot be had: it copies")
+    expect(page.locator("#my-keys")).to_contain_text("Ctrl+C is reserved: it copies")
     page.locator("#change-next").click()
     page.keyboard.press("Shift+J")
     expect(page.locator('[data-action="next"] .tag')).to_have_text("yours")
@@ -51,7 +51,7 @@ def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_labe
     expect(page.locator("#document-name")).to_have_text(other.external_id)
 
     page.goto(reverse("my_keys"))
-    page.get_by_role("button", name="As at first: skip with a reason").click()
+    page.get_by_role("button", name="Reset: skip with a reason").click()
     expect(page.locator('[data-action="skip"] .tag')).to_have_count(0)
     page.get_by_role("button", name="Reset all").click()
     expect(page.locator("#my-keys .tag")).to_have_count(0)

@@ -190,7 +190,7 @@ def test_skip_flag_next_and_previous(desk: Desk, open_label: Open, watch: Watch)
     expect(name).to_have_text(third.external_id)
     page.keyboard.press("Alt+p")
     expect(name).to_have_text(second.external_id)
-    expect(page.locator("#notice-text")).to_have_text("This document was skipped: Cannot be read")
+    expect(page.locator("#notice-text")).to_have_text("This document was skipped: Unreadable")
     page.go_back()
     expect(name).to_have_text(third.external_id)
 

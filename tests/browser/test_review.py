@@ -161,7 +161,7 @@ def test_a_dispute_is_decided_by_keys(desk: Desk, open_page: Open, watch: Watch)
     looked_at(page, "dispute-open")
     page.keyboard.press("2")  # vendor: Ben's
     row = page.locator('[data-row="line_items[0]"]')
-    row.get_by_text("leave it out").click()
+    row.get_by_text("remove row").click()
     page.locator('[data-question]:has(code:text-is("line_items[1].quantity"))').get_by_role("textbox").fill("1")
     total = page.locator('[data-question]:has(code:text-is("total_amount"))')
     total.get_by_role("radio").first.check()

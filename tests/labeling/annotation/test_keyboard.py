@@ -49,7 +49,7 @@ def test_an_action_that_is_none_is_refused() -> None:
 def test_a_chord_given_away_is_free_and_cannot_be_had_back_while_it_is_used() -> None:
     own = keyboard.with_shortcut({}, "skip", "Alt+KeyU")
     own = keyboard.with_shortcut(own, "flag", "Alt+KeyX")
-    with pytest.raises(keyboard.InvalidShortcut, match="taken by now: flag"):
+    with pytest.raises(keyboard.InvalidShortcut, match="is in use: set failure tags"):
         keyboard.without_shortcut(own, "skip")
     assert keyboard.without_shortcut(keyboard.without_shortcut(own, "flag"), "skip") == {}
 
@@ -75,7 +75,7 @@ def test_the_page_sets_refuses_and_takes_back(desk: Desk) -> None:
     assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyU"}
     answer = client.post(page, {"action": "flag", "chord": "Alt+KeyU"})
     assert answer.status_code == 422
-    assert "Alt+U is taken: skip with a reason." in answer.text
+    assert "Alt+U is in use: skip with a reason." in answer.text
     assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyU"}
     assert preferences.of(desk.ben).keys == {}
     client.post(page, {"action": "skip", "reset": "1"})

@@ -128,7 +128,7 @@ def test_flags_are_of_the_vocabulary_or_came_with_the_document(desk: Desk) -> No
         document=document, user=desk.ana, tags=["several_totals", "ocr_noise", "from the import"]
     )
     assert tags == ["ocr_noise", "several_totals", "from the import"]
-    with pytest.raises(Refused, match="no failure tag made up"):
+    with pytest.raises(Refused, match="Unknown failure tag: made up"):
         annotation_services.flag(document=document, user=desk.ana, tags=["made up"])
     document.refresh_from_db()
     assert document.tags == tags

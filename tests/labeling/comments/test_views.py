@@ -101,7 +101,7 @@ def test_the_history_says_who_changed_what(desk: Desk) -> None:
     assert text.index("invoice_id") < text.index("vendor"), "in the order of the schema"
     assert text.count("data-restore") == 1, "the newest need not be gone back to"
     other = client_of(desk.ana).get(url("label_history", desk.document()))
-    assert "Nobody has touched it yet." in other.text
+    assert "No changes yet." in other.text
 
 
 def test_several_people_labelling_one_document_do_not_see_each_others_history(desk: Desk) -> None:

@@ -289,6 +289,6 @@ def test_held_out_documents_without_labels_are_asked_for(desk: Desk) -> None:
     """Otherwise another hold-out would be drawn, and the one that was meant never be used."""
     bring_in(desk.project, [invoice(number, gold=False) for number in range(3)], as_holdout=True)
     bring_in(desk.project, [invoice(number) for number in range(10, 20)])
-    with pytest.raises(Refused, match="3 held-out documents have no label"):
+    with pytest.raises(Refused, match="3 hold-out documents have no gold label"):
         frozen(desk)
     assert Document.objects.filter(holdout=True).count() == 3

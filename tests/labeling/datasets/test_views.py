@@ -230,7 +230,7 @@ def test_many_documents_are_frozen_by_a_job(desk: Desk, monkeypatch: pytest.Monk
     dataset = DatasetVersion.objects.get()
     assert (dataset.counts["documents"], dataset.created_by) == (20, desk.people["engineer"])
     page = client.get(run.get_absolute_url()).content.decode()
-    assert "See dataset v1" in page
+    assert "Open dataset v1" in page
     assert "hx-trigger" not in page.split('id="progress"')[1]
 
 

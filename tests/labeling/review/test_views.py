@@ -312,7 +312,7 @@ def test_rows_that_not_everybody_has(db: None) -> None:
     rita = browser(desk.rita)
     shown = rita.get(address).content.decode()
     assert "row missing in some labels" in shown
-    assert ">keep it<" in shown
+    assert ">keep row<" in shown
     done = rita.post(f"{address}adjudicate/", {"version": 2, "pick-0": "leave out"})
     assert done.status_code == 302
     assert Gold.objects.get().revision.value["line_items"] == label["line_items"][1:]
