@@ -119,7 +119,7 @@ def test_an_optional_group_that_is_not_there_asks_for_nothing(compiled: Compiled
 
 def test_doubt_is_given_in_whole_per_cent_rounded_down(compiled: CompiledSchema) -> None:
     found = failing(reasons(compiled, GOOD, confidence={"total": 0.7999, "date": 0.8, "due_date": 0.62}))
-    assert found == {"due_date": ["the model is 62 % confident"], "total": ["the model is 79 % sure"]}
+    assert found == {"due_date": ["the model is 62 % confident"], "total": ["the model is 79 % confident"]}
     assert failing(reasons(compiled, GOOD, confidence={"total": 0.5}, floor=0.4)) == {}
 
 
