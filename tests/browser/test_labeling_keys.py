@@ -14,7 +14,7 @@ def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_labe
     document, other = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, document)
     page.get_by_role("button", name=desk.ana.username).click()
-    page.get_by_role("link", name="My keys").click()
+    page.get_by_role("link", name="Keyboard shortcuts").click()
     page.locator("#change-skip").click()
     expect(page.locator(".keys-waiting")).to_be_visible()
     page.keyboard.press("Escape")
