@@ -1,4 +1,4 @@
-"""What people wrote about documents, what counts of it, and what models proposed."""
+"""Annotations, gold labels and predictions."""
 
 from typing import Any, ClassVar, Self
 
@@ -11,14 +11,14 @@ from labeling.models.documents import Document, DocumentState, Origin
 from labeling.models.projects import Project, SchemaVersion
 from slmstudio.database.fields import ExactJSONField
 
-#: states whose documents go into no dataset version
+#: states that dataset versions exclude
 EXCLUDED_STATES = (DocumentState.SKIPPED, DocumentState.REJECTED)
 
 
 class Annotation(models.Model):
-    """One person's JSON for a document under a schema version. ``version`` grows by one with every save."""
+    """One user's JSON for a document under a schema version. Every save increments ``version``."""
 
-    # Its document's project once more, so that a project's work is counted without a join.
+    # The document's project again, to count without a join.
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="annotations", db_index=False)
     schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="annotations")
@@ -54,13 +54,13 @@ class Annotation(models.Model):
 
     class Meta:
         constraints = [
-            # NULLs not distinct: an import writes one annotation without a person per document and schema.
+            # NULLs not distinct: an import writes one annotation without a user per document and schema.
             models.UniqueConstraint(
                 fields=["document", "schema_version", "user"], name="annotation_once", nulls_distinct=False
             )
         ]
         indexes = [
-            # What people submitted when, read without the rows themselves; imports have no such moment.
+            # Submits by time, index-only; imports have no time.
             models.Index(
                 fields=["project", "submitted_at"],
                 name="annotation_work",
@@ -72,7 +72,7 @@ class Annotation(models.Model):
                 name="annotation_unfinished",
                 condition=models.Q(submitted=False),
             ),
-            # What the list is sorted by; labels without a person, as imports bring them, cost nothing here.
+            # The sort order of the document list; without imported labels.
             models.Index(
                 fields=["project", "updated_at", "document"],
                 name="annotation_saved",
@@ -94,10 +94,10 @@ class Annotation(models.Model):
 
 
 class AnnotationRevision(models.Model):
-    """What an annotation was after one save. Rows are only ever added; the database refuses to change one."""
+    """An annotation after one save. Rows are only added; the database rejects changes."""
 
     class Action(models.TextChoices):
-        """What the save was."""
+        """The kind of save."""
 
         DRAFT = "draft", "draft saved"
         SUBMIT = "submit", "submitted"
@@ -125,10 +125,10 @@ class AnnotationRevision(models.Model):
 
 
 class GoldQuerySet(models.QuerySet["Gold"]):
-    """Named reads of gold."""
+    """Named queries of gold labels."""
 
     def current(self, project: Project) -> Self:
-        """The gold of a project, one per document. Every count, export, freeze and page asks this.
+        """The gold labels of a project, one per document. Every count, export, freeze and page uses this.
 
         Gold is the approved or adjudicated annotation (where the project has review off, also the submitted one) that
         is valid under the newest schema version. Skipped and rejected documents have none. A row under the newest
@@ -143,7 +143,7 @@ class GoldQuerySet(models.QuerySet["Gold"]):
         return rows
 
     def newest_of(self, project: Project) -> Self:
-        """One per document, of the newest schema version it was gold under, whether or not it counts now.
+        """One per document, of the newest schema version it was gold under, even if it is no longer current.
 
         For what carries labels from version to version; use ``current`` to read gold.
         """
@@ -153,14 +153,14 @@ class GoldQuerySet(models.QuerySet["Gold"]):
         return self.filter(~models.Exists(newer), document__project=project)
 
     def outdated(self, project: Project) -> Self:
-        """The newest gold of documents that have none under the newest schema version: it does not fit there."""
+        """The newest gold of documents without gold under the newest schema version, where it is invalid."""
         newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
         rows = self.newest_of(project).exclude(schema_version=models.Subquery(newest))
         return rows.exclude(document__state__in=EXCLUDED_STATES)
 
 
 class Gold(models.Model):
-    """The annotation that counts; at most one per document and schema version."""
+    """The gold label: at most one per document and schema version."""
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="golds", db_index=False)
     schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="golds")
@@ -181,7 +181,7 @@ class Gold(models.Model):
 
 
 class Prediction(models.Model):
-    """A model's proposal for a document; never gold by itself. The newest of a document is its pre-label.
+    """A model's JSON for a document; never gold by itself. The newest of a document is its pre-label.
 
     ``confidence`` is field path -> probability from 0 to 1, where the model gives one. ``withheld``: drawn to be not
     shown, so that what people write without it can be compared. ``value`` is None where the output was no JSON.

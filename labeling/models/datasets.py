@@ -1,4 +1,4 @@
-"""Frozen, hashed snapshots of what was labelled."""
+"""Dataset versions: frozen, hashed snapshots of labels."""
 
 from django.conf import settings
 from django.db import models
@@ -12,7 +12,7 @@ from slmstudio.runs.models import BackgroundRun
 
 
 class Split(models.TextChoices):
-    """What an example is for."""
+    """The use of an example."""
 
     TRAIN = "train", "train"
     VALIDATION = "validation", "validation"
@@ -74,7 +74,7 @@ class DatasetItem(models.Model):
 
 
 class FreezeRun(BackgroundRun):
-    """One freeze of many documents in the background. ``knobs`` are the arguments of the service's ``freeze``.
+    """One freeze of many documents in the background. ``knobs``: the arguments of ``labeling.datasets.freeze.freeze``.
 
     ``unchanged``: nothing had changed, and ``dataset`` is the version that was there.
     """

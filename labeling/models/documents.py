@@ -1,4 +1,4 @@
-"""Documents and what people wrote about them."""
+"""Documents, their pages, search index and scores."""
 
 from typing import Any, ClassVar, Self
 
@@ -15,7 +15,7 @@ from slmstudio.database.fields import ExactJSONField
 
 
 class DocumentState(models.TextChoices):
-    """Where a document stands in the labeling work."""
+    """The state of a document; ``labeling.annotation.state`` has the transitions."""
 
     NEW = "new", "new"
     IN_PROGRESS = "in_progress", "in progress"
@@ -25,14 +25,14 @@ class DocumentState(models.TextChoices):
     SKIPPED = "skipped", "skipped"
 
 
-#: states in which a document waits to be labelled
+#: states in which a document is in the queue
 QUEUE = (DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED)
-#: states in which everybody who was asked has labelled it
+#: states in which all requested labels are submitted
 LABELED_STATES = (DocumentState.SUBMITTED, DocumentState.APPROVED)
 
 
 class Origin(models.TextChoices):
-    """Where gold comes from."""
+    """The origin of a label."""
 
     HUMAN = "human", "human"
     PRELABELLED = "prelabelled", "pre-labelled"
@@ -41,10 +41,10 @@ class Origin(models.TextChoices):
 
 
 class DocumentQuerySet(models.QuerySet["Document"]):
-    """Named reads of documents."""
+    """Named queries of documents."""
 
     def counts_by_state(self) -> dict[str, int]:
-        """How many documents are in each state that occurs."""
+        """Number of documents per state."""
         rows = self.values_list("state").annotate(count=models.Count("pk")).order_by()
         return dict(rows)
 
@@ -53,15 +53,15 @@ class DocumentQuerySet(models.QuerySet["Document"]):
         return self.filter(state__in=LABELED_STATES)
 
     def unlabeled(self, project: Project) -> Self:
-        """New documents that nobody has started to label."""
+        """New documents without an annotation."""
         return self.filter(project=project, state=DocumentState.NEW, annotations__isnull=True)
 
     def with_id(self, project: Project, external_id: str) -> "Document | None":
-        """The document with exactly this id; quick however frequent its parts are."""
+        """The document with exactly this id, by index."""
         return self.filter(project=project, external_id=external_id).only("external_id", "project").first()
 
     def for_list(self) -> Self:
-        """What a row of a list shows; of the text only its beginning, because texts are up to 1 MB long."""
+        """The columns of a list row; only the beginning of the text, which can have 1 MB."""
         shown = (
             "external_id",
             "state",
@@ -82,7 +82,7 @@ class DocumentQuerySet(models.QuerySet["Document"]):
 
 
 class Document(models.Model):
-    """One raw input: its text, where it came from, optional line boxes."""
+    """One raw input: its text, source, metadata and optional pages."""
 
     # No index of its own for a foreign key that leads another index: every index costs an import time.
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="documents", db_index=False)
@@ -95,7 +95,7 @@ class Document(models.Model):
     state = models.CharField(max_length=12, choices=DocumentState.choices, default=DocumentState.NEW)
     holdout = models.BooleanField(default=False, help_text="kept for judging; fixed once a dataset version used it")
     synthetic = models.BooleanField(default=False)
-    # Not indexed, so that taking and renewing a lock touches no index (the text's trigrams are the dear one).
+    # Not indexed, so locking changes no index (the trigrams of the text are expensive).
     locked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )
@@ -106,7 +106,7 @@ class Document(models.Model):
     wanted = models.PositiveSmallIntegerField(
         default=1, help_text="how many people label it, each unseen by the others"
     )
-    # A default of the database's own: imports by COPY need not know the column.
+    # A database default: imports by COPY do not set the column.
     disputed = models.BooleanField(
         default=False, db_default=False, help_text="those who labelled it disagree; it waits for adjudication"
     )
@@ -137,7 +137,7 @@ class Document(models.Model):
                 condition=models.Q(assigned_to__isnull=False),
             ),
             models.Index(fields=["project", "id"], name="document_disputed", condition=models.Q(disputed=True)),
-            # The queue: what waits and nobody is assigned to, and what waits for a person.
+            # The queue: unassigned documents, and those of a user.
             models.Index(
                 fields=["project", "id"],
                 name="document_open",
@@ -163,7 +163,7 @@ class Document(models.Model):
 
     @property
     def requeue_reason(self) -> str:
-        """Why it is back in the queue, where the schema changed: a sentence; "" where it did not."""
+        """Why a schema version requeued it, as a message; "" otherwise."""
         if not self.returned or self.state not in QUEUE:
             return ""
         reason = self.returned["reason"]
@@ -194,7 +194,7 @@ class Page(models.Model):
 
 
 class DocumentSearch(models.Model):
-    """What a text search looks through: id and text of a document in capitals, with a trigram index.
+    """The text search: id and text of a document in capitals, with a trigram index.
 
     A table of its own, filled after an import in the order of ids: rows are there at once, the dear index follows, and
     no later change of a document touches it. Documents behind the last row of their project are not indexed yet.
@@ -215,7 +215,7 @@ class DocumentSearch(models.Model):
 
 
 class DocumentScore(models.Model):
-    """How the last evaluation that saw a document went: the share of its fields that were right."""
+    """The field accuracy of a document in its last evaluation."""
 
     document = models.OneToOneField(Document, on_delete=models.CASCADE, primary_key=True, related_name="last_score")
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -1,4 +1,4 @@
-"""The work around labels: reviews, comments, views that people keep, changes of many documents at once."""
+"""Reviews, presence, comments, saved views, preferences, bulk edits and label migrations."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from slmstudio.runs.models import BackgroundRun, Status
 
 
 class Review(models.Model):
-    """A reviewer's decision about a submitted annotation; the newest of a document counts."""
+    """A reviewer's decision on a label; the newest of a document is current."""
 
     class Decision(models.TextChoices):
-        """What was decided."""
+        """The decision."""
 
         APPROVE = "approve", "approved"
         FIX = "fix", "fixed and approved"
@@ -42,7 +42,7 @@ class Review(models.Model):
 
 
 class Presence(models.Model):
-    """The document that a tab of a person shows; it counts while it is fresh (``labeling.annotation.presence``)."""
+    """The document that a user's tab shows; expires (``labeling.annotation.presence``)."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
     tab = models.CharField(max_length=64, blank=True)
@@ -57,7 +57,7 @@ class Presence(models.Model):
 
 
 class Comment(models.Model):
-    """What somebody says about a document, or about one field of it (``path``)."""
+    """A comment on a document, or on one of its fields (``path``)."""
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="comments", db_index=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -77,7 +77,7 @@ class Comment(models.Model):
 
 
 class Mention(models.Model):
-    """A member who is named in a comment, and whether they have seen it."""
+    """A member mentioned in a comment, and whether they have read it."""
 
     comment = models.ForeignKey(Comment, on_delete=models.CASCADE, related_name="mentions")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mentions")
@@ -91,7 +91,7 @@ class Mention(models.Model):
 
 
 class SavedView(models.Model):
-    """Filters of the list of documents under a name. ``query`` is the address's query string."""
+    """Named filters of the document list. ``query``: the query string of the URL."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="views")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -108,7 +108,7 @@ class SavedView(models.Model):
 
 
 class Preferences(models.Model):
-    """What a person has set for themselves. ``keys``: action of the labeling screen -> chord, where it is remapped."""
+    """A user's preferences. ``keys``: action of the labeling screen -> own chord."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="preferences")
     keys = models.JSONField(default=dict, blank=True)
@@ -119,10 +119,10 @@ class Preferences(models.Model):
 
 
 class BulkEdit(BackgroundRun):
-    """One change of all documents that a filter leaves. ``params`` is what the action needs."""
+    """One change of all documents that match a filter. ``params``: the arguments of the action."""
 
     class Action(models.TextChoices):
-        """What is changed."""
+        """The kind of change."""
 
         ASSIGN = "assign", "assign"
         TAG = "tag", "add tags"
@@ -146,12 +146,12 @@ class BulkEdit(BackgroundRun):
         return f"{self.get_action_display()} in bulk"
 
     def get_absolute_url(self) -> str:
-        """The change's page."""
+        """The page of the bulk edit."""
         return reverse("bulk_edit", args=[self.project.slug, self.pk])
 
 
 class SchemaMigration(BackgroundRun):
-    """Takes the labels of a project to another schema, or only counts what would come of it (``dry_run``).
+    """Migrates the labels of a project to another schema, or only counts the effect (``dry_run``).
 
     ``mapping`` is a list of steps (see ``labeling.schema_migration.mapping``); ``result`` holds counts and examples.
     """
@@ -171,8 +171,8 @@ class SchemaMigration(BackgroundRun):
 
     @classmethod
     def unfinished(cls, project: Project) -> "SchemaMigration | None":
-        """The change to the newest schema version of a project while it is not done: queued, running, failed or
-        cancelled half-way. Until it is done, gold is missing of the labels that it has not reached.
+        """The incomplete migration to a project's newest schema version: queued, running, failed or cancelled. Until it
+        is done, gold labels are missing.
         """
         newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
         runs: Any = cls.objects.filter(project=project, dry_run=False, to_version=models.Subquery(newest))
