@@ -22,12 +22,8 @@ MAX_CHANGES = 40
 @require_GET
 def history(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The changes of each revision, newest first; consecutive drafts of one user count as one."""
-    project, document = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
-    rows: Any = (
-        AnnotationRevision.objects.filter(annotation__document=document)
-        .select_related("user", "annotation__schema_version")
-        .order_by("-annotation__schema_version__number", "-number", "-id")
-    )
+    project, document = object_for(request.user, slug, Action.LABEL, Document.objects.without_text(), pk=pk)
+    rows = AnnotationRevision.objects.history(document)
     if document.wanted > 1 and not may(project.role, Action.REVIEW):
         rows = rows.filter(annotation__user=request.user)
     steps = _steps(list(rows[: MAX_REVISIONS + 1]))

@@ -167,7 +167,7 @@ def queue_strip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
     ``{"tab": name}`` names the tab; with ``"leaving": true`` it is closed.
     """
-    rows = Document.objects.defer("text").annotate(decision=newest_decision(OuterRef("pk")))
+    rows = Document.objects.without_text().annotate(decision=newest_decision(OuterRef("pk")))
     project, document = object_for(request.user, slug, Action.LABEL, rows, pk=pk)
     try:
         body = parse_object(request.body) if request.content_type == "application/json" and request.body else {}

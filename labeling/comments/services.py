@@ -94,6 +94,18 @@ def mentions(*, project: Project, user: User) -> QuerySet[Mention]:
     return rows.select_related("comment__user", "comment__document").order_by("-pk")
 
 
+def mentioned_document(*, project: Project, user: User, mention: int) -> int | None:
+    """The key of the document that a user's mention is about."""
+    rows = Mention.objects.filter(pk=mention, user=user.pk, comment__document__project=project)
+    return rows.values_list("comment__document", flat=True).first()
+
+
+def member_names(project: Project) -> list[str]:
+    """User names of the members, who can be mentioned."""
+    rows = Membership.objects.filter(project=project).order_by("user__username")
+    return list(rows.values_list("user__username", flat=True))
+
+
 def unread_count(*, project: Project, user: User) -> int:
     """The number of a user's unread mentions."""
     return Mention.objects.filter(user=user, read_at=None, comment__document__project=project).count()

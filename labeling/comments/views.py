@@ -11,7 +11,7 @@ from labeling.annotation.payloads import PayloadError, parse_object, whole_numbe
 from labeling.annotation.screen_state import open_comment_counts
 from labeling.comments import services
 from labeling.form.tree import FormNode, node_at, tree_of
-from labeling.models import Comment, Document, Membership, Mention
+from labeling.models import Comment, Document
 from labeling.review.forms import whole_number as query_number
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.schema.structure import split
@@ -69,8 +69,7 @@ def mentions(request: SignedInRequest, slug: str) -> HttpResponse:
 def mention(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Marks a mention as read and redirects to its document."""
     project = project_for(request.user, slug, Action.LABEL)
-    found = Mention.objects.filter(pk=pk, user=request.user.pk, comment__document__project=project)
-    document = found.values_list("comment__document", flat=True).first()
+    document = services.mentioned_document(project=project, user=request.user, mention=pk)
     if document is None:
         return redirect("mentions", slug)
     services.mark_read(project=project, user=request.user, mention=pk)
@@ -83,7 +82,6 @@ def _threads_response(request: SignedInRequest, project: Any, document: Document
         {"path": comment.path, "title": _title(node, comment.path) if comment.path else "", "comment": comment}
         for comment in services.threads(document=document)
     ]
-    members = Membership.objects.filter(project=project).select_related("user").order_by("user__username")
     context = {"project": project, "document": document, "threads": threads}
     open_by_path = open_comment_counts(document)
     return JsonResponse(
@@ -91,7 +89,7 @@ def _threads_response(request: SignedInRequest, project: Any, document: Document
             "html": render_to_string("labeling/comments/threads.html", context, request),
             "count": sum(open_by_path.values()),
             "commented": open_by_path,
-            "members": [member.user.get_username() for member in members],
+            "members": services.member_names(project),
         }
     )
 

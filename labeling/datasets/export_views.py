@@ -26,9 +26,7 @@ FIND_MS = 30_000
 @require_safe
 def dataset_export(request: SignedInRequest, slug: str, number: int, shape: str) -> HttpResponseBase:
     """A dataset version in one format (``shape``); ``?split=``: only one split."""
-    project, shown = object_for(
-        request.user, slug, Action.READ, DatasetVersion.objects.select_related("schema_version"), number=number
-    )
+    project, shown = object_for(request.user, slug, Action.READ, DatasetVersion.objects.with_schema(), number=number)
     split = request.GET.get("split", "")
     if shape not in FORMATS or split not in ("", *Split.values):
         raise Http404("Unknown export format or part.")

@@ -255,7 +255,7 @@ def _newest_number(project: Project) -> int:
 
 
 def _unchanged_version(dataset: DatasetVersion) -> DatasetVersion | None:
-    newest = dataset.project.datasets.order_by("-number").first()
+    newest = dataset.project.datasets.newest()
     if newest is None:
         return None
     same = all(

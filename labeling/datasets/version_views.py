@@ -74,7 +74,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     }
     if request.htmx and not request.htmx.history_restore_request:  # type: ignore[attr-defined]
         return render(request, "labeling/datasets/dataset.html#examples", context)
-    others = project.datasets.exclude(pk=shown.pk).order_by("-number").values_list("number", flat=True)
+    others = project.datasets.exclude(pk=shown.pk).numbers()
     context |= {
         "formats": FORMATS,
         "schema": pretty(shown.schema_version.schema_text),
@@ -85,7 +85,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "unanswered": _unanswered(shown),
         "rules": _rules(shown),
         "near_duplicates": shown.counts.get("near_duplicates"),
-        "others": list(others),
+        "others": others,
         "earlier": next((other for other in others if other < shown.number), None),
         "odd_holdout": {
             origin: count for origin, count in shown.counts["holdout_origins"].items() if origin not in HUMAN_ORIGINS
@@ -130,7 +130,7 @@ def near_duplicates(request: SignedInRequest, slug: str, number: int) -> HttpRes
 def diff(request: SignedInRequest, slug: str) -> HttpResponse:
     """The diff from version ``a`` to ``b``; by default, of the two newest."""
     project = project_for(request.user, slug, Action.READ)
-    versions = list(project.datasets.select_related("schema_version").order_by("-number"))
+    versions = list(project.datasets.for_page())
     context: dict[str, Any] = {"project": project, "versions": versions}
     if len(versions) < 2 and not request.GET.get("a"):
         return render(request, "labeling/datasets/diff.html", context)
@@ -162,8 +162,7 @@ def diff(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _version(request: SignedInRequest, slug: str, number: int) -> tuple[Project, DatasetVersion]:
-    versions = DatasetVersion.objects.select_related("schema_version", "created_by")
-    return object_for(request.user, slug, Action.READ, versions, number=number)
+    return object_for(request.user, slug, Action.READ, DatasetVersion.objects.for_page(), number=number)
 
 
 def _chosen(project: Project, number: str | None, versions: list[DatasetVersion], place: int) -> DatasetVersion:
@@ -171,7 +170,7 @@ def _chosen(project: Project, number: str | None, versions: list[DatasetVersion]
     if not number:
         return versions[min(place, len(versions) - 1)]
     requested = int(number) if number.isdecimal() and len(number) < 10 else 0
-    return get_object_or_404(DatasetVersion.objects.select_related("schema_version"), project=project, number=requested)
+    return get_object_or_404(DatasetVersion.objects.with_schema(), project=project, number=requested)
 
 
 def _page(request: SignedInRequest, total: int, size: int) -> tuple[int, int]:

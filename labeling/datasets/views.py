@@ -14,7 +14,6 @@ from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.runs.models import LIVE
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -37,9 +36,9 @@ def datasets(request: SignedInRequest, slug: str) -> HttpResponse:
     if request.method != "POST" and fragment:
         return render(request, "labeling/datasets/list.html#preview", context)
     context |= {
-        "datasets": project.datasets.select_related("schema_version", "created_by").order_by("-number"),
+        "datasets": project.datasets.for_page(),
         "unfinished": SchemaMigration.unfinished(project),
-        "freezes": project.freezes.filter(status__in=LIVE).select_related("created_by").order_by("-pk"),
+        "freezes": project.freezes.live().select_related("created_by").order_by("-pk"),
     }
     return render(request, "labeling/datasets/list.html", context, status=422 if form.errors else 200)
 
@@ -47,7 +46,7 @@ def datasets(request: SignedInRequest, slug: str) -> HttpResponse:
 def _freeze(request: SignedInRequest, project: Project, form: FreezeForm) -> DatasetVersion | FreezeRun | None:
     """Freezes a small project directly, a large one in a job."""
     settings: dict[str, Any] = {**form.settings(), "rules": form.rules()}
-    newest = project.datasets.order_by("-number").first()
+    newest = project.datasets.newest()
     try:
         if gold_count(project).number > freeze.BACKGROUND_THRESHOLD:
             return freeze.start_freeze(project=project, user=request.user, **settings)

@@ -93,6 +93,15 @@ class Annotation(models.Model):
         return f"annotation of document {self.document_id}, save {self.version}"
 
 
+class AnnotationRevisionQuerySet(models.QuerySet["AnnotationRevision"]):
+    """Named queries of revisions."""
+
+    def history(self, document: Document) -> Self:
+        """All revisions of a document with their users and schema versions, newest first."""
+        rows = self.filter(annotation__document=document).select_related("user", "annotation__schema_version")
+        return rows.order_by("-annotation__schema_version__number", "-number", "-id")
+
+
 class AnnotationRevision(models.Model):
     """An annotation after one save. Rows are only added; the database rejects changes."""
 
@@ -116,6 +125,8 @@ class AnnotationRevision(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[Any] = AnnotationRevisionQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["annotation", "number"], name="revision_number_once")]

@@ -1,5 +1,7 @@
 """Dataset versions: frozen, hashed snapshots of labels."""
 
+from typing import Any, ClassVar, Self
+
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
@@ -17,6 +19,26 @@ class Split(models.TextChoices):
     TRAIN = "train", "train"
     VALIDATION = "validation", "validation"
     HOLDOUT = "holdout", "hold-out"
+
+
+class DatasetVersionQuerySet(models.QuerySet["DatasetVersion"]):
+    """Named queries of dataset versions."""
+
+    def with_schema(self) -> Self:
+        """With the schema version."""
+        return self.select_related("schema_version")
+
+    def for_page(self) -> Self:
+        """With what pages and lists show: the schema version and the user who froze it; newest first."""
+        return self.select_related("schema_version", "created_by").order_by("-number")
+
+    def newest(self) -> "DatasetVersion | None":
+        """The version with the highest number."""
+        return self.order_by("-number").first()
+
+    def numbers(self) -> list[int]:
+        """The version numbers, newest first."""
+        return list(self.order_by("-number").values_list("number", flat=True))
 
 
 class DatasetVersion(models.Model):
@@ -44,6 +66,8 @@ class DatasetVersion(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[Any] = DatasetVersionQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "number"], name="dataset_number_once")]

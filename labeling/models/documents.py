@@ -56,6 +56,10 @@ class DocumentQuerySet(models.QuerySet["Document"]):
         """New documents without an annotation."""
         return self.filter(project=project, state=DocumentState.NEW, annotations__isnull=True)
 
+    def without_text(self) -> Self:
+        """Without the text, which can have 1 MB."""
+        return self.defer("text")
+
     def with_id(self, project: Project, external_id: str) -> "Document | None":
         """The document with exactly this id, by index."""
         return self.filter(project=project, external_id=external_id).only("external_id", "project").first()
