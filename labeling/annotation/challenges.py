@@ -47,36 +47,36 @@ def challenge_for(document: Document) -> LabelChallenge | None:
 
 
 def is_involved(document: Document, user: User) -> bool:
-    """Whether somebody else has to decide about a label, because this person doubts it, or wrote it and it is doubted.
+    """Whether a user cannot decide about a label, because they challenged it or wrote the challenged gold label.
 
-    What they submit waits beside the label that counts. Without four eyes it is a decision like any other.
+    What they submit is disputed, and gold stays. Without four-eyes review, their submit is a decision like any other.
     """
     if not document.project.four_eyes:
         return False
-    doubt = open_challenges([document.pk]).get(document.pk)
-    if doubt is None:
+    challenge = open_challenges([document.pk]).get(document.pk)
+    if challenge is None:
         return False
-    counting = Gold.objects.current(document.project).filter(document=document)
-    return doubt.created_by == user.pk or counting.filter(revision__annotation__user=user).exists()
+    gold = Gold.objects.current(document.project).filter(document=document)
+    return challenge.created_by == user.pk or gold.filter(revision__annotation__user=user).exists()
 
 
 @transaction.atomic
 def send_to_adjudication(*, document: Document) -> AnnotationRevision:
-    """Sends a label that counts to adjudication and returns it; it counts on until somebody has decided.
+    """Sends a gold label to adjudication and returns its revision. It stays gold until a reviewer decides.
 
-    A document that is being labelled anew already stays where it is: the new label is the decision.
+    A document in the queue stays there: its new label is the decision.
 
     Raises:
-        Refused: it is disputed already, put aside, or no label of it counts under the newest schema.
+        Refused: it is disputed or skipped, or has no gold label under the newest schema.
     """
     row = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=document.pk)
     if row.disputed:
-        raise Refused("This document is disputed already: a reviewer decides about its label.")
+        raise Refused("This document is already in adjudication.")
     if row.state == DocumentState.SKIPPED:
-        raise Refused("This document is put aside, so nothing is trained on it or judged by it.")
+        raise Refused("This document is skipped, so its label is not used.")
     gold = Gold.objects.current(row.project).select_related("revision__annotation").filter(document=row).first()
     if gold is None:
-        raise Refused("No label of this document counts under the newest schema. Label it under Label instead.")
+        raise Refused("This document has no gold label under the current schema. Label it instead.")
     if changes := state.challenge(row.state):
         Document.objects.filter(pk=row.pk).update(**changes)
     return gold.revision

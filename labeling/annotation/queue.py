@@ -165,7 +165,7 @@ def previous_document(*, project: Project, user: User, before: int) -> Document 
 def acquire_lock(*, document: Document, user: User, shared: bool = False) -> Any:
     """Acquires or renews a user's lock. Returns the other user who has it, or None.
 
-    ``shared``: several annotators label it independently, so a lock blocks nobody.
+    ``shared``: several annotators label it independently, so locks do not block.
     """
     mine = Document.objects.filter(unlocked_for(user), pk=document.pk).update(
         locked_by=user, locked_until=timezone.now() + LOCK

@@ -164,7 +164,7 @@ def requeue_for_schema(*, state: str, disputed: bool, number: int, reason: str) 
 
 
 def is_requeued_for_schema(state: str, returned: Mapping[str, Any] | None) -> bool:
-    """Whether it is in the queue because of a schema version, and nobody has submitted or rejected it since."""
+    """Whether it is in the queue because of a schema version, and was neither submitted nor rejected since."""
     return bool(returned) and state in (DocumentState.NEW, DocumentState.IN_PROGRESS)
 
 

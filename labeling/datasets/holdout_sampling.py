@@ -23,9 +23,10 @@ _PURPOSE = "price of proof"
 
 @dataclass(frozen=True)
 class HoldoutSample:
-    """What was drawn: keys in the order of the draw. ``near``: passed over, because a model knows them or their like.
+    """A sample: document keys in sample order. ``near``: skipped, because they or near-duplicates are in a training
+    split.
 
-    ``pool``: unlabelled documents that the draw was from.
+    ``pool``: the number of unlabeled documents to sample from.
     """
 
     documents: list[int]
@@ -43,11 +44,11 @@ def sample_holdout(
     people: Sequence[Any] = (),
     known: "TrainingTexts | None" = None,
 ) -> HoldoutSample:
-    """Holds out ``count`` more documents, or as many as there are, and assigns them to ``people`` in turn, but for what
-    somebody has already; nobody: they wait in the queue that everybody shares.
+    """Moves up to ``count`` more documents to the hold-out, and assigns unassigned ones to ``people`` in turn (empty:
+    to no one).
 
-    ``only``: of which documents, for example ``Q(tags__contains=["poor_scan"])``. ``known``: where it was read already,
-    before a lock was taken.
+    ``only``: restricts the documents, for example ``Q(tags__contains=["poor_scan"])``. ``known``: training texts that
+    were read before a lock was taken.
     """
     pool = unlabeled_documents(project, only)
     order = sorted(
@@ -70,8 +71,8 @@ def sample_holdout(
 
 
 def unlabeled_documents(project: Project, only: Q | None = None) -> Any:
-    """Documents that can still be held out: new, of no dataset version, labelled by nobody; generated ones only where
-    the hold-out consists of such.
+    """Documents that can enter the hold-out: new, unlabeled, and in no dataset version. Generated ones only if the
+    hold-out has no real ones.
     """
     rows: Any = Document.objects.unlabeled(project).filter(only or Q(), holdout=False)
     if Document.objects.filter(project=project, holdout=True, synthetic=False).exists():
@@ -82,7 +83,7 @@ def unlabeled_documents(project: Project, only: Q | None = None) -> Any:
 
 @transaction.atomic
 def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) -> set[int]:
-    """Marks those that are still as they were, under the lock that every move of documents takes."""
+    """Marks documents that are still unlabeled, under the lock that every move of documents takes."""
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     free = unlabeled_documents(project).filter(pk__in=chosen).select_for_update(of=("self",), no_key=True)
     still = set(free.values_list("pk", flat=True))
@@ -99,18 +100,18 @@ def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) ->
 
 
 class TrainingTexts:
-    """What models of the project know or are going to know: their training documents, and what is like them."""
+    """The training documents of a project, and a search for their near-duplicates and group members."""
 
     def __init__(self, project: Project) -> None:
         trained = DatasetItem.objects.filter(dataset__project=project).exclude(split=Split.HOLDOUT)
-        # Also labels that do not count just now: once put right, a model is trained on them.
-        labelled = Gold.objects.newest_of(project).filter(document__holdout=False)
+        # Including labels that are currently not gold: after a correction, they are training data.
+        labeled = Gold.objects.newest_of(project).filter(document__holdout=False)
         newest = project.datasets.order_by("-number").first()
         rules = newest.rules if newest is not None else {}
         self._threshold = float(rules.get("similarity") or THRESHOLD)
         self._group_by = str(rules.get("group_by") or "")
         self._ids = sorted(
-            {*trained.values_list("document_id", flat=True), *labelled.values_list("document_id", flat=True)}
+            {*trained.values_list("document_id", flat=True), *labeled.values_list("document_id", flat=True)}
         )
         self._sketches: MinHashIndex | None = None
         self._families: set[str] = set()

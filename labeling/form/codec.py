@@ -295,8 +295,8 @@ def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> An
             name = f"{wanted} ({taken})"
         here = join(path, name)
         if unnamed or taken > 1:
-            said = "this row has no name" if unnamed else f"another row is already named {wanted}"
-            parsed.problems.append(Problem(here, "name", said))
+            message = "this row has no name" if unnamed else f"another row is already named {wanted}"
+            parsed.problems.append(Problem(here, "name", message))
         result[name] = _row_value(node.values, entry, here, parsed)
     return result
 

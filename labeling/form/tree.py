@@ -31,7 +31,7 @@ MOST_CHECKS: Final = 24
 ONE_LINE: Final = 60
 #: colours that evidence is drawn in; fields take them in turn
 COLOURS: Final = 8
-#: parts beyond which a form helps nobody
+#: maximum number of parts of a useful form
 MOST_PARTS: Final = 1500
 _TOO_LARGE: Final = f"as a form it would have more than {MOST_PARTS:,} parts"
 _TYPES: Final = {
@@ -173,7 +173,7 @@ class _Builder:
         return FormNode(shape="group", children=tuple(children), note=_note(schema), **common)
 
     def _values(self, schema: dict[str, Any], has_fields: bool) -> Any:
-        """What may stand under names that the schema does not list; None where nothing is said about it."""
+        """The schema of additional names; None without one."""
         found = list(schema.get("patternProperties", {}).values())
         found.append(schema.get("additionalProperties", None if has_fields or found else schema.get("propertyNames")))
         if found[-1] is not None and "additionalProperties" not in schema:

@@ -103,8 +103,8 @@ def _record_invariants(checks: Checks, compiled: CompiledSchema, value: Any, giv
     for broken in invariants.broken(compiled, value):
         path, digest = broken.problem.path, _invariant_fingerprint(broken, value)
         checks.broken_invariants.setdefault(path, {})[digest] = broken.problem.message
-        said = given.get(path)
-        confirmed = said.get("doubts") if isinstance(said, dict) else None
+        sent = given.get(path)
+        confirmed = sent.get("doubts") if isinstance(sent, dict) else None
         if confirmed is True or (isinstance(confirmed, list) and digest in confirmed):
             checks.evidence.setdefault(path, {}).setdefault("doubts", []).append(digest)
         else:
@@ -115,8 +115,8 @@ def _record_invariants(checks: Checks, compiled: CompiledSchema, value: Any, giv
 def _invariant_fingerprint(broken: invariants.BrokenInvariant, value: Any) -> str:
     """A hash of a broken invariant with its values: a change of a value needs a new confirmation."""
     values = [value_at(value, path) for path in broken.paths]
-    said = [None if found is MISSING else found for found in values]
-    return sha256(dumps([broken.problem.message, list(broken.paths), said]))[:16]
+    present = [None if found is MISSING else found for found in values]
+    return sha256(dumps([broken.problem.message, list(broken.paths), present]))[:16]
 
 
 def _ambiguous(checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: Problem) -> Problem:
@@ -131,8 +131,8 @@ def _ambiguous(checks: Checks, compiled: CompiledSchema, value: Any, text: str, 
 
 def _record_confirmed(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:
     """Stores which pre-filled fields the user confirmed."""
-    for path, said in given.items():
-        seen = said.get("seen") if isinstance(said, dict) else None
+    for path, sent in given.items():
+        seen = sent.get("seen") if isinstance(sent, dict) else None
         if seen is None:
             continue
         try:

@@ -143,7 +143,7 @@ class GoldQuerySet(models.QuerySet["Gold"]):
 
         Gold is the approved or adjudicated annotation (where the project has review off, also the submitted one) that
         is valid under the newest schema version. Skipped and rejected documents have none. A row under the newest
-        version exists only for a value that is valid there: whoever adds a version carries over what fits it.
+        version exists only for a value that is valid there: adding a version copies the labels that are valid under it.
         """
         newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
         rows = self.filter(document__project=project, schema_version=models.Subquery(newest))
@@ -156,7 +156,7 @@ class GoldQuerySet(models.QuerySet["Gold"]):
     def newest_of(self, project: Project) -> Self:
         """One per document, of the newest schema version it was gold under, even if it is no longer current.
 
-        For what carries labels from version to version; use ``current`` to read gold.
+        For label migrations; use ``current`` to read gold.
         """
         newer = Gold.objects.filter(
             document=models.OuterRef("document"), schema_version__number__gt=models.OuterRef("schema_version__number")

@@ -67,9 +67,9 @@ def by_field(compiled: CompiledSchema, documents: Iterable[Sequence[Any]]) -> li
         asked = [index for index, label in enumerate(labels) if label is not NOT_LABELED]
         if len(asked) < 2:
             continue
-        for field, said in compared(compiled, [labels[index] for index in asked]):
+        for field, values in compared(compiled, [labels[index] for index in asked]):
             unit: list[Hashable] = [NOT_LABELED] * len(labels)
-            for index, value in zip(asked, said, strict=True):
+            for index, value in zip(asked, values, strict=True):
                 unit[index] = value
             units[field.pattern].append(unit)
     return [_agreement(fields[pattern], found) for pattern, found in units.items() if found]
@@ -89,7 +89,7 @@ def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
 
 
 def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
-    """Cohen's kappa of two people's labels of the same units; None where both only ever said one and the same thing.
+    """Cohen's kappa of two annotators' labels of the same units; None where both used only one value.
 
     Raises ValueError where the two are not of the same length.
     """
@@ -103,9 +103,8 @@ def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | N
 
 
 def mean_pairwise_kappa(units: Sequence[Unit]) -> float | None:
-    """Cohen's kappa of two people, of more the mean over all pairs (Light), each weighed by the units that both
-    labelled: where people share a queue, pairs share more or fewer. A unit is as in ``krippendorff``. None where no
-    pair has one.
+    """Cohen's kappa; with more than two annotators the mean over pairs (Light), weighted by the units that both
+    labeled, because pairs share more or fewer. A unit is as in ``krippendorff_alpha``. None if no pair has one.
     """
     pairs: dict[tuple[int, int], tuple[list[Hashable], list[Hashable]]] = {}
     for unit in units:
@@ -120,8 +119,8 @@ def mean_pairwise_kappa(units: Sequence[Unit]) -> float | None:
 
 
 def krippendorff_alpha(units: Iterable[Unit]) -> float | None:
-    """Krippendorff's alpha for nominal data. A unit is what each person said, UNASKED where they were not asked; units
-    that fewer than two people labelled do not count. None where no two labels can be paired or all are the same.
+    """Krippendorff's alpha for nominal data. A unit is the value of each annotator, NOT_LABELED where they did not
+    label it; units with fewer than two labels do not count. None where no two labels can be paired or all are the same.
     """
     disagreeing = 0.0
     totals: Counter[Hashable] = Counter()

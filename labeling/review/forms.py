@@ -143,7 +143,7 @@ class ConflictForm:
             title = f"{parent.title}: row missing in some labels"
             choices = self._row_choices(conflict, node)
         else:
-            choices = [self._choice(str(index), said, node) for index, said in enumerate(conflict.votes)]
+            choices = [self._choice(str(index), vote, node) for index, vote in enumerate(conflict.votes)]
             if node.may_be_absent and not any(choice.is_absent for choice in choices):
                 choices.append(ValueChoice(NOTHING, "not in the document", is_absent=True))
         return ConflictField(number, conflict, node, title, choices, self._row_of(conflict))
@@ -159,25 +159,25 @@ class ConflictForm:
         return " · ".join(cell[:60] for cell in cells[:3])
 
     def _row_choices(self, conflict: Conflict, node: FormNode) -> list[ValueChoice]:
-        having = [said for said in conflict.votes if said.value is not MISSING]
-        lacking = next(said for said in conflict.votes if said.value is MISSING)
+        having = [vote for vote in conflict.votes if vote.value is not MISSING]
+        lacking = next(vote for vote in conflict.votes if vote.value is MISSING)
         row = having[0].value
         cells = (
             [f"{child.title}: {_text(row.get(child.key))}" for child in node.children if child.key in row]
             if isinstance(row, dict)
             else []
         )
-        people = tuple(person for said in having for person in said.labels)
+        people = tuple(person for vote in having for person in vote.labels)
         keep = ValueChoice(KEEP, "keep row" if cells else _text(row), self._people(people), cells=cells)
         return [keep, ValueChoice(LEAVE_OUT, "remove row", self._people(lacking.labels), is_absent=True)]
 
-    def _choice(self, code: str, said: ValueVote, node: FormNode) -> ValueChoice:
-        nothing = said.value is MISSING or said.value is None
-        words = "not in the document" if nothing else _display(node, said.value)
-        return ValueChoice(code, words, self._people(said.labels), nothing, span=self._place(said))
+    def _choice(self, code: str, vote: ValueVote, node: FormNode) -> ValueChoice:
+        nothing = vote.value is MISSING or vote.value is None
+        words = "not in the document" if nothing else _display(node, vote.value)
+        return ValueChoice(code, words, self._people(vote.labels), nothing, span=self._place(vote))
 
-    def _place(self, said: ValueVote) -> tuple[int, int] | None:
-        place = self.document.labels[said.labels[0]].evidence.get(said.path)
+    def _place(self, vote: ValueVote) -> tuple[int, int] | None:
+        place = self.document.labels[vote.labels[0]].evidence.get(vote.path)
         start, end = (place.get("start"), place.get("end")) if isinstance(place, dict) else (None, None)
         return (start, end) if isinstance(start, int) and isinstance(end, int) and 0 <= start < end else None
 

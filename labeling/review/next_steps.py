@@ -58,7 +58,7 @@ def review_step(project: Project, user: User) -> NextStep | None:
     if disputes.number:
         words = ngettext("document is", "documents are", disputes.number)
         url = f"{reverse('review', args=[project.slug])}?show=disputed"
-        return NextStep(f"{disputes.number:,} {words} labelled differently by several people.", "Adjudicate", url)
+        return NextStep(f"{disputes.number:,} {words} in conflict.", "Adjudicate", url)
     return None
 
 

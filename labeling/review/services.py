@@ -1,7 +1,7 @@
 """Reviews: opening a label, approving, fixing and rejecting it. Conflicts are in ``adjudication``.
 
 A submitted label needs a review where the project requires reviews, and always after an earlier review. An approved
-label is gold. With four-eyes review nobody reviews their own label. Every decision names the version it is about, so a
+label is gold. With four-eyes review, no one reviews their own label. Every decision names the version it is about, so a
 reviewer never approves a label that they have not seen.
 """
 

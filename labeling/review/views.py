@@ -128,7 +128,7 @@ def _document_context(project: Project, document: Document, evidence: dict[str, 
         "pieces": highlight(document.text, evidence, tree_of(version.compiled)).pieces,
         "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
         "tags": [known[tag].title if tag in known else tag for tag in document.tags],
-        "comments": [said for said in comment_services.threads(document=document) if said.resolved_at is None],
+        "comments": [one for one in comment_services.threads(document=document) if one.resolved_at is None],
     }
 
 

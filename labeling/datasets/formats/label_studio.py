@@ -50,13 +50,13 @@ def results(seed: str, gold: Any, compiled: CompiledSchema) -> Iterator[dict[str
     for path, value in leaves:
         field = compiled.by_pattern.get(pattern_of(path))
         choice = field is not None and (bool(field.enum) or field.type == "boolean")
-        said = [] if value is None else [value if isinstance(value, str) else dumps(value)]
+        texts = [] if value is None else [value if isinstance(value, str) else dumps(value)]
         yield {
             "id": hashlib.blake2b(f"{seed}\0{path}".encode(), digest_size=5).hexdigest(),
             "from_name": path,
             "to_name": TO_NAME,
             "type": "choices" if choice else "textarea",
-            "value": {"choices": said} if choice else {"text": said},
+            "value": {"choices": texts} if choice else {"text": texts},
         }
 
 

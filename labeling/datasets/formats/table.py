@@ -1,11 +1,11 @@
-"""CSV of fields: one row a document, one column a field; what repeats (line items) stands as JSON in one cell.
+"""CSV of fields: one row per document, one column per field; repeated values (line items) are JSON in one cell.
 
 The last column is the whole label as JSON: an import reads that one, so that null, an empty text and every digit come
 back as they were.
 
 A cell that a spreadsheet would take for a formula (it begins with = + - @ or their wide forms, a tab or a line break)
 gets an apostrophe in front, and so does one that begins with apostrophes and then one of these, so that nothing is
-lost: whoever reads such a cell takes one apostrophe off. Numbers of the schema are digits and stay as they are.
+lost: readers remove one apostrophe. Numbers of the schema are digits and stay as they are.
 """
 
 import csv

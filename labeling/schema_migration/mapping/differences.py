@@ -72,7 +72,7 @@ def _choices(node: Node) -> list[str]:
 
 
 def suggest_mapping(old: CompiledSchema, new: CompiledSchema) -> list[Step]:
-    """The steps a person would most likely want, to be looked at and corrected."""
+    """The most likely mapping, for the user to review."""
     differs = difference(old, new)
     steps: list[Step] = []
     free = dict(differs.added)

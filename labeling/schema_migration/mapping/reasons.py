@@ -1,4 +1,4 @@
-"""Why a label has to be looked at again after the schema changed, in words. Pure."""
+"""The reason, as text, why a schema change requeues a label. Pure."""
 
 import re
 from collections.abc import Sequence

@@ -240,7 +240,7 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
 def test_what_waits_already_or_is_put_aside_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
     document = fresh(world)
     Document.objects.filter(pk=document.pk).update(disputed=True)
-    with pytest.raises(Refused, match="disputed already"):
+    with pytest.raises(Refused, match="already in adjudication"):
         doubted(run, first_id(world), world.engineer)
     Document.objects.filter(pk=document.pk).update(disputed=False, state="new")
     skip(document=document, user=world.engineer, reason="unreadable")
