@@ -244,7 +244,7 @@ def test_what_waits_already_or_is_put_aside_is_refused_with_a_reason(world: Worl
         doubted(run, first_id(world), world.engineer)
     Document.objects.filter(pk=document.pk).update(disputed=False, state="new")
     skip(document=document, user=world.engineer, reason="unreadable")
-    with pytest.raises(Refused, match="put aside"):
+    with pytest.raises(Refused, match="is skipped"):
         doubted(run, first_id(world), world.engineer)
     assert not GoldQuestion.objects.exists()
 
