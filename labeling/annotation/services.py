@@ -51,7 +51,7 @@ from labeling.annotation.revisions import (
     set_gold,
     write_revision,
 )
-from labeling.annotation.submission import submit_problems, would_approve
+from labeling.annotation.submission import labels_agree, submit_problems, would_approve
 from labeling.form.codec import Parsed
 from labeling.form.merge import same
 from labeling.form.tree import tree_of
@@ -69,7 +69,6 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.review.agreement import labels_agree
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import Problem
 from slmstudio.errors import Refused

@@ -1,6 +1,6 @@
 """Before a submit: whether it would approve the document, and what prevents it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -11,7 +11,8 @@ from labeling.annotation.state import Submission
 from labeling.form.validation import Checks
 from labeling.models import Document, SchemaVersion
 from slmstudio.access import Action, may
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import CompiledSchema, Problem
+from slmstudio.contract.scoring.scorer import count_differences
 
 
 def would_approve(document: Any, schema_version: SchemaVersion, user: User) -> bool:
@@ -49,3 +50,8 @@ def submit_problems(checks: Checks, asked: Collection[str] | None) -> list[Probl
         for path in checks.unanswered
         if path not in asked
     ]
+
+
+def labels_agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
+    """Whether all labels are equal in every field: after normalization, with rows paired by similarity."""
+    return all(count_differences(compiled, values[0], value)[0] == 0 for value in values[1:])

@@ -12,11 +12,10 @@ from labeling.annotation.screen_state import open_comment_counts
 from labeling.comments import services
 from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.models import Comment, Document
-from labeling.review.forms import whole_number as query_number
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.schema.structure import split
 from slmstudio.errors import Refused
-from slmstudio.web.paging import page
+from slmstudio.web.paging import key_of, page
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -60,7 +59,7 @@ def mentions(request: SignedInRequest, slug: str) -> HttpResponse:
         services.mark_read(project=project, user=request.user)
         return redirect("mentions", slug)
     rows = services.mentions(project=project, user=request.user)
-    shown = page(rows, after=query_number(request.GET.get("before")), newest=True)
+    shown = page(rows, after=key_of(request.GET.get("before")), newest=True)
     context = {"project": project, "page": shown, "unread": services.unread_count(project=project, user=request.user)}
     return render(request, "labeling/comments/mentions.html", context)
 

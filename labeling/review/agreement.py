@@ -17,7 +17,7 @@ from typing import Any, Final
 from slmstudio.contract.schema.compiled import CompiledSchema, exact
 from slmstudio.contract.schema.structure import Field, Node
 from slmstudio.contract.scoring.alignment import align_rows
-from slmstudio.contract.scoring.scorer import cells, count_differences
+from slmstudio.contract.scoring.scorer import cells
 from slmstudio.contract.values.kinds.values import normalize
 
 
@@ -32,11 +32,6 @@ class _NotLabeled:
 NOT_LABELED: Final = _NotLabeled()
 
 Unit = Sequence[Hashable]
-
-
-def labels_agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
-    """Whether all labels are equal in every field: after normalization, with rows paired by similarity."""
-    return all(count_differences(compiled, values[0], value)[0] == 0 for value in values[1:])
 
 
 @dataclass(frozen=True, slots=True)

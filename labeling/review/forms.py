@@ -17,15 +17,6 @@ from slmstudio.contract.schema.compiled import Problem
 
 NOTHING, OTHER = "nothing", "other"
 MAX_TYPED_LENGTH = 20_000
-MAX_KEY = 2**62
-
-
-def whole_number(text: Any) -> int | None:
-    """A positive integer that fits a database key; None for anything else."""
-    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 19:
-        return None
-    number = int(text)
-    return number if 0 < number < MAX_KEY else None
 
 
 class RejectForm(forms.Form):

@@ -11,18 +11,17 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from labeling.annotation.diffs import field_changes
-from labeling.annotation.payloads import PayloadError, parse_object
-from labeling.annotation.payloads import whole_number as whole_number_of
+from labeling.annotation.payloads import PayloadError, parse_object, whole_number
 from labeling.comments import services as comment_services
 from labeling.documents.failure_tags import tags_of
 from labeling.form.highlights import highlight
 from labeling.form.tree import form_for, tree_of
 from labeling.models import Document, Project
 from labeling.review import adjudication, queries, services
-from labeling.review.forms import ConflictForm, RejectForm, whole_number
+from labeling.review.forms import ConflictForm, RejectForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.paging import count, page
+from slmstudio.web.paging import count, key_of, page
 from slmstudio.web.requests import SignedInRequest
 
 SHOW_DISPUTED = "disputed"
@@ -37,8 +36,8 @@ def review(request: SignedInRequest, slug: str) -> HttpResponse:
     rows = disputed if disputes else queries.with_authors(labels)
     shown = page(
         rows.only("external_id", "state", "wanted", "project").annotate(beginning=Left("text", 160)),
-        after=whole_number(request.GET.get("after")),
-        before=whole_number(request.GET.get("before")),
+        after=key_of(request.GET.get("after")),
+        before=key_of(request.GET.get("before")),
     )
     if disputes:
         queries.with_annotators(shown.rows)
@@ -57,7 +56,7 @@ def review(request: SignedInRequest, slug: str) -> HttpResponse:
 def review_next(request: SignedInRequest, slug: str) -> HttpResponse:
     """Redirects to the next label to review or conflict to adjudicate, or to the list without one."""
     project = project_for(request.user, slug, Action.REVIEW)
-    after = whole_number(request.GET.get("after"))
+    after = key_of(request.GET.get("after"))
     disputes = request.GET.get("show") == SHOW_DISPUTED
     find = adjudication.next_to_adjudicate if disputes else services.next_to_review
     document = find(project=project, user=request.user, after=after)
@@ -71,7 +70,7 @@ def review_onward(request: SignedInRequest, slug: str) -> HttpResponse:
     """Where the labeling screen continues after a fix, ``{"after": id}``: the next review. Locks nothing."""
     project_for(request.user, slug, Action.REVIEW)
     try:
-        after = whole_number_of(parse_object(request.body), "after")
+        after = whole_number(parse_object(request.body), "after")
     except PayloadError as error:
         return JsonResponse({"message": str(error)}, status=400)
     return JsonResponse({"done": True, "url": f"{reverse('review_next', args=[slug])}?{urlencode({'after': after})}"})
@@ -154,7 +153,7 @@ def _conflict_page(
 def review_approve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Approves the label and redirects to the next one."""
     _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
-    version = whole_number(request.POST.get("version")) or 0
+    version = key_of(request.POST.get("version")) or 0
     try:
         services.approve(document=document, user=request.user, base_version=version)
     except Refused as refused:
@@ -192,7 +191,7 @@ def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpRespo
     """Stores the resulting label as gold and redirects to the next conflict."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     found = adjudication.open_adjudication(document=document, user=request.user)
-    version = whole_number(request.POST.get("version"))
+    version = key_of(request.POST.get("version"))
     if found.refusal or version != found.version:
         messages.error(request, found.refusal or "A label was changed. Reload and decide again.")
         return redirect("review_document", slug, pk)

@@ -48,3 +48,11 @@ def count(rows: QuerySet[Any], most: int = MOST_COUNTED) -> Counted:
     """The number of rows, counted up to ``most``."""
     number = rows.order_by()[: most + 1].count()
     return Counted(min(number, most), number > most)
+
+
+def key_of(text: Any) -> int | None:
+    """A positive integer that fits a database key; None for anything else."""
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 19:
+        return None
+    number = int(text)
+    return number if 0 < number < 2**62 else None

@@ -19,8 +19,6 @@ CIRCLES: dict[str, set[tuple[str, str]]] = {
     "slmstudio": set(),
     "labeling": {
         ("annotation", "documents"),
-        ("annotation", "review"),
-        ("comments", "review"),
         ("documents", "review"),
         ("integrations", "projects"),
         ("projects", "schema_migration"),

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from labeling.annotation.submission import labels_agree
 from labeling.review.agreement import (
     NOT_LABELED,
     by_field,
     cohen_kappa,
     krippendorff_alpha,
-    labels_agree,
     mean_pairwise_kappa,
 )
 from slmstudio.contract.schema.compiled import compile_schema
