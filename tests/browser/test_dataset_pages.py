@@ -72,7 +72,7 @@ def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
     page.goto(desk.url("datasets/"))
     expect(page.locator("#preview")).to_contain_text("Included labels")
     page.get_by_text("Rules: groups, strata, filters").click()
-    page.get_by_label("Group by").select_option(label="the same company")
+    page.get_by_label("Group by").select_option(label="company")
     page.locator("fieldset", has_text="Excluded tags").get_by_label("poor_scan").check()
     expect(page.locator("#preview")).to_contain_text("Excluded by the rules")
     check(page, "freeze")

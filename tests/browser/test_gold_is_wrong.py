@@ -52,7 +52,7 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     watch.allow("422 POST")  # the document does not say so, which the reviewer has to confirm
     rita.get_by_label("Confirm value").check()
     rita.get_by_role("button", name="Save decision").click()
-    expect(rita.get_by_text("is decided")).to_be_visible()
+    expect(rita.get_by_text("was adjudicated")).to_be_visible()
 
     engineer.reload()
     expect(engineer.get_by_text("gold was wrong")).to_be_visible()

@@ -39,7 +39,7 @@ def test_a_comment_about_a_field_names_a_member_and_is_settled(desk: Desk, open_
     assert Mention.objects.get().read_at is not None
     ben.locator("#comment-button").click()
     ben.get_by_role("button", name="Resolve").click()
-    expect(ben.locator("#comments-list")).to_contain_text("settled by ben-desk")
+    expect(ben.locator("#comments-list")).to_contain_text("resolved by ben-desk")
     ben.keyboard.press("Escape")
     expect(ben.locator("#comment-count")).to_be_hidden()
     expect(ben.locator('[data-title="Vendor"]')).not_to_have_attribute("data-commented", "1")

@@ -167,7 +167,7 @@ def test_a_dispute_is_decided_by_keys(desk: Desk, open_page: Open, watch: Watch)
     total.get_by_role("radio").first.check()
     page.locator("h1").click()
     page.keyboard.press("a")
-    expect(page.locator("#messages")).to_contain_text(f"{document.external_id} is decided.")
+    expect(page.locator("#messages")).to_contain_text(f"{document.external_id} was adjudicated.")
     value = Gold.objects.get().revision.value
     assert (value["vendor"], value["total_amount"]) == ("ACME SUPPLIES", 1100)
     assert value["line_items"] == [{**ROWS[1], "quantity": 1}]

@@ -52,7 +52,7 @@ def test_a_document_loaded_ahead_is_not_open(desk: Desk) -> None:
     assert post(desk.ana, "label_next", None, {"after": first.pk}).json()["id"] == second.pk
     strip = shows(desk.ben, second)
     assert "data-open-by" not in strip
-    assert f"{desk.ana.username} is on {first.external_id}" in strip
+    assert f"{desk.ana.username} has {first.external_id} open" in strip
     state = client_of(desk.ben).get(reverse("label_state", args=["desk", second.pk])).json()
     assert state["held_by"] == ""
     shows(desk.ana, second)

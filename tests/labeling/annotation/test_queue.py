@@ -110,7 +110,7 @@ def test_where_one_stands(desk: Desk) -> None:
 
 def test_skipping_takes_a_reason_and_keeps_what_is_submitted(desk: Desk) -> None:
     document = desk.document()
-    with pytest.raises(Refused, match="Say why"):
+    with pytest.raises(Refused, match="Enter a reason"):
         annotation_services.skip(document=document, user=desk.ana, reason="  ")
     annotation_services.skip(document=document, user=desk.ana, reason="blank\n page")
     document.refresh_from_db()

@@ -65,7 +65,7 @@ def test_an_approval_and_a_new_submit(desk: Desk) -> None:
             assert golds.get().revision.value["vendor"] == "Acme Supplies"
         assert list(review_queries.pending_review(desk.project)).count(document) == 1
         outcomes.add(type(approved).__name__)
-    assert outcomes <= {"Review", "Stale"}
+    assert outcomes <= {"Review", "ConflictingChange"}
 
 
 def test_two_reviewers_decide(desk: Desk) -> None:
@@ -76,7 +76,7 @@ def test_two_reviewers_decide(desk: Desk) -> None:
             partial(review_services.approve, document=fresh(document), user=desk.rita, base_version=version),
             partial(review_services.reject, document=fresh(document), user=desk.owner, reason="no"),
         )
-        assert sorted(type(result).__name__ for result in results) == ["Review", "Stale"]
+        assert sorted(type(result).__name__ for result in results) == ["ConflictingChange", "Review"]
         [review] = Review.objects.filter(document=document)
         approved = review.decision == "approve"
         assert fresh(document).state == (DocumentState.APPROVED if approved else DocumentState.REJECTED)
@@ -99,7 +99,7 @@ def test_a_dispute_is_decided_once(desk: Desk) -> None:
                 **options,
             ),
         )
-        assert sorted(type(result).__name__ for result in results) == ["Review", "Stale"]
+        assert sorted(type(result).__name__ for result in results) == ["ConflictingChange", "Review"]
         assert Review.objects.filter(document=document).count() == 1
         won = next(result for result in results if isinstance(result, Review))
         assert Gold.objects.get(document=document).revision == won.revision

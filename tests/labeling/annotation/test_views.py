@@ -200,7 +200,7 @@ def test_the_strip_shows_where_one_stands(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
     annotation_services.acquire_lock(document=second, user=desk.ben)
     answer = client_of(desk.ana).post(url("label_here", first))
-    assert f"{desk.ben.username} is on {second.external_id}" in answer.text
+    assert f"{desk.ben.username} has {second.external_id} open" in answer.text
     assert "<strong>1</strong> of 2" in answer.text
     first.refresh_from_db()
     assert first.locked_by == desk.ana

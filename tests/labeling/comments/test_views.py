@@ -57,7 +57,7 @@ def test_a_comment_is_said_seen_and_settled(desk: Desk) -> None:
     assert Mention.objects.get().read_at is not None
     settled = post(ben, "label_resolve", document, {"comment": Comment.objects.get().pk}).json()
     assert (settled["count"], settled["commented"]) == (0, {})
-    assert "settled by ben-desk" in settled["html"]
+    assert "resolved by ben-desk" in settled["html"]
 
 
 @pytest.mark.parametrize(
