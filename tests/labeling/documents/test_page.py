@@ -221,7 +221,7 @@ def test_tags_are_set_by_those_who_label(desk: Desk) -> None:
     desk.as_("annotator").post(url, {"tags": ["ocr_noise", "cut_off"]})
     assert set(document(1).tags) == {"ocr_noise", "cut_off"}
     said = desk.as_("annotator").post(url, {"tags": ["nonsense"]}, follow=True).content.decode()
-    assert "no failure tag nonsense" in said
+    assert "Unknown failure tag: nonsense" in said
     desk.as_("annotator").post(url, {})
     assert document(1).tags == []
 
