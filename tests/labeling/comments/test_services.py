@@ -47,10 +47,10 @@ def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document:
         (" \n\t", "", "Enter a comment"),
         ("x" * 4001, "", "4,001 characters"),
         ("half \ud83d", "", "lone surrogate"),
-        ("text", "a..b[", "no such field"),
-        ("text", "a" * 301, "no such field"),
-        ("text", "rows[].amount", "no such field"),
-        ("text", "a\x00b", "no such field"),
+        ("text", "a..b[", "Unknown field"),
+        ("text", "a" * 301, "Unknown field"),
+        ("text", "rows[].amount", "Unknown field"),
+        ("text", "a\x00b", "Unknown field"),
     ],
 )
 def test_what_is_not_taken(desk: Desk, document: Document, text: str, path: str, words: str) -> None:

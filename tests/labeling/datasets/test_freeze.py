@@ -210,7 +210,7 @@ def test_nothing_labelled_is_refused(desk: Desk) -> None:
 
 def test_everything_held_out_is_refused_and_marks_nothing(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
-    with pytest.raises(Refused, match="no training documents remain"):
+    with pytest.raises(Refused, match="All labeled documents are in the hold-out"):
         frozen(desk)
 
 

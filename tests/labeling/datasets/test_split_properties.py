@@ -30,10 +30,10 @@ ROWS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "holdout": st.booleans() | st.just(False),
         "origin": st.sampled_from(ORIGINS),
         "used": st.booleans(),
-        "alike": st.none() | st.integers(0, 30),
-        "family": st.sampled_from(["", "", "acme", "globex", "initech"]),
+        "duplicate_group": st.none() | st.integers(0, 30),
+        "group": st.sampled_from(["", "", "acme", "globex", "initech"]),
         "strata": st.lists(st.sampled_from(["a", "b", "rare"]), max_size=2, unique=True).map(tuple),
-        "wanted": st.booleans() | st.just(True),
+        "included": st.booleans() | st.just(True),
     }
 )
 documents = st.lists(ROWS, max_size=60).map(lambda rows: [candidate(pk, **row) for pk, row in enumerate(rows)])

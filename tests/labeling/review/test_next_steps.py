@@ -40,7 +40,7 @@ def test_disputes_come_after_reviews(desk: Desk) -> None:
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
     found = step(desk, desk.rita)
-    assert found.text == "1 document is labelled differently by several people."
+    assert found.text == "1 document is in conflict."
     assert found.url == "/p/desk/review/?show=disputed"
 
 

@@ -50,7 +50,7 @@ def test_where_nothing_waits_the_page_says_what_would(desk: Desk) -> None:
     assert "No documents go to several annotators yet" in disputed
     change(desk, review_required=False, overlap_share=0.1)
     assert "Reviews are off:" in page(desk, desk.rita)
-    assert "10 % of new documents go to 2 people." in page(desk, desk.rita, "?show=disputed")
+    assert "10 % of new documents go to 2 annotators." in page(desk, desk.rita, "?show=disputed")
 
 
 def test_what_waits_is_listed_with_whose_it_is(desk: Desk) -> None:
@@ -249,7 +249,7 @@ def test_a_dispute_that_changed_meanwhile_is_drawn_anew(desk: Desk) -> None:
     assert not Gold.objects.exists()
     submit(document, desk.ben, 3)
     over = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 4, "pick-0": "1"}, follow=True)
-    assert "not disputed" in over.content.decode()
+    assert "no conflict" in over.content.decode()
 
 
 def test_a_party_sees_the_differences_and_does_not_decide(desk: Desk) -> None:
