@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from labeling.annotation.diffs import field_changes
 from labeling.annotation.locked_document import LABEL_ACTIONS
+from labeling.annotation.state import StateChange
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -307,7 +308,7 @@ def _migrate_batch(
     with transaction.atomic():
         held = Document.objects.select_for_update(of=("self",)).filter(pk__in=keys).order_by("pk")
         keys = list(held.values_list("pk", flat=True))
-        changes: dict[int, dict[str, Any]] = {}
+        changes: dict[int, StateChange] = {}
         for labels in label_migration.read_labels(run.project, run.from_version, keys, version, back_to):
             columns = label_migration.write_labels(labels, version, apply, tally.note, run.created_by_id)
             changes[labels.document.pk] = columns
