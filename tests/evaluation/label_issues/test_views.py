@@ -73,7 +73,7 @@ def test_the_review_page_shows_who_doubts_what(world: World, run: EvalRun, clien
     doubted(run, first_id(world), world.engineer, reason="look at the bottom")
     client.force_login(reviewer(world))
     key = Document.objects.get(project=world.project, external_id=first_id(world)).pk
-    assertContains(client.get("/p/invoices/review/?show=disputed"), "doubted by erik")
+    assertContains(client.get("/p/invoices/review/?show=disputed"), "challenged by erik")
     page = client.get(f"/p/invoices/review/{key}/")
     for words in ("look at the bottom", "7.77", "an import", "only a suggestion"):
         assertContains(page, words)

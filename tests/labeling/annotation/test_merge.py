@@ -77,7 +77,7 @@ def test_an_edit_follows_its_row_between_rows_that_stand_still() -> None:
         {"rows": [first, gone, theirs, last]},
     )
     assert merged.value == {"rows": [first, theirs, new, last]}
-    assert merged.clashes == []
+    assert merged.conflicts == []
 
 
 def test_an_edit_follows_its_row_where_others_were_moved() -> None:

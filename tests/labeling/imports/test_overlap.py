@@ -95,7 +95,7 @@ def test_labels_that_differ_wait_for_adjudication(desk: Desk) -> None:
     assert (now.state, now.disputed, Gold.objects.count()) == (DocumentState.SUBMITTED, True, 0)
     assert list(review_queries.pending_adjudication(desk.project)) == [document]
     assert not review_queries.pending_review(desk.project).exists()
-    with pytest.raises(review_services.ConflictingChange, match="disagree"):
+    with pytest.raises(review_services.ConflictingChange, match="labels conflict"):
         review_services.approve(document=now, user=desk.rita, base_version=2)
 
 
@@ -299,7 +299,7 @@ def test_several_labels_are_asked_of_what_still_waits(desk: Desk) -> None:
     result = assignment.set_overlap(documents=rows, people=3)
     assert (result.changed, result.skipped) == (1, 1)
     assert (fresh(done).wanted, fresh(waits).wanted) == (1, 3)
-    with pytest.raises(Refused, match="From 1 to 10"):
+    with pytest.raises(Refused, match="from 1 to 10"):
         assignment.set_overlap(documents=rows, people=11)
 
 
