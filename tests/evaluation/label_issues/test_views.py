@@ -81,7 +81,7 @@ def test_the_review_page_shows_who_doubts_what(world: World, run: EvalRun, clien
     sent = client.post(
         f"/p/invoices/review/{key}/adjudicate/", {"version": version, "pick-0": "1", "sure-0": "on"}, follow=True
     )
-    assertContains(sent, "is decided")
+    assertContains(sent, "was adjudicated")
     assert challenges.look_at(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
 

@@ -88,7 +88,7 @@ def test_an_edit_follows_its_row_where_others_were_moved() -> None:
     mine = [second, new, first, edited, other]
     merged = merge({"rows": [first, second, edited, last]}, {"rows": mine}, {"rows": [first, second, theirs, last]})
     assert merged.value == {"rows": [second, new, first, theirs, other]}
-    assert merged.clashes == []
+    assert merged.conflicts == []
 
 
 def test_edits_in_place_stay_in_their_rows() -> None:
