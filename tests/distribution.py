@@ -4,7 +4,7 @@ How long a file takes is known from its last run on this machine (pytest's cache
 number of tests.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -22,7 +22,7 @@ class LongestFirst:
         # by file, the number of its tests and the seconds they took together
         self.known: dict[str, list[float]] = self.cache.get(CACHE, {}) if self.cache else {}
         self.tests: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         if hasattr(config.option, "loadscopereorder"):
             config.option.loadscopereorder = False
 

