@@ -168,7 +168,7 @@ def test_what_cannot_be_compared_is_an_error_in_words(world: World) -> None:
         compare("1", "9")
     with pytest.raises(CommandError, match="no evaluation 9"):
         compare("1", "9", project="invoices")
-    with pytest.raises(CommandError, match="no project 'nowhere'"):
+    with pytest.raises(CommandError, match="Unknown project 'nowhere'"):
         compare("1", "2", project="nowhere")
     start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
     with pytest.raises(CommandError, match="Evaluation 2 is not done"):

@@ -327,7 +327,7 @@ def test_the_command_goes_on_behind_a_refusal_and_says_that_nobody_of_the_projec
     corrected(world, run)
     with pytest.raises(CommandError, match="no evaluation 99"):
         call_command("rescore", "invoices", str(run.number), "99", str(other.number))
-    assert capsys.readouterr().out.count("evaluation") == 4, "both were scored"
+    assert capsys.readouterr().out.count("re-scored") == 2, "both were scored"
     made = EvalRun.objects.filter(rescored_from__isnull=False)
     assert [one.created_by for one in made] == [None, None]
     assert [entry.user for entry in AuditEntry.objects.filter(action="scored again")] == [None, None]
@@ -338,7 +338,7 @@ def test_the_command_goes_on_behind_a_refusal_and_says_that_nobody_of_the_projec
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing", "1"], "no project"),
+        (["nothing", "1"], "Unknown project"),
         (["invoices", "9"], "no evaluation 9"),
         (["invoices", "1", "--dataset", "7"], "no dataset version 7"),
         (["invoices", "1"], "already"),
