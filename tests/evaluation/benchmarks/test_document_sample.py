@@ -77,7 +77,7 @@ def test_the_order_does_not_read_the_file_of_the_dataset(wide: World, monkeypatc
 
 def test_a_dataset_whose_file_has_gone_is_refused(wide: World) -> None:
     dataset_queries.file_path(wide.dataset).unlink()
-    with pytest.raises(Refused, match=r"The file of dataset v1 is gone .* Freeze a new version"):
+    with pytest.raises(Refused, match=r"The file of dataset v1 is missing .* Freeze a new version"):
         started(wide)
 
 

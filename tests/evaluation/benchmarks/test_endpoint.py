@@ -86,7 +86,7 @@ def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World,
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
-    assert run.error.startswith("The endpoint today failed 5 times in a row, last: HTTP 400")
+    assert "failed 5 times in a row" in run.error
     assert EvalOutput.objects.filter(eval_run=run, finish_reason="error").count() == 5
 
 

@@ -72,7 +72,7 @@ def test_gold_that_changed_between_the_two_is_said_and_can_be_asked_for(world: W
     row.save(update_fields=["gold"])
     result = get_or_create_comparison(a=a, b=c).result
     [note] = result["notes"]
-    assert note.startswith("1 document has another gold in dataset v2 than in dataset v1")
+    assert note.startswith("1 document has different gold in dataset v2 and dataset v1")
     place = result["cases"]["gold"].index("1")
     assert result["cases"]["keys"][place] == row.document.external_id
     assert result["judged"]["n"] == 11, "the verdict rests on the others"

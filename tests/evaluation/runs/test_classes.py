@@ -144,7 +144,7 @@ def test_other_values_are_one_row_and_keys_that_tell_nothing_apart_are_named(
     assert [(name, value["documents"]) for name, value in values[2:]] == [("", 2)]
     assertContains(page, "other values", count=1)
     assert len(re.findall(r'href="\?where=', page.text)) == 2
-    assertContains(page, "Not told apart by file:")
+    assertContains(page, "Not shown: file")
 
 
 def test_what_is_amiss_with_the_whole_opens_its_documents(routing: EvalRun, world: World, client: Client) -> None:

@@ -197,7 +197,7 @@ def test_a_refusal_stands_beside_its_field(world: World, engineer: Client, setti
     assert page.status_code == 422
     assert b"less than or equal to 32" in page.content
     page = engineer.post(url(world, "eval_new"), {**order, "at_once": "1"})
-    assert b"Hold-out documents would leave the studio for today" in page.content
+    assert b"Hold-out documents would be sent to today" in page.content
     assert not EvalRun.objects.exists()
 
 
@@ -236,7 +236,7 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
     assert permit is not None
     assert permit.user == world.owner
     page = client.get(url(world, "endpoint", one.pk)).content
-    assert b"olga permitted it on" in page
+    assert b"permitted by olga on" in page
     client.post(url(world, "endpoint_holdout", one.pk), {"permit": "no"})
     assert permits.of(one) is None
 
