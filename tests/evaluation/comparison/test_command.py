@@ -68,7 +68,7 @@ def test_where_every_document_has_two_golds_nothing_is_judged_and_that_is_no_pas
     for arguments in (["1", "2"], ["1", "2", "--any"]):
         _, err, code = compare(*arguments, fail_on_regression=True)
         assert code == EXIT_NOT_JUDGED == 1
-        assert err.startswith("Note: 12 documents have another gold")
+        assert err.startswith("Note: 12 documents have different gold")
         assert f"Evaluation 2 against 1: {NOTHING}" in err
     out, err, code = compare("1", "2")
     assert (code, NOTHING in err) == (0, True)
@@ -95,7 +95,7 @@ def test_labels_completed_for_a_new_field_hide_no_regression(world: World) -> No
     _, err, code = compare("1", "2", fail_on_regression=True)
     assert code == REGRESSION
     assert "Evaluation 2 against 1: Fewer outputs are schema-valid" in err
-    assert "another gold" not in err
+    assert "different gold" not in err
 
 
 def test_one_of_several_that_could_not_be_judged_is_no_pass(world: World) -> None:

@@ -96,7 +96,7 @@ def test_gold_of_a_field_that_only_one_schema_has_is_no_other_gold(world: World)
     complete_labels(b)
     result = get_or_create_comparison(a=a, b=b).result
     assert ("judged" in result, result["cases"]["gold"]) == (False, "")
-    assert not any("another gold" in note for note in result["notes"])
+    assert not any("different gold" in note for note in result["notes"])
     assert any(reason.startswith("Fewer outputs are schema-valid") for reason in regressions(result))
 
 
