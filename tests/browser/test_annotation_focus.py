@@ -11,7 +11,7 @@ from labeling.models import Annotation, Document
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
 from tests.browser.labeling import LINES, control, fill_required, predict, saved
-from tests.browser.test_labeling_saving import hold_answers, let_all_go, let_go
+from tests.browser.test_annotation_saving import hold_answers, let_all_go, let_go
 from tests.browser.typist import slow_network
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
