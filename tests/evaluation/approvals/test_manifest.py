@@ -129,7 +129,7 @@ def test_of_a_model_elsewhere_it_freezes_what_answered(world: World, report: Gat
     made = remade(report, run)
     assert made.packet["endpoint"] == frozen["endpoint"]
     assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["endpoint"]
-    with pytest.raises(Refused, match=r"large is small at .* now; what answered was big"):
+    with pytest.raises(Refused, match=r"large is small at .* now; these outputs are from big"):
         make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     rewrite(run, facts={**told, "max_new_tokens": 64})
     assert remade(report, run).packet["spec"] != frozen["spec"]
