@@ -27,11 +27,11 @@ class EnvError(Exception):
     def __init__(self, name: builtins.str, expects: builtins.str, found: builtins.str | None) -> None:
         self.name = name
         self.expects = expects
-        what = "is not set" if found is None else f"is {_shown(found)}"
+        what = "is not set" if found is None else f"is {_quoted(found)}"
         super().__init__(f"The environment variable {name} {what}; it must be {expects}.")
 
 
-def _shown(value: builtins.str) -> builtins.str:
+def _quoted(value: builtins.str) -> builtins.str:
     """The value in quotes, without the password of an address, and truncated."""
     try:
         password = urlsplit(value).password
@@ -171,7 +171,7 @@ def hosts(name: builtins.str, *, default: Iterable[builtins.str] | None = None) 
     for value in values:
         if not _is_host(value):
             expects = "hosts separated by commas, each a name, an address or a network such as 10.0.0.0/8"
-            raise EnvError(name, f"{expects}; {_shown(value)} is none of these", _read(name))
+            raise EnvError(name, f"{expects}; {_quoted(value)} is none of these", _read(name))
     return values
 
 

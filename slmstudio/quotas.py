@@ -21,7 +21,7 @@ from slmstudio.storage.artifacts import store
 DAYS = 30
 _GB = 10**9
 #: seconds for which the size of a project's files is cached
-_KNOWN = 60
+_CACHE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def storage(project: Any) -> Usage:
         root = store()
         found = sum(_size(root.path(key)) for keys in project_files.call(project) for key in set(keys) if key)
         found += sum(project_bytes.call(project))
-        cache.set(key, found, _KNOWN)
+        cache.set(key, found, _CACHE_SECONDS)
     return Usage("Stored", found / _GB, settings.PROJECT_STORAGE_GB, "GB", "PROJECT_STORAGE_GB")
 
 

@@ -94,7 +94,7 @@ def test_the_settings_page_shows_what_is_used(world: World, client: Client) -> N
 
 def test_the_group_is_made_with_those_who_own_projects(world: World) -> None:
     Group.objects.filter(name=permissions.GROUP).delete()
-    permissions.make_group()
+    permissions.create_group()
     group = Group.objects.get(name=permissions.GROUP)
     assert list(group.user_set.all()) == [world.owner]
     assert {f"{one.content_type.app_label}.{one.codename}" for one in group.permissions.all()} == {
@@ -103,8 +103,8 @@ def test_the_group_is_made_with_those_who_own_projects(world: World) -> None:
     }
     owner = type(world.owner).objects.get(pk=world.owner.pk)
     assert permissions.may_create_projects(owner)
-    assert permissions.may_fetch_models(owner)
+    assert permissions.may_download_models(owner)
     assert not permissions.may_create_projects(world.engineer)
     group.user_set.clear()
-    permissions.make_group()
+    permissions.create_group()
     assert not group.user_set.exists(), "whom an administrator took out stays out"

@@ -280,11 +280,11 @@ class Export(BackgroundRun):
         """Its files are there to be taken, also while it is being made again."""
         return self.status == Status.DONE or bool(self.is_live and self.folder_key)
 
-    def _move(self, source: tuple[Status, ...], *, mine: bool = False, **changes: Any) -> bool:
+    def _transition(self, source: tuple[Status, ...], *, owned: bool = False, **changes: Any) -> bool:
         # Failed or cancelled while it was made again, it is still what it was; only the error tells of it.
         if self.folder_key and changes.get("status") in (Status.FAILED, Status.CANCELLED):
             changes["status"] = Status.DONE
-        return super()._move(source, mine=mine, **changes)
+        return super()._transition(source, owned=owned, **changes)
 
 
 class ModelExport(Export):

@@ -26,7 +26,7 @@ from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
 from slmstudio.errors import Refused
-from slmstudio.runs.models import LIVE, Status
+from slmstudio.runs.models import ACTIVE, Status
 from training.models import BaseModel, ModelVersion, TrainingRun
 from training.runs.services import unfetched
 
@@ -317,7 +317,7 @@ def _advance(pk: int) -> None:
         if row is None or not row.is_live:
             return
         runs = list(EvalRun.objects.filter(benchmark=row).with_model().order_by("number"))
-        if any(run.status in LIVE for run in runs):
+        if any(run.status in ACTIVE for run in runs):
             return
         _conclude(row, runs)
 

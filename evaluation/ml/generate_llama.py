@@ -25,7 +25,7 @@ import psutil
 from evaluation.inference.spec import EvalSpec, GgufRef
 from evaluation.ml.prompting import DocumentOutput, PromptBuilder, common_prefix, selected_rows, write_outputs
 from slmstudio.contract.decoding.grammar import exceeds_optional_limit
-from slmstudio.contract.decoding.grounding import follows
+from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import peak_resident_bytes, this_machine
@@ -73,7 +73,7 @@ class LlamaGenerator:
             finish_reason = "length" if response.get("stop_type") == "limit" or response.get("truncated") else "stop"
             raw = self._encoder.decode(tokens)
             # A truncated output may end in half a character.
-            if text and not follows(text, raw.removesuffix("\ufffd") if finish_reason == "length" else raw):
+            if text and not is_accepted(text, raw.removesuffix("\ufffd") if finish_reason == "length" else raw):
                 raise Refused("The output violates its grammar: llama.cpp did not apply it.", code="grammar")
         except Exception as error:
             return DocumentOutput.failed(row.id, _error_message(error), (time.perf_counter() - started) * 1000)

@@ -24,7 +24,7 @@ from slmstudio.contract.scoring.protocols import SROIE_FIELDS
 from slmstudio.contract.scoring.scorer import (
     SCORER_VERSION,
     DocumentScore,
-    class_figures,
+    class_scores,
     cord,
     metadata_slices,
     score_document,
@@ -227,7 +227,7 @@ def _summaries(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[s
 def _summary(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
     result = summarize(scores)
     result["slices"] = slices(scores, [row.tags for row in rows])
-    result["classes"] = class_figures(compiled, scores)
+    result["classes"] = class_scores(compiled, scores)
     result["cord"] = cord((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
     if set(SROIE_FIELDS) <= {field.pattern for field in compiled.fields}:
         pairs = zip(rows, scores, strict=True)

@@ -161,7 +161,7 @@ def process(run: EvalRun) -> None:
             EvalOutput.objects.bulk_create(made)
             _compare(noise, source, made)
             stored += len(made)
-            if not run.beat(stage="scoring", progress_done=stored, progress_total=len(rows)):
+            if not run.send_heartbeat(stage="scoring", progress_done=stored, progress_total=len(rows)):
                 run.cancelled(progress_done=stored)
                 return
     if not stored:

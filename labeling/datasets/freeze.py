@@ -355,7 +355,7 @@ def process(run: FreezeRun) -> None:
     """Runs a claimed freeze. Cancelling it creates nothing."""
 
     def beat(stage: str, done: int, total: int) -> None:
-        if not run.beat(stage=stage, progress_done=done, progress_total=total):
+        if not run.send_heartbeat(stage=stage, progress_done=done, progress_total=total):
             raise _FreezeCancelled
 
     settings = dict(run.knobs)

@@ -176,14 +176,14 @@ def process(edit: BulkEdit) -> None:
         _go_back(edit)
         return
     ids = _targets(edit)
-    edit.beat(progress_total=len(ids), progress_done=0, stage="changing documents")
+    edit.send_heartbeat(progress_total=len(ids), progress_done=0, stage="changing documents")
     tally, going = _Tally(), True
     tally.changed = sum(count for _, count in edit.params.get("kept", []))
     try:
         for batch in _batches(ids, BATCH):
             done = _change(edit, batch)
             tally.add(done, len(batch))
-            going = edit.beat(**tally.columns())
+            going = edit.send_heartbeat(**tally.columns())
             if not going:
                 break
     finally:
@@ -223,13 +223,13 @@ def _before(edit: BulkEdit) -> Iterator[Any]:
 
 def _go_back(edit: BulkEdit) -> None:
     origin = BulkEdit.objects.get(pk=edit.params["undoes"], project=edit.project)
-    edit.beat(progress_total=origin.changed, progress_done=0, stage="putting documents back")
+    edit.send_heartbeat(progress_total=origin.changed, progress_done=0, stage="putting documents back")
     tally, going = _Tally(), True
     for batch in _batches(_before(origin), BATCH):
         with transaction.atomic():
             done = _put_back(edit.project, origin.action, batch)
         tally.add(done, len(batch))
-        going = edit.beat(**tally.columns())
+        going = edit.send_heartbeat(**tally.columns())
         if not going:
             break
     tally.end(edit)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 
 from labeling.models import Document, ImportRun, IndexRun, Project
-from slmstudio.runs.models import LIVE, Status
+from slmstudio.runs.models import ACTIVE, Status
 
 BATCH: Final = 1_000
 #: runs that may fail one after the other before the sweep no longer starts another
@@ -57,7 +57,7 @@ def process(run: IndexRun) -> None:
     done = 0
     while filled := _fill(run.project_id):
         done += filled
-        if not run.beat(stage="making it searchable", progress_done=done, progress_total=max(total, done)):
+        if not run.send_heartbeat(stage="making it searchable", progress_done=done, progress_total=max(total, done)):
             run.cancelled(indexed=done, progress_done=done)
             return
     if done:
@@ -107,7 +107,7 @@ def sweep() -> list[IndexRun]:
     for project_id in behind:
         runs = IndexRun.objects.filter(project=project_id)
         last: list[Any] = list(runs.order_by("-pk").values_list("status", flat=True)[:_TRIES])
-        if runs.filter(status__in=LIVE).exists() or _importing(project_id):
+        if runs.filter(status__in=ACTIVE).exists() or _importing(project_id):
             continue
         if len(last) == _TRIES and all(status == Status.FAILED for status in last):
             continue

@@ -232,7 +232,7 @@ def _work_through(
         if batch is None and ahead.ended:
             return
         if batch is None:  # nothing yet: a page is being read
-            if not run.beat(**_pages(run, ahead.reading)):
+            if not run.send_heartbeat(**_pages(run, ahead.reading)):
                 before.stopped(result)
                 return
             continue
@@ -241,7 +241,7 @@ def _work_through(
 
         def beat(so_far: ImportResult, total: int = total, go_on: list[bool] = go_on) -> None:
             before.settle(so_far)
-            go_on[0] = run.beat(
+            go_on[0] = run.send_heartbeat(
                 stage="importing",
                 progress_done=so_far.rows,
                 progress_total=max(total, so_far.rows),

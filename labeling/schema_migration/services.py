@@ -185,7 +185,7 @@ def process(run: SchemaMigration) -> None:
     apply = mapper(check(loads(dumps(run.mapping)), run.from_version.compiled, compiled), compiled)
     documents = _labeled_documents(run)
     tally = MigrationTotals()
-    if not run.beat(stage="counting" if run.dry_run else "preparing", progress_total=documents.count()):
+    if not run.send_heartbeat(stage="counting" if run.dry_run else "preparing", progress_total=documents.count()):
         run.cancelled(result=tally.result())
         return
     version = run.to_version
@@ -202,7 +202,7 @@ def process(run: SchemaMigration) -> None:
                 _migrate_batch(run, version, keys, apply, tally, back_to)
             done += len(keys)
             stage = "dry run" if run.dry_run else "migrating labels"
-            if not run.beat(stage=stage, progress_done=done, result=tally.result()):
+            if not run.send_heartbeat(stage=stage, progress_done=done, result=tally.result()):
                 return done, True
         return done, False
 

@@ -9,13 +9,13 @@ from django.contrib.auth.models import User
 #: the group with both permissions; an administrator adds accounts to it at /admin/
 GROUP = "Project creators"
 CREATE_PROJECTS, FETCH_MODELS = "labeling.add_project", "training.add_modelpull"
-_NAMED = 3
+_MAX_LISTED = 3
 
 
 def permission_granter() -> str:
     """The administrators who can grant these permissions, as the end of a sentence."""
     people = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk")
-    names = ", ".join(people.values_list("username", flat=True)[:_NAMED])
+    names = ", ".join(people.values_list("username", flat=True)[:_MAX_LISTED])
     return f"an administrator ({names})" if names else "an administrator"
 
 
@@ -24,12 +24,12 @@ def may_create_projects(user: User) -> bool:
     return bool(user.has_perm(CREATE_PROJECTS))
 
 
-def may_fetch_models(user: User) -> bool:
+def may_download_models(user: User) -> bool:
     """Whether an account may download models, or register local folders."""
     return bool(user.has_perm(FETCH_MODELS))
 
 
-def make_group(using: str = "default", **_: Any) -> None:
+def create_group(using: str = "default", **_: Any) -> None:
     """Creates the group, a receiver of ``post_migrate``. A new group gets every project owner as a member: before there
     was a permission every account could create projects.
     """

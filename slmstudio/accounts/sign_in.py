@@ -36,19 +36,19 @@ class Limit:
 
 
 #: of one account from one address
-PAIR = Limit(5, 300)
+PAIR_LIMIT = Limit(5, 300)
 #: of one address, whatever the account: an office has one address
-ADDRESS = Limit(40, 300)
+ADDRESS_LIMIT = Limit(40, 300)
 #: of one account from all addresses that it has not been used from
-ACCOUNT = Limit(50, 3600)
+ACCOUNT_LIMIT = Limit(50, 3600)
 #: how long an address that an account was used from counts as its own
 KNOWN_SECONDS = 30 * 24 * 3600
 #: passwords that a process hashes concurrently, and requests that wait for their turn: the other threads stay free
-HASHED_AT_ONCE = 1
-WAITING = 2
+MAX_CONCURRENT_HASHES = 1
+MAX_WAITING = 2
 #: seconds that one of them waits
 WAIT_SECONDS = 5.0
-_BUSY_SECONDS = 5
+_RETRY_AFTER_SECONDS = 5
 
 
 class TooManyAttempts(Exception):
@@ -75,11 +75,11 @@ class _Attempt:
         account = hashlib.sha256(unicodedata.normalize("NFKC", self.name).casefold().encode(errors="replace"))
         network = network_of(self.address)
         pair = f"{account.hexdigest()[:32]}:{network}"
-        counted = {f"login:pair:{pair}": PAIR}
+        counted = {f"login:pair:{pair}": PAIR_LIMIT}
         if not self.shared:
-            counted[f"login:address:{network}"] = ADDRESS
+            counted[f"login:address:{network}"] = ADDRESS_LIMIT
         if self.shared or not rate_limits.has_flag(f"login:known:{pair}"):
-            counted[f"login:account:{account.hexdigest()[:32]}"] = ACCOUNT
+            counted[f"login:account:{account.hexdigest()[:32]}"] = ACCOUNT_LIMIT
         return counted
 
     def begin(self) -> None:
@@ -92,10 +92,10 @@ class _Attempt:
             number, left = rate_limits.count(key, limit.seconds)
             if number > limit.most:
                 if number == limit.most + 1:
-                    note(SignInEvent.Kind.LOCKED_OUT, name=self.name, address=self.address)
+                    log_event(SignInEvent.Kind.LOCKED_OUT, name=self.name, address=self.address)
                 raise TooManyAttempts(left)
 
-    def take_back(self) -> None:
+    def undo(self) -> None:
         """Undoes the count."""
         for key, limit in self.counters.items():
             rate_limits.decrement(key, limit.seconds)
@@ -103,8 +103,8 @@ class _Attempt:
     def succeeded(self) -> None:
         """Undoes the count, resets the failures of this account from this address, and remembers the address."""
         for key, limit in self.counters.items():
-            rate_limits.decrement(key, limit.seconds, all_of_them=limit is PAIR)
-            if limit is PAIR and not self.shared:
+            rate_limits.decrement(key, limit.seconds, all_of_them=limit is PAIR_LIMIT)
+            if limit is PAIR_LIMIT and not self.shared:
                 rate_limits.set_flag(key.replace("login:pair:", "login:known:"), KNOWN_SECONDS)
 
 
@@ -121,8 +121,8 @@ class Guard:
         """
         if request is None or username is None or password is None:  # a program on the machine itself
             return
-        if _turnstile.is_full:
-            raise TooManyAttempts(_BUSY_SECONDS, busy=True)
+        if _hash_limit.is_full:
+            raise TooManyAttempts(_RETRY_AFTER_SECONDS, busy=True)
         attempt = _Attempt(username[:150], client_address(request), is_untrusted_proxy(request))
         attempt.begin()
         request.sign_in_attempt = attempt  # type: ignore[attr-defined]
@@ -154,10 +154,10 @@ class _ConcurrencyLimit:
             TooManyAttempts: too many wait, or it takes too long.
         """
         if not self._places.acquire(blocking=False):
-            raise TooManyAttempts(_BUSY_SECONDS, busy=True)
+            raise TooManyAttempts(_RETRY_AFTER_SECONDS, busy=True)
         try:
             if not self._turn.acquire(timeout=WAIT_SECONDS):
-                raise TooManyAttempts(_BUSY_SECONDS, busy=True)
+                raise TooManyAttempts(_RETRY_AFTER_SECONDS, busy=True)
             try:
                 yield
             finally:
@@ -166,30 +166,30 @@ class _ConcurrencyLimit:
             self._places.release()
 
 
-_turnstile = _ConcurrencyLimit(HASHED_AT_ONCE, WAITING)
+_hash_limit = _ConcurrencyLimit(MAX_CONCURRENT_HASHES, MAX_WAITING)
 
 
-class _Bounded:
+class _LimitedHasher:
     """For password hashers: limits the number of concurrent hashes."""
 
     def encode(self, *arguments: Any, **keywords: Any) -> str:
-        with _turnstile.enter():
+        with _hash_limit.enter():
             made: str = super().encode(*arguments, **keywords)  # type: ignore[misc]
             return made
 
     def verify(self, password: str, encoded: str) -> bool:
-        with _turnstile.enter():
+        with _hash_limit.enter():
             return bool(super().verify(password, encoded))  # type: ignore[misc]
 
 
-class Argon2(_Bounded, hashers.Argon2PasswordHasher):
+class Argon2(_LimitedHasher, hashers.Argon2PasswordHasher):
     """Argon2 with limited concurrency."""
 
 
 # -- logging -----------------------------------------------------------------------------------------------------------
 
 
-def note(kind: str, *, name: str, address: str, user: User | None = None) -> None:
+def log_event(kind: str, *, name: str, address: str, user: User | None = None) -> None:
     """Writes an event to the log on standard error and to the append-only table."""
     level = logging.INFO if kind in (SignInEvent.Kind.SIGNED_IN, SignInEvent.Kind.SIGNED_OUT) else logging.WARNING
     shown = "".join(c if c.isprintable() else "?" for c in name[:150])
@@ -202,20 +202,20 @@ def on_signed_in(sender: Any, request: HttpRequest, user: User, **more: Any) -> 
     attempt = getattr(request, "sign_in_attempt", None)
     if attempt is not None:
         attempt.succeeded()
-        note(SignInEvent.Kind.SIGNED_IN, name=user.get_username(), address=attempt.address, user=user)
+        log_event(SignInEvent.Kind.SIGNED_IN, name=user.get_username(), address=attempt.address, user=user)
 
 
 def on_signed_out(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
     """Receiver of a Django signal."""
     if user is not None and request.META.get("REMOTE_ADDR"):
-        note(SignInEvent.Kind.SIGNED_OUT, name=user.get_username(), address=client_address(request), user=user)
+        log_event(SignInEvent.Kind.SIGNED_OUT, name=user.get_username(), address=client_address(request), user=user)
 
 
 def on_failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **more: Any) -> None:
     """Receiver of a Django signal."""
     attempt = getattr(request, "sign_in_attempt", None)
     if attempt is not None:
-        note(SignInEvent.Kind.FAILED, name=attempt.name, address=attempt.address)
+        log_event(SignInEvent.Kind.FAILED, name=attempt.name, address=attempt.address)
 
 
 class SignInLimits:
@@ -236,7 +236,7 @@ class SignInLimits:
         if exception.busy:
             attempt = getattr(request, "sign_in_attempt", None)
             if attempt is not None:  # its password was not checked
-                attempt.take_back()
+                attempt.undo()
             text = "Many people are signing in at this moment. Wait a few seconds and try again."
             return too_many_requests(request, text, exception.seconds, title="Busy")
         wait = "a minute" if minutes == 1 else f"{minutes} minutes"

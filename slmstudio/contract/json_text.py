@@ -15,8 +15,8 @@ MAX_CHARACTERS = 10_000_000
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],]|[^"{}\[\],:\s]+', re.DOTALL)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # Escapes that may stand for rejected characters: NUL, a lone surrogate.
-_DOUBTFUL_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-_SENTENCES = {
+_SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_MESSAGES = {
     "Expecting value": "a value is expected here",
     "Expecting ',' delimiter": "a comma or a closing bracket is missing here",
     "Expecting ':' delimiter": "a colon is missing here",
@@ -43,7 +43,7 @@ class JsonError(ValueError):
         return JsonError, (self.message, self.line, self.column)
 
 
-class _RefusedError(Exception):
+class _RejectedError(Exception):
     """Raised inside the parser, whose hooks do not know their position; ``_locate`` finds it."""
 
 
@@ -55,7 +55,7 @@ def _error(text: str, position: int, message: str) -> JsonError:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _RefusedError
+        raise _RejectedError
     return result
 
 
@@ -82,21 +82,21 @@ def number_fits(number: int | Decimal) -> bool:
 def _decimal(text: str) -> Decimal:
     # Very long exponents make Decimal itself raise or overflow, so length is checked first.
     if len(text) > 2 * MAX_DIGITS + 8:
-        raise _RefusedError
+        raise _RejectedError
     number = Decimal(text)
     if not _number_fits(number):
-        raise _RefusedError
+        raise _RejectedError
     return number
 
 
 def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS + 1 or (len(text) == MAX_DIGITS + 1 and text[0] != "-"):
-        raise _RefusedError
+        raise _RejectedError
     return int(text)
 
 
 def _constant(_: str) -> NoReturn:
-    raise _RefusedError
+    raise _RejectedError
 
 
 _DECODER = json.JSONDecoder(
@@ -110,7 +110,7 @@ def _check_number(text: str, position: int, token: str) -> None:
             _decimal(token)
         else:
             _integer(token)
-    except _RefusedError:
+    except _RejectedError:
         message = f"a number may have at most {MAX_DIGITS} digits; this one has more"
         raise _error(text, position, message) from None
     except ArithmeticError:
@@ -187,7 +187,7 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
     lone = None if text.isascii() else _SURROGATE.search(text)
     if lone:
         raise _error(text, lone.start(), "a text must not contain a lone surrogate")
-    doubtful = "\\u" in text and _DOUBTFUL_ESCAPE.search(text)
+    doubtful = "\\u" in text and _SUSPECT_ESCAPE.search(text)
     if doubtful or text.count("{") + text.count("[") > MAX_DEPTH:
         _locate(text)
     try:
@@ -195,8 +195,8 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
     except json.JSONDecodeError as error:
         if text[error.pos : error.pos + 1] == "\0":
             raise _error(text, error.pos, "a text must not contain the NUL character") from None
-        raise _error(text, error.pos, _SENTENCES.get(error.msg, error.msg)) from None
-    except (_RefusedError, ArithmeticError):
+        raise _error(text, error.pos, _MESSAGES.get(error.msg, error.msg)) from None
+    except (_RejectedError, ArithmeticError):
         _locate(text)
         raise JsonError("the text contains a number or an object that is not accepted") from None
 

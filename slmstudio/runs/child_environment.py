@@ -29,7 +29,7 @@ _NAMES = frozenset(
         "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "SLM_HOME", "CC", "CXX",
     )
 )  # fmt: skip
-_BEGINNINGS = (
+_PREFIXES = (
     "LC_", "XDG_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "VECLIB_", "NUMEXPR_", "MALLOC_", "CUDA_", "NVIDIA_",
     "NCCL_", "HIP_", "ROCR_", "TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TOKENIZERS_", "ACCELERATE_", "GGML_",
     "HSA_", "CUBLAS_", "GLOO_", "UCX_", "OBJC_", "COVERAGE_",
@@ -48,7 +48,7 @@ def child_environment(also: Iterable[str] = ()) -> dict[str, str]:
     Example: ``child_environment(["WANDB_*"])`` for a child that reports to Weights & Biases.
     """
     names = {name for name in also if not name.endswith("*")}
-    beginnings = (*_BEGINNINGS, *(name[:-1] for name in also if name.endswith("*")))
+    beginnings = (*_PREFIXES, *(name[:-1] for name in also if name.endswith("*")))
     return {
         name: value
         for name, value in os.environ.items()

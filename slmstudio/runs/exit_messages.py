@@ -8,7 +8,7 @@ from pathlib import Path
 #: bytes at the end of a log that are searched for its last lines
 _TAIL = 64 * 1024
 #: prefix of the log line in which a process whose events are not read reports its error, followed by JSON
-WORDS = "slmstudio says: "
+ERROR_PREFIX = "slmstudio says: "
 #: how torch's launcher reports its failed processes in its log: the signal that killed one is negative
 _RANK_ENDED = re.compile(r"exitcode\s*:\s*(-?\d+)")
 _ROOT_CAUSE = "Root Cause (first observed failure)"
@@ -58,7 +58,7 @@ def rank_error(log: Path, *, since: int = 0) -> dict[str, str] | None:
 def _error_line(text: str) -> list[dict[str, str]]:
     found = []
     for line in text.splitlines():
-        _, mark, rest = line.partition(WORDS)  # the launcher may prefix the process's number
+        _, mark, rest = line.partition(ERROR_PREFIX)  # the launcher may prefix the process's number
         if not mark:
             continue
         try:

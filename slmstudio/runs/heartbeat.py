@@ -44,7 +44,7 @@ class Heartbeat:
         if time.monotonic() < self._due:
             return True
         self._due = time.monotonic() + min(2.0, settings.RUN_HEARTBEAT_SECONDS)
-        return with_retries(self._run.beat)
+        return with_retries(self._run.send_heartbeat)
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def keep_alive(run: BackgroundRun) -> Iterator[None]:
         try:
             while not over.wait(settings.RUN_HEARTBEAT_SECONDS):
                 try:
-                    row.beat()
+                    row.send_heartbeat()
                 except UNAVAILABLE:
                     connection.close()
                     report_alive(row.job_id)

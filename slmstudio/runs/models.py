@@ -35,7 +35,7 @@ class Status(models.TextChoices):
     CANCELLED = "cancelled", "cancelled"
 
 
-LIVE = (Status.QUEUED, Status.RUNNING)
+ACTIVE = (Status.QUEUED, Status.RUNNING)
 
 
 def requeued_columns() -> dict[str, Any]:
@@ -62,7 +62,7 @@ class RunQuerySet(models.QuerySet["BackgroundRun"]):
 
     def live(self) -> Self:
         """Queued or running."""
-        return self.filter(status__in=LIVE)
+        return self.filter(status__in=ACTIVE)
 
     def done(self) -> Self:
         """Finished without an error."""
@@ -114,7 +114,7 @@ class BackgroundRun(models.Model):
     @property
     def is_live(self) -> bool:
         """Queued or running: its pages refresh themselves."""
-        return self.status in LIVE
+        return self.status in ACTIVE
 
     @property
     def tries(self) -> int:
@@ -154,9 +154,9 @@ class BackgroundRun(models.Model):
 
     # -- transitions ------------------------------------------------------------------------------------------------
 
-    def _move(self, source: tuple[Status, ...], *, mine: bool = False, **changes: Any) -> bool:
-        """Changes the row if it is in one of ``source``, with ``mine`` only under this job; True if this call did."""
-        guard: dict[str, Any] = {"job_id": self.job_id} if mine else {}
+    def _transition(self, source: tuple[Status, ...], *, owned: bool = False, **changes: Any) -> bool:
+        """Changes the row if it is in one of ``source``, with ``owned`` only under this job; True if this call did."""
+        guard: dict[str, Any] = {"job_id": self.job_id} if owned else {}
         changed = type(self).objects.filter(pk=self.pk, status__in=source, **guard).update(**changes) == 1
         if changed:
             for name, value in changes.items():
@@ -210,7 +210,7 @@ class BackgroundRun(models.Model):
             "heartbeat_at": Now(),
             "stage": "starting",
         }
-        return self._move((Status.QUEUED,), mine=True, **started, **changes)
+        return self._transition((Status.QUEUED,), owned=True, **started, **changes)
 
     def return_to_queue(self, *, first: bool = True, **changes: Any) -> bool:
         """RUNNING -> QUEUED under a new job, called by its worker. False: the run no longer belongs to this worker.
@@ -219,19 +219,19 @@ class BackgroundRun(models.Model):
         it confirmed the change, a second call recognizes it, because the id of the new job is derived from the old one.
         """
         rows = type(self).objects.filter(pk=self.pk)
-        mine = rows.filter(status=Status.RUNNING, job_id=self.job_id, cancel_requested=False)
+        owned = rows.filter(status=Status.RUNNING, job_id=self.job_id, cancel_requested=False)
         job_id = uuid.uuid5(self.job_id, "put back")
         fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": job_id, "heartbeat_at": None, **changes}
-        if mine.update(**fresh) == 1 or rows.filter(status=Status.QUEUED, job_id=job_id).exists():
+        if owned.update(**fresh) == 1 or rows.filter(status=Status.QUEUED, job_id=job_id).exists():
             self.refresh_from_db()
             self.enqueue(first=first)
             return True
         self.cancelled()
         return False
 
-    def beat(self, **changes: Any) -> bool:
+    def send_heartbeat(self, **changes: Any) -> bool:
         """Sends a heartbeat, with any progress. False: stop working (cancelled, or passed to another worker)."""
-        if not self._move((Status.RUNNING,), mine=True, heartbeat_at=Now(), **changes):
+        if not self._transition((Status.RUNNING,), owned=True, heartbeat_at=Now(), **changes):
             return False
         return not type(self).objects.filter(pk=self.pk, cancel_requested=True).exists()
 
@@ -242,28 +242,28 @@ class BackgroundRun(models.Model):
 
     def record(self, **changes: Any) -> bool:
         """Stores the progress of a run without a process of its own, which sends no heartbeats."""
-        return self._move((Status.RUNNING,), mine=True, **changes)
+        return self._transition((Status.RUNNING,), owned=True, **changes)
 
     def finish(self, **changes: Any) -> bool:
         """RUNNING -> DONE."""
         ended: dict[str, Any] = {"status": Status.DONE, "finished_at": timezone.now(), "stage": ""}
-        return self._move((Status.RUNNING,), mine=True, **ended, **changes)
+        return self._transition((Status.RUNNING,), owned=True, **ended, **changes)
 
     def fail(self, error: str, **changes: Any) -> bool:
         """QUEUED or RUNNING -> FAILED, with an error message, from which absolute paths are removed."""
         ended: dict[str, Any] = {"status": Status.FAILED, "finished_at": timezone.now(), "stage": ""}
-        return self._move(LIVE, mine=True, error=redact_paths(error), **ended, **changes)
+        return self._transition(ACTIVE, owned=True, error=redact_paths(error), **ended, **changes)
 
     def cancel(self) -> bool:
         """Cancels a queued run immediately; asks a running one to stop, and its supervisor does the rest."""
-        if self._move((Status.QUEUED,), status=Status.CANCELLED, finished_at=timezone.now(), stage=""):
+        if self._transition((Status.QUEUED,), status=Status.CANCELLED, finished_at=timezone.now(), stage=""):
             return True
-        return self._move((Status.RUNNING,), cancel_requested=True, stage="stopping")
+        return self._transition((Status.RUNNING,), cancel_requested=True, stage="stopping")
 
     def cancelled(self, **changes: Any) -> bool:
         """RUNNING -> CANCELLED, called by the supervisor once the work has stopped."""
         ended: dict[str, Any] = {"status": Status.CANCELLED, "finished_at": timezone.now(), "stage": ""}
-        return self._move((Status.RUNNING,), mine=True, **ended, **changes)
+        return self._transition((Status.RUNNING,), owned=True, **ended, **changes)
 
 
 class RetryableRun(BackgroundRun):

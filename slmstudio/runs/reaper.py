@@ -20,7 +20,7 @@ from slmstudio.runs.models import BackgroundRun, Status
 
 logger = logging.getLogger(__name__)
 
-_FORGOTTEN_AFTER_SECONDS = 60
+_MISSING_AFTER_SECONDS = 60
 _WAITING = {str(s.value) for s in (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)}
 BATCH_SIZE = 1000
 
@@ -41,7 +41,7 @@ class ReaperGuard:
         self._clock = clock  # wall-clock time: the monotonic clocks stop while a machine sleeps
         self._since = self._looked = clock()
 
-    def judges(self) -> bool:
+    def may_check(self) -> bool:
         """Whether it may now; called before every pass."""
         now = self._clock()
         if not 0 <= now - self._looked <= self._longest:
@@ -49,28 +49,28 @@ class ReaperGuard:
         self._looked = now
         return now - self._since >= settings.RUN_LOST_AFTER_SECONDS
 
-    def missed(self) -> None:
+    def database_unavailable(self) -> None:
         """The database did not answer."""
         self._since = self._clock()
 
 
-def reap_lost_runs(*, judging: bool = True) -> list[BackgroundRun]:
+def reap_lost_runs(*, check_heartbeats: bool = True) -> list[BackgroundRun]:
     """Ends every lost run: requeues it if allowed, cancels it if that was requested, fails it with an error message
     otherwise. Returns the runs it ended or requeued; their status tells which.
 
     Queued runs whose job is no longer in the queue (it was unavailable, or lost data) are queued again. Safe to call at
     any time and concurrently: each run is changed by one guarded UPDATE. A run without a process of its own sends no
     heartbeats and is skipped, and so is a run whose supervisor reports through the queue that the database is
-    unavailable. Without ``judging`` no heartbeats are checked.
+    unavailable. Without ``check_heartbeats`` only queued runs are checked.
     """
     requeue_missing_jobs()
     now = timezone.now()
     ended: list[BackgroundRun] = []
     for model in run_models():
-        for run in _lost(model) if judging else ():
+        for run in _lost(model) if check_heartbeats else ():
             # Guarded by the state and the heartbeat that were read, so that a new heartbeat wins.
-            mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
-            if mine.update(**_resolve_lost_run(run, now)) == 1:
+            owned = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
+            if owned.update(**_resolve_lost_run(run, now)) == 1:
                 run.refresh_from_db()
                 ended.append(run)
                 if run.status == Status.QUEUED:
@@ -122,23 +122,23 @@ def _notify(run: BackgroundRun) -> None:
 def requeue_missing_jobs() -> list[BackgroundRun]:
     """Requeues runs whose row has been queued for a minute and whose job is missing from the queue; returns them."""
     again: list[BackgroundRun] = []
-    old = timezone.now() - timedelta(seconds=_FORGOTTEN_AFTER_SECONDS)
+    old = timezone.now() - timedelta(seconds=_MISSING_AFTER_SECONDS)
     for model in run_models():
         waiting = model.objects.filter(status=Status.QUEUED, created_at__lt=old)
         try:
-            forgotten = _forgotten(list(waiting.values_list("pk", "job_id")))
+            forgotten = _missing_jobs(list(waiting.values_list("pk", "job_id")))
         except RedisError:
             return again
         for run in model.objects.filter(pk__in=forgotten):
-            mine = model.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id)
+            owned = model.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id)
             run.job_id = uuid.uuid4()
-            if mine.update(job_id=run.job_id) == 1:
+            if owned.update(job_id=run.job_id) == 1:
                 run.enqueue()
                 again.append(run)
     return again
 
 
-def _forgotten(waiting: list[tuple[Any, uuid.UUID]]) -> list[Any]:
+def _missing_jobs(waiting: list[tuple[Any, uuid.UUID]]) -> list[Any]:
     """Keys of the runs whose job is neither queued nor running. A job that ended without claiming its run is lost."""
     pipeline = django_rq.get_connection("default").pipeline(transaction=False)
     lost: list[Any] = []
@@ -161,13 +161,13 @@ def requeue_interrupted() -> list[BackgroundRun]:
     again: list[BackgroundRun] = []
     for model in run_models():
         for run in model.objects.filter(status=Status.RUNNING, heartbeat_at__isnull=False):
-            mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
+            owned = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
             fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": uuid.uuid4()}
             if not getattr(run, "checkpoint_step", 0):
                 fresh["progress_done"] = 0
             if run.cancel_requested:
                 fresh = {"status": Status.CANCELLED, "finished_at": timezone.now()}
-            if mine.update(**fresh, stage="", heartbeat_at=None) == 1:
+            if owned.update(**fresh, stage="", heartbeat_at=None) == 1:
                 run.refresh_from_db()
                 if run.status == Status.QUEUED:
                     run.enqueue(first=True)  # later runs in the queue may need it

@@ -49,17 +49,17 @@ _MAX_LINE = 16 * 1024 * 1024
 _MAX_WAITING = 64 * 1024 * 1024
 #: seconds without output after which the pipe of an ended child is closed, even if another process holds it open
 _ORPHANED_SECONDS = 5.0
-_stop_asked = threading.Event()
+_stop_requested = threading.Event()
 
 
 def request_stop(*_: object) -> None:
     """A signal handler: asks whatever this process supervises to stop, and also what it would start next."""
-    _stop_asked.set()
+    _stop_requested.set()
 
 
 def stop_requested() -> bool:
     """Whether this process was asked to stop its work on a run."""
-    return _stop_asked.is_set()
+    return _stop_requested.is_set()
 
 
 @dataclass
@@ -84,8 +84,8 @@ def cost_of(ending: ChildExit, before: dict[str, float] | None = None) -> dict[s
     """The cost of supervision, including earlier attempts: processor seconds of the supervisor (reading, heartbeats,
     rows), the number of events, and the seconds the child ran.
     """
-    mine = {"cpu_seconds": ending.cpu_seconds, "events": float(ending.events), "seconds": ending.seconds}
-    return {name: round((before or {}).get(name, 0.0) + value, 4) for name, value in mine.items()}
+    owned = {"cpu_seconds": ending.cpu_seconds, "events": float(ending.events), "seconds": ending.seconds}
+    return {name: round((before or {}).get(name, 0.0) + value, 4) for name, value in owned.items()}
 
 
 def supervise(
@@ -188,7 +188,7 @@ class _EventStream:
         self.waiting: deque[bytes] = deque()  # raw lines: parsed they would take several times as much memory
         self.bytes_waiting = 0
         self.kill_at: float | None = None
-        self.next_beat = 0.0
+        self.next_heartbeat = 0.0
         self.silent_since = 0.0
         # Of the database: when to retry, how long to wait after that, and since when each operation has failed.
         self.ask_at = 0.0
@@ -215,7 +215,7 @@ class _EventStream:
                 piece = self.output.read(1 << 16)
                 if not piece:
                     break
-                self._take(piece)
+                self._read_chunk(piece)
                 self.silent_since = 0.0
         while self.waiting:
             self._on_tick()
@@ -235,19 +235,19 @@ class _EventStream:
     def _on_tick(self) -> None:
         """Sends a heartbeat if due; asks the child to stop if requested; kills it when its grace period is over."""
         now = time.monotonic()
-        if _stop_asked.is_set() and self.kill_at is None:
+        if _stop_requested.is_set() and self.kill_at is None:
             self.ending.interrupted = True
             self._request_stop(now)
-        if now >= self.next_beat and now >= self.ask_at:
-            self._database("beat", self._beat)
+        if now >= self.next_heartbeat and now >= self.ask_at:
+            self._database("heartbeat", self._send_heartbeat)
         if self.kill_at is not None and now >= self.kill_at:
             _kill_group(self.child, signal.SIGKILL)
 
-    def _beat(self) -> None:
-        alive = self.run.beat()
+    def _send_heartbeat(self) -> None:
+        alive = self.run.send_heartbeat()
         lost = not alive and not self.run.is_owned()
         now = time.monotonic()
-        self.next_beat = now + settings.RUN_HEARTBEAT_SECONDS
+        self.next_heartbeat = now + settings.RUN_HEARTBEAT_SECONDS
         if alive:
             return
         if lost:
@@ -267,7 +267,7 @@ class _EventStream:
             _kill_group(self.child, signal.SIGTERM)
         self._database("stop", self.on_stop)
 
-    def _take(self, piece: bytes) -> None:
+    def _read_chunk(self, piece: bytes) -> None:
         *lines, self.buffer = (self.buffer + piece).split(b"\n")
         if len(self.buffer) > _MAX_LINE:
             raise ValueError("the child wrote a line of more than 16 MB")

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: phases of connections that are closed first if there are too many
 _ENDED_FIRST = ("idle", "header", "body")
 #: bytes of the line before a chunk, and of the trailer after the last one
-_MOST_CHUNK_LINE = 8192
+_MAX_CHUNK_LINE = 8192
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,8 @@ class Parser(HTTPRequestParser):
         receiver: Any = self.body_rcv
         if self.chunked and receiver is not None and not self.error:
             line = max(len(receiver.control_line), len(receiver.trailer))
-            if line > _MOST_CHUNK_LINE:  # waitress has no limit
-                self.error = BadRequest(
-                    f"The size of a chunk or the trailer is longer than {_MOST_CHUNK_LINE:,} bytes."
-                )
+            if line > _MAX_CHUNK_LINE:  # waitress has no limit
+                self.error = BadRequest(f"The size of a chunk or the trailer is longer than {_MAX_CHUNK_LINE:,} bytes.")
                 self.completed = True
         if self.admitted is not None and self.body_bytes_received > self.admitted and not self.error:
             self.error = _TooLarge(f"The body is larger than {self.admitted:,} bytes.")

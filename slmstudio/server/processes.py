@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 #: bytes of the largest body that is ever read; the application admits less almost everywhere
-MOST_BODY = 2 * 1024**3 + 2**22
+MAX_BODY = 2 * 1024**3 + 2**22
 #: bytes of one response that may be buffered in a temporary file; a thread that writes more waits for the client
-MOST_WAITING = 64 * 1024**3
+MAX_BUFFERED = 64 * 1024**3
 
 
 def listen(bind: str) -> socket.socket:
@@ -171,8 +171,8 @@ def make_server(
         asyncore_use_poll=True,
         cleanup_interval=1,
         max_request_header_size=65_536,
-        max_request_body_size=MOST_BODY,
-        outbuf_high_watermark=MOST_WAITING,
+        max_request_body_size=MAX_BODY,
+        outbuf_high_watermark=MAX_BUFFERED,
         recv_bytes=65_536,
         # Data of slow transfers is in files, so that a thousand slow clients do not take gigabytes of memory.
         inbuf_overflow=65_536,

@@ -95,7 +95,7 @@ def start(home: Path, servers: Iterable[str] = ALL) -> Running:
     )
 
 
-def start_again(running: Running) -> list[str]:
+def restart_ended(running: Running) -> list[str]:
     """Starts those servers of a user that have ended, as by kill -9; returns the titles of the started ones.
 
     Raises:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
 #: bytes for a new PostgreSQL cluster and some work in it
-SPACE_FOR_A_NEW_CLUSTER = 1024 * MEBIBYTE
+NEW_CLUSTER_BYTES = 1024 * MEBIBYTE
 #: bytes for a server to start on existing data
-SPACE_TO_START = 64 * MEBIBYTE
+START_BYTES = 64 * MEBIBYTE
 
 
 class StackError(Exception):

@@ -26,13 +26,13 @@ class ServerWatchdog:
         self._paused_until = float("-inf")
         self._failures = 0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Checks about once a second, however often it is called. A start takes time, and blocks the caller."""
         if self.running is None or monotonic() < self._look_at:
             return
         self._look_at = monotonic() + CHECK_SECONDS
         try:
-            started = control.start_again(self.running)
+            started = control.restart_ended(self.running)
         except (StackError, OSError, psutil.Error, psycopg.Error) as error:
             wait = self._pause()
             self.say(f"{str(error).strip()} The next attempt is in {wait:.0f} s.")

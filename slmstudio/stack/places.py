@@ -16,7 +16,7 @@ DATABASE = "slmstudio"
 DATABASE_OWNER = "slmstudio_owner"
 POSTGRES_PORT = 5432  # only a part of the socket's name
 # The kernel's limit for the path of a socket is 108 bytes with its closing NUL on Linux, 104 elsewhere.
-_LONGEST_SOCKET = 103
+_MAX_SOCKET_PATH = 103
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Paths:
 
     def socket_folder(self, folder: Path, socket_name: str) -> Path:
         """``folder``, or a short folder in /tmp if the path of a socket in it would be too long for the kernel."""
-        if len(os.fsencode(folder / socket_name)) <= _LONGEST_SOCKET:
+        if len(os.fsencode(folder / socket_name)) <= _MAX_SOCKET_PATH:
             return folder
         mark = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
         return Path("/tmp") / f"slmstudio-{mark}"

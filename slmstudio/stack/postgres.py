@@ -21,8 +21,8 @@ from psycopg import sql
 
 from slmstudio.stack import account, processes
 from slmstudio.stack.errors import (
-    SPACE_FOR_A_NEW_CLUSTER,
-    SPACE_TO_START,
+    NEW_CLUSTER_BYTES,
+    START_BYTES,
     StackError,
     file_sentence,
     log_sentence,
@@ -94,9 +94,9 @@ class Postgres:
         owner = None if who is None else (who.uid, who.gid)
         new = not (self.data / "PG_VERSION").exists()
         if new:
-            require_disk_space(self.places.home, SPACE_FOR_A_NEW_CLUSTER, "create a database")
+            require_disk_space(self.places.home, NEW_CLUSTER_BYTES, "create a database")
         else:
-            require_disk_space(self.places.home, SPACE_TO_START, "start PostgreSQL")
+            require_disk_space(self.places.home, START_BYTES, "start PostgreSQL")
         private_folder(self.places.postgres, owner)
         private_folder(self.places.postgres_socket_folder, owner)
         if who is not None:

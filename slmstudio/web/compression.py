@@ -22,7 +22,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.storage import CompressedStaticFilesStorage
 
 #: bytes; a smaller response fits into a packet or two anyway
-SMALL = 1_000
+MIN_SIZE = 1_000
 _ACCEPTS_BROTLI = re.compile(r"\bbr\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _SCRIPTS = Path(settings.BASE_DIR) / "static/js"
 #: comments that begin a line; a comment behind code, or inside it, stays
@@ -58,7 +58,7 @@ class StaticFiles(WhiteNoiseMiddleware):
             return answer
         size = int(answer.headers.get("Content-Length", 0))
         encoding = _encoding(request.headers.get("Accept-Encoding", ""))
-        if size < SMALL or not encoding:
+        if size < MIN_SIZE or not encoding:
             return answer
         compressed = HttpResponse(_compressed(file.name, answer.headers.get("Last-Modified", ""), size, encoding))
         for name, value in answer.items():
@@ -111,6 +111,6 @@ class Compression(GZipMiddleware):
         """Compresses text above a minimum length."""
         if response.streaming or not isinstance(response, HttpResponse) or not _is_text(response):
             return response
-        if len(response.content) < SMALL or response.has_header("Content-Disposition"):
+        if len(response.content) < MIN_SIZE or response.has_header("Content-Disposition"):
             return response
         return super().process_response(request, response)

@@ -21,7 +21,7 @@ _ENDINGS = {".html", ".js", ".py"}
 _NAMED = re.compile(r"\bbi-([a-z0-9]+(?:-[a-z0-9]+)*)")
 _QUOTED = re.compile(r"""["']([a-z0-9]+(?:-[a-z0-9]+)*)["']""")
 #: names may be assembled, so every quoted word of a file that mentions icons may be one
-_MADE = re.compile(r"""bi-(?:\$\{|\{\{|\{\})|\bicons?\b""", re.IGNORECASE)
+_MENTIONS_ICONS = re.compile(r"""bi-(?:\$\{|\{\{|\{\})|\bicons?\b""", re.IGNORECASE)
 _BASE = """.bi::before { content: ""; display: inline-block; width: 1em; height: 1em; vertical-align: -.125em; \
 background: currentColor; -webkit-mask: var(--bi) center / contain no-repeat; \
 mask: var(--bi) center / contain no-repeat; }
@@ -38,7 +38,7 @@ def sources(root: Path) -> list[Path]:
 def named(text: str) -> set[str]:
     """Words of a file that may be names of icons."""
     found = set(_NAMED.findall(text))
-    return found | set(_QUOTED.findall(text)) if _MADE.search(text) else found
+    return found | set(_QUOTED.findall(text)) if _MENTIONS_ICONS.search(text) else found
 
 
 def sheet(icons: Path, names: set[str]) -> str:

@@ -24,7 +24,9 @@ from slmstudio.errors import Refused
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: networks that Python calls global although they may lead inside: 6to4 and its relays, old site-local addresses.
 #: NAT64, IPv4-compatible and IPv4-translated addresses are among those that are "reserved" in IPv6.
-_HIDING = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32", "64:ff9b::/96", "192.88.99.0/24", "fec0::/10")))
+_HIDDEN_NETWORKS = tuple(
+    map(ipaddress.ip_network, ("2002::/16", "2001::/32", "64:ff9b::/96", "192.88.99.0/24", "fec0::/10"))
+)
 #: metadata services of clouds, which return keys, at addresses that are formally global
 _METADATA = tuple(
     map(
@@ -57,7 +59,7 @@ def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
 
 def is_internal(host: str) -> bool:
     """Whether a host is internal and allowed by OUTBOUND_ALLOW. Raises Refused for other internal hosts."""
-    return not any(_is_outside(ipaddress.ip_address(one.partition("%")[0])) for one in _addresses(host, 443))
+    return not any(_is_public(ipaddress.ip_address(one.partition("%")[0])) for one in _addresses(host, 443))
 
 
 _due = threading.local()
@@ -102,17 +104,17 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 def _allowed(host: str, address: _Address) -> bool:
-    return _is_outside(address) or any(
+    return _is_public(address) or any(
         host.casefold() == entry.casefold() or _within(_plain(address), entry) for entry in settings.OUTBOUND_ALLOW
     )
 
 
-def _is_outside(address: _Address) -> bool:
+def _is_public(address: _Address) -> bool:
     """Whether an address is public, and does not embed one that is not."""
     plain = _plain(address)
     if not plain.is_global or plain.is_multicast or (plain.version == 6 and plain.is_reserved):
         return False
-    return not any(plain in network for network in (*_HIDING, *_METADATA) if network.version == plain.version)
+    return not any(plain in network for network in (*_HIDDEN_NETWORKS, *_METADATA) if network.version == plain.version)
 
 
 def _plain(address: _Address) -> _Address:

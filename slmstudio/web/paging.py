@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 SIZE = 30
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Counted:
     more: bool
 
 
-def count(rows: QuerySet[Any], most: int = MOST_COUNTED) -> Counted:
+def count(rows: QuerySet[Any], most: int = MAX_COUNTED) -> Counted:
     """The number of rows, counted up to ``most``."""
     number = rows.order_by()[: most + 1].count()
     return Counted(min(number, most), number > most)

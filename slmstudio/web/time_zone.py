@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 COOKIE = "zone"
-LONGEST_NAME = 64
+MAX_NAME_LENGTH = 64
 
 
 def viewer_zone(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -28,7 +28,7 @@ def viewer_zone(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
 
 def zone_of(name: str) -> ZoneInfo | None:
     """The zone of this name, as ``Europe/Berlin``; None if there is none."""
-    if not name or len(name) > LONGEST_NAME:
+    if not name or len(name) > MAX_NAME_LENGTH:
         return None
     try:
         return ZoneInfo(name)

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import Resolver404, resolve
 
-_LOOKING = ("GET", "HEAD")
+_READ_METHODS = ("GET", "HEAD")
 
 
 def redirect_get(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -19,7 +19,7 @@ def redirect_get(get_response: Callable[[HttpRequest], HttpResponse]) -> Callabl
         answer = get_response(request)
         if answer.status_code != 405 or not _is_page(request):
             return answer
-        above = page_above(request.path) if request.method in _LOOKING else ""
+        above = page_above(request.path) if request.method in _READ_METHODS else ""
         if above:
             return redirect(above)
         allowed = answer.get("Allow", "")

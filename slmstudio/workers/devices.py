@@ -60,7 +60,7 @@ def reserve_for_run(run: BackgroundRun, count: int = 1) -> Iterator[ReservedGpus
     """
 
     def wait() -> bool:
-        return not stop_requested() and with_retries(lambda: run.beat(stage=WAITING))
+        return not stop_requested() and with_retries(lambda: run.send_heartbeat(stage=WAITING))
 
     with reserve_gpus(count, wait=wait) as devices:
         yield devices

@@ -21,7 +21,7 @@ from slmstudio.workers.job_names import StudioJob, current_name
 from slmstudio.workers.registry import LiveWorker
 
 #: maximum number of failed jobs shown, the newest ones
-MOST_FAILED = 25
+MAX_FAILED = 25
 COMMANDS = {"default": "manage.py rqworker default webhooks --with-scheduler"}
 
 
@@ -88,7 +88,7 @@ def _seconds_since(moment: bytes | None) -> float | None:
     return max(0.0, (timezone.now() - utcparse(moment.decode())).total_seconds())
 
 
-def failed_jobs(most: int = MOST_FAILED) -> list[FailedJob]:
+def failed_jobs(most: int = MAX_FAILED) -> list[FailedJob]:
     """The newest failed jobs of all queues.
 
     Raises:

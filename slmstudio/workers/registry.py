@@ -24,7 +24,7 @@ from slmstudio.workers.worker import FACTS_KEY, process_space
 #: seconds after its last heartbeat until a worker of another host counts as gone
 LOST_AFTER_SECONDS = 90
 #: maximum number of workers that are read
-MOST_WORKERS = 500
+MAX_WORKERS = 500
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def live_workers() -> list[LiveWorker]:
         RedisError: the queue does not answer.
     """
     connection: Any = django_rq.get_connection("default")  # its stubs do not know that it returns bytes
-    keys = sorted(key.decode() for key in connection.smembers(Worker.redis_workers_keys))[:MOST_WORKERS]
+    keys = sorted(key.decode() for key in connection.smembers(Worker.redis_workers_keys))[:MAX_WORKERS]
     if not keys:
         return []
     names = [key.removeprefix(Worker.redis_worker_namespace_prefix) for key in keys]

@@ -41,7 +41,7 @@ class WorkersPageAccess:
             raise PermissionDenied("Workers are shown to engineers and owners of a project.")
         return cls(roles, everything)
 
-    def reads(self, run: BackgroundRun | None) -> bool:
+    def can_view(self, run: BackgroundRun | None) -> bool:
         """Whether a run may be shown to this person. Runs of no project are shown to staff."""
         project = project_of(run) if run is not None else None
         return self.all if project is None else project.pk in self.roles
@@ -122,7 +122,7 @@ def _failed_rows(jobs: list[FailedJob], viewer: WorkersPageAccess) -> list[Faile
     rows = []
     for job in jobs:
         run = runs.get(job.id)
-        shown = viewer.reads(run)
+        shown = viewer.can_view(run)
         words = _named(run, viewer) if run is not None else VisibleRun(job.function or "a job")
         error = job.error if shown else "Only members of its project see why."
         rows.append(FailedRow(job, words, error, job.ended, viewer.can_requeue(run)))
@@ -131,7 +131,7 @@ def _failed_rows(jobs: list[FailedJob], viewer: WorkersPageAccess) -> list[Faile
 
 def _named(run: BackgroundRun, viewer: WorkersPageAccess) -> VisibleRun:
     kind = str(run._meta.verbose_name)
-    if not viewer.reads(run):
+    if not viewer.can_view(run):
         return VisibleRun(f"{kind} of another project")
     project = project_of(run)
     url = ""
@@ -155,7 +155,7 @@ def manage_failed_job(request: SignedInRequest, queue: str, job_id: str) -> Http
     try:
         job = failed_job(queue, job_id)
         run = runs_of_failed([job]).get(job.id)
-        if not viewer.reads(run):
+        if not viewer.can_view(run):
             raise Http404
         if not viewer.can_requeue(run):
             raise PermissionDenied("Only an engineer or owner of its project can requeue a failed job.")

@@ -47,7 +47,7 @@ WORKER_TTL = IDLE_HEARTBEAT_SECONDS + 15
 #: retries for about two minutes before a worker treats Valkey as gone
 _RETRY = 30
 #: rejected writes per log line: one line about every minute
-_REFUSALS_A_LINE = 12
+_REJECTIONS_PER_LINE = 12
 
 
 class QueueFull(RedisConnectionError):
@@ -57,13 +57,13 @@ class QueueFull(RedisConnectionError):
 class QueueRetry(Retry):
     """Retries while Valkey is unavailable, and while it rejects writes.
 
-    ``bears`` returns how often a rejected command is retried; it is called after each rejection, since a worker that is
-    asked to stop does not wait. A rejected command has no effect: a transaction is dropped whole.
+    ``max_retries`` returns how often a rejected command is retried; it is called after each rejection, since a worker
+    that is asked to stop does not wait. A rejected command has no effect: a transaction is dropped whole.
     """
 
-    def __init__(self, bears: Callable[[], float]) -> None:
+    def __init__(self, max_retries: Callable[[], float]) -> None:
         super().__init__(ExponentialBackoff(cap=5.0, base=0.2), _RETRY)
-        self._bears = bears
+        self._max_retries = max_retries
 
     def __deepcopy__(self, memo: Any) -> "QueueRetry":
         return self  # every new connection copies it; the worker would be copied along
@@ -80,26 +80,26 @@ class QueueRetry(Retry):
         Raises:
             QueueFull: it was rejected too often.
         """
-        refusals = 0
+        rejections = 0
         while True:
             try:
                 answer = super().call_with_retry(do, fail, is_retryable, with_failure_count)
             except ResponseError as error:
-                if not _is_refusal(error):
+                if not _is_rejection(error):
                     raise
-                refusals += 1
-                if refusals > self._bears():
+                rejections += 1
+                if rejections > self._max_retries():
                     raise QueueFull(str(error)) from error
-                if refusals % _REFUSALS_A_LINE == 1:
+                if rejections % _REJECTIONS_PER_LINE == 1:
                     logger.warning("the queue rejects writes (disk or memory full); waiting (%s)", error)
-                time.sleep(self._backoff.compute(min(refusals, 10)))
+                time.sleep(self._backoff.compute(min(rejections, 10)))
                 continue
-            if refusals:
+            if rejections:
                 logger.info("the queue accepts writes again")
             return answer
 
 
-def _is_refusal(error: ResponseError) -> bool:
+def _is_rejection(error: ResponseError) -> bool:
     """Whether Valkey rejected a write. In a transaction its message follows others."""
     text = str(error)
     return isinstance(error, OutOfMemoryError) or "MISCONF" in text or "OOM command not allowed" in text

@@ -144,7 +144,7 @@ def test_a_running_import_shows_how_far_it_is_and_can_be_cancelled(engineer: Pag
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
     run = ImportRun.objects.get()
     assert run.claim()
-    run.beat(stage="importing", progress_done=2_000, progress_total=8_000, imported=1_990, rejected=10)
+    run.send_heartbeat(stage="importing", progress_done=2_000, progress_total=8_000, imported=1_990, rejected=10)
     expect(page.get_by_text("2,000 of 8,000")).to_be_visible()
     looked_at(page, "running")
     page.get_by_role("button", name="Cancel").click()

@@ -3,8 +3,8 @@
 from typing import Any
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
-from slmstudio.contract.scoring.classes import MOST_CLASSES
-from slmstudio.contract.scoring.scorer import DocumentScore, class_figures, score_document
+from slmstudio.contract.scoring.classes import MAX_CLASSES
+from slmstudio.contract.scoring.scorer import DocumentScore, class_scores, score_document
 from tests.contract.samples import object_schema
 
 SCHEMA = compile_schema(
@@ -39,7 +39,7 @@ def test_every_field_that_holds_a_choice_has_its_matrix() -> None:
         _score({"queue": "a", "urgent": False}, {"queue": "a"}),
         _score({"queue": "b"}, {"queue": "b", "urgent": True}),
     ]
-    found = class_figures(SCHEMA, scores)
+    found = class_scores(SCHEMA, scores)
     assert list(found) == ["queue", "urgent"]
     assert found["queue"]["matrix"] == {"a": {"a": 1, "b": 1}, "b": {"b": 1}}
     assert found["urgent"]["matrix"] == {"": {"true": 1}, "false": {"": 1}, "true": {"true": 1}}
@@ -49,7 +49,7 @@ def test_every_field_that_holds_a_choice_has_its_matrix() -> None:
 def test_what_nobody_can_follow_is_no_decision() -> None:
     gold = {"queue": "a"}
     outputs = [{"queue": "A"}, {"queue": None}, {}, "no", {"queue": "b"}, {"queue": "a"}]
-    found = class_figures(SCHEMA, [_score(gold, output) for output in outputs])["queue"]
+    found = class_scores(SCHEMA, [_score(gold, output) for output in outputs])["queue"]
     assert found["matrix"] == {"a": {"": 4, "a": 1, "b": 1}}
     assert (found["decided"]["k"], found["decided"]["n"], found["right"]["k"]) == (2, 6, 1)
     # The output that is no JSON owes a class: it counts against precision, as an invalid output does everywhere.
@@ -58,25 +58,25 @@ def test_what_nobody_can_follow_is_no_decision() -> None:
 
 
 def test_absent_on_both_sides_is_no_case() -> None:
-    found = class_figures(SCHEMA, [_score({"queue": None}, {}), _score({"queue": None}, {"queue": "a"})])["queue"]
+    found = class_scores(SCHEMA, [_score({"queue": None}, {}), _score({"queue": None}, {"queue": "a"})])["queue"]
     assert found["matrix"] == {"": {"a": 1}}
     assert (found["right"]["k"], found["right"]["n"]) == (0, 1)
 
 
 def test_blanks_around_a_class_make_no_other_class() -> None:
-    found = class_figures(SCHEMA, [_score({"topic": "rain"}, {"topic": "rain "})])["topic"]
+    found = class_scores(SCHEMA, [_score({"topic": "rain"}, {"topic": "rain "})])["topic"]
     assert found["matrix"] == {"rain": {"rain": 1}}
 
 
 def test_a_field_with_too_many_classes_is_none() -> None:
-    scores = [_score({"topic": f"t{index}"}, {"topic": f"t{index}"}) for index in range(MOST_CLASSES + 1)]
-    assert list(class_figures(SCHEMA, scores[:-1])) == ["topic"]
-    assert class_figures(SCHEMA, scores) == {}
+    scores = [_score({"topic": f"t{index}"}, {"topic": f"t{index}"}) for index in range(MAX_CLASSES + 1)]
+    assert list(class_scores(SCHEMA, scores[:-1])) == ["topic"]
+    assert class_scores(SCHEMA, scores) == {}
 
 
 def test_classes_of_rows_show_what_was_missed() -> None:
     gold = {"spans": [{"type": "person", "text": "Ada Birch"}, {"type": "email", "text": "ada@birch.example"}]}
-    found = class_figures(SPANS, [_score(gold, {"spans": gold["spans"][:1]}, SPANS)])["spans[].type"]
+    found = class_scores(SPANS, [_score(gold, {"spans": gold["spans"][:1]}, SPANS)])["spans[].type"]
     assert found["matrix"] == {"email": {"": 1}, "person": {"person": 1}}
     assert found["classes"]["email"]["recall"] == 0.0
     assert found["classes"]["email"]["precision"] is None

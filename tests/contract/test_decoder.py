@@ -10,7 +10,7 @@ import pytest
 from labeling.form.codec import to_entry
 from labeling.form.tree import tree_of
 from slmstudio.contract.decoding.grammar import (
-    MOST_OPTIONAL,
+    MAX_OPTIONAL,
     exceeds_optional_limit,
     grammar,
     output_bound,
@@ -279,7 +279,7 @@ def test_a_few_hundred_fields_need_no_special_limits() -> None:
 
     from tests.contract.test_grammar import TOKENIZER
 
-    schema = object_schema({f"p{number}": TEXT for number in range(MOST_OPTIONAL)})
+    schema = object_schema({f"p{number}": TEXT for number in range(MAX_OPTIONAL)})
     assert unsupported(schema) == []
     matcher = LLMatcher(TOKENIZER, grammar(schema), log_level=0)
     matcher.consume_token(ord("{"))

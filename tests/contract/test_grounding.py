@@ -7,7 +7,14 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from slmstudio.contract.decoding.grammar import limits
-from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, chunks, collapsed, follows, grammar_of
+from slmstudio.contract.decoding.grounding import (
+    GroundingPlan,
+    build_plan,
+    collapse_spaces,
+    grammar_of,
+    is_accepted,
+    split_chunks,
+)
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.values import evidence
@@ -209,8 +216,8 @@ def test_longer_than_the_schema_allows_cannot_be_written() -> None:
 def test_whatever_a_held_field_says_the_scorer_finds_in_the_document() -> None:
     dice = random.Random(5)
     [field] = [one for one in compile_schema(SCHEMA).fields if one.pattern == "company"]
-    pieces = chunks(collapsed(TEXT))
-    assert "".join(pieces) == collapsed(TEXT)
+    pieces = split_chunks(collapse_spaces(TEXT))
+    assert "".join(pieces) == collapse_spaces(TEXT)
     for _ in range(300):
         start = dice.randrange(len(pieces))
         value = "".join(pieces[start : dice.randint(start + 1, len(pieces))]).strip()
@@ -221,17 +228,17 @@ def test_whatever_a_held_field_says_the_scorer_finds_in_the_document() -> None:
 def test_the_start_of_what_a_grammar_allows_follows_it() -> None:
     made = grammar_of(compile_schema(SCHEMA), ALL, TEXT)
     for text in ("", '{"comp', '{"company":"ABC H', '{"company":"HO","total":1}'):
-        assert follows(made, text), text
+        assert is_accepted(made, text), text
     for text in ('{"company":"Gl', '{"company": ', "no", '{"company":"HO","total":1} '):
-        assert not follows(made, text), text
+        assert not is_accepted(made, text), text
 
 
 def test_a_long_document_can_be_held_to() -> None:
     dice = random.Random(3)
     text = " ".join("".join(dice.choices("abcdefghij", k=6)) for _ in range(12_000))
     made = grammar_of(compile_schema(SCHEMA), ALL, text)
-    assert follows(made, dumps({"company": text[7 * 5000 : 7 * 5000 + 27], "total": 1}))
-    assert not follows(made, dumps({"company": "Globex", "total": 1}))
+    assert is_accepted(made, dumps({"company": text[7 * 5000 : 7 * 5000 + 27], "total": 1}))
+    assert not is_accepted(made, dumps({"company": "Globex", "total": 1}))
 
 
 # -- what is held ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from slmstudio.contract.scoring.scorer import (
     ERROR_LABELS,
     DocumentScore,
     Outcome,
-    class_figures,
+    class_scores,
     score_document,
     summarize,
 )
@@ -67,7 +67,7 @@ def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
             assert least - 1e-9 <= row["f1"] <= most + 1e-9
     assert 0 <= figures["tree"] <= 1
     assert figures["anls"] is None or 0 <= figures["anls"] <= 1
-    for found in class_figures(compile_schema(run[0]), scores).values():
+    for found in class_scores(compile_schema(run[0]), scores).values():
         assert (
             sum(sum(row.values()) for row in found["matrix"].values()) == found["right"]["n"] == found["decided"]["n"]
         )

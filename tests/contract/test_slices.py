@@ -7,7 +7,7 @@ import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 from slmstudio.contract.scoring.scorer import DocumentScore, metadata_slices, score_document, slices, summarize
-from slmstudio.contract.scoring.slices import MOST_KEYS, MOST_VALUES, OTHER
+from slmstudio.contract.scoring.slices import MAX_KEYS, MAX_VALUES, OTHER
 from tests.contract.samples import object_schema
 
 SCHEMA = compile_schema(object_schema({"a": {"type": "string"}, "b": {"type": ["string", "null"]}}))
@@ -57,26 +57,26 @@ def test_of_many_values_the_most_frequent_are_slices_and_the_others_are_one() ->
     names = ["ACME"] * 40 + 2 * pairs + [f"alone {number}" for number in range(20)]
     scores = [SCORES[number % 2] for number in range(len(names))]
     found = metadata_slices(scores, [*({"supplier": name} for name in names[:-1]), {"supplier": "z" * 61}])["supplier"]
-    assert set(found) == {OTHER, "ACME", *pairs[: MOST_VALUES - 1]}
+    assert set(found) == {OTHER, "ACME", *pairs[: MAX_VALUES - 1]}
     assert (found["ACME"]["documents"], found["ACME"]["document_exact"]["k"]) == (40, 20)
-    assert found[OTHER]["documents"] == 2 * len(pairs[MOST_VALUES - 1 :]) + 20
+    assert found[OTHER]["documents"] == 2 * len(pairs[MAX_VALUES - 1 :]) + 20
     assert sum(part["documents"] for part in found.values()) == len(names)
 
 
 def test_keys_with_all_their_values_go_before_those_with_some() -> None:
     scores = [SCORES[0]] * 80
     some = [{"a": str(index % 40)} for index in range(80)]
-    assert len(metadata_slices(scores, some)["a"]) == MOST_VALUES + 1
-    both = [{**row, **{f"k{key:02}": str(index % 2) for key in range(MOST_KEYS)}} for index, row in enumerate(some)]
+    assert len(metadata_slices(scores, some)["a"]) == MAX_VALUES + 1
+    both = [{**row, **{f"k{key:02}": str(index % 2) for key in range(MAX_KEYS)}} for index, row in enumerate(some)]
     found = metadata_slices(scores, both)
     assert [key for key, values in found.items() if not values] == ["a"]
 
 
 def test_keys_that_tell_nothing_apart_are_not_there_and_those_that_tell_too_much_have_no_slices() -> None:
-    scores = [SCORES[0]] * (MOST_VALUES + 1)
+    scores = [SCORES[0]] * (MAX_VALUES + 1)
     many = [{"id": str(index), "same": "x", "long": "y" * (61 + index % 2)} for index in range(len(scores))]
     assert metadata_slices(scores, many) == {"id": {}, "long": {}}
     keys = [{f"k{key:02}": str(index % 2) for key in range(20)} for index in range(len(scores))]
     found = metadata_slices(scores, keys)
-    assert [key for key, values in found.items() if values] == [f"k{key:02}" for key in range(MOST_KEYS)]
+    assert [key for key, values in found.items() if values] == [f"k{key:02}" for key in range(MAX_KEYS)]
     assert len(found) == 20

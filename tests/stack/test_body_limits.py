@@ -260,7 +260,7 @@ def test_who_trickles_a_header_is_disconnected(hasty: int) -> None:
 
 @pytest.mark.parametrize("sent", [b"1" * 200, b"1;" + b"a" * 200, b"0\r\nX-A: " + b"b" * 200])
 def test_lines_around_chunks_are_bounded(hasty: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr("slmstudio.server.connection._MOST_CHUNK_LINE", 100, raising=False)
+    monkeypatch.setattr("slmstudio.server.connection._MAX_CHUNK_LINE", 100, raising=False)
     with connect(hasty, timeout=5) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         client.sendall(sent)

@@ -52,7 +52,7 @@ def test_what_downloads_are_set_up_by_is_given_to_downloads(monkeypatch: pytest.
 def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ImportRun()
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(ImportRun, "beat", lambda self, **_: True)
+    monkeypatch.setattr(ImportRun, "send_heartbeat", lambda self, **_: True)
     ending = supervisor.supervise(run, [sys.executable, "-c", DUMP], on_event=seen.append, log=tmp_path / "log")
     assert ending.ok
     assert not set(SECRETS) & set(seen[0]["names"])

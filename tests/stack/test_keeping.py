@@ -22,16 +22,16 @@ def test_servers_that_were_killed_are_started_again_with_their_data(
     try:
         write(running, "before")
         keeper = ServerWatchdog(running, said.append)
-        keeper.look()
+        keeper.check()
         assert said == []
         for process in servers(home):
             assert process is not None
             process.kill()
             assert processes.ended(process, 10)
-        keeper.look()
+        keeper.check()
         assert said == ["PostgreSQL and Valkey had ended and were restarted."]
         assert read(running) == (["before"], ["before"])
-        keeper.look()
+        keeper.check()
         assert len(said) == 1
     finally:
         stack.stop(running)
@@ -41,12 +41,12 @@ def test_servers_that_were_killed_are_started_again_with_their_data(
 def test_only_what_is_used_is_started_again(home: Path) -> None:
     running = stack.start(home, ["valkey"])
     try:
-        assert control.start_again(running) == []
+        assert control.restart_ended(running) == []
         valkey = servers(home)[1]
         assert valkey is not None
         valkey.kill()
         assert processes.ended(valkey, 10)
-        assert control.start_again(running) == ["Valkey"]
+        assert control.restart_ended(running) == ["Valkey"]
         assert servers(home)[0] is None
     finally:
         stack.stop(running)
@@ -76,12 +76,12 @@ def test_a_server_that_cannot_be_started_is_tried_again_later_each_time(
         tries.append(clock.now)
         raise StackError("The disk is too full to start Valkey.")
 
-    monkeypatch.setattr(control, "start_again", fail)
+    monkeypatch.setattr(control, "restart_ended", fail)
     said: list[str] = []
     running: Any = object()
     keeper = ServerWatchdog(running, said.append)
     for _ in range(700):
-        keeper.look()
+        keeper.check()
         clock.now += 0.1
     assert [round(later - earlier) for earlier, later in pairwise(tries)] == [1, 2, 4, 8, 16, 30]
     assert said[0] == "The disk is too full to start Valkey. The next attempt is in 1 s."
@@ -97,21 +97,21 @@ def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
         looks.append(clock.now)
         return ["Valkey"] if gone[0] else []
 
-    monkeypatch.setattr(control, "start_again", start)
+    monkeypatch.setattr(control, "restart_ended", start)
     said: list[str] = []
     running: Any = object()
     keeper = ServerWatchdog(running, said.append)
     for _ in range(50):
-        keeper.look()
+        keeper.check()
         clock.now += 0.1
     assert len(looks) in (5, 6)
     gone[0] = True
     for _ in range(2):
         clock.now += 60
-        keeper.look()
+        keeper.check()
     assert said == ["Valkey had ended and was restarted."] * 2
     clock.now += 1.1
-    keeper.look()
+    keeper.check()
     assert len(said) == 3, "after a while of peace the pause is the first one's again"
 
 

@@ -142,7 +142,7 @@ def test_a_crashed_program_starts_again() -> None:
 
 
 def test_a_program_that_is_not_vital_may_crash_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MOST_CRASHES = 2\nprograms = [")
+    sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
     monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("patience=0.5", "vital=n == 0, patience=0.5"))
     session = Session(POLITE, "import sys; sys.exit('no such thing')")
     session.until(r"b +\| no such thing", 3)
@@ -167,7 +167,7 @@ def test_kill_9_of_the_supervisor_ends_the_programs() -> None:
 
 
 def test_a_program_that_keeps_crashing_ends_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MOST_CRASHES = 2\nprograms = [")
+    sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
     monkeypatch.setattr(f"{__name__}.MAIN", sooner)
     session = Session(POLITE, "import sys; sys.exit('no such thing')")
     session.until("up")

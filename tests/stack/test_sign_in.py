@@ -58,17 +58,17 @@ def kinds() -> list[str]:
 @pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
 @pytest.mark.parametrize("name", ["ana", "nobody"])
 def test_guesses_at_one_account_are_stopped(ana: Any, path: str, name: str) -> None:
-    for _ in range(sign_in.PAIR.most):
+    for _ in range(sign_in.PAIR_LIMIT.most):
         assert attempt(name, "guess", path=path).status_code == 200
     for password in ("guess", PASSWORD):
         refused = attempt(name, password, path=path)
         assert refused.status_code == 429
-        assert 0 < int(refused["Retry-After"]) <= sign_in.PAIR.seconds
-    assert kinds() == [Kind.FAILED] * sign_in.PAIR.most + [Kind.LOCKED_OUT]
+        assert 0 < int(refused["Retry-After"]) <= sign_in.PAIR_LIMIT.seconds
+    assert kinds() == [Kind.FAILED] * sign_in.PAIR_LIMIT.most + [Kind.LOCKED_OUT]
 
 
 def test_who_guesses_elsewhere_does_not_lock_the_person_out(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sign_in, "ACCOUNT", sign_in.Limit(8, 3600))
+    monkeypatch.setattr(sign_in, "ACCOUNT_LIMIT", sign_in.Limit(8, 3600))
     assert attempt("ana", PASSWORD, "192.0.2.1").status_code == 302
     for number in range(12):
         attempt("ana", "guess", f"198.51.100.{number}")
@@ -77,7 +77,7 @@ def test_who_guesses_elsewhere_does_not_lock_the_person_out(ana: Any, monkeypatc
 
 
 def test_one_address_may_not_try_many_accounts(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sign_in, "ADDRESS", sign_in.Limit(6, 300))
+    monkeypatch.setattr(sign_in, "ADDRESS_LIMIT", sign_in.Limit(6, 300))
     answers = [attempt(f"name-{number}", "guess").status_code for number in range(8)]
     assert answers == [200] * 6 + [429] * 2
     assert attempt("ana", PASSWORD, "192.0.2.7").status_code == 302
@@ -89,7 +89,7 @@ def test_one_address_may_not_try_many_accounts(ana: Any, monkeypatch: pytest.Mon
 def test_a_proxy_that_is_not_named_locks_nobody_out(
     ana: Any, monkeypatch: pytest.MonkeyPatch, settings: Any, https: bool, remote: str, code: int
 ) -> None:
-    monkeypatch.setattr(sign_in, "ADDRESS", sign_in.Limit(6, 300))
+    monkeypatch.setattr(sign_in, "ADDRESS_LIMIT", sign_in.Limit(6, 300))
     settings.HTTPS = https
     client = Client(REMOTE_ADDR=remote, HTTP_X_FORWARDED_FOR="203.0.113.9")
     for number in range(8):
@@ -100,7 +100,7 @@ def test_a_proxy_that_is_not_named_locks_nobody_out(
 def test_who_guesses_through_a_proxy_that_is_not_named_is_stopped(
     ana: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    monkeypatch.setattr(sign_in, "ACCOUNT", sign_in.Limit(3, 3600))
+    monkeypatch.setattr(sign_in, "ACCOUNT_LIMIT", sign_in.Limit(3, 3600))
     settings.HTTPS = True
     proxy: dict[str, Any] = {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}
     signed_in_before: Any = Client(**proxy)
@@ -124,7 +124,7 @@ def test_a_proxy_that_is_not_named_is_warned_of(
 
 def test_success_forgives_what_was_mistyped(ana: Any) -> None:
     for _ in range(3):
-        for _ in range(sign_in.PAIR.most - 1):
+        for _ in range(sign_in.PAIR_LIMIT.most - 1):
             assert attempt("ana", "typo").status_code == 200
         assert attempt("ana", PASSWORD).status_code == 302
 
@@ -137,12 +137,12 @@ def test_what_is_sent_away_as_busy_counts_as_no_failure(ana: Any, monkeypatch: p
 
     with monkeypatch.context() as patched:
         patched.setattr(MD5PasswordHasher, "verify", busy)
-        for _ in range(sign_in.PAIR.most + 1):
+        for _ in range(sign_in.PAIR_LIMIT.most + 1):
             answer = attempt("ana", PASSWORD)
             assert answer.status_code == 429
             assert b"Busy" in answer.content
     assert kinds() == []
-    for _ in range(sign_in.PAIR.most):
+    for _ in range(sign_in.PAIR_LIMIT.most):
         assert attempt("ana", "typo").status_code == 200
 
 

@@ -23,7 +23,7 @@ class Run:
         self.beats, self.beaten = beats, 0
         self.job_id = uuid.uuid4()
 
-    def beat(self, **changes: Any) -> bool:
+    def send_heartbeat(self, **changes: Any) -> bool:
         self.beaten += 1
         return self.beaten <= self.beats
 
@@ -94,7 +94,7 @@ def test_the_queue_is_told_that_a_run_is_alive_while_its_heart_cannot_beat(
     until = time.monotonic() + 1.0
 
     class Away(Run):
-        def beat(self, **changes: Any) -> bool:
+        def send_heartbeat(self, **changes: Any) -> bool:
             if time.monotonic() < until:
                 raise OperationalError("away")
             return True
@@ -169,7 +169,7 @@ for one in started: one.wait()
 """
 
     class Cancelled(Run):
-        def beat(self, **changes: Any) -> bool:
+        def send_heartbeat(self, **changes: Any) -> bool:
             return not all((tmp_path / f"{name}.up").exists() for name in "ab")
 
     told: list[int] = []

@@ -4,9 +4,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from slmstudio.access import TABLE, Action
-from slmstudio.accounts.permissions import may_fetch_models, permission_granter
+from slmstudio.accounts.permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
-from slmstudio.runs.models import LIVE, Status
+from slmstudio.runs.models import ACTIVE, Status
 from training.models import BaseModel, ModelPull
 
 
@@ -22,7 +22,7 @@ def pull(*, base_model: BaseModel, user: User) -> ModelPull:
     Raises:
         Refused: it would be downloaded, and the account may not have that done.
     """
-    if base_model.source == BaseModel.Source.HUB and not base_model.here and not may_fetch_models(user):
+    if base_model.source == BaseModel.Source.HUB and not base_model.here and not may_download_models(user):
         raise Refused(
             f"Your account may not have models fetched; {permission_granter()} can allow it.", field="base_model"
         )
@@ -30,7 +30,7 @@ def pull(*, base_model: BaseModel, user: User) -> ModelPull:
         [ModelPull(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
     )
     found = ModelPull.objects.select_for_update(of=("self",)).get(base_model=base_model)
-    if found.status in LIVE:
+    if found.status in ACTIVE:
         return found
     found.requeue_by(user)
     return found

@@ -329,7 +329,7 @@ def _alone(lock: Path, run: BackgroundRun | None) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if run is not None and not run.beat():
+                if run is not None and not run.send_heartbeat():
                     raise ChildCancelled from None
                 time.sleep(0.5)
         yield

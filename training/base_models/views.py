@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Project
-from slmstudio.accounts.permissions import may_fetch_models, permission_granter
+from slmstudio.accounts.permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 from training.base_models.downloads import may_see_models, pull
@@ -33,7 +33,7 @@ def _check(request: SignedInRequest) -> None:
 def _check_fetching(request: SignedInRequest) -> None:
     """Looking is for engineers; what fills the disk of everybody takes a permission of the account."""
     _check(request)
-    if not may_fetch_models(request.user):
+    if not may_download_models(request.user):
         raise PermissionDenied(f"Your account may not have models fetched; {permission_granter()} can allow it.")
 
 
@@ -57,7 +57,7 @@ def _draw(request: SignedInRequest, status: int = 200, **forms: Any) -> HttpResp
         "limit": limit,
         "latency": latency,
         "hardware": hardware,
-        "may_fetch": may_fetch_models(request.user),
+        "may_fetch": may_download_models(request.user),
         "who_grants": permission_granter(),
         "folders": settings.MODEL_FOLDERS,
         "hub_form": HubForm(),

@@ -11,7 +11,7 @@ from django.utils.text import slugify
 from labeling.datasets.queries import file_path
 from slmstudio import quotas
 from slmstudio.errors import Refused
-from slmstudio.runs.models import LIVE, Status
+from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.storage.artifacts import local_path
 from training.exports.child_specs import GgufSpec, TrainerSpec
 from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun
@@ -44,7 +44,7 @@ def request(*, run: TrainingRun, kind: str, user: User) -> Export:
 def _request(table: type[Export], key: dict[str, Any], user: User) -> Export:
     table.objects.bulk_create([table(**key, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True)
     export: Export = table.objects.select_for_update(of=("self",)).get(**key)
-    if export.status in LIVE:
+    if export.status in ACTIVE:
         return export
     project = (key.get("training_run") or key["model_version"].training_run).project
     if why := quotas.storage_problem(project) or (table is ModelExport and quotas.compute_problem(project)):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from slmstudio.errors import Refused
-from slmstudio.runs.exit_messages import WORDS
+from slmstudio.runs.exit_messages import ERROR_PREFIX
 from training.ml.hardware.contention import make_room
 from training.strict_yaml import SpecError
 
@@ -119,7 +119,7 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
         if not isinstance(error, Refused | SpecError):
             traceback.print_exc()
         if not _heard():  # the supervisor looks for it in the log
-            print(WORDS + json.dumps({"kind": kind, "message": message}), file=sys.stderr, flush=True)
+            print(ERROR_PREFIX + json.dumps({"kind": kind, "message": message}), file=sys.stderr, flush=True)
         if kind == "crash":
             return 1
         with contextlib.suppress(BrokenPipeError):

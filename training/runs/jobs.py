@@ -109,7 +109,7 @@ def _train(run: TrainingRun) -> None:
     if why := unfit(run, knobs_of(spec), machine):
         _step_back(run, why, knobs_of(spec))
         return
-    run.beat(stage="checking model and dataset")
+    run.send_heartbeat(stage="checking model and dataset")
     run.facts = {**run.facts, "machine": machine.kind}
     run.facts.pop("nobody_since", None)
     with keep_alive(run):  # some gigabytes are hashed
@@ -132,7 +132,7 @@ def _train(run: TrainingRun) -> None:
 
 
 def _run_child(run: TrainingRun, argv: list[str], devices: ReservedGpus, recorder: Recorder) -> ChildExit:
-    with_retries(lambda: run.beat(stage="loading the model"))
+    with_retries(lambda: run.send_heartbeat(stage="loading the model"))
     try:
         return supervise(
             run,
@@ -260,11 +260,11 @@ def log_path(run: TrainingRun) -> Path:
 def _measure(report: LengthReport) -> None:
     base_model, dataset = report.base_model, report.dataset
     if not base_model.ready:
-        report.beat(stage="preparing the base model, once")
+        report.send_heartbeat(stage="preparing the base model, once")
     # Checks the folder's hash where it is prepared already. A download is asked for by itself: it may take hours.
     with keep_alive(report):
         base_model = prepare(base_model=base_model, run=report, fetch=False)
-    report.beat(stage="counting tokens")
+    report.send_heartbeat(stage="counting tokens")
     schema = dataset.schema_version
     output = local_path(f"lengths/{report.pk}.jsonl")
     spec = spec_file(

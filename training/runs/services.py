@@ -14,7 +14,7 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio import quotas
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused
-from slmstudio.runs.models import LIVE, Status, requeued_columns, resumed_by
+from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.artifacts import local_path
 from training.estimates.machines import abilities
@@ -83,7 +83,7 @@ def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Use
         .select_related("base_model", "dataset")
         .get(dataset=dataset, base_model=base_model)
     )
-    if report.current or report.status in LIVE:
+    if report.current or report.status in ACTIVE:
         return report
     report.requeue_by(user)
     return report

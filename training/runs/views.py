@@ -13,7 +13,7 @@ from django_htmx.http import HttpResponseClientRefresh
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.runs.models import LIVE, Status
+from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
@@ -32,7 +32,7 @@ from training.runs.trackers import tracked, zipped
 
 _RUNS = TrainingRun.objects.select_related("dataset__schema_version", "base_model", "created_by", "model_version")
 _CURVED = TrainingRun.objects.select_related("dataset__schema_version")
-_STATES = {"live": LIVE, "done": (Status.DONE,), "failed": (Status.FAILED, Status.CANCELLED)}
+_STATES = {"live": ACTIVE, "done": (Status.DONE,), "failed": (Status.FAILED, Status.CANCELLED)}
 
 
 @require_safe

@@ -36,9 +36,9 @@ _FORMAT_CHARACTERS = {"date": 10, "uuid": 36, "ipv4": 15, "ipv6": 45, "email": 2
 #: keywords dropped from a leaf, in this order, if the decoder does not support them
 _LAST = ("pattern", "allOf", "multipleOf", "minLength", "maxLength", *BOUNDS)
 
-_UNDER_WHICH_NAME = "what each field name may contain (patternProperties)"
+_PATTERN_PROPERTIES = "what each field name may contain (patternProperties)"
 #: optional fields of one object for which llguidance's default limits are enough
-MOST_OPTIONAL = 400
+MAX_OPTIONAL = 400
 
 
 @lru_cache(maxsize=1)
@@ -175,12 +175,12 @@ class _Pruned:
         match the same name, and some patterns are not supported.
         """
         patterns = place.get("patternProperties")
-        if not patterns or not _pattern_trouble(tuple(patterns)):
+        if not patterns or not _pattern_error(tuple(patterns)):
             return place
-        self.notes[_UNDER_WHICH_NAME] = None
+        self.notes[_PATTERN_PROPERTIES] = None
         merged = "|".join(f"(?:{pattern})" for pattern in patterns)
         inside = {"anyOf": [inner for inner in patterns.values() if inner is not False]}
-        if not _pattern_trouble((merged,)):
+        if not _pattern_error((merged,)):
             return {**place, "patternProperties": {merged: inside if inside["anyOf"] else False}}
         return _without_patterns(place)
 
@@ -194,7 +194,7 @@ def _without_patterns(place: Place) -> Place:
 
 
 @lru_cache(maxsize=1024)
-def _pattern_trouble(patterns: tuple[str, ...]) -> str:
+def _pattern_error(patterns: tuple[str, ...]) -> str:
     """llguidance's error message for these name patterns together."""
     return _compiled({"type": "object", "patternProperties": {pattern: {"type": "null"} for pattern in patterns}})[1]
 
@@ -207,7 +207,7 @@ def _pruned(text: str) -> _Pruned:
     defs = pruned.schema["$defs"]
     if any("patternProperties" in place for place in defs.values()) and _compiled(pruned.schema)[1]:
         # llguidance intersects a field with the schema of its name's pattern, and fails if that gets too complex.
-        pruned.notes[_UNDER_WHICH_NAME] = None
+        pruned.notes[_PATTERN_PROPERTIES] = None
         simpler = {name: _without_patterns(one) if "patternProperties" in one else one for name, one in defs.items()}
         pruned.schema["$defs"] = simpler
     return pruned
@@ -226,7 +226,7 @@ def decoder_schema(schema: dict[str, Any]) -> dict[str, Any]:
 def exceeds_optional_limit(schema: dict[str, Any]) -> bool:
     """Whether an object of a schema has more optional fields than a matcher supports without ``limits``."""
     objects = (place for place in decoder_schema(schema)["$defs"].values() if place["type"] == "object")
-    return any(len(one["properties"]) - len(one.get("required", ())) > MOST_OPTIONAL for one in objects)
+    return any(len(one["properties"]) - len(one.get("required", ())) > MAX_OPTIONAL for one in objects)
 
 
 @lru_cache(maxsize=256)
@@ -266,7 +266,7 @@ def unsupported(schema: dict[str, Any]) -> list[str]:
             if keyword in place:
                 sentences[f"{where}{_CHECKED_AFTERWARDS}: {words}"] = None
     if exceeds_optional_limit(schema):
-        wide = f"an object with more than {MOST_OPTIONAL} optional fields"
+        wide = f"an object with more than {MAX_OPTIONAL} optional fields"
         sentences[f"llama.cpp does not support {wide}; the weights do"] = None
     for words in _pruned(dumps(schema)).notes:
         sentences[f"{_CHECKED_AFTERWARDS}: {words}"] = None

@@ -27,10 +27,10 @@ from slmstudio.contract.values.kinds.registry import KINDS
 #: minimum share of training gold that a grounded field must still be able to write
 MIN_COPIED_SHARE = 0.9
 #: separators between two spans of the text in a value that joins several
-JOINS = (" ", ", ", ",", "; ", " - ")
-MOST_PIECES = 6
+SEPARATORS = (" ", ", ", ",", "; ", " - ")
+MAX_SPANS = 6
 #: maxLength up to which the length of a grounded field is enforced in the grammar; longer ones are checked afterwards
-_MOST_COUNTED = 1000
+_MAX_COUNTED_LENGTH = 1000
 
 #: one character of a text as written in JSON
 _LETTER = r"""(\\u[a-fA-F0-9]{4}|\\[^u]|[^\\])"""
@@ -56,12 +56,12 @@ class GroundingPlan:
         return {"held": {pattern: list(joins) for pattern, joins in self.held.items()}, "left": dict(self.left)}
 
 
-def collapsed(text: str) -> str:
+def collapse_spaces(text: str) -> str:
     """The text with every run of white space replaced by one blank."""
     return " ".join(text.split())
 
 
-def chunks(text: str) -> list[str]:
+def split_chunks(text: str) -> list[str]:
     """A collapsed text in its indivisible pieces: words, numbers, and every other character by itself."""
     return _CHUNK.findall(text)
 
@@ -97,7 +97,7 @@ def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Gro
         for one in wanted:
             for value in _values(gold, split(one.pattern)):
                 if isinstance(value, str) and value.strip():
-                    seen[one.pattern].note(document, collapsed(value))
+                    seen[one.pattern].note(document, collapse_spaces(value))
     for one in wanted:
         why = reached.get(one.pattern, "it is in a part of the schema with several alternatives")
         if why and one.format:  # the decoder has a pattern for it
@@ -114,7 +114,7 @@ class _Text:
     """A document, and where values may begin and end in it."""
 
     def __init__(self, text: str) -> None:
-        self.text = collapsed(text)
+        self.text = collapse_spaces(text)
         self._places: set[int] | None = None
         self._amounts: list[str] | None = None
 
@@ -122,7 +122,7 @@ class _Text:
     def places(self) -> set[int]:
         if self._places is None:
             self._places, at = {0}, 0
-            for chunk in chunks(self.text):
+            for chunk in split_chunks(self.text):
                 at += len(chunk)
                 self._places.add(at)
         return self._places
@@ -149,12 +149,12 @@ class _Text:
                 piece = value[start:end]
                 if " " not in piece or piece != piece.strip() or not self.holds(piece):
                     continue
-                for one in [""] if end == len(value) else JOINS:
+                for one in [""] if end == len(value) else SEPARATORS:
                     after = end + len(one)
                     if not value.startswith(one, end) or (one and after >= len(value)):
                         continue
                     found = [*best[start], one] if one else best[start]
-                    if len(found) < MOST_PIECES and len(found) < len(best.get(after, [*found, ""])):
+                    if len(found) < MAX_SPANS and len(found) < len(best.get(after, [*found, ""])):
                         best[after] = found
         return best.get(len(value))
 
@@ -186,7 +186,7 @@ class _GoldStatistics:
         if self.whole >= MIN_COPIED_SHARE * count:
             return (), ""
         if self.whole + self.pieces >= MIN_COPIED_SHARE * count:
-            return tuple(join for join in JOINS if self.joined[join]), ""
+            return tuple(join for join in SEPARATORS if self.joined[join]), ""
         there = self.whole + self.pieces
         return (), f"only {there} of {count} gold values of the training split are in their text verbatim"
 
@@ -202,7 +202,7 @@ def _values(value: Any, steps: tuple[str | int | None, ...]) -> Iterator[Any]:
         yield from _values(value[steps[0]], steps[1:])
 
 
-def _leads(pattern: str, wanted: Iterable[str]) -> bool:
+def _is_at_or_below(pattern: str, wanted: Iterable[str]) -> bool:
     """Whether a wanted pattern is this one or below it."""
     return any(one == pattern or one.startswith((f"{pattern}.", f"{pattern}[")) for one in wanted)
 
@@ -236,9 +236,9 @@ class _Simple:
             yield pattern, _exclusion_reason(solid)
         elif _is_object(solid):
             for name, inner in solid["properties"].items():
-                if _leads(join(pattern, name), wanted):
+                if _is_at_or_below(join(pattern, name), wanted):
                     yield from self.texts(inner, join(pattern, name), wanted)
-        elif _is_array(solid) and _leads(f"{pattern}[]", wanted):
+        elif _is_array(solid) and _is_at_or_below(f"{pattern}[]", wanted):
             yield from self.texts(solid["items"], f"{pattern}[]", wanted)
 
     def json(self, place: Place) -> dict[str, Any]:
@@ -295,7 +295,7 @@ def _bytes() -> Any:
     return LLTokenizer("byte")
 
 
-def follows(made: str, text: str) -> bool:
+def is_accepted(made: str, text: str) -> bool:
     """Whether a text matches a Lark grammar, or is a prefix of a match."""
     from llguidance import LLMatcher
 
@@ -309,8 +309,8 @@ class _Writer:
 
     def __init__(self, simple: _Simple, ground: GroundingPlan, text: str) -> None:
         self._simple = simple
-        self._text = collapsed(text)
-        self._chunks = chunks(self._text)
+        self._text = collapse_spaces(text)
+        self._chunks = split_chunks(self._text)
         # Nothing can be copied from an empty document; required fields could then not be written at all.
         self._held = ground.held if self._text else {}
         self._rules: list[str] = []
@@ -336,7 +336,7 @@ class _Writer:
         body = None
         if pattern in self._held:
             body = self._copied(solid, self._held[pattern])
-        elif _leads(pattern, self._held) or not pattern:
+        elif _is_at_or_below(pattern, self._held) or not pattern:
             body = self._object(solid, pattern) if _is_object(solid) else None
             body = self._array(solid, pattern) if _is_array(solid) else body
         if body is None:
@@ -350,13 +350,13 @@ class _Writer:
         """The terminal of a text from the document, with its quotes; None if it has no span of that length."""
         least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
         body = "ONE"
-        if most is not None and int(most) <= _MOST_COUNTED and not joins:
+        if most is not None and int(most) <= _MAX_COUNTED_LENGTH and not joins:
             if not self._has_stretch(max(1, least), int(most)):
                 return None if least else self._rule(r'"\"\""', terminal=True)
             body = f"(ONE & /{_LETTER}{{{max(1, least)},{int(most)}}}/)"
         elif joins:
             between = " | ".join(dumps(one) for one in joins)
-            body = f"(ONE | WORDS (({between}) WORDS){{1,{MOST_PIECES - 1}}})"
+            body = f"(ONE | WORDS (({between}) WORDS){{1,{MAX_SPANS - 1}}})"
         if least == 0:
             body = f"({body})?"
         return self._rule(rf'"\"" {body} "\""', terminal=True)

@@ -30,11 +30,11 @@ Place = Any
 #: how llguidance serializes: compact, no white space anywhere
 OPTIONS: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 #: maximum number of alternatives of a value; beyond it a decoder writes any JSON there
-MOST_FORMS: Final = 500
+MAX_FORMS: Final = 500
 #: maximum number of distinct objects and lists; a larger schema allows any JSON in the rest
-MOST_PARTS: Final = 20_000
+MAX_PARTS: Final = 20_000
 #: integers up to here are exact in the decoder's arithmetic
-_MOST_EXACT: Final = 2**53
+_MAX_EXACT: Final = 2**53
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _OF_TYPE: Final[dict[str, tuple[str, ...]]] = {
     "string": ("minLength", "maxLength", "pattern", "format"),
@@ -71,9 +71,9 @@ class Decoder:
         if isinstance(schema, bool) or schema == {}:
             return {} if schema is not False else False
         resolved, _ = resolve(self._root, schema)
-        forms = list(islice(forms_of(self._root, resolved), MOST_FORMS + 1)) or [resolved]
-        if len(forms) > MOST_FORMS:
-            self.notes[f"which of its more than {MOST_FORMS} alternatives a value takes"] = None
+        forms = list(islice(forms_of(self._root, resolved), MAX_FORMS + 1)) or [resolved]
+        if len(forms) > MAX_FORMS:
+            self.notes[f"which of its more than {MAX_FORMS} alternatives a value takes"] = None
             return {}
         options = [option for form in forms for option in self._form(form)]
         if {} in options:
@@ -112,8 +112,8 @@ class Decoder:
         """A reference to an object or list; equal schemas share one."""
         key = dumps(form)
         if key not in self._names:
-            if len(self._names) >= MOST_PARTS:
-                self.notes[f"everything beyond its first {MOST_PARTS:,} parts"] = None
+            if len(self._names) >= MAX_PARTS:
+                self.notes[f"everything beyond its first {MAX_PARTS:,} parts"] = None
                 return {}
             self._names[key] = f"p{len(self._names)}"
             self._waiting.append((self._names[key], form))
@@ -269,7 +269,7 @@ def _is_exact(value: Any) -> bool:
     """Whether a decoder that uses floating point keeps all digits of a value."""
     if isinstance(value, dict | list):
         return all(map(_is_exact, value.values() if isinstance(value, dict) else value))
-    return not is_number(value) or (abs(value) < _MOST_EXACT and Decimal(repr(float(value))) == value)
+    return not is_number(value) or (abs(value) < _MAX_EXACT and Decimal(repr(float(value))) == value)
 
 
 @lru_cache(maxsize=8192)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 #: annotations of editors and OpenAPI, which do not affect validity
-NOTES_OF_EDITORS = (
+ANNOTATIONS = (
     "markdownDescription",
     "enumDescriptions",
     "markdownEnumDescriptions",
@@ -69,7 +69,7 @@ PLAIN = (
     "contentEncoding",
     "contentMediaType",
     "x-slm",
-    *NOTES_OF_EDITORS,
+    *ANNOTATIONS,
 )
 TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 KNOWN = frozenset(MAPS + LISTS + SINGLES + PLAIN)

@@ -4,7 +4,7 @@ from typing import Any
 
 from slmstudio.contract.json_text import dumps
 
-_LONGEST = 60
+_MAX_LENGTH = 60
 
 _TYPES = {
     "string": "text",
@@ -29,7 +29,7 @@ _FORMATS = {
 }
 
 
-def shorten(text: str, longest: int = _LONGEST) -> str:
+def shorten(text: str, longest: int = _MAX_LENGTH) -> str:
     """A text cut for a message, with an ellipsis if something is cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

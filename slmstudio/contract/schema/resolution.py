@@ -21,7 +21,7 @@ _SHAPING: Final = frozenset(
 #: maximum number of alternatives of a value that are kept separate
 MAX_FORMS: Final = 50
 #: annotations of a place, not of one alternative of its value
-_OF_THE_PLACE: Final = frozenset({"title", "description", "default", "examples", "x-slm", "$defs", "definitions"})
+_PLACE_ANNOTATIONS: Final = frozenset({"title", "description", "default", "examples", "x-slm", "$defs", "definitions"})
 
 
 def follow(root: dict[str, Any], reference: str) -> Any:
@@ -64,9 +64,9 @@ def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         elif key == "required":
             merged[key] = list(dict.fromkeys([*one, *two]))
         elif key in ("anyOf", "oneOf"):
-            merged[key] = _crossed(one, two)
-        elif key in _TIGHTER:
-            merged[key] = _TIGHTER[key](one, two)
+            merged[key] = _product(one, two)
+        elif key in _STRICTER:
+            merged[key] = _STRICTER[key](one, two)
         elif key == "type":
             merged[key] = _shared_types(one, two)
         elif key == "enum":
@@ -76,7 +76,7 @@ def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 #: keywords for which the stricter value wins
-_TIGHTER: Final[dict[str, Callable[[Any, Any], Any]]] = {
+_STRICTER: Final[dict[str, Callable[[Any, Any], Any]]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
 }
@@ -108,7 +108,7 @@ def _either(base: Any, other: Any) -> Any:
     return base if other in known else {"anyOf": [*known, other]}
 
 
-def _crossed(one: list[Any], two: list[Any]) -> list[Any]:
+def _product(one: list[Any], two: list[Any]) -> list[Any]:
     """The product of two lists of alternatives as one list; only the second list if that would be too long."""
     if one == two or len(one) * len(two) > MAX_FORMS:
         return two
@@ -226,7 +226,7 @@ def forms_of(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[st
         parts = [part for part in resolved.get(key, ()) if not is_null(part)]
         solid = [resolve(root, part)[0] for part in parts]
         if len(solid) > 1 and any(_shapes(part) for part in solid):
-            base = {name: value for name, value in resolved.items() if name != key and name not in _OF_THE_PLACE}
+            base = {name: value for name, value in resolved.items() if name != key and name not in _PLACE_ANNOTATIONS}
             for part in solid:
                 form = merge(base, part)
                 inner = False

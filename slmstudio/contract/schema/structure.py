@@ -156,7 +156,7 @@ def default_evidence(type_: str, kind: str, schema: dict[str, Any]) -> str:
     return "expected" if type_ in ("string", "number", "integer") else "none"
 
 
-def _humanise(name: str) -> str:
+def _humanize(name: str) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").split()
     text = " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
     return text[:1].upper() + text[1:]
@@ -176,7 +176,7 @@ def _field(
     return Field(
         pattern=pattern,
         name=name,
-        title=schema.get("title") or _humanise(name),
+        title=schema.get("title") or _humanize(name),
         description=schema.get("description", ""),
         type=type_,
         kind=kind,

@@ -11,14 +11,14 @@ MAX_CELLS = 40_000
 _FUZZY_CELLS = 2_500
 MIN_SIMILARITY = 0.3
 # Minimum share of a text that its parts must cover.
-_MADE_OF = 0.7
-_MOST_LONE = 50
+_MIN_COVERED = 0.7
+_MAX_UNPAIRED = 50
 
 Pair = tuple[int | None, int | None]
 Row = Sequence[Hashable]
 
 
-def _likeness(left: Sequence[Hashable], right: Sequence[Hashable], fuzzy: bool) -> float:
+def _similarity(left: Sequence[Hashable], right: Sequence[Hashable], fuzzy: bool) -> float:
     """0 to 1: the share of equal cells; a nearly equal text counts in part. Cells empty on both sides do not count."""
     total = score = 0.0
     for a, b in zip(left, right, strict=True):
@@ -81,7 +81,7 @@ def _assign(gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashab
     from scipy.optimize import linear_sum_assignment
 
     fuzzy = len(gold) * len(output) <= _FUZZY_CELLS
-    likeness = numpy.array([[_likeness(left, right, fuzzy) for right in output] for left in gold])
+    likeness = numpy.array([[_similarity(left, right, fuzzy) for right in output] for left in gold])
     distance = abs(numpy.subtract.outer(numpy.arange(len(gold)), numpy.arange(len(output))))
     rows, columns = linear_sum_assignment(likeness - 1e-6 * distance, maximize=True)
     return {
@@ -99,7 +99,7 @@ def merged_rows(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair
     searched.
     """
     lone = sum(left is None or right is None for left, right in pairs)
-    if not 0 < lone <= _MOST_LONE:
+    if not 0 < lone <= _MAX_UNPAIRED:
         return frozenset()
     rows = [(None if a is None else gold[a], None if b is None else output[b]) for a, b in pairs]
     found: set[int] = set()
@@ -108,12 +108,12 @@ def merged_rows(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair
         for place, row in enumerate(rows):
             if free and row[whole] is not None and row[whole] != row[parts]:
                 beside = [place] if row[parts] is not None else []
-                made = _made_of(row[whole], [(one, rows[one][parts]) for one in (*beside, *free)], bool(beside))
+                made = _parts_of(row[whole], [(one, rows[one][parts]) for one in (*beside, *free)], bool(beside))
                 found |= {place, *made} if made else set()
     return frozenset(found)
 
 
-def _made_of(whole: Row | None, parts: Sequence[tuple[int, Row | None]], partner: bool) -> set[int]:
+def _parts_of(whole: Row | None, parts: Sequence[tuple[int, Row | None]], partner: bool) -> set[int]:
     """The parts (index, row) that a row consists of, if two or more. With ``partner`` the first is its own."""
     for column, cell in enumerate(whole or ()):
         cells = [(place, row[column]) for place, row in parts if row is not None]
@@ -133,7 +133,7 @@ def _texts(cell: str, parts: Iterable[tuple[int, Hashable]]) -> set[int]:
             rest = rest.replace(letters, "\n", 1)
             made.add(place)
     left = len(rest.replace("\n", ""))
-    return made if len(made) > 1 and left <= (1 - _MADE_OF) * len(text) else set()
+    return made if len(made) > 1 and left <= (1 - _MIN_COVERED) * len(text) else set()
 
 
 def _numbers(cell: Hashable, parts: Sequence[tuple[int, Hashable]]) -> set[int]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from slmstudio.contract.schema.compiled import CompiledSchema
     from slmstudio.contract.scoring.outcomes import DocumentScore, FieldOutcome
 
-MOST_CLASSES = 200
+MAX_CLASSES = 200
 UNDECIDED = ""
 
 
@@ -31,7 +31,7 @@ def confusion(scores: Iterable["DocumentScore"], pattern: str) -> dict[str, Any]
     return table.figures()
 
 
-def class_figures(compiled: "CompiledSchema", scores: Iterable["DocumentScore"]) -> dict[str, Any]:
+def class_scores(compiled: "CompiledSchema", scores: Iterable["DocumentScore"]) -> dict[str, Any]:
     """``confusion`` of every choice or boolean field, by pattern, in schema order.
 
     A field without a fixed list of choices that has more than 200 classes is left out.
@@ -44,7 +44,7 @@ def class_figures(compiled: "CompiledSchema", scores: Iterable["DocumentScore"])
             if field.field in chosen:
                 chosen[field.field].add(field)
     figures = {pattern: table.figures() for pattern, table in chosen.items() if table.matrix}
-    return {pattern: found for pattern, found in figures.items() if len(found["classes"]) <= MOST_CLASSES}
+    return {pattern: found for pattern, found in figures.items() if len(found["classes"]) <= MAX_CLASSES}
 
 
 def label(value: Any) -> str:

@@ -41,7 +41,7 @@ def _equal_after_folding(gold: Any, output: Any, field: Field) -> bool:
     return KINDS[field.kind].nearly(gold, output, field)
 
 
-def _begins(gold: Any, output: Any, field: Field) -> bool:
+def _is_prefix(gold: Any, output: Any, field: Field) -> bool:
     """Whether a text is a prefix of gold: of at least three letters, or half of gold."""
     if not isinstance(gold, str) or not isinstance(output, str) or not KINDS[field.kind].prefixes:
         return False
@@ -107,7 +107,7 @@ class FieldScorer:
             return "currency"
         if _equal_after_folding(gold, output, field):
             return "normalisation"
-        if not leaf.why and _begins(gold, output, field):
+        if not leaf.why and _is_prefix(gold, output, field):
             return "truncated"
         if leaf.why:
             return leaf.why

@@ -11,7 +11,7 @@ from slmstudio.contract.scoring.tree_edit_distance import Tree, cells_needed, di
 
 SROIE_FIELDS = ("company", "date", "address", "total")
 #: beyond this estimated work (a few seconds) CORD's tree score is left out
-MOST_WORK = 2_000_000
+MAX_WORK = 2_000_000
 
 Pairs = Iterable[tuple[Any, Any]]
 
@@ -87,7 +87,7 @@ def _tree(prepared: Any, name: str = "") -> Tree:
     return Tree(name, tuple(Tree(text, leaf=True) for text in prepared))
 
 
-def cord(pairs: Pairs, most_work: int = MOST_WORK) -> dict[str, Any]:
+def cord(pairs: Pairs, most_work: int = MAX_WORK) -> dict[str, Any]:
     """CORD as Donut scores it (Kim et al., ECCV 2022, ``JSONParseEvaluator``): pairs of (gold, output).
 
     An output that is not an object (None, if invalid) is an empty answer.

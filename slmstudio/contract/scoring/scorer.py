@@ -16,7 +16,7 @@ from slmstudio.contract.schema.compiled import MAX_PROBLEMS, CompiledSchema, Pro
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.structure import Node, join
 from slmstudio.contract.scoring.alignment import align_rows
-from slmstudio.contract.scoring.classes import class_figures, confusion
+from slmstudio.contract.scoring.classes import class_scores, confusion
 from slmstudio.contract.scoring.field_outcomes import FieldScorer
 from slmstudio.contract.scoring.outcomes import ERROR_LABELS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
 from slmstudio.contract.scoring.pairing import Leaf, cells, get, pair
@@ -35,7 +35,7 @@ __all__ = [
     "FreeText",
     "Outcome",
     "cells",
-    "class_figures",
+    "class_scores",
     "confusion",
     "cord",
     "count_differences",

@@ -9,9 +9,9 @@ from slmstudio.contract.scoring.summary import wilson
 if TYPE_CHECKING:
     from slmstudio.contract.scoring.outcomes import DocumentScore
 
-MOST_KEYS = 12
-MOST_VALUES = 30
-LONGEST_VALUE = 60
+MAX_KEYS = 12
+MAX_VALUES = 30
+MAX_VALUE_LENGTH = 60
 #: the name of the slice of all values without a slice of their own
 OTHER = ""
 
@@ -56,7 +56,7 @@ def metadata_slices(
         if len(counts) > 1:
             named[key] = _named(counts)
             partly[key] = len(named[key]) < len(counts)
-    shown = sorted((key for key, values in named.items() if values), key=lambda key: (partly[key], key))[:MOST_KEYS]
+    shown = sorted((key for key, values in named.items() if values), key=lambda key: (partly[key], key))[:MAX_KEYS]
     found: dict[str, dict[str, Any]] = {key: {} for key in named}
     for key in shown:
         labels = [[value if value in named[key] else OTHER] if value else [] for value in _values(key, metadata)]
@@ -70,11 +70,11 @@ def _values(key: str, metadata: Sequence[Mapping[str, Any] | None]) -> list[str]
 
 def _named(counts: Counter[str]) -> set[str]:
     """The values that become slices: all if they are few and short, else the most frequent shared ones."""
-    short = {value: count for value, count in counts.items() if len(value) <= LONGEST_VALUE}
-    return set(short) if len(short) == len(counts) <= MOST_VALUES else set(top_shared_values(short))
+    short = {value: count for value, count in counts.items() if len(value) <= MAX_VALUE_LENGTH}
+    return set(short) if len(short) == len(counts) <= MAX_VALUES else set(top_shared_values(short))
 
 
-def top_shared_values(counts: Mapping[str, int], most: int = MOST_VALUES) -> list[str]:
+def top_shared_values(counts: Mapping[str, int], most: int = MAX_VALUES) -> list[str]:
     """The most frequent of too many values, in order; never one of a single document."""
     shared = [value for value, count in counts.items() if count > 1]
     return sorted(shared, key=lambda value: (-counts[value], value))[:most]

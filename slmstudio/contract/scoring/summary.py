@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 from slmstudio.contract.scoring.outcomes import DocumentScore, FieldOutcome, FreeText
 
 # Of longer texts only the beginning is compared letter by letter.
-_LONGEST = 2_000
+_MAX_LENGTH = 2_000
 
 
 def wilson(k: int, n: int) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _mean_anls(fields: Iterable["FieldOutcome | FreeText"]) -> float | None:
             if field.gold == field.output:
                 total += 1
             elif isinstance(field.output, str):
-                total += anls(field.gold[:_LONGEST], field.output[:_LONGEST])
+                total += anls(field.gold[:_MAX_LENGTH], field.output[:_MAX_LENGTH])
     return total / count if count else None
 
 
@@ -105,7 +105,7 @@ def tree_similarity(fields: Iterable["FieldOutcome"]) -> float:
         if field.gold is None or field.output is None:
             cost += wanted if field.output is None else 1 + len(str(field.output))
         else:
-            cost += Levenshtein.distance(str(field.gold)[:_LONGEST], str(field.output)[:_LONGEST])
+            cost += Levenshtein.distance(str(field.gold)[:_MAX_LENGTH], str(field.output)[:_MAX_LENGTH])
     return max(0.0, 1 - cost / size) if size else float(not cost)
 
 

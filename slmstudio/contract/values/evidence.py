@@ -17,9 +17,9 @@ from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize
 
 MAX_SPANS = 50
-_SHORTEST_OCR = 3
-_FEWEST_WORDS = 4
-_MOST_WORDS = 200
+_MIN_OCR_LENGTH = 3
+_MIN_WORDS = 4
+_MAX_WORDS = 200
 
 # Characters that OCR confuses, each mapped to one of its group, after case folding.
 _CONFUSED = str.maketrans("oqli|!sbzg", "0011115826")
@@ -104,7 +104,7 @@ def _letters(text: str, confused: bool) -> _Letters:
 def _find_text(value: str, text: str) -> list[tuple[int, int]]:
     """Verbatim; else by its letters; else by letters that OCR may have confused; else in pieces."""
     hits = list(_verbatim(value, text))
-    for confused, shortest in ((False, 1), (True, _SHORTEST_OCR)):
+    for confused, shortest in ((False, 1), (True, _MIN_OCR_LENGTH)):
         needle = value.translate(_OCR if confused else _PLAIN)
         if not hits and len(needle) >= shortest:
             hits = list(_letters(text, confused).occurrences(needle))
@@ -113,8 +113,8 @@ def _find_text(value: str, text: str) -> list[tuple[int, int]]:
     if not hits and _AMOUNT.fullmatch(value):
         amount = rf"{_NO_WORD_BEFORE}{re.escape(value)}(?![\d]|[.,]\d){_NO_WORD_AFTER}"
         hits = [match.span() for match in re.finditer(amount, text)]
-    words = value.split(maxsplit=_MOST_WORDS)
-    return hits if hits or not _FEWEST_WORDS <= len(words) <= _MOST_WORDS else _pieces(words, _letters(text, False))
+    words = value.split(maxsplit=_MAX_WORDS)
+    return hits if hits or not _MIN_WORDS <= len(words) <= _MAX_WORDS else _pieces(words, _letters(text, False))
 
 
 def _verbatim(value: str, text: str) -> Iterator[tuple[int, int]]:

@@ -19,11 +19,11 @@ from slmstudio.contract.values.kinds.kind import fold_coarsely
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize
 
-_SHORTEST = 3
-_SHORTEST_ELSEWHERE = 6
-_FEWEST_DIGITS_ELSEWHERE = 5
+_MIN_LENGTH = 3
+_MIN_LENGTH_ELSEWHERE = 6
+_MIN_DIGITS_ELSEWHERE = 5
 #: longer values are compared as a whole, and not searched
-_LONGEST = 200
+_MAX_LENGTH = 200
 
 
 def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
@@ -39,11 +39,11 @@ def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
     if isinstance(meaning, date):
         return False
     if isinstance(meaning, Decimal):
-        return _digits(meaning) >= _FEWEST_DIGITS_ELSEWHERE and any(
+        return _digits(meaning) >= _MIN_DIGITS_ELSEWHERE and any(
             _one_off(meaning, number) for _, _, found in numbers.scan(text, field.locale) for number in found
         )
     letters = fold_coarsely(meaning)
-    return _SHORTEST_ELSEWHERE <= len(letters) <= _LONGEST and any(
+    return _MIN_LENGTH_ELSEWHERE <= len(letters) <= _MAX_LENGTH and any(
         _edited_once(letters, other) for other in evidence.near_matches(letters, text)
     )
 
@@ -69,7 +69,7 @@ def _one_off(one: Any, other: Any) -> bool:
         return _digit_off(one, other)
     if isinstance(one, str) and isinstance(other, str):
         left, right = fold_coarsely(one), fold_coarsely(other)
-        return min(len(left), len(right)) >= _SHORTEST and _edited_once(left, right)
+        return min(len(left), len(right)) >= _MIN_LENGTH and _edited_once(left, right)
     return False
 
 
@@ -77,7 +77,7 @@ def _digit_off(one: Decimal, other: Decimal) -> bool:
     """Whether one digit differs, both written with the same number of decimals."""
     places = max(_places(one), _places(other))
     left, right = (f"{abs(Decimal(number)):.{places}f}" for number in (one, other))
-    if min(len(left), len(right)) < _SHORTEST:
+    if min(len(left), len(right)) < _MIN_LENGTH:
         return False
     return _edited_once(left, right) and left.replace(".", "") != right.replace(".", "")
 

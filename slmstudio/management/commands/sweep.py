@@ -24,18 +24,18 @@ class Command(BaseCommand):
             if not self._sweep():
                 self.stdout.write("no run is lost")
             return
-        watch = ReaperGuard(options["every"])
+        guard = ReaperGuard(options["every"])
         while True:
             try:
-                self._sweep(judging=watch.judges())
+                self._sweep(check_heartbeats=guard.may_check())
             except UNAVAILABLE as error:
-                watch.missed()
+                guard.database_unavailable()
                 self.stderr.write(f"The database does not answer: {error}".strip())
                 close_old_connections()
             time.sleep(max(1, options["every"]))
 
-    def _sweep(self, *, judging: bool = True) -> int:
-        ended = reap_lost_runs(judging=judging)
+    def _sweep(self, *, check_heartbeats: bool = True) -> int:
+        ended = reap_lost_runs(check_heartbeats=check_heartbeats)
         for run in ended:
             self.stdout.write(f"{run._meta.verbose_name} {run.pk} {run.get_status_display()}: its worker has gone")
         return len(ended)

@@ -13,7 +13,7 @@ from evaluation.ml import generate, generate_llama
 from evaluation.ml.batches import BatchGenerator, BatchItem
 from evaluation.ml.prompting import PromptBuilder, common_prefix
 from slmstudio.contract.decoding.grammar import grammar
-from slmstudio.contract.decoding.grounding import collapsed
+from slmstudio.contract.decoding.grounding import collapse_spaces
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
@@ -74,7 +74,7 @@ def test_a_held_field_says_only_what_stands_in_its_document(tmp_path: Path) -> N
     events = run(tmp_path, mode="grounded", schema=COPIED)
     [start] = named(events, "start")
     assert start["grounded"] == {"held": {"invoice_id": [], "total": []}, "left": {}}
-    texts = {row["id"]: collapsed(row["text"]) for row in rows()}
+    texts = {row["id"]: collapse_spaces(row["text"]) for row in rows()}
     outputs = by_id(events)
     assert len(outputs) == 3
     for name, one in outputs.items():
@@ -247,7 +247,10 @@ def test_llama_cpp_answers_what_the_folder_answers(tmp_path: Path, gguf: Path, m
         assert (one["error"], one["finish_reason"] in ("stop", "length")) == ("", True)
         if mode != "free" and one["finish_reason"] == "stop":
             assert compile_schema(COPIED).check(one["raw"])[1] == []
-            value, text = json.loads(one["raw"]), collapsed(next(row["text"] for row in rows() if row["id"] == name))
+            value, text = (
+                json.loads(one["raw"]),
+                collapse_spaces(next(row["text"] for row in rows() if row["id"] == name)),
+            )
             assert mode != "grounded" or (value["invoice_id"] in text and (value["total"] or "") in text)
         assert one["prompt_tokens"] == ours[one["id"]]["prompt_tokens"]
         assert 0 < one["output_tokens"] <= 24
@@ -276,13 +279,13 @@ def test_a_document_that_llama_cpp_cannot_read_is_an_outcome(tmp_path: Path, ggu
 def test_holding_an_answer_against_its_grammar_is_no_part_of_its_latency(
     tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follows = generate_llama.follows
+    accepted = generate_llama.is_accepted
 
     def slow(*parts: str) -> bool:
         time.sleep(5)
-        return follows(*parts)
+        return accepted(*parts)
 
-    monkeypatch.setattr(generate_llama, "follows", slow)
+    monkeypatch.setattr(generate_llama, "is_accepted", slow)
     only = rows(holdout=1)
     [output] = by_id(run(tmp_path, only, child=generate_llama, gguf={"path": str(gguf)}, max_new_tokens=4)).values()
     assert output["latency_ms"] < 5000

@@ -277,7 +277,7 @@ def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: F
 def test_a_run_that_is_cancelled_stops_asking(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat.Heartbeat, "__call__", lambda self: self._run.beat())
+    monkeypatch.setattr(heartbeat.Heartbeat, "__call__", lambda self: self._run.send_heartbeat())
     run = started(world, make_endpoint(world, fake, at_once=1))
 
     def cancelling(handler: Any, body: dict[str, Any]) -> None:
@@ -287,7 +287,9 @@ def test_a_run_that_is_cancelled_stops_asking(
 
     done = threading.Event()
     monkeypatch.setattr(
-        PrelabelRun, "beat", lambda self, **changes: not (done.is_set() and cancel(run=self, user=world.engineer))
+        PrelabelRun,
+        "send_heartbeat",
+        lambda self, **changes: not (done.is_set() and cancel(run=self, user=world.engineer)),
     )
     fake.replies = [slowly(0.05, cancelling)]
     ended(run)

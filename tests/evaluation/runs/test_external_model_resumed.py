@@ -303,7 +303,7 @@ def test_a_worker_that_is_told_to_stop_puts_the_run_back(
 ) -> None:
     run = start(world, endpoint(world, fake.url))
     asked = threading.Event()
-    monkeypatch.setattr(supervisor, "_stop_asked", asked)
+    monkeypatch.setattr(supervisor, "_stop_requested", asked)
     with monkeypatch.context() as patch:
         patch.setattr(circuit_breaker.CircuitBreaker, "record", lambda self, completion: asked.set())
         run = ended(run)

@@ -21,7 +21,7 @@ from labeling.models import Project
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
-from slmstudio.contract.scoring.scorer import class_figures, cord, score_document, slices, sroie, summarize
+from slmstudio.contract.scoring.scorer import class_scores, cord, score_document, slices, sroie, summarize
 from slmstudio.storage import artifacts
 from tests.evaluation import independent_scorer
 from tests.evaluation.factories import Say, World, evaluated, pretend
@@ -180,7 +180,7 @@ def pure(compiled: CompiledSchema, dataset: list[dict[str, Any]], outputs: dict[
     pairs = [(row["gold"], score.output) for row, score in zip(dataset, scores, strict=True)]
     return {
         **summarize(scores),
-        "classes": class_figures(compiled, scores),
+        "classes": class_scores(compiled, scores),
         "sroie": sroie(pairs),
         "cord": cord(pairs, 10**9),
         "slices": slices(scores, [row.get("tags", []) for row in dataset]),

@@ -256,14 +256,14 @@ def test_a_freeze_that_is_cancelled_half_way_leaves_nothing(
     bring_in(desk.project, [invoice(number) for number in range(5)])
     run = start_freeze(project=desk.project, user=None, rules=Rules(), seed=1, validation_share=0.1, holdout_share=0.2)
     assert run.claim()
-    beat = FreezeRun.beat
+    beat = FreezeRun.send_heartbeat
 
     def beating(self: FreezeRun, **changes: Any) -> bool:
         if changes.get("stage") == stage:
             FreezeRun.objects.filter(pk=self.pk).update(cancel_requested=True)
         return beat(self, **changes)
 
-    monkeypatch.setattr(FreezeRun, "beat", beating)
+    monkeypatch.setattr(FreezeRun, "send_heartbeat", beating)
     process(run)
     run.refresh_from_db()
     assert (run.status, run.dataset) == ("cancelled", None)

@@ -135,19 +135,19 @@ def test_a_change_works_through_batches_and_stops_when_asked(desk: Desk, monkeyp
     edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
     )
-    beat = BulkEdit.beat
+    beat = BulkEdit.send_heartbeat
 
     def cancelled_after_one(self: BulkEdit, **changes: Any) -> bool:
         if changes.get("progress_done") == 2:
             BulkEdit.objects.filter(pk=self.pk).update(cancel_requested=True)
         return beat(self, **changes)
 
-    monkeypatch.setattr(BulkEdit, "beat", cancelled_after_one)
+    monkeypatch.setattr(BulkEdit, "send_heartbeat", cancelled_after_one)
     run_bulk_edit(edit.pk)
     edit.refresh_from_db()
     assert (edit.status, edit.progress_total, edit.changed) == (Status.CANCELLED, 6, 2)
     assert Document.objects.filter(tags=["cut_off"]).count() == 2
-    monkeypatch.setattr(BulkEdit, "beat", beat)
+    monkeypatch.setattr(BulkEdit, "send_heartbeat", beat)
     assert undone(desk, edit).changed == 2
     assert not Document.objects.filter(tags=["cut_off"]).exists()
 
@@ -179,7 +179,7 @@ def test_what_was_changed_before_its_worker_was_killed_is_undone_with_the_rest(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
     )
     with monkeypatch.context() as killed:
-        killed.setattr(BulkEdit, "beat", lambda self, **changes: "progress_total" in changes or _kill())
+        killed.setattr(BulkEdit, "send_heartbeat", lambda self, **changes: "progress_total" in changes or _kill())
         with pytest.raises(KeyboardInterrupt):
             run_bulk_edit(edit.pk)
     assert Document.objects.filter(tags=["cut_off"]).count() == 2

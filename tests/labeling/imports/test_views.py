@@ -448,7 +448,7 @@ def test_an_import_of_nothing_new_says_so(desk: Desk, rows: int, said: str) -> N
 
 def test_a_scan_is_counted_by_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[dict[str, Any]] = []
-    beat, answer = ImportRun.beat, scans.Scanner._answer
+    beat, answer = ImportRun.send_heartbeat, scans.Scanner._answer
 
     def noted(run: ImportRun, **columns: Any) -> bool:
         beats.append(columns)
@@ -463,7 +463,7 @@ def test_a_scan_is_counted_by_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
         return found
 
     monkeypatch.setattr(import_services, "PAGE_SECONDS", 0.01)
-    monkeypatch.setattr(ImportRun, "beat", noted)
+    monkeypatch.setattr(ImportRun, "send_heartbeat", noted)
     monkeypatch.setattr(scans.Scanner, "_answer", slow)
     run = imported(desk, {"file": file("a.pdf", pdf([["one"], ["two"], ["three"]]))})
     assert run.status == Status.DONE

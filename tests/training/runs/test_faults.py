@@ -84,7 +84,7 @@ class Embedded:
             self.server.stop()
 
     def comes(self) -> None:
-        control.start_again(self.running)
+        control.restart_ended(self.running)
         connection.close()
 
 

@@ -47,7 +47,7 @@ def away_once(monkeypatch: pytest.MonkeyPatch, name: str, *, done: bool) -> list
         tries[0] += 1
         if tries[0] == 1:
             if done:
-                TrainingRun.objects.get(pk=self.pk)._move((Status.RUNNING,), **after(self, changes))
+                TrainingRun.objects.get(pk=self.pk)._transition((Status.RUNNING,), **after(self, changes))
             raise OperationalError("the server closed the connection unexpectedly")
         return real(self, *args, **changes)
 

@@ -59,7 +59,7 @@ def test_a_run_that_lost_three_workers_fails_with_a_sentence(run: TrainingRun) -
     assert (run.status, run.stage, run.progress_done) == (Status.FAILED, "", 40)
     assert run.error.startswith("No heartbeat")
     assert "Attempts: 3." in run.error
-    assert run.error.endswith("It can be resumed from step 35.")
+    assert run.error.endswith("Resume it from step 35.")
     assert run.finished_at is not None
     assert reaper.reap_lost_runs() == []
 
@@ -114,7 +114,7 @@ def test_clocks_that_differ_between_machines_lose_no_run(run: TrainingRun, monke
     with monkeypatch.context() as worker:
         worker.setattr(timezone, "now", lambda: real() - timedelta(seconds=LONG))
         assert run.claim(attempts=1)
-        assert run.beat()
+        assert run.send_heartbeat()
     assert reaper.reap_lost_runs() == []
     with monkeypatch.context() as sweeper:
         sweeper.setattr(timezone, "now", lambda: real() + timedelta(seconds=LONG))
@@ -123,16 +123,16 @@ def test_clocks_that_differ_between_machines_lose_no_run(run: TrainingRun, monke
 
 def test_who_sweeps_again_and_again_judges_once_it_has_seen_the_database_for_a_while() -> None:
     now = [0.0]
-    watch = reaper.ReaperGuard(30, clock=lambda: now[0])
+    guard = reaper.ReaperGuard(30, clock=lambda: now[0])
 
     def judged(*moments: float) -> list[bool]:
         found = []
         for now[0] in moments:
-            found.append(watch.judges())
+            found.append(guard.may_check())
         return found
 
     assert judged(0, 30, 60, 90, 120) == [False, False, False, True, True]
-    watch.missed()
+    guard.database_unavailable()
     assert judged(150, 180, 210, 240) == [False, False, True, True]
     assert judged(500, 530, 560, 590) == [False, False, False, True], "it slept"
     assert judged(100, 130, 160, 190) == [False, False, False, True], "the clock was put back"
@@ -143,8 +143,8 @@ def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_databas
 ) -> None:
     asked: list[bool] = []
 
-    def swept(*, judging: bool) -> list[Any]:
-        asked.append(judging)
+    def swept(*, check_heartbeats: bool) -> list[Any]:
+        asked.append(check_heartbeats)
         if len(asked) == 2:
             raise OperationalError("away")
         return []

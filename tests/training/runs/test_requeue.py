@@ -69,7 +69,7 @@ def test_an_interrupted_run_starts_again_under_a_new_job(run: TrainingRun) -> No
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
     run.claim()
-    run.beat(progress_done=3, progress_total=9)
+    run.send_heartbeat(progress_done=3, progress_total=9)
     assert [again.pk for again in requeue_interrupted()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.progress_done) == (Status.QUEUED, 0)

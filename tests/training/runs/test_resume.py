@@ -176,7 +176,7 @@ def test_a_worker_that_is_told_to_stop_puts_the_run_back_with_its_work(run: Trai
     try:
         work(run)
     finally:
-        supervisor._stop_asked.clear()
+        supervisor._stop_requested.clear()
     assert (run.status, run.tries, run.attempts) == (Status.QUEUED, 0, 1)
     assert run.checkpoint_step == len(curve(run)) >= 6
     assert waiting() == [str(run.job_id)]
@@ -237,7 +237,7 @@ def test_a_worker_that_comes_back_to_life_leaves_the_run_to_its_new_one(run: Tra
     requeue_interrupted()
     run.refresh_from_db()
     assert run.claim(attempts=2)
-    assert not old.beat(stage="training")
+    assert not old.send_heartbeat(stage="training")
     assert not old.finish()
     assert not old.fail("lost")
     run.refresh_from_db()

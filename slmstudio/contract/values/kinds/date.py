@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from slmstudio.contract.schema.structure import Field
 
 
-def _normalise(text: str, field: "Field") -> Hashable:
+def _normalize(text: str, field: "Field") -> Hashable:
     return dates.parse(text, field.date_order, field.locale) or ("text", collapse(text))
 
 
@@ -27,18 +27,18 @@ def _swapped(gold: Any, output: Any, field: "Field") -> bool:
     """Whether day and month are swapped."""
     if not isinstance(gold, str) or not isinstance(output, str):
         return False
-    day: Any = _normalise(gold, field)
+    day: Any = _normalize(gold, field)
     try:
         other = day.replace(month=day.day, day=day.month)
     except (AttributeError, TypeError, ValueError):
         other = None
-    return bool(other == _normalise(output, field))
+    return bool(other == _normalize(output, field))
 
 
 DATE = Kind(
     "date",
     frozenset({"string"}),
-    _normalise,
+    _normalize,
     display_text=_display,
     nearly=_swapped,
     by_meaning=True,

@@ -18,7 +18,7 @@ _PUNCTUATION = regex.compile(r"[\p{P}\p{S}]+")
 _INVISIBLE = regex.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad]")
 
 
-def _as_it_is(value: Decimal, field: "Field") -> Hashable:
+def _unchanged(value: Decimal, field: "Field") -> Hashable:
     result: Hashable = identity(value)
     return result
 
@@ -45,7 +45,7 @@ class Kind:
     name: str
     types: frozenset[str]
     normalise: Callable[[str, "Field"], Hashable]
-    normalise_number: Callable[[Any, "Field"], Hashable] = _as_it_is
+    normalise_number: Callable[[Any, "Field"], Hashable] = _unchanged
     display_text: Callable[[str, "Field", str], str] = lambda text, field, locale: text
     display_number: Callable[[Decimal, "Field", str], str] = _plain
     nearly: Callable[[Any, Any, "Field"], bool] = lambda gold, output, field: False
