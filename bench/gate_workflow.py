@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from evaluation.stats import documents_needed, look_level
+from evaluation.stats import additional_sample_size, alpha_level
 from evaluation.stats.resampling import RESAMPLES, TAIL
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Plan:
 
 def counted(look: int) -> float:
     """The level of a look as gates have it."""
-    return look_level(look)
+    return alpha_level(look)
 
 
 def naive(look: int) -> float:
@@ -123,7 +123,7 @@ def by_price(
 
 @cache
 def _price(good: int, n: int, threshold: float, level: float) -> Any:
-    return documents_needed(good, n, threshold, level)
+    return additional_sample_size(good, n, threshold, level)
 
 
 # -- bounds by bootstrap ---------------------------------------------------------------------------

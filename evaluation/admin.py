@@ -1,4 +1,4 @@
-"""The evaluation side in the administration: to look at; rows are written by the services alone."""
+"""Evaluation in the Django admin, read-only: only services write rows."""
 
 from django.contrib import admin
 
@@ -18,7 +18,7 @@ from slmstudio.admin import ReadOnlyAdmin
 
 @admin.register(EvalRun)
 class EvalRunAdmin(ReadOnlyAdmin):
-    """Eval runs."""
+    """Evaluation runs."""
 
     list_display = ("number", "project", "model_label", "split", "mode", "status", "created_by", "created_at")
     list_filter = ("status", "split", "mode", "project")
@@ -67,14 +67,14 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(LoopRun)
 class LoopRunAdmin(ReadOnlyAdmin):
-    """Passes of the loop."""
+    """Pipeline runs."""
 
     list_display = ("pk", "project", "status", "stage", "created_at")
 
 
 @admin.register(Endpoint)
 class EndpointAdmin(ReadOnlyAdmin):
-    """Models elsewhere; the variable of a key is named here, the key is not."""
+    """External models, with the environment variable of the key, not the key itself."""
 
     list_display = ("name", "project", "url", "model", "key_variable", "tested_at", "retired_at")
     list_select_related = ("project",)
@@ -82,7 +82,7 @@ class EndpointAdmin(ReadOnlyAdmin):
 
 @admin.register(PrelabelRun)
 class PrelabelRunAdmin(ReadOnlyAdmin):
-    """Runs of pre-labels."""
+    """Pre-label runs."""
 
     list_display = ("number", "project", "model_label", "status", "progress_done", "progress_total", "created_at")
     list_filter = ("status", "project")

@@ -13,7 +13,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.audit import services as log
         from evaluation.benchmarks.services import advance_all as advance_benchmarks
         from evaluation.gates.policy.proposals import propose_from_contract
-        from evaluation.label_issues.challenges import doubts_of, look_everywhere
+        from evaluation.label_issues.challenges import open_challenges, resolve_all
         from evaluation.pipeline.services import advance_all
         from evaluation.prelabels.services import notify_webhooks
         from evaluation.runs.services import file_keys, notify_parents
@@ -28,5 +28,5 @@ class EvaluationConfig(AppConfig):
         hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)
         hooks.reaper_passed.register(advance_all)
         hooks.reaper_passed.register(advance_benchmarks)
-        challenge_sources.register(doubts_of)
-        hooks.reaper_passed.register(look_everywhere)
+        challenge_sources.register(open_challenges)
+        hooks.reaper_passed.register(resolve_all)

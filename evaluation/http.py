@@ -1,9 +1,14 @@
 """Responses for pages and their htmx fragments."""
 
+from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import reverse
+
+from slmstudio.access import Action, project_for
+from slmstudio.web.requests import SignedInRequest
 
 
 def is_fragment_request(request: HttpRequest) -> bool:
@@ -36,3 +41,15 @@ def redirect_to(request: HttpRequest, address: str) -> HttpResponse:
     if is_fragment_request(request):
         return HttpResponse(status=204, headers={"HX-Redirect": address})
     return HttpResponseRedirect(address)
+
+
+def moved_to(name: str) -> Callable[..., HttpResponse]:
+    """A view at a former URL: redirects members permanently to the named one, with method and body."""
+
+    def view(request: SignedInRequest, slug: str, **parameters: Any) -> HttpResponse:
+        project_for(request.user, slug, Action.READ)
+        query = request.META.get("QUERY_STRING", "")
+        url = reverse(name, kwargs={"slug": slug, **parameters}) + (f"?{query}" if query else "")
+        return HttpResponsePermanentRedirect(url, preserve_request=True)
+
+    return view

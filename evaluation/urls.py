@@ -1,13 +1,15 @@
-"""Addresses of the evaluation side, below /p/<slug>/."""
+"""URLs of evaluation, below /p/<slug>/."""
 
 from django.urls import path
 
+from evaluation.approvals import list_views as gate_list_views
 from evaluation.approvals import views as approval_views
 from evaluation.audit import views as audit_views
 from evaluation.benchmarks import views as benchmark_views
 from evaluation.comparison import views as comparison_views
 from evaluation.gates import views as gate_views
 from evaluation.gates.policy import views as policy_views
+from evaluation.http import moved_to
 from evaluation.inference import endpoint_views
 from evaluation.label_issues import views as label_issue_views
 from evaluation.prelabels import views as prelabel_views
@@ -34,15 +36,19 @@ urlpatterns = [
     path("evaluation/<int:number>/go-on/", list_views.resume, name="eval_go_on"),
     path("evaluation/<int:number>/outputs.jsonl", run_views.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", run_views.output, name="eval_output"),
-    path("evaluation/<int:number>/outputs/<int:document>/gold/", label_issue_views.question, name="gold_question"),
+    path("evaluation/<int:number>/outputs/<int:document>/challenge/", label_issue_views.challenge, name="challenge"),
+    path("evaluation/<int:number>/outputs/<int:document>/gold/", moved_to("challenge"), name="former_challenge"),
     path("evaluation/<int:number>/rescore/", label_issue_views.rescore, name="eval_rescore"),
     path("evaluation/<int:number>/measure/", resource_views.measure, name="eval_measure"),
     path("evaluation/<int:number>/measure/cancel/", resource_views.cancel, name="eval_measure_cancel"),
     path("evaluation/<int:number>/lookalikes/", label_issue_views.queue_lookalikes, name="lookalikes"),
     path("evaluation/lookalikes/<int:pk>/", label_issue_views.lookalikes_queued, name="lookalikes_queued"),
-    path("evaluation/gold/", label_issue_views.gold_questions, name="gold_questions"),
-    path("evaluation/gold/freeze/", label_issue_views.freeze, name="gold_freeze"),
-    path("evaluation/gold/rescore/", label_issue_views.score_again, name="gold_rescore"),
+    path("evaluation/challenges/", label_issue_views.challenge_list, name="challenges"),
+    path("evaluation/challenges/freeze/", label_issue_views.freeze, name="challenges_freeze"),
+    path("evaluation/challenges/rescore/", label_issue_views.rescore_all, name="challenges_rescore"),
+    path("evaluation/gold/", moved_to("challenges"), name="former_challenges"),
+    path("evaluation/gold/freeze/", moved_to("challenges_freeze"), name="former_challenges_freeze"),
+    path("evaluation/gold/rescore/", moved_to("challenges_rescore"), name="former_challenges_rescore"),
     path("evaluation/loop/", list_views.pipeline, name="loop_panel"),
     path("prelabels/", prelabel_views.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabel_views.new, name="prelabel_new"),
@@ -53,17 +59,18 @@ urlpatterns = [
     path("prelabels/endpoints/<int:pk>/test/", endpoint_views.test, name="endpoint_test"),
     path("prelabels/endpoints/<int:pk>/holdout/", endpoint_views.holdout, name="endpoint_holdout"),
     path("prelabels/endpoints/<int:pk>/remove/", endpoint_views.remove, name="endpoint_remove"),
-    path("gates/", gate_views.gates, name="gates"),
+    path("gates/", gate_list_views.gates, name="gates"),
     path("gates/policy/", policy_views.policy, name="gate_policy"),
     path("gates/policy/proposals/<int:number>/", policy_views.answer, name="policy_proposal"),
-    path("gates/judge/", gate_views.judge, name="gate_judge"),
+    path("gates/new/", gate_views.new_report, name="gate_report_new"),
+    path("gates/judge/", moved_to("gate_report_new"), name="former_gate_report_new"),
     path("gates/<int:number>/", approval_views.report, name="gate_report"),
-    path("gates/<int:number>/verify/", approval_views.verify, name="gate_verify"),
+    path("gates/<int:number>/verify/", approval_views.recompute, name="gate_verify"),
     path("gates/<int:number>/decide/", approval_views.decide, name="gate_decide"),
     path("gates/<int:number>/withdraw/", approval_views.withdraw, name="gate_withdraw"),
     path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
     path("gates/<int:number>/report.pdf", approval_views.report_pdf, name="gate_pdf"),
     path("gates/<int:number>/report.md", approval_views.report_file, name="gate_markdown"),
-    path("gates/audit/", audit_views.log, name="gate_audit"),
+    path("gates/audit/", audit_views.audit_log, name="gate_audit"),
     path("gates/audit/export/", audit_views.export, name="gate_audit_export"),
 ]

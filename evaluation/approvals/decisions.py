@@ -1,4 +1,4 @@
-"""Decisions on gate reports: who may decide, what a decision needs, and what voids it."""
+"""Decisions on gate reports: who can decide, what a decision requires, and what voids it."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -7,9 +7,10 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import ngettext
 
 from evaluation.approvals import waivers
-from evaluation.approvals.independence import circumstances, fresh_role, own_part
+from evaluation.approvals.independence import independence_details, own_involvement, recent_role
 from evaluation.approvals.waivers import Waiver, open_gates
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
@@ -21,22 +22,23 @@ from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
 
 __all__ = [
-    "Present",
+    "CurrentState",
     "Waiver",
-    "changes",
+    "approval_status",
+    "changed_since",
     "decide",
-    "decided_how",
-    "fresh_role",
-    "obstacle_for",
+    "decision_circumstances",
+    "decision_obstacle",
+    "decision_status",
     "open_gates",
-    "own_part",
-    "standing",
-    "standing_of",
-    "voided",
+    "own_involvement",
+    "recent_role",
+    "void_reasons",
     "withdraw",
 ]
 
-NAMED = 5
+#: ids of documents that a sentence lists
+MAX_LISTED = 5
 
 
 @transaction.atomic
@@ -48,36 +50,36 @@ def decide(
     reason: str,
     waiver: Waiver | Mapping[str, Waiver] | None = None,
 ) -> Approval:
-    """A manager's decision on a report. One report is decided once.
+    """Records a manager's decision on a report, which is decided once.
 
-    ``waiver``: one for every gate that does not pass, or one for each by the gate's key.
+    ``waiver``: one for all gates that do not pass, or one for each by the gate's key.
 
     Raises:
-        Forbidden: the person's role does not allow it.
-        Refused: ``field`` is decision, reason, or what ``waivers.accepted`` names, with a sentence.
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is decision, reason, or that of ``waivers.validated``.
     """
     _check_role(report, user)
-    obstacle = obstacle_for(report, user)
+    obstacle = decision_obstacle(report, user)
     if obstacle:
-        raise Refused(obstacle, field="decision")
+        raise Refused(obstacle, field="decision", code="own_involvement")
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if Approval.objects.filter(report=report).exists():
-        raise Refused(f"The {report} has been decided already.", field="decision")
+        raise Refused(f"The {report} is already decided.", field="decision", code="decided")
     if decision not in Approval.Decision.values:
-        raise Refused("Choose to approve or to send back.", field="decision")
+        raise Refused("Select a decision.", field="decision")
     if not reason.strip():
-        raise Refused("Say why: the reason stands in the audit log.", field="reason")
+        raise Refused("Enter a reason. It is recorded in the audit log.", field="reason")
     approves = decision == Approval.Decision.APPROVED
-    covered = waivers.accepted(report, user, waiver) if approves else []
+    covered = waivers.validated(report, user, waiver) if approves else []
     if approves:
-        changed = changes(report)
+        changed = changed_since(report)
         if changed:
-            raise Refused("What was judged is no longer what is there. " + " ".join(changed), field="decision")
+            raise Refused("The inputs changed. " + " ".join(changed), field="decision", code="changed")
     approval = Approval(
         report=report,
         decision=decision,
         reason=reason.strip(),
-        packet_sha256=manifest.packet_hash(report.packet),
+        packet_sha256=manifest.report_manifest_hash(report.packet),
         waiver=covered or None,
         decided_by=user,
     )
@@ -92,7 +94,7 @@ def decide(
             "reason": approval.reason,
             "waiver": approval.waiver,
             "packet_sha256": approval.packet_sha256,
-            **circumstances(report, user),
+            **independence_details(report, user),
         },
     )
     return approval
@@ -100,20 +102,20 @@ def decide(
 
 @transaction.atomic
 def withdraw(*, report: GateReport, user: User, reason: str) -> None:
-    """Takes an approval back: from now on it is void. Any manager may, whoever approved; it cannot be undone.
+    """Withdraws an approval, which is void from then on. Any manager can; it cannot be undone.
 
     Raises:
-        Forbidden: the person's role does not allow it.
-        Refused: ``field`` is withdrawal or reason, with a sentence.
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is withdrawal or reason.
     """
     _check_role(report, user)
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if not Approval.objects.filter(report=report, decision=Approval.Decision.APPROVED).exists():
-        raise Refused(f"The {report} is not approved.", field="withdrawal")
-    if str(report) in Present(report.project).withdrawn:
-        raise Refused(f"The approval of {report} has been withdrawn already.", field="withdrawal")
+        raise Refused(f"The {report} is not approved.", field="withdrawal", code="not_approved")
+    if str(report) in CurrentState(report.project).withdrawn:
+        raise Refused(f"The approval of {report} is already withdrawn.", field="withdrawal", code="withdrawn")
     if not reason.strip():
-        raise Refused("Say why: the reason stands in the audit log.", field="reason")
+        raise Refused("Enter a reason. It is recorded in the audit log.", field="reason")
     audit_services.record(
         project=report.project,
         user=user,
@@ -129,14 +131,14 @@ def _check_role(report: GateReport, user: User) -> None:
         raise Forbidden(membership.role if membership else "annotator", Action.APPROVE)
 
 
-def obstacle_for(report: GateReport, user: User) -> str:
-    """Why this manager may not decide on this report, as a sentence; "" where nothing stands in the way."""
-    part = own_part(report, user) if report.project.four_eyes else ""
-    return f"You started or resumed {part} yourself, so another manager has to decide." if part else ""
+def decision_obstacle(report: GateReport, user: User) -> str:
+    """Why a manager cannot decide on a report, as a sentence; "" where they can."""
+    involvement = own_involvement(report, user) if report.project.four_eyes else ""
+    return f"You started or resumed {involvement}. Another manager must decide." if involvement else ""
 
 
-class Present:
-    """What a project has now, looked up once for any number of its reports."""
+class CurrentState:
+    """The current inputs of a project's reports, read once for any number of them."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -149,21 +151,21 @@ class Present:
 
     @cached_property
     def policy(self) -> GatePolicy:
-        """The policy in force."""
+        """The current policy."""
         return current_policy(project=self.project)
 
     @cached_property
     def decided(self) -> dict[str, dict[str, Any]]:
-        """What the audit log says was approved: report, as it is called, -> the particulars, with who in ``user``."""
-        return audit_services.decisions(self.project, str(Approval.Decision.APPROVED.label))
+        """Approvals in the audit log: ``str()`` of the report -> details, with the user's key in ``user``."""
+        return audit_services.details_by_subject(self.project, str(Approval.Decision.APPROVED.label))
 
     @cached_property
     def withdrawn(self) -> dict[str, AuditEntry]:
-        """Approvals that were taken back, as ``audit.withdrawn`` has them."""
+        """Withdrawn approvals, as in ``audit.services.withdrawn``."""
         return audit_services.withdrawn(self.project)
 
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
-        """Ids of hold-out documents whose gold is no longer the frozen revision, or that have none any more."""
+        """Ids of hold-out documents whose gold label is not the frozen revision, or missing."""
         if dataset.pk not in self._revised:
             items = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).order_by("document_id")
             frozen = list(items.values_list("document_id", "document__external_id", "revision_id"))
@@ -173,80 +175,84 @@ class Present:
         return self._revised[dataset.pk]
 
 
-def voided(approval: Approval, *, files: bool = True, present: Present | None = None) -> list[str]:
-    """Why an approval no longer holds, a sentence each; empty where it holds.
+def void_reasons(approval: Approval, *, files: bool = True, current: CurrentState | None = None) -> list[str]:
+    """Why an approval is void, a sentence each; empty where it is valid.
 
-    With ``files`` every file is read again; without, only those that were touched since the report was made.
+    With ``files`` every file is read again; without, only those that were modified since the report was created.
     """
-    present = present or Present(approval.report.project)
-    reasons = changes(approval.report, files=files, present=present)
-    if manifest.packet_hash(approval.report.packet) != approval.packet_sha256:
-        reasons.insert(0, "The packet is not the one that was decided on.")
-    if not _is_logged(approval, present):
-        reasons.insert(0, "The audit log does not have this decision as it stands here.")
-    withdrawn = present.withdrawn.get(str(approval.report))
+    current = current or CurrentState(approval.report.project)
+    reasons = changed_since(approval.report, files=files, current=current)
+    if manifest.report_manifest_hash(approval.report.packet) != approval.packet_sha256:
+        reasons.insert(0, "The manifest is not the one of the decision.")
+    if not _matches_audit_log(approval, current):
+        reasons.insert(0, "The decision differs from its entry in the audit log.")
+    withdrawn = current.withdrawn.get(str(approval.report))
     if withdrawn is not None:
         day = timezone.localtime(withdrawn.created_at)
-        reasons.insert(0, f"{withdrawn.user} withdrew it on {day:%Y-%m-%d}: {withdrawn.details['reason']}")
-    return reasons + waivers.ended(approval)
+        reasons.insert(0, f"{withdrawn.user} withdrew the approval on {day:%Y-%m-%d}: {withdrawn.details['reason']}")
+    return reasons + waivers.expired_sentences(approval)
 
 
-def _is_logged(approval: Approval, present: Present) -> bool:
-    """Whether the log, which nobody can rewrite, has the approval: by whom, of what, with which waivers."""
-    found = present.decided.get(str(approval.report), {})
-    here = (approval.decided_by_id, approval.packet_sha256, approval.waiver)
-    return (found.get("user"), found.get("packet_sha256"), found.get("waiver")) == here
+def _matches_audit_log(approval: Approval, current: CurrentState) -> bool:
+    """Whether the append-only audit log has the approval with the same user, manifest and waivers."""
+    logged = current.decided.get(str(approval.report), {})
+    stored = (approval.decided_by_id, approval.packet_sha256, approval.waiver)
+    return (logged.get("user"), logged.get("packet_sha256"), logged.get("waiver")) == stored
 
 
-def decided_how(approval: Approval, present: Present) -> dict[str, Any]:
-    """How a decision came about: ``four_eyes``, ``own_part`` and ``fresh_role`` as the audit log has them."""
+def decision_circumstances(approval: Approval, current: CurrentState) -> dict[str, Any]:
+    """The independence of a decision: ``four_eyes``, ``own_part`` and ``fresh_role`` from the audit log."""
     report = approval.report
     if approval.decision == approval.Decision.APPROVED:
-        logged = present.decided.get(str(report), {})
+        logged = current.decided.get(str(report), {})
     else:
-        logged = audit_services.decisions(report.project, str(approval.Decision.REJECTED.label)).get(str(report), {})
+        logged = audit_services.details_by_subject(report.project, str(approval.Decision.REJECTED.label)).get(
+            str(report), {}
+        )
     return {"four_eyes": True, "own_part": "", "fresh_role": "", **logged}
 
 
-def standing(report: GateReport, *, present: Present | None = None) -> tuple[str, str]:
-    """How a report's decision stands: a state for the badge, and its words."""
+def decision_status(report: GateReport, *, current: CurrentState | None = None) -> tuple[str, str]:
+    """The status of a report's decision: the state of its badge, and its label."""
     approval = getattr(report, "approval", None)
     if approval is None:
-        return "queued", "waits for a decision"
+        return "queued", "pending"
     if approval.decision == approval.Decision.REJECTED:
-        return "rejected", "sent back"
+        return "rejected", "rejected"
     approval.report = report
-    return standing_of(approval, voided(approval, files=False, present=present))
+    return approval_status(approval, void_reasons(approval, files=False, current=current))
 
 
-def standing_of(approval: Approval, reasons: list[str]) -> tuple[str, str]:
-    """How an approval stands that no longer holds for these reasons, or holds where there are none."""
+def approval_status(approval: Approval, reasons: list[str]) -> tuple[str, str]:
+    """The status of an approval that is void for these reasons, or valid where there are none."""
     if reasons:
         return "failed", "approval void"
     return "approved", "approved with a waiver" if approval.waiver else "approved"
 
 
-def changes(report: GateReport, *, files: bool = True, present: Present | None = None) -> list[str]:
-    """What is no longer as the report's packet has it, a sentence each. ``files`` as in ``voided``."""
-    present = present or Present(report.project)
-    packet, run = report.packet, report.eval_run
+def changed_since(report: GateReport, *, files: bool = True, current: CurrentState | None = None) -> list[str]:
+    """The inputs that changed since a report was created, a sentence each. ``files`` as in ``void_reasons``."""
+    current = current or CurrentState(report.project)
+    frozen, run = report.packet, report.eval_run
     reasons: list[str] = []
-    said: set[str] = set()  # parts of the packet that a sentence of ours is about
-    revised = present.revised_gold(run.dataset)
+    explained: set[str] = set()  # manifest entries with a sentence of their own
+    revised = current.revised_gold(run.dataset)
     if revised:
-        more = f" and {len(revised) - NAMED} more" if len(revised) > NAMED else ""
-        what = "a hold-out document" if len(revised) == 1 else f"{len(revised)} hold-out documents"
-        reasons.append(f"The gold of {what} has changed since: {', '.join(revised[:NAMED])}{more}.")
-    if present.schema.sha256 != packet["schema"]:
+        more = f" and {len(revised) - MAX_LISTED} more" if len(revised) > MAX_LISTED else ""
+        text = ngettext(
+            "The gold label of {n} hold-out document", "The gold labels of {n} hold-out documents", len(revised)
+        )
+        reasons.append(f"{text.format(n=len(revised))} changed: {', '.join(revised[:MAX_LISTED])}{more}.")
+    if current.schema.sha256 != frozen["schema"]:
         used = run.dataset.schema_version
-        reasons.append(f"The schema is now {present.schema}; the report was made under {used}.")
-        said.add("schema")
-    if present.policy.sha256 != packet["policy"]:
-        used_policy, now = report.policy.number, present.policy.number
+        reasons.append(f"The schema is now {current.schema}; the report used {used}.")
+        explained.add("schema")
+    if current.policy.sha256 != frozen["policy"]:
+        used_policy, now = report.policy.number, current.policy.number
         reasons.append(f"The gate policy is now version {now}; the report used version {used_policy}.")
-        said.add("policy")
-    if packet["scorer"] != SCORER_VERSION:
-        reasons.append(f"The scorer is now version {SCORER_VERSION}; the report used version {packet['scorer']}.")
-        said.add("scorer")
+        explained.add("policy")
+    if frozen["scorer"] != SCORER_VERSION:
+        reasons.append(f"The scorer is now version {SCORER_VERSION}; the report used version {frozen['scorer']}.")
+        explained.add("scorer")
     checks = manifest.verify(report, files=files)
-    return reasons + [check.sentence for check in checks if not check.equal and check.name not in said]
+    return reasons + [check.sentence for check in checks if not check.equal and check.name not in explained]

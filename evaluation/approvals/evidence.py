@@ -1,7 +1,7 @@
-"""What a report says beside its verdicts: what errors cost, and how much can go straight through."""
+"""The evidence of a report besides its verdicts: error cost and automation rate."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,26 +9,26 @@ from django.core.cache import cache
 
 from evaluation.comparison.coverage import Automation, Step, automation, document_confidence
 from evaluation.comparison.error_cost import Amount, ErrorCostReport, error_costs, mean_cost
-from evaluation.gates.facts import constraints_of
+from evaluation.gates.gather import constraints_of
 from evaluation.gates.holdout import membership
-from evaluation.gates.holdout.sample_size import missing_labels
-from evaluation.gates.policy.services import rules
+from evaluation.gates.holdout.sample_size import required_labels
+from evaluation.gates.policy.services import gates_of
 from evaluation.inference.prices import cost_of_time
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
-from evaluation.stats import ALPHA, look_level
+from evaluation.stats import ALPHA, alpha_level
 from slmstudio.storage import artifacts
 
-#: where the policy has no gate on documents with an error
-LIMIT = 0.05
-#: where the contract names no volume
-THOUSAND = 1_000
+#: share of documents with an error, where the policy has no gate on it
+DEFAULT_LIMIT = 0.05
+#: documents, where the contract has no volume
+DEFAULT_VOLUME = 1_000
 _WEEK = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the money view, for so many documents as it is about; ``incumbent`` None where it is not known."""
+class CostLine:
+    """One line of a cost report; ``incumbent``: of the baseline, None where it is unknown."""
 
     words: str
     candidate: Amount
@@ -36,10 +36,10 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Money:
-    """The money view of a report: amounts for ``volume`` documents (a month's, or a thousand).
+class CostReport:
+    """Costs for ``volume`` documents: those of a month, or a thousand.
 
-    ``left_out``: documents that were drawn for one slice alone, and so are no sample of all.
+    ``left_out``: documents that were sampled for one slice only.
     """
 
     currency: str
@@ -48,23 +48,23 @@ class Money:
     candidate_name: str
     incumbent_name: str
     costs: ErrorCostReport
-    lines: tuple[Line, ...]
+    lines: tuple[CostLine, ...]
     difference: Amount | None
     left_out: int = 0
 
     @property
     def sentence(self) -> str:
-        """What the difference says, in words."""
+        """The meaning of the difference."""
         if self.difference is None:
             return ""
         if self.difference.high < 0:
             return "Its errors cost less"
-        return "Its errors cost more" if self.difference.low > 0 else "Which one's errors cost less is not proven"
+        return "Its errors cost more" if self.difference.low > 0 else "The difference in error cost is not proven"
 
 
 @dataclass(frozen=True)
-class Through:
-    """How much can go straight through. ``known``: whether the evaluation kept how sure the model was."""
+class AutomationReport:
+    """The automation rate. ``known``: whether the evaluation stored confidences."""
 
     known: bool
     limit: float
@@ -73,33 +73,36 @@ class Through:
 
     @property
     def best(self) -> Step | None:
-        """The largest share that holds."""
+        """The largest share within the limit."""
         return self.found.best if self.found is not None else None
 
 
 def evidence(report: GateReport) -> dict[str, Any]:
-    """``money``, ``automation`` and ``missing``, for the page of a report."""
-    through = straight_through(report)
-    return {"money": money(report, through), "automation": through, "missing": missing_labels(report)}
+    """``money``, ``automation`` and ``missing`` (required labels), for the page of a report."""
+    automated = automation_rate(report)
+    return {
+        "money": money(report, automated),
+        "automation": automated,
+        "missing": required_labels(report),
+    }
 
 
-# -- money -----------------------------------------------------------------------------------------
+# -- error cost -----------------------------------------------------------------------------------------
 
 
-def money(report: GateReport, through: Through | None = None) -> Money | None:
-    """What the errors of the model and of the one it is held against cost; None where no field of the schema has a cost
-    (``x-slm``)."""
+def money(report: GateReport, automated: AutomationReport | None = None) -> CostReport | None:
+    """The error cost of the model and of the baseline; None where no field of the schema has a cost (``x-slm``)."""
     run, baseline = report.eval_run, report.baseline
-    drawn = membership.drawn_for_slices(report.project_id)
-    costs = _costs(run, baseline, drawn)
+    samples = membership.slice_samples(report.project_id)
+    costs = _costs(run, baseline, samples)
     if costs is None:
         return None
     constraints = constraints_of(run)
-    volume = float(constraints.get("expected_volume") or THOUSAND)
-    lines = [Line("errors, all straight through", costs.candidate.times(volume), _times(costs.incumbent, volume))]
+    volume = float(constraints.get("expected_volume") or DEFAULT_VOLUME)
+    lines = [CostLine("errors without review", costs.candidate.times(volume), _times(costs.incumbent, volume))]
     lines += _running(run, baseline, constraints, volume)
-    lines += _reviewed(run, through, constraints, volume, drawn)
-    return Money(
+    lines += _reviewed(run, automated, constraints, volume, samples)
+    return CostReport(
         currency=str(constraints.get("currency") or ""),
         volume=volume,
         monthly=bool(constraints.get("expected_volume")),
@@ -108,7 +111,7 @@ def money(report: GateReport, through: Through | None = None) -> Money | None:
         costs=costs,
         lines=tuple(lines),
         difference=_times(costs.difference, volume),
-        left_out=EvalOutput.objects.filter(eval_run=run, document__in=drawn).count() if drawn else 0,
+        left_out=EvalOutput.objects.filter(eval_run=run, document__in=samples).count() if samples else 0,
     )
 
 
@@ -117,44 +120,44 @@ def _times(amount: Amount | None, factor: float) -> Amount | None:
 
 
 def prices(run: EvalRun) -> dict[str, float]:
-    """What an error in each field costs, where the schema says so."""
+    """The cost of an error in each field, where the schema declares one."""
     fields = run.dataset.schema_version.compiled.fields
     return {field.pattern: float(field.cost) for field in fields if field.cost}
 
 
-def _costs(run: EvalRun, baseline: EvalRun | None, drawn: Collection[int]) -> ErrorCostReport | None:
-    """Of two finished evaluations, whose outputs do not change any more: worked out once in a while."""
+def _costs(run: EvalRun, baseline: EvalRun | None, samples: Collection[int]) -> ErrorCostReport | None:
+    """The error cost of finished evaluations, cached: their outputs do not change."""
     priced = prices(run)
     if not priced:
         return None
     key = f"evaluation:costs:{run.pk}:{run.dataset.schema_version.sha256}:{baseline.pk if baseline else 0}"
-    key += f":{len(drawn)}"  # it only ever grows
+    key += f":{len(samples)}"  # it only ever grows
     found: ErrorCostReport | None = cache.get(key)
     if found is None:
-        found = error_costs(priced, _scores(run, drawn), _scores(baseline, drawn) if baseline else None)
+        found = error_costs(priced, _scores(run, samples), _scores(baseline, samples) if baseline else None)
         cache.set(key, found, _WEEK)
     return found
 
 
-def _scores(run: EvalRun, drawn: Collection[int]) -> dict[int, Any]:
-    """Scores of a sample of all documents: without those that were drawn for one slice."""
-    rows = EvalOutput.objects.filter(eval_run=run).exclude(document__in=drawn)
+def _scores(run: EvalRun, samples: Collection[int]) -> dict[int, Any]:
+    """Scores of a sample of all documents: without those that were sampled for one slice."""
+    rows = EvalOutput.objects.filter(eval_run=run).exclude(document__in=samples)
     return dict(rows.values_list("document_id", "score"))
 
 
-def _running(run: EvalRun, baseline: EvalRun | None, constraints: dict[str, Any], volume: float) -> list[Line]:
-    """What it takes to run the models, where that is known of the new one."""
+def _running(run: EvalRun, baseline: EvalRun | None, constraints: Mapping[str, Any], volume: float) -> list[CostLine]:
+    """The cost of running the models, where it is known for the model under test."""
     own = running_cost(run, constraints)
     if own is None:
         return []
     other = running_cost(baseline, constraints) if baseline is not None else None
     amounts = [None if one is None else Amount(one * volume, one * volume, one * volume) for one in (own, other)]
     assert amounts[0] is not None
-    return [Line("running the model", amounts[0], amounts[1])]
+    return [CostLine("inference", amounts[0], amounts[1])]
 
 
-def running_cost(run: EvalRun, constraints: dict[str, Any]) -> float | None:
-    """What one document costs on average: as the run stored it, or the time on the contract's hardware."""
+def running_cost(run: EvalRun, constraints: Mapping[str, Any]) -> float | None:
+    """The mean cost of a document: the stored one, or its time on the contract's hardware."""
     stored = run.facts.get("cost_per_document")
     if stored is not None:
         return float(stored)
@@ -165,63 +168,67 @@ def running_cost(run: EvalRun, constraints: dict[str, Any]) -> float | None:
 
 
 def _reviewed(
-    run: EvalRun, through: Through | None, constraints: dict[str, Any], volume: float, drawn: Collection[int]
-) -> list[Line]:
-    """What people cost who read everything, and what is left where the surest documents go straight through."""
+    run: EvalRun,
+    automated: AutomationReport | None,
+    constraints: Mapping[str, Any],
+    volume: float,
+    samples: Collection[int],
+) -> list[CostLine]:
+    """The cost of reviewing everything, and of reviewing all but the most confident documents."""
     review = constraints.get("review_cost")
     if not review:
         return []
     everything = float(review) * volume
-    lines = [Line("people review everything", Amount(everything, everything, everything))]
-    best = through.best if through is not None else None
+    lines = [CostLine("review of all documents", Amount(everything, everything, everything))]
+    best = automated.best if automated is not None else None
     if best is None:
         return lines
-    errors = _cost_of_sure(run, best, drawn).times(volume * best.share)
+    errors = _cost_of_automated(run, best, samples).times(volume * best.share)
     people = everything * (1 - best.share)
     left = Amount(errors.value + people, errors.low + people, errors.high + people)
-    return [*lines, Line(f"the surest {100 * best.share:.0f} % straight through, people review the rest", left)]
+    return [*lines, CostLine(f"automation of the most confident {100 * best.share:.0f} %, review of the rest", left)]
 
 
-def _cost_of_sure(run: EvalRun, best: Step, drawn: Collection[int]) -> Amount:
-    """The cost of errors of a document that goes straight through."""
+def _cost_of_automated(run: EvalRun, best: Step, samples: Collection[int]) -> Amount:
+    """The error cost of an automated document."""
     priced = prices(run)
-    sure = {key for key, confidence, _ in _confidences(run) if confidence >= best.threshold}
-    spent, dearest = [], 1e-9
-    for key, score in _scores(run, drawn).items():
-        if key in sure:
+    automated = {key for key, confidence, _ in _confidences(run) if confidence >= best.threshold}
+    costs, highest = [], 1e-9
+    for key, score in _scores(run, samples).items():
+        if key in automated:
             fields = ScoreView.of(score).fields
             wrong = [row for row in fields if row.outcome not in CORRECT_OUTCOMES]
-            spent.append(sum(priced.get(row.field, 0.0) for row in wrong))
-            dearest = max(dearest, sum(priced.get(row.field, 0.0) for row in fields))
-    return mean_cost(spent, dearest)
+            costs.append(sum(priced.get(row.field, 0.0) for row in wrong))
+            highest = max(highest, sum(priced.get(row.field, 0.0) for row in fields))
+    return mean_cost(costs, highest)
 
 
 # -- automation ------------------------------------------------------------------------------------
 
 
-def straight_through(report: GateReport) -> Through:
-    """The automation rate under the limit on documents with an error that the policy sets, or ``LIMIT``."""
-    gates = [gate for gate in rules(report.policy) if gate.metric == "document_error_rate" and not gate.slice]
+def automation_rate(report: GateReport) -> AutomationReport:
+    """The automation rate under the policy's limit on documents with an error, or under ``DEFAULT_LIMIT``."""
+    gates = [gate for gate in gates_of(report.policy) if gate.metric == "document_error_rate" and not gate.slice]
     limit = min((gate.threshold for gate in gates), default=0.0)
     from_policy = 0 < limit < 1
-    limit = limit if from_policy else LIMIT
-    drawn = membership.drawn_for_slices(report.project_id)
-    rows = [(confidence, exact) for key, confidence, exact in _confidences(report.eval_run) if key not in drawn]
+    limit = limit if from_policy else DEFAULT_LIMIT
+    samples = membership.slice_samples(report.project_id)
+    rows = [(confidence, exact) for key, confidence, exact in _confidences(report.eval_run) if key not in samples]
     if not rows:
-        return Through(False, limit, from_policy)
-    # As in gates: what left the hold-out counts as wrong, and nobody knows how sure of it the model was.
-    rows += [(1.0, False)] * len(membership.gone(report.eval_run))
-    return Through(True, limit, from_policy, automation(rows, limit, confidence=_confidence(report)))
+        return AutomationReport(False, limit, from_policy)
+    # As in gates, removed documents count as wrong; their confidence is unknown.
+    rows += [(1.0, False)] * len(membership.removed_documents(report.eval_run))
+    return AutomationReport(True, limit, from_policy, automation(rows, limit, confidence=_confidence(report)))
 
 
 def _confidence(report: GateReport) -> float:
-    """The confidence that this look has left, as gates have it: the best of ten candidates is no better a sign here."""
-    return 1 - (ALPHA if rules(report.policy).only_look else look_level(report.look))
+    """The confidence of this hold-out evaluation, as in gates: the best of ten candidates is biased here too."""
+    return 1 - (ALPHA if gates_of(report.policy).single_evaluation else alpha_level(report.look))
 
 
 def _confidences(run: EvalRun) -> list[tuple[int, float, bool]]:
-    """(document, how sure the model was of its least sure field, whether all of it is right) of every output; [] where
-    the model's process did not say how sure it was (``EvalSpec.confidence``)."""
+    """(document, lowest confidence of its fields, exact match) of every output; [] where the run stored no confidences
+    (``EvalSpec.confidence``)."""
     key = f"evaluation:confidences:{run.pk}:{run.outputs_sha256}"
     found: list[tuple[int, float, bool]] | None = cache.get(key)
     if found is None:
@@ -231,17 +238,17 @@ def _confidences(run: EvalRun) -> list[tuple[int, float, bool]]:
 
 
 def _read_confidences(run: EvalRun) -> list[tuple[int, float, bool]]:
-    told: dict[str, float] = {}
+    confidences: dict[str, float] = {}
     try:
         with artifacts.local_path(run.outputs_key).open(encoding="utf-8") as file:
             for line in file:
                 row = json.loads(line)
                 if row.get("confidence"):
-                    told[str(row["id"])] = document_confidence(row["confidence"])
+                    confidences[str(row["id"])] = document_confidence(row["confidence"])
     except OSError:
         return []
-    if not told:
+    if not confidences:
         return []
     rows = EvalOutput.objects.filter(eval_run=run).values_list("document_id", "document__external_id", "valid", "exact")
-    # What broke the schema is not sent on by itself, however sure the model was.
-    return [(pk, told.get(name, 0.0) if valid else 0.0, exact) for pk, name, valid, exact in rows]
+    # Invalid output is not automated, whatever its confidence.
+    return [(pk, confidences.get(name, 0.0) if valid else 0.0, exact) for pk, name, valid, exact in rows]

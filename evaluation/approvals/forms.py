@@ -1,4 +1,4 @@
-"""A manager's decision as it is sent, with a waiver for every gate that does not pass."""
+"""Forms of decisions on gate reports, with a waiver for each gate that does not pass."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,9 +22,9 @@ def _lines(rows: int) -> forms.Textarea:
 def _day() -> forms.DateField:
     limits = {"min": (timezone.localdate() + timedelta(days=1)).isoformat(), "max": last_day().isoformat()}
     return forms.DateField(
-        label="Last day the waiver holds",
+        label="Expires on",
         required=False,
-        help_text=f"{settings.WAIVER_MAX_DAYS} days at most, until {limits['max']}.",
+        help_text=f"At most {settings.WAIVER_MAX_DAYS} days, until {limits['max']}.",
         widget=forms.DateInput(attrs={"class": "form-control", "type": "date", **limits}, format="%Y-%m-%d"),
         error_messages={"invalid": "A date like 2026-12-31."},
     )
@@ -36,35 +36,35 @@ def _reason(label: str) -> forms.CharField:
 
 def _owner(people: list[tuple[str, str]]) -> forms.ChoiceField:
     return forms.ChoiceField(
-        label="Who answers for it",
+        label="Owner",
         required=False,
         choices=people,
         widget=forms.Select(attrs={"class": "form-select"}),
-        error_messages={"invalid_choice": "Choose a member of this project."},
+        error_messages={"invalid_choice": "Select a member of this project."},
     )
 
 
 class WithdrawalForm(forms.Form):
-    """Why an approval is taken back."""
+    """The reason of a withdrawal."""
 
     reason = forms.CharField(
-        label="Why it holds no more",
+        label="Reason for withdrawal",
         max_length=4000,
         widget=_lines(2),
-        error_messages={"required": "Say why: the reason stands in the audit log."},
+        error_messages={"required": "Enter a reason. It is recorded in the audit log."},
     )
 
 
 class DecisionForm(forms.Form):
-    """Approve or send back. One waiver serves every open gate; a gate may have one of its own, in fields with its
-    place in their names (``reason_0``), of which an empty one takes what stands there for all.
+    """A decision. One waiver covers all open gates; a gate can have its own, in fields with its index in their names
+    (``reason_0``), whose empty ones default to the common waiver.
     """
 
-    decision = forms.ChoiceField(choices=Approval.Decision.choices, error_messages={"required": "Choose one."})
+    decision = forms.ChoiceField(choices=Approval.Decision.choices, error_messages={"required": "Select a decision."})
     reason = forms.CharField(
         max_length=4000,
         widget=_lines(3),
-        error_messages={"required": "Say why: the reason stands in the audit log."},
+        error_messages={"required": "Enter a reason. It is recorded in the audit log."},
     )
 
     def __init__(self, data: Any = None, *, report: GateReport, user: User) -> None:
@@ -74,16 +74,16 @@ class DecisionForm(forms.Form):
         if not self.gates:
             return
         people = owners(report)
-        self.fields["waiver_reason"] = _reason("Why it may ship all the same")
+        self.fields["waiver_reason"] = _reason("Reason for the waiver")
         self.fields["waiver_owner"] = _owner(people)
         self.fields["waiver_expires"] = _day()
         for place in range(len(self.gates) if len(self.gates) > 1 else 0):
-            self.fields[f"reason_{place}"] = _reason("Why")
-            self.fields[f"owner_{place}"] = _owner([("", "the same as for all"), *people])
+            self.fields[f"reason_{place}"] = _reason("Reason")
+            self.fields[f"owner_{place}"] = _owner([("", "same as above"), *people])
             self.fields[f"expires_{place}"] = _day()
 
-    def own(self) -> list[dict[str, Any]]:
-        """The open gates with their own fields, where there are several; ``filled``: one of them says something."""
+    def own_waivers(self) -> list[dict[str, Any]]:
+        """The open gates with their own fields, where there are several; ``filled``: one of these has a value."""
         if len(self.gates) < 2:
             return []
         return [
@@ -96,24 +96,24 @@ class DecisionForm(forms.Form):
         ]
 
     def waivers(self) -> dict[str, Waiver]:
-        """The waivers by the gate's key, as far as a reason and a day are given for it."""
-        found = {}
+        """The waivers by the gate's key, where a reason and an expiry date are given."""
+        waivers = {}
         for place, gate in enumerate(self.gates):
-            reason, owner, expires = (self._said(part, place) for part in _PARTS)
+            reason, owner, expires = (self._value(part, place) for part in _PARTS)
             if reason and expires:
-                found[gate["key"]] = Waiver(reason, expires, owner or "")
-        return found
+                waivers[gate["key"]] = Waiver(reason, expires, owner or "")
+        return waivers
 
-    def _said(self, part: str, place: int) -> Any:
+    def _value(self, part: str, place: int) -> Any:
         return self.cleaned_data.get(f"{part}_{place}") or self.cleaned_data.get(f"waiver_{part}")
 
-    def refuse(self, field: str, message: str) -> None:
-        """Puts what a service refused beside the field that it is about."""
+    def add_service_error(self, field: str, message: str) -> None:
+        """Adds an error of a service at its field."""
         part, _, key = field.partition(":")
         if key:
             place = next((index for index, gate in enumerate(self.gates) if gate["key"] == key), 0)
-            said = f"{part}_{place}" in self.fields and self.cleaned_data.get(f"{part}_{place}")
-            field = f"{part}_{place}" if said else f"waiver_{part}"
+            is_own = f"{part}_{place}" in self.fields and self.cleaned_data.get(f"{part}_{place}")
+            field = f"{part}_{place}" if is_own else f"waiver_{part}"
         self.add_error(field if field in self.fields else None, message)
 
     def clean(self) -> dict[str, Any]:
@@ -121,9 +121,9 @@ class DecisionForm(forms.Form):
         if cleaned.get("decision") != Approval.Decision.APPROVED:
             return cleaned
         for place, _ in enumerate(self.gates):
-            said = cleaned.get(f"reason_{place}") or cleaned.get("waiver_reason")
+            reason = cleaned.get(f"reason_{place}") or cleaned.get("waiver_reason")
             until = cleaned.get(f"expires_{place}") or cleaned.get("waiver_expires")
-            if said and not until and not {f"expires_{place}", "waiver_expires"} & set(self.errors):
-                self.add_error("waiver_expires", "Until when does the waiver hold?")
+            if reason and not until and not {f"expires_{place}", "waiver_expires"} & set(self.errors):
+                self.add_error("waiver_expires", "Enter an expiry date for the waiver.")
                 break
         return cleaned

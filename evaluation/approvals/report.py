@@ -1,63 +1,85 @@
-"""All that a gate report says to whoever decides on it, gathered once for the page and for the copies to keep."""
+"""The content of a gate report, for its page and its Markdown file."""
 
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from django.contrib.auth.models import User
 
-from evaluation.approvals import decisions, waivers
-from evaluation.approvals.evidence import Money, Through, evidence
-from evaluation.approvals.warnings import cautions
+from evaluation.approvals import decisions
+from evaluation.approvals.evidence import AutomationReport, CostReport, evidence
+from evaluation.approvals.waivers import StoredWaiver, grouped, waivers_of
+from evaluation.approvals.warnings import warnings
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
-from evaluation.gates.display import level
+from evaluation.gates.display import format_confidence
 from evaluation.gates.holdout import alpha_spending
-from evaluation.gates.holdout.sample_size import Missing
-from evaluation.gates.policy.definition import METRICS
-from evaluation.gates.policy.services import set_at
-from evaluation.gates.services import holdout_origins, looks
-from evaluation.gates.verdicts import Status
-from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
-from evaluation.regression_suite import services as pins
+from evaluation.gates.holdout.membership import holdout_origins
+from evaluation.gates.holdout.sample_size import RequiredLabels
+from evaluation.gates.metrics import METRICS
+from evaluation.gates.metrics.findings import Status
+from evaluation.gates.policy.services import thresholds_set_at
+from evaluation.gates.verdicts import without_number
+from evaluation.models import Approval, AuditEntry, Comparison, EvalRun, GateReport
+from evaluation.regression_suite.services import SuiteResult, suite_result
 from evaluation.scores.slices import Slice
-from labeling.models import DatasetItem, Gold, Origin, Split
+from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
 
-#: below this p-value, a field or slice that fell is not put down to luck
-NO_LUCK = 0.05
-#: so many fields, and so many slices, are told
-TOLD = 4
+#: p-values of significant regressions
+SIGNIFICANT = 0.05
+#: fields, and slices, that a report lists
+MAX_REGRESSIONS = 4
 
 
 @dataclass(frozen=True)
-class Deed:
-    """Who did what, when."""
+class HistoryEntry:
+    """Something that a user did."""
 
-    what: str
-    who: User | None
-    when: datetime | None
+    action: str
+    user: User | None
+    at: datetime | None
     url: str = ""
 
 
 @dataclass(frozen=True)
-class Revised:
-    """A hold-out document whose gold is no longer what was judged; ``who`` and ``when`` of the newest revision."""
+class RevisedLabel:
+    """A hold-out document whose gold label changed since the report; author and time of its newest revision."""
 
-    document: Any
-    who: User | None = None
-    when: datetime | None = None
+    document: Document
+    user: User | None = None
+    at: datetime | None = None
+
+
+class Origins(TypedDict):
+    """Origins of the gold labels of a hold-out: documents, those labeled by people, and the others by origin."""
+
+    documents: int
+    human: int
+    others: list[tuple[str, int]]
+
+
+class Regressions(TypedDict):
+    """What is worse than the baseline. ``more``: fields and slices that are not listed."""
+
+    comparison: Comparison
+    broken: int
+    fixed: int
+    n: int
+    p_adjusted: float | None
+    fields: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
+    more: int
 
 
 @dataclass(frozen=True)
-class Account:
-    """What a report says. ``reasons``: why its approval no longer holds, or why it can no longer be approved.
+class ReportContent:
+    """The content of a report. ``reasons``: why its approval is void, or why it cannot be approved.
 
-    ``alone``: what of the work the person who decided had started, where that was allowed; ``four_eyes``: whether that
-    would have been refused; ``fresh_role``: a sentence where they had become a manager only lately. ``waived``: titles
-    of gates, and the waiver that they share.
+    ``own_involvement``: the work that the decider had started, with four eyes off; ``recent_role``: a sentence where
+    they had become a manager recently. ``waivers``: titles of gates, and the waiver that they share.
     """
 
     report: GateReport
@@ -66,29 +88,29 @@ class Account:
     state: tuple[str, str]
     approval: Approval | None
     reasons: list[str]
-    revised: list[Revised]
-    origins: dict[str, Any]
-    looks: list[GateReport]
+    revised: list[RevisedLabel]
+    origins: Origins
+    earlier_reports: list[GateReport]
     evaluations: int
-    worse: dict[str, Any] | None
-    history: list[Deed]
-    checks: list[manifest.Check]
-    waived: list[tuple[list[str], waivers.Waived]]
-    alone: str
+    regressions: Regressions | None
+    history: list[HistoryEntry]
+    checks: list[manifest.ManifestCheck]
+    waivers: list[tuple[list[str], StoredWaiver]]
+    own_involvement: str
     four_eyes: bool
-    fresh_role: str
+    recent_role: str
     withdrawn: bool
-    pins: pins.Standing
-    money: Money | None
-    automation: Through
-    missing: list[Missing]
-    cautions: list[str]
+    suite: SuiteResult
+    money: CostReport | None
+    automation: AutomationReport
+    missing: list[RequiredLabels]
+    warnings: list[str]
 
     @property
     def confidences(self) -> str:
-        """What the verdicts were judged at, in words; "" where there are none."""
+        """The confidence levels of the verdicts; "" without verdicts."""
         of_answers, of_resources = (
-            _levels(row for row in self.verdicts if METRICS[row["gate"]["metric"]].spends is spends)
+            _levels(row for row in self.verdicts if METRICS[row["gate"]["metric"]].spends_alpha is spends)
             for spends in (True, False)
         )
         if of_resources and of_answers and of_resources != of_answers:
@@ -97,101 +119,75 @@ class Account:
 
     @property
     def approved(self) -> bool:
-        """Whether it was approved, whatever became of that."""
+        """Whether it was approved; the approval may be void."""
         return self.approval is not None and self.approval.decision == Approval.Decision.APPROVED
 
     @property
     def void(self) -> bool:
-        """Whether it was approved and the approval no longer holds."""
+        """Whether its approval is void."""
         return self.approved and bool(self.reasons)
 
 
 def _levels(verdicts: Iterable[Mapping[str, Any]]) -> str:
-    """The confidence of these verdicts, the least and the most where they differ; "" where there are none."""
-    found = sorted({float(row["confidence"]) for row in verdicts})
-    if not found:
+    """The confidence of verdicts, the lowest and the highest where they differ; "" without verdicts."""
+    levels = sorted({float(row["confidence"]) for row in verdicts})
+    if not levels:
         return ""
-    least, most = level(found[0]), level(found[-1])
-    return most if least == most else f"{least.removesuffix(' %')} to {most}"
+    lowest, highest = format_confidence(levels[0]), format_confidence(levels[-1])
+    return highest if lowest == highest else f"{lowest.removesuffix(' %')} to {highest}"
 
 
-def rows() -> Any:
-    """Reports with all that an account of them takes, in one query."""
-    return GateReport.objects.select_related(
-        "project",
-        "policy",
-        "created_by",
-        "measurement",
-        "approval__decided_by",
-        "eval_run__base_model",
-        "eval_run__created_by",
-        "eval_run__dataset__created_by",
-        "eval_run__dataset__schema_version",
-        "eval_run__endpoint",
-        "eval_run__export__model_version",
-        "eval_run__model_version__training_run",
-        "eval_run__rescored_from__created_by",
-        "eval_run__training_run__created_by",
-        "baseline__base_model",
-        "baseline__endpoint",
-        "baseline__model_version",
-        "baseline__training_run",
-        "baseline__dataset",
-    )
-
-
-def account(report: GateReport) -> Account:
-    """What a report of ``rows`` says now. Files are only read where they were touched since it was made."""
+def report_content(report: GateReport) -> ReportContent:
+    """The current content of a report of ``GateReport.objects.with_content``. Only modified files are read."""
     approval = getattr(report, "approval", None)
-    present = decisions.Present(report.project)
+    current = decisions.CurrentState(report.project)
     if approval is not None:
         approval.report = report
     if approval is not None and approval.decision == Approval.Decision.APPROVED:
-        reasons = decisions.voided(approval, files=False, present=present)
-        state = decisions.standing_of(approval, reasons)
+        reasons = decisions.void_reasons(approval, files=False, current=current)
+        state = decisions.approval_status(approval, reasons)
     else:
-        reasons = decisions.changes(report, files=False, present=present)
-        state = decisions.standing(report, present=present)
+        reasons = decisions.changed_since(report, files=False, current=current)
+        state = decisions.decision_status(report, current=current)
     run = report.eval_run
-    withdrawn = present.withdrawn.get(str(report)) if approval is not None else None
-    how = decisions.decided_how(approval, present) if approval is not None else {}
-    return Account(
+    withdrawn = current.withdrawn.get(str(report)) if approval is not None else None
+    circumstances = decisions.decision_circumstances(approval, current) if approval is not None else {}
+    return ReportContent(
         report=report,
         run=run,
-        verdicts=[{**row, **_said(row)} for row in report.verdicts],
+        verdicts=[{**row, **_split_sentence(row)} for row in report.verdicts],
         state=state,
         approval=approval,
         reasons=reasons,
-        revised=_revised(report, present.revised_gold(run.dataset)[: decisions.NAMED]),
-        origins=origins(run),
-        looks=[other for other in looks(run) if other.number < report.number],
+        revised=_revised(report, current.revised_gold(run.dataset)[: decisions.MAX_LISTED]),
+        origins=_origins(run),
+        earlier_reports=[other for other in alpha_spending.earlier_reports(run) if other.number < report.number],
         evaluations=_evaluations(run),
-        worse=worse(report),
+        regressions=regressions(report),
         history=_history(report, withdrawn),
         checks=manifest.verify(report, files=False),
-        waived=waivers.grouped(waivers.waived(approval)) if approval is not None else [],
-        alone=how.get("own_part", ""),
-        four_eyes=how.get("four_eyes", True),
-        fresh_role=how.get("fresh_role", ""),
+        waivers=grouped(waivers_of(approval)) if approval is not None else [],
+        own_involvement=circumstances.get("own_part", ""),
+        four_eyes=circumstances.get("four_eyes", True),
+        recent_role=circumstances.get("fresh_role", ""),
         withdrawn=withdrawn is not None,
-        pins=pins.standing(run),
-        cautions=cautions(report),
+        suite=suite_result(run),
+        warnings=warnings(report),
         **evidence(report),
     )
 
 
-def _said(verdict: dict[str, Any]) -> dict[str, str]:
-    """The sentence of a verdict in its two parts: what was found, and for an unproven one what a proof would take."""
-    words = str(verdict["sentence"]).removeprefix(f"{verdict['status']}: ")
-    words, _, _ = words.partition(". Look ")
-    if verdict["status"] != Status.NOT_PROVEN or "; " not in words:
-        return {"words": words.rstrip("."), "price": ""}
-    found, _, price = words.rstrip(".").rpartition("; ")
-    return {"words": found, "price": price}
+def _split_sentence(verdict: dict[str, Any]) -> dict[str, str]:
+    """The two parts of a verdict's sentence: the finding, and the required sample of a gate that is not proven."""
+    text = without_number(str(verdict["sentence"]))
+    if verdict["status"] != Status.NOT_PROVEN or "; " not in text:
+        return {"finding": text, "requirement": ""}
+    finding, _, requirement = text.rpartition("; ")
+    return {"finding": finding, "requirement": requirement}
 
 
-def _revised(report: GateReport, names: list[str]) -> list[Revised]:
-    """Documents by their id, with who revised their gold last, and when."""
+def _revised(report: GateReport, names: list[str]) -> list[RevisedLabel]:
+    """Documents by their id, with author and time of their newest gold label."""
     if not names:
         return []
     items = DatasetItem.objects.filter(
@@ -199,36 +195,38 @@ def _revised(report: GateReport, names: list[str]) -> list[Revised]:
     )
     documents = [item.document for item in items.select_related("document").order_by("document_id")]
     newest = Gold.objects.current(report.project).filter(document__in=documents)
-    found = {gold.document_id: gold.revision for gold in newest.select_related("revision__user")}
+    revisions = {gold.document_id: gold.revision for gold in newest.select_related("revision__user")}
     revised = []
     for document in documents:
         document.project = report.project
-        revision = found.get(document.pk)
-        revised.append(Revised(document, revision.user, revision.created_at) if revision else Revised(document))
+        revision = revisions.get(document.pk)
+        revised.append(
+            RevisedLabel(document, revision.user, revision.created_at) if revision else RevisedLabel(document)
+        )
     return revised
 
 
-def origins(run: EvalRun) -> dict[str, Any]:
-    """Where the hold-out's gold comes from: how many documents, how many by people, and the others by origin."""
+def _origins(run: EvalRun) -> Origins:
     counts = holdout_origins(run)
     others = {name: count for name, count in counts.items() if name != Origin.HUMAN and count}
     return {
         "documents": sum(counts.values()),
         "human": counts.get(Origin.HUMAN, 0),
-        "others": [(Origin(name).label, count) for name, count in sorted(others.items(), key=lambda item: -item[1])],
+        "others": [
+            (str(Origin(name).label), count) for name, count in sorted(others.items(), key=lambda item: -item[1])
+        ],
     }
 
 
 def _evaluations(run: EvalRun) -> int:
-    """How many evaluations have answered documents of this hold-out, judged or not, finished or not."""
-    return int(alpha_spending.seen(run).count())
+    """How many evaluations have outputs for documents of this hold-out."""
+    return int(alpha_spending.holdout_evaluations(run).count())
 
 
-def worse(report: GateReport) -> dict[str, Any] | None:
-    """What became worse against the baseline: documents, fields and slices, the worst first. None without a baseline.
+def regressions(report: GateReport) -> Regressions | None:
+    """What is worse than the baseline: documents, fields and slices, the worst first. None without a baseline.
 
-    Of fields and slices the worst are told, and how many more there are; ``sure``: by more than luck, after the
-    correction for looking at so many.
+    ``significant`` of a row: after the correction for multiple tests.
     """
     if report.baseline is None:
         return None
@@ -236,7 +234,7 @@ def worse(report: GateReport) -> dict[str, Any] | None:
     comparison.project, comparison.a, comparison.b = report.project, report.baseline, report.eval_run
     result = comparison.result
     fields = [
-        {**row, "a": row["a_right"] / row["n"], "b": row["b_right"] / row["n"], "sure": _sure(row)}
+        {**row, "a": row["a_right"] / row["n"], "b": row["b_right"] / row["n"], "significant": _significant(row)}
         for row in adjusted_fields(result)
         if row["n"] and row["b_right"] < row["a_right"]
     ]
@@ -248,52 +246,55 @@ def worse(report: GateReport) -> dict[str, Any] | None:
         "fixed": _count(result["fixed"]),
         "n": result["n"],
         "p_adjusted": document_p(result),
-        "fields": fields[:TOLD],
-        "slices": slices[:TOLD],
-        "more": max(0, len(fields) - TOLD) + max(0, len(slices) - TOLD),
+        "fields": fields[:MAX_REGRESSIONS],
+        "slices": slices[:MAX_REGRESSIONS],
+        "more": max(0, len(fields) - MAX_REGRESSIONS) + max(0, len(slices) - MAX_REGRESSIONS),
     }
 
 
 def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of failure modes with its words and with what its documents are asked for by in a comparison."""
-    one = Slice(key=row["key"], value=row["value"]) if row["key"] else Slice(tag=row["value"])
-    # A slice can lose in figures while more of its documents got better: then nothing is sure.
-    sure = _sure(row) and row["worse"] > row["better"]
-    return {**row, "sure": sure, "words": one.words, "by": "slice" if one.key else "tag", "name": str(one)}
+    """A row of failure modes with its label, and the query parameter of its documents in a comparison."""
+    slice_ = Slice(key=row["key"], value=row["value"]) if row["key"] else Slice(tag=row["value"])
+    # A slice can be worse on average while more of its documents are better: that is not significant.
+    significant = _significant(row) and row["worse"] > row["better"]
+    return {
+        **row,
+        "significant": significant,
+        "label": slice_.words,
+        "by": "slice" if slice_.key else "tag",
+        "name": str(slice_),
+    }
 
 
-def _sure(row: Mapping[str, Any]) -> bool:
-    return row["p_adjusted"] is not None and float(row["p_adjusted"]) < NO_LUCK
+def _significant(row: Mapping[str, Any]) -> bool:
+    return row["p_adjusted"] is not None and float(row["p_adjusted"]) < SIGNIFICANT
 
 
 def _count(documents: Sized | int) -> int:
     return documents if isinstance(documents, int) else len(documents)
 
 
-def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[Deed]:
+def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[HistoryEntry]:
     run, approval = report.eval_run, getattr(report, "approval", None)
-    dataset, training = run.dataset, run.training_run
-    for row in (run, dataset, training):
-        if row is not None:
-            row.project = report.project
-    deeds = [Deed(f"froze {dataset}", dataset.created_by, dataset.created_at, dataset.get_absolute_url())]
+    dataset, training, source, policy = run.dataset, run.training_run, run.rescored_from, report.policy
+    entries = [_created(f"froze {dataset}", dataset, report.project)]
     if training is not None:
-        address = training.get_absolute_url()
-        deeds.append(Deed(f"started the training “{training}”", training.created_by, training.created_at, address))
-    if run.rescored_from is not None:
-        first = run.rescored_from
-        first.project = report.project
-        deeds.append(
-            Deed(f"started evaluation {first.number}", first.created_by, first.created_at, first.get_absolute_url())
-        )
-    what = f"started evaluation {run.number}" if run.rescored_from is None else f"scored it again as {run.number}"
-    deeds.append(Deed(what, run.created_by, run.created_at, run.get_absolute_url()))
-    policy = report.policy
-    deeds.append(Deed(f"set gate policy {policy.number}", policy.created_by, set_at(policy)))
-    deeds.sort(key=lambda deed: deed.when or report.created_at)
-    deeds.append(Deed(f"had it judged by gate policy {report.policy.number}", report.created_by, report.created_at))
+        entries.append(_created(f"started training “{training}”", training, report.project))
+    if source is not None:
+        entries.append(_created(f"started evaluation {source.number}", source, report.project))
+    started = f"started evaluation {run.number}" if source is None else f"re-scored it as evaluation {run.number}"
+    entries.append(_created(started, run, report.project))
+    entries.append(HistoryEntry(f"set gate policy {policy.number}", policy.created_by, thresholds_set_at(policy)))
+    entries.sort(key=lambda entry: entry.at or report.created_at)
+    created = f"created the gate report with policy {policy.number}"
+    entries.append(HistoryEntry(created, report.created_by, report.created_at))
     if approval is not None:
-        deeds.append(Deed(str(approval.get_decision_display()), approval.decided_by, approval.decided_at))
+        entries.append(HistoryEntry(str(approval.decision), approval.decided_by, approval.decided_at))
     if withdrawn is not None:
-        deeds.append(Deed("withdrew the approval", withdrawn.user, withdrawn.created_at))
-    return deeds
+        entries.append(HistoryEntry("withdrew the approval", withdrawn.user, withdrawn.created_at))
+    return entries
+
+
+def _created(action: str, row: Any, project: Project) -> HistoryEntry:
+    row.project = project
+    return HistoryEntry(action, row.created_by, row.created_at, row.get_absolute_url())

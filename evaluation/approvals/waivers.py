@@ -1,4 +1,4 @@
-"""Waivers: what lets a model ship although a gate does not pass. Each has an owner, a reason and a last day."""
+"""Waivers: documented exceptions for gates that do not pass, each with an owner, a reason and an expiry date."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,21 +8,20 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
+from django.utils.translation import ngettext
 
-from evaluation.gates.verdicts import Status as Verdict
+from evaluation.gates.metrics.findings import Status
 from evaluation.models import Approval, GateReport
 from labeling.models import Membership
 from slmstudio.errors import Refused
 
-#: within so many days of its end a waiver is told about
-SOON = 7
+#: a waiver with at most this many days left expires soon
+EXPIRES_SOON_DAYS = 7
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """Why a model may ship although a gate does not pass, until when that holds (its last day), and who answers for
-    it: a member's name, or "" for whoever approves.
-    """
+    """An exception for a gate: its reason, its last day, and its owner (a user name; "": the approver)."""
 
     reason: str
     expires: date
@@ -30,8 +29,8 @@ class Waiver:
 
 
 @dataclass(frozen=True)
-class Waived:
-    """A waiver of one gate, as it stands in an approval."""
+class StoredWaiver:
+    """A waiver of one gate in an approval."""
 
     gate: str
     title: str
@@ -41,38 +40,38 @@ class Waived:
 
     @property
     def days_left(self) -> int:
-        """Days until its last one, which is 0; below 0 once it has ended."""
+        """Days until its last day, which is 0; negative once it expired."""
         return (self.expires - timezone.localdate()).days
 
     @property
-    def over(self) -> bool:
-        """Whether it has ended."""
+    def has_expired(self) -> bool:
+        """Whether it expired."""
         return self.days_left < 0
 
     @property
-    def soon(self) -> bool:
-        """Whether it ends within days."""
-        return 0 <= self.days_left <= SOON
+    def expires_soon(self) -> bool:
+        """Whether it expires within days."""
+        return 0 <= self.days_left <= EXPIRES_SOON_DAYS
 
 
 def last_day() -> date:
-    """The last day that a waiver given today may hold."""
+    """The latest last day of a waiver created today."""
     return timezone.localdate() + timedelta(days=settings.WAIVER_MAX_DAYS)
 
 
 def open_gates(report: GateReport) -> list[dict[str, Any]]:
-    """The gates of a report that do not pass: what an approval has to waive, one by one."""
-    return [row["gate"] for row in report.verdicts if row["status"] != Verdict.PASS]
+    """The gates of a report that do not pass; an approval needs a waiver for each."""
+    return [row["gate"] for row in report.verdicts if row["status"] != Status.PASS]
 
 
-def accepted(report: GateReport, user: User, given: Waiver | Mapping[str, Waiver] | None) -> list[dict[str, Any]]:
-    """The waivers of a report as they are stored, one for each gate that does not pass; empty where all pass.
+def validated(report: GateReport, user: User, waiver: Waiver | Mapping[str, Waiver] | None) -> list[dict[str, Any]]:
+    """The waivers to store, one for each gate that does not pass; empty where all pass.
 
-    ``given``: one for all of them, or one for each by the gate's key.
+    ``waiver``: one for all of them, or one for each by the gate's key.
 
     Raises:
-        Refused: ``field`` is waiver_reason, waiver_expires or waiver_owner where one was given for all; for a single
-            gate's it is reason, expires or owner with a colon and the gate's key.
+        Refused: ``field`` is waiver_reason, waiver_expires or waiver_owner for a waiver of all gates; for that of a
+            single gate it is reason, expires or owner with a colon and the gate's key.
     """
     gates = open_gates(report)
     if report.passed or not gates:
@@ -80,30 +79,30 @@ def accepted(report: GateReport, user: User, given: Waiver | Mapping[str, Waiver
     members = dict(_members(report))
     stored = []
     for gate in gates:
-        own = isinstance(given, Mapping)
-        waiver = given.get(gate["key"]) if isinstance(given, Mapping) else given
-        if waiver is None or not waiver.reason.strip():
+        own = isinstance(waiver, Mapping)
+        one = waiver.get(gate["key"]) if isinstance(waiver, Mapping) else waiver
+        if one is None or not one.reason.strip():
             raise Refused(
-                f"“{gate['title']}” does not pass. Approving takes a waiver with a reason.",
-                field=_field("reason", gate, own and waiver is not None),
+                f"“{gate['title']}” does not pass. Enter a reason for the waiver.",
+                field=_field("reason", gate, own and one is not None),
             )
-        if waiver.expires <= timezone.localdate():
-            raise Refused("The waiver must end on a day that is still to come.", field=_field("expires", gate, own))
-        if waiver.expires > last_day():
+        if one.expires <= timezone.localdate():
+            raise Refused("The expiry date must be in the future.", field=_field("expires", gate, own))
+        if one.expires > last_day():
             raise Refused(
-                f"A waiver lasts {settings.WAIVER_MAX_DAYS} days at most: until {last_day().isoformat()}.",
+                f"A waiver lasts at most {settings.WAIVER_MAX_DAYS} days, until {last_day().isoformat()}.",
                 field=_field("expires", gate, own),
             )
-        owner = waiver.owner or user.get_username()
+        owner = one.owner or user.get_username()
         if owner not in members:
-            raise Refused(f"{owner} is no member of this project.", field=_field("owner", gate, own))
+            raise Refused(f"{owner} is not a member of this project.", field=_field("owner", gate, own))
         stored.append(
             {
                 "gate": gate["key"],
                 "title": gate["title"],
-                "reason": waiver.reason.strip(),
+                "reason": one.reason.strip(),
                 "owner": owner,
-                "expires": waiver.expires.isoformat(),
+                "expires": one.expires.isoformat(),
             }
         )
     return stored
@@ -114,7 +113,7 @@ def _field(name: str, gate: Mapping[str, Any], own: bool) -> str:
 
 
 def owners(report: GateReport) -> list[tuple[str, str]]:
-    """Who may own a waiver: name, and name with role. Everybody in the project, because any of them may do the work."""
+    """Who can own a waiver, all members: user name, and user name with role."""
     return [(name, f"{name} ({role})") for name, role in _members(report)]
 
 
@@ -123,36 +122,36 @@ def _members(report: GateReport) -> list[tuple[str, str]]:
     return list(rows.values_list("user__username", "role"))
 
 
-def waived(approval: Approval) -> list[Waived]:
-    """The waivers of an approval, gate by gate.
-
-    Those of an earlier version were one for all gates, with their keys alone.
-    """
+def waivers_of(approval: Approval) -> list[StoredWaiver]:
+    """The waivers of an approval by gate; also in the earlier format, one for all gates with only their keys."""
     stored = approval.waiver or []
     titles = {row["gate"]["key"]: row["gate"]["title"] for row in approval.report.verdicts}
     if isinstance(stored, dict):
         stored = [{**stored, "gate": key, "title": titles.get(key, key)} for key in stored["gates"]]
     return [
-        Waived(row["gate"], row["title"], row["reason"], row["owner"], date.fromisoformat(row["expires"]))
+        StoredWaiver(row["gate"], row["title"], row["reason"], row["owner"], date.fromisoformat(row["expires"]))
         for row in stored
     ]
 
 
-def grouped(rows: list[Waived]) -> list[tuple[list[str], Waived]]:
-    """Waivers that say the same, told once: the titles of their gates, and one of them."""
-    found: dict[tuple[str, str, date], tuple[list[str], Waived]] = {}
-    for one in rows:
-        found.setdefault((one.reason, one.owner, one.expires), ([], one))[0].append(one.title)
-    return list(found.values())
+def grouped(rows: list[StoredWaiver]) -> list[tuple[list[str], StoredWaiver]]:
+    """Equal waivers, grouped: the titles of their gates, and one of them."""
+    groups: dict[tuple[str, str, date], tuple[list[str], StoredWaiver]] = {}
+    for row in rows:
+        groups.setdefault((row.reason, row.owner, row.expires), ([], row))[0].append(row.title)
+    return list(groups.values())
 
 
-def ended(approval: Approval) -> list[str]:
-    """A sentence for each day on which waivers of an approval ended."""
+def expired_sentences(approval: Approval) -> list[str]:
+    """A sentence for each day on which waivers of an approval expired."""
     days: dict[date, list[str]] = {}
-    for one in waived(approval):
-        if one.over:
+    for one in waivers_of(approval):
+        if one.has_expired:
             days.setdefault(one.expires, []).append(f"“{one.title}”")
-    return [
-        f"The {'waiver' if len(titles) == 1 else 'waivers'} of {', '.join(titles)} ended on {day.isoformat()}."
-        for day, titles in sorted(days.items())
-    ]
+    sentences = []
+    for day, gates in sorted(days.items()):
+        text = ngettext(
+            "The waiver of {gates} expired on {day}.", "The waivers of {gates} expired on {day}.", len(gates)
+        )
+        sentences.append(text.format(gates=", ".join(gates), day=day))
+    return sentences

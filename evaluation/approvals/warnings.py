@@ -1,91 +1,109 @@
-"""What whoever decides on a report should know beside its verdicts: what became of hold-out and thresholds."""
+"""Warnings for the decision on a report: changes of the hold-out, of thresholds, and of measurements."""
 
 from collections.abc import Iterator
 
 from django.db.models import Min
+from django.utils.translation import ngettext
 
 from evaluation.gates.holdout import membership
-from evaluation.gates.holdout.alpha_spending import candidates, ended, versions
-from evaluation.gates.policy.services import set_at
+from evaluation.gates.holdout.alpha_spending import ended_at, overlapping_versions, trained_candidates
+from evaluation.gates.policy.services import thresholds_set_at
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.models import BulkEdit, DatasetItem, DatasetVersion, Split
 
-#: ids of documents that are named
-NAMED = 5
+#: ids of documents that a sentence lists
+MAX_LISTED = 5
 
 
-def cautions(report: GateReport) -> list[str]:
-    """A sentence or two for each."""
+def warnings(report: GateReport) -> list[str]:
+    """The warnings of a report, a sentence or two each."""
     run = report.eval_run
-    return [*_gone(run), *_scored_again(run), *_drawn(run), *_moved(run), *_late(report), *_measured_since(report)]
+    return [
+        *_removed(run),
+        *_rescored(run),
+        *_sampled_for_slices(run),
+        *_moved_manually(run),
+        *_thresholds_set_late(report),
+        *_measured_since(report),
+    ]
 
 
-def _gone(run: EvalRun) -> Iterator[str]:
-    gone = membership.gone(run)
-    if not gone:
+def _removed(run: EvalRun) -> Iterator[str]:
+    removed = membership.removed_documents(run)
+    if not removed:
         return
-    names = ", ".join(row.document.external_id for row in gone[:NAMED])
-    more = f" and {len(gone) - NAMED} more" if len(gone) > NAMED else ""
-    wrong = sum(not row.exact for row in gone)
-    many = "1 document that was" if len(gone) == 1 else f"{len(gone):,} documents that were"
-    yield (
-        f"{many} held out and had been answered {'is' if len(gone) == 1 else 'are'} not in the hold-out of "
-        f"{run.dataset}: {names}{more}. {wrong:,} had an error in the newest answer. In gates on documents every "
-        "one of them counts as wrong, because it may have been set aside for being so."
+    names = ", ".join(row.document.external_id for row in removed[:MAX_LISTED])
+    more = f" and {len(removed) - MAX_LISTED} more" if len(removed) > MAX_LISTED else ""
+    wrong = sum(not row.exact for row in removed)
+    text = ngettext(
+        "{n:,} document left the hold-out of {dataset} after it was evaluated: {names}. {wrong:,} had an error in the "
+        "newest output. It counts as wrong in gates on answers.",
+        "{n:,} documents left the hold-out of {dataset} after they were evaluated: {names}. {wrong:,} had an error in "
+        "the newest output. They count as wrong in gates on answers.",
+        len(removed),
     )
+    yield text.format(n=len(removed), dataset=run.dataset, names=f"{names}{more}", wrong=wrong)
 
 
-def _scored_again(run: EvalRun) -> Iterator[str]:
+def _rescored(run: EvalRun) -> Iterator[str]:
     if run.rescored_from is None:
         return
     changed = int(run.facts.get("rescored", {}).get("noise", {}).get("corrected") or 0)
-    labels = "no label of them has" if not changed else f"{changed:,} label{' has' if changed == 1 else 's have'}"
-    yield f"These are the outputs of evaluation {run.rescored_from.number}, scored again: {labels} changed since."
+    labels = ngettext("{n:,} label changed", "{n:,} labels changed", changed).format(n=changed)
+    yield f"Evaluation {run.number} re-scores the outputs of evaluation {run.rescored_from.number}: {labels} since."
 
 
-def _drawn(run: EvalRun) -> Iterator[str]:
-    drawn = membership.drawn_for_slices(run.project_id)
-    items = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT, document__in=list(drawn))
-    count = items.count() if drawn else 0
+def _sampled_for_slices(run: EvalRun) -> Iterator[str]:
+    samples = membership.slice_samples(run.project_id)
+    items = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT, document__in=list(samples))
+    count = items.count() if samples else 0
     if count:
-        yield (
-            f"{count:,} of the hold-out documents {'was' if count == 1 else 'were'} drawn for one slice alone. They "
-            "count in gates on that slice, and in no other."
-        )
+        yield ngettext(
+            "{n:,} hold-out document was sampled for one slice. It counts only in gates on that slice.",
+            "{n:,} hold-out documents were sampled for one slice. They count only in gates on that slice.",
+            count,
+        ).format(n=count)
 
 
-def _moved(run: EvalRun) -> Iterator[str]:
-    """What people chose by a filter is no sample of anything."""
-    first = DatasetVersion.objects.filter(pk__in=versions(run)).aggregate(at=Min("created_at"))["at"]
-    edits = BulkEdit.objects.filter(project_id=run.project_id, action=BulkEdit.Action.HOLDOUT, changed__gt=0)
-    edits = edits.exclude(params__has_key="undone_by")
-    if first is not None:
-        edits = edits.filter(created_at__gt=first, created_at__lt=run.dataset.created_at)
-    count = sum(edits.values_list("changed", flat=True)) if first is not None else 0
+def _moved_manually(run: EvalRun) -> Iterator[str]:
+    """Documents that were selected with a filter are not a sample."""
+    first = DatasetVersion.objects.filter(pk__in=overlapping_versions(run)).aggregate(at=Min("created_at"))["at"]
+    if first is None:
+        return
+    edits = BulkEdit.objects.filter(
+        project_id=run.project_id,
+        action=BulkEdit.Action.HOLDOUT,
+        changed__gt=0,
+        created_at__gt=first,
+        created_at__lt=run.dataset.created_at,
+    )
+    count = sum(edits.exclude(params__has_key="undone_by").values_list("changed", flat=True))
     if count:
-        yield (
-            f"{count:,} document{'' if count == 1 else 's'} {'was' if count == 1 else 'were'} moved to the hold-out by "
-            "hand since it was first frozen. The verdicts hold for documents like those that are held out now."
+        text = ngettext(
+            "{n:,} document was moved to the hold-out manually since it was first frozen.",
+            "{n:,} documents were moved to the hold-out manually since it was first frozen.",
+            count,
         )
+        yield f"{text.format(n=count)} The verdicts apply to documents like those in the current hold-out."
 
 
 def _measured_since(report: GateReport) -> Iterator[str]:
-    """Measurements that the report does not judge: one that was made until it passed would say so here."""
-    judged = report.measurement
-    newest = resources.newest(report.eval_run) if judged is not None else None
-    if judged is not None and newest is not None and newest.pk > judged.pk:
+    """Newer measurements than the report's: repeating one until it passes is visible here."""
+    used = report.measurement
+    newest = resources.newest(report.eval_run) if used is not None else None
+    if used is not None and newest is not None and newest.pk > used.pk:
         yield (
-            f"Evaluation {report.eval_run.number} was measured again since: this report judges measurement "
-            f"{resources.measurement_number(judged)} of {resources.measurement_number(newest)}."
+            f"The resources of evaluation {report.eval_run.number} were measured again: this report uses measurement "
+            f"{resources.measurement_number(used)} of {resources.measurement_number(newest)}."
         )
 
 
-def _late(report: GateReport) -> Iterator[str]:
-    """Thresholds that were set after the first figures could be seen."""
-    known = candidates(report.eval_run)
-    if known and set_at(report.policy) > ended(known[0]):
+def _thresholds_set_late(report: GateReport) -> Iterator[str]:
+    """Thresholds that were set after the first results were available."""
+    candidates = trained_candidates(report.eval_run)
+    if candidates and thresholds_set_at(report.policy) > ended_at(candidates[0]):
         yield (
-            f"The thresholds (gate policy {report.policy.number}) were set after evaluation {known[0].number} of this "
-            "hold-out had ended, so that whoever set them could have seen its figures."
+            f"Thresholds (gate policy {report.policy.number}) were changed after results of evaluation "
+            f"{candidates[0].number} were available."
         )

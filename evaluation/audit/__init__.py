@@ -1,1 +1,1 @@
-"""The audit log: who decided what, and when; a chain of hashes proves it whole."""
+"""The audit log: append-only, hash-chained decisions of a project."""

@@ -1,10 +1,10 @@
-"""What of the audit log is asked for."""
+"""The filter form of the audit log."""
 
 from typing import Any
 
 from django import forms
 
-from evaluation.audit.services import Wanted, actions, people
+from evaluation.audit.services import AuditFilter, action_names, user_names
 from labeling.models import Project
 
 
@@ -18,12 +18,12 @@ def _day(label: str) -> forms.DateField:
 
 
 class AuditForm(forms.Form):
-    """Filters of the audit log; what cannot be read is said beside its field and asks for nothing."""
+    """Filters of the audit log; invalid values have an error and match all."""
 
-    action = forms.ChoiceField(label="What", required=False, widget=forms.Select(attrs={"class": "form-select"}))
-    user = forms.ChoiceField(label="Who", required=False, widget=forms.Select(attrs={"class": "form-select"}))
+    action = forms.ChoiceField(label="Action", required=False, widget=forms.Select(attrs={"class": "form-select"}))
+    user = forms.ChoiceField(label="User", required=False, widget=forms.Select(attrs={"class": "form-select"}))
     text = forms.CharField(
-        label="About, or why",
+        label="Object or reason",
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"class": "form-control", "type": "search", "autocomplete": "off"}),
@@ -33,22 +33,22 @@ class AuditForm(forms.Form):
 
     def __init__(self, data: Any, *, project: Project) -> None:
         super().__init__(data)
-        done, who = actions(project), people(project)
-        self.fields["action"].choices = [("", "anything"), *zip(done, done, strict=True)]  # type: ignore[attr-defined]
+        actions, users = action_names(project), user_names(project)
+        self.fields["action"].choices = [("", "any"), *zip(actions, actions, strict=True)]  # type: ignore[attr-defined]
         self.fields["user"].choices = [  # type: ignore[attr-defined]
-            ("", "anybody"),
-            *zip(who, who, strict=True),
+            ("", "anyone"),
+            *zip(users, users, strict=True),
             ("-", "the application"),
         ]
 
-    def wanted(self) -> Wanted:
-        """As the log takes it."""
+    def filters(self) -> AuditFilter:
+        """The valid filters."""
         self.is_valid()
-        said = self.cleaned_data
-        return Wanted(
-            action=said.get("action") or "",
-            user=said.get("user") or "",
-            text=said.get("text") or "",
-            since=said.get("since"),
-            until=said.get("until"),
+        values = self.cleaned_data
+        return AuditFilter(
+            action=values.get("action") or "",
+            user=values.get("user") or "",
+            text=values.get("text") or "",
+            since=values.get("since"),
+            until=values.get("until"),
         )

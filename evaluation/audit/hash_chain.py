@@ -1,8 +1,8 @@
-"""Checks that the audit log is what was written: no gap, each entry's hash over the one before and its own content.
+"""Verifies the audit log: no gaps, and the hash of each entry over the previous hash and its own content.
 
-An entry's hash is the SHA-256 of ``previous_sha256``, a line feed and its content, JSON text that the function
-``evaluation_audit_content`` of the database makes; an export has that text as it was hashed. Whoever owns the tables
-can write a chain anew from some entry on: only a hash that was kept elsewhere, such as in an export, shows that.
+The hash of an entry is the SHA-256 of ``previous_sha256``, a line feed and its content, which is the JSON text of the
+database function ``evaluation_audit_content``; exports contain it. The owner of the tables can rewrite the chain from
+some entry on: only a hash that was stored elsewhere, such as in an export, reveals that.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ _GUARDS = ("evaluation_auditentry_frozen", "evaluation_auditentry_kept", "evalua
 
 
 @dataclass(frozen=True)
-class Chain:
-    """A project's audit log: how many entries, the hash of the last one, and what is wrong, as a sentence ("")."""
+class ChainCheck:
+    """A verified audit log: the number of entries, the last hash, and the problem as a sentence; "" without one."""
 
     entries: int
     head: str
     problem: str = ""
 
 
-def verify(project: Project, *, head: str = "") -> Chain:
-    """Computes every hash of a project's log anew. ``head``: a hash that was kept; an entry must still have it."""
+def verify(project: Project, *, head: str = "") -> ChainCheck:
+    """Recomputes every hash of a project's log. ``head``: a stored hash that an entry must still have."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), coalesce((SELECT sha256 FROM evaluation_auditentry WHERE project_id = %s "
@@ -44,32 +44,32 @@ def verify(project: Project, *, head: str = "") -> Chain:
         entries, last = cursor.fetchone()
         cursor.execute(_BROKEN, [project.pk])
         broken = cursor.fetchone()
-        kept = not head
+        has_head = not head
         if head:
             cursor.execute(
                 "SELECT 1 FROM evaluation_auditentry WHERE project_id = %s AND sha256 = %s", [project.pk, head]
             )
-            kept = cursor.fetchone() is not None
-    return Chain(entries, last, _sentence(broken, kept, head))
+            has_head = cursor.fetchone() is not None
+    return ChainCheck(entries, last, _problem(broken, has_head, head))
 
 
-def _sentence(broken: tuple[int, bool, bool, bool] | None, kept: bool, head: str) -> str:
+def _problem(broken: tuple[int, bool, bool, bool] | None, has_head: bool, head: str) -> str:
     if broken is not None:
         position, unlinked, changed, gap = broken
         if gap:
             return f"An entry before entry {position} is missing."
         if changed:
-            return f"Entry {position} is not what was written: its hash is another one."
+            return f"Entry {position} was changed: its hash differs."
         if unlinked:
             return f"Entry {position} does not follow the entry before it."
-    return "" if kept else f"No entry has the hash {head}: entries were taken away or written anew."
+    return "" if has_head else f"No entry has the hash {head}: entries were removed or rewritten."
 
 
-def guards_off() -> list[str]:
-    """The triggers of the audit log that are not armed: names."""
+def disabled_triggers() -> list[str]:
+    """Names of the triggers of the audit log that are not enabled."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT tgname FROM pg_trigger WHERE tgrelid = 'evaluation_auditentry'::regclass AND tgenabled = 'O'"
         )
-        armed = {str(name) for (name,) in cursor.fetchall()}
-    return [name for name in _GUARDS if name not in armed]
+        enabled = {str(name) for (name,) in cursor.fetchall()}
+    return [name for name in _GUARDS if name not in enabled]

@@ -1,4 +1,4 @@
-"""The audit log: who decided what, when. Rows are only ever added; the database refuses anything else."""
+"""The audit log: append-only entries of decisions; the database rejects changes."""
 
 import csv
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from labeling.datasets.formats.table import escape_formula
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
 
-#: the action by which an approval is taken back
+#: the action of withdrawing an approval
 WITHDRAWN = "withdrew the approval of"
 COLUMNS = ("number", "when", "who", "action", "about", "details")
 
@@ -28,21 +28,21 @@ def record(
     """Adds one entry.
 
     Args:
-        project: whose log it is.
-        user: who did it; None for the application itself.
-        action: a verb in the past, such as "approved".
-        about: what it was done to, such as "gate report 3".
-        details: JSON-ready particulars: hashes, reasons, old and new values.
+        project: the project of the log.
+        user: the author; None for the application.
+        action: a verb in the past tense, such as "approved".
+        about: the object, such as "gate report 3".
+        details: JSON-ready details: hashes, reasons, old and new values.
     """
     entry = AuditEntry(project=project, user=user, action=action, about=about, details=details or {})
-    entry.full_clean(validate_constraints=False)  # its place is given by the database
+    entry.full_clean(validate_constraints=False)  # the database sets its position
     entry.save(force_insert=True)
     return entry
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which entries are asked for; what is empty asks for nothing. ``user`` "-" is the application itself."""
+class AuditFilter:
+    """A filter of entries; empty values match all. ``user`` "-" is the application."""
 
     action: str = ""
     user: str = ""
@@ -51,61 +51,61 @@ class Wanted:
     until: date | None = None
 
     def conditions(self) -> Q:
-        """As a condition on the rows. Days are those of the viewer's zone, the last one included."""
-        found = Q()
+        """The filter as a condition. Days are in the viewer's time zone, the last one included."""
+        condition = Q()
         if self.action:
-            found &= Q(action=self.action)
+            condition &= Q(action=self.action)
         if self.user == "-":
-            found &= Q(user=None)
+            condition &= Q(user=None)
         elif self.user:
-            found &= Q(user__username=self.user)
+            condition &= Q(user__username=self.user)
         for word in self.text.split():
-            found &= Q(about__icontains=word) | Q(details__reason__icontains=word)
+            condition &= Q(about__icontains=word) | Q(details__reason__icontains=word)
         if self.since is not None:
-            found &= Q(created_at__gte=_begin(self.since))
+            condition &= Q(created_at__gte=_begin(self.since))
         if self.until is not None and self.until < date.max:
-            found &= Q(created_at__lt=_begin(self.until + timedelta(days=1)))
-        return found
+            condition &= Q(created_at__lt=_begin(self.until + timedelta(days=1)))
+        return condition
 
 
 def _begin(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))
 
 
-def entries(*, project: Project, about: str = "", wanted: Wanted | None = None) -> QuerySet[AuditEntry]:
-    """The project's entries, newest first; only those about one thing where it is named."""
+def entries(*, project: Project, about: str = "", filters: AuditFilter | None = None) -> QuerySet[AuditEntry]:
+    """The entries of a project, newest first; ``about``: only those about one object."""
     rows = AuditEntry.objects.filter(project=project).select_related("user").order_by("-pk")
     if about:
         rows = rows.filter(about=about)
-    return rows.filter(wanted.conditions()) if wanted is not None else rows
+    return rows.filter(filters.conditions()) if filters is not None else rows
 
 
-def actions(project: Project) -> list[str]:
-    """What has been done so far, by name."""
+def action_names(project: Project) -> list[str]:
+    """The actions in the log, sorted."""
     return sorted(AuditEntry.objects.filter(project=project).values_list("action", flat=True).distinct())
 
 
-def people(project: Project) -> list[str]:
-    """Who has done something so far, by name."""
+def user_names(project: Project) -> list[str]:
+    """The names of users in the log, sorted."""
     rows = AuditEntry.objects.filter(project=project, user__isnull=False)
     return sorted(rows.values_list("user__username", flat=True).distinct())
 
 
-def decisions(project: Project, action: str) -> dict[str, dict[str, Any]]:
-    """What was done by one kind of decision: about -> the particulars, with the person's key in ``user``.
+def details_by_subject(project: Project, action: str) -> dict[str, dict[str, Any]]:
+    """The entries of one action: about -> details, with the user's key in ``user``.
 
-    Of several entries about the same thing the first one counts: a decision is taken once.
+    Of several entries about the same object the first one counts: a report is decided once.
     """
-    found: dict[str, dict[str, Any]] = {}
+    details_of: dict[str, dict[str, Any]] = {}
     rows = AuditEntry.objects.filter(project=project, action=action).order_by("pk")
     for about, details, user in rows.values_list("about", "details", "user_id"):
-        found.setdefault(about, {**details, "user": user})
-    return found
+        details_of.setdefault(about, {**details, "user": user})
+    return details_of
 
 
 def withdrawn(project: Project) -> dict[str, AuditEntry]:
-    """Approvals that were taken back: the gate report, as it is called, -> the entry that says so."""
-    return {entry.about: entry for entry in entries(project=project, wanted=Wanted(action=WITHDRAWN))}
+    """Withdrawn approvals: ``str()`` of the gate report -> the entry of its withdrawal."""
+    return {entry.about: entry for entry in entries(project=project, filters=AuditFilter(action=WITHDRAWN))}
 
 
 def as_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:
@@ -113,28 +113,28 @@ def as_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:
     content = RawSQL("evaluation_audit_content(evaluation_auditentry)", [], output_field=TextField())
     for entry in _oldest_first(rows.annotate(content=content)):
         chain = {name: getattr(entry, name) for name in ("position", "previous_sha256", "sha256", "content")}
-        yield dumps({**_told(entry), "details": entry.details, **chain}) + "\n"
+        yield dumps({**_line_values(entry), "details": entry.details, **chain}) + "\n"
 
 
 def as_table(rows: QuerySet[AuditEntry]) -> Iterator[str]:
-    """Entries as CSV, oldest first, in a form that no spreadsheet runs as a formula; the details are JSON."""
+    """Entries as CSV, oldest first, without formulas for spreadsheets; the details are JSON."""
     yield "\N{BYTE ORDER MARK}" + _row(list(COLUMNS))
     for entry in _oldest_first(rows):
-        told = {**_told(entry), "details": dumps(entry.details) if entry.details else ""}
-        yield _row([escape_formula(str(told[name])) for name in COLUMNS])
+        values = {**_line_values(entry), "details": dumps(entry.details) if entry.details else ""}
+        yield _row([escape_formula(str(values[name])) for name in COLUMNS])
 
 
 def _row(cells: list[str]) -> str:
-    held = StringIO()
-    csv.writer(held).writerow(cells)
-    return held.getvalue()
+    line = StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()
 
 
 def _oldest_first(rows: QuerySet[AuditEntry]) -> Iterator[AuditEntry]:
     return rows.order_by("pk").iterator(chunk_size=500)
 
 
-def _told(entry: AuditEntry) -> dict[str, Any]:
+def _line_values(entry: AuditEntry) -> dict[str, Any]:
     return {
         "number": entry.pk,
         "when": entry.created_at.isoformat(),

@@ -1,4 +1,4 @@
-"""The audit log of a project: read, searched, taken along. Nothing here changes it, and neither can anything else."""
+"""The audit log of a project: list, filters and export. It is read-only."""
 
 import re
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from evaluation.models import AuditEntry
 from slmstudio.access import Action, project_for
 from slmstudio.web.requests import SignedInRequest
 
-PAGE = 50
-#: what an entry is about -> the page of it, by its number
+PAGE_SIZE = 50
+#: object of an entry -> URL name of its page, by number
 PAGES = {
     "gate report": "gate_report",
     "evaluation": "eval_run",
@@ -26,15 +26,17 @@ PAGES = {
     "pre-labels": "prelabel_run",
 }
 _NUMBERED = re.compile(rf"({'|'.join(PAGES)}) (\d{{1,9}})")
-_KINDS = {"csv": (services.as_table, "text/csv; charset=utf-8"), "jsonl": (services.as_lines, "application/x-ndjson")}
+_FORMATS = {"csv": (services.as_table, "text/csv; charset=utf-8"), "jsonl": (services.as_lines, "application/x-ndjson")}
 
 
 @require_safe
-def log(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Who did what, newest first."""
+def audit_log(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The entries, newest first."""
     project = project_for(request.user, slug, Action.READ)
     form = AuditForm(request.GET, project=project)
-    page = Paginator(services.entries(project=project, wanted=form.wanted()), PAGE).get_page(request.GET.get("page"))
+    page = Paginator(services.entries(project=project, filters=form.filters()), PAGE_SIZE).get_page(
+        request.GET.get("page")
+    )
     context = {
         "project": project,
         "form": form,
@@ -47,35 +49,35 @@ def log(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _row(project: Any, entry: AuditEntry) -> dict[str, Any]:
-    """An entry with the page of what it is about, and its reason apart from the other particulars."""
+    """An entry with the URL of its object, and its reason separate from other details."""
     details = dict(entry.details) if isinstance(entry.details, dict) else {}
     reason = details.pop("reason", "")
     named = _NUMBERED.fullmatch(entry.about)
     url = reverse(PAGES[named[1]], args=[project.slug, int(named[2])]) if named else ""
     if entry.about == "gate policy" or entry.about.startswith("policy proposal "):
         url = reverse("gates", args=[project.slug])
-    return {"entry": entry, "url": url, "reason": reason, "details": dict(_particulars(details))}
+    return {"entry": entry, "url": url, "reason": reason, "details": dict(_flat(details))}
 
 
-def _particulars(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and values; what has names of its own is told one by one."""
+def _flat(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values; nested details one by one."""
     for name, value in details.items():
         if isinstance(value, dict):
-            yield from ((f"{name}: {inner}", one) for inner, one in value.items())
+            yield from ((f"{name}: {inner}", item) for inner, item in value.items())
         elif value not in ("", None):
             yield name.replace("_", " "), value
 
 
 @require_safe
 def export(request: SignedInRequest, slug: str) -> HttpResponseBase:
-    """The entries that the filters leave, oldest first: ``?format=csv`` or ``jsonl``."""
+    """The filtered entries, oldest first: ``?format=csv`` or ``jsonl``."""
     project = project_for(request.user, slug, Action.READ)
     ending = request.GET.get("format", "csv")
-    if ending not in _KINDS:
-        return HttpResponse("A format is csv or jsonl.\n", status=422, content_type="text/plain; charset=utf-8")
-    write, kind = _KINDS[ending]
-    rows = services.entries(project=project, wanted=AuditForm(request.GET, project=project).wanted())
+    if ending not in _FORMATS:
+        return HttpResponse("The format must be csv or jsonl.\n", status=422, content_type="text/plain; charset=utf-8")
+    write, content_type = _FORMATS[ending]
+    rows = services.entries(project=project, filters=AuditForm(request.GET, project=project).filters())
     name = f"{project.slug}-audit-log.{ending}"
     return StreamingHttpResponse(
-        write(rows), content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        write(rows), content_type=content_type, headers={"Content-Disposition": f'attachment; filename="{name}"'}
     )

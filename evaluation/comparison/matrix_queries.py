@@ -37,7 +37,7 @@ class ComparisonMatrix:
     alike: bool
     lines: Sequence[TextLine]
     fields: Sequence[tuple[str, Sequence[dict[str, Any] | None], float | None]]
-    suite: Sequence[regression_suite_services.Standing]
+    suite: Sequence[regression_suite_services.SuiteResult]
     notes: Sequence[str]
 
     @property
@@ -80,7 +80,7 @@ def build_matrix(*, project: Project, runs: Sequence[EvalRun]) -> ComparisonMatr
         raise Refused(f"Evaluations {numbers} have no document in common.", field="runs")
     twofold = documents_with_several_golds(runs, shared)
     alike = shared is None and not twofold
-    standings, beside = regression_suite_services.standings(project, runs), production_baseline(*runs)
+    standings, beside = regression_suite_services.suite_results(project, runs), production_baseline(*runs)
     unlike = matrix_notes(runs, documents=len(patterns), golds=len(twofold), shared=shared)
     return ComparisonMatrix(
         runs=runs,

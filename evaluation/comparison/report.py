@@ -24,7 +24,7 @@ from labeling.models import Document, Project
 
 def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
     """How the pinned documents did: standings of both, and names and states of those that B has wrong."""
-    standings = regression_suite_services.standings(project, [a, b])
+    standings = regression_suite_services.suite_results(project, [a, b])
     before, after = standings[a.pk], standings[b.pk]
     names = dict(Document.objects.filter(pk__in=after.broken).values_list("pk", "external_id")) if after.broken else {}
     right_before = set(before.right)

@@ -234,5 +234,5 @@ def _documents(
         # Only where the list shows exactly what would be pinned.
         "pinnable": [name for name in FILTERS if wanted[name]] == ["state"]
         and wanted["state"] == "fixed"
-        and 0 < result["counts"]["fixed"] <= regression_suite_services.MOST_AT_ONCE,
+        and 0 < result["counts"]["fixed"] <= regression_suite_services.MAX_PINS,
     }

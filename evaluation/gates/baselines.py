@@ -1,11 +1,11 @@
-"""Which model an evaluation is of, which one it is held against, and whether two evaluations can be."""
+"""Baselines: the model of an evaluation, the baseline it is compared with, and whether they are comparable."""
 
 from typing import Any
 
 from django.utils.text import capfirst
 
 from evaluation.audit import services as audit_services
-from evaluation.gates.holdout.membership import unanswered
+from evaluation.gates.holdout.membership import unanswered_documents
 from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalRun
 from labeling.models import Split
@@ -18,100 +18,110 @@ def model_key(run: EvalRun) -> ModelKey:
     return run.backend.key
 
 
-def made_from(run: EvalRun) -> int | None:
-    """The base model that a training started from; None for any other model."""
+def base_model_of(run: EvalRun) -> int | None:
+    """The base model of a trained model; None for any other model."""
     return run.training_run.base_model_id if run.training_run is not None else None
 
 
 def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
-    """Raises Refused where the two evaluations cannot be held against each other."""
+    """Raises Refused where the two evaluations are not comparable."""
     if baseline.pk == eval_run.pk:
-        raise Refused("An evaluation is not its own baseline.", field="baseline")
+        raise Refused("An evaluation cannot be its own baseline.", field="baseline", code="same_evaluation")
     if baseline.project_id != eval_run.project_id:
-        raise Refused("The baseline belongs to another project.", field="baseline")
+        raise Refused("The baseline belongs to another project.", field="baseline", code="other_project")
     if baseline.status != Status.DONE or baseline.split != Split.HOLDOUT:
-        raise Refused(f"Evaluation {baseline.number} is no finished evaluation on the hold-out.", field="baseline")
+        raise Refused(
+            f"Evaluation {baseline.number} is not a finished hold-out evaluation.",
+            field="baseline",
+            code="not_finished",
+        )
     if baseline.dataset.holdout_sha256 != eval_run.dataset.holdout_sha256:
         raise Refused(
-            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). A baseline has answered the "
-            f"very documents of {eval_run.dataset}: evaluate that model on it.",
+            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). The baseline must be evaluated "
+            f"on the same documents ({eval_run.dataset}).",
             field="baseline",
+            code="other_holdout",
         )
     if baseline.mode != eval_run.mode:
         raise Refused(
-            f"Evaluation {baseline.number} was decoded {baseline.get_mode_display()}, evaluation {eval_run.number} "
-            f"{eval_run.get_mode_display()}. A baseline is decoded the same way.",
+            f"The decoding mode of evaluation {baseline.number} is {baseline.get_mode_display()}, that of evaluation "
+            f"{eval_run.number} is {eval_run.get_mode_display()}. Both must have the same.",
             field="baseline",
+            code="other_mode",
         )
-    if _scale(baseline) != _scale(eval_run):
+    if _scoring_key(baseline) != _scoring_key(eval_run):
         raise Refused(
-            f"Evaluation {baseline.number} was scored by another {_differs(eval_run, baseline)}. "
-            f"Score it again on {eval_run.dataset} first.",
+            f"Evaluation {baseline.number} was scored with another {_difference(eval_run, baseline)}. "
+            f"Re-score it on {eval_run.dataset} first.",
             field="baseline",
+            code="other_scoring",
         )
     check_answered("baseline", baseline)
 
 
 def check_answered(field: str, run: EvalRun) -> None:
-    """Raises Refused where an evaluation has no answer to some of the hold-out: outputs that were scored again by a
-    version that holds out more."""
-    missing, total = unanswered(run)
+    """Raises Refused where an evaluation has no output for some hold-out documents: it was re-scored on a version with
+    a larger hold-out."""
+    missing, total = unanswered_documents(run)
     if missing:
         raise Refused(
-            f"Evaluation {run.number} was never asked about {missing:,} of the {total:,} hold-out documents of "
-            f"{run.dataset}. Evaluate that model on it anew.",
+            f"Evaluation {run.number} has no output for {missing:,} of {total:,} hold-out documents of {run.dataset}. "
+            "Evaluate the model again.",
             field=field,
+            code="unanswered",
         )
 
 
-def _scale(run: EvalRun) -> tuple[int, str]:
-    """What the same answer is scored the same by."""
+def _scoring_key(run: EvalRun) -> tuple[int, str]:
+    """What determines the score of an output."""
     return run.dataset.schema_version_id, run.scorer_version
 
 
-def _differs(one: EvalRun, other: EvalRun) -> str:
-    return "schema" if one.dataset.schema_version_id != other.dataset.schema_version_id else "scorer"
+def _difference(a: EvalRun, b: EvalRun) -> str:
+    return "schema" if a.dataset.schema_version_id != b.dataset.schema_version_id else "scorer"
 
 
-def check_opponent(eval_run: EvalRun, baseline: EvalRun) -> None:
-    """Refuses a baseline that is not of the model in use: that model is not for whoever judges to choose."""
-    before = _last_approved(eval_run)
-    if before is not None:
-        if model_key(baseline) != model_key(before):
+def check_required_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
+    """Raises Refused for a baseline of another model than the deployed one, which the user cannot choose."""
+    deployed = _last_approved(eval_run)
+    if deployed is not None:
+        if model_key(baseline) != model_key(deployed):
             raise Refused(
-                f"{capfirst(before.model_label)} was approved last, so it is what this model is held against. "
-                f"Choose an evaluation of {before.model_label}, not of {baseline.model_label}.",
+                f"{capfirst(deployed.model_label)} was approved last and is the required baseline. "
+                f"Select an evaluation of {deployed.model_label}, not of {baseline.model_label}.",
                 field="baseline",
+                code="wrong_baseline",
             )
         return
     if not baseline.backend.is_base_model:
         raise Refused(
-            "No other model has been approved yet, so a base model is what this one is held against. "
-            f"Choose an evaluation of a base model, not of {baseline.model_label}.",
+            "No other model is approved yet, so the baseline must be a base model. "
+            f"Select an evaluation of a base model, not of {baseline.model_label}.",
             field="baseline",
+            code="wrong_baseline",
         )
-    wanted = opponent(eval_run)
-    if wanted is not None and model_key(baseline) != model_key(wanted):
+    required = default_baseline(eval_run)
+    if required is not None and model_key(baseline) != model_key(required):
         raise Refused(
-            f"This model was made from {wanted.model_label}, so that is what it is held against. "
-            f"Choose evaluation {wanted.number}, or another of {wanted.model_label}.",
+            f"The base model of this model is {required.model_label}, which is the required baseline. "
+            f"Select evaluation {required.number}, or another one of {required.model_label}.",
             field="baseline",
+            code="wrong_baseline",
         )
 
 
-def opponent(eval_run: EvalRun) -> EvalRun | None:
-    """The newest evaluation that this one can be held against: of the model approved last on the same hold-out, decoded
-    and scored the same way; as long as no other model is approved, of the base model it was made from. None where there
-    is none.
+def default_baseline(eval_run: EvalRun) -> EvalRun | None:
+    """The newest evaluation of the required baseline on the same hold-out, decoded and scored the same way: of the
+    model that was approved last, or of this model's base model where no other model is approved.
     """
-    before = _last_approved(eval_run)
-    base = made_from(eval_run)
-    if before is None and base is None:
+    deployed = _last_approved(eval_run)
+    base = base_model_of(eval_run)
+    if deployed is None and base is None:
         return None
-    wanted = model_key(before) if before is not None else ModelKey(base_model=base)
+    key = model_key(deployed) if deployed is not None else ModelKey(base_model=base)
     rows = (
         EvalRun.objects.with_model()
-        .of_model(wanted)
+        .of_model(key)
         .filter(
             project_id=eval_run.project_id,
             mode=eval_run.mode,
@@ -121,11 +131,11 @@ def opponent(eval_run: EvalRun) -> EvalRun | None:
         )
     )
     newest: Any = rows.on_holdout().done().exclude(pk=eval_run.pk).order_by("-number")
-    return next((run for run in newest if model_key(run) == wanted and not unanswered(run)[0]), None)
+    return next((run for run in newest if model_key(run) == key and not unanswered_documents(run)[0]), None)
 
 
 def _last_approved(eval_run: EvalRun) -> EvalRun | None:
-    """The evaluation that the last approval of another model than this one rests on; one taken back does not count."""
+    """The evaluation of the last approval of another model; withdrawn approvals do not count."""
     approvals = Approval.objects.filter(
         report__project_id=eval_run.project_id, decision=Approval.Decision.APPROVED
     ).select_related(
@@ -135,8 +145,8 @@ def _last_approved(eval_run: EvalRun) -> EvalRun | None:
         "report__eval_run__endpoint",
         "report__eval_run__export",
     )
-    taken_back = audit_services.withdrawn(eval_run.project)
-    reports = (one.report for one in approvals.order_by("-decided_at", "-pk"))
-    runs = (report.eval_run for report in reports if str(report) not in taken_back)
+    withdrawn = audit_services.withdrawn(eval_run.project)
+    reports = (approval.report for approval in approvals.order_by("-decided_at", "-pk"))
+    runs = (report.eval_run for report in reports if str(report) not in withdrawn)
     own = model_key(eval_run)
     return next((run for run in runs if model_key(run) != own), None)

@@ -1,36 +1,26 @@
-"""Verdicts as people read them: values in their units, thresholds, bounds, and the place of each on a number line.
+"""Verdicts for display: values in their units, thresholds, bounds, and their positions on a number line.
 
-Pure. A verdict comes as the dict that ``evaluation.gates.verdicts.Verdict.as_dict`` makes.
+Pure. A verdict is the dict of ``evaluation.gates.verdicts.Verdict.as_dict``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.gates.policy.definition import METRICS, plain
+from evaluation.gates.metrics import METRICS
 
-#: the share of the line that is left free at each end
+#: the share of the line that is empty at each end
 _MARGIN = 0.04
-_UNITS = {"requests_per_second": "per second", "cost_per_request": "each", "peak_memory_gb": "GB"}
 
 
-def level(confidence: float) -> str:
-    """A level of confidence with the digits that it has: 0.975 as "97.5 %", 0.996875 as "99.6875 %"."""
+def format_confidence(confidence: float) -> str:
+    """A confidence level with all its digits: 0.975 as "97.5 %", 0.996875 as "99.6875 %"."""
     return f"{100 * confidence:.6g} %"
 
 
 def in_unit(metric: str, value: float, *, with_unit: bool = True) -> str:
-    """A value as people read it for this metric."""
-    if METRICS[metric].paired:
-        text, unit = f"{100 * value:+.1f}".replace("-", "−"), "points"
-    elif METRICS[metric].percent:
-        text, unit = f"{100 * value:.1f}" if value not in (0, 1) else f"{100 * value:.0f}", "%"
-    elif metric == "p95_latency_ms":
-        return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"
-    else:
-        text = plain(float(f"{value:.3g}"))
-        unit = _UNITS.get(metric, "")
-    return f"{text} {unit}" if with_unit and unit else text
+    """A value of a metric in its unit."""
+    return METRICS[metric].unit.display(value, with_unit=with_unit)
 
 
 def measured(verdict: Mapping[str, Any]) -> str:
@@ -40,13 +30,13 @@ def measured(verdict: Mapping[str, Any]) -> str:
 
 
 def threshold(verdict: Mapping[str, Any]) -> str:
-    """What a gate asks for: "≥ 99.0 %"."""
+    """The threshold of a gate: "≥ 99.0 %"."""
     sign = "≥" if good_is_up(verdict) else "≤"
-    return f"{sign} {in_unit(verdict['gate']['metric'], limit(verdict))}"
+    return f"{sign} {in_unit(verdict['gate']['metric'], threshold_on_scale(verdict))}"
 
 
 def bounds(verdict: Mapping[str, Any]) -> str:
-    """The bounds of a verdict: "94.8 to 100 %"; "" where they say nothing beyond the measured value."""
+    """The bounds of a verdict: "94.8 to 100 %"; "" where they equal the measured value."""
     metric, low, high = verdict["gate"]["metric"], verdict.get("low"), verdict.get("high")
     if low == high:
         return ""
@@ -56,10 +46,10 @@ def bounds(verdict: Mapping[str, Any]) -> str:
     return f"{in_unit(metric, float(low), with_unit=False)} to {in_unit(metric, float(high))}"
 
 
-def limit(verdict: Mapping[str, Any]) -> float:
-    """Where the threshold stands on the scale of what was measured: a loss that is allowed is a negative change."""
+def threshold_on_scale(verdict: Mapping[str, Any]) -> float:
+    """The threshold on the scale of measured values: an allowed loss is a negative change."""
     gate = verdict["gate"]
-    return -float(gate["threshold"]) if METRICS[gate["metric"]].paired else float(gate["threshold"])
+    return -float(gate["threshold"]) if METRICS[gate["metric"]].is_paired else float(gate["threshold"])
 
 
 def good_is_up(verdict: Mapping[str, Any]) -> bool:
@@ -69,7 +59,7 @@ def good_is_up(verdict: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class NumberLine:
-    """Where things stand on a line from 0 to 1: the side that passes, the bounds, what was measured, the threshold."""
+    """Positions on a line from 0 to 1: the range that passes, the bounds, the measured value, the threshold."""
 
     good: tuple[float, float]
     low: float
@@ -78,13 +68,13 @@ class NumberLine:
     limit: float
 
 
-def line_of(verdict: Mapping[str, Any]) -> NumberLine | None:
-    """The line of a verdict, as wide as it needs to be; None where nothing was measured."""
+def number_line_of(verdict: Mapping[str, Any]) -> NumberLine | None:
+    """The number line of a verdict; None where nothing was measured."""
     points = [float(verdict[name]) for name in ("low", "measured", "high") if verdict.get(name) is not None]
     if not points:
         return None
-    metric, at = METRICS[verdict["gate"]["metric"]], limit(verdict)
-    start, end = _ends([*points, at], percent_metric=metric.percent and not metric.paired)
+    metric, at = METRICS[verdict["gate"]["metric"]], threshold_on_scale(verdict)
+    start, end = _ends([*points, at], is_rate=metric.is_rate)
 
     def place(value: float) -> float:
         return _MARGIN + (1 - 2 * _MARGIN) * (value - start) / (end - start)
@@ -98,11 +88,11 @@ def line_of(verdict: Mapping[str, Any]) -> NumberLine | None:
     )
 
 
-def _ends(points: list[float], *, percent_metric: bool) -> tuple[float, float]:
-    """A scale that holds all points with some air, and stays between 0 and 1 for rates."""
+def _ends(points: list[float], *, is_rate: bool) -> tuple[float, float]:
+    """The ends of a scale with all points and a margin; between 0 and 1 for rates."""
     low, high = min(points), max(points)
-    air = (high - low) * 0.15 or abs(high) * 0.1 or 0.05
-    start, end = low - air, high + air
-    if percent_metric:
+    margin = (high - low) * 0.15 or abs(high) * 0.1 or 0.05
+    start, end = low - margin, high + margin
+    if is_rate:
         start, end = max(0.0, start), min(1.0, end)
     return (start, end) if end > start else (start - 0.05, end + 0.05)

@@ -1,4 +1,4 @@
-"""The packet of hashes that a decision rests on, and the check of it against what lies on the disk now."""
+"""The manifest of a gate report: hashes of everything that a decision depends on, and their verification."""
 
 import hashlib
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from django.core.cache import cache
 
-from evaluation.gates.facts import pinned_answers
-from evaluation.gates.policy.definition import GatePolicy
-from evaluation.gates.policy.services import policy_hash, rules
+from evaluation.gates.gather import suite_answers, tests_source
+from evaluation.gates.metrics.metric import Source, SuiteAnswers
+from evaluation.gates.policy.services import gates_of, policy_hash
 from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import outputs, resources
@@ -23,34 +23,34 @@ from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file, sha256_text
 
-Packet = dict[str, str]
+Manifest = dict[str, str]
 _WEEK = 7 * 24 * 3600
 
-#: name -> title, and of what the hash is
-PARTS = {
+#: name, as stored -> title, and what the hash is of
+ENTRIES = {
     "model": ("Model", "the folder with the weights"),
     "file": ("Model file", "the GGUF file that llama.cpp answered with"),
-    "endpoint": ("Model elsewhere", "the address and the name it was asked by; its weights are out of reach"),
+    "endpoint": ("External model", "its URL and model name; the weights are not available"),
     "tokenizer": ("Tokenizer", "its tokenizer.json"),
     "dataset": ("Dataset version", "the file with every row"),
     "holdout": ("Hold-out", "the hold-out rows of that file"),
     "schema": ("Schema", "the text of the schema version"),
     "scorer": ("Scorer", "version"),
     "policy": ("Gate policy", "the gates with their thresholds"),
-    "spec": ("Evaluation", "what the model was told: prompt, examples, decoding"),
-    "outputs": ("Outputs", "the file of raw outputs, held against the stored rows"),
-    "scores": ("Scores", "counted again from the stored outputs"),
+    "spec": ("Evaluation", "prompt, few-shot examples and decoding"),
+    "outputs": ("Outputs", "the file of raw outputs, compared with the stored rows"),
+    "scores": ("Scores", "computed from the stored outputs"),
     "baseline": ("Baseline", "the file of the baseline's raw outputs"),
-    "baseline_scores": ("Baseline scores", "counted again from its stored outputs"),
-    "measurement": ("Measurement", "what each request took when latency, cost and memory were measured again"),
-    "pins": ("Regression suite", "the pinned documents, and which of them this model has right"),
-    "verdicts": ("Verdicts", "what every gate says, and whether the model may ship"),
+    "baseline_scores": ("Baseline scores", "computed from its stored outputs"),
+    "measurement": ("Measurement", "what each request took in the newest measurement of resources"),
+    "pins": ("Regression suite", "the pinned documents, and which of them this model gets right"),
+    "verdicts": ("Verdicts", "the verdict of each gate, and the result"),
 }
 
 
 @dataclass(frozen=True)
-class Check:
-    """One line of a packet: the hash that was frozen, and the hash of what is there now ("" where nothing is)."""
+class ManifestCheck:
+    """A manifest entry: the frozen hash, and the current one ("" where the input is missing)."""
 
     name: str
     frozen: str
@@ -59,36 +59,36 @@ class Check:
 
     @property
     def title(self) -> str:
-        """The part's name, in words."""
-        return PARTS[self.name][0]
+        """The title of the entry."""
+        return ENTRIES[self.name][0]
 
     @property
     def of(self) -> str:
         """What the hash is of."""
-        return PARTS[self.name][1]
+        return ENTRIES[self.name][1]
 
     @property
     def equal(self) -> bool:
-        """Whether what is there now is what was frozen."""
+        """Whether the input is unchanged."""
         return self.frozen == self.now and not self.problem
 
     @property
     def sentence(self) -> str:
-        """What is wrong, as a sentence; "" where nothing is."""
+        """The difference as a sentence; "" where there is none."""
         if self.equal:
             return ""
         if self.problem:
             return f"{self.title}: {self.problem}"
-        return f"{self.title}: the hash of {self.of} is now {self.now[:12]}; it was {self.frozen[:12]}."
+        return f"{self.title}: the hash of {self.of} changed from {self.frozen[:12]} to {self.now[:12]}."
 
 
-def packet(report: GateReport) -> Packet:
-    """The hashes by name that freeze what a report judged, and what it says.
+def build_manifest(report: GateReport) -> Manifest:
+    """The hashes of the inputs of a report and of its verdicts, by name.
 
-    Of the weights it is the hash that was checked before they were run, whatever the model's row has come to say since.
+    The hash of the weights is the one that was verified before they ran, not that of the model's current row.
     """
     eval_run, baseline = report.eval_run, report.baseline
-    found = {
+    entries = {
         **eval_run.backend.identity(eval_run),
         "dataset": eval_run.dataset.sha256,
         "holdout": eval_run.dataset.holdout_sha256,
@@ -100,47 +100,41 @@ def packet(report: GateReport) -> Packet:
         "verdicts": verdicts_hash(report),
     }
     if eval_run.spec or eval_run.backend.is_external:
-        found["spec"] = eval_run.backend.spec_hash(eval_run)
+        entries["spec"] = eval_run.backend.spec_hash(eval_run)
     if baseline is not None:
-        found |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
+        entries |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
     if report.measurement is not None:
-        found["measurement"] = report.measurement.sha256
-    if asks_about_pins(rules(report.policy)):
-        found["pins"] = report.pins_sha256 or pins_hash(eval_run)
-    return found
+        entries["measurement"] = report.measurement.sha256
+    if tests_source(gates_of(report.policy), Source.REGRESSION_SUITE):
+        entries["pins"] = report.pins_sha256 or suite_hash(suite_answers(eval_run))
+    return entries
 
 
-def asks_about_pins(policy: GatePolicy) -> bool:
-    """Whether a gate of a policy is about pinned documents."""
-    return any(gate.metric == "pinned_broken" for gate in policy)
+def suite_hash(suite: SuiteAnswers) -> str:
+    """SHA-256 over the pinned documents and which of them a model gets right."""
+    return scores_hash({"pinned": suite.pinned, "right": {str(key): exact for key, exact in suite.right.items()}})
 
 
-def pins_hash(run: EvalRun) -> str:
-    """SHA-256 over the pinned documents and what this model makes of each."""
-    pinned, found = pinned_answers(run)
-    return scores_hash({"pinned": pinned, "right": {str(key): exact for key, exact in found.items()}})
-
-
-def packet_hash(value: Packet) -> str:
-    """One hash for a packet, whatever the order of its parts."""
-    return sha256_text(dumps({name: value[name] for name in sorted(value)}))
+def report_manifest_hash(manifest: Manifest) -> str:
+    """One hash of a manifest, independent of the order of its entries."""
+    return sha256_text(dumps({name: manifest[name] for name in sorted(manifest)}))
 
 
 def scores_hash(scores: object) -> str:
-    """SHA-256 of a summary of scores, whatever the order of its keys."""
+    """SHA-256 of a summary of scores, independent of the order of its keys."""
     return sha256_text(dumps(_sorted(scores)))
 
 
 def verdicts_hash(report: GateReport) -> str:
-    """SHA-256 of what a report says; a number is the same however the database writes it."""
-    return scores_hash(_as_floats([report.verdicts, report.passed]))
+    """SHA-256 of the verdicts of a report; numbers are normalized, as the database may write 1.0 as 1."""
+    return scores_hash(_normalized_numbers([report.verdicts, report.passed]))
 
 
-def _as_floats(value: object) -> object:
+def _normalized_numbers(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _as_floats(item) for key, item in value.items()}
+        return {key: _normalized_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_as_floats(item) for item in value]
+        return [_normalized_numbers(item) for item in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -150,30 +144,30 @@ def _sorted(value: object) -> object:
     return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
-def verify(report: GateReport, *, files: bool = True) -> list[Check]:
-    """Every part of a report's packet beside what is there now.
+def verify(report: GateReport, *, files: bool = True) -> list[ManifestCheck]:
+    """Compares every manifest entry of a report with its current input.
 
-    With ``files`` the hashes are made anew from the files on the disk and the outputs are scored again: about a second
-    for each half gigabyte of weights. Without, a file is only read where it was touched since the report was made, and
-    for the rest the rows are taken at their word.
+    With ``files`` hashes are computed from the files and scores from the outputs: about a second for half a gigabyte of
+    weights. Without, only files that were modified since the report was created are read, and the hashes of the
+    others are those of their rows.
     """
     now = _from_files(report)
     if not files:
-        now = {**_from_rows(report), **_from_files(report, touched_since=report.created_at.timestamp())}
+        now = {**_from_rows(report), **_from_files(report, modified_since=report.created_at.timestamp())}
     checks = []
-    for name in PARTS:
+    for name in ENTRIES:
         if name not in report.packet or name not in now:
             continue
         try:
-            checks.append(Check(name, report.packet[name], now[name]()))
+            checks.append(ManifestCheck(name, report.packet[name], now[name]()))
         except (OSError, ModelUnavailable, outputs.InvalidOutputs, ValueError, KeyError) as error:
-            checks.append(Check(name, report.packet[name], "", _why(error)))
+            checks.append(ManifestCheck(name, report.packet[name], "", _error_message(error)))
     return checks
 
 
-def _why(error: Exception) -> str:
+def _error_message(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return "the file has gone."
+        return "the file is missing."
     return (
         str(error)
         if isinstance(error, ModelUnavailable | outputs.InvalidOutputs)
@@ -182,9 +176,9 @@ def _why(error: Exception) -> str:
 
 
 def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
-    """What the rows say of themselves. Of a base model's tokenizer no row says anything."""
+    """The hashes in database rows. No row has the hash of a base model's tokenizer."""
     run, baseline = report.eval_run, report.baseline
-    said = {
+    hashes = {
         **run.backend.current_identity(),
         "dataset": run.dataset.sha256,
         "holdout": run.dataset.holdout_sha256,
@@ -199,14 +193,14 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
         "verdicts": verdicts_hash(report),
     }
     if "pins" in report.packet:
-        said["pins"] = pins_hash(run)
+        hashes["pins"] = suite_hash(suite_answers(run))
     if report.measurement is not None:
-        said["measurement"] = report.measurement.sha256
-    return {name: partial(str, value) for name, value in said.items()}
+        hashes["measurement"] = report.measurement.sha256
+    return {name: partial(str, value) for name, value in hashes.items()}
 
 
-def _from_files(report: GateReport, *, touched_since: float | None = None) -> dict[str, Callable[[], str]]:
-    """What the files say; with ``touched_since`` only those that are gone or were written after this moment."""
+def _from_files(report: GateReport, *, modified_since: float | None = None) -> dict[str, Callable[[], str]]:
+    """The hashes of files; with ``modified_since`` only of files that are missing or were modified after it."""
     run, baseline = report.eval_run, report.baseline
     outputs_file = artifacts.local_path(run.outputs_key)
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
@@ -220,8 +214,12 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
         found.append(("spec", _spec_file(run), lambda: _spec_hash(run)))
     if baseline is not None:
         found.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
-    if touched_since is not None:
-        return {name: partial(_kept, name, path, make) for name, path, make in found if _touched(path, touched_since)}
+    if modified_since is not None:
+        return {
+            name: partial(_cached_hash, name, path, make)
+            for name, path, make in found
+            if _modified_since(path, modified_since)
+        }
     more: dict[str, Callable[[], str]] = {}
     if run.backend.is_external:
         more = {name: partial(str, value) for name, value in run.backend.current_identity().items()}
@@ -229,7 +227,7 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
     if baseline is not None:
         more["baseline_scores"] = lambda: scores_hash(outputs.recompute_summary(baseline))
     if "pins" in report.packet:
-        more["pins"] = lambda: pins_hash(run)
+        more["pins"] = lambda: suite_hash(suite_answers(run))
     measurement = report.measurement
     if measurement is not None:
         more["measurement"] = lambda: resources.requests_hash(measurement.requests)
@@ -238,20 +236,20 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
         **more,
         "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
-        "policy": lambda: policy_hash(rules(report.policy)),
+        "policy": lambda: policy_hash(gates_of(report.policy)),
         "scores": lambda: scores_hash(outputs.recompute_summary(run)),
         "verdicts": lambda: verdicts_hash(report),
     }
 
 
 def _spec_file(run: EvalRun) -> Path:
-    """Where the spec lies that a run's outputs were made by: of outputs that were scored again, with the first run."""
+    """The path of the spec that generated the outputs of a run; a re-scoring has that of its source."""
     path = artifacts.local_path(run.spec_key)
     return path if run.rescored_from is None or path.exists() else _spec_file(run.rescored_from)
 
 
-def _touched(path: Path, since: float) -> bool:
-    """Whether a file, or anything in a folder, is gone or was touched after a moment."""
+def _modified_since(path: Path, since: float) -> bool:
+    """Whether a file, or anything in a folder, is missing or was modified after a moment."""
     try:
         return _changed_at(path.stat()) > since or (
             path.is_dir() and any(_changed_at(one.lstat()) > since for one in path.rglob("*"))
@@ -260,13 +258,13 @@ def _touched(path: Path, since: float) -> bool:
         return True
 
 
-def _kept(name: str, path: Path, make: Callable[[], str]) -> str:
-    """The hash of files that were touched since a report was made, as it was found when they were read last: a restored
-    backup is read once, and not with every page."""
+def _cached_hash(name: str, path: Path, make: Callable[[], str]) -> str:
+    """The hash of files that were modified since a report was created, cached until they change again: a restored
+    backup is read once, not for every page."""
     if not path.exists():
-        return make()  # which says what has gone
+        return make()  # raises the error for the missing file
     places = sorted([path, *path.rglob("*")]) if path.is_dir() else [path]
-    marks = [(str(one), *_mark(one.lstat() if one != path else one.stat())) for one in places]
+    marks = [(str(one), *_file_stamp(one.lstat() if one != path else one.stat())) for one in places]
     key = f"evaluation:packet:{name}:{sha256_text(dumps(marks))}"
     found: str | None = cache.get(key)
     if found is None:
@@ -275,18 +273,18 @@ def _kept(name: str, path: Path, make: Callable[[], str]) -> str:
     return found
 
 
-def _mark(stat: os.stat_result) -> tuple[int, int, int, int]:
-    """What of a file changes whenever somebody writes it."""
+def _file_stamp(stat: os.stat_result) -> tuple[int, int, int, int]:
+    """What changes whenever a file is written."""
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
 def _changed_at(stat: os.stat_result) -> float:
-    """When a file was last touched. Whoever writes a file can set back its time of writing, but not that of change."""
+    """When a file was last changed. Its modification time can be set back, its change time cannot."""
     return max(stat.st_mtime, stat.st_ctime)
 
 
 def _holdout_hash(run: EvalRun) -> str:
-    """SHA-256 over the lines of the hold-out, as they stand in the file."""
+    """SHA-256 over the lines of the hold-out in the file."""
     found = hashlib.sha256()
     with dataset_queries.file_path(run.dataset).open("rb") as file:
         for line in file:
@@ -298,12 +296,12 @@ def _holdout_hash(run: EvalRun) -> str:
 def _spec_hash(run: EvalRun) -> str:
     found = sha256_file(_spec_file(run))
     if found != sha256_text(run.spec):
-        raise outputs.InvalidOutputs("the stored text is not what the file says.")
+        raise outputs.InvalidOutputs("the stored text differs from the file.")
     return found
 
 
 def _outputs_hash(run: EvalRun) -> str:
     found = sha256_file(artifacts.local_path(run.outputs_key))
     if found == run.outputs_sha256 and not outputs.rows_match_file(run):
-        raise outputs.InvalidOutputs("the stored rows do not say what the file says.")
+        raise outputs.InvalidOutputs("the stored rows differ from the file.")
     return found

@@ -1,139 +1,194 @@
-"""Gate reports: an evaluation judged by the project's policy, and the looks at a hold-out that this takes."""
+"""Gate reports: the verdicts of a project's policy on an evaluation, in three steps: gather, judge, store."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import ngettext
 
 from evaluation.audit import services as audit_services
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
-from evaluation.gates import verdicts as judging
-from evaluation.gates.baselines import check_answered, check_baseline, check_opponent, opponent
-from evaluation.gates.facts import holdout_origins, measurements
-from evaluation.gates.holdout.alpha_spending import looks, next_look
-from evaluation.gates.policy.definition import DEPLOYED
-from evaluation.gates.policy.services import current_policy, fix, rules, set_policy
-from evaluation.models import EvalRun, GateReport
+from evaluation.gates.baselines import check_answered, check_baseline, check_required_baseline
+from evaluation.gates.facts import measure
+from evaluation.gates.gather import Surroundings, gather, surroundings, tests_source
+from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
+from evaluation.gates.holdout.membership import training_overlap
+from evaluation.gates.metrics.metric import Source
+from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED
+from evaluation.gates.policy.services import current_policy, freeze_policy, gates_of
+from evaluation.gates.verdicts import all_passed, summary_sentence, verdicts_for
+from evaluation.models import EvalRun, GatePolicy, GateReport, ResourceMeasurement
 from evaluation.runs import resources
 from evaluation.runs.services import next_number
-from labeling.models import DatasetItem, Split
+from labeling.models import Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
-__all__ = [
-    "current_policy",
-    "holdout_origins",
-    "looks",
-    "make_report",
-    "measurements",
-    "next_look",
-    "opponent",
-    "rules",
-    "set_policy",
-    "spent",
-]
+#: how often a report is created without the project's lock before it is created under it
+ATTEMPTS = 3
 
 
-@transaction.atomic
-def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
-    """Judges an evaluation on the hold-out by the project's policy.
+@dataclass(frozen=True)
+class Basis:
+    """What the verdicts of a report depend on besides stored outputs; it can change while they are computed.
 
-    The same outputs under the same policy and baseline are the same look: the report that is there is given back, or
-    where the answers to pinned documents changed since, or resources were measured again, which spends nothing, a new
-    one of the same look.
+    ``number``: of the hold-out evaluation. ``existing``: the newest report on the same policy, evaluation and baseline.
+    """
+
+    policy: GatePolicy
+    existing: GateReport | None
+    number: int
+    exhausted: str
+    measurement: ResourceMeasurement | None
+    suite_sha256: str
+    surroundings: Surroundings
+
+    @property
+    def has_report(self) -> bool:
+        """Whether the existing report has these verdicts already."""
+        report = self.existing
+        return report is not None and report.pins_sha256 == self.suite_sha256 and report.measurement == self.measurement
+
+
+def create_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
+    """Creates a gate report on an evaluation of the hold-out, or returns the one that has the same verdicts.
+
+    The same outputs under the same policy and baseline are the same hold-out evaluation. Where the answers to the
+    regression suite changed since, or resources were measured again (which spends no alpha), a new report has the same
+    number of the hold-out evaluation.
+
+    Verdicts are computed without a lock. The project is locked to store them, and only if their basis is still the
+    same; otherwise they are computed again.
 
     Raises:
-        Refused: ``field`` is eval_run or baseline, with the reason.
+        Refused: ``field`` is eval_run or baseline.
     """
-    _check_runs(eval_run, baseline)
-    project = eval_run.project
-    policy = current_policy(project=project)
-    # Locks the project, so that two reports made at once are not both the same look.
-    number = next_number(GateReport, project)
-    gates = rules(policy)
-    same = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline)
-    made = same.order_by("-number").first()
-    pinned = manifest.pins_hash(eval_run) if manifest.asks_about_pins(gates) else ""
-    measured = resources.newest(eval_run) if resources.tests_resources(gates) else None
-    if made is not None and made.pins_sha256 == pinned and made.measurement == measured:
-        return made
-    if baseline is not None and any(gate.compared_with == DEPLOYED for gate in gates):
-        check_opponent(eval_run, baseline)
-    look = made.look if made is not None else next_look(eval_run)
-    found = measurements(gates, eval_run, baseline, measured)
-    verdicts = judging.judge_all(gates, found, look, spent=spent(eval_run, gates, but=same))
-    report = GateReport(
-        project=project,
-        number=number,
-        policy=policy,
-        eval_run=eval_run,
-        baseline=baseline,
-        measurement=measured,
-        look=look,
-        verdicts=[verdict.as_dict() for verdict in verdicts],
-        sentence=judging.overall(verdicts),
-        passed=judging.may_ship(verdicts),
-        created_by=user,
-        pins_sha256=pinned,
-    )
-    report.packet = manifest.packet(report)
-    report.full_clean()
-    report.save()
-    fix(policy, user)
+    for _ in range(ATTEMPTS):
+        report = _create(eval_run, baseline, user)
+        if report is not None:
+            return report
+    with transaction.atomic():
+        _lock(eval_run.project_id)
+        report = _create(eval_run, baseline, user, is_locked=True)
+    assert report is not None
+    return report
+
+
+def _create(
+    eval_run: EvalRun, baseline: EvalRun | None, user: User | None, *, is_locked: bool = False
+) -> GateReport | None:
+    """One attempt; None where the basis changed before the report was stored."""
+    basis = _gather(eval_run, baseline)
+    if basis.existing is not None and basis.has_report:
+        return basis.existing
+    _check_compared_with(basis.policy, eval_run, baseline)
+    report = _judge(basis, eval_run, baseline, user)
     if baseline is not None:
         get_or_create_comparison(a=baseline, b=eval_run)
+    with transaction.atomic():
+        _lock(eval_run.project_id)
+        if not is_locked:
+            if _gather(eval_run, baseline) != basis:
+                return None
+            _check_compared_with(basis.policy, eval_run, baseline)
+        return _store(report, user)
+
+
+def _lock(project_id: int) -> None:
+    """Two reports that are created at the same time must not get the same numbers."""
+    Project.objects.select_for_update(no_key=True).get(pk=project_id)
+
+
+def _gather(eval_run: EvalRun, baseline: EvalRun | None) -> Basis:
+    """Reads what can change. Raises Refused where no report can be created."""
+    _check_runs(eval_run, baseline)
+    policy = current_policy(project=eval_run.project)
+    gates = gates_of(policy)
+    same = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline)
+    existing = same.order_by("-number").first()
+    around = surroundings(gates, eval_run)
+    return Basis(
+        policy=policy,
+        existing=existing,
+        number=existing.look if existing is not None else next_evaluation_number(eval_run),
+        exhausted=exhausted_reason(eval_run, gates, but=same),
+        measurement=resources.newest(eval_run) if tests_source(gates, Source.RESOURCES) else None,
+        suite_sha256=manifest.suite_hash(around.suite) if tests_source(gates, Source.REGRESSION_SUITE) else "",
+        surroundings=around,
+    )
+
+
+def _judge(basis: Basis, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
+    """The unsaved report, without its number."""
+    gates = gates_of(basis.policy)
+    facts = gather(gates, eval_run, baseline, basis.measurement, basis.surroundings)
+    verdicts = verdicts_for(gates, measure(gates, facts), basis.number, exhausted=basis.exhausted)
+    report = GateReport(
+        project=eval_run.project,
+        policy=basis.policy,
+        eval_run=eval_run,
+        baseline=baseline,
+        measurement=basis.measurement,
+        look=basis.number,
+        verdicts=[verdict.as_dict() for verdict in verdicts],
+        sentence=summary_sentence(verdicts),
+        passed=all_passed(verdicts),
+        created_by=user,
+        pins_sha256=basis.suite_sha256,
+    )
+    report.packet = manifest.build_manifest(report)
+    return report
+
+
+def _store(report: GateReport, user: User | None) -> GateReport:
+    """Numbers and saves a report; its policy is frozen and the audit log records it. Only under the project's lock."""
+    report.number = next_number(GateReport, report.project)
+    report.created_at = timezone.now()
+    report.full_clean()
+    report.save()
+    freeze_policy(report.policy, user)
     audit_services.record(
-        project=project,
+        project=report.project,
         user=user,
         action="judged",
         about=str(report),
-        details={"evaluation": eval_run.number, "look": look, "sentence": report.sentence, "packet": report.packet},
+        details={
+            "evaluation": report.eval_run.number,
+            "look": report.look,
+            "sentence": report.sentence,
+            "packet": report.packet,
+        },
     )
     return report
 
 
+def _check_compared_with(policy: GatePolicy, eval_run: EvalRun, baseline: EvalRun | None) -> None:
+    """Raises Refused where gates compare with the deployed model, and the baseline is not an evaluation of it."""
+    if baseline is not None and any(gate.compared_with == COMPARED_WITH_DEPLOYED for gate in gates_of(policy)):
+        check_required_baseline(eval_run, baseline)
+
+
 def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
     if eval_run.status != Status.DONE:
-        raise Refused(f"Evaluation {eval_run.number} is not done, so there is nothing to judge yet.", field="eval_run")
+        raise Refused(f"Evaluation {eval_run.number} is not finished.", field="eval_run", code="not_finished")
     if eval_run.split != Split.HOLDOUT:
         raise Refused(
-            f"Evaluation {eval_run.number} is not on the hold-out; gates judge nothing else.", field="eval_run"
-        )
-    seen = _trained_on(eval_run)
-    if seen:
-        raise Refused(
-            f"{len(seen)} of the hold-out documents were in this model's training data ({', '.join(seen[:3])}), "
-            "so it cannot be judged by them.",
+            f"Evaluation {eval_run.number} is not on the hold-out. Gates require a finished hold-out evaluation.",
             field="eval_run",
+            code="not_holdout",
+        )
+    overlap = training_overlap(eval_run)
+    if overlap:
+        count = ngettext("{n} hold-out document is", "{n} hold-out documents are", len(overlap)).format(n=len(overlap))
+        raise Refused(
+            f"{count} in the training data of this model ({', '.join(overlap[:3])}), so no gate report can be created.",
+            field="eval_run",
+            code="training_overlap",
         )
     check_answered("eval_run", eval_run)
-    asked = eval_run.backend.changed(eval_run)
-    if asked:
-        raise Refused(f"{asked} Evaluate it anew.", field="eval_run")
+    if changed := eval_run.backend.changed(eval_run):
+        raise Refused(f"{changed} Evaluate the model again.", field="eval_run", code="model_changed")
     if baseline is not None:
         check_baseline(eval_run, baseline)
-
-
-def spent(eval_run: EvalRun, policy: judging.GatePolicy, *, but: Iterable[GateReport] = ()) -> str:
-    """Why no error level is left for another look at this hold-out; "" where one is. ``but``: reports of this look."""
-    own = {report.pk for report in but}
-    before = [report for report in looks(eval_run) if report.pk not in own]
-    if any(report.look == 1 and rules(report.policy).only_look for report in before):
-        return (
-            "an earlier look at this hold-out was promised to be the only one and spent all there is; "
-            "take a fresh hold-out"
-        )
-    if policy.only_look and before:
-        return "this hold-out was looked at before, and the policy allows one look; take a fresh hold-out"
-    return ""
-
-
-def _trained_on(eval_run: EvalRun) -> list[str]:
-    """Ids of hold-out documents that the model was trained on."""
-    if eval_run.training_run is None:
-        return []
-    trained = DatasetItem.objects.filter(dataset_id=eval_run.training_run.dataset_id).exclude(split=Split.HOLDOUT)
-    held_out = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT)
-    both = held_out.filter(document__in=trained.values("document"))
-    return list(both.order_by("document_id").values_list("document__external_id", flat=True))

@@ -1,19 +1,23 @@
-"""Gates: three-state verdicts on what was measured, and what a proof would cost.
+"""Verdicts of gates on measurements, and the sample that would pass a gate that is not proven.
 
-PASS: the bound clears the threshold. FAIL: the opposite bound shows that it does not. NOT PROVEN: neither. A
-metric with nothing to measure is NOT PROVEN. Bounds are one-sided, each at the level of the look (``judge``); those of
-what a run takes (latency, throughput, cost, memory) at the gate's own confidence at every look.
+PASS: the bound clears the threshold. FAIL: the opposite bound shows that it does not. NOT PROVEN: neither, or nothing
+was measured. Bounds are one-sided, at the alpha of the hold-out evaluation; those of resources (latency, throughput,
+cost, memory) are at the gate's own confidence.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.gates.display import level
-from evaluation.gates.metrics.answers import JUDGES, Levels, Status
-from evaluation.gates.policy.definition import METRICS, Gate, GateError, GatePolicy, default_policy
-from evaluation.scores.measurements import Measurement
-from evaluation.stats import look_level
+from django.utils.translation import ngettext
+
+from evaluation.gates.display import format_confidence
+from evaluation.gates.metrics import METRICS
+from evaluation.gates.metrics.findings import ConfidenceLevels, Status
+from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.policy.defaults import default_policy
+from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
+from evaluation.stats import alpha_level
 
 __all__ = [
     "METRICS",
@@ -23,23 +27,25 @@ __all__ = [
     "Measurement",
     "Status",
     "Verdict",
+    "all_passed",
     "default_policy",
-    "judge",
-    "judge_all",
-    "may_ship",
-    "overall",
+    "summary_sentence",
+    "verdict_for",
+    "verdicts_for",
 ]
+
+#: begins the part of a verdict's sentence about its hold-out evaluation
+EVALUATION_NUMBER = ". Hold-out evaluation "
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says about a measurement.
+    """The verdict of a gate on a measurement.
 
-    ``low`` and ``high`` are the one-sided bounds the verdict rests on, each at ``confidence``; None where
-    there is none. ``k`` of ``n``: documents valid or wrong, or requests within the limit. ``needed`` more
-    documents (or requests), with ``allowed_failures`` among them, would prove it; both None where it is
-    proven, refuted, or where more would not help (``allowed_failures`` also where the price assumes "go on as
-    so far").
+    ``low`` and ``high`` are the one-sided bounds that the verdict rests on, each at ``confidence``; None without one.
+    ``k`` of ``n``: documents that are valid or wrong, or requests within the limit. ``needed`` more documents (or
+    requests), with ``allowed_failures`` among them, would pass the gate; both None where it passed or failed, or where
+    more would not help (``allowed_failures`` also where ``needed`` is an estimate at the current rate).
     """
 
     gate: Gate
@@ -61,26 +67,27 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Verdict":
-        """Reads what ``as_dict`` made."""
+        """Reads the result of ``as_dict``."""
         return cls(**{**data, "gate": Gate.from_json(data["gate"]), "status": Status(data["status"])})
 
 
-def judge(gate: Gate, measurement: Measurement, look: int | None = None) -> Verdict:
-    """The verdict of one gate on what was measured for it.
+def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None) -> Verdict:
+    """The verdict of one gate on its measurement.
 
-    ``look`` None: the hold-out is looked at this once, and the bounds hold at the gate's confidence. ``look``
-    k, counted from 1: the k-th of any number of looks; the error level is halved k times (97.5 % for the
-    first look of a 95 % gate), and the price of proof is computed at the level of the next look, which is the
-    one that would use the new labels. What a run takes is no look at its answers, so that ``look`` changes nothing
-    there.
+    ``number`` None: the hold-out is evaluated once, and bounds are at the gate's confidence. ``number`` k, counted from
+    1: the k-th of any number of hold-out evaluations; alpha is halved k times (97.5 % confidence for the first one of
+    a 95 % gate), and the required sample is computed at the alpha of the next evaluation, which is the one that would
+    use new labels. It changes nothing for resources.
     """
-    if not METRICS[gate.metric].spends:
-        look = None
+    if not METRICS[gate.metric].spends_alpha:
+        number = None
     alpha = round(1 - gate.confidence, 12)
-    now = alpha if look is None else look_level(look, alpha)
-    later = alpha if look is None else look_level(look + 1, alpha)
-    finding = JUDGES[gate.metric](gate.threshold, measurement, Levels(1 - now, 1 - later, later))
-    ending = "" if look is None else f" Look {look} at this hold-out: judged at {level(1 - now)}."
+    now = alpha if number is None else alpha_level(number, alpha)
+    later = alpha if number is None else alpha_level(number + 1, alpha)
+    finding = METRICS[gate.metric].test(gate.threshold, measurement, ConfidenceLevels(1 - now, 1 - later, later))
+    required = finding.required
+    note = f"{measurement.note}: " if measurement.note else ""
+    ending = "." if number is None else f"{EVALUATION_NUMBER}{number}: tested at {format_confidence(1 - now)}."
     return Verdict(
         gate=gate,
         status=finding.status,
@@ -89,54 +96,61 @@ def judge(gate: Gate, measurement: Measurement, look: int | None = None) -> Verd
         high=finding.high,
         k=finding.k,
         n=measurement.n,
-        needed=finding.price.more if finding.price else None,
-        allowed_failures=finding.price.allowed_failures if finding.price and not finding.rough else None,
-        sentence=f"{finding.status}: {f'{measurement.note}: ' if measurement.note else ''}{finding.words}.{ending}",
+        needed=required.more if required else None,
+        allowed_failures=required.allowed_failures if required and not finding.is_estimate else None,
+        sentence=f"{finding.status}: {note}{finding.text}{ending}",
         confidence=1 - now,
     )
 
 
-def judge_all(
-    policy: GatePolicy, measurements: Mapping[str, Measurement], look: int, *, spent: str = ""
+def verdicts_for(
+    policy: GatePolicy, measurements: Mapping[str, Measurement], number: int, *, exhausted: str = ""
 ) -> list[Verdict]:
-    """The verdicts of a policy at its ``look``-th look at a hold-out, from gate key -> measurement.
+    """The verdicts of a policy at its ``number``-th hold-out evaluation, from gate key -> measurement.
 
-    A gate without a measurement is NOT PROVEN. A policy that promises one look can prove nothing at a second
-    one. ``spent``: why no error level is left for this look; it can prove nothing then. Neither concerns what a run
-    takes.
+    A gate without a measurement is NOT PROVEN. ``exhausted``: why no alpha is left for this evaluation, which can then
+    prove nothing; neither can a second evaluation under a policy that allows one. Neither concerns resources.
     """
+    if policy.single_evaluation and number > 1:
+        exhausted = (
+            f"the policy allows one hold-out evaluation and this is number {number}, use a new hold-out or change the "
+            "policy"
+        )
     verdicts = []
     for gate in policy:
         measurement = measurements.get(gate.key, Measurement.nothing())
-        if not METRICS[gate.metric].spends:
-            pass
-        elif policy.only_look and look > 1:
-            measurement = Measurement.nothing(
-                f"the policy allows one look at a hold-out and this is look {look}; take a fresh hold-out, "
-                "or let the policy look more than once"
-            )
-        elif spent:
-            measurement = Measurement.nothing(spent)
-        verdicts.append(judge(gate, measurement, None if policy.only_look else look))
+        if exhausted and METRICS[gate.metric].spends_alpha:
+            measurement = Measurement.nothing(exhausted)
+        verdicts.append(verdict_for(gate, measurement, None if policy.single_evaluation else number))
     return verdicts
 
 
-def may_ship(verdicts: Sequence[Verdict]) -> bool:
+def all_passed(verdicts: Sequence[Verdict]) -> bool:
     """Whether there are gates and every one of them passes."""
     return bool(verdicts) and all(verdict.status is Status.PASS for verdict in verdicts)
 
 
-def overall(verdicts: Sequence[Verdict]) -> str:
-    """One sentence over all gates: "May ship: no. 5 of 7 gates pass, 1 fails, 1 is not proven."."""
+def summary_sentence(verdicts: Sequence[Verdict]) -> str:
+    """The result of all gates: "Not ready to deploy. 5 of 7 gates pass, 1 fails, 1 is not proven."."""
     if not verdicts:
-        return "May ship: no. The policy has no gates."
-    if may_ship(verdicts):
-        passed = "The gate passes" if len(verdicts) == 1 else f"All {len(verdicts)} gates pass"
-        return f"May ship: yes. {passed}."
+        return "Not ready to deploy. The policy has no gates."
+    total = len(verdicts)
+    if all_passed(verdicts):
+        return "Ready to deploy. " + ngettext("The gate passes.", "All {n} gates pass.", total).format(n=total)
     count = {status: sum(verdict.status is status for verdict in verdicts) for status in Status}
-    parts = [f"{count[Status.PASS]} of {len(verdicts)} {'gate passes' if len(verdicts) == 1 else 'gates pass'}"]
+    passed = count[Status.PASS]
+    parts = [ngettext("{k} of {n} gate passes", "{k} of {n} gates pass", total).format(k=passed, n=total)]
     if failed := count[Status.FAIL]:
-        parts.append(f"{failed} {'fails' if failed == 1 else 'fail'}")
-    if open_ := count[Status.NOT_PROVEN]:
-        parts.append(f"{open_} {'is' if open_ == 1 else 'are'} not proven")
-    return f"May ship: no. {', '.join(parts)}."
+        parts.append(ngettext("{n} fails", "{n} fail", failed).format(n=failed))
+    if unproven := count[Status.NOT_PROVEN]:
+        parts.append(ngettext("{n} is not proven", "{n} are not proven", unproven).format(n=unproven))
+    return f"Not ready to deploy. {', '.join(parts)}."
+
+
+def without_number(sentence: str) -> str:
+    """A verdict's sentence without its status and hold-out evaluation; also of reports with earlier wording."""
+    status = next((str(one) for one in Status if sentence.startswith(f"{one}: ")), "")
+    text = sentence.removeprefix(f"{status}: ")
+    for ending in (EVALUATION_NUMBER, ". Look "):
+        text = text.partition(ending)[0]
+    return text.rstrip(".")

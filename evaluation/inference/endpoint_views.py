@@ -8,8 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.gates.holdout import permits
-from evaluation.inference import endpoints
+from evaluation.inference import endpoints, permits
 from evaluation.models import Endpoint
 from evaluation.prelabels.forms import EndpointForm
 from slmstudio.access import Action, object_for, project_for
@@ -52,7 +51,7 @@ def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "form": form,
         "endpoint": found,
         "key_set": bool(found.key_variable and os.environ.get(found.key_variable)),
-        "permit": permits.of(found),
+        "permit": permits.permit_for(found),
     }
     return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
 
@@ -81,7 +80,7 @@ def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Gives or withdraws the permission to send hold-out documents (owner only)."""
     project, found = object_for(request.user, slug, Action.ADMINISTER, _in_use(), pk=pk)
     if request.POST.get("permit") == "yes":
-        permits.give(endpoint=found, user=request.user)
+        permits.grant(endpoint=found, user=request.user)
         messages.success(request, f"Hold-out documents may be sent to {found.name}.")
     else:
         permits.withdraw(endpoint=found, user=request.user)

@@ -1,1 +1,1 @@
-"""Label issues: challenges of gold, corrections, and look-alikes to label."""
+"""Label issues: challenges of gold, corrections, and lookalikes to label."""

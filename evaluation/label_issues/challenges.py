@@ -1,8 +1,8 @@
-"""Questions about gold: somebody who reads a case says that its label is wrong, and a reviewer decides.
+"""Label challenges: a user claims that a gold label is wrong, and a reviewer decides.
 
-What was decided is read off the document's gold, whichever way it came to be: adjudication, a fix on the labeling
-screen, a new label after it was sent back. Where four eyes are on, neither who wrote the label nor who doubts it
-answers the question.
+A challenge is resolved by the document's next gold label, however it came to be: adjudication, a fix on the labeling
+screen, or a new annotation after a rejection. With four eyes, neither the author of the label nor the challenger
+resolves it.
 """
 
 from collections.abc import Sequence
@@ -13,46 +13,48 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Subquery
 
 from evaluation.audit import services as audit_services
-from evaluation.label_issues.label_noise import proposal
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
+from evaluation.scores.label_noise import candidate_label
 from labeling.annotation import challenges
 from labeling.annotation.challenges import LabelChallenge
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from slmstudio.errors import Refused
 
-MOST_REASON = 1000
-_AT_ONCE = 500
+MAX_REASON_LENGTH = 1000
+_BATCH_SIZE = 500
 
-__all__ = ["ask", "doubts_of", "look", "look_everywhere"]
+__all__ = ["create_challenge", "open_challenges", "resolve_all", "resolve_project"]
 
 
-def ask(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> GoldQuestion:
-    """Doubts the gold of a case, at ``path`` or all of it; the document goes to adjudication. Asked twice, it waits
-    once: the question that waits is given back.
+def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> GoldQuestion:
+    """Challenges the gold label of an output, at ``path`` or as a whole; the document goes to adjudication. Returns the
+    open challenge of the document, if there is one.
 
     Raises:
-        Refused: ``field`` is field, reason or form; nothing is asked then.
+        Refused: ``field`` is field, reason or form.
     """
     run = output.eval_run
     reason = reason.replace("\0", "").strip()
-    if len(reason) > MOST_REASON:
-        raise Refused(f"The reason is {len(reason):,} characters long; {MOST_REASON:,} are possible.", field="reason")
-    if path and path not in paths_of(output):
-        raise Refused("This case has no such field.", field="field")
+    if len(reason) > MAX_REASON_LENGTH:
+        raise Refused(
+            f"The reason has {len(reason):,} characters, at most {MAX_REASON_LENGTH:,} are possible.", field="reason"
+        )
+    if path and path not in challengeable_fields(output):
+        raise Refused("This output has no such field.", field="field")
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
-        # Its row is locked, so that two people who ask at once ask one question.
+        # Locked, so that two concurrent challenges become one.
         document = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=output.document_id)
-        waiting: GoldQuestion | None = GoldQuestion.objects.open().filter(document=document).first()
-        if waiting is not None:
-            return waiting
+        existing: GoldQuestion | None = GoldQuestion.objects.open().filter(document=document).first()
+        if existing is not None:
+            return existing
         try:
             revision = challenges.send_to_adjudication(document=document)
         except Refused as refused:
             raise Refused(str(refused), field="form") from refused
-        _check_is_doubted(run, document, revision)
-        question = GoldQuestion(
+        _check_current(run, document, revision)
+        challenge = GoldQuestion(
             project_id=run.project_id,
             document=document,
             eval_run=run,
@@ -61,8 +63,8 @@ def ask(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> 
             reason=reason,
             created_by=user,
         )
-        question.full_clean(validate_constraints=False)
-        question.save()
+        challenge.full_clean(validate_constraints=False)
+        challenge.save()
         audit_services.record(
             project=run.project,
             user=user,
@@ -70,17 +72,17 @@ def ask(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> 
             about=_about(document),
             details={"evaluation": run.number, "field": path, "reason": reason, "revision": revision.pk},
         )
-    return question
+    return challenge
 
 
-def paths_of(output: EvalOutput) -> list[str]:
-    """The fields of a case that can be doubted, those that are wrong first."""
+def challengeable_fields(output: EvalOutput) -> list[str]:
+    """The fields of an output that can be challenged, wrong ones first."""
     rows = (output.score or {}).get("fields", [])
     return [row["path"] for row in sorted(rows, key=lambda row: row["outcome"] in ("correct", "both_absent"))]
 
 
-def _check_is_doubted(run: EvalRun, document: Document, revision: AnnotationRevision) -> None:
-    """Refuses where the gold that the run was scored against is not what counts any more."""
+def _check_current(run: EvalRun, document: Document, revision: AnnotationRevision) -> None:
+    """Raises Refused where the gold label changed since the evaluation was scored."""
     items = DatasetItem.objects.filter(dataset=run.dataset_id, document=document).select_related("revision__annotation")
     item = items.first()
     if item is None or item.revision_id == revision.pk:
@@ -88,7 +90,7 @@ def _check_is_doubted(run: EvalRun, document: Document, revision: AnnotationRevi
     schemas = {item.revision.annotation.schema_version_id, revision.annotation.schema_version_id}
     if len(schemas) == 1 and not same(item.revision.value, revision.value):
         raise Refused(
-            "Its label was changed since this evaluation. Freeze a new version and score the evaluation again.",
+            "The label changed since this evaluation. Freeze a new version and re-score the evaluation.",
             field="form",
         )
 
@@ -97,99 +99,99 @@ def _about(document: Document) -> str:
     return f"gold of {document.external_id}"[:200]
 
 
-# -- what a reviewer sees ----------------------------------------------------------------------------------------------
+# -- for the reviewer ----------------------------------------------------------------------------------------------
 
 
-def doubts_of(documents: Sequence[int]) -> dict[int, LabelChallenge]:
-    """The open questions about some documents, as the labeling side shows them; one query where there is none."""
-    rows = GoldQuestion.objects.open().filter(document__in=documents)
-    questions = list(
-        rows.select_related(
+def open_challenges(documents: Sequence[int]) -> dict[int, LabelChallenge]:
+    """The open challenges of some documents, for the labeling pages; one query where there are none."""
+    found = GoldQuestion.objects.open().filter(document__in=documents)
+    pending = list(
+        found.select_related(
             "revision", "created_by", *(f"eval_run__{name}" for name in ("base_model", "endpoint", "training_run")),
             "eval_run__model_version",
         )
     )  # fmt: skip
-    if not questions:
+    if not pending:
         return {}
-    said = EvalOutput.objects.filter(
-        eval_run__in=[one.eval_run_id for one in questions], document__in=[one.document_id for one in questions]
+    answers = EvalOutput.objects.filter(
+        eval_run__in=[one.eval_run_id for one in pending], document__in=[one.document_id for one in pending]
     )
-    scores = said.values_list("eval_run_id", "document_id", "score")
+    scores = answers.values_list("eval_run_id", "document_id", "score")
     outputs: dict[Any, Any] = {(run, key): score for run, key, score in scores}
-    return {one.document_id: _as_doubt(one, outputs.get((one.eval_run_id, one.document_id))) for one in questions}
+    return {one.document_id: _for_review(one, outputs.get((one.eval_run_id, one.document_id))) for one in pending}
 
 
-def _as_doubt(question: GoldQuestion, score: Any) -> LabelChallenge:
-    run = question.eval_run
+def _for_review(challenge: GoldQuestion, score: Any) -> LabelChallenge:
+    run = challenge.eval_run
     return LabelChallenge(
-        path=question.field,
-        value=proposal(question.revision.value, (score or {}).get("output"), question.field),
+        path=challenge.field,
+        value=candidate_label(challenge.revision.value, (score or {}).get("output"), challenge.field),
         suggested_by=run.model_label if run is not None else "a model",
-        created_by=question.created_by_id,
-        name=question.created_by.get_username() if question.created_by else "Somebody",
-        reason=question.reason,
+        created_by=challenge.created_by_id,
+        name=challenge.created_by.get_username() if challenge.created_by else "Somebody",
+        reason=challenge.reason,
     )
 
 
-# -- what was decided --------------------------------------------------------------------------------------------------
+# -- resolution --------------------------------------------------------------------------------------------------
 
 
-def look_everywhere() -> None:
-    """Answers what has been decided in all projects; called after each sweep."""
-    look(GoldQuestion.objects.open())
+def resolve_all() -> None:
+    """Resolves the decided challenges of all projects; called after each sweep."""
+    resolve_challenges(GoldQuestion.objects.open())
 
 
-def look_at(project: Project) -> int:
-    """Answers what has been decided in a project. One query where nothing is open."""
-    return look(GoldQuestion.objects.open().filter(project=project))
+def resolve_project(project: Project) -> int:
+    """Resolves the decided challenges of a project. One query where none is open."""
+    return resolve_challenges(GoldQuestion.objects.open().filter(project=project))
 
 
-def look(rows: Any) -> int:
-    """Answers those of some open questions that have been decided; returns how many. Safe to call at any time."""
+def resolve_challenges(rows: Any) -> int:
+    """Resolves those of some open challenges that are decided; returns how many. Idempotent."""
     newest = Gold.objects.filter(document=OuterRef("document")).order_by("-schema_version__number")
-    # Told apart by the database: those that still wait may be many, and are no work.
+    # The database selects the decided ones: many may be undecided.
     rows = rows.annotate(counting=Subquery(newest.values("pk")[:1]), now=Subquery(newest.values("revision")[:1]))
     rows = rows.filter(now__isnull=False).exclude(now=F("revision"))
     rows = rows.select_related("project", "document", "revision__annotation").defer("document__text")
-    questions = list(rows.order_by("pk")[:_AT_ONCE])
-    if not questions:
+    decided = list(rows.order_by("pk")[:_BATCH_SIZE])
+    if not decided:
         return 0
-    golds = Gold.objects.select_related("revision__user", "approved_by").in_bulk([one.counting for one in questions])
-    return sum(_answer(one, golds[one.counting]) for one in questions if one.counting in golds)
+    golds = Gold.objects.select_related("revision__user", "approved_by").in_bulk([one.counting for one in decided])
+    return sum(_resolve(one, golds[one.counting]) for one in decided if one.counting in golds)
 
 
 @transaction.atomic
-def _answer(question: GoldQuestion, gold: Gold) -> bool:
-    mine = GoldQuestion.objects.open().filter(pk=question.pk)
+def _resolve(challenge: GoldQuestion, gold: Gold) -> bool:
+    own = GoldQuestion.objects.open().filter(pk=challenge.pk)
     revision = gold.revision
     if revision.action == AnnotationRevision.Action.MIGRATE:
-        mine.update(revision=revision)  # taken to another schema: nobody has decided anything
+        own.update(revision=revision)  # migrated to another schema version: not a decision
         return False
-    parties = {question.created_by_id, question.revision.annotation.user_id} - {None}
-    answerable = {revision.user_id, gold.approved_by_id} - {None}
-    if question.project.four_eyes and answerable and answerable <= parties:
-        _dispute_again(question.document)
+    involved = {challenge.created_by_id, challenge.revision.annotation.user_id} - {None}
+    deciders = {revision.user_id, gold.approved_by_id} - {None}
+    if challenge.project.four_eyes and deciders and deciders <= involved:
+        _reopen_dispute(challenge.document)
         return False
-    # Who wrote the label may be a party, where somebody else approved it.
-    decider = gold.approved_by if revision.user_id in parties and gold.approved_by_id else revision.user
-    corrected = not same(question.revision.value, revision.value)
+    # The author of the label may be involved, where another user approved it.
+    decider = gold.approved_by if revision.user_id in involved and gold.approved_by_id else revision.user
+    corrected = not same(challenge.revision.value, revision.value)
     answer = GoldQuestion.Answer.CORRECTED if corrected else GoldQuestion.Answer.CONFIRMED
-    if not mine.update(answer=answer, answered_by=decider, answered_at=gold.created_at):
+    if not own.update(answer=answer, answered_by=decider, answered_at=gold.created_at):
         return False
     audit_services.record(
-        project=question.project,
+        project=challenge.project,
         user=decider,
         action="answered",
-        about=_about(question.document),
-        details={"answer": str(answer.label), "field": question.field, "revision": revision.pk},
+        about=_about(challenge.document),
+        details={"answer": str(answer.label), "field": challenge.field, "revision": revision.pk},
     )
     return True
 
 
-def _dispute_again(document: Document) -> None:
-    """A party submitted the label anew: somebody else still has to decide."""
+def _reopen_dispute(document: Document) -> None:
+    """An involved user submitted the label: another user must still decide."""
     try:
         with transaction.atomic():
             challenges.send_to_adjudication(document=document)
     except Refused:
-        pass  # it waits for a reviewer already, or is put aside
+        pass  # already disputed, or skipped

@@ -1,4 +1,4 @@
-"""What people send about single cases and about slices that fail: a doubt, and an order for look-alikes."""
+"""Forms of label challenges and of lookalikes."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -7,61 +7,59 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import User
 
-from evaluation.label_issues.challenges import MOST_REASON, paths_of
-from evaluation.label_issues.lookalikes import MOST, USUAL, Part
+from evaluation.label_issues.challenges import MAX_REASON_LENGTH, challengeable_fields
+from evaluation.label_issues.lookalikes import DEFAULT_COUNT, MAX_COUNT, OutputFilter
 from evaluation.models import EvalOutput
 from evaluation.scores.display import text_of
 from labeling.models import Membership, Project
 
-#: what an address names a part of an evaluation by, as the page of the evaluation does
-PARTS = tuple(one.name for one in fields(Part))
-_SHOWN = 60
+#: query parameters of a filter of outputs, as on the page of an evaluation
+FILTERS = tuple(field.name for field in fields(OutputFilter))
+_MAX_PREVIEW_LENGTH = 60
 
 
-class QuestionForm(forms.Form):
-    """Which value of a case is doubted, and why."""
+class ChallengeForm(forms.Form):
+    """The field and the reason of a label challenge."""
 
-    field = forms.ChoiceField(
-        label="What is wrong?", required=False, widget=forms.Select(attrs={"class": "form-select"})
-    )
+    field = forms.ChoiceField(label="Field", required=False, widget=forms.Select(attrs={"class": "form-select"}))
     reason = forms.CharField(
-        label="Why?",
+        label="Reason",
         required=False,
-        max_length=MOST_REASON,
+        max_length=MAX_REASON_LENGTH,
         widget=forms.Textarea(attrs={"class": "form-control", "rows": 3}),
-        help_text="What the document says. Who decides reads it.",
+        help_text="Shown to the reviewer.",
     )
 
     def __init__(self, data: Any = None, *, output: EvalOutput, initial: dict[str, Any] | None = None) -> None:
-        paths = paths_of(output)
+        paths = challengeable_fields(output)
         super().__init__(data, initial={"field": paths[0] if paths else "", **(initial or {})})
         rows = {row["path"]: row for row in (output.score or {}).get("fields", [])}
-        choices = [("", "the label as a whole"), *((path, _said(path, rows[path])) for path in paths)]
+        choices = [("", "the whole label"), *((path, _preview(path, rows[path])) for path in paths)]
         self.fields["field"].choices = choices  # type: ignore[attr-defined]
 
 
-def _said(path: str, row: Mapping[str, Any]) -> str:
-    """A field with what gold says of it."""
+def _preview(path: str, row: Mapping[str, Any]) -> str:
+    """A field with its gold value."""
     gold = text_of(row.get("gold")) or "none"
-    return f"{path}: {gold[:_SHOWN]}{'…' if len(gold) > _SHOWN else ''}"
+    return f"{path}: {gold[:_MAX_PREVIEW_LENGTH]}{'…' if len(gold) > _MAX_PREVIEW_LENGTH else ''}"
 
 
 class LookalikeForm(forms.Form):
-    """How many documents that look like the failing ones are queued, and for whom."""
+    """How many lookalikes are queued, and for whom."""
 
     count = forms.IntegerField(
         label="Documents",
         min_value=1,
-        max_value=MOST,
-        initial=USUAL,
+        max_value=MAX_COUNT,
+        initial=DEFAULT_COUNT,
         widget=forms.NumberInput(attrs={"class": "form-control num-input"}),
-        help_text=f"The most alike first, {MOST} at most.",
+        help_text=f"The most similar first, at most {MAX_COUNT}.",
     )
     people = forms.MultipleChoiceField(
-        label="Who labels them",
+        label="Annotators",
         widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
-        help_text="Dealt out in turn. What is assigned to somebody comes before everything else in their queue.",
-        error_messages={"required": "Choose who labels them."},
+        help_text="Assigned round robin, at the front of their queues.",
+        error_messages={"required": "Select at least one annotator."},
     )
 
     def __init__(self, data: Any = None, *, project: Project, user: User) -> None:
@@ -72,18 +70,18 @@ class LookalikeForm(forms.Form):
         choices = [(str(row.user_id), f"{row.user.get_username()} ({row.get_role_display()})") for row in members]
         self.fields["people"].choices = choices  # type: ignore[attr-defined]
 
-    def order(self) -> dict[str, Any]:
-        """What the service takes beside the evaluation and its part."""
+    def options(self) -> dict[str, Any]:
+        """The count and the annotators, for the service."""
         return {
             "count": self.cleaned_data["count"],
             "people": [self.members[key] for key in self.cleaned_data["people"]],
         }
 
 
-def part_of(values: Mapping[str, str]) -> Part:
-    """The part of an evaluation that an address or a form names."""
+def parse_output_filter(values: Mapping[str, str]) -> OutputFilter:
+    """The filter of outputs in query parameters."""
 
-    def asked(name: str) -> str:
+    def value(name: str) -> str:
         return str(values.get(name, "")).replace("\0", "").strip()[:300]
 
-    return Part(**{name: asked(name) for name in PARTS})
+    return OutputFilter(**{name: value(name) for name in FILTERS})

@@ -1,7 +1,7 @@
-"""Fix the data and retrain: documents that wait to be labelled and look like those an evaluation fails on.
+"""Lookalikes: unlabeled documents similar to those that an evaluation gets wrong, queued for labeling.
 
-They go to the front of the queues of people one chooses, because what is assigned comes before what is not. A document
-that is held out, or nearly the same as one, is never among them: labelling it would teach the test.
+They are assigned to annotators, and so go to the front of their queues. Hold-out documents and their near-duplicates
+are never queued.
 """
 
 import random
@@ -18,8 +18,7 @@ from django.db.models import Q
 from django.db.models.fields.json import KeyTextTransform
 
 from evaluation.audit import services as audit_services
-from evaluation.label_issues import holdout_signatures
-from evaluation.label_issues import similarity as likeness
+from evaluation.label_issues import holdout_signatures, similarity
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from labeling.annotation import assignment
 from labeling.datasets.near_duplicates import THRESHOLD
@@ -29,27 +28,36 @@ from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.errors import Refused
 
-#: at most so many are queued at a time
-MOST, USUAL = 500, 20
-#: failing documents that are looked at, drawn where there are more
-_MOST_FAILING = 60
-#: with fewer documents waiting all of them are compared; of more, so many that the index finds
-_COMPARED = 1_200
-_SAMPLE = 400
-_PER_WORD = 400
+#: documents per request
+MAX_COUNT, DEFAULT_COUNT = 500, 20
+#: failing documents that are compared, sampled where there are more
+_MAX_FAILING = 60
+#: candidates that are compared; where more documents are unlabeled, candidates come from the index
+_MAX_COMPARED = 1_200
+_SAMPLE_SIZE = 400
+_MAX_PER_WORD = 400
 _INDEX_MS = 400.0
-#: for all words together; the most telling are looked for first
+#: for all words; the most distinctive are searched first
 _INDEX_SECONDS = 5.0
 _CHUNK = 500
-QUEUED = "queued look-alikes"
+#: the audit action
+QUEUED_ACTION = "queued look-alikes"
 
-__all__ = ["MOST", "USUAL", "Part", "failing", "find_and_queue", "queued", "queued_documents"]
+__all__ = [
+    "DEFAULT_COUNT",
+    "MAX_COUNT",
+    "OutputFilter",
+    "failing",
+    "queue_lookalikes",
+    "queued",
+    "queued_documents",
+]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Part of an evaluation, as its page filters it: ``where`` is of the documents' metadata, ``gold`` and ``said`` are
-    a cell of the confusion matrix of ``field``.
+class OutputFilter:
+    """A filter of the outputs of an evaluation, as on its page: ``where`` is a metadata value, ``gold`` and ``said``
+    are a cell of the confusion matrix of ``field``.
     """
 
     field: str = ""
@@ -61,7 +69,7 @@ class Part:
 
     @property
     def words(self) -> str:
-        """The part in words."""
+        """The filter as text."""
         confused = f"{self.gold or 'any'} taken for {self.said or 'any'}" if self.gold or self.said else ""
         parts = [
             f"{self.field} wrong" if self.field else "",
@@ -70,66 +78,65 @@ class Part:
             f"tag {self.tag.replace('_', ' ')}" if self.tag else "",
             self.where.replace("=", " ", 1),
         ]
-        return ", ".join(filter(None, parts)) or "not wholly right"
+        return ", ".join(filter(None, parts)) or "not an exact match"
 
 
 @dataclass(frozen=True)
-class Row:
-    """A document that was queued, how like it is (0 to 1), and the failing document that it is like."""
+class Lookalike:
+    """A queued document, its similarity (0 to 1), and the failing document that it is similar to."""
 
     document: Document
-    likeness: float
+    similarity: float
     like: Document | None
 
 
 @dataclass
-class _Sought:
-    """What was looked through: ``waiting`` documents in all, ``compared`` of them; keys and texts of the candidates."""
+class _Candidates:
+    """The candidates: the number of unlabeled documents, and the keys of those to compare."""
 
     waiting: int
     keys: list[int] = field(default_factory=list)
 
     @property
     def compared(self) -> int:
-        """How many were compared text by text."""
+        """The number of candidates."""
         return len(self.keys)
 
 
-def failing(run: EvalRun, part: Part) -> Any:
-    """The outputs of a part that are not wholly right."""
+def failing(run: EvalRun, part: OutputFilter) -> Any:
+    """The filtered outputs that are not an exact match."""
     rows = EvalOutput.objects.filter(eval_run=run, exact=False)
     rows = rows.wrong_in(part.field).with_error(part.error).tagged(part.tag).where(part.where)
     return rows.confused_as(part.field, part.gold, part.said)
 
 
-def find_and_queue(*, run: EvalRun, part: Part, count: int, people: Sequence[Any], user: User) -> AuditEntry:
-    """Queues up to ``count`` documents that look like the failing ones of a part of an evaluation, dealt out to
-    ``people`` in turn. What was queued is an entry of the audit log, which ``queued`` finds again.
+def queue_lookalikes(*, run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], user: User) -> AuditEntry:
+    """Queues up to ``count`` lookalikes of the failing documents of a filter, assigned to ``people`` round robin.
+
+    Returns the entry of the audit log, see ``queued``.
 
     Raises:
-        Refused: ``field`` is count, people or form; nothing is queued then.
+        Refused: ``field`` is count, people or form.
     """
-    if not 1 <= count <= MOST:
-        raise Refused(f"From 1 to {MOST} documents are queued at a time.", field="count")
+    if not 1 <= count <= MAX_COUNT:
+        raise Refused(f"Enter a number from 1 to {MAX_COUNT}.", field="count")
     if not people:
-        raise Refused("Choose who labels them.", field="people")
-    with _alone(run.project):
-        return _find_and_queue(run, part, count, people, user)
+        raise Refused("Select at least one annotator.", field="people")
+    with _search_lock(run.project):
+        return _queue(run, part, count, people, user)
 
 
 @contextmanager
-def _alone(project: Project) -> Iterator[None]:
-    """Looking takes seconds of a processor, so that pressed twice it is done once.
+def _search_lock(project: Project) -> Iterator[None]:
+    """One search per project at a time, as it takes seconds of a processor.
 
     Raises:
-        Refused: somebody looks in this project at the moment.
+        Refused: a search is running.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtext('evaluation.lookalikes'), %s)", [project.pk % 2**31])
         if not cursor.fetchone()[0]:
-            raise Refused(
-                "Look-alikes are being looked for in this project at the moment. Wait a little.", field="form"
-            )
+            raise Refused("A lookalike search is already running. Try again later.", field="form", code="running")
     try:
         yield
     finally:
@@ -137,52 +144,50 @@ def _alone(project: Project) -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(hashtext('evaluation.lookalikes'), %s)", [project.pk % 2**31])
 
 
-def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any], user: User) -> AuditEntry:
+def _queue(run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], user: User) -> AuditEntry:
     began = time.monotonic()
     keys = sorted(failing(run, part).values_list("document_id", flat=True))
     if not keys:
-        raise Refused("No document of this part is wrong, so there is nothing to look for.", field="form")
-    drawn = keys if len(keys) <= _MOST_FAILING else random.Random(run.pk).sample(keys, _MOST_FAILING)
-    texts = _texts(drawn)
+        raise Refused("No document of this filter is wrong.", field="form")
+    failing_keys = keys if len(keys) <= _MAX_FAILING else random.Random(run.pk).sample(keys, _MAX_FAILING)
+    texts = _texts(failing_keys)
     held_out = _held_out(run.project)
-    sought = _candidates(run, [texts[key] for key in drawn], held_out)
-    if not sought.keys:
-        raise Refused(_nobody(sought), field="form")
-    ours = _texts(sought.keys)
+    candidates = _candidates(run, [texts[key] for key in failing_keys], held_out)
+    if not candidates.keys:
+        raise Refused(_no_candidates_message(candidates), field="form")
+    ours = _texts(candidates.keys)
     held, signatures = holdout_signatures.held_out(run.project, sorted(held_out))
-    found = likeness.nearest(
-        [ours[key] for key in sought.keys],
-        [texts[key] for key in drawn],
+    similar = similarity.nearest(
+        [ours[key] for key in candidates.keys],
+        [texts[key] for key in failing_keys],
         held,
-        most=count,
+        limit=count,
         threshold=_threshold(run.project),
         known=signatures,
     )
-    rows = [(sought.keys[place], score, drawn[like_it]) for place, score, like_it in found.rows]
+    rows = [(candidates.keys[place], score, failing_keys[like_it]) for place, score, like_it in similar.rows]
     if not rows:
-        raise Refused(
-            "Whatever looks like these documents is nearly the same as one that is held out. Import more.", field="form"
-        )
+        raise Refused("All similar documents are near-duplicates of hold-out documents. Import more.", field="form")
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         kept = _assign([key for key, _, _ in rows], people)
         if not kept:
-            raise Refused("Somebody took these documents meanwhile. Try again.", field="form")
+            raise Refused("These documents were assigned by another user. Try again.", field="form")
         return audit_services.record(
             project=run.project,
             user=user,
-            action=QUEUED,
+            action=QUEUED_ACTION,
             about=f"evaluation {run.number}",
             details={
                 "evaluation": run.number,
                 "part": asdict(part),
                 "words": part.words,
                 "failing": len(keys),
-                "looked_at": len(drawn),
-                "waiting": sought.waiting,
-                "compared": sought.compared,
-                "near_held_out": found.near_held_out,
-                "twins": found.twins,
+                "looked_at": len(failing_keys),
+                "waiting": candidates.waiting,
+                "compared": candidates.compared,
+                "near_held_out": similar.near_held_out,
+                "twins": similar.duplicates,
                 "asked_for": count,
                 "people": [person.get_username() for person in people],
                 "seconds": round(time.monotonic() - began, 2),
@@ -191,26 +196,26 @@ def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any],
         )
 
 
-def _nobody(sought: _Sought) -> str:
-    if not sought.waiting:
-        return "No document waits to be labelled without being assigned to somebody. Import more."
-    return f"None of the {sought.waiting:,} documents that wait shares a telling word with these. Import more."
+def _no_candidates_message(candidates: _Candidates) -> str:
+    if not candidates.waiting:
+        return "There are no unlabeled, unassigned documents. Import more."
+    return f"None of the {candidates.waiting:,} unlabeled documents is similar. Import more."
 
 
 def _threshold(project: Project) -> float:
-    """From which likeness on the newest version counts two texts as the same."""
+    """The similarity from which the newest version treats two texts as near-duplicates."""
     rules = project.datasets.order_by("-number").values_list("rules", flat=True).first() or {}
     return min(THRESHOLD, float(rules.get("similarity", THRESHOLD)))
 
 
 def _waiting(project: Project) -> Any:
-    """What nobody has begun to label or is to label: only that is given to somebody."""
+    """Unlabeled documents that are neither assigned nor locked."""
     rows = Document.objects.unlabeled(project).filter(assigned_to=None, holdout=False)
     return rows.filter(Q(locked_until=None) | Q(locked_by=None))
 
 
 def _held_out(project: Project) -> set[int]:
-    """Keys of what is held out now, or was in any version."""
+    """Keys of current and former hold-out documents."""
     marked = Document.objects.filter(project=project, holdout=True).values_list("pk", flat=True)
     used = DatasetItem.objects.filter(dataset__project=project, split=Split.HOLDOUT)
     return {*marked, *used.values_list("document_id", flat=True).distinct()}
@@ -218,43 +223,44 @@ def _held_out(project: Project) -> set[int]:
 
 def _texts(keys: Sequence[int]) -> dict[int, str]:
     """Texts by key, in the order of the keys."""
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     for start in range(0, len(keys), _CHUNK):
         rows = Document.objects.filter(pk__in=keys[start : start + _CHUNK])
-        found.update(rows.values_list("pk", "text"))
-    return {key: found[key] for key in keys if key in found}
+        texts.update(rows.values_list("pk", "text"))
+    return {key: texts[key] for key in keys if key in texts}
 
 
-def _candidates(run: EvalRun, texts: list[str], held: set[int]) -> _Sought:
-    """Documents to compare: all that wait where they are few, otherwise those that share telling words."""
+def _candidates(run: EvalRun, texts: list[str], held: set[int]) -> _Candidates:
+    """The documents to compare: all unlabeled ones where they are few, otherwise those with distinctive words."""
     project = run.project
     waiting = [key for key in _waiting(project).order_by("pk").values_list("pk", flat=True) if key not in held]
-    waiting = _unrelated(project, waiting, held)
-    if len(waiting) <= _COMPARED:
-        return _Sought(len(waiting), waiting)
-    sample = _texts(random.Random(run.pk).sample(waiting, _SAMPLE)).values()
-    telling = likeness.telling([likeness.words(text) for text in texts], [likeness.words(text) for text in sample])
+    waiting = _without_holdout_groups(project, waiting, held)
+    if len(waiting) <= _MAX_COMPARED:
+        return _Candidates(len(waiting), waiting)
+    sample = _texts(random.Random(run.pk).sample(waiting, _SAMPLE_SIZE)).values()
+    distinctive = similarity.distinctive_words(
+        [similarity.words(text) for text in texts], [similarity.words(text) for text in sample]
+    )
     known = set(waiting)
     score: dict[int, float] = defaultdict(float)
     last_call = time.monotonic() + _INDEX_SECONDS
-    for word, weight in telling:
+    for word, weight in distinctive:
         if time.monotonic() > last_call:
             break
-        for key in _holding(project, word):
+        for key in _containing(project, word):
             if key in known:
                 score[key] += weight
-    # What an import has just brought stands behind the index.
+    # Documents of a recent import may not be indexed yet.
     indexed = DocumentSearch.objects.filter(project=project).order_by("-document_id")
     last = indexed.values_list("document_id", flat=True).first() or 0
-    fresh = [key for key in waiting if key > last][: _COMPARED // 4]
-    best = sorted(score, key=lambda key: (-score[key], key))[: _COMPARED - len(fresh)]
-    return _Sought(len(waiting), list(dict.fromkeys([*best, *fresh])))
+    fresh = [key for key in waiting if key > last][: _MAX_COMPARED // 4]
+    best = sorted(score, key=lambda key: (-score[key], key))[: _MAX_COMPARED - len(fresh)]
+    return _Candidates(len(waiting), list(dict.fromkeys([*best, *fresh])))
 
 
-def _unrelated(project: Project, keys: list[int], held: set[int]) -> list[int]:
-    """Without those that the rule of the newest version groups with a held-out document: no version would train on
-    them.
-    """
+def _without_holdout_groups(project: Project, keys: list[int], held: set[int]) -> list[int]:
+    """Without documents in a group of a hold-out document, by the rules of the newest version: they are never trained
+    on."""
     rules = project.datasets.order_by("-number").values_list("rules", flat=True).first() or {}
     group_by = str(rules.get("group_by") or "")
     if not group_by or not held:
@@ -268,15 +274,15 @@ def _unrelated(project: Project, keys: list[int], held: set[int]) -> list[int]:
     return [key for key in keys if key not in related]
 
 
-def _holding(project: Project, word: str) -> list[int]:
-    """Some documents whose text has a word, by the index; none where even that takes long."""
+def _containing(project: Project, word: str) -> list[int]:
+    """Some documents with a word in their text, by the index; none where the search takes too long."""
     try:
         with within(_INDEX_MS, by_index=True) as cursor:
-            # A sum is no column: the index of projects, which would compare every text of the project, is out.
+            # The sum keeps PostgreSQL from the index on projects, with which it would compare every text.
             cursor.execute(
                 "SELECT s.document_id FROM labeling_documentsearch s "
                 "WHERE s.project_id + 0 = %s AND s.content LIKE %s LIMIT %s",
-                [project.pk, f"%{like(word)}%", _PER_WORD],
+                [project.pk, f"%{like(word)}%", _MAX_PER_WORD],
             )
             return [key for (key,) in cursor.fetchall()]
     except TooSlow:
@@ -284,41 +290,45 @@ def _holding(project: Project, word: str) -> list[int]:
 
 
 def _assign(keys: list[int], people: Sequence[Any]) -> set[int]:
-    """Deals documents out, the most alike first; returns those that still waited."""
-    # In the order in which all lock them.
-    free = set(
-        _waiting_of(keys).order_by("pk").select_for_update(of=("self",), no_key=True).values_list("pk", flat=True)
+    """Assigns documents round robin, the most similar first; returns those that were still unassigned."""
+    # Locked in the same order everywhere.
+    unassigned = set(
+        _unassigned(keys).order_by("pk").select_for_update(of=("self",), no_key=True).values_list("pk", flat=True)
     )
-    mine = [key for key in keys if key in free]
+    own = [key for key in keys if key in unassigned]
     for turn, person in enumerate(people):
-        part = mine[turn :: len(people)]
+        part = own[turn :: len(people)]
         if part:
             try:
                 assignment.assign(documents=Document.objects.filter(pk__in=part), user=person)
             except Refused as refused:
                 raise Refused(str(refused), field="people") from refused
-    return free
+    return unassigned
 
 
-def _waiting_of(keys: list[int]) -> Any:
+def _unassigned(keys: list[int]) -> Any:
     return Document.objects.filter(pk__in=keys, state=DocumentState.NEW, assigned_to=None, holdout=False)
 
 
-# -- what was queued ---------------------------------------------------------------------------------------------------
+# -- queued lookalikes ------------------------------------------------------------------------------------------
 
 
 def queued(run: EvalRun) -> list[AuditEntry]:
-    """What was queued from an evaluation, the newest first."""
-    rows = AuditEntry.objects.filter(project=run.project_id, action=QUEUED, about=f"evaluation {run.number}")
+    """The audit entries of lookalikes of an evaluation, the newest first."""
+    rows = AuditEntry.objects.filter(project=run.project_id, action=QUEUED_ACTION, about=f"evaluation {run.number}")
     return list(rows.select_related("user").order_by("-pk")[:20])
 
 
-def queued_documents(entry: AuditEntry) -> list[Row]:
-    """The documents of one queueing as they are now, the most alike first: one query."""
-    told = entry.details.get("documents", [])
-    keys = {key for pk, _, like_it in told for key in (pk, like_it)}
+def queued_documents(entry: AuditEntry) -> list[Lookalike]:
+    """The documents of an entry in their current state, the most similar first; one query."""
+    stored = entry.details.get("documents", [])
+    keys = {key for pk, _, like_it in stored for key in (pk, like_it)}
     rows = Document.objects.select_related("assigned_to").only(
         "external_id", "state", "assigned_to", "assigned_to__username"
     )
-    found = rows.in_bulk(list(keys))
-    return [Row(found[pk], float(score), found.get(like_it)) for pk, score, like_it in told if pk in found]
+    documents = rows.in_bulk(list(keys))
+    return [
+        Lookalike(documents[pk], float(score), documents.get(like_it))
+        for pk, score, like_it in stored
+        if pk in documents
+    ]

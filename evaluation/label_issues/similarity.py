@@ -1,8 +1,7 @@
-"""Which texts are like some others: words to look for in an index, and a ranking of what was found. Pure.
+"""Similar texts: distinctive words to search an index for, and a ranking of the candidates. Pure.
 
-Looking at 100,000 texts takes a minute, so that first an index is asked for texts that share telling words (frequent
-among the ones that failed, rare among a sample of all); only what it finds is compared piece by piece, as
-near-duplicates are.
+Comparing 100,000 texts takes a minute, so candidates come from an index search for distinctive words (frequent in
+failing texts, rare in a sample of all); only these are compared like near-duplicates.
 """
 
 import math
@@ -16,62 +15,64 @@ from numpy.typing import NDArray
 
 from labeling.datasets.near_duplicates import THRESHOLD, MinHashIndex
 
-#: of a text only so much is read for its words
-MOST_CHARACTERS = 20_000
+#: characters of a text that are searched for words
+MAX_CHARACTERS = 20_000
 Signatures = NDArray[np.uint32]
-#: how far below the threshold an estimate is looked at more closely
+#: estimates this far below the threshold are compared exactly
 _SLACK = 0.1
 _WORD = re.compile(r"[^\W_]{4,30}")
 _LETTERS = re.compile(r"[^\W\d_]{4,30}")
 
 
 def words(text: str) -> set[str]:
-    """The words of a text as the index has them: in capitals, four characters or more."""
-    return set(_WORD.findall(text[:MOST_CHARACTERS].upper()))
+    """The words of a text as in the index: upper case, four characters or more."""
+    return set(_WORD.findall(text[:MAX_CHARACTERS].upper()))
 
 
-def telling(failing: Sequence[set[str]], sample: Sequence[set[str]], most: int = 48) -> list[tuple[str, float]]:
-    """Words to look for, with how much each tells: shared by what failed, and rare in the sample.
+def distinctive_words(
+    failing: Sequence[set[str]], sample: Sequence[set[str]], limit: int = 48
+) -> list[tuple[str, float]]:
+    """Words to search for, with their weights: shared by failing texts, and rare in the sample.
 
-    A word of one failing text alone counts where the sample knows it, or where it is letters only: a number that is
-    nowhere else finds nothing.
+    A word of a single failing text counts only if it is in the sample or consists of letters: a number that occurs
+    nowhere else would match nothing.
     """
     known = Counter(word for one in sample for word in one)
     shared = Counter(word for one in failing for word in one)
-    limit = max(1, len(sample) // 5)
+    max_count = max(1, len(sample) // 5)
     weights: dict[str, float] = {}
     for word, count in shared.items():
-        there = known[word]
-        if there > limit or (count == 1 and not there and not _LETTERS.fullmatch(word)):
+        in_sample = known[word]
+        if in_sample > max_count or (count == 1 and not in_sample and not _LETTERS.fullmatch(word)):
             continue
-        rarity = math.log((len(sample) + 1) / (there + 0.5))
+        rarity = math.log((len(sample) + 1) / (in_sample + 0.5))
         weights[word] = rarity * math.sqrt(count)
     best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
-    chosen = dict(best[: most // 2])
-    # From each failing text its own best words, so that a few that are much alike do not take all places.
+    chosen = dict(best[: limit // 2])
+    # The best words of each failing text, so that similar ones do not take all places.
     ranked = [sorted(one & weights.keys(), key=lambda word: (-weights[word], word)) for one in failing]
     for place in range(4):
         for own in ranked:
-            if len(chosen) < most and place < len(own):
+            if len(chosen) < limit and place < len(own):
                 chosen.setdefault(own[place], weights[own[place]])
     return sorted(chosen.items(), key=lambda item: (-item[1], item[0]))
 
 
 @dataclass(frozen=True)
-class Found:
-    """Candidates by their place, the most alike first: (candidate, likeness from 0 to 1, the failing text it is like).
+class SimilarDocuments:
+    """(candidate, similarity from 0 to 1, most similar failing text) by index, the most similar first.
 
-    ``near_held_out`` were left out for being nearly the same as a text that is held out, ``twins`` for being nearly the
-    same as one that is chosen already.
+    ``near_held_out`` candidates were skipped as near-duplicates of hold-out texts, ``duplicates`` as near-duplicates of
+    other candidates.
     """
 
     rows: list[tuple[int, float, int]] = field(default_factory=list)
     near_held_out: int = 0
-    twins: int = 0
+    duplicates: int = 0
 
 
 def signatures(texts: Iterable[str]) -> Signatures:
-    """The signature of each text, a row for each, from which its likeness to others is estimated."""
+    """The signature of each text, one per row, from which similarities are estimated."""
     sketches = MinHashIndex(kept=1)
     for text in texts:
         sketches.add(text)
@@ -83,53 +84,53 @@ def nearest(
     failing: Sequence[str],
     held_out: Sequence[str],
     *,
-    most: int,
+    limit: int,
     threshold: float = THRESHOLD,
     known: Signatures | None = None,
-) -> Found:
-    """The ``most`` candidates that are most like one of the failing texts, none of them nearly the same as a text that
-    is held out or as another that is chosen.
+) -> SimilarDocuments:
+    """The ``limit`` candidates that are most similar to a failing text, without near-duplicates of hold-out texts and
+    of each other.
 
-    ``known``: signatures of what is held out. With them only those of its texts are read that look nearly the same.
+    ``known``: signatures of the hold-out texts; only texts whose signatures are close are read then.
     """
     if not candidates or not failing:
-        return Found()
+        return SimilarDocuments()
     sketches = MinHashIndex()
     for text in (*candidates, *failing):
         sketches.add(text)
     ours = range(len(candidates))
     theirs = range(len(candidates), len(candidates) + len(failing))
-    held = _Held(sketches, held_out, signatures(held_out) if known is None else known)
+    held = HoldoutIndex(sketches, held_out, signatures(held_out) if known is None else known)
     estimates = sketches.estimates(ours, theirs)
     like = estimates.argmax(axis=1)
     score = estimates[np.arange(len(candidates)), like]
     own = sketches.signatures[: len(candidates)]
     rows: list[tuple[int, float, int]] = []
-    near, twins = 0, 0
+    near, duplicates = 0, 0
     for one in np.argsort(-score, kind="stable").tolist():
-        if len(rows) == most:
+        if len(rows) == limit:
             break
         if held.has_near(one, own[one], threshold):
             near += 1
-        elif _near(sketches, one, own, [chosen for chosen, _, _ in rows], threshold):
-            twins += 1
+        elif _is_near_duplicate(sketches, one, own, [chosen for chosen, _, _ in rows], threshold):
+            duplicates += 1
         else:
             rows.append((one, round(float(score[one]), 3), int(like[one])))
-    return Found(rows, near, twins)
+    return SimilarDocuments(rows, near, duplicates)
 
 
-class _Held:
-    """What is held out: its signatures, stacked once, and the sketches of those texts that had to be looked at."""
+class HoldoutIndex:
+    """The hold-out texts: their signatures, and the sketches of those that were compared."""
 
     def __init__(self, sketches: MinHashIndex, texts: Sequence[str], stacked: Signatures) -> None:
         self._sketches, self._texts, self._stacked = sketches, texts, stacked
         self._place: dict[int, int] = {}
 
     def has_near(self, one: int, signature: Signatures, threshold: float) -> bool:
-        """Whether a text is nearly the same as one that is held out."""
+        """Whether a text is a near-duplicate of a hold-out text."""
         return any(
             self._sketches.similarity(one, self._sketch(place)) >= threshold
-            for place in _suspects(self._stacked, signature, threshold)
+            for place in _candidates(self._stacked, signature, threshold)
         )
 
     def _sketch(self, place: int) -> int:
@@ -139,16 +140,18 @@ class _Held:
         return self._place[place]
 
 
-def _near(sketches: MinHashIndex, one: int, stacked: Signatures, others: Sequence[int], threshold: float) -> bool:
-    """Whether a text is nearly the same as one of some others."""
+def _is_near_duplicate(
+    sketches: MinHashIndex, one: int, stacked: Signatures, others: Sequence[int], threshold: float
+) -> bool:
+    """Whether a text is a near-duplicate of one of some others."""
     if not others:
         return False
-    suspects = _suspects(stacked[list(others)], stacked[one], threshold)
+    suspects = _candidates(stacked[list(others)], stacked[one], threshold)
     return any(sketches.similarity(one, others[place]) >= threshold for place in suspects)
 
 
-def _suspects(stacked: Signatures, signature: Signatures, threshold: float) -> list[int]:
-    """Places of the signatures that say: perhaps as much alike as that."""
+def _candidates(stacked: Signatures, signature: Signatures, threshold: float) -> list[int]:
+    """Indexes of the signatures that may be this similar."""
     same = np.count_nonzero(stacked == signature, axis=1)
     found: list[int] = np.flatnonzero(same >= (threshold - _SLACK) * len(signature)).tolist()
     return found

@@ -1,19 +1,19 @@
-"""What people do with cases: doubt their gold, score again once it is corrected, queue documents that are like them."""
+"""The pages of label challenges, label corrections and lookalikes."""
 
 from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from evaluation.http import query_param, set_project
 from evaluation.label_issues import challenges, corrections, lookalikes
-from evaluation.label_issues.forms import PARTS, LookalikeForm, QuestionForm, part_of
+from evaluation.label_issues.forms import FILTERS, ChallengeForm, LookalikeForm, parse_output_filter
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion
 from evaluation.runs import rescoring
 from evaluation.scores.display import score_rows
@@ -22,156 +22,152 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
-PAGE = 25
-_MOST_NUMBER = 2**31 - 1
+PAGE_SIZE = 25
+_MAX_NUMBER = 2**31 - 1
 
 
-# -- gold is wrong -----------------------------------------------------------------------------------------------------
+# -- label challenges ------------------------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def question(request: SignedInRequest, slug: str, number: int, document: int) -> HttpResponse:
-    """Says that the gold of a case is wrong. ``?field=`` chooses the value that is doubted beforehand."""
+def challenge(request: SignedInRequest, slug: str, number: int, document: int) -> HttpResponse:
+    """Challenges the gold label of an output. ``?field=`` preselects a field."""
     runs = EvalRun.objects.with_model()
     project, run = object_for(request.user, slug, Action.LABEL, runs, number=number)
     if not run.outputs_visible:
-        raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
+        raise Http404("Outputs on the hold-out are available when the evaluation is finished.")
     rows = EvalOutput.objects.select_related("document")
     output = get_object_or_404(rows, eval_run=run, document_id=document)
     output.eval_run, output.document.project = run, project
-    challenges.look_at(project)
-    waiting = GoldQuestion.objects.open().filter(document=document).select_related("created_by").first()
-    wanted = query_param(request, "field")
-    form = QuestionForm(
-        request.POST if request.method == "POST" else None, output=output, initial={"field": wanted} if wanted else {}
+    challenges.resolve_project(project)
+    existing = GoldQuestion.objects.open_for(document)
+    field = query_param(request, "field")
+    form = ChallengeForm(
+        request.POST if request.method == "POST" else None, output=output, initial={"field": field} if field else {}
     )
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:
-            made = challenges.ask(output=output, user=request.user, path=data["field"], reason=data["reason"])
-        except Refused as refusal:
-            form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
+            created = challenges.create_challenge(
+                output=output, user=request.user, path=data["field"], reason=data["reason"]
+            )
+        except Refused as error:
+            form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            _say_asked(request, made)
-            return redirect("gold_questions", slug)
+            _challenge_message(request, created)
+            return redirect("challenges", slug)
     context = {
         "project": project,
         "run": run,
         "output": output,
         "form": form,
-        "waiting": waiting,
+        "existing": existing,
         "rows": [row for row in score_rows(output.score) if not row.right],
     }
     return render(request, "evaluation/label_issues/challenge.html", context, status=422 if form.errors else 200)
 
 
-def _say_asked(request: SignedInRequest, made: GoldQuestion) -> None:
-    if made.created_by_id != request.user.pk:
-        messages.info(request, f"Somebody doubts the label of {made.document.external_id} already.")
+def _challenge_message(request: SignedInRequest, challenge: GoldQuestion) -> None:
+    document = challenge.document.external_id
+    if challenge.created_by_id != request.user.pk:
+        messages.info(request, f"The label of {document} is already challenged.")
         return
-    messages.success(
-        request, f"The label of {made.document.external_id} is doubted. It counts as before until a reviewer decides."
-    )
+    messages.success(request, f"Label of {document} challenged. It stays valid until a reviewer decides.")
 
 
 @require_safe
-def gold_questions(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Every doubt of the project, those that wait first, and what the corrections still have to reach."""
+def challenge_list(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The label challenges of a project, open ones first, and the status of corrections."""
     project = project_for(request.user, slug, Action.READ)
-    challenges.look_at(project)
-    rows = GoldQuestion.objects.filter(project=project).select_related(
-        "document", "created_by", "answered_by", "eval_run__base_model", "eval_run__model_version",
-        "eval_run__training_run", "eval_run__endpoint",
-    )  # fmt: skip
-    rows = rows.defer("document__text", "document__metadata").order_by("-answer", "-pk")
-    found = corrections.standing(project)
-    set_project(project, found.newest, *found.behind)
-    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    counted = GoldQuestion.objects.filter(project=project).values_list("answer").annotate(count=Count("pk"))
-    context = {"project": project, "page": page, "standing": found, "counts": dict(counted)}
+    challenges.resolve_project(project)
+    status = corrections.correction_status(project)
+    set_project(project, status.newest, *status.behind)
+    page = Paginator(GoldQuestion.objects.for_list(project), PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {"project": project, "page": page, "status": status, "counts": GoldQuestion.objects.counts(project)}
     return render(request, "evaluation/label_issues/challenges.html", context)
 
 
 @require_POST
 def freeze(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Freezes a version with the corrections."""
+    """Freezes a dataset version with the corrections."""
     project = project_for(request.user, slug, Action.CURATE)
-    before = corrections.standing(project)
+    before = corrections.correction_status(project)
     try:
-        made = corrections.freeze(project=project, user=request.user)
-    except Refused as refusal:
-        messages.error(request, refusal.message)
-        return redirect("gold_questions", slug)
-    if isinstance(made, FreezeRun):
-        messages.info(request, "The new version is being frozen. Come back to score evaluations again by it.")
-        return redirect(made)
-    if before.newest is not None and made.pk == before.newest.pk:
-        messages.info(request, f"Nothing has changed since {made}, so no new version was made.")
+        frozen = corrections.freeze(project=project, user=request.user)
+    except Refused as error:
+        messages.error(request, error.message)
+        return redirect("challenges", slug)
+    if isinstance(frozen, FreezeRun):
+        messages.info(request, "The new version is being created. Re-score evaluations when it is finished.")
+        return redirect(frozen)
+    if before.newest is not None and frozen.pk == before.newest.pk:
+        messages.info(request, f"{frozen} is up to date; no new version was created.")
     else:
-        count = len(set(before.waiting).intersection(corrections.standing(project).frozen))
-        messages.success(request, f"{made} has {count} corrected label{'' if count == 1 else 's'}. Score again by it.")
-    return redirect("gold_questions", slug)
+        count = len(set(before.waiting).intersection(corrections.correction_status(project).frozen))
+        text = ngettext("{version} has {n} corrected label.", "{version} has {n} corrected labels.", count)
+        messages.success(request, f"{text.format(version=frozen, n=count)} Re-score evaluations with it.")
+    return redirect("challenges", slug)
 
 
 @require_POST
-def score_again(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Scores the ticked evaluations against the newest version."""
+def rescore_all(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Re-scores the selected evaluations on the newest version."""
     project = project_for(request.user, slug, Action.RUN)
     numbers = [int(text) for text in request.POST.getlist("runs") if _is_number(text)]
     try:
-        made, refusals = corrections.score_again(project=project, numbers=numbers, user=request.user)
-    except Refused as refusal:
-        messages.error(request, refusal.message)
-        return redirect("gold_questions", slug)
-    names = ", ".join(str(run.number) for run in made)
-    messages.success(request, f"Scored again as evaluation{'s' if len(made) > 1 else ''} {names}; the old scores stay.")
-    if refusals:
-        messages.warning(request, " ".join(dict.fromkeys(refusals)))
-    return redirect(made[0]) if len(made) == 1 else redirect("gold_questions", slug)
+        queued, errors = corrections.rescore_all(project=project, numbers=numbers, user=request.user)
+    except Refused as error:
+        messages.error(request, error.message)
+        return redirect("challenges", slug)
+    text = ngettext("Re-scored as evaluation {numbers}.", "Re-scored as evaluations {numbers}.", len(queued))
+    messages.success(request, text.format(numbers=", ".join(str(run.number) for run in queued)))
+    if errors:
+        messages.warning(request, " ".join(dict.fromkeys(errors)))
+    return redirect(queued[0]) if len(queued) == 1 else redirect("challenges", slug)
 
 
 @require_POST
 def rescore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Scores one evaluation against a dataset version: ``dataset`` is its number."""
+    """Re-scores one evaluation on a dataset version: ``dataset`` is its number."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
-    wanted = request.POST.get("dataset", "")
-    versions = DatasetVersion.objects.filter(project=project, number=int(wanted) if _is_number(wanted) else 0)
+    number_text = request.POST.get("dataset", "")
+    versions = DatasetVersion.objects.filter(project=project, number=int(number_text) if _is_number(number_text) else 0)
     dataset = versions.first()
     if dataset is None:
-        messages.error(request, "Choose a dataset version.")
+        messages.error(request, "Select a dataset version.")
         return redirect("eval_run", slug, number)
     try:
-        made = rescoring.rescore(run=run, dataset=dataset, user=request.user)
-    except Refused as refusal:
-        messages.error(request, refusal.message)
+        rescored = rescoring.rescore(run=run, dataset=dataset, user=request.user)
+    except Refused as error:
+        messages.error(request, error.message)
         return redirect("eval_run", slug, number)
-    return redirect("eval_run", slug, made.number)
+    return redirect("eval_run", slug, rescored.number)
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= _MOST_NUMBER
+    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= _MAX_NUMBER
 
 
-# -- look-alikes -------------------------------------------------------------------------------------------------------
+# -- lookalikes ------------------------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Queues documents that look like those a part of an evaluation fails on; the address names it as its page does."""
+    """Queues lookalikes of the failing documents of a filter, with the query parameters of the evaluation page."""
     runs = EvalRun.objects.with_model()
     project, run = object_for(request.user, slug, Action.CURATE, runs, number=number)
     if not run.outputs_visible:
-        raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
-    part = part_of(request.GET)
+        raise Http404("Outputs on the hold-out are available when the evaluation is finished.")
+    part = parse_output_filter(request.GET)
     form = LookalikeForm(request.POST if request.method == "POST" else None, project=project, user=request.user)
     if request.method == "POST" and form.is_valid():
         try:
-            made = lookalikes.find_and_queue(run=run, part=part, user=request.user, **form.order())
-        except Refused as refusal:
-            form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
+            entry = lookalikes.queue_lookalikes(run=run, part=part, user=request.user, **form.options())
+        except Refused as error:
+            form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            return redirect("lookalikes_queued", slug, made.pk)
-    query = urlencode({name: value for name in PARTS if (value := getattr(part, name))})
+            return redirect("lookalikes_queued", slug, entry.pk)
+    query = urlencode({name: value for name in FILTERS if (value := getattr(part, name))})
     context = {
         "project": project,
         "run": run,
@@ -186,10 +182,10 @@ def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpRe
 
 @require_safe
 def lookalikes_queued(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """What was queued, and how far it is."""
-    entries = AuditEntry.objects.filter(action=lookalikes.QUEUED).select_related("user")
+    """The queued lookalikes and their state."""
+    entries = AuditEntry.objects.filter(action=lookalikes.QUEUED_ACTION).select_related("user")
     project, entry = object_for(request.user, slug, Action.READ, entries, pk=pk)
     rows = lookalikes.queued_documents(entry)
     context: dict[str, Any] = {"project": project, "entry": entry, "rows": rows}
-    context["labelled"] = sum(row.document.state in ("submitted", "approved") for row in rows)
+    context["labeled"] = sum(row.document.state in ("submitted", "approved") for row in rows)
     return render(request, "evaluation/label_issues/lookalikes_queued.html", context)

@@ -11,7 +11,7 @@ class Approval(models.Model):
     """A manager's decision on a gate report."""
 
     class Decision(models.TextChoices):
-        """What was decided."""
+        """The decision. The labels are the actions in the audit log, so they stay."""
 
         APPROVED = "approved", "approved"
         REJECTED = "rejected", "sent back"

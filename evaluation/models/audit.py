@@ -8,7 +8,7 @@ from labeling.models import Project
 
 
 class AuditEntry(models.Model):
-    """Who decided what, when. The database refuses to change or delete a row, and gives each one its place in the
+    """An entry of the audit log. The database rejects changes and deletions, and sets the position of each entry in the
     project's chain: see ``evaluation.audit.hash_chain``.
     """
 
@@ -20,7 +20,7 @@ class AuditEntry(models.Model):
     about = models.CharField(max_length=200)
     details = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
-    # Written by the database when the row is added, whatever is given.
+    # Set by the database on insert.
     position = models.PositiveIntegerField(default=0, editable=False)
     previous_sha256 = models.CharField(max_length=64, default="", blank=True, editable=False)
     sha256 = models.CharField(max_length=64, default="", blank=True, editable=False)

@@ -1,4 +1,4 @@
-"""Benchmarks: several models, before any tuning, on the same labelled documents."""
+"""Benchmarks of base models on the same labeled documents."""
 
 from typing import Any, ClassVar
 
@@ -11,10 +11,10 @@ from slmstudio.runs.models import BackgroundRun, RunQuerySet
 
 
 class Benchmark(BackgroundRun):
-    """Eval runs of several models on documents that are the same for all, and what follows from them.
+    """Evaluation runs of several models on the same documents, and the resulting recommendation.
 
-    It owns no job of its own: each eval run that ends asks it to go on (``evaluation.benchmarks.services.advance``).
-    Its documents are never held out, so that it is no look at the hold-out.
+    It has no job: each evaluation run that ends advances it (``evaluation.benchmarks.services.advance``).
+    Its documents are never in the hold-out, so it is not a hold-out evaluation.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="benchmarks")

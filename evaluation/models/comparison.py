@@ -10,7 +10,7 @@ from slmstudio.database.fields import ExactJSONField
 
 
 class Comparison(models.Model):
-    """Two eval runs on the same documents: what B fixed and broke."""
+    """A comparison of two evaluation runs on the same documents: what B fixed and broke."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
     a = models.ForeignKey(EvalRun, on_delete=models.CASCADE, related_name="+")
@@ -22,7 +22,7 @@ class Comparison(models.Model):
         constraints = [models.UniqueConstraint(fields=["a", "b"], name="comparison_once")]
 
     def __str__(self) -> str:
-        return f"{self.a.short_name} against {self.b.short_name}"
+        return f"{self.a.short_name} and {self.b.short_name}"
 
     def get_absolute_url(self) -> str:
         """The comparison's page."""

@@ -1,5 +1,7 @@
 """Gate policies, proposals to change them, and gate reports."""
 
+from typing import Any, ClassVar, Self
+
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
@@ -10,7 +12,7 @@ from labeling.models import Project
 
 
 class GatePolicy(models.Model):
-    """A version of a project's set of gates; never changed once it is there."""
+    """A version of a project's gate policy; immutable."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gate_policies")
     number = models.PositiveIntegerField()
@@ -29,20 +31,20 @@ class GatePolicy(models.Model):
 
 
 class PolicyProposal(models.Model):
-    """Gates that somebody who may not set them wants to be the project's; a manager or the owner answers."""
+    """A proposal to change the gate policy, by a user who cannot set it; a manager or the owner answers."""
 
     class State(models.TextChoices):
-        """How it stands."""
+        """The state of a proposal."""
 
-        OPEN = "open", "waits for an answer"
-        TAKEN = "taken", "taken"
+        OPEN = "open", "open"
+        TAKEN = "taken", "accepted"
         DECLINED = "declined", "declined"
-        WITHDRAWN = "withdrawn", "taken back"
+        WITHDRAWN = "withdrawn", "withdrawn"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="policy_proposals")
     number = models.PositiveIntegerField()
     based_on = models.ForeignKey(GatePolicy, on_delete=models.CASCADE, related_name="proposals")
-    gates = models.JSONField(help_text="a whole policy; proposed is what it changes about the one it is based on")
+    gates = models.JSONField(help_text="a whole policy; its changes to the policy that it is based on are proposed")
     reason = models.TextField()
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     answer = models.TextField(blank=True)
@@ -65,8 +67,54 @@ class PolicyProposal(models.Model):
         return f"policy proposal {self.number}"
 
 
+class GateReportQuerySet(models.QuerySet["GateReport"]):
+    """Named reads of gate reports."""
+
+    def for_list(self, project: Project) -> Self:
+        """The reports of a project with everything that a list displays, newest first."""
+        rows = self.filter(project=project).select_related(
+            "project",
+            "policy",
+            "approval__decided_by",
+            "created_by",
+            "eval_run__dataset__schema_version",
+            "eval_run__base_model",
+            "eval_run__model_version",
+            "eval_run__training_run",
+            "eval_run__endpoint",
+            "eval_run__export",
+            "eval_run__rescored_from",
+            "baseline",
+        )
+        return rows.order_by("-number")
+
+    def with_content(self) -> Self:
+        """With everything that the page of a report displays, in one query."""
+        return self.select_related(
+            "project",
+            "policy",
+            "created_by",
+            "measurement",
+            "approval__decided_by",
+            "eval_run__base_model",
+            "eval_run__created_by",
+            "eval_run__dataset__created_by",
+            "eval_run__dataset__schema_version",
+            "eval_run__endpoint",
+            "eval_run__export__model_version",
+            "eval_run__model_version__training_run",
+            "eval_run__rescored_from__created_by",
+            "eval_run__training_run__created_by",
+            "baseline__base_model",
+            "baseline__endpoint",
+            "baseline__model_version",
+            "baseline__training_run",
+            "baseline__dataset",
+        )
+
+
 class GateReport(models.Model):
-    """Verdicts of a policy on an eval run, with the packet of hashes an approval would rest on."""
+    """The verdicts of a policy on an evaluation run, with the manifest that an approval rests on."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gate_reports")
     number = models.PositiveIntegerField()
@@ -79,24 +127,26 @@ class GateReport(models.Model):
         blank=True,
         on_delete=models.PROTECT,
         related_name="+",
-        help_text="what gates on latency, cost and memory judge; empty: the evaluation itself",
+        help_text="what gates on resources use; empty: the evaluation itself",
     )
-    look = models.PositiveIntegerField(help_text="which look at this hold-out this is, counting from 1")
+    look = models.PositiveIntegerField(help_text="number of the hold-out evaluation, counting from 1")
     verdicts = models.JSONField()
     sentence = models.CharField(max_length=300)
     passed = models.BooleanField()
-    packet = models.JSONField(help_text="hashes by name")
-    # Of the packet, where a gate asks about pinned documents: they change while the outputs stay.
+    packet = models.JSONField(help_text="the manifest: hashes by name")
+    # In the manifest of policies with a gate on the regression suite, whose answers change while outputs stay.
     pins_sha256 = models.CharField(max_length=64, blank=True, default="")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects: ClassVar[Any] = GateReportQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="gate_report_number_once"),
-            # Judging the same outputs by the same gates again is the same look.
+            # The same verdicts have one report.
             models.UniqueConstraint(
                 fields=["policy", "eval_run", "baseline", "pins_sha256", "measurement"],
                 name="gate_report_once",

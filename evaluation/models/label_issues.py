@@ -1,4 +1,4 @@
-"""What people do with single cases of an evaluation: doubt their gold, or pin them for ever."""
+"""Label challenges."""
 
 from typing import Any, ClassVar, Self
 
@@ -11,22 +11,38 @@ from labeling.models import AnnotationRevision, Document, Project
 
 
 class GoldQuestionQuerySet(models.QuerySet["GoldQuestion"]):
-    """Named reads of questions."""
+    """Named reads of label challenges."""
 
     def open(self) -> Self:
-        """Those that nobody has answered."""
+        """The open ones."""
         return self.filter(answer=GoldQuestion.Answer.OPEN)
+
+    def open_for(self, document: int) -> "GoldQuestion | None":
+        """The open challenge of a document."""
+        return self.open().filter(document=document).select_related("created_by").first()
+
+    def for_list(self, project: Project) -> Self:
+        """The challenges of a project with everything that a list displays, open ones first."""
+        rows = self.filter(project=project).select_related(
+            "document", "created_by", "answered_by", "eval_run__base_model", "eval_run__model_version",
+            "eval_run__training_run", "eval_run__endpoint",
+        )  # fmt: skip
+        return rows.defer("document__text", "document__metadata").order_by("-answer", "-pk")
+
+    def counts(self, project: Project) -> dict[str, int]:
+        """How many challenges of a project have each answer."""
+        return dict(self.filter(project=project).values_list("answer").annotate(count=models.Count("pk")))
 
 
 class GoldQuestion(models.Model):
-    """Somebody who read a case says that its gold is wrong. The document is adjudicated, which answers the question."""
+    """A label challenge: a claim that a gold label is wrong. The adjudication of the document resolves it."""
 
     class Answer(models.TextChoices):
-        """What adjudication made of it."""
+        """The result of the adjudication."""
 
-        OPEN = "open", "waits for adjudication"
-        CORRECTED = "corrected", "gold was wrong"
-        CONFIRMED = "confirmed", "gold was right"
+        OPEN = "open", "open"
+        CORRECTED = "corrected", "upheld"
+        CONFIRMED = "confirmed", "rejected"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gold_questions")
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="gold_questions")
@@ -34,9 +50,9 @@ class GoldQuestion(models.Model):
         EvalRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="gold_questions"
     )
     revision = models.ForeignKey(
-        AnnotationRevision, on_delete=models.PROTECT, related_name="+", help_text="the gold that is doubted"
+        AnnotationRevision, on_delete=models.PROTECT, related_name="+", help_text="the challenged gold label"
     )
-    field = models.CharField(max_length=300, blank=True, help_text="the path that is doubted; empty: all of it")
+    field = models.CharField(max_length=300, blank=True, help_text="the challenged path; empty: the whole label")
     reason = models.TextField(blank=True)
     answer = models.CharField(max_length=10, choices=Answer.choices, default=Answer.OPEN)
     answered_by = models.ForeignKey(
@@ -52,7 +68,7 @@ class GoldQuestion(models.Model):
 
     class Meta:
         constraints = [
-            # Asked twice, it waits once.
+            # One open challenge per document.
             models.UniqueConstraint(
                 fields=["document"], condition=models.Q(answer="open"), name="gold_question_open_once"
             ),

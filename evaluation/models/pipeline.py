@@ -11,9 +11,9 @@ from training.models import TrainingRun
 
 
 class LoopRun(BackgroundRun):
-    """One pass of the loop: benchmark the base model, fine-tune, evaluate, compare, gate.
+    """A pipeline run: evaluate the base model, fine-tune, evaluate, compare, create a gate report.
 
-    It owns no job of its own: each stage that ends asks it to go on (``evaluation.pipeline.services.advance``).
+    It has no job: each stage that ends advances it (``evaluation.pipeline.services.advance``).
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")

@@ -8,7 +8,7 @@ from labeling.models import Document, Project
 
 
 class Pin(models.Model):
-    """A document of the regression suite: once right, it must never break again. Unpinned, it stays as history."""
+    """A pinned document of the regression suite; a former pin stays as history."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="pins")
     document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="pins")

@@ -1,4 +1,4 @@
-"""What an evaluation's model takes, measured again: latency, tokens, memory. No answer is kept."""
+"""Measurements of the resources of a finished evaluation: latency, tokens, memory. No output is stored."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from slmstudio.runs.models import RetryableRun
 
 
 class ResourceMeasurement(RetryableRun):
-    """The documents of a finished evaluation asked about once more, for what that takes alone.
+    """The documents of a finished evaluation, sent once more to measure resources.
 
-    Answers are neither kept nor scored, so that it needs no label and is no evaluation of the hold-out.
+    Outputs are neither stored nor scored, so it needs no labels and is not a hold-out evaluation.
     """
 
     job_name = "evaluation.runs.resource_jobs.run_measurement"
@@ -41,20 +41,20 @@ class ResourceMeasurement(RetryableRun):
         return f"measurement of evaluation {self.eval_run.number}"
 
     def get_absolute_url(self) -> str:
-        """Where it is shown: on the evaluation's page."""
+        """Its section on the page of the evaluation."""
         return f"{self.eval_run.get_absolute_url()}#resources"
 
     @property
     def folder_key(self) -> str:
-        """Where its files lie in the artifact store while it is at work: spec.yaml, outputs.jsonl, log.txt."""
+        """The folder of its files in the artifact store while it runs: spec.yaml, outputs.jsonl, log.txt."""
         return f"evaluation/resources/{self.pk}"
 
     @property
     def hardware(self) -> str:
-        """What it ran on, in words; "" where that is not known."""
+        """The hardware it ran on; "" where it is unknown."""
         return hardware_of(self.facts)
 
 
 def hardware_of(facts: dict[str, Any]) -> str:
-    """The processor or the device that the facts of a run name."""
+    """The processor or device in the facts of a run."""
     return str(facts.get("processor") or facts.get("device") or "")

@@ -12,8 +12,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.comparison.services import get_or_create_comparison
-from evaluation.gates.services import make_report, opponent
-from evaluation.gates.verdicts import GateError
+from evaluation.gates.baselines import default_baseline
+from evaluation.gates.policy.definition import GateError
+from evaluation.gates.services import create_report
 from evaluation.models import EvalRun, LoopRun
 from evaluation.runs.services import start_evaluation
 from labeling.models import DatasetVersion, Project, Split
@@ -163,7 +164,9 @@ def _conclude(pipeline: LoopRun) -> None:
     try:
         with transaction.atomic():
             comparison = get_or_create_comparison(a=pipeline.base, b=pipeline.tuned)
-            report = make_report(eval_run=pipeline.tuned, baseline=opponent(pipeline.tuned), user=pipeline.created_by)
+            report = create_report(
+                eval_run=pipeline.tuned, baseline=default_baseline(pipeline.tuned), user=pipeline.created_by
+            )
     except (Refused, GateError) as error:
         pipeline.fail(f"All stages completed, but the gate report failed: {error}")
         return

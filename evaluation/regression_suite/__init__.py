@@ -1,1 +1,1 @@
-"""The regression suite: pinned documents that no model may break again."""
+"""The regression suite: pinned documents that every model must get right."""

@@ -1,7 +1,7 @@
-"""The regression suite: documents that are pinned because no model may break them again.
+"""The regression suite: pinned documents that every model must get right.
 
-A pin is broken by an evaluation that has its document and does not have the whole of it right. What the evaluation has
-no answer for is not checked, and is said so.
+An evaluation breaks a pinned document if it has an output for it that is not an exact match. Documents without an
+output are reported as unchecked.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,13 +18,14 @@ from evaluation.models import EvalOutput, EvalRun, Pin
 from labeling.models import Document, Project
 from slmstudio.errors import Refused
 
-LONGEST = 300
-MOST_AT_ONCE = 50
+MAX_REASON_LENGTH = 300
+#: documents that can be pinned in one request
+MAX_PINS = 50
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How the pinned documents did in one evaluation: keys of those it has right and of those it breaks."""
+class SuiteResult:
+    """The result of the suite in one evaluation: keys of the pinned documents that are right, and that are broken."""
 
     pinned: int
     right: tuple[int, ...] = ()
@@ -32,29 +33,29 @@ class Standing:
 
     @property
     def checked(self) -> int:
-        """How many of them it has an answer for."""
+        """How many of them have an output."""
         return len(self.right) + len(self.broken)
 
     @property
     def unchecked(self) -> int:
-        """How many it has no answer for."""
+        """How many have no output."""
         return self.pinned - self.checked
 
     @property
     def words(self) -> str:
-        """The standing as a sentence; "" where nothing is pinned."""
+        """The result as a sentence; "" where no document is pinned."""
         if not self.pinned:
             return ""
         if not self.checked:
-            return f"None of the {self.pinned:,} pinned documents is among its documents."
-        said = f"{len(self.right):,} of {self.checked:,} pinned documents right"
+            return f"None of the {self.pinned:,} pinned documents are in this evaluation."
+        text = f"{len(self.right):,} of {self.checked:,} pinned documents right"
         if self.broken:
-            said += f", {len(self.broken):,} broken"
-        return f"{said}; {self.unchecked:,} more are not among its documents." if self.unchecked else f"{said}."
+            text += f", {len(self.broken):,} broken"
+        return f"{text}; {self.unchecked:,} more are not in this evaluation." if self.unchecked else f"{text}."
 
 
 def pin(*, project: Project, document: Document, user: User, reason: str = "") -> Pin:
-    """Pins a document. One that is pinned already stays as it is.
+    """Pins a document; returns the existing pin of a pinned one.
 
     Raises:
         Refused: the document belongs to another project, or the reason is too long.
@@ -62,18 +63,18 @@ def pin(*, project: Project, document: Document, user: User, reason: str = "") -
     if document.project_id != project.pk:
         raise Refused("That document belongs to another project.", field="document")
     reason = reason.replace("\0", "").strip()
-    if len(reason) > LONGEST:
-        raise Refused(f"A reason has at most {LONGEST} characters.", field="reason")
-    there = Pin.objects.filter(document=document, removed_at=None).first()
-    if there is not None:
-        return there
+    if len(reason) > MAX_REASON_LENGTH:
+        raise Refused(f"The reason can have at most {MAX_REASON_LENGTH} characters.", field="reason")
+    existing = Pin.objects.filter(document=document, removed_at=None).first()
+    if existing is not None:
+        return existing
     row = Pin(project=project, document=document, reason=reason, created_by=user)
     row.full_clean(validate_constraints=False)
     try:
         with transaction.atomic():
             row.save()
             _record(row, user, "pinned", reason)
-    except IntegrityError:  # somebody else pinned it in this very moment
+    except IntegrityError:  # pinned by a concurrent request
         return Pin.objects.get(document=document, removed_at=None)
     return row
 
@@ -82,22 +83,20 @@ def pin_all(*, project: Project, names: Sequence[str], user: User, reason: str =
     """Pins the documents with these ids; returns how many were not pinned yet.
 
     Raises:
-        Refused: there is none, or there are so many that the suite would forbid any change.
+        Refused: there are none, or more than ``MAX_PINS``.
     """
-    if not 0 < len(names) <= MOST_AT_ONCE:
-        raise Refused(
-            f"From 1 to {MOST_AT_ONCE} documents are pinned at once; these are {len(names):,}.", field="documents"
-        )
+    if not 0 < len(names) <= MAX_PINS:
+        raise Refused(f"Select 1 to {MAX_PINS} documents; {len(names):,} are selected.", field="documents")
     before = pinned_documents(project)
-    found = Document.objects.filter(project=project, external_id__in=names).only("external_id", "project_id")
-    new = [document for document in found if document.pk not in before]
+    documents = Document.objects.filter(project=project, external_id__in=names).only("external_id", "project_id")
+    new = [document for document in documents if document.pk not in before]
     for document in new:
         pin(project=project, document=document, user=user, reason=reason)
     return len(new)
 
 
 def unpin(*, project: Project, document: Document, user: User, reason: str = "") -> bool:
-    """Takes a document out of the suite; its pin stays as history. False where it was not pinned."""
+    """Unpins a document; its pin stays as history. False where it was not pinned."""
     with transaction.atomic():
         rows = Pin.objects.select_for_update(of=("self",)).select_related("document")
         row = rows.filter(project=project, document=document, removed_at=None).first()
@@ -105,7 +104,7 @@ def unpin(*, project: Project, document: Document, user: User, reason: str = "")
             return False
         row.removed_at, row.removed_by = timezone.now(), user
         row.save(update_fields=["removed_at", "removed_by"])
-        _record(row, user, "unpinned", reason.replace("\0", "").strip()[:LONGEST])
+        _record(row, user, "unpinned", reason.replace("\0", "").strip()[:MAX_REASON_LENGTH])
     return True
 
 
@@ -116,50 +115,51 @@ def _record(row: Pin, user: User, action: str, reason: str) -> None:
 
 
 def pinned_documents(project: Project) -> set[int]:
-    """Keys of the documents of the suite as it is now."""
+    """Keys of the pinned documents."""
     return set(Pin.objects.filter(project=project, removed_at=None).values_list("document_id", flat=True))
 
 
-def standing(run: EvalRun) -> Standing:
-    """How the pinned documents did in an evaluation."""
-    return standings(run.project_id, [run])[run.pk]
+def suite_result(run: EvalRun) -> SuiteResult:
+    """The result of the suite in an evaluation."""
+    return suite_results(run.project_id, [run])[run.pk]
 
 
-def standings(project: Any, runs: Iterable[EvalRun]) -> dict[int, Standing]:
-    """How they did in several evaluations of one project (or its key), by the key of the evaluation."""
+def suite_results(project: Any, runs: Iterable[EvalRun]) -> dict[int, SuiteResult]:
+    """The results in several evaluations of one project (or its key), by the key of the evaluation."""
     keys = [run.pk for run in runs]
     rows = Pin.objects.filter(project=project, removed_at=None).order_by("document_id")
     pinned = list(rows.values_list("document_id", flat=True))
     if not pinned:
-        return dict.fromkeys(keys, Standing(0))
+        return dict.fromkeys(keys, SuiteResult(0))
     right: dict[int, list[int]] = {key: [] for key in keys}
     broken: dict[int, list[int]] = {key: [] for key in keys}
     for run, document, exact in answers(keys, pinned):
         (right if exact else broken)[run].append(document)
-    return {key: Standing(len(pinned), tuple(right[key]), tuple(broken[key])) for key in keys}
+    return {key: SuiteResult(len(pinned), tuple(right[key]), tuple(broken[key])) for key in keys}
 
 
-RUNS = 5
+#: evaluations that the page of the suite shows
+MAX_RUNS = 5
 
 
 @dataclass(frozen=True)
-class Pinned:
-    """A pin with what the newest evaluations made of its document, newest first: right, broken, or None."""
+class PinnedDocument:
+    """A pin with the results of the newest evaluations, newest first: right, broken, or None without an output."""
 
     row: Pin
     answers: tuple[bool | None, ...]
 
     @property
     def newest(self) -> bool | None:
-        """What the newest evaluation that has the document made of it."""
+        """The result of the newest evaluation with the document."""
         return next((answer for answer in self.answers if answer is not None), None)
 
 
-def suite(project: Project) -> tuple[list[EvalRun], list[Pinned]]:
-    """The newest evaluations of fine-tuned models that have a pinned document, and every pin with their answers; what
-    is broken now stands first.
+def pinned_with_results(project: Project) -> tuple[list[EvalRun], list[PinnedDocument]]:
+    """The newest evaluations of fine-tuned models with a pinned document, and every pin with their results, broken ones
+    first.
 
-    What a base model or one elsewhere makes of them is no regression, and a benchmark never has them.
+    Errors of base models and external models are not regressions, and benchmarks never have hold-out documents.
     """
     rows = Pin.objects.filter(project=project, removed_at=None).select_related("document", "created_by")
     rows = rows.defer("document__text", "document__metadata").order_by("-created_at", "-pk")
@@ -167,25 +167,25 @@ def suite(project: Project) -> tuple[list[EvalRun], list[Pinned]]:
     keys = [row.document_id for row in pinned]
     tuned: Any = EvalRun.objects.filter(Q(training_run__isnull=False) | Q(model_version__isnull=False))
     tuned = tuned.filter(Exists(EvalOutput.objects.filter(eval_run=OuterRef("pk"), document__in=keys)))
-    runs = list(tuned.filter(project=project, benchmark=None).done().with_model().order_by("-number")[:RUNS])
-    found = {(run, document): exact for run, document, exact in answers([run.pk for run in runs], keys)}
-    told = [Pinned(row, tuple(found.get((run.pk, row.document_id)) for run in runs)) for row in pinned]
+    runs = list(tuned.filter(project=project, benchmark=None).done().with_model().order_by("-number")[:MAX_RUNS])
+    results = {(run, document): exact for run, document, exact in answers([run.pk for run in runs], keys)}
+    suite = [PinnedDocument(row, tuple(results.get((run.pk, row.document_id)) for run in runs)) for row in pinned]
     order = {False: 0, None: 1, True: 2}
-    return runs, sorted(told, key=lambda one: order[one.newest])
+    return runs, sorted(suite, key=lambda pinned_document: order[pinned_document.newest])
 
 
-def removed(project: Project) -> Any:
-    """Pins that were taken out again, newest first."""
+def unpinned(project: Project) -> Any:
+    """Former pins, newest first."""
     rows = Pin.objects.filter(project=project, removed_at__isnull=False).order_by("-removed_at", "-pk")
     return rows.select_related("document", "created_by", "removed_by").defer("document__text", "document__metadata")
 
 
 def of_document(document: Document) -> Pin | None:
-    """The pin of a document, where it is in the suite now."""
+    """The pin of a document, if it is pinned."""
     return Pin.objects.filter(document=document, removed_at=None).select_related("created_by").first()
 
 
 def answers(runs: Sequence[int], documents: Sequence[int]) -> Any:
-    """(evaluation, document, whether the whole of it is right) for what these evaluations have of these documents."""
+    """(evaluation, document, exact match) for the outputs of these evaluations on these documents."""
     rows = EvalOutput.objects.filter(eval_run__in=runs, document__in=documents).order_by("document_id", "eval_run_id")
     return rows.values_list("eval_run_id", "document_id", "exact")

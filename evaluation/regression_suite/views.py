@@ -15,40 +15,40 @@ from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
-PAGE = 30
+PAGE_SIZE = 30
 
 
 @require_safe
 def suite(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Every pinned document with what the newest evaluations made of it; ``?show=removed``: those taken out again."""
+    """The pinned documents with the results of the newest evaluations; ``?show=removed``: former ones."""
     project = project_for(request.user, slug, Action.READ)
     context: dict[str, Any] = {"project": project, "removed": query_param(request, "show") == "removed"}
     if context["removed"]:
-        rows: Any = services.removed(project)
+        rows: Any = services.unpinned(project)
     else:
-        context["runs"], rows = services.suite(project)
+        context["runs"], rows = services.pinned_with_results(project)
         set_project(project, *context["runs"])
         context["broken"] = sum(row.newest is False for row in rows)
         context["unchecked"] = sum(row.newest is None for row in rows)
-    context["page"] = Paginator(rows, PAGE).get_page(request.GET.get("page"))
+    context["page"] = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
     return render(request, "evaluation/regression_suite/suite.html", context)
 
 
 @require_POST
 def pin(request: SignedInRequest, slug: str, document: int) -> HttpResponse:
-    """Pins a document; ``reason`` says why."""
+    """Pins a document, with an optional ``reason``."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     found = _document(project, document)
     try:
         services.pin(project=project, document=found, user=request.user, reason=request.POST.get("reason", ""))
-    except Refused as refusal:
-        return _answer(request, project, found, error=refusal.message)
+    except Refused as error:
+        return _answer(request, project, found, error=error.message)
     return _answer(request, project, found)
 
 
 @require_POST
 def unpin(request: SignedInRequest, slug: str, document: int) -> HttpResponse:
-    """Takes a document out of the suite. Gates rest on the suite, so it takes whoever may set their policy."""
+    """Unpins a document. Requires the permission to set the gate policy, because gates test the suite."""
     project = project_for(request.user, slug, Action.SET_POLICY)
     found = _document(project, document)
     if not services.unpin(project=project, document=found, user=request.user, reason=request.POST.get("reason", "")):
@@ -62,7 +62,7 @@ def _document(project: Project, key: int) -> Document:
 
 
 def _answer(request: SignedInRequest, project: Project, document: Document, error: str = "") -> HttpResponse:
-    """The button as it is now, or the page of the suite."""
+    """The current button, or a redirect to the page of the suite."""
     if not is_fragment_request(request):
         if error:
             messages.error(request, error)

@@ -107,37 +107,3 @@ def _concurrency_help(project: Project) -> str:
     if required is not None:
         text += f" The contract's request rate and latency amount to a concurrency of {required}."
     return text
-
-
-class GateReportForm(forms.Form):
-    """A hold-out evaluation for a gate report, and its baseline."""
-
-    eval_run = forms.ChoiceField(label="Evaluation", widget=_select())
-    baseline = forms.ChoiceField(label="Baseline", required=False, widget=_select())
-
-    def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
-        super().__init__(data, initial=initial)
-        runs = EvalRun.objects.filter(project=project).with_model().on_holdout().done().order_by("-number")
-        runs = runs.select_related("rescored_from").defer(
-            "spec", "scores", "rescored_from__spec", "rescored_from__scores"
-        )
-        self.runs = {str(run.number): run for run in runs}
-        choices = [(number, _run_label(run)) for number, run in self.runs.items()]
-        self.fields["eval_run"].choices = choices  # type: ignore[attr-defined]
-        self.fields["baseline"].choices = [("", "none"), *choices]  # type: ignore[attr-defined]
-        for name in ("eval_run", "baseline"):
-            message = "Choose a finished evaluation on the hold-out from the list."
-            self.fields[name].error_messages = {"required": message, "invalid_choice": message}
-
-    def service_arguments(self) -> dict[str, Any]:
-        """The arguments of ``make_report``."""
-        return {
-            "eval_run": self.runs[self.cleaned_data["eval_run"]],
-            "baseline": self.runs.get(self.cleaned_data["baseline"]),
-        }
-
-
-def _run_label(run: EvalRun) -> str:
-    """An evaluation in a list: model, decoding mode, dataset version, and whose outputs it re-scores."""
-    again = f", re-scored from #{run.rescored_from.number}" if run.rescored_from is not None else ""
-    return f"#{run.number} {run.model_label}, {run.get_mode_display()}, on v{run.dataset.number}{again}"

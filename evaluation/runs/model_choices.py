@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from evaluation.gates.holdout import permits
+from evaluation.inference import permits
 from evaluation.models import Endpoint
 from evaluation.runs.services import Model
 from labeling.models import Project
@@ -29,7 +29,7 @@ def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
     exports: Any = ModelExport.objects.filter(model_version__project=project, status=Status.DONE)
     exports = exports.select_related("model_version__training_run").order_by("-model_version__number", "kind")
     endpoints = list(Endpoint.objects.in_use(project))
-    permitted = permits.given(project, endpoints)
+    permitted = permits.permitted_endpoints(project, endpoints)
     return {
         "Fine-tuned here": [
             ModelChoice(f"run-{run.number}", _training_label(run), run)

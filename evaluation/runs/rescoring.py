@@ -14,10 +14,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.label_issues.label_noise import Noise
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents
 from evaluation.runs.services import next_number
+from evaluation.scores.label_noise import LabelNoise
 from evaluation.stats import distribution
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
@@ -146,7 +146,7 @@ def process(run: EvalRun) -> None:
     except FileNotFoundError as gone:
         raise outputs.InvalidOutputs(str(gone)) from gone
     compiled, backend = run.dataset.schema_version.compiled, source.backend
-    noise = Noise()
+    noise = LabelNoise()
     digest = hashlib.sha256()
     stored = 0
     with artifacts.local_path(run.outputs_key).open("wb") as copy:
@@ -189,7 +189,7 @@ def _batches(source: EvalRun, rows: dict[str, Any]) -> Iterator[list[tuple[bytes
         yield batch
 
 
-def _compare(noise: Noise, source: EvalRun, made: list[EvalOutput]) -> None:
+def _compare(noise: LabelNoise, source: EvalRun, made: list[EvalOutput]) -> None:
     """Compares new scores with the old ones of the same outputs."""
     keys = [one.document_id for one in made]
     old = EvalOutput.objects.filter(eval_run=source, document__in=keys)
@@ -205,7 +205,7 @@ def _copy_spec(source: EvalRun, run: EvalRun) -> None:
         artifacts.write_text(run.spec_key, source.spec)
 
 
-def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str) -> None:
+def _finish(run: EvalRun, source: EvalRun, noise: LabelNoise, sha256: str) -> None:
     done = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
     facts = {
         **{name: value for name, value in source.facts.items() if name not in _JOB_FACTS},

@@ -6,7 +6,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.gates.policy.definition import METRICS, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.runs import run_documents
 from evaluation.runs.outputs import latencies
@@ -85,11 +84,6 @@ def page(run: EvalRun) -> dict[str, Any]:
     for row in rows:
         row.eval_run = run
     return {"rows": rows, "live": next((row for row in rows if row.is_live), None)}
-
-
-def tests_resources(policy: GatePolicy) -> bool:
-    """Whether a gate of a policy tests resources."""
-    return any(not METRICS[gate.metric].spends for gate in policy)
 
 
 def complete(measurement: ResourceMeasurement, *, requests: list[dict[str, Any]], facts: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from evaluation.audit import services as audit_services
-from evaluation.gates.holdout import permits
+from evaluation.inference import permits
 from evaluation.inference.backends import backend_class_of, columns_of
 from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
@@ -117,8 +117,8 @@ def _check_model(project: Project, model: Model, benchmark: Benchmark | None) ->
 
 
 def holdout_obstacle(model: Model | None, split: str) -> str:
-    """Why hold-out documents cannot be sent to a model; "" if they can, or stay on this machine."""
-    if split != Split.HOLDOUT or not isinstance(model, Endpoint) or permits.of(model) is not None:
+    """Why hold-out documents cannot be sent to a model; "" where they can, or stay on this machine."""
+    if split != Split.HOLDOUT or not isinstance(model, Endpoint) or permits.permit_for(model) is not None:
         return ""
     return (
         f"Hold-out documents would be sent to {model}. The owner of the project must permit that on the page of the "

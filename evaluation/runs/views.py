@@ -76,7 +76,7 @@ def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         context["cost_of_1000"] = 1000 * (found.facts.get("cost_per_document") or 0)
     context["scorer"] = SCORER_VERSION
     context["rescored"] = rescoring.page(found)
-    context["suite"] = regression_suite_services.standing(found)
+    context["suite"] = regression_suite_services.suite_result(found)
     context["reports"] = list(found.gate_reports.order_by("-number"))
     set_project(project, *context["reports"])
     return render(request, "evaluation/runs/run.html", context)

@@ -1,14 +1,14 @@
-"""The statistics behind comparisons and gates: intervals, tests, and what a proof would cost.
+"""The statistics of comparisons and gates: intervals, tests and required sample sizes.
 
-The document is the unit everywhere: fields of one document are right and wrong together, so resampling or
-counting fields as if they were independent finds differences that are not there.
+The document is the unit everywhere: the fields of one document are correlated, and treating them as independent
+would find differences that do not exist.
 
-Nothing here knows of Django or of models. scipy and statsmodels are imported where they are called, because
-the web process imports this package at start.
+Pure Python without Django. scipy and statsmodels are imported where they are called, because the web process imports
+this package at start.
 """
 
-from evaluation.stats.common import ALPHA, Side
-from evaluation.stats.families import benjamini_hochberg, holm, look_level
+from evaluation.stats.common import ALPHA, Tail
+from evaluation.stats.families import alpha_level, benjamini_hochberg, holm
 from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
     Canary,
@@ -27,24 +27,23 @@ from evaluation.stats.resampling import (
     share_interval,
     share_loss,
 )
-from evaluation.stats.sample_size import Price, documents_for, documents_needed
+from evaluation.stats.sample_size import RequiredSample, additional_sample_size, sample_size_for
 
 __all__ = [
     "ALPHA",
     "Canary",
     "LossBound",
-    "Price",
-    "Side",
+    "RequiredSample",
+    "Tail",
+    "additional_sample_size",
+    "alpha_level",
     "benjamini_hochberg",
     "canary",
     "difference_interval",
     "distribution",
-    "documents_for",
-    "documents_needed",
     "exact_lower",
     "exact_upper",
     "holm",
-    "look_level",
     "mcnemar_exact",
     "mean_bound",
     "paired_bootstrap_lower",
@@ -52,6 +51,7 @@ __all__ = [
     "percentile",
     "quantile_lower",
     "quantile_upper",
+    "sample_size_for",
     "share_interval",
     "share_loss",
     "wilson",

@@ -1,4 +1,4 @@
-"""Many questions at once: which of many fields moved, and how many looks at one hold-out."""
+"""Multiple testing: adjusted p-values, and alpha spending over repeated hold-out evaluations."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from evaluation.stats.common import ALPHA
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted after Holm (1979) for "did any of these move?", in the order given.
+    """p-values adjusted after Holm (1979), which bounds the family-wise error rate; in the given order.
 
     The values of ``statsmodels.stats.multitest.multipletests(p_values, method="holm")``, which is not called because
     it runs a full garbage collection each time: a tenth of a second in a web process.
@@ -20,8 +20,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted after Benjamini and Hochberg (1995), in the order given: for exploring slices, where a share of
-    false alarms among the alarms may be borne. Those of ``multipletests(p_values, method="fdr_bh")``.
+    """p-values adjusted after Benjamini and Hochberg (1995), in the given order: they bound the false discovery rate,
+    which is enough to explore slices. Those of ``multipletests(p_values, method="fdr_bh")``.
     """
     adjusted = [1.0] * len(p_values)
     reached = 1.0
@@ -32,12 +32,14 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def look_level(look: int, alpha: float = ALPHA) -> float:
-    """The level of the ``look``-th look at one hold-out, counted from 1: ``alpha / 2**look``.
+def alpha_level(number: int, alpha: float = ALPHA) -> float:
+    """The alpha of the ``number``-th hold-out evaluation, counted from 1: ``alpha / 2**number``.
 
-    The levels of all looks together stay below ``alpha``, however often the hold-out grows and is looked at
-    again.
+    Their sum stays below ``alpha``, however often the hold-out is evaluated.
+
+    Raises:
+        ValueError: the number is below 1.
     """
-    if look < 1:
-        raise ValueError("looks are counted from 1")
-    return alpha / 2.0**look
+    if number < 1:
+        raise ValueError("hold-out evaluations are counted from 1")
+    return alpha / 2.0**number

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.stats.common import Side
+from evaluation.stats.common import Tail
 
 
 def quantile_upper(values: Sequence[float], p: float = 0.95, confidence: float = 0.95) -> float | None:
@@ -21,7 +21,7 @@ def quantile_lower(values: Sequence[float], p: float = 0.95, confidence: float =
     return _quantile_end(values, p, confidence, "greater")
 
 
-def _quantile_end(values: Sequence[float], p: float, confidence: float, side: Side) -> float | None:
+def _quantile_end(values: Sequence[float], p: float, confidence: float, side: Tail) -> float | None:
     if not values:
         return None
     from scipy.stats import quantile_test

@@ -10,7 +10,7 @@ from slmstudio import intervals
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The two-sided Wilson interval of a rate, for showing. ``(0.0, 1.0)`` where nothing was counted."""
+    """The two-sided Wilson interval of a rate, for display. ``(0.0, 1.0)`` where nothing was counted."""
     check_counts(k, n)
     if n == 0:
         return 0.0, 1.0
@@ -21,7 +21,7 @@ def exact_lower(k: int, n: int, confidence: float = 0.95) -> float:
     """The one-sided exact lower bound of Clopper and Pearson (1934): the rate is at least this.
 
     That of ``scipy.stats.binomtest(k, n, alternative="greater").proportion_ci(confidence, "exact")``, which searches
-    for it; as a quantile of the beta distribution it is there at once.
+    for it; the quantile of the beta distribution is direct.
     """
     check_counts(k, n)
     if k == 0:
@@ -42,7 +42,7 @@ def exact_upper(k: int, n: int, confidence: float = 0.95) -> float:
 
 
 def mcnemar_exact(fixed: int, broken: int) -> float:
-    """The two-sided exact McNemar p-value of ``fixed`` against ``broken`` documents; 1.0 if none changed."""
+    """The two-sided exact McNemar p-value of ``fixed`` and ``broken`` documents; 1.0 if none changed."""
     if fixed < 0 or broken < 0:
         raise ValueError("counts are not negative")
     if fixed + broken == 0:
@@ -53,10 +53,11 @@ def mcnemar_exact(fixed: int, broken: int) -> float:
 
 
 def difference_interval(k_a: int, n_a: int, k_b: int, n_b: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The two-sided interval of rate B - rate A where both answered different requests (a canary against the stable
-    model). ``(-1.0, 1.0)`` where either has none.
+    """The two-sided interval of rate B - rate A on different requests (a canary and the stable model).
 
-    Newcombe's hybrid score interval (1998, method 10), which holds at 0 and at all of them as well: ``statsmodels.stats
+    ``(-1.0, 1.0)`` where either has none.
+
+    Newcombe's hybrid score interval (1998, method 10), which is also valid at rates of 0 and 1: ``statsmodels.stats
     .proportion.confint_proportions_2indep(k_b, n_b, k_a, n_a, method="newcomb")``.
     """
     check_counts(k_a, n_a)
@@ -73,7 +74,7 @@ def difference_interval(k_a: int, n_a: int, k_b: int, n_b: int, confidence: floa
 @dataclass(frozen=True)
 class Canary:
     """p-values of two claims about different requests: B is ``not_worse`` than A by a margin, or the two are ``alike``:
-    neither is worse than the other by it. 1.0 where nothing was asked.
+    neither is worse than the other by the margin. 1.0 where there are no requests.
     """
 
     not_worse: float
@@ -89,7 +90,7 @@ def canary(k_a: int, n_a: int, k_b: int, n_b: int, margin: float) -> Canary:
     check_counts(k_a, n_a)
     check_counts(k_b, n_b)
     if not 0 < margin < 1:
-        raise ValueError("the margin lies between 0 and 1")
+        raise ValueError("the margin must be between 0 and 1")
     if not (n_a and n_b):
         return Canary(1.0, 1.0)
     from statsmodels.stats.proportion import tost_proportions_2indep
@@ -101,7 +102,7 @@ def canary(k_a: int, n_a: int, k_b: int, n_b: int, margin: float) -> Canary:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings about ratios, which statsmodels works out beside the difference."""
+    """Without the warnings about ratios, which statsmodels also computes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         yield

@@ -1,15 +1,15 @@
-"""Bounds by bootstrap over documents: fields of one document are right and wrong together."""
+"""Bounds by bootstrap over documents: the fields of one document are correlated."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.stats.common import Side, smallest
+from evaluation.stats.common import Tail, smallest_clearing
 from evaluation.stats.rates import exact_upper
 
 RESAMPLES = 4999
-#: fewer resamples than this beyond a bound say nothing of where it is
+#: with fewer resamples beyond a bound, its place is unknown
 TAIL = 20
 
 
@@ -17,26 +17,25 @@ TAIL = 20
 class LossBound:
     """An upper bound on an average loss over documents (losses between 0 and 1; a gain is a negative loss).
 
-    A bootstrap cannot see what has not happened yet: with no loss among 40 documents every resample says
-    "never", and a model that truly breaks 2 % of documents would pass a 2 % limit 43 times of 100. So
-    ``margin`` adds what exact binomial bounds know beyond it: how much more often documents may lose than the
-    resamples say (``severity``: the average loss of a document that loses, counting one unseen total loss),
-    and how often a document may be worse than the ``worst`` one seen. With no loss seen the bound is the
-    exact one on documents ("3 in n"); with many the margin fades out.
+    A bootstrap has no resample with a loss that is not in the sample: with no loss among 40 documents, a model that
+    breaks 2 % of documents would pass a 2 % limit 43 times of 100. ``margin`` therefore adds what exact binomial bounds
+    know: how much more often documents may have a loss than in the resamples (``severity``: the average loss of a
+    document with one, counting one unseen total loss), and how often a document may be worse than the ``worst`` one
+    seen. With no loss the bound is the exact one on documents ("3 in n"); with many losses the margin fades out.
     """
 
     n: int
     estimate: float
     spread: float
-    losing: int
+    losing_documents: int
     severity: float
     worst: float
     confidence: float
 
     @property
     def margin(self) -> float:
-        """What the bootstrap leaves out because losing documents are rare."""
-        return self._margin(self.losing, self.n)
+        """What the bootstrap leaves out because documents with a loss are rare."""
+        return self._margin(self.losing_documents, self.n)
 
     @property
     def value(self) -> float:
@@ -44,22 +43,25 @@ class LossBound:
         return min(1.0, self.estimate + self.spread + self.margin) if self.n else 1.0
 
     def documents_for(self, limit: float) -> int | None:
-        """About how many documents in all bring the bound to ``limit``, if they go on like these."""
+        """About how many documents in total bring the bound to ``limit`` at the current rate; None where none do."""
         if self.n == 0 or self.estimate >= limit:
             return None
 
         def clears(n: int) -> bool:
             spread = self.spread * math.sqrt(self.n / n)
-            return self.estimate + spread + self._margin(round(self.losing * n / self.n), n) <= limit
+            return self.estimate + spread + self._margin(round(self.losing_documents * n / self.n), n) <= limit
 
-        return smallest(clears, self.n)
+        return smallest_clearing(clears, self.n)
 
-    def _margin(self, losing: int, n: int) -> float:
+    def _margin(self, losing_documents: int, n: int) -> float:
         if n == 0:
             return 1.0
         from scipy.stats import binom
 
-        unseen = exact_upper(losing, n, self.confidence) - float(binom.ppf(self.confidence, n, losing / n)) / n
+        unseen = (
+            exact_upper(losing_documents, n, self.confidence)
+            - float(binom.ppf(self.confidence, n, losing_documents / n)) / n
+        )
         return max(unseen * self.severity, exact_upper(0, n, self.confidence) * (1 - self.worst))
 
 
@@ -73,13 +75,13 @@ def paired_loss(
 ) -> LossBound:
     """Bounds how much worse ``after`` is than ``before`` on the same documents: the mean of before - after.
 
-    Both hold one value between 0 and 1 per document, in the same order (1 = wholly right).
+    Both hold one value between 0 and 1 per document, in the same order (1 = exact match).
     """
     if len(before) != len(after):
-        raise ValueError(f"paired documents are needed: {len(before)} against {len(after)}")
+        raise ValueError(f"documents must be paired: {len(before)} and {len(after)}")
     losses = [float(a) - float(b) for a, b in zip(before, after, strict=True)]
     if any(not -1.0 <= loss <= 1.0 for loss in losses):
-        raise ValueError("values lie between 0 and 1")
+        raise ValueError("values must be between 0 and 1")
     estimate = sum(losses) / len(losses) if losses else 0.0
     upper = _bootstrap((losses,), _mean, "less", confidence, seed, resamples)
     return _loss_bound(losses, estimate, upper, confidence)
@@ -93,7 +95,7 @@ def paired_bootstrap_lower(
     seed: int = 17,
     resamples: int = RESAMPLES,
 ) -> float:
-    """The one-sided lower bound of mean(after - before), documents as the unit; the same every time.
+    """The one-sided lower bound of mean(after - before), documents as the unit; deterministic.
 
     "Not worse by more than d" holds where this is above -d. Source: ``scipy.stats.bootstrap`` (BCa) over
     documents, less the margin of ``LossBound``. -1.0 where there is no document.
@@ -115,7 +117,7 @@ def share_loss(
     """
     pairs = [(float(w), float(c)) for w, c in zip(wrong, counted, strict=True) if c > 0]
     if any(not 0 <= w <= c for w, c in pairs):
-        raise ValueError("no document has more wrong fields than fields")
+        raise ValueError("a document cannot have more wrong fields than fields")
     bad, all_ = [w for w, _ in pairs], [c for _, c in pairs]
     estimate = sum(bad) / sum(all_) if pairs else 0.0
     upper = _bootstrap((bad, all_), _ratio, "less", confidence, seed, resamples)
@@ -132,8 +134,8 @@ def share_interval(
 ) -> tuple[float, float]:
     """The two-sided interval of a share of fields, sum(part) / sum(whole), for showing; one number each per document.
 
-    Documents are resampled whole. Each end is a bound of ``share_loss`` at half the error, so that all right (or none)
-    among few documents is no point. ``(0.0, 1.0)`` where nothing counts.
+    Documents are resampled whole. Each end is a bound of ``share_loss`` at half the error, so few documents that are
+    all right (or all wrong) still have an interval. ``(0.0, 1.0)`` where nothing counts.
     """
     rest = [w - p for p, w in zip(part, whole, strict=True)]
     low, high = (
@@ -145,7 +147,7 @@ def share_interval(
 
 def mean_bound(
     values: Sequence[float],
-    side: Side = "less",
+    side: Tail = "less",
     *,
     confidence: float = 0.95,
     seed: int = 17,
@@ -153,8 +155,7 @@ def mean_bound(
 ) -> float | None:
     """The one-sided bound of a mean: the upper one for ``less``, the lower one for ``greater``.
 
-    The more careful of the bootstrap over requests and Student's t. None below two values: one says nothing
-    of spread.
+    The wider one of the bootstrap over requests and Student's t. None below two values.
     """
     if len(values) < 2:
         return None
@@ -172,7 +173,7 @@ def _loss_bound(losses: list[float], estimate: float, upper: float, confidence: 
         n=len(losses),
         estimate=estimate,
         spread=max(0.0, upper - estimate),
-        losing=len(lost),
+        losing_documents=len(lost),
         severity=severity,
         worst=max(lost, default=0.0),
         confidence=confidence,
@@ -182,15 +183,15 @@ def _loss_bound(losses: list[float], estimate: float, upper: float, confidence: 
 def _bootstrap(
     data: tuple[list[float], ...],
     statistic: Callable[..., Any],
-    side: Side,
+    side: Tail,
     confidence: float,
     seed: int,
     resamples: int,
 ) -> float:
     """One side of ``scipy.stats.bootstrap``: the upper end for ``less``, the lower end for ``greater``.
 
-    From the fourth look on the level is so small that hardly a resample lies beyond the bound; Student's t, which knows
-    how thin the tail is, takes its place where it is the more careful one.
+    From the fourth hold-out evaluation on, alpha is so small that hardly a resample is beyond the bound; Student's t
+    replaces it where its bound is wider.
     """
     import warnings
 
@@ -227,8 +228,8 @@ def _bootstrap(
     return max(end, other) if side == "less" else min(end, other)
 
 
-def _student(columns: tuple[Any, ...], side: Side, confidence: float) -> float:
-    """The same end by Student's t over documents; of a ratio linearised, as in Cochran (1977), 6.4."""
+def _student(columns: tuple[Any, ...], side: Tail, confidence: float) -> float:
+    """The same end by Student's t over documents; of a linearized ratio, as in Cochran (1977), 6.4."""
     from scipy.stats import sem, t
 
     top, bottom = columns[0], columns[1] if len(columns) > 1 else 1.0

@@ -7,7 +7,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from evaluation.gates.display import bounds, line_of, measured, threshold
+from evaluation.gates.display import bounds, measured, number_line_of, threshold
 from evaluation.scores.display import Pieces
 from slmstudio.templatetags.studio import percent
 
@@ -127,7 +127,7 @@ for _words in (bounds, measured, threshold):
 @register.simple_tag
 def number_line(verdict: Mapping[str, Any]) -> SafeString | str:
     """The measurement with its bounds and the threshold on a number line."""
-    line = line_of(verdict)
+    line = number_line_of(verdict)
     if line is None:
         return ""
     status = str(verdict["status"]).lower().replace(" ", "-")

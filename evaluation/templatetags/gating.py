@@ -4,11 +4,11 @@ from typing import Any
 
 from django import template
 
-from evaluation.gates.display import level
+from evaluation.gates.display import format_confidence
 from evaluation.scores.slices import Slice, SliceError
 
 register = template.Library()
-register.filter(level)
+register.filter(format_confidence)
 
 
 @register.filter

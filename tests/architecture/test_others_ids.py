@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from evaluation.gates.policy import proposals
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from evaluation.models import Benchmark, Endpoint
 from evaluation.prelabels import services as prelabel_services
 from labeling.annotation import services as annotation_services
@@ -35,7 +35,7 @@ from tests.labeling.api_client import api_of
 FIRST = 1_000_000
 APPS = ("labeling", "training", "evaluation")
 #: what every project has its own of, and what has a test of its own
-LEFT_OUT = {"contract_version", "mention"}
+LEFT_OUT = {"contract_version", "former_challenge", "mention"}
 #: pages that take JSON
 SENT = {
     "label_save": b'{"entry": {}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": false}',
@@ -82,7 +82,7 @@ def owner(db: None, tmp_path: Path, settings: Any, queues: None) -> Any:
 
 def _furnish(folder: Path) -> None:
     world = make_world(folder / "base", documents=8, holdout=4, slug="theirs")
-    make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     gates = [{"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5}]
     proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Theirs.")
     project, user = world.project, world.owner

@@ -75,20 +75,22 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("training_exports", "training_folder", "training_file"), Action.READ),
     **dict.fromkeys(("training_export_make", "training_export_cancel"), Action.RUN),
     **dict.fromkeys(("gate_pdf", "gate_markdown", "gate_audit", "gate_audit_export"), Action.READ),
-    "gold_question": Action.LABEL,
-    **dict.fromkeys(("gold_questions", "lookalikes_queued"), Action.READ),
-    **dict.fromkeys(("gold_freeze", "lookalikes"), Action.CURATE),
-    **dict.fromkeys(("gold_rescore", "eval_rescore", "eval_measure_cancel"), Action.RUN),
+    "challenge": Action.LABEL,
+    **dict.fromkeys(("challenges", "lookalikes_queued"), Action.READ),
+    **dict.fromkeys(("challenges_freeze", "lookalikes"), Action.CURATE),
+    **dict.fromkeys(("challenges_rescore", "eval_rescore", "eval_measure_cancel"), Action.RUN),
     ("eval_measure", "post"): Action.RUN,
     "eval_measure": Action.READ,
     **dict.fromkeys(("gate_policy", "gate_verify"), Action.PROPOSE_POLICY),
     "contract_preview": Action.CONTRACT,
+    **dict.fromkeys(("former_challenge", "former_challenges", "former_challenges_freeze"), Action.READ),
+    **dict.fromkeys(("former_challenges_rescore", "former_gate_report_new"), Action.READ),
     "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose
     "gate_labels": Action.CURATE,
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
 }
 # Open to those who may run and to those who may approve; no single action says that.
-EITHER = {"gate_judge": (Action.RUN, Action.APPROVE)}
+EITHER = {"gate_report_new": (Action.RUN, Action.APPROVE)}
 
 
 def addresses(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:

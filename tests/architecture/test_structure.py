@@ -25,14 +25,11 @@ CIRCLES: dict[str, set[tuple[str, str]]] = {
     },
     "training": {("base_models", "estimates"), ("base_models", "runs"), ("estimates", "runs"), ("exports", "runs")},
     "evaluation": {
-        ("approvals", "gates"),
         ("benchmarks", "runs"),
         ("comparison", "runs"),
         ("comparison", "scores"),
-        ("gates", "runs"),
         ("inference", "models"),
         ("inference", "prelabels"),
-        ("label_issues", "runs"),
         ("pipeline", "runs"),
     },
 }

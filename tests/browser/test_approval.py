@@ -9,7 +9,7 @@ import pypdfium2
 import pytest
 from playwright.sync_api import Page, expect
 
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from evaluation.models import GateReport
 from labeling.models import Document
 from tests.browser.conftest import Watch
@@ -30,7 +30,7 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
 def report(world: World) -> GateReport:
     """Judged against a base model that was better, so that something got worse and not every gate passes."""
     base = evaluated(world, right, tuned=False)
-    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
+    return create_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
 
 
 def words(pdf: bytes) -> str:
@@ -55,12 +55,12 @@ def test_a_manager_approves_on_a_phone_and_a_corrected_label_voids_it(
     mona.get_by_label("Approve").check()
     decision.locator("[name=reason]").fill("Good enough for a pilot.")
     mona.get_by_role("button", name="Decide").click()
-    expect(decision.locator(".field-error").first).to_contain_text("takes a waiver with a reason")
+    expect(decision.locator(".field-error").first).to_contain_text("Enter a reason for the waiver")
     decision.locator("[name=waiver_reason]").fill("Two people watch the pilot.")
     decision.locator("[name=waiver_owner]").select_option("erik")
     mona.get_by_role("button", name="Decide").click()
     expect(decision).to_contain_text("by mona")
-    expect(decision).to_contain_text("erik answers for it")
+    expect(decision).to_contain_text("owner erik")
     expect(mona.locator(".page-head .badge")).to_have_text("approved with a waiver")
     check(mona, "report-approved-phone")
     printed = words(mona.pdf(prefer_css_page_size=True))
@@ -79,7 +79,7 @@ def test_a_manager_approves_on_a_phone_and_a_corrected_label_voids_it(
     mona.reload()
     alert = mona.get_by_role("alert")
     expect(alert).to_contain_text("The approval is void.")
-    expect(alert).to_contain_text(f"The gold of a hold-out document has changed since: {document.external_id}.")
+    expect(alert).to_contain_text(f"The gold label of 1 hold-out document changed: {document.external_id}.")
     expect(alert.get_by_role("listitem").last).to_contain_text("ana")
     check(mona, "report-void-phone")
     with mona.expect_download() as download:
@@ -105,22 +105,22 @@ def _correct(page: Page, document: Document) -> None:
 def test_the_report_and_the_log_read_well_on_a_desk(world: World, report: GateReport, logged_in: As) -> None:
     page = logged_in(world.manager)
     page.goto(report.get_absolute_url())
-    expect(page.get_by_role("heading", name="What gets worse")).to_be_visible()
+    expect(page.get_by_role("heading", name="Regressions")).to_be_visible()
     expect(page.get_by_role("link", name="Decide")).to_be_hidden()
     check(page, "report")
     page.reload()
     page.evaluate("window.print = () => (document.title = 'printed')")
     page.get_by_role("button", name="Print/PDF").click()
     expect(page).to_have_title("printed")
-    page.locator("#packet summary").click()
-    page.get_by_role("link", name="Recompute from the files").click()
-    expect(page.locator("#packet [role=status]")).to_contain_text("all equal")
+    page.locator("#manifest summary").click()
+    page.get_by_role("link", name="Recompute from files").click()
+    expect(page.locator("#manifest [role=status]")).to_contain_text("all equal")
     page.goto("/p/invoices/gates/audit/")
     expect(page.locator("#entries")).to_contain_text("erik started evaluation 1")
     page.get_by_label("What").select_option("judged")
     expect(page.locator("#entries h2")).to_have_text("1 entry")
     expect(page).to_have_url(re.compile("action=judged"))
-    page.get_by_text("Particulars").first.click()
+    page.get_by_text("Details").first.click()
     check(page, "audit-log")
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     check(page, "audit-log-phone")

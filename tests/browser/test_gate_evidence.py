@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from labeling.models import Contract, Document
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.approvals.test_evidence import sure
@@ -34,18 +34,18 @@ def test_money_automation_and_the_labels_that_are_missing(world: World, owner: P
     )
     add_unlabelled(world, 60)
     base, tuned = evaluated(world, broken, tuned=False), evaluated(world, sure)
-    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    report = create_report(eval_run=tuned, baseline=base, user=world.engineer)
     page = owner
     page.goto(report.get_absolute_url())
-    expect(page.get_by_role("heading", name="What errors cost")).to_contain_text("12,000 documents a month")
+    expect(page.get_by_role("heading", name="Error cost")).to_contain_text("12,000 documents a month")
     expect(page.get_by_text("Its errors cost less")).to_be_visible()
     check(page, "gate-evidence")
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "gate-evidence-phone")
-    missing = page.get_by_role("region", name="The price of proof")
-    expect(missing.get_by_role("button", name="Queue the 60 there are").first).to_be_visible()
+    missing = page.get_by_role("region", name="Required sample size")
+    expect(missing.get_by_role("button", name="Queue the 60 available documents").first).to_be_visible()
     missing.get_by_role("button", name=re.compile(r"^Queue \d+ documents$")).first.click()
-    expect(missing.get_by_role("status")).to_contain_text("drawn at random and held out")
+    expect(missing.get_by_role("status")).to_contain_text("sampled for the hold-out")
     assert Document.objects.filter(holdout=True, external_id__startswith="new-").exists()
     check(page, "gate-evidence-queued")
 
@@ -60,6 +60,4 @@ def test_a_gate_about_one_field_is_added_by_hand(world: World, owner: Page) -> N
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "gate-policy-phone")
     page.get_by_role("button", name="Save as version").click()
-    expect(
-        page.locator(".policy-list").get_by_text("At least 98 % of what gold has is found (total_amount)")
-    ).to_be_visible()
+    expect(page.locator(".policy-list").get_by_text("At least 98 % recall (total_amount)")).to_be_visible()

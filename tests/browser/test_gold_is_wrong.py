@@ -34,12 +34,12 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     engineer, rita = logged_in(world.engineer), logged_in(reviewer(world))
 
     engineer.goto(f"/p/invoices/evaluation/{run.number}/outputs/{document.pk}/")
-    engineer.get_by_role("link", name="Gold is wrong").click()
+    engineer.get_by_role("link", name="Challenge label").click()
     expect(engineer.get_by_label("What is wrong?")).to_have_value("total_amount")
     engineer.get_by_label("Why?").fill("It says 7.77 at the bottom.")
     check(engineer, "gold-question")
     engineer.get_by_role("button", name="Send to adjudication").click()
-    expect(engineer.get_by_text("It counts as before until a reviewer decides")).to_be_visible()
+    expect(engineer.get_by_text("It stays valid until a reviewer decides")).to_be_visible()
     check(engineer, "gold-questions")
 
     rita.goto("/p/invoices/review/?show=disputed")
@@ -55,10 +55,10 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     expect(rita.get_by_text("was adjudicated")).to_be_visible()
 
     engineer.reload()
-    expect(engineer.get_by_text("gold was wrong")).to_be_visible()
+    expect(engineer.get_by_text("upheld", exact=True)).to_be_visible()
     assert GoldQuestion.objects.get().answer == "corrected"
     engineer.get_by_role("button", name="Freeze a new version with 1 correction").click()
-    engineer.get_by_role("button", name="Score again").click()
+    engineer.get_by_role("button", name="Re-score").click()
     made = EvalRun.objects.get(rescored_from=run)
     run_jobs.run_evaluation(made.pk)
     engineer.reload()
@@ -67,7 +67,7 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     check(engineer, "rescored")
     engineer.set_viewport_size(PHONE)
     check(engineer, "rescored-phone")
-    engineer.goto("/p/invoices/evaluation/gold/")
+    engineer.goto("/p/invoices/evaluation/challenges/")
     check(engineer, "gold-questions-phone")
 
 
@@ -80,7 +80,7 @@ def test_look_alikes_are_queued_for_somebody(world: World, logged_in: Callable[[
         Document.objects.create(project=world.project, external_id=f"like-{number}", text=like, sha256=sha256(like))
     page = logged_in(world.engineer)
     page.goto(f"{run.get_absolute_url()}?field=total_amount")
-    page.get_by_role("link", name="Queue look-alikes").click()
+    page.get_by_role("link", name="Queue lookalikes").click()
     expect(page.get_by_text("1 document fails: total_amount wrong")).to_be_visible()
     check(page, "lookalikes")
     page.get_by_role("button", name="Find and queue").click()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from evaluation.models import EvalOutput, ResourceMeasurement
 from evaluation.runs import resources
 from labeling.models import Contract
@@ -33,7 +33,7 @@ def test_a_report_comes_to_rest_on_what_was_measured_again(world: World, enginee
     )
     base = evaluated(world, broken, tuned=False)
     tuned = evaluated(world, pretend(2, spoil=0.2), latency_ms=lambda index: 4000.0)
-    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    report = create_report(eval_run=tuned, baseline=base, user=world.engineer)
     page = engineer
     page.goto(report.get_absolute_url())
     card = page.get_by_role("region", name="Latency, cost and memory")

@@ -50,7 +50,7 @@ def case(run: EvalRun, key: str) -> EvalOutput:
 
 def doubted(run: EvalRun, key: str, user: User, path: str = "total_amount", reason: str = "") -> GoldQuestion:
     """Somebody says that this gold is wrong."""
-    return challenges.ask(output=case(run, key), user=user, path=path, reason=reason)
+    return challenges.create_challenge(output=case(run, key), user=user, path=path, reason=reason)
 
 
 def decide(document: Document, user: User, **picks: Any) -> None:

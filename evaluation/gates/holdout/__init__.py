@@ -1,1 +1,1 @@
-"""The hold-out of gate reports: alpha spending, membership, permits, required sample size."""
+"""The hold-out of gate reports: alpha spending, membership, required sample size."""

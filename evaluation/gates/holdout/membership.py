@@ -1,35 +1,36 @@
-"""What became of a hold-out: documents that left it after a model had answered them, and how others came into it.
+"""The members of a hold-out: documents that left it after an evaluation, and how others came in.
 
-Both bend what is counted. Whoever may set aside a document can set aside those that a model has wrong; and documents
-that were drawn for one slice are no sample of all.
+Both bias what is counted: a document may have been removed because a model got it wrong, and documents that were
+sampled for one slice are not a sample of all.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from evaluation.gates.holdout.alpha_spending import versions
+from evaluation.gates.holdout.alpha_spending import overlapping_versions
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from labeling.models import DatasetItem, Document, Split
 
-#: the action of an audit entry about documents that were drawn for the hold-out
-DREW = "queued labels"
+#: the audit action of sampling documents for the hold-out
+SAMPLED_ACTION = "queued labels"
 
 
-def unanswered(run: EvalRun) -> tuple[int, int]:
-    """How many hold-out documents of its dataset version an evaluation has no output for, and how many there are."""
+def unanswered_documents(run: EvalRun) -> tuple[int, int]:
+    """How many hold-out documents of its dataset version have no output in an evaluation, and how many there are."""
     items = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT)
     answered = EvalOutput.objects.filter(eval_run=run).values("document")
     return items.exclude(document__in=answered).count(), items.count()
 
 
-def gone(run: EvalRun) -> list[EvalOutput]:
-    """The newest answer, of whichever model, to each document that an earlier version held out and this one does not.
+def removed_documents(run: EvalRun) -> list[EvalOutput]:
+    """The newest output, of any model, for each document in the hold-out of an earlier version but not of this one.
 
-    What nobody had answered can not have been set aside because of an answer, so that it is not among them.
+    Documents without an output are not included: they cannot have been removed because of one.
     """
     held_out = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT).values("document")
     earlier = DatasetItem.objects.filter(
-        dataset__in=versions(run), dataset__number__lt=run.dataset.number, split=Split.HOLDOUT
+        dataset__in=overlapping_versions(run), dataset__number__lt=run.dataset.number, split=Split.HOLDOUT
     )
     left = earlier.exclude(document__in=held_out).values("document")
     rows: Any = EvalOutput.objects.filter(
@@ -39,38 +40,39 @@ def gone(run: EvalRun) -> list[EvalOutput]:
     return list(rows.order_by("document_id", "-eval_run__number").distinct("document_id"))
 
 
-def all_wrong(score: dict[str, Any]) -> dict[str, Any]:
-    """A score in which all that counts is wrong."""
-    fields = [
-        {**row, "outcome": "unscorable", "output": None} if row["outcome"] != "both_absent" else row
-        for row in score["fields"]
-    ]
-    amiss = dict.fromkeys(("valid_json", "schema_valid", "exact", "invariants_hold"), False)
-    return {**score, **amiss, "fields": fields}
-
-
-def all_right(score: dict[str, Any]) -> dict[str, Any]:
-    """A score in which all that counts is right."""
-    fields = [
-        {**row, "outcome": "correct", "output": row["gold"]} if row["outcome"] != "both_absent" else row
-        for row in score["fields"]
-    ]
-    return {**score, **dict.fromkeys(("valid_json", "schema_valid", "exact"), True), "fields": fields}
-
-
-def drawn_for_slices(project: Any) -> dict[int, str]:
-    """Documents that came into the hold-out by a draw for one slice alone: document -> that slice, from the audit log,
-    which nobody can rewrite."""
-    rows = AuditEntry.objects.filter(project=project, action=DREW).order_by("pk").values_list("details", flat=True)
+def slice_samples(project_id: int) -> dict[int, str]:
+    """Documents that were sampled for the hold-out for one slice only: document -> slice, from the append-only audit
+    log."""
+    rows = (
+        AuditEntry.objects.filter(project=project_id, action=SAMPLED_ACTION)
+        .order_by("pk")
+        .values_list("details", flat=True)
+    )
     return {pk: details["slice"] for details in rows if details.get("slice") for pk in details["documents"]}
 
 
-def of_others(drawn: dict[int, str], wanted: str) -> set[int]:
-    """Documents that were drawn for another slice than this one."""
-    return {pk for pk, slice_ in drawn.items() if slice_ != wanted}
+def samples_of_other_slices(samples: Mapping[int, str], slice_: str) -> set[int]:
+    """Documents that were sampled for another slice."""
+    return {pk for pk, sampled_for in samples.items() if sampled_for != slice_}
 
 
 def metadata_of(rows: Iterable[EvalOutput]) -> dict[int, Any]:
-    """What the documents of these outputs say of themselves."""
+    """The metadata of the documents of some outputs, by document."""
     keys = [row.document_id for row in rows]
     return dict(Document.objects.filter(pk__in=keys).values_list("pk", "metadata"))
+
+
+def training_overlap(run: EvalRun) -> list[str]:
+    """Ids of hold-out documents that the model was trained on."""
+    if run.training_run is None:
+        return []
+    trained = DatasetItem.objects.filter(dataset_id=run.training_run.dataset_id).exclude(split=Split.HOLDOUT)
+    held_out = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT)
+    both = held_out.filter(document__in=trained.values("document"))
+    return list(both.order_by("document_id").values_list("document__external_id", flat=True))
+
+
+def holdout_origins(run: EvalRun) -> dict[str, int]:
+    """Where the gold labels of the hold-out come from: origin -> documents."""
+    items = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT)
+    return dict(Counter(items.values_list("origin", flat=True)))

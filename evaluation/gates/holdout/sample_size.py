@@ -1,4 +1,4 @@
-"""The price of proof, paid: exactly the labels that a verdict lacks are drawn at random and queued for the hold-out."""
+"""Required sample sizes: the labels that a gate needs to pass, sampled at random and queued for the hold-out."""
 
 import math
 import secrets
@@ -12,7 +12,7 @@ from django.db.models.lookups import Exact
 
 from evaluation.audit import services as audit_services
 from evaluation.gates.holdout import membership
-from evaluation.gates.policy.definition import METRICS
+from evaluation.gates.metrics import METRICS
 from evaluation.gates.verdicts import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
 from evaluation.scores.slices import Slice
@@ -22,140 +22,143 @@ from labeling.models.documents import LABELED_STATES
 from slmstudio.access import Role
 from slmstudio.errors import Refused
 
-#: more labels than this are a plan, not an afternoon
-MOST = 5_000
-#: whoever labels for a living comes first
-_LABELLERS = (Role.ANNOTATOR, Role.REVIEWER)
-TURN, ANYBODY = "turn", ""
+#: more labels than this cannot be queued at once
+MAX_LABELS = 5_000
+#: who labels round robin
+LABELING_ROLES = (Role.ANNOTATOR, Role.REVIEWER)
+#: who the documents are assigned to, besides a member by name
+ROUND_ROBIN, ANY_ANNOTATOR = "turn", ""
 
 
 @dataclass(frozen=True)
-class Missing:
-    """What a verdict lacks: ``wanted`` more held-out documents, of which so many wait for a label or have one since.
+class RequiredLabels:
+    """The labels that a gate needs to pass: ``required`` more hold-out documents, of which ``waiting`` are queued and
+    ``labeled`` are labeled since the report; ``available`` unlabeled documents can be sampled.
 
-    ``allowed``: how many of them may fail; None where that is not counted.
+    ``allowed``: how many of them may fail; None where ``required`` is an estimate.
     """
 
     key: str
     title: str
     slice: str
-    wanted: int
+    required: int
     allowed: int | None
     waiting: int
-    labelled: int
-    drawable: int
+    labeled: int
+    available: int
 
     @property
     def missing(self) -> int:
-        """How many are still to be drawn."""
-        return max(0, self.wanted - self.waiting - self.labelled)
+        """How many are not queued yet."""
+        return max(0, self.required - self.waiting - self.labeled)
 
     @property
-    def short(self) -> int:
-        """How many of them cannot be drawn, because there are no more unlabelled documents."""
-        return max(0, self.missing - self.drawable)
+    def shortfall(self) -> int:
+        """How many of them cannot be sampled, because there are too few unlabeled documents."""
+        return max(0, self.missing - self.available)
 
     @property
-    def queued(self) -> bool:
-        """Whether all that is missing was drawn already."""
+    def is_queued(self) -> bool:
+        """Whether all of them are queued."""
         return not self.missing
 
 
-def missing_labels(report: GateReport) -> list[Missing]:
-    """What the verdicts of a report lack that labels can prove; the dearest first."""
+def required_labels(report: GateReport) -> list[RequiredLabels]:
+    """The required labels of each gate of a report that more labels can pass, the largest number first."""
     verdicts = [Verdict.from_dict(row) for row in report.verdicts]
-    priced = [verdict for verdict in verdicts if _by_labels(verdict)]
-    drawable: dict[str, int] = {}
-    for verdict in priced:
+    verdicts = [verdict for verdict in verdicts if _needs_labels(verdict)]
+    available: dict[str, int] = {}
+    for verdict in verdicts:
         gate = verdict.gate
-        if gate.slice not in drawable:
-            drawable[gate.slice] = holdout_sampling.unlabeled_documents(report.project, filter_of(gate)).count()
-    drawn = membership.drawn_for_slices(report.project_id)
-    found = [_missing(report, verdict, drawable[verdict.gate.slice], drawn) for verdict in priced]
-    return sorted(found, key=lambda one: -one.missing)
+        if gate.slice not in available:
+            available[gate.slice] = holdout_sampling.unlabeled_documents(report.project, filter_of(gate)).count()
+    samples = membership.slice_samples(report.project_id)
+    rows = [_required_labels(report, verdict, available[verdict.gate.slice], samples) for verdict in verdicts]
+    return sorted(rows, key=lambda row: -row.missing)
 
 
-def _by_labels(verdict: Verdict) -> bool:
-    return verdict.status is Status.NOT_PROVEN and bool(verdict.needed) and METRICS[verdict.gate.metric].documents
+def _needs_labels(verdict: Verdict) -> bool:
+    return verdict.status is Status.NOT_PROVEN and bool(verdict.needed) and METRICS[verdict.gate.metric].needs_labels
 
 
-def _missing(report: GateReport, verdict: Verdict, drawable: int, drawn: dict[int, str]) -> Missing:
+def _required_labels(report: GateReport, verdict: Verdict, available: int, samples: dict[int, str]) -> RequiredLabels:
     gate = verdict.gate
-    where = filter_of(gate)
-    wanted = math.ceil((verdict.needed or 0) * _documents_for_one(report, verdict, drawn))
-    judged = DatasetItem.objects.filter(dataset_id=report.eval_run.dataset_id, split=Split.HOLDOUT).values("document")
-    since = Document.objects.filter(where, project_id=report.project_id, holdout=True).exclude(pk__in=judged)
-    # What was drawn for another slice will not count in this gate.
-    since = since.exclude(pk__in=membership.of_others(drawn, gate.slice))
-    labelled = since.filter(state__in=LABELED_STATES).count()
+    required = math.ceil((verdict.needed or 0) * _documents_for_one(report, verdict, samples))
+    tested = DatasetItem.objects.filter(dataset_id=report.eval_run.dataset_id, split=Split.HOLDOUT).values("document")
+    since = Document.objects.filter(filter_of(gate), project_id=report.project_id, holdout=True)
+    # Documents that were sampled for another slice do not count in this gate.
+    since = since.exclude(pk__in=tested).exclude(pk__in=membership.samples_of_other_slices(samples, gate.slice))
+    labeled = since.filter(state__in=LABELED_STATES).count()
     waiting = since.exclude(state__in=[*LABELED_STATES, DocumentState.SKIPPED]).count()
-    return Missing(gate.key, gate.title, gate.slice, wanted, verdict.allowed_failures, waiting, labelled, drawable)
+    return RequiredLabels(
+        gate.key, gate.title, gate.slice, required, verdict.allowed_failures, waiting, labeled, available
+    )
 
 
-def _documents_for_one(report: GateReport, verdict: Verdict, drawn: dict[int, str]) -> float:
-    """How many documents hold one that counts: a field, or a class, is not in every document."""
+def _documents_for_one(report: GateReport, verdict: Verdict, samples: dict[int, str]) -> float:
+    """How many documents contain one that counts: not every document has the field or the class."""
     if not verdict.n:
         return 1.0
     rows = EvalOutput.objects.filter(filter_of(verdict.gate, "document__"), eval_run=report.eval_run)
-    rows = rows.exclude(document__in=membership.of_others(drawn, verdict.gate.slice))
+    rows = rows.exclude(document__in=membership.samples_of_other_slices(samples, verdict.gate.slice))
     return max(1.0, rows.count() / verdict.n)
 
 
 def filter_of(gate: Gate, prefix: str = "", tags: str = "tags") -> Q:
-    """The documents that a gate is about; ``tags`` is the column of tags, and ``prefix`` the way to the metadata."""
+    """The documents of a gate's slice; ``tags`` is the column of tags, and ``prefix`` the path to the metadata."""
     where = Slice.parse(gate.slice)
     if where.tag:
         return Q(**{f"{tags}__contains": [where.tag]})
     if where.key:
-        said = Func(
+        value = Func(
             F(f"{prefix}metadata"), Value(where.key), function="jsonb_extract_path_text", output_field=TextField()
         )
-        return Q(Exact(said, Value(where.value)))
+        return Q(Exact(value, Value(where.value)))
     return Q()
 
 
 def queue_labels(
-    *, report: GateReport, key: str, user: User, who: str = TURN, seed: int | None = None
+    *, report: GateReport, key: str, user: User, who: str = ROUND_ROBIN, seed: int | None = None
 ) -> holdout_sampling.HoldoutSample:
-    """Holds out what the verdict of a gate lacks, drawn at random, and puts it into people's queues.
+    """Samples the documents that a gate needs for the hold-out, and queues them for labeling.
 
     Args:
         report: the report with the verdict.
         key: the gate's key.
-        user: who pays the price; it stands in the audit log, with the seed and every document.
-        who: ``turn``: those who label, one after the other; a member's name: that person; "": whoever comes by.
-        seed: of the draw; None: a new one.
+        user: recorded in the audit log, with the seed and every document.
+        who: who labels: ``turn`` for annotators round robin, a user name, or "" for any annotator.
+        seed: of the sample; None: a random one.
 
     Raises:
-        Refused: ``field`` is key or who: labels prove nothing here, all are queued already, or there are none.
+        Refused: ``field`` is key or who.
     """
-    _wanted(report, key)  # refuses at once, before anything is read
+    _missing_labels(report, key)  # before texts are read
     people = _people(report, who)
     known = holdout_sampling.TrainingTexts(report.project).read()
     with transaction.atomic():
-        # Whoever presses at the same time waits here, and then finds that nothing is missing any more.
+        # A concurrent request waits here and then finds nothing missing.
         Project.objects.select_for_update(no_key=True).get(pk=report.project_id)
-        wanted = _wanted(report, key)
+        missing = _missing_labels(report, key)
         gate = next(Verdict.from_dict(row).gate for row in report.verdicts if row["gate"]["key"] == key)
         grown = holdout_sampling.sample_holdout(
             project=report.project,
-            count=wanted.missing,
+            count=missing.missing,
             seed=secrets.randbelow(2**31) if seed is None else seed,
             only=filter_of(gate),
             people=people,
             known=known,
         )
         if not grown.documents:
-            raise Refused(_none(grown), field="key")
+            raise Refused(_no_documents_message(grown), field="key", code="no_documents")
         audit_services.record(
             project=report.project,
             user=user,
-            action=membership.DREW,
+            action=membership.SAMPLED_ACTION,
             about=str(report),
             details={
                 "gate": key,
                 "slice": gate.slice,
-                "wanted": wanted.missing,
+                "wanted": missing.missing,
                 "drawn": len(grown.documents),
                 "from": grown.pool,
                 "passed over": len(grown.near),
@@ -167,37 +170,39 @@ def queue_labels(
     return grown
 
 
-def _wanted(report: GateReport, key: str) -> Missing:
-    """What the verdict of a gate lacks now. Raises Refused where that is nothing, or more than a button should draw."""
-    wanted = next((one for one in missing_labels(report) if one.key == key), None)
-    if wanted is None:
-        raise Refused("Labels are not what this verdict lacks.", field="key")
-    if wanted.queued:
-        waiting = f"{wanted.waiting:,} of them wait for a label"
-        raise Refused(f"The {wanted.wanted:,} documents are held out already; {waiting}.", field="key")
-    if wanted.missing > MOST:
+def _missing_labels(report: GateReport, key: str) -> RequiredLabels:
+    """The required labels of a gate. Raises Refused where none are missing, or more than can be queued at once."""
+    gate = next((row for row in required_labels(report) if row.key == key), None)
+    if gate is None:
+        raise Refused("More labels cannot pass this gate.", field="key", code="no_labels_needed")
+    if gate.is_queued:
         raise Refused(
-            f"It would take {wanted.missing:,} labels. Ask for less in the policy, or import labels.", field="key"
+            f"The {gate.required:,} documents are already in the hold-out; {gate.waiting:,} of them are unlabeled.",
+            field="key",
+            code="already_queued",
         )
-    return wanted
+    if gate.missing > MAX_LABELS:
+        raise Refused(
+            f"{gate.missing:,} labels would be required. Lower the threshold or import labels.",
+            field="key",
+            code="too_many",
+        )
+    return gate
 
 
-def _none(grown: holdout_sampling.HoldoutSample) -> str:
+def _no_documents_message(grown: holdout_sampling.HoldoutSample) -> str:
     if grown.near:
-        return (
-            f"The {len(grown.near):,} unlabelled documents are nearly the same as training documents, so none of them "
-            "can judge. Import others."
-        )
-    return "There is no unlabelled document left that could be drawn. Import more, without labels."
+        return "All unlabeled documents are near-duplicates of training documents. Import other documents."
+    return "There are no unlabeled documents to sample. Import documents without labels."
 
 
 def _people(report: GateReport, who: str) -> list[Any]:
     members = Membership.objects.filter(project_id=report.project_id).select_related("user").order_by("pk")
-    if who == ANYBODY:
+    if who == ANY_ANNOTATOR:
         return []
-    if who == TURN:
-        return [one.user for one in members if one.role in _LABELLERS]
-    found = [one.user for one in members if one.user.get_username() == who]
-    if not found:
-        raise Refused(f"{who[:60]} is no member of this project.", field="who")
-    return found
+    if who == ROUND_ROBIN:
+        return [member.user for member in members if member.role in LABELING_ROLES]
+    users = [member.user for member in members if member.user.get_username() == who]
+    if not users:
+        raise Refused(f"{who[:60]} is not a member of this project.", field="who", code="not_a_member")
+    return users

@@ -1,45 +1,51 @@
-"""What a judge is told and what it answers."""
+"""What the test of a metric takes and returns."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
-from evaluation.gates.metrics.wording import some
-from evaluation.scores.measurements import Measurement
-from evaluation.stats import Price
+from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.wording import count_words
+from evaluation.stats import RequiredSample
 
 
 class Status(StrEnum):
-    """The three answers a gate can give."""
+    """The verdicts of a gate."""
 
     PASS = "PASS"
     FAIL = "FAIL"
     NOT_PROVEN = "NOT PROVEN"
 
 
-class Levels(NamedTuple):
-    """The confidence of this look, and the confidence and error level at which a proof is priced."""
+class ConfidenceLevels(NamedTuple):
+    """The confidence of this hold-out evaluation; and the confidence and alpha of the next one, which is the one that
+    would use new labels."""
 
     confidence: float
-    later_confidence: float
-    later_alpha: float
+    next_confidence: float
+    next_alpha: float
 
 
 class Finding(NamedTuple):
-    """What a judge found. A ``rough`` price assumes "go on as so far" instead of counting failures."""
+    """The result of a test. ``low`` and ``high`` are one-sided bounds, ``required`` the sample that would pass.
+
+    ``is_estimate``: the required sample assumes the current rate and has no number of allowed failures.
+    """
 
     status: Status
-    words: str
+    text: str
     measured: float | None = None
     low: float | None = None
     high: float | None = None
     k: int | None = None
-    price: Price | None = None
-    rough: bool = False
+    required: RequiredSample | None = None
+    is_estimate: bool = False
 
 
-def nothing(got: Measurement, price: Price | None, verb: str = "label", failing: str = "wrong") -> Finding:
-    """Nothing was measured: the reason, or what a proof from scratch would take."""
-    if got.reason or price is None:
-        return Finding(Status.NOT_PROVEN, got.reason or "nothing was measured")
-    words = f"nothing was measured; {verb} {price.more:,}, {some(price.allowed_failures)} of them {failing}"
-    return Finding(Status.NOT_PROVEN, words, price=price)
+def not_measured(
+    measurement: Measurement, required: RequiredSample | None, verb: str = "label", failing: str = "wrong"
+) -> Finding:
+    """Nothing was measured: the reason, or the sample that is required from scratch."""
+    if measurement.reason or required is None:
+        return Finding(Status.NOT_PROVEN, measurement.reason or "not measured")
+    text = f"not measured; {verb} {required.more:,}, {count_words(required.allowed_failures)} {failing}"
+    return Finding(Status.NOT_PROVEN, text, required=required)

@@ -1,117 +1,224 @@
-"""Judges of what a run takes: latency, throughput, cost, memory. Fresh measurements only."""
+"""Metrics of resources: latency, throughput, cost and memory of a run, or of its newest measurement."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from django.utils.translation import ngettext
+
 from evaluation.gates.metrics import wording as say
-from evaluation.gates.metrics.findings import Finding, Levels, Status, nothing
-from evaluation.gates.policy.definition import plain
-from evaluation.scores.measurements import Measurement
-from evaluation.stats import Price, documents_needed, mean_bound, percentile, quantile_lower, quantile_upper
+from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
+from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.metric import Metric, Request, Sample, Source
+from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, PER_REQUEST, PER_SECOND, format_number
+from evaluation.stats import (
+    RequiredSample,
+    additional_sample_size,
+    mean_bound,
+    percentile,
+    quantile_lower,
+    quantile_upper,
+)
 
-FEWEST_FOR_A_MEAN = 20
+MIN_VALUES_FOR_MEAN = 20
 
 
-def latency(threshold: float, got: Measurement, levels: Levels) -> Finding:
-    """The 95th percentile of latencies, bounds by quantile test; the same as "95 % are within the limit"."""
-    within = sum(value <= threshold for value in got.values)
-    price = documents_needed(within, len(got.values), 0.95, levels.later_alpha)
-    if unusable := _unusable(got, price):
-        return unusable
-    measured = percentile(got.values, 0.95)
-    low = quantile_lower(got.values, 0.95, levels.confidence)
-    high = quantile_upper(got.values, 0.95, levels.confidence)
-    what, allowed = (
-        f"the p95 of {say.requests(got.n)} is {say.ms(measured)}",
-        f"at most {say.ms(threshold)} is allowed",
+# -- counts --------------------------------------------------------------------------------------------------------
+# A failed request is not one that was answered in time; its time and cost are shared by those that were answered.
+
+
+def _failed(request: Request) -> bool:
+    return request.finish_reason == "error"
+
+
+def _failed_text(sample: Sample) -> str:
+    failed = sum(map(_failed, sample.requests))
+    return ngettext("{n:,} failed request", "{n:,} failed requests", failed).format(n=failed) if failed else ""
+
+
+def _latencies(sample: Sample) -> Measurement:
+    answered = [request.latency_ms for request in sample.requests if not _failed(request)]
+    slowest = max([math.nextafter(sample.threshold, math.inf), *answered])
+    times = [max(row.latency_ms, slowest) if _failed(row) else row.latency_ms for row in sample.requests]
+    failed = _failed_text(sample)
+    return Measurement.sample(
+        times if answered else [],
+        is_fresh=sample.resources.is_fresh,
+        note=f"with {failed} as slower than the limit" if failed else "",
     )
-    found = Finding(Status.NOT_PROVEN, "", measured, low, high, within)
+
+
+def _machine_times(sample: Sample) -> Measurement:
+    """Milliseconds that each request keeps the machine busy."""
+    return _shared(sample, [sample.resources.time_share * request.latency_ms for request in sample.requests])
+
+
+def _costs(sample: Sample) -> Measurement:
+    """The cost of each request, by the price list of the run."""
+    price, time_share = sample.resources.price, sample.resources.time_share
+    if price.unknown_reason:
+        return Measurement.nothing(price.unknown_reason)
+    return _shared(sample, [price.of_request(request, time_share) for request in sample.requests])
+
+
+def _shared(sample: Sample, spent: Sequence[float]) -> Measurement:
+    """What each answered request took, with its share of what the failed ones took."""
+    good = [value for request, value in zip(sample.requests, spent, strict=True) if not _failed(request)]
+    share = sum(spent) / sum(good) if sum(good) else 1.0
+    failed = _failed_text(sample)
+    note = f"including the time of {failed}" if failed else ""
+    return Measurement.sample([share * value for value in good], is_fresh=sample.resources.is_fresh, note=note)
+
+
+def _peak_memory(sample: Sample) -> Measurement:
+    peak = sample.resources.facts.get("peak_memory_bytes")
+    if not peak:
+        return Measurement.nothing("the run did not measure its memory")
+    return Measurement.sample([peak / 1e9], is_fresh=sample.resources.is_fresh)
+
+
+# -- tests ---------------------------------------------------------------------------------------------------------
+
+
+def _no_verdict(measurement: Measurement, required: RequiredSample | None) -> Finding | None:
+    """The finding where there are no values, or only values of a run that generated nothing."""
+    if not measurement.values:
+        return not_measured(measurement, required, "measure", "over the limit")
+    if not measurement.is_fresh:
+        return Finding(Status.NOT_PROVEN, "no current measurement, measure resources again")
+    return None
+
+
+def _test_latency(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """The 95th percentile with bounds by quantile test: the same as "95 % are within the limit"."""
+    values = measurement.values
+    within = sum(value <= threshold for value in values)
+    required = additional_sample_size(within, len(values), 0.95, levels.next_alpha)
+    if finding := _no_verdict(measurement, required):
+        return finding
+    measured = percentile(values, 0.95)
+    low = quantile_lower(values, 0.95, levels.confidence)
+    high = quantile_upper(values, 0.95, levels.confidence)
+    what = f"p95 of {say.requests(measurement.n)} is {say.format_milliseconds(measured)}"
+    allowed = f"at most {say.format_milliseconds(threshold)} allowed"
+    finding = Finding(Status.NOT_PROVEN, "", measured, low, high, within)
     if high is not None and high <= threshold:
-        return found._replace(status=Status.PASS, words=f"{what}, at most {say.ms(high)}; {allowed}")
+        text = f"{what}, at most {say.format_milliseconds(high)}; {allowed}"
+        return finding._replace(status=Status.PASS, text=text)
     if low is not None and low > threshold:
-        return found._replace(status=Status.FAIL, words=f"{what}, at least {say.ms(low)}; {allowed}")
-    doubt = "too few to bound it" if high is None else f"but it could be {say.ms(high)}"
-    if price is None:
-        advice = "more requests will not prove it, they have to be faster"
+        text = f"{what}, at least {say.format_milliseconds(low)}; {allowed}"
+        return finding._replace(status=Status.FAIL, text=text)
+    bound = "too few requests for a bound" if high is None else f"up to {say.format_milliseconds(high)}"
+    if required is None:
+        advice = "more requests will not pass this gate, latency must decrease"
     else:
-        failures = say.some(price.allowed_failures)
-        advice = f"measure {price.more:,} more, {failures} of them slower than that"
-    return found._replace(words=f"{what}, {doubt}; {allowed}; {advice}", price=price)
+        advice = f"measure {required.more:,} more, {say.count_words(required.allowed_failures)} over the limit"
+    return finding._replace(text=f"{what}, {bound}; {allowed}; {advice}", required=required)
 
 
-def cost(threshold: float, got: Measurement, levels: Levels) -> Finding:
-    """The mean cost of a request."""
-    view = MeanView("cost", float, lambda cost: f"{plain(float(f'{cost:.3g}'))} each", "at most", "at least")
-    return _mean(threshold, got, levels, view)
-
-
-def throughput(threshold: float, got: Measurement, levels: Levels) -> Finding:
-    """Requests per second, from the milliseconds each request keeps the machine busy: 1000 / their mean."""
-    view = MeanView(
-        "make", _per_second, lambda rate: f"{plain(float(f'{rate:.3g}'))} per second", "at least", "at most"
-    )
-    return _mean(1000 / threshold if threshold else math.inf, got, levels, view)
-
-
-def _per_second(ms: float) -> float:
-    return 1000 / max(ms, 1e-6)
-
-
-class MeanView(NamedTuple):
-    """How a mean is spoken of: the quantity people asked about, its words, and the side that is good."""
+class _MeanWording(NamedTuple):
+    """The wording of a mean: the displayed quantity, and the words for the side that passes and the other one."""
 
     verb: str
-    shown: Callable[[float], float]
-    words: Callable[[float], str]
+    displayed: Callable[[float], float]
+    text: Callable[[float], str]
     good: str
     bad: str
 
 
-def _mean(limit: float, got: Measurement, levels: Levels, view: MeanView) -> Finding:
-    """A mean that must stay below ``limit`` (``stats.mean_bound``); below 20 values it is not judged."""
-    price = Price(FEWEST_FOR_A_MEAN - got.n, 0) if got.n < FEWEST_FOR_A_MEAN else None
-    if unusable := _unusable(got, price):
-        return unusable
+def _test_cost(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """The mean cost of a request."""
+    wording = _MeanWording("cost", float, lambda cost: f"{_three_digits(cost)} each", "at most", "at least")
+    return _test_mean(threshold, measurement, levels, wording)
 
-    def words(value: float) -> str:
-        return view.words(view.shown(value))
 
-    mean = sum(got.values) / got.n
-    what, asked = f"{say.requests(got.n)} {view.verb} {words(mean)}", f"{view.good} {words(limit)} is asked"
-    found = Finding(Status.NOT_PROVEN, "", view.shown(mean), rough=True)
-    high = mean_bound(got.values, "less", confidence=levels.confidence)
-    low = mean_bound(got.values, "greater", confidence=levels.confidence)
-    if price or high is None or low is None:
-        few = FEWEST_FOR_A_MEAN - got.n
-        return found._replace(words=f"{what}, too few to say; {asked}; measure {few} more", price=price)
-    ends = sorted((view.shown(low), view.shown(high)))
-    found = found._replace(low=ends[0], high=ends[1])
+def _test_throughput(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """Requests per second, from the milliseconds that each request keeps the machine busy: 1000 / their mean."""
+    wording = _MeanWording("make", _per_second, lambda rate: f"{_three_digits(rate)} per second", "at least", "at most")
+    return _test_mean(1000 / threshold if threshold else math.inf, measurement, levels, wording)
+
+
+def _three_digits(value: float) -> str:
+    return format_number(float(f"{value:.3g}"))
+
+
+def _per_second(milliseconds: float) -> float:
+    return 1000 / max(milliseconds, 1e-6)
+
+
+def _test_mean(limit: float, measurement: Measurement, levels: ConfidenceLevels, wording: _MeanWording) -> Finding:
+    """A mean that must stay below ``limit`` (``stats.mean_bound``); fewer than 20 values have no verdict."""
+    values, n = measurement.values, measurement.n
+    required = RequiredSample(MIN_VALUES_FOR_MEAN - n, 0) if n < MIN_VALUES_FOR_MEAN else None
+    if finding := _no_verdict(measurement, required):
+        return finding
+
+    def text(value: float) -> str:
+        return wording.text(wording.displayed(value))
+
+    mean = sum(values) / n
+    what, needed = f"{say.requests(n)} {wording.verb} {text(mean)}", f"{wording.good} {text(limit)} required"
+    finding = Finding(Status.NOT_PROVEN, "", wording.displayed(mean), is_estimate=True)
+    high = mean_bound(values, "less", confidence=levels.confidence)
+    low = mean_bound(values, "greater", confidence=levels.confidence)
+    if required or high is None or low is None:
+        few = MIN_VALUES_FOR_MEAN - n
+        return finding._replace(text=f"{what}, too few for a bound; {needed}; measure {few} more", required=required)
+    ends = sorted((wording.displayed(low), wording.displayed(high)))
+    finding = finding._replace(low=ends[0], high=ends[1])
     if high <= limit:
-        return found._replace(status=Status.PASS, words=f"{what}, {view.good} {words(high)}; {asked}")
+        return finding._replace(status=Status.PASS, text=f"{what}, {wording.good} {text(high)}; {needed}")
     if low > limit:
-        return found._replace(status=Status.FAIL, words=f"{what}, {view.bad} {words(low)}; {asked}")
-    advice = "as things stand more requests will not prove it"
+        return finding._replace(status=Status.FAIL, text=f"{what}, {wording.bad} {text(low)}; {needed}")
+    advice = "more requests will not pass this gate at the current mean"
     if mean < limit:
-        reach = (mean_bound(got.values, "less", confidence=levels.later_confidence) or high) - mean
-        price = Price(max(1, math.ceil(got.n * (reach / (limit - mean)) ** 2) - got.n), 0)
-        advice = f"measure about {price.more:,} more"
-    return found._replace(words=f"{what}, which could mean {words(high)}; {asked}; {advice}", price=price)
+        reach = (mean_bound(values, "less", confidence=levels.next_confidence) or high) - mean
+        required = RequiredSample(max(1, math.ceil(n * (reach / (limit - mean)) ** 2) - n), 0)
+        advice = f"measure about {required.more:,} more"
+    return finding._replace(text=f"{what}, possibly {text(high)}; {needed}; {advice}", required=required)
 
 
-def _unusable(got: Measurement, price: Price | None) -> Finding | None:
-    """A verdict for what cannot be judged: no values, or values that were not measured afresh."""
-    if not got.values:
-        return nothing(got, price, "measure", "over the limit")
-    if not got.fresh:
-        return Finding(Status.NOT_PROVEN, "this was not measured for the judgement; measure it afresh")
-    return None
+def _test_memory(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """The peak of memory, in GB of 10**9 bytes: a fact of this run, without a bound."""
+    if finding := _no_verdict(measurement, None):
+        return finding
+    peak = max(measurement.values)
+    text = f"{format_number(round(peak, 2))} GB peak; at most {format_number(threshold)} GB allowed"
+    return Finding(Status.PASS if peak <= threshold else Status.FAIL, text, peak, peak, peak)
 
 
-def memory(threshold: float, got: Measurement, levels: Levels) -> Finding:
-    """The highest use of memory seen, in GB of 10**9 bytes; a peak is a fact of this run, without a bound."""
-    if unusable := _unusable(got, None):
-        return unusable
-    peak = max(got.values)
-    words = f"{plain(round(peak, 2))} GB at the most; at most {plain(threshold)} GB is allowed"
-    return Finding(Status.PASS if peak <= threshold else Status.FAIL, words, peak, peak, peak)
+METRICS = {
+    "p95_latency_ms": Metric(
+        title="95 % of requests answered within {} ms",
+        unit=MILLISECONDS,
+        operator="<=",
+        count=_latencies,
+        test=_test_latency,
+        source=Source.RESOURCES,
+    ),
+    "requests_per_second": Metric(
+        title="At least {} requests per second",
+        unit=PER_SECOND,
+        operator=">=",
+        count=_machine_times,
+        test=_test_throughput,
+        source=Source.RESOURCES,
+    ),
+    "cost_per_request": Metric(
+        title="A request costs at most {} on average",
+        unit=PER_REQUEST,
+        operator="<=",
+        count=_costs,
+        test=_test_cost,
+        source=Source.RESOURCES,
+    ),
+    "peak_memory_gb": Metric(
+        title="At most {} GB of memory",
+        unit=GIGABYTES,
+        operator="<=",
+        count=_peak_memory,
+        test=_test_memory,
+        source=Source.RESOURCES,
+        has_slices=False,
+    ),
+}

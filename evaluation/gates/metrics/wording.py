@@ -1,74 +1,80 @@
-"""The words of a verdict: bounds that never look like the limit they miss, and what a proof would take."""
+"""The wording of verdicts: bounds that never look like the threshold they miss, and required sample sizes."""
 
-from evaluation.gates.policy.definition import plain
-from evaluation.stats import Price, documents_for
+from django.utils.translation import ngettext
 
-SMALL_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+from evaluation.gates.metrics.units import format_number
+from evaluation.stats import RequiredSample, sample_size_for
+
+_SMALL_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def best(failures: int, n: int, threshold: float, alpha: float) -> int | None:
-    """How many more documents would do in the best case, that none of them fails."""
-    total = documents_for(failures, round(threshold, 12), alpha)
+def best_case(failures: int, n: int, threshold: float, alpha: float) -> int | None:
+    """How many more documents are enough if none of them fails; None where no number is."""
+    total = sample_size_for(failures, round(threshold, 12), alpha)
     return None if total is None else total - n
 
 
-def advice(
-    price: Price | None, clears: bool, rough: bool = False, failing: str = "wrong", best: int | None = None
+def requirement(
+    required: RequiredSample | None,
+    clears: bool,
+    is_estimate: bool = False,
+    failing: str = "wrong",
+    best: int | None = None,
 ) -> str:
-    """What it would take: the price, or why there is none (``clears``: the rate seen so far clears the threshold)."""
-    if price is None and clears:
-        return "that is so close to the limit that thousands more would be needed"
-    if price is None:
+    """What would pass the gate, or why nothing would (``clears``: the current rate clears the threshold)."""
+    if required is None and clears:
+        return "too close to the threshold, thousands of documents would be needed"
+    if required is None:
         hope = f" (only {best:,} more without another failure would)" if best else ""
-        return f"at the rate seen so far more labels will not prove it{hope}"
-    if rough:
-        return f"label about {price.more:,} more, if they turn out like these"
-    return f"label {price.more:,} more, {some(price.allowed_failures)} of them {failing}"
+        return f"at the current rate more labels will not pass this gate{hope}"
+    if is_estimate:
+        return f"label about {required.more:,} more at the current rate"
+    return f"label {required.more:,} more, {count_words(required.allowed_failures)} {failing}"
 
 
-def some(number: int) -> str:
-    """A number of failures that are allowed: "none", "at most two"."""
+def count_words(number: int) -> str:
+    """A number of allowed failures: "none", "at most two"."""
     if number == 0:
         return "none"
-    return f"at most {SMALL_NUMBERS[number] if number < len(SMALL_NUMBERS) else f'{number:,}'}"
+    return f"at most {_SMALL_NUMBERS[number] if number < len(_SMALL_NUMBERS) else f'{number:,}'}"
 
 
-def percent(share: float) -> str:
-    """A share in per cent: "99.5 %"."""
-    return f"{plain(round(100 * share, 6))} %"
+def format_percent(share: float) -> str:
+    """A share in percent: "99.5 %"."""
+    return f"{format_number(round(100 * share, 6))} %"
 
 
-def bound(share: float, limit: float | None = None) -> str:
-    """A bound in percent with one decimal, or as many as it takes not to look like the limit it misses."""
-    return f"{_beside(100 * share, None if limit is None else 100 * limit)} %"
+def format_bound(share: float, threshold: float | None = None) -> str:
+    """A bound in percent with one decimal, or as many as distinguish it from the threshold that it misses."""
+    return f"{_distinguishable(100 * share, None if threshold is None else 100 * threshold)} %"
 
 
-def points(share: float, limit: float | None = None) -> str:
+def format_points(share: float, threshold: float | None = None) -> str:
     """A difference of shares with its sign: "+3.1 points"."""
-    text = _beside(100 * share, None if limit is None else 100 * limit)
+    text = _distinguishable(100 * share, None if threshold is None else 100 * threshold)
     return f"{'+' if share > 0 else ''}{text} points"
 
 
-def _beside(value: float, limit: float | None) -> str:
+def _distinguishable(value: float, threshold: float | None) -> str:
     value += 0.0  # no minus zero
     text = f"{value:.1f}"
     for decimals in range(2, 7):
-        if limit is None or float(text) != round(limit, 6):
+        if threshold is None or float(text) != round(threshold, 6):
             break
         text = f"{value:.{decimals}f}"
     return text
 
 
-def ms(value: float) -> str:
-    """A time: "812 ms"."""
-    return f"{value:,.0f} ms" if value >= 10 else f"{plain(round(value, 2))} ms"
+def format_milliseconds(value: float) -> str:
+    """A duration: "812 ms"."""
+    return f"{value:,.0f} ms" if value >= 10 else f"{format_number(round(value, 2))} ms"
 
 
 def documents(n: int) -> str:
-    """A count of documents."""
-    return "1 document" if n == 1 else f"{n:,} documents"
+    """A number of documents."""
+    return ngettext("1 document", "{n:,} documents", n).format(n=n)
 
 
 def requests(n: int) -> str:
-    """A count of requests."""
-    return "1 request" if n == 1 else f"{n:,} requests"
+    """A number of requests."""
+    return ngettext("1 request", "{n:,} requests", n).format(n=n)

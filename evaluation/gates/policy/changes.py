@@ -1,14 +1,15 @@
-"""What differs between two gate policies, in words. Pure."""
+"""The differences between two gate policies as text. Pure."""
 
 from dataclasses import dataclass
 
-from evaluation.gates.policy.definition import BASE, Gate, GatePolicy, plain
+from evaluation.gates.metrics.units import format_number
+from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate, GatePolicy
 from evaluation.scores.slices import Slice
 
 
 @dataclass(frozen=True)
 class Change:
-    """One gate, or the promise to look once: how it stood and how it stands; "" where it is not there."""
+    """A change of one gate, or of the single evaluation: its text before and after; "" where there is none."""
 
     before: str
     after: str
@@ -19,51 +20,52 @@ class Change:
         return "changed" if self.before and self.after else "added" if self.after else "removed"
 
 
-ONCE, OFTEN = "one look at a hold-out, and no other", "any number of looks at a hold-out"
+SINGLE_EVALUATION, REPEATED_EVALUATION = "a single hold-out evaluation", "any number of hold-out evaluations"
 
 
 def changes(before: GatePolicy, after: GatePolicy) -> list[Change]:
-    """What has to be done to one policy so that it is the other: what goes, then what changes, then what is new."""
+    """The changes that turn one policy into another: removed gates, then changed ones, then added ones."""
     old, new = {gate.key: gate for gate in before}, {gate.key: gate for gate in after}
-    found = [Change(words_of(gate), "") for key, gate in old.items() if key not in new]
+    found = [Change(describe(gate), "") for key, gate in old.items() if key not in new]
     for key, gate in new.items():
-        if key in old and _asks(old[key]) != _asks(gate):
+        if key in old and _requirement(old[key]) != _requirement(gate):
             found.append(_changed(old[key], gate))
-    found += [Change("", words_of(gate)) for key, gate in new.items() if key not in old]
-    if before.only_look != after.only_look:
-        found.append(Change(*(ONCE if policy.only_look else OFTEN for policy in (before, after))))
+    found += [Change("", describe(gate)) for key, gate in new.items() if key not in old]
+    if before.single_evaluation != after.single_evaluation:
+        texts = (SINGLE_EVALUATION if policy.single_evaluation else REPEATED_EVALUATION for policy in (before, after))
+        found.append(Change(*texts))
     return found
 
 
-def applied(current: GatePolicy, base: GatePolicy, wanted: GatePolicy) -> GatePolicy:
-    """The current policy with what ``wanted`` changes about ``base``; what others changed meanwhile stays."""
+def rebased(current: GatePolicy, base: GatePolicy, wanted: GatePolicy) -> GatePolicy:
+    """The current policy with the changes from ``base`` to ``wanted``; other changes since ``base`` stay."""
     old, new = {gate.key: gate for gate in base}, {gate.key: gate for gate in wanted}
-    touched = {key: gate for key, gate in new.items() if key not in old or _asks(old[key]) != _asks(gate)}
-    gone = old.keys() - new.keys()
-    gates = [touched.get(gate.key, gate) for gate in current if gate.key not in gone]
-    there = {gate.key for gate in gates}
-    gates += [gate for key, gate in touched.items() if key not in there]
-    only_look = wanted.only_look if wanted.only_look != base.only_look else current.only_look
-    return GatePolicy(tuple(gates), only_look)
+    touched = {key: gate for key, gate in new.items() if key not in old or _requirement(old[key]) != _requirement(gate)}
+    removed = old.keys() - new.keys()
+    gates = [touched.get(gate.key, gate) for gate in current if gate.key not in removed]
+    keys = {gate.key for gate in gates}
+    gates += [gate for key, gate in touched.items() if key not in keys]
+    is_changed = wanted.single_evaluation != base.single_evaluation
+    return GatePolicy(tuple(gates), wanted.single_evaluation if is_changed else current.single_evaluation)
 
 
-def words_of(gate: Gate, *, confidence: bool = False) -> str:
-    """A gate as one line of text; with its confidence where it is asked for, or is not the usual one."""
+def describe(gate: Gate, *, confidence: bool = False) -> str:
+    """A gate as one line of text; with its confidence on request, or where it is not the default."""
     parts = [gate.title]
     if gate.slice:
         parts.append(f"for {Slice.parse(gate.slice).words}")
-    if gate.compared_with == BASE:
+    if gate.compared_with == COMPARED_WITH_BASE:
         parts.append("compared with the base model")
     if confidence or gate.confidence != Gate.confidence:
-        parts.append(f"at {plain(gate.confidence * 100)} % confidence")
+        parts.append(f"at {format_number(gate.confidence * 100)} % confidence")
     return ", ".join(parts)
 
 
 def _changed(old: Gate, new: Gate) -> Change:
-    told = old.confidence != new.confidence
-    return Change(words_of(old, confidence=told), words_of(new, confidence=told))
+    confidence = old.confidence != new.confidence
+    return Change(describe(old, confidence=confidence), describe(new, confidence=confidence))
 
 
-def _asks(gate: Gate) -> tuple[object, ...]:
-    """What a gate asks; its title only says it."""
+def _requirement(gate: Gate) -> tuple[object, ...]:
+    """What a gate requires: everything but its title."""
     return gate.metric, gate.threshold, gate.confidence, gate.slice, gate.compared_with, gate.field, gate.value

@@ -1,26 +1,26 @@
-"""Gate policies: what must hold before a model may ship, as data.
+"""Gate policies as data: the gates that a model must pass before it is approved.
 
 A policy is JSON: ``{"only_look": false, "gates": [{"key", "metric", "operator", "threshold", "confidence",
-"slice", "compared_with", "title", "field", "value"}, ...]}``; ``field`` and ``value`` stand there where they are set.
-Reading it is strict; a GateError names the field.
+"slice", "compared_with", "title", "field", "value"}, ...]}``; ``field`` and ``value`` are present only where they are
+set. Reading is strict; a GateError names the field.
 """
 
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Self, overload
 
+from evaluation.gates.metrics import METRICS, Metric
 from evaluation.scores.slices import Slice, SliceError
 
-ABSOLUTE = ""
-DEPLOYED = "deployed"
-BASE = "base"
+#: what a gate compares with, as stored in policies
+ABSOLUTE, COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE = "", "deployed", "base"
 
 
 class GateError(ValueError):
-    """A gate or policy that is not one: ``field`` (like ``gates[2].threshold``) and a sentence."""
+    """An invalid gate or policy: ``field`` (like ``gates[2].threshold``) and a sentence."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -29,74 +29,13 @@ class GateError(ValueError):
 
 
 @dataclass(frozen=True)
-class Metric:
-    """What a gate can ask about: its only sensible operator, the range of its threshold, and its title.
-
-    ``field``: whether a gate of it can be about one field ("may"), has to be ("must"), or cannot ("").
-    ``value``: whether it can be about one value of that field. ``documents``: whether more labelled documents are what
-    proves it. ``spends``: whether its verdict spends error level of the hold-out; what a run takes tells nothing about
-    its answers, so that it does not. ``zero``: the title where nothing is allowed.
-    """
-
-    operator: str
-    low: float
-    high: float
-    title: str
-    percent: bool = False
-    paired: bool = False
-    field: str = ""
-    value: bool = False
-    documents: bool = True
-    spends: bool = True
-    zero: str = ""
-
-    def title_for(self, threshold: float, field: str = "", value: str = "") -> str:
-        """The title of a gate with this threshold, about this field and value of it."""
-        words = self.zero if self.zero and threshold == 0 else self.title
-        about = f"{field} = {value}" if value else field
-        number = plain(threshold * 100 if self.percent else threshold)
-        return words.format(number) + (f" ({about})" if about else "")
-
-
-METRICS = {
-    "schema_valid_rate": Metric(">=", 0, 1, "At least {} % of outputs are schema-valid", percent=True),
-    "field_error_rate": Metric("<=", 0, 1, "At most {} % of fields are wrong", percent=True, field="may"),
-    "document_error_rate": Metric("<=", 0, 1, "At most {} % of documents have an error", percent=True),
-    "no_regression": Metric(
-        ">=", 0, 1, "No more than {} points worse than the earlier model", percent=True, paired=True, field="may"
-    ),
-    "recall": Metric(">=", 0, 1, "At least {} % of what gold has is found", percent=True, field="may", value=True),
-    "hallucination_rate": Metric("<=", 0, 1, "At most {} % of documents have an invented value", True, field="may"),
-    "invariants_hold_rate": Metric(">=", 0, 1, "At least {} % of outputs keep the rules between fields", True),
-    "routing_decision_rate": Metric(">=", 0, 1, "At least {} % of documents get a decision", True, field="must"),
-    "pinned_broken": Metric(
-        "<=",
-        0,
-        math.inf,
-        "At most {} pinned documents are wrong",
-        documents=False,
-        zero="No pinned document is wrong",
-    ),
-    "p95_latency_ms": Metric(
-        "<=", 0, math.inf, "95 % of requests answered within {} ms", documents=False, spends=False
-    ),
-    "requests_per_second": Metric(">=", 0, math.inf, "At least {} requests per second", documents=False, spends=False),
-    "cost_per_request": Metric(
-        "<=", 0, math.inf, "A request costs at most {} on average", documents=False, spends=False
-    ),
-    "peak_memory_gb": Metric("<=", 0, math.inf, "At most {} GB of memory", documents=False, spends=False),
-}
-
-
-@dataclass(frozen=True)
 class Gate:
-    """One threshold with the confidence it needs.
+    """A threshold on one metric with a required confidence level.
 
-    ``threshold`` is a share between 0 and 1 for the rates; for ``no_regression`` it is how much worse than
-    the baseline (``compared_with``: the deployed or the base model) a document may become on average, 0.02
-    being two points. ``slice`` says which documents ("": all; see ``evaluation.scores.slices``), ``field`` which field
-    (a pattern like ``line_items[].amount``; "": all of them), ``value`` which of its values in gold (recall of a
-    class).
+    ``threshold`` is a share between 0 and 1 for rates; for ``no_regression`` it is how much worse than the baseline
+    (``compared_with``: the deployed or the base model) a document may be on average: 0.02 is two points. ``slice``
+    selects documents ("": all; see ``evaluation.scores.slices``), ``field`` a field (a pattern like
+    ``line_items[].amount``; "": all), and ``value`` one of its values in gold (recall of a class).
     """
 
     key: str
@@ -118,12 +57,12 @@ class Gate:
             raise GateError("key", f"must be lower-case letters, digits and dashes; found {self.key!r}")
         if self.operator != metric.operator:
             raise GateError("operator", f"must be {metric.operator} for {self.metric}; found {self.operator!r}")
-        if not (math.isfinite(self.threshold) and metric.low <= self.threshold <= metric.high):
-            limits = "between 0 and 1" if metric.percent else "0 or more"
+        if not (math.isfinite(self.threshold) and 0 <= self.threshold <= metric.maximum):
+            limits = "between 0 and 1" if metric.unit.is_share else "0 or more"
             raise GateError("threshold", f"must be {limits} for {self.metric}; found {self.threshold}")
         if not 0.5 <= self.confidence < 1:
             raise GateError("confidence", f"must be at least 0.5 and below 1; found {self.confidence}")
-        allowed = (DEPLOYED, BASE) if metric.paired else (ABSOLUTE,)
+        allowed = (COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE) if metric.is_paired else (ABSOLUTE,)
         if self.compared_with not in allowed:
             names = " or ".join(repr(name) for name in allowed)
             raise GateError("compared_with", f"must be {names} for {self.metric}; found {self.compared_with!r}")
@@ -132,24 +71,24 @@ class Gate:
             object.__setattr__(self, "title", metric.title_for(self.threshold, self.field, self.value))
 
     def _check_scope(self, metric: Metric) -> None:
-        """Raises GateError where it is about documents, a field or a value that its metric knows nothing of."""
+        """Raises GateError where its metric cannot be about its slice, field or value."""
         try:
             Slice.parse(self.slice)
         except SliceError as error:
             raise GateError("slice", str(error)) from None
-        if self.slice and self.metric in ("pinned_broken", "peak_memory_gb"):
+        if self.slice and not metric.has_slices:
             raise GateError("slice", f"cannot be given for {self.metric}")
         if self.field and not metric.field:
             raise GateError("field", f"cannot be given for {self.metric}")
         if not self.field and metric.field == "must":
             raise GateError("field", f"must be given for {self.metric}")
-        if self.value and not (metric.value and self.field):
+        if self.value and not (metric.has_values and self.field):
             raise GateError("value", f"takes a field, and a metric that counts its values; found {self.metric}")
 
     def to_json(self) -> dict[str, Any]:
         """The gate as JSON-ready data."""
         values = asdict(self)
-        # Left out where they are empty, so that a policy of before there were any is the same policy.
+        # Omitted where empty: policies from before these fields existed keep their hash.
         return {name: value for name, value in values.items() if value or name not in ("field", "value")}
 
     @classmethod
@@ -173,14 +112,14 @@ class Gate:
 
 @dataclass(frozen=True)
 class GatePolicy(Sequence[Gate]):
-    """The gates of a project, usable as a list of them.
+    """The gates of a project; a sequence of them.
 
-    ``only_look``: the policy promises to look at a hold-out once, so that this look may spend the whole error
-    level. Otherwise every look has its own, smaller level (see ``evaluation.stats.look_level``).
+    ``single_evaluation`` (stored as ``only_look``): the policy allows one evaluation of a hold-out, which uses the full
+    error budget. Otherwise each hold-out evaluation has its own, smaller alpha (see ``evaluation.stats.alpha_level``).
     """
 
     gates: tuple[Gate, ...]
-    only_look: bool = False
+    single_evaluation: bool = False
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -204,7 +143,7 @@ class GatePolicy(Sequence[Gate]):
 
     def to_json(self) -> dict[str, Any]:
         """The policy as JSON-ready data."""
-        return {"only_look": self.only_look, "gates": [gate.to_json() for gate in self.gates]}
+        return {"only_look": self.single_evaluation, "gates": [gate.to_json() for gate in self.gates]}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -218,10 +157,10 @@ class GatePolicy(Sequence[Gate]):
         for name in data:
             if name not in ("only_look", "gates"):
                 raise GateError(str(name), "is not a field of a policy")
-        rows, only_look = data.get("gates"), data.get("only_look", False)
+        rows, single_evaluation = data.get("gates"), data.get("only_look", False)
         if not isinstance(rows, list):
             raise GateError("gates", "must be a list")
-        if not isinstance(only_look, bool):
+        if not isinstance(single_evaluation, bool):
             raise GateError("only_look", "must be true or false")
         gates = []
         for index, row in enumerate(rows):
@@ -229,15 +168,7 @@ class GatePolicy(Sequence[Gate]):
                 gates.append(Gate.from_json(row))
             except GateError as error:
                 raise GateError(f"gates[{index}].{error.field}", error.message) from None
-        return cls(tuple(gates), only_look)
-
-
-def plain(number: float) -> str:
-    """A number as people write it: 99, 0.5, 2,000, 0.00021."""
-    if 0 < abs(number) < 0.001:
-        return f"{Decimal(f'{number:.3g}'):f}"
-    text = f"{number + 0.0:,.6f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+        return cls(tuple(gates), single_evaluation)
 
 
 def _number(name: str, value: Any) -> float:
@@ -250,42 +181,3 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise GateError(name, f"must be text; found {value!r}")
     return value
-
-
-TEMPLATE_GATES = (
-    Gate("schema-valid", "schema_valid_rate", ">=", 0.99),
-    Gate("field-errors", "field_error_rate", "<=", 0.10),
-    Gate("no-regression", "no_regression", ">=", 0.02, compared_with=DEPLOYED),
-)
-CONSTRAINT_GATES = {
-    "latency_p95_ms": Gate("latency", "p95_latency_ms", "<=", 0),
-    "requests_per_second": Gate("throughput", "requests_per_second", ">=", 0),
-    "cost_per_request": Gate("cost", "cost_per_request", "<=", 0),
-    "hardware_memory_gb": Gate("memory", "peak_memory_gb", "<=", 0),
-}
-
-
-RULES_GATE = Gate("rules", "invariants_hold_rate", ">=", 0.95)
-COPIES_GATE = Gate("invented", "hallucination_rate", "<=", 0.05)
-
-
-def default_policy(constraints: Mapping[str, Any], *, rules: bool = False, copies: bool = False) -> GatePolicy:
-    """The untouched policy of a new project, pre-filled from its contract.
-
-    Always: at least 99 % schema-valid, at most 10 % of fields wrong, no more than two points worse than the
-    deployed model (the base model, where nothing is deployed). With ``rules`` (the schema has rules between fields):
-    95 % of outputs keep them. With ``copies`` (it has fields that must be copied from the document): at most 5 % of
-    documents have an invented value. And one gate for each of ``latency_p95_ms``, ``requests_per_second``,
-    ``cost_per_request`` and ``hardware_memory_gb`` that is set; other constraints are no thresholds. Raises GateError
-    naming the constraint where its value is no positive number.
-    """
-    gates = [*TEMPLATE_GATES, *[RULES_GATE] * rules, *[COPIES_GATE] * copies]
-    for name, gate in CONSTRAINT_GATES.items():
-        value = constraints.get(name)
-        if value is None or value == "":
-            continue
-        number = _number(name, value)
-        if not (math.isfinite(number) and number > 0):
-            raise GateError(name, f"must be a number above 0; found {value}")
-        gates.append(replace(gate, threshold=number, title=METRICS[gate.metric].title_for(number)))
-    return GatePolicy(tuple(gates))

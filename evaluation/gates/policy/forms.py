@@ -1,4 +1,4 @@
-"""The form of a gate policy: the thresholds that are there, and one more gate about some documents or one field."""
+"""Forms of gate policies: the thresholds, one new gate for a slice or field, reasons and answers of proposals."""
 
 import re
 from dataclasses import replace
@@ -7,43 +7,44 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from evaluation.gates.policy.definition import DEPLOYED, METRICS, Gate, GateError, GatePolicy, plain
-from evaluation.gates.policy.proposals import LONGEST
+from evaluation.gates.metrics import METRICS
+from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED, Gate, GateError, GatePolicy
+from evaluation.gates.policy.proposals import MAX_REASON_LENGTH
 
-#: fields of the form that make up the gate that is added
-ADD = ("metric", "threshold", "slice", "field", "value")
+#: form fields of the new gate
+NEW_GATE_FIELDS = ("metric", "threshold", "slice", "field", "value")
 _TEXT = {"class": "form-control", "autocomplete": "off"}
 
 
 class ReasonForm(forms.Form):
-    """Why a policy is proposed."""
+    """The reason of a proposal."""
 
     reason = forms.CharField(
-        label="Why",
-        max_length=LONGEST,
+        label="Reason",
+        max_length=MAX_REASON_LENGTH,
         widget=forms.Textarea(attrs={"class": "form-control", "rows": 3}),
-        help_text="Whoever decides reads it first, and it stays in the audit log.",
-        error_messages={"required": "Say why: whoever decides reads it first."},
+        help_text="Shown to the approver and recorded in the audit log.",
+        error_messages={"required": "Enter a reason. It is shown to the approver."},
     )
 
 
 class AnswerForm(forms.Form):
-    """What is done about a proposal, and what is said about it."""
+    """The answer to a proposal."""
 
     do = forms.ChoiceField(choices=[(name, name) for name in ("take", "decline", "withdraw")])
-    seen = forms.IntegerField(required=False)  # the policy that the changes were shown about
+    seen = forms.IntegerField(required=False)  # number of the policy that the changes were shown for
     answer = forms.CharField(
-        label="Your answer",
-        max_length=LONGEST,
+        label="Comment",
+        max_length=MAX_REASON_LENGTH,
         required=False,
         widget=forms.Textarea(attrs={"class": "form-control", "rows": 2}),
     )
 
 
 class PolicyForm(forms.Form):
-    """The thresholds of the gates, in the units people read: per cent, milliseconds. An empty one is no gate.
+    """The thresholds of the gates, in display units: percent, milliseconds. An empty field is no gate.
 
-    ``fields_known``: (pattern, title) of the schema's fields; ``slices_known``: (slice, words) that documents have.
+    ``fields_known``: (pattern, title) of the schema's fields; ``slices_known``: (slice, label) of the documents.
     """
 
     def __init__(
@@ -59,18 +60,18 @@ class PolicyForm(forms.Form):
         self.slices_known = slices_known or []
         used = {gate.metric for gate in policy if not (gate.slice or gate.field)}
         missing = [name for name, metric in METRICS.items() if name not in used and metric.field != "must"]
-        self.gates = [*policy, *(_unset(metric, policy) for metric in missing)]
+        self.gates = [*policy, *(_placeholder_gate(metric, policy) for metric in missing)]
         for gate in self.gates:
-            initial = _shown(gate) if gate in list(policy) else None
+            initial = METRICS[gate.metric].unit.to_input(gate.threshold) if gate in list(policy) else None
             self.fields[gate.key] = forms.FloatField(
-                label=_question(gate), required=False, initial=initial, widget=_number()
+                label=_title_without_number(gate), required=False, initial=initial, widget=_number()
             )
         self._add_fields(fields_known or [])
         self.fields["only-look"] = forms.BooleanField(
-            label="One look at a hold-out, and no other",
+            label="Allow a single hold-out evaluation",
             required=False,
-            initial=policy.only_look,
-            help_text="It may spend the whole error level; a second look at the same documents then proves nothing.",
+            initial=policy.single_evaluation,
+            help_text="It uses the full error budget. A second evaluation of the same hold-out cannot pass.",
             widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
         )
 
@@ -78,46 +79,51 @@ class PolicyForm(forms.Form):
         metrics = [("", "none"), *((name, metric.title.format("…")) for name, metric in METRICS.items())]
         select = {"class": "form-select"}
         self.fields["add-metric"] = forms.ChoiceField(
-            label="What", required=False, choices=metrics, widget=forms.Select(attrs=select)
+            label="Metric", required=False, choices=metrics, widget=forms.Select(attrs=select)
         )
         self.fields["add-threshold"] = forms.FloatField(label="Threshold", required=False, widget=_number())
         self.fields["add-slice"] = forms.CharField(
-            label="For which documents",
+            label="Slice",
             required=False,
             max_length=200,
-            help_text="Empty: all. A failure tag, or metadata.KEY=VALUE.",
+            help_text="Empty: all documents. A failure tag, or metadata.KEY=VALUE.",
             widget=forms.TextInput(attrs={**_TEXT, "list": "slices-known"}),
         )
         self.fields["add-field"] = forms.ChoiceField(
-            label="For which field",
+            label="Field",
             required=False,
-            choices=[("", "all of them"), *((pattern, f"{title} ({pattern})") for pattern, title in known)],
+            choices=[("", "all fields"), *((pattern, f"{title} ({pattern})") for pattern, title in known)],
             widget=forms.Select(attrs=select),
         )
         self.fields["add-value"] = forms.CharField(
-            label="For which of its values",
+            label="Value",
             required=False,
             max_length=200,
-            help_text="Empty: all. For recall of one class, such as billing.",
+            help_text="Empty: all values. For recall of one class, such as billing.",
             widget=forms.TextInput(attrs=_TEXT),
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """The gates with their field, unit and whether there is a gate now, for the page."""
+        """The gates with their form field, unit, and whether the policy has them."""
         return [
-            {"gate": gate, "field": self[gate.key], "unit": unit(gate.metric), "set": gate in list(self.policy)}
+            {
+                "gate": gate,
+                "field": self[gate.key],
+                "unit": METRICS[gate.metric].unit.label,
+                "set": gate in self.policy.gates,
+            }
             for gate in self.gates
         ]
 
     @property
-    def only_look(self) -> forms.BoundField:
-        """The promise to look once."""
+    def single_evaluation(self) -> forms.BoundField:
+        """Whether the policy allows a single hold-out evaluation."""
         return self["only-look"]
 
     @property
-    def adding(self) -> list[forms.BoundField]:
-        """The fields of the gate that may be added."""
-        return [self[f"add-{name}"] for name in ADD]
+    def new_gate_fields(self) -> list[forms.BoundField]:
+        """The fields of the new gate."""
+        return [self[f"add-{name}"] for name in NEW_GATE_FIELDS]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -126,58 +132,64 @@ class PolicyForm(forms.Form):
             value = cleaned.get(gate.key)
             if value is None:
                 continue
+            threshold = METRICS[gate.metric].unit.from_input(value)
+            if gate in self.policy.gates and threshold == gate.threshold:
+                gates.append(gate)  # with its title, however titles are worded today
+                continue
             try:
-                gates.append(replace(gate, threshold=_threshold(gate.metric, value), title=""))
+                gates.append(replace(gate, threshold=threshold, title=""))
             except GateError:
                 self.add_error(gate.key, _range(gate.metric))
-        added = self._added(cleaned, gates)
-        if added is not None:
-            gates.append(added)
+        new_gate = self._new_gate(cleaned, gates)
+        if new_gate is not None:
+            gates.append(new_gate)
         if not gates and not self.errors:
-            raise forms.ValidationError("Keep at least one gate: a policy without any lets nothing ship.")
+            raise forms.ValidationError("Keep at least one gate. Without gates no model can be approved.")
         cleaned["policy"] = GatePolicy(tuple(gates), bool(cleaned.get("only-look")))
         return cleaned
 
-    def _added(self, cleaned: dict[str, Any], gates: list[Gate]) -> Gate | None:
-        """The gate that is added; None where nothing of it was given, or where it makes no sense (an error then)."""
-        given: dict[str, Any] = {name: cleaned.get(f"add-{name}") for name in ADD}
-        if any(f"add-{name}" in self.errors for name in ADD) or given["threshold"] in (None, ""):
-            if given["metric"] and "add-threshold" not in self.errors:
+    def _new_gate(self, cleaned: dict[str, Any], gates: list[Gate]) -> Gate | None:
+        """The new gate; None where its fields are empty, or invalid (an error then)."""
+        values: dict[str, Any] = {name: cleaned.get(f"add-{name}") for name in NEW_GATE_FIELDS}
+        if any(f"add-{name}" in self.errors for name in NEW_GATE_FIELDS):
+            return None
+        if values["threshold"] in (None, ""):
+            if values["metric"]:
                 self.add_error("add-threshold", "A gate needs a threshold.")
             return None
-        metric = given["metric"]
+        metric = values["metric"]
         if not metric:
-            self.add_error("add-metric", "Choose what the threshold is about.")
+            self.add_error("add-metric", "Choose a metric.")
             return None
         try:
             gate = Gate(
-                key=free_key([metric, given["field"], given["value"], given["slice"]], gates),
+                key=free_key([metric, values["field"], values["value"], values["slice"]], gates),
                 metric=metric,
                 operator=METRICS[metric].operator,
-                threshold=_threshold(metric, given["threshold"]),
-                slice=given["slice"],
-                compared_with=DEPLOYED if METRICS[metric].paired else "",
-                field=given["field"],
-                value=given["value"],
+                threshold=METRICS[metric].unit.from_input(values["threshold"]),
+                slice=values["slice"],
+                compared_with=COMPARED_WITH_DEPLOYED if METRICS[metric].is_paired else "",
+                field=values["field"],
+                value=values["value"],
             )
         except GateError as error:
             name = f"add-{error.field}"
             message = _range(metric) if error.field == "threshold" else f"This {error.message.split(';')[0]}."
             self.add_error(name if name in self.fields else None, message)
             return None
-        if any(_same_question(gate, other) for other in gates):
-            self.add_error("add-metric", "The policy has this gate already; change its threshold above.")
+        if any(_same_gate(gate, other) for other in gates):
+            self.add_error("add-metric", "The policy already has this gate. Change its threshold above.")
             return None
         return gate
 
 
-def _same_question(one: Gate, other: Gate) -> bool:
+def _same_gate(one: Gate, other: Gate) -> bool:
     names = ("metric", "slice", "field", "value")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def free_key(parts: list[str], gates: list[Gate]) -> str:
-    """A key for a gate that none of the others has."""
+    """A key that no other gate has."""
     key = re.sub(r"[^a-z0-9]+", "-", "-".join(part for part in parts if part).lower()).strip("-")[:50] or "gate"
     taken = {gate.key for gate in gates}
     return next(name for name in (key, *(f"{key}-{number}" for number in range(2, 999))) if name not in taken)
@@ -187,39 +199,19 @@ def _number() -> forms.NumberInput:
     return forms.NumberInput(attrs={"class": "form-control num-input", "step": "any", "min": "0"})
 
 
-def _unset(metric: str, policy: GatePolicy) -> Gate:
-    """A gate that is not there yet, for the empty field that would add it."""
-    compared_with = DEPLOYED if METRICS[metric].paired else ""
+def _placeholder_gate(metric: str, policy: GatePolicy) -> Gate:
+    """The gate of a metric that the policy does not have, for the empty field that adds it."""
+    compared_with = COMPARED_WITH_DEPLOYED if METRICS[metric].is_paired else ""
     key = free_key([metric], list(policy))
     return Gate(key, metric, METRICS[metric].operator, 0.0, compared_with=compared_with)
 
 
-def _threshold(metric: str, value: float) -> float:
-    return round(value / 100, 12) if METRICS[metric].percent else value
-
-
-def _shown(gate: Gate) -> str:
-    return plain(gate.threshold * 100 if METRICS[gate.metric].percent else gate.threshold).replace(",", "")
-
-
-def _question(gate: Gate) -> str:
+def _title_without_number(gate: Gate) -> str:
     """The title of a gate without its number: "At least … % of outputs are schema-valid"."""
-    words = METRICS[gate.metric].title.format("…")
+    title = METRICS[gate.metric].title.format("…")
     about = [f"{gate.field} = {gate.value}" if gate.value else gate.field, gate.slice]
-    return f"{words} ({', '.join(part for part in about if part)})" if any(about) else words
+    return f"{title} ({', '.join(part for part in about if part)})" if any(about) else title
 
 
 def _range(metric: str) -> str:
-    return "A number from 0 to 100." if METRICS[metric].percent else "A number of 0 or more."
-
-
-def unit(metric: str) -> str:
-    """The unit in which a metric's threshold is typed."""
-    return {
-        "no_regression": "points",
-        "pinned_broken": "documents",
-        "p95_latency_ms": "ms",
-        "requests_per_second": "per second",
-        "cost_per_request": "each",
-        "peak_memory_gb": "GB",
-    }.get(metric, "%")
+    return "A number from 0 to 100." if METRICS[metric].unit.is_share else "A number of 0 or more."

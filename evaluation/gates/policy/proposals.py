@@ -1,7 +1,7 @@
-"""Proposals of a gate policy: made by whoever runs evaluations, answered by whoever may set the policy.
+"""Proposals to change a gate policy: by users who run evaluations, answered by users who can set the policy.
 
-What is proposed are changes: they are told, and taken, about the policy as it stands then, so that what others set
-meanwhile is not undone.
+A proposal consists of changes. They are displayed for, and applied to, the current policy, so later changes by others
+stay.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
-from evaluation.gates import verdicts as judging
-from evaluation.gates.policy.changes import Change, applied, changes
-from evaluation.gates.policy.services import current_policy, derived, is_fixed, read, rules, set_policy
+from evaluation.gates.policy.changes import Change, changes, rebased
+from evaluation.gates.policy.definition import GatePolicy as Gates
+from evaluation.gates.policy.services import current_policy, from_contract, gates_of, is_frozen, read, set_policy
 from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.runs.services import next_number
 from labeling.models import Project
@@ -24,106 +24,105 @@ from labeling.projects.contract_changes import State as Contract
 from slmstudio.errors import Refused
 
 State = PolicyProposal.State
-LONGEST = 4000  # characters of a reason or an answer
-#: so long whoever made a proposal is shown what was answered
-SHOWN = timedelta(days=30)
+MAX_REASON_LENGTH = 4000  # characters of a reason or an answer
+#: how long an answer is displayed to the author of the proposal
+ANSWER_SHOWN_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class Proposed:
-    """An open proposal, the policy with it, and what that changes about the policy as it stands today."""
+class OpenProposal:
+    """An open proposal, the policy with its changes, and the changes to the current policy."""
 
     proposal: PolicyProposal
-    wanted: judging.GatePolicy
+    wanted: Gates
     changes: list[Change]
 
 
-def open_proposals(*, project: Project, policy: GatePolicy) -> list[Proposed]:
-    """The proposals that wait for an answer, oldest first."""
+def open_proposals(*, project: Project, policy: GatePolicy) -> list[OpenProposal]:
+    """The open proposals, oldest first."""
     rows = PolicyProposal.objects.filter(project=project, state=State.OPEN)
     return [_proposed(row, policy) for row in rows.select_related("created_by", "based_on").order_by("number")]
 
 
-def open_by(*, project: Project, user: User, policy: GatePolicy) -> Proposed | None:
-    """The proposal of a person that waits for an answer."""
+def open_by(*, project: Project, user: User, policy: GatePolicy) -> OpenProposal | None:
+    """The open proposal of a user."""
     return next(
         (one for one in open_proposals(project=project, policy=policy) if one.proposal.created_by == user), None
     )
 
 
-def answered(*, project: Project, user: User) -> PolicyProposal | None:
-    """A person's newest proposal, where it was taken or declined not long ago."""
+def recently_answered(*, project: Project, user: User) -> PolicyProposal | None:
+    """The newest proposal of a user, if it was accepted or declined recently."""
     rows = PolicyProposal.objects.filter(project=project, created_by=user).select_related("answered_by")
     newest: PolicyProposal | None = rows.order_by("-number").first()
     if newest is None or newest.state not in (State.TAKEN, State.DECLINED) or newest.answered_at is None:
         return None
-    return newest if timezone.now() - newest.answered_at < SHOWN else None
+    return newest if timezone.now() - newest.answered_at < ANSWER_SHOWN_FOR else None
 
 
 @transaction.atomic
 def propose(
-    *, project: Project, user: User, gates: judging.GatePolicy | Mapping[str, Any] | list[Any], reason: str
+    *, project: Project, user: User, gates: Gates | Mapping[str, Any] | list[Any], reason: str
 ) -> PolicyProposal:
-    """Proposes these gates; an open proposal by the same person gives way to it.
+    """Proposes these gates; an open proposal by the same user is withdrawn.
 
     Raises:
-        GateError: no policy.
+        GateError: the policy is invalid.
         Refused: ``field`` is reason, where none is given; or policy, where nothing would change.
     """
-    wanted, reason = read(gates), _said(reason, "reason", "Say why: whoever decides reads it first.")
+    wanted, reason = read(gates), _checked_text(reason, "reason", "Enter a reason. It is shown to the approver.")
     number = next_number(PolicyProposal, project)
     policy = current_policy(project=project)
-    found = changes(rules(policy), wanted)
-    if not found:
-        raise Refused(
-            f"These are the gates of policy {policy.number} as it stands. Change a threshold.", field="policy"
-        )
+    proposed = changes(gates_of(policy), wanted)
+    if not proposed:
+        raise Refused(f"Policy {policy.number} already has these gates. Change a threshold.", field="policy")
     for old in PolicyProposal.objects.filter(project=project, created_by=user, state=State.OPEN):
-        _answer(old, user, State.WITHDRAWN, f"Proposal {number} follows it.")
+        _answer(old, user, State.WITHDRAWN, f"Replaced by proposal {number}.")
         _record(old, user, "took back", reason=old.answer)
-    made: PolicyProposal = PolicyProposal.objects.create(
+    proposal: PolicyProposal = PolicyProposal.objects.create(
         project=project, number=number, based_on=policy, gates=wanted.to_json(), reason=reason, created_by=user
     )
-    _record(made, user, "proposed", policy=policy.number, changes=_told(found), reason=reason)
-    return made
+    _record(proposal, user, "proposed", policy=policy.number, changes=_describe(proposed), reason=reason)
+    return proposal
 
 
 def propose_from_contract(*, project: Project, user: User, before: Contract, after: Contract) -> None:
-    """What a change of the contract asks of gates that are fixed already, as a proposal of whoever changed it; added
-    to the proposal that they have open. Before the first use the policy follows the contract by itself.
+    """Proposes what a change of the contract means for a frozen policy, in the name of the user who changed it; added
+    to their open proposal. Until its first use a policy follows the contract automatically.
     """
     policy = current_policy(project=project)
-    base, wanted = (derived(one.constraints, one.compiled) for one in (before, after))
+    base, wanted = (from_contract(one.constraints, one.compiled) for one in (before, after))
     moved = changes(base, wanted)
-    if user is None or not moved or not is_fixed(policy):
+    if user is None or not moved or not is_frozen(policy):
         return
     own = open_by(project=project, user=user, policy=policy)
-    gates = applied(own.wanted if own is not None else rules(policy), base, wanted)
-    reason = f"The contract was changed: {_told(moved)}."
-    if changes(rules(policy), gates):
+    gates = rebased(own.wanted if own is not None else gates_of(policy), base, wanted)
+    reason = f"The contract changed: {_describe(moved)}."
+    if changes(gates_of(policy), gates):
         kept = f"{own.proposal.reason}\n" if own is not None else ""
-        propose(project=project, user=user, gates=gates, reason=f"{kept}{reason}"[-LONGEST:])
+        propose(project=project, user=user, gates=gates, reason=f"{kept}{reason}"[-MAX_REASON_LENGTH:])
     elif own is not None:
-        take_back(proposal=own.proposal, user=user)
+        withdraw(proposal=own.proposal, user=user)
 
 
 @transaction.atomic
-def take(*, proposal: PolicyProposal, user: User, answer: str = "", seen: int | None = None) -> GatePolicy:
-    """Makes the proposed changes; approvals under the older policy are void. Where they stand already, nothing changes.
+def accept(*, proposal: PolicyProposal, user: User, answer: str = "", seen: int | None = None) -> GatePolicy:
+    """Applies the proposed changes, if any are left; approvals under the older policy become void.
 
-    ``seen``: the number of the policy that the changes were shown about.
+    ``seen``: the number of the policy that the changes were displayed for.
 
-    Raises Refused where another policy was set since, or where the proposal does not wait for an answer any more.
+    Raises:
+        Refused: the policy changed since, or the proposal is not open.
     """
-    proposal = _waiting(proposal)
+    proposal = _locked(proposal)
     policy = current_policy(project=proposal.project)
     if seen is not None and seen != policy.number:
         raise Refused(
-            f"Policy {policy.number} was set since you opened this page. Look at the changes again.", field=""
+            f"Policy {policy.number} was set since you opened this page. Review the changes again.", code="stale"
         )
-    one = _proposed(proposal, policy)
-    if one.changes:
-        policy = set_policy(project=proposal.project, user=user, gates=one.wanted)
+    open_proposal = _proposed(proposal, policy)
+    if open_proposal.changes:
+        policy = set_policy(project=proposal.project, user=user, gates=open_proposal.wanted)
     _answer(proposal, user, State.TAKEN, answer)
     _record(proposal, user, "took", policy=policy.number, by=proposal.created_by.get_username(), reason=answer.strip())
     return policy
@@ -131,60 +130,61 @@ def take(*, proposal: PolicyProposal, user: User, answer: str = "", seen: int | 
 
 @transaction.atomic
 def decline(*, proposal: PolicyProposal, user: User, answer: str) -> None:
-    """Leaves the policy as it is.
+    """Declines a proposal.
 
-    Raises Refused where no reason is given (``field`` is answer), or where it does not wait any more.
+    Raises:
+        Refused: there is no reason (``field`` is answer), or the proposal is not open.
     """
-    answer = _said(answer, "answer", "Say why: whoever proposed it learns what to change.")
-    proposal = _waiting(proposal)
+    answer = _checked_text(answer, "answer", "Enter a reason. It is shown to the author of the proposal.")
+    proposal = _locked(proposal)
     _answer(proposal, user, State.DECLINED, answer)
     _record(proposal, user, "declined", by=proposal.created_by.get_username(), reason=answer)
 
 
 @transaction.atomic
-def take_back(*, proposal: PolicyProposal, user: User) -> None:
-    """The person who made it takes it back. Raises Refused for others, and where it does not wait any more."""
+def withdraw(*, proposal: PolicyProposal, user: User) -> None:
+    """Withdraws a proposal. Raises Refused for other users than its author, and where it is not open."""
     if proposal.created_by_id != user.pk:
-        raise Refused(f"Only {proposal.created_by.get_username()}, who made this proposal, can take it back.", field="")
-    proposal = _waiting(proposal)
+        raise Refused(f"Only {proposal.created_by.get_username()} can withdraw this proposal.", code="not_author")
+    proposal = _locked(proposal)
     _answer(proposal, user, State.WITHDRAWN, "")
     _record(proposal, user, "took back")
 
 
-def _proposed(proposal: PolicyProposal, policy: GatePolicy) -> Proposed:
-    now = rules(policy)
-    wanted = applied(now, rules(proposal.based_on), judging.GatePolicy.from_json(proposal.gates))
-    return Proposed(proposal, wanted, changes(now, wanted))
+def _proposed(proposal: PolicyProposal, policy: GatePolicy) -> OpenProposal:
+    now = gates_of(policy)
+    wanted = rebased(now, gates_of(proposal.based_on), Gates.from_json(proposal.gates))
+    return OpenProposal(proposal, wanted, changes(now, wanted))
 
 
-def _waiting(proposal: PolicyProposal) -> PolicyProposal:
-    """The proposal as it is now, locked; and the project before it, as whoever sets a policy locks it."""
+def _locked(proposal: PolicyProposal) -> PolicyProposal:
+    """The current proposal, locked; and its project first, in the same order as ``set_policy``."""
     next_number(PolicyProposal, proposal.project)
     rows = PolicyProposal.objects.select_for_update(of=("self",))
     now: PolicyProposal = rows.select_related("created_by", "answered_by", "project", "based_on").get(pk=proposal.pk)
     if now.state != State.OPEN:
-        who = now.answered_by.get_username() if now.answered_by else "somebody"
-        raise Refused(f"Proposal {now.number} was {now.get_state_display()} by {who}.", field="")
+        who = now.answered_by.get_username() if now.answered_by else "another user"
+        raise Refused(f"Proposal {now.number} was {now.get_state_display()} by {who}.", code="not_open")
     return now
 
 
 def _answer(proposal: PolicyProposal, user: User, state: str, answer: str) -> None:
-    proposal.state, proposal.answer, proposal.answered_by = state, answer.strip()[:LONGEST], user
+    proposal.state, proposal.answer, proposal.answered_by = state, answer.strip()[:MAX_REASON_LENGTH], user
     proposal.answered_at = timezone.now()
     proposal.save(update_fields=["state", "answer", "answered_by", "answered_at"])
 
 
-def _said(text: str, field: str, missing: str) -> str:
+def _checked_text(text: str, field: str, missing: str) -> str:
     text = text.replace("\0", "").strip()
     if not text:
         raise Refused(missing, field=field)
-    if len(text) > LONGEST:
-        raise Refused(f"At most {LONGEST:,} characters; this has {len(text):,}.", field=field)
+    if len(text) > MAX_REASON_LENGTH:
+        raise Refused(f"At most {MAX_REASON_LENGTH:,} characters; this has {len(text):,}.", field=field)
     return text
 
 
-def _told(found: list[Change]) -> str:
-    """Changes as one line of text for the audit log, which is searched and exported."""
+def _describe(found: list[Change]) -> str:
+    """Changes as one line of text for the audit log."""
     return "; ".join(f"{one.before or 'no gate'} -> {one.after or 'no gate'}" for one in found)
 
 

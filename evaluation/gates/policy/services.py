@@ -1,4 +1,4 @@
-"""Gate policies: made from the contract, set by a manager, never changed once they are there."""
+"""The gate policies of a project: derived from the contract, then set by a manager; versions never change."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.gates import verdicts as judging
 from evaluation.gates.policy.changes import Change, changes
+from evaluation.gates.policy.defaults import default_policy
+from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.models import GatePolicy, GateReport
 from evaluation.runs.services import next_number
 from evaluation.scores.slices import Slice
@@ -22,30 +23,30 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.storage.hashing import sha256_text
 
 
-def policy_hash(policy: judging.GatePolicy) -> str:
+def policy_hash(policy: Gates) -> str:
     """SHA-256 over the policy as compact JSON."""
     return sha256_text(dumps(policy.to_json()))
 
 
 @transaction.atomic
 def current_policy(*, project: Project) -> GatePolicy:
-    """The newest policy. Until one is set or a model was judged, it is made from the contract and follows it."""
+    """The newest policy. Until one is set or has a report, it is derived from the contract and follows it."""
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
-    if newest is not None and is_fixed(newest):
+    if newest is not None and is_frozen(newest):
         return newest
     wanted = _from_contract(project)
-    if newest is not None and newest.sha256 == policy_hash(wanted):
+    if newest is not None and not changes(gates_of(newest), wanted):  # only titles may differ
         return newest
     return _add_policy(project, None, wanted)
 
 
-def is_fixed(policy: GatePolicy) -> bool:
-    """Whether a person set it, or it was used: a change of the contract moves none of its thresholds any more."""
+def is_frozen(policy: GatePolicy) -> bool:
+    """Whether a user set it or it was used, so that it no longer follows the contract."""
     return policy.created_by_id is not None or GateReport.objects.filter(project_id=policy.project_id).exists()
 
 
-def fix(policy: GatePolicy, user: User | None) -> None:
-    """The first use of a policy that was made from the contract: whoever uses it is named as its author."""
+def freeze_policy(policy: GatePolicy, user: User | None) -> None:
+    """Freezes a policy derived from the contract at its first use, with the user as its author."""
     if user is None or GatePolicy.objects.filter(pk=policy.pk, created_by=None).update(created_by=user) != 1:
         return
     policy.created_by = user
@@ -53,90 +54,85 @@ def fix(policy: GatePolicy, user: User | None) -> None:
         "version": policy.number,
         "sha256": policy.sha256,
         "after": policy.gates,
-        "reason": "First use. From now on a change of the contract is a proposal.",
+        "reason": "First use. Later changes of the contract become proposals.",
     }
     audit_services.record(project=policy.project, user=user, action="fixed", about="gate policy", details=details)
 
 
-def _from_contract(project: Project) -> judging.GatePolicy:
-    """The policy as the contract asks for it today."""
+def _from_contract(project: Project) -> Gates:
+    """The policy of the current contract."""
     contract = Contract.objects.filter(project=project).first()
-    return derived(contract.constraints if contract else {}, project.schema_version.compiled)
+    return from_contract(contract.constraints if contract else {}, project.schema_version.compiled)
 
 
-def derived(constraints: Mapping[str, Any], compiled: CompiledSchema) -> judging.GatePolicy:
-    """The policy as constraints and schema ask for it."""
-    copies = any(field.evidence == "required" for field in compiled.fields)
-    return judging.default_policy(constraints, rules=bool(invariants.declared(compiled)), copies=copies)
+def from_contract(constraints: Mapping[str, Any], compiled: CompiledSchema) -> Gates:
+    """The default policy of these constraints and this schema."""
+    evidence = any(field.evidence == "required" for field in compiled.fields)
+    return default_policy(constraints, invariants=bool(invariants.declared(compiled)), evidence=evidence)
 
 
 @transaction.atomic
-def set_policy(
-    *, project: Project, user: User, gates: judging.GatePolicy | Mapping[str, Any] | list[Any]
-) -> GatePolicy:
-    """Makes these the project's gates, as a new version; the newest as it stands where nothing changed.
+def set_policy(*, project: Project, user: User, gates: Gates | Mapping[str, Any] | list[Any]) -> GatePolicy:
+    """Sets the gates of a project, as a new version; returns the newest version where at most titles differ.
 
-    Reports keep the policy they were made under; approvals under an older one are void.
+    Reports keep their policy; approvals under an older one become void.
 
     Raises:
-        GateError: no policy; ``field`` is like ``gates[2].threshold``.
+        GateError: the policy is invalid; ``field`` is like ``gates[2].threshold``.
     """
     wanted = read(gates)
     newest = current_policy(project=project)
-    if newest.sha256 == policy_hash(wanted):
+    if not changes(gates_of(newest), wanted):
         return newest
     return _add_policy(project, user, wanted)
 
 
-def read(data: judging.GatePolicy | Mapping[str, Any] | list[Any]) -> judging.GatePolicy:
-    """A policy from JSON, or one that was read already. Raises GateError naming the field."""
-    return data if isinstance(data, judging.GatePolicy) else judging.GatePolicy.from_json(data)
+def read(data: Gates | Mapping[str, Any] | list[Any]) -> Gates:
+    """A policy from JSON; returns a policy as is. Raises GateError naming the field."""
+    return data if isinstance(data, Gates) else Gates.from_json(data)
 
 
-def _add_policy(project: Project, user: User | None, policy: judging.GatePolicy) -> GatePolicy:
+def _add_policy(project: Project, user: User | None, policy: Gates) -> GatePolicy:
     number = next_number(GatePolicy, project)
-    # The row lock of next_number made us wait for whoever was adding the same default.
+    # next_number locks the project: another process may have added the same default before.
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
     if newest is not None and newest.sha256 == policy_hash(policy):
         return newest
-    made: GatePolicy = GatePolicy.objects.create(
+    policy_version: GatePolicy = GatePolicy.objects.create(
         project=project, number=number, gates=policy.to_json(), sha256=policy_hash(policy), created_by=user
     )
     if newest is not None:
-        why: dict[str, str] = (
-            {} if user is not None else {"reason": "It follows the contract, because nobody has set one."}
-        )
+        reason: dict[str, str] = {} if user is not None else {"reason": "Default policy from the contract."}
         audit_services.record(
             project=project,
             user=user,
             action="changed",
             about="gate policy",
             details={
-                "version": made.number,
-                "sha256": made.sha256,
+                "version": policy_version.number,
+                "sha256": policy_version.sha256,
                 "before": newest.gates,
-                "after": made.gates,
-                **why,
+                "after": policy_version.gates,
+                **reason,
             },
         )
-    return made
+    return policy_version
 
 
-#: versions of a policy that its history shows
-MOST_VERSIONS = 20
+#: versions that the history of a policy shows
+MAX_VERSIONS = 20
 
 
 def history(project: Project) -> list[tuple[GatePolicy, list[Change]]]:
-    """The versions of a policy, newest first, each with what it changed about the one before."""
+    """The versions of a policy, newest first, each with its changes to the previous one."""
     rows = GatePolicy.objects.filter(project=project).select_related("created_by").order_by("-number")
-    found = list(rows[: MOST_VERSIONS + 1])
-    told = [(new, changes(rules(old), rules(new))) for new, old in pairwise(found)]
-    return told if len(found) > MOST_VERSIONS else [*told, *((first, []) for first in found[-1:])]
+    policies = list(rows[: MAX_VERSIONS + 1])
+    versions = [(new, changes(gates_of(old), gates_of(new))) for new, old in pairwise(policies)]
+    return versions if len(policies) > MAX_VERSIONS else [*versions, *((first, []) for first in policies[-1:])]
 
 
-def set_at(policy: GatePolicy) -> datetime:
-    """Since when its thresholds stand: of the first one, which is made from the contract when it is first asked for,
-    since when the contract does."""
+def thresholds_set_at(policy: GatePolicy) -> datetime:
+    """When the thresholds of a policy were set: of the first version, which follows the contract, when that was."""
     when: datetime = policy.created_at
     if policy.number == 1:
         contract = Contract.objects.filter(project_id=policy.project_id).only("updated_at").first()
@@ -144,20 +140,20 @@ def set_at(policy: GatePolicy) -> datetime:
     return when
 
 
-def rules(policy: GatePolicy) -> judging.GatePolicy:
-    """A stored policy as the gates it consists of."""
-    return judging.GatePolicy.from_json(policy.gates)
+def gates_of(policy: GatePolicy) -> Gates:
+    """The gates of a stored policy."""
+    return Gates.from_json(policy.gates)
 
 
-#: a key of metadata with more values than this is a name, and a slice of it one document
-MOST_VALUES = 30
+#: a metadata key with more values identifies documents, and its slices would have one document each
+MAX_VALUES = 30
 
 
 def known_slices(project: Project) -> list[tuple[str, str]]:
-    """(slice, words) of what a gate can be about: failure tags, and the values that metadata has in the hold-out."""
+    """(slice, label) of the slices that a gate can have: failure tags, and metadata values in the hold-out."""
     found = [(name, tag.title) for name, tag in tags_of(project).items()]
     with connection.cursor() as cursor:
-        cursor.execute(_METADATA, [project.pk, MOST_VALUES])
+        cursor.execute(_METADATA, [project.pk, MAX_VALUES])
         found += [(str(one), one.words) for one in (Slice(key=key, value=value) for key, value in cursor.fetchall())]
     return found
 

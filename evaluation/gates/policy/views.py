@@ -1,4 +1,4 @@
-"""The gate policy of a project: set by those who may, proposed by those who run evaluations, and their proposals."""
+"""The pages of a gate policy and of proposals to change it."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.gates.policy import proposals
 from evaluation.gates.policy.forms import AnswerForm, PolicyForm, ReasonForm
-from evaluation.gates.policy.services import current_policy, known_slices, rules, set_policy
+from evaluation.gates.policy.services import current_policy, gates_of, known_slices, set_policy
 from evaluation.http import is_fragment_request, page_or_fragment, redirect_to
 from evaluation.models import PolicyProposal
 from slmstudio.access import Action, object_for, project_for
@@ -19,7 +19,7 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def policy(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Sets the thresholds, or proposes them. GET shows the form on its own."""
+    """Sets or proposes thresholds. GET displays the form."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     newest = current_policy(project=project)
     may_set = Action.SET_POLICY in project.can
@@ -28,26 +28,26 @@ def policy(request: SignedInRequest, slug: str) -> HttpResponse:
     sent = request.POST if request.method == "POST" and not stale else None
     form = PolicyForm(
         sent,
-        policy=own.wanted if own else rules(newest),
+        policy=own.wanted if own else gates_of(newest),
         fields_known=[(field.pattern, field.title or field.name) for field in project.schema_version.compiled.fields],
         slices_known=known_slices(project),
     )
     why = (
         None if may_set else ReasonForm(sent, prefix="proposal", initial={"reason": own.proposal.reason if own else ""})
     )
-    # Both are read before either is judged, so that every error is said at once.
+    # Both are validated, so all errors are displayed together.
     if sent is not None and all([form.is_valid(), why is None or why.is_valid()]):
-        refusal = _save(project, request.user, form, why)
-        if not refusal:
+        error = _save(project, request.user, form, why)
+        if not error:
             return redirect_to(request, f"/p/{project.slug}/gates/")
-        form.add_error(None, refusal)
+        form.add_error(None, error)
     context = {"project": project, "policy": newest, "form": form, "why": why, "own": own, "stale": stale}
     status = 422 if form.is_bound or stale else 200
     return page_or_fragment(request, "evaluation/gates/policy.html", "form", context, status=status)
 
 
 def _save(project: Any, user: User, form: PolicyForm, why: ReasonForm | None) -> str:
-    """Sets the policy of the form, or proposes it; why not, where it cannot be done."""
+    """Sets the policy of the form, or proposes it; returns an error message, or ""."""
     wanted = form.cleaned_data["policy"]
     if why is None:
         set_policy(project=project, user=user, gates=wanted)
@@ -61,7 +61,7 @@ def _save(project: Any, user: User, form: PolicyForm, why: ReasonForm | None) ->
 
 @require_POST
 def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Takes or declines a proposal (``do``: take, decline), or takes it back (``do``: withdraw)."""
+    """Accepts, declines or withdraws a proposal (``do``: take, decline, withdraw)."""
     do = request.POST.get("do", "")
     action = Action.PROPOSE_POLICY if do == "withdraw" else Action.SET_POLICY
     rows = PolicyProposal.objects.select_related("created_by", "based_on")
@@ -78,15 +78,15 @@ def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 
 def _do(found: PolicyProposal, user: User, do: str, answer: str, seen: int | None) -> None:
     if do == "take":
-        proposals.take(proposal=found, user=user, answer=answer, seen=seen)
+        proposals.accept(proposal=found, user=user, answer=answer, seen=seen)
     elif do == "decline":
         proposals.decline(proposal=found, user=user, answer=answer)
     else:
-        proposals.take_back(proposal=found, user=user)
+        proposals.withdraw(proposal=found, user=user)
 
 
 def _again(request: SignedInRequest, project: Any, found: PolicyProposal, form: AnswerForm) -> HttpResponse:
-    """The proposal with what was wrong about the answer; where it is open no more, only that."""
+    """The proposal with the errors of the answer; only the errors if it is no longer open."""
     newest = current_policy(project=project)
     waiting = proposals.open_proposals(project=project, policy=newest)
     one = next((one for one in waiting if one.proposal.pk == found.pk), None)

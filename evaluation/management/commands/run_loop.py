@@ -20,8 +20,8 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
+from evaluation.gates.policy.definition import GateError
 from evaluation.gates.policy.services import set_policy
-from evaluation.gates.verdicts import GateError
 from evaluation.pipeline.report import pipeline_report, write_outputs
 from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
 from evaluation.pipeline.services import advance, cancel_pipeline, stages, start_pipeline

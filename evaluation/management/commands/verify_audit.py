@@ -36,7 +36,7 @@ class Command(BaseCommand):
             wrong += bool(chain.problem)
             state = chain.problem or f"{chain.entries} entries, head {chain.head or 'none'}"
             self.stdout.write(f"{project.slug}: {state}")
-        off = hash_chain.guards_off()
+        off = hash_chain.disabled_triggers()
         if off:
             self.stdout.write(f"The database does not guard the log: {', '.join(off)} not armed.")
         if wrong or off:

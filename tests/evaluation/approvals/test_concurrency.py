@@ -1,4 +1,4 @@
-"""Two managers who decide on one report in the same moment: one decision stands, and the other one is told."""
+"""Two managers who decide on one report at the same time: one decision is stored, the other one is rejected."""
 
 import threading
 from pathlib import Path
@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from evaluation.approvals.decisions import decide
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from labeling.models import Membership
 from slmstudio.access import Role
@@ -23,7 +23,7 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
 
 
 def test_one_report_is_decided_once(world: World) -> None:
-    report = make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
     second = get_user_model().objects.create_user("max")
     Membership.objects.create(project=world.project, user=second, role=Role.MANAGER)
     managers, said = [world.manager, second], []
@@ -35,7 +35,7 @@ def test_one_report_is_decided_once(world: World) -> None:
             decide(report=GateReport.objects.get(pk=report.pk), user=manager, decision="rejected", reason="Not yet.")
             said.append("sent back")
         except Refused as refusal:
-            said.append(refusal.message)
+            said.append(refusal.code)
         finally:
             connection.close()
 
@@ -44,6 +44,6 @@ def test_one_report_is_decided_once(world: World) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(said) == ["The gate report 1 has been decided already.", "sent back"]
+    assert sorted(said) == ["decided", "sent back"]
     assert Approval.objects.get().decision == "rejected"
     assert AuditEntry.objects.filter(action="sent back").count() == 1

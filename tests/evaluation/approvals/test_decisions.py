@@ -10,10 +10,19 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from evaluation.approvals.decisions import Present, Waiver, changes, decide, open_gates, standing, voided
+from evaluation.approvals.decisions import (
+    CurrentState,
+    Waiver,
+    changed_since,
+    decide,
+    decision_status,
+    open_gates,
+    void_reasons,
+)
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
-from evaluation.gates.services import current_policy, make_report, rules, set_policy
+from evaluation.gates.policy.services import current_policy, gates_of, set_policy
+from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion
@@ -33,7 +42,7 @@ def tomorrow(days: int = 1) -> date:
 def report(world: World) -> GateReport:
     """A report of which not every gate passes."""
     run = evaluated(world, pretend(2, spoil=0.05))
-    found = make_report(eval_run=run, baseline=None, user=world.engineer)
+    found = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert not found.passed
     return found
 
@@ -41,10 +50,10 @@ def report(world: World) -> GateReport:
 @pytest.fixture
 def passing(world: World) -> GateReport:
     """A report whose every gate passes."""
-    policy = rules(current_policy(project=world.project)).to_json()
+    policy = gates_of(current_policy(project=world.project)).to_json()
     gates = [gate for gate in policy["gates"] if gate["key"] == "memory"]
     set_policy(project=world.project, user=world.manager, gates=gates)
-    found = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    found = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     assert found.passed
     return found
 
@@ -75,7 +84,7 @@ def test_a_stranger_decides_nothing(world: World, report: GateReport) -> None:
         approve(report, world.stranger)
 
 
-def test_a_manager_approves_and_the_log_says_so(world: World, report: GateReport) -> None:
+def test_an_approval_is_in_the_audit_log(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager)
     assert approval.waiver == [
         {
@@ -87,8 +96,8 @@ def test_a_manager_approves_and_the_log_says_so(world: World, report: GateReport
         }
         for gate in open_gates(report)
     ]
-    assert voided(approval) == []
-    assert standing(report) == ("approved", "approved with a waiver")
+    assert void_reasons(approval) == []
+    assert decision_status(report) == ("approved", "approved with a waiver")
     entry = AuditEntry.objects.get(action="approved")
     assert (entry.user, entry.about) == (world.manager, str(report))
     assert entry.details["packet_sha256"] == approval.packet_sha256
@@ -98,11 +107,13 @@ def test_a_manager_approves_and_the_log_says_so(world: World, report: GateReport
 
 @pytest.mark.parametrize("started", ["evaluation", "training"])
 @pytest.mark.parametrize("decision", ["approved", "rejected"])
-def test_nobody_decides_on_a_run_of_their_own(world: World, report: GateReport, started: str, decision: str) -> None:
+def test_a_manager_cannot_decide_on_their_own_run(
+    world: World, report: GateReport, started: str, decision: str
+) -> None:
     row: Any = report.eval_run if started == "evaluation" else report.eval_run.training_run
     type(row).objects.filter(pk=row.pk).update(created_by=world.manager)
     fresh = GateReport.objects.get(pk=report.pk)
-    with pytest.raises(Refused, match=f"You started .*{started}.* yourself") as refusal:
+    with pytest.raises(Refused, match=f"You started .*{started}") as refusal:
         approve(fresh, world.manager, decision=decision)
     assert refusal.value.field == "decision"
 
@@ -117,13 +128,13 @@ def test_a_team_of_one_may_relax_that(world: World, report: GateReport) -> None:
     assert (entry.details["four_eyes"], entry.details["own_part"]) == (False, f"evaluation {report.eval_run.number}")
 
 
-def test_whoever_made_the_outputs_does_not_decide_on_them_scored_again(world: World, report: GateReport) -> None:
+def test_the_author_of_the_outputs_cannot_decide_on_a_rescoring(world: World, report: GateReport) -> None:
     first = report.eval_run
     EvalRun.objects.filter(pk=first.pk).update(created_by=world.manager)
     again = evaluated(world, pretend(2, spoil=0.05))
     rewrite(again, rescored_from=first)
-    second = make_report(eval_run=EvalRun.objects.get(pk=again.pk), baseline=None, user=world.engineer)
-    with pytest.raises(Refused, match=f"You started or resumed evaluation {first.number} yourself"):
+    second = create_report(eval_run=EvalRun.objects.get(pk=again.pk), baseline=None, user=world.engineer)
+    with pytest.raises(Refused, match=f"You started or resumed evaluation {first.number}"):
         approve(second, world.manager)
 
 
@@ -156,7 +167,7 @@ def test_a_decision_without_what_it_needs_is_refused(
 def test_sending_back_takes_no_waiver(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager, decision="rejected", waiver=None)
     assert (approval.decision, approval.waiver) == ("rejected", None)
-    assert standing(report) == ("rejected", "sent back")
+    assert decision_status(report) == ("rejected", "rejected")
 
 
 def test_where_every_gate_passes_no_waiver_is_needed_or_kept(world: World, passing: GateReport) -> None:
@@ -165,7 +176,7 @@ def test_where_every_gate_passes_no_waiver_is_needed_or_kept(world: World, passi
 
 def test_a_report_is_decided_once(world: World, report: GateReport) -> None:
     approve(report, world.manager, decision="rejected")
-    with pytest.raises(Refused, match="decided already"):
+    with pytest.raises(Refused, match="already decided"):
         approve(report, world.manager)
     assert Approval.objects.get().decision == "rejected"
 
@@ -182,21 +193,21 @@ def test_a_decision_that_was_rewritten_is_not_what_the_log_has(
     if "decided_by" in change:
         change = {"decided_by": world.engineer}
     Approval.objects.filter(pk=approval.pk).update(**change)
-    reasons = voided(Approval.objects.get(pk=approval.pk), files=False)
-    assert reasons[0] == "The audit log does not have this decision as it stands here."
+    reasons = void_reasons(Approval.objects.get(pk=approval.pk), files=False)
+    assert reasons[0] == "The decision differs from its entry in the audit log."
 
 
-def test_an_approval_that_nobody_gave_is_void(world: World, report: GateReport) -> None:
+def test_an_approval_missing_in_the_log_is_void(world: World, report: GateReport) -> None:
     made = Approval.objects.create(
         report=report,
         decision="approved",
         reason="by hand",
-        packet_sha256=manifest.packet_hash(report.packet),
+        packet_sha256=manifest.report_manifest_hash(report.packet),
         decided_by=world.manager,
     )
-    assert "The audit log does not have this decision as it stands here." in voided(made)
+    assert "The decision differs from its entry in the audit log." in void_reasons(made)
     audit_services.record(project=world.project, user=world.manager, action="sent back", about=str(report))
-    assert standing(report) == ("failed", "approval void")
+    assert decision_status(report) == ("failed", "approval void")
 
 
 # -- what voids it ----------------------------------------------------------------------------------------------------
@@ -225,7 +236,7 @@ def of_split(world: World, split: str) -> Document:
 def correct_the_holdout(world: World, report: GateReport) -> str:
     document = of_split(world, "holdout")
     relabel(world, document)
-    return f"The gold of a hold-out document has changed since: {document.external_id}."
+    return f"The gold label of 1 hold-out document changed: {document.external_id}."
 
 
 def skip_a_holdout_document(world: World, report: GateReport) -> str:
@@ -237,18 +248,18 @@ def skip_a_holdout_document(world: World, report: GateReport) -> str:
 def change_the_weights(world: World, report: GateReport) -> str:
     path = artifacts.local_path(world.version.folder_key) / "model.safetensors"
     path.write_bytes(path.read_bytes() + b"!")
-    return "Model: the hash of the folder with the weights is now"
+    return "Model: the hash of the folder with the weights changed from "
 
 
 def change_the_tokenizer(world: World, report: GateReport) -> str:
     (artifacts.local_path(world.version.folder_key) / "tokenizer.json").write_text("{}")
-    return "Tokenizer: the hash of its tokenizer.json is now"
+    return "Tokenizer: the hash of its tokenizer.json changed from "
 
 
 def remove_the_weights(world: World, report: GateReport) -> str:
     folder = artifacts.local_path(world.version.folder_key)
     folder.rename(folder.with_name("elsewhere"))
-    return "Model: the folder with the weights has gone."
+    return "Model: the folder with the weights is missing."
 
 
 def change_the_schema(world: World, report: GateReport) -> str:
@@ -260,11 +271,11 @@ def change_the_schema(world: World, report: GateReport) -> str:
         schema_text=text,
         constraints=world.project.contract.constraints,
     )
-    return "The schema is now v2; the report was made under v1."
+    return "The schema is now v2; the report used v1."
 
 
 def change_the_policy(world: World, report: GateReport) -> str:
-    gates = rules(current_policy(project=world.project)).to_json()
+    gates = gates_of(current_policy(project=world.project)).to_json()
     gates["gates"][1].update(threshold=0.5, title="")
     set_policy(project=world.project, user=world.manager, gates=gates)
     return "The gate policy is now version 2; the report used version 1."
@@ -279,7 +290,7 @@ def change_an_output(world: World, report: GateReport) -> str:
 def change_what_was_asked(world: World, report: GateReport) -> str:
     path = artifacts.local_path(f"{report.eval_run.folder_key}/spec.yaml")
     path.write_text(path.read_text().replace("mode: constrained", "mode: free"))
-    return "Evaluation: the stored text is not what the file says."
+    return "Evaluation: the stored text differs from the file."
 
 
 def change_what_was_asked_in_the_database(world: World, report: GateReport) -> str:
@@ -292,7 +303,7 @@ def change_what_was_asked_in_the_database(world: World, report: GateReport) -> s
 def change_a_verdict(world: World, report: GateReport) -> str:
     verdicts = [{**row, "status": "PASS"} for row in report.verdicts]
     GateReport.objects.filter(pk=report.pk).update(verdicts=verdicts)
-    return "Verdicts: the hash of what every gate says, and whether the model may ship is now"
+    return "Verdicts: the hash of the verdict of each gate, and the result changed"
 
 
 def change_whether_it_may_ship(world: World, report: GateReport) -> str:
@@ -305,13 +316,13 @@ def change_the_weights_and_set_their_time_back(world: World, report: GateReport)
     before = path.stat()
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    return "Model: the hash of the folder with the weights is now"
+    return "Model: the hash of the folder with the weights changed from "
 
 
 def change_the_dataset_file(world: World, report: GateReport) -> str:
     path = artifacts.local_path(world.dataset.artifact_key)
     path.write_text(path.read_text().replace('"split":"train"', '"split":"validation"', 1))
-    return "Dataset version: the hash of the file with every row is now"
+    return "Dataset version: the hash of the file with every row changed from "
 
 
 VOIDS: list[Callable[[World, GateReport], str]] = [
@@ -333,15 +344,15 @@ VOIDS: list[Callable[[World, GateReport], str]] = [
 
 
 @pytest.mark.parametrize("change", VOIDS, ids=lambda change: change.__name__)
-def test_a_change_under_an_approval_voids_it_and_says_which(
+def test_a_changed_input_voids_an_approval(
     world: World, report: GateReport, change: Callable[[World, GateReport], str]
 ) -> None:
     approval = approve(report, world.manager)
     words = change(world, report)
     fresh = Approval.objects.get(pk=approval.pk)
-    assert any(words in reason for reason in voided(fresh)), voided(fresh)
-    assert any(words in reason for reason in voided(fresh, files=False)), "files that were touched are read again"
-    assert standing(fresh.report) == ("failed", "approval void")
+    assert any(words in reason for reason in void_reasons(fresh)), void_reasons(fresh)
+    assert any(words in reason for reason in void_reasons(fresh, files=False)), "files that were touched are read again"
+    assert decision_status(fresh.report) == ("failed", "approval void")
 
 
 @pytest.mark.parametrize("change", VOIDS, ids=lambda change: change.__name__)
@@ -349,7 +360,7 @@ def test_what_changed_before_the_decision_cannot_be_approved(
     world: World, report: GateReport, change: Callable[[World, GateReport], str]
 ) -> None:
     words = change(world, report)
-    with pytest.raises(Refused, match="no longer what is there") as refusal:
+    with pytest.raises(Refused, match="The inputs changed") as refusal:
         approve(GateReport.objects.get(pk=report.pk), world.manager)
     assert words in refusal.value.message
     assert not Approval.objects.exists()
@@ -358,7 +369,7 @@ def test_what_changed_before_the_decision_cannot_be_approved(
 def test_another_scorer_voids_it(world: World, report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
     approval = approve(report, world.manager)
     monkeypatch.setattr("evaluation.approvals.decisions.SCORER_VERSION", "99")
-    assert voided(approval) == [f"The scorer is now version 99; the report used version {SCORER_VERSION}."]
+    assert void_reasons(approval) == [f"The scorer is now version 99; the report used version {SCORER_VERSION}."]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +391,7 @@ def test_a_row_rewritten_under_its_own_hash_voids_it(
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute(f"ALTER TABLE {rows._meta.db_table} DISABLE TRIGGER USER")
     rows.objects.update(**change)
-    reasons = voided(Approval.objects.get(pk=approval.pk))
+    reasons = void_reasons(Approval.objects.get(pk=approval.pk))
     assert any(words in reason for reason in reasons), reasons
 
 
@@ -389,30 +400,30 @@ def test_an_output_changed_in_the_database_voids_it(world: World, report: GateRe
     output = EvalOutput.objects.filter(eval_run=report.eval_run).first()
     assert output is not None
     EvalOutput.objects.filter(pk=output.pk).update(raw="{}")
-    reasons = voided(approval)
-    assert "Outputs: the stored rows do not say what the file says." in reasons
+    reasons = void_reasons(approval)
+    assert "Outputs: the stored rows differ from the file." in reasons
     assert any(reason.startswith("Scores: ") for reason in reasons), "counted again they are others"
 
 
-def test_a_packet_that_was_rewritten_voids_it(world: World, report: GateReport) -> None:
+def test_a_rewritten_manifest_voids_an_approval(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager)
     GateReport.objects.filter(pk=report.pk).update(packet={**report.packet, "tokenizer": "0" * 64})
-    reasons = voided(Approval.objects.get(pk=approval.pk))
-    assert "The packet is not the one that was decided on." in reasons
+    reasons = void_reasons(Approval.objects.get(pk=approval.pk))
+    assert "The manifest is not the one of the decision." in reasons
 
 
 def test_a_corrected_training_label_voids_nothing(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager)
     relabel(world, of_split(world, "train"))
-    assert voided(approval) == []
+    assert void_reasons(approval) == []
 
 
 def test_gold_of_several_documents_is_named(world: World, report: GateReport) -> None:
     Document.objects.filter(holdout=True).update(state="rejected")
-    names = Present(world.project).revised_gold(world.dataset)
+    names = CurrentState(world.project).revised_gold(world.dataset)
     assert len(names) == 12
-    [sentence] = changes(report, files=False)
-    assert sentence.startswith("The gold of 12 hold-out documents has changed since: ")
+    [sentence] = changed_since(report, files=False)
+    assert sentence.startswith("The gold labels of 12 hold-out documents changed: ")
     assert sentence.endswith(" and 7 more.")
 
 

@@ -8,8 +8,9 @@ from django.core.cache import cache
 from django.test import Client
 from pytest_django.asserts import assertContains
 
-from evaluation.approvals.evidence import evidence, straight_through
-from evaluation.gates.services import make_report, set_policy
+from evaluation.approvals.evidence import automation_rate, evidence
+from evaluation.gates.policy.services import set_policy
+from evaluation.gates.services import create_report
 from evaluation.inference.spec import EvalSpec
 from evaluation.models import GateReport
 from evaluation.runs.tasks import write_spec
@@ -31,10 +32,10 @@ def sure(row: dict[str, Any], share: float = 0.97) -> dict[str, Any]:
 def judged(world: World, say: Any, baseline_says: Any = None, **constraints: Any) -> GateReport:
     Contract.objects.filter(project=world.project).update(constraints=constraints)
     base = evaluated(world, baseline_says, tuned=False) if baseline_says else None
-    return make_report(eval_run=evaluated(world, say), baseline=base, user=world.engineer)
+    return create_report(eval_run=evaluated(world, say), baseline=base, user=world.engineer)
 
 
-def test_errors_are_counted_in_money_against_the_incumbent(world: World) -> None:
+def test_error_cost_is_compared_with_the_baseline(world: World) -> None:
     fields = world.project.schema_version.compiled.fields
     prices = sum(float(field.cost) for field in fields)
     assert prices > 0, "the template prices its fields"
@@ -56,7 +57,7 @@ def test_without_a_volume_it_is_per_thousand(world: World) -> None:
     money = evidence(judged(world, right))["money"]
     assert money is not None
     assert (money.volume, money.monthly, money.difference) == (1000, False, None)
-    assert [line.words for line in money.lines] == ["errors, all straight through"]
+    assert [line.words for line in money.lines] == ["errors without review"]
 
 
 def test_running_and_review_are_lines_of_their_own(world: World) -> None:
@@ -64,8 +65,8 @@ def test_running_and_review_are_lines_of_their_own(world: World) -> None:
     money = evidence(report)["money"]
     assert money is not None
     lines = {line.words: line.candidate.value for line in money.lines}
-    assert lines["running the model"] == pytest.approx(100 * report.eval_run.facts["cost_per_document"])
-    assert lines["people review everything"] == 50
+    assert lines["inference"] == pytest.approx(100 * report.eval_run.facts["cost_per_document"])
+    assert lines["review of all documents"] == 50
 
 
 def test_what_the_surest_share_leaves_for_people(world: World) -> None:
@@ -83,11 +84,11 @@ def test_what_the_surest_share_leaves_for_people(world: World) -> None:
     assert through.found is not None
     assert through.found.confidence == pytest.approx(0.975), "the first look's own"
     words = [line.words for line in found["money"].lines]
-    assert "the surest 100 % straight through, people review the rest" in words
+    assert "automation of the most confident 100 %, review of the rest" in words
 
 
 def test_without_confidences_nothing_is_claimed(world: World) -> None:
-    through = straight_through(judged(world, right))
+    through = automation_rate(judged(world, right))
     assert (through.known, through.best, through.from_policy) == (False, None, False)
 
 
@@ -95,7 +96,7 @@ def test_what_breaks_the_schema_is_never_sent_on(world: World) -> None:
     def sure_nonsense(row: dict[str, Any]) -> dict[str, Any]:
         return {**sure(row), "raw": '{"nonsense": 1}'}
 
-    through = straight_through(judged(world, sure_nonsense))
+    through = automation_rate(judged(world, sure_nonsense))
     assert through.found is not None
     assert (through.found.documents, through.found.steps) == (12, ())
 
@@ -114,7 +115,7 @@ def test_the_report_shows_it(world: World, client: Client) -> None:
     page = client.get(report.get_absolute_url())
     assertContains(page, "2,000 documents a month")
     assertContains(page, "Its errors cost less")
-    assertContains(page, "People review everything")
-    assertContains(page, "Straight through")
-    assertContains(page, "Every share that was tried")
+    assertContains(page, "Review of all documents")
+    assertContains(page, "Automation rate")
+    assertContains(page, "All shares")
     assert json.dumps(page.context["automation"].found.documents) == "12"

@@ -9,10 +9,10 @@ from django.test import Client
 from django.utils import timezone
 
 from evaluation.approvals import decisions
-from evaluation.approvals import report as approval_report
 from evaluation.approvals.decisions import Waiver, decide
+from evaluation.approvals.report import report_content
 from evaluation.approvals.report_markdown import report_markdown
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
 from labeling.models import Membership
 from labeling.projects import members
@@ -25,7 +25,7 @@ from training.models import TrainingRun
 
 @pytest.fixture
 def report(world: World) -> GateReport:
-    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+    return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
 
 
 def fresh(report: GateReport) -> GateReport:
@@ -72,7 +72,7 @@ def test_the_page_refuses_and_does_not_offer_it(client: Client, world: World) ->
     assert membership(world, world.owner).role == Role.OWNER
 
 
-def test_a_manager_made_after_the_evaluation_is_named(world: World, report: GateReport, client: Client) -> None:
+def test_a_role_younger_than_the_evaluation_is_noted(world: World, report: GateReport, client: Client) -> None:
     EvalRun.objects.update(created_at=timezone.now() - timedelta(days=1))
     made = members.change_role(membership=membership(world, world.annotator), by=world.owner, role=Role.MANAGER)
     assert (made.role_given_by, made.role_since is not None) == (world.owner, True)
@@ -83,10 +83,10 @@ def test_a_manager_made_after_the_evaluation_is_named(world: World, report: Gate
     approve(fresh(report), world.annotator)
     entry = AuditEntry.objects.get(action="approved")
     assert entry.details["fresh_role"].startswith(said)
-    assert "olga gave the role" in entry.details["fresh_role"]
+    assert "olga granted the role" in entry.details["fresh_role"]
     assert said in client.get(address).content.decode()
-    account = approval_report.account(approval_report.rows().get(pk=report.pk))
-    assert said in report_markdown(account, address=address, by=world.annotator, at=timezone.now())
+    content = report_content(GateReport.objects.with_content().get(pk=report.pk))
+    assert said in report_markdown(content, address=address, by=world.annotator, at=timezone.now())
 
 
 def test_the_mark_stays_when_the_role_has_grown_old(world: World, report: GateReport, client: Client) -> None:
@@ -97,7 +97,7 @@ def test_the_mark_stays_when_the_role_has_grown_old(world: World, report: GateRe
     assert "ana has been manager since" in client.get(report.get_absolute_url()).content.decode()
 
 
-def test_whoever_is_manager_from_the_start_is_not_marked(world: World, report: GateReport) -> None:
+def test_a_role_since_the_creation_of_the_project_is_not_noted(world: World, report: GateReport) -> None:
     approve(report, world.manager)
     assert AuditEntry.objects.get(action="approved").details["fresh_role"] == ""
 
@@ -107,21 +107,21 @@ def test_a_role_of_three_days_is_marked_and_one_of_thirty_is_not(world: World, r
     type(world.project).objects.update(created_at=timezone.now() - timedelta(days=90))
     row = Membership.objects.filter(user=world.manager)
     row.update(role_since=timezone.now() - timedelta(days=3))
-    assert "for less than 7 days" in decisions.fresh_role(fresh(report), world.manager)
+    assert "for less than 7 days" in decisions.recent_role(fresh(report), world.manager)
     row.update(role_since=timezone.now() - timedelta(days=30))
-    assert decisions.fresh_role(fresh(report), world.manager) == ""
+    assert decisions.recent_role(fresh(report), world.manager) == ""
 
 
 @pytest.mark.parametrize("table", [EvalRun, TrainingRun])
 def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: GateReport, table: Any) -> None:
     table.objects.update(facts={"resumed_by": [{"who": "mona", "user": world.manager.pk, "when": "now"}]})
-    with pytest.raises(Refused, match="yourself"):
+    with pytest.raises(Refused, match="You started or resumed"):
         approve(fresh(report), world.manager)
 
 
-def test_who_measured_again_counts_as_one_who_started_it(world: World, report: GateReport) -> None:
+def test_the_author_of_a_measurement_is_involved(world: World, report: GateReport) -> None:
     measured(report.eval_run, world, 300.0, user=world.manager)
-    again = make_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
+    again = create_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
     with pytest.raises(Refused, match="measurement"):
         approve(again, world.manager)
 
@@ -147,10 +147,10 @@ def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, clien
     approve(report, world.manager, days=30)
 
 
-def test_four_eyes_are_told_with_every_decision(world: World, report: GateReport, client: Client) -> None:
+def test_every_decision_records_four_eyes(world: World, report: GateReport, client: Client) -> None:
     approve(report, world.manager)
-    account = approval_report.account(approval_report.rows().get(pk=report.pk))
-    copy = report_markdown(account, address="x", by=world.manager, at=timezone.now())
+    content = report_content(GateReport.objects.with_content().get(pk=report.pk))
+    copy = report_markdown(content, address="x", by=world.manager, at=timezone.now())
     assert "Four eyes" in copy
     client.force_login(world.manager)
     assert "Four eyes were on" in client.get(report.get_absolute_url()).content.decode()

@@ -10,7 +10,8 @@ import yaml
 from django.core.cache import cache
 
 from evaluation.gates import manifest as manifest_module
-from evaluation.gates.services import current_policy, make_report, set_policy
+from evaluation.gates.policy.services import current_policy, set_policy
+from evaluation.gates.services import create_report
 from evaluation.inference.spec import EvalSpec, GgufRef
 from evaluation.models import Endpoint, EvalRun, GateReport
 from evaluation.regression_suite import services as regression_suite_services
@@ -29,14 +30,14 @@ from training.models import BaseModel, ModelExport
 
 @pytest.fixture
 def report(world: World) -> GateReport:
-    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+    return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
 
 
 def remade(report: GateReport, run: Any) -> GateReport:
     """The report with the packet that this run would have had."""
     fresh = GateReport.objects.get(pk=report.pk)
     fresh.eval_run = EvalRun.objects.get(pk=run.pk)
-    fresh.packet = manifest_module.packet(fresh)
+    fresh.packet = manifest_module.build_manifest(fresh)
     return fresh
 
 
@@ -60,7 +61,7 @@ def test_a_model_in_one_file_is_its_file(world: World, report: GateReport) -> No
         assert changed.sentence.startswith("Model file: the hash of the GGUF file")
 
 
-def test_a_file_that_is_made_again_with_the_same_weights_is_the_one_that_was_approved(
+def test_a_new_file_with_the_same_weights_keeps_the_approval(
     world: World, report: GateReport, queues: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where its folder holds the times of its check, as it once did."""
@@ -104,7 +105,7 @@ def test_a_file_that_is_made_again_with_the_same_weights_is_the_one_that_was_app
     assert changed.sentence.startswith("Model file: the hash of the GGUF file")
 
 
-def test_a_model_elsewhere_is_where_it_is_asked(world: World, report: GateReport) -> None:
+def test_the_identity_of_an_external_model_is_its_url_and_name(world: World, report: GateReport) -> None:
     endpoint = Endpoint.objects.create(project=world.project, name="large", url="https://models.test/v1", model="big")
     run = report.eval_run
     rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="")
@@ -115,27 +116,27 @@ def test_a_model_elsewhere_is_where_it_is_asked(world: World, report: GateReport
     made.eval_run.endpoint.model = "bigger"  # type: ignore[union-attr]
     for files in (True, False):
         [changed] = [check for check in manifest_module.verify(made, files=files) if not check.equal]
-        assert changed.sentence.startswith("Model elsewhere: the hash of the address")
+        assert changed.sentence.startswith("External model: the hash of its URL")
 
 
-def test_of_a_model_elsewhere_it_freezes_what_answered(world: World, report: GateReport) -> None:
+def test_the_manifest_of_an_external_model_has_what_answered(world: World, report: GateReport) -> None:
     endpoint = Endpoint.objects.create(project=world.project, name="large", url="https://models.test/v1", model="big")
     run = report.eval_run
     told = {**run.facts, "model": "big", "url": "https://models.test/v1", "max_new_tokens": 256, "examples": 2}
     rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="", facts=told)
     frozen = remade(report, run).packet
-    assert make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    assert create_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     rewrite(endpoint, model="small")
     made = remade(report, run)
     assert made.packet["endpoint"] == frozen["endpoint"]
     assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["endpoint"]
     with pytest.raises(Refused, match=r"large is small at .* now; these outputs are from big"):
-        make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+        create_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     rewrite(run, facts={**told, "max_new_tokens": 64})
     assert remade(report, run).packet["spec"] != frozen["spec"]
 
 
-def test_a_file_that_was_exported_again_is_not_the_one_that_answered(world: World, report: GateReport) -> None:
+def test_a_file_that_was_exported_again_has_no_report(world: World, report: GateReport) -> None:
     files = [{"path": "model.gguf", "sha256": "a" * 64}]
     export = ModelExport.objects.create(
         model_version=world.version, kind=ModelExport.Kind.Q8_0, folder_key="training/exports/1", files=files
@@ -144,11 +145,9 @@ def test_a_file_that_was_exported_again_is_not_the_one_that_answered(world: Worl
     spec = EvalSpec.from_yaml(run.spec)
     spec = replace(spec, gguf=GgufRef(path="/x/model.gguf", sha256="a" * 64), confidence=False)
     rewrite(run, export=export, spec=spec.to_yaml())
-    run = EvalRun.objects.get(pk=run.pk)
-    assert run.backend.changed(run) == ""
+    assert manifest_module.model_changed(EvalRun.objects.get(pk=run.pk)) == ""
     rewrite(export, files=[{"path": "model.gguf", "sha256": "b" * 64}])
-    run = EvalRun.objects.get(pk=run.pk)
-    assert run.backend.changed(run)
+    assert EvalRun.objects.get(pk=run.pk).backend.changed(run)
 
 
 def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,20 +170,20 @@ def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: 
     assert [check.name for check in manifest_module.verify(report, files=False) if not check.equal] == ["outputs"]
 
 
-def test_what_a_gate_on_the_suite_saw_is_in_the_packet(world: World) -> None:
+def test_results_of_the_suite_are_in_the_manifest(world: World) -> None:
     gates = [{"key": "pinned", "metric": "pinned_broken", "operator": "<=", "threshold": 0}]
     set_policy(project=world.project, user=world.manager, gates=gates)
     run = evaluated(world, pretend(2, spoil=0.05))
     first, second = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:2]
     regression_suite_services.pin(project=world.project, document=first, user=world.engineer)
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert all(check.equal for check in manifest_module.verify(report))
     regression_suite_services.pin(project=world.project, document=second, user=world.engineer)
     for files in (True, False):
         assert [check.name for check in manifest_module.verify(report, files=files) if not check.equal] == ["pins"]
 
 
-def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, report: GateReport) -> None:
+def test_a_rescoring_rests_on_the_spec_of_its_source(world: World, report: GateReport) -> None:
     first = report.eval_run
     again = evaluated(world, pretend(2, spoil=0.05))
     rewrite(again, rescored_from=first, spec=first.spec)
@@ -198,9 +197,9 @@ def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, repor
     assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["spec"]
 
 
-def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
+def test_the_hashes_of_the_manifest_are_those_of_the_files(world: World) -> None:
     base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.2))
-    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    report = create_report(eval_run=tuned, baseline=base, user=world.engineer)
     weights = artifacts.local_path(world.version.folder_key)
     dataset = dataset_queries.file_path(world.dataset)
     held_out = [line for line in dataset.read_text().splitlines(keepends=True) if '"split":"holdout"' in line]
@@ -222,13 +221,13 @@ def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
     assert {check.name for check in checks} == set(report.packet)
 
 
-def test_the_packet_of_a_base_model_names_the_weights_that_were_run(world: World) -> None:
+def test_the_manifest_of_a_base_model_has_the_weights_that_ran(world: World) -> None:
     run = evaluated(world, right, tuned=False)
     then = world.base_model.sha256
     folder = Path(world.base_model.folder)
     (folder / "model.safetensors").write_bytes(b"prepared again")
     BaseModel.objects.filter(pk=world.base_model.pk).update(sha256=folder_hash(folder))
-    report = make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    report = create_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     assert report.packet["model"] == then
     assert [check.name for check in manifest_module.verify(report) if not check.equal] == ["model"]
 
@@ -237,14 +236,18 @@ def test_a_threshold_the_database_writes_in_full_is_the_same_number(world: World
     gates = changed(current_policy(project=world.project), "no-regression", 0.5)
     gates["gates"].append({"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1e23})
     set_policy(project=world.project, user=world.manager, gates=gates)
-    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     stored = GateReport.objects.get(pk=report.pk)
     assert manifest_module.verdicts_hash(stored) == report.packet["verdicts"]
 
 
-def test_a_packet_has_one_hash_whatever_its_order() -> None:
-    assert manifest_module.packet_hash({"a": "1", "b": "2"}) == manifest_module.packet_hash({"b": "2", "a": "1"})
-    assert manifest_module.packet_hash({"a": "1", "b": "2"}) != manifest_module.packet_hash({"a": "1", "b": "3"})
+def test_the_hash_of_a_manifest_ignores_its_order() -> None:
+    assert manifest_module.report_manifest_hash({"a": "1", "b": "2"}) == manifest_module.report_manifest_hash(
+        {"b": "2", "a": "1"}
+    )
+    assert manifest_module.report_manifest_hash({"a": "1", "b": "2"}) != manifest_module.report_manifest_hash(
+        {"a": "1", "b": "3"}
+    )
     assert manifest_module.scores_hash({"x": [Decimal("1.5"), {"b": 1, "a": 2}]}) == manifest_module.scores_hash(
         {"x": [Decimal("1.5"), {"a": 2, "b": 1}]}
     )

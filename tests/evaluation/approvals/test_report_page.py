@@ -9,9 +9,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.approvals import report as approval_report
 from evaluation.approvals.decisions import Waiver, decide, open_gates
-from evaluation.gates.services import current_policy, make_report, rules, set_policy
+from evaluation.approvals.report import report_content
+from evaluation.gates.policy.services import current_policy, gates_of, set_policy
+from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
@@ -21,7 +22,7 @@ from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 @pytest.fixture
 def report(world: World) -> GateReport:
     base = evaluated(world, right, tuned=False)
-    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
+    return create_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
 
 
 @pytest.fixture
@@ -57,22 +58,22 @@ def held_out(world: World) -> Document:
 # -- the decision -----------------------------------------------------------------------------------------------------
 
 
-def test_waivers_that_say_the_same_are_told_once(world: World, manager: Client, report: GateReport) -> None:
+def test_equal_waivers_are_grouped(world: World, manager: Client, report: GateReport) -> None:
     keys = [gate["key"] for gate in open_gates(report)]
     given: dict[str, Waiver] = dict.fromkeys(keys, Waiver("Shadow it first.", in_days(30), "erik"))
     given[keys[0]] = Waiver("The scans are bad.", in_days(3))
     approve(world, report, given)
     page = manager.get(report.get_absolute_url())
-    assert [len(titles) for titles, _ in page.context["waived"]] == [1, len(keys) - 1]
-    assertContains(page, "erik answers for it", count=1)
-    assertContains(page, "mona answers for it", count=1)
-    assertContains(page, "ends soon", count=1)
+    assert [len(titles) for titles, _ in page.context["waivers"]] == [1, len(keys) - 1]
+    assertContains(page, "owner erik", count=1)
+    assertContains(page, "owner mona", count=1)
+    assertContains(page, "expires soon", count=1)
 
 
 def test_each_gate_can_be_waived_on_the_form(world: World, manager: Client, report: GateReport) -> None:
     page = manager.get(report.get_absolute_url())
     gates = open_gates(report)
-    assertContains(page, "Otherwise for “", count=len(gates))
+    assertContains(page, "Different waiver for “", count=len(gates))
     sent = {
         "decision": "approved",
         "reason": "Enough.",
@@ -94,42 +95,39 @@ def test_a_manager_who_decided_on_their_own_run_is_named(world: World, manager: 
     world.project.four_eyes = False
     world.project.save(update_fields=["four_eyes"])
     approve(world, report)
-    words = f"mona started evaluation {report.eval_run.number} as well"
-    assertContains(manager.get(report.get_absolute_url()), f"{words}: four eyes were off.")
-    assert words in manager.get(f"{report.get_absolute_url()}report.md").content.decode()
+    work = f"started evaluation {report.eval_run.number}"
+    assertContains(manager.get(report.get_absolute_url()), "four eyes were off")
+    assert f"mona {work}" in manager.get(f"{report.get_absolute_url()}report.md").content.decode()
 
 
 # -- what changed -----------------------------------------------------------------------------------------------------
 
 
-def test_a_corrected_label_is_named_with_who_and_the_way_there(
-    world: World, manager: Client, report: GateReport
-) -> None:
+def test_a_corrected_label_is_listed_with_author_and_link(world: World, manager: Client, report: GateReport) -> None:
     approve(world, report)
     document = held_out(world)
     correct(world, document)
     page = manager.get(report.get_absolute_url())
     assertContains(page, "The approval is void.")
     [one] = page.context["revised"]
-    assert (one.document, one.who) == (document, world.annotator)
+    assert (one.document, one.user) == (document, world.annotator)
     assertContains(page, f'<a href="{document.get_absolute_url()}">{document.external_id}</a> ana')
-    assertContains(page, "void now")
 
 
 def test_a_document_that_was_set_aside_has_no_gold_any_more(world: World, manager: Client, report: GateReport) -> None:
     Document.objects.filter(pk=held_out(world).pk).update(state="skipped")
     page = manager.get(report.get_absolute_url())
-    assertContains(page, "Something changed since this was judged")
+    assertContains(page, "Inputs changed after this report was created")
     assertNotContains(page, ">Decide</a>")
 
 
-def test_the_packet_is_folded_while_nothing_changed(world: World, manager: Client, report: GateReport) -> None:
+def test_the_manifest_is_collapsed_while_nothing_changed(world: World, manager: Client, report: GateReport) -> None:
     page = manager.get(report.get_absolute_url())
-    assertContains(page, f"all {len(report.packet)} parts as they were frozen")
+    assertContains(page, f"all {len(report.packet)} entries unchanged")
     assertNotContains(page, "<details open")
     GateReport.objects.update(packet={**report.packet, "outputs": "0" * 64})
     page = manager.get(report.get_absolute_url())
-    assertContains(page, f"1 of {len(report.packet)} parts changed")
+    assertContains(page, f"1 of {len(report.packet)} entries changed")
     assertContains(page, "<details open")
 
 
@@ -152,7 +150,7 @@ def words_of(page: Any) -> dict[str, int]:
 
 def test_a_report_that_may_pass_is_read_in_two_minutes(world: World, manager: Client) -> None:
     """At 238 words a minute (Brysbaert 2019, silent reading of non-fiction). Five of seven gates pass, two are open."""
-    gates = rules(current_policy(project=world.project)).to_json()["gates"]
+    gates = gates_of(current_policy(project=world.project)).to_json()["gates"]
     for gate in gates:
         if gate["operator"] == ">=" and gate["metric"] != "schema_valid_rate":
             gate.update(threshold=0.6, title="")
@@ -160,7 +158,7 @@ def test_a_report_that_may_pass_is_read_in_two_minutes(world: World, manager: Cl
             gate.update(threshold=0.5, title="")
     set_policy(project=world.project, user=world.manager, gates=gates)
     base = evaluated(world, pretend(3, spoil=0.3), tuned=False)
-    report = make_report(eval_run=evaluated(world, pretend(2, spoil=0.03)), baseline=base, user=world.engineer)
+    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.03)), baseline=base, user=world.engineer)
     counts = words_of(manager.get(report.get_absolute_url()))
     assert sum(counts.values()) <= 2 * 238, (report.sentence, counts)
 
@@ -173,13 +171,13 @@ def test_one_in_which_nothing_holds_takes_little_longer(world: World, manager: C
 def test_a_longer_history_takes_no_more_queries(
     world: World, manager: Client, django_assert_max_num_queries: Any
 ) -> None:
-    """Looks, evaluations and waivers grow; the queries do not."""
+    """Reports, evaluations and waivers grow; the queries do not."""
     for _ in range(4):
-        made = make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=None, user=world.engineer)
+        made = create_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=None, user=world.engineer)
         approve(world, made)
     with django_assert_max_num_queries(36):
         page = manager.get(made.get_absolute_url())
-    assert len(page.context["looks"]) == 3
+    assert len(page.context["earlier_reports"]) == 3
 
 
 # -- as a Markdown file -----------------------------------------------------------------------------------------------
@@ -192,19 +190,19 @@ def test_the_file_has_everything_that_the_page_shows(world: World, manager: Clie
     assert answer["Content-Type"] == "text/markdown; charset=utf-8"
     assert answer["Content-Disposition"] == 'attachment; filename="invoices-gate-report-1.md"'
     text = answer.content.decode()
-    account = approval_report.account(approval_report.rows().get(pk=report.pk))
+    content = report_content(GateReport.objects.with_content().get(pk=report.pk))
     for value in (
         report.sentence,
         approval.packet_sha256,
         *report.packet.values(),
-        account.confidences,
-        account.pins.words,
-        *(verdict["gate"]["title"] for verdict in account.verdicts),
-        *(f"{verdict['words'][:1].upper()}{verdict['words'][1:]}." for verdict in account.verdicts),
-        *(line.words for line in account.money.lines if account.money),  # type: ignore[union-attr]
-        *(row["field"] for row in account.worse["fields"] if account.worse),  # type: ignore[index]
-        *(deed.what for deed in account.history),
-        *account.cautions,
+        content.confidences,
+        content.suite.words,
+        *(verdict["gate"]["title"] for verdict in content.verdicts),
+        *(f"{verdict['finding'][:1].upper()}{verdict['finding'][1:]}." for verdict in content.verdicts),
+        *(line.words for line in content.money.lines if content.money),  # type: ignore[union-attr]
+        *(row["field"] for row in content.regressions["fields"] if content.regressions),  # type: ignore[index]
+        *(entry.action for entry in content.history),
+        *content.warnings,
         "12 are imported",
         "erik",
         "http://testserver/p/invoices/gates/1/",
@@ -227,22 +225,22 @@ def test_the_address_of_a_pdf_leads_to_the_page(manager: Client, report: GateRep
     assert manager.get(f"{report.get_absolute_url()}report.pdf").headers["Location"] == report.get_absolute_url()
 
 
-def test_it_waits_was_sent_back_or_is_void(world: World, manager: Client, report: GateReport) -> None:
+def test_the_file_shows_pending_rejected_and_void(world: World, manager: Client, report: GateReport) -> None:
     address = f"{report.get_absolute_url()}report.md"
-    assert "It waits for a decision." in manager.get(address).content.decode()
-    second = make_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
+    assert "Pending approval." in manager.get(address).content.decode()
+    second = create_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
     decide(report=second, user=world.manager, decision="rejected", reason="The dates are wrong.")
     back = manager.get(f"{second.get_absolute_url()}report.md").content.decode()
-    assert "Sent back by mona" in back
-    assert "There is no baseline" in back
+    assert "Rejected by mona" in back
+    assert "No baseline was selected" in back
     approve(world, report)
     correct(world, held_out(world))
     void = manager.get(address).content.decode()
     assert "**The approval is void.**" in void
-    assert "The gold of a hold-out document has changed since" in void
+    assert "The gold label of 1 hold-out document changed" in void
 
 
-def test_every_member_reads_the_file_and_nobody_else(world: World, client: Client, report: GateReport) -> None:
+def test_only_members_read_the_file(world: World, client: Client, report: GateReport) -> None:
     address = f"{report.get_absolute_url()}report.md"
     for who in (world.annotator, world.owner):
         client.force_login(who)
@@ -252,9 +250,9 @@ def test_every_member_reads_the_file_and_nobody_else(world: World, client: Clien
     assert client.get(address).status_code == 404
 
 
-def test_an_account_of_a_run_scored_again_names_both_runs(world: World, report: GateReport) -> None:
+def test_the_history_of_a_rescoring_has_both_runs(world: World, report: GateReport) -> None:
     again = evaluated(world, pretend(2, spoil=0.2))
     rewrite(again, rescored_from=report.eval_run)
     GateReport.objects.filter(pk=report.pk).update(eval_run=again)
-    told = approval_report.account(approval_report.rows().get(pk=report.pk))
-    assert f"scored it again as {again.number}" in [deed.what for deed in told.history]
+    content = report_content(GateReport.objects.with_content().get(pk=report.pk))
+    assert f"re-scored it as evaluation {again.number}" in [entry.action for entry in content.history]

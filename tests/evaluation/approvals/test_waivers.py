@@ -7,10 +7,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from evaluation.approvals.decisions import Waiver, decide, open_gates, voided
+from evaluation.approvals.decisions import Waiver, decide, open_gates, void_reasons
 from evaluation.approvals.forms import DecisionForm
-from evaluation.approvals.waivers import waived
-from evaluation.gates.services import make_report
+from evaluation.approvals.waivers import waivers_of
+from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, pretend
@@ -23,7 +23,7 @@ def tomorrow(days: int = 1) -> date:
 @pytest.fixture
 def report(world: World) -> GateReport:
     """A report of which not every gate passes."""
-    found = make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+    found = create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
     assert len(open_gates(found)) > 1
     return found
 
@@ -36,14 +36,14 @@ def test_each_gate_may_have_a_waiver_of_its_own(world: World, report: GateReport
     keys = [gate["key"] for gate in open_gates(report)]
     given = {key: Waiver(f"why {key}", tomorrow(place + 1), "erik") for place, key in enumerate(keys)}
     approval = approve(report, world.manager, given)
-    assert [(one.gate, one.reason, one.owner, one.days_left) for one in waived(approval)] == [
+    assert [(one.gate, one.reason, one.owner, one.days_left) for one in waivers_of(approval)] == [
         (key, f"why {key}", "erik", place + 1) for place, key in enumerate(keys)
     ]
 
 
 def test_a_gate_without_a_waiver_of_its_own_is_named(world: World, report: GateReport) -> None:
     first, *others = open_gates(report)
-    with pytest.raises(Refused, match="takes a waiver with a reason") as refusal:
+    with pytest.raises(Refused, match="Enter a reason for the waiver") as refusal:
         approve(report, world.manager, {first["key"]: Waiver("why", tomorrow())})
     assert others[0]["title"] in refusal.value.message
     given = {gate["key"]: Waiver("why", tomorrow()) for gate in others}
@@ -53,7 +53,7 @@ def test_a_gate_without_a_waiver_of_its_own_is_named(world: World, report: GateR
 
 
 def test_the_owner_of_a_waiver_is_a_member(world: World, report: GateReport) -> None:
-    with pytest.raises(Refused, match="paul is no member") as refusal:
+    with pytest.raises(Refused, match="paul is not a member") as refusal:
         approve(report, world.manager, Waiver("why", tomorrow(), "paul"))
     assert refusal.value.field == "waiver_owner"
 
@@ -63,21 +63,21 @@ def test_a_waiver_that_ends_voids_the_approval(
 ) -> None:
     approval = approve(report, world.manager, Waiver("why", tomorrow()))
     today, last = timezone.localdate(), tomorrow()
-    assert all(one.soon for one in waived(approval))
+    assert all(one.expires_soon for one in waivers_of(approval))
     monkeypatch.setattr("evaluation.approvals.waivers.timezone.localdate", lambda: today + timedelta(days=1))
-    assert voided(approval) == [], "the last day still counts"
+    assert void_reasons(approval) == [], "the last day still counts"
     monkeypatch.setattr("evaluation.approvals.waivers.timezone.localdate", lambda: today + timedelta(days=2))
-    [reason] = voided(approval)
+    [reason] = void_reasons(approval)
     assert reason.startswith("The waivers of “")
-    assert reason.endswith(f" ended on {last.isoformat()}.")
+    assert reason.endswith(f" expired on {last.isoformat()}.")
 
 
 def test_a_waiver_of_an_earlier_version_still_counts(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager, Waiver("why", tomorrow()))
     key = open_gates(report)[0]["key"]
     approval.waiver = {"gates": [key], "reason": "why", "owner": "mona", "expires": "2020-01-01"}
-    [one] = waived(approval)
-    assert (one.title, one.owner, one.over) == (open_gates(report)[0]["title"], "mona", True)
+    [one] = waivers_of(approval)
+    assert (one.title, one.owner, one.has_expired) == (open_gates(report)[0]["title"], "mona", True)
 
 
 # -- as it is sent ----------------------------------------------------------------------------------------------------
@@ -95,12 +95,12 @@ def sent(world: World, report: GateReport, **changes: str) -> DecisionForm:
     return DecisionForm(data, report=report, user=world.manager)
 
 
-def test_what_stands_for_all_serves_every_gate(world: World, report: GateReport) -> None:
+def test_the_common_waiver_covers_every_gate(world: World, report: GateReport) -> None:
     form = sent(world, report)
     assert form.is_valid(), form.errors
     keys = {gate["key"] for gate in open_gates(report)}
     assert form.waivers() == dict.fromkeys(keys, Waiver("Shadow it first.", tomorrow(9), "erik"))
-    assert not any(own["filled"] for own in form.own())
+    assert not any(own["filled"] for own in form.own_waivers())
 
 
 def test_a_gate_of_its_own_takes_from_all_what_it_leaves_empty(world: World, report: GateReport) -> None:
@@ -109,7 +109,7 @@ def test_a_gate_of_its_own_takes_from_all_what_it_leaves_empty(world: World, rep
     first, second, *_ = (gate["key"] for gate in open_gates(report))
     assert form.waivers()[first] == Waiver("The scans are bad.", tomorrow(2), "erik")
     assert form.waivers()[second] == Waiver("Shadow it first.", tomorrow(9), "erik")
-    assert [own["filled"] for own in form.own()][:2] == [True, False]
+    assert [own["filled"] for own in form.own_waivers()][:2] == [True, False]
 
 
 def test_every_gate_may_have_its_own_and_nothing_for_all(world: World, report: GateReport) -> None:
@@ -120,18 +120,18 @@ def test_every_gate_may_have_its_own_and_nothing_for_all(world: World, report: G
     assert [form.waivers()[gate["key"]].reason for gate in gates] == list(own.values())
 
 
-def test_a_refusal_stands_beside_what_it_is_about(world: World, report: GateReport) -> None:
+def test_a_service_error_is_shown_at_its_field(world: World, report: GateReport) -> None:
     key = open_gates(report)[0]["key"]
     form = sent(world, report, expires_0=tomorrow(-1).isoformat())
     assert form.is_valid()
-    form.refuse(f"expires:{key}", "It must end on a day to come.")
+    form.add_service_error(f"expires:{key}", "It must end on a day to come.")
     assert "expires_0" in form.errors
     form = sent(world, report)
     assert form.is_valid()
-    form.refuse(f"expires:{key}", "It must end on a day to come.")
+    form.add_service_error(f"expires:{key}", "It must end on a day to come.")
     assert "waiver_expires" in form.errors
-    form.refuse("decision", "Decided already.")
-    form.refuse("nonsense", "Something else.")
+    form.add_service_error("decision", "Decided already.")
+    form.add_service_error("nonsense", "Something else.")
     assert form.non_field_errors() == ["Something else."]
 
 
@@ -139,4 +139,4 @@ def test_a_refusal_stands_beside_what_it_is_about(world: World, report: GateRepo
 def test_a_stranger_owns_no_waiver(world: World, report: GateReport, changes: dict[str, str]) -> None:
     form = sent(world, report, **changes)
     assert not form.is_valid()
-    assert form.errors[next(iter(changes))] == ["Choose a member of this project."]
+    assert form.errors[next(iter(changes))] == ["Select a member of this project."]

@@ -89,18 +89,18 @@ def test_projects_have_chains_of_their_own(log: World) -> None:
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("UPDATE evaluation_auditentry SET action = 'approved' WHERE about = 'thing 2'", "is not what was written"),
-        ("UPDATE evaluation_auditentry SET details = '{}' WHERE about = 'thing 2'", "is not what was written"),
-        ("UPDATE evaluation_auditentry SET user_id = NULL WHERE about = 'thing 2'", "is not what was written"),
-        ("UPDATE evaluation_auditentry SET created_at = now() WHERE about = 'thing 2'", "is not what was written"),
+        ("UPDATE evaluation_auditentry SET action = 'approved' WHERE about = 'thing 2'", "was changed"),
+        ("UPDATE evaluation_auditentry SET details = '{}' WHERE about = 'thing 2'", "was changed"),
+        ("UPDATE evaluation_auditentry SET user_id = NULL WHERE about = 'thing 2'", "was changed"),
+        ("UPDATE evaluation_auditentry SET created_at = now() WHERE about = 'thing 2'", "was changed"),
         ("DELETE FROM evaluation_auditentry WHERE about = 'thing 2'", "is missing"),
         (
             "UPDATE evaluation_auditentry SET sha256 = repeat('f', 64) WHERE about = 'thing 2'",
-            "is not what was written",
+            "was changed",
         ),
         (
             "UPDATE evaluation_auditentry SET previous_sha256 = '', sha256 = '' WHERE about = 'thing 2'",
-            "is not what was written",
+            "was changed",
         ),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_change_shows(log: World, statement: str, said: str) -> None:
         call_command("verify_audit", stdout=StringIO())
 
 
-def test_what_was_taken_off_the_end_shows_by_a_hash_that_was_kept(log: World) -> None:
+def test_a_truncated_log_is_detected_by_a_stored_hash(log: World) -> None:
     head = hash_chain.verify(log.project).head
     audit_services.record(project=log.project, user=None, action="a", about="later")
     assert hash_chain.verify(log.project, head=head).problem == ""
@@ -124,17 +124,17 @@ def test_what_was_taken_off_the_end_shows_by_a_hash_that_was_kept(log: World) ->
         call_command("verify_audit", log.project.slug, head=head, stdout=StringIO())
 
 
-def test_guards_that_are_off_are_told(log: World) -> None:
+def test_disabled_triggers_are_reported(log: World) -> None:
     with connection.cursor() as cursor:  # the suite puts one aside
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE evaluation_auditentry ENABLE TRIGGER USER")
-    assert hash_chain.guards_off() == []
+    assert hash_chain.disabled_triggers() == []
     out = StringIO()
     call_command("verify_audit", stdout=out)
     assert "head" in out.getvalue()
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE evaluation_auditentry DISABLE TRIGGER evaluation_auditentry_frozen")
-    assert hash_chain.guards_off() == ["evaluation_auditentry_frozen"]
+    assert hash_chain.disabled_triggers() == ["evaluation_auditentry_frozen"]
 
 
 def test_an_export_can_be_checked_without_the_database(log: World, client: Client, tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_the_project_is_locked_before_documents(world: World, action: str) -> No
         if action == "ask":
             doubted(run, first, world.engineer, reason="look")
         elif action == "find_and_queue":
-            lookalikes.find_and_queue(
-                run=run, part=lookalikes.Part(), count=1, people=[world.annotator], user=world.engineer
+            lookalikes.queue_lookalikes(
+                run=run, part=lookalikes.OutputFilter(), count=1, people=[world.annotator], user=world.engineer
             )
         else:
             like.assigned_to = world.annotator

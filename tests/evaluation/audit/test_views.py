@@ -39,7 +39,7 @@ def shown(page: Any) -> list[str]:
     return [row["entry"].about for row in page.context["rows"]]
 
 
-def test_it_says_who_did_what_and_why_with_the_way_there(world: World, manager: Client) -> None:
+def test_entries_have_user_action_reason_and_link(world: World, manager: Client) -> None:
     page = manager.get(LOG)
     assert shown(page)[:2] == ["evaluation 3", "gate report 7"]
     assertContains(page, '<strong>mona</strong> approved <a href="/p/invoices/gates/7/">gate report 7</a>')
@@ -82,14 +82,14 @@ def test_days_are_whole_and_the_last_one_counts(world: World, manager: Client) -
         (f"text={'x' * 201}", "at most 200 characters"),
     ],
 )
-def test_what_cannot_be_read_is_said_and_filters_nothing(world: World, manager: Client, query: str, words: str) -> None:
+def test_an_invalid_filter_has_an_error_and_matches_all(world: World, manager: Client, query: str, words: str) -> None:
     page = manager.get(f"{LOG}?{query}")
     assertContains(page, words)
     assert "gate report 7" in shown(page)
 
 
-def test_no_entry_says_how_to_get_back(world: World, manager: Client) -> None:
-    assertContains(manager.get(f"{LOG}?text=nothing-like-it"), "No entry fits these filters.")
+def test_an_empty_list_links_to_all_entries(world: World, manager: Client) -> None:
+    assertContains(manager.get(f"{LOG}?text=nothing-like-it"), "No entry matches these filters.")
     assertNotContains(manager.get(f"{LOG}?text=nothing-like-it"), EXPORT)
 
 
@@ -112,7 +112,7 @@ def test_a_longer_log_takes_no_more_queries(world: World, manager: Client, djang
     assertContains(second, "?action=approved&amp;page=3")
 
 
-def test_it_is_taken_along_as_a_table_that_runs_nothing(world: World, manager: Client) -> None:
+def test_the_csv_export_has_no_formulas(world: World, manager: Client) -> None:
     answer = manager.get(f"{EXPORT}?format=csv")
     assert answer["Content-Disposition"] == 'attachment; filename="invoices-audit-log.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
@@ -126,7 +126,7 @@ def test_it_is_taken_along_as_a_table_that_runs_nothing(world: World, manager: C
     assert last["about"] == "'=HYPERLINK(1)"
 
 
-def test_it_is_taken_along_as_lines_with_the_filters_of_the_page(world: World, manager: Client) -> None:
+def test_the_json_export_uses_the_filters(world: World, manager: Client) -> None:
     lines = manager.get(f"{EXPORT}?format=jsonl&action=approved").getvalue().decode().splitlines()
     [only] = [json.loads(line) for line in lines]
     assert (only["about"], only["details"]["reason"]) == ("gate report 7", "Good <b>enough</b>.")
@@ -134,7 +134,7 @@ def test_it_is_taken_along_as_lines_with_the_filters_of_the_page(world: World, m
 
 
 @pytest.mark.parametrize("address", [LOG, EXPORT])
-def test_every_member_reads_it_and_nobody_else(world: World, client: Client, address: str) -> None:
+def test_only_members_read_it(world: World, client: Client, address: str) -> None:
     for who in (world.annotator, world.engineer, world.owner):
         client.force_login(who)
         assert client.get(address).status_code == 200

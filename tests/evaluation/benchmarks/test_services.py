@@ -9,7 +9,7 @@ from evaluation.benchmarks import results
 from evaluation.benchmarks import services as benchmark_services
 from evaluation.benchmarks.services import cancel
 from evaluation.comparison.services import get_or_create_comparison
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from evaluation.inference import local
 from evaluation.inference.spec import EvalSpec
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
@@ -107,7 +107,7 @@ def test_it_is_no_look_at_the_hold_out_and_no_gate_judges_it(wide: World) -> Non
     assert run.split == "benchmark"
     assert not EvalRun.objects.on_holdout().exists()
     with pytest.raises(Refused, match="not on the hold-out"):
-        make_report(eval_run=run, baseline=None, user=wide.engineer)
+        create_report(eval_run=run, baseline=None, user=wide.engineer)
 
 
 def test_the_scores_in_the_list_of_documents_stay_those_of_real_evaluations(wide: World) -> None:

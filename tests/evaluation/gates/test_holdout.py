@@ -7,10 +7,12 @@ from django.test import Client
 from pytest_django.asserts import assertContains
 
 from evaluation.approvals.evidence import money
-from evaluation.gates.baselines import model_key
+from evaluation.gates.baselines import default_baseline, model_key
 from evaluation.gates.holdout import membership
-from evaluation.gates.holdout.sample_size import missing_labels, queue_labels
-from evaluation.gates.services import current_policy, looks, make_report, next_look, opponent, set_policy
+from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number
+from evaluation.gates.holdout.sample_size import queue_labels, required_labels
+from evaluation.gates.policy.services import current_policy, set_policy
+from evaluation.gates.services import create_report
 from evaluation.gates.verdicts import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
 from labeling.annotation import services as annotation_services
@@ -54,22 +56,22 @@ def grown(world: World) -> DatasetVersion:
 # -- who had seen it --------------------------------------------------------------------------------------------------
 
 
-def test_what_was_cancelled_or_failed_after_it_had_been_answered_is_a_look(world: World) -> None:
+def test_incomplete_evaluations_with_outputs_count(world: World) -> None:
     cancelled, failed, unasked = (evaluated(world, right) for _ in range(3))
     rewrite(cancelled, status=Status.CANCELLED)
     rewrite(failed, status=Status.FAILED)
     rewrite(unasked, status=Status.FAILED)
     EvalOutput.objects.filter(eval_run=unasked).delete()
     last = evaluated(world, right)
-    assert next_look(last) == 3
-    report = make_report(eval_run=last, baseline=None, user=world.engineer)
+    assert next_evaluation_number(last) == 3
+    report = create_report(eval_run=last, baseline=None, user=world.engineer)
     assert verdict_of(report, "schema-valid").confidence == pytest.approx(1 - 0.05 / 8)
 
 
-def test_what_is_at_work_is_seen_already(world: World) -> None:
+def test_running_evaluations_with_outputs_count(world: World) -> None:
     watched, last = evaluated(world, right), evaluated(world, right)
     rewrite(watched, status=Status.RUNNING, finished_at=None)
-    assert next_look(last) == 2
+    assert next_evaluation_number(last) == 2
 
 
 # -- what left it -----------------------------------------------------------------------------------------------------
@@ -88,46 +90,46 @@ def test_what_left_the_holdout_after_it_was_answered_counts_as_wrong(world: Worl
     )
     bad = held_out(world)[3]
     first = evaluated(world, one_wrong(bad))
-    assert verdict_of(make_report(eval_run=first, baseline=None, user=world.engineer), "wrong").k == 1
+    assert verdict_of(create_report(eval_run=first, baseline=None, user=world.engineer), "wrong").k == 1
     rewrite(bad, state="skipped")
     shrunk = frozen(world)
     assert shrunk.items.filter(split="holdout").count() == 11
     again = scored_again(first, shrunk, world.engineer)
     assert (again.status, again.scores["document_exact"]["n"]) == (Status.DONE, 11)
-    report = make_report(eval_run=again, baseline=None, user=world.engineer)
+    report = create_report(eval_run=again, baseline=None, user=world.engineer)
     found = {key: verdict_of(report, key) for key in ("wrong", "valid", "fields")}
     assert [(one.k, one.n) for one in found.values()] == [(1, 12), (11, 12), (1, 12)]
-    assert "with 1 that is held out no longer as wrong: 1 of 12" in found["wrong"].sentence
+    assert "including 1 removed document as wrong: 1 of 12" in found["wrong"].sentence
     client.force_login(world.manager)
     said = (
-        f"1 document that was held out and had been answered is not in the hold-out of dataset v2: {bad.external_id}. "
-        "1 had an error in the newest answer."
+        f"1 document left the hold-out of dataset v2 after it was evaluated: {bad.external_id}. 1 had an error in the "
+        "newest output."
     )
     assertContains(client.get(report.get_absolute_url()), said)
-    assertContains(client.get(f"{report.get_absolute_url()}report.md"), "had been answered is not in the hold-out")
+    assertContains(client.get(f"{report.get_absolute_url()}report.md"), "left the hold-out of")
 
 
-def test_what_nobody_had_answered_may_leave(world: World) -> None:
+def test_documents_without_outputs_can_leave(world: World) -> None:
     policy(world, WRONG)
     rewrite(held_out(world)[0], state="skipped")
     run = evaluated(world, right, dataset=frozen(world))
-    assert verdict_of(make_report(eval_run=run, baseline=None, user=world.engineer), "wrong").n == 11
+    assert verdict_of(create_report(eval_run=run, baseline=None, user=world.engineer), "wrong").n == 11
 
 
 # -- what came into it ------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_was_never_asked_about_some_is_not_judged(world: World) -> None:
+def test_an_evaluation_without_some_outputs_has_no_report(world: World) -> None:
     base, first = evaluated(world, broken, tuned=False), evaluated(world, right)
     more = grown(world)
     base_again, again = scored_again(base, more, world.engineer), scored_again(first, more, world.engineer)
-    with pytest.raises(Refused, match=f"{again.number} was never asked about 1 of the 13 hold-out") as refusal:
-        make_report(eval_run=again, baseline=None, user=world.engineer)
+    with pytest.raises(Refused, match="1 of 13 hold-out documents") as refusal:
+        create_report(eval_run=again, baseline=None, user=world.engineer)
     assert refusal.value.field == "eval_run"
     whole = evaluated(world, right, dataset=more)
-    assert opponent(whole) is None
-    with pytest.raises(Refused, match="was never asked about 1 of the 13") as refusal:
-        make_report(eval_run=whole, baseline=base_again, user=world.engineer)
+    assert default_baseline(whole) is None
+    with pytest.raises(Refused, match="1 of 13 hold-out documents") as refusal:
+        create_report(eval_run=whole, baseline=base_again, user=world.engineer)
     assert refusal.value.field == "baseline"
 
 
@@ -145,18 +147,18 @@ def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(
     for document in held_out(world)[:6]:
         rewrite(document, metadata={"supplier": "ACME"})
     policy(world, {**valid, "key": "all"}, acme)
-    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     drawn = queue_labels(report=report, key="acme", user=world.engineer, who="ana").documents
-    lacking = {one.key: one for one in missing_labels(report)}
+    lacking = {one.key: one for one in required_labels(report)}
     assert (lacking["acme"].missing, lacking["acme"].waiting) == (0, len(drawn))
     assert lacking["all"].waiting == 0, "they prove nothing about all documents"
     for document in Document.objects.filter(pk__in=drawn):
         annotation_services.submit(document=document, user=world.annotator, value=EMPTY, evidence={}, base_version=0)
     run = evaluated(world, right, dataset=frozen(world))
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert (verdict_of(report, "all").n, verdict_of(report, "acme").n) == (12, 6 + len(drawn))
-    assert f"without {len(drawn)} documents that were drawn for another slice" in verdict_of(report, "all").sentence
-    (wanted,) = (one.wanted for one in missing_labels(report) if one.key == "all")
+    assert f"without {len(drawn)} documents that were sampled for another slice" in verdict_of(report, "all").sentence
+    (wanted,) = (one.required for one in required_labels(report) if one.key == "all")
     assert wanted == verdict_of(report, "all").needed, "one document for each that is needed"
     monkeypatch.setattr("evaluation.approvals.evidence.prices", lambda run: {"vendor": 5.0})
     found = money(report)
@@ -164,8 +166,8 @@ def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(
     assert (found.costs.documents, found.left_out) == (12, len(drawn))
     client.force_login(world.manager)
     page = client.get(report.get_absolute_url())
-    assertContains(page, f"{len(drawn)} of the hold-out documents were drawn for one")
-    assertContains(page, f"{len(drawn)} documents drawn for one slice are left out")
+    assertContains(page, f"{len(drawn)} hold-out documents were sampled for one slice")
+    assertContains(page, f"Without {len(drawn)} documents")
 
 
 # -- what it is held against ------------------------------------------------------------------------------------------
@@ -173,15 +175,15 @@ def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(
 
 def test_a_baseline_is_scored_by_the_same_scorer(world: World) -> None:
     base, run = evaluated(world, broken, tuned=False), evaluated(world, right)
-    assert opponent(run) == base
+    assert default_baseline(run) == base
     rewrite(base, scorer_version="0")
     base.refresh_from_db()
-    assert opponent(run) is None
-    with pytest.raises(Refused, match=r"scored by another scorer\. Score it again on dataset v1"):
-        make_report(eval_run=run, baseline=base, user=world.engineer)
+    assert default_baseline(run) is None
+    with pytest.raises(Refused, match="another scorer"):
+        create_report(eval_run=run, baseline=base, user=world.engineer)
 
 
-def test_models_elsewhere_and_files_are_models_of_their_own(world: World) -> None:
+def test_external_models_and_files_are_different_models(world: World) -> None:
     run = evaluated(world, right)
     export = ModelExport.objects.create(model_version=world.version, kind=ModelExport.Kind.Q8_0, folder_key="x/1")
     endpoints = [
@@ -194,7 +196,7 @@ def test_models_elsewhere_and_files_are_models_of_their_own(world: World) -> Non
     assert len(set(keys)) == len(keys)
 
 
-def test_a_gate_on_the_base_model_takes_the_one_it_was_made_from(world: World, tmp_path: Any) -> None:
+def test_a_gate_on_the_base_model_requires_its_own(world: World, tmp_path: Any) -> None:
     policy(
         world, {"key": "base", "metric": "no_regression", "operator": ">=", "threshold": 0.5, "compared_with": "base"}
     )
@@ -202,50 +204,50 @@ def test_a_gate_on_the_base_model_takes_the_one_it_was_made_from(world: World, t
     world.base_model = make_base_model(tmp_path / "other", "other", "Other")
     other = evaluated(world, broken, tuned=False)
     world.base_model = own
-    report = make_report(eval_run=run, baseline=other, user=world.engineer)
-    assert "is not the base model that" in verdict_of(report, "base").sentence
+    report = create_report(eval_run=run, baseline=other, user=world.engineer)
+    assert "is not the base model of" in verdict_of(report, "base").sentence
 
 
 # -- one look, and thresholds -----------------------------------------------------------------------------------------
 
 
-def test_a_look_that_was_promised_to_be_the_only_one_is_not_taken_back(world: World) -> None:
+def test_a_single_evaluation_uses_the_budget_for_later_policies(world: World) -> None:
     policy(world, WRONG, only_look=True)
-    assert verdict_of(make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer), "wrong").n
+    assert verdict_of(create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer), "wrong").n
     policy(world, WRONG)
-    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
-    assert len(looks(report.eval_run)) == 2
-    assert "promised to be the only one" in verdict_of(report, "wrong").sentence
+    report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    assert len(earlier_reports(report.eval_run)) == 2
+    assert "earlier single-evaluation policy" in verdict_of(report, "wrong").sentence
     assert not report.passed
 
 
-def test_one_look_is_allowed_where_nobody_has_looked(world: World) -> None:
+def test_a_single_evaluation_is_allowed_on_a_new_hold_out(world: World) -> None:
     """The place of the first candidate is 1, whichever was judged before."""
     policy(world, WRONG)
     first, second = evaluated(world, right), evaluated(world, right)
-    make_report(eval_run=second, baseline=None, user=world.engineer)
+    create_report(eval_run=second, baseline=None, user=world.engineer)
     policy(world, WRONG, only_look=True)
-    report = make_report(eval_run=first, baseline=None, user=world.engineer)
+    report = create_report(eval_run=first, baseline=None, user=world.engineer)
     assert (report.look, verdict_of(report, "wrong").status) == (1, "NOT PROVEN")
-    assert "was looked at before" in verdict_of(report, "wrong").sentence
+    assert "was evaluated before" in verdict_of(report, "wrong").sentence
 
 
-def test_thresholds_that_were_set_after_the_figures_are_said_to_be(world: World, client: Client) -> None:
+def test_thresholds_set_after_results_have_a_warning(world: World, client: Client) -> None:
     current_policy(project=world.project)
     run = evaluated(world, right)
     client.force_login(world.manager)
-    untouched = make_report(eval_run=run, baseline=None, user=world.engineer)
-    late = f"were set after evaluation {run.number} of this hold-out had ended"
+    untouched = create_report(eval_run=run, baseline=None, user=world.engineer)
+    late = f"were changed after results of evaluation {run.number} were available"
     page = client.get(untouched.get_absolute_url()).content.decode()
     assert late not in page
     policy(world, {**WRONG, "threshold": 0.9})
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     page = client.get(report.get_absolute_url()).content.decode()
     assert late in page
     assert f"<strong>mona</strong> set gate policy {report.policy.number}" in page
     assert late in client.get(f"{report.get_absolute_url()}report.md").content.decode()
 
 
-def test_what_is_said_of_a_hold_out_that_stayed_is_nothing(world: World) -> None:
-    assert membership.gone(evaluated(world, right)) == []
-    assert membership.drawn_for_slices(world.project.pk) == {}
+def test_an_unchanged_hold_out_has_no_warning(world: World) -> None:
+    assert membership.removed_documents(evaluated(world, right)) == []
+    assert membership.slice_samples(world.project.pk) == {}

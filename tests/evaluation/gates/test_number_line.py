@@ -1,6 +1,6 @@
 """The number line of a verdict."""
 
-from evaluation.gates.display import line_of
+from evaluation.gates.display import number_line_of
 
 VERDICT = {
     "gate": {"metric": "schema_valid_rate", "operator": ">=", "threshold": 0.99},
@@ -11,7 +11,7 @@ VERDICT = {
 
 
 def test_everything_is_in_order_between_0_and_1() -> None:
-    line = line_of(VERDICT)
+    line = number_line_of(VERDICT)
     assert line is not None
     assert line.measured is not None
     assert 0 <= line.low < line.measured < line.high < line.limit <= 1
@@ -19,4 +19,4 @@ def test_everything_is_in_order_between_0_and_1() -> None:
 
 
 def test_nothing_measured_is_no_line() -> None:
-    assert line_of({**VERDICT, "measured": None, "low": None, "high": None}) is None
+    assert number_line_of({**VERDICT, "measured": None, "low": None, "high": None}) is None

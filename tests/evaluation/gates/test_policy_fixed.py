@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from evaluation.gates.policy import proposals
-from evaluation.gates.policy.services import current_policy, rules, set_policy
-from evaluation.gates.services import make_report
+from evaluation.gates.policy.services import current_policy, gates_of, set_policy
+from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, GatePolicy, GateReport, PolicyProposal
 from labeling.models import Contract
 from labeling.projects.services import save_contract
@@ -17,7 +17,7 @@ from tests.evaluation.factories import World, evaluated, pretend
 
 
 def latency(policy: Any) -> float:
-    return next(gate.threshold for gate in rules(policy) if gate.key == "latency")
+    return next(gate.threshold for gate in gates_of(policy) if gate.key == "latency")
 
 
 def change(world: World, milliseconds: int, user: User | None = None, **more: Any) -> None:
@@ -34,7 +34,7 @@ def change(world: World, milliseconds: int, user: User | None = None, **more: An
 @pytest.fixture
 def report(world: World) -> GateReport:
     change(world, 1000)
-    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+    return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
 
 
 def test_before_the_first_use_the_policy_follows_the_contract(world: World) -> None:
@@ -63,18 +63,18 @@ def test_a_change_of_the_contract_then_is_a_proposal(world: World, report: GateR
     change(world, 40_000, instruction="Read it well.")
     [one] = proposals.open_proposals(project=world.project, policy=policy)
     assert next(gate.threshold for gate in one.wanted if gate.key == "latency") == 40_000
-    taken = proposals.take(proposal=one.proposal, user=world.manager)
+    taken = proposals.accept(proposal=one.proposal, user=world.manager)
     assert (latency(taken), taken.created_by) == (40_000, world.manager)
 
 
-def test_a_change_that_is_taken_back_leaves_no_proposal(world: World, report: GateReport) -> None:
+def test_a_reverted_change_leaves_no_proposal(world: World, report: GateReport) -> None:
     change(world, 60_000)
     change(world, 1000)
     assert not proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
 
 
 def test_it_is_added_to_what_the_same_person_has_proposed(world: World, report: GateReport) -> None:
-    gates = rules(report.policy).to_json()
+    gates = gates_of(report.policy).to_json()
     for gate in gates["gates"]:
         if gate["key"] == "schema-valid":
             gate["threshold"], gate["title"] = 0.9, ""
@@ -86,9 +86,9 @@ def test_it_is_added_to_what_the_same_person_has_proposed(world: World, report: 
     assert one.proposal.reason.startswith("Poor scans.")
 
 
-def test_a_policy_that_a_manager_set_is_asked_too(world: World) -> None:
+def test_a_policy_set_by_a_manager_gets_a_proposal(world: World) -> None:
     change(world, 1000)
-    gates = rules(current_policy(project=world.project)).to_json()
+    gates = gates_of(current_policy(project=world.project)).to_json()
     gates["only_look"] = True
     mine = set_policy(project=world.project, user=world.manager, gates=gates)
     change(world, 60_000)
@@ -96,7 +96,7 @@ def test_a_policy_that_a_manager_set_is_asked_too(world: World) -> None:
     assert PolicyProposal.objects.get().created_by == world.engineer
 
 
-def test_a_project_judged_before_authors_were_named_is_fixed(world: World, report: GateReport) -> None:
+def test_a_policy_used_before_authors_were_stored_is_frozen(world: World, report: GateReport) -> None:
     GatePolicy.objects.update(created_by=None)
     change(world, 60_000)
     assert latency(current_policy(project=world.project)) == 1000
@@ -119,4 +119,4 @@ def test_every_change_of_a_contract_is_in_the_audit_log(world: World) -> None:
 def test_the_page_offers_the_proposal_to_the_manager(world: World, report: GateReport, client: Client) -> None:
     change(world, 60_000)
     client.force_login(world.manager)
-    assert "The contract was changed" in client.get("/p/invoices/gates/").content.decode()
+    assert "The contract changed" in client.get("/p/invoices/gates/").content.decode()

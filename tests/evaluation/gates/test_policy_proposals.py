@@ -10,11 +10,11 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates.policy import proposals
-from evaluation.gates.policy.changes import applied, changes
-from evaluation.gates.policy.definition import BASE, Gate
+from evaluation.gates.policy.changes import REPEATED_EVALUATION, SINGLE_EVALUATION, changes, rebased
+from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate
 from evaluation.gates.policy.definition import GatePolicy as Policy
-from evaluation.gates.policy.services import current_policy, rules
-from evaluation.gates.services import make_report, set_policy
+from evaluation.gates.policy.services import current_policy, gates_of, set_policy
+from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, pretend
@@ -33,10 +33,10 @@ def test_equal_policies_differ_in_nothing_and_a_title_is_no_difference() -> None
     assert changes(Policy((VALID, WRONG)), Policy((WRONG, titled))) == []
 
 
-def test_what_goes_what_changes_and_what_is_new() -> None:
+def test_changes_are_removed_changed_and_added_gates() -> None:
     stricter = Gate("valid", "schema_valid_rate", ">=", 0.995, confidence=0.99, slice="metadata.supplier=ACME")
-    worse = Gate("worse", "no_regression", ">=", 0.02, compared_with=BASE)
-    found = changes(Policy((VALID, WRONG)), Policy((stricter, worse), only_look=True))
+    worse = Gate("worse", "no_regression", ">=", 0.02, compared_with=COMPARED_WITH_BASE)
+    found = changes(Policy((VALID, WRONG)), Policy((stricter, worse), single_evaluation=True))
     assert [(one.kind, one.before, one.after) for one in found] == [
         ("removed", "At most 10 % of fields are wrong", ""),
         (
@@ -44,19 +44,22 @@ def test_what_goes_what_changes_and_what_is_new() -> None:
             "At least 99 % of outputs are schema-valid, at 95 % confidence",
             "At least 99.5 % of outputs are schema-valid, for supplier: ACME, at 99 % confidence",
         ),
-        ("added", "", "No more than 2 points worse than the earlier model, compared with the base model"),
-        ("changed", "any number of looks at a hold-out", "one look at a hold-out, and no other"),
+        ("added", "", "At most 2 points worse than the baseline, compared with the base model"),
+        ("changed", REPEATED_EVALUATION, SINGLE_EVALUATION),
     ]
 
 
 def test_what_others_changed_meanwhile_stays() -> None:
-    base, ours = Policy((VALID, WRONG)), Policy((WRONG, Gate("fast", "p95_latency_ms", "<=", 900)), only_look=True)
+    base, ours = (
+        Policy((VALID, WRONG)),
+        Policy((WRONG, Gate("fast", "p95_latency_ms", "<=", 900)), single_evaluation=True),
+    )
     stricter = Gate("wrong", "field_error_rate", "<=", 0.05)
     small = Gate("small", "peak_memory_gb", "<=", 2)
-    found = applied(Policy((VALID, stricter, small)), base, ours)
+    found = rebased(Policy((VALID, stricter, small)), base, ours)
     assert [gate.key for gate in found] == ["wrong", "small", "fast"]
-    assert (found[0].threshold, found.only_look) == (0.05, True)
-    assert applied(base, base, ours) == ours
+    assert (found[0].threshold, found.single_evaluation) == (0.05, True)
+    assert rebased(base, base, ours) == ours
 
 
 # -- the pages --------------------------------------------------------------------------------------------------------
@@ -79,13 +82,13 @@ def proposed(world: World, client: Client, valid: str = "97") -> PolicyProposal:
 
 def test_an_engineer_proposes_and_a_manager_takes_it(world: World, client: Client) -> None:
     client.force_login(world.engineer)
-    assertContains(client.get(GATES), "Propose a change")
-    assertContains(client.get(POLICY), "a manager or the owner takes or declines it")
+    assertContains(client.get(GATES), f'href="{POLICY}"')
+    assertContains(client.get(POLICY), 'name="proposal-reason"')
     made = proposed(world, client)
     assert GatePolicy.objects.count() == 1, "nothing changes before it is taken"
     page = client.get(GATES)
-    assertContains(page, "Take it back")
-    assertNotContains(page, "Make it policy")
+    assertContains(page, 'value="withdraw"')
+    assertNotContains(page, 'value="take"')
 
     client.force_login(world.manager)
     page = client.get(GATES)
@@ -99,12 +102,12 @@ def test_an_engineer_proposes_and_a_manager_takes_it(world: World, client: Clien
     assert answer["HX-Redirect"] == GATES
     newest = current_policy(project=world.project)
     assert (newest.number, newest.created_by) == (2, world.manager)
-    assert {gate.key: gate.threshold for gate in rules(newest)}["schema-valid"] == 0.97
+    assert {gate.key: gate.threshold for gate in gates_of(newest)}["schema-valid"] == 0.97
     made.refresh_from_db()
     assert (made.state, made.answered_by) == ("taken", world.manager)
     page = client.get(GATES)
     assertNotContains(page, "proposes a change")
-    assertContains(page, "What changed, version by version")
+    assertContains(page, 'class="policy-versions"')
     assertContains(page, "<del>At least 99 % of outputs are schema-valid</del>")
     told = AuditEntry.objects.filter(about="policy proposal 1").order_by("pk").values_list("action", "user__username")
     assert list(told) == [("proposed", "erik"), ("took", "mona")]
@@ -115,7 +118,7 @@ def test_to_decline_takes_a_reason_and_leaves_the_policy(world: World, client: C
     client.force_login(world.manager)
     address = f"{POLICY}proposals/{made.number}/"
     answer = client.post(address, {"do": "decline", "answer": " "}, headers=HTMX)
-    assertContains(answer, "Say why", status_code=422)
+    assertContains(answer, "Enter a reason", status_code=422)
     assertContains(answer, 'id="proposal-1"', status_code=422)
     answer = client.post(address, {"do": "decline", "answer": "Mend the scanner."})
     assert answer["Location"] == GATES
@@ -125,7 +128,7 @@ def test_to_decline_takes_a_reason_and_leaves_the_policy(world: World, client: C
     assertContains(client.get(f"{GATES}audit/"), "Mend the scanner.")
 
 
-def test_whoever_made_it_reads_the_answer(world: World, client: Client) -> None:
+def test_the_author_sees_the_answer(world: World, client: Client) -> None:
     made = proposed(world, client)
     proposals.decline(proposal=made, user=world.manager, answer="Mend the scanner.")
     client.force_login(world.engineer)
@@ -136,10 +139,10 @@ def test_whoever_made_it_reads_the_answer(world: World, client: Client) -> None:
     assertNotContains(client.get(GATES), "Mend the scanner.")
 
 
-def test_a_second_proposal_begins_with_the_first_and_says_so(world: World, client: Client) -> None:
+def test_a_second_proposal_starts_from_the_open_one(world: World, client: Client) -> None:
     proposed(world, client, valid="97")
     page = client.get(POLICY)
-    assertContains(page, "It takes the place of your proposal 1")
+    assertContains(page, "your open proposal 1")
     assertContains(page, "Poor scans are\nnever valid.</textarea>")
     answer = sent_by(client, **{"field-errors": "20", "proposal-reason": "Both."})
     assert answer["HX-Redirect"] == GATES
@@ -154,14 +157,14 @@ def test_what_another_manager_set_meanwhile_is_not_undone(world: World, client: 
     proposed(world, client)
     client.force_login(world.manager)
     seen = {"seen": client.get(GATES).context["policy"].number}
-    gates = rules(current_policy(project=world.project)).to_json()
+    gates = gates_of(current_policy(project=world.project)).to_json()
     gates["gates"].append(Gate("small", "peak_memory_gb", "<=", 2).to_json())
     set_policy(project=world.project, user=world.owner, gates=gates)
     answer = client.post(f"{POLICY}proposals/1/", {"do": "take", **seen}, headers=HTMX)
     assertContains(answer, "Policy 2 was set since you opened this page", status_code=422)
     assertContains(answer, 'name="seen" value="2"', status_code=422)
     assert client.post(f"{POLICY}proposals/1/", {"do": "take", "seen": "2"}, headers=HTMX).status_code == 204
-    found = {gate.key: gate.threshold for gate in rules(current_policy(project=world.project))}
+    found = {gate.key: gate.threshold for gate in gates_of(current_policy(project=world.project))}
     assert (found["small"], found["schema-valid"]) == (2, 0.97)
 
 
@@ -176,7 +179,7 @@ def test_a_form_that_was_opened_before_another_policy_was_set_saves_nothing(worl
     assert GatePolicy.objects.count() == 2
 
 
-def test_whoever_made_it_takes_it_back_and_nobody_else(world: World, client: Client) -> None:
+def test_only_the_author_withdraws_a_proposal(world: World, client: Client) -> None:
     made = proposed(world, client)
     address = f"{POLICY}proposals/{made.number}/"
     client.force_login(world.manager)
@@ -207,13 +210,13 @@ def test_a_proposal_is_answered_once(world: World, client: Client) -> None:
     assert GatePolicy.objects.count() == 1
 
 
-def test_every_error_of_a_proposal_is_said_at_once(world: World, client: Client) -> None:
+def test_all_errors_of_a_proposal_are_shown_together(world: World, client: Client) -> None:
     client.force_login(world.engineer)
     answer = sent_by(client, **{"schema-valid": "101"})
     assertContains(answer, "A number from 0 to 100.", status_code=422)
-    assertContains(answer, "Say why", status_code=422)
+    assertContains(answer, "Enter a reason", status_code=422)
     answer = sent_by(client, **{"proposal-reason": "I like it."})
-    assertContains(answer, "These are the gates of policy 1 as it stands", status_code=422)
+    assertContains(answer, "Policy 1 already has these gates", status_code=422)
     assert not PolicyProposal.objects.exists()
 
 
@@ -233,7 +236,7 @@ def test_another_order_of_the_gates_is_no_new_policy(world: World) -> None:
     both = [VALID.to_json(), WRONG.to_json()]
     made = proposals.propose(project=world.project, user=world.engineer, gates=both, reason="a")
     policy = set_policy(project=world.project, user=world.manager, gates=both[::-1])
-    assert proposals.take(proposal=made, user=world.manager) == policy
+    assert proposals.accept(proposal=made, user=world.manager) == policy
     assert GatePolicy.objects.count() == 2
 
 
@@ -242,7 +245,7 @@ def test_a_second_proposal_by_the_same_person_follows_the_first(world: World) ->
     second = proposals.propose(project=world.project, user=world.engineer, gates=[WRONG.to_json()], reason="b")
     other = proposals.propose(project=world.project, user=world.owner, gates=[WRONG.to_json()], reason="c")
     first.refresh_from_db()
-    assert (first.state, first.answer) == ("withdrawn", "Proposal 2 follows it.")
+    assert (first.state, first.answer) == ("withdrawn", "Replaced by proposal 2.")
     policy = current_policy(project=world.project)
     assert [one.proposal for one in proposals.open_proposals(project=world.project, policy=policy)] == [
         second,
@@ -250,22 +253,22 @@ def test_a_second_proposal_by_the_same_person_follows_the_first(world: World) ->
     ]
 
 
-def test_what_it_changes_is_told_about_the_policy_of_today(world: World) -> None:
+def test_changes_are_relative_to_the_current_policy(world: World) -> None:
     made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
     policy = set_policy(project=world.project, user=world.manager, gates=[VALID.to_json()])
     assert proposals.open_proposals(project=world.project, policy=policy)[0].changes == []
-    assert proposals.take(proposal=made, user=world.manager) == policy, "no new version where nothing changes"
+    assert proposals.accept(proposal=made, user=world.manager) == policy, "no new version where nothing changes"
 
 
-def test_a_proposal_voids_nothing_until_it_is_taken(world: World, client: Client) -> None:
+def test_a_proposal_voids_nothing_until_it_is_accepted(world: World, client: Client) -> None:
     base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.05))
-    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    report = create_report(eval_run=tuned, baseline=base, user=world.engineer)
     waiver = Waiver("a trial", timezone.localdate() + timedelta(days=30))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
     made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
     client.force_login(world.manager)
     assertNotContains(client.get(report.get_absolute_url()), "The approval is void")
-    proposals.take(proposal=made, user=world.manager)
+    proposals.accept(proposal=made, user=world.manager)
     assertContains(client.get(report.get_absolute_url()), "The approval is void")
 
 

@@ -6,8 +6,9 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.gates.holdout.sample_size import missing_labels, queue_labels
-from evaluation.gates.services import make_report, set_policy
+from evaluation.gates.holdout.sample_size import queue_labels, required_labels
+from evaluation.gates.policy.services import set_policy
+from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, GateReport
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import next_document
@@ -35,14 +36,14 @@ def add_unlabelled(world: World, count: int) -> list[Document]:
 def report_of(world: World, *gates: dict[str, Any]) -> GateReport:
     """12 held-out documents, all right, judged by these gates."""
     set_policy(project=world.project, user=world.manager, gates=list(gates or (VALID,)))
-    return make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    return create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
 
 
-def test_exactly_what_is_missing_is_drawn_held_out_and_queued(world: World) -> None:
+def test_exactly_the_missing_labels_are_sampled_and_queued(world: World) -> None:
     add_unlabelled(world, 60)
     report = report_of(world)
-    (missing,) = missing_labels(report)
-    assert (missing.wanted, missing.missing, missing.allowed, missing.drawable) == (30, 30, 0, 60)  # 42 at 98.75 %
+    (missing,) = required_labels(report)
+    assert (missing.required, missing.missing, missing.allowed, missing.available) == (30, 30, 0, 60)  # 42 at 98.75 %
     grown = queue_labels(report=report, key="valid", user=world.engineer, seed=5)
     held_out = Document.objects.filter(project=world.project, holdout=True, external_id__startswith="new-")
     assert sorted(held_out.values_list("pk", flat=True)) == sorted(grown.documents)
@@ -74,13 +75,13 @@ def test_pressed_twice_it_is_paid_once(world: World) -> None:
     add_unlabelled(world, 60)
     report = report_of(world)
     queue_labels(report=report, key="valid", user=world.engineer)
-    (missing,) = missing_labels(report)
-    assert (missing.missing, missing.waiting, missing.labelled, missing.queued) == (0, 30, 0, True)
-    with pytest.raises(Refused, match="30 of them wait"):
+    (missing,) = required_labels(report)
+    assert (missing.missing, missing.waiting, missing.labeled, missing.is_queued) == (0, 30, 0, True)
+    with pytest.raises(Refused, match="30 of them are unlabeled"):
         queue_labels(report=report, key="valid", user=world.engineer)
     skipped = Document.objects.filter(holdout=True, external_id__startswith="new-").earliest("pk")
     Document.objects.filter(pk=skipped.pk).update(state="skipped")
-    assert missing_labels(report)[0].missing == 1, "one that cannot be labelled is drawn anew"
+    assert required_labels(report)[0].missing == 1, "one that cannot be labelled is drawn anew"
 
 
 def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytes
         return read(known)
 
     monkeypatch.setattr(holdout_sampling.TrainingTexts, "read", slowly)
-    with pytest.raises(Refused, match="held out already"):
+    with pytest.raises(Refused, match="already in the hold-out"):
         queue_labels(report=report, key="valid", user=world.engineer)
     drawn = Document.objects.filter(holdout=True, external_id__startswith="new-")
     assert drawn.count() == 30
@@ -104,7 +105,7 @@ def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytes
     assert AuditEntry.objects.filter(action="queued labels").count() == 1
 
 
-def test_the_price_that_is_paid_turns_the_verdict(world: World) -> None:
+def test_the_required_labels_pass_the_gate(world: World) -> None:
     """Queue, label, freeze, evaluate, judge: the second look passes with the labels that the first one asked for."""
     add_unlabelled(world, 60)
     report = report_of(world)
@@ -113,10 +114,10 @@ def test_the_price_that_is_paid_turns_the_verdict(world: World) -> None:
     empty = dict.fromkeys(("invoice_id", "date", "vendor", "total_amount"))
     for document in Document.objects.filter(pk__in=grown.documents):
         annotation_services.submit(document=document, user=world.annotator, value=empty, evidence={}, base_version=0)
-    assert (missing_labels(report)[0].labelled, missing_labels(report)[0].queued) == (30, True)
+    assert (required_labels(report)[0].labeled, required_labels(report)[0].is_queued) == (30, True)
     frozen = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert set(frozen.items.filter(document__in=grown.documents).values_list("split", flat=True)) == {"holdout"}
-    again = make_report(eval_run=evaluated(world, right, dataset=frozen), baseline=None, user=world.engineer)
+    again = create_report(eval_run=evaluated(world, right, dataset=frozen), baseline=None, user=world.engineer)
     verdict = again.verdicts[0]
     assert (again.look, verdict["n"], verdict["status"], again.passed) == (2, 42, "PASS", True)
 
@@ -131,7 +132,7 @@ def test_never_a_training_document_nor_what_is_nearly_the_same(world: World) -> 
     ]
     assert import_rows(project=world.project, rows=rows, source="test").rejected == 0
     report = report_of(world)
-    with pytest.raises(Refused, match="nearly the same as training documents"):
+    with pytest.raises(Refused, match="near-duplicates of training documents"):
         queue_labels(report=report, key="valid", user=world.engineer)
     add_unlabelled(world, 10)
     grown = queue_labels(report=report, key="valid", user=world.engineer)
@@ -141,11 +142,11 @@ def test_never_a_training_document_nor_what_is_nearly_the_same(world: World) -> 
     assert not DatasetItem.objects.filter(document__in=grown.documents).exists()
 
 
-def test_what_somebody_labelled_is_not_drawn(world: World) -> None:
+def test_labeled_documents_are_not_sampled(world: World) -> None:
     documents = add_unlabelled(world, 8)
     Document.objects.filter(pk__in=[document.pk for document in documents[:5]]).update(state="in_progress")
     report = report_of(world)
-    assert missing_labels(report)[0].short == 27
+    assert required_labels(report)[0].shortfall == 27
     assert len(queue_labels(report=report, key="valid", user=world.engineer).documents) == 3
 
 
@@ -158,7 +159,7 @@ def test_a_slice_is_drawn_from_its_own_documents(world: World) -> None:
     Document.objects.filter(project=world.project, holdout=True).update(metadata={"supplier": "ACME", "pages": 3})
     slices = {"a": "metadata.supplier=ACME", "b": "metadata.pages=3", "c": "metadata.pages=4"}
     report = report_of(world, *({**VALID, "key": key, "slice": name} for key, name in slices.items()))
-    found = {one.key: one.drawable for one in missing_labels(report)}
+    found = {one.key: one.available for one in required_labels(report)}
     assert found == {"a": 35, "b": 35}, "of what nobody measured nothing is said"
     grown = queue_labels(report=report, key="a", user=world.engineer)
     drawn = Document.objects.filter(pk__in=grown.documents)
@@ -169,14 +170,14 @@ def test_labels_prove_nothing_about_latency(world: World) -> None:
     add_unlabelled(world, 5)
     speed = {"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1000}
     report = report_of(world, speed)
-    assert missing_labels(report) == []
-    with pytest.raises(Refused, match="not what this verdict lacks"):
+    assert required_labels(report) == []
+    with pytest.raises(Refused, match="cannot pass this gate"):
         queue_labels(report=report, key="speed", user=world.engineer)
 
 
 def test_a_stranger_is_given_nothing(world: World) -> None:
     add_unlabelled(world, 5)
-    with pytest.raises(Refused, match="paul is no member"):
+    with pytest.raises(Refused, match="paul is not a member"):
         queue_labels(report=report_of(world), key="valid", user=world.engineer, who="paul")
 
 
@@ -192,11 +193,11 @@ def test_an_engineer_presses_the_button(world: World, client: Client) -> None:
     report = report_of(world)
     client.force_login(world.engineer)
     answer = client.post(address(report), {"who": "erik"}, headers=HTMX)
-    assertContains(answer, "30 documents of 60 unlabelled ones drawn at random")
+    assertContains(answer, "30 of 60 unlabeled documents sampled")
     assertContains(answer, "All are queued")
     assertNotContains(answer, "<html")
     assert Document.objects.filter(holdout=True, assigned_to=world.engineer).count() == 30
-    assertContains(client.post(address(report), headers=HTMX), "held out already", status_code=422)
+    assertContains(client.post(address(report), headers=HTMX), "already in the hold-out", status_code=422)
 
 
 def test_without_scripts_it_leads_back_to_the_report(world: World, client: Client) -> None:

@@ -1,25 +1,28 @@
-"""Gates: three answers, the words they come in, and what a proof would cost."""
+"""Verdicts of gates: PASS, FAIL or NOT PROVEN, and the required sample."""
 
 import json
 import random
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 
+from evaluation.gates.metrics.metric import Sample
 from evaluation.gates.verdicts import (
+    METRICS,
     Gate,
     GatePolicy,
     Measurement,
     Status,
     Verdict,
-    judge,
-    judge_all,
-    may_ship,
-    overall,
+    all_passed,
+    summary_sentence,
+    verdict_for,
+    verdicts_for,
+    without_number,
 )
-from evaluation.scores.counts import from_scores
 from evaluation.scores.score_view import ScoredField, ScoreView
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
@@ -31,11 +34,11 @@ COST = Gate("cost", "cost_per_request", "<=", 0.001)
 THROUGHPUT = Gate("throughput", "requests_per_second", ">=", 2)
 MEMORY = Gate("memory", "peak_memory_gb", "<=", 16)
 RECALL = Gate("recall", "recall", ">=", 0.95)
-INVENTED = Gate("invented", "hallucination_rate", "<=", 0.05)
-RULES = Gate("rules", "invariants_hold_rate", ">=", 0.95)
+HALLUCINATED = Gate("invented", "hallucination_rate", "<=", 0.05)
+INVARIANTS = Gate("rules", "invariants_hold_rate", ">=", 0.95)
 DECIDED = Gate("decided", "routing_decision_rate", ">=", 0.95, field="category")
 PINNED = Gate("pinned", "pinned_broken", "<=", 0)
-EVERY = [SCHEMA, DOCUMENTS, FIELDS, REGRESSION, RECALL, INVENTED, RULES, DECIDED, PINNED]
+EVERY = [SCHEMA, DOCUMENTS, FIELDS, REGRESSION, RECALL, HALLUCINATED, INVARIANTS, DECIDED, PINNED]
 EVERY += [LATENCY, COST, THROUGHPUT, MEMORY]
 
 
@@ -48,7 +51,7 @@ def costs(scale: float) -> Measurement:
     return Measurement.sample(value * scale / 3_600_000 for value in latencies().values)
 
 
-# -- the three answers of each metric -------------------------------------------------------------------------------
+# -- the verdicts of each metric -------------------------------------------------------------------------------
 
 CASES: list[tuple[Gate, Measurement, Status]] = [
     (SCHEMA, Measurement.rate(299, 299), Status.PASS),
@@ -68,15 +71,15 @@ CASES: list[tuple[Gate, Measurement, Status]] = [
     (RECALL, Measurement.fields([(0, 1)] * 58), Status.NOT_PROVEN),
     (RECALL, Measurement.fields([(0, 1)] * 59), Status.PASS),
     (RECALL, Measurement.fields([(1, 3)] * 20 + [(0, 3)] * 20), Status.FAIL),
-    (INVENTED, Measurement.rate(0, 59), Status.PASS),
-    (INVENTED, Measurement.rate(3, 59), Status.NOT_PROVEN),
-    (INVENTED, Measurement.rate(20, 59), Status.FAIL),
-    (RULES, Measurement.rate(59, 59), Status.PASS),
+    (HALLUCINATED, Measurement.rate(0, 59), Status.PASS),
+    (HALLUCINATED, Measurement.rate(3, 59), Status.NOT_PROVEN),
+    (HALLUCINATED, Measurement.rate(20, 59), Status.FAIL),
+    (INVARIANTS, Measurement.rate(59, 59), Status.PASS),
     (DECIDED, Measurement.rate(50, 59), Status.FAIL),
     (PINNED, Measurement.rate(0, 7), Status.PASS),
     (PINNED, Measurement.rate(1, 7), Status.FAIL),
-    (PINNED, Measurement(n=7, k=0, reason="2 more were not asked about"), Status.NOT_PROVEN),
-    (PINNED, Measurement(n=7, k=1, reason="2 more were not asked about"), Status.FAIL),
+    (PINNED, Measurement(n=7, k=0, reason="2 more not evaluated"), Status.NOT_PROVEN),
+    (PINNED, Measurement(n=7, k=1, reason="2 more not evaluated"), Status.FAIL),
     (LATENCY, latencies(), Status.PASS),
     (LATENCY, latencies(1.6), Status.NOT_PROVEN),
     (LATENCY, latencies(5), Status.FAIL),
@@ -92,8 +95,8 @@ CASES: list[tuple[Gate, Measurement, Status]] = [
 
 
 @pytest.mark.parametrize(("gate", "measurement", "status"), CASES, ids=lambda case: str(getattr(case, "key", "")))
-def test_the_answer(gate: Gate, measurement: Measurement, status: Status) -> None:
-    verdict = judge(gate, measurement)
+def test_verdict(gate: Gate, measurement: Measurement, status: Status) -> None:
+    verdict = verdict_for(gate, measurement)
 
     assert verdict.status is status
     assert verdict.sentence.startswith(f"{status}: ")
@@ -101,14 +104,14 @@ def test_the_answer(gate: Gate, measurement: Measurement, status: Status) -> Non
 
 
 @pytest.mark.parametrize("gate", EVERY, ids=lambda gate: gate.key)
-def test_nothing_to_measure_is_not_proven(gate: Gate) -> None:
+def test_no_measurement_is_not_proven(gate: Gate) -> None:
     for nothing in (Measurement.nothing(), Measurement.nothing("no document has this tag")):
-        verdict = judge(gate, nothing)
+        verdict = verdict_for(gate, nothing)
         assert verdict.status is Status.NOT_PROVEN
-        assert (nothing.reason or "nothing was measured") in verdict.sentence
+        assert nothing.reason in verdict.sentence
 
 
-def test_empty_measurements_are_nothing_too() -> None:
+def test_empty_measurements_are_not_proven() -> None:
     for gate, empty in (
         (SCHEMA, Measurement.rate(0, 0)),
         (DOCUMENTS, Measurement.rate(0, 0)),
@@ -117,236 +120,189 @@ def test_empty_measurements_are_nothing_too() -> None:
         (LATENCY, Measurement.sample([])),
         (MEMORY, Measurement.sample([])),
     ):
-        assert judge(gate, empty).status is Status.NOT_PROVEN
+        assert verdict_for(gate, empty).status is Status.NOT_PROVEN
 
 
 @pytest.mark.parametrize("gate", [LATENCY, COST, THROUGHPUT, MEMORY], ids=lambda gate: gate.key)
-def test_stale_latency_and_cost_prove_nothing(gate: Gate) -> None:
-    verdict = judge(gate, Measurement.sample([0.0001] * 100, fresh=False))
+def test_resources_that_are_not_fresh_are_not_proven(gate: Gate) -> None:
+    verdict = verdict_for(gate, Measurement.sample([0.0001] * 100, is_fresh=False))
 
     assert verdict.status is Status.NOT_PROVEN
-    assert "measure it afresh" in verdict.sentence
 
 
-def test_a_few_requests_bound_no_mean() -> None:
-    verdict = judge(COST, Measurement.sample([0.0001] * 12))
+def test_few_requests_have_no_bound_of_the_mean() -> None:
+    verdict = verdict_for(COST, Measurement.sample([0.0001] * 12))
 
     assert (verdict.status, verdict.needed) == (Status.NOT_PROVEN, 8)
 
 
-# -- words and prices -----------------------------------------------------------------------------------------------
+# -- required samples -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("gate", "measurement", "sentence"),
+    ("gate", "measurement", "needed", "allowed"),
     [
-        (
-            SCHEMA,
-            Measurement.rate(40, 40),
-            "NOT PROVEN: 40 of 40 shows only 92.8 %, 99 % is asked; label 259 more, none of them wrong.",
-        ),
-        (
-            Gate("schema", "schema_valid_rate", ">=", 0.98),
-            Measurement.rate(198, 200),
-            "NOT PROVEN: 198 of 200 shows only 96.9 %, 98 % is asked; label 186 more, at most one of them wrong.",
-        ),
-        (SCHEMA, Measurement.rate(299, 299), "PASS: 299 of 299 shows at least 99.0 %, 99 % is asked."),
-        (SCHEMA, Measurement.rate(20, 40), "FAIL: 20 of 40 shows at most 63.9 %, 99 % is asked."),
-        (
-            SCHEMA,
-            Measurement.rate(39, 40),
-            (
-                "NOT PROVEN: 39 of 40 shows only 88.7 %, 99 % is asked; at the rate seen so far more labels will not "
-                "prove it (only 433 more without another failure would)."
-            ),
-        ),
-        (
-            DOCUMENTS,
-            Measurement.rate(1, 40),
-            (
-                "NOT PROVEN: 1 of 40 wrong could mean 11.3 %, at most 5 % is allowed; label 113 more, at most two of "
-                "them wrong."
-            ),
-        ),
-        (
-            FIELDS,
-            Measurement.fields([(0, 5)] * 20),
-            (
-                "NOT PROVEN: 0 of 100 fields wrong in 20 documents could mean 13.9 %, at most 10 % is allowed; label 9 "
-                "more, none of them wrong."
-            ),
-        ),
-        (
-            REGRESSION,
-            Measurement.paired([1.0] * 40, [1.0] * 40, "the base model"),
-            (
-                "NOT PROVEN: 0.0 points against the base model on the same 40 documents, which could mean -7.2 points; "
-                "-2 points is allowed; label 109 more, none of them worse."
-            ),
-        ),
-        (
-            LATENCY,
-            Measurement.sample([812.0] * 40),
-            (
-                "NOT PROVEN: the p95 of 40 requests is 812 ms, too few to bound it; at most 2,000 ms is allowed; "
-                "measure 19 more, none of them slower than that."
-            ),
-        ),
-        (
-            RECALL,
-            Measurement.fields([(0, 1)] * 40),
-            (
-                "NOT PROVEN: 40 of 40 found in 40 documents shows only 92.8 %, 95 % is asked; label 19 more, none of "
-                "them with a miss."
-            ),
-        ),
-        (
-            INVENTED,
-            Measurement.rate(20, 59),
-            "FAIL: 20 of 59 with an invented value or unreadable shows at least 23.7 %, at most 5 % is allowed.",
-        ),
-        (PINNED, Measurement.rate(1, 7), "FAIL: 1 of 7 pinned documents wrong; none may be."),
-        (
-            Gate("pinned", "pinned_broken", "<=", 2),
-            Measurement.rate(1, 7),
-            "PASS: 1 of 7 pinned documents wrong; at most 2 may be.",
-        ),
-        (MEMORY, Measurement.sample([1.25]), "PASS: 1.25 GB at the most; at most 16 GB is allowed."),
+        (SCHEMA, Measurement.rate(40, 40), 259, 0),
+        (Gate("schema", "schema_valid_rate", ">=", 0.98), Measurement.rate(198, 200), 186, 1),
+        (SCHEMA, Measurement.rate(299, 299), None, None),  # passed
+        (SCHEMA, Measurement.rate(20, 40), None, None),  # failed
+        (SCHEMA, Measurement.rate(39, 40), None, None),  # the current rate misses the threshold
+        (DOCUMENTS, Measurement.rate(1, 40), 113, 2),
+        (FIELDS, Measurement.fields([(0, 5)] * 20), 9, 0),
+        (REGRESSION, Measurement.paired([1.0] * 40, [1.0] * 40, "the base model"), 109, 0),
+        (LATENCY, Measurement.sample([812.0] * 40), 19, 0),
+        (RECALL, Measurement.fields([(0, 1)] * 40), 19, 0),
+        (HALLUCINATED, Measurement.rate(20, 59), None, None),
+        (PINNED, Measurement.rate(1, 7), None, None),
     ],
     ids=lambda case: str(getattr(case, "key", "")),
 )
-def test_the_words(gate: Gate, measurement: Measurement, sentence: str) -> None:
-    assert judge(gate, measurement).sentence == sentence
+def test_required_sample(gate: Gate, measurement: Measurement, needed: int | None, allowed: int | None) -> None:
+    verdict = verdict_for(gate, measurement)
+    assert (verdict.needed, verdict.allowed_failures) == (needed, allowed)
+    assert needed is None or f"{needed} more" in verdict.sentence
 
 
-def test_a_bound_that_misses_never_looks_like_the_limit() -> None:
-    assert "shows only 98.9998 %, 99 % is asked" in judge(SCHEMA, Measurement.rate(298, 298)).sentence
+def test_a_bound_is_distinguishable_from_the_threshold_it_misses() -> None:
+    assert "98.9998 %" in verdict_for(SCHEMA, Measurement.rate(298, 298)).sentence
 
 
-def test_the_numbers_of_a_verdict() -> None:
-    verdict = judge(SCHEMA, Measurement.rate(40, 40))
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "NOT PROVEN: 40 of 40 shows only 92.8 %; label 259 more. Look 1 at this hold-out: judged at 97.5 %.",
+        "NOT PROVEN: 40 of 40 shows only 92.8 %; label 259 more. Hold-out evaluation 1: tested at 97.5 %.",
+        "PASS: 40 of 40 shows only 92.8 %; label 259 more.",
+    ],
+)
+def test_sentences_of_earlier_reports_are_read_too(sentence: str) -> None:
+    """Stored sentences keep their wording, because approvals rest on their hash."""
+    assert without_number(sentence) == "40 of 40 shows only 92.8 %; label 259 more"
+
+
+def test_numbers_of_a_verdict() -> None:
+    verdict = verdict_for(SCHEMA, Measurement.rate(40, 40))
 
     assert (verdict.k, verdict.n, verdict.measured) == (40, 40, 1.0)
     assert (verdict.needed, verdict.allowed_failures) == (259, 0)
     assert verdict.low == pytest.approx(0.05 ** (1 / 40))
     assert verdict.high == 1.0
-    assert judge(SCHEMA, Measurement.rate(299, 299)).needed is None
+    assert verdict_for(SCHEMA, Measurement.rate(299, 299)).needed is None
 
 
-def test_the_price_paid_turns_the_verdict() -> None:
+def test_the_required_sample_passes_the_gate() -> None:
     for gate, k, n in ((SCHEMA, 40, 40), (Gate("s", "schema_valid_rate", ">=", 0.9), 48, 50)):
-        verdict = judge(gate, Measurement.rate(k, n))
+        verdict = verdict_for(gate, Measurement.rate(k, n))
         assert verdict.needed is not None
         assert verdict.allowed_failures is not None
         good = k + verdict.needed - verdict.allowed_failures
-        assert judge(gate, Measurement.rate(good, n + verdict.needed)).status is Status.PASS
-        assert judge(gate, Measurement.rate(good - 1, n + verdict.needed)).status is Status.NOT_PROVEN
+        assert verdict_for(gate, Measurement.rate(good, n + verdict.needed)).status is Status.PASS
+        assert verdict_for(gate, Measurement.rate(good - 1, n + verdict.needed)).status is Status.NOT_PROVEN
 
 
-# -- looks ----------------------------------------------------------------------------------------------------------
+# -- hold-out evaluations ------------------------------------------------------------------------------------------
 
 
-def test_a_counted_look_is_judged_at_its_level_and_priced_at_the_next() -> None:
-    verdict = judge(SCHEMA, Measurement.rate(40, 40), 1)
+def test_a_hold_out_evaluation_has_its_confidence_and_requires_a_sample_at_the_next() -> None:
+    verdict = verdict_for(SCHEMA, Measurement.rate(40, 40), 1)
 
     assert verdict.confidence == 0.975
     assert verdict.low == pytest.approx(0.025 ** (1 / 40))
     assert verdict.needed == 397  # 437 documents at 98.75 %
-    assert verdict.sentence.endswith("Look 1 at this hold-out: judged at 97.5 %.")
 
 
-@pytest.mark.parametrize("look", [1, 2, 7])
+@pytest.mark.parametrize("number", [1, 2, 7])
 @pytest.mark.parametrize(
     ("gate", "values"),
     [(LATENCY, [500.0] * 60), (COST, [1e-4, 2e-4] * 30), (THROUGHPUT, [10.0, 20.0] * 30), (MEMORY, [2.0])],
 )
-def test_what_a_run_takes_is_judged_at_the_policys_confidence_at_every_look(
-    gate: Gate, values: list[float], look: int
-) -> None:
+def test_resources_are_tested_at_the_confidence_of_the_policy(gate: Gate, values: list[float], number: int) -> None:
     measured = {gate.key: Measurement.sample(values)}
-    verdict = judge_all(GatePolicy((gate,)), measured, look)[0]
+    verdict = verdicts_for(GatePolicy((gate,)), measured, number)[0]
     assert (verdict.status, verdict.confidence) == (Status.PASS, gate.confidence)
-    assert verdict == judge(gate, measured[gate.key])
-    spent = judge_all(GatePolicy((gate,), only_look=True), measured, look + 1, spent="nothing is left")[0]
-    assert spent.status == Status.PASS
+    assert verdict == verdict_for(gate, measured[gate.key])
+    exhausted = verdicts_for(
+        GatePolicy((gate,), single_evaluation=True), measured, number + 1, exhausted="no alpha is left"
+    )[0]
+    assert exhausted.status == Status.PASS
 
 
-def test_what_passes_as_the_only_look_may_not_pass_as_the_third() -> None:
-    assert judge(SCHEMA, Measurement.rate(299, 299)).status is Status.PASS
-    assert judge(SCHEMA, Measurement.rate(299, 299), 3).status is Status.NOT_PROVEN
+def test_a_later_evaluation_needs_more() -> None:
+    assert verdict_for(SCHEMA, Measurement.rate(299, 299)).status is Status.PASS
+    assert verdict_for(SCHEMA, Measurement.rate(299, 299), 3).status is Status.NOT_PROVEN
 
 
-def test_a_policy_of_one_look_proves_nothing_at_the_second() -> None:
-    policy = GatePolicy((SCHEMA,), only_look=True)
+def test_a_second_evaluation_under_a_single_evaluation_policy_is_not_proven() -> None:
+    policy = GatePolicy((SCHEMA,), single_evaluation=True)
     measured = {"schema": Measurement.rate(400, 400)}
 
-    assert judge_all(policy, measured, 1)[0].confidence == 0.95
-    assert judge_all(policy, measured, 1)[0].status is Status.PASS
-    second = judge_all(policy, measured, 2)[0]
+    assert verdicts_for(policy, measured, 1)[0].confidence == 0.95
+    assert verdicts_for(policy, measured, 1)[0].status is Status.PASS
+    second = verdicts_for(policy, measured, 2)[0]
     assert second.status is Status.NOT_PROVEN
-    assert "this is look 2" in second.sentence
 
 
-def test_without_an_error_level_left_nothing_is_proven() -> None:
+def test_without_alpha_nothing_is_proven() -> None:
     measured = {"schema": Measurement.rate(1000, 1000)}
 
-    assert judge_all(GatePolicy((SCHEMA,)), measured, 3)[0].status is Status.PASS
-    spent = judge_all(GatePolicy((SCHEMA,)), measured, 3, spent="nothing is left")[0]
-    assert (spent.status, spent.n) == (Status.NOT_PROVEN, 0)
+    assert verdicts_for(GatePolicy((SCHEMA,)), measured, 3)[0].status is Status.PASS
+    exhausted = verdicts_for(GatePolicy((SCHEMA,)), measured, 3, exhausted="no alpha is left")[0]
+    assert (exhausted.status, exhausted.n) == (Status.NOT_PROVEN, 0)
 
 
-def test_ten_candidates_on_one_hold_out_pass_wrongly_at_most_one_time_in_twenty() -> None:
+def test_ten_candidates_have_at_most_five_percent_false_passes() -> None:
     """Models exactly at the threshold, tried one after another until one passes."""
     gate = Gate("schema", "schema_valid_rate", ">=", 0.9)
 
     @cache
-    def passes(good: int, look: int) -> bool:
-        return judge(gate, Measurement.rate(good, 150), look).status is Status.PASS
+    def passes(good: int, number: int) -> bool:
+        return verdict_for(gate, Measurement.rate(good, 150), number).status is Status.PASS
 
     rng = random.Random(7)
     rounds = [[sum(rng.random() < 0.9 for _ in range(150)) for _ in range(10)] for _ in range(300)]
-    passed = sum(any(passes(good, look) for look, good in enumerate(goods, 1)) for goods in rounds)
+    passed = sum(any(passes(good, number) for number, good in enumerate(goods, 1)) for goods in rounds)
 
     assert passed / 300 <= 0.05
 
 
-# -- the sentence over all gates ------------------------------------------------------------------------------------
+# -- the summary of all gates ------------------------------------------------------------------------------------
 
 
 def verdicts(passed: int, failed: int, unproven: int) -> list[Verdict]:
     return (
-        [judge(MEMORY, Measurement.sample([1.0]))] * passed
-        + [judge(MEMORY, Measurement.sample([20.0]))] * failed
-        + [judge(MEMORY, Measurement.nothing())] * unproven
+        [verdict_for(MEMORY, Measurement.sample([1.0]))] * passed
+        + [verdict_for(MEMORY, Measurement.sample([20.0]))] * failed
+        + [verdict_for(MEMORY, Measurement.nothing())] * unproven
     )
 
 
 @pytest.mark.parametrize(
-    ("counts", "sentence"),
+    ("counts", "numbers", "passed"),
     [
-        ((5, 1, 1), "May ship: no. 5 of 7 gates pass, 1 fails, 1 is not proven."),
-        ((3, 2, 2), "May ship: no. 3 of 7 gates pass, 2 fail, 2 are not proven."),
-        ((3, 0, 1), "May ship: no. 3 of 4 gates pass, 1 is not proven."),
-        ((0, 1, 0), "May ship: no. 0 of 1 gate passes, 1 fails."),
-        ((7, 0, 0), "May ship: yes. All 7 gates pass."),
-        ((1, 0, 0), "May ship: yes. The gate passes."),
-        ((0, 0, 0), "May ship: no. The policy has no gates."),
+        ((5, 1, 1), ["5", "7", "1", "1"], False),
+        ((3, 2, 2), ["3", "7", "2", "2"], False),
+        ((3, 0, 1), ["3", "4", "1"], False),
+        ((0, 1, 0), ["0", "1", "1"], False),
+        ((7, 0, 0), ["7"], True),
+        ((1, 0, 0), [], True),
+        ((0, 0, 0), [], False),
     ],
 )
-def test_the_overall_sentence(counts: tuple[int, int, int], sentence: str) -> None:
-    assert overall(verdicts(*counts)) == sentence
-    assert may_ship(verdicts(*counts)) is sentence.startswith("May ship: yes")
+def test_summary(counts: tuple[int, int, int], numbers: list[str], passed: bool) -> None:
+    sentence = summary_sentence(verdicts(*counts))
+    assert re.findall(r"\d+", sentence) == numbers
+    assert sentence.startswith("Ready to deploy.") is all_passed(verdicts(*counts)) is passed
 
 
-def test_a_gate_nobody_measured_is_in_the_report() -> None:
-    found = judge_all(GatePolicy((SCHEMA, MEMORY)), {"memory": Measurement.sample([1.0])}, 1)
+def test_a_gate_without_a_measurement_is_not_proven() -> None:
+    found = verdicts_for(GatePolicy((SCHEMA, MEMORY)), {"memory": Measurement.sample([1.0])}, 1)
 
     assert [verdict.status for verdict in found] == [Status.NOT_PROVEN, Status.PASS]
 
 
 @pytest.mark.parametrize(("gate", "measurement", "status"), CASES, ids=lambda case: str(getattr(case, "key", "")))
 def test_a_verdict_survives_json(gate: Gate, measurement: Measurement, status: Status) -> None:
-    verdict = judge(gate, measurement, 2)
+    verdict = verdict_for(gate, measurement, 2)
 
     assert Verdict.from_dict(json.loads(json.dumps(verdict.as_dict(), allow_nan=False))) == verdict
 
@@ -355,9 +311,12 @@ def test_a_verdict_survives_json(gate: Gate, measurement: Measurement, status: S
 
 
 def score(*outcomes: str, exact: bool = False, valid: bool = True) -> ScoreView:
-    return ScoreView(
-        exact, valid, tuple(ScoredField(f"field_{index}", outcome) for index, outcome in enumerate(outcomes))
-    )
+    fields = tuple(ScoredField(f"field_{index}", outcome) for index, outcome in enumerate(outcomes))
+    return ScoreView(exact, valid, fields)
+
+
+def count(metric: str, scores: dict[str, Any], **options: Any) -> Measurement:
+    return METRICS[metric].count(Sample(scores=scores, **options))
 
 
 SCORES = {
@@ -376,19 +335,19 @@ SCORES = {
     ],
 )
 def test_scores_are_counted(metric: str, expected: Measurement) -> None:
-    assert from_scores(metric, SCORES) == expected
+    assert count(metric, SCORES) == expected
 
 
 def test_scores_are_paired_on_common_documents() -> None:
     baseline = {"b": score("correct", "correct"), "z": score("wrong")}
-    measured = from_scores("no_regression", SCORES, baseline=baseline, against="the deployed model")
+    measured = count("no_regression", SCORES, baseline=baseline, baseline_name="the deployed model")
 
     assert measured == Measurement.paired([1.0], [0.5], "the deployed model")
 
 
 @pytest.mark.parametrize("baseline", [None, {}, {"z": score("wrong")}])
 def test_no_common_document_is_nothing_to_measure(baseline: Any) -> None:
-    assert judge(REGRESSION, from_scores("no_regression", SCORES, baseline=baseline)).status is Status.NOT_PROVEN
+    assert verdict_for(REGRESSION, count("no_regression", SCORES, baseline=baseline)).status is Status.NOT_PROVEN
 
 
 def stored(*fields: tuple[str, str, Any, Any], valid: bool = True, rules: bool | None = None) -> dict[str, Any]:
@@ -420,26 +379,24 @@ STORED = {
     ],
 )
 def test_stored_scores_are_counted(metric: str, scope: dict[str, Any], expected: Measurement) -> None:
-    assert from_scores(metric, STORED, **scope) == expected
+    assert count(metric, STORED, **scope) == expected
 
 
-def test_one_field_is_held_against_the_same_field() -> None:
+def test_one_field_is_compared_with_the_same_field() -> None:
     before = {"a": stored(("name", "correct", "Ann", "Ann")), "c": stored(("name", "hallucinated", None, "x"))}
-    measured = from_scores("no_regression", STORED, baseline=before, against="v1", field="name")
+    measured = count("no_regression", STORED, baseline=before, baseline_name="v1", field="name")
 
     assert measured == Measurement.paired([1.0, 0.0], [0.0, 1.0], "v1")
 
 
 @pytest.mark.parametrize(
-    ("metric", "scope", "words"),
-    [
-        ("recall", {"field": "nmae"}, "no document has the field nmae"),
-        ("routing_decision_rate", {"field": "x"}, "no document has the field x"),
-        ("invariants_hold_rate", {}, "no invariants"),
-    ],
+    ("metric", "scope"),
+    [("recall", {"field": "nmae"}), ("routing_decision_rate", {"field": "x"}), ("invariants_hold_rate", {})],
 )
-def test_what_cannot_be_counted_is_nothing(metric: str, scope: dict[str, Any], words: str) -> None:
-    assert words in from_scores(metric, {"d": STORED["d"]}, **scope).reason
+def test_what_cannot_be_counted_has_a_reason(metric: str, scope: dict[str, Any]) -> None:
+    measurement = count(metric, {"d": STORED["d"]}, **scope)
+    assert measurement.reason
+    assert measurement == Measurement.nothing(measurement.reason)
 
 
 @pytest.mark.parametrize(

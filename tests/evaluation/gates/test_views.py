@@ -12,20 +12,21 @@ from pytest_django.asserts import assertContains, assertNotContains
 from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates import manifest
 from evaluation.gates.policy.definition import METRICS
-from evaluation.gates.services import make_report, set_policy
+from evaluation.gates.policy.services import set_policy
+from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
 from labeling.models import Document
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 
-GATES, POLICY, JUDGE = "/p/invoices/gates/", "/p/invoices/gates/policy/", "/p/invoices/gates/judge/"
+GATES, POLICY, JUDGE = "/p/invoices/gates/", "/p/invoices/gates/policy/", "/p/invoices/gates/new/"
 HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture
 def report(world: World) -> GateReport:
     base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.05))
-    return make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    return create_report(eval_run=tuned, baseline=base, user=world.engineer)
 
 
 @pytest.fixture
@@ -41,11 +42,11 @@ def in_a_month() -> str:
 # -- policy -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_policy_stands_there_in_words(world: World, client: Client) -> None:
+def test_the_policy_is_displayed(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     page = client.get(GATES)
     assertContains(page, "At least 99 % of outputs are schema-valid")
-    assertContains(page, "No evaluation has been judged yet")
+    assertContains(page, "No gate reports")
     assertNotContains(page, POLICY)
 
 
@@ -62,7 +63,7 @@ def test_a_manager_changes_a_threshold_in_the_unit_people_read(world: World, man
     assertContains(manager.get(GATES), "At least 97.5 % of outputs are schema-valid")
 
 
-def test_an_empty_threshold_takes_the_gate_away(world: World, manager: Client) -> None:
+def test_an_empty_threshold_removes_the_gate(world: World, manager: Client) -> None:
     manager.post(POLICY, {"schema-valid": "99", "field-errors": ""})
     newest = GatePolicy.objects.latest("number")
     assert [gate["key"] for gate in newest.gates["gates"]] == ["schema-valid"]
@@ -78,9 +79,7 @@ def test_an_empty_threshold_takes_the_gate_away(world: World, manager: Client) -
         ({}, "Keep at least one gate"),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_said_beside_the_field(
-    world: World, manager: Client, sent: dict[str, str], words: str
-) -> None:
+def test_an_invalid_policy_has_field_errors(world: World, manager: Client, sent: dict[str, str], words: str) -> None:
     manager.get(GATES)
     answer = manager.post(POLICY, sent, headers=HTMX)
     assertContains(answer, words, status_code=422)
@@ -100,7 +99,7 @@ def test_others_may_not_set_the_policy(world: World, client: Client) -> None:
 
 
 @pytest.mark.parametrize("who", ["engineer", "manager", "owner"])
-def test_an_evaluation_is_judged_from_the_form(world: World, client: Client, who: str) -> None:
+def test_the_form_creates_a_report(world: World, client: Client, who: str) -> None:
     evaluated(world, broken, tuned=False)
     evaluated(world, right)
     client.force_login(getattr(world, who))
@@ -115,11 +114,11 @@ def test_a_baseline_of_the_wrong_model_is_refused_beside_its_field(world: World,
     evaluated(world, right)
     evaluated(world, right)
     answer = manager.post(JUDGE, {"eval_run": "2", "baseline": "1"}, headers=HTMX)
-    assertContains(answer, "Choose an evaluation of a base model", status_code=422)
+    assertContains(answer, "Select an evaluation of a base model", status_code=422)
     assert not GateReport.objects.exists()
 
 
-def test_an_annotator_may_not_judge(world: World, client: Client) -> None:
+def test_an_annotator_cannot_create_a_report(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     answer = client.post(JUDGE, {"eval_run": "1"})
     assertContains(answer, "engineer, manager, owner", status_code=403)
@@ -137,41 +136,39 @@ def test_an_unknown_evaluation_or_itself_is_refused(world: World, manager: Clien
 # -- the report -------------------------------------------------------------------------------------------------------
 
 
-def test_a_report_says_it_in_one_sentence_and_shows_its_evidence(
-    world: World, manager: Client, report: GateReport
-) -> None:
+def test_a_report_shows_its_result_and_evidence(world: World, manager: Client, report: GateReport) -> None:
     page = manager.get(report.get_absolute_url())
     assertContains(page, report.sentence)
-    assertContains(page, "<strong>Label 425 more, none of them wrong.</strong>")
-    assertContains(page, "None of the 12 hold-out documents have gold made by people.")
+    assertContains(page, "<strong>Label 425 more, none wrong.</strong>")
+    assertContains(page, "None of the 12 hold-out documents have gold labels by people.")
     assertContains(page, "12 are imported")
-    assertContains(page, "This is look <strong>1</strong>")
+    assertContains(page, "This is hold-out evaluation <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
     assertContains(page, report.packet["model"][:12])
-    assert set(manifest.PARTS) - set(report.packet) == {"file", "endpoint", "measurement", "pins"}, (
+    assert set(manifest.ENTRIES) - set(report.packet) == {"file", "endpoint", "measurement", "pins"}, (
         "what stands for other kinds of model"
     )
     for name, frozen in report.packet.items():
-        title, of = manifest.PARTS[name]
+        title, of = manifest.ENTRIES[name]
         assertContains(page, f'<th scope="row">{title}<br><small class="text-body-secondary">{escape(of)}</small>')
         assertContains(page, frozen[:12])
     assertContains(page, '<svg class="number-line')
 
 
-def test_the_form_says_which_look_it_is_and_whose_outputs_are_scored_again(world: World, manager: Client) -> None:
+def test_the_form_shows_confidence_and_rescorings(world: World, manager: Client) -> None:
     run, again = evaluated(world, pretend(2, spoil=0.05)), evaluated(world, pretend(2, spoil=0.05))
     rewrite(again, rescored_from=run)
     valid = {"metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5}
     gates = [{**valid, "key": "a"}, {**valid, "key": "b", "confidence": 0.99}]
     set_policy(project=world.project, user=world.manager, gates=gates)
     page = manager.get(JUDGE, {"eval_run": str(run.number)})
-    assertContains(page, "judged at 97.5 % to 99.5 %")
+    assertContains(page, "tested at 97.5 % to 99.5 %")
     assertContains(page, f"on v1, re-scored from #{run.number}")
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5 %")
 
 
-def test_gold_made_by_people_is_nothing_to_warn_of(world: World, manager: Client, report: GateReport) -> None:
+def test_gold_labels_by_people_have_no_warning(world: World, manager: Client, report: GateReport) -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:  # what people label is human from the start; the frozen rows are put aside
@@ -181,37 +178,37 @@ def test_gold_made_by_people_is_nothing_to_warn_of(world: World, manager: Client
     assertNotContains(manager.get(report.get_absolute_url()), "hold-out documents have gold")
 
 
-def test_the_packet_is_recomputed_on_demand(world: World, manager: Client, report: GateReport) -> None:
+def test_the_manifest_is_recomputed_on_demand(world: World, manager: Client, report: GateReport) -> None:
     address = f"{report.get_absolute_url()}verify/"
     assertContains(manager.get(address, headers=HTMX), "all equal")
     weights = artifacts.local_path(world.version.folder_key) / "model.safetensors"
     weights.write_bytes(b"other")
     answer = manager.get(address, headers=HTMX)
-    assertContains(answer, "something differs")
+    assertContains(answer, "differences found")
     assertContains(answer, "differs: ")
     assertNotContains(answer, "<html")
     assertContains(manager.get(address), "<html")
 
 
-def test_a_base_model_can_be_judged_too(world: World, manager: Client) -> None:
-    report = make_report(eval_run=evaluated(world, broken, tuned=False), baseline=None, user=world.engineer)
+def test_a_base_model_can_have_a_report(world: World, manager: Client) -> None:
+    report = create_report(eval_run=evaluated(world, broken, tuned=False), baseline=None, user=world.engineer)
     page = manager.get(report.get_absolute_url())
     assertContains(page, "Small base 10M")
-    assertContains(page, "It was held against nothing")
+    assertContains(page, "No baseline was selected")
     assertContains(manager.get(f"{report.get_absolute_url()}verify/", headers=HTMX), "all equal")
 
 
-def test_what_became_worse_is_shown_with_the_way_there(world: World, manager: Client) -> None:
-    report = make_report(
+def test_regressions_link_to_the_comparison(world: World, manager: Client) -> None:
+    report = create_report(
         eval_run=evaluated(world, pretend(2, spoil=0.4)),
         baseline=evaluated(world, right, tuned=False),
         user=world.engineer,
     )
     page = manager.get(report.get_absolute_url())
-    worse = page.context["worse"]
+    worse = page.context["regressions"]
     assert worse["broken"] > 0
     assert worse["fields"]
-    assertContains(page, "that were right are wrong now")
+    assertContains(page, "documents broken")
     assertContains(page, f"{worse['comparison'].get_absolute_url()}&amp;field={worse['fields'][0]['field']}")
 
 
@@ -219,7 +216,7 @@ def test_a_longer_list_of_approved_reports_takes_no_more_queries(
     world: World, manager: Client, django_assert_max_num_queries: Any
 ) -> None:
     def approve_one() -> None:
-        report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+        report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
         waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
         decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
 
@@ -248,22 +245,22 @@ def test_a_manager_approves_with_a_waiver(world: World, manager: Client, report:
     Document.objects.filter(holdout=True).update(state="skipped")
     page = manager.get(address)
     assertContains(page, "The approval is void")
-    assertContains(page, "The gold of 12 hold-out documents has changed since")
+    assertContains(page, "The gold labels of 12 hold-out documents changed")
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"reason": ""}, "Say why"),
-        ({"decision": ""}, "Choose one."),
+        ({"reason": ""}, "Enter a reason"),
+        ({"decision": ""}, "Select a decision."),
         ({"decision": "maybe"}, "maybe"),
-        ({"waiver_reason": ""}, "takes a waiver with a reason"),
-        ({"waiver_expires": ""}, "Until when does the waiver hold?"),
+        ({"waiver_reason": ""}, "Enter a reason for the waiver"),
+        ({"waiver_expires": ""}, "Enter an expiry date"),
         ({"waiver_expires": "soon"}, "A date like 2026-12-31."),
-        ({"waiver_expires": "2020-01-01"}, "still to come"),
+        ({"waiver_expires": "2020-01-01"}, "must be in the future"),
     ],
 )
-def test_a_decision_without_what_it_needs_comes_back_with_the_message(
+def test_an_incomplete_decision_has_an_error(
     world: World, manager: Client, report: GateReport, changes: dict[str, str], words: str
 ) -> None:
     sent = {
@@ -284,17 +281,15 @@ def test_sending_back_needs_a_reason_alone(world: World, manager: Client, report
     assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 422
     del sent["waiver_expires"]
     assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 302
-    assertContains(manager.get(GATES), "sent back")
+    assertContains(manager.get(GATES), "rejected")
     assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 422, "once"
 
 
 @pytest.mark.parametrize("who", ["annotator", "engineer", "owner"])
-def test_others_see_that_it_waits_and_may_not_decide(
-    world: World, client: Client, report: GateReport, who: str
-) -> None:
+def test_other_roles_cannot_decide(world: World, client: Client, report: GateReport, who: str) -> None:
     client.force_login(getattr(world, who))
     page = client.get(report.get_absolute_url())
-    assertContains(page, "It waits for a manager")
+    assertContains(page, "Pending approval by a manager")
     assertNotContains(page, 'name="decision"')
     sent = {"decision": "rejected", "reason": "no"}
     assert client.post(f"{report.get_absolute_url()}decide/", sent).status_code == 403
@@ -302,13 +297,13 @@ def test_others_see_that_it_waits_and_may_not_decide(
     assert not Approval.objects.exists()
 
 
-def test_a_manager_who_started_the_run_is_told_why_not(world: World, manager: Client, report: GateReport) -> None:
+def test_a_manager_who_started_the_run_cannot_decide(world: World, manager: Client, report: GateReport) -> None:
     EvalRun.objects.update(created_by=world.manager)
     page = manager.get(report.get_absolute_url())
-    assertContains(page, "another manager has to decide")
+    assertContains(page, "Another manager must decide")
     assertNotContains(page, 'name="decision"')
     answer = manager.post(f"{report.get_absolute_url()}decide/", {"decision": "rejected", "reason": "no"}, headers=HTMX)
-    assertContains(answer, "another manager has to decide", status_code=422)
+    assertContains(answer, "Another manager must decide", status_code=422)
 
 
 def test_the_confidence_named_is_the_one_used_at_the_next_evaluation(world: World, client: Client) -> None:
@@ -316,21 +311,32 @@ def test_the_confidence_named_is_the_one_used_at_the_next_evaluation(world: Worl
 
     def named() -> set[tuple[bool, float]]:
         levels = client.get("/p/invoices/gates/").context["levels"]
-        return {(METRICS[gate.metric].spends, round(confidence, 6)) for gate, confidence in levels}
+        return {(METRICS[gate.metric].spends_alpha, round(confidence, 6)) for gate, confidence in levels}
 
     assert named() == {(True, 0.975), (False, 0.95)}
     run = evaluated(world, right)
     assert named() == {(True, 0.9875), (False, 0.95)}
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
-    assert {(METRICS[row["gate"]["metric"]].spends, row["confidence"]) for row in report.verdicts} == {
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    assert {(METRICS[row["gate"]["metric"]].spends_alpha, row["confidence"]) for row in report.verdicts} == {
         (True, 0.975),
         (False, 0.95),
     }
 
 
-def test_judging_again_as_before_is_named_as_the_same_look(world: World, client: Client) -> None:
+def test_the_same_report_again_shows_the_same_number(world: World, client: Client) -> None:
     client.force_login(world.engineer)
     first, second = evaluated(world, right), evaluated(world, right)
-    make_report(eval_run=first, baseline=None, user=world.engineer)
+    create_report(eval_run=first, baseline=None, user=world.engineer)
     assert client.get(f"{JUDGE}?eval_run={first.number}").context["look"] == 1
     assert client.get(f"{JUDGE}?eval_run={second.number}").context["look"] == 2
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_former_urls_redirect(world: World, manager: Client, method: str) -> None:
+    for former, current in (
+        ("gates/judge/?eval_run=2", "gates/new/?eval_run=2"),
+        ("evaluation/gold/", "evaluation/challenges/"),
+        ("evaluation/1/outputs/7/gold/", "evaluation/1/outputs/7/challenge/"),
+    ):
+        answer = getattr(manager, method)(f"/p/invoices/{former}")
+        assert (answer.status_code, answer["Location"]) == (308, f"/p/invoices/{current}")

@@ -8,8 +8,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.approvals.decisions import Waiver, decide, standing, voided, withdraw
-from evaluation.gates.services import make_report
+from evaluation.approvals.decisions import Waiver, decide, decision_status, void_reasons, withdraw
+from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
@@ -18,7 +18,7 @@ from tests.evaluation.factories import World, evaluated, pretend
 
 @pytest.fixture
 def approval(world: World) -> Approval:
-    report = make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
     waiver = Waiver("Two weeks of shadowing first.", timezone.localdate() + timedelta(days=30))
     return decide(report=report, user=world.manager, decision="approved", reason="For a trial.", waiver=waiver)
 
@@ -27,12 +27,12 @@ def fresh(approval: Approval) -> GateReport:
     return GateReport.objects.select_related("approval", "project").get(pk=approval.report_id)
 
 
-def test_a_withdrawn_approval_is_void_and_says_by_whom_and_why(world: World, approval: Approval) -> None:
-    assert voided(approval) == []
+def test_a_withdrawn_approval_is_void_with_user_and_reason(world: World, approval: Approval) -> None:
+    assert void_reasons(approval) == []
     withdraw(report=approval.report, user=world.manager, reason=" Customers complained. ")
-    (sentence,) = voided(approval)
-    assert sentence == f"mona withdrew it on {timezone.localdate():%Y-%m-%d}: Customers complained."
-    assert standing(fresh(approval)) == ("failed", "approval void")
+    (sentence,) = void_reasons(approval)
+    assert sentence == f"mona withdrew the approval on {timezone.localdate():%Y-%m-%d}: Customers complained."
+    assert decision_status(fresh(approval)) == ("failed", "approval void")
     entry = AuditEntry.objects.get(action__startswith="withdrew")
     assert (entry.user, entry.about) == (world.manager, str(approval.report))
     assert Approval.objects.get(pk=approval.pk).reason == "For a trial.", "what was decided stays as it was"
@@ -42,17 +42,17 @@ def test_a_withdrawn_approval_is_void_and_says_by_whom_and_why(world: World, app
 def test_only_a_manager_withdraws(world: World, approval: Approval, who: str) -> None:
     with pytest.raises(Forbidden):
         withdraw(report=approval.report, user=getattr(world, who), reason="I may not.")
-    assert voided(approval) == []
+    assert void_reasons(approval) == []
 
 
 def test_it_needs_a_reason_and_an_approval_and_happens_once(world: World, approval: Approval) -> None:
-    with pytest.raises(Refused, match="Say why") as refusal:
+    with pytest.raises(Refused, match="Enter a reason") as refusal:
         withdraw(report=approval.report, user=world.manager, reason="  ")
     assert refusal.value.field == "reason"
     withdraw(report=approval.report, user=world.manager, reason="Enough.")
-    with pytest.raises(Refused, match="withdrawn already"):
+    with pytest.raises(Refused, match="already withdrawn"):
         withdraw(report=approval.report, user=world.manager, reason="Once more.")
-    other = make_report(eval_run=evaluated(world, pretend(2, spoil=0.1)), baseline=None, user=world.engineer)
+    other = create_report(eval_run=evaluated(world, pretend(2, spoil=0.1)), baseline=None, user=world.engineer)
     decide(report=other, user=world.manager, decision="rejected", reason="Too many wrong dates.")
     with pytest.raises(Refused, match="gate report 2 is not approved"):
         withdraw(report=other, user=world.manager, reason="Not approved.")
@@ -68,7 +68,7 @@ def test_the_page_offers_it_to_managers_and_shows_what_became_of_it(
     client.force_login(world.manager)
     assertContains(client.get(address), "Withdraw this approval")
     refused: Any = client.post(f"{address}withdraw/", {"withdrawal-reason": ""})
-    assertContains(refused, "Say why", status_code=422)
+    assertContains(refused, "Enter a reason. It is recorded", status_code=422)
     assert client.post(f"{address}withdraw/", {"withdrawal-reason": "Wrong totals."}).status_code == 302
     page = client.get(address)
     assertContains(page, "The approval is void.")
@@ -78,4 +78,4 @@ def test_the_page_offers_it_to_managers_and_shows_what_became_of_it(
     assertContains(client.get(f"{address}report.md"), "Wrong totals.")
     # Somebody else's page was still open.
     again = client.post(f"{address}withdraw/", {"withdrawal-reason": "Me too."})
-    assertContains(again, "has been withdrawn already", status_code=422)
+    assertContains(again, "is already withdrawn", status_code=422)

@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from evaluation.label_issues import challenges as challenges_module
-from evaluation.label_issues.label_noise import Noise, proposal
 from evaluation.models import AuditEntry, EvalRun, GoldQuestion
+from evaluation.scores.label_noise import LabelNoise, candidate_label
 from labeling.annotation import challenges
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import skip
@@ -41,7 +41,7 @@ def gold_of(document: Document) -> Any:
     return Gold.objects.get(document=document).revision.value
 
 
-def test_a_doubt_sends_the_document_to_adjudication_and_changes_no_gold(world: World, run: EvalRun) -> None:
+def test_a_challenge_disputes_the_document_and_changes_no_gold(world: World, run: EvalRun) -> None:
     before = gold_of(fresh(world))
     question = doubted(run, first_id(world), world.engineer, reason="It says 7.77 at the bottom.")
     document = fresh(world)
@@ -52,7 +52,7 @@ def test_a_doubt_sends_the_document_to_adjudication_and_changes_no_gold(world: W
     assert (entry.user, entry.details["field"], entry.details["evaluation"]) == (world.engineer, TOTAL, run.number)
 
 
-def test_a_reviewer_sees_the_doubted_field_and_the_models_value_as_a_candidate(world: World, run: EvalRun) -> None:
+def test_a_reviewer_sees_the_challenged_field_and_the_candidate(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer, reason="look")
     found = adjudication.open_adjudication(document=fresh(world), user=reviewer(world))
     [difference] = found.resolve().conflicts
@@ -78,43 +78,43 @@ def test_another_value_can_be_given_where_the_model_agrees_with_gold(world: Worl
 def test_corrected_gold_answers_the_question(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
     rita = reviewer(world)
-    assert challenges_module.look_at(world.project) == 0, "nobody has decided yet"
+    assert challenges_module.resolve_project(world.project) == 0, "nobody has decided yet"
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
-    assert challenges_module.look_at(world.project) == 1
+    assert challenges_module.resolve_project(world.project) == 1
     question = GoldQuestion.objects.get()
     assert (question.answer, question.answered_by) == ("corrected", rita)
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)[TOTAL]) == (False, "approved", Decimal("7.77"))
-    assert AuditEntry.objects.get(action="answered").details["answer"] == "gold was wrong"
-    assert challenges_module.look_at(world.project) == 0, "once is enough"
+    assert AuditEntry.objects.get(action="answered").details["answer"] == "upheld"
+    assert challenges_module.resolve_project(world.project) == 0, "once is enough"
 
 
 def test_gold_that_stays_answers_it_too(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
     before = gold_of(fresh(world))
     decide(fresh(world), reviewer(world), total_amount=before[TOTAL])
-    challenges_module.look_everywhere()
+    challenges_module.resolve_all()
     assert GoldQuestion.objects.get().answer == "confirmed"
     assert gold_of(fresh(world)) == before
 
 
-def test_a_label_sent_back_is_answered_by_the_next_one(world: World, run: EvalRun) -> None:
+def test_the_next_label_after_a_rejection_resolves_the_challenge(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
     found = adjudication.open_adjudication(document=fresh(world), user=reviewer(world))
     review_services.reject(
         document=fresh(world), user=reviewer(world), reason="Look again.", base_version=found.version
     )
-    assert challenges_module.look_at(world.project) == 0
+    assert challenges_module.resolve_project(world.project) == 0
     value = {**gold_of(fresh(world)), "vendor": "ACME"}
     evidence = {"vendor": {"confirmed": True, "of": '"ACME"'}}
     document = fresh(world)
     base = annotation_services.open_document(document=document, user=world.owner).version
     annotation_services.submit(document=document, user=world.owner, value=value, evidence=evidence, base_version=base)
-    assert challenges_module.look_at(world.project) == 1
+    assert challenges_module.resolve_project(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
 
 
-def test_asked_twice_it_waits_once(world: World, run: EvalRun) -> None:
+def test_two_challenges_of_a_document_are_one(world: World, run: EvalRun) -> None:
     one = doubted(run, first_id(world), world.engineer)
     other = doubted(run, first_id(world), world.annotator, path="vendor")
     assert one.pk == other.pk
@@ -124,7 +124,7 @@ def test_asked_twice_it_waits_once(world: World, run: EvalRun) -> None:
 # -- four eyes ---------------------------------------------------------------------------------------------------------
 
 
-def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
+def test_the_challenger_does_not_decide(world: World, run: EvalRun) -> None:
     rita = reviewer(world)
     doubted(run, first_id(world), rita)
     found = adjudication.open_adjudication(document=fresh(world), user=rita)
@@ -135,7 +135,7 @@ def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
         )
     Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
-    assert challenges_module.look_at(world.project) == 1
+    assert challenges_module.resolve_project(world.project) == 1
 
 
 def submitted(world: World, user: User, **changes: Any) -> None:
@@ -148,31 +148,31 @@ def submitted(world: World, user: User, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("who", ["annotator", "reviewer"])
-def test_the_label_of_a_party_waits_beside_the_one_that_counts(world: World, run: EvalRun, who: str) -> None:
+def test_the_label_of_an_involved_user_does_not_count(world: World, run: EvalRun, who: str) -> None:
     person = world.annotator if who == "annotator" else reviewer(world, "rolf")
     before = gold_of(fresh(world))
     doubted(run, first_id(world), person)
     submitted(world, person, total_amount=Decimal("7.77"))
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)) == (True, "submitted", before)
-    assert challenges_module.look_at(world.project) == 0
+    assert challenges_module.resolve_project(world.project) == 0
     made = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert made.pk == world.dataset.pk, "no version takes it"
     decide(fresh(world), reviewer(world), total_amount=Decimal("7.77"))
-    assert challenges_module.look_at(world.project) == 1
+    assert challenges_module.resolve_project(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
     assert gold_of(fresh(world))[TOTAL] == Decimal("7.77")
 
 
-def test_without_four_eyes_the_label_of_who_doubts_counts(world: World, run: EvalRun) -> None:
+def test_without_four_eyes_the_label_of_the_challenger_counts(world: World, run: EvalRun) -> None:
     Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
     doubted(run, first_id(world), world.annotator)
     submitted(world, world.annotator, total_amount=Decimal("7.77"))
     assert (fresh(world).disputed, gold_of(fresh(world))[TOTAL]) == (False, Decimal("7.77"))
-    assert challenges_module.look_at(world.project) == 1
+    assert challenges_module.resolve_project(world.project) == 1
 
 
-def test_a_partys_label_that_somebody_else_approved_is_a_decision(world: World, run: EvalRun) -> None:
+def test_the_approved_label_of_an_involved_user_is_a_decision(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.annotator)
     document, rita = fresh(world), reviewer(world)
     # As a label stands that was submitted before its author doubted, and approved after.
@@ -181,22 +181,22 @@ def test_a_partys_label_that_somebody_else_approved_is_a_decision(world: World, 
     Project.objects.filter(pk=world.project.pk).update(four_eyes=True)
     Gold.objects.filter(document=document).update(approved_by=rita)
     Document.objects.filter(pk=document.pk).update(state="approved")
-    assert challenges_module.look_at(world.project) == 1
+    assert challenges_module.resolve_project(world.project) == 1
     question = GoldQuestion.objects.get()
     assert (question.answer, question.answered_by) == ("corrected", rita)
     assert (fresh(world).state, fresh(world).disputed) == ("approved", False)
 
 
-def test_a_label_that_came_past_the_others_is_disputed_again(world: World, run: EvalRun) -> None:
+def test_a_label_of_an_involved_user_is_disputed_again(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.annotator)
     Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
     submitted(world, world.annotator, total_amount=Decimal("7.77"))
     Project.objects.filter(pk=world.project.pk).update(four_eyes=True)
-    assert challenges_module.look_at(world.project) == 0
+    assert challenges_module.resolve_project(world.project) == 0
     assert fresh(world).disputed, "somebody else still has to decide"
 
 
-def test_who_doubts_is_not_handed_the_dispute(world: World, run: EvalRun) -> None:
+def test_the_challenger_does_not_get_the_dispute(world: World, run: EvalRun) -> None:
     rolf, rita = reviewer(world, "rolf"), reviewer(world)
     rows = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:10])
     for document in rows[:9]:
@@ -210,15 +210,15 @@ def test_who_doubts_is_not_handed_the_dispute(world: World, run: EvalRun) -> Non
     assert adjudication.next_to_adjudicate(project=world.project, user=rita) == rows[0]
 
 
-def test_a_decision_behind_many_open_doubts_is_found(
+def test_a_decision_behind_many_open_challenges_is_found(
     world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(challenges_module, "_AT_ONCE", 2)
+    monkeypatch.setattr(challenges_module, "_BATCH_SIZE", 2)
     rows = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:4])
     for document in rows:
         doubted(run, document.external_id, world.engineer, path="vendor")
     decide(rows[3], reviewer(world), vendor="Somebody")
-    challenges_module.look_everywhere()
+    challenges_module.resolve_all()
     assert [question.document for question in GoldQuestion.objects.filter(answer="corrected")] == [rows[3]]
 
 
@@ -226,7 +226,7 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
     rita = reviewer(world)
     doubted(run, first_id(world), world.engineer)
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
-    challenges_module.look_at(world.project)
+    challenges_module.resolve_project(world.project)
     with pytest.raises(Refused, match="changed since this evaluation"):
         doubted(run, first_id(world), world.engineer)
     world.dataset = freeze.freeze(project=world.project, user=world.engineer)
@@ -237,7 +237,7 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
 # -- what cannot be doubted --------------------------------------------------------------------------------------------
 
 
-def test_what_waits_already_or_is_put_aside_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
+def test_disputed_and_skipped_documents_cannot_be_challenged(world: World, run: EvalRun) -> None:
     document = fresh(world)
     Document.objects.filter(pk=document.pk).update(disputed=True)
     with pytest.raises(Refused, match="already in adjudication"):
@@ -257,7 +257,7 @@ def test_a_field_that_is_none_and_an_endless_reason_are_refused(world: World, ru
     assert not fresh(world).disputed
 
 
-def test_a_document_that_is_labelled_anew_stays_in_the_queue(world: World, run: EvalRun) -> None:
+def test_a_document_that_is_relabeled_stays_in_the_queue(world: World, run: EvalRun) -> None:
     document = fresh(world)
     Document.objects.filter(pk=document.pk).update(state="in_progress")
     doubted(run, first_id(world), world.engineer)
@@ -269,11 +269,11 @@ def test_markup_and_nul_stay_text(world: World, run: EvalRun) -> None:
     assert question.reason == "<script>alert(1)</script>"
 
 
-def test_looking_takes_one_query_where_nothing_is_open(world: World) -> None:
+def test_resolving_takes_one_query_where_nothing_is_open(world: World) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        challenges_module.look_at(world.project)
+        challenges_module.resolve_project(world.project)
         challenges.open_challenges([1, 2, 3])
     assert len(queries) == 2
 
@@ -284,22 +284,24 @@ def test_looking_takes_one_query_where_nothing_is_open(world: World) -> None:
 def test_the_candidate_is_gold_with_the_one_value_changed() -> None:
     gold = {"a": 1, "b": {"c": 2, "d": 3}, "rows": [{"x": 1}]}
     said = {"a": 9, "b": {"c": 8}, "rows": [{"x": 2}, {"x": 3}]}
-    assert proposal(gold, said, "a") == {**gold, "a": 9}
-    assert proposal(gold, said, "b.c") == {**gold, "b": {"c": 8, "d": 3}}
-    assert proposal(gold, said, "b.d") == {**gold, "b": {"c": 2}}, "what it does not say is not there"
-    assert proposal(gold, said, "rows[0].x") == {**gold, "rows": said["rows"]}, "rows are paired by each in their way"
-    assert proposal(gold, said, "") == said
-    assert proposal(gold, None, "a") == gold, "no output, no candidate"
-    assert proposal(gold, ["a"], "") == gold
-    assert proposal({"a": None}, {"b": {"c": 1}}, "b.c") == {"a": None, "b": {"c": 1}}
+    assert candidate_label(gold, said, "a") == {**gold, "a": 9}
+    assert candidate_label(gold, said, "b.c") == {**gold, "b": {"c": 8, "d": 3}}
+    assert candidate_label(gold, said, "b.d") == {**gold, "b": {"c": 2}}, "what it does not say is not there"
+    assert candidate_label(gold, said, "rows[0].x") == {**gold, "rows": said["rows"]}, (
+        "rows are paired by each in their way"
+    )
+    assert candidate_label(gold, said, "") == said
+    assert candidate_label(gold, None, "a") == gold, "no output, no candidate"
+    assert candidate_label(gold, ["a"], "") == gold
+    assert candidate_label({"a": None}, {"b": {"c": 1}}, "b.c") == {"a": None, "b": {"c": 1}}
     assert gold == {"a": 1, "b": {"c": 2, "d": 3}, "rows": [{"x": 1}]}, "nothing is changed in place"
 
 
-def test_noise_tells_the_labels_errors_from_the_models() -> None:
+def test_label_noise_separates_errors_of_labels_and_models() -> None:
     def score(**outcomes: str) -> dict[str, Any]:
         return {"fields": [{"field": name, "outcome": outcome} for name, outcome in outcomes.items()]}
 
-    noise = Noise()
+    noise = LabelNoise()
     noise.add(1, score(a="wrong", b="correct"), score(a="correct", b="wrong"), corrected=True)
     noise.add(2, score(a="wrong", b="missing"), score(a="wrong", b="missing"), corrected=False)
     told = noise.as_dict()

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from evaluation.label_issues import holdout_signatures, lookalikes, similarity
-from evaluation.label_issues.lookalikes import Part
+from evaluation.label_issues.lookalikes import OutputFilter
 from evaluation.models import AuditEntry, EvalRun
 from labeling.annotation.queue import next_document
 from labeling.datasets import freeze
@@ -56,16 +56,16 @@ def run(world: World) -> EvalRun:
     return evaluated(world, lambda row: broken(row) if row["id"] == first else right(row))
 
 
-ALL = Part()
+ALL = OutputFilter()
 
 
-def queue(world: World, run: EvalRun, count: int = 3, part: Part = ALL, people: Any = None) -> AuditEntry:
-    return lookalikes.find_and_queue(
+def queue(world: World, run: EvalRun, count: int = 3, part: OutputFilter = ALL, people: Any = None) -> AuditEntry:
+    return lookalikes.queue_lookalikes(
         run=run, part=part, count=count, people=people or [world.annotator], user=world.engineer
     )
 
 
-def test_the_most_alike_come_to_the_front_of_a_queue(world: World, run: EvalRun) -> None:
+def test_the_most_similar_documents_are_at_the_front_of_the_queue(world: World, run: EvalRun) -> None:
     for number in range(6):
         document(world, noise(number), f"noise-{number}")
     like = {document(world, relative(held_out(world).text, number), f"like-{number}").pk for number in range(3)}
@@ -73,14 +73,14 @@ def test_the_most_alike_come_to_the_front_of_a_queue(world: World, run: EvalRun)
     rows = lookalikes.queued_documents(entry)
     assert {row.document.pk for row in rows} == like
     assert all(row.like == held_out(world) and row.document.assigned_to == world.annotator for row in rows)
-    assert [row.likeness for row in rows] == sorted((row.likeness for row in rows), reverse=True)
+    assert [row.similarity for row in rows] == sorted((row.similarity for row in rows), reverse=True)
     taken = next_document(project=world.project, user=world.annotator)
     assert taken is not None
     assert taken.pk in like, "though six others came before them"
     assert not Document.objects.filter(pk__in=like, holdout=True).exists()
 
 
-def test_what_is_held_out_or_nearly_so_is_never_queued(world: World, run: EvalRun) -> None:
+def test_hold_out_documents_and_near_duplicates_are_never_queued(world: World, run: EvalRun) -> None:
     text = held_out(world).text
     document(world, text.upper() + " .", "twin")
     used = document(world, relative(text, 1), "used-once")
@@ -104,14 +104,14 @@ def test_copies_of_each_other_are_labelled_once(world: World, run: EvalRun) -> N
     assert (len(entry.details["documents"]), entry.details["twins"]) == (1, 2)
 
 
-def test_only_what_waits_and_is_nobodys_is_taken(world: World, run: EvalRun) -> None:
+def test_only_unlabeled_unassigned_documents_are_queued(world: World, run: EvalRun) -> None:
     text = held_out(world).text
     document(world, relative(text, 1), "begun", state="in_progress")
     document(world, relative(text, 2), "mine", assigned_to=world.owner)
     document(world, relative(text, 3), "done", state="submitted")
-    with pytest.raises(Refused, match="No document waits"):
+    with pytest.raises(Refused, match="no unlabeled, unassigned documents"):
         queue(world, run)
-    assert not AuditEntry.objects.filter(action=lookalikes.QUEUED).exists()
+    assert not AuditEntry.objects.filter(action=lookalikes.QUEUED_ACTION).exists()
 
 
 def test_several_people_get_them_in_turn(world: World, run: EvalRun) -> None:
@@ -145,21 +145,21 @@ def test_a_part_of_the_evaluation_is_what_fails_in_it(world: World) -> None:
 
     run = evaluated(world, say)
 
-    def count(part: Part) -> int:
+    def count(part: OutputFilter) -> int:
         return int(lookalikes.failing(run, part).count())
 
-    assert count(Part()) == count(Part(field="vendor")) == 11
-    assert count(Part(field="date")) == 0
-    assert count(Part(error="hallucinated")) == 11
-    assert count(Part(where="supplier=ACME")) == count(Part(where="pages=2")) == 1
-    assert count(Part(where="supplier=Other")) == 0
+    assert count(OutputFilter()) == count(OutputFilter(field="vendor")) == 11
+    assert count(OutputFilter(field="date")) == 0
+    assert count(OutputFilter(error="hallucinated")) == 11
+    assert count(OutputFilter(where="supplier=ACME")) == count(OutputFilter(where="pages=2")) == 1
+    assert count(OutputFilter(where="supplier=Other")) == 0
     tag = next(tag for row in run.outputs.all() for tag in row.tags)
-    assert count(Part(tag=tag)) == run.outputs.filter(tags__contains=[tag], exact=False).count()
-    assert Part(field="vendor", where="supplier=ACME").words == "vendor wrong, supplier ACME"
-    assert Part(field="queue", gold="a", said="b").words == "queue wrong, a taken for b"
+    assert count(OutputFilter(tag=tag)) == run.outputs.filter(tags__contains=[tag], exact=False).count()
+    assert OutputFilter(field="vendor", where="supplier=ACME").words == "vendor wrong, supplier ACME"
+    assert OutputFilter(field="queue", gold="a", said="b").words == "queue wrong, a taken for b"
 
 
-def test_signatures_of_the_hold_out_are_made_once(world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signatures_of_the_hold_out_are_cached(world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
     def counted(texts: Any) -> Any:
@@ -183,14 +183,14 @@ def test_signatures_of_the_hold_out_are_made_once(world: World, run: EvalRun, mo
     assert (anew == again).all()
 
 
-def test_two_who_look_at_once_are_one_too_many(world: World, run: EvalRun) -> None:
+def test_one_search_runs_at_a_time(world: World, run: EvalRun) -> None:
     document(world, relative(held_out(world).text, 1), "like")
     key = world.project.pk % 2**31
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(hashtext('evaluation.lookalikes'), %s)", [key])
-            with pytest.raises(Refused, match="at the moment"):
+            with pytest.raises(Refused, match="already running"):
                 queue(world, run)
             cursor.execute("SELECT pg_advisory_unlock(hashtext('evaluation.lookalikes'), %s)", [key])
             assert queue(world, run).details["documents"]
@@ -204,22 +204,22 @@ def test_bad_orders_are_refused(world: World, run: EvalRun) -> None:
     document(world, relative(held_out(world).text, 1), "like")
     for order, field in (
         ({"count": 0}, "count"),
-        ({"count": lookalikes.MOST + 1}, "count"),
-        ({"part": Part(field="nothing")}, "form"),
+        ({"count": lookalikes.MAX_COUNT + 1}, "count"),
+        ({"part": OutputFilter(field="nothing")}, "form"),
         ({"people": [world.stranger]}, "people"),
     ):
         with pytest.raises(Refused) as refused:
             queue(world, run, **order)
         assert refused.value.field == field, order
     with pytest.raises(Refused) as refused:
-        lookalikes.find_and_queue(run=run, part=Part(), count=1, people=[], user=world.engineer)
+        lookalikes.queue_lookalikes(run=run, part=OutputFilter(), count=1, people=[], user=world.engineer)
     assert refused.value.field == "people"
     assert Document.objects.get(external_id="like").assigned_to is None
 
 
 def test_among_many_the_index_finds_them(world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookalikes, "_COMPARED", 40)
-    monkeypatch.setattr(lookalikes, "_SAMPLE", 60)
+    monkeypatch.setattr(lookalikes, "_MAX_COMPARED", 40)
+    monkeypatch.setattr(lookalikes, "_SAMPLE_SIZE", 60)
     rows = [
         Document(project=world.project, external_id=f"n{number}", text=(text := noise(number)), sha256=sha256(text))
         for number in range(300)
@@ -247,14 +247,14 @@ def test_another_projects_documents_are_none(world: World, run: EvalRun) -> None
     other = Project.objects.create(slug="else", name="Else")
     text = relative(held_out(world).text, 1)
     Document.objects.create(project=other, external_id="else", text=text, sha256=sha256(text))
-    with pytest.raises(Refused, match="No document waits"):
+    with pytest.raises(Refused, match="no unlabeled, unassigned documents"):
         queue(world, run)
 
 
 # -- pure --------------------------------------------------------------------------------------------------------------
 
 
-def test_of_what_is_held_out_only_suspects_are_read() -> None:
+def test_only_close_hold_out_texts_are_read() -> None:
     class Read(list[str]):
         places: ClassVar[list[int]] = []
 
@@ -264,24 +264,24 @@ def test_of_what_is_held_out_only_suspects_are_read() -> None:
 
     held = Read([noise(1), noise(2), "quite another text about something else"])
     known = similarity.signatures(list(held))
-    found = similarity.nearest([noise(2) + ".", noise(7)], [noise(2)], held, most=5, known=known)
+    found = similarity.nearest([noise(2) + ".", noise(7)], [noise(2)], held, limit=5, known=known)
     assert ([place for place, _, _ in found.rows], found.near_held_out) == ([1], 1)
     assert Read.places == [1]
 
 
-def test_telling_words_are_shared_and_rare() -> None:
+def test_distinctive_words_are_shared_and_rare() -> None:
     failing = [similarity.words("Invoice from Obscure Traders number 48213"), similarity.words("Obscure Traders 99121")]
     sample = [similarity.words(f"Invoice number {n} from somebody") for n in range(50)]
-    told = [word for word, _ in similarity.telling(failing, sample)]
+    told = [word for word, _ in similarity.distinctive_words(failing, sample)]
     assert set(told[:2]) == {"OBSCURE", "TRADERS"}
     assert "INVOICE" not in told, "everybody has it"
     assert not {"48213", "99121"} & set(told), "a number that is nowhere else finds nothing"
 
 
 def test_nothing_to_compare_is_no_error() -> None:
-    assert similarity.nearest([], ["a"], [], most=3).rows == []
-    assert similarity.nearest(["a"], [], [], most=3).rows == []
-    assert [place for place, _, _ in similarity.nearest(["", "hello there"], ["hello their"], [], most=3).rows] == [
+    assert similarity.nearest([], ["a"], [], limit=3).rows == []
+    assert similarity.nearest(["a"], [], [], limit=3).rows == []
+    assert [place for place, _, _ in similarity.nearest(["", "hello there"], ["hello their"], [], limit=3).rows] == [
         1,
         0,
     ]

@@ -18,7 +18,7 @@ from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says
 from tests.evaluation.label_issues.test_lookalikes import document, relative
 from tests.evaluation.runs.test_rescoring import corrected
 
-LIST = "/p/invoices/evaluation/gold/"
+LIST = "/p/invoices/evaluation/challenges/"
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def engineer(world: World, client: Client) -> Client:
 
 def address(world: World, run: EvalRun) -> str:
     key = Document.objects.get(project=world.project, external_id=first_id(world)).pk
-    return f"/p/invoices/evaluation/{run.number}/outputs/{key}/gold/"
+    return f"/p/invoices/evaluation/{run.number}/outputs/{key}/challenge/"
 
 
 def test_every_case_has_the_button(world: World, run: EvalRun, engineer: Client) -> None:
-    assertContains(engineer.get(address(world, run).removesuffix("gold/")), address(world, run))
+    assertContains(engineer.get(address(world, run).removesuffix("challenge/")), address(world, run))
     other = evaluated(world, right, tuned=False)
     page = engineer.get(f"/p/invoices/evaluation/compare/?runs={other.number},{run.number}")
     assertContains(page, address(world, run))
@@ -52,10 +52,10 @@ def test_the_form_offers_what_is_wrong_first_and_sends_it_on(world: World, run: 
     assert (sent.status_code, sent["Location"]) == (302, LIST)
     assert GoldQuestion.objects.get().reason == "It says 7.77."
     assertContains(engineer.get(LIST), "It says 7.77.")
-    assertContains(engineer.get(address(world, run)), "doubts this label already")
+    assertContains(engineer.get(address(world, run)), "already challenged this label")
 
 
-def test_a_manager_may_doubt_and_a_wrong_field_is_said_beside_it(world: World, run: EvalRun, client: Client) -> None:
+def test_a_manager_can_challenge_and_an_invalid_field_has_an_error(world: World, run: EvalRun, client: Client) -> None:
     client.force_login(world.manager)
     bad = client.post(address(world, run), {"field": "nothing", "reason": ""})
     assertContains(bad, "field-error", status_code=422)
@@ -69,7 +69,7 @@ def test_markup_in_a_reason_stays_text(world: World, run: EvalRun, engineer: Cli
     assertNotContains(engineer.get(LIST), "<script>alert(1)")
 
 
-def test_the_review_page_shows_who_doubts_what(world: World, run: EvalRun, client: Client) -> None:
+def test_the_review_page_shows_the_challenge(world: World, run: EvalRun, client: Client) -> None:
     doubted(run, first_id(world), world.engineer, reason="look at the bottom")
     client.force_login(reviewer(world))
     key = Document.objects.get(project=world.project, external_id=first_id(world)).pk
@@ -82,11 +82,11 @@ def test_the_review_page_shows_who_doubts_what(world: World, run: EvalRun, clien
         f"/p/invoices/review/{key}/adjudicate/", {"version": version, "pick-0": "1", "sure-0": "on"}, follow=True
     )
     assertContains(sent, "was adjudicated")
-    assert challenges.look_at(world.project) == 1
+    assert challenges.resolve_project(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
 
 
-def test_from_a_doubt_to_scores_by_the_corrected_label(world: World, run: EvalRun, engineer: Client) -> None:
+def test_from_a_challenge_to_rescored_evaluations(world: World, run: EvalRun, engineer: Client) -> None:
     engineer.post(address(world, run), {"field": "total_amount", "reason": ""})
     held = Document.objects.get(project=world.project, external_id=first_id(world))
     decide(held, reviewer(world), total_amount=Decimal("7.77"))
@@ -96,22 +96,22 @@ def test_from_a_doubt_to_scores_by_the_corrected_label(world: World, run: EvalRu
     sent = engineer.post(LIST + "rescore/", {"runs": [str(run.number)]})
     made = EvalRun.objects.get(rescored_from=run)
     assert sent["Location"] == made.get_absolute_url()
-    assertContains(engineer.post(LIST + "rescore/", {"runs": ["no", "9" * 30]}, follow=True), "Tick the evaluations")
+    assertContains(engineer.post(LIST + "rescore/", {"runs": ["no", "9" * 30]}, follow=True), "Select the evaluations")
 
 
 def test_an_engineer_is_led_from_the_correction_to_the_scores(world: World, run: EvalRun) -> None:
     def step(user: User) -> Any:
-        return panels.correct(project_for(user, "invoices", Action.READ), user)
+        return panels.correction_step(project_for(user, "invoices", Action.READ), user)
 
     assert step(world.engineer) is None
     doubted(run, first_id(world), world.engineer)
     assert step(world.engineer) is None, "a reviewer comes first"
     held = Document.objects.get(project=world.project, external_id=first_id(world))
     decide(held, reviewer(world), total_amount=Decimal("7.77"))
-    assert step(world.engineer).text == "1 corrected label is in no dataset version yet."
+    assert step(world.engineer).text == "1 corrected label is not in a dataset version yet."
     assert step(world.annotator) is None
     dataset = corrections.freeze(project=world.project, user=world.engineer)
-    assert step(world.engineer).text == "1 evaluation does not know the corrected labels of dataset v2 yet."
+    assert step(world.engineer).text == "1 evaluation is not re-scored with the corrected labels of dataset v2."
     assert isinstance(dataset, DatasetVersion)
     scored_again(run, dataset, world.engineer)
     assert step(world.engineer) is None
@@ -120,21 +120,21 @@ def test_an_engineer_is_led_from_the_correction_to_the_scores(world: World, run:
 def test_the_pages_of_both_runs_point_at_each_other(world: World, run: EvalRun, engineer: Client) -> None:
     made = scored_again(run, corrected(world, run), world.engineer)
     page = engineer.get(made.get_absolute_url())
-    for words in ("Re-scored", "The label", f"?runs={run.number},{made.number}"):
+    for words in ("Re-scored", "Label noise", f"?runs={run.number},{made.number}"):
         assertContains(page, words)
     assertContains(engineer.get(run.get_absolute_url()), made.get_absolute_url())
 
 
-def test_a_run_is_scored_again_from_its_page(world: World, run: EvalRun, engineer: Client) -> None:
+def test_a_run_is_rescored_from_its_page(world: World, run: EvalRun, engineer: Client) -> None:
     dataset = corrected(world, run)
     again = f"/p/invoices/evaluation/{run.number}/rescore/"
     sent = engineer.post(again, {"dataset": str(dataset.number)})
     assert sent["Location"] == EvalRun.objects.get(rescored_from=run).get_absolute_url()
-    assertContains(engineer.post(again, {"dataset": "x"}, follow=True), "Choose a dataset version")
+    assertContains(engineer.post(again, {"dataset": "x"}, follow=True), "Select a dataset version")
     assertContains(engineer.post(again, {"dataset": "1"}, follow=True), "already")
 
 
-def test_look_alikes_are_queued_and_listed(world: World, engineer: Client) -> None:
+def test_lookalikes_are_queued_and_listed(world: World, engineer: Client) -> None:
     first = first_id(world)
     run = evaluated(world, lambda row: broken(row) if row["id"] == first else right(row))
     held = Document.objects.get(project=world.project, external_id=first)
@@ -142,11 +142,11 @@ def test_look_alikes_are_queued_and_listed(world: World, engineer: Client) -> No
         document(world, relative(held.text, number), f"like-{number}")
     form = f"/p/invoices/evaluation/{run.number}/lookalikes/?field=vendor"
     assertContains(engineer.get(form), "1 document</strong> fails: vendor wrong")
-    assertContains(engineer.get(form.replace("vendor", "nothing")), "Nothing of this is wrong")
+    assertContains(engineer.get(form.replace("vendor", "nothing")), "No failing documents")
     bad = engineer.post(form, {"count": "0", "people": []})
-    assertContains(bad, "Choose who labels them", status_code=422)
+    assertContains(bad, "Select at least one annotator", status_code=422)
     page = engineer.post(form, {"count": "20", "people": [str(world.annotator.pk)]}, follow=True)
-    for words in ("like-0", "like-1", "ana", "20 were asked for"):
+    for words in ("like-0", "like-1", "ana", "20 were requested"):
         assertContains(page, words)
     assertContains(engineer.get(form), "2 like vendor wrong")
     assertContains(engineer.get(run.get_absolute_url() + "?field=vendor"), "lookalikes/?field=vendor")
@@ -163,5 +163,5 @@ def test_longer_lists_take_no_more_queries(
         engineer.get("/p/invoices/review/?show=disputed")
 
 
-def test_an_empty_list_says_what_it_is_for(world: World, engineer: Client) -> None:
-    assertContains(engineer.get(LIST), "Nobody doubts a label")
+def test_an_empty_list_has_an_explanation(world: World, engineer: Client) -> None:
+    assertContains(engineer.get(LIST), "No label challenges")

@@ -8,8 +8,8 @@ import pytest
 
 from bench import gate_workflow as workflow
 from bench.gate_workflow import Plan, counted, naive
-from evaluation.gates.verdicts import Gate, Measurement, Status, judge
-from evaluation.stats import look_level, paired_loss
+from evaluation.gates.verdicts import Gate, Measurement, Status, verdict_for
+from evaluation.stats import alpha_level, paired_loss
 
 #: twice the error of a share of 5 % over so many rounds
 ROUNDS = 1500
@@ -37,7 +37,7 @@ def test_choosing_the_best_of_ten_gains_nothing() -> None:
         return workflow.best_of(rng, 20_000, documents=300, candidates=10, threshold=0.95, level=level)
 
     assert share(counted) <= 0.05
-    assert share(lambda place: look_level(1)) > 0.07  # what counting reports alone would let through
+    assert share(lambda place: alpha_level(1)) > 0.07  # what counting reports alone would let through
 
 
 def test_labelling_exactly_what_the_price_says_is_paid_for() -> None:
@@ -63,7 +63,7 @@ def test_a_rate_passes_here_where_the_gate_passes(look: int, n: int) -> None:
     gate = Gate("valid", "schema_valid_rate", ">=", 0.95)
     needed = workflow.critical(n, 0.95, counted(look))
     for good in {min(n, needed), min(n, max(0, needed - 1))}:
-        passes = judge(gate, Measurement.rate(good, n), look).status is Status.PASS
+        passes = verdict_for(gate, Measurement.rate(good, n), look).status is Status.PASS
         assert passes == (good >= needed)
 
 

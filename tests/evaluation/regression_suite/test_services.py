@@ -47,7 +47,7 @@ def test_a_document_is_pinned_once_and_it_is_in_the_audit_log(world: World, held
     assert (entry.user, entry.about) == (world.engineer, f"document {held_out[0].external_id}")
 
 
-def test_what_is_unpinned_stays_as_history_and_can_be_pinned_again(world: World, held_out: list[Document]) -> None:
+def test_an_unpinned_document_stays_listed_and_can_be_pinned_again(world: World, held_out: list[Document]) -> None:
     pinned(world, held_out[0])
     assert regression_suite_services.unpin(
         project=world.project, document=held_out[0], user=world.manager, reason="gold was wrong"
@@ -56,7 +56,7 @@ def test_what_is_unpinned_stays_as_history_and_can_be_pinned_again(world: World,
     assert regression_suite_services.pinned_documents(world.project) == set()
     pinned(world, held_out[0])
     assert Pin.objects.count() == 2
-    assert [row.removed_by for row in regression_suite_services.removed(world.project)] == [world.manager]
+    assert [row.removed_by for row in regression_suite_services.unpinned(world.project)] == [world.manager]
     assert AuditEntry.objects.get(action="unpinned").details["reason"] == "gold was wrong"
 
 
@@ -79,20 +79,20 @@ def test_an_evaluation_has_them_right_breaks_them_or_does_not_check_them(
         return broken(row) if row["id"] == held_out[0].external_id else right(row)
 
     run = evaluated(world, first_wrong)
-    assert regression_suite_services.standing(run).words == ""
+    assert regression_suite_services.suite_result(run).words == ""
     pinned(world, held_out[0], held_out[1], trained_on)
-    found = regression_suite_services.standing(run)
+    found = regression_suite_services.suite_result(run)
     assert (found.broken, found.right, found.unchecked) == ((held_out[0].pk,), (held_out[1].pk,), 1)
-    assert found.words == "1 of 2 pinned documents right, 1 broken; 1 more are not among its documents."
+    assert found.words == "1 of 2 pinned documents right, 1 broken; 1 more are not in this evaluation."
 
 
-def test_a_suite_that_an_evaluation_does_not_have_is_said(world: World, trained_on: Document) -> None:
+def test_unchecked_documents_are_reported(world: World, trained_on: Document) -> None:
     run = evaluated(world, right)
     pinned(world, trained_on)
-    assert regression_suite_services.standing(run).words == "None of the 1 pinned documents is among its documents."
+    assert regression_suite_services.suite_result(run).words == "None of the 1 pinned documents are in this evaluation."
 
 
-def test_the_page_of_an_evaluation_says_it(world: World, client: Client, held_out: list[Document]) -> None:
+def test_the_page_of_an_evaluation_shows_the_suite(world: World, client: Client, held_out: list[Document]) -> None:
     client.force_login(world.annotator)
     run = evaluated(world, right)
     assertNotContains(client.get(run.get_absolute_url()), "Regression suite")
@@ -103,13 +103,13 @@ def test_the_page_of_an_evaluation_says_it(world: World, client: Client, held_ou
 # -- its page ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_suite_says_what_it_is_for(world: World, client: Client) -> None:
+def test_an_empty_suite_has_an_explanation(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     assertContains(client.get(SUITE), "No document is pinned")
-    assertContains(client.get(f"{SUITE}?show=removed"), "No document was taken out")
+    assertContains(client.get(f"{SUITE}?show=removed"), "No unpinned documents")
 
 
-def test_what_is_broken_now_stands_first(world: World, client: Client, held_out: list[Document]) -> None:
+def test_broken_documents_are_first(world: World, client: Client, held_out: list[Document]) -> None:
     client.force_login(world.engineer)
     evaluated(world, right)
     pinned(world, *held_out[:3], reason="must not break")
@@ -127,13 +127,11 @@ def test_what_is_broken_now_stands_first(world: World, client: Client, held_out:
     assertContains(page, "must not break", count=3)
 
 
-def test_what_no_tuned_model_said_is_neither_red_nor_in_the_way(
-    world: World, client: Client, held_out: list[Document]
-) -> None:
+def test_results_of_other_models_are_not_shown(world: World, client: Client, held_out: list[Document]) -> None:
     client.force_login(world.manager)
     pinned(world, held_out[0])
     run = evaluated(world, right, mode=EvalRun.Mode.FREE)
-    for _ in range(regression_suite_services.RUNS):
+    for _ in range(regression_suite_services.MAX_RUNS):
         evaluated(world, broken, tuned=False)
         evaluated(world, right, split="train")
     page = client.get(SUITE)
@@ -174,7 +172,7 @@ def test_the_button_answers_with_what_it_has_become(world: World, client: Client
     assertNotContains(answer, "<html")
     assert Pin.objects.get().reason == "once paid twice"
     answer = client.post(pin_address(held_out[0], "unpin"), headers=HTMX)
-    assertContains(answer, "Pin it")
+    assertContains(answer, ">Pin</button>")
     assert regression_suite_services.pinned_documents(world.project) == set()
 
 
@@ -185,7 +183,7 @@ def test_without_scripts_it_leads_to_the_suite(world: World, client: Client, hel
     assertContains(client.post(pin_address(held_out[0], "unpin"), follow=True), "was not pinned")
 
 
-def test_a_reason_too_long_is_said_beside_the_button(world: World, client: Client, held_out: list[Document]) -> None:
+def test_a_reason_that_is_too_long_has_an_error(world: World, client: Client, held_out: list[Document]) -> None:
     client.force_login(world.engineer)
     answer = client.post(pin_address(held_out[0]), {"reason": "x" * 301}, headers=HTMX)
     assertContains(answer, "at most 300 characters", status_code=422)
@@ -209,7 +207,7 @@ def test_a_documents_page_and_its_output_have_the_button(
     client.force_login(world.engineer)
     run: EvalRun = evaluated(world, right)
     for address in (f"/p/invoices/documents/{held_out[0].pk}/", f"{run.get_absolute_url()}outputs/{held_out[0].pk}/"):
-        assertContains(client.get(address), "Pin it")
+        assertContains(client.get(address), ">Pin</button>")
     pinned(world, held_out[0], reason="a reason to read")
     assertContains(client.get(f"/p/invoices/documents/{held_out[0].pk}/"), "a reason to read")
     client.force_login(world.annotator)
@@ -239,12 +237,12 @@ def test_all_that_was_fixed_is_pinned_at_once(world: World, client: Client) -> N
 
 
 def test_a_suite_of_everything_is_refused(world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regression_suite_services, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(regression_suite_services, "MAX_PINS", 3)
     evaluated(world, broken, tuned=False)
     evaluated(world, right)
     client.force_login(world.manager)
-    assertContains(client.post(FIXED), "From 1 to 3 documents are pinned at once", status_code=422)
-    assertContains(client.post(f"{SUITE}pin-fixed/?runs=2,1"), "these are 0", status_code=422)
+    assertContains(client.post(FIXED), "Select 1 to 3 documents", status_code=422)
+    assertContains(client.post(f"{SUITE}pin-fixed/?runs=2,1"), "0 are selected", status_code=422)
     assertContains(client.post(f"{SUITE}pin-fixed/"), "Select two evaluations", status_code=422)
     assert not Pin.objects.exists()
     client.force_login(world.annotator)

@@ -10,8 +10,7 @@ import yaml
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.gates.holdout import permits
-from evaluation.inference import local, prices
+from evaluation.inference import local, permits, prices
 from evaluation.models import EvalRun
 from evaluation.runs import outputs
 from evaluation.runs import services as run_services
@@ -170,7 +169,7 @@ def test_everything_that_can_answer_is_in_the_form(world: World, engineer: Clien
         assert f'value="{value}"' in page
     assert "today (127.0.0.1; no hold-out documents)" in page
     assert "receive the text of every document" in page
-    permits.give(endpoint=one, user=world.owner)
+    permits.grant(endpoint=one, user=world.owner)
     page = engineer.get(url(world, "eval_new")).content.decode()
     assert "today (127.0.0.1; including hold-out documents)" in page
 
@@ -209,7 +208,7 @@ def test_more_models_take_no_more_queries(
     ModelExport.objects.create(model_version=world.version, kind="f16", status=Status.DONE)
     for number in range(4):
         one = endpoint(world, "http://127.0.0.1:9/v1", name=f"number {number}")
-        permits.give(endpoint=one, user=world.owner)
+        permits.grant(endpoint=one, user=world.owner)
     with django_assert_max_num_queries(16):
         engineer.get(url(world, "eval_new"))
 
@@ -229,16 +228,16 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
     client.force_login(world.engineer)
     assert client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"}).status_code == 403
     assert b"Only the owner of the project can change this." in client.get(url(world, "endpoint", one.pk)).content
-    assert permits.of(one) is None
+    assert permits.permit_for(one) is None
     client.force_login(world.owner)
     client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"})
-    permit = permits.of(one)
+    permit = permits.permit_for(one)
     assert permit is not None
     assert permit.user == world.owner
     page = client.get(url(world, "endpoint", one.pk)).content
     assert b"permitted by olga on" in page
     client.post(url(world, "endpoint_holdout", one.pk), {"permit": "no"})
-    assert permits.of(one) is None
+    assert permits.permit_for(one) is None
 
 
 # -- side by side --------------------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.benchmarks import results
-from evaluation.gates.holdout import permits
-from evaluation.inference import openai_client
+from evaluation.inference import openai_client, permits
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.inference.endpoints import retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
@@ -76,8 +75,8 @@ def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake
     with pytest.raises(Refused, match="Hold-out documents would be sent to today") as refusal:
         start(world, one, split="holdout")
     assert refusal.value.field == "split"
-    assert permits.give(endpoint=one, user=world.owner)
-    assert not permits.give(endpoint=one, user=world.owner), "it is permitted already"
+    assert permits.grant(endpoint=one, user=world.owner)
+    assert not permits.grant(endpoint=one, user=world.owner), "it is permitted already"
     run = ended(start(world, one, split="holdout"))
     assert (run.status, run.error, run.scores["document_exact"]["k"]) == (Status.DONE, "", 12)
     sent = {body["messages"][-1]["content"] for body in fake.asked}
@@ -88,23 +87,23 @@ def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake
 
 def test_a_permit_is_for_the_address_and_the_model_it_was_given_for(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
-    permits.give(endpoint=one, user=world.owner)
-    assert permits.given(world.project, [one]) == {one.pk}
+    permits.grant(endpoint=one, user=world.owner)
+    assert permits.permitted_endpoints(world.project, [one]) == {one.pk}
     Endpoint.objects.filter(pk=one.pk).update(model="another")
     one.refresh_from_db()
-    assert permits.of(one) is None
-    assert permits.given(world.project, [one]) == set()
-    assert permits.give(endpoint=one, user=world.owner)
+    assert permits.permit_for(one) is None
+    assert permits.permitted_endpoints(world.project, [one]) == set()
+    assert permits.grant(endpoint=one, user=world.owner)
     assert permits.withdraw(endpoint=one, user=world.owner)
     assert not permits.withdraw(endpoint=one, user=world.owner)
-    assert permits.of(one) is None
+    assert permits.permit_for(one) is None
 
 
 def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = endpoint(world, fake.url)
-    permits.give(endpoint=one, user=world.owner)
+    permits.grant(endpoint=one, user=world.owner)
     run, add = start(world, one, split="holdout"), outputs.OutputWriter.add
 
     def then_withdraw(store: outputs.OutputWriter, event: dict[str, Any]) -> None:
@@ -119,7 +118,7 @@ def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
 
 def test_a_training_document_held_out_meanwhile_stays_here(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
-    permits.give(endpoint=one, user=world.owner)  # for the hold-out as it was drawn, not for this
+    permits.grant(endpoint=one, user=world.owner)  # for the hold-out as it was drawn, not for this
     run = start(world, one)
     moved = world.dataset.items.filter(split="train")[0].document
     world.project.documents.filter(pk=moved.pk).update(holdout=True)
@@ -145,7 +144,7 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = endpoint(world, fake.url)
-    permits.give(endpoint=one, user=world.owner)
+    permits.grant(endpoint=one, user=world.owner)
     run, add = start(world, one, split="holdout"), outputs.OutputWriter.add
 
     def then_remove(store: outputs.OutputWriter, event: dict[str, Any]) -> None:
@@ -156,7 +155,7 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     assert "was removed" in run.error
-    assert permits.of(one) is None
+    assert permits.permit_for(one) is None
     assert AuditEntry.objects.filter(action="withdrew", details__endpoint=one.pk).count() == 1
 
 

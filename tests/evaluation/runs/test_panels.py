@@ -11,7 +11,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
 from evaluation.approvals.decisions import Waiver, decide
-from evaluation.gates.services import make_report
+from evaluation.gates.services import create_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated, make_version, right
@@ -22,61 +22,64 @@ def step(world: World, user: User, ask: Any) -> Any:
 
 
 def test_an_engineer_is_led_from_the_model_to_the_report(world: World) -> None:
-    evaluate = step(world, world.engineer, panels.evaluate)
-    assert evaluate.text == "Model v1 has not been evaluated."
-    assert evaluate.url.endswith("/evaluation/new/?model=run-1")
+    first = step(world, world.engineer, panels.evaluation_step)
+    assert first.text == "Model v1 is not evaluated."
+    assert first.url.endswith("/evaluation/new/?model=run-1")
     run = evaluated(world, right)
-    judge = step(world, world.engineer, panels.evaluate)
-    assert judge.text == "Evaluation 1 of model v1 has not been judged."
-    assert judge.url.endswith("/gates/judge/?eval_run=1")
-    make_report(eval_run=run, baseline=None, user=world.engineer)
-    assert step(world, world.engineer, panels.evaluate) is None
+    second = step(world, world.engineer, panels.evaluation_step)
+    assert second.text == "Evaluation 1 of model v1 has no gate report."
+    assert second.url.endswith("/gates/new/?eval_run=1")
+    create_report(eval_run=run, baseline=None, user=world.engineer)
+    assert step(world, world.engineer, panels.evaluation_step) is None
     make_version(world.project, world.engineer, world.dataset, world.base_model)
-    assert step(world, world.engineer, panels.evaluate).text == "Model v2 has not been evaluated."
+    assert step(world, world.engineer, panels.evaluation_step).text == "Model v2 is not evaluated."
 
 
 def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:
-    assert step(world, world.manager, panels.decide) is None
-    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
-    assert step(world, world.manager, panels.decide).text == "Gate report 1 waits for your decision."
+    assert step(world, world.manager, panels.decision_step) is None
+    report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    assert step(world, world.manager, panels.decision_step).text == "Gate report 1: your decision is pending."
     for other in (world.engineer, world.annotator):
-        assert step(world, other, panels.decide) is None
+        assert step(world, other, panels.decision_step) is None
     decide(report=report, user=world.manager, decision="rejected", reason="no")
-    assert step(world, world.manager, panels.decide) is None
+    assert step(world, world.manager, panels.decision_step) is None
 
 
 def test_a_manager_is_told_of_an_approval_that_is_void_or_soon_will_be(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
-    assert step(world, world.manager, panels.decide) is None
+    assert step(world, world.manager, panels.decision_step) is None
     monkeypatch.setattr("evaluation.approvals.waivers.SOON", 9)
-    assert step(world, world.manager, panels.decide).text == f"A waiver of gate report 1 ends on {waiver.expires}."
+    assert (
+        step(world, world.manager, panels.decision_step).text
+        == f"A waiver of gate report 1 expires on {waiver.expires}."
+    )
     Document.objects.filter(holdout=True).update(state="skipped")
-    told = step(world, world.manager, panels.decide)
+    told = step(world, world.manager, panels.decision_step)
     assert (told.text, told.url) == ("Gate report 1: approval void.", report.get_absolute_url())
-    assert step(world, world.engineer, panels.decide) is None
+    assert step(world, world.engineer, panels.decision_step) is None
 
 
 def test_a_report_that_a_manager_may_not_decide_on_is_no_step_for_them(world: World) -> None:
-    make_report(eval_run=evaluated(world, right, user=world.manager), baseline=None, user=world.engineer)
-    assert step(world, world.manager, panels.decide) is None
+    create_report(eval_run=evaluated(world, right, user=world.manager), baseline=None, user=world.engineer)
+    assert step(world, world.manager, panels.decision_step) is None
 
 
 def test_an_annotator_has_no_step_here(world: World) -> None:
-    assert step(world, world.annotator, panels.evaluate) is None
+    assert step(world, world.annotator, panels.evaluation_step) is None
 
 
 def test_the_home_shows_the_last_evaluation_and_how_the_gates_stand(world: World, client: Client) -> None:
     client.force_login(world.manager)
     assertNotContains(client.get("/p/invoices/"), "evaluation 1,")
-    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     page = client.get("/p/invoices/")
     assertContains(page, "evaluation 1,")
     assertContains(page, report.sentence)
-    assertContains(page, "waits for your decision")
+    assertContains(page, "decision is pending")
 
 
 def test_a_document_shows_what_every_model_made_of_it(world: World, client: Client) -> None:

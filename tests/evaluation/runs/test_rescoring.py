@@ -37,7 +37,7 @@ def corrected(world: World, run: EvalRun, total: str = "7.77") -> DatasetVersion
     key = first_id(world)
     doubted(run, key, world.engineer)
     decide(Document.objects.get(project=world.project, external_id=key), reviewer(world), total_amount=Decimal(total))
-    challenges.look_at(world.project)
+    challenges.resolve_project(world.project)
     made = corrections.freeze(project=world.project, user=world.engineer)
     assert isinstance(made, DatasetVersion)
     return made
@@ -224,19 +224,19 @@ def test_documents_are_told_their_new_score_unless_a_newer_evaluation_spoke(worl
 
 
 def test_corrections_wait_for_a_version_and_then_for_the_evaluations(world: World, run: EvalRun) -> None:
-    assert corrections.standing(world.project).waiting == []
+    assert corrections.correction_status(world.project).waiting == []
     key = first_id(world)
     doubted(run, key, world.engineer)
     document = Document.objects.get(project=world.project, external_id=key)
-    assert corrections.standing(world.project).waiting == [], "nothing is decided yet"
+    assert corrections.correction_status(world.project).waiting == [], "nothing is decided yet"
     decide(document, reviewer(world), total_amount=Decimal("7.77"))
-    challenges.look_at(world.project)
-    assert corrections.standing(world.project).waiting == [document.pk]
+    challenges.resolve_project(world.project)
+    assert corrections.correction_status(world.project).waiting == [document.pk]
     made = corrections.freeze(project=world.project, user=world.engineer)
-    found = corrections.standing(world.project)
+    found = corrections.correction_status(world.project)
     assert (found.newest, found.waiting, found.frozen, found.behind) == (made, [], [document.pk], [run])
-    [again], _ = corrections.score_again(project=world.project, numbers=[run.number], user=world.engineer)
-    assert corrections.standing(world.project).behind == []
+    [again], _ = corrections.rescore_all(project=world.project, numbers=[run.number], user=world.engineer)
+    assert corrections.correction_status(world.project).behind == []
     assert again.rescored_from == run
 
 
@@ -249,9 +249,9 @@ def test_what_the_newest_version_leaves_out_waits_for_none(world: World, run: Ev
     newest = freeze.freeze(project=world.project, user=world.engineer)
     Document.objects.filter(pk=document.pk).update(state="submitted")
     decide(document, reviewer(world), total_amount=Decimal("7.77"))
-    challenges.look_at(world.project)
+    challenges.resolve_project(world.project)
     assert not newest.items.filter(document=document).exists()
-    assert corrections.standing(world.project).waiting == []
+    assert corrections.correction_status(world.project).waiting == []
 
 
 def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: World, run: EvalRun) -> None:
@@ -270,8 +270,8 @@ def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: 
         evidence={"vendor": {"confirmed": True, "of": '"ACME"'}},
         base_version=opened.version,
     )
-    challenges.look_at(world.project)
-    assert corrections.standing(world.project).waiting == [document.pk]
+    challenges.resolve_project(world.project)
+    assert corrections.correction_status(world.project).waiting == [document.pk]
 
 
 def test_one_that_cannot_be_scored_again_holds_up_no_other(world: World, run: EvalRun) -> None:
@@ -279,11 +279,11 @@ def test_one_that_cannot_be_scored_again_holds_up_no_other(world: World, run: Ev
     newest = corrected(world, run)
     by_it = evaluated(world, right, tuned=False, dataset=newest)
     numbers = [bench.number, by_it.number, run.number]
-    made, refusals = corrections.score_again(project=world.project, numbers=numbers, user=world.engineer)
+    made, refusals = corrections.rescore_all(project=world.project, numbers=numbers, user=world.engineer)
     assert [one.rescored_from for one in made] == [run, bench]
     assert refusals == [f"Evaluation {by_it.number} was scored against {newest} already."]
     with pytest.raises(Refused, match="already"):
-        corrections.score_again(project=world.project, numbers=[by_it.number], user=world.engineer)
+        corrections.rescore_all(project=world.project, numbers=[by_it.number], user=world.engineer)
 
 
 def test_the_new_version_is_drawn_as_the_last_one_was(world: World, run: EvalRun) -> None:
@@ -295,11 +295,11 @@ def test_the_new_version_is_drawn_as_the_last_one_was(world: World, run: EvalRun
 
 def test_nothing_to_freeze_and_nothing_ticked_are_refused(world: World) -> None:
     empty = create_project(owner=world.owner, name="Empty", slug="empty", template="invoice")
-    with pytest.raises(Refused, match="Nothing is frozen"):
+    with pytest.raises(Refused, match="no dataset version"):
         corrections.freeze(project=empty, user=world.owner)
     for numbers in ([], [77]):
-        with pytest.raises(Refused, match="Tick"):
-            corrections.score_again(project=world.project, numbers=numbers, user=world.engineer)
+        with pytest.raises(Refused, match="Select the evaluations"):
+            corrections.rescore_all(project=world.project, numbers=numbers, user=world.engineer)
 
 
 def test_a_large_project_is_frozen_by_a_job(world: World, run: EvalRun, monkeypatch: Any) -> None:

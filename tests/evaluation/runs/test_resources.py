@@ -7,11 +7,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from evaluation.approvals import decisions
-from evaluation.approvals.warnings import cautions
+from evaluation.approvals.warnings import warnings
 from evaluation.gates import manifest
-from evaluation.gates.holdout import permits
-from evaluation.gates.holdout.alpha_spending import candidates
-from evaluation.gates.services import looks, make_report, next_look
+from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number, trained_candidates
+from evaluation.gates.services import create_report
+from evaluation.inference import permits
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.runs import resources
 from evaluation.runs.resource_jobs import run_measurement
@@ -45,16 +45,16 @@ def test_gates_on_what_a_run_takes_use_the_newest_measurement_in_the_same_look(w
         constraints={"latency_p95_ms": 400, "hardware_memory_gb": 2, "cost_per_request": 1, "requests_per_second": 1}
     )
     run = evaluated(world, right, latency_ms=lambda index: 5000.0)
-    first = make_report(eval_run=run, baseline=None, user=world.engineer)
+    first = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert verdict_of(first, "latency").status == "FAIL"
     measured(run, world, 900.0, peak_memory_bytes=1e9)
     newest = measured(run, world, 300.0, peak_memory_bytes=3e9)
-    second = make_report(eval_run=run, baseline=None, user=world.engineer)
+    second = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert second.pk != first.pk
     assert (second.look, second.measurement) == (first.look, newest)
     assert (verdict_of(second, "latency").measured, verdict_of(second, "memory").measured) == (300, 3)
     assert verdict_of(second, "latency").status != "FAIL"
-    assert make_report(eval_run=run, baseline=None, user=world.engineer).pk == second.pk
+    assert create_report(eval_run=run, baseline=None, user=world.engineer).pk == second.pk
     assert [row["measured"] for row in second.verdicts if row["gate"]["key"] == "schema-valid"] == [1.0]
 
 
@@ -63,21 +63,21 @@ def test_measuring_until_it_passes_is_disclosed(world: World) -> None:
     run = evaluated(world, right)
     measured(run, world, 900.0)
     measured(run, world, 300.0)
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert "measurement 2 of this evaluation" in verdict_of(report, "latency").sentence
-    assert not [one for one in cautions(report) if "measured again" in one]
+    assert not [one for one in warnings(report) if "measured again" in one]
     measured(run, world, 950.0)
-    assert [one for one in cautions(report) if "judges measurement 2 of 3" in one]
+    assert [one for one in warnings(report) if "report uses measurement 2 of 3" in one]
 
 
 def test_a_measurement_is_no_look_and_leaves_nothing_that_was_answered(world: World) -> None:
     run = evaluated(world, right)
-    make_report(eval_run=run, baseline=None, user=world.engineer)
+    create_report(eval_run=run, baseline=None, user=world.engineer)
     before = EvalRun.objects.count(), EvalOutput.objects.count(), GateReport.objects.count()
     row = measured(run, world, 300.0)
     assert (EvalRun.objects.count(), EvalOutput.objects.count(), GateReport.objects.count()) == before
-    assert len(looks(run)) == len(candidates(run)) == 1
-    assert next_look(evaluated(world, right)) == 2
+    assert len(earlier_reports(run)) == len(trained_candidates(run)) == 1
+    assert next_evaluation_number(evaluated(world, right)) == 2
     assert set(row.requests[0]) == {"document", "latency_ms", "prompt_tokens", "output_tokens", "finish_reason"}
     assert row.latency["p95"] == 300
 
@@ -85,23 +85,23 @@ def test_a_measurement_is_no_look_and_leaves_nothing_that_was_answered(world: Wo
 def test_the_packet_has_the_measurement_and_notices_a_change(world: World) -> None:
     run = evaluated(world, right)
     row = measured(run, world, 300.0)
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert report.packet["measurement"] == row.sha256
     assert [check.name for check in manifest.verify(report) if not check.equal] == []
     rewrite(row, requests=[{**one, "latency_ms": 1.0} for one in row.requests])
     report = GateReport.objects.get(pk=report.pk)
     assert [check.name for check in manifest.verify(report) if not check.equal] == ["measurement"]
-    assert any("Measurement" in reason for reason in decisions.changes(report))
+    assert any("Measurement" in reason for reason in decisions.changed_since(report))
 
 
 def test_scored_again_it_is_measured_afresh_without_a_label(world: World) -> None:
     run = evaluated(world, right)
     rewrite(run, rescored_from=evaluated(world, right))
     run.refresh_from_db()
-    stale = make_report(eval_run=run, baseline=None, user=world.engineer)
+    stale = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert verdict_of(stale, "latency").status == "NOT PROVEN"
     measured(run, world, 1.0)
-    fresh = make_report(eval_run=run, baseline=None, user=world.engineer)
+    fresh = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert verdict_of(fresh, "latency").measured == 1
 
 
@@ -118,7 +118,7 @@ def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> N
 
 def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:  # noqa: F811
     one = endpoint(world, fake.url)
-    permits.give(endpoint=one, user=world.owner)
+    permits.grant(endpoint=one, user=world.owner)
     run = ended(start(world, one, split="holdout"))
     asked = len(fake.asked)
     fake.replies = [says("not even JSON")]
@@ -129,13 +129,13 @@ def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World
     assert (len(row.requests), row.facts["price_out"], row.latency["n"]) == (12, 10.0, 12)
     assert not artifacts.local_path(f"{row.folder_key}/outputs.jsonl").exists()
     assert EvalRun.objects.get(pk=run.pk).scores == run.scores
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert report.measurement == row
 
 
 def test_without_the_permit_nothing_is_sent(world: World, fake: Any) -> None:  # noqa: F811
     one = endpoint(world, fake.url)
-    permits.give(endpoint=one, user=world.owner)
+    permits.grant(endpoint=one, user=world.owner)
     run = ended(start(world, one, split="holdout"))
     row = start_measurement(run=run, user=world.engineer)
     permits.withdraw(endpoint=one, user=world.owner)
@@ -205,7 +205,7 @@ def test_a_real_model_is_measured_again(world: World) -> None:
 
 def test_the_button_stands_on_the_evaluation_and_the_report(world: World, client: Client) -> None:
     run = evaluated(world, right)
-    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
     client.force_login(world.engineer)
     address = f"{run.get_absolute_url()}measure/"
     for page in (run.get_absolute_url(), report.get_absolute_url()):
@@ -221,7 +221,7 @@ def test_the_button_stands_on_the_evaluation_and_the_report(world: World, client
     measured(run, world, 300.0)
     page = client.get(report.get_absolute_url()).content.decode()
     assert 'name="eval_run" value="1"' in page
-    judged = client.post(f"/p/{world.project.slug}/gates/judge/", {"eval_run": run.number, "baseline": ""})
+    judged = client.post(f"/p/{world.project.slug}/gates/new/", {"eval_run": run.number, "baseline": ""})
     assert judged["Location"].endswith("/gates/2/")
     client.force_login(world.manager)
     assert client.post(address).status_code == 403

@@ -9,7 +9,6 @@ import pytest
 from scipy import stats as scipy_stats
 
 from evaluation.stats import (
-    documents_for,
     exact_lower,
     exact_upper,
     mean_bound,
@@ -17,6 +16,7 @@ from evaluation.stats import (
     paired_loss,
     quantile_lower,
     quantile_upper,
+    sample_size_for,
     share_interval,
     share_loss,
     wilson,
@@ -54,7 +54,7 @@ def test_no_change_on_few_documents_is_no_proof_of_no_change() -> None:
     same = [1.0] * 40
 
     assert paired_bootstrap_lower(same, same) == pytest.approx(-exact_upper(0, 40))
-    assert paired_loss(same, same).documents_for(0.02) == documents_for(0, 0.98)
+    assert paired_loss(same, same).documents_for(0.02) == sample_size_for(0, 0.98)
 
 
 def test_nothing_to_compare_proves_nothing() -> None:
@@ -62,7 +62,7 @@ def test_nothing_to_compare_proves_nothing() -> None:
 
 
 def test_unpaired_documents_are_refused() -> None:
-    with pytest.raises(ValueError, match="paired documents"):
+    with pytest.raises(ValueError, match="must be paired"):
         paired_loss([1.0], [1.0, 0.0])
     with pytest.raises(ValueError, match="between 0 and 1"):
         paired_loss([2.0], [0.0])
@@ -86,7 +86,7 @@ def test_a_model_worse_by_the_limit_passes_at_most_at_the_level(
     assert passed / 250 <= (1 - confidence) + 0.03  # two standard errors of the simulation
 
 
-def test_a_late_look_is_bounded_by_more_than_its_resamples() -> None:
+def test_a_late_evaluation_is_bounded_by_more_than_resamples() -> None:
     """At 1 in 100,000 no resample lies beyond the bound; Student's t knows how thin the tail is."""
     losses = [0.5] * 20 + [-0.5] * 15 + [0.0] * 115
     found = paired_loss([0.5 + loss / 2 for loss in losses], [0.5 - loss / 2 for loss in losses], confidence=0.99999)
@@ -124,7 +124,7 @@ def test_fields_that_go_wrong_together_do_not_fool_the_bound() -> None:
     assert by_field / rounds > 0.1  # counting fields is what this is for
 
 
-def test_alike_documents_are_not_taken_for_a_law() -> None:
+def test_equal_documents_still_have_an_interval() -> None:
     assert share_loss([1.0] * 3, [20.0] * 3).value > 0.5
     assert share_loss([0.0] * 40, [5.0] * 40).value == pytest.approx(exact_upper(0, 40))
     assert share_loss([], []).value == 1.0
@@ -144,7 +144,7 @@ def test_documents_without_fields_do_not_count() -> None:
     assert share_loss([0.0, 0.0], [5.0, 0.0]) == share_loss([0.0], [5.0])
 
 
-def test_the_price_of_a_bound_is_about_right() -> None:
+def test_the_required_sample_of_a_bound_is_about_right() -> None:
     wrong, fields = [0.0] * 36 + [1.0] * 3 + [2.0], [5.0] * 40
     needed = share_loss(wrong, fields).documents_for(0.06)
 

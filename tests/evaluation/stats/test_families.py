@@ -62,7 +62,7 @@ def test_the_adjusted_values_are_those_of_statsmodels(p_values: list[float]) -> 
     assert benjamini_hochberg(p_values) == pytest.approx(multipletests(p_values, method="fdr_bh")[1])
 
 
-def test_among_the_slices_that_are_named_few_are_named_wrongly() -> None:
+def test_the_false_discovery_rate_of_slices_is_bounded() -> None:
     """20 slices, of which four moved: a false alarm among the alarms one time in twenty, on average."""
     rng = np.random.default_rng(9)
     shares, found = [], 0

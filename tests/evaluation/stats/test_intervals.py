@@ -14,12 +14,12 @@ from statsmodels.stats.proportion import (
 
 from bench.gate_workflow import critical
 from evaluation.stats import (
-    Price,
-    documents_for,
-    documents_needed,
+    RequiredSample,
+    additional_sample_size,
+    alpha_level,
     exact_lower,
     exact_upper,
-    look_level,
+    sample_size_for,
     wilson,
 )
 
@@ -59,7 +59,7 @@ def test_full_marks_are_not_certainty() -> None:
     assert wilson(299, 299)[0] < 0.99
 
 
-def test_nothing_counted_says_nothing() -> None:
+def test_no_counts_have_no_bounds() -> None:
     assert (wilson(0, 0), exact_lower(0, 0), exact_upper(0, 0)) == ((0.0, 1.0), 0.0, 1.0)
 
 
@@ -110,32 +110,32 @@ def test_the_shown_interval_holds_the_rate_about_nineteen_times_in_twenty(rate: 
     ],
 )
 def test_documents_that_prove_a_rate(threshold: float, failures: int, documents: int) -> None:
-    assert documents_for(failures, threshold) == documents
+    assert sample_size_for(failures, threshold) == documents
     assert exact_lower(documents - failures, documents) >= threshold
     assert exact_lower(documents - 1 - failures, documents - 1) < threshold
 
 
-def test_the_price_at_the_rate_seen_so_far() -> None:
-    assert documents_needed(198, 200, 0.98) == Price(186, 1)
-    assert documents_needed(40, 40, 0.99) == Price(259, 0)
-    assert documents_needed(0, 0, 0.99) == Price(299, 0)
+def test_the_required_sample_at_the_current_rate() -> None:
+    assert additional_sample_size(198, 200, 0.98) == RequiredSample(186, 1)
+    assert additional_sample_size(40, 40, 0.99) == RequiredSample(259, 0)
+    assert additional_sample_size(0, 0, 0.99) == RequiredSample(299, 0)
 
 
 def test_a_stricter_level_costs_more() -> None:
-    assert documents_needed(40, 40, 0.99, look_level(2)) == Price(397, 0)
+    assert additional_sample_size(40, 40, 0.99, alpha_level(2)) == RequiredSample(397, 0)
 
 
 def test_what_is_proven_costs_nothing() -> None:
-    assert documents_needed(299, 299, 0.99) == Price(0, 0)
+    assert additional_sample_size(299, 299, 0.99) == RequiredSample(0, 0)
 
 
 @pytest.mark.parametrize(("k", "n", "threshold"), [(39, 40, 0.99), (98, 100, 0.98), (40, 40, 1.0), (0, 10, 0.5)])
 def test_no_number_of_documents_proves_what_is_not_so(k: int, n: int, threshold: float) -> None:
-    assert documents_needed(k, n, threshold) is None
+    assert additional_sample_size(k, n, threshold) is None
 
 
-def test_a_rate_a_hair_above_the_threshold_has_no_price_and_no_endless_search() -> None:
-    assert documents_needed(9950, 10000, 0.9949) is None
+def test_a_rate_just_above_the_threshold_has_no_required_sample() -> None:
+    assert additional_sample_size(9950, 10000, 0.9949) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -145,10 +145,10 @@ def test_a_rate_a_hair_above_the_threshold_has_no_price_and_no_endless_search() 
     threshold=st.sampled_from([0.8, 0.9, 0.95, 0.98, 0.99, 0.995]),
     look=st.integers(1, 4),
 )
-def test_the_price_paid_is_a_proof(n: int, failed: int, threshold: float, look: int) -> None:
-    alpha = look_level(look)
+def test_the_required_sample_is_a_proof(n: int, failed: int, threshold: float, look: int) -> None:
+    alpha = alpha_level(look)
     failed = min(failed, n)
-    price = documents_needed(n - failed, n, threshold, alpha)
+    price = additional_sample_size(n - failed, n, threshold, alpha)
     if price is None or price.more == 0:
         return
     total, failures = n + price.more, failed + price.allowed_failures
@@ -161,11 +161,11 @@ def test_the_price_paid_is_a_proof(n: int, failed: int, threshold: float, look: 
 # -- looks at one hold-out ------------------------------------------------------------------------------------------
 
 
-def test_all_looks_together_stay_below_the_level() -> None:
-    assert [look_level(look) for look in (1, 2, 3)] == [0.025, 0.0125, 0.00625]
-    assert sum(look_level(look) for look in range(1, 50)) <= 0.05
+def test_all_hold_out_evaluations_stay_below_alpha() -> None:
+    assert [alpha_level(look) for look in (1, 2, 3)] == [0.025, 0.0125, 0.00625]
+    assert sum(alpha_level(look) for look in range(1, 50)) <= 0.05
     with pytest.raises(ValueError, match="counted from 1"):
-        look_level(0)
+        alpha_level(0)
 
 
 def _passes_some_look(good: "np.ndarray[Any, Any]", level: Callable[[int], float]) -> float:
@@ -177,5 +177,5 @@ def _passes_some_look(good: "np.ndarray[Any, Any]", level: Callable[[int], float
 def test_labelling_more_until_it_passes_is_paid_for_by_the_levels() -> None:
     good = np.random.default_rng(3).binomial(100, 0.95, size=(20_000, 5))
 
-    assert _passes_some_look(good, look_level) <= 0.05
+    assert _passes_some_look(good, alpha_level) <= 0.05
     assert _passes_some_look(good, lambda look: 0.05) > 0.08  # what the levels are for

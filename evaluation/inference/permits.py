@@ -1,7 +1,7 @@
-"""Whether hold-out documents may leave the studio for a model elsewhere: the owner of the project says so.
+"""Permits to send hold-out documents to an external model, granted by the owner of the project.
 
-A permit is an entry in the audit log, where nobody can change it: it says who gave it and when, and it holds for the
-address and the model it was given for. An endpoint that is asked elsewhere, or for another model, needs another one.
+A permit is an entry in the append-only audit log. It is valid for the URL and model name that it was granted for; an
+endpoint that is edited needs another one.
 """
 
 from typing import Any
@@ -15,17 +15,17 @@ from labeling.models import Project
 GIVEN, WITHDRAWN = "allowed", "withdrew"
 
 
-def give(*, endpoint: Endpoint, user: User) -> bool:
-    """Lets hold-out documents be sent to an endpoint as it is now. False where they may be already."""
-    if of(endpoint) is not None:
+def grant(*, endpoint: Endpoint, user: User) -> bool:
+    """Permits hold-out documents for the current endpoint. False if it is permitted already."""
+    if permit_for(endpoint) is not None:
         return False
     _record(endpoint, user, GIVEN)
     return True
 
 
 def withdraw(*, endpoint: Endpoint, user: User) -> bool:
-    """No hold-out document is sent any more, by an evaluation that is at work either. False where none was before."""
-    if of(endpoint) is None:
+    """Revokes the permit, for running evaluations too. False if there is none."""
+    if permit_for(endpoint) is None:
         return False
     _record(endpoint, user, WITHDRAWN)
     return True
@@ -41,16 +41,16 @@ def _record(endpoint: Endpoint, user: User, action: str) -> None:
     )
 
 
-def of(endpoint: Endpoint) -> AuditEntry | None:
-    """The entry that permits it; None where nothing does."""
+def permit_for(endpoint: Endpoint) -> AuditEntry | None:
+    """The valid permit of an endpoint; None if there is none."""
     entry = _entries(endpoint.project_id).filter(details__endpoint=endpoint.pk).select_related("user").last()
-    return entry if entry is not None and _holds(entry, endpoint) else None
+    return entry if entry is not None and _is_valid(entry, endpoint) else None
 
 
-def given(project: Project, endpoints: list[Endpoint]) -> set[int]:
-    """Keys of those of these endpoints that hold-out documents may be sent to, in one query."""
+def permitted_endpoints(project: Project, endpoints: list[Endpoint]) -> set[int]:
+    """Keys of the endpoints with a valid permit, in one query."""
     newest = {entry.details.get("endpoint"): entry for entry in _entries(project.pk)}
-    return {one.pk for one in endpoints if one.pk in newest and _holds(newest[one.pk], one)}
+    return {row.pk for row in endpoints if row.pk in newest and _is_valid(newest[row.pk], row)}
 
 
 def _entries(project_id: int) -> Any:
@@ -58,6 +58,6 @@ def _entries(project_id: int) -> Any:
     return rows.order_by("pk")
 
 
-def _holds(entry: AuditEntry, endpoint: Endpoint) -> bool:
+def _is_valid(entry: AuditEntry, endpoint: Endpoint) -> bool:
     same = entry.details.get("url") == endpoint.url and entry.details.get("model") == endpoint.model
     return entry.action == GIVEN and same

@@ -1,0 +1,53 @@
+"""The form that creates a gate report."""
+
+from typing import Any, TypedDict
+
+from django import forms
+
+from evaluation.models import EvalRun
+from labeling.models import Project
+
+
+class ReportOptions(TypedDict):
+    """What ``gates.services.create_report`` takes."""
+
+    eval_run: EvalRun
+    baseline: EvalRun | None
+
+
+class GateReportForm(forms.Form):
+    """A hold-out evaluation and its baseline."""
+
+    eval_run = forms.ChoiceField(label="Evaluation", widget=forms.Select(attrs={"class": "form-select"}))
+    baseline = forms.ChoiceField(label="Baseline", required=False, widget=forms.Select(attrs={"class": "form-select"}))
+
+    def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
+        super().__init__(data, initial=initial)
+        runs = EvalRun.objects.filter(project=project).with_model().on_holdout().done().order_by("-number")
+        runs = runs.select_related("rescored_from").defer(
+            "spec", "scores", "rescored_from__spec", "rescored_from__scores"
+        )
+        self.runs: dict[str, EvalRun] = {str(run.number): run for run in runs}
+        choices = [(number, _label(run)) for number, run in self.runs.items()]
+        self.fields["eval_run"].choices = choices  # type: ignore[attr-defined]
+        self.fields["baseline"].choices = [("", "none"), *choices]  # type: ignore[attr-defined]
+        for name in ("eval_run", "baseline"):
+            message = "Select a finished hold-out evaluation."
+            self.fields[name].error_messages = {"required": message, "invalid_choice": message}
+
+    def options(self) -> ReportOptions:
+        """The selected evaluations."""
+        return {
+            "eval_run": self.runs[self.cleaned_data["eval_run"]],
+            "baseline": self.runs.get(self.cleaned_data["baseline"]),
+        }
+
+    def initial_run(self, name: str) -> EvalRun | None:
+        """The evaluation that is selected when the page opens."""
+        return self.runs.get(str(self.initial.get(name, "")))
+
+
+def _label(run: EvalRun) -> str:
+    """An evaluation in a list: model, decoding mode, dataset version, and the source of a re-scoring."""
+    source = f", re-scored from #{run.rescored_from.number}" if run.rescored_from is not None else ""
+    return f"#{run.number} {run.model_label}, {run.get_mode_display()}, on v{run.dataset.number}{source}"

@@ -1,0 +1,164 @@
+"""Tests of rates and shares against a threshold, with exact bounds or a bootstrap over documents.
+
+Each takes the threshold, the measurement and the confidence levels and returns a Finding: PASS where the bound clears
+the threshold, FAIL where the opposite bound misses it, NOT PROVEN otherwise.
+"""
+
+from typing import NamedTuple
+
+from evaluation.gates.metrics import wording as say
+from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
+from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.units import format_number
+from evaluation.stats import (
+    RequiredSample,
+    additional_sample_size,
+    exact_lower,
+    exact_upper,
+    paired_loss,
+    share_loss,
+)
+
+
+def rate_at_least(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """A share of documents that must be high; exact binomial bounds."""
+    needed = f"{say.format_percent(threshold)} required"
+    if measurement.k is None or measurement.n == 0:
+        return not_measured(measurement, additional_sample_size(0, 0, threshold, levels.next_alpha))
+    k, n = measurement.k, measurement.n
+    low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
+    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k)
+    if low >= threshold:
+        return finding._replace(status=Status.PASS, text=f"{k:,} of {n:,}: at least {say.format_bound(low)}, {needed}")
+    if high < threshold:
+        text = f"{k:,} of {n:,}: at most {say.format_bound(high, threshold)}, {needed}"
+        return finding._replace(status=Status.FAIL, text=text)
+    required = additional_sample_size(k, n, threshold, levels.next_alpha)
+    best = say.best_case(n - k, n, threshold, levels.next_alpha)
+    advice = say.requirement(required, k / n > threshold, best=best)
+    text = f"{k:,} of {n:,}: at least {say.format_bound(low, threshold)}, {needed}; {advice}"
+    return finding._replace(text=text, required=required)
+
+
+def rate_at_most(
+    threshold: float, measurement: Measurement, levels: ConfidenceLevels, failing: str = "wrong"
+) -> Finding:
+    """A share of documents that must be low; exact binomial bounds. ``failing``: what these documents are."""
+    allowed = f"at most {say.format_percent(threshold)} allowed"
+    if measurement.k is None or measurement.n == 0:
+        return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
+    k, n = measurement.k, measurement.n
+    low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
+    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k)
+    if high <= threshold:
+        text = f"{k:,} of {n:,} {failing}: at most {say.format_bound(high)}, {allowed}"
+        return finding._replace(status=Status.PASS, text=text)
+    if low > threshold:
+        text = f"{k:,} of {n:,} {failing}: at least {say.format_bound(low, threshold)}, {allowed}"
+        return finding._replace(status=Status.FAIL, text=text)
+    required = additional_sample_size(n - k, n, round(1 - threshold, 12), levels.next_alpha)
+    best = say.best_case(k, n, 1 - threshold, levels.next_alpha)
+    advice = say.requirement(required, k / n < threshold, failing=failing, best=best)
+    text = f"{k:,} of {n:,} {failing}: up to {say.format_bound(high, threshold)}, {allowed}; {advice}"
+    return finding._replace(text=text, required=required)
+
+
+class _ShareBounds(NamedTuple):
+    """A share of failing fields: the estimate, its one-sided bounds, documents with any, and the required sample."""
+
+    estimate: float
+    low: float
+    high: float
+    losing_documents: int
+    required: RequiredSample | None
+    is_estimate: bool
+
+
+def _share_bounds(limit: float, measurement: Measurement, levels: ConfidenceLevels) -> _ShareBounds:
+    """Bounds of the share of failing fields. Fields of a document fail together, so whole documents are resampled
+    (``stats.share_loss``); where every document counts once it is a rate of documents, and the bounds are exact."""
+    failing, counted = [w for w, _ in measurement.pairs], [c for _, c in measurement.pairs]
+    if all(count == 1 for count in counted):
+        k, n = round(sum(failing)), measurement.n
+        low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
+        is_open = low <= limit < high
+        required = additional_sample_size(n - k, n, round(1 - limit, 12), levels.next_alpha) if is_open else None
+        return _ShareBounds(k / n, low, high, k, required, False)
+    upper = share_loss(failing, counted, confidence=levels.confidence)
+    low = 1 - share_loss([c - w for w, c in measurement.pairs], counted, confidence=levels.confidence).value
+    required, is_estimate = None, True
+    if low <= limit < upper.value:
+        later = share_loss(failing, counted, confidence=levels.next_confidence)
+        required, is_estimate = _required(later.documents_for(limit), measurement.n, upper.losing_documents)
+    return _ShareBounds(upper.estimate, low, upper.value, upper.losing_documents, required, is_estimate)
+
+
+def field_share_at_most(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """A share of fields that must be low; see ``_share_bounds``."""
+    if not measurement.pairs:
+        return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
+    share = _share_bounds(threshold, measurement, levels)
+    wrong, counted = sum(w for w, _ in measurement.pairs), sum(c for _, c in measurement.pairs)
+    what = f"{wrong:,.0f} of {counted:,.0f} fields wrong in {say.documents(measurement.n)}"
+    allowed = f"at most {say.format_percent(threshold)} allowed"
+    finding = Finding(Status.NOT_PROVEN, "", share.estimate, share.low, share.high, share.losing_documents)
+    if share.high <= threshold:
+        text = f"{what}: at most {say.format_bound(share.high)}, {allowed}"
+        return finding._replace(status=Status.PASS, text=text)
+    if share.low > threshold:
+        text = f"{what}: at least {say.format_bound(share.low, threshold)}, {allowed}"
+        return finding._replace(status=Status.FAIL, text=text)
+    advice = say.requirement(share.required, share.estimate < threshold, share.is_estimate)
+    text = f"{what}: up to {say.format_bound(share.high, threshold)}, {allowed}; {advice}"
+    return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
+
+
+def field_share_at_least(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """A share of gold values that must be found; ``pairs`` hold (missed, expected) of each document."""
+    limit = round(1 - threshold, 12)
+    if not measurement.pairs:
+        required = additional_sample_size(0, 0, threshold, levels.next_alpha)
+        return not_measured(measurement, required, failing="with a miss")
+    share = _share_bounds(limit, measurement, levels)
+    missed, expected = sum(m for m, _ in measurement.pairs), sum(e for _, e in measurement.pairs)
+    what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {say.documents(measurement.n)}"
+    needed = f"{say.format_percent(threshold)} required"
+    finding = Finding(Status.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents)
+    if share.high <= limit:
+        text = f"{what}: at least {say.format_bound(1 - share.high)}, {needed}"
+        return finding._replace(status=Status.PASS, text=text)
+    if share.low > limit:
+        text = f"{what}: at most {say.format_bound(1 - share.low, threshold)}, {needed}"
+        return finding._replace(status=Status.FAIL, text=text)
+    advice = say.requirement(share.required, share.estimate < limit, share.is_estimate, "with a miss")
+    text = f"{what}: at least {say.format_bound(1 - share.high, threshold)}, {needed}; {advice}"
+    return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
+
+
+def not_worse(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """Mean difference to the baseline on the same documents, resampled whole (``stats.paired_loss``)."""
+    if not measurement.pairs:
+        return not_measured(measurement, None)
+    before, after = [b for b, _ in measurement.pairs], [a for _, a in measurement.pairs]
+    loss = paired_loss(before, after, confidence=levels.confidence)
+    gain = paired_loss(after, before, confidence=levels.confidence)
+    difference = say.format_points(-loss.estimate)
+    what = f"{difference} compared with {measurement.baseline} on the same {say.documents(measurement.n)}"
+    allowed = f"{format_number(-100 * threshold)} points allowed"
+    finding = Finding(Status.NOT_PROVEN, "", 0.0 - loss.estimate, -loss.value, gain.value, loss.losing_documents)
+    if loss.value < threshold:
+        text = f"{what}, at worst {say.format_points(-loss.value)}; {allowed}"
+        return finding._replace(status=Status.PASS, text=text)
+    if -gain.value > threshold:
+        text = f"{what}, at best {say.format_points(gain.value)}; {allowed}"
+        return finding._replace(status=Status.FAIL, text=text)
+    later = paired_loss(before, after, confidence=levels.next_confidence)
+    required, is_estimate = _required(later.documents_for(threshold), measurement.n, loss.losing_documents)
+    advice = say.requirement(required, loss.estimate < threshold, is_estimate, "worse")
+    text = f"{what}, at worst {say.format_points(-loss.value, -threshold)}; {allowed}; {advice}"
+    return finding._replace(text=text, required=required, is_estimate=is_estimate)
+
+
+def _required(total: int | None, n: int, losing_documents: int) -> tuple[RequiredSample | None, bool]:
+    """The required sample of a LossBound, and whether it is an estimate: it is exact with no loss seen or allowed."""
+    return (None, True) if total is None else (RequiredSample(max(1, total - n), 0), losing_documents > 0)
