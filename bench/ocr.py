@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from labeling.demo.templates import template  # noqa: E402
-from labeling.imports.formats import Context  # noqa: E402
-from labeling.imports.formats.scans import Scanner  # noqa: E402
+from labeling.imports.formats.base import Context  # noqa: E402
+from labeling.imports.formats.scans import IMAGE, Scanner  # noqa: E402
 from slmstudio.contract.schema.compiled import compile_schema  # noqa: E402
 from slmstudio.contract.values import evidence  # noqa: E402
 
@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work, Scanner(Context(compiled, Path(work))) as scanner:
         for name, gold in sorted(golds.items()):
             start = time.perf_counter()
-            row = scanner.row(1, folder / name, "image", name)
+            row = scanner.row(1, folder / name, IMAGE, name)
             seconds.append(time.perf_counter() - start)
             text = "" if row.error else row.data["text"]
             plain, missing = " ".join(text.split()), []

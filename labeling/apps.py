@@ -11,17 +11,20 @@ class LabelingConfig(AppConfig):
     name = "labeling"
 
     def ready(self) -> None:
-        from labeling import navigation, panels  # noqa: F401
+        from labeling import navigation  # noqa: F401
+        from labeling.datasets import panels as dataset_panels  # noqa: F401
+        from labeling.documents import panels as document_panels  # noqa: F401
         from labeling.documents import search_index
         from labeling.integrations import tokens, webhooks
         from labeling.models import Membership
+        from labeling.projects import panels as project_panels  # noqa: F401
         from labeling.projects.storage import file_keys, text_bytes
         from labeling.review import next_steps  # noqa: F401
         from slmstudio import hooks
         from slmstudio.workers import job_names
 
         job_names.register(webhooks.JOB)
-        post_save.connect(tokens.end_with_password, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
+        post_save.connect(tokens.revoke_on_password_change, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
         hooks.membership.register(Membership.objects.of)
         hooks.token_checked.register(tokens.is_valid_header)
         hooks.project_files.register(file_keys)

@@ -5,7 +5,7 @@ import logging
 from labeling.datasets import freeze
 from labeling.documents import bulk_edit, search_index
 from labeling.imports import services as import_services
-from labeling.imports.formats import ReadError
+from labeling.imports.rows import ReadError
 from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
 from labeling.schema_migration import services as schema_migration_services
@@ -15,27 +15,27 @@ logger = logging.getLogger(__name__)
 
 
 def run_import(pk: int) -> None:
-    """Imports the file of an ImportRun. Done once however often it is delivered; a run that has gone ends quietly."""
+    """Runs an import. Idempotent; a deleted run is ignored."""
     run = ImportRun.objects.select_related("project", "created_by").filter(pk=pk).first()
     if run is None or not run.claim():
         return
     try:
         import_services.process(run)
     except ReadError as error:
-        import_services.fail(run, f"{error} What was imported so far stays." if run.imported else str(error))
+        import_services.fail(run, f"{error} Imported documents stay." if run.imported else str(error))
     except FileNotFoundError:
-        import_services.fail(run, "The uploaded file is gone from the artifact store. Upload it again.")
+        import_services.fail(run, "The uploaded file is missing in the artifact store. Upload it again.")
     except Exception as error:
         logger.exception("import %s failed", pk)
         import_services.fail(
             run,
-            f"The import stopped: {type(error).__name__}: {str(error)[:300]}. What was imported so far stays; import "
-            "the file again, and only the rest is added.",
+            f"The import failed: {type(error).__name__}: {str(error)[:300]}. Imported documents stay; restart "
+            "the import to add the rest.",
         )
 
 
 def run_indexing(pk: int) -> None:
-    """Makes new documents of a project searchable. Interrupted, the next run goes on where this one stopped."""
+    """Indexes new documents of a project. After an interruption the next run continues."""
     run = IndexRun.objects.filter(pk=pk).first()
     if run is None or not run.claim():
         return
@@ -43,11 +43,11 @@ def run_indexing(pk: int) -> None:
         search_index.process(run)
     except Exception as error:
         logger.exception("indexing %s failed", pk)
-        run.fail(f"It stopped: {type(error).__name__}: {str(error)[:300]}. It goes on by itself in a while.")
+        run.fail(f"Indexing failed: {type(error).__name__}: {str(error)[:300]}. It restarts automatically.")
 
 
 def deliver_webhook(pk: int) -> None:
-    """One attempt of a webhook's delivery; at least once, and never by two workers at a time."""
+    """Makes an attempt of a webhook delivery; never in two workers at a time."""
     webhooks.deliver(pk)
 
 
@@ -86,16 +86,16 @@ def run_freeze(pk: int) -> None:
 
 
 def run_bulk_edit(pk: int) -> None:
-    """Changes many documents. Done once however often it is delivered; started again it changes only the rest."""
+    """Runs a bulk edit. Idempotent: a repeated run changes the remaining documents."""
     edit = BulkEdit.objects.select_related("project", "created_by").filter(pk=pk).first()
     if edit is None or not edit.claim():
         return
     try:
         bulk_edit.process(edit)
     except FileNotFoundError:
-        edit.fail("The file with what the documents were before is gone from the artifact store, so nothing is undone.")
+        edit.fail("The file with the previous values is missing in the artifact store, so nothing was undone.")
     except Exception as error:
         logger.exception("bulk edit %s failed", pk)
         edit.fail(
-            f"It stopped: {type(error).__name__}: {str(error)[:300]}. Documents that were changed by then stay changed."
+            f"The edit failed: {type(error).__name__}: {str(error)[:300]}. Documents that were changed stay changed."
         )

@@ -23,9 +23,9 @@ from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from labeling.annotation import assignment
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
-from labeling.documents.list.search import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
+from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused
 
 #: documents per request
@@ -277,7 +277,7 @@ def _without_holdout_groups(project: Project, keys: list[int], held: set[int]) -
 def _containing(project: Project, word: str) -> list[int]:
     """Some documents with a word in their text, by the index; none where the search takes too long."""
     try:
-        with within(_INDEX_MS, by_index=True) as cursor:
+        with statement_timeout(_INDEX_MS, by_index=True) as cursor:
             # The sum keeps PostgreSQL from the index on projects, with which it would compare every text.
             cursor.execute(
                 "SELECT s.document_id FROM labeling_documentsearch s "
@@ -285,7 +285,7 @@ def _containing(project: Project, word: str) -> list[int]:
                 [project.pk, f"%{like(word)}%", _MAX_PER_WORD],
             )
             return [key for (key,) in cursor.fetchall()]
-    except TooSlow:
+    except StatementTimeout:
         return []
 
 

@@ -24,7 +24,7 @@ from evaluation.runs.services import next_number
 from labeling.annotation import predictions
 from labeling.datasets import queries as dataset_queries
 from labeling.documents.list import filters as listed
-from labeling.documents.list.search import matching
+from labeling.documents.list.search import matching_documents
 from labeling.form.codec import Parsed
 from labeling.form.validation import check
 from labeling.integrations import webhooks
@@ -64,7 +64,7 @@ def select_documents(*, project: Project, query: str = "", again: bool = False) 
         filters = listed.read_query(query, schema_version.compiled)
         if filters.errors:
             raise Refused(" ".join(filters.errors), field="query")
-        rows = matching(project, filters)
+        rows = matching_documents(project, filters)
         description = f"documents of the list “{filters.query()}”" if filters.active else "all documents"
     else:
         rows = Document.objects.filter(project=project, state=DocumentState.NEW)

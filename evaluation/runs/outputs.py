@@ -163,7 +163,7 @@ def complete(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int 
 def update_document_scores(run: EvalRun, rows: Iterable[EvalOutput]) -> None:
     """Stores the result of each document, by which the list of documents is sorted and filtered."""
     scores = (
-        evaluation_scores.Row(row.document_id, ScoreView.of(row.score).accuracy, row.wrong_fields) for row in rows
+        evaluation_scores.ScoreRow(row.document_id, ScoreView.of(row.score).accuracy, row.wrong_fields) for row in rows
     )
     evaluation_scores.record(project=run.project, rows=scores, source=f"evaluation {run.number}")
 

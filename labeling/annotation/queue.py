@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from labeling.annotation import presence, state
 from labeling.documents.failure_tags import tags_of
-from labeling.integrations.events import tell
+from labeling.integrations.events import emit_document_event
 from labeling.models import Annotation, Document, DocumentState, Project
 from labeling.models.documents import QUEUE
 from slmstudio.errors import Refused
@@ -278,7 +278,7 @@ def skip(*, document: Document, user: User, reason: str) -> None:
         raise Refused("Enter a reason for skipping this document.")
     if not Document.objects.filter(pk=document.pk, state__in=state.SKIPPABLE).update(**state.skip(reason)):
         raise Refused("This document is already submitted and cannot be skipped.")
-    tell("document.skipped", document, user)
+    emit_document_event("document.skipped", document, user)
 
 
 def flag(*, document: Document, user: User, tags: Iterable[str]) -> list[str]:

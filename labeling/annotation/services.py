@@ -57,7 +57,7 @@ from labeling.form.merge import same
 from labeling.form.tree import tree_of
 from labeling.form.unanswered import with_absent_evidence
 from labeling.form.validation import Checks, check
-from labeling.integrations.events import tell
+from labeling.integrations.events import emit_document_event
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -335,7 +335,7 @@ def _store_submitted(locked: LockedDocument, user: User, saved: SaveResult, work
         Document.objects.filter(pk=document.pk).update(**outcome.change)
     if outcome.is_gold:
         set_gold(locked, revision.pk, label_origin(locked, saved), user if outcome.is_approval else None)
-    tell(
+    emit_document_event(
         "document.approved" if outcome.is_approval else "document.submitted",
         document,
         user,

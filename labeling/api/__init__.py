@@ -1,1 +1,1 @@
-"""The REST face of the labeling side: the same services as the pages, no rules of its own."""
+"""The REST interface of the labeling app: the services of the pages, without rules of its own."""

@@ -1,4 +1,4 @@
-"""Who is asking, for which project, and whether they may: by the token's scope and the member's role as it is now."""
+"""Authentication and authorization: by the scopes of the token and the current role of the member."""
 
 import logging
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ninja.security import HttpBearer
 from ninja.security.apikey import APIKeyCookie
 from ninja.utils import check_csrf
 
-from labeling.api.problems import Problem, no_token
+from labeling.api.problems import Problem, authentication_required
 from labeling.integrations.tokens import ACTIONS, SCOPES, authenticate
 from labeling.models import ApiToken
 from slmstudio.access import authorize, project_for
@@ -23,18 +23,18 @@ from slmstudio.web.addresses import client_address, network_of
 logger = logging.getLogger(__name__)
 
 
-#: the project in an address
+#: the project in a URL
 Slug = Annotated[str, Path(...)]
-#: (route, method) -> scope of every operation; filled in once they are all there
+#: scope of every operation by (route, method); filled by ``app``
 SCOPE_OF: dict[tuple[str, str], str] = {}
-#: invalid tokens that an address may send; they are far too long to be guessed, so this is against noise
+#: limit per network; tokens are too long to be guessed, so this limits noise only
 _INVALID_PER_MINUTE = 600
 
 
 @dataclass(slots=True)
-class Caller:
-    """The person a request acts as, the token it came with (None for a browser), and the project it is about with the
-    person's role in it (None where it is about none).
+class RequestContext:
+    """The user of a request, its token (None for a browser session), and its project with the user's role (None if the
+    operation has no project).
     """
 
     user: User
@@ -43,67 +43,67 @@ class Caller:
 
 
 class Token(HttpBearer):
-    """A token of a member, made on the project's token page. It acts in one project, within its scopes."""
+    """An API token of a member, created on the project's token page. It is valid in one project, within its scopes."""
 
-    def __call__(self, request: HttpRequest) -> Caller | None:
+    def __call__(self, request: HttpRequest) -> RequestContext | None:
         header = request.headers.get("Authorization", "")
         if not header:
             return None
-        kind, _, text = header.partition(" ")
-        token = authenticate(text.strip()) if kind.lower() == "bearer" else None
+        scheme, _, text = header.partition(" ")
+        token = authenticate(text.strip()) if scheme.lower() == "bearer" else None
         if token is None:
-            _limit_guesses(request)
+            _limit_invalid_tokens(request)
             raise Problem(
                 401,
-                "This token is not valid: mistyped, revoked or out of date.",
+                "The token is invalid, revoked or expired.",
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
         request.user = token.user
         _limit(f"t{token.pk}")
-        return _admitted(request, Caller(token.user, token))
+        return _authorize_early(request, RequestContext(token.user, token))
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:
-        """Not used: ``__call__`` does it all."""
+        """Not used: ``__call__`` is overridden."""
         raise NotImplementedError
 
 
 class Browser(APIKeyCookie):
-    """The session of a person who is logged in; whatever writes also needs the header X-CSRFToken."""
+    """The session of a signed-in user. Requests that write also need the header X-CSRFToken."""
 
     param_name = settings.SESSION_COOKIE_NAME
 
-    def __call__(self, request: HttpRequest) -> Caller | None:
+    def __call__(self, request: HttpRequest) -> RequestContext | None:
         if self.param_name not in request.COOKIES or not request.user.is_authenticated:
             return None
         if check_csrf(request) is not None:
-            raise Problem(403, "The CSRF token is missing or wrong. Send X-CSRFToken, or use a token.")
+            raise Problem(403, "The CSRF token is missing or invalid. Send X-CSRFToken, or use an API token.")
         _limit(f"u{request.user.pk}")
-        return _admitted(request, Caller(request.user))
+        return _authorize_early(request, RequestContext(request.user))
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Any:
-        """Not used: ``__call__`` does it all."""
+        """Not used: ``__call__`` is overridden."""
         raise NotImplementedError
 
 
-def caller(request: HttpRequest) -> Caller:
-    """Who is asking."""
-    found: Caller = request.auth  # type: ignore[attr-defined]
-    return found
+def caller(request: HttpRequest) -> RequestContext:
+    """The user, token and project of a request."""
+    context: RequestContext = request.auth  # type: ignore[attr-defined]
+    return context
 
 
-def _admitted(request: HttpRequest, who: Caller) -> Caller:
-    """The caller with the project of the address, before anything of the request is looked at: who may not, learns
-    nothing of what is wrong with it.
+def _authorize_early(request: HttpRequest, who: RequestContext) -> RequestContext:
+    """Adds the project to the context and checks permissions, before the request is validated: without permission a
+    client learns nothing about its errors.
 
     Raises:
-        Http404: no such project, the person is no member, or the token is one of another project.
-        Problem: the token has not the scope of the operation.
-        Forbidden: the role does not allow it.
+        Http404: the project does not exist, the user is not a member, or the token belongs to another project.
+        Problem: the token lacks the scope of the operation.
+        Forbidden: the role does not allow the operation.
     """
     match = request.resolver_match
     assert match is not None
     scope = SCOPE_OF.get((match.route, request.method or ""))
-    if scope is None:  # the description, or a method that is not there
+    if scope is None:  # the OpenAPI document, or an unknown method
         return who
     slug = match.kwargs.get("slug")
     token = who.token
@@ -114,66 +114,70 @@ def _admitted(request: HttpRequest, who: Caller) -> Caller:
     elif slug is not None:
         who.project = project_for(who.user, slug, ACTIONS[scope])
     if token is not None and scope not in token.scopes:
-        raise Problem(403, f"This token has no scope {scope} ({SCOPES[scope]}). Make one that has.")
+        raise Problem(403, f"The token lacks the scope {scope} ({SCOPES[scope]}). Create one with it.")
     return who
 
 
-def refusal_before_body(request: HttpRequest) -> Problem | None:
-    """Why whoever sends this request may not, by the token or session, the scope and the role; None where they may.
+def early_rejection(request: HttpRequest) -> Problem | None:
+    """Why a request is not authorized, by its token or session, scope and role; None if it is.
 
-    For a request whose body is not read yet: rate limits and the CSRF token follow with the operation itself.
+    For requests whose body is not read yet. Rate limits and the CSRF token are checked with the operation.
 
     Raises:
         Http404, Forbidden: as for the operation.
     """
-    kind, _, text = request.headers.get("Authorization", "").partition(" ")
-    token = authenticate(text.strip()) if kind.lower() == "bearer" else None
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    token = authenticate(text.strip()) if scheme.lower() == "bearer" else None
     try:
         if token is not None:
-            _admitted(request, Caller(token.user, token))
-        elif kind or not request.user.is_authenticated:
-            return no_token()
+            _authorize_early(request, RequestContext(token.user, token))
+        elif scheme or not request.user.is_authenticated:
+            return authentication_required()
         else:
-            _admitted(request, Caller(request.user))
+            _authorize_early(request, RequestContext(request.user))
     except Problem as refusal:
         return refusal
     return None
 
 
 def project_of(request: HttpRequest) -> Any:
-    """The project a request is about; its caller has the scope and the role for the operation."""
+    """The project of a request, for which the operation is authorized."""
     project = caller(request).project
-    assert project is not None, "an operation below a project that nobody was admitted to"
+    assert project is not None, "the operation has no project"
     return project
 
 
 def object_of(request: HttpRequest, objects: Any, **lookup: Any) -> Any:
-    """One object of the project a request is about; 404 where it is another's."""
+    """An object of the request's project.
+
+    Raises:
+        Http404: it does not exist in the project.
+    """
     project = project_of(request)
-    found = get_object_or_404(objects, project=project, **lookup)
-    found.project = project
-    return found
+    row = get_object_or_404(objects, project=project, **lookup)
+    row.project = project
+    return row
 
 
-# -- how many requests ---------------------------------------------------------------------------------------------
+# -- rate limits -----------------------------------------------------------------------------------------------------
 
 
 def _limit(who: str) -> None:
-    """Raises Problem 429 where somebody asks too often. A queue server that does not answer lets everybody pass."""
-    asked, left = rate_limits.count(f"api:{who}", 60)
-    if asked > settings.API_REQUESTS_PER_MINUTE:
+    """Raises Problem 429 above the rate limit. Without the queue server there is no limit."""
+    requests, seconds_left = rate_limits.count(f"api:{who}", 60)
+    if requests > settings.API_REQUESTS_PER_MINUTE:
         raise Problem(
             429,
-            f"More than {settings.API_REQUESTS_PER_MINUTE:,} requests in this minute. Wait for the next one.",
-            headers={"Retry-After": str(left)},
+            f"More than {settings.API_REQUESTS_PER_MINUTE:,} requests in one minute. Wait for the next minute.",
+            headers={"Retry-After": str(seconds_left)},
         )
 
 
-def _limit_guesses(request: HttpRequest) -> None:
-    """Raises Problem 429 where an address sends one invalid token after the other."""
+def _limit_invalid_tokens(request: HttpRequest) -> None:
+    """Raises Problem 429 if a network sends too many invalid tokens."""
     address = client_address(request)
-    guesses, left = rate_limits.count(f"token:{network_of(address)}", 60)
-    if guesses == _INVALID_PER_MINUTE:
-        logger.warning("%d invalid tokens within a minute from %s", guesses, address)
-    if guesses > _INVALID_PER_MINUTE:
+    attempts, left = rate_limits.count(f"token:{network_of(address)}", 60)
+    if attempts == _INVALID_PER_MINUTE:
+        logger.warning("%d invalid tokens within a minute from %s", attempts, address)
+    if attempts > _INVALID_PER_MINUTE:
         raise Problem(429, "Too many invalid tokens. Wait a minute.", headers={"Retry-After": str(left)})

@@ -1,4 +1,4 @@
-"""Frozen versions, exports, and how far the labeling is."""
+"""Dataset versions, exports and progress."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,10 +10,10 @@ from ninja import Query, Router
 from labeling.annotation.queue import QUEUE
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import chosen
+from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.common import about
-from labeling.api.schemas.data import DatasetOut, DatasetsOut, FreezeIn, FreezeRunOut, ProgressOut
-from labeling.api.schemas.work import DocumentFilters
+from labeling.api.schemas.datasets import DatasetOut, DatasetsOut, FreezeIn, FreezeRunOut, ProgressOut
+from labeling.api.schemas.documents import DocumentFilters
 from labeling.api.wire import answer, at
 from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
@@ -25,7 +25,7 @@ from slmstudio.access import Action, may
 from slmstudio.errors import Refused
 
 router = Router(tags=["datasets"])
-below_project = Router(tags=["datasets"])
+project_router = Router(tags=["datasets"])
 if TYPE_CHECKING:
     ShapeName = str
 else:
@@ -33,76 +33,74 @@ else:
 _FILES = ("application/jsonl", "text/csv", "application/json", "application/zip")
 
 
-@router.get("", summary="List dataset versions", **about("read", DatasetsOut))
+@router.get("", summary="List dataset versions", **operation("read", DatasetsOut))
 def datasets(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """The frozen versions of the project, the newest first."""
+    """The dataset versions of the project, the newest first."""
     project = project_of(request)
     rows = project.datasets.select_related("schema_version", "created_by").order_by("-number")
     return answer({"items": [_out(project, row) for row in rows]})
 
 
-@router.post("", summary="Freeze a dataset version", **about("curate", FreezeRunOut, 400, status=202))
+@router.post("", summary="Freeze a dataset version", **operation("curate", FreezeRunOut, 400, status=202))
 def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> HttpResponse:
-    """Freezes what is labelled, in the background; the answer's `id` leads to how it stands."""
+    """Freezes the labeled documents in the background. Use the `id` of the response to read its progress."""
     project = project_of(request)
-    given = body.model_dump()
-    knobs = {name: given.pop(name) for name in ("seed", "validation_share", "holdout_share")}
-    chosen_by: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
+    values = body.model_dump()
+    shares = {name: values.pop(name) for name in ("seed", "validation_share", "holdout_share")}
+    rules: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
-        run = freeze_module.start_freeze(project=project, user=caller(request).user, rules=Rules(**chosen_by), **knobs)
+        run = freeze_module.start_freeze(project=project, user=caller(request).user, rules=Rules(**rules), **shares)
     except Refused as refusal:
         raise field_problem(refusal.field, refusal.message) from refusal
     return answer(_run(run), 202)
 
 
-@router.get("/freezes/{int:pk}", summary="Read a freeze", **about("read", FreezeRunOut))
+@router.get("/freezes/{int:pk}", summary="Read a freeze", **operation("read", FreezeRunOut))
 def freeze_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """How a freeze stands; `dataset` is the version's number once it is done."""
+    """The state of a freeze; `dataset` is the version number when it is done."""
     run = object_of(request, FreezeRun.objects.select_related("dataset"), pk=pk)
     return answer(_run(run))
 
 
-@router.get("/{int:number}", summary="Read a dataset version", **about("read", DatasetOut))
+@router.get("/{int:number}", summary="Read a dataset version", **operation("read", DatasetOut))
 def dataset(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
-    """One version: its hashes, counts and what it was drawn by."""
+    """A version: its hashes, counts and rules."""
     rows = DatasetVersion.objects.select_related("schema_version", "created_by")
-    found = object_of(request, rows, number=number)
-    project = found.project
-    return answer(_out(project, found))
+    version = object_of(request, rows, number=number)
+    project = version.project
+    return answer(_out(project, version))
 
 
-@router.get("/{int:number}/export", summary="Export a dataset version", **about("read", None, files=_FILES))
+@router.get("/{int:number}/export", summary="Export a dataset version", **operation("read", None, files=_FILES))
 def export_dataset(
     request: HttpRequest,
     slug: Slug,
     number: int,
     shape: ShapeName = Query("instruct"),
-    split: Literal["", "train", "validation", "holdout"] = Query("", description="left out, all of it"),
+    split: Literal["", "train", "validation", "holdout"] = Query("", description="default: all splits"),
 ) -> HttpResponseBase:
-    """The version as a file, sent as it is read."""
+    """The version as a streamed file."""
     rows = DatasetVersion.objects.select_related("schema_version")
-    found = object_of(request, rows, number=number)
-    project = found.project
+    version = object_of(request, rows, number=number)
+    project = version.project
     try:
-        pieces = dataset_export.export_dataset(found, shape, split)
+        pieces = dataset_export.export_dataset(version, shape, split)
     except FileNotFoundError as error:
         raise Problem(404, str(error)) from error
     return _file(pieces, (project.slug, f"v{number}", split, shape), FORMATS[shape])
 
 
-@below_project.get("/export", summary="Export labels", **about("read", None, 409, files=_FILES))
+@project_router.get("/export", summary="Export labels", **operation("read", None, 409, files=_FILES))
 def export(
     request: HttpRequest,
     slug: Slug,
     shape: ShapeName = Query("rows"),
     part: Literal["gold", "labels", "all"] = Query(
-        "gold", description="also labels that are not gold yet, or everything"
+        "gold", description="gold labels; labels that are not gold yet; or all documents"
     ),
     filters: DocumentFilters = Query(...),
 ) -> HttpResponseBase:
-    """What the project has now, as a file sent as it is read; of certain documents by the filters of the list."""
+    """The current labels of the project as a streamed file, optionally filtered like the document list."""
     project = project_of(request)
     some = set(request.GET).intersection(DocumentFilters.model_fields)
     documents = chosen(request, project, filters) if some else None
@@ -114,9 +112,9 @@ def export(
     return _file(pieces, (project.slug, part, shape), FORMATS[shape])
 
 
-@below_project.get("/progress", summary="Read the progress", **about("read", ProgressOut))
+@project_router.get("/progress", summary="Read the progress", **operation("read", ProgressOut))
 def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """Documents by state, and how many there are of what matters."""
+    """Counts of documents by state, and of gold labels, hold-out documents and conflicts."""
     project = project_of(request)
     rows = Document.objects.filter(project=project)
     states = rows.counts_by_state()

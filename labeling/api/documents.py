@@ -1,4 +1,4 @@
-"""Documents of a project: the list with the filters of its page, one with all that is known of it, its history."""
+"""Documents: the filtered list, details and history."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,105 +7,106 @@ from ninja import Query, Router
 from pydantic import StringConstraints
 
 from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.common import Text, about
-from labeling.api.schemas.work import DocumentFilters, DocumentOut, DocumentsOut, HistoryOut
-from labeling.api.serializers import for_listing, listed, revision_row, sees_only_own, whole
+from labeling.api.schemas.base import Text
+from labeling.api.schemas.documents import DocumentFilters, DocumentOut, DocumentsOut, HistoryOut
+from labeling.api.serializers import document_detail, for_listing, listed, revision_row, sees_only_own
 from labeling.api.wire import answer
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
-from labeling.documents.list.orders import read_place
+from labeling.documents.list.orders import decode_position
 from labeling.models import AnnotationRevision, Document
 from slmstudio.web.paging import page
 
 router = Router(tags=["documents"])
-MOST = 200
+MAX_PAGE_SIZE = 200
 PER_PAGE = 50
-Place = Annotated[Text, StringConstraints(max_length=200)]
+Position = Annotated[Text, StringConstraints(max_length=200)]
 
 
-@router.get("", summary="List documents", **about("read", DocumentsOut))
+@router.get("", summary="List documents", **operation("read", DocumentsOut))
 def documents(
     request: HttpRequest,
     slug: Slug,
     filters: DocumentFilters = Query(...),
     order: Literal["", "newest", "saved", "worst", "best", "slowest"] = Query(
-        "", description="as the list of the pages"
+        "", description="as in the document list"
     ),
-    after: Place = Query("", description="the next_after of the page before"),
-    limit: int = Query(PER_PAGE, ge=1, le=MOST),
+    after: Position = Query("", description="next_after of the previous response"),
+    limit: int = Query(PER_PAGE, ge=1, le=MAX_PAGE_SIZE),
 ) -> HttpResponse:
-    """Documents a page at a time, by the filters of the list. A search that takes long ends a page early: go on while
+    """Documents by page, with the filters of the document list. A slow search can end a page early: continue while
     `next_after` is not null.
     """
     project = project_of(request)
     if filters.external_id:
         rows = list(for_listing(named(request, project, filters)))
         return answer({"items": [listed(row) for row in rows], "next_after": None})
-    wanted = read(request, project, filters)
-    if after and read_place(after, order) is None:
-        raise field_problem("after", "This is no next_after of this order.")
-    found = search.page(project=project, filters=wanted, after=after, size=limit, patient=True)
-    by_key = for_listing(Document.objects.filter(project=project)).in_bulk(found.ids)
-    items = [listed(by_key[pk]) for pk in found.ids if pk in by_key]
-    return answer({"items": items, "next_after": found.after or None})
+    list_filters = read(request, project, filters)
+    if after and decode_position(after, order) is None:
+        raise field_problem("after", "This is not a next_after of this order.")
+    matches = search.page(project=project, filters=list_filters, after=after, size=limit, extended=True)
+    by_key = for_listing(Document.objects.filter(project=project)).in_bulk(matches.ids)
+    items = [listed(by_key[pk]) for pk in matches.ids if pk in by_key]
+    return answer({"items": items, "next_after": matches.after or None})
 
 
-@router.get("/{int:pk}", summary="Read a document", **about("read", DocumentOut))
+@router.get("/{int:pk}", summary="Read a document", **operation("read", DocumentOut))
 def document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """One document: text, gold, what each person wrote, what models proposed."""
-    found = object_of(request, Document.objects.select_related("assigned_to"), pk=pk)
-    project = found.project
-    return answer(whole(project, found, caller(request).user))
+    """A document with its text, gold label, labels and predictions."""
+    row = object_of(request, Document.objects.select_related("assigned_to"), pk=pk)
+    project = row.project
+    return answer(document_detail(project, row, caller(request).user))
 
 
-@router.get("/{int:pk}/history", summary="Read a document's history", **about("read", HistoryOut))
+@router.get("/{int:pk}/history", summary="Read a document's history", **operation("read", HistoryOut))
 def history(
     request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
 ) -> HttpResponse:
-    """Every save of the document's labels, the newest first, fifty at a time."""
-    found = object_of(request, Document.objects.defer("text"), pk=pk)
-    project = found.project
-    rows = AnnotationRevision.objects.filter(annotation__document=found).select_related(
+    """The revisions of the document's labels, the newest first, fifty per page."""
+    row = object_of(request, Document.objects.defer("text"), pk=pk)
+    project = row.project
+    rows = AnnotationRevision.objects.filter(annotation__document=row).select_related(
         "user", "annotation__schema_version"
     )
-    if sees_only_own(project, found):
+    if sees_only_own(project, row):
         rows = rows.filter(annotation__user=caller(request).user)
     part = page(rows, after=before, newest=True, size=PER_PAGE)
     return answer({"items": [revision_row(row) for row in part.rows], "next_before": part.after})
 
 
 def chosen(request: HttpRequest, project: Any, filters: DocumentFilters) -> Any:
-    """The documents that the filters of an address leave, in no order.
+    """The documents that match the query parameters, unordered.
 
     Raises:
-        Problem: a condition that cannot be asked.
+        Problem: a filter is invalid.
     """
     if filters.external_id:
         return named(request, project, filters)
-    return search.matching(project, read(request, project, filters))
+    return search.matching_documents(project, read(request, project, filters))
 
 
 def named(request: HttpRequest, project: Any, filters: DocumentFilters) -> Any:
-    """The one document with a certain id.
+    """The document with an external id.
 
     Raises:
-        Problem: there are other filters beside the id.
+        Problem: there are other filters.
     """
     if set(request.GET).intersection(DocumentFilters.model_fields) != {"external_id"}:
-        raise field_problem("external_id", "It names one document; ask for it without other filters.")
+        raise field_problem("external_id", "external_id cannot be combined with other filters.")
     return Document.objects.filter(project=project, external_id=filters.external_id)
 
 
 def read(request: HttpRequest, project: Any, filters: DocumentFilters) -> Filters:
-    """The filters of an address as the list of the pages takes them.
+    """The query parameters as filters of the document list.
 
     Raises:
-        Problem: a condition that cannot be asked.
+        Problem: a filter is invalid.
     """
     if len({len(filters.field), len(filters.op), len(filters.value)}) > 1:
-        raise Problem(422, "field, op and value come in threes: give each of them once per condition.")
-    found = read_filters(request.GET, project.schema_version.compiled)
-    if found.errors:
-        raise Problem(422, found.errors[0], [{"field": "field", "message": message} for message in found.errors])
-    return found
+        raise Problem(422, "field, op and value belong together: give each once per condition.")
+    parsed = read_filters(request.GET, project.schema_version.compiled)
+    if parsed.errors:
+        raise Problem(422, parsed.errors[0], [{"field": "field", "message": message} for message in parsed.errors])
+    return parsed

@@ -1,4 +1,4 @@
-"""Documents coming in: rows in the body, or a file. Every row is imported, there already, or rejected with a reason."""
+"""Imports of rows in the body or of a file. Every row is imported, a duplicate, or rejected with a reason."""
 
 from io import BytesIO
 from typing import Annotated, Any
@@ -11,14 +11,14 @@ from pydantic import StringConstraints
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import router as documents
+from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.common import Flag, Text, about
-from labeling.api.schemas.data import ImportedOut, ImportRunOut, ImportRunsOut
+from labeling.api.schemas.base import Flag, Text
+from labeling.api.schemas.imports import ImportedOut, ImportRunOut, ImportRunsOut
 from labeling.api.wire import answer, at
 from labeling.imports import services as import_services
-from labeling.imports.formats import KINDS
-from labeling.imports.formats.options import WORDS
-from labeling.imports.rows import parse_jsonl
+from labeling.imports.formats.jsonl import parse_jsonl
+from labeling.imports.formats.registry import FORMATS, describe_options
 from labeling.models import ImportRun, Project
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.errors import Refused
@@ -26,17 +26,17 @@ from slmstudio.storage import artifacts
 from slmstudio.web.paging import page
 
 router = Router(tags=["import"])
-#: rows of one request that are imported before it is answered; more become an import in the background
-MOST_AT_ONCE = 1_000
+#: imported before the response; more rows become a background import
+MAX_IMMEDIATE_ROWS = 1_000
 PER_PAGE = 50
 LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
 Source = Annotated[Text, StringConstraints(max_length=200)]
 _FORM = ("file", "kind", "options", "as_holdout", "synthetic")
-# Any item is taken: what is no row is rejected in the answer, and the rest stands.
+# Any item is accepted: invalid rows are rejected in the response, the others are imported.
 _ROW = {
     "description": (
-        "An object with `text`; `id` (left out, one is made from the text), `gold` (the right answer, by the schema; "
-        "left out, the document waits to be labelled), `tags` (failure tags). Other names are kept beside the document."
+        "An object with `text`; `id` (default: made from the text), `gold` (the label under the schema; without it the "
+        "document is queued for labeling), `tags` (failure tags). Other keys become metadata."
     )
 }
 _EXAMPLE = [{"id": "A-1029", "text": "Invoice A-1029 of 2026-01-14 ...", "gold": {"invoice_id": "A-1029"}}]
@@ -44,7 +44,7 @@ _BODY = {
     "required": True,
     "content": {
         "application/json": {"schema": {"type": "array", "minItems": 1, "items": _ROW}, "example": _EXAMPLE},
-        "application/jsonl": {"schema": {"type": "string", "description": "one such object a line"}},
+        "application/jsonl": {"schema": {"type": "string", "description": "one such object per line"}},
     },
 }
 
@@ -53,35 +53,35 @@ _BODY = {
     "",
     summary="Import rows",
     tags=["import"],
-    **about("import", ImportedOut, 400, 413, 415, also={202: ImportRunOut}, requestBody=_BODY),
+    **operation("import", ImportedOut, 400, 413, 415, also={202: ImportRunOut}, requestBody=_BODY),
 )
 def add_documents(
     request: HttpRequest,
     slug: Slug,
-    as_holdout: Flag = Query(False, description="keep them for judging, never train on them"),
-    synthetic: Flag = Query(False, description="generated, not from real documents"),
-    source: Source = Query("api", description="where they come from"),
+    as_holdout: Flag = Query(False, description="use them for evaluation only, never for training"),
+    synthetic: Flag = Query(False, description="generated, not real documents"),
+    source: Source = Query("api", description="the source of the rows"),
 ) -> HttpResponse:
-    """Imports rows: a JSON list, or JSONL. Up to 1,000 rows are imported at once; with more the answer is 202 and an
-    import in the background. A row whose text is there already changes nothing; one that is not right is named with its
-    number and the reason, and the rest stands.
+    """Imports rows: a JSON list or JSONL. Up to 1,000 rows are imported immediately; with more the response is 202 and
+    the import runs in the background. Duplicates (by text) change nothing. Invalid rows are listed with number and
+    reason; the others are imported.
     """
     project = project_of(request)
     marks = {"as_holdout": as_holdout, "synthetic": synthetic}
-    kind = (request.content_type or "").lower()
-    if kind in LINES:
+    content_type = (request.content_type or "").lower()
+    if content_type in LINES:
         body = request.body
-        if sum(1 for line in BytesIO(body) if not line.isspace()) > MOST_AT_ONCE:
-            return _later(request, project, body, source, **marks)
+        if sum(1 for line in BytesIO(body) if not line.isspace()) > MAX_IMMEDIATE_ROWS:
+            return _start_rows(request, project, body, source, **marks)
         rows: list[Any] = list(parse_jsonl(BytesIO(body)))
-    elif kind == "application/json":
-        given = _list(request.body)
-        if len(given) > MOST_AT_ONCE:
-            lines = "".join(f"{dumps(row)}\n" for row in given).encode()
-            return _later(request, project, lines, source, **marks)
-        rows = given
+    elif content_type == "application/json":
+        listed = _list(request.body)
+        if len(listed) > MAX_IMMEDIATE_ROWS:
+            lines = "".join(f"{dumps(row)}\n" for row in listed).encode()
+            return _start_rows(request, project, lines, source, **marks)
+        rows = listed
     else:
-        raise Problem(415, "Rows are sent as application/json (a list) or application/jsonl (one object a line).")
+        raise Problem(415, "Send rows as application/json (a list) or application/jsonl (one object per line).")
     if not rows:
         raise Problem(422, "There are no rows.")
     result = import_services.insert_rows(
@@ -104,16 +104,16 @@ def add_documents(
 
 def _list(body: bytes) -> list[Any]:
     try:
-        given = loads(body, max_characters=None)
+        rows = loads(body, max_characters=None)
     except JsonError as error:
         place = {"line": error.line, "column": error.column}
-        raise Problem(400, f"The body is not JSON as it is taken here: {error}.", more=place) from error
-    if not isinstance(given, list):
+        raise Problem(400, f"The body is not valid JSON: {error}.", more=place) from error
+    if not isinstance(rows, list):
         raise Problem(422, "The body must be a list of rows.")
-    return given
+    return rows
 
 
-def _later(request: HttpRequest, project: Project, lines: bytes, source: str, **marks: bool) -> HttpResponse:
+def _start_rows(request: HttpRequest, project: Project, lines: bytes, source: str, **marks: bool) -> HttpResponse:
     return _start(request, project, ContentFile(lines, name="rows.jsonl"), source, "jsonl", **marks)
 
 
@@ -137,40 +137,40 @@ def _error(row: Any, name: str, reason: str) -> dict[str, Any]:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-@router.get("", summary="List imports", **about("read", ImportRunsOut))
+@router.get("", summary="List imports", **operation("read", ImportRunsOut))
 def imports(request: HttpRequest, slug: Slug, before: int | None = Query(None, ge=1, lt=2**63)) -> HttpResponse:
-    """Imports of the project, the newest first, fifty at a time."""
+    """The imports of the project, the newest first, fifty per page."""
     project = project_of(request)
-    found = page(ImportRun.objects.filter(project=project), after=before, newest=True, size=PER_PAGE)
-    for run in found.rows:
+    runs = page(ImportRun.objects.filter(project=project), after=before, newest=True, size=PER_PAGE)
+    for run in runs.rows:
         run.project = project
-    return answer({"items": [_run(run) for run in found.rows], "next_before": found.after})
+    return answer({"items": [_run(run) for run in runs.rows], "next_before": runs.after})
 
 
-@router.post("", summary="Import a file", **about("import", ImportRunOut, 400, 413, status=202))
+@router.post("", summary="Import a file", **operation("import", ImportRunOut, 400, 413, status=202))
 def start_import(
     request: HttpRequest,
     slug: Slug,
     file: UploadedFile = File(...),
-    kind: str = Form("", max_length=20, description=f"one of {', '.join(KINDS)}; left out, told from the file"),
-    options: str = Form("", max_length=100_000, description=f"a JSON object: {WORDS}"),
+    kind: str = Form("", max_length=20, description=f"one of {', '.join(FORMATS)}; detected if it is not given"),
+    options: str = Form("", max_length=100_000, description=f"a JSON object: {describe_options()}"),
     as_holdout: Flag = Form(False),
     synthetic: Flag = Form(False),
 ) -> HttpResponse:
-    """Imports a file in the background: whatever the import page takes, up to 2 GB (multipart/form-data)."""
+    """Imports a file in the background, in any format of the import page, up to 2 GB (multipart/form-data)."""
     project = project_of(request)
     unknown = sorted({*request.POST, *request.FILES}.difference(_FORM))
     if unknown:
-        raise field_problem(unknown[0][:100], f"There is no field {unknown[0][:100]}; there are {', '.join(_FORM)}.")
-    if kind and kind not in KINDS:
-        raise field_problem("kind", f"There is no kind {kind}; there are {', '.join(KINDS)}.")
-    told: Any = None
+        raise field_problem(unknown[0][:100], f"Unknown field {unknown[0][:100]}. The fields are {', '.join(_FORM)}.")
+    if kind and kind not in FORMATS:
+        raise field_problem("kind", f"There is no format {kind}. The formats are {', '.join(FORMATS)}.")
+    parsed: Any = None
     if options:
         try:
-            told = loads(options)
+            parsed = loads(options)
         except JsonError as error:
             raise field_problem("options", f"This is not JSON: {error}.") from error
-        if not isinstance(told, dict):
+        if not isinstance(parsed, dict):
             raise field_problem("options", "This must be a JSON object.")
     return _start(
         request,
@@ -178,22 +178,22 @@ def start_import(
         file,
         file.name or "upload",
         kind or None,
-        options=told,
+        options=parsed,
         as_holdout=as_holdout,
         synthetic=synthetic,
     )
 
 
-@router.get("/{int:pk}", summary="Read an import", **about("read", ImportRunOut))
+@router.get("/{int:pk}", summary="Read an import", **operation("read", ImportRunOut))
 def import_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """How an import stands, and the first hundred rows that were rejected."""
+    """The state of an import, and its first hundred rejected rows."""
     run = object_of(request, ImportRun, pk=pk)
     return answer(_run(run))
 
 
-@router.post("/{int:pk}/cancel", summary="Cancel an import", **about("import", ImportRunOut))
+@router.post("/{int:pk}/cancel", summary="Cancel an import", **operation("import", ImportRunOut))
 def cancel_import(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Stops an import; what was imported so far stays. Nothing happens to one that has ended."""
+    """Cancels an import; imported documents stay. No effect on one that has ended."""
     run = object_of(request, ImportRun, pk=pk)
     run.cancel()
     run.refresh_from_db()
@@ -203,10 +203,10 @@ def cancel_import(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 @router.get(
     "/{int:pk}/rejected",
     summary="Download rejected rows",
-    **about("read", None, files=("application/jsonl",)),
+    **operation("read", None, files=("application/jsonl",)),
 )
 def rejected_rows(request: HttpRequest, slug: Slug, pk: int) -> HttpResponseBase:
-    """All rejected rows of an import as JSONL: `row`, `id`, `reason`, `line`. 404 where there are none."""
+    """All rejected rows of an import as JSONL: `row`, `id`, `reason`, `line`. 404 if there are none."""
     run = object_of(request, ImportRun, pk=pk)
     store = artifacts.store()
     if not run.rejects_key or not store.exists(run.rejects_key):
@@ -215,7 +215,7 @@ def rejected_rows(request: HttpRequest, slug: Slug, pk: int) -> HttpResponseBase
 
 
 def _run(run: ImportRun) -> dict[str, Any]:
-    by_page = run.is_live and run.kind in ("pdf", "image")  # its progress counts pages
+    by_page = run.is_live and run.kind in FORMATS and FORMATS[run.kind].is_paged
     return {
         "id": run.pk,
         "status": run.status,

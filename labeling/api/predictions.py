@@ -1,4 +1,4 @@
-"""What models propose, sent by whoever runs them. A proposal fills a form; it never becomes gold by itself."""
+"""Predictions of external models. They pre-fill the form, and never become gold labels automatically."""
 
 from collections import Counter
 from typing import Any
@@ -8,23 +8,22 @@ from ninja import Router
 
 from labeling.annotation import predictions as service
 from labeling.api.access import Slug, project_of
+from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.common import about
-from labeling.api.schemas.data import PredictedOut, PredictionIn, PredictionsIn
+from labeling.api.schemas.predictions import PredictedOut, PredictionIn, PredictionsIn
 from labeling.api.wire import answer
 from labeling.models import Document, Project
 from slmstudio.contract.json_text import dumps
 
 router = Router(tags=["predictions"])
-#: before the name of a source, so that no run of the application is taken for one from outside
-BEGINNING = "api:"
-_FIT, _MISSING = 1, 0
+#: of sources, to tell them from runs of the application
+SOURCE_PREFIX = "api:"
 
 
-@router.post("", summary="Send predictions", **about("import", PredictedOut, 400, 413))
+@router.post("", summary="Send predictions", **operation("import", PredictedOut, 400, 413))
 def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> HttpResponse:
-    """Records what a model said about up to 1,000 documents. Hold-out documents get none, a random share is withheld
-    from people, and a value that the schema rejects is kept and marked so.
+    """Stores predictions for up to 1,000 documents. Hold-out documents get none; a random share is withheld from
+    annotators; values that are invalid under the schema are stored and marked.
     """
     project = project_of(request)
     version = project.schema_version
@@ -33,8 +32,8 @@ def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> Ht
         if version is None:
             raise field_problem("schema_number", f"There is no schema version {body.schema_number}.")
     keys = _keys(project, body.predictions)
-    gone = [
-        {"row": row, "id": item.external_id or str(item.document), "message": "there is no such document"}
+    missing = [
+        {"row": row, "id": item.external_id or str(item.document), "message": "this document does not exist"}
         for row, (item, key) in enumerate(zip(body.predictions, keys, strict=True), 1)
         if key is None
     ]
@@ -47,55 +46,55 @@ def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> Ht
             if key is not None
         ],
         model=body.model,
-        source=f"{BEGINNING}{body.source}",
+        source=f"{SOURCE_PREFIX}{body.source}",
     )
     return answer(
         {
             "written": recorded.written,
             "repeated": recorded.repeated,
             "held_out": recorded.held_out,
-            "gone": recorded.gone + len(gone),
+            "gone": recorded.gone + len(missing),
             "unusable": recorded.unusable,
-            "errors": gone[:100],
+            "errors": missing[:100],
         }
     )
 
 
 def _keys(project: Project, items: list[PredictionIn]) -> list[int | None]:
-    """The document each is about, None where there is none.
+    """The document of each prediction, None if it does not exist.
 
     Raises:
-        Problem: an item does not say which document or what, or two are about the same one.
+        Problem: an item lacks a document or value, or two are for the same document.
     """
-    wrong: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = []
     for row, item in enumerate(items, 1):
         if (item.document is None) == (item.external_id is None):
-            wrong.append({"row": row, "message": "give document or external_id, one of them"})
+            errors.append({"row": row, "message": "give either document or external_id"})
         elif (item.value is None) == (item.raw is None):
-            wrong.append({"row": row, "message": "give value or raw, one of them"})
-    if wrong:
-        raise Problem(422, f"Row {wrong[0]['row']}: {wrong[0]['message']}.", wrong[:100])
+            errors.append({"row": row, "message": "give either value or raw"})
+    if errors:
+        raise Problem(422, f"Row {errors[0]['row']}: {errors[0]['message']}.", errors[:100])
     documents = Document.objects.filter(project=project)
     names = [item.external_id for item in items if item.external_id is not None]
     by_name = dict(documents.filter(external_id__in=names).values_list("external_id", "pk")) if names else {}
     numbers = [item.document for item in items if item.document is not None]
-    there = set(documents.filter(pk__in=numbers).values_list("pk", flat=True)) if numbers else set()
+    existing = set(documents.filter(pk__in=numbers).values_list("pk", flat=True)) if numbers else set()
     keys = [
         by_name.get(item.external_id)
         if item.external_id is not None
         else item.document
-        if item.document in there
+        if item.document in existing
         else None
         for item in items
     ]
     seen = Counter(key for key in keys if key is not None)
-    twice = [
-        {"row": row, "message": "another row is about the same document"}
+    repeated = [
+        {"row": row, "message": "another row is for the same document"}
         for row, key in enumerate(keys, 1)
         if key is not None and seen[key] > 1
     ]
-    if twice:
-        raise Problem(422, f"Row {twice[0]['row']}: {twice[0]['message']}.", twice[:100])
+    if repeated:
+        raise Problem(422, f"Row {repeated[0]['row']}: {repeated[0]['message']}.", repeated[:100])
     return keys
 
 

@@ -1,4 +1,4 @@
-"""Errors as problem objects (RFC 9457): a status, a sentence, and where it helps the rows or fields it is about."""
+"""Errors as problem objects (RFC 9457): a status, a message, and the rows or fields with errors."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -13,21 +13,21 @@ from django.http.request import UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from labeling.imports.services import MAX_UPLOAD
+from labeling.imports.uploads import MAX_UPLOAD
 from slmstudio.contract.json_text import JsonError
 from slmstudio.web.problems import problem
 
 logger = logging.getLogger(__name__)
 
-#: sentences for what pydantic finds; anything else says what it says itself
-_SENTENCES = {
+#: messages by error type of pydantic; other types keep their own message
+_MESSAGES = {
     "missing": "is missing",
-    "extra_forbidden": "is not known here",
-    "string_type": "must be a text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing_size": "is too large a number",
+    "extra_forbidden": "is unknown",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+    "int_parsing_size": "is too large",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "bool_type": "must be true or false",
@@ -55,51 +55,51 @@ class Problem(Exception):
         self.more, self.headers = dict(more or {}), dict(headers or {})
 
     def response(self) -> HttpResponse:
-        """The answer."""
+        """The response."""
         return problem(self.status, self.detail, self.errors, self.more, self.headers)
 
 
-def no_token() -> Problem:
-    """401 for a request that says nothing about who asks."""
+def authentication_required() -> Problem:
+    """401 for a request without a token or session."""
     return Problem(
         401,
-        "Send a token: Authorization: Bearer slm_... Tokens are made on the project's token page.",
+        "Send a token: Authorization: Bearer slm_... Create tokens on the project's token page.",
         headers={"WWW-Authenticate": "Bearer"},
     )
 
 
 def field_problem(field: str, message: str, status: int = 422) -> Problem:
-    """What a service says about one field, or about the whole where ``field`` is form."""
+    """The error of a field; of the whole request if ``field`` is form."""
     errors = [] if field in ("", "form") else [{"field": field, "message": message}]
     return Problem(status, message, errors)
 
 
 def install(api: NinjaAPI) -> None:
-    """Every exception that can come out of an operation becomes a problem object; none becomes a page."""
+    """Registers handlers that turn every exception into a problem object."""
     handlers: dict[type[Exception], Any] = {
         Problem: lambda request, error: error.response(),
         ValidationError: _invalid,
         HttpError: _http_error,
-        Http404: lambda request, error: problem(404, "There is no such thing, or it is not yours to see."),
+        Http404: lambda request, error: problem(404, "The object does not exist, or you have no access to it."),
         PermissionDenied: lambda request, error: problem(403, str(error) or "Your role does not allow this."),
-        RequestDataTooBig: lambda request, error: too_big(),
-        SuspiciousOperation: lambda request, error: problem(400, "The request cannot be understood."),
+        RequestDataTooBig: lambda request, error: payload_too_large(),
+        SuspiciousOperation: lambda request, error: problem(400, "The request is malformed."),
         MultiPartParserError: lambda request, error: problem(400, "The upload is not well-formed multipart/form-data."),
         UnreadablePostError: lambda request, error: problem(400, "The request ended before its body was complete."),
-        Exception: _unforeseen,
+        Exception: _internal_error,
     }
     for kind, handler in handlers.items():
         api.add_exception_handler(kind, handler)
 
 
-def too_big(files: bool = False) -> HttpResponse:
-    """413, with the limit and the way around it."""
+def payload_too_large(files: bool = False) -> HttpResponse:
+    """413 with the limit and the alternative."""
     if files:
-        most = f"{MAX_UPLOAD // 2**30} GB"
-        return problem(413, f"An upload may have at most {most}. Split it and import the parts one after the other.")
+        size = f"{MAX_UPLOAD // 2**30} GB"
+        return problem(413, f"An upload can have at most {size}. Split it into several imports.")
     limit = (settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) // 2**20
     return problem(
-        413, f"A body may have at most {limit} MB. Send a file (multipart/form-data) to imports, or several requests."
+        413, f"A body can have at most {limit} MB. Send a file (multipart/form-data) to imports, or several requests."
     )
 
 
@@ -107,9 +107,9 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     cause = error.__cause__
     if isinstance(cause, JsonError):
         place = {"line": cause.line, "column": cause.column}
-        return problem(400, f"The body is not JSON as it is taken here: {cause}.", more=place)
+        return problem(400, f"The body is not valid JSON: {cause}.", more=place)
     if error.status_code == 401:
-        return no_token().response()
+        return authentication_required().response()
     return problem(error.status_code, str(error))
 
 
@@ -123,20 +123,20 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 def _field_error(item: Mapping[str, Any]) -> dict[str, Any]:
     place = list(item.get("loc", ()))
-    # ("body", name of the argument, ...) or ("query", name): what the caller wrote comes after.
+    # ("body", name of the argument, ...) or ("query", name), then the path.
     start = 2 if place[:1] in (["body"], ["form"], ["file"]) else 1
     path = ""
     for part in place[start:]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     kind = str(item.get("type", ""))
-    message = _SENTENCES.get(kind)
+    message = _MESSAGES.get(kind)
     if message is None:
-        said = str(item.get("msg", "is not valid")).removeprefix("Value error, ")
-        message = said if said.startswith("must ") else f"is not valid: {said[:1].lower()}{said[1:300]}"
+        text = str(item.get("msg", "is not valid")).removeprefix("Value error, ")
+        message = text if text.startswith("must ") else f"is not valid: {text[:1].lower()}{text[1:300]}"
     return {"field": path[:300], "message": message}
 
 
-def _unforeseen(request: HttpRequest, error: Exception) -> HttpResponse:
+def _internal_error(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.exception("%s %s failed", request.method, request.path)
     got_request_exception.send(sender=type(request), request=request)
-    return problem(500, "Something went wrong here; what went wrong is in the server's log. Try again later.")
+    return problem(500, "Internal server error; see the log of the server. Try again later.")

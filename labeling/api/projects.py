@@ -1,4 +1,4 @@
-"""Projects of the caller, and their contracts."""
+"""Projects of the user, and their contracts."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from labeling.api.access import Slug, caller, project_of
+from labeling.api.operations import operation
 from labeling.api.problems import Problem
-from labeling.api.schemas.common import ContractOut, ProjectOut, ProjectsOut, about
+from labeling.api.schemas.projects import ContractOut, ProjectOut, ProjectsOut
 from labeling.api.wire import answer
 from labeling.integrations.tokens import scopes_for
 from labeling.models import Contract, Document, Membership
@@ -16,9 +17,9 @@ from slmstudio.contract.json_text import loads
 router = Router(tags=["projects"])
 
 
-@router.get("", summary="List my projects", **about("read", ProjectsOut))
+@router.get("", summary="List my projects", **operation("read", ProjectsOut))
 def projects(request: HttpRequest) -> HttpResponse:
-    """The projects of the caller: with a token the one it is for."""
+    """The projects of the user; with a token, its project."""
     who = caller(request)
     rows = Membership.objects.filter(user=who.user).select_related("project").order_by("project__name", "pk")
     if who.token is not None:
@@ -26,26 +27,26 @@ def projects(request: HttpRequest) -> HttpResponse:
     return answer({"items": [_out(request, row.project, row.role) for row in rows]})
 
 
-@router.get("/{slug:slug}", summary="Read a project", **about("read", ProjectOut))
+@router.get("/{slug:slug}", summary="Read a project", **operation("read", ProjectOut))
 def project(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """One project, with its documents counted by state."""
-    found = project_of(request)
-    counts = Document.objects.filter(project=found).counts_by_state()
-    more = {"schema_number": found.schema_version.number, "documents": counts}
-    return answer({**_out(request, found, found.role), **more})
+    """A project with its number of documents by state."""
+    current = project_of(request)
+    counts = Document.objects.filter(project=current).counts_by_state()
+    more = {"schema_number": current.schema_version.number, "documents": counts}
+    return answer({**_out(request, current, current.role), **more})
 
 
-@router.get("/{slug:slug}/contract", summary="Read the contract", **about("read", ContractOut, 422))
+@router.get("/{slug:slug}/contract", summary="Read the contract", **operation("read", ContractOut, 422))
 def contract(
     request: HttpRequest, slug: Slug, version: int | None = Query(None, ge=1, lt=2**31, description="a schema version")
 ) -> HttpResponse:
-    """Instruction, JSON Schema and constraints; the newest schema version, or the one that is asked for."""
-    found = project_of(request)
-    versions = {row.number: row for row in found.schema_versions.order_by("number")}
+    """Instruction, JSON Schema and constraints; of the newest schema version by default."""
+    current = project_of(request)
+    versions = {row.number: row for row in current.schema_versions.order_by("number")}
     shown = versions.get(version if version is not None else max(versions))
     if shown is None:
         raise Problem(404, f"There is no schema version {version}.")
-    row = Contract.objects.get(project=found)
+    row = Contract.objects.get(project=current)
     return answer(
         {
             "instruction": row.instruction,
@@ -58,14 +59,14 @@ def contract(
     )
 
 
-def _out(request: HttpRequest, found: Any, role: str) -> dict[str, Any]:
+def _out(request: HttpRequest, row: Any, role: str) -> dict[str, Any]:
     token = caller(request).token
     usable = scopes_for(role)
     return {
-        "slug": found.slug,
-        "name": found.name,
+        "slug": row.slug,
+        "name": row.name,
         "role": role,
         "scopes": [scope for scope in usable if token is None or scope in token.scopes],
-        "review_required": found.review_required,
-        "url": found.get_absolute_url(),
+        "review_required": row.review_required,
+        "url": row.get_absolute_url(),
     }

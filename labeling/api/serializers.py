@@ -1,4 +1,4 @@
-"""Documents, labels and saves as the plain values of an answer."""
+"""Documents, labels and revisions as JSON values."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ from labeling.review.services import ReviewDocument
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import Problem
 
-MOST_PREDICTIONS = 20
+MAX_PREDICTIONS = 20
 _LISTED = (
     "external_id",
     "state",
@@ -30,22 +30,22 @@ _LISTED = (
 
 
 def name_of(user: User | None) -> str | None:
-    """A person's name; None where it was nobody, or nobody who is still here."""
+    """The user name; None if there is no user."""
     return None if user is None else user.get_username()
 
 
 def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
-    """What is wrong with a value, a sentence per field."""
+    """The problems of a value by field."""
     return [{"field": problem.path, "message": problem.message, "rule": problem.rule} for problem in problems]
 
 
 def for_listing(rows: QuerySet[Document]) -> QuerySet[Document]:
-    """Documents with what ``listed`` shows; of the text only its beginning, because texts are up to 1 MB long."""
+    """Documents with the columns of ``listed``; only the beginning of texts, which can be 1 MB long."""
     return rows.select_related("assigned_to").only(*_LISTED).annotate(beginning=Left("text", 240))
 
 
 def listed(document: Any) -> dict[str, Any]:
-    """A document as a list shows it."""
+    """A document in a list."""
     beginning = getattr(document, "beginning", None)
     return {
         "id": document.pk,
@@ -63,21 +63,21 @@ def listed(document: Any) -> dict[str, Any]:
 
 
 def sees_only_own(project: Any, document: Document) -> bool:
-    """Whether this member sees of a document's labels only their own: people label it unseen by each other."""
+    """Whether the member sees only their own label: it is labeled independently."""
     return document.wanted > 1 and not may(project.role, Action.REVIEW)
 
 
-def whole(project: Any, document: Document, user: User) -> dict[str, Any]:
+def document_detail(project: Any, document: Document, user: User) -> dict[str, Any]:
     """A document with its gold, labels and predictions."""
     own = sees_only_own(project, document)
     rows = Annotation.objects.filter(document=document).select_related("schema_version", "user")
     labels = list((rows.filter(user=user) if own else rows).order_by("-schema_version__number", "-version", "-pk"))
     golds = Gold.objects.current(project).filter(document=document)
     gold = None if own else golds.select_related("revision", "schema_version", "approved_by").first()
-    proposed: Iterable[Prediction] = ()
+    predictions: Iterable[Prediction] = ()
     if not document.holdout:
         usable = Prediction.objects.filter(document=document, withheld=False).select_related("schema_version")
-        proposed = usable.order_by("-pk")[:MOST_PREDICTIONS]
+        predictions = usable.order_by("-pk")[:MAX_PREDICTIONS]
     return {
         **listed(document),
         "text": document.text,
@@ -89,7 +89,7 @@ def whole(project: Any, document: Document, user: User) -> dict[str, Any]:
         "url": document.get_absolute_url(),
         "gold": None if gold is None else _gold(gold),
         "labels": [_label(row) for row in labels],
-        "predictions": [_prediction(row) for row in proposed],
+        "predictions": [_prediction(row) for row in predictions],
     }
 
 
@@ -133,7 +133,7 @@ def _prediction(row: Prediction) -> dict[str, Any]:
 
 
 def revision_row(row: AnnotationRevision) -> dict[str, Any]:
-    """One save."""
+    """A revision."""
     version = row.annotation.schema_version
     return {
         "id": row.pk,
@@ -160,9 +160,9 @@ def comment_row(row: Comment) -> dict[str, Any]:
 
 
 def opened_row(opened: OpenDocument, user: User) -> dict[str, Any]:
-    """A document as a person finds it when they open it."""
+    """A document that a user opened."""
     document, shown, rejection = opened.document, opened.prediction, opened.rejection
-    proposed = shown and {
+    prediction = shown and {
         "id": shown.id,
         "model": shown.model,
         "value": shown.value,
@@ -187,7 +187,7 @@ def opened_row(opened: OpenDocument, user: User) -> dict[str, Any]:
         "author": name_of(opened.author),
         "problems": problem_rows(opened.checks.problems),
         "warnings": problem_rows(opened.checks.warnings),
-        "prediction": proposed,
+        "prediction": prediction,
         "rejection": rejection
         and {
             "by": name_of(rejection.reviewer) or "a reviewer",
@@ -203,7 +203,7 @@ def opened_row(opened: OpenDocument, user: User) -> dict[str, Any]:
 
 
 def reviewed_row(opened: ReviewDocument) -> dict[str, Any]:
-    """A label as a reviewer finds it."""
+    """A label under review."""
     document, revision = opened.document, opened.revision
     return {
         "id": document.pk,
@@ -223,7 +223,7 @@ def reviewed_row(opened: ReviewDocument) -> dict[str, Any]:
 
 
 def saved_row(saved: SaveResult) -> dict[str, Any]:
-    """What a save left."""
+    """The result of a save."""
     return {
         "version": saved.version,
         "schema_number": saved.schema_version.number,

@@ -1,12 +1,12 @@
-"""Tokens: a program sees which there are, and ends its own. They are made on the project's token page alone."""
+"""Tokens: list and revoke them. They are created on the project's token page."""
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.operations import operation
 from labeling.api.problems import Problem
-from labeling.api.schemas.common import about
-from labeling.api.schemas.data import TokensOut
+from labeling.api.schemas.tokens import TokensOut
 from labeling.api.wire import answer, at, nothing
 from labeling.integrations import tokens as service
 from labeling.models import ApiToken
@@ -14,9 +14,9 @@ from labeling.models import ApiToken
 router = Router(tags=["tokens"])
 
 
-@router.get("", summary="List my tokens", **about("read", TokensOut))
+@router.get("", summary="List my tokens", **operation("read", TokensOut))
 def tokens(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """The caller's tokens of this project that are not revoked, the newest first."""
+    """The user's active tokens of this project, the newest first."""
     project = project_of(request)
     who = caller(request)
     items = [
@@ -30,17 +30,17 @@ def tokens(request: HttpRequest, slug: Slug) -> HttpResponse:
             "last_used_at": at(row.last_used_at),
             "this": who.token is not None and row.pk == who.token.pk,
         }
-        for row in service.alive(project, who.user)
+        for row in service.active_tokens(project, who.user)
     ]
     return answer({"items": items})
 
 
-@router.delete("/{int:pk}", summary="Revoke a token", **about("read", None, status=204))
+@router.delete("/{int:pk}", summary="Revoke a token", **operation("read", None, status=204))
 def revoke_token(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Ends a token of the caller for good. A request that comes with a token can only end that one."""
+    """Revokes a token of the user. With a token, only that token can be revoked."""
     who = caller(request)
     token = object_of(request, ApiToken.objects.filter(user=who.user), pk=pk)
     if who.token is not None and who.token.pk != token.pk:
-        raise Problem(403, "With a token only that token can be revoked; others on the project's token page.")
+        raise Problem(403, "With a token you can only revoke that token. Revoke others on the project's token page.")
     service.revoke(token=token, user=who.user)
     return nothing()

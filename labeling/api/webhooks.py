@@ -1,4 +1,4 @@
-"""Webhooks: which addresses are told of what, and how that went."""
+"""Webhooks and their deliveries."""
 
 from typing import Any
 
@@ -6,16 +6,9 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.common import (
-    DeliveriesOut,
-    DeliveryOut,
-    WebhookChange,
-    WebhookIn,
-    WebhookOut,
-    WebhooksOut,
-    about,
-)
+from labeling.api.schemas.webhooks import DeliveriesOut, DeliveryOut, WebhookChange, WebhookIn, WebhookOut, WebhooksOut
 from labeling.api.wire import answer, at, nothing
 from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery
@@ -26,16 +19,16 @@ router = Router(tags=["webhooks"])
 PER_PAGE = 50
 
 
-@router.get("", summary="List webhooks", **about("webhooks", WebhooksOut))
+@router.get("", summary="List webhooks", **operation("webhooks", WebhooksOut))
 def webhooks(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """The project's webhooks, and the events they can listen to."""
+    """The project's webhooks, and the available events."""
     project = project_of(request)
     return answer({"items": [_out(hook) for hook in project.webhooks.order_by("pk")], "events": service.EVENTS})
 
 
-@router.post("", summary="Add a webhook", **about("webhooks", WebhookOut, 400, 422, status=201))
+@router.post("", summary="Add a webhook", **operation("webhooks", WebhookOut, 400, 422, status=201))
 def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> HttpResponse:
-    """Adds a webhook. The answer has the secret that signs its messages."""
+    """Adds a webhook. The response has its signing secret."""
     project = project_of(request)
     try:
         hook = service.create(
@@ -46,16 +39,16 @@ def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> HttpRespon
     return answer(_out(hook, secret=service.secret_of(hook)), 201)
 
 
-@router.get("/{int:pk}", summary="Read a webhook", **about("webhooks", WebhookOut))
+@router.get("/{int:pk}", summary="Read a webhook", **operation("webhooks", WebhookOut))
 def webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """One webhook."""
+    """A webhook."""
     hook = object_of(request, Webhook, pk=pk)
     return answer(_out(hook))
 
 
-@router.patch("/{int:pk}", summary="Change a webhook", **about("webhooks", WebhookOut, 400, 422))
+@router.patch("/{int:pk}", summary="Change a webhook", **operation("webhooks", WebhookOut, 400, 422))
 def change_webhook(request: HttpRequest, slug: Slug, pk: int, body: WebhookChange) -> HttpResponse:
-    """Changes address, events or whether it is switched on."""
+    """Changes URL, events or active state."""
     hook = object_of(request, Webhook, pk=pk)
     try:
         hook = service.change(webhook=hook, user=caller(request).user, **body.model_dump(exclude_none=True))
@@ -64,53 +57,53 @@ def change_webhook(request: HttpRequest, slug: Slug, pk: int, body: WebhookChang
     return answer(_out(hook))
 
 
-@router.delete("/{int:pk}", summary="Remove a webhook", **about("webhooks", None, status=204))
+@router.delete("/{int:pk}", summary="Delete a webhook", **operation("webhooks", None, status=204))
 def remove_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Removes a webhook with its log; what waits to be delivered never is."""
+    """Deletes a webhook with its log and pending deliveries."""
     hook = object_of(request, Webhook, pk=pk)
-    service.remove(webhook=hook, user=caller(request).user)
+    service.delete(webhook=hook, user=caller(request).user)
     return nothing()
 
 
-@router.get("/{int:pk}/secret", summary="Read the secret", **about("webhooks", WebhookOut))
+@router.get("/{int:pk}/secret", summary="Read the secret", **operation("webhooks", WebhookOut))
 def webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """The webhook with the secret that signs its messages."""
+    """The webhook with its signing secret."""
     hook = object_of(request, Webhook, pk=pk)
     return answer(_out(hook, secret=service.secret_of(hook)))
 
 
-@router.post("/{int:pk}/secret", summary="Make another secret", **about("webhooks", WebhookOut))
+@router.post("/{int:pk}/secret", summary="Rotate the secret", **operation("webhooks", WebhookOut))
 def new_webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Makes another secret; the one before signs nothing from now on."""
+    """Replaces the signing secret immediately."""
     hook = object_of(request, Webhook, pk=pk)
-    secret = service.new_secret(webhook=hook, user=caller(request).user)
+    secret = service.rotate_secret(webhook=hook, user=caller(request).user)
     return answer(_out(hook, secret=secret))
 
 
-@router.post("/{int:pk}/test", summary="Send a test", **about("webhooks", DeliveryOut, status=202))
+@router.post("/{int:pk}/test", summary="Send a test", **operation("webhooks", DeliveryOut, status=202))
 def test_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Sends a message of the event ``test``; its delivery shows how it went."""
+    """Sends a ``test`` event. The delivery shows the result."""
     hook = object_of(request, Webhook, pk=pk)
     return answer(_delivery(service.send_test(webhook=hook, user=caller(request).user)), 202)
 
 
-@router.get("/{int:pk}/deliveries", summary="Read the delivery log", **about("webhooks", DeliveriesOut, 422))
+@router.get("/{int:pk}/deliveries", summary="Read the delivery log", **operation("webhooks", DeliveriesOut, 422))
 def deliveries(
     request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
 ) -> HttpResponse:
-    """The webhook's deliveries, the newest first, fifty at a time. Ended ones are kept for thirty days."""
+    """The webhook's deliveries, the newest first, fifty per page. They are kept for thirty days."""
     hook = object_of(request, Webhook, pk=pk)
-    found = page(hook.deliveries.all(), after=before, newest=True, size=PER_PAGE)
-    return answer({"items": [_delivery(row) for row in found.rows], "next_before": found.after})
+    log = page(hook.deliveries.all(), after=before, newest=True, size=PER_PAGE)
+    return answer({"items": [_delivery(row) for row in log.rows], "next_before": log.after})
 
 
 @router.post(
     "/{int:pk}/deliveries/{int:delivery}/redeliver",
     summary="Deliver again",
-    **about("webhooks", DeliveryOut, 409, status=202),
+    **operation("webhooks", DeliveryOut, 409, status=202),
 )
 def redeliver(request: HttpRequest, slug: Slug, pk: int, delivery: int) -> HttpResponse:
-    """Sends a message again under the same id."""
+    """Sends a delivery again with the same id."""
     hook = object_of(request, Webhook, pk=pk)
     row = WebhookDelivery.objects.filter(webhook=hook, pk=delivery).first()
     if row is None:

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from labeling.integrations.events import tell
+from labeling.integrations.events import emit_document_event
 from labeling.models import Comment, Document, Membership, Mention, Project
 from slmstudio.contract.schema.structure import split
 from slmstudio.errors import Refused
@@ -38,7 +38,7 @@ def add(*, document: Document, user: User, text: str, path: str = "") -> Comment
     comment = Comment.objects.create(document=document, user=user, text=text, path=path)
     named = [person for person in _mentioned_members(document.project_id, text) if person != user.pk]
     Mention.objects.bulk_create(Mention(comment=comment, user_id=person) for person in named)
-    tell("comment.added", document, user, comment=comment.pk, path=path)
+    emit_document_event("comment.added", document, user, comment=comment.pk, path=path)
     return comment
 
 

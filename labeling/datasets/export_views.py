@@ -10,11 +10,12 @@ from django.views.decorators.http import require_safe
 from labeling.datasets import export
 from labeling.datasets.formats.base import Format
 from labeling.datasets.formats.registry import FORMATS
-from labeling.documents.bulk_edit import MOST_IDS
+from labeling.documents.bulk_edit import MAX_IDS
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
 from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
 from slmstudio.access import Action, may, object_for, project_for
+from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
@@ -43,10 +44,10 @@ def export_page(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     filters = _filters(request.GET, project)
     try:
-        with search.within(COUNT_MS):
+        with statement_timeout(COUNT_MS):
             chosen = _chosen(request.GET, project, filters)
             counts = export.count_project(project, chosen)
-    except search.TooSlow:
+    except StatementTimeout:
         counts = {}
     context = {
         "project": project,
@@ -73,7 +74,7 @@ def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpRespo
         return _refused(" ".join(filters.errors))
     try:
         documents = _chosen(request.GET, project, filters)
-        with search.within(FIND_MS):
+        with statement_timeout(FIND_MS):
             content = export.export_project(
                 project,
                 shape,
@@ -81,7 +82,7 @@ def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpRespo
                 part=_part(request.GET),
                 blind=None if may(project.role, Action.REVIEW) else request.user.pk,
             )
-    except search.TooSlow:
+    except StatementTimeout:
         return _refused("The search timed out. Remove a filter.")
     except Refused as refusal:
         return _refused(str(refusal))
@@ -98,7 +99,7 @@ def _selected(parameters: QueryDict) -> list[int] | None:
     if not ids:
         return None
     texts = ids.split(",")
-    if len(texts) > MOST_IDS or not all(text.isascii() and text.isdigit() and len(text) < 19 for text in texts):
+    if len(texts) > MAX_IDS or not all(text.isascii() and text.isdigit() and len(text) < 19 for text in texts):
         raise Http404("Invalid document ids.")
     return [int(text) for text in texts]
 
@@ -108,7 +109,7 @@ def _chosen(parameters: QueryDict, project: Project, filters: Filters) -> QueryS
     selected = _selected(parameters)
     if selected is not None:
         return Document.objects.filter(project=project, pk__in=selected)
-    return search.matching(project, filters) if filters.active else None
+    return search.matching_documents(project, filters) if filters.active else None
 
 
 def _refused(message: str) -> HttpResponse:

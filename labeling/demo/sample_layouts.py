@@ -1,4 +1,4 @@
-"""How the sample invoices are laid out: structurally different papers telling the same facts."""
+"""The layouts of the sample invoices: different structures for the same facts."""
 
 import random
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from labeling.demo.samples import Facts
+    from labeling.demo.samples import InvoiceFacts
 
 
 @dataclass(frozen=True)
-class Part:
-    """A line or sentence. Where the paper is short, what has the highest ``filling`` is dropped; 0 never is."""
+class TextPart:
+    """A line or sentence. In a short document, parts with the highest ``filling`` are dropped; 0 never is."""
 
     text: str
     filling: int = 0
@@ -19,223 +19,230 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to write an invoice: its parts, and what stands between them."""
+    """A layout: its parts, and the text between them."""
 
-    write: Callable[["Facts", random.Random], list[Part]]
+    write: Callable[["InvoiceFacts", random.Random], list[TextPart]]
     joiner: str = "\n"
     tags: tuple[str, ...] = ()
 
 
-class Pen:
-    """Picks words for one invoice, the same label each time it is asked for."""
+class PhraseWriter:
+    """Chooses phrases for an invoice, consistently by name."""
 
-    def __init__(self, facts: "Facts", rng: random.Random) -> None:
+    def __init__(self, facts: "InvoiceFacts", rng: random.Random) -> None:
         self.facts, self.rng = facts, rng
         self.chosen: dict[str, str] = {}
 
-    def say(self, name: str) -> str:
-        """One of the country's words for this."""
+    def phrase(self, name: str) -> str:
+        """A phrase of the country."""
         if name not in self.chosen:
             self.chosen[name] = self.rng.choice(self.facts.country.words[name])
         return self.chosen[name]
 
     def line(self, name: str, value: str) -> str:
-        """ "Label value", or "" where there is no value."""
-        return f"{self.say(name)} {value}" if value else ""
+        """ "Label value", or "" without a value."""
+        return f"{self.phrase(name)} {value}" if value else ""
 
     @property
     def total_label(self) -> str:
-        """The word for the total; one that cannot mean what is left to pay, where something is paid already."""
-        return self.say("total_with_balance" if self.facts.paid else "total")
+        """The phrase for the total; an unambiguous one if a part is paid."""
+        return self.phrase("total_with_balance" if self.facts.paid else "total")
 
     def total_line(self) -> str:
         return f"{self.total_label} {self.facts.total}" if self.facts.total else ""
 
-    def tax_lines(self) -> list[Part]:
+    def tax_lines(self) -> list[TextPart]:
         facts = self.facts
         if not facts.subtotal:
             return []
-        tax = f"{self.say('tax')} {facts.tax_rate} % {facts.tax}"
-        return [Part(self.line("subtotal", facts.subtotal), filling=1), Part(tax, filling=2)]
+        tax = f"{self.phrase('tax')} {facts.tax_rate} % {facts.tax}"
+        return [TextPart(self.line("subtotal", facts.subtotal), filling=1), TextPart(tax, filling=2)]
 
-    def paid_lines(self) -> list[Part]:
+    def paid_lines(self) -> list[TextPart]:
         facts = self.facts
         if not facts.paid:
             return []
-        return [Part(self.line("paid", facts.paid)), Part(self.line("balance", facts.balance))]
+        return [TextPart(self.line("paid", facts.paid)), TextPart(self.line("balance", facts.balance))]
 
-    def other_dates(self) -> list[Part]:
-        return [Part(self.line(name, day), filling=1) for name, day in self.facts.other_dates]
+    def other_dates(self) -> list[TextPart]:
+        return [TextPart(self.line(name, day), filling=1) for name, day in self.facts.other_dates]
 
     def customer(self) -> str:
-        """The customer, with a label unless this paper leaves it to the reader to see who is who."""
-        return self.line("customer", self.facts.customer) if self.facts.labelled else self.facts.customer
+        """The customer, with a label unless the invoice has none."""
+        return self.line("customer", self.facts.customer) if self.facts.has_labels else self.facts.customer
 
 
-def letterhead(facts: "Facts", rng: random.Random) -> list[Part]:
+def letterhead(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
     """The vendor on top, then a head, then the totals."""
-    pen = Pen(facts, rng)
-    head = [Part(pen.line("number", facts.invoice_id)), Part(pen.line("date", facts.date))]
-    middle = [Part(pen.line("due", facts.due_date)), Part(pen.line("order", facts.purchase_order))]
+    writer = PhraseWriter(facts, rng)
+    head = [TextPart(writer.line("number", facts.invoice_id)), TextPart(writer.line("date", facts.date))]
+    middle = [TextPart(writer.line("due", facts.due_date)), TextPart(writer.line("order", facts.purchase_order))]
     rng.shuffle(middle)
     return [
-        Part(facts.vendor),
-        Part(facts.place, filling=2),
-        Part(pen.say("title"), filling=2),
+        TextPart(facts.vendor),
+        TextPart(facts.place, filling=2),
+        TextPart(writer.phrase("title"), filling=2),
         *head,
-        *pen.other_dates(),
-        Part(pen.customer(), filling=2),
+        *writer.other_dates(),
+        TextPart(writer.customer(), filling=2),
         *middle,
-        *pen.tax_lines(),
-        Part(pen.total_line()),
-        *pen.paid_lines(),
-        Part(pen.say("thanks"), filling=2),
+        *writer.tax_lines(),
+        TextPart(writer.total_line()),
+        *writer.paid_lines(),
+        TextPart(writer.phrase("thanks"), filling=2),
     ]
 
 
-def letter(facts: "Facts", rng: random.Random) -> list[Part]:
+def letter(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
     """Running text, as in an e-mail."""
-    pen = Pen(facts, rng)
-    opening = _sentence(pen, "letter", facts)
-    label = pen.total_label
-    total = pen.say("letter_total").format(label=label, lower=label.lower(), total=facts.total) if facts.total else ""
-    due = pen.say("letter_due").format(due=facts.due_date) if facts.due_date else ""
+    writer = PhraseWriter(facts, rng)
+    opening = _sentence(writer, "letter", facts)
+    label = writer.total_label
+    total = (
+        writer.phrase("letter_total").format(label=label, lower=label.lower(), total=facts.total) if facts.total else ""
+    )
+    due = writer.phrase("letter_due").format(due=facts.due_date) if facts.due_date else ""
     body = [
-        Part(_stop(pen.line("order", facts.purchase_order))),
-        *[Part(_stop(part.text), part.filling) for part in pen.other_dates()],
-        *[Part(_stop(part.text), part.filling) for part in pen.tax_lines()],
+        TextPart(_stop(writer.line("order", facts.purchase_order))),
+        *[TextPart(_stop(part.text), part.filling) for part in writer.other_dates()],
+        *[TextPart(_stop(part.text), part.filling) for part in writer.tax_lines()],
     ]
-    closing = pen.say("letter_vendor").format(vendor=facts.vendor) if facts.vendor else ""
+    closing = writer.phrase("letter_vendor").format(vendor=facts.vendor) if facts.vendor else ""
     return [
-        Part(pen.say("thanks"), filling=2),
-        Part(opening),
-        Part(pen.say(rng.choice(("terms", "omitted"))), filling=2),
+        TextPart(writer.phrase("thanks"), filling=2),
+        TextPart(opening),
+        TextPart(writer.phrase(rng.choice(("terms", "omitted"))), filling=2),
         *body,
-        Part(total),
-        *[Part(_stop(part.text)) for part in pen.paid_lines()],
-        Part(due),
-        Part(closing),
+        TextPart(total),
+        *[TextPart(_stop(part.text)) for part in writer.paid_lines()],
+        TextPart(due),
+        TextPart(closing),
     ]
 
 
-def _sentence(pen: Pen, name: str, facts: "Facts") -> str:
-    """The opening sentence, or what is left of it where number or date is missing."""
+def _sentence(writer: PhraseWriter, name: str, facts: "InvoiceFacts") -> str:
+    """The opening sentence, or a shorter one if number or date is missing."""
     if facts.invoice_id and facts.date:
-        return pen.say(name).format(number=facts.invoice_id, date=facts.date)
-    return _stop(pen.line("number", facts.invoice_id) or pen.line("date", facts.date))
+        return writer.phrase(name).format(number=facts.invoice_id, date=facts.date)
+    return _stop(writer.line("number", facts.invoice_id) or writer.line("date", facts.date))
 
 
 def _stop(text: str) -> str:
     return f"{text}." if text else ""
 
 
-def table(facts: "Facts", rng: random.Random) -> list[Part]:
+def table(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
     """A row of labels over a row of values."""
-    pen = Pen(facts, rng)
+    writer = PhraseWriter(facts, rng)
     cells = [
-        (pen.say("number"), facts.invoice_id),
-        (pen.say("date"), facts.date),
-        (pen.say("due"), facts.due_date),
-        (pen.say("order"), facts.purchase_order),
-        (pen.say("customer"), facts.customer if facts.labelled else ""),
+        (writer.phrase("number"), facts.invoice_id),
+        (writer.phrase("date"), facts.date),
+        (writer.phrase("due"), facts.due_date),
+        (writer.phrase("order"), facts.purchase_order),
+        (writer.phrase("customer"), facts.customer if facts.has_labels else ""),
     ]
     kept = [(label.rstrip(" :."), value) for label, value in cells if value]
     gap = rng.choice((" | ", "   ", " / "))
     return [
-        Part(f"{pen.say('title')} {facts.vendor}" if facts.vendor else pen.say("title")),
-        Part(facts.place, filling=2),
-        Part(gap.join(label for label, _ in kept)),
-        Part(gap.join(value for _, value in kept)),
-        *pen.other_dates(),
-        *pen.tax_lines(),
-        Part(pen.total_line()),
-        *pen.paid_lines(),
+        TextPart(f"{writer.phrase('title')} {facts.vendor}" if facts.vendor else writer.phrase("title")),
+        TextPart(facts.place, filling=2),
+        TextPart(gap.join(label for label, _ in kept)),
+        TextPart(gap.join(value for _, value in kept)),
+        *writer.other_dates(),
+        *writer.tax_lines(),
+        TextPart(writer.total_line()),
+        *writer.paid_lines(),
     ]
 
 
-def slip(facts: "Facts", rng: random.Random) -> list[Part]:
-    """Labelled lines in any order."""
-    pen = Pen(facts, rng)
+def slip(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
+    """Labeled lines in random order."""
+    writer = PhraseWriter(facts, rng)
     lines = [
-        Part(pen.line("number", facts.invoice_id)),
-        Part(pen.line("date", facts.date)),
-        Part(pen.line("due", facts.due_date)),
-        Part(pen.line("order", facts.purchase_order)),
-        Part(pen.line("vendor", facts.vendor)),
-        Part(pen.line("customer", facts.customer), filling=2),
-        Part(pen.total_line()),
-        *pen.other_dates(),
-        *pen.tax_lines(),
-        *pen.paid_lines(),
+        TextPart(writer.line("number", facts.invoice_id)),
+        TextPart(writer.line("date", facts.date)),
+        TextPart(writer.line("due", facts.due_date)),
+        TextPart(writer.line("order", facts.purchase_order)),
+        TextPart(writer.line("vendor", facts.vendor)),
+        TextPart(writer.line("customer", facts.customer), filling=2),
+        TextPart(writer.total_line()),
+        *writer.other_dates(),
+        *writer.tax_lines(),
+        *writer.paid_lines(),
     ]
     rng.shuffle(lines)
-    return [Part(pen.say("title"), filling=2), *lines]
+    return [TextPart(writer.phrase("title"), filling=2), *lines]
 
 
-def remittance(facts: "Facts", rng: random.Random) -> list[Part]:
-    """What to pay first, whom to pay last."""
-    pen = Pen(facts, rng)
+def remittance(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
+    """The amount first, the vendor last."""
+    writer = PhraseWriter(facts, rng)
     return [
-        Part(f"{pen.say('title')} {facts.invoice_id}".rstrip()),
-        Part(pen.customer(), filling=2),
-        *pen.tax_lines(),
-        Part(pen.total_line()),
-        *pen.paid_lines(),
-        Part(pen.line("due", facts.due_date)),
-        Part(pen.line("date", facts.date)),
-        *pen.other_dates(),
-        Part(pen.line("order", facts.purchase_order)),
-        Part(pen.line("remit", facts.vendor)),
-        Part(facts.place, filling=2),
+        TextPart(f"{writer.phrase('title')} {facts.invoice_id}".rstrip()),
+        TextPart(writer.customer(), filling=2),
+        *writer.tax_lines(),
+        TextPart(writer.total_line()),
+        *writer.paid_lines(),
+        TextPart(writer.line("due", facts.due_date)),
+        TextPart(writer.line("date", facts.date)),
+        *writer.other_dates(),
+        TextPart(writer.line("order", facts.purchase_order)),
+        TextPart(writer.line("remit", facts.vendor)),
+        TextPart(facts.place, filling=2),
     ]
 
 
-def labels_below(facts: "Facts", rng: random.Random) -> list[Part]:
-    """Each value stands above its label, as on some forms."""
-    pen = Pen(facts, rng)
+def labels_below(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
+    """Each value above its label, as on some forms."""
+    writer = PhraseWriter(facts, rng)
     rows = [
-        (facts.vendor, pen.say("vendor")),
-        (facts.invoice_id, pen.say("number")),
-        (facts.date, pen.say("date")),
-        (facts.due_date, pen.say("due")),
-        (facts.purchase_order, pen.say("order")),
-        (facts.total, pen.total_label),
+        (facts.vendor, writer.phrase("vendor")),
+        (facts.invoice_id, writer.phrase("number")),
+        (facts.date, writer.phrase("date")),
+        (facts.due_date, writer.phrase("due")),
+        (facts.purchase_order, writer.phrase("order")),
+        (facts.total, writer.total_label),
     ]
-    parts = [Part(f"{value}\n({label.rstrip(' :.').lower()})") for value, label in rows if value]
-    return [*parts, *pen.other_dates(), *pen.tax_lines(), *pen.paid_lines()]
+    parts = [TextPart(f"{value}\n({label.rstrip(' :.').lower()})") for value, label in rows if value]
+    return [*parts, *writer.other_dates(), *writer.tax_lines(), *writer.paid_lines()]
 
 
-def one_line(facts: "Facts", rng: random.Random) -> list[Part]:
-    """Everything in one line, as a till or a telegram would have it."""
-    pen = Pen(facts, rng)
+def one_line(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
+    """Everything in one line."""
+    writer = PhraseWriter(facts, rng)
     return [
-        Part(facts.vendor),
-        Part(pen.say("title"), filling=2),
-        Part(facts.invoice_id),
-        Part(facts.date),
-        *pen.other_dates(),
-        Part(pen.line("order", facts.purchase_order)),
-        *pen.tax_lines(),
-        Part(pen.total_line()),
-        *pen.paid_lines(),
-        Part(pen.line("due", facts.due_date)),
+        TextPart(facts.vendor),
+        TextPart(writer.phrase("title"), filling=2),
+        TextPart(facts.invoice_id),
+        TextPart(facts.date),
+        *writer.other_dates(),
+        TextPart(writer.line("order", facts.purchase_order)),
+        *writer.tax_lines(),
+        TextPart(writer.total_line()),
+        *writer.paid_lines(),
+        TextPart(writer.line("due", facts.due_date)),
     ]
 
 
-def leaders(facts: "Facts", rng: random.Random) -> list[Part]:
+def leaders(facts: "InvoiceFacts", rng: random.Random) -> list[TextPart]:
     """A form with dots between label and value."""
-    pen = Pen(facts, rng)
+    writer = PhraseWriter(facts, rng)
     rows = [
-        (pen.say("number"), facts.invoice_id),
-        (pen.say("date"), facts.date),
-        (pen.say("due"), facts.due_date),
-        (pen.say("order"), facts.purchase_order),
-        *[(pen.say(name), day) for name, day in facts.other_dates],
-        *([(pen.say("subtotal"), facts.subtotal)] if facts.subtotal else []),
-        (pen.total_label, facts.total),
+        (writer.phrase("number"), facts.invoice_id),
+        (writer.phrase("date"), facts.date),
+        (writer.phrase("due"), facts.due_date),
+        (writer.phrase("order"), facts.purchase_order),
+        *[(writer.phrase(name), day) for name, day in facts.other_dates],
+        *([(writer.phrase("subtotal"), facts.subtotal)] if facts.subtotal else []),
+        (writer.total_label, facts.total),
     ]
-    parts = [Part(f"{label.rstrip(' :.')} ..... {value}") for label, value in rows if value]
-    return [*parts, *pen.paid_lines(), Part(pen.line("remit", facts.vendor)), Part(facts.place, filling=2)]
+    parts = [TextPart(f"{label.rstrip(' :.')} ..... {value}") for label, value in rows if value]
+    return [
+        *parts,
+        *writer.paid_lines(),
+        TextPart(writer.line("remit", facts.vendor)),
+        TextPart(facts.place, filling=2),
+    ]
 
 
 COMMON = (
@@ -251,5 +258,5 @@ COMMON = (
 
 
 def choose(rng: random.Random) -> Layout:
-    """A layout, the usual ones more often."""
+    """A random layout, common ones more often."""
     return rng.choices([layout for _, layout in COMMON], [weight for weight, _ in COMMON])[0]

@@ -1,4 +1,4 @@
-"""What the sample invoices say: labels, phrases, dates and numbers of five countries."""
+"""The phrases, dates and numbers of the sample invoices, by country."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -124,7 +124,7 @@ MONTHS = {
 class Country:
     """How one country writes an invoice. Date patterns use {d} {dd} {m} {mm} {y} {month} {mon}.
 
-    ``other_money`` are signs of other countries, ``rare_dates`` the less usual ways to write a date.
+    ``other_money`` are currencies of other countries, ``rare_dates`` less common date formats.
     """
 
     faker: str
@@ -219,7 +219,7 @@ COUNTRIES: tuple[tuple[int, Country], ...] = (
 
 
 def write_date(day: date, pattern: str, language: str) -> str:
-    """A date as the pattern has it."""
+    """A date in a pattern."""
     month = MONTHS[language].split()[day.month - 1]
     return pattern.format(
         d=day.day,
@@ -233,6 +233,6 @@ def write_date(day: date, pattern: str, language: str) -> str:
 
 
 def write_number(amount: Decimal, thousands: str, point: str) -> str:
-    """An amount with two decimals in the country's signs."""
+    """An amount with two decimals and these separators."""
     whole, _, cents = f"{amount:,.2f}".partition(".")
     return whole.replace(",", thousands) + point + cents

@@ -1,6 +1,4 @@
-"""The usual jobs, ready to start from: instruction, JSON Schema and constraints of each, one JSON file
-apiece.
-"""
+"""Templates of common tasks: instruction, JSON Schema and constraints, one JSON file each."""
 
 import copy
 import json
@@ -25,12 +23,12 @@ ORDER = (
 
 
 class UnknownTemplate(LookupError):
-    """No template has this name; the message lists those there are."""
+    """There is no template with this name; the message lists the names."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """What a new project starts with. ``constraints`` are those of a contract; they pre-fill its gates."""
+    """The initial contract of a project. ``constraints`` pre-fill its gate policy."""
 
     slug: str
     title: str
@@ -41,14 +39,18 @@ class Template:
 
 
 def templates() -> tuple[Template, ...]:
-    """All templates, in the order in which people are offered them."""
+    """All templates in display order."""
     return tuple(template(slug) for slug in ORDER)
 
 
 def template(slug: str) -> Template:
-    """One template, the caller's own to change; raises UnknownTemplate. Numbers in its schema are Decimals."""
+    """A copy of a template, with Decimal numbers in its schema.
+
+    Raises:
+        UnknownTemplate: it does not exist.
+    """
     if slug not in ORDER:
-        raise UnknownTemplate(f"there is no template {slug!r}; there are {', '.join(ORDER)}")
+        raise UnknownTemplate(f"there is no template {slug!r}. The templates are {', '.join(ORDER)}")
     return copy.deepcopy(_read(slug))
 
 

@@ -1,10 +1,10 @@
-"""What the list's bar sends: which documents, which change, and its value."""
+"""The form of bulk edits: the documents, the change and its value."""
 
 from typing import Any
 
 from django import forms
 
-from labeling.documents.bulk_edit import MOST_IDS, MOST_PEOPLE
+from labeling.documents.bulk_edit import MAX_IDS, MAX_OVERLAP
 from labeling.models import BulkEdit
 
 Action = BulkEdit.Action
@@ -12,13 +12,13 @@ ACTIONS = [(action.value, str(action.label)) for action in Action if action != A
 
 
 class BulkForm(forms.Form):
-    """``of``: ticked or all that match ``query``. ``sure``: how many that are has been seen."""
+    """``of``: the selected documents, or all that match ``query``. ``sure``: the user confirmed their number."""
 
     action = forms.ChoiceField(
         choices=ACTIONS,
         error_messages={
-            "required": "Choose what to do with the documents.",
-            "invalid_choice": "There is no such change.",
+            "required": "Choose a change.",
+            "invalid_choice": "This change does not exist.",
         },
     )
     of = forms.ChoiceField(choices=[("ticked", "ticked"), ("all", "all")], required=False)
@@ -28,29 +28,31 @@ class BulkForm(forms.Form):
     tags = forms.CharField(required=False, max_length=40)
     wanted = forms.IntegerField(
         required=False,
-        error_messages={"invalid": f"Say how many people are to label each document, from 1 to {MOST_PEOPLE}."},
+        error_messages={"invalid": f"The overlap must be a number from 1 to {MAX_OVERLAP}."},
     )
 
     def clean(self) -> dict[str, Any]:
-        """Ids are numbers; the one who is to be assigned is named, or nobody is on purpose."""
+        """Checks the ids, and that an assignee is chosen (``-`` removes it)."""
         cleaned = super().clean() or {}
         self._ids: list[int] = []
         if cleaned.get("of") != "all":
             data: Any = self.data
-            given = data.getlist("id")
-            if len(given) > MOST_IDS or not all(text.isascii() and text.isdigit() and len(text) < 19 for text in given):
-                raise forms.ValidationError("Which documents are meant cannot be understood. Tick them again.")
-            self._ids = [int(text) for text in given]
+            submitted = data.getlist("id")
+            if len(submitted) > MAX_IDS or not all(
+                text.isascii() and text.isdigit() and len(text) < 19 for text in submitted
+            ):
+                raise forms.ValidationError("The selection is invalid. Select the documents again.")
+            self._ids = [int(text) for text in submitted]
         if cleaned.get("action") == Action.ASSIGN and not cleaned.get("user"):
-            raise forms.ValidationError("Choose whom to assign the documents to.")
+            raise forms.ValidationError("Choose a user to assign the documents to.")
         return cleaned
 
     def ids(self) -> list[int]:
-        """The documents that were ticked."""
+        """The selected documents."""
         return self._ids
 
     def params(self) -> dict[str, Any]:
-        """The values as the service takes them."""
+        """The parameters for the service."""
         data = self.cleaned_data
         match data["action"]:
             case Action.ASSIGN:
@@ -61,14 +63,14 @@ class BulkForm(forms.Form):
                 return {"wanted": data["wanted"]}
         return {}
 
-    def words(self) -> str:
-        """The change as the end of the sentence "This will ..."."""
+    def description(self) -> str:
+        """The change, after "This will ..."."""
         data = self.cleaned_data
         match data["action"]:
             case Action.ASSIGN:
-                return "take the assignment from" if data["user"] == "-" else f"assign to {data['user']}"
+                return "remove the assignment of" if data["user"] == "-" else f"assign to {data['user']}"
             case Action.TAG | Action.UNTAG:
                 return f"{'add' if data['action'] == Action.TAG else 'remove'} the tag {data['tags']}"
             case Action.OVERLAP:
-                return f"ask for {data['wanted']} labels each"
+                return f"set an overlap of {data['wanted']} for"
         return dict(ACTIONS)[data["action"]]

@@ -1,4 +1,4 @@
-"""What becomes of one document in a change of many, and why it is left alone."""
+"""The rules of bulk edits: the change of one document, or why it is skipped."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from labeling.annotation import state
 from labeling.models import BulkEdit
 from labeling.models.documents import QUEUE
 
-#: what of a document each kind of change reads or writes
+#: columns of a document that each action reads or writes
 COLUMNS: dict[str, tuple[str, ...]] = {
     BulkEdit.Action.ASSIGN: ("assigned_to_id", "state"),
     BulkEdit.Action.TAG: ("tags",),
@@ -19,29 +19,29 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 MOVES = (BulkEdit.Action.HOLDOUT, BulkEdit.Action.TRAIN)
 FROZEN = "a dataset version used it"
-_DONE = "it does not wait to be labelled"
-#: the columns to change; {} where it is so already; a text: why it is left alone
-Verdict = dict[str, Any] | str
+_NOT_IN_QUEUE = "it is not in the queue"
+#: the columns to change, {} if nothing changes, or the reason why the document is skipped
+Change = dict[str, Any] | str
 
 
-def _assign(row: Any, params: Mapping[str, Any]) -> Verdict:
+def _assign(row: Any, params: Mapping[str, Any]) -> Change:
     if row.assigned_to_id == params["user_id"]:
         return {}
-    return {"assigned_to_id": params["user_id"]} if row.state in QUEUE else _DONE
+    return {"assigned_to_id": params["user_id"]} if row.state in QUEUE else _NOT_IN_QUEUE
 
 
-def _tag(row: Any, params: Mapping[str, Any]) -> Verdict:
-    more = [tag for tag in params["tags"] if tag not in row.tags]
-    return {"tags": [*row.tags, *more]} if more else {}
+def _tag(row: Any, params: Mapping[str, Any]) -> Change:
+    added = [tag for tag in params["tags"] if tag not in row.tags]
+    return {"tags": [*row.tags, *added]} if added else {}
 
 
-def _untag(row: Any, params: Mapping[str, Any]) -> Verdict:
-    rest = [tag for tag in row.tags if tag not in params["tags"]]
-    return {"tags": rest} if len(rest) < len(row.tags) else {}
+def _untag(row: Any, params: Mapping[str, Any]) -> Change:
+    kept = [tag for tag in row.tags if tag not in params["tags"]]
+    return {"tags": kept} if len(kept) < len(row.tags) else {}
 
 
-def _move(holdout: bool) -> Callable[[Any, Mapping[str, Any]], Verdict]:
-    def move(row: Any, params: Mapping[str, Any]) -> Verdict:
+def _move(holdout: bool) -> Callable[[Any, Mapping[str, Any]], Change]:
+    def move(row: Any, params: Mapping[str, Any]) -> Change:
         if row.holdout == holdout:
             return {}
         return FROZEN if row.frozen else {"holdout": holdout}
@@ -49,21 +49,21 @@ def _move(holdout: bool) -> Callable[[Any, Mapping[str, Any]], Verdict]:
     return move
 
 
-def _requeue(row: Any, params: Mapping[str, Any]) -> Verdict:
+def _requeue(row: Any, params: Mapping[str, Any]) -> Change:
     return {**state.requeue(has_label=row.labelled)} if row.state in state.REQUEUEABLE else {}
 
 
-def _overlap(row: Any, params: Mapping[str, Any]) -> Verdict:
-    wanted = params["wanted"]
-    if row.wanted == wanted:
+def _overlap(row: Any, params: Mapping[str, Any]) -> Change:
+    overlap = params["wanted"]
+    if row.wanted == overlap:
         return {}
     if row.state not in QUEUE:
-        return _DONE
-    # Lowered to what is there already it would wait for a label that nobody is asked for.
-    return "somebody labelled it already" if wanted < row.wanted and row.answered else {"wanted": wanted}
+        return _NOT_IN_QUEUE
+    # With a lower overlap than its submitted labels it would wait for a label that no one is asked for.
+    return "it has a label" if overlap < row.wanted and row.answered else {"wanted": overlap}
 
 
-RULES: dict[str, Callable[[Any, Mapping[str, Any]], Verdict]] = {
+RULES: dict[str, Callable[[Any, Mapping[str, Any]], Change]] = {
     BulkEdit.Action.ASSIGN: _assign,
     BulkEdit.Action.TAG: _tag,
     BulkEdit.Action.UNTAG: _untag,

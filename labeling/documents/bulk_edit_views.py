@@ -1,4 +1,4 @@
-"""Changes of many documents: asked for from the list, watched, cancelled, undone."""
+"""Bulk edits: start, progress, cancel and undo."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +21,7 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_POST
 def start(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Queues a change of what was ticked. For all that match it first asks, naming how many that are."""
+    """Queues a change of the selected documents. For all that match, it first asks to confirm their number."""
     project = project_for(request.user, slug, Action.CURATE)
     if request.POST.get("action") == "export":
         return _to_export(request, slug)
@@ -39,7 +39,7 @@ def start(request: SignedInRequest, slug: str) -> HttpResponse:
                 "project": project,
                 "form": form,
                 "fields": list(request.POST.lists()),
-                "words": form.words(),
+                "description": form.description(),
                 "action": data["action"],
                 "count": counts.count(project, filters),
                 "filtered": filters.active,
@@ -60,42 +60,42 @@ def start(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _to_export(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Nothing is changed by an export: its page takes what was ticked, or the filters."""
-    ticked = ",".join(request.POST.getlist("id"))
+    """Opens the export page with the selected documents or the filters."""
+    selected = ",".join(request.POST.getlist("id"))
     if request.POST.get("of") == "all":
         query = request.POST.get("query", "")[:2000]
-    elif ticked:
-        query = urlencode({"ids": ticked}, safe=",")
+    elif selected:
+        query = urlencode({"ids": selected}, safe=",")
     else:
-        return _back(request, slug, "Tick the documents that are to be exported.")
+        return _back(request, slug, "Select the documents to export.")
     return redirect(f"{reverse('export', args=[slug])}{'?' + query if query else ''}")
 
 
-def _back(request: SignedInRequest, slug: str, sentence: str) -> HttpResponse:
-    """The list as it was filtered, with the reason."""
-    messages.error(request, sentence)
+def _back(request: SignedInRequest, slug: str, message: str) -> HttpResponse:
+    """Redirects to the filtered list, with an error message."""
+    messages.error(request, message)
     query = request.POST.get("query", "")[:2000]
     return redirect(f"{reverse('documents', args=[slug])}{'?' + query if query else ''}")
 
 
 @require_safe
 def edit(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """A change while it runs, and what came of it."""
+    """The progress and result of an edit."""
     rows = BulkEdit.objects.select_related("created_by")
-    project, found = object_for(request.user, slug, Action.READ, rows, pk=pk)
+    project, row = object_for(request.user, slug, Action.READ, rows, pk=pk)
     undoes = None
-    if found.action == BulkEdit.Action.UNDO:
-        undoes = BulkEdit.objects.filter(project=project, pk=found.params.get("undoes")).first()
-    left: dict[str, Any] = found.params.get("left", {})
+    if row.action == BulkEdit.Action.UNDO:
+        undoes = bulk_edit.undone_edit(row)
+    skipped: dict[str, Any] = row.params.get("left", {})
     context = {
         "project": project,
-        "edit": found,
+        "edit": row,
         "undoes": undoes,
-        "can_undo": bulk_edit.can_undo(found),
-        "left": sorted(left.items(), key=lambda item: -item[1]),
-        "same": max(0, found.progress_done - found.changed - found.left_alone),
-        "query": found.filters.get("query"),
-        "chosen": len(found.filters.get("ids", ())),
+        "can_undo": bulk_edit.can_undo(row),
+        "skipped": sorted(skipped.items(), key=lambda item: -item[1]),
+        "unchanged": max(0, row.progress_done - row.changed - row.left_alone),
+        "query": row.filters.get("query"),
+        "chosen": len(row.filters.get("ids", ())),
     }
     fragment = "#progress" if request.htmx else ""  # type: ignore[attr-defined]
     return render(request, f"labeling/documents/bulk_edit.html{fragment}", context)
@@ -103,19 +103,19 @@ def edit(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Asks a change to stop; what was changed by then stays changed, and can be undone."""
-    _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
-    if not found.cancel():
-        messages.info(request, "The change had ended already.")
+    """Cancels an edit. The documents that it changed stay changed; it can be undone."""
+    _, row = object_for(request.user, slug, Action.CURATE, BulkEdit, pk=pk)
+    if not row.cancel():
+        messages.info(request, "The change has already ended.")
     return redirect("bulk_edit", slug, pk)
 
 
 @require_POST
 def undo(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Queues the way back."""
-    _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
+    """Queues the undo of an edit."""
+    _, row = object_for(request.user, slug, Action.CURATE, BulkEdit, pk=pk)
     try:
-        back = bulk_edit.undo(edit=found, user=request.user)
+        back = bulk_edit.undo(edit=row, user=request.user)
     except Refused as refusal:
         messages.error(request, str(refusal))
         return redirect("bulk_edit", slug, pk)

@@ -1,4 +1,4 @@
-"""How the last evaluation that saw a document went, so that the list can be filtered and sorted by it."""
+"""The score of each document in its last evaluation, for the filters and orders of the list."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,23 +12,20 @@ BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One document's score: the share of its fields that were right, 0 to 1, and patterns of those that were not."""
+class ScoreRow:
+    """The score of a document: its field accuracy from 0 to 1, and the patterns of its wrong fields."""
 
     document_id: int
     score: float
     wrong_fields: Sequence[str] = ()
 
 
-def record(*, project: Project, rows: Iterable[Row], source: str) -> int:
-    """Keeps scores in the place of older ones; ``source`` is the evaluation in words. Returns how many.
-
-    Done twice, it changes nothing but the time.
-    """
+def record(*, project: Project, rows: Iterable[ScoreRow], source: str) -> int:
+    """Stores scores and replaces older ones; ``source`` names the evaluation. Returns their number. Idempotent."""
     now = timezone.now()
-    count, left = 0, iter(rows)
-    while some := list(islice(left, BATCH)):
-        made = [
+    count, remaining = 0, iter(rows)
+    while batch := list(islice(remaining, BATCH)):
+        scores = [
             DocumentScore(
                 document_id=row.document_id,
                 project=project,
@@ -37,13 +34,13 @@ def record(*, project: Project, rows: Iterable[Row], source: str) -> int:
                 source=source[:120],
                 updated_at=now,
             )
-            for row in some
+            for row in batch
         ]
         DocumentScore.objects.bulk_create(
-            made,
+            scores,
             update_conflicts=True,
             unique_fields=["document"],
             update_fields=["score", "wrong_fields", "source", "updated_at"],
         )
-        count += len(made)
+        count += len(scores)
     return count

@@ -1,6 +1,4 @@
-"""Failure tags: why a document is hard. One vocabulary for people, importers, slices and the sample
-generator.
-"""
+"""Failure tags: why a document is hard. One vocabulary for annotators, imports, slices and sample data."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +9,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tag:
-    """A failure tag as people see it."""
+    """The title and description of a failure tag."""
 
     title: str
     description: str
@@ -36,12 +34,12 @@ FAILURE_TAGS: dict[str, Tag] = {
 
 
 def tags_of(project: "Project") -> dict[str, Tag]:
-    """The failure tags a project offers: the vocabulary, then the project's own in their order."""
+    """The failure tags of a project: the vocabulary, then its own tags in their order."""
     own = {name: Tag(name.replace("_", " "), "A tag of this project.") for name in project.extra_tags}
     return {**FAILURE_TAGS, **{name: tag for name, tag in own.items() if name not in FAILURE_TAGS}}
 
 
 def title_of(project: "Project", tag: str) -> str:
-    """A failure tag as people read it, one that the project has taken back included."""
+    """The title of a failure tag, also of one that the project removed."""
     known = tags_of(project)
     return known[tag].title if tag in known else tag.replace("_", " ")

@@ -1,4 +1,4 @@
-"""Documents: the list."""
+"""The document list."""
 
 from urllib.parse import urlencode
 
@@ -13,29 +13,30 @@ from labeling.documents.list.filters import PARTIAL, Filters, read_filters
 from labeling.documents.list.rows import rows
 from labeling.models import Document
 from slmstudio.access import Action, project_for
+from slmstudio.database.statement_timeout import StatementTimeout
 from slmstudio.web.requests import SignedInRequest
 
 
 @require_safe
 def documents(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The list. What it is filtered and sorted by lives in the address; pages go by key, and counts stop somewhere."""
+    """The list. Filters, order and position are URL parameters."""
     project = project_for(request.user, slug, Action.READ)
     compiled = project.schema_version.compiled
     filters = read_filters(request.GET, compiled)
     errors = list(filters.errors)
-    patient = request.GET.get("search") == "on"
+    extended = request.GET.get("search") == "on"
     try:
         shown = search.page(
             project=project,
             filters=filters,
             after=request.GET.get("after", ""),
             before=request.GET.get("before", ""),
-            patient=patient,
+            extended=extended,
         )
         count = counts.count(project, filters, shown)
-    except search.TooSlow:
-        shown, count = search.Page([]), counts.Counted(0)
-        errors.append("These filters take too long on documents as long as these. Take one of them away.")
+    except StatementTimeout:
+        shown, count = search.Page([]), counts.ApproximateCount(0)
+        errors.append("These filters take too long. Remove one of them.")
     offered = choices.choices(project, filters, compiled)
     context = {
         "project": project,
@@ -51,16 +52,16 @@ def documents(request: SignedInRequest, slug: str) -> HttpResponse:
         "views": saved_views.views_for(project=project, user=request.user),
         "query": filters.query(),
     }
-    # A click on a heading or the browser's back button asks for the whole page.
+    # A link or the browser's back button requests the whole page.
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
-    answer = render(request, f"labeling/documents/list.html{'#list' if fragment else ''}", context)
+    response = render(request, f"labeling/documents/list.html{'#list' if fragment else ''}", context)
     if fragment:
-        # A search that goes on by itself is one step back, however long it took.
-        answer["HX-Replace-Url" if patient else "HX-Push-Url"] = _address(request, filters)
-    return answer
+        # A search that continues automatically is one history entry.
+        response["HX-Replace-Url" if extended else "HX-Push-Url"] = _address(request, filters)
+    return response
 
 
 def _address(request: SignedInRequest, filters: Filters) -> str:
-    """The address of what is shown, without the filters that are empty."""
+    """The URL of the list with the filters that are set."""
     pairs = filters.pairs() + [(name, request.GET[name]) for name in ("after", "before") if request.GET.get(name)]
     return f"{request.path}{'?' + urlencode(pairs) if pairs else ''}"

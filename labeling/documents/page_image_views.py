@@ -1,4 +1,4 @@
-"""The image of a page, for those who may read its document."""
+"""The images of pages."""
 
 from typing import Final
 
@@ -17,21 +17,21 @@ _TYPES: Final = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 
 @require_safe
 def page_image(request: SignedInRequest, slug: str, pk: int, number: int) -> HttpResponseBase:
-    """The picture of one page. It never changes, so a browser that has it is told so without the file being read."""
+    """The image of a page. It never changes, so a cached copy is confirmed without reading the file."""
     _, document = object_for(request.user, slug, Action.READ, Document.objects.only("project", "sha256"), pk=pk)
     page = Page.objects.filter(document=document, number=number).only("image_key").first()
-    kind = _TYPES.get(page.image_key.rpartition(".")[2], "") if page is not None else ""
-    if page is None or not kind:
+    content_type = _TYPES.get(page.image_key.rpartition(".")[2], "") if page is not None else ""
+    if page is None or not content_type:
         raise Http404("This page has no image.")
     etag = f'"{sha256_text(f"{page.pk}:{page.image_key}")[:32]}"'
-    answer: HttpResponseBase | None = get_conditional_response(request, etag=etag)
-    if answer is None:
+    response: HttpResponseBase | None = get_conditional_response(request, etag=etag)
+    if response is None:
         try:
-            answer = FileResponse(artifacts.store().open(page.image_key), content_type=kind)
+            response = FileResponse(artifacts.store().open(page.image_key), content_type=content_type)
         except FileNotFoundError:
-            raise Http404("The image of this page is gone.") from None
-    answer["ETag"] = etag
-    answer["Cache-Control"] = "private, max-age=3600"
-    answer["X-Content-Type-Options"] = "nosniff"
-    answer["Content-Disposition"] = "inline"
-    return answer
+            raise Http404("The image of this page was deleted.") from None
+    response["ETag"] = etag
+    response["Cache-Control"] = "private, max-age=3600"
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Disposition"] = "inline"
+    return response

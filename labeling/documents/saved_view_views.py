@@ -1,4 +1,4 @@
-"""Saved views of the list of documents."""
+"""Saved views: save and delete."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -15,7 +15,7 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_POST
 def save(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Keeps the filters of an address under a name."""
+    """Saves the filters of a query string under a name."""
     project = project_for(request.user, slug, Action.READ)
     query = request.POST.get("query", "")
     try:
@@ -30,21 +30,21 @@ def save(request: SignedInRequest, slug: str) -> HttpResponse:
         messages.error(request, str(refusal))
     else:
         query = view.query
-        whom = "for all members" if view.shared else "for you"
-        messages.success(request, f"The view {view.name} is kept {whom}.")
+        audience = "for all members" if view.shared else "for you"
+        messages.success(request, f"The view {view.name} is saved {audience}.")
     return redirect(_list(slug, query[:2000]))
 
 
 @require_POST
-def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Removes a view; its filters stay in the address."""
-    project, view = object_for(request.user, slug, Action.READ, SavedView.objects.all(), pk=pk)
+def delete(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Deletes a view; its filters stay in the URL."""
+    project, view = object_for(request.user, slug, Action.READ, SavedView, pk=pk)
     try:
-        saved_views.remove_view(view=view, user=request.user, everybodys=Action.CURATE in project.can)
+        saved_views.delete_view(view=view, user=request.user, can_delete_shared=Action.CURATE in project.can)
     except Refused as refusal:
         messages.error(request, str(refusal))
     else:
-        messages.success(request, f"The view {view.name} was removed.")
+        messages.success(request, f"The view {view.name} was deleted.")
     return redirect(_list(slug, view.query))
 
 

@@ -1,4 +1,4 @@
-"""Saved views: filters of the list of documents that a person keeps under a name, for themselves or for all."""
+"""Saved views: named filters of the document list, private or shared with the project."""
 
 from collections.abc import Iterable
 
@@ -11,35 +11,35 @@ from labeling.documents.list.filters import read_query
 from labeling.models import Project, SavedView
 from slmstudio.errors import Refused
 
-MOST_VIEWS = 50
+MAX_VIEWS = 50
 
 
 def views_for(*, project: Project, user: User) -> Iterable[SavedView]:
-    """A person's own views and those that others share, by name."""
+    """The views of a user and the shared ones, by name."""
     rows = SavedView.objects.filter(Q(user=user) | Q(shared=True), project=project)
     return rows.select_related("user").order_by("name", "pk")
 
 
 @transaction.atomic
 def save_view(*, project: Project, user: User, name: str, query: str, shared: bool = False) -> SavedView:
-    """Keeps filters under a name; a view of this person with the same name is replaced.
+    """Saves filters under a name; replaces the user's view of this name.
 
-    ``query`` is a query string; what of it is no filter is dropped.
+    ``query`` is a query string; parameters that are not filters are dropped.
 
     Raises:
-        Refused: no name, too long a query, or fifty views already.
+        Refused: the name is missing or too long, the query is too long, or the user has fifty views.
     """
     name = " ".join(name.replace("\0", "").split())
     if not name:
-        raise Refused("Give the view a name.")
+        raise Refused("Enter a name for the view.")
     if len(query) > 20_000:
-        raise Refused("These filters are too long to be kept.")
+        raise Refused("These filters are too long to save.")
     filters = read_query(query, project.schema_version.compiled)
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     view = SavedView.objects.filter(project=project, user=user, name=name).first()
     if view is None:
-        if SavedView.objects.filter(project=project, user=user).count() >= MOST_VIEWS:
-            raise Refused(f"You keep {MOST_VIEWS} views already. Remove one first.")
+        if SavedView.objects.filter(project=project, user=user).count() >= MAX_VIEWS:
+            raise Refused(f"You have {MAX_VIEWS} views. Delete one first.")
         view = SavedView(project=project, user=user, name=name)
     view.query, view.shared = filters.query(), shared
     try:
@@ -47,19 +47,19 @@ def save_view(*, project: Project, user: User, name: str, query: str, shared: bo
     except ValidationError as error:
         problems = error.message_dict
         raise Refused(
-            "A name has at most 60 characters." if "name" in problems else "These filters are too long to be kept."
+            "The name can have at most 60 characters." if "name" in problems else "These filters are too long to save."
         ) from error
     view.save()
     return view
 
 
 @transaction.atomic
-def remove_view(*, view: SavedView, user: User, everybodys: bool = False) -> None:
-    """Removes a view of this person's own, or with ``everybodys`` a shared one of somebody else.
+def delete_view(*, view: SavedView, user: User, can_delete_shared: bool = False) -> None:
+    """Deletes a view of the user, or with ``can_delete_shared`` a shared view.
 
     Raises:
-        Refused: it is somebody else's.
+        Refused: the user may not delete it.
     """
-    if view.user_id != user.pk and not (everybodys and view.shared):
-        raise Refused("Only the person who made this view, or an engineer or owner of the project, can remove it.")
+    if view.user_id != user.pk and not (can_delete_shared and view.shared):
+        raise Refused("Only its creator, or an engineer or owner of the project, can delete this view.")
     view.delete()

@@ -1,7 +1,7 @@
-"""Makes documents searchable after they came in: rows first, the dear index behind them.
+"""The search index: filled after an import, because its text index is expensive.
 
-``DocumentSearch`` holds id and text of a document in capitals. It is filled in the order of ids, so what is behind its
-last row is what is missing, and an interrupted run needs no memory of its own.
+``DocumentSearch`` holds the id and text of documents in capitals. It is filled in the order of ids, so everything after
+its last row is missing, and an interrupted run resumes there.
 """
 
 from typing import Any, Final
@@ -12,21 +12,21 @@ from labeling.models import Document, ImportRun, IndexRun, Project
 from slmstudio.runs.models import ACTIVE, Status
 
 BATCH: Final = 1_000
-#: runs that may fail one after the other before the sweep no longer starts another
-_TRIES: Final = 3
+#: consecutive failed runs after which the reaper starts no other
+_MAX_FAILURES: Final = 3
 
-_FILL = """
+FILL_SQL = """
 INSERT INTO labeling_documentsearch (document_id, project_id, content)
 SELECT d.id, d.project_id, upper(d.external_id || E'\\n' || d.text)
 FROM labeling_document d
-WHERE d.project_id = %(project)s AND d.id > %(behind)s
+WHERE d.project_id = %(project)s AND d.id > %(last)s
 ORDER BY d.id LIMIT %(batch)s
 ON CONFLICT (document_id) DO NOTHING
 RETURNING document_id
 """
-_LAST = "SELECT coalesce(max(document_id), 0) FROM labeling_documentsearch WHERE project_id = %s"
-_LEFT = "SELECT count(*) FROM labeling_document WHERE project_id = %s AND id > %s"
-_BEHIND = """
+LAST_SQL = "SELECT coalesce(max(document_id), 0) FROM labeling_documentsearch WHERE project_id = %s"
+REMAINING_SQL = "SELECT count(*) FROM labeling_document WHERE project_id = %s AND id > %s"
+UNINDEXED_SQL = """
 SELECT p.id FROM labeling_project p
 WHERE (SELECT max(d.id) FROM labeling_document d WHERE d.project_id = p.id)
     > coalesce((SELECT max(s.document_id) FROM labeling_documentsearch s WHERE s.project_id = p.id), 0)
@@ -34,11 +34,11 @@ WHERE (SELECT max(d.id) FROM labeling_document d WHERE d.project_id = p.id)
 
 
 def index_text(project_id: int) -> IndexRun | None:
-    """Queues a run that makes a project's new documents searchable; None where one waits already or nothing is new."""
-    if not Document.objects.filter(project=project_id, pk__gt=_last(project_id)).exists():
+    """Queues a run that indexes new documents; None if one is queued or nothing is new."""
+    if not Document.objects.filter(project=project_id, pk__gt=_last_indexed(project_id)).exists():
         return None
     with transaction.atomic():
-        # Two imports that end at once ask for one run.
+        # Two imports that end at the same time queue one run.
         Project.objects.select_for_update(no_key=True).get(pk=project_id)
         if IndexRun.objects.filter(project=project_id, status=Status.QUEUED).exists():
             return None
@@ -49,67 +49,63 @@ def index_text(project_id: int) -> IndexRun | None:
 
 
 def process(run: IndexRun) -> None:
-    """Fills the index behind its last row, batch after batch, until nothing is left; ends the run.
-
-    Its ``seconds`` are the index's own time, apart from the import's.
-    """
-    total = _left(run.project_id, _last(run.project_id))
+    """Fills the index in batches and ends the run. Its ``seconds`` do not include the import."""
+    total = _remaining(run.project_id, _last_indexed(run.project_id))
     done = 0
     while filled := _fill(run.project_id):
         done += filled
-        if not run.send_heartbeat(stage="making it searchable", progress_done=done, progress_total=max(total, done)):
+        if not run.send_heartbeat(stage="indexing", progress_done=done, progress_total=max(total, done)):
             run.cancelled(indexed=done, progress_done=done)
             return
     if done:
         with connection.cursor() as cursor:
-            # Fresh tables have no statistics, and without them the planner reads them whole.
+            # Without statistics the planner reads new tables sequentially.
             cursor.execute("ANALYZE labeling_document")
             cursor.execute("ANALYZE labeling_documentsearch")
     run.finish(indexed=done, progress_done=done, progress_total=done)
 
 
 def _fill(project_id: int) -> int:
-    """One batch: how many documents were added."""
+    """Indexes a batch; returns the number of documents."""
     with transaction.atomic(), connection.cursor() as cursor:
-        # One filler of a project at a time, without holding up imports, which lock the project's row.
+        # Serializes runs of a project without blocking imports, which lock the project's row.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('labeling.indexing'), %s)", [project_id % 2**31])
-        # New entries wait in a list of their own; a longer one is merged in fewer and larger steps.
+        # New entries are collected in a pending list; a longer list is merged in fewer steps.
         cursor.execute("SET LOCAL gin_pending_list_limit = '32MB'")
         cursor.execute("SET LOCAL work_mem = '64MB'")
-        cursor.execute(_LAST, [project_id])
-        (behind,) = cursor.fetchone()
-        cursor.execute(_FILL, {"project": project_id, "behind": behind, "batch": BATCH})
+        cursor.execute(LAST_SQL, [project_id])
+        (last,) = cursor.fetchone()
+        cursor.execute(FILL_SQL, {"project": project_id, "last": last, "batch": BATCH})
         return len(cursor.fetchall())
 
 
-def _last(project_id: int) -> int:
+def _last_indexed(project_id: int) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_LAST, [project_id])
+        cursor.execute(LAST_SQL, [project_id])
         return int(cursor.fetchone()[0])
 
 
-def _left(project_id: int, behind: int) -> int:
+def _remaining(project_id: int, last: int) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_LEFT, [project_id, behind])
+        cursor.execute(REMAINING_SQL, [project_id, last])
         return int(cursor.fetchone()[0])
 
 
 def sweep() -> list[IndexRun]:
-    """Queues a run for every project that has documents which no search knows and no run at work on it.
+    """Queues a run for every project that has documents without an index and no live run.
 
-    Called after each sweep of lost runs: so an index whose worker died goes on. A project whose last runs all failed is
-    left alone.
+    Called by the reaper, so an index whose worker died is resumed. Skips projects whose last runs all failed.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_BEHIND)
-        behind = [pk for (pk,) in cursor.fetchall()]
+        cursor.execute(UNINDEXED_SQL)
+        projects = [pk for (pk,) in cursor.fetchall()]
     started = []
-    for project_id in behind:
+    for project_id in projects:
         runs = IndexRun.objects.filter(project=project_id)
-        last: list[Any] = list(runs.order_by("-pk").values_list("status", flat=True)[:_TRIES])
+        statuses: list[Any] = list(runs.order_by("-pk").values_list("status", flat=True)[:_MAX_FAILURES])
         if runs.filter(status__in=ACTIVE).exists() or _importing(project_id):
             continue
-        if len(last) == _TRIES and all(status == Status.FAILED for status in last):
+        if len(statuses) == _MAX_FAILURES and all(status == Status.FAILED for status in statuses):
             continue
         run = index_text(project_id)
         if run is not None:

@@ -1,4 +1,4 @@
-"""Addresses of documents and of progress, below a project."""
+"""URLs of documents and of progress."""
 
 from django.urls import path
 
@@ -8,7 +8,7 @@ from labeling.review import progress_views
 urlpatterns = [
     path("documents/", list_views.documents, name="documents"),
     path("documents/views/", saved_view_views.save, name="view_save"),
-    path("documents/views/<int:pk>/remove/", saved_view_views.remove, name="view_remove"),
+    path("documents/views/<int:pk>/remove/", saved_view_views.delete, name="view_remove"),
     path("documents/bulk/", bulk_edit_views.start, name="bulk_start"),
     path("documents/bulk/<int:pk>/", bulk_edit_views.edit, name="bulk_edit"),
     path("documents/bulk/<int:pk>/cancel/", bulk_edit_views.cancel, name="bulk_cancel"),

@@ -1,4 +1,4 @@
-"""A document's page, and what is changed from there."""
+"""The page of a document, and its actions."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from labeling.annotation import queue, state
 from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit
 from labeling.documents.bulk_edit_forms import BulkForm
-from labeling.documents.details import history, label_of, only_own, proposals
+from labeling.documents.details import displayed_label, history, predictions_with_diff, related, sees_own_only
 from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.choices import members
-from labeling.models import Comment, Document, DocumentScore, Page
+from labeling.models import Comment, Document
 from slmstudio import panels
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
@@ -25,26 +25,21 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_safe
 def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """A document: text with evidence, label, history, comments, and what every model made of it."""
+    """A document: text with evidence, label, history, comments, and predictions."""
     rows = Document.objects.select_related("assigned_to")
     project, shown = object_for(request.user, slug, Action.READ, rows, pk=pk)
     known = tags_of(project)
-    own = only_own(project, shown)
-    label = label_of(project, shown, request.user, own)
+    own = sees_own_only(project, shown)
+    label = displayed_label(project, shown, request.user, own)
     context: dict[str, Any] = {
         "project": project,
         "document": shown,
         **label,
         "own_only": own,
         "history": history(shown, request.user, own),
-        "proposals": proposals(shown, label),
+        "predictions": predictions_with_diff(shown, label),
         "talk": comment_services.threads(document=shown),
-        "pages": Page.objects.filter(document=shown).exclude(image_key="").order_by("number")
-        if shown.page_count
-        else [],
-        "score": DocumentScore.objects.filter(document=shown).first(),
-        "reviews": shown.reviews.select_related("reviewer").order_by("-pk")[:10],
-        "items": shown.dataset_items.select_related("dataset").order_by("-dataset__number"),
+        **related(shown),
         "tags": [(tag, known.get(tag)) for tag in shown.tags],
         "known_tags": known,
         "members": members(project) if "curate" in project.can else [],
@@ -62,45 +57,43 @@ def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Makes one of the changes of the list's bar of this document alone, at once."""
-    _, found = object_for(request.user, slug, Action.CURATE, Document.objects.defer("text"), pk=pk)
+    """Makes a change of the bulk edit form to this document, immediately."""
+    _, row = object_for(request.user, slug, Action.CURATE, Document.objects.defer("text"), pk=pk)
     form = BulkForm({**request.POST.dict(), "of": "all"})
     if not form.is_valid():
         messages.error(request, str(next(iter(form.errors.values()))[0]))
-        return redirect(found)
+        return redirect(row)
     try:
-        bulk_edit.change_one(
-            document=found, user=request.user, action=form.cleaned_data["action"], params=form.params()
-        )
+        bulk_edit.change_one(document=row, user=request.user, action=form.cleaned_data["action"], params=form.params())
     except Refused as refusal:
         messages.error(request, str(refusal))
-    return redirect(found)
+    return redirect(row)
 
 
 @require_POST
 def set_tags(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
-    _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
+    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     try:
-        queue.flag(document=found, user=request.user, tags=request.POST.getlist("tags"))
+        queue.flag(document=row, user=request.user, tags=request.POST.getlist("tags"))
     except Refused as refusal:
         messages.error(request, str(refusal))
-    return redirect(found)
+    return redirect(row)
 
 
 @require_POST
 def comment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Says something about the document, or settles a comment (``settle``: its id); goes back to where it was said."""
-    _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
+    """Adds a comment, or resolves one (``settle``: its id); redirects to the page that it came from."""
+    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     settle = request.POST.get("settle", "")
     try:
         if settle:
             number = int(settle) if settle.isascii() and settle.isdigit() and len(settle) < 19 else 0
-            comment_services.resolve(comment=get_object_or_404(Comment, pk=number, document=found), user=request.user)
+            comment_services.resolve(comment=get_object_or_404(Comment, pk=number, document=row), user=request.user)
         else:
-            comment_services.add(document=found, user=request.user, text=request.POST.get("text", ""))
+            comment_services.add(document=row, user=request.user, text=request.POST.get("text", ""))
     except Refused as refusal:
         messages.error(request, str(refusal))
     in_review = request.POST.get("from") == "review"
-    back = reverse("review_document", args=[slug, pk]) if in_review else found.get_absolute_url()
+    back = reverse("review_document", args=[slug, pk]) if in_review else row.get_absolute_url()
     return redirect(f"{back}#comments")

@@ -1,7 +1,7 @@
-"""Rows into the database by COPY: documents with their pages, gold and proposals, and a count for every row.
+"""Writes rows with COPY: documents with their pages, gold labels and predictions. Every row is counted.
 
-Rows in = imported + duplicates + rejected. A document is the same if its text is the same; what is there already is
-left as it is, so an import that stopped half-way is simply started again. Each batch is a transaction of its own.
+Rows = imported + duplicates + rejected. A document is a duplicate if its text exists; duplicates change nothing, so an
+import that stopped can be restarted. Each batch is a transaction.
 """
 
 import time
@@ -15,18 +15,18 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from labeling.annotation import predictions, state
-from labeling.imports.rows import ParsedRow, Proposed, Row, RowError, judge, shown_id
+from labeling.imports.rows import ParsedRow, Row, RowError, RowPrediction, display_id, validate_row
 from labeling.models import AnnotationRevision, Document, Origin, Project, SchemaVersion
 from slmstudio.contract.schema.compiled import dumps
 from slmstudio.storage import artifacts
 
 BATCH = 2_000
 BATCH_CHARACTERS = 4_000_000
-#: a batch is cut when its first row has waited this long, so that slow rows (scans) are seen to arrive
+#: of waiting, after which a batch is written: slow rows (scans) appear soon
 BATCH_SECONDS = 2.0
-KEPT_REJECTS = 100
+MAX_SHOWN_REJECTS = 100
 
-#: columns written by COPY. A column that is added to a model and has no default of the database's own belongs here.
+#: columns written with COPY. Add new columns of the models that have no database default.
 DOCUMENT_COLUMNS: Final = (
     "id", "project_id", "external_id", "text", "sha256", "source", "metadata", "tags", "state", "holdout", "synthetic",
     "wanted", "page_count", "skip_reason", "created_at",
@@ -44,7 +44,7 @@ GOLD_COLUMNS: Final = ("document_id", "schema_version_id", "revision_id", "origi
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that was not imported: its line in the file (of the folder), its id where it has one, and the reason."""
+    """A row that was not imported: its line in its file, its id if it has one, and the reason."""
 
     row: int
     id: str
@@ -54,7 +54,7 @@ class Reject:
 
 @dataclass
 class ImportResult:
-    """How an import stands. ``rejects`` holds the first hundred; ``rejected`` counts them all."""
+    """The counts of an import. ``rejects`` holds the first hundred rejected rows."""
 
     imported: int = 0
     duplicates: int = 0
@@ -65,52 +65,54 @@ class ImportResult:
 
     @property
     def rows(self) -> int:
-        """Rows looked at so far."""
+        """All rows so far."""
         return self.imported + self.duplicates + self.rejected
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is the same for every row of one import. ``proposals`` names the source of predictions that come along."""
+class ImportTask:
+    """What all rows of an import share. ``prediction_source`` names the source of predictions in the file."""
 
     project: Project
     source: str
     as_holdout: bool = False
     synthetic: bool = False
     user: User | None = None
-    proposals: str = ""
+    prediction_source: str = ""
 
     @property
     def origin(self) -> Origin:
-        """Of the gold."""
+        """Of the gold labels."""
         return Origin.SYNTHETIC if self.synthetic else Origin.IMPORTED
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some rows and what was found about them under one version of the schema. ``share``: of the source read so far."""
+    """Rows, validated under a schema version into ``valid`` and ``invalid``. ``share`` of the source is read so far."""
 
     parsed: list[ParsedRow]
     version: int = 0
-    good: list[Row] = field(default_factory=list)
-    bad: list[tuple[Reject, str]] = field(default_factory=list)
+    valid: list[Row] = field(default_factory=list)
+    invalid: list[tuple[Reject, str]] = field(default_factory=list)
     share: float = 0
 
-    def judge(self, version: SchemaVersion) -> None:
-        """Sorts the rows into good and bad; nothing to do where that is done already."""
+    def validate(self, version: SchemaVersion) -> None:
+        """Validates the rows, unless that is done for this version."""
         if self.version == version.pk:
             return
-        self.version, self.good, self.bad = version.pk, [], []
+        self.version, self.valid, self.invalid = version.pk, [], []
         compiled = version.compiled
         for parsed in self.parsed:
             try:
-                self.good.append(judge(parsed, compiled))
+                self.valid.append(validate_row(parsed, compiled))
             except RowError as error:
-                self.bad.append((Reject(parsed.number, shown_id(parsed.data), str(error), parsed.file), parsed.raw))
+                self.invalid.append(
+                    (Reject(parsed.number, display_id(parsed.data), str(error), parsed.file), parsed.raw)
+                )
 
 
 def batches(rows: Iterable[ParsedRow], share: Callable[[], float] = lambda: 0.0) -> Iterator[Batch]:
-    """Batches of at most ``BATCH`` rows, cut earlier where rows are long or slow in coming."""
+    """Batches of at most ``BATCH`` rows; fewer if rows are long or arrive slowly."""
     batch: list[ParsedRow] = []
     size, first = 0, 0.0
     for row in rows:
@@ -137,16 +139,16 @@ def import_rows(
     progress: Callable[[ImportResult], bool] | None = None,
     on_reject: Callable[[Reject, str], None] | None = None,
 ) -> ImportResult:
-    """Imports rows in batches, each in a transaction of its own; memory does not grow with their number.
+    """Imports rows in batches, one transaction each; memory does not grow with their number.
 
     ``progress`` is called after every batch and stops the import by returning False. ``on_reject`` is called for every
     rejected row with its original line.
     """
-    task = Task(project, source[:200], as_holdout, synthetic, user, source)
+    task = ImportTask(project, source[:200], as_holdout, synthetic, user, source)
     result = ImportResult()
     for batch in batches(rows):
         write(task, batch, result, on_reject)
-        del batch  # or two would be held while the next is read
+        del batch  # frees its memory before the next is read
         if progress is not None and not progress(result):
             result.stopped = True
             break
@@ -154,45 +156,45 @@ def import_rows(
 
 
 def write(
-    task: Task,
+    task: ImportTask,
     batch: Batch,
     result: ImportResult,
     on_reject: Callable[[Reject, str], None] | None = None,
     *,
     within: Callable[[ImportResult], object] | None = None,
 ) -> None:
-    """Writes one batch and adds it to ``result``. ``within`` is called in the transaction that writes it."""
+    """Writes a batch and adds it to ``result``. ``within`` is called in the transaction."""
     _store_images(task, batch)
     counts = result.imported, result.duplicates, result.rejected, result.with_gold
     try:
         with transaction.atomic():
-            # One batch, freeze or change of schema at a time; rows that only point at the project do not wait. So gold
-            # is judged by the schema it is stored under, and a new schema sees every label written before it. It also
-            # makes ids grow in the order of commits, which the search index relies on.
+            # Serializes batches, freezes and schema changes, but not rows that reference the project. So gold is
+            # validated against the schema it is stored under, and a new schema sees all earlier labels. Ids also grow
+            # in commit order, which the search index relies on.
             Project.objects.select_for_update(no_key=True).get(pk=task.project.pk)
             version = task.project.schema_version
-            batch.judge(version)
-            fresh, duplicates, clashes = _sort_out(task.project, batch.good)
+            batch.validate(version)
+            fresh, duplicates, clashes = _classify_rows(task.project, batch.valid)
             result.with_gold += _copy_in(task, version, fresh)
-            bad = [*batch.bad, *clashes]
+            rejects = [*batch.invalid, *clashes]
             result.imported += len(fresh)
             result.duplicates += duplicates
-            result.rejected += len(bad)
+            result.rejected += len(rejects)
             if within is not None:
                 within(result)
-    except BaseException:  # nothing of the batch is in, so nothing of it is counted
+    except BaseException:  # the batch was rolled back, so it is not counted
         result.imported, result.duplicates, result.rejected, result.with_gold = counts
         raise
     files = {parsed.file: number for number, parsed in enumerate(reversed(batch.parsed))}
-    for reject, raw in sorted(bad, key=lambda item: (-files[item[0].file], item[0].row)):
-        if len(result.rejects) < KEPT_REJECTS:
+    for reject, raw in sorted(rejects, key=lambda item: (-files[item[0].file], item[0].row)):
+        if len(result.rejects) < MAX_SHOWN_REJECTS:
             result.rejects.append(reject)
         if on_reject is not None:
             on_reject(reject, raw)
 
 
-def _sort_out(project: Project, rows: list[Row]) -> tuple[list[Row], int, list[tuple[Reject, str]]]:
-    """New rows, the number of those whose text is there already, and those whose id belongs to another text."""
+def _classify_rows(project: Project, rows: list[Row]) -> tuple[list[Row], int, list[tuple[Reject, str]]]:
+    """New rows, the number of duplicates, and rows whose id belongs to another text."""
     texts, ids = _known(project, rows)
     fresh: list[Row] = []
     clashes: list[tuple[Reject, str]] = []
@@ -201,7 +203,7 @@ def _sort_out(project: Project, rows: list[Row]) -> tuple[list[Row], int, list[t
         if row.sha256 in texts:
             duplicates += 1
         elif row.external_id in ids:
-            reason = f"the id {row.external_id} is taken by a document with another text"
+            reason = f"the id {row.external_id} belongs to a document with another text"
             clashes.append((Reject(row.number, row.external_id, reason, row.file), row.raw))
         else:
             fresh.append(row)
@@ -211,7 +213,7 @@ def _sort_out(project: Project, rows: list[Row]) -> tuple[list[Row], int, list[t
 
 
 def _known(project: Project, rows: Sequence[Row]) -> tuple[set[str], set[str]]:
-    """Which of the rows' texts (hashes) and ids the project has already; one query."""
+    """The texts (hashes) and ids of the rows that exist in the project; one query."""
     if not rows:
         return set(), set()
     with connection.cursor() as cursor:
@@ -220,43 +222,43 @@ def _known(project: Project, rows: Sequence[Row]) -> tuple[set[str], set[str]]:
             "SELECT NULL, external_id FROM labeling_document WHERE project_id = %s AND external_id = ANY(%s)",
             [project.pk, [row.sha256 for row in rows], project.pk, [row.external_id for row in rows]],
         )
-        found = cursor.fetchall()
-    return {sha for sha, _ in found if sha}, {name for _, name in found if name}
+        existing = cursor.fetchall()
+    return {sha for sha, _ in existing if sha}, {name for _, name in existing if name}
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-def _copy_in(task: Task, version: SchemaVersion, rows: list[Row]) -> int:
-    """Documents with their pages; annotation, revision and gold of those that have it. The number of those."""
+def _copy_in(task: ImportTask, version: SchemaVersion, rows: list[Row]) -> int:
+    """Writes documents with pages, gold labels and predictions. Returns the number of gold labels."""
     if not rows:
         return 0
     now = timezone.now().isoformat()
-    numbers = _numbers("labeling_document", len(rows))
-    placed = list(zip(numbers, rows, strict=True))
+    keys = _next_ids("labeling_document", len(rows))
+    placed = list(zip(keys, rows, strict=True))
     _copy("labeling_document", DOCUMENT_COLUMNS, (_document(task, pk, row, now) for pk, row in placed))
     if any(row.pages for row in rows):
         pages = (page for pk, row in placed for page in _pages(task, pk, row))
         _copy("labeling_page", PAGE_COLUMNS, pages)
-    labelled = [(pk, row) for pk, row in placed if row.gold is not None]
-    if labelled:
-        _copy_gold(task, version, labelled, now)
-    _propose(task, version, [(pk, proposed) for pk, row in placed for proposed in row.predictions])
-    return len(labelled)
+    labeled = [(pk, row) for pk, row in placed if row.gold is not None]
+    if labeled:
+        _copy_gold(task, version, labeled, now)
+    _write_predictions(task, version, [(pk, prediction) for pk, row in placed for prediction in row.predictions])
+    return len(labeled)
 
 
-def _copy_gold(task: Task, version: SchemaVersion, labelled: list[tuple[int, Row]], now: str) -> None:
-    annotations = _numbers("labeling_annotation", len(labelled))
-    revisions = _numbers("labeling_annotationrevision", len(labelled))
+def _copy_gold(task: ImportTask, version: SchemaVersion, labeled: list[tuple[int, Row]], now: str) -> None:
+    annotations = _next_ids("labeling_annotation", len(labeled))
+    revisions = _next_ids("labeling_annotationrevision", len(labeled))
     user = None if task.user is None else task.user.pk
     origin, action = task.origin.value, AnnotationRevision.Action.IMPORT.value
-    texts = [(dumps(row.gold), dumps(row.evidence) if row.evidence else "{}") for _, row in labelled]
+    texts = [(dumps(row.gold), dumps(row.evidence) if row.evidence else "{}") for _, row in labeled]
     _copy(
         "labeling_annotation",
         ANNOTATION_COLUMNS,
         (
             (own, task.project.pk, pk, version.pk, value, evidence, True, True, origin, 1, 0, "{}", now)
-            for own, (pk, _), (value, evidence) in zip(annotations, labelled, texts, strict=True)
+            for own, (pk, _), (value, evidence) in zip(annotations, labeled, texts, strict=True)
         ),
     )
     _copy(
@@ -270,12 +272,12 @@ def _copy_gold(task: Task, version: SchemaVersion, labelled: list[tuple[int, Row
     _copy(
         "labeling_gold",
         GOLD_COLUMNS,
-        ((pk, version.pk, revision, origin, now) for revision, (pk, _) in zip(revisions, labelled, strict=True)),
+        ((pk, version.pk, revision, origin, now) for revision, (pk, _) in zip(revisions, labeled, strict=True)),
     )
 
 
-def _numbers(table: str, count: int) -> list[int]:
-    """The next ids of a table: COPY does not tell which it gave, so they are drawn first."""
+def _next_ids(table: str, count: int) -> list[int]:
+    """The next ids of a table, reserved because COPY does not return them."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", [table, count])
         return sorted(number for (number,) in cursor.fetchall())
@@ -288,7 +290,7 @@ def _copy(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -
             copy.write_row(row)
 
 
-def _document(task: Task, pk: int, row: Row, now: str) -> tuple[Any, ...]:
+def _document(task: ImportTask, pk: int, row: Row, now: str) -> tuple[Any, ...]:
     return (
         pk,
         task.project.pk,
@@ -301,38 +303,38 @@ def _document(task: Task, pk: int, row: Row, now: str) -> tuple[Any, ...]:
         state.imported(has_gold=row.gold is not None).value,
         task.as_holdout,
         task.synthetic,
-        _wanted(task.project, row),
+        _overlap_for(task.project, row),
         len(row.pages),
         "",
         now,
     )
 
 
-def _wanted(project: Project, row: Row) -> int:
-    """How many people are to label it. Drawn by the text's hash, so that nothing but the text decides."""
+def _overlap_for(project: Project, row: Row) -> int:
+    """The overlap of a document: drawn by the hash of its text, so it depends on nothing else."""
     if not project.overlap_share or row.gold is not None:
         return 1
     return project.overlap_people if int(row.sha256[:8], 16) / 2**32 < project.overlap_share else 1
 
 
-def _pages(task: Task, pk: int, row: Row) -> Iterator[tuple[Any, ...]]:
+def _pages(task: ImportTask, pk: int, row: Row) -> Iterator[tuple[Any, ...]]:
     for page in row.pages:
         key = image_key(task.project, row.sha256, page.number, page.image.suffix) if page.image is not None else ""
         yield (pk, page.number, key, page.width, page.height, page.start, page.end, dumps(page.lines))
 
 
-def _propose(task: Task, version: SchemaVersion, proposals: list[tuple[int, Proposed]]) -> None:
-    """Writes what models proposed, one source per model; the hold-out gets none."""
+def _write_predictions(task: ImportTask, version: SchemaVersion, rows: list[tuple[int, RowPrediction]]) -> None:
+    """Writes the predictions in the file, one source per model; the hold-out gets none."""
     by_model: dict[str, dict[int, str]] = {}
-    for pk, proposed in proposals:
-        by_model.setdefault(proposed.model, {})[pk] = proposed.raw
-    for model, found in by_model.items():
+    for pk, prediction in rows:
+        by_model.setdefault(prediction.model, {})[pk] = prediction.raw
+    for model, raws in by_model.items():
         predictions.record(
             project=task.project,
             schema_version=version,
-            proposals=[predictions.PredictionInput(document_id=pk, raw=raw) for pk, raw in found.items()],
+            proposals=[predictions.PredictionInput(document_id=pk, raw=raw) for pk, raw in raws.items()],
             model=model or "unnamed model",
-            source=f"{task.proposals}: {model or 'unnamed model'}"[:200],
+            source=f"{task.prediction_source}: {model or 'unnamed model'}"[:200],
         )
 
 
@@ -340,24 +342,20 @@ def _propose(task: Task, version: SchemaVersion, proposals: list[tuple[int, Prop
 
 
 def image_key(project: Project, sha256: str, number: int, suffix: str) -> str:
-    """Where the image of a page lies in the artifact store; the same for every try, since it follows from the text."""
+    """The key of a page's image in the artifact store: it depends on the text only, so a retry overwrites nothing."""
     return f"pages/{project.pk}/{sha256[:2]}/{sha256}/{number}{suffix}"
 
 
-def _store_images(task: Task, batch: Batch) -> None:
-    """Stores the page images of new documents, before and outside of the transaction that needs them."""
-    batch.judge(task.project.schema_version)
-    pictured = [row for row in batch.good if any(page.image is not None for page in row.pages)]
-    if not pictured:
+def _store_images(task: ImportTask, batch: Batch) -> None:
+    """Stores the page images of new documents, before the transaction that needs them."""
+    batch.validate(task.project.schema_version)
+    with_images = [row for row in batch.valid if any(page.image is not None for page in row.pages)]
+    if not with_images:
         return
-    there = set(
-        Document.objects.filter(project=task.project, sha256__in=[row.sha256 for row in pictured]).values_list(
-            "sha256", flat=True
-        )
-    )
-    for row in pictured:
+    existing = Document.objects.existing_texts(task.project, [row.sha256 for row in with_images])
+    for row in with_images:
         for page in row.pages:
-            if page.image is None or row.sha256 in there:
+            if page.image is None or row.sha256 in existing:
                 continue
             key = image_key(task.project, row.sha256, page.number, page.image.suffix)
             if not artifacts.store().exists(key):

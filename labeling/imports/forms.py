@@ -1,17 +1,15 @@
-"""What people choose on the import pages: parsing and checking, no writes."""
+"""The forms of the import pages. They validate and write nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django import forms
 from django.core.files import File
 from django.core.files.base import ContentFile
 
-from labeling.imports.formats import KINDS, PASTED, encodings
-from labeling.imports.formats.columns import Choice
-from labeling.imports.formats.options import OCR
-from labeling.imports.formats.table import DELIMITERS, ENCODINGS, Layout
-from labeling.imports.formats.text import SPLITS
+from labeling.imports.formats.base import PASTED, Format, Option
+from labeling.imports.formats.columns import Preview, RoleChoice
+from labeling.imports.formats.registry import FORMATS
 from slmstudio.contract.json_text import JsonError, loads
 
 CONTROL = {"class": "form-control"}
@@ -19,20 +17,46 @@ SELECT = {"class": "form-select"}
 
 
 class _Files(forms.FileInput):
-    """A file input that takes several."""
+    """A file input for several files."""
 
     allow_multiple_selected = True
 
 
 class _FilesField(forms.FileField):
-    """Takes any number of files; what they are is looked at by the service."""
+    """Takes any number of files; the service checks them."""
 
     def clean(self, data: Any, initial: Any = None) -> None:
-        """Nothing to say about one of them alone."""
+        """Nothing to check here."""
 
 
-class ImportForm(forms.Form):
-    """Files or a folder, or a pasted text; and what to make of it."""
+class OptionsForm(forms.Form):
+    """A form with a field for each option of some formats."""
+
+    def __init__(self, data: Any = None, files: Any = None, *, formats: Iterable[Format]) -> None:
+        super().__init__(data, files)
+        self.options = {option.name: option for file_format in formats for option in file_format.options}
+        for name, option in self.options.items():
+            self.fields[name] = _option_field(option)
+
+    def option_fields(self) -> list[forms.BoundField]:
+        """The fields of the options, for the template."""
+        return [self[name] for name in self.options]
+
+    def chosen(self) -> dict[str, Any]:
+        """The values of the options that the user chose."""
+        self.is_valid()
+        values = {name: option.parse(self.cleaned_data.get(name, "")) for name, option in self.options.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _option_field(option: Option) -> forms.ChoiceField:
+    return forms.ChoiceField(
+        required=False, label=option.label, choices=option.form_choices, widget=forms.Select(SELECT)
+    )
+
+
+class ImportForm(OptionsForm):
+    """Files, a folder or a pasted text. The options of tables are on the page of their columns."""
 
     file = _FilesField(required=False, label="Files", widget=_Files(attrs={"class": "visually-hidden"}))
     paths = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -51,23 +75,27 @@ class ImportForm(forms.Form):
         ),
     )
     kind = forms.ChoiceField(
-        required=False, label="Kind", choices=[("", "As the file says"), *KINDS.items()], widget=forms.Select(SELECT)
+        required=False,
+        label="Format",
+        choices=[("", "Detect automatically"), *((name, file_format.title) for name, file_format in FORMATS.items())],
+        widget=forms.Select(SELECT),
     )
-    split = forms.ChoiceField(
-        required=False, label="A plain text is", choices=list(SPLITS.items()), widget=forms.Select(SELECT)
-    )
-    ocr = forms.ChoiceField(
-        required=False, label="Read scans (OCR)", choices=list(OCR.items()), widget=forms.Select(SELECT)
-    )
-    as_holdout = forms.BooleanField(required=False, label="Hold-out: keep these for judging, never train on them")
+    as_holdout = forms.BooleanField(required=False, label="Hold-out: use these for evaluation only, never for training")
     synthetic = forms.BooleanField(required=False, label="Synthetic: generated, not from real documents")
 
-    def __init__(self, data: Any = None, files: Any = None, **kwargs: Any) -> None:
-        super().__init__(data, files, **kwargs)
-        self.given: Sequence[File] = [] if files is None else files.getlist("file")
+    def __init__(self, data: Any = None, files: Any = None) -> None:
+        super().__init__(
+            data, files, formats=[file_format for file_format in FORMATS.values() if not file_format.is_table]
+        )
+        self.uploaded: Sequence[File] = [] if files is None else files.getlist("file")
+
+    @property
+    def format_names(self) -> list[str]:
+        """The names of all formats, without their descriptions."""
+        return [file_format.title.partition(":")[0] for file_format in FORMATS.values()]
 
     def clean_paths(self) -> list[str]:
-        """The files' places in their folder; nothing where they cannot be known."""
+        """The paths of the files in their folder; none if they are unknown."""
         try:
             paths = loads(self.cleaned_data["paths"] or "[]")
         except JsonError:
@@ -79,63 +107,37 @@ class ImportForm(forms.Form):
         """Exactly one of files and pasted text."""
         cleaned = super().clean() or {}
         has_rows = bool(cleaned.get("rows", "").strip())
-        if self.given and has_rows:
-            self.add_error("rows", "Choose files or paste, not both.")
-        elif not self.given and not has_rows:
-            self.add_error("file", "Choose a file, or paste something below.")
+        if self.uploaded and has_rows:
+            self.add_error("rows", "Choose files or paste text, not both.")
+        elif not self.uploaded and not has_rows:
+            self.add_error("file", "Choose a file, or paste text below.")
         return cleaned
 
-    def files_given(self) -> Sequence[File]:
-        """What to import, as files."""
-        return self.given or [ContentFile(self.cleaned_data["rows"].encode("utf-8", "surrogatepass"), name=PASTED)]
-
-    def options(self) -> dict[str, str]:
-        """What the readers are told."""
-        chosen = {"split": self.cleaned_data["split"], "ocr": self.cleaned_data["ocr"]}
-        return {name: value for name, value in chosen.items() if value}
+    def files_to_import(self) -> Sequence[File]:
+        """The uploaded files, or the pasted text as a file."""
+        if self.uploaded:
+            return self.uploaded
+        return [ContentFile(self.cleaned_data["rows"].encode("utf-8", "surrogatepass"), name=PASTED)]
 
     def flags(self) -> dict[str, bool]:
-        """What all documents of the import become."""
+        """What applies to all documents of the import."""
         return {name: self.cleaned_data[name] for name in ("as_holdout", "synthetic")}
 
 
-class ColumnsForm(forms.Form):
-    """How a table is written, and what each of its columns is (``c0``, ``c1``, ...)."""
+class ColumnsForm(OptionsForm):
+    """The options of a table, and the role of each of its columns (``c0``, ``c1``, ...)."""
 
-    delimiter = forms.ChoiceField(
-        required=False,
-        label="Cells are parted by",
-        choices=[("", "as it seems"), *DELIMITERS.items()],
-        widget=forms.Select(SELECT),
-    )
-    encoding = forms.ChoiceField(
-        required=False, label="Encoding", choices=[("", "as it seems"), *ENCODINGS.items()], widget=forms.Select(SELECT)
-    )
-    header = forms.ChoiceField(
-        required=False,
-        label="First line",
-        choices=[("", "has the names of the columns"), ("no", "is a row already")],
-        widget=forms.Select(SELECT),
-    )
+    def __init__(self, data: Any, table: Format) -> None:
+        super().__init__(data, formats=[table])
 
-    def layout(self) -> dict[str, Any]:
-        """How the table is written, as its reader is told."""
-        self.is_valid()
-        chosen = {name: self.cleaned_data.get(name) for name in ("delimiter", "encoding")}
-        options: dict[str, Any] = {name: value for name, value in chosen.items() if value}
-        if self.cleaned_data.get("header") == "no":
-            options["header"] = False
-        return options
-
-    def recognized(self, layout: Layout) -> None:
-        """Says in the choices what was recognized in the table."""
-        known = (("delimiter", DELIMITERS[layout.delimiter]), ("encoding", encodings.NAMES[layout.encoding]))
-        for name, words in known:
+    def show_detected(self, preview: Preview) -> None:
+        """Names the detected values in the choices."""
+        for name, value in preview.detected.items():
             field: Any = self.fields[name]
-            field.choices = [("", f"as it seems: {words}"), *field.choices[1:]]
+            field.choices = [("", f"Detected: {self.options[name].label_of(value)}"), *field.choices[1:]]
 
-    def mapping(self, names: Sequence[str], guessed: dict[str, str], known: Sequence[Choice]) -> dict[str, str]:
-        """What each column is: as chosen, else as guessed."""
-        values = {choice.value for choice in known}
+    def mapping(self, names: Sequence[str], guessed: dict[str, str], roles: Sequence[RoleChoice]) -> dict[str, str]:
+        """The role of each column: as chosen, else as guessed."""
+        values = {role.value for role in roles}
         chosen = {name: self.data.get(f"c{number}", "") for number, name in enumerate(names)}
         return {name: chosen[name] if chosen[name] in values else guessed[name] for name in names}

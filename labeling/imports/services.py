@@ -1,11 +1,12 @@
-"""Imports: an uploaded file becomes documents in the background, and every row of it is accounted for.
+"""Imports: an uploaded file becomes documents in a background job, and every row is counted.
 
-What is imported stays: each batch is a transaction that also notes how far the import got, so an import that was
-interrupted goes on with the same counts, and one that is started again finds its rows there already.
+Each batch is a transaction that also saves the progress. An interrupted import resumes with the same counts; one that
+is restarted finds its rows as duplicates.
 """
 
 import json
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,13 @@ from django.db import transaction
 
 from labeling.documents import search_index
 from labeling.imports import uploads
-from labeling.imports.bulk_copy import ImportResult, Reject, Task, import_rows, write
-from labeling.imports.formats import KINDS, Context
-from labeling.imports.formats import options as reading_options
-from labeling.imports.formats.readers import Reading, open_rows
-from labeling.imports.read_ahead import ReadAhead
-from labeling.imports.rows import ParsedRow, parse_jsonl
-from labeling.imports.uploads import MAX_UPLOAD, Upload
+from labeling.imports.bulk_copy import ImportResult, ImportTask, Reject, import_rows, write
+from labeling.imports.formats.base import Context, Progress
+from labeling.imports.formats.jsonl import parse_jsonl
+from labeling.imports.formats.registry import FORMATS, open_file, options_error
+from labeling.imports.prefetch import Prefetcher
+from labeling.imports.rows import ParsedRow
+from labeling.imports.uploads import Upload
 from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
 from slmstudio import quotas
@@ -32,19 +33,17 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 
-#: seconds between two looks at how many pages of a scan are read
-PAGE_SECONDS = 1.0
+#: between updates of the page progress
+PAGE_PROGRESS_SECONDS = 1.0
 
 __all__ = [
-    "MAX_UPLOAD",
     "ImportResult",
     "ParsedRow",
-    "Reject",
-    "again",
     "import_rows",
     "insert_rows",
     "parse_jsonl",
     "process",
+    "restart",
     "start_import",
     "start_upload",
 ]
@@ -61,21 +60,21 @@ def start_import(
     as_holdout: bool = False,
     synthetic: bool = False,
 ) -> ImportRun:
-    """Stores a file and queues its import. ``kind`` is one of ``reading.KINDS``; None: it is seen from the file.
+    """Stores a file and queues its import. ``kind`` is the name of a format; None: it is detected.
 
     Raises:
-        Refused: the file is empty, too large, or of a kind that is not read; an option is not one of its kind.
+        Refused: the file is empty, too large, or its format is not supported; an option is invalid.
     """
-    if kind and kind not in KINDS:
-        raise Refused(f"There is no kind of file called {kind}. There are {', '.join(KINDS)}.")
+    if kind and kind not in FORMATS:
+        raise Refused(f"There is no format {kind}. The formats are {', '.join(FORMATS)}.")
     if file is None:
         raise Refused("Choose a file.")
     if file_name:
         file.name = file_name
-    upload = uploads.keep(files=[file], kind=kind or "")
+    upload = uploads.store_upload(files=[file], kind=kind or "")
     try:
-        if wrong := reading_options.problem(options or {}, upload.kind):
-            raise Refused(wrong)
+        if error := options_error(options or {}, upload.kind):
+            raise Refused(error)
         return start_upload(
             project=project, user=user, upload=upload, options=options, as_holdout=as_holdout, synthetic=synthetic
         )
@@ -93,13 +92,13 @@ def start_upload(
     as_holdout: bool = False,
     synthetic: bool = False,
 ) -> ImportRun:
-    """Queues the import of an upload that is stored already.
+    """Queues the import of a stored upload.
 
     Raises:
-        Refused: the project's storage is full. The upload stays: another import may have accepted it before.
+        Refused: the project's storage is full. The upload stays: another import may use it.
     """
-    if why := quotas.storage_problem(project):
-        raise Refused(why)
+    if problem := quotas.storage_problem(project):
+        raise Refused(problem)
     run = ImportRun(
         project=project,
         file_name=upload.name[:200],
@@ -117,8 +116,8 @@ def start_upload(
     return run
 
 
-def again(*, run: ImportRun, user: User) -> ImportRun | None:
-    """Queues an import that failed or was cancelled once more, from the file that is stored; None: it cannot be.
+def restart(*, run: ImportRun, user: User) -> ImportRun | None:
+    """Queues a failed or cancelled import again, from its stored file; None if that is not possible.
 
     Raises:
         Refused: the project's storage is full; the file stays.
@@ -144,10 +143,9 @@ def insert_rows(
     as_holdout: bool = False,
     synthetic: bool = False,
 ) -> ImportResult:
-    """Imports rows that are here already (``{"id", "text", "gold", "tags", ...}``, or ParsedRow), numbered from 1, at
-    once.
+    """Imports rows (``{"id", "text", "gold", "tags", ...}`` or ParsedRow, numbered from 1) immediately.
 
-    For some thousands; more belong into a file. Every row is counted, and the first hundred rejects are named.
+    For up to some thousands; import a file for more. Every row is counted; the result names the first hundred rejects.
     """
     parsed = (row if isinstance(row, ParsedRow) else ParsedRow(number, row) for number, row in enumerate(rows, 1))
     result = import_rows(
@@ -162,14 +160,14 @@ def insert_rows(
 
 
 def process(run: ImportRun) -> None:
-    """Does a claimed import: reads its file, imports, notes progress, ends the run.
+    """Runs a claimed import: reads its file, writes documents, saves progress, ends the run.
 
     Raises:
-        ReadError: the file as a whole cannot be read.
-        FileNotFoundError: it is gone.
+        ReadError: the file cannot be read.
+        FileNotFoundError: the file is no longer stored.
     """
     with (
-        uploads.local(run.upload_key) as path,
+        uploads.local_path(run.upload_key) as path,
         tempfile.TemporaryDirectory(prefix="import-") as folder,
         tempfile.TemporaryFile("w+b") as rejects,
     ):
@@ -180,7 +178,7 @@ def process(run: ImportRun) -> None:
                 run.record(rejects_key=_store_rejects(run, rejects))
             raise
         finally:
-            # What an import that breaks has brought in is searched too.
+            # The documents of an import that fails are searchable too.
             search_index.index_text(run.project_id)
         key = _store_rejects(run, rejects) if result.rejected else ""
     ended = {**_columns(result), "encoding": encoding, "progress_done": result.rows, "rejects_key": key}
@@ -189,111 +187,111 @@ def process(run: ImportRun) -> None:
             run.cancelled(**ended)
         else:
             run.finish(**ended, progress_total=result.rows)
-        webhooks.emit(run.project, "import.finished", _told(run))
+        webhooks.emit(run.project, "import.finished", _event_payload(run))
     if run.status == Status.DONE:
         artifacts.store().delete(run.upload_key)
-    uploads.throw_away_old()
+    uploads.delete_expired()
 
 
 def fail(run: ImportRun, error: str) -> None:
-    """Ends an import that cannot go on, with a sentence; what it brought in stays."""
+    """Ends an import with an error. The documents that it imported stay."""
     with transaction.atomic():
         if run.fail(error):
-            webhooks.emit(run.project, "import.finished", _told(run))
+            webhooks.emit(run.project, "import.finished", _event_payload(run))
 
 
 def _import(run: ImportRun, path: Path, folder: Path, rejects: IO[bytes]) -> tuple[ImportResult, str]:
-    """What came of it, and the encodings that were read."""
+    """The result, and the encodings of the texts."""
 
-    def note(reject: Reject, raw: str) -> None:
+    def write_reject(reject: Reject, raw: str) -> None:
         line = {"row": reject.row, "id": reject.id, "reason": reject.reason, "line": raw}
         if reject.file:
             line["file"] = reject.file
         rejects.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode(errors="replace"))
 
-    task = Task(run.project, run.file_name, run.as_holdout, run.synthetic, run.created_by, f"import-{run.pk}")
-    before = _Before(run)
+    task = ImportTask(run.project, run.file_name, run.as_holdout, run.synthetic, run.created_by, f"import-{run.pk}")
+    resumed = ResumedCounts(run)
     result = ImportResult()
-    with _reading(run, path, folder) as ahead:
-        _work_through(run, ahead, before, result, task, note)
-        return result, ", ".join(ahead.reading.encodings)[:120]
+    with _prefetcher(run, path, folder) as ahead:
+        _insert_batches(run, ahead, resumed, result, task, write_reject)
+        return result, ", ".join(ahead.opened.progress.encodings)[:120]
 
 
-def _work_through(
+def _insert_batches(
     run: ImportRun,
-    ahead: ReadAhead,
-    before: "_Before",
+    ahead: Prefetcher,
+    resumed: "ResumedCounts",
     result: ImportResult,
-    task: Task,
-    note: Callable[[Reject, str], None],
+    task: ImportTask,
+    on_reject: Callable[[Reject, str], None],
 ) -> None:
     while True:
-        batch = ahead.next(timeout=min(PAGE_SECONDS, settings.RUN_HEARTBEAT_SECONDS))
+        batch = ahead.next(timeout=min(PAGE_PROGRESS_SECONDS, settings.RUN_HEARTBEAT_SECONDS))
         if batch is None and ahead.ended:
             return
-        if batch is None:  # nothing yet: a page is being read
-            if not run.send_heartbeat(**_pages(run, ahead.reading)):
-                before.stopped(result)
+        if batch is None:  # no batch yet: a page is being read
+            if not run.send_heartbeat(**_page_progress(ahead.opened.progress)):
+                resumed.stopped(result)
                 return
             continue
         total = round((result.rows + len(batch.parsed)) / batch.share) if batch.share else 0
-        go_on = [True]
+        is_live = [True]
 
-        def beat(so_far: ImportResult, total: int = total, go_on: list[bool] = go_on) -> None:
-            before.settle(so_far)
-            go_on[0] = run.send_heartbeat(
+        def beat(partial: ImportResult, total: int = total, is_live: list[bool] = is_live) -> None:
+            resumed.add_to(partial)
+            is_live[0] = run.send_heartbeat(
                 stage="importing",
-                progress_done=so_far.rows,
-                progress_total=max(total, so_far.rows),
-                **{**_columns(so_far), "imported": so_far.imported + before.imported},
+                progress_done=partial.rows,
+                progress_total=max(total, partial.rows),
+                **{**_columns(partial), "imported": partial.imported + resumed.imported},
             )
 
-        write(task, batch, result, note, within=beat)
-        _throw_away_images(batch.parsed)
-        if not go_on[0]:
-            before.stopped(result)
+        write(task, batch, result, on_reject, within=beat)
+        _delete_images(batch.parsed)
+        if not is_live[0]:
+            resumed.stopped(result)
             return
 
 
-def _pages(run: ImportRun, reading: Reading) -> dict[str, Any]:
-    """The progress while a scan is read: of a single file by page; of a zip that counts rows in words."""
-    pages = reading.pages
-    if not pages.total:
+def _page_progress(progress: Progress) -> dict[str, Any]:
+    """The progress while the pages of a file are read; a zip counts rows, so its pages are in the stage."""
+    done, total = progress.pages_done, progress.pages_total
+    if not total:
         return {"stage": "reading"}
-    if run.kind in ("pdf", "image"):
-        return {"stage": "reading pages", "progress_done": pages.done, "progress_total": pages.total}
-    return {"stage": f"reading {pages.file[-60:]}, page {pages.done:,} of {pages.total:,}"}
+    if not progress.file:
+        return {"stage": "reading pages", "progress_done": done, "progress_total": total}
+    return {"stage": f"reading {progress.file[-60:]}, page {done:,} of {total:,}"}
 
 
-class _Before:
-    """What this very import had brought in before it was interrupted, so that it is not called a duplicate."""
+class ResumedCounts:
+    """Rows that this import had imported before it was interrupted, which are no duplicates."""
 
     def __init__(self, run: ImportRun) -> None:
         self.imported = run.imported
 
-    def settle(self, result: ImportResult) -> None:
-        """Counts rows that are found again as imported, as many as there were."""
-        found = min(self.imported, result.duplicates)
-        result.duplicates -= found
-        result.imported += found
-        self.imported -= found
+    def add_to(self, result: ImportResult) -> None:
+        """Counts as imported, not as duplicates, the rows that were imported before."""
+        repeated = min(self.imported, result.duplicates)
+        result.duplicates -= repeated
+        result.imported += repeated
+        self.imported -= repeated
 
     def stopped(self, result: ImportResult) -> None:
-        """Marks the result of an import that stopped before it found all of them again."""
+        """Marks a result as stopped, and adds the rows that were not read again."""
         result.imported += self.imported
         result.stopped = True
 
 
 @contextmanager
-def _reading(run: ImportRun, path: Path, folder: Path) -> Iterator[ReadAhead]:
+def _prefetcher(run: ImportRun, path: Path, folder: Path) -> Iterator[Prefetcher]:
     version = run.project.schema_version
-    stop = ReadAhead.signal()
+    stop = threading.Event()
     context = Context(version.compiled, folder, run.options, stop.is_set)
-    with open_rows(path, run.kind, run.file_name, context) as reading, ReadAhead(reading, version, stop) as ahead:
+    with open_file(path, run.kind, run.file_name, context) as opened, Prefetcher(opened, version, stop) as ahead:
         yield ahead
 
 
-def _throw_away_images(rows: list[ParsedRow]) -> None:
+def _delete_images(rows: list[ParsedRow]) -> None:
     for row in rows:
         for page in row.pages:
             if page.image is not None:
@@ -312,7 +310,7 @@ def _columns(result: ImportResult) -> dict[str, Any]:
     }
 
 
-def _told(run: ImportRun) -> dict[str, Any]:
+def _event_payload(run: ImportRun) -> dict[str, Any]:
     return {
         "import": run.pk,
         "file": run.file_name,

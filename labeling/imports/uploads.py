@@ -1,4 +1,4 @@
-"""Uploads between their arrival and their import: stored at once, described, and thrown away where nobody confirms."""
+"""Uploads before their import: stored, detected, previewed, and deleted if the import is not started."""
 
 import json
 import shutil
@@ -17,38 +17,43 @@ from django.core import signing
 from django.core.files import File
 from django.utils import timezone
 
-from labeling.imports.formats import MAPPED, Context, ReadError, arrow
-from labeling.imports.formats import table as format_table
-from labeling.imports.formats.readers import guess, open_rows
-from labeling.imports.formats.zip_files import MOST_FILES
-from labeling.imports.rows import ParsedRow, RowError, judge
+from labeling.imports.formats.base import Context, Format
+from labeling.imports.formats.columns import Preview, Sample
+from labeling.imports.formats.registry import FORMATS, detect, open_file
+from labeling.imports.formats.zip_files import MAX_FILES
+from labeling.imports.rows import ParsedRow, ReadError, RowError, validate_row
 from labeling.models import ImportRun, Project
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 
 MAX_UPLOAD = 2 * 1024**3
-#: an upload that waits for its columns to be mapped is kept this long
-KEPT = timedelta(days=2)
+#: of an upload whose import is not started
+RETENTION = timedelta(days=2)
 _FOLDER = "imports"
 _SALT = "labeling.upload"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A stored upload: its key in the artifact store, its name, and the kind that it seems to be."""
+    """A stored upload: its key in the artifact store, its name and the name of its format."""
 
     key: str
     name: str
     kind: str
 
+    @property
+    def format(self) -> Format:
+        """Detected or chosen."""
+        return FORMATS[self.kind]
 
-def keep(*, files: Sequence[File], paths: Sequence[str] = (), kind: str = "") -> Upload:
-    """Stores a file, or several as one zip, and looks at what it is.
 
-    ``paths`` are the files' places in the folder they come from, in the same order. ``kind`` overrules the guess.
+def store_upload(*, files: Sequence[File], paths: Sequence[str] = (), kind: str = "") -> Upload:
+    """Stores a file, or several as one zip, and detects its format.
+
+    ``paths`` are the paths of the files in their folder, in the same order. ``kind`` is the format that the user chose.
 
     Raises:
-        Refused: nothing in it, too large, or of a kind that is not read.
+        Refused: it is empty, too large, or its format is not supported.
     """
     if not files:
         raise Refused("Choose a file.")
@@ -56,11 +61,11 @@ def keep(*, files: Sequence[File], paths: Sequence[str] = (), kind: str = "") ->
     if not size:
         raise Refused("The file is empty." if len(files) == 1 else "The files are empty.")
     if size > MAX_UPLOAD:
-        raise Refused(f"That is over {MAX_UPLOAD // 1024**3} GB. Split it and import the parts one after the other.")
+        raise Refused(f"The upload is larger than {MAX_UPLOAD // 1024**3} GB. Split it into several imports.")
     if len(files) == 1:
         return _store(files[0], _last_name(files[0].name), kind)
-    if len(files) > MOST_FILES:
-        raise Refused(f"That is {len(files):,} files; at most {MOST_FILES:,} are taken.")
+    if len(files) > MAX_FILES:
+        raise Refused(f"The upload has {len(files):,} files; the maximum is {MAX_FILES:,}.")
     with tempfile.TemporaryFile() as packed:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             for file, name in zip(files, _names(files, paths), strict=True):
@@ -74,14 +79,14 @@ def keep(*, files: Sequence[File], paths: Sequence[str] = (), kind: str = "") ->
 def _store(file: File, name: str, kind: str) -> Upload:
     key = artifacts.store().save(f"{_FOLDER}/{uuid.uuid4().hex}/upload{PurePosixPath(name).suffix.lower()[:12]}", file)
     try:
-        with local(key) as path:
-            seen = guess(path, name)
+        with local_path(key) as path:
+            detected = detect(path, name)
     except ReadError as error:
-        if kind in ("text", "csv", "jsonl"):  # what the person knows better than the first bytes
+        if kind and FORMATS[kind].is_line_based:
             return Upload(key, name, kind)
         artifacts.store().delete(key)
         raise Refused(str(error)) from None
-    return Upload(key, name, kind or seen)
+    return Upload(key, name, kind or detected.name)
 
 
 def _last_name(name: str | None) -> str:
@@ -89,7 +94,7 @@ def _last_name(name: str | None) -> str:
 
 
 def _names(files: Sequence[File], paths: Sequence[str]) -> Iterator[str]:
-    """A name for each file in the zip: its place in its folder where that is known, and every name once."""
+    """A unique name for each file in the zip: its path in its folder if that is known."""
     taken: set[str] = set()
     known = len(paths) == len(files)
     for number, file in enumerate(files):
@@ -102,8 +107,8 @@ def _names(files: Sequence[File], paths: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def local(key: str) -> Iterator[Path]:
-    """A stored file as a path on this machine; copied where the store is elsewhere."""
+def local_path(key: str) -> Iterator[Path]:
+    """A stored file as a local path; a copy if the store is remote."""
     store = artifacts.store()
     try:
         path = Path(store.path(key))
@@ -119,137 +124,132 @@ def local(key: str) -> Iterator[Path]:
     yield path
 
 
-# -- waiting for the columns -------------------------------------------------------------------------------------------
+# -- previews ----------------------------------------------------------------------------------------------------------
 
 
-def needs_mapping(upload: Upload) -> bool:
-    """Whether a person is asked which column is what."""
-    return upload.kind in MAPPED
-
-
-def prepare(upload: Upload) -> None:
-    """Reads a sample of a dataset, once, and stores it, or why there is none: whoever asks for the page again gets it
-    from there. The file is unpacked and read by a child process with limits.
-    """
-    if upload.kind != "dataset":
+def store_sample(upload: Upload) -> None:
+    """Stores a sample of a table that is costly to open, or the error, for the pages that show it."""
+    read = upload.format.sample
+    if read is None:
         return
     try:
-        with local(upload.key) as path:
-            found: dict[str, Any] = asdict(arrow.sample(path))
+        with local_path(upload.key) as path:
+            stored: dict[str, Any] = asdict(read(path))
     except ReadError as error:
-        found = {"error": str(error)}
-    artifacts.write_text(_sample_key(upload), json.dumps(found))
+        stored = {"error": str(error)}
+    artifacts.write_text(_sample_key(upload), json.dumps(stored))
 
 
 def _sample_key(upload: Upload) -> str:
     return f"{upload.key.rpartition('/')[0]}/sample.json"
 
 
-def _sample(upload: Upload) -> arrow.Sample:
+def _sample(upload: Upload) -> Sample:
     key = _sample_key(upload)
-    if not artifacts.store().exists(key):  # uploaded before there were samples
-        prepare(upload)
+    if not artifacts.store().exists(key):
+        store_sample(upload)
     with artifacts.store().open(key) as file:
-        found = json.load(file)
-    if "error" in found:
-        raise ReadError(found["error"])
-    return arrow.Sample(**found)
+        stored = json.load(file)
+    if "error" in stored:
+        raise ReadError(stored["error"])
+    return Sample(**stored)
 
 
-def preview(upload: Upload, options: dict[str, Any]) -> format_table.Preview:
+def preview(upload: Upload, options: dict[str, Any]) -> Preview:
     """The columns and first rows of a table.
 
     Raises:
-        Refused: it cannot be read, or is gone.
+        Refused: it cannot be read, or is no longer stored.
     """
+    read = upload.format.preview
     try:
-        if upload.kind == "dataset":
+        if read is None:
             return _sample(upload).preview
-        with local(upload.key) as path, path.open("rb") as file:
-            return format_table.preview(file, options)
+        with local_path(upload.key) as path:
+            return read(path, options)
     except ReadError as error:
         raise Refused(str(error)) from None
     except FileNotFoundError:
-        raise Refused("The uploaded file is no longer there. Upload it again.") from None
+        raise Refused("The uploaded file is no longer available. Upload it again.") from None
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What would become of the first rows: how many fit, and why others do not, each reason with its first row."""
+class ImportPreview:
+    """How many of the first rows are valid, and why others are not: the first row and the reason."""
 
     rows: int
-    fit: int
+    valid: int
     reasons: list[tuple[str, str]]
 
 
-def trial(upload: Upload, project: Project, options: dict[str, Any], most: int = 100) -> Trial:
-    """Reads and judges the first rows as an import with these options would, and writes nothing.
+def preview_import(upload: Upload, project: Project, options: dict[str, Any], limit: int = 100) -> ImportPreview:
+    """Validates the first rows as an import with these options would, and writes nothing.
 
     Raises:
         Refused: the file cannot be read with them.
     """
     compiled = project.schema_version.compiled
-    fit, count = 0, 0
+    valid, count = 0, 0
     reasons: dict[str, str] = {}
     try:
-        with tempfile.TemporaryDirectory(prefix="trial-") as folder:
-            for parsed in islice(_first_rows(upload, Context(compiled, Path(folder), options)), most):
+        with tempfile.TemporaryDirectory(prefix="preview-") as folder:
+            for parsed in islice(_first_rows(upload, Context(compiled, Path(folder), options)), limit):
                 count += 1
                 try:
-                    judge(parsed, compiled)
+                    validate_row(parsed, compiled)
                 except RowError as error:
                     reasons.setdefault(str(error), f"{parsed.file + ', ' if parsed.file else ''}row {parsed.number}")
                 else:
-                    fit += 1
+                    valid += 1
     except ReadError as error:
         raise Refused(str(error)) from None
-    return Trial(count, fit, [(where, reason) for reason, where in islice(reasons.items(), 3)])
+    return ImportPreview(count, valid, [(where, reason) for reason, where in islice(reasons.items(), 3)])
 
 
 def _first_rows(upload: Upload, context: Context) -> Iterator[ParsedRow]:
-    if upload.kind == "dataset":
+    if upload.format.sample is not None:
         yield from _sample(upload).rows(context)
         return
-    with local(upload.key) as path, open_rows(path, upload.kind, upload.name, context) as reading:
-        yield from reading.rows
+    with local_path(upload.key) as path, open_file(path, upload.kind, upload.name, context) as opened:
+        yield from opened.rows
 
 
-def ticket(upload: Upload, project: Project, flags: dict[str, bool]) -> str:
-    """An upload as a text for an address, signed, so that the page of the next step can be reloaded."""
+def sign_upload(upload: Upload, project: Project, flags: dict[str, bool]) -> str:
+    """An upload as a signed text for a URL, so the page of its columns can be reloaded."""
     return signing.dumps([project.pk, upload.key, upload.name, upload.kind, flags], salt=_SALT, compress=True)
 
 
-def by_ticket(text: str, project: Project) -> tuple[Upload, dict[str, bool]]:
-    """The upload of a ticket and what was ticked with it.
+def upload_from_signature(text: str, project: Project) -> tuple[Upload, dict[str, bool]]:
+    """The upload of a signed text, and the flags of its import.
 
     Raises:
-        Refused: it is not of this project, too old, or the file is gone.
+        Refused: it belongs to another project, is too old, or the file is no longer stored.
     """
-    gone = "The uploaded file is no longer there. Upload it again."
+    missing = "The uploaded file is no longer available. Upload it again."
     try:
-        pk, key, name, kind, flags = signing.loads(text, salt=_SALT, max_age=KEPT)
+        pk, key, name, kind, flags = signing.loads(text, salt=_SALT, max_age=RETENTION)
     except (signing.BadSignature, ValueError, TypeError):
-        raise Refused(gone) from None
+        raise Refused(missing) from None
     if pk != project.pk or not artifacts.store().exists(key):
-        raise Refused(gone)
+        raise Refused(missing)
     return Upload(key, name, kind), flags
 
 
-def throw_away_old() -> int:
-    """Deletes uploads that nobody imported in time; how many. Uploads of an import that may go on stay."""
+def delete_expired() -> int:
+    """Deletes uploads that were not imported in time; returns their number. Uploads of live imports stay."""
     store = artifacts.store()
     try:
         folders, _ = store.listdir(_FOLDER)
     except FileNotFoundError:
         return 0
-    limit = timezone.now() - KEPT
-    gone = 0
+    limit = timezone.now() - RETENTION
+    deleted = 0
     for folder in folders:
-        if len(folder) != 32:  # not of an upload
+        if len(folder) != 32:  # not the folder of an upload
             continue
         for name in store.listdir(f"{_FOLDER}/{folder}")[1]:
             key = f"{_FOLDER}/{folder}/{name}"
             if store.get_modified_time(key) < limit and not ImportRun.objects.live().filter(upload_key=key).exists():
                 store.delete(key)
-                gone += 1
-    return gone
+                deleted += 1
+    return deleted

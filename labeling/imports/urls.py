@@ -1,4 +1,4 @@
-"""Addresses of imports and of page images, below a project."""
+"""URLs of imports and page images."""
 
 from django.urls import path
 
@@ -10,8 +10,8 @@ urlpatterns = [
     path("documents/import/columns/", views.columns, name="import_columns"),
     path("documents/import/<int:pk>/", views.import_run, name="import_run"),
     path("documents/import/<int:pk>/cancel/", views.cancel, name="import_cancel"),
-    path("documents/import/<int:pk>/again/", views.again, name="import_again"),
+    path("documents/import/<int:pk>/again/", views.restart, name="import_again"),
     path("documents/import/<int:pk>/rejected.jsonl", views.rejected_rows, name="import_rejects"),
-    path("documents/import/<int:pk>/rejected.txt", views.rejected_words, name="import_rejects_text"),
+    path("documents/import/<int:pk>/rejected.txt", views.rejected_text, name="import_rejects_text"),
     path("documents/<int:pk>/pages/<int:number>/image", page_image_views.page_image, name="page_image"),
 ]

@@ -1,1 +1,1 @@
-"""Other programs: tokens that let them in, webhooks that notify them."""
+"""Integrations: API tokens and webhooks."""

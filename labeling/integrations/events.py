@@ -1,4 +1,4 @@
-"""What a project's webhooks are told about a document: ids and addresses, no texts."""
+"""Webhook events about documents: ids and URLs, no texts."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from labeling.integrations import webhooks
 from labeling.models import Document
 
 
-def tell(event: str, document: Document, user: User, **more: Any) -> None:
-    """Tells what a person did to a document; to be called inside the transaction of what it tells of."""
+def emit_document_event(event: str, document: Document, user: User, **more: Any) -> None:
+    """Emits an event about a document. Call it inside the transaction of the change."""
     project = document.project
     payload = {
         "project": project.slug,

@@ -1,4 +1,4 @@
-"""Tokens of a member: a page for everybody who is in a project. A new one is shown once."""
+"""The token page, for every member. A new token is shown once."""
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -17,13 +17,13 @@ from slmstudio.web.requests import SignedInRequest
 @never_cache
 @require_http_methods(["GET", "POST"])
 def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The person's own tokens; POST makes one and shows it, this once."""
+    """The user's tokens; POST creates one and shows it once."""
     project = project_for(request.user, slug, Action.READ)
-    made, shown = None, ""
+    created, secret = None, ""
     form = TokenForm(request.POST or None, role=project.role)
     if request.method == "POST" and form.is_valid():
         try:
-            made, shown = service.create(project=project, user=request.user, **form.cleaned_data)
+            created, secret = service.create(project=project, user=request.user, **form.cleaned_data)
         except Refused as refusal:
             form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
         else:
@@ -31,9 +31,9 @@ def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "form": form,
-        "tokens": service.alive(project, request.user),
-        "made": made,
-        "shown": shown,
+        "tokens": service.active_tokens(project, request.user),
+        "created": created,
+        "secret": secret,
     }
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     template = f"labeling/integrations/tokens.html{'#tokens' if fragment else ''}"
@@ -42,11 +42,11 @@ def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_POST
 def revoke(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Ends a token: one of one's own, or anybody's for who administers the project."""
+    """Revokes a token of the user; owners can revoke any."""
     project, token = object_for(request.user, slug, Action.READ, ApiToken, pk=pk)
-    administers = may(project.role, Action.ADMINISTER)
-    if token.user_id != request.user.pk and not administers:
-        raise Http404("This token is somebody else's.")
+    is_owner = may(project.role, Action.ADMINISTER)
+    if token.user_id != request.user.pk and not is_owner:
+        raise Http404("This token belongs to another user.")
     if service.revoke(token=token, user=request.user):
-        messages.success(request, f"{token.name} ({token.prefix}…) opens nothing any longer.")
-    return redirect("settings" if administers and request.POST.get("back") == "settings" else "tokens", slug)
+        messages.success(request, f"{token.name} ({token.prefix}…) was revoked.")
+    return redirect("settings" if is_owner and request.POST.get("back") == "settings" else "tokens", slug)

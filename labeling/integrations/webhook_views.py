@@ -1,4 +1,4 @@
-"""Webhooks of a project: adding one, changing it, its secret, and the log of what was sent."""
+"""The pages of a webhook: create, change, rotate its secret, and its delivery log."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ PER_PAGE = 30
 
 @require_http_methods(["GET", "POST"])
 def add(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The form of a new webhook; POST adds it."""
+    """The form of a new webhook; POST creates it."""
     project = project_for(request.user, slug, Action.ADMINISTER)
     form = WebhookForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -29,7 +29,7 @@ def add(request: SignedInRequest, slug: str) -> HttpResponse:
         except Refused as refusal:
             form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
         else:
-            messages.success(request, "Added. Give the receiver the secret, then send a test.")
+            messages.success(request, "Webhook added. Give the secret to the receiver, then send a test.")
             return redirect("webhook", slug, hook.pk)
     return render(
         request,
@@ -41,7 +41,7 @@ def add(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def webhook(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """One webhook with its log; POST changes it."""
+    """A webhook with its log; POST changes it."""
     project, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     form = WebhookForm(initial={"url": hook.url, "events": hook.events, "active": hook.active})
     if request.method == "POST":
@@ -62,8 +62,8 @@ def webhook(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "secret": service.secret_of(hook),
         "log": log,
         "live": any(row.status == WebhookDelivery.Status.WAITING for row in log.rows),
-        "pauses": service.pauses_in_words(),
-        "kept_days": service.KEPT_DAYS,
+        "retry_schedule": service.retry_schedule(),
+        "retention_days": service.RETENTION_DAYS,
     }
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     template = f"labeling/integrations/webhook.html{'#log' if fragment else ''}"
@@ -71,47 +71,47 @@ def webhook(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def new_secret(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Makes another secret."""
+def rotate_secret(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Replaces the secret."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
-    service.new_secret(webhook=hook, user=request.user)
-    messages.success(request, "There is another secret now. Give it to the receiver; the old one signs nothing more.")
+    service.rotate_secret(webhook=hook, user=request.user)
+    messages.success(request, "The secret was replaced. Give the new one to the receiver.")
     return redirect("webhook", slug, pk)
 
 
 @require_POST
 def send_test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Sends a test."""
+    """Sends a test event."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     service.send_test(webhook=hook, user=request.user)
-    messages.info(request, "A test is on its way; the log shows how it went.")
+    messages.info(request, "A test was sent. The log shows its result.")
     return redirect("webhook", slug, pk)
 
 
 @require_POST
-def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Removes a webhook and its log."""
+def delete(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Deletes a webhook and its log."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
-    service.remove(webhook=hook, user=request.user)
-    messages.success(request, f"{service.shown_url(hook.url)} is told nothing any longer.")
+    service.delete(webhook=hook, user=request.user)
+    messages.success(request, f"{service.redacted_url(hook.url)} no longer receives events.")
     return redirect("settings", slug)
 
 
 @require_POST
 def redeliver(request: SignedInRequest, slug: str, pk: int, delivery: int) -> HttpResponse:
-    """Sends a message again."""
+    """Sends a delivery again."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     row = get_object_or_404(WebhookDelivery, webhook=hook, pk=delivery)
     try:
         service.redeliver(delivery=row)
-        messages.info(request, "It is sent again, under the same id.")
+        messages.info(request, "The delivery is sent again with the same id.")
     except Refused as refusal:
         messages.warning(request, refusal.message)
     return redirect("webhook", slug, pk)
 
 
 def _log(request: SignedInRequest, hook: Webhook) -> Any:
-    """A page of the log, the newest first; what is no number in the address is left out."""
+    """A page of the log, the newest first. Invalid parameters are ignored."""
     keys = {}
     for name in ("after", "before"):
         text = request.GET.get(name, "")

@@ -1,9 +1,9 @@
-"""Telling other programs what happened in a project: webhooks, their deliveries, and the signature.
+"""Webhooks: events of a project, their deliveries and signatures.
 
-At least once: a delivery is a row, written in the transaction of what it tells, and tried until it is answered with 2xx
-or ``PAUSES`` is used up. A receiver that gets one twice knows it by its id. The headers of a message:
+Delivery is at least once: a delivery is a row, written in the transaction of the event, and tried until the receiver
+answers with 2xx or ``RETRY_DELAYS`` is exhausted. Receivers detect repetitions by the id. The headers:
 
-``SLM-Delivery`` is the id, the same in every attempt; ``SLM-Event`` the event; ``SLM-Signature`` is
+``SLM-Delivery`` is the id, equal in every attempt; ``SLM-Event`` is the event; ``SLM-Signature`` is
 ``t=<unix seconds>,v1=<hex>``, where hex is HMAC-SHA256 over ``<unix seconds>.<body>`` with the webhook's secret as key.
 """
 
@@ -39,43 +39,43 @@ logger = logging.getLogger(__name__)
 EVENTS: dict[str, str] = {
     "document.submitted": "a label was submitted",
     "document.approved": "a label was approved in review",
-    "document.rejected": "a label was sent back in review",
+    "document.rejected": "a label was rejected in review",
     "document.skipped": "a document was skipped",
-    "comment.added": "somebody commented on a document",
+    "comment.added": "a comment was added to a document",
     "import.finished": "an import ended",
     "dataset.frozen": "a dataset version was frozen",
-    "prelabel.finished": "a run of pre-labels ended",
+    "prelabel.finished": "a pre-label run ended",
 }
-#: what the button "send a test" sends; nobody subscribes to it
+#: sent by "Send a test"; not a subscribable event
 TEST = "test"
-#: seconds from one failed attempt to the next; after the last one the delivery is given up
-PAUSES = (10, 60, 300, 1_800, 7_200, 21_600)
-MOST_ATTEMPTS = len(PAUSES) + 1
+#: seconds between failed attempts; after the last one the delivery has failed
+RETRY_DELAYS = (10, 60, 300, 1_800, 7_200, 21_600)
+MAX_ATTEMPTS = len(RETRY_DELAYS) + 1
 TIMEOUT_SECONDS = 10
-MOST_WEBHOOKS = 20
-KEPT_DAYS = 30
+MAX_WEBHOOKS = 20
+RETENTION_DAYS = 30
 JOB = "labeling.jobs.deliver_webhook"
 _QUEUE = "webhooks"
 _DUE_AT_ONCE = 200
-#: a webhook where nobody answered so often in a row is left in peace for so many seconds: each try costs a worker ten
-MOST_SILENT, REST_SECONDS = 5, 120
-_SILENT = "slm:webhook:{}:silent"
-#: a delivery that was claimed and not answered for this long is due again: its worker has gone
+#: after so many timeouts in a row a webhook is suspended for so many seconds: each attempt blocks a worker for ten
+MAX_CONSECUTIVE_TIMEOUTS, SUSPEND_SECONDS = 5, 120
+_TIMEOUTS_KEY = "slm:webhook:{}:silent"
+#: after which a claimed delivery is due again: its worker died
 _LEASE = timedelta(seconds=90)
-#: the call itself has a deadline; a name may take long to resolve
+#: of a job; the request has its own deadline, but resolving a name can be slow
 _JOB_SECONDS = 60
 
 Status = WebhookDelivery.Status
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- events ------------------------------------------------------------------------------------------------------------
 
 
 def emit(project: Project, event: str, payload: dict[str, Any]) -> None:
-    """Tells the project's webhooks of an event after commit. Costs nothing where none listens.
+    """Sends an event to the project's webhooks after commit. No query if none subscribes to it.
 
-    ``project.webhook_events`` must be loaded; ``payload`` is JSON: ids and addresses, no texts. Must be called inside
-    the transaction of what it tells of, so that both are there or neither.
+    ``project.webhook_events`` must be loaded; ``payload`` is JSON: ids and URLs, no texts. Call it inside the
+    transaction of the event.
     """
     if event not in project.webhook_events:
         return
@@ -84,12 +84,12 @@ def emit(project: Project, event: str, payload: dict[str, Any]) -> None:
 
 
 def send_test(*, webhook: Webhook, user: User) -> WebhookDelivery:
-    """Sends a message that says it is a test, whether the webhook is switched on or not."""
+    """Sends a test event, also to an inactive webhook."""
     return _send([webhook.pk], TEST, {"message": "This is a test of this webhook.", "by": user.get_username()})[0]
 
 
 def redeliver(*, delivery: WebhookDelivery) -> WebhookDelivery:
-    """Sends a message again under the same id, with all its attempts before it.
+    """Sends a delivery again with the same id and new attempts.
 
     Raises:
         Refused: it is still being tried.
@@ -106,53 +106,51 @@ def redeliver(*, delivery: WebhookDelivery) -> WebhookDelivery:
 def _send(hooks: Iterable[int], event: str, payload: dict[str, Any]) -> list[WebhookDelivery]:
     now = timezone.now()
     with transaction.atomic():
-        made = WebhookDelivery.objects.bulk_create(
+        deliveries = WebhookDelivery.objects.bulk_create(
             WebhookDelivery(webhook_id=pk, event=event, payload=payload, next_attempt_at=now, created_at=now)
             for pk in hooks
         )
-        for delivery in made:
+        for delivery in deliveries:
             _enqueue(delivery.pk, 0)
-    return made
+    return deliveries
 
 
-def _enqueue(pk: int, attempts: int, pause: int = 0) -> None:
-    """Queues the attempt after ``attempts`` others once committed, unless it waits in the queue already. A queue that
-    does not answer costs nothing: the sweep finds what is due.
-    """
+def _enqueue(pk: int, attempts: int, delay: int = 0) -> None:
+    """Queues the next attempt after commit, unless it is queued. If the queue is down, the reaper queues it."""
 
-    def put() -> None:
+    def enqueue() -> None:
         try:
             queue = django_rq.get_queue(_QUEUE)
             job_id = f"webhook-{pk}-{attempts}"
-            there = queue.fetch_job(job_id)
-            if there is not None and there.get_status() == JobStatus.QUEUED:
+            queued = queue.fetch_job(job_id)
+            if queued is not None and queued.get_status() == JobStatus.QUEUED:
                 return
-            more = {"job_id": job_id, "result_ttl": 0, "failure_ttl": 3600, "job_timeout": _JOB_SECONDS}
-            if pause:
-                queue.enqueue_in(timedelta(seconds=pause), JOB, pk, **more)
+            options = {"job_id": job_id, "result_ttl": 0, "failure_ttl": 3600, "job_timeout": _JOB_SECONDS}
+            if delay:
+                queue.enqueue_in(timedelta(seconds=delay), JOB, pk, **options)
             else:
-                queue.enqueue(JOB, pk, **more)
+                queue.enqueue(JOB, pk, **options)
         except RedisError:
-            logger.warning("the queue does not answer; webhook delivery %s waits for the sweep", pk)
+            logger.warning("the queue is not available; the reaper will queue webhook delivery %s", pk)
 
-    transaction.on_commit(put)
+    transaction.on_commit(enqueue)
 
 
 # -- delivering --------------------------------------------------------------------------------------------------------
 
 
 def deliver(pk: int) -> bool:
-    """One attempt of a delivery that is due; True where it arrived. Does nothing where another worker has it.
+    """Makes an attempt of a delivery that is due; returns whether it was delivered. Skips one that another worker has.
 
-    The request is made outside of any transaction. Called by the job; a row that has gone ends quietly.
+    The request is made outside of any transaction. A deleted delivery is ignored.
     """
     now = timezone.now()
     due = WebhookDelivery.objects.filter(pk=pk, status=Status.WAITING, next_attempt_at__lte=now)
-    if due.filter(attempts__gte=MOST_ATTEMPTS).update(status=Status.GIVEN_UP, next_attempt_at=None):
+    if due.filter(attempts__gte=MAX_ATTEMPTS).update(status=Status.GIVEN_UP, next_attempt_at=None):
         return False
-    if _is_resting(pk):
-        # Not an attempt; the sweep brings it back.
-        due.update(next_attempt_at=now + timedelta(seconds=REST_SECONDS))
+    if _is_suspended(pk):
+        # Not an attempt; the reaper queues it again.
+        due.update(next_attempt_at=now + timedelta(seconds=SUSPEND_SECONDS))
         return False
     if due.update(attempts=F("attempts") + 1, next_attempt_at=now + _LEASE) != 1:
         return False
@@ -164,46 +162,46 @@ def deliver(pk: int) -> bool:
         "error": error[:300],
         "milliseconds": round((time.monotonic() - started) * 1000),
     }
-    mine = WebhookDelivery.objects.filter(pk=pk, status=Status.WAITING, attempts=delivery.attempts)
-    _note(delivery.webhook_id, silent=code is None)
+    claimed = WebhookDelivery.objects.filter(pk=pk, status=Status.WAITING, attempts=delivery.attempts)
+    _count_timeout(delivery.webhook_id, timed_out=code is None)
     if not error:
-        mine.update(**changes, status=Status.DELIVERED, next_attempt_at=None, delivered_at=timezone.now())
+        claimed.update(**changes, status=Status.DELIVERED, next_attempt_at=None, delivered_at=timezone.now())
         return True
-    if delivery.attempts >= MOST_ATTEMPTS:
-        mine.update(**changes, status=Status.GIVEN_UP, next_attempt_at=None)
+    if delivery.attempts >= MAX_ATTEMPTS:
+        claimed.update(**changes, status=Status.GIVEN_UP, next_attempt_at=None)
         return False
-    pause = PAUSES[delivery.attempts - 1]
-    mine.update(**changes, next_attempt_at=timezone.now() + timedelta(seconds=pause))
-    _enqueue(pk, delivery.attempts, pause)
+    delay = RETRY_DELAYS[delivery.attempts - 1]
+    claimed.update(**changes, next_attempt_at=timezone.now() + timedelta(seconds=delay))
+    _enqueue(pk, delivery.attempts, delay)
     return False
 
 
-def _is_resting(pk: int) -> bool:
-    """Whether nobody answered at the delivery's webhook several times in a row. A test is sent all the same."""
+def _is_suspended(pk: int) -> bool:
+    """Whether the delivery's webhook is suspended after several timeouts. A test is sent anyway."""
     hook = WebhookDelivery.objects.filter(pk=pk).exclude(event=TEST).values_list("webhook_id", flat=True).first()
     try:
-        return bool(django_rq.get_connection(_QUEUE).exists(f"{_SILENT.format(hook)}:rest"))
+        return bool(django_rq.get_connection(_QUEUE).exists(f"{_TIMEOUTS_KEY.format(hook)}:rest"))
     except RedisError:
         return False
 
 
-def _note(hook: int, *, silent: bool) -> None:
-    """Counts how often in a row nobody answered; after a rest one is sent, and if nobody answers it rests again."""
-    key = _SILENT.format(hook)
+def _count_timeout(hook: int, *, timed_out: bool) -> None:
+    """Counts consecutive timeouts, and suspends the webhook at the limit; the first attempt afterwards counts on."""
+    key = _TIMEOUTS_KEY.format(hook)
     try:
         server = django_rq.get_connection(_QUEUE)
-        if not silent:
+        if not timed_out:
             server.delete(key, f"{key}:rest")
-        elif server.incr(key) >= MOST_SILENT:
-            server.set(f"{key}:rest", 1, ex=REST_SECONDS)
+        elif server.incr(key) >= MAX_CONSECUTIVE_TIMEOUTS:
+            server.set(f"{key}:rest", 1, ex=SUSPEND_SECONDS)
         server.expire(key, 86_400)
     except RedisError:
-        logger.warning("the queue does not answer; webhook %s is asked on", hook)
+        logger.warning("the queue is not available; timeouts of webhook %s are not counted", hook)
 
 
 def _post(delivery: WebhookDelivery) -> tuple[int | None, str]:
-    """The answer's status, if there was one, and what went wrong in a sentence, "" if nothing."""
-    body = message(delivery)
+    """The status code, if there was a response, and the error as a sentence, "" if there is none."""
+    body = payload_body(delivery)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "SLM-Studio-Webhook/1",
@@ -216,24 +214,24 @@ def _post(delivery: WebhookDelivery) -> tuple[int | None, str]:
         with (
             outbound.deadline(TIMEOUT_SECONDS),
             outbound.client(timeout=TIMEOUT_SECONDS) as client,
-            client.stream("POST", delivery.webhook.url, content=body, headers=headers) as answer,
+            client.stream("POST", delivery.webhook.url, content=body, headers=headers) as response,
         ):
-            code = answer.status_code
+            code = response.status_code
     except Refused as error:
         return None, str(error)
     except httpx.TimeoutException:
-        return None, f"It did not answer within {TIMEOUT_SECONDS} seconds."
+        return None, f"There was no response within {TIMEOUT_SECONDS} seconds."
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return None, f"It cannot be reached ({type(error).__name__}: {str(error)[:150]})."
+        return None, f"The URL cannot be reached ({type(error).__name__}: {str(error)[:150]})."
     if 200 <= code < 300:
         return code, ""
     if 300 <= code < 400:
-        return code, f"It answered {code}, a redirect; those are not followed. Give the final address."
-    return code, f"It answered {code} where a 2xx is needed."
+        return code, f"The response was {code}, a redirect, which is not followed. Use the final URL."
+    return code, f"The response was {code}; a 2xx status is required."
 
 
-def message(delivery: WebhookDelivery) -> bytes:
-    """The body: the same bytes in every attempt."""
+def payload_body(delivery: WebhookDelivery) -> bytes:
+    """The body: equal in every attempt."""
     hook = delivery.webhook
     return dumps(
         {
@@ -247,7 +245,7 @@ def message(delivery: WebhookDelivery) -> bytes:
 
 
 def secret_of(webhook: Webhook) -> str:
-    """The secret that signs a webhook's messages: made from SECRET_KEY and the webhook's salt, stored nowhere."""
+    """The signing secret, derived from SECRET_KEY and the webhook's salt; it is not stored."""
     return f"whsec_{salted_hmac('labeling.webhook', webhook.salt, algorithm='sha256').hexdigest()}"
 
 
@@ -258,35 +256,35 @@ def signature(secret: str, body: bytes, timestamp: int) -> str:
 
 
 def sweep() -> tuple[int, int]:
-    """Queues every delivery that is due and perhaps forgotten by the queue; removes ended ones after thirty days. How
-    many of both.
-    """
+    """Queues overdue deliveries, and deletes ended ones after thirty days. Returns both numbers."""
     now = timezone.now()
-    late = now - timedelta(seconds=5)  # what became due this moment is in the queue already
+    late = now - timedelta(seconds=5)  # deliveries that just became due are queued
     due = WebhookDelivery.objects.filter(status=Status.WAITING, next_attempt_at__lte=late).order_by("next_attempt_at")
     pks = list(due.values_list("pk", "attempts")[:_DUE_AT_ONCE])
     for pk, attempts in pks:
         _enqueue(pk, attempts)
-    old = WebhookDelivery.objects.filter(created_at__lt=now - timedelta(days=KEPT_DAYS)).exclude(status=Status.WAITING)
+    old = WebhookDelivery.objects.filter(created_at__lt=now - timedelta(days=RETENTION_DAYS)).exclude(
+        status=Status.WAITING
+    )
     ended = list(old.order_by("pk").values_list("pk", flat=True)[:5_000])
     removed, _ = WebhookDelivery.objects.filter(pk__in=ended).delete() if ended else (0, {})
     return len(pks), removed
 
 
-# -- the webhooks themselves -------------------------------------------------------------------------------------------
+# -- webhooks ----------------------------------------------------------------------------------------------------------
 
 
 def create(*, project: Project, user: User, url: str, events: Iterable[str], active: bool = True) -> Webhook:
-    """A new webhook of a project.
+    """Creates a webhook.
 
     Raises:
-        Refused: the address is none or not allowed, an event is unknown, or there are twenty already.
+        Refused: the URL or an event is invalid, or the project has too many webhooks.
     """
     hook = Webhook(project=project, salt=secrets.token_hex(16), created_by=user)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-        if project.webhooks.count() >= MOST_WEBHOOKS:
-            raise Refused(f"A project has at most {MOST_WEBHOOKS} webhooks. Remove one first.", field="form")
+        if project.webhooks.count() >= MAX_WEBHOOKS:
+            raise Refused(f"A project can have at most {MAX_WEBHOOKS} webhooks. Delete one first.", field="form")
         _fill(hook, url, events, active)
         hook.save()
         _note_events(project)
@@ -302,10 +300,10 @@ def change(
     events: Iterable[str] | None = None,
     active: bool | None = None,
 ) -> Webhook:
-    """Changes what is given of a webhook.
+    """Changes a webhook; None keeps a value.
 
     Raises:
-        Refused: as ``create``.
+        Refused: see ``create``.
     """
     with transaction.atomic():
         project = Project.objects.select_for_update(no_key=True).get(pk=webhook.project_id)
@@ -322,13 +320,13 @@ def change(
         if before != _details(hook):
             details = {"before": before, "after": _details(hook)}
             note(project=project, user=user, action="changed", about=f"webhook {hook.pk}", details=details)
-        transaction.on_commit(lambda: _note(hook.pk, silent=False))  # perhaps it answers now
+        transaction.on_commit(lambda: _count_timeout(hook.pk, timed_out=False))  # ends a suspension
     hook.project = project
     return hook
 
 
-def new_secret(*, webhook: Webhook, user: User) -> str:
-    """Gives a webhook another secret; the one before is worth nothing from now on."""
+def rotate_secret(*, webhook: Webhook, user: User) -> str:
+    """Replaces the secret of a webhook."""
     webhook.salt = secrets.token_hex(16)
     with transaction.atomic():
         webhook.save(update_fields=["salt"])
@@ -336,8 +334,8 @@ def new_secret(*, webhook: Webhook, user: User) -> str:
     return secret_of(webhook)
 
 
-def remove(*, webhook: Webhook, user: User) -> None:
-    """Removes a webhook with its log; what has not been delivered by now never is."""
+def delete(*, webhook: Webhook, user: User) -> None:
+    """Deletes a webhook with its log and pending deliveries."""
     with transaction.atomic():
         project = Project.objects.select_for_update(no_key=True).get(pk=webhook.project_id)
         note(project=project, user=user, action="removed", about=f"webhook {webhook.pk}", details=_details(webhook))
@@ -346,14 +344,14 @@ def remove(*, webhook: Webhook, user: User) -> None:
 
 
 def _details(hook: Webhook) -> dict[str, Any]:
-    return {"url": shown_url(hook.url), "events": list(hook.events), "active": hook.active}
+    return {"url": redacted_url(hook.url), "events": list(hook.events), "active": hook.active}
 
 
 def _fill(hook: Webhook, url: str, events: Iterable[str], active: bool) -> None:
     chosen = set(events)
     unknown = sorted(chosen.difference(EVENTS))
     if unknown:
-        raise Refused(f"There is no event {unknown[0]}; there are {', '.join(EVENTS)}.", field="events")
+        raise Refused(f"There is no event {unknown[0]}. The events are {', '.join(EVENTS)}.", field="events")
     if not chosen:
         raise Refused("Choose at least one event.", field="events")
     if url != hook.url:
@@ -369,20 +367,20 @@ def _fill(hook: Webhook, url: str, events: Iterable[str], active: bool) -> None:
 
 
 def _note_events(project: Project) -> None:
-    """Keeps on the project what its webhooks listen to together, so that ``emit`` needs no query where none does."""
-    heard: set[str] = set()
+    """Stores the subscribed events on the project, so ``emit`` needs no query for others."""
+    subscribed: set[str] = set()
     for events in Webhook.objects.filter(project=project, active=True).values_list("events", flat=True):
-        heard.update(events)
-    project.webhook_events = [name for name in EVENTS if name in heard]
+        subscribed.update(events)
+    project.webhook_events = [name for name in EVENTS if name in subscribed]
     Project.objects.filter(pk=project.pk).update(webhook_events=project.webhook_events)
 
 
-def shown_url(url: str) -> str:
-    """An address without what may be secret in it: only scheme and host."""
+def redacted_url(url: str) -> str:
+    """A URL without parts that can be secret: scheme and host only."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}"
 
 
-def pauses_in_words() -> str:
-    """``PAUSES``, as a page says it."""
+def retry_schedule() -> str:
+    """``RETRY_DELAYS`` for the page."""
     return "10 seconds, a minute, 5 minutes, half an hour, 2 hours and 6 hours"

@@ -1,5 +1,6 @@
 """Documents, their pages, search index and scores."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
@@ -63,6 +64,10 @@ class DocumentQuerySet(models.QuerySet["Document"]):
     def with_id(self, project: Project, external_id: str) -> "Document | None":
         """The document with exactly this id, by index."""
         return self.filter(project=project, external_id=external_id).only("external_id", "project").first()
+
+    def existing_texts(self, project: Project, hashes: Iterable[str]) -> set[str]:
+        """Those of these text hashes that the project has."""
+        return set(self.filter(project=project, sha256__in=hashes).values_list("sha256", flat=True))
 
     def for_list(self) -> Self:
         """The columns of a list row; only the beginning of the text, which can have 1 MB."""

@@ -1,4 +1,4 @@
-"""What comes in: one import of one file."""
+"""Imports of files, and the search index of their documents."""
 
 from django.db import models
 
@@ -7,10 +7,9 @@ from slmstudio.runs.models import BackgroundRun
 
 
 class ImportRun(BackgroundRun):
-    """One import of a file: rows in = imported + duplicate + rejected.
+    """One import of a file: rows = imported + duplicates + rejected.
 
-    ``kind`` is one of ``labeling.imports.formats.KINDS``; ``options`` what that kind can be told (a mapping of columns,
-    whether to read scans by OCR).
+    ``kind`` is the name of its format (``labeling.imports.formats.registry``), ``options`` are the format's.
     """
 
     job_name = "labeling.jobs.run_import"

@@ -74,8 +74,12 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         rows = self.select_related("project")
         return rows.filter(project__slug=slug, user_id=user.pk).first() if user.pk else None
 
+    def by_name(self) -> Self:
+        """With their users, by user name."""
+        return self.select_related("user").order_by("user__username")
+
     def overview(self, user: User) -> Self:
-        """A person's projects by name, each with ``versions`` of its datasets counted."""
+        """The projects of a user by name, each with the number of its dataset ``versions``."""
         from labeling.models.datasets import DatasetVersion
 
         def count(rows: models.QuerySet[Any]) -> Coalesce:

@@ -1,1 +1,1 @@
-"""Projects: who is in them, what their task promises, and their settings."""
+"""Projects: members, contract and settings."""

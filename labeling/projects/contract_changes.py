@@ -1,4 +1,4 @@
-"""What became of a contract when it was saved: in the audit log, and for apps that derive something from it."""
+"""Contract changes: the audit entry, and a hook for apps that derive something from a contract."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,8 @@ from slmstudio.hooks import Hook
 
 
 @dataclass(frozen=True)
-class State:
-    """A contract as it stood at one moment."""
+class ContractState:
+    """A contract at one moment."""
 
     instruction: str
     constraints: dict[str, Any]
@@ -23,22 +23,24 @@ class State:
 
     @property
     def compiled(self) -> CompiledSchema:
-        """Its schema, ready for use."""
+        """Its compiled schema."""
         return compile_schema(loads(self.schema_text))
 
 
-#: called with ``project``, ``user``, ``before`` and ``after`` (a ``State`` each) in the transaction of the change
+#: called with ``project``, ``user``, ``before`` and ``after`` (``ContractState``) in the transaction of the change
 contract_changed: Hook[..., object] = Hook()
 
 
-def state(project: Project) -> State:
-    """The contract as it stands."""
+def state(project: Project) -> ContractState:
+    """The current contract."""
     contract, version = Contract.objects.get(project=project), project.schema_version
-    return State(contract.instruction, dict(contract.constraints), version.number, version.sha256, version.schema_text)
+    return ContractState(
+        contract.instruction, dict(contract.constraints), version.number, version.sha256, version.schema_text
+    )
 
 
-def record(*, project: Project, user: User | None, before: State) -> None:
-    """Notes what changed since ``before``, and by whom; nothing where nothing did."""
+def record(*, project: Project, user: User | None, before: ContractState) -> None:
+    """Records the changes since ``before``, if there are any."""
     after = state(project)
     details = {
         name: {"before": getattr(before, name), "after": getattr(after, name)}

@@ -1,4 +1,4 @@
-"""The contract: instruction, schema with a live preview of its form, constraints, versions."""
+"""The contract page: instruction, schema with a live preview of its form, constraints and versions."""
 
 from typing import Any
 
@@ -10,16 +10,17 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from labeling.annotation.diffs import DiffLine, compare_lines
 from labeling.form.tree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
+from labeling.projects import queries
 from labeling.projects.forms import ContractForm
 from labeling.projects.services import (
-    MOST_PENDING,
+    MAX_PENDING,
     ContractError,
-    fit,
+    contract_etag,
     needs_migration,
     pretty,
     read_schema,
     save_contract,
-    stamp,
+    schema_impact,
 )
 from labeling.schema_migration import services as schema_migration_services
 from slmstudio.access import Action, project_for
@@ -30,7 +31,7 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def contract(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Reads the contract, or saves it; whoever may not change it sees the same page without the form."""
+    """Shows or saves the contract. Without permission to change it, the form is not shown."""
     project = project_for(request.user, slug, Action.CONTRACT if request.method == "POST" else Action.READ)
     row = Contract.objects.get(project=project)
     version = project.schema_version
@@ -40,8 +41,8 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         if isinstance(saved, SchemaMigration):
             messages.info(
                 request,
-                "The new schema affects labels that are there already, so it is not in force yet: see what comes of "
-                "them, then apply it. The instruction and the constraints are saved.",
+                "The new schema affects existing labels, so it is not in effect yet. Check the result of the dry run, "
+                "then apply it. The instruction and the constraints are saved.",
             )
             return redirect("schema_migration", slug, saved.pk)
         if saved is not None:
@@ -54,7 +55,7 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
                 **row.constraints,
                 "instruction": row.instruction,
                 "schema": pretty(version.schema_text),
-                "seen": stamp(row),
+                "seen": contract_etag(row),
             }
         )
     text = form["schema"].value() or ""
@@ -62,10 +63,8 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         "project": project,
         "contract": row,
         "version": version,
-        "versions": project.schema_versions.select_related("created_by").order_by("-number"),
-        "migrations": project.migrations.select_related("from_version", "to_version", "created_by").order_by("-pk")[
-            :10
-        ],
+        "versions": queries.schema_versions(project),
+        "migrations": queries.recent_migrations(project),
         "form": form,
         "schema_text": pretty(version.schema_text),
         **_preview(project, text, version),
@@ -74,11 +73,11 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _save(project: Project, request: SignedInRequest, form: ContractForm) -> SchemaVersion | SchemaMigration | None:
-    """Saves the contract; where its schema affects labels, starts a dry run of it instead."""
+    """Saves the contract, or starts a dry run if its schema affects labels."""
     if not form.is_valid():
         return None
     data = form.cleaned_data
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "project": project,
         "user": request.user,
         "instruction": data["instruction"],
@@ -88,8 +87,8 @@ def _save(project: Project, request: SignedInRequest, form: ContractForm) -> Sch
     }
     try:
         if needs_migration(project, data["schema"]):
-            return schema_migration_services.start_contract_dry_run(**given)
-        return save_contract(**given)
+            return schema_migration_services.start_contract_dry_run(**values)
+        return save_contract(**values)
     except Refused as error:
         form.add_error(None, str(error))
         return None
@@ -101,14 +100,14 @@ def _save(project: Project, request: SignedInRequest, form: ContractForm) -> Sch
 
 @require_POST
 def preview(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The form a schema would give, as it is typed; or what is wrong with it. Saves nothing."""
-    project = project_for(request.user, slug, Action.CONTRACT)  # costly: a schema is compiled, labels are checked
+    """The form of a schema while it is typed, or its error. Saves nothing."""
+    project = project_for(request.user, slug, Action.CONTRACT)  # expensive: compiles a schema and validates labels
     context = {"project": project, **_preview(project, request.POST.get("schema", ""), project.schema_version)}
     return render(request, "labeling/projects/contract.html#preview", context)
 
 
 def _preview(project: Project, text: str, version: SchemaVersion) -> dict[str, Any]:
-    """The preview's context. Existing labels are only looked at where the schema differs from the saved one."""
+    """The context of the preview. Existing labels are only validated if the schema changed."""
     try:
         compiled, compact = read_schema(text)
     except ContractError as error:
@@ -121,17 +120,17 @@ def _preview(project: Project, text: str, version: SchemaVersion) -> dict[str, A
         "limits": unsupported(compiled.schema),
         "bound": output_bound(compiled.schema),
         "changed": changed,
-        "fit": fit(project=project, compiled=compiled) if changed else None,
-        "most_pending": MOST_PENDING,
+        "impact": schema_impact(project=project, compiled=compiled) if changed else None,
+        "max_pending": MAX_PENDING,
     }
 
 
 @require_safe
 def version(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """One version of the schema, and what it changed."""
+    """A schema version and its changes."""
     project = project_for(request.user, slug, Action.READ)
-    shown = get_object_or_404(project.schema_versions.select_related("created_by"), number=number)
-    earlier = project.schema_versions.filter(number__lt=number).order_by("-number").first()
+    shown = get_object_or_404(queries.schema_versions(project), number=number)
+    earlier = queries.previous_schema_version(shown)
     lines: list[DiffLine] = []
     if earlier is not None:
         lines = compare_lines(pretty(earlier.schema_text), pretty(shown.schema_text))

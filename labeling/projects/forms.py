@@ -1,4 +1,4 @@
-"""What people type on the labeling side's pages: parsing and checking, no writes."""
+"""The forms of projects and contracts. They validate and write nothing."""
 
 from decimal import Decimal
 from typing import Any
@@ -15,14 +15,14 @@ SELECT = {"class": "form-select"}
 
 
 class ProjectForm(forms.Form):
-    """A new project: its name, its address, the template it starts from."""
+    """A new project: its name, slug and template."""
 
     name = forms.CharField(max_length=120, widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off"}))
     slug = forms.SlugField(
-        label="Address",
+        label="URL name",
         max_length=60,
         required=False,
-        help_text="Lower-case letters, digits and dashes. Left empty, it is made from the name.",
+        help_text="Lower-case letters, digits and dashes. If empty, it is made from the name.",
         widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off", "spellcheck": "false"}),
     )
     template = forms.ChoiceField(widget=forms.RadioSelect)
@@ -36,20 +36,20 @@ class ProjectForm(forms.Form):
         choices.initial = self.templates[0].slug
 
     def clean(self) -> dict[str, Any]:
-        """Makes the address from the name where none was given."""
+        """Makes the slug from the name if it is empty."""
         cleaned = super().clean() or {}
         if "slug" in cleaned and cleaned.get("name"):
             slug = (cleaned["slug"] or slugify(cleaned["name"])[:60].strip("-")).lower()
             if not slug:
-                self.add_error("slug", "The name has no letters an address can be made of; give one here.")
+                self.add_error("slug", "The name has no letters for a URL. Enter a URL name.")
             elif Project.objects.filter(slug=slug).exists():
-                self.add_error("slug", f"The address {slug} is taken; give another one.")
+                self.add_error("slug", f"The URL name {slug} is taken. Enter another one.")
             cleaned["slug"] = slug
         return cleaned
 
 
 class ContractForm(forms.Form):
-    """The contract as typed. The schema is judged by the service, which names the place of an error."""
+    """The contract as typed. The service validates the schema."""
 
     instruction = forms.CharField(
         required=False, strip=False, widget=forms.Textarea(attrs={**CONTROL, "rows": 3, "id": "id_instruction"})
@@ -69,13 +69,13 @@ class ContractForm(forms.Form):
             }
         ),
     )
-    latency_p95_ms = forms.DecimalField(label="Latency, 95 % within (ms)", required=False)
+    latency_p95_ms = forms.DecimalField(label="p95 latency (ms)", required=False)
     requests_per_second = forms.DecimalField(label="Requests per second", required=False)
-    cost_per_request = forms.DecimalField(label="Cost per request at most", required=False)
-    hardware_memory_gb = forms.DecimalField(label="Memory of the hardware (GB)", required=False)
-    hardware_price_per_hour = forms.DecimalField(label="Price of the hardware per hour", required=False)
-    expected_volume = forms.DecimalField(label="Documents a month", required=False)
-    review_cost = forms.DecimalField(label="Cost of a review by a person", required=False)
+    cost_per_request = forms.DecimalField(label="Maximum cost per request", required=False)
+    hardware_memory_gb = forms.DecimalField(label="Hardware memory (GB)", required=False)
+    hardware_price_per_hour = forms.DecimalField(label="Hardware price per hour", required=False)
+    expected_volume = forms.DecimalField(label="Documents per month", required=False)
+    review_cost = forms.DecimalField(label="Cost of a human review", required=False)
     currency = forms.CharField(required=False, max_length=3, min_length=3)
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -87,14 +87,14 @@ class ContractForm(forms.Form):
             )
 
     def clean_currency(self) -> str:
-        """As a code: capital letters."""
+        """In capital letters."""
         return str(self.cleaned_data["currency"]).upper()
 
     @property
     def constraint_fields(self) -> list[forms.BoundField]:
-        """The constraints in the order they are shown."""
+        """The constraints in display order."""
         return [self[name] for name in (*NUMBERS, "currency")]
 
     def constraints(self) -> dict[str, Decimal | str | None]:
-        """The constraints as the service takes them."""
+        """The constraints for the service."""
         return {name: self.cleaned_data.get(name) for name in (*NUMBERS, "currency")}

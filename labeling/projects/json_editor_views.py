@@ -1,7 +1,7 @@
-"""The page in the frame of the JSON editor, with a policy of its own.
+"""The JSON editor's frame, with its own content security policy.
 
-The editor makes its own styles, which the policy of every other page forbids. So it runs in a frame: this page shows
-nothing of the project, asks the server for nothing but its script, and gets and gives the text by messages.
+The editor creates style elements, which the policy of the other pages forbids. So it runs in a frame without project
+data, which exchanges the text by messages.
 """
 
 from csp.constants import NONE, SELF, UNSAFE_INLINE
@@ -23,5 +23,5 @@ from django.views.decorators.http import require_safe
     }
 )
 def frame(request: HttpRequest) -> HttpResponse:
-    """The editor, empty; ``static/js/annotation/json_editor_frame.js`` fills it with what the page around it sends."""
+    """The editor, empty; ``static/js/annotation/json_editor_frame.js`` fills it with the text from the parent page."""
     return render(request, "labeling/projects/json_editor.html")

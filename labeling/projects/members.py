@@ -1,4 +1,4 @@
-"""Who is in a project and with which role, and how work is done in it. A project always keeps an owner."""
+"""The members of a project, their roles, and the project's settings. A project always has an owner."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -17,7 +17,7 @@ from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
 from slmstudio.errors import Refused
 
-#: what ``change_settings`` takes
+#: names for ``change_settings``
 SETTINGS = (
     "review_required",
     "four_eyes",
@@ -27,50 +27,50 @@ SETTINGS = (
     "confidence_floor",
     "extra_tags",
 )
-MOST_PEOPLE, MOST_EXTRA_TAGS = 10, 50
+MAX_OVERLAP, MAX_EXTRA_TAGS = 10, 50
 
 
 @transaction.atomic
 def add(*, project: Project, by: User | None, username: str, role: str) -> Membership:
-    """Takes a person who has an account into the project.
+    """Adds a user to the project.
 
     Raises:
-        Refused: nobody has this user name, they are in the project already, or there is no such role.
+        Refused: the user name or role does not exist, or the user is a member.
     """
-    _hold(project)
-    person = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
-    if person is None:
+    _lock_project(project)
+    user = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
+    if user is None:
         raise Refused(
-            "Nobody has this user name. Accounts are made by an administrator; capitals count in names.",
+            "There is no user with this name. Administrators create accounts; user names are case-sensitive.",
             field="username",
         )
     _check_role(role)
-    if Membership.objects.filter(project=project, user=person).exists():
-        raise Refused(f"{person.get_username()} is in this project already.", field="username")
-    membership = Membership.objects.create(project=project, user=person, role=role, role_given_by=by)
-    note(project=project, user=by, action="added", about=f"member {person.get_username()}", details={"role": role})
+    if Membership.objects.filter(project=project, user=user).exists():
+        raise Refused(f"{user.get_username()} is already a member of this project.", field="username")
+    membership = Membership.objects.create(project=project, user=user, role=role, role_given_by=by)
+    note(project=project, user=by, action="added", about=f"member {user.get_username()}", details={"role": role})
     return membership
 
 
 @transaction.atomic
 def change_role(*, membership: Membership, by: User | None, role: str) -> Membership:
-    """Gives a member another role. People may step down by themselves; nobody gives themselves rights.
+    """Changes the role of a member. Users can reduce their own role, not extend it.
 
     Raises:
-        Refused: there is no such role, it would leave the project without an owner, it is one's own and would allow
-            more than the one before, or they are no member any longer.
+        Refused: the role does not exist, the project would have no owner, the user would extend their own role, or the
+            membership has ended.
     """
-    _hold(membership.project)
+    _lock_project(membership.project)
     _check_role(role)
     row = _row(membership)
     before = row.role
     if before == role:
         return row
     if before == Role.OWNER:
-        _keep_an_owner(row)
-    if by is not None and row.user_id == by.pk and role not in steps_down(before):
+        _require_owner(row)
+    if by is not None and row.user_id == by.pk and role not in self_assignable_roles(before):
         raise Refused(
-            f"Nobody gives themselves rights, and as {Role(role).label} you could do what you cannot do now. "
+            f"You cannot extend your own role: {Role(role).label} has permissions that you do not have now. "
             "Another owner can give you this role.",
             field="role",
         )
@@ -87,24 +87,24 @@ def change_role(*, membership: Membership, by: User | None, role: str) -> Member
     return row
 
 
-def steps_down(role: str) -> list[str]:
-    """The roles that allow nothing that ``role`` does not: what a person may change their own to."""
+def self_assignable_roles(role: str) -> list[str]:
+    """The roles with no permission beyond ``role``: those that a user can give themselves."""
     own = {action for action in Action if may(role, action)}
     return [other for other in Role.values if own.issuperset(a for a in Action if may(other, a))]
 
 
 @transaction.atomic
 def remove(*, membership: Membership, by: User | None) -> None:
-    """Takes a person out of the project. What they labelled stays; their tokens end, what they hold is let go.
+    """Removes a member. Their labels stay; their tokens are revoked, their assignments and locks removed.
 
     Raises:
-        Refused: it is the last owner, or somebody who is no member any longer.
+        Refused: it is the last owner, or the membership has ended.
     """
     project = membership.project
-    _hold(project)
+    _lock_project(project)
     row = _row(membership)
     if row.role == Role.OWNER:
-        _keep_an_owner(row)
+        _require_owner(row)
     name = row.user.get_username()
     ApiToken.objects.filter(project=project, user=row.user, revoked_at=None).update(revoked_at=timezone.now())
     documents = Document.objects.filter(project=project)
@@ -116,19 +116,19 @@ def remove(*, membership: Membership, by: User | None) -> None:
 
 
 def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) -> Project:
-    """Sets what is given of ``SETTINGS``. Shares are numbers from 0 to 1.
+    """Changes settings. Shares are numbers from 0 to 1.
 
     Raises:
-        Refused: a name is unknown or a value is out of range; nothing was changed.
+        Refused: a name is unknown or a value out of range; nothing was changed.
     """
     unknown = sorted(set(values).difference(SETTINGS))
     if unknown:
         raise Refused(f"There is no setting {unknown[0]}.", field="form")
     for name in ("overlap_share", "withheld_share", "confidence_floor"):
         if name in values and not 0 <= values[name] <= 1:
-            raise Refused("This is a share from 0 to 100 %.", field=name)
-    if "overlap_people" in values and not 2 <= values["overlap_people"] <= MOST_PEOPLE:
-        raise Refused(f"From 2 to {MOST_PEOPLE} people can label one document.", field="overlap_people")
+            raise Refused("Enter a percentage from 0 to 100.", field=name)
+    if "overlap_people" in values and not 2 <= values["overlap_people"] <= MAX_OVERLAP:
+        raise Refused(f"The overlap must be from 2 to {MAX_OVERLAP}.", field="overlap_people")
     clean = dict(values)
     if "extra_tags" in clean:
         clean["extra_tags"] = _tags(clean["extra_tags"])
@@ -153,44 +153,44 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
     return project
 
 
-def _tags(given: Any) -> list[str]:
+def _tags(names: Any) -> list[str]:
     tags: list[str] = []
-    for tag in given:
+    for tag in names:
         name = "_".join(str(tag).split()).lower()
         if not name:
             continue
         if len(name) > 40 or not name.isprintable() or "," in name:
             raise Refused(
-                f"The tag {name[:60]} is not taken: up to 40 printable characters, no comma.", field="extra_tags"
+                f"The tag {name[:60]} is invalid: use up to 40 printable characters and no comma.", field="extra_tags"
             )
         if name not in FAILURE_TAGS and name not in tags:
             tags.append(name)
-    if len(tags) > MOST_EXTRA_TAGS:
-        raise Refused(f"A project has at most {MOST_EXTRA_TAGS} tags of its own.", field="extra_tags")
+    if len(tags) > MAX_EXTRA_TAGS:
+        raise Refused(f"A project can have at most {MAX_EXTRA_TAGS} own tags.", field="extra_tags")
     return tags
 
 
-def _hold(project: Project) -> None:
-    """One change of members at a time, so that two owners cannot remove each other."""
+def _lock_project(project: Project) -> None:
+    """Serializes changes of members, so two owners cannot remove each other."""
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
 def _row(membership: Membership) -> Membership:
     row: Membership | None = Membership.objects.select_related("user").filter(pk=membership.pk).first()
     if row is None:
-        raise Refused("This person is no longer in the project.", field="form")
+        raise Refused("This user is no longer a member of the project.", field="form")
     return row
 
 
 def _check_role(role: str) -> None:
     if role not in Role.values:
-        raise Refused(f"There is no role {role[:40]}; there are {', '.join(Role.values)}.", field="role")
+        raise Refused(f"There is no role {role[:40]}. The roles are {', '.join(Role.values)}.", field="role")
 
 
-def _keep_an_owner(row: Membership) -> None:
+def _require_owner(row: Membership) -> None:
     others = Membership.objects.filter(project=row.project, role=Role.OWNER).exclude(pk=row.pk)
     if not others.exists():
         raise Refused(
-            f"{row.user.get_username()} is the only owner. Make somebody else an owner first; a project keeps one.",
+            f"{row.user.get_username()} is the only owner. Make another member an owner first.",
             field="role",
         )

@@ -1,4 +1,4 @@
-"""Projects and what their task promises: instruction, schema versions, constraints."""
+"""Projects and their contracts: instruction, schema versions, constraints."""
 
 import math
 import re
@@ -48,8 +48,8 @@ from slmstudio.database import transactions
 
 MAX_INSTRUCTION = 8_000
 MAX_SCHEMA = 400_000
-ONE_LINE = 72
-MOST_PENDING = 1_000
+MAX_INLINE_LENGTH = 72
+MAX_PENDING = 1_000
 NUMBERS = {
     "latency_p95_ms": "latency",
     "requests_per_second": "throughput",
@@ -62,7 +62,7 @@ NUMBERS = {
 
 
 class ContractError(ValueError):
-    """A contract that cannot be saved. ``errors``: a sentence per field (instruction, schema, a constraint, form)."""
+    """A contract is invalid. ``errors``: a message per field (instruction, schema, a constraint, form)."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {message}" for name, message in errors.items()))
@@ -70,7 +70,7 @@ class ContractError(ValueError):
 
 
 class ProjectError(ValueError):
-    """A project that cannot be made. ``errors``: a sentence per field (name, slug, template)."""
+    """A project is invalid. ``errors``: a message per field (name, slug, template)."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {message}" for name, message in errors.items()))
@@ -81,10 +81,10 @@ class ProjectError(ValueError):
 def create_project(
     *, owner: User, name: str, slug: str, template: str, members: Mapping[Any, str] | None = None
 ) -> Project:
-    """A project with the contract of a template of the catalogue. ``members``: more people and their roles.
+    """Creates a project with the contract of a template. ``members``: further users and their roles.
 
     Raises:
-        ProjectError: the name or slug is missing, ill-formed or taken, or there is no such template.
+        ProjectError: the name or slug is missing, invalid or taken, or the template does not exist.
     """
     start = _template(template)
     project = Project(name=name.strip(), slug=slug.strip(), template=start.slug)
@@ -108,21 +108,21 @@ def create_project(
     return project
 
 
-def open_project(*, owner: User, name: str, slug: str, template: str) -> Project:
-    """As ``create_project``, for somebody who asks for a project of their own.
+def create_own_project(*, owner: User, name: str, slug: str, template: str) -> Project:
+    """``create_project`` for a user who requests it.
 
     Raises:
-        ProjectError: also where their account may make none, or they own as many as one person may (``form``).
+        ProjectError: also if the user may not create projects or owns the maximum number (``form``).
     """
     if not permissions.may_create_projects(owner):
         raise ProjectError(
-            {"form": f"Your account may not make projects; {permissions.permission_granter()} can allow it."}
+            {"form": f"Your account cannot create projects; {permissions.permission_granter()} can allow it."}
         )
     with transaction.atomic():
-        get_user_model().objects.select_for_update(no_key=True).get(pk=owner.pk)  # two at once count each other
+        get_user_model().objects.select_for_update(no_key=True).get(pk=owner.pk)  # serializes two requests
         owned = Membership.objects.filter(user=owner, role=Role.OWNER).count()
-        if why := quotas.projects_problem(owned):
-            raise ProjectError({"form": why})
+        if problem := quotas.projects_problem(owned):
+            raise ProjectError({"form": problem})
         return create_project(owner=owner, name=name, slug=slug, template=template)
 
 
@@ -134,10 +134,10 @@ def _template(slug: str) -> Any:
 
 
 def read_schema(text: str) -> tuple[CompiledSchema, str]:
-    """The compiled schema of what somebody typed, and the compact text that is stored.
+    """The compiled schema of a typed text, and the compact text that is stored.
 
     Raises:
-        ContractError: not JSON (with line and column), no JSON Schema (with the place), or nothing to fill in.
+        ContractError: it is not JSON, not a JSON Schema, or has no fields.
     """
     if len(text) > MAX_SCHEMA:
         raise ContractError({"schema": f"The schema is longer than {MAX_SCHEMA:,} characters."})
@@ -148,14 +148,14 @@ def read_schema(text: str) -> tuple[CompiledSchema, str]:
             {"schema": f"This is not JSON: {error.message} (line {error.line}, column {error.column})."}
         ) from error
     if not isinstance(schema, dict):
-        raise ContractError({"schema": 'A schema is an object: {"type": "object", "properties": {...}}.'})
+        raise ContractError({"schema": 'A schema must be an object: {"type": "object", "properties": {...}}.'})
     try:
         compiled = compile_schema(schema)
     except SchemaError as error:
         place = f"At {error.path}: " if error.path else ""
         raise ContractError({"schema": f"{place}{_sentence(error.message)}"}) from error
     if not compiled.fields:
-        raise ContractError({"schema": 'The schema has no field: put at least one into "properties".'})
+        raise ContractError({"schema": 'The schema has no fields. Add at least one to "properties".'})
     return compiled, dumps(schema)
 
 
@@ -165,10 +165,10 @@ def _sentence(text: str) -> str:
 
 
 def clean_constraints(constraints: Mapping[str, Any]) -> dict[str, Any]:
-    """The constraints as they are stored: positive plain numbers and a currency; empty ones are left out.
+    """The constraints as stored: positive numbers and a currency, without empty ones.
 
     Raises:
-        ContractError: an unknown name, no positive number, or no currency code.
+        ContractError: a name is unknown or a value invalid.
     """
     errors: dict[str, str] = {}
     clean: dict[str, Any] = {}
@@ -181,7 +181,7 @@ def clean_constraints(constraints: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 errors[name] = "A currency is three capital letters, for example USD."
         elif name not in NUMBERS:
-            errors[name] = f"There is no constraint of this name; there are {', '.join(NUMBERS)} and currency."
+            errors[name] = f"This constraint does not exist. The constraints are {', '.join(NUMBERS)} and currency."
         elif not _is_positive(value):
             errors[name] = f"The {NUMBERS[name]} must be a number above 0."
         else:
@@ -207,29 +207,29 @@ def save_contract(
     constraints: Mapping[str, Any],
     seen: str = "",
 ) -> SchemaVersion:
-    """Saves the contract; makes a new SchemaVersion only where the schema changed.
+    """Saves the contract. Creates a SchemaVersion if the schema changed.
 
-    Where it changed, labelled documents whose gold no longer fits go back to the queue, and so do those that wait for a
-    review or an adjudication: nothing is decided about a label of an older schema. All labels stay. People are led
-    through a migration where any label is affected (``needs_migration``).
-    ``seen`` is the ``stamp`` of the contract the person started from: another one means somebody saved meanwhile.
+    With a new schema, documents are requeued if their gold label is no longer valid, or if they wait for a review or an
+    adjudication (decisions are only made under the current schema). All labels stay. The pages start a migration first
+    if any label is affected (``needs_migration``).
+    ``seen`` is the ``contract_etag`` of the contract that the user edited.
 
     Raises:
-        ContractError: with a sentence per field; nothing was saved then.
+        ContractError: a field is invalid, or the contract was saved since; nothing was saved.
     """
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # no import batch or freeze meanwhile
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # serializes import batches and freezes
     contract = Contract.objects.select_for_update().get(project=project)
     errors: dict[str, str] = {}
-    if seen and seen != stamp(contract):
+    if seen and seen != contract_etag(contract):
         errors["form"] = (
-            "Somebody saved this contract while you were editing it. Copy what you changed, reload the page and "
-            "put it in again."
+            "Another user saved this contract while you were editing it. Copy your changes, reload the page and "
+            "enter them again."
         )
     instruction = instruction.replace("\r\n", "\n").strip()
     if not instruction:
-        errors["instruction"] = "Say in a sentence what the model is to do."
+        errors["instruction"] = "Describe the task of the model in a sentence."
     elif len(instruction) > MAX_INSTRUCTION or "\0" in instruction:
-        errors["instruction"] = f"The instruction may have at most {MAX_INSTRUCTION:,} characters, none of them NUL."
+        errors["instruction"] = f"The instruction can have at most {MAX_INSTRUCTION:,} characters, without NUL."
     clean: dict[str, Any] = {}
     compiled, text = None, ""
     try:
@@ -252,24 +252,24 @@ def save_contract(
         contract_changes.record(project=project, user=user, before=before)
         return newest
     if SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
-        raise ContractError({"schema": "Labels are being taken to another schema just now. Save once that is done."})
+        raise ContractError({"schema": "A label migration is running. Save the contract when it has ended."})
     version = SchemaVersion(
         project=project, number=newest.number + 1, schema_text=text, sha256=sha256(text), created_by=user
     )
     version.full_clean()
     version.save()
     contract_changes.record(project=project, user=user, before=before)
-    _queue_again(project, newest, version)
-    transaction.on_commit(partial(_catch_up, project, newest, version), robust=True)
+    _requeue_invalid(project, newest, version)
+    transaction.on_commit(partial(_requeue_late_submits, project, newest, version), robust=True)
     return version
 
 
 def needs_migration(project: Project, schema_text: str) -> bool:
-    """Whether a schema affects existing labels, so that it is tried on them before it is saved: labels become invalid,
-    need a mapping, wait for a decision, or are to be restored, or there are too many to try at once.
+    """Whether a schema needs a dry run before it is saved: labels become invalid, need a mapping or a decision, can be
+    restored, or are too many to check.
 
     Raises:
-        ContractError: the schema cannot be read.
+        ContractError: the schema is invalid.
     """
     compiled, text = read_schema(schema_text)
     newest = project.schema_version
@@ -279,60 +279,62 @@ def needs_migration(project: Project, schema_text: str) -> bool:
         return True
     if Document.objects.filter(project=project, state__in=QUEUE, returned__isnull=False).exists():
         return True
-    found = fit(project=project, compiled=compiled)
-    return bool(found.broken or found.pending) or not found.all_of_them
+    impact = schema_impact(project=project, compiled=compiled)
+    return bool(impact.invalid or impact.pending) or not impact.is_complete
 
 
-def stamp(contract: Contract) -> str:
-    """What tells one state of a contract from another."""
+def contract_etag(contract: Contract) -> str:
+    """Identifies a state of a contract."""
     return contract.updated_at.isoformat()
 
 
 @dataclass
-class Fit:
-    """How existing labels stand to a schema: how many were looked at, how many do not fit, and the first of those.
-    ``pending``: documents that wait for a decision about their label, counted up to ``MOST_PENDING``.
+class SchemaImpact:
+    """The effect of a schema on gold labels: how many were checked, how many are invalid, and examples.
+
+    ``pending``: documents that wait for a review or adjudication, up to ``MAX_PENDING``. ``is_complete``: no label was
+    left out.
     """
 
     pending: int = 0
-    looked_at: int = 0
-    broken: int = 0
+    checked: int = 0
+    invalid: int = 0
     examples: list[tuple[Document, str]] = field(default_factory=list)
-    all_of_them: bool = True
+    is_complete: bool = True
 
 
-def fit(*, project: Project, compiled: CompiledSchema, limit: int = 500) -> Fit:
-    """A dry run of a schema over the first ``limit`` labelled documents of a project."""
-    pending = sum(len(rows.values_list("pk")[:MOST_PENDING]) for rows in _undecided(project))
-    result = Fit(pending=min(pending, MOST_PENDING))
+def schema_impact(*, project: Project, compiled: CompiledSchema, limit: int = 500) -> SchemaImpact:
+    """Validates the first ``limit`` gold labels of a project against a schema."""
+    pending = sum(len(rows.values_list("pk")[:MAX_PENDING]) for rows in _pending_documents(project))
+    result = SchemaImpact(pending=min(pending, MAX_PENDING))
     rows = list(
         Gold.objects.current(project).select_related("revision", "document").order_by("document_id")[: limit + 1]
     )
-    result.all_of_them = len(rows) <= limit
+    result.is_complete = len(rows) <= limit
     for row in rows[:limit]:
-        result.looked_at += 1
+        result.checked += 1
         problems = compiled.validate(row.revision.value)
         if problems:
-            result.broken += 1
+            result.invalid += 1
             if len(result.examples) < 5:
-                result.examples.append((row.document, in_words(problems[0])))
+                result.examples.append((row.document, problem_text(problems[0])))
     return result
 
 
-def in_words(problem: Any) -> str:
-    """A problem of a value as one piece of a sentence: path and message."""
+def problem_text(problem: Any) -> str:
+    """The path and message of a problem."""
     return f"{problem.path} {problem.message}".strip()
 
 
-def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
-    """Labelled documents whose gold the schema refuses are to be labelled again, and those without a decision yet."""
+def _requeue_invalid(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
+    """Requeues documents whose gold label is invalid under the new schema, and those that wait for a decision."""
     broken = gold.carry_forward(project, version)
-    # The undecided last: as few as possible are submitted under the old schema between this and the commit.
-    undecided = _undecided_keys(project, version)
-    keys = sorted({*broken, *undecided})
+    # Read pending documents last: fewer submits under the old schema can follow before the commit.
+    pending = _pending_keys(project, version)
+    keys = sorted({*broken, *pending})
     for start in range(0, len(keys), 5_000):
         rows = Document.objects.labeled().filter(pk__in=keys[start : start + 5_000])
-        # In the order in which everybody locks them.
+        # All writers lock documents in this order.
         held = rows.order_by("pk").select_for_update(no_key=True).only("pk", "state", "disputed")
         label_migration.update_documents(
             {
@@ -344,33 +346,33 @@ def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -
         )
 
 
-def _catch_up(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
-    """The same once more after the commit, for submits that began under the old version and ended behind it."""
+def _requeue_late_submits(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
+    """Repeats ``_requeue_invalid`` after the commit, for submits that began under the old version."""
     transactions.wait_for(transactions.running())
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         if project.schema_version.pk != version.pk:
-            return  # the newer one takes along what this one would
+            return  # the newer version requeues them
         late = set(gold.outdated_gold(project, version).values_list("document_id", flat=True))
-        late.update(_undecided_keys(project, version))
+        late.update(_pending_keys(project, version))
         rows = Document.objects.labeled().filter(pk__in=late).order_by("pk")
-        if list(rows.select_for_update(no_key=True).values_list("pk", flat=True)):  # nobody answers them now
-            _queue_again(project, old, version)
+        if list(rows.select_for_update(no_key=True).values_list("pk", flat=True)):  # locked
+            _requeue_invalid(project, old, version)
 
 
-def _undecided_keys(project: Project, version: SchemaVersion) -> list[int]:
-    """Those that nobody has answered under the new version."""
-    rows = (found.filter(~gold.has_label(version, "pk")) for found in _undecided(project))
-    return [pk for found in rows for pk in found.values_list("pk", flat=True)]
+def _pending_keys(project: Project, version: SchemaVersion) -> list[int]:
+    """The pending documents without an annotation under the new version."""
+    rows = (pending.filter(~gold.has_label(version, "pk")) for pending in _pending_documents(project))
+    return [pk for pending in rows for pk in pending.values_list("pk", flat=True)]
 
 
-def _undecided(project: Project) -> tuple[QuerySet[Document], QuerySet[Document]]:
-    """Documents whose label waits for a reviewer, and those that wait for adjudication."""
+def _pending_documents(project: Project) -> tuple[QuerySet[Document], QuerySet[Document]]:
+    """Documents that wait for a review, and those that wait for adjudication."""
     return pending_review(project), pending_adjudication(project)
 
 
 def pretty(schema_text: str) -> str:
-    """A stored schema as people read and edit it: indented, what is short and flat on one line, numbers as written."""
+    """A stored schema for display and editing: indented, with short flat values on one line and numbers as written."""
     return _indented(loads(schema_text), 0)
 
 
@@ -378,7 +380,7 @@ def _indented(value: Any, depth: int) -> str:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     one_line = str(simplejson.dumps(value, use_decimal=True, ensure_ascii=False))
     if not inside or (
-        depth and len(one_line) <= ONE_LINE and not any(isinstance(item, dict | list) for item in inside)
+        depth and len(one_line) <= MAX_INLINE_LENGTH and not any(isinstance(item, dict | list) for item in inside)
     ):
         return one_line
     margin, outer = "  " * (depth + 1), "  " * depth

@@ -1,15 +1,15 @@
-"""What is typed on a project's settings and token pages: parsing and checking, no writes."""
+"""The forms of settings, members, tokens and webhooks. They validate and write nothing."""
 
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 
-from labeling.integrations.tokens import MOST_DAYS, scopes_for
+from labeling.integrations.tokens import MAX_DAYS, scopes_for
 from labeling.integrations.webhooks import EVENTS
 from labeling.models import Project
 from labeling.projects.forms import CONTROL, SELECT
-from labeling.projects.members import MOST_PEOPLE
+from labeling.projects.members import MAX_OVERLAP
 from slmstudio.access import Role
 
 SHARES = ("overlap_share", "withheld_share", "confidence_floor")
@@ -22,39 +22,40 @@ def _share(label: str, help_text: str) -> forms.DecimalField:
     )
 
 
-class WorkForm(forms.Form):
-    """How work is done in a project. Shares in per cent."""
+class WorkflowForm(forms.Form):
+    """The workflow settings of a project. Shares are percentages."""
 
     review_required = forms.BooleanField(
-        required=False, label="Review: a submitted label is gold only once a reviewer approved it"
+        required=False, label="Review: a submitted label becomes gold when a reviewer approves it"
     )
     four_eyes = forms.BooleanField(
-        required=False, label="Four eyes: nobody reviews a label of their own, or approves a run they started"
+        required=False, label="Four eyes: users cannot review their own labels or approve their own runs"
     )
-    overlap_share = _share("Labelled several times (%)", "Of new documents. Nobody sees the others' labels.")
+    overlap_share = _share(
+        "Documents with overlap (%)", "Share of new documents. Annotators do not see the labels of others."
+    )
     overlap_people = forms.IntegerField(
-        label="By how many people",
+        label="Overlap (annotators per document)",
         min_value=2,
-        max_value=MOST_PEOPLE,
+        max_value=MAX_OVERLAP,
         widget=forms.NumberInput(attrs=CONTROL),
     )
-    withheld_share = _share(
-        "Pre-labels withheld (%)", "Share of documents. What people write without them shows whether they look."
-    )
+    withheld_share = _share("Pre-labels withheld (%)", "Share of documents, to measure automation bias.")
     confidence_floor = _share(
-        "Look at fields below (% sure)", "Pre-filled fields that are surer and pass every check are passed over."
+        "Review fields below (% confidence)",
+        "Pre-filled fields with a higher confidence that pass all checks are skipped.",
     )
     extra_tags = forms.CharField(
         required=False,
         max_length=3_000,
         label="Failure tags of this project",
-        help_text="Beside the vocabulary, separated by commas.",
+        help_text="In addition to the vocabulary, separated by commas.",
         widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off", "spellcheck": "false"}),
     )
 
     @classmethod
-    def of(cls, project: Project) -> "WorkForm":
-        """The form as the project stands."""
+    def of(cls, project: Project) -> "WorkflowForm":
+        """The form with the current settings."""
         initial: dict[str, Any] = {
             "review_required": project.review_required,
             "four_eyes": project.four_eyes,
@@ -66,16 +67,16 @@ class WorkForm(forms.Form):
         return cls(initial=initial)
 
     def values(self) -> dict[str, Any]:
-        """What was typed, as the service takes it."""
-        given = dict(self.cleaned_data)
+        """The settings for the service."""
+        values = dict(self.cleaned_data)
         for name in SHARES:
-            given[name] = float(given[name] / Decimal(100))
-        given["extra_tags"] = given["extra_tags"].split(",")
-        return given
+            values[name] = float(values[name] / Decimal(100))
+        values["extra_tags"] = values["extra_tags"].split(",")
+        return values
 
 
 class MemberForm(forms.Form):
-    """Somebody to take into the project."""
+    """A user to add to the project."""
 
     username = forms.CharField(
         label="User name",
@@ -88,11 +89,11 @@ class MemberForm(forms.Form):
 
 
 class TokenForm(forms.Form):
-    """A token to make: its name, its scopes, how long it is good for."""
+    """A new token: its name, scopes and lifetime."""
 
     name = forms.CharField(
         max_length=80,
-        help_text="What it is for, so that you know later.",
+        help_text="What it is used for.",
         widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off"}),
     )
     scopes = forms.MultipleChoiceField(
@@ -101,9 +102,9 @@ class TokenForm(forms.Form):
     days = forms.IntegerField(
         required=False,
         min_value=1,
-        max_value=MOST_DAYS,
-        label="Good for (days)",
-        help_text="Empty: without an end.",
+        max_value=MAX_DAYS,
+        label="Valid for (days)",
+        help_text="If empty, it does not expire.",
         widget=forms.NumberInput(attrs={**CONTROL, "autocomplete": "off"}),
     )
 
@@ -116,10 +117,10 @@ class TokenForm(forms.Form):
 
 
 class WebhookForm(forms.Form):
-    """Where messages go, and about what."""
+    """The URL of a webhook and its events."""
 
     url = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=500,
         widget=forms.TextInput(
             attrs={
@@ -136,4 +137,4 @@ class WebhookForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": "Choose at least one event."},
     )
-    active = forms.BooleanField(required=False, initial=True, label="Switched on")
+    active = forms.BooleanField(required=False, initial=True, label="Active")

@@ -1,4 +1,4 @@
-"""A project's settings: who is in it, how work is done, what its tokens are. For its owners."""
+"""The settings page: members, workflow, tokens and webhooks. For owners."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from labeling.integrations import tokens
 from labeling.models import Membership
 from labeling.projects import members
-from labeling.projects.settings_forms import MemberForm, WorkForm
+from labeling.projects.settings_forms import MemberForm, WorkflowForm
 from slmstudio import quotas
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
@@ -20,25 +20,25 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_http_methods(["GET", "POST"])
 def settings(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Everything at once; POST changes how work is done."""
+    """The page; POST changes the workflow settings."""
     project = project_for(request.user, slug, Action.ADMINISTER)
     if request.method == "GET":
         return _page(request, project)
-    form = WorkForm(request.POST)
+    form = WorkflowForm(request.POST)
     if form.is_valid():
         try:
             members.change_settings(project=project, by=request.user, values=form.values())
         except Refused as refusal:
             form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
         else:
-            messages.success(request, "Saved. It holds for whatever happens from now on.")
+            messages.success(request, "Settings saved.")
             return redirect("settings", slug)
     return _page(request, project, work=form)
 
 
 @require_POST
 def add_member(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Takes somebody into the project."""
+    """Adds a member."""
     project = project_for(request.user, slug, Action.ADMINISTER)
     form = MemberForm(request.POST)
     if form.is_valid():
@@ -47,20 +47,20 @@ def add_member(request: SignedInRequest, slug: str) -> HttpResponse:
         except Refused as refusal:
             form.add_error(refusal.field, refusal.message)
         else:
-            messages.success(request, f"{added.user.get_username()} is in the project now, as {added.role}.")
+            messages.success(request, f"{added.user.get_username()} was added as {added.role}.")
             return redirect("settings", slug)
     return _page(request, project, member=form)
 
 
 @require_POST
 def change_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Gives a member another role."""
+    """Changes the role of a member."""
     project, membership = object_for(request.user, slug, Action.ADMINISTER, Membership, pk=pk)
     try:
         changed = members.change_role(membership=membership, by=request.user, role=request.POST.get("role", ""))
     except Refused as refusal:
         return _page(request, project, refused=(membership.pk, refusal.message))
-    messages.success(request, f"{changed.user.get_username()} is {changed.role} now.")
+    messages.success(request, f"{changed.user.get_username()} now has the role {changed.role}.")
     if changed.user == request.user and changed.role != Role.OWNER:
         return redirect("project", slug)
     return redirect("settings", slug)
@@ -68,7 +68,7 @@ def change_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def remove_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Takes somebody out of the project, or leaves it."""
+    """Removes a member, or leaves the project."""
     project, membership = object_for(
         request.user, slug, Action.ADMINISTER, Membership.objects.select_related("user"), pk=pk
     )
@@ -80,28 +80,27 @@ def remove_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     if membership.user == request.user:
         messages.success(request, f"You have left {project.name}.")
         return redirect("projects")
-    messages.success(request, f"{name} is no longer in the project. What they labelled stays.")
+    messages.success(request, f"{name} was removed from the project. Their labels stay.")
     return redirect("settings", slug)
 
 
 def _roles_for(row: Membership, viewer: User) -> list[tuple[str, str]]:
-    """The roles that the viewer may give a member: to themselves none that allows more."""
-    allowed = members.steps_down(row.role) if row.user_id == viewer.pk else Role.values
+    """The roles that the viewer can give a member."""
+    allowed = members.self_assignable_roles(row.role) if row.user_id == viewer.pk else Role.values
     return [(value, label) for value, label in Role.choices if value in allowed]
 
 
 def _page(request: SignedInRequest, project: Any, refused: tuple[int, str] | None = None, **forms: Any) -> HttpResponse:
-    """The page; 422 where a form, or ``refused`` (a member and a sentence), says what is wrong."""
-    people = project.memberships.select_related("user").order_by("user__username")
+    """The page; 422 if a form or ``refused`` (a member and a message) has an error."""
     context = {
         "project": project,
-        "work": forms.get("work") or WorkForm.of(project),
+        "work": forms.get("work") or WorkflowForm.of(project),
         "member": forms.get("member") or MemberForm(),
         "people": [
             (row, refused[1] if refused and refused[0] == row.pk else "", _roles_for(row, request.user))
-            for row in people
+            for row in project.memberships.by_name()
         ],
-        "tokens": tokens.alive(project),
+        "tokens": tokens.active_tokens(project),
         "limits": [quotas.storage(project), quotas.compute(project)],
         "webhooks": project.webhooks.order_by("pk"),
     }

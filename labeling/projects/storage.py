@@ -1,4 +1,4 @@
-"""What a project stores on the labeling side, for its quota."""
+"""The storage of a project, for its quota."""
 
 from collections.abc import Iterator
 from posixpath import dirname
@@ -9,7 +9,7 @@ from labeling.models import DatasetVersion, ImportRun, Project
 
 
 def file_keys(project: Project) -> Iterator[str]:
-    """Keys of its files and folders in the artifact store: uploads, pictures of pages, frozen datasets."""
+    """Keys of its files and folders in the artifact store: uploads, page images, dataset versions."""
     yield f"pages/{project.pk}"
     for key in ImportRun.objects.filter(project=project).values_list("upload_key", flat=True):
         yield dirname(key)
@@ -18,7 +18,7 @@ def file_keys(project: Project) -> Iterator[str]:
 
 
 def text_bytes(project: Project) -> int:
-    """Bytes of its documents' texts as the database stores them, without unpacking one."""
+    """The stored (compressed) bytes of its documents' texts."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce(sum(pg_column_size(text)), 0) FROM labeling_document WHERE project_id = %s", [project.pk]

@@ -1,4 +1,4 @@
-"""My projects, and a project's home: the loop as it stands."""
+"""The list of projects, and the home page of a project."""
 
 from typing import Any
 
@@ -9,9 +9,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from labeling.documents.list.counts import count_states, state_counts
 from labeling.models import Membership
-from labeling.panels import labelled
 from labeling.projects.forms import ProjectForm
-from labeling.projects.services import ProjectError, open_project
+from labeling.projects.services import ProjectError, create_own_project
 from slmstudio import panels
 from slmstudio.access import Action, project_for
 from slmstudio.accounts import permissions
@@ -20,13 +19,15 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def projects(request: SignedInRequest) -> HttpResponse:
-    """The projects a person is a member of, and the form for a new one, for those who may make any."""
+    """The projects of a user, and the form for a new one if the user can create projects."""
     may_create = permissions.may_create_projects(request.user)
     form = ProjectForm(request.POST) if request.method == "POST" else ProjectForm()
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:
-            project = open_project(owner=request.user, name=data["name"], slug=data["slug"], template=data["template"])
+            project = create_own_project(
+                owner=request.user, name=data["name"], slug=data["slug"], template=data["template"]
+            )
         except ProjectError as error:
             for name, message in error.errors.items():
                 form.add_error(name if name in form.fields else None, message)
@@ -36,7 +37,7 @@ def projects(request: SignedInRequest) -> HttpResponse:
     count_states([membership.project for membership in memberships])
     for membership in memberships:
         counts = state_counts(membership.project)
-        membership.documents, membership.labelled = counts.total, labelled(counts)
+        membership.documents, membership.labelled = counts.total, counts.labeled
     context = {
         "memberships": memberships,
         "form": form,
@@ -49,7 +50,7 @@ def projects(request: SignedInRequest) -> HttpResponse:
 
 @require_safe
 def home(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Where the project stands, panel by panel, and the one next step for the person looking."""
+    """The home page: panels of all apps, and the next step for the user."""
     project = project_for(request.user, slug, Action.READ)
     drawn = panels.render_panels("home", project, request.user)
     context: dict[str, Any] = {

@@ -21,7 +21,7 @@ from labeling.annotation.revisions import (
     set_gold,
     write_revision,
 )
-from labeling.integrations.events import tell
+from labeling.integrations.events import emit_document_event
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -187,5 +187,5 @@ def adjudicate(*, document: Document, user: User, value: Any, evidence: Mapping[
             revision_id=revision.pk,
         )
         set_gold(locked, revision.pk, label_origin(locked, saved), user)
-        tell("document.approved", found, user, annotation=revision.annotation_id, revision=revision.pk)
+        emit_document_event("document.approved", found, user, annotation=revision.annotation_id, revision=revision.pk)
     return review

@@ -5,9 +5,9 @@ from django.urls import reverse
 from django.utils.translation import ngettext
 
 from labeling.comments import services as comment_services
-from labeling.documents.list.search import TooSlow, within
 from labeling.models import Document, DocumentState, Project
 from labeling.review import queries as review_queries
+from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
 from slmstudio.panels import NextStep, next_step
 from slmstudio.web.paging import Counted, count
 
@@ -67,7 +67,7 @@ def _waiting(project: Project) -> Counted:
     if project.review_required:
         return count(review_queries.pending_review(project), MAX_COUNTED)
     try:
-        with within(MAX_MILLISECONDS):
+        with statement_timeout(MAX_MILLISECONDS):
             return count(review_queries.pending_review(project), MAX_COUNTED)
-    except TooSlow:  # very many reviewed earlier: the review page counts them
+    except StatementTimeout:  # very many reviewed earlier: the review page counts them
         return Counted(0, more=False)

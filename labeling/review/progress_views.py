@@ -9,7 +9,6 @@ from django.views.decorators.http import require_safe
 
 from labeling.documents.list.counts import state_counts
 from labeling.models import DocumentState, Project
-from labeling.panels import unlabeled_count
 from labeling.review import progress as reads
 from labeling.review import queries
 from slmstudio.access import Action, project_for
@@ -29,7 +28,7 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
         "windows": reads.WINDOWS,
         "total": counts.total,
         "states": _states(project),
-        "waiting": unlabeled_count(counts),
+        "waiting": counts.queued,
         "labels_ever": reads.labels_ever(project),
     }
     if context["labels_ever"]:
@@ -39,8 +38,7 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
             "people": people,
             "labels": labels,
             "per_day": labels / window,
-            "days_left": counts.get(*DocumentState.values).number
-            and _days_left(unlabeled_count(counts).number, labels, window),
+            "days_left": counts.get(*DocumentState.values).number and _days_left(counts.queued.number, labels, window),
             "times": reads.times(project, start),
             "field_times": reads.field_times(project, project.schema_version.compiled, start),
             "reviews": reads.reviews(project, start),

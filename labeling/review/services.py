@@ -27,7 +27,7 @@ from labeling.annotation.queue import acquire_lock, claim_first, unlocked_for
 from labeling.annotation.revisions import EditTiming, label_origin, merge_save, record_review, set_gold, write_revision
 from labeling.form.codec import Parsed
 from labeling.form.validation import Checks, check
-from labeling.integrations.events import tell
+from labeling.integrations.events import emit_document_event
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -195,7 +195,7 @@ def approve(
             annotation_id, revision_id, origin = revision.annotation_id, revision.pk, label_origin(locked, saved)
         review = record_review(locked, user, decision, annotation_id=annotation_id, revision_id=revision_id)
         set_gold(locked, revision_id, origin, user)
-        tell("document.approved", found, user, annotation=annotation_id, revision=revision_id)
+        emit_document_event("document.approved", found, user, annotation=annotation_id, revision=revision_id)
     return review
 
 
@@ -230,7 +230,9 @@ def reject(*, document: Document, user: User, reason: str, base_version: int | N
         member = Membership.objects.filter(project=found.project_id, user=author) if author is not None else None
         if member is not None and member.exists():
             Document.objects.filter(pk=found.pk).update(assigned_to=author)
-        tell("document.rejected", found, user, annotation=found.label_annotation, revision=found.label_pk)
+        emit_document_event(
+            "document.rejected", found, user, annotation=found.label_annotation, revision=found.label_pk
+        )
     return review
 
 

@@ -27,7 +27,7 @@ from labeling.models import (
 )
 from labeling.models.documents import LABELED_STATES
 from labeling.projects import contract_changes
-from labeling.projects.services import ContractError, in_words, read_schema, save_contract
+from labeling.projects.services import ContractError, problem_text, read_schema, save_contract
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest_mapping
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads, sha256
@@ -160,7 +160,7 @@ class MigrationTotals:
                     "name": document.external_id,
                     "changes": [[c.path, c.old, c.new] for c in moved[:MAX_CHANGES]],
                     "more": max(0, len(moved) - MAX_CHANGES),
-                    "problem": in_words(problems[0]) if problems else "",
+                    "problem": problem_text(problems[0]) if problems else "",
                 }
             )
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from labeling.models import SchemaVersion
-from labeling.projects.services import save_contract, stamp
+from labeling.projects.services import contract_etag, save_contract
 from slmstudio.contract.json_text import dumps
 from tests.contract.samples import object_schema
 from tests.labeling.form_values import EVERYTHING
@@ -70,7 +70,7 @@ def use_schema(desk: Desk, schema: dict[str, Any]) -> SchemaVersion:
         instruction=contract.instruction,
         schema_text=dumps(schema),
         constraints=contract.constraints,
-        seen=stamp(contract),
+        seen=contract_etag(contract),
     )
 
 

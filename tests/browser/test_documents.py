@@ -78,7 +78,7 @@ def test_filters_go_into_the_address_and_back_again(open_page: Open, desk: Desk)
 
 def test_a_long_search_goes_on_by_itself(open_page: Open, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     # No time at first, so that ten documents are looked at and the rest is left to the next request.
-    for name, value in (("FIRST", 10), ("BUDGET_MS", -1_000.0), ("INDEX_MS", 1_000.0), ("RARE", -1)):
+    for name, value in (("SCAN_ROWS", 10), ("BUDGET_MS", -1_000.0), ("INDEX_BUDGET_MS", 1_000.0), ("MAX_RARE", -1)):
         monkeypatch.setattr(search, name, value)
     page = open_page("annotator", "documents/?state=new")
     page.locator("#q").fill("Total 43")
@@ -99,14 +99,14 @@ def test_rows_are_ticked_by_keys_and_changed_together(open_page: Open, desk: Des
     page.keyboard.press("j")
     page.keyboard.press("Shift+X")
     expect(page.locator("[data-ticked]")).to_have_text("3")
-    page.get_by_label("What to do with them").select_option("tag")
-    page.get_by_label("Which tag").select_option("ocr_noise")
+    page.get_by_label("Change to make").select_option("tag")
+    page.get_by_label("Tag to add or remove").select_option("ocr_noise")
     expect(page.locator("[data-value]:visible")).to_have_count(1)
     accessible(page)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Apply").click()
     expect(page.locator("#progress")).to_contain_text("queued")
     run_bulk_edit(BulkEdit.objects.get().pk)
-    expect(page.locator("#progress")).to_contain_text("Back to the documents")
+    expect(page.locator("#progress")).to_contain_text("Back to documents")
     assert Document.objects.filter(tags=["ocr_noise"]).count() == 3
     accessible(page)
     page.get_by_role("link", name="Documents", exact=True).last.click()

@@ -64,27 +64,27 @@ def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path, watch: A
     expect(page.locator("[data-chosen]")).to_have_text("train.csv, 79 bytes")
     page.get_by_role("button", name="Import", exact=True).click()
 
-    expect(page.get_by_text("2 of the first 3 rows fit.")).to_be_visible()
-    expect(page.get_by_label("What the column category is")).to_have_value("gold:queue")
+    expect(page.get_by_text("2 of the first 3 rows are valid.")).to_be_visible()
+    expect(page.get_by_label("Role of the column category")).to_have_value("gold:queue")
     looked_at(page, "columns")
-    page.get_by_label("What the column category is").focus()
-    page.get_by_label("What the column category is").select_option("beside")
-    expect(page.locator(".alert-success")).to_contain_text("The first 3 rows fit.")
-    expect(page.get_by_label("What the column category is")).to_be_focused()
+    page.get_by_label("Role of the column category").focus()
+    page.get_by_label("Role of the column category").select_option("beside")
+    expect(page.locator(".alert-success")).to_contain_text("The first 3 rows are valid.")
+    expect(page.get_by_label("Role of the column category")).to_be_focused()
     page.reload()
-    expect(page.get_by_label("What the column category is")).to_have_value("beside")
-    page.get_by_label("What the column text is").select_option("beside")
-    expect(page.get_by_role("alert")).to_have_text("Say which column is the document's text.")
+    expect(page.get_by_label("Role of the column category")).to_have_value("beside")
+    page.get_by_label("Role of the column text").select_option("beside")
+    expect(page.get_by_role("alert")).to_have_text("Choose the column that holds the document text.")
     expect(page.get_by_role("button", name="Import", exact=True)).to_be_disabled()
-    page.get_by_label("What the column text is").select_option("text")
-    page.get_by_label("What the column category is").select_option("gold:queue")
-    expect(page.get_by_text("2 of the first 3 rows fit.")).to_be_visible()
+    page.get_by_label("Role of the column text").select_option("text")
+    page.get_by_label("Role of the column category").select_option("gold:queue")
+    expect(page.get_by_text("2 of the first 3 rows are valid.")).to_be_visible()
     page.get_by_role("button", name="Import", exact=True).click()
 
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
     run_all()
     expect(page.get_by_text("Rejected rows")).to_be_visible()
-    expect(page.get_by_text("Made searchable in")).to_be_visible()
+    expect(page.get_by_text("Indexed for search in")).to_be_visible()
     looked_at(page, "import-run")
     with page.expect_download() as download:
         page.get_by_role("link", name="reasons (text)").click()
@@ -115,7 +115,7 @@ def test_a_folder_is_dropped(engineer: Page, tmp_path: Path) -> None:
     run_all()
     from labeling.models import Document
 
-    expect(page.get_by_text("Made searchable in")).to_be_visible()
+    expect(page.get_by_text("Indexed for search in")).to_be_visible()
     assert set(Document.objects.values_list("external_id", flat=True)) == {"in/x.txt", "in/deep/x.txt"}
 
 
@@ -127,7 +127,7 @@ def test_a_refused_upload_keeps_what_was_chosen(engineer: Page, tmp_path: Path, 
     )
     page.get_by_label("Or paste").fill("and this too")
     page.get_by_role("button", name="Import", exact=True).click()
-    expect(page.get_by_text("Choose files or paste, not both.")).to_be_visible()
+    expect(page.get_by_text("Choose files or paste text, not both.")).to_be_visible()
     expect(page.locator("[data-chosen]")).to_contain_text("a.docx")
     page.get_by_label("Or paste").fill("")
     page.get_by_role("button", name="Import", exact=True).click()

@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from labeling.demo.templates import template
-from labeling.imports.formats import Context
-from labeling.imports.formats.readers import guess, open_rows
+from labeling.imports.formats.base import Context
+from labeling.imports.formats.registry import detect, open_file
 from labeling.imports.rows import ParsedRow
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 
@@ -22,12 +22,12 @@ def schema(name: str = "invoice") -> CompiledSchema:
 
 
 def read(path: Path, kind: str = "", *, compiled: CompiledSchema | None = None, **options: Any) -> list[ParsedRow]:
-    """Every row of a file, by its kind as it is seen."""
+    """Every row of a file, in its detected format."""
     work = path.parent / "work"
     work.mkdir(exist_ok=True)
     context = Context(compiled or schema(), work, options)
-    with open_rows(path, kind or guess(path, path.name), path.name, context) as reading:
-        return list(reading.rows)
+    with open_file(path, kind or detect(path, path.name).name, path.name, context) as opened:
+        return list(opened.rows)
 
 
 def pdf(pages: list[list[str]], *, encrypted: bool = False) -> bytes:

@@ -20,7 +20,7 @@ from evaluation.gates.policy.services import current_policy, from_contract, gate
 from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.runs.services import next_number
 from labeling.models import Project
-from labeling.projects.contract_changes import State as Contract
+from labeling.projects.contract_changes import ContractState as Contract
 from slmstudio.errors import Refused
 
 State = PolicyProposal.State

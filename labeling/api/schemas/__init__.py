@@ -1,0 +1,1 @@
+"""Schemas of request and response bodies by feature: they validate requests and document the interface."""

@@ -1,5 +1,5 @@
-"""The list of documents: what it is filtered and sorted by, and how its rows are found quickly.
+"""The document list: filters, orders, search, counts and rows. Read-only.
 
-``filters`` reads an address's query string, ``conditions`` and ``fields`` turn it into SQL, ``finding`` finds a page or
-counts, ``choices`` says what can be chosen, ``rows`` is what a row shows. None of it writes.
+``filters`` parses the query string; ``conditions`` and ``field_filters`` turn it into SQL; ``search`` finds a page and
+``counts`` the total; ``choices`` and ``chips`` are the filter form; ``rows`` is the content of a page.
 """

@@ -1,4 +1,4 @@
-"""The filters that are set, in words, each with the address without it."""
+"""Chips of the filters that are set, each with a link that removes it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from labeling.documents.list.choices import Choice
 from labeling.documents.list.filters import Filters
 
 _TITLES = {
-    "q": "holds",
+    "q": "contains",
     "state": "state",
-    "by": "labelled by",
+    "by": "labeled by",
     "assigned": "assigned to",
     "tag": "tag",
     "holdout": "hold-out",
@@ -18,30 +18,30 @@ _TITLES = {
     "imported": "import",
     "synthetic": "synthetic",
     "below": "score below",
-    "above": "score from",
+    "above": "score at least",
     "wrong": "wrong field",
 }
 
 
 @dataclass(frozen=True)
 class Chip:
-    """One filter that is set; ``query`` is the address without it."""
+    """A filter that is set; ``query`` is the query string without it."""
 
     title: str
-    words: str
+    label: str
     query: str
 
 
 def chips(filters: Filters, offered: Mapping[str, Sequence[Choice]]) -> list[Chip]:
-    """A chip per filter that is set, in the order of the form."""
-    found = []
+    """One chip per filter, in the order of the form."""
+    shown = []
     for name, title in _TITLES.items():
         value = getattr(filters, name)
         if value in ("", None):
             continue
         known = {choice.value: choice.label for choice in offered.get(name, ())}
-        words = f"{value:g} %" if name in ("below", "above") else known.get(value, value)
-        found.append(Chip(title, words, filters.without(name).query()))
+        label = f"{value:g} %" if name in ("below", "above") else known.get(value, value)
+        shown.append(Chip(title, label, filters.without(name).query()))
     for condition in filters.fields:
-        found.append(Chip("", condition.words, filters.without("fields", condition).query()))
-    return found
+        shown.append(Chip("", condition.label, filters.without("fields", condition).query()))
+    return shown

@@ -1,4 +1,4 @@
-"""What the filters of the list can be chosen from."""
+"""The choices of the filters."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,36 +8,36 @@ from django.utils.timezone import localtime
 
 from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.field_filters import OPERATORS
-from labeling.documents.list.filters import ORDERS, SPLITS, Filters
+from labeling.documents.list.filters import ANY_USER, ORDERS, SPLITS, UNASSIGNED, Filters
 from labeling.models import DocumentState, ImportRun, Membership, Project, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
 
-MOST_SOURCES = 100
+MAX_SOURCES = 100
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A value and its words."""
+    """A value and its label."""
 
     value: str
     label: str
 
 
 def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dict[str, list[Choice]]:
-    """Choices per filter. What an address chose stays a choice, though nobody offers it any more."""
+    """Choices per filter. A value in the URL stays a choice if it no longer exists."""
     people = [Choice(name, name) for name in members(project)]
     offered = {
         "state": [Choice(value, str(label)) for value, label in DocumentState.choices],
-        "by": [Choice("*", "anybody"), Choice("-", "nobody"), *people],
-        "assigned": [Choice("*", "somebody"), Choice("-", "nobody"), *people],
+        "by": [Choice(ANY_USER, "any user"), Choice(UNASSIGNED, "no user"), *people],
+        "assigned": [Choice(ANY_USER, "any user"), Choice(UNASSIGNED, "no user"), *people],
         "tag": [Choice(name, tag.title) for name, tag in tags_of(project).items()],
-        "split": [Choice(name, "in none" if name == "none" else str(Split(name).label)) for name in SPLITS],
+        "split": [Choice(name, "no split" if name == "none" else str(Split(name).label)) for name in SPLITS],
         "source": [Choice(name, name) for name in sources(project)],
         "imported": _import(project, filters.imported),
         "wrong": [Choice(field.pattern, _title(field)) for field in compiled.fields],
         "field": [Choice(field.pattern, _title(field)) for field in compiled.fields],
-        "op": [Choice(name, words) for name, words in OPERATORS.items()],
-        "order": [Choice(name, words) for name, words in ORDERS.items()],
+        "op": [Choice(name, label) for name, label in OPERATORS.items()],
+        "order": [Choice(name, label) for name, label in ORDERS.items()],
     }
     for name in ("by", "assigned", "tag", "source", "wrong"):
         chosen = getattr(filters, name)
@@ -47,25 +47,25 @@ def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dic
 
 
 def _import(project: Project, key: str) -> list[Choice]:
-    """The import that is asked for, by the name of its file."""
+    """The import in the filter, with its file name."""
     rows = ImportRun.objects.filter(project=project, pk=key) if key else ImportRun.objects.none()
     return [Choice(str(run.pk), f"{run.file_name}, {localtime(run.created_at):%Y-%m-%d %H:%M}") for run in rows]
 
 
 def members(project: Project) -> list[str]:
-    """The names of those who are in a project."""
+    """The user names of the members of a project."""
     rows = Membership.objects.filter(project=project).order_by("user__username")
     return list(rows.values_list("user__username", flat=True))
 
 
 def sources(project: Project) -> list[str]:
-    """The first hundred sources by name, each found by one step through the index."""
+    """The first hundred sources by name, each found with one index lookup."""
     first = (
         "SELECT d.source FROM labeling_document d WHERE d.project_id = %s AND d.source > {0} ORDER BY d.source LIMIT 1"
     )
     sql = (
         f"WITH RECURSIVE s(source, n) AS (SELECT ({first.format(chr(39) * 2)}), 1 UNION ALL "
-        f"SELECT ({first.format('s.source')}), s.n + 1 FROM s WHERE s.source IS NOT NULL AND s.n < {MOST_SOURCES}) "
+        f"SELECT ({first.format('s.source')}), s.n + 1 FROM s WHERE s.source IS NOT NULL AND s.n < {MAX_SOURCES}) "
         "SELECT source FROM s WHERE source IS NOT NULL"
     )
     with connection.cursor() as cursor:

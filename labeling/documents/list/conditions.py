@@ -1,8 +1,7 @@
-"""Every filter as SQL, in two shapes: a check of one document, and the documents that fit.
+"""Filters as SQL, in two forms: a check of one document, and a query for all matching documents.
 
-The planner cannot know how many documents hold a text or a value. So the list asks twice: the check, row after row in
-the order of the list, finds what is frequent at once; the index behind ``candidates`` finds what is rare. See
-``finding``.
+``search`` uses the check while it scans rows in order (fast for frequent matches), and the query, which an index can
+answer (fast for rare matches).
 """
 
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from django.utils import timezone
 
 from labeling.annotation.locked_document import IS_REVIEWED_SQL
 from labeling.documents.list.field_filters import FieldCondition, like
-from labeling.documents.list.filters import ANYBODY, NOBODY, Filters
+from labeling.documents.list.filters import ANY_USER, UNASSIGNED, Filters
 from labeling.models import DocumentSearch, ImportRun, Project
 from slmstudio.access import Action, Role, may
 
@@ -22,10 +21,10 @@ SQL = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Condition:
-    """A filter. ``check``: boolean SQL where ``{id}`` is a document's id, written so that it is asked row by row.
+    """A filter. ``check`` is boolean SQL for the document ``{id}``, written so that it is evaluated row by row.
 
-    ``candidates``: SQL for the ids of all documents that fit. ``indexed``: an index finds those. ``rare``: the same SQL
-    for where few are expected, so written that the planner has that index alone to choose.
+    ``candidates`` is SQL for the ids of all matching documents; ``indexed``: an index answers it. ``rare`` is the same
+    SQL in a form for which the planner can only use that index.
     """
 
     check: str
@@ -37,15 +36,15 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Filters on columns of the document itself, whose frequency the planner knows. ``d`` is the document."""
+class ColumnFilter:
+    """The filters on columns of the document (``d``), for which the planner has statistics."""
 
     where: str
     params: tuple[Any, ...]
 
 
-def plain_of(project: Project, filters: Filters) -> Plain:
-    """The filters that an index of documents serves in the order of ids."""
+def column_filter(project: Project, filters: Filters) -> ColumnFilter:
+    """The filters that an index of documents can answer in the order of ids."""
     parts: list[SQL] = [("d.project_id = %s", (project.pk,))]
     if filters.state:
         parts.append(("d.state = %s", (filters.state,)))
@@ -57,17 +56,17 @@ def plain_of(project: Project, filters: Filters) -> Plain:
         parts.append(("d.holdout" if filters.holdout == "yes" else "NOT d.holdout", ()))
     if filters.synthetic:
         parts.append(("d.synthetic" if filters.synthetic == "yes" else "NOT d.synthetic", ()))
-    if filters.assigned == NOBODY:
+    if filters.assigned == UNASSIGNED:
         parts.append(("d.assigned_to_id IS NULL", ()))
-    elif filters.assigned == ANYBODY:
+    elif filters.assigned == ANY_USER:
         parts.append(("d.assigned_to_id IS NOT NULL", ()))
     elif filters.assigned:
         parts.append(("d.assigned_to_id = (SELECT u.id FROM auth_user u WHERE u.username = %s)", (filters.assigned,)))
-    return Plain(" AND ".join(sql for sql, _ in parts), tuple(value for _, values in parts for value in values))
+    return ColumnFilter(" AND ".join(sql for sql, _ in parts), tuple(value for _, values in parts for value in values))
 
 
 def _imported(project: Project, key: str) -> SQL:
-    """What one import brought in: documents of its file from between its start and its end."""
+    """The documents of an import: of its file, created between its start and end."""
     run = ImportRun.objects.filter(project=project, pk=key).first()
     if run is None:
         return "false", ()
@@ -76,37 +75,37 @@ def _imported(project: Project, key: str) -> SQL:
 
 
 def conditions_of(project: Project, filters: Filters) -> list[Condition]:
-    """The filters beyond the document's own columns, those first whose index finds the fewest by experience."""
-    found: list[Condition] = []
-    found += [_field(project, condition) for condition in filters.fields if condition.indexed]
+    """The filters on other tables, the most selective indexes first."""
+    conditions: list[Condition] = []
+    conditions += [_field(project, condition) for condition in filters.fields if condition.indexed]
     if filters.q:
-        found.append(_text(project, filters.q))
+        conditions.append(_text(project, filters.q))
     if filters.tag:
-        found.append(_tag(project, filters.tag))
+        conditions.append(_tag(project, filters.tag))
     if filters.by:
-        found.append(_by(project, filters.by))
+        conditions.append(_by(project, filters.by))
     if filters.split:
-        found.append(_split(project, filters.split))
+        conditions.append(_split(project, filters.split))
     if filters.below is not None or filters.above is not None or filters.wrong:
-        found.append(_score(project, filters))
-    found += [_field(project, condition) for condition in filters.fields if not condition.indexed]
-    return found
+        conditions.append(_score(project, filters))
+    conditions += [_field(project, condition) for condition in filters.fields if not condition.indexed]
+    return conditions
 
 
-def as_condition(plain: Plain) -> Condition:
-    """The plain filters as a condition, for orders that do not start at the documents."""
+def as_condition(columns: ColumnFilter) -> Condition:
+    """The column filter as a condition, for orders of other tables."""
     return Condition(
-        f"(SELECT {plain.where} FROM labeling_document d WHERE d.id = {{id}})",
-        plain.params,
-        f"SELECT d.id FROM labeling_document d WHERE {plain.where}",
-        plain.params,
+        f"(SELECT {columns.where} FROM labeling_document d WHERE d.id = {{id}})",
+        columns.params,
+        f"SELECT d.id FROM labeling_document d WHERE {columns.where}",
+        columns.params,
     )
 
 
 def _text(project: Project, text: str) -> Condition:
-    """Id and text hold these characters. Documents that the index does not know yet are read themselves.
+    """Id or text contains these characters. Documents that are not indexed yet are read.
 
-    Up to two characters no trigram helps, so they are looked for in ids alone.
+    One or two characters have no trigram, so they are searched for in ids only.
     """
     if len(text) < 3:
         own = "d.project_id = %s AND upper(d.external_id) LIKE upper(%s)"
@@ -134,7 +133,7 @@ def _text(project: Project, text: str) -> Condition:
         (pattern, pattern),
         candidates,
         (project.pk, pattern, project.pk, known, pattern),
-        # A sum is no column: the index of projects, which would compare every text of the project, is out.
+        # The sum rules out the index on projects, which would compare every text of the project.
         rare=candidates.replace("s.project_id =", "s.project_id + 0 ="),
     )
 
@@ -144,7 +143,7 @@ def _field(project: Project, condition: FieldCondition) -> Condition:
     if may(getattr(project, "role", Role.OWNER), Action.REVIEW):  # a job has no role
         seen = ""
     else:
-        # Who labels a document unseen by the others must not learn their values by looking for them.
+        # Annotators of a document with overlap must not find the labels of others by searching.
         seen = f" AND (SELECT d.wanted = 1 OR ({IS_REVIEWED_SQL}) FROM labeling_document d WHERE d.id = a.document_id)"
     predicate += seen
     return Condition(
@@ -166,11 +165,11 @@ def _tag(project: Project, tag: str) -> Condition:
 
 
 def _by(project: Project, name: str) -> Condition:
-    if name in (ANYBODY, NOBODY):
-        sign = "NOT " if name == NOBODY else ""
+    if name in (ANY_USER, UNASSIGNED):
+        sign = "NOT " if name == UNASSIGNED else ""
         exists = "EXISTS (SELECT 1 FROM labeling_annotation a WHERE a.document_id = d.id AND a.user_id IS NOT NULL)"
         return Condition(
-            f"(SELECT count(*) {'=' if name == NOBODY else '>'} 0 FROM labeling_annotation a "
+            f"(SELECT count(*) {'=' if name == UNASSIGNED else '>'} 0 FROM labeling_annotation a "
             "WHERE a.document_id = {id} AND a.user_id IS NOT NULL)",
             (),
             f"SELECT d.id FROM labeling_document d WHERE d.project_id = %s AND {sign}{exists}",
@@ -225,10 +224,10 @@ def _score(project: Project, filters: Filters) -> Condition:
     )
 
 
-def joined(checks: Iterable[Condition], reference: str) -> SQL:
-    """All checks of one document, in the order given."""
-    found = list(checks)
-    if not found:
+def all_checks(checks: Iterable[Condition], reference: str) -> SQL:
+    """All checks of a document, combined in this order."""
+    conditions = list(checks)
+    if not conditions:
         return "true", ()
-    sql = " AND ".join(check.check.replace("{id}", reference) for check in found)
-    return sql, tuple(value for check in found for value in check.check_params)
+    sql = " AND ".join(check.check.replace("{id}", reference) for check in conditions)
+    return sql, tuple(value for check in conditions for value in check.check_params)

@@ -1,4 +1,4 @@
-"""A filter by the value of a field: what was typed, read by the field's kind, as SQL on an annotation's value."""
+"""Filters by the value of a field: the typed value is parsed by the field kind, and becomes SQL on an annotation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,28 +17,28 @@ MAX_VALUE = 300
 _NUMERIC = ("number", "integer")
 
 
-class UnreadableFilter(ValueError):
-    """A condition that cannot be asked; the message is a sentence that names the field."""
+class InvalidFilter(ValueError):
+    """A field filter is invalid; the message names the field."""
 
 
 @dataclass(frozen=True)
 class FieldCondition:
-    """One condition on a field, with the SQL that tells whether an annotation's value fits.
+    """A condition on a field, with its SQL on an annotation's value.
 
-    ``predicate`` has ``{value}`` where the jsonb column stands. ``indexed``: the index on values serves it.
+    ``predicate`` has ``{value}`` in place of the jsonb column. ``indexed``: the index on values answers it.
     """
 
     field: str
     op: str
     typed: str
-    words: str
+    label: str
     predicate: str
     params: tuple[Any, ...]
     indexed: bool
 
 
 def operators_for(field: Field) -> list[str]:
-    """What can be asked of a field, in the order it is offered."""
+    """The operators of a field, in display order."""
     if field.type in _NUMERIC or field.format == "date":
         return ["is", "more", "less", "empty"]
     if field.enum or field.type == "boolean":
@@ -50,22 +50,22 @@ def read_condition(compiled: CompiledSchema, pattern: str, op: str, typed: str) 
     """The condition as typed, for example ``("total_amount", "is", "1,248.50")``.
 
     Raises:
-        UnreadableFilter: no such field or operator, or a value that the field cannot hold.
+        InvalidFilter: no such field or operator, or a value that the field cannot hold.
     """
     field = compiled.by_pattern.get(pattern)
     if field is None:
-        raise UnreadableFilter(f"The schema has no field {pattern[:80]!r}, so this filter was left out.")
+        raise InvalidFilter(f"The schema has no field {pattern[:80]!r}; the filter was ignored.")
     op = op or "is"
     name = _name(field)
     if op not in OPERATORS:
-        raise UnreadableFilter(f"{name}: there is no comparison {op[:40]!r}, so this filter was left out.")
+        raise InvalidFilter(f"{name}: there is no operator {op[:40]!r}; the filter was ignored.")
     if op not in operators_for(field):
-        raise UnreadableFilter(f"{name}: {OPERATORS[op]!r} cannot be asked of this field; the filter was left out.")
+        raise InvalidFilter(f"{name} does not support {OPERATORS[op]!r}; the filter was ignored.")
     typed = " ".join(typed.replace("\x00", "").split())[:MAX_VALUE]
     if op == "empty":
         return _condition(field, op, "", *_empty(pattern), indexed=False)
     if not typed:
-        raise UnreadableFilter(f"{name}: say what it {OPERATORS[op]}; the filter was left out.")
+        raise InvalidFilter(f"{name} {OPERATORS[op]}: enter a value; the filter was ignored.")
     if op == "contains":
         return _condition(field, op, typed, *_contains(pattern, typed), indexed=False)
     value = parse_typed(typed, field)
@@ -73,8 +73,8 @@ def read_condition(compiled: CompiledSchema, pattern: str, op: str, typed: str) 
         if field.nullable and op == "is" and typed.casefold() in ("null", "none"):
             return _condition(field, "empty", "", *_empty(pattern), indexed=False)
         if unclear := ambiguity(typed, field):
-            raise UnreadableFilter(f"{name}: {unclear} The filter was left out.")
-        raise UnreadableFilter(f"{name}: {typed!r} is no {_wanted(field)}; the filter was left out.")
+            raise InvalidFilter(f"{name}: {unclear} The filter was ignored.")
+        raise InvalidFilter(f"{name}: {typed!r} is not a valid {_expected(field)}; the filter was ignored.")
     if op == "is":
         return _condition(field, op, typed, "{value} @> %s::jsonb", (_nested(pattern, value),), indexed=True)
     sign = ">" if op == "more" else "<"
@@ -86,31 +86,31 @@ def read_condition(compiled: CompiledSchema, pattern: str, op: str, typed: str) 
 def _condition(
     field: Field, op: str, typed: str, predicate: str, params: tuple[Any, ...], *, indexed: bool
 ) -> FieldCondition:
-    words = f"{_name(field)} {OPERATORS[op]}" + (f" {typed}" if typed else "")
-    return FieldCondition(field.pattern, op, typed, words, predicate, params, indexed)
+    label = f"{_name(field)} {OPERATORS[op]}" + (f" {typed}" if typed else "")
+    return FieldCondition(field.pattern, op, typed, label, predicate, params, indexed)
 
 
 def _name(field: Field) -> str:
     return field.title if "[]" not in field.pattern else f"{field.title} ({field.pattern})"
 
 
-def _wanted(field: Field) -> str:
+def _expected(field: Field) -> str:
     if field.enum:
         return "choice of this field"
-    return {"number": "number", "integer": "whole number", "boolean": "yes or no"}.get(
+    return {"number": "number", "integer": "integer", "boolean": "boolean"}.get(
         field.type, "date" if field.format == "date" else "value"
     )
 
 
 def _nested(pattern: str, value: Any) -> str:
-    """The JSON that a value with this leaf contains: ``{"line_items": [{"amount": 20}]}``."""
+    """The JSON that contains this value: ``{"line_items": [{"amount": 20}]}``."""
     for step in reversed(split(pattern)):
         value = [value] if step is None else {str(step): value}
     return dumps(value)
 
 
 def _path(pattern: str) -> str:
-    """The pattern as jsonpath; names are quoted as JSON is."""
+    """The pattern as jsonpath, with names quoted as in JSON."""
     return "$" + "".join("[*]" if step is None else f".{dumps(str(step))}" for step in split(pattern))
 
 
@@ -126,5 +126,5 @@ def _empty(pattern: str) -> tuple[str, tuple[Any, ...]]:
 
 
 def like(text: str) -> str:
-    """A text for LIKE, with what has a meaning there taken literally."""
+    """A text escaped for LIKE."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,4 +1,4 @@
-"""What the list of documents is filtered and sorted by, as it stands in an address."""
+"""The filters and the order of the document list, as URL parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 
-from labeling.documents.list.field_filters import FieldCondition, UnreadableFilter, read_condition
+from labeling.documents.list.field_filters import FieldCondition, InvalidFilter, read_condition
 from labeling.models import DocumentState, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
 
@@ -19,22 +19,22 @@ ORDERS = {
     "best": "highest score first",
     "slowest": "longest work first",
 }
-#: orders that leave out documents which have nothing to sort by, and what those lack
+#: orders that omit documents without a key, and the name of that key
 PARTIAL = {"saved": "a label", "slowest": "a label", "worst": "a score", "best": "a score"}
 YES_NO = ("yes", "no")
-NOBODY, ANYBODY = "-", "*"
+UNASSIGNED, ANY_USER = "-", "*"
 SPLITS = (*Split.values, "none")
 MAX_CONDITIONS = 6
-_WORDS = {"holdout": "choice of hold-out", "synthetic": "choice of synthetic"}
+_LABELS = {"holdout": "value of hold-out", "synthetic": "value of synthetic"}
 _TEXTS = {"tag": 40, "source": 200, "wrong": 300, "by": 150, "assigned": 150}
 
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters that were understood; an empty one leaves everything.
+    """The valid filters; an empty one selects all documents.
 
-    ``by`` and ``assigned`` are user names (``-`` nobody, ``*`` anybody), ``split`` is that of the newest dataset
-    version (or ``none``), scores are per cent, ``imported`` the key of an import.
+    ``by`` and ``assigned`` are user names (``-`` no user, ``*`` any user), ``split`` is that of the newest dataset
+    version (or ``none``), scores are percentages, ``imported`` is the id of an import.
     """
 
     q: str = ""
@@ -56,38 +56,38 @@ class Filters:
 
     @property
     def active(self) -> bool:
-        """Whether anything is left out."""
+        """Whether any filter is set."""
         return replace(self, order="", errors=()) != Filters()
 
     @property
     def more(self) -> bool:
-        """Whether one of the filters is set that the page folds away."""
-        return bool(self.unfolded() or self.fields)
+        """Whether a filter in the collapsed part of the form is set."""
+        return bool(self.expanded() or self.fields)
 
-    def unfolded(self) -> list[str]:
-        """Names of the folded filters that are set."""
+    def expanded(self) -> list[str]:
+        """Names of the collapsed filters that are set."""
         names = ("assigned", "holdout", "split", "source", "synthetic", "below", "above", "wrong")
         return [name for name in names if getattr(self, name) not in ("", None)]
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The filters as parameters of an address; what is empty is left out."""
-        found = [
+        """The filters that are set as URL parameters."""
+        pairs = [
             (name, f"{value:g}" if isinstance(value, float) else value)
             for name in ("q", "state", "by", "assigned", "tag", "holdout", "split", "source", "imported", "synthetic")
             if (value := getattr(self, name))
         ]
-        found += [(name, f"{value:g}") for name in ("below", "above") if (value := getattr(self, name)) is not None]
-        found += [("wrong", self.wrong)] if self.wrong else []
+        pairs += [(name, f"{value:g}") for name in ("below", "above") if (value := getattr(self, name)) is not None]
+        pairs += [("wrong", self.wrong)] if self.wrong else []
         for condition in self.fields:
-            found += [("field", condition.field), ("op", condition.op), ("value", condition.typed)]
-        return found + ([("order", self.order)] if self.order else [])
+            pairs += [("field", condition.field), ("op", condition.op), ("value", condition.typed)]
+        return pairs + ([("order", self.order)] if self.order else [])
 
     def query(self) -> str:
-        """The filters as a query string, always in the same order."""
+        """The filters as a query string in a fixed order."""
         return urlencode(self.pairs())
 
     def without(self, name: str, value: Any = None) -> "Filters":
-        """The same without one filter; for ``fields`` without the condition ``value``."""
+        """The filters without one of them; for ``fields`` without the condition ``value``."""
         if name == "fields":
             return replace(self, fields=tuple(item for item in self.fields if item != value))
         empty: dict[str, Any] = {name: None if name in ("below", "above") else ""}
@@ -95,29 +95,29 @@ class Filters:
 
 
 def read_filters(parameters: QueryDict, compiled: CompiledSchema) -> Filters:
-    """The filters of an address. What is not understood is left out; where that could mislead, ``errors`` says so."""
+    """The filters of URL parameters. Invalid ones are ignored; ``errors`` names those that a user would miss."""
     values: dict[str, Any] = {"q": _text(parameters, "q", 200)}
-    values |= {name: _text(parameters, name, most) for name, most in _TEXTS.items()}
+    values |= {name: _text(parameters, name, length) for name, length in _TEXTS.items()}
     values["imported"] = _key(parameters.get("imported", ""))
     errors: list[str] = []
     for name, allowed in _choices().items():
-        given = parameters.get(name, "")
-        values[name] = given if given in allowed else ""
-        if given and not values[name]:
-            errors.append(f"There is no {_WORDS.get(name, name)} {given[:40]!r}, so it was left out.")
+        value = parameters.get(name, "")
+        values[name] = value if value in allowed else ""
+        if value and not values[name]:
+            errors.append(f"{value[:40]!r} is not a valid {_LABELS.get(name, name)}; the filter was ignored.")
     for name in ("below", "above"):
         try:
             values[name] = _share(parameters.get(name, ""))
         except ValueError:
-            errors.append(f"Score {name}: a share from 0 to 100 per cent is wanted; the filter was left out.")
+            errors.append(f"Score {name} must be a percentage from 0 to 100; the filter was ignored.")
     conditions: list[FieldCondition] = []
-    triples = _triples(parameters)
+    triples = _conditions(parameters)
     if len(triples) > MAX_CONDITIONS:
-        errors.append(f"At most {MAX_CONDITIONS} fields are asked at once; the others were left out.")
+        errors.append(f"At most {MAX_CONDITIONS} field filters are supported; the others were ignored.")
     for pattern, op, typed in triples[:MAX_CONDITIONS]:
         try:
             condition = read_condition(compiled, pattern, op, typed)
-        except UnreadableFilter as error:
+        except InvalidFilter as error:
             errors.append(str(error))
         else:
             if condition not in conditions:
@@ -126,7 +126,7 @@ def read_filters(parameters: QueryDict, compiled: CompiledSchema) -> Filters:
 
 
 def read_query(query: str, compiled: CompiledSchema) -> Filters:
-    """The filters of a query string, as a saved view or a run keeps it."""
+    """The filters of a stored query string, of a saved view or a run."""
     return read_filters(QueryDict(query), compiled)
 
 
@@ -140,8 +140,8 @@ def _choices() -> Mapping[str, Sequence[str]]:
     }
 
 
-def _text(parameters: QueryDict, name: str, most: int) -> str:
-    return parameters.get(name, "").replace("\x00", "").strip()[:most]
+def _text(parameters: QueryDict, name: str, length: int) -> str:
+    return parameters.get(name, "").replace("\x00", "").strip()[:length]
 
 
 def _key(text: str) -> str:
@@ -158,8 +158,8 @@ def _share(text: str) -> float | None:
     return share
 
 
-def _triples(parameters: QueryDict) -> list[tuple[str, str, str]]:
-    """Field, comparison and value of every condition; an empty field is a row of the form that nobody filled in."""
+def _conditions(parameters: QueryDict) -> list[tuple[str, str, str]]:
+    """Field, operator and value of every condition; an empty field is an empty row of the form."""
     fields, ops, values = (parameters.getlist(name) for name in ("field", "op", "value"))
     size = len(fields)
     ops, values = [*ops, *[""] * size][:size], [*values, *[""] * size][:size]

@@ -1,4 +1,4 @@
-"""What the list can be sorted by: where each order starts, its key, and keys as they stand in an address."""
+"""The orders of the list: the table and key of each, and positions in it as URL parameters."""
 
 import math
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
-from labeling.documents.list.conditions import SQL, Plain
+from labeling.documents.list.conditions import SQL, ColumnFilter
 from labeling.models import Project
 
-#: a place in an order: the key (None where documents are sorted by id alone) and the document's id
-Place = tuple[Any, int]
-_MOST_ID = 2**63 - 1
+#: in an order: the key (None if documents are sorted by id) and the document's id
+Position = tuple[Any, int]
+_MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Order:
-    """An order of documents, served by an index. ``key`` is the column of ``table`` (as ``k``) that sorts; documents
-    with the same key are sorted by id. ``only``: SQL of what else leads to a row, for example one label of several.
+    """An order of documents, backed by an index. ``key`` is the sort column of ``table`` (alias ``k``); documents with
+    the same key are sorted by id. ``only`` is SQL that selects one row per document, for example its last label.
     """
 
     table: str
@@ -28,22 +28,22 @@ class Order:
     only: str = "true"
 
     def reversed(self) -> "Order":
-        """The same, read from its end."""
+        """The opposite order."""
         return Order(self.table, self.key, self.id, not self.descending, self.only)
 
-    def source(self, project: Project, plain: Plain | None) -> SQL:
-        """``FROM ... WHERE ...`` of all rows of the project, or of those that the plain filters leave.
+    def source(self, project: Project, columns: ColumnFilter | None) -> SQL:
+        """``FROM ... WHERE ...`` of the rows of the project that match the column filter.
 
-        ``plain`` can only be given for orders that start at the documents.
+        ``columns`` can only be given for orders of the document table.
         """
-        if plain is not None and not self.key:
-            return f"labeling_document d WHERE {plain.where}", plain.params
+        if columns is not None and not self.key:
+            return f"labeling_document d WHERE {columns.where}", columns.params
         alias = "k" if self.key else "d"
         return f"{self.table} {alias} WHERE {alias}.project_id = %s AND {self.only}", (project.pk,)
 
     @property
     def columns(self) -> str:
-        """Key and id."""
+        """Key and id, for SELECT."""
         return f"{self.key or 'NULL'} AS key, {self.id} AS id"
 
     def by(self, key: str, pk: str) -> str:
@@ -51,21 +51,21 @@ class Order:
         direction = "DESC" if self.descending else "ASC"
         return f"{key} {direction}, {pk} {direction}" if self.key else f"{pk} {direction}"
 
-    def behind(self, place: Place | None) -> SQL:
-        """What comes behind a place."""
-        if place is None:
+    def after(self, position: Position | None) -> SQL:
+        """SQL for the rows after a position."""
+        if position is None:
             return "true", ()
         sign = "<" if self.descending else ">"
         if not self.key:
-            return f"{self.id} {sign} %s", (place[1],)
-        return f"({self.key}, {self.id}) {sign} (%s, %s)", place
+            return f"{self.id} {sign} %s", (position[1],)
+        return f"({self.key}, {self.id}) {sign} (%s, %s)", position
 
-    def sorts(self, place: Place) -> Any:
+    def sort_key(self, position: Position) -> Any:
         """A key for Python's sort, ascending."""
-        return (place[0], place[1]) if self.key else place[1]
+        return (position[0], position[1]) if self.key else position[1]
 
 
-# Of the labels that several people wrote of one document the one that comes first leads to it.
+# Of several labels of a document, the first in the order counts.
 _NO_OTHER = (
     "k.user_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM labeling_annotation o WHERE o.document_id = k.document_id "
     "AND o.user_id IS NOT NULL AND (o.{0}, o.id) > (k.{0}, k.id))"
@@ -86,18 +86,18 @@ def order_of(name: str) -> Order:
     return _ORDERS[name]
 
 
-def write_place(place: Place) -> str:
-    """A place as it stands in an address: ``7`` or ``0.25~7``."""
-    key, pk = place
+def encode_position(position: Position) -> str:
+    """A position as a URL parameter: ``7`` or ``0.25~7``."""
+    key, pk = position
     if key is None:
         return str(pk)
     return f"{key.isoformat() if isinstance(key, datetime) else repr(float(key))}~{pk}"
 
 
-def read_place(text: str, order: str) -> Place | None:
-    """The place of an address; None where it is none of this order."""
+def decode_position(text: str, order: str) -> Position | None:
+    """The position of a URL parameter; None if it is not one of this order."""
     key_text, _, id_text = text.rpartition("~")
-    if not (id_text.isascii() and id_text.isdigit() and len(id_text) < 20 and int(id_text) <= _MOST_ID):
+    if not (id_text.isascii() and id_text.isdigit() and len(id_text) < 20 and int(id_text) <= _MAX_ID):
         return None
     if not _ORDERS[order].key:
         return None if key_text else (None, int(id_text))

@@ -1,7 +1,7 @@
-"""Hugging Face Datasets on disk: Arrow and Parquet files, read batch after batch. Only pyarrow, no torch.
+"""Hugging Face Datasets on disk: Arrow and Parquet files, read in batches with pyarrow.
 
-A small file may unpack to any size. So a child process opens it, with a limit on memory (``arrow_child``), and writes
-lines: ``n`` and the names of the columns, then for each row ``r`` and its JSON, or ``e`` and why it cannot be read.
+A small file can unpack to any size, so a child process with a memory limit (``arrow_child``) opens it. The child writes
+lines: ``n`` and the column names, then for each row ``r`` and its JSON, or ``e`` and why it cannot be read.
 """
 
 import json
@@ -12,35 +12,34 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from labeling.imports.formats import Context, ReadError
-from labeling.imports.formats.archive import unpack_first
-from labeling.imports.formats.table import MOST_COLUMNS, Preview, mapper_of
-from labeling.imports.rows import MAX_LINE, ParsedRow
+from labeling.imports.formats import zip_folder
+from labeling.imports.formats.base import FileHead, Format, Source
+from labeling.imports.formats.columns import MAX_COLUMNS, Sample, parse_records
+from labeling.imports.rows import MAX_LINE, ParsedRow, ReadError
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.child_environment import child_environment
 
-#: rows that are held at once, fewer where they are long
-_ROWS: Final = 64
-_BYTES: Final = 16 * 1024**2
-_MOST_SHOWN: Final = 2_000
-#: rows of a sample that are tried, and those of them that are shown
-_SAMPLED: Final = 100
-_PREVIEWED: Final = 8
-#: characters of one row of a sample
-_SAMPLED_LINE: Final = 200_000
-#: a file of a hundred bytes may claim any number of rows
-MOST_ROWS: Final = 10_000_000
-#: seconds within which something has to come of a file
-SECONDS: Final = 60.0
+#: of a batch in memory; fewer rows if they are long
+_BATCH_ROWS: Final = 64
+_BATCH_BYTES: Final = 16 * 1024**2
+_MAX_CELL_LENGTH: Final = 2_000
+#: rows of a sample, those of them that are shown, and the characters of one
+_SAMPLE_ROWS: Final = 100
+_PREVIEW_ROWS: Final = 8
+_MAX_SAMPLE_LINE: Final = 200_000
+#: a file of a hundred bytes can claim any number of rows
+MAX_ROWS: Final = 10_000_000
+#: without a row, after which reading ends
+TIMEOUT_SECONDS: Final = 60.0
 _ROOT = Path(__file__).resolve().parents[3]
 _MEMORY: Final = "reading it takes too much memory"
+_EXTENSIONS: Final = (".arrow", ".parquet")
 
 
 # -- in the child process ----------------------------------------------------------------------------------------------
@@ -50,7 +49,7 @@ def _batches(path: Path, rows: int) -> Iterator[Any]:
     """The schema of a file, then its record batches: Parquet, Arrow IPC stream (as ``save_to_disk`` writes it) or file.
 
     Raises:
-        ReadError: it is none of these, or broken.
+        ReadError: it is none of these, or damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -75,7 +74,7 @@ def _batches(path: Path, rows: int) -> Iterator[Any]:
     except MemoryError:
         raise ReadError(f"It cannot be read: {_MEMORY}.") from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ReadError(f"It is no Arrow or Parquet file that can be read: {str(error)[:200]}.") from None
+        raise ReadError(f"It is not a valid Arrow or Parquet file: {str(error)[:200]}.") from None
 
 
 def _sliced(batch: Any, rows: int) -> Iterator[Any]:
@@ -84,8 +83,8 @@ def _sliced(batch: Any, rows: int) -> Iterator[Any]:
 
 
 def _pieces(batch: Any) -> Iterator[Any]:
-    """A batch in pieces that are not large."""
-    if batch.num_rows > 1 and batch.nbytes > _BYTES:
+    """A batch in small pieces."""
+    if batch.num_rows > 1 and batch.nbytes > _BATCH_BYTES:
         half = batch.num_rows // 2
         yield from _pieces(batch.slice(0, half))
         yield from _pieces(batch.slice(half))
@@ -94,11 +93,11 @@ def _pieces(batch: Any) -> Iterator[Any]:
 
 
 def _records(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str]]:
-    """The rows of a batch, or why one cannot be read; one that cannot costs only itself.
+    """The rows of a batch, or the error of a row that cannot be read.
 
     Raises:
-        ReadError: the batch points outside of its own memory. Arrow trusts its files: a place that is not there would
-            end this process and not only the import.
+        ReadError: the batch points outside its own memory. Arrow trusts its files: reading such an offset would crash
+            this process.
     """
     import pyarrow as pa
 
@@ -111,7 +110,7 @@ def _records(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str]]:
         yield from ((record, "") for record in batch.to_pylist())
         return
     except (pa.ArrowException, ValueError, ArithmeticError, MemoryError):
-        pass  # some row of it; which one is seen below
+        pass  # one of its rows; which one is found below
     for number in range(batch.num_rows):
         yield _record(batch.slice(number, 1))
 
@@ -131,10 +130,10 @@ def _record(row: Any) -> tuple[dict[str, Any] | None, str]:
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Columns that hold the number of a class, and the names behind the numbers, as Datasets notes them."""
+    """Columns that hold class numbers, and the class names, from the metadata of Datasets."""
     try:
-        noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        features = noted.get("info", {}).get("features", {})
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = metadata.get("info", {}).get("features", {})
         return {
             name: [str(one) for one in feature["names"]]
             for name, feature in features.items()
@@ -145,51 +144,51 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 
 
 def lines(path: Path) -> Iterator[str]:
-    """What the child process writes about a file.
+    """The lines that the child process writes for a file.
 
     Raises:
-        ReadError: it cannot be read, or not to its end.
+        ReadError: it cannot be read to its end.
     """
-    found = _batches(path, _ROWS)
-    schema = next(found)
+    batches = _batches(path, _BATCH_ROWS)
+    schema = next(batches)
     names, classes = _names(schema), _class_names(schema)
     yield f"n{dumps(names)}"
     count = 0
-    for batch in found:
+    for batch in batches:
         for piece in _pieces(batch):
             for record, error in _records(piece):
                 count += 1
                 yield _line(record, error, classes)
-        if count > MOST_ROWS:
-            raise ReadError(f"It has more than {MOST_ROWS:,} rows, which is more than is taken at once.")
+        if count > MAX_ROWS:
+            raise ReadError(f"It has more than {MAX_ROWS:,} rows; split it.")
 
 
 def sample_lines(path: Path, folder: Path) -> Iterator[str]:
-    """What the child process writes about the beginning of a file, or of the first table of a zipped folder: ``n`` and
-    the names, and for each row its line, after ``s`` and its cells as shown for the first of them.
+    """The lines that the child process writes for a sample of a file, or of the first table of a zipped folder: ``n``
+    and the names, then one line per row; the first rows have an ``s`` line with their cells as shown before it.
 
     Raises:
         ReadError: it cannot be read.
     """
     if zipfile.is_zipfile(path):
         table = folder / "table"
-        unpack_first(path, (".arrow", ".parquet"), table)
+        zip_folder.unpack_first(path, _EXTENSIONS, table)
         path = table
-    found = _batches(path, _ROWS)
-    schema = next(found)
+    batches = _batches(path, _BATCH_ROWS)
+    schema = next(batches)
     names, classes = _names(schema), _class_names(schema)
     yield f"n{dumps(names)}"
     count = 0
-    for batch in found:
-        for piece in _pieces(batch.slice(0, _SAMPLED - count)):
+    for batch in batches:
+        for piece in _pieces(batch.slice(0, _SAMPLE_ROWS - count)):
             for record, error in _records(piece):
                 count += 1
-                if count <= _PREVIEWED:
-                    cells = [error] if record is None else [_shown(record[n], classes.get(n)) for n in names]
+                if count <= _PREVIEW_ROWS:
+                    cells = [error] if record is None else [_format_cell(record[n], classes.get(n)) for n in names]
                     yield f"s{dumps(cells)}"
                 line = _line(record, error, classes)
-                yield line if len(line) <= _SAMPLED_LINE else f"e{dumps('the row is too long to be tried here')}"
-        if count >= _SAMPLED:
+                yield line if len(line) <= _MAX_SAMPLE_LINE else f"e{dumps('the row is too long for the preview')}"
+        if count >= _SAMPLE_ROWS:
             return
 
 
@@ -199,8 +198,8 @@ def _line(record: dict[str, Any] | None, error: str, classes: Mapping[str, list[
             text = dumps({name: _plain(value, classes.get(name)) for name, value in record.items()})
         except MemoryError:
             error = _MEMORY
-        except (ValueError, TypeError, ArithmeticError) as refused:
-            error = str(refused)
+        except (ValueError, TypeError, ArithmeticError) as invalid:
+            error = str(invalid)
         else:
             if len(text) <= MAX_LINE:
                 return f"r{text}"
@@ -213,15 +212,15 @@ def _names(schema: Any) -> list[str]:
         names = [str(name) for name in schema.names]
     except UnicodeDecodeError:
         raise ReadError("The name of a column is not valid UTF-8.") from None
-    if len(names) > MOST_COLUMNS:
-        raise ReadError(f"The table has {len(names):,} columns; at most {MOST_COLUMNS} are read.")
+    if len(names) > MAX_COLUMNS:
+        raise ReadError(f"The table has {len(names):,} columns; the maximum is {MAX_COLUMNS}.")
     if len(set(names)) != len(names):
         raise ReadError("Two columns have the same name.")
     return names
 
 
 def _plain(value: Any, classes: list[str] | None = None) -> Any:
-    """A cell as JSON has it: exact numbers, dates as texts, bytes refused."""
+    """A cell as JSON: exact numbers, dates as texts, no bytes."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
@@ -240,60 +239,34 @@ def _plain(value: Any, classes: list[str] | None = None) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes | bytearray):
-        raise ValueError("a cell holds bytes (an image or a sound), which are not read from a table")
+        raise ValueError("a cell holds bytes (an image or audio), which cannot be imported")
     return str(value)
 
 
-def _shown(value: Any, classes: list[str] | None) -> str:
+def _format_cell(value: Any, classes: list[str] | None) -> str:
     try:
         plain = _plain(value, classes)
     except (ValueError, ArithmeticError) as error:
         return str(error)
     text = "" if plain is None else plain if isinstance(plain, str) else dumps(plain)
-    return text[:_MOST_SHOWN]
+    return text[:_MAX_CELL_LENGTH]
 
 
-# -- in the process that asks ------------------------------------------------------------------------------------------
+# -- in the parent process ---------------------------------------------------------------------------------------------
 
 
-def rows(path: Path, context: Context) -> Iterator[ParsedRow]:
-    """The rows of a file, by the columns that ``options["columns"]`` maps, or by a guess at them.
+def rows(source: Source) -> Iterator[ParsedRow]:
+    """The rows of a file, or of all Arrow and Parquet files of a zipped folder, with the roles of
+    ``options["columns"]`` or guessed ones.
 
     Raises:
-        ReadError: it cannot be read, or no column is known to be the text.
+        ReadError: it cannot be read, or no column is the text.
     """
-    told = _told(path, context.stopped)
-    yield from _parsed(json.loads(next(told)[1]), told, context)
-
-
-def _parsed(names: list[str], told: Iterable[tuple[str, str]], context: Context) -> Iterator[ParsedRow]:
-    mapper = mapper_of(names, context)
-    for number, (tag, text) in enumerate(told, 1):
-        if tag == "e":
-            yield ParsedRow(number, None, json.loads(text))
-            continue
-        try:
-            yield ParsedRow(number, mapper.row(json.loads(text, parse_float=Decimal)), raw=text)
-        except (ValueError, TypeError, ArithmeticError, RecursionError) as refused:
-            yield ParsedRow(number, None, str(refused))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The names of the columns, the first rows as texts, and more rows as the child told them: all of it JSON-ready."""
-
-    names: list[str]
-    shown: list[list[str]]
-    told: list[list[str]]
-
-    @property
-    def preview(self) -> Preview:
-        """What is shown of it."""
-        return Preview(self.names, self.shown)
-
-    def rows(self, context: Context) -> Iterator[ParsedRow]:
-        """Its rows as an import would read them."""
-        return _parsed(self.names, [(tag, text) for tag, text in self.told], context)
+    if not source.is_nested and zipfile.is_zipfile(source.path):
+        yield from zip_folder.rows(source, only=FORMAT)
+        return
+    records = _records_of(source.path, source.context.stopped)
+    yield from parse_records(json.loads(next(records)[1]), records, source.context)
 
 
 def sample(path: Path) -> Sample:
@@ -303,29 +276,20 @@ def sample(path: Path) -> Sample:
         ReadError: it cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="sample-") as folder:
-        told = [*_told(path, lambda: False, folder)]
-    shown = [json.loads(text) for tag, text in told[1:] if tag == "s"]
-    return Sample(json.loads(told[0][1]), shown, [[tag, text] for tag, text in told[1:] if tag != "s"])
+        records = [*_records_of(path, lambda: False, folder)]
+    shown = [json.loads(text) for tag, text in records[1:] if tag == "s"]
+    return Sample(json.loads(records[0][1]), shown, [[tag, text] for tag, text in records[1:] if tag != "s"])
 
 
-def preview(path: Path) -> Preview:
-    """The names of the columns and the first rows as texts.
-
-    Raises:
-        ReadError: it cannot be read.
-    """
-    return sample(path).preview
-
-
-def _told(path: Path, stopped: Callable[[], bool], sample_folder: str = "") -> Iterator[tuple[str, str]]:
-    """The child's lines, each as its first letter and the rest; the names are always the first."""
+def _records_of(path: Path, stopped: Callable[[], bool], sample_folder: str = "") -> Iterator[tuple[str, str]]:
+    """The child's lines, each as its first letter and the rest; the first holds the names."""
     child = subprocess.Popen(
         [sys.executable, "-m", "labeling.imports.formats.arrow_child", str(path.resolve()), sample_folder],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=_ROOT,
-        # Memory pools of their own kind take address space beforehand, which the limit would count.
+        # Other memory pools reserve address space, which the limit would count.
         env={
             **child_environment(),
             "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -351,27 +315,43 @@ def _told(path: Path, stopped: Callable[[], bool], sample_folder: str = "") -> I
 
 
 def _read_lines(child: "subprocess.Popen[bytes]", stopped: Callable[[], bool]) -> Iterator[bytes]:
-    """Whole lines until the child has ended; none for too long is a reason to give it up."""
+    """Lines until the child exits. Fails after a time-out without output."""
     assert child.stdout is not None
     source = child.stdout.fileno()
     pieces: list[bytes] = []
     with selectors.DefaultSelector() as selector:
         selector.register(source, selectors.EVENT_READ)
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + TIMEOUT_SECONDS
         while True:
             if not selector.select(timeout=0.5):
                 if stopped():
                     yield b"."
                     return
                 if time.monotonic() > until:
-                    raise ReadError(f"Nothing of it could be read within {SECONDS:.0f} seconds.")
+                    raise ReadError(f"Nothing could be read within {TIMEOUT_SECONDS:.0f} seconds.")
                 continue
             piece = os.read(source, 1 << 18)
             if not piece:
                 return
-            until = time.monotonic() + SECONDS
+            until = time.monotonic() + TIMEOUT_SECONDS
             first, *more = piece.split(b"\n")
             pieces.append(first)
             for line in more:
                 yield b"".join(pieces)
                 pieces = [line]
+
+
+def _detect(head: FileHead) -> bool:
+    return head.data.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")) or any(
+        name.endswith(_EXTENSIONS) for name in head.zip_names
+    )
+
+
+FORMAT = Format(
+    "dataset",
+    "Hugging Face Datasets: Arrow or Parquet",
+    rows,
+    detect=_detect,
+    is_binary=True,
+    sample=sample,
+)

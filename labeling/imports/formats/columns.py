@@ -1,28 +1,34 @@
-"""Tables: which column is the text, which the id, and which are the gold; guessed by names, decided by a person."""
+"""Tables: the role of each column (text, id, gold, ...), guessed by its name and decided by the user."""
 
+import dataclasses
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
+from labeling.imports.formats.base import Context
+from labeling.imports.rows import ParsedRow, ReadError
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, Node, split
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import ambiguity, parse_typed
 
-TEXT, ID, TAGS, GOLD, BESIDE, DROP = "text", "id", "tags", "gold", "beside", "drop"
-#: roles besides the fields of the schema, and what people call them
+TEXT, ID, TAGS, GOLD, METADATA, IGNORE = "text", "id", "tags", "gold", "beside", "drop"
+#: roles other than the fields of the schema, and their labels
 ROLES: Final = {
-    TEXT: "the document's text",
-    ID: "its id",
+    TEXT: "document text",
+    ID: "document id",
     TAGS: "failure tags, separated by commas",
-    GOLD: "the whole gold, as JSON",
-    BESIDE: "kept beside the document",
-    DROP: "left out",
+    GOLD: "whole gold label, as JSON",
+    METADATA: "metadata",
+    IGNORE: "ignored",
 }
-#: how a date is written so that it has one reading
+#: a date in a format that is not ambiguous
 UNAMBIGUOUS: Final = "2026-04-03"
+MAX_COLUMNS: Final = 500
 _FIELD = "gold:"
 _NAMES: Final = {
     TEXT: ("text", "content", "document", "body", "message", "input", "utterance", "query", "sentence", "prompt",
@@ -35,37 +41,39 @@ _CLASSES: Final = ("label", "category", "class", "intent", "target", "labels", "
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What a column can be mapped to: ``value`` as it is stored, and its words."""
+class RoleChoice:
+    """A role that a column can have: the stored ``value`` and its label."""
 
     value: str
-    words: str
+    label: str
 
 
-def choices(compiled: CompiledSchema) -> list[Choice]:
-    """Everything a column can be: the fields of the schema, and the roles."""
-    fields = [Choice(_FIELD + field.pattern, f"gold: {field.title} ({field.pattern})") for field in mappable(compiled)]
-    head = [Choice(role, ROLES[role]) for role in (TEXT, ID)]
-    return [*head, *fields, *(Choice(role, ROLES[role]) for role in (GOLD, TAGS, BESIDE, DROP))]
+def role_choices(compiled: CompiledSchema) -> list[RoleChoice]:
+    """Every role a column can have: the fields of the schema, and the others."""
+    fields = [
+        RoleChoice(_FIELD + field.pattern, f"gold: {field.title} ({field.pattern})") for field in mappable(compiled)
+    ]
+    head = [RoleChoice(role, ROLES[role]) for role in (TEXT, ID)]
+    return [*head, *fields, *(RoleChoice(role, ROLES[role]) for role in (GOLD, TAGS, METADATA, IGNORE))]
 
 
 def mappable(compiled: CompiledSchema) -> list[Field]:
-    """The fields that one cell can hold: those outside of rows."""
+    """The fields that one cell can hold: those outside lists."""
     return [field for field in compiled.fields if "[]" not in field.pattern and field.pattern]
 
 
-def guess(columns: Sequence[str], compiled: CompiledSchema) -> dict[str, str]:
-    """A role for every column, by its name; the first that fits gets a role that only one column can have.
+def guess_roles(columns: Sequence[str], compiled: CompiledSchema) -> dict[str, str]:
+    """A role for every column, by its name. A role that only one column can have goes to the first that fits.
 
-    A column named like a class (label, category, ...) is the only choice of the schema, where it has just one. Where a
-    column holds the whole gold, those named like a field are left out.
+    If the schema has one field with choices, a column named like a class (label, category, ...) is that field. If a
+    column holds the whole gold, columns named like a field are ignored.
     """
     roles: dict[str, str] = {}
     fields = {_plain(name): field for field in mappable(compiled) for name in (field.pattern, field.name, field.title)}
     classes = [field for field in mappable(compiled) if field.enum]
     taken: set[str] = set()
 
-    def give(column: str, role: str) -> bool:
+    def assign(column: str, role: str) -> bool:
         if column in roles or role in taken:
             return False
         roles[column] = role
@@ -74,51 +82,51 @@ def guess(columns: Sequence[str], compiled: CompiledSchema) -> dict[str, str]:
 
     named = {column: _plain(column.removeprefix("gold.").removeprefix("gold_")) for column in columns}
     for role in (TEXT, ID, TAGS, GOLD):
-        for wanted in _NAMES[role]:
+        for expected in _NAMES[role]:
             for column in columns:
-                # A field of the schema may be called "description"; then only the plainest names are the text.
-                if _plain(column) == wanted and (wanted not in fields or wanted in ("text", "id")):
-                    give(column, role)
+                # A field of the schema may be called "description".
+                if _plain(column) == expected and (expected not in fields or expected in ("text", "id")):
+                    assign(column, role)
     whole = GOLD in taken
     places = {_plain(node.pattern) for node in compiled.root.nodes()} if whole else set()
     for column in columns:
         field = fields.get(named[column])
         if whole and named[column] in places:
-            roles.setdefault(column, DROP)  # the whole gold says it as well
+            roles.setdefault(column, IGNORE)  # the whole gold contains it
         elif field is not None and not whole:
-            give(column, _FIELD + field.pattern)
+            assign(column, _FIELD + field.pattern)
     if len(classes) == 1 and not whole:
         for column in columns:
             if _plain(column) in _CLASSES:
-                give(column, _FIELD + classes[0].pattern)
+                assign(column, _FIELD + classes[0].pattern)
     if TEXT not in taken:
-        left = [column for column in columns if column not in roles]
-        if len(left) == 1:
-            give(left[0], TEXT)
-    return {column: roles.get(column, BESIDE) for column in columns}
+        remaining = [column for column in columns if column not in roles]
+        if len(remaining) == 1:
+            assign(remaining[0], TEXT)
+    return {column: roles.get(column, METADATA) for column in columns}
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.casefold())
 
 
-def problem(mapping: Mapping[str, str], columns: Sequence[str], compiled: CompiledSchema) -> str:
-    """Why a mapping cannot be, as a sentence; "" where it can."""
-    allowed = {choice.value for choice in choices(compiled)}
+def mapping_error(mapping: Mapping[str, str], columns: Sequence[str], compiled: CompiledSchema) -> str:
+    """Why a mapping is invalid, as a sentence; "" if it is valid."""
+    allowed = {choice.value for choice in role_choices(compiled)}
     for column, role in mapping.items():
         if role not in allowed:
             return f"The column {column} cannot be {role}: the schema has no such field."
         if column not in columns:
             return f"There is no column {column}."
-    chosen = [role for role in mapping.values() if role not in (BESIDE, DROP)]
-    twice = next((role for role in chosen if chosen.count(role) > 1), "")
-    if twice:
-        both = " and ".join(column for column, role in mapping.items() if role == twice)
-        return f"{both} cannot both be {ROLES.get(twice, twice.removeprefix(_FIELD))}."
+    chosen = [role for role in mapping.values() if role not in (METADATA, IGNORE)]
+    repeated = next((role for role in chosen if chosen.count(role) > 1), "")
+    if repeated:
+        both = " and ".join(column for column, role in mapping.items() if role == repeated)
+        return f"{both} cannot both be {ROLES.get(repeated, repeated.removeprefix(_FIELD))}."
     if TEXT not in chosen:
-        return "Say which column is the document's text."
+        return "Choose the column that holds the document text."
     if GOLD in chosen and any(role.startswith(_FIELD) for role in chosen):
-        return "A column holds the whole gold, so no other column can be a field of it."
+        return "One column holds the whole gold label, so no other column can be a field of it."
     return ""
 
 
@@ -138,17 +146,17 @@ class Mapper:
         """The row of a record.
 
         Raises:
-            ValueError: a cell cannot be what its column was said to be; names the column.
+            ValueError: a cell does not have the type of its column's role; names the column.
         """
         data: dict[str, Any] = {}
         gold: dict[str, Any] = {}
-        said = False
+        has_gold = False
         for column, cell in record.items():
-            role = self.roles.get(column, BESIDE)
+            role = self.roles.get(column, METADATA)
             if column in self.fields:
                 field, steps = self.fields[column]
                 value = _typed(column, cell, field, self._document(record))
-                said = said or value is not None
+                has_gold = has_gold or value is not None
                 if value is not None or field.nullable:
                     _put(gold, steps, value)
             elif role == TEXT:
@@ -159,15 +167,15 @@ class Mapper:
                 data["tags"] = _tags(cell)
             elif role == GOLD:
                 data["gold"] = self._whole(column, cell)
-            elif role == BESIDE and cell not in (None, ""):
-                # A column may have the name of something that a row holds.
+            elif role == METADATA and cell not in (None, ""):
+                # The name of a column may be a key of a row.
                 data[column if column not in ("id", "text", "gold", "tags", "page") else f"{column}_"] = cell
-        if said:
+        if has_gold:
             data["gold"] = gold
         return data
 
     def _document(self, record: Mapping[str, Any]) -> str:
-        """What the row says of its document: the text, and the other dates of the row."""
+        """The text of the row's document and its dates, from which the order of day and month is inferred."""
         texts = (record.get(column) for column, role in self.roles.items() if role == TEXT)
         days = (record.get(column) for column, (field, _) in self.fields.items() if field.format == "date")
         return "\n".join(part for part in (*texts, *days) if isinstance(part, str))
@@ -180,7 +188,7 @@ class Mapper:
                 cell = loads(cell)
             except JsonError as error:
                 raise ValueError(f"the column {column} is not JSON: {error}") from None
-        # A table has a cell for every field, also for those that a row does not have.
+        # A table has a cell for every field, also for fields that a row lacks.
         if cell is not None and self.compiled.validate(cell):
             shorter = without_null(cell)
             return cell if self.compiled.validate(shorter) else shorter
@@ -188,7 +196,7 @@ class Mapper:
 
 
 def without_null(value: Any) -> Any:
-    """The value without the names that hold nothing."""
+    """The value without keys that are null."""
     if isinstance(value, dict):
         return {name: without_null(item) for name, item in value.items() if item is not None}
     return [without_null(item) for item in value] if isinstance(value, list) else value
@@ -202,7 +210,7 @@ def _put(gold: dict[str, Any], steps: tuple[str | int | None, ...], value: Any) 
 
 
 def _typed(column: str, cell: Any, field: Field, document: str) -> Any:
-    """The value of a field in a cell: what it stands for, or the cell itself where it is of the type already."""
+    """The value of a cell; the cell itself if it has the type of the field."""
     if cell is None or cell == "":
         return None
     if not isinstance(cell, str):
@@ -215,8 +223,10 @@ def _typed(column: str, cell: Any, field: Field, document: str) -> Any:
     if value is None and (unclear := ambiguity(cell, field, document)):
         raise ValueError(f"the column {column}: {unclear} Write {UNAMBIGUOUS}, or set date_order in the schema")
     if value is None and cell.strip():
-        wanted = "one of the choices" if field.enum else f"a {field.format or field.kind or field.type}"
-        raise ValueError(f"the column {column} holds “{cell[:60]}”, which is not {wanted} of the field {field.pattern}")
+        expected = "one of the choices" if field.enum else f"a {field.format or field.kind or field.type}"
+        raise ValueError(
+            f"the column {column} holds “{cell[:60]}”, which is not {expected} of the field {field.pattern}"
+        )
     return value
 
 
@@ -233,3 +243,59 @@ def _tags(cell: Any) -> Any:
 def arrays(node: Node) -> Iterator[Node]:
     """The lists of objects in a schema."""
     yield from (inner for inner in node.nodes() if inner.item is not None and inner.item.children)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The columns and first rows of a table. ``detected`` are the options that were read off the file."""
+
+    names: list[str]
+    rows: list[list[str]]
+    detected: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first rows of a table as JSON: ``shown`` as texts, ``records`` as ("r", row) or ("e", error)."""
+
+    names: list[str]
+    shown: list[list[str]]
+    records: list[list[str]]
+
+    @property
+    def preview(self) -> Preview:
+        """What the page shows."""
+        return Preview(self.names, self.shown)
+
+    def rows(self, context: Context) -> Iterator[ParsedRow]:
+        """The rows as an import would read them."""
+        return parse_records(self.names, ((tag, text) for tag, text in self.records), context)
+
+
+def parse_records(names: list[str], records: Iterable[tuple[str, str]], context: Context) -> Iterator[ParsedRow]:
+    """The rows of records: ("r", a JSON object of cells) or ("e", an error as JSON)."""
+    mapper = mapper_of(names, context)
+    for number, (tag, text) in enumerate(records, 1):
+        if tag == "e":
+            yield ParsedRow(number, None, json.loads(text))
+            continue
+        try:
+            yield ParsedRow(number, mapper.row(json.loads(text, parse_float=Decimal)), raw=text)
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            yield ParsedRow(number, None, str(error))
+
+
+def mapper_of(names: list[str], context: Context) -> Mapper:
+    """The mapping that the user chose, or a guess.
+
+    Raises:
+        ReadError: no column is the text, or the mapping does not fit the table.
+    """
+    chosen = context.options.get("columns")
+    mapping = dict(chosen) if isinstance(chosen, Mapping) else guess_roles(names, context.compiled)
+    if error := mapping_error(mapping, names, context.compiled):
+        raise ReadError(f"{error} The columns are: {', '.join(names[:20])}.")
+    return Mapper(mapping, context.compiled)

@@ -1,14 +1,18 @@
-"""Which encoding a text file is in, and the file as UTF-8, which is what the readers take.
+"""The encoding of a text file, and the file as UTF-8, which is what the parsers read.
 
-Files from spreadsheets on Windows are mostly in Windows-1252 and do not say so.
+Spreadsheets on Windows mostly write Windows-1252, without a mark.
 """
 
 import codecs
 import io
 import re
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final, cast
 
-#: every encoding that is read, and what people call it
+from labeling.imports.formats.base import PASTED, Source
+from labeling.imports.rows import ParsedRow
+
+#: encodings and their labels
 NAMES: Final = {
     "utf-8": "UTF-8",
     "cp1252": "Windows-1252 (Western Europe)",
@@ -17,10 +21,10 @@ NAMES: Final = {
     "utf-16-be": "UTF-16",
 }
 _CHUNK: Final = 1 << 20
-#: so many bytes are looked at, so that the preview of a table of gigabytes does not wait
-_MOST: Final = 256 << 20
+#: detection reads no more, so the preview of a table of gigabytes is fast
+_MAX_BYTES: Final = 256 << 20
 _HEAD: Final = 4_096
-#: stands where bytes are no text, so that the line they are in is refused; never part of UTF-8
+#: replaces bytes that cannot be decoded, so their line is rejected; never part of UTF-8
 UNREADABLE: Final = b"\xff"
 _WIDE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]")
@@ -28,10 +32,10 @@ _UNDEFINED: Final = bytes.fromhex("81 8d 8f 90 9d")
 
 
 def detect(stream: IO[bytes]) -> str:
-    """The encoding of a text, a key of ``NAMES``; the stream stands at its start again.
+    """The encoding of a text, a key of ``NAMES``. Rewinds the stream.
 
-    UTF-16 by its mark or by the zeros of its Latin letters, UTF-8 where the bytes are valid, else Windows-1252. Where
-    they are UTF-8 but for a few, it is UTF-8 with broken lines: as Windows-1252 every other line would be garbled.
+    UTF-16 by its mark or by the zero bytes of Latin letters, UTF-8 if the bytes are valid, else Windows-1252. A file
+    that is UTF-8 but for a few bytes is UTF-8 with broken lines: as Windows-1252 its other lines would be garbled.
     """
     stream.seek(0)
     head = stream.read(_HEAD)
@@ -41,9 +45,9 @@ def detect(stream: IO[bytes]) -> str:
     wide = _unmarked_utf16(head)
     if wide:
         return wide
-    found = "utf-8" if _is_utf8(stream) else _likelier(stream)
+    encoding = "utf-8" if _is_utf8(stream) else _most_plausible(stream)
     stream.seek(0)
-    return found
+    return encoding
 
 
 def _unmarked_utf16(head: bytes) -> str:
@@ -60,20 +64,20 @@ def _is_utf8(stream: IO[bytes]) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     size = 0
     try:
-        while size < _MOST and (chunk := stream.read(_CHUNK)):
+        while size < _MAX_BYTES and (chunk := stream.read(_CHUNK)):
             decoder.decode(chunk)
             size += len(chunk)
-        decoder.decode(b"", final=size < _MOST)
+        decoder.decode(b"", final=size < _MAX_BYTES)
     except UnicodeDecodeError:
         return False
     return True
 
 
-def _likelier(stream: IO[bytes]) -> str:
-    """Of a text that is not wholly UTF-8: what explains more of its bytes beyond ASCII."""
+def _most_plausible(stream: IO[bytes]) -> str:
+    """Of a text that is not valid UTF-8: the encoding that explains more of its bytes beyond ASCII."""
     stream.seek(0)
     valid = stray = undefined = size = 0
-    while size < _MOST and (chunk := stream.read(_CHUNK)):
+    while size < _MAX_BYTES and (chunk := stream.read(_CHUNK)):
         size += len(chunk)
         wide = _WIDE.findall(chunk)
         valid += len(wide)
@@ -83,20 +87,20 @@ def _likelier(stream: IO[bytes]) -> str:
 
 
 def invalid(what: str, encoding: str, error: UnicodeDecodeError) -> str:
-    """Why a line or a text cannot be read. ``error``: of reading it as UTF-8, which ``as_utf8`` makes of it."""
+    """Why a line or a text cannot be read. ``error``: of decoding the output of ``to_utf8``."""
     if encoding == "utf-8":
         where = f"byte {error.start + 1:,} cannot be read; choose another encoding, or save the file as UTF-8"
     elif encoding == "cp1252":
-        where = "it has a byte that no character stands for; choose another encoding, or save the file as UTF-8"
+        where = "a byte in it has no character; choose another encoding, or save the file as UTF-8"
     else:
-        where = "half of a character cannot be read"
+        where = "it contains half of a character"
     return f"the {what} is not valid {NAMES[encoding]}: {where}"
 
 
 class _Recoded(io.RawIOBase):
     """Bytes in another encoding as bytes in UTF-8, so that lines can be read with a limit.
 
-    What cannot be read makes the line it is in unreadable instead of vanishing.
+    Bytes that cannot be decoded make their line unreadable; they are not dropped.
     """
 
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
@@ -136,7 +140,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _lone_surrogate(error: UnicodeError) -> tuple[str, int]:
-    """Half of a surrogate pair for bytes that Windows-1252 does not have: it is never valid in UTF-8."""
+    """Replaces bytes that Windows-1252 lacks by half of a surrogate pair, which is never valid UTF-8."""
     assert isinstance(error, UnicodeDecodeError)
     return "\udcff" * (error.end - error.start), error.end
 
@@ -144,11 +148,26 @@ def _lone_surrogate(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("unreadable", _lone_surrogate)
 
 
-def as_utf8(stream: IO[bytes], encoding: str) -> IO[bytes]:
-    """The bytes of a stream in UTF-8, without a mark; the stream itself where it is in UTF-8 already."""
+def to_utf8(stream: IO[bytes], encoding: str) -> IO[bytes]:
+    """The bytes of a stream in UTF-8, without a byte order mark; the stream itself if it is in UTF-8."""
     if encoding == "utf-8":
         head = stream.read(3)
         if head != codecs.BOM_UTF8:
             stream.seek(-len(head), 1)
         return stream
     return cast(IO[bytes], io.BufferedReader(_Recoded(stream, encoding), 1 << 16))
+
+
+def read_text(
+    source: Source, parse: Callable[[IO[bytes], str], Iterator[ParsedRow]], encoding: str = ""
+) -> Iterator[ParsedRow]:
+    """The rows of a text file. ``parse`` gets the file and its encoding (detected if it is not given)."""
+    progress = source.session.progress
+    size = max(1, source.path.stat().st_size)
+    with source.path.open("rb", buffering=1 << 20) as file:
+        encoding = "utf-8" if source.name == PASTED else encoding or detect(file)
+        progress.encodings[NAMES[encoding]] = None
+        for number, row in enumerate(parse(file, encoding)):
+            if not source.is_nested and not number % 64:
+                progress.share = min(1.0, file.tell() / size)
+            yield row

@@ -1,14 +1,18 @@
-"""The values of a JSON list, or of a row of JSON values, one after the other, without holding more than one."""
+"""JSON: the values of a list, or values that follow each other, streamed one at a time."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
-from labeling.imports.formats import Context
+from labeling.imports.formats.base import FileHead, Format, Source
+from labeling.imports.formats.encodings import read_text, to_utf8
 from labeling.imports.rows import MAX_LINE, ParsedRow
 from slmstudio.contract.json_text import JsonError, loads
 
+EXTENSION: Final = ".json"
+#: a list is JSON in files of these names; in others it must hold objects
+_LIST_EXTENSIONS: Final = (EXTENSION, ".jsonl", ".ndjson")
 CHUNK: Final = 1 << 20
 _OUTSIDE = re.compile(rb'["{}\[\],]')
 _INSIDE = re.compile(rb'["\\]')
@@ -16,7 +20,7 @@ _INSIDE = re.compile(rb'["\\]')
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The bytes of one value. ``complete``: it ended before the file did; ``long``: it was skipped as too long."""
+    """The bytes of one value. ``complete``: it ends before the file does; ``long``: it was skipped as too long."""
 
     text: bytes
     complete: bool = True
@@ -24,7 +28,7 @@ class Value:
 
 
 class _Splitter:
-    """Follows brackets and quotes through chunks of bytes; ``depth`` is how many brackets of the value are open."""
+    """Follows brackets and quotes through chunks of bytes; ``depth`` counts the open brackets."""
 
     def __init__(self, listed: bool) -> None:
         self.listed = listed
@@ -70,7 +74,7 @@ class _Splitter:
         self._keep(chunk[begin:])
 
     def rest(self) -> Iterator[Value]:
-        """What is left when the file has ended: a value that was cut off, or one that follows the list."""
+        """What is left at the end of the file: a truncated value, or one that follows the list."""
         if self.skipping:
             yield Value(b"", long=True)
         elif self.pieces.strip():
@@ -94,10 +98,10 @@ class _Splitter:
             yield Value(text, long=long)
 
 
-def split_values(chunks: Iterable[bytes]) -> Iterator[Value]:
+def iterate_values(chunks: Iterable[bytes]) -> Iterator[Value]:
     """The values of a list (``[{...}, {...}]``), or of values that follow each other with or without line breaks.
 
-    A value over 4 MB is skipped and said to be ``long``; memory stays at one value.
+    A value over 4 MB is skipped and marked ``long``; memory holds one value.
     """
     splitter: _Splitter | None = None
     head = b""
@@ -114,16 +118,19 @@ def split_values(chunks: Iterable[bytes]) -> Iterator[Value]:
         yield from splitter.rest()
 
 
-def rows(stream: IO[bytes], context: Context) -> Iterator[ParsedRow]:
-    """The rows of a JSON file: a list of objects, or objects one after the other."""
-    for number, parsed in enumerate(parsed_values(stream), 1):
-        value, error, raw = parsed
+def rows(source: Source) -> Iterator[ParsedRow]:
+    """The rows of a JSON file: a list of objects, or objects that follow each other."""
+    return read_text(source, lambda file, encoding: _rows(to_utf8(file, encoding)))
+
+
+def _rows(stream: IO[bytes]) -> Iterator[ParsedRow]:
+    for number, (value, error, raw) in enumerate(parsed_values(stream), 1):
         yield ParsedRow(number, value, error, raw)
 
 
 def parsed_values(stream: IO[bytes]) -> Iterator[tuple[object, str, str]]:
     """Every value of a JSON file as (value, why it cannot be read, its text)."""
-    for value in split_values(_chunks(stream)):
+    for value in iterate_values(_chunks(stream)):
         raw = value.text.decode(errors="replace").replace("\0", "\N{SYMBOL FOR NULL}")
         if value.long:
             yield None, f"the row is longer than {MAX_LINE // 1_000_000} MB", ""
@@ -131,7 +138,7 @@ def parsed_values(stream: IO[bytes]) -> Iterator[tuple[object, str, str]]:
             yield None, "the file is in UTF-16; save it as UTF-8", ""
             return
         elif not value.complete:
-            yield None, "the file ends in the middle of this row: it was cut off, or a bracket is missing", raw
+            yield None, "the file ends in the middle of this row: it is truncated, or a bracket is missing", raw
         else:
             try:
                 yield loads(value.text), "", raw
@@ -145,3 +152,44 @@ def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
     while chunk := stream.read(CHUNK):
         yield chunk.removeprefix(b"\xef\xbb\xbf") if first else chunk
         first = False
+
+
+# -- detection ---------------------------------------------------------------------------------------------------------
+
+
+def first_line(head: FileHead) -> object:
+    """The value in the first line of a file; None if it is not JSON."""
+    return _parsed(head.start.split(b"\n", 1)[0])
+
+
+def first_item(head: FileHead) -> object:
+    """The first value of a list; None if it is not JSON or goes on after the head."""
+    for value in iterate_values(iter([head.start])):
+        return _parsed(value.text) if value.complete else None
+    return None
+
+
+def _parsed(text: bytes) -> object:
+    try:
+        return loads(text)
+    except JsonError:
+        return None
+
+
+def is_list(head: FileHead) -> bool:
+    """Whether the file is a list: of anything where its extension says JSON, else of objects."""
+    return head.start.startswith(b"[") and (head.suffix in _LIST_EXTENSIONS or isinstance(first_item(head), dict))
+
+
+def is_spread(head: FileHead) -> bool:
+    """Whether the file is named .json and begins with an object of several lines."""
+    return head.suffix == EXTENSION and head.start.startswith(b"{") and first_line(head) is None
+
+
+FORMAT = Format(
+    "json",
+    "JSON: a list of objects",
+    rows,
+    extensions=(EXTENSION,),
+    detect=lambda head: is_list(head) or is_spread(head),
+)

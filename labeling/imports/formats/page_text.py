@@ -1,24 +1,24 @@
-"""Pages: boxes with text become text in reading order, and every box knows where it stands in that text."""
+"""Pages: text boxes in reading order become text, and every box has its offsets in that text."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-#: stands between boxes of one line, so that columns can be told from words
+#: separates the boxes of a line, so columns differ from words
 COLUMN = "  "
 PAGE_BREAK = "\n\n"
 MAX_PAGES = 500
 MAX_SIDE = 100_000
 MAX_BOXES = 20_000
-#: share of the lower of two boxes that must lie beside the other to be on its line
-_BESIDE = 0.5
-_OVERLAP = 0.3
+#: two boxes are on one line if they share this part of the height of the lower one, and less than this of the width
+_MIN_SHARED_HEIGHT = 0.5
+_MAX_SHARED_WIDTH = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of one line and its box in pixels of the page's image."""
+    """A part of a line, and its box in pixels of the page's image."""
 
     text: str
     left: float
@@ -39,9 +39,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class ReadPage:
-    """One page: ``start`` and ``end`` in the document's text, ``lines`` as ``labeling.models.Page`` keeps them.
+    """One page: ``start`` and ``end`` in the document's text, ``lines`` as ``labeling.models.Page`` stores them.
 
-    ``image`` is a file with its picture, None where there are boxes alone.
+    ``image`` is a file with its image, None if there are only boxes.
     """
 
     number: int
@@ -55,19 +55,19 @@ class ReadPage:
 
 @dataclass(slots=True)
 class _Line:
-    """Boxes beside each other, while they are collected."""
+    """Boxes of one line, while they are collected."""
 
     segments: list[Segment]
 
-    def takes(self, segment: Segment) -> bool:
-        """Whether a box stands beside the nearest box of this line, and above or below none of them."""
+    def accepts(self, segment: Segment) -> bool:
+        """Whether a box continues this line: next to its nearest box, and above or below none."""
         for other in self.segments:
             shared = min(other.right, segment.right) - max(other.left, segment.left)
-            if shared > _OVERLAP * min(other.right - other.left, segment.right - segment.left):
+            if shared > _MAX_SHARED_WIDTH * min(other.right - other.left, segment.right - segment.left):
                 return False
         near = min(self.segments, key=lambda other: max(segment.left - other.right, other.left - segment.right))
         shared = min(near.bottom, segment.bottom) - max(near.top, segment.top)
-        return shared >= _BESIDE * min(near.height, segment.height)
+        return shared >= _MIN_SHARED_HEIGHT * min(near.height, segment.height)
 
     @property
     def middle(self) -> float:
@@ -75,13 +75,11 @@ class _Line:
 
 
 def in_reading_order(segments: Iterable[Segment]) -> list[list[Segment]]:
-    """Lines from top to bottom, each with its boxes from left to right; boxes that stand beside each other are one
-    line, also where the page is a little askew.
-    """
+    """Lines from top to bottom, each with its boxes from left to right; the page may be slightly rotated."""
     lines: list[_Line] = []
     for segment in sorted(segments, key=lambda each: each.middle):
-        # Only the last few lines can still be beside it.
-        line = next((line for line in reversed(lines[-12:]) if line.takes(segment)), None)
+        # Only the last few lines can be at its height.
+        line = next((line for line in reversed(lines[-12:]) if line.accepts(segment)), None)
         if line is None:
             lines.append(_Line([segment]))
         else:
@@ -111,8 +109,8 @@ def text_of(segments: Iterable[Segment]) -> tuple[str, list[list[int]]]:
     return "".join(parts), lines
 
 
-def put_together(pages: Iterable[tuple[str, ReadPage]]) -> tuple[str, tuple[ReadPage, ...]]:
-    """The text of a document of several pages, and its pages with their places in it.
+def join_pages(pages: Iterable[tuple[str, ReadPage]]) -> tuple[str, tuple[ReadPage, ...]]:
+    """The text of a document of several pages, and its pages with their offsets in it.
 
     Takes (text of the page, page with offsets in that text).
     """
@@ -127,26 +125,26 @@ def put_together(pages: Iterable[tuple[str, ReadPage]]) -> tuple[str, tuple[Read
 
 
 def pages_of(value: Any, text: str) -> tuple[ReadPage, ...]:
-    """The pages that a row brings along: ``{"width", "height", "lines": [{"text", "bbox"}]}``, or a list of these.
+    """The pages in a row: ``{"width", "height", "lines": [{"text", "bbox"}]}``, or a list of these.
 
-    Lines are looked for in the text one after the other; those that are not found are left out. Empty where the value
-    is something else: then it is not about pages.
+    Lines are searched for in the text in order; those that are not found are ignored. Empty if the value is something
+    else.
     """
-    given = value if isinstance(value, list) else [value]
-    if not 0 < len(given) <= MAX_PAGES or not all(_is_page(page) for page in given):
+    listed = value if isinstance(value, list) else [value]
+    if not 0 < len(listed) <= MAX_PAGES or not all(_is_page(page) for page in listed):
         return ()
     pages = []
     cursor = 0
-    for number, page in enumerate(given, 1):
+    for number, page in enumerate(listed, 1):
         start = cursor
         lines = []
         for line in page["lines"][:MAX_BOXES]:
-            found = text.find(line["text"], cursor) if line["text"].strip() else -1
-            if found < 0:
+            position = text.find(line["text"], cursor) if line["text"].strip() else -1
+            if position < 0:
                 continue
-            cursor = found + len(line["text"])
-            lines.append([found, cursor, *(round(side) for side in line["bbox"])])
-        last = number == len(given)
+            cursor = position + len(line["text"])
+            lines.append([position, cursor, *(round(side) for side in line["bbox"])])
+        last = number == len(listed)
         end = len(text) if last else cursor
         pages.append(ReadPage(number, round(page["width"]), round(page["height"]), start, end, lines))
     return tuple(pages)

@@ -1,8 +1,8 @@
 """The child process that opens PDFs and images: renders pages, reads the text layer, or reads scans by OCR.
 
 ``python -m labeling.imports.formats.scan_child`` takes one request a line on standard input, ``{"path", "kind", "out",
-"ocr"}``, and answers in lines: one per page, then ``{"end": true}``, or ``{"error": sentence}``. It has a limit on
-memory and belongs to its parent, so that a hostile file costs only itself.
+"ocr"}``, and writes lines: one per page, then ``{"end": true}``, or ``{"error": sentence}``. It has a limit on
+memory and dies with its parent, so a hostile file affects only its own import.
 """
 
 import contextlib
@@ -21,25 +21,25 @@ from labeling.imports.formats.page_text import MAX_BOXES, MAX_PAGES, Segment, te
 
 MEMORY_BYTES: Final = 4 * 1024**3
 MAX_PIXELS: Final = 80_000_000
-#: the longer side of a page's image, in pixels, and the resolution that a small page is drawn at
-LONGEST: Final = 2_200
+#: the longer side of a page's image, and the resolution of a small page
+MAX_SIDE_PIXELS: Final = 2_200
 DOTS_PER_INCH: Final = 170
 QUALITY: Final = 80
-#: letters below which a page of a PDF with a picture is taken for a scan
-_FEWEST_LETTERS: Final = 8
+#: a page of a PDF with an image and fewer letters is a scan
+_MIN_LETTERS: Final = 8
 _PR_SET_PDEATHSIG: Final = 1
 
 
-class RefusedError(ValueError):
-    """Why a file is not read, as a sentence without its name."""
+class FileRejectedError(ValueError):
+    """Why a file is not read."""
 
 
 def pages(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
     """The pages of a file: number, width and height of the image in pixels, text, line boxes, the image's path. Each
-    with how many there are.
+    with the number of pages.
 
     Raises:
-        RefusedError: it cannot be read.
+        FileRejectedError: it cannot be read.
     """
     path, out = Path(request["path"]), Path(request["out"])
     ocr = str(request.get("ocr", "auto"))
@@ -55,26 +55,26 @@ def _pdf(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]
     try:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError as error:
-        said = str(error).lower()
-        if "password" in said or "security" in said:
-            raise RefusedError("the PDF is protected with a password; save it without one") from None
-        raise RefusedError("not a PDF that can be opened: it is damaged, cut off, or something else") from None
+        message = str(error).lower()
+        if "password" in message or "security" in message:
+            raise FileRejectedError("the PDF is protected with a password; save it without one") from None
+        raise FileRejectedError("not a valid PDF: it is damaged, truncated, or another format") from None
     with contextlib.closing(document):
         count = len(document)
         if count > MAX_PAGES:
-            raise RefusedError(f"the PDF has {count:,} pages; at most {MAX_PAGES} are read")
+            raise FileRejectedError(f"the PDF has {count:,} pages; the maximum is {MAX_PAGES}")
         for number in range(count):
             try:
                 page = document[number]
             except pdfium.PdfiumError:
-                raise RefusedError(f"page {number + 1} of the PDF is damaged") from None
+                raise FileRejectedError(f"page {number + 1} of the PDF is damaged") from None
             with contextlib.closing(page):
                 yield _pdf_page(page, number + 1, out, ocr), count
 
 
 def _pdf_page(page: Any, number: int, out: Path, ocr: str) -> dict[str, Any]:
     width, height = (max(1.0, side) for side in page.get_size())
-    scale = min(DOTS_PER_INCH / 72, LONGEST / max(width, height))
+    scale = min(DOTS_PER_INCH / 72, MAX_SIDE_PIXELS / max(width, height))
     bitmap = page.render(scale=scale)
     image = bitmap.to_pil().convert("RGB")
     segments: list[Segment] = []
@@ -87,20 +87,20 @@ def _pdf_page(page: Any, number: int, out: Path, ocr: str) -> dict[str, Any]:
 
 
 def _is_scan(page: Any, letters: int) -> bool:
-    """Whether a page says more than its text layer does: a picture with next to no text, or drawn letters alone."""
+    """Whether a page shows more than its text layer: an image with little text, or drawn letters only."""
     import pypdfium2.raw as raw
 
-    if letters >= _FEWEST_LETTERS:
+    if letters >= _MIN_LETTERS:
         return False
-    wanted = None if not letters else [raw.FPDF_PAGEOBJ_IMAGE]
-    return next(iter(page.get_objects(filter=wanted, max_depth=3)), None) is not None
+    types = None if not letters else [raw.FPDF_PAGEOBJ_IMAGE]
+    return next(iter(page.get_objects(filter=types, max_depth=3)), None) is not None
 
 
 def _layer(page: Any, places: Any) -> Iterator[Segment]:
-    """The stretches of the text layer, those that touch each other joined."""
+    """The segments of the text layer; adjacent ones are joined."""
     textpage = page.get_textpage()
     with contextlib.closing(textpage):
-        held: Segment | None = None
+        last: Segment | None = None
         for index in range(min(textpage.count_rects(), MAX_BOXES)):
             box = textpage.get_rect(index)
             text = _clean(textpage.get_text_bounded(*box))
@@ -108,30 +108,30 @@ def _layer(page: Any, places: Any) -> Iterator[Segment]:
                 continue
             (x0, y0), (x1, y1) = places.to_bitmap(box[0], box[3]), places.to_bitmap(box[2], box[1])
             segment = Segment(text, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-            joined = _joined(held, segment) if held is not None else None
-            if held is not None and joined is None:
-                yield held
-            held = joined or segment
-        if held is not None:
-            yield held
+            joined = _joined(last, segment) if last is not None else None
+            if last is not None and joined is None:
+                yield last
+            last = joined or segment
+        if last is not None:
+            yield last
 
 
-def _joined(one: Segment, other: Segment) -> Segment | None:
-    """Both as one stretch, where the second goes on right behind the first (fonts and kerning part words)."""
-    height = max(one.height, other.height, 1)
-    gap = other.left - one.right
-    if abs(one.middle - other.middle) > 0.4 * height or not -0.5 * height < gap < 0.8 * height:
+def _joined(left: Segment, right: Segment) -> Segment | None:
+    """Both as one segment, if the second follows directly (fonts and kerning split words)."""
+    height = max(left.height, right.height, 1)
+    gap = right.left - left.right
+    if abs(left.middle - right.middle) > 0.4 * height or not -0.5 * height < gap < 0.8 * height:
         return None
     space = " " if gap > 0.15 * height else ""
-    text = f"{one.text}{space}{other.text}"
+    text = f"{left.text}{space}{right.text}"
     return Segment(
-        text, min(one.left, other.left), min(one.top, other.top), max(one.right, other.right),
-        max(one.bottom, other.bottom),
+        text, min(left.left, right.left), min(left.top, right.top), max(left.right, right.right),
+        max(left.bottom, right.bottom),
     )  # fmt: skip
 
 
 def _clean(text: str) -> str:
-    """One line without what cannot be kept: NUL, halves of pairs, the marks pdfium puts for what has no letter."""
+    """One line without NUL, lone surrogates and the placeholders of pdfium."""
     kept = "".join(" " if c.isspace() else c for c in text if c >= " " or c.isspace())
     kept = kept.replace("\ufffe", "-").replace("\uffff", "")
     return " ".join(kept.encode("utf-8", "ignore").decode().split())
@@ -143,29 +143,27 @@ def _clean(text: str) -> str:
 def _images(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    Image.MAX_IMAGE_PIXELS = None  # looked at below, with a sentence of our own
+    Image.MAX_IMAGE_PIXELS = None  # checked below, with our own message
     try:
         with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
             frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
             if frames > MAX_PAGES:
-                raise RefusedError(f"the image has {frames:,} pages; at most {MAX_PAGES} are read")
+                raise FileRejectedError(f"the image has {frames:,} pages; the maximum is {MAX_PAGES}")
             for number in range(frames):
                 image.seek(number)
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width:,} x {image.height:,} pixels"
-                    raise RefusedError(
-                        f"the image is {size}; at most {MAX_PIXELS // 1_000_000} million pixels are read"
-                    )
+                    raise FileRejectedError(f"the image is {size}; the maximum is {MAX_PIXELS // 1_000_000} million")
                 drawn = ImageOps.exif_transpose(image)
-                drawn.thumbnail((LONGEST, LONGEST))
+                drawn.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
                 drawn = _on_white(drawn)
                 yield _page(number + 1, drawn, list(_read(drawn)) if ocr != "never" else [], out), frames
     except UnidentifiedImageError:
-        raise RefusedError("not a PNG, JPEG or TIFF image that can be opened") from None
+        raise FileRejectedError("not a valid PNG, JPEG or TIFF image") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, RefusedError):
+        if isinstance(error, FileRejectedError):
             raise
-        raise RefusedError(f"the image is damaged or cut off ({str(error)[:80]})") from None
+        raise FileRejectedError(f"the image is damaged or truncated ({str(error)[:80]})") from None
 
 
 def _on_white(image: Any) -> Any:
@@ -188,15 +186,15 @@ def _engine() -> Any:
 
 
 def _read(image: Any) -> Iterator[Segment]:
-    """The lines of a scan by OCR; the models lie in the wheel."""
-    found = _engine()(image)
-    if found is None or found.boxes is None or found.txts is None:
+    """The lines of a scan by OCR; the models are in the wheel."""
+    result = _engine()(image)
+    if result is None or result.boxes is None or result.txts is None:
         return
-    for corners, text in zip(found.boxes, found.txts, strict=False):
-        said = _clean(str(text))
-        if said:
+    for corners, text in zip(result.boxes, result.txts, strict=False):
+        cleaned = _clean(str(text))
+        if cleaned:
             across, down = [float(x) for x, _ in corners], [float(y) for _, y in corners]
-            yield Segment(said, min(across), min(down), max(across), max(down))
+            yield Segment(cleaned, min(across), min(down), max(across), max(down))
 
 
 def _page(number: int, image: Any, segments: list[Segment], out: Path) -> dict[str, Any]:
@@ -216,8 +214,8 @@ def _page(number: int, image: Any, segments: list[Segment], out: Path) -> dict[s
 # -- the process -------------------------------------------------------------------------------------------------------
 
 
-def tie_to_parent() -> None:
-    """Has this process killed when the one that started it ends."""
+def die_with_parent() -> None:
+    """Kills this process when its parent ends."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -226,12 +224,12 @@ def tie_to_parent() -> None:
 
 
 def main() -> None:
-    """Answers requests until standard input ends."""
-    tie_to_parent()
+    """Answers requests until the end of standard input."""
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    os.dup2(2, 1)  # output of libraries goes to standard error
 
     def answer(line: dict[str, Any]) -> None:
         answers.write(json.dumps(line) + "\n")
@@ -242,8 +240,8 @@ def main() -> None:
             for page, count in pages(json.loads(line)):
                 answer({"page": page, "of": count})
             answer({"end": True})
-        except RefusedError as refused:
-            answer({"error": str(refused)})
+        except FileRejectedError as rejected:
+            answer({"error": str(rejected)})
         except MemoryError:
             answer({"error": "reading it takes too much memory"})
         except Exception as error:

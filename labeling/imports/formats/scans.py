@@ -1,4 +1,4 @@
-"""PDFs and images as rows: a child process reads them, with limits on memory and time; see ``scanner``."""
+"""PDFs and images: one document each, read by a child process with limits on memory and time (``scan_child``)."""
 
 import json
 import os
@@ -8,42 +8,42 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from labeling.imports.formats import Context
-from labeling.imports.formats.page_text import ReadPage, put_together
+from labeling.imports.formats.base import Context, Format, Option, Progress, Session, Source
+from labeling.imports.formats.page_text import ReadPage, join_pages
 from labeling.imports.rows import ParsedRow
 from slmstudio.runs.child_environment import child_environment
 
-#: seconds that one page may take (the first one also loads the models)
+#: for one page (the first one also loads the models)
 SECONDS_PER_PAGE: Final = 90.0
 _ROOT = Path(__file__).resolve().parents[3]
 
 
 class _ScanError(Exception):
-    """Why a file could not be read, as a sentence."""
+    """Why a file cannot be read."""
 
 
-@dataclass(slots=True)
-class PageProgress:
-    """Pages of the file that is being read: its name, how many are read, and how many there are (0: not known yet)."""
-
-    file: str = ""
-    done: int = 0
-    total: int = 0
+#: when the pages of PDFs and images are read by OCR
+OCR: Final = Option(
+    "ocr",
+    "OCR",
+    {"auto": "Pages without text", "always": "Every page", "never": "Never"},
+)
 
 
 class Scanner:
-    """The child process, started when the first file asks for it and again after one that it did not survive."""
+    """The child process: started for the first file, and again after it crashed."""
 
-    def __init__(self, context: Context, seconds_per_page: float = SECONDS_PER_PAGE) -> None:
+    def __init__(
+        self, context: Context, seconds_per_page: float = SECONDS_PER_PAGE, progress: Progress | None = None
+    ) -> None:
         self.context = context
         self.seconds = seconds_per_page
         self.child: subprocess.Popen[bytes] | None = None
         self.buffer = b""
-        self.progress = PageProgress()
+        self.progress = progress or Progress()
 
     def __enter__(self) -> "Scanner":
         return self
@@ -51,26 +51,31 @@ class Scanner:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def row(self, number: int, path: Path, kind: str, name: str, file: str = "") -> ParsedRow:
-        """The file at ``path`` as a row with its pages; as a row with an error where it cannot be read."""
+    def row(self, number: int, path: Path, file_format: Format, name: str, *, is_nested: bool = False) -> ParsedRow:
+        """The file as a row with its pages, or with an error."""
         out = Path(tempfile.mkdtemp(prefix="pages-", dir=self.context.folder))
-        self.progress.file, self.progress.done, self.progress.total = file or name, 0, 0
+        self.progress.file = name if is_nested else ""
+        self.progress.pages_done = self.progress.pages_total = 0
         try:
-            pages = list(self._pages(path, kind, out))
+            pages = list(self._pages(path, file_format, out))
         except _ScanError as error:
-            return ParsedRow(number, {"id": name}, str(error), file=file)
+            return ParsedRow(number, {"id": name}, str(error))
         if not pages:
-            return ParsedRow(number, {"id": name}, "it has no pages", file=file)
-        text, placed = put_together(pages)
+            return ParsedRow(number, {"id": name}, "it has no pages")
+        text, placed = join_pages(pages)
         if not text.strip():
-            said = (
-                "no text was found on its page" if len(pages) == 1 else f"no text was found on its {len(pages)} pages"
+            return ParsedRow(
+                number, {"id": name}, f"no text was found ({len(pages)} page{'s' if len(pages) > 1 else ''})"
             )
-            return ParsedRow(number, {"id": name}, said, file=file)
-        return ParsedRow(number, {"id": name, "text": text}, pages=placed, file=file)
+        return ParsedRow(number, {"id": name, "text": text}, pages=placed)
 
-    def _pages(self, path: Path, kind: str, out: Path) -> Iterator[tuple[str, ReadPage]]:
-        request = {"path": str(path), "kind": kind, "out": str(out), "ocr": self.context.options.get("ocr", "auto")}
+    def _pages(self, path: Path, file_format: Format, out: Path) -> Iterator[tuple[str, ReadPage]]:
+        request = {
+            "path": str(path),
+            "kind": file_format.name,
+            "out": str(out),
+            "ocr": self.context.options.get("ocr", "auto"),
+        }
         self._ask(request)
         seen = 0
         while True:
@@ -80,7 +85,7 @@ class Scanner:
             if "page" not in answer:
                 return
             seen += 1
-            self.progress.done, self.progress.total = seen, int(answer["of"])
+            self.progress.pages_done, self.progress.pages_total = seen, int(answer["of"])
             page = answer["page"]
             lines = [[int(side) for side in line] for line in page["lines"]]
             text = str(page["text"])
@@ -115,7 +120,7 @@ class Scanner:
             self.child.stdin.write(json.dumps(request).encode() + b"\n")
             self.child.stdin.flush()
         except BrokenPipeError:
-            raise _ScanError("the program that reads it could not be started; look at the worker's log") from None
+            raise _ScanError("its reader could not be started; see the log of the worker") from None
 
     def _answer(self, page: int) -> dict[str, Any]:
         assert self.child is not None
@@ -129,7 +134,7 @@ class Scanner:
                     raise _ScanError("the import was cancelled")
                 if time.monotonic() > until:
                     self.close()
-                    raise _ScanError(f"page {page} took longer than {self.seconds:.0f} seconds and was given up")
+                    raise _ScanError(f"page {page} took longer than {self.seconds:.0f} seconds")
                 if not selector.select(timeout=0.5):
                     continue
                 piece = os.read(self.child.stdout.fileno(), 1 << 16)
@@ -137,7 +142,7 @@ class Scanner:
                     code = self.child.wait()
                     self.close()
                     raise _ScanError(
-                        f"the program that reads it ended at page {page} (code {code}): "
+                        f"its reader stopped at page {page} (exit code {code}): "
                         "the file is damaged, or takes too much memory"
                     )
                 self.buffer += piece
@@ -157,3 +162,35 @@ class Scanner:
                         pipe.close()
                     except BrokenPipeError:
                         pass
+
+
+def _pdf_rows(source: Source) -> Iterator[ParsedRow]:
+    yield source.session.resource(_scanner).row(1, source.path, PDF, source.name, is_nested=source.is_nested)
+
+
+def _image_rows(source: Source) -> Iterator[ParsedRow]:
+    yield source.session.resource(_scanner).row(1, source.path, IMAGE, source.name, is_nested=source.is_nested)
+
+
+def _scanner(session: Session) -> Scanner:
+    return Scanner(session.context, progress=session.progress)
+
+
+PDF = Format(
+    "pdf",
+    "PDF",
+    _pdf_rows,
+    detect=lambda head: b"%PDF-" in head.data[:1024],
+    options=(OCR,),
+    is_binary=True,
+    is_paged=True,
+)
+IMAGE = Format(
+    "image",
+    "Image: PNG, JPEG, TIFF",
+    _image_rows,
+    detect=lambda head: head.data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")),
+    options=(OCR,),
+    is_binary=True,
+    is_paged=True,
+)

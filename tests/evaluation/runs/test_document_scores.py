@@ -31,6 +31,6 @@ def test_the_newest_evaluation_counts(world: World) -> None:
 def test_many_rows_are_written_in_batches_and_kept_within_bounds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_scores, "BATCH", 5)
     ids = Document.objects.filter(project=world.project).values_list("pk", flat=True)
-    rows = (evaluation_scores.Row(pk, 1.5, ["vendor"]) for pk in ids)
+    rows = (evaluation_scores.ScoreRow(pk, 1.5, ["vendor"]) for pk in ids)
     assert evaluation_scores.record(project=world.project, rows=rows, source="x" * 300) == len(ids) == 24
     assert set(DocumentScore.objects.values_list("score", flat=True)) == {1.0}

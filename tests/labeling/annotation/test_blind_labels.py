@@ -84,9 +84,9 @@ def test_a_manager_may_label_and_so_sees_what_others_wrote_only_afterwards(desk:
     submit(document, desk.ana, vendor="Acme")
     page = url(desk, f"documents/{document.pk}/")
     manager = browser(desk.mia)
-    assert "here you see what you wrote yourself" in manager.get(page).content.decode()
+    assert "so you only see your own label" in manager.get(page).content.decode()
     submit(document, desk.ben, vendor="Acme")
-    assert "here you see what you wrote yourself" not in manager.get(page).content.decode()
+    assert "so you only see your own label" not in manager.get(page).content.decode()
 
 
 @pytest.mark.parametrize("state", [DocumentState.NEW, DocumentState.SKIPPED, DocumentState.REJECTED])
@@ -110,5 +110,5 @@ def test_a_skip_does_not_reveal_what_is_withheld(desk: Desk) -> None:
     propose(desk, document)
     queue.skip(document=document, user=desk.ana, reason="cannot be read")
     page: Any = browser(desk.ana).get(url(desk, f"documents/{document.pk}/"))
-    assert "Shown once the document is labelled" in page.content.decode()
+    assert "Shown when the document is labeled" in page.content.decode()
     assert "ZZZMODEL" not in page.content.decode()

@@ -8,18 +8,18 @@ import pytest
 from django.apps import apps
 
 from evaluation.approvals import decisions
-from labeling import panels
 from labeling.annotation import challenges
 from labeling.annotation import services as annotation_services
-from labeling.datasets import freeze_candidates, holdout_sampling
+from labeling.datasets import freeze_candidates, holdout_sampling, panels
 from labeling.datasets.export import count_project, export_project
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows as frozen_rows
-from labeling.documents.details import label_of
+from labeling.documents.details import displayed_label
+from labeling.documents.panels import documents_panel
 from labeling.imports import services as import_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
 from labeling.projects import members
-from labeling.projects.services import fit, save_contract
+from labeling.projects.services import save_contract, schema_impact
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from slmstudio.access import Action, Role, project_for
@@ -107,7 +107,7 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     assert total == len(states)
 
     project = project_for(desk.owner, desk.project.slug, Action.READ)
-    panel = panels.documents_panel(project, desk.owner)
+    panel = documents_panel(project, desk.owner)
     assert panel is not None
     assert {cell["title"]: cell["value"] for cell in panel.context["strip"]}["Gold"] == str(len(expected))
     step = panels.freeze_step(project_for(desk.owner, desk.project.slug, Action.READ), desk.owner)
@@ -121,11 +121,11 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     lines = api.get("export?shape=rows").raw.decode().splitlines()
     assert {json.loads(line)["id"] for line in lines} == expected
 
-    shown = {pk: label_of(project, fresh(Document(pk=pk)), desk.owner, False)["gold"] for pk in keys}
+    shown = {pk: displayed_label(project, fresh(Document(pk=pk)), desk.owner, False)["gold"] for pk in keys}
     assert {keys[pk] for pk, found in shown.items() if found is not None} == expected
     page = browser(desk.owner).get(f"/p/{desk.project.slug}/export/")
     assert page.context["counts"]["gold"] == len(expected)
-    assert fit(project=desk.project, compiled=desk.project.schema_version.compiled).looked_at == len(expected)
+    assert schema_impact(project=desk.project, compiled=desk.project.schema_version.compiled).checked == len(expected)
 
     disputable = set()
     for pk, name in keys.items():

@@ -45,13 +45,13 @@ def run(command: list[str], code: str, desk: Desk, url: str, folder: Path) -> st
 def test_the_example_in_python(live_server: LiveServer, queues: None, tmp_path: Path) -> None:
     desk = make_desk()
     said = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path).splitlines()
-    assert said[:2] == ["2 imported, 0 there already, 1 rejected", 'row 3: there is no "text"']
+    assert said[:2] == ["2 imported, 0 duplicates, 1 rejected", 'row 3: "text" is missing']
     assert said[2:4] == ["A-1029 submitted", "A-1030 submitted"]
     outputs = [json.loads(json.loads(line)["output"])["total_amount"] for line in said[4:]]
     assert outputs == [1248.5, 99.9]
     assert Gold.objects.count() == 2
     again = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path)
-    assert again.startswith("0 imported, 2 there already, 1 rejected")
+    assert again.startswith("0 imported, 2 duplicates, 1 rejected")
 
 
 @pytest.mark.slow
@@ -73,18 +73,18 @@ def test_the_example_with_curl(live_server: LiveServer, idle_workers: Workers, t
 
 def test_the_signature_is_checked_as_the_page_says() -> None:
     names: dict[str, Any] = {}
-    exec(example("python", "is_owned"), names)
+    exec(example("python", "is_authentic"), names)
     body = b'{"id": "1"}'
     import time
 
     now = int(time.time())
-    assert names["is_ours"]("whsec_x", webhooks.signature("whsec_x", body, now), body)
-    assert not names["is_ours"]("whsec_y", webhooks.signature("whsec_x", body, now), body)
-    assert not names["is_ours"]("whsec_x", webhooks.signature("whsec_x", body, now), body + b" ")
-    assert not names["is_ours"]("whsec_x", webhooks.signature("whsec_x", body, now - 400), body)
+    assert names["is_authentic"]("whsec_x", webhooks.signature("whsec_x", body, now), body)
+    assert not names["is_authentic"]("whsec_y", webhooks.signature("whsec_x", body, now), body)
+    assert not names["is_authentic"]("whsec_x", webhooks.signature("whsec_x", body, now), body + b" ")
+    assert not names["is_authentic"]("whsec_x", webhooks.signature("whsec_x", body, now - 400), body)
 
 
 def test_the_page_names_every_scope_and_the_pauses() -> None:
     for scope in tokens.SCOPES:
         assert f"| `{scope}` |" in TEXT
-    assert webhooks.pauses_in_words() in " ".join(TEXT.split())
+    assert webhooks.retry_schedule() in " ".join(TEXT.split())

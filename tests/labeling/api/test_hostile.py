@@ -9,7 +9,7 @@ import pytest
 import redis
 from django.test import Client
 
-from labeling.imports.services import MAX_UPLOAD
+from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import Annotation, Comment, Document, Webhook
 from slmstudio.accounts import rate_limits
 from tests.labeling.api_client import Api, api_of

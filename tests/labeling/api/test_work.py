@@ -83,7 +83,7 @@ def test_what_the_schema_rejects_is_kept_and_named_by_field(desk: Desk, api: Api
     answer = api.post(f"documents/{pk}/submit", {"value": {**gold(), "date": "soon"}, "base_version": 0})
     assert answer.status == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.json["detail"] == "date is not right, so it was not submitted. It was kept as a draft."
+    assert answer.json["detail"] == "The label has errors (date), so it was saved as a draft and not submitted."
     assert [error["field"] for error in answer.json["errors"]] == ["date"]
     assert answer.json["saved"]["version"] == 1
     assert not Gold.objects.exists()
@@ -122,7 +122,7 @@ def test_a_label_for_another_schema_is_not_submitted(desk: Desk, api: Api) -> No
     pk = seed().pk
     answer = api.post(f"documents/{pk}/submit", {"value": gold(), "base_version": 0, "schema_number": 7})
     assert answer.status == 409
-    assert "schema is number 1 by now" in answer.json["detail"]
+    assert "current schema version is 1" in answer.json["detail"]
 
 
 def test_submitting_costs_few_queries(desk: Desk, api: Api) -> None:

@@ -4,7 +4,6 @@ import html
 import io
 import json
 import re
-import zipfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -17,9 +16,10 @@ from labeling.datasets.export import export_dataset, export_project
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import file_path, rows
-from labeling.imports.formats import Context, arrow, label_studio
-from labeling.imports.formats import table as format_table
-from labeling.imports.rows import ParsedRow, parse_jsonl
+from labeling.imports.formats.base import Context
+from labeling.imports.formats.jsonl import parse_jsonl
+from labeling.imports.formats.registry import detect, open_file
+from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows, start_import
 from labeling.jobs import run_import
 from labeling.models import Annotation, Document, Gold, Origin
@@ -47,13 +47,10 @@ def read_again(shape: str, data: bytes, desk: Desk, folder: Path) -> Iterator[Pa
     context = Context(desk.project.schema_version.compiled, folder)
     if shape == "rows":
         return parse_jsonl(io.BytesIO(data))
-    if shape == "csv":
-        return format_table.rows(io.BytesIO(data), context)
-    if shape == "label-studio":
-        return label_studio.rows(io.BytesIO(data), context)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        archive.extractall(folder)
-    return (row for path in sorted(folder.rglob("*.arrow")) for row in arrow.rows(path, context))
+    path = folder / f"export.{FORMATS[shape].extension}"
+    path.write_bytes(data)
+    with open_file(path, detect(path, path.name).name, path.name, context) as opened:
+        return iter(list(opened.rows))
 
 
 def labels(desk: Desk) -> dict[str, tuple[str, str]]:
@@ -145,7 +142,7 @@ def test_ticked_documents_are_exported_and_no_others(desk: Desk) -> None:
     everything = client.post(desk.url("documents/bulk/"), {**asked, "of": "all"})
     assert everything["Location"].endswith("/export/?state=submitted")
     none = client.post(desk.url("documents/bulk/"), {"action": "export", "of": "ticked"}, follow=True)
-    assert "Tick the documents" in none.content.decode()
+    assert "Select the documents" in none.content.decode()
     assert client.get(desk.url("export/rows/?ids=1;2")).status_code == 404
     stranger = make_desk("stranger")
     foreign = stranger.as_("engineer").get(stranger.url(f"export/rows/?ids={one}"))

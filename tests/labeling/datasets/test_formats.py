@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from labeling.datasets.formats.base import ExportContext, ExportRow
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.formats.table import escape_formula, unescape_formula
-from labeling.imports.formats import Context, arrow, label_studio
-from labeling.imports.formats import table as format_table
-from labeling.imports.rows import ParsedRow, judge, parse_jsonl
+from labeling.imports.formats import arrow
+from labeling.imports.formats.base import Context
+from labeling.imports.formats.jsonl import parse_jsonl
+from labeling.imports.formats.registry import detect, open_file
+from labeling.imports.rows import ParsedRow, validate_row
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 
 SCHEMA: dict[str, Any] = {
@@ -78,11 +80,10 @@ def read(shape: str, data: bytes, folder: Path) -> list[ParsedRow]:
     context = Context(COMPILED, folder)
     if shape == "rows":
         return list(parse_jsonl(io.BytesIO(data)))
-    if shape == "csv":
-        return list(format_table.rows(io.BytesIO(data), context))
-    if shape == "label-studio":
-        return list(label_studio.rows(io.BytesIO(data), context))
-    return [row for path in unpacked(data, folder) for row in arrow.rows(path, context)]
+    path = folder / f"export.{FORMATS[shape].extension}"
+    path.write_bytes(data)
+    with open_file(path, detect(path, path.name).name, path.name, context) as opened:
+        return list(opened.rows)
 
 
 def unpacked(data: bytes, folder: Path) -> list[Path]:
@@ -99,7 +100,7 @@ def test_labels_come_back_as_they_were(shape: str, tmp_path: Path) -> None:
     least = {"invoice_id": "", "total": Decimal("-0.10")}
     text = '=HYPERLINK("http://x")\r\n\'+1 \N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}\x7f\t"q"; a,b'
     given = [one(), one(least, "=1+1", text), one({**GOLD, "notes": [], "lines": []}, "third", "another text")]
-    back = [judge(row, COMPILED) for row in read(shape, written(shape, *given), tmp_path)]
+    back = [validate_row(row, COMPILED) for row in read(shape, written(shape, *given), tmp_path)]
     assert [(row.external_id, row.text, row.tags) for row in back] == [(e.id, e.text, e.tags) for e in given]
     assert [dumps(COMPILED.ordered(row.gold)) for row in back] == [dumps(COMPILED.ordered(e.gold)) for e in given]
 
@@ -130,10 +131,10 @@ def test_any_label_comes_back(
         """What the child process says, without a process for each of so many labels."""
         return ((line[0], line[1:]) for line in arrow.lines(path))
 
-    monkeypatch.setattr(arrow, "_told", here)
+    monkeypatch.setattr(arrow, "_records_of", here)
     assert not COMPILED.validate(gold)
     (row,) = read(shape, written(shape, one(gold)), tmp_path)
-    assert dumps(COMPILED.ordered(judge(row, COMPILED).gold)) == dumps(COMPILED.ordered(loads(dumps(gold))))
+    assert dumps(COMPILED.ordered(validate_row(row, COMPILED).gold)) == dumps(COMPILED.ordered(loads(dumps(gold))))
 
 
 @given(text=st.text("'=+-@\t\r\n\uff1d\uff0b\uff0d\uff20a1", max_size=6))
@@ -178,7 +179,10 @@ def test_documents_without_a_label_teach_nothing(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", ROUND)
 def test_documents_without_a_label_go_out_without_one(shape: str, tmp_path: Path) -> None:
-    rows = [judge(row, COMPILED) for row in read(shape, written(shape, one(), one(None, "waits", "text 2")), tmp_path)]
+    rows = [
+        validate_row(row, COMPILED)
+        for row in read(shape, written(shape, one(), one(None, "waits", "text 2")), tmp_path)
+    ]
     assert [row.gold is None for row in rows] == [False, True]
 
 

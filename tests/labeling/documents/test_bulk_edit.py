@@ -55,7 +55,7 @@ def pks(*numbers: int) -> list[int]:
 def test_ticked_documents_are_assigned_and_given_back(desk: Desk) -> None:
     edit = do(desk, Action.ASSIGN, None, pks(0, 1, 3), user="desk-annotator")
     assert (edit.status, edit.changed, edit.left_alone) == (Status.DONE, 2, 1)
-    assert edit.params["left"] == {"it does not wait to be labelled": 1}
+    assert edit.params["left"] == {"it is not in the queue": 1}
     assigned = Document.objects.filter(assigned_to=desk.people["annotator"])
     assert list(assigned.order_by("pk").values_list("pk", flat=True)) == pks(1, 3)
     again = do(desk, Action.ASSIGN, None, pks(1, 3), user="desk-annotator")
@@ -111,7 +111,7 @@ def test_back_into_the_queue_keeps_the_labels(desk: Desk) -> None:
     assert Document.objects.filter(annotations__isnull=False, golds__isnull=False).count() == 3
     # What counts until somebody submits a newer label goes into datasets meanwhile; the pages say so.
     assert freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0).counts["documents"] == 3
-    assert "Gold stays gold" in desk.as_("engineer").get(edit.get_absolute_url()).content.decode()
+    assert "A gold label stays" in desk.as_("engineer").get(edit.get_absolute_url()).content.decode()
     undone(desk, edit)
     skipped.refresh_from_db()
     assert (skipped.state, skipped.skip_reason) == (DocumentState.SKIPPED, "two invoices in one")
@@ -126,7 +126,7 @@ def test_several_labels_are_asked_for_what_waits(desk: Desk) -> None:
         document=document, user=desk.people["annotator"], value=value, evidence={}, base_version=0
     )
     lower = do(desk, Action.OVERLAP, None, pks(1, 3), wanted=1)
-    assert lower.params["left"] == {"somebody labelled it already": 1}
+    assert lower.params["left"] == {"it has a label": 1}
     assert lower.changed == 1
 
 
@@ -201,7 +201,7 @@ def test_a_way_back_that_was_interrupted_goes_on(desk: Desk, monkeypatch: pytest
     monkeypatch.setattr(bulk_edit, "BATCH", 2)
     edit = do(desk, Action.TAG, tags=["cut_off"])
     back = bulk_edit.undo(edit=edit, user=desk.people["owner"])
-    bulk_edit._put_back(desk.project, edit.action, list(bulk_edit._before(edit))[:2])
+    bulk_edit._restore(desk.project, edit.action, list(bulk_edit._before(edit))[:2])
     run_bulk_edit(back.pk)
     back.refresh_from_db()
     assert (back.changed, back.left_alone) == (4, 0)
@@ -225,15 +225,15 @@ def test_the_file_of_what_was_before_is_needed_for_the_way_back(desk: Desk) -> N
     artifacts.store().delete(key)
     back = undone(desk, edit)
     assert back.status == Status.FAILED
-    assert "is gone" in back.error
+    assert "is missing" in back.error
 
 
 @pytest.mark.parametrize(
     ("action", "params", "said"),
     [
-        ("undo", {}, "no such change"),
-        ("drop", {}, "no such change"),
-        (Action.ASSIGN, {"user": "stranger"}, "no member"),
+        ("undo", {}, "does not exist"),
+        ("drop", {}, "does not exist"),
+        (Action.ASSIGN, {"user": "stranger"}, "not a member"),
         (Action.TAG, {"tags": []}, "at least one tag"),
         (Action.TAG, {"tags": ["nonsense"]}, "no failure tag"),
         (Action.TAG, {"tags": "ocr_noise"}, "at least one tag"),
@@ -252,10 +252,10 @@ def test_what_cannot_be_done_is_refused(desk: Desk, action: str, params: dict[st
 def test_filters_that_are_not_understood_change_nothing(desk: Desk) -> None:
     with pytest.raises(Refused, match="Nothing was changed"):
         do(desk, Action.REQUEUE, "state=nonsense")
-    with pytest.raises(Refused, match="No document is chosen"):
+    with pytest.raises(Refused, match="No document is selected"):
         do(desk, Action.REQUEUE, None, [])
     with pytest.raises(Refused, match="At most"):
-        do(desk, Action.REQUEUE, None, list(range(bulk_edit.MOST_IDS + 1)))
+        do(desk, Action.REQUEUE, None, list(range(bulk_edit.MAX_IDS + 1)))
 
 
 def test_documents_of_others_are_not_reached(desk: Desk) -> None:
@@ -300,7 +300,7 @@ def test_all_that_match_are_named_before_they_are_changed(desk: Desk) -> None:
     page = post(client, desk, **asked).content.decode()
     assert "3 documents" in page
     assert 'name="sure"' in page
-    assert "Gold stays gold" in page
+    assert "A gold label stays" in page
     assert not BulkEdit.objects.exists()
     everything = post(client, desk, **{**asked, "query": ""}).content.decode()
     assert "all documents of the project" in everything
@@ -312,18 +312,18 @@ def test_all_that_match_are_named_before_they_are_changed(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({}, "Choose what to do"),
-        ({"action": "undo"}, "There is no such change"),
-        ({"action": "tag", "tags": "cut_off"}, "No document is chosen"),
-        ({"action": "assign", "id": "1"}, "Choose whom"),
-        ({"action": "assign", "user": "stranger", "id": "1"}, "no member"),
-        ({"action": "tag", "tags": "cut_off", "id": "1; DROP"}, "Tick them again"),
-        ({"action": "tag", "tags": "cut_off", "id": "9" * 30}, "Tick them again"),
-        ({"action": "overlap", "wanted": "many", "id": "1"}, "how many people"),
+        ({}, "Choose a change"),
+        ({"action": "undo"}, "does not exist"),
+        ({"action": "tag", "tags": "cut_off"}, "No document is selected"),
+        ({"action": "assign", "id": "1"}, "Choose a user"),
+        ({"action": "assign", "user": "stranger", "id": "1"}, "not a member"),
+        ({"action": "tag", "tags": "cut_off", "id": "1; DROP"}, "Select the documents again"),
+        ({"action": "tag", "tags": "cut_off", "id": "9" * 30}, "Select the documents again"),
+        ({"action": "overlap", "wanted": "many", "id": "1"}, "The overlap must be"),
         ({"action": "overlap", "wanted": "99", "id": "1"}, "from 1 to 10"),
         ({"action": "requeue", "of": "all", "query": "field=nope&op=is&value=1"}, "Nothing was changed"),
         ({"action": "requeue", "of": "all", "query": "x" * 3000}, "at most 2000"),
-        ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No document is chosen"),
+        ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No document is selected"),
     ],
 )
 def test_a_bad_request_goes_back_to_the_list_with_the_reason(desk: Desk, data: dict[str, str], said: str) -> None:
@@ -354,4 +354,4 @@ def test_a_waiting_change_is_cancelled(desk: Desk) -> None:
     edit.refresh_from_db()
     assert (edit.status, edit.changed) == (Status.CANCELLED, 0)
     page = client.post(desk.url(f"documents/bulk/{edit.pk}/cancel/"), follow=True).content.decode()
-    assert "had ended already" in page
+    assert "has already ended" in page

@@ -14,6 +14,7 @@ from labeling.documents.list import orders, search
 from labeling.documents.list.filters import ORDERS, Filters, read_query
 from labeling.documents.search_index import index_text
 from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
+from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +45,7 @@ def names(desk: Desk, query: str, **more: Any) -> list[str]:
     found = search.page(project=desk.project, filters=filters, **more)
     ids = dict(Document.objects.values_list("pk", "external_id"))
     if not more and not filters.order:
-        assert sorted(search.matching(desk.project, filters).values_list("pk", flat=True)) == found.ids
+        assert sorted(search.matching_documents(desk.project, filters).values_list("pk", flat=True)) == found.ids
     return [ids[pk][-1] for pk in found.ids]
 
 
@@ -183,9 +184,9 @@ def test_each_way_of_finding_finds_the_same(desk: Desk, order: str, way: str, mo
         Annotation.objects.create(
             project=desk.project, document=document, schema_version=desk.project.schema_version, user=user, seconds=3
         )
-    monkeypatch.setattr(search, "FIRST", 10_000 if way == "walk" else 2)
-    monkeypatch.setattr(search, "RARE", 10_000 if way == "index" else 1)
-    monkeypatch.setattr(search, "WINDOW", 4)
+    monkeypatch.setattr(search, "SCAN_ROWS", 10_000 if way == "walk" else 2)
+    monkeypatch.setattr(search, "MAX_RARE", 10_000 if way == "index" else 1)
+    monkeypatch.setattr(search, "WINDOW_IDS", 4)
     monkeypatch.setattr(search, "BUDGET_MS", 5_000.0)
     filters = read_query(f"q=acme&tag=ocr_noise&order={order}", desk.project.schema_version.compiled)
     wanted = set(Document.objects.filter(tags=["ocr_noise"]).values_list("pk", flat=True))
@@ -202,16 +203,16 @@ def test_each_way_of_finding_finds_the_same(desk: Desk, order: str, way: str, mo
 
 def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(40)])
-    monkeypatch.setattr(search, "FIRST", 10)
+    monkeypatch.setattr(search, "SCAN_ROWS", 10)
     monkeypatch.setattr(search, "BUDGET_MS", -1_000.0)
-    monkeypatch.setattr(search, "INDEX_MS", 1_000.0)
-    monkeypatch.setattr(search, "RARE", -1)
+    monkeypatch.setattr(search, "INDEX_BUDGET_MS", 1_000.0)
+    monkeypatch.setattr(search, "MAX_RARE", -1)
     client, url = desk.as_("annotator"), desk.url("documents/")
     answer = client.get(url, {"q": "total 39"})
     page = answer.context["page"]
     assert (page.ids, page.unfinished) == ([], True)
     assert page.after == str(Document.objects.order_by("pk")[9].pk)
-    assert "None found so far" in answer.content.decode()
+    assert "No matches so far" in answer.content.decode()
     # The page goes on by itself, and that is no step to go back through.
     onwards = f"?q=total+39&amp;after={page.after}&amp;search=on"
     assert f'hx-get="{onwards}"' in answer.content.decode()
@@ -224,7 +225,7 @@ def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypat
 
 def test_documents_that_take_too_long_end_in_a_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(**_: Any) -> None:
-        raise search.TooSlow
+        raise StatementTimeout
 
     bring_in(desk.project, [invoice(1)])
     monkeypatch.setattr(search, "page", slow)
@@ -234,9 +235,9 @@ def test_documents_that_take_too_long_end_in_a_message(desk: Desk, monkeypatch: 
 
 
 def test_a_statement_is_stopped_at_its_limit_and_only_there(desk: Desk) -> None:
-    with pytest.raises(search.TooSlow), search.within(20) as cursor:
+    with pytest.raises(StatementTimeout), statement_timeout(20) as cursor:
         cursor.execute("SELECT pg_sleep(2)")
-    with search.within(1_000) as cursor:
+    with statement_timeout(1_000) as cursor:
         cursor.execute("SELECT 1")
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
@@ -308,10 +309,10 @@ def test_hostile_addresses_never_break_the_list(full: Desk, query: str) -> None:
 
 
 def test_a_place_of_another_order_is_no_place() -> None:
-    assert orders.read_place("12", "") == (None, 12)
-    assert orders.read_place("0.5~12", "worst") == (0.5, 12)
+    assert orders.decode_position("12", "") == (None, 12)
+    assert orders.decode_position("0.5~12", "worst") == (0.5, 12)
     for text, order in (("0.5~12", ""), ("12", "worst"), ("x~12", "best"), ("²", ""), ("9" * 19, ""), ("~5", "saved")):
-        assert orders.read_place(text, order) is None, text
+        assert orders.decode_position(text, order) is None, text
 
 
 def test_the_address_that_htmx_is_told_has_no_empty_filters(full: Desk) -> None:
@@ -323,7 +324,7 @@ def test_the_address_that_htmx_is_told_has_no_empty_filters(full: Desk) -> None:
 def test_an_exact_id_leads_to_its_document(full: Desk) -> None:
     client = full.as_("annotator")
     page = client.get(full.url("documents/?q=inv-0004")).content.decode()
-    assert "is the document with exactly this id" in page
+    assert "has exactly this id" in page
     assert "with exactly this id" not in client.get(full.url("documents/?q=inv-000")).content.decode()
 
 
@@ -331,7 +332,7 @@ def test_chips_take_one_filter_away(full: Desk) -> None:
     page = full.as_("annotator").get(
         full.url("documents/?state=submitted&below=50&field=vendor&op=contains&value=acme")
     )
-    chips = {chip.words: chip.query for chip in page.context["chips"]}
+    chips = {chip.label: chip.query for chip in page.context["chips"]}
     assert chips["submitted"] == "below=50&field=vendor&op=contains&value=acme"
     assert chips["Vendor contains acme"] == "state=submitted&below=50"
     assert "state=submitted" in chips["50 %"]
@@ -345,11 +346,11 @@ def test_a_row_shows_people_score_and_assignment(full: Desk) -> None:
     DocumentScore.objects.create(document=document, project=full.project, score=0.5, wrong_fields=["date"], source="e")
     Document.objects.filter(external_id="inv-0001").update(assigned_to=full.people["reviewer"], disputed=True)
     page = full.as_("manager").get(full.url("documents/?order=")).content.decode()
-    for text in ("desk-annotator", "50 %", "wrong: date", "for desk-reviewer", "disputed", "an import"):
+    for text in ("desk-annotator", "50 %", "wrong: date", "for desk-reviewer", "disputed", "import"):
         assert text in page
     slow = full.as_("manager").get(full.url("documents/?order=slowest")).content.decode()
     assert "1 min 1 s" in slow
-    assert "those without a label are left out" in slow
+    assert "those without a label are not listed" in slow
 
 
 def test_the_list_takes_few_queries(full: Desk) -> None:
@@ -368,5 +369,5 @@ def test_the_list_takes_few_queries(full: Desk) -> None:
 def test_fewer_rights_show_fewer_tools(full: Desk) -> None:
     page = full.as_("annotator").get(full.url("documents/")).content.decode()
     assert "data-bulk" not in page
-    assert "Tick " not in page
+    assert "Select all" not in page
     assert "data-bulk" in full.as_("owner").get(full.url("documents/")).content.decode()

@@ -111,7 +111,7 @@ def test_what_is_withheld_is_shown_once_the_document_is_labelled(desk: Desk) -> 
     propose(desk, 2, withheld=True)
     for role in ("annotator", "owner"):
         shown = page(desk, 2, role)
-        assert "Shown once the document is labelled" in shown
+        assert "Shown when the document is labeled" in shown
         assert "Akme" not in shown
     Document.objects.filter(pk=document(2).pk).update(state=DocumentState.SUBMITTED)
     assert "Akme" in page(desk, 2, "annotator")
@@ -127,8 +127,8 @@ def test_who_labels_unseen_sees_only_their_own(desk: Desk) -> None:
         base_version=0,
     )
     shown = page(desk, 2, "annotator")
-    assert "each unseen by the others" in shown
-    assert "Not labelled yet" in shown
+    assert "label this document independently" in shown
+    assert "Not labeled yet" in shown
     assert "desk-reviewer</strong> submitted" not in shown
     assert "desk-reviewer</strong> submitted" in page(desk, 2, "owner")
 
@@ -160,7 +160,7 @@ def test_score_assignment_pages_and_reviews_are_there(desk: Desk) -> None:
     Page.objects.create(document=found, number=1, image_key="pages/1.png", width=600, height=800, start=0, end=10)
     Document.objects.filter(pk=found.pk).update(page_count=1, disputed=True)
     shown = page(desk, 1)
-    for text in ("75 % of its fields right", "evaluation 7", "disputed", 'width="600" height="800"', "nobody"):
+    for text in ("75 % field accuracy", "evaluation 7", "disputed", 'width="600" height="800"', "no user"):
         assert text in shown
 
 
@@ -174,7 +174,7 @@ def test_a_rejection_says_why(desk: Desk) -> None:
         document=document(2), user=desk.people["reviewer"], base_version=saved.version, reason="the <total> is net"
     )
     shown = page(desk, 2)
-    assert "sent it back" in shown
+    assert "rejected it" in shown
     assert "the &lt;total&gt; is net" in shown
 
 
@@ -202,12 +202,12 @@ def test_it_is_assigned_moved_and_requeued(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({}, "Choose what to do"),
-        ({"action": "undo"}, "no such change"),
-        ({"action": "assign"}, "Choose whom"),
-        ({"action": "assign", "user": "stranger"}, "no member"),
+        ({}, "Choose a change"),
+        ({"action": "undo"}, "does not exist"),
+        ({"action": "assign"}, "Choose a user"),
+        ({"action": "assign", "user": "stranger"}, "not a member"),
         ({"action": "overlap", "wanted": "0"}, "from 1 to 10"),
-        ({"action": "assign", "user": "desk-annotator"}, "does not wait to be labelled"),
+        ({"action": "assign", "user": "desk-annotator"}, "is not in the queue"),
     ],
 )
 def test_what_cannot_be_changed_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
@@ -235,7 +235,7 @@ def test_comments_are_made_and_settled(desk: Desk) -> None:
     assert "Is this &lt;b&gt;one&lt;/b&gt; invoice?" in page(desk, 1)
     assert comment_services.unread_count(project=desk.project, user=desk.people["reviewer"]) == 1
     desk.as_("reviewer").post(url, {"settle": str(comment.pk)})
-    assert "settled by desk-reviewer" in page(desk, 1)
+    assert "resolved by desk-reviewer" in page(desk, 1)
     assert "Enter a comment" in client.post(url, {"text": "  "}, follow=True).content.decode()
     for wrong in ("x", "-1", "9" * 40, "²", str(comment.pk + 1)):
         assert client.post(url, {"settle": wrong}).status_code == 404
@@ -247,8 +247,8 @@ def test_others_may_not_change_it(desk: Desk, role: str) -> None:
     assert answer.status_code == 403
     assert document(1).state == DocumentState.SUBMITTED
     shown = page(desk, 1, role)
-    assert "Put back into the queue" not in shown
-    assert "Put back into the queue" in page(desk, 1, "engineer")
+    assert "Return to queue" not in shown
+    assert "Return to queue" in page(desk, 1, "engineer")
 
 
 def test_a_document_of_another_project_is_not_found(desk: Desk) -> None:

@@ -130,7 +130,7 @@ def test_a_document_shows_text_gold_tags_history_and_datasets(desk: Desk) -> Non
 def test_a_document_without_gold(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     document = Document.objects.get()
-    assert "Not labelled yet" in desk.as_("manager").get(desk.url(f"documents/{document.pk}/")).content.decode()
+    assert "Not labeled yet" in desk.as_("manager").get(desk.url(f"documents/{document.pk}/")).content.decode()
     Document.objects.update(state=DocumentState.SKIPPED, skip_reason="two invoices in one")
     assert "two invoices in one" in desk.as_("manager").get(desk.url(f"documents/{document.pk}/")).content.decode()
 

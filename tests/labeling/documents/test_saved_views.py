@@ -26,7 +26,7 @@ def test_a_view_is_kept_shown_and_removed(desk: Desk) -> None:
     assert answer["Location"] == desk.url("documents/?state=new&order=newest")
     page = client.get(answer["Location"]).content.decode()
     assert 'aria-current="page">To do' in page
-    assert "Remove the view To do" in page
+    assert "Delete view To do" in page
     assert "To do" not in desk.as_("owner").get(desk.url("documents/")).content.decode()
     client.post(desk.url(f"documents/views/{view.pk}/remove/"))
     assert not SavedView.objects.exists()
@@ -47,8 +47,8 @@ def test_shared_views_are_seen_by_all_and_removed_by_few(desk: Desk) -> None:
     client = desk.as_("annotator")
     page = client.get(desk.url("documents/?state=new")).content.decode()
     assert "For all" in page
-    assert "Remove the view" not in page
-    assert "can remove it" in client.post(url, follow=True).content.decode()
+    assert "Delete view" not in page
+    assert "can delete this view" in client.post(url, follow=True).content.decode()
     assert SavedView.objects.exists()
     desk.as_("engineer").post(url)
     assert not SavedView.objects.exists()
@@ -63,7 +63,7 @@ def test_a_private_view_of_somebody_else_stays(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"name": " ", "query": "state=new"}, "Give the view a name"),
+        ({"name": " ", "query": "state=new"}, "Enter a name for the view"),
         ({"name": "x" * 61, "query": "state=new"}, "at most 60"),
         ({"name": "a", "query": "x" * 20_001}, "too long"),
         (
@@ -73,7 +73,7 @@ def test_a_private_view_of_somebody_else_stays(desk: Desk) -> None:
             },
             "too long",
         ),
-        ({"name": "\0", "query": ""}, "Give the view a name"),
+        ({"name": "\0", "query": ""}, "Enter a name for the view"),
     ],
 )
 def test_a_view_that_cannot_be_kept_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
@@ -84,9 +84,9 @@ def test_a_view_that_cannot_be_kept_says_why(desk: Desk, data: dict[str, str], s
 
 
 def test_there_is_an_end_of_views(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_views, "MOST_VIEWS", 1)
+    monkeypatch.setattr(saved_views, "MAX_VIEWS", 1)
     saved_views.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
-    with pytest.raises(Refused, match="already"):
+    with pytest.raises(Refused, match="Delete one first"):
         saved_views.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
 
 

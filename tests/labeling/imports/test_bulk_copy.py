@@ -9,7 +9,7 @@ from django.db import models
 
 from labeling.imports import bulk_copy
 from labeling.imports.formats.page_text import ReadPage
-from labeling.imports.rows import ParsedRow, Proposed
+from labeling.imports.rows import ParsedRow, RowPrediction
 from labeling.imports.services import import_rows, insert_rows
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Page, Prediction
 from slmstudio.storage import artifacts
@@ -107,7 +107,7 @@ def test_evidence_goes_with_the_gold(desk: Desk) -> None:
 
 @pytest.mark.parametrize("as_holdout", [False, True])
 def test_proposals_become_predictions_and_never_of_the_holdout(desk: Desk, as_holdout: bool) -> None:
-    proposals = (Proposed('{"invoice_id": "A"}', "tiny"), Proposed("{oops", ""))
+    proposals = (RowPrediction('{"invoice_id": "A"}', "tiny"), RowPrediction("{oops", ""))
     rows = [ParsedRow(1, {"text": "text"}, predictions=proposals)]
     import_rows(project=desk.project, rows=rows, source="file.json", as_holdout=as_holdout)
     found = {p.model: p.value for p in Prediction.objects.all()}

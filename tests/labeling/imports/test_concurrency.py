@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.utils import timezone
 
-from labeling.imports.services import ImportResult, again, start_import
+from labeling.imports.services import ImportResult, restart, start_import
 from labeling.models import Document, Gold, ImportRun
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs, requeue_interrupted
@@ -83,7 +83,7 @@ def test_a_worker_that_is_killed_half_way_loses_and_doubles_nothing(
         assert run in reap_lost_runs()
         run.refresh_from_db()
         assert "has not answered" in run.error
-        found = again(run=run, user=desk.people["engineer"])
+        found = restart(run=run, user=desk.people["engineer"])
         assert found is not None
         new = found
     idle_workers.start("imports")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.imports.formats import Context, ReadError, json_values, label_studio
-from labeling.imports.formats.file_types import guess
-from labeling.imports.rows import RowError, judge
+from labeling.imports.formats import json_values, label_studio
+from labeling.imports.formats.registry import detect
+from labeling.imports.rows import ReadError, RowError, validate_row
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.import_files import packed, pdf, read, schema, stored
 
@@ -22,7 +22,7 @@ TEXT = "Invoice A-1029 issued on Jan 14, 2026. Total USD 1,248.50. Vendor: Acme 
 
 def values_of(data: bytes, chunk: int = 1 << 20) -> list[Any]:
     pieces = [data[start : start + chunk] for start in range(0, len(data), chunk)]
-    return [value.text for value in json_values.split_values(pieces)]
+    return [value.text for value in json_values.iterate_values(pieces)]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
@@ -47,7 +47,7 @@ def test_a_list_of_rows_keeps_digits(tmp_path: Path) -> None:
 def test_a_file_that_was_cut_off_says_so_and_keeps_the_rest(tmp_path: Path) -> None:
     first, last = read(stored(tmp_path, "rows.json", '[{"text": "t"}, {"text": "u'))
     assert first.data == {"text": "t"}
-    assert "cut off" in last.error
+    assert "truncated" in last.error
 
 
 def test_a_row_without_end_is_passed_over_without_being_held(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_encoding_of_json_is_recognized(tmp_path: Path, name: str, text: str
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "kind"),
+    ("name", "data", "expected"),
     [
         ("a.jsonl", b'{"text": "a"}\n', "jsonl"),
         ("a.txt", b'{"text": "a"}\n{"text": "b"}', "jsonl"),
@@ -112,8 +112,8 @@ def test_the_encoding_of_json_is_recognized(tmp_path: Path, name: str, text: str
         ("a.txt", b"{not json", "text"),
     ],
 )
-def test_the_kind_is_seen_and_the_name_is_not_believed(tmp_path: Path, name: str, data: bytes, kind: str) -> None:
-    assert guess(stored(tmp_path, name, data), name) == kind
+def test_the_format_is_detected_from_the_content(tmp_path: Path, name: str, data: bytes, expected: str) -> None:
+    assert detect(stored(tmp_path, name, data), name).name == expected
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_the_kind_is_seen_and_the_name_is_not_believed(tmp_path: Path, name: str
         ("a.jsonl", b"", "empty"),
         ("a.docx", packed({"[Content_Types].xml": "", "word/document.xml": ""}), "Office file"),
         ("a.gz", b"\x1f\x8b\x08", "gzip"),
-        ("a.bin", b"\0\1\2\3", "a kind that is not read"),
+        ("a.bin", b"\0\1\2\3", "not supported"),
         # Named, because a zip holds the time at which it was packed, and every process must collect the same tests.
         pytest.param("a.zip", packed({"a": "b" * 500})[:60], "cannot be opened", id="a broken zip"),
     ],
 )
 def test_what_is_not_read_is_refused_with_a_sentence(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     with pytest.raises(ReadError, match=said):
-        guess(stored(tmp_path, name, data), name)
+        detect(stored(tmp_path, name, data), name)
 
 
 # -- plain text --------------------------------------------------------------------------------------------------------
@@ -154,10 +154,10 @@ def test_a_text_that_cannot_be_read_says_where(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "a.txt", "Grüße".encode() + b" \xff"))
     assert row.error.startswith("the text is not valid UTF-8: byte 9 cannot be read")
     (half,) = read(stored(tmp_path, "c.txt", "ab".encode("utf-16") + b"\x00\xd8c\x00"))
-    assert half.error == "the text is not valid UTF-16: half of a character cannot be read"
+    assert half.error == "the text is not valid UTF-16: it contains half of a character"
     (nul,) = read(stored(tmp_path, "d.txt", b"a\0b"), "text")
     with pytest.raises(RowError, match="NUL"):
-        judge(nul, schema())
+        validate_row(nul, schema())
 
 
 @pytest.mark.parametrize("split", ["whole", "lines", "paragraphs"])
@@ -193,16 +193,16 @@ def test_spans_and_texts_become_gold_with_evidence(tmp_path: Path) -> None:
     results = [span("invoice_id", "A-1029"), span("date", "Jan 14, 2026"), typed("vendor", "Acme Supplies")]
     path = stored(tmp_path, "ls.json", [task([*results, typed("total_amount", "1248.50")])])
     (row,) = read(path)
-    judged = judge(row, schema())
-    assert judged.external_id == "task-7"
-    assert judged.gold == {
+    valid = validate_row(row, schema())
+    assert valid.external_id == "task-7"
+    assert valid.gold == {
         "invoice_id": "A-1029",
         "date": "2026-01-14",
         "vendor": "Acme Supplies",
         "total_amount": Decimal("1248.50"),
     }
-    assert str(judged.gold["total_amount"]) == "1248.50"
-    assert judged.evidence["date"] == {"start": TEXT.index("Jan"), "end": TEXT.index("Jan") + 12}
+    assert str(valid.gold["total_amount"]) == "1248.50"
+    assert valid.evidence["date"] == {"start": TEXT.index("Jan"), "end": TEXT.index("Jan") + 12}
 
 
 def test_choices_and_paths_of_lists_are_put_in_their_place(tmp_path: Path) -> None:
@@ -232,9 +232,9 @@ def test_choices_and_paths_of_lists_are_put_in_their_place(tmp_path: Path) -> No
 def test_labelled_stretches_become_rows_of_kind_and_words(tmp_path: Path) -> None:
     path = stored(tmp_path, "ls.json", [task([span("person", "Acme"), span("other", "A-1029")])])
     (row,) = read(path, compiled=schema("pii-redaction"))
-    judged = judge(row, schema("pii-redaction"))
-    assert judged.gold == {"spans": [{"type": "person", "text": "Acme"}, {"type": "other", "text": "A-1029"}]}
-    assert judged.evidence["spans[0].text"] == {"start": TEXT.index("Acme"), "end": TEXT.index("Acme") + 4}
+    valid = validate_row(row, schema("pii-redaction"))
+    assert valid.gold == {"spans": [{"type": "person", "text": "Acme"}, {"type": "other", "text": "A-1029"}]}
+    assert valid.evidence["spans[0].text"] == {"start": TEXT.index("Acme"), "end": TEXT.index("Acme") + 4}
 
 
 def test_the_newest_annotation_counts_and_predictions_come_along(tmp_path: Path) -> None:
@@ -252,8 +252,8 @@ def test_the_newest_annotation_counts_and_predictions_come_along(tmp_path: Path)
     ("one", "said"),
     [
         ({"id": 1, "data": {"image": "https://example.org/a.png"}, "annotations": []}, "not fetched"),
-        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("nothing", "x")]}]}, "no field"),
-        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("date", "soon")]}]}, "cannot be"),
+        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("nothing", "x")]}]}, "not a field"),
+        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("date", "soon")]}]}, "not a value of"),
         ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [span("stranger", "Acme")]}]}, "neither a field"),
         ({"id": 1, "annotations": []}, 'no "data"'),
         ({"id": 1, "data": {"text": TEXT}, "annotations": 5}, '"annotations" must be a list'),
@@ -263,14 +263,14 @@ def test_the_newest_annotation_counts_and_predictions_come_along(tmp_path: Path)
                 "data": {"text": TEXT},
                 "annotations": [{"result": [typed("vendor", "A"), typed("vendor.x", "B")]}],
             },
-            "no field",
+            "not a field",
         ),
     ],
 )
 def test_a_task_that_does_not_fit_says_why(tmp_path: Path, one: dict[str, Any], said: str) -> None:
     (row,) = read(stored(tmp_path, "ls.json", [one]), "labelstudio")
     with pytest.raises(RowError, match=said):
-        judge(row, schema())
+        validate_row(row, schema())
 
 
 def test_no_result_can_blow_a_list_up(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_no_result_can_blow_a_list_up(tmp_path: Path) -> None:
         stored(tmp_path, "ls.json", [task([typed("line_items[999999999].amount", "1")])]),
         compiled=schema("invoice-with-lines"),
     )
-    assert "too far down" in row.error
+    assert "too large" in row.error
 
 
 def test_results_that_contradict_each_other_cost_their_task(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ any_task = junk | st.fixed_dictionaries(
 @given(one=any_task)
 def test_a_task_of_any_shape_costs_only_itself(one: Any) -> None:
     data = json.dumps([one, task([])]).encode()
-    found = list(label_studio.rows(BytesIO(data), Context(schema("invoice-with-lines"), Path("unused"))))
+    found = list(label_studio.parse_tasks(BytesIO(data), schema("invoice-with-lines")))
     assert len(found) == 2
     assert found[1].data["text"] == TEXT
 

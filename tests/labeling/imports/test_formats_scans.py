@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from labeling.imports.formats import Context, scan_child
+from labeling.imports.formats import scan_child
+from labeling.imports.formats.base import Context
 from labeling.imports.formats.page_text import MAX_PAGES
+from labeling.imports.formats.registry import FORMATS
 from labeling.imports.formats.scans import Scanner
 from labeling.imports.rows import ParsedRow
 from tests.labeling.import_files import in_format, pdf, picture, schema, stored
@@ -26,7 +28,7 @@ def reader(tmp_path: Path) -> Iterator[Scanner]:
 
 
 def row_of(reader: Scanner, path: Path, kind: str) -> ParsedRow:
-    return reader.row(1, path, kind, path.name)
+    return reader.row(1, path, FORMATS[kind], path.name)
 
 
 def test_a_pdf_gives_its_text_with_a_box_for_every_line(reader: Scanner, tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_a_scan_is_read_by_ocr_only_where_that_is_wanted(tmp_path: Path) -> None
     path = stored(tmp_path, "scan.pdf", in_format(image, "PDF"))
     (tmp_path / "w").mkdir()
     with Scanner(Context(schema(), tmp_path / "w", {"ocr": "never"})) as never:
-        assert row_of(never, path, "pdf").error == "no text was found on its page"
+        assert row_of(never, path, "pdf").error == "no text was found (1 page)"
     with Scanner(Context(schema(), tmp_path / "w")) as auto:
         for name, kind, data in (
             ("scan.pdf", "pdf", path.read_bytes()),
@@ -106,15 +108,15 @@ def huge_png(width: int, height: int) -> bytes:
     ("name", "kind", "data", "said"),
     [
         ("a.pdf", "pdf", pdf([["x"]], encrypted=True), "protected with a password"),
-        ("a.pdf", "pdf", pdf([["x"]])[:200], "not a PDF that can be opened"),
-        ("a.pdf", "pdf", b"%PDF-1.4 nonsense", "not a PDF that can be opened"),
-        ("a.pdf", "pdf", pdf([["x"]] * 10_000), f"the PDF has 10,000 pages; at most {MAX_PAGES} are read"),
+        ("a.pdf", "pdf", pdf([["x"]])[:200], "not a valid PDF"),
+        ("a.pdf", "pdf", b"%PDF-1.4 nonsense", "not a valid PDF"),
+        ("a.pdf", "pdf", pdf([["x"]] * 10_000), f"the PDF has 10,000 pages; the maximum is {MAX_PAGES}"),
         ("a.png", "image", huge_png(30_000, 30_000), "the image is 30,000 x 30,000 pixels"),
-        ("a.png", "image", huge_png(3_000, 3_000), "damaged or cut off"),
-        ("a.jpg", "image", in_format(picture(["x"]), "JPEG")[:3_000], "damaged or cut off"),
-        ("a.png", "image", b"\x89PNG\r\n\x1a\nnothing", "not a PNG, JPEG or TIFF"),
-        ("a.gif", "image", in_format(picture(["x"]), "GIF"), "not a PNG, JPEG or TIFF"),
-        ("a.png", "image", pdf([["x"]]), "not a PNG, JPEG or TIFF"),
+        ("a.png", "image", huge_png(3_000, 3_000), "damaged or truncated"),
+        ("a.jpg", "image", in_format(picture(["x"]), "JPEG")[:3_000], "damaged or truncated"),
+        ("a.png", "image", b"\x89PNG\r\n\x1a\nnothing", "not a valid PNG, JPEG or TIFF"),
+        ("a.gif", "image", in_format(picture(["x"]), "GIF"), "not a valid PNG, JPEG or TIFF"),
+        ("a.png", "image", pdf([["x"]]), "not a valid PNG, JPEG or TIFF"),
     ],
 )
 def test_hostile_files_are_named_and_the_next_is_read(
@@ -150,7 +152,7 @@ def test_a_child_that_dies_costs_one_file(reader: Scanner, tmp_path: Path) -> No
 
     reader.context = Context(reader.context.compiled, reader.context.folder, {"ocr": "never"}, kill)
     row = row_of(reader, path, "pdf")
-    assert "ended at page 1" in row.error
+    assert "stopped at page 1" in row.error
     assert not row_of(reader, path, "pdf").error
 
 

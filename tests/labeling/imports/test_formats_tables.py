@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from labeling.imports.formats import ReadError, columns
-from labeling.imports.formats.table import preview
-from labeling.imports.rows import RowError, judge
+from labeling.imports.formats import columns
+from labeling.imports.formats.csv_table import preview
+from labeling.imports.rows import ReadError, RowError, validate_row
 from tests.labeling.import_files import read, schema, stored
 
 HEAD = "text,invoice_id,date,vendor,total_amount\n"
@@ -23,19 +23,19 @@ def test_the_gold_of_a_table_is_what_its_cells_stand_for(tmp_path: Path) -> None
         "vendor": "Acme Supplies",
         "total_amount": Decimal("1248.50"),
     }
-    assert judge(row, schema()).gold["total_amount"] == Decimal("1248.50")
+    assert validate_row(row, schema()).gold["total_amount"] == Decimal("1248.50")
 
 
 def test_a_row_without_any_gold_waits_to_be_labelled(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "t.csv", HEAD + "some text,,,,\n"))
     assert "gold" not in row.data
-    assert judge(row, schema()).gold is None
+    assert validate_row(row, schema()).gold is None
 
 
 def test_a_class_column_is_the_only_choice_of_the_schema() -> None:
     routing = schema("ticket-routing")
-    assert columns.guess(["text", "category"], routing) == {"text": "text", "category": "gold:queue"}
-    assert columns.guess(["Body", "id", "queue", "lang"], routing) == {
+    assert columns.guess_roles(["text", "category"], routing) == {"text": "text", "category": "gold:queue"}
+    assert columns.guess_roles(["Body", "id", "queue", "lang"], routing) == {
         "Body": "text",
         "id": "id",
         "queue": "gold:queue",
@@ -92,7 +92,7 @@ def test_half_of_a_character_in_utf16_costs_only_its_line(tmp_path: Path, half: 
 
     path = stored(tmp_path, "t.csv", b"\xff\xfe" + wide("text,id\nbro") + half + wide("ken,1\nfine \U0001f600,2\n"))
     bad, good = read(path)
-    assert (bad.number, bad.error) == (2, "the line is not valid UTF-16: half of a character cannot be read")
+    assert (bad.number, bad.error) == (2, "the line is not valid UTF-16: it contains half of a character")
     assert good.data == {"text": "fine \U0001f600", "id": "2"}
     first, cut = read(stored(tmp_path, "u.csv", "text,id\na,1\nb,2".encode("utf-16")[:-1]))
     assert (first.data["id"], "half of a character" in cut.error) == ("1", True)
@@ -124,17 +124,16 @@ def test_a_line_without_end_is_passed_over(tmp_path: Path) -> None:
 def test_nul_bytes_are_named(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "t.csv", b"text,id\na\0b,1\n"))
     with pytest.raises(RowError, match="NUL"):
-        judge(row, schema())
+        validate_row(row, schema())
 
 
 def test_a_table_without_a_text_says_what_columns_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match=r"which column is the document's text. The columns are: a, b"):
+    with pytest.raises(ReadError, match=r"Choose the column .* The columns are: a, b"):
         read(stored(tmp_path, "t.csv", "a,b\n1,2\n"))
 
 
 def test_columns_of_one_name_and_of_none_are_told_apart(tmp_path: Path) -> None:
-    with stored(tmp_path, "t.csv", "text,text,\na,b,c\n").open("rb") as file:
-        shown = preview(file, {})
+    shown = preview(stored(tmp_path, "t.csv", "text,text,\na,b,c\n"), {})
     assert shown.names == ["text", "text (2)", "column 3"]
     assert shown.rows == [["a", "b", "c"]]
 
@@ -142,15 +141,15 @@ def test_columns_of_one_name_and_of_none_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mapping", "said"),
     [
-        ({"a": "beside"}, "which column is the document's text"),
-        ({"a": "text", "b": "text"}, "a and b cannot both be the document's text"),
+        ({"a": "beside"}, "Choose the column"),
+        ({"a": "text", "b": "text"}, "a and b cannot both be document text"),
         ({"a": "text", "b": "gold:nothing"}, "the schema has no such field"),
         ({"a": "text", "b": "gold", "c": "gold:vendor"}, "no other column can be a field"),
         ({"z": "text"}, "There is no column z"),
     ],
 )
 def test_a_mapping_that_cannot_be_says_why(mapping: dict[str, str], said: str) -> None:
-    assert said in columns.problem(mapping, ["a", "b", "c"], schema())
+    assert said in columns.mapping_error(mapping, ["a", "b", "c"], schema())
 
 
 def test_the_whole_gold_may_stand_in_one_column(tmp_path: Path) -> None:
@@ -176,4 +175,4 @@ def test_banking_requests_map_by_themselves(shared: Path, tmp_path: Path) -> Non
     copy = stored(tmp_path, "train.csv", path.read_bytes())
     rows = read(copy, compiled=compiled)
     assert len(rows) > 10_000
-    assert all(judge(row, compiled).gold["intent"] in labels for row in rows)
+    assert all(validate_row(row, compiled).gold["intent"] in labels for row in rows)

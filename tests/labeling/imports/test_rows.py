@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from labeling.demo.templates import template
-from labeling.imports.rows import MAX_LINE, ParsedRow, RowError, judge, parse_jsonl
+from labeling.imports.formats.jsonl import parse_jsonl
+from labeling.imports.rows import MAX_LINE, ParsedRow, RowError, validate_row
 from slmstudio.contract.schema.compiled import compile_schema
 
 INVOICE = compile_schema(template("invoice").schema)
@@ -18,7 +19,7 @@ def reason(line: str | bytes) -> str:
     data = line if isinstance(line, bytes) else line.encode()
     (parsed,) = parse_jsonl(BytesIO(data))
     with pytest.raises(RowError) as caught:
-        judge(parsed, INVOICE)
+        validate_row(parsed, INVOICE)
     return str(caught.value)
 
 
@@ -29,9 +30,9 @@ def row(**values: Any) -> str:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"id": "a"}', 'there is no "text"'),
-        ('{"id": "a", "text": null}', 'there is no "text"'),
-        (row(text=7), "must be a text"),
+        ('{"id": "a"}', '"text" is missing'),
+        ('{"id": "a", "text": null}', '"text" is missing'),
+        (row(text=7), "must be a string"),
         (row(text="  \n "), '"text" is empty'),
         (row(text="x" * 1_000_001), "longer than 1 MB"),
         (row(text="ö" * 600_000), "longer than 1 MB"),
@@ -42,13 +43,13 @@ def row(**values: Any) -> str:
         ('{"id": "a", "text": "t", "n": NaN}', "NaN is not a number"),
         ("[" * 200 + "]" * 200, "64 deep"),
         (b'{"id": "a", "text": "\xff"}', "not valid UTF-8"),
-        ('["a", "text"]', "a row is an object"),
-        ('"text"', "a row is an object"),
+        ('["a", "text"]', "a row must be an object"),
+        ('"text"', "a row must be an object"),
         (row(id="x" * 201), "longer than 200 characters"),
         (row(id="a\nb"), "control characters"),
-        (row(id="   "), "nothing but blanks"),
-        (row(id=1.5), "text or a whole number"),
-        (row(id=True), "text or a whole number"),
+        (row(id="   "), "is blank"),
+        (row(id=1.5), "string or an integer"),
+        (row(id=True), "string or an integer"),
         (row(tags="ocr_noise"), '"tags" must be a list'),
         (row(tags=["x" * 41]), "1 to 40 characters"),
         (row(tags=[f"t{n}" for n in range(21)]), "at most 20"),
@@ -77,27 +78,27 @@ def test_more_than_three_problems_are_counted() -> None:
 
 def test_a_good_row_keeps_numbers_exact_and_extra_keys() -> None:
     (parsed,) = parse_jsonl(BytesIO(b'{"id": 17, "text": "t", "tags": ["a", "a"], "page": 1.10, "gold": null}'))
-    judged = judge(parsed, INVOICE)
-    assert (judged.external_id, judged.gold, judged.tags) == ("17", None, ["a"])
-    assert str(judged.metadata["page"]) == "1.10"
+    valid = validate_row(parsed, INVOICE)
+    assert (valid.external_id, valid.gold, valid.tags) == ("17", None, ["a"])
+    assert str(valid.metadata["page"]) == "1.10"
 
 
 def test_a_row_without_id_gets_one_from_its_text() -> None:
-    first = judge(ParsedRow(1, {"text": "same"}), INVOICE)
-    second = judge(ParsedRow(2, {"id": "", "text": "same"}), INVOICE)
+    first = validate_row(ParsedRow(1, {"text": "same"}), INVOICE)
+    second = validate_row(ParsedRow(2, {"id": "", "text": "same"}), INVOICE)
     assert first.external_id == second.external_id
     assert first.external_id.startswith("text-")
 
 
 def test_rows_of_a_caller_are_checked_for_what_the_database_refuses() -> None:
     with pytest.raises(RowError, match="NUL"):
-        judge(ParsedRow(1, {"text": "t", "gold": {**GOLD, "vendor": "a\0b"}}), INVOICE)
+        validate_row(ParsedRow(1, {"text": "t", "gold": {**GOLD, "vendor": "a\0b"}}), INVOICE)
     with pytest.raises(RowError, match="surrogate"):
-        judge(ParsedRow(1, {"text": "t", "note": ["\ud800"]}), INVOICE)
+        validate_row(ParsedRow(1, {"text": "t", "note": ["\ud800"]}), INVOICE)
 
 
 def test_a_text_that_only_looks_like_an_escape_is_fine() -> None:
-    assert judge(ParsedRow(1, {"text": "t", "note": "\\u0000"}), INVOICE).metadata == {"note": "\\u0000"}
+    assert validate_row(ParsedRow(1, {"text": "t", "note": "\\u0000"}), INVOICE).metadata == {"note": "\\u0000"}
 
 
 def test_an_endless_line_is_skipped_and_the_rest_is_read() -> None:

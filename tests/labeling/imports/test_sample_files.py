@@ -52,7 +52,7 @@ class Children:
             raise AssertionError("unpacked in the web process")
 
         monkeypatch.setattr(arrow.subprocess, "Popen", counting)
-        monkeypatch.setattr("labeling.imports.formats.archive._unpack", forbidden)
+        monkeypatch.setattr("labeling.imports.formats.zip_folder._unpack", forbidden)
 
 
 def test_a_dataset_is_read_once_however_often_the_page_is_asked_for(
@@ -65,7 +65,7 @@ def test_a_dataset_is_read_once_however_often_the_page_is_asked_for(
         answer = desk.as_("engineer").get(address)
         assert answer.status_code == 200
         assert [len(row) for row in answer.context["rows"]] == [2] * 8
-        assert answer.context["trial"] == uploads.Trial(100, 100, [])
+        assert answer.context["preview"] == uploads.ImportPreview(100, 100, [])
     assert children.started == 1
 
 
@@ -75,6 +75,6 @@ def test_a_bomb_is_stopped_by_its_growth_and_only_once(desk: Desk, monkeypatch: 
     for _ in range(3):
         answer = desk.as_("engineer").get(address)
         assert answer.status_code == 200
-        assert "grows to more than 16 MB" in answer.context["error"]
+        assert "unpacks to more than 16 MB" in answer.context["error"]
     assert children.started == 1
     assert desk.as_("engineer").post(desk.url(f"{PAGE}columns/"), {"u": ticket(address)}).status_code == 422

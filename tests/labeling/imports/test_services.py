@@ -67,7 +67,7 @@ def test_rows_in_are_imported_or_duplicate_or_rejected(desk: Desk) -> None:
     assert (result.imported, result.duplicates, result.rejected) == (2, 1, 3)
     assert result.rows == len(rows)
     assert [reject.row for reject in result.rejects] == [4, 5, 6]
-    assert result.rejects[2].reason == "the id inv-0001 is taken by a document with another text"
+    assert result.rejects[2].reason == "the id inv-0001 belongs to a document with another text"
     assert Gold.objects.count() == 1
 
 
@@ -270,7 +270,7 @@ def test_a_reader_that_breaks_keeps_what_is_in_and_says_so(desk: Desk, monkeypat
         yield from (ParsedRow(number + 1, invoice(number)) for number in range(11, 20))
         raise OSError("the disk went away")
 
-    monkeypatch.setattr("labeling.imports.formats.readers.parse_jsonl", broken)
+    monkeypatch.setattr("labeling.imports.formats.jsonl.parse_jsonl", broken)
     run = start(desk, b"{}\n")
     run_import(run.pk)
     run.refresh_from_db()

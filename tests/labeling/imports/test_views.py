@@ -84,8 +84,8 @@ def test_a_file_is_imported_and_its_page_tells(desk: Desk, role: str) -> None:
     assert "every 1s" not in page, "an ended import is not polled"
     assert "<html" not in page
     assert "not JSON" in page
-    assert "Made searchable in" in page
-    assert "1 document had a text that is there already: nothing of it was changed." in page
+    assert "Indexed for search in" in page
+    assert "1 document is a duplicate and was not changed." in page
     assert Document.objects.get().holdout
     assert DocumentSearch.objects.count() == 1
 
@@ -137,12 +137,12 @@ def test_files_of_one_name_without_places_are_told_apart(desk: Desk, paths: str)
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({}, "Choose a file, or paste something below"),
-        ({"rows": "  \n"}, "Choose a file, or paste something below"),
+        ({}, "Choose a file, or paste text below"),
+        ({"rows": "  \n"}, "Choose a file, or paste text below"),
         ({"rows": "{}", "file": ("a.jsonl", b"{}")}, "not both"),
         ({"file": ("a.jsonl", b"")}, "empty"),
         ({"file": ("a.docx", packed({"[Content_Types].xml": "", "word/a.xml": ""}))}, "Office file"),
-        ({"file": ("a.bin", b"\0\1\2")}, "a kind that is not read"),
+        ({"file": ("a.bin", b"\0\1\2")}, "is not supported"),
         ({"file": ("a.txt", b"x"), "kind": "nonsense"}, "Select a valid choice"),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_table_asks_for_its_columns_and_tries_the_guess() -> None:
         ("text", "text"),
         ("category", "gold:queue"),
     ]
-    assert "2 of the first 3 rows fit" in page
+    assert "2 of the first 3 rows are valid" in page
     assert "unknown" in page
 
     sent = client.post(desk.url(f"{PAGE}columns/"), {"u": ticket(address), "c0": "text", "c1": "gold:queue"})
@@ -226,7 +226,7 @@ def test_other_columns_can_be_chosen(desk: Desk) -> None:
     address = asked(desk)
     fragment = desk.as_("engineer").get(f"{address}&c1=beside", headers=HTMX).content.decode()
     assert "<html" not in fragment
-    assert "The first 3 rows fit" in fragment
+    assert "The first 3 rows are valid" in fragment
     desk.as_("engineer").post(desk.url(f"{PAGE}columns/"), {"u": ticket(address), "c1": "id"})
     run_import(ImportRun.objects.get().pk)
     assert set(Document.objects.values_list("external_id", flat=True)) == {"billing", "sales", "unknown"}
@@ -238,7 +238,7 @@ def test_a_mapping_that_cannot_be_is_refused(desk: Desk) -> None:
         desk.url(f"{PAGE}columns/"), {"u": ticket(address), "c0": "beside", "c1": "beside"}
     )
     assert answer.status_code == 422
-    assert "Say which column is the document&#x27;s text." in answer.content.decode()
+    assert "Choose the column that holds the document text." in answer.content.decode()
     assert not ImportRun.objects.exists()
 
 
@@ -259,9 +259,9 @@ def test_a_ticket_is_of_one_project_and_cannot_be_made(desk: Desk) -> None:
 
 def test_an_upload_nobody_imports_is_thrown_away(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     address = asked(desk)
-    assert uploads.throw_away_old() == 0
-    monkeypatch.setattr(uploads, "KEPT", -uploads.KEPT)
-    assert uploads.throw_away_old() >= 1
+    assert uploads.delete_expired() == 0
+    monkeypatch.setattr(uploads, "RETENTION", -uploads.RETENTION)
+    assert uploads.delete_expired() >= 1
     monkeypatch.undo()
     assert "Upload it again" in desk.as_("engineer").get(address, follow=True).content.decode()
 
@@ -279,7 +279,7 @@ def test_a_waiting_import_can_be_cancelled_by_those_who_may_import(desk: Desk) -
     run.refresh_from_db()
     assert run.status == Status.CANCELLED
     page = desk.as_("owner").post(url, follow=True).content.decode()
-    assert "had ended already" in page
+    assert "has already ended" in page
 
 
 def test_an_import_that_ended_early_can_be_started_again(desk: Desk) -> None:
@@ -287,7 +287,7 @@ def test_an_import_that_ended_early_can_be_started_again(desk: Desk) -> None:
     run = ImportRun.objects.get()
     run.cancel()
     url = desk.url(f"{PAGE}{run.pk}/again/")
-    assert "Import again" in desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+    assert "Restart import" in desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
     assert desk.as_("reviewer").post(url).status_code == 403
     answer = desk.as_("engineer").post(url)
     new = ImportRun.objects.exclude(pk=run.pk).get()
@@ -295,7 +295,7 @@ def test_an_import_that_ended_early_can_be_started_again(desk: Desk) -> None:
     run_import(new.pk)
     assert Document.objects.count() == 1
     said = desk.as_("engineer").post(desk.url(f"{PAGE}{new.pk}/again/"), follow=True).content.decode()
-    assert "cannot be started again" in said
+    assert "cannot be restarted" in said
 
 
 def test_a_full_project_is_refused_with_the_reason_and_keeps_accepted_uploads(desk: Desk, settings: Any) -> None:
@@ -334,14 +334,14 @@ def test_hostile_names_and_reasons_stay_text(desk: Desk) -> None:
 
 
 def test_a_file_that_cannot_be_read_as_a_whole_fails_with_a_sentence(desk: Desk) -> None:
-    upload = uploads.keep(files=[file("t.csv", b"a,b\n1,2\n")])
+    upload = uploads.store_upload(files=[file("t.csv", b"a,b\n1,2\n")])
     from labeling.imports.services import start_upload
 
     run = start_upload(project=desk.project, user=desk.people["engineer"], upload=upload)
     run_import(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
-    assert run.error == "Say which column is the document's text. The columns are: a, b."
+    assert run.error == "Choose the column that holds the document text. The columns are: a, b."
 
 
 def test_those_who_listen_are_told(desk: Desk) -> None:
@@ -406,7 +406,7 @@ def test_a_folder_of_pdfs_with_a_broken_one(desk: Desk) -> None:
     assert (run.imported, run.rejected) == (1, 2)
     reasons = {row["file"]: row["reason"] for row in run.rejects}
     assert "password" in reasons["locked.pdf"]
-    assert "cannot be opened" in reasons["bad.pdf"] or "can be opened" in reasons["bad.pdf"]
+    assert "not a valid PDF" in reasons["bad.pdf"]
 
 
 # -- what the page of an import says -----------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ def test_see_the_documents_shows_those_of_this_import(desk: Desk) -> None:
         assert page.status_code == 200
 
 
-@pytest.mark.parametrize(("rows", "said"), [(1, "The document is there already"), (2, "All 2 documents are there")])
+@pytest.mark.parametrize(("rows", "said"), [(1, "The document is a duplicate"), (2, "All 2 documents are duplicates")])
 def test_an_import_of_nothing_new_says_so(desk: Desk, rows: int, said: str) -> None:
     data = jsonl([invoice(number) for number in range(rows)])
     imported(desk, {"file": file("rows.jsonl", data)})
@@ -462,7 +462,7 @@ def test_a_scan_is_counted_by_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
             time.sleep(0.005)
         return found
 
-    monkeypatch.setattr(import_services, "PAGE_SECONDS", 0.01)
+    monkeypatch.setattr(import_services, "PAGE_PROGRESS_SECONDS", 0.01)
     monkeypatch.setattr(ImportRun, "send_heartbeat", noted)
     monkeypatch.setattr(scans.Scanner, "_answer", slow)
     run = imported(desk, {"file": file("a.pdf", pdf([["one"], ["two"], ["three"]]))})
@@ -477,6 +477,6 @@ def test_the_step_for_columns_names_what_was_recognized(desk: Desk) -> None:
     client = desk.as_("engineer")
     step = client.post(desk.url(PAGE), {"file": file("t.csv", table)})["Location"]
     page = client.get(step).content.decode()
-    assert "as it seems: Windows-1252" in page
-    assert "as it seems: semicolon" in page
+    assert "Detected: Windows-1252" in page
+    assert "Detected: semicolon" in page
     assert "Straße 5, 10 €" in page

@@ -80,7 +80,7 @@ def test_the_secret_is_stored_nowhere_and_another_one_can_be_made(desk: Desk, re
     secret = webhooks.secret_of(hook)
     row = Webhook.objects.filter(pk=hook.pk).values().get()
     assert not any(secret.removeprefix("whsec_") in str(value) for value in row.values())
-    assert webhooks.new_secret(webhook=hook, user=desk.people["owner"]) != secret
+    assert webhooks.rotate_secret(webhook=hook, user=desk.people["owner"]) != secret
     assert webhooks.secret_of(Webhook.objects.get(pk=hook.pk)) != secret
 
 
@@ -125,7 +125,7 @@ def test_a_failed_attempt_is_made_again_after_growing_pauses_and_given_up_at_the
     hook_for(desk, receiver.url)
     delivery = told(desk)
     pauses = []
-    for attempt in range(1, webhooks.MOST_ATTEMPTS + 1):
+    for attempt in range(1, webhooks.MAX_ATTEMPTS + 1):
         assert not webhooks.deliver(delivery.pk)
         delivery.refresh_from_db()
         assert delivery.attempts == attempt
@@ -135,8 +135,8 @@ def test_a_failed_attempt_is_made_again_after_growing_pauses_and_given_up_at_the
         # Not due yet: a second job for it, or a sweep, does nothing.
         assert not webhooks.deliver(delivery.pk)
         due_now(delivery)
-    assert pauses == list(webhooks.PAUSES)
-    assert len(receiver.messages) == webhooks.MOST_ATTEMPTS
+    assert pauses == list(webhooks.RETRY_DELAYS)
+    assert len(receiver.messages) == webhooks.MAX_ATTEMPTS
     assert len({message.headers["slm-delivery"] for message in receiver.messages}) == 1
     delivery.refresh_from_db()
     assert delivery.status == Status.GIVEN_UP
@@ -181,7 +181,7 @@ def test_a_receiver_that_does_not_answer_is_given_ten_seconds(
     assert not webhooks.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert delivery.response_code is None
-    assert "did not answer" in delivery.error
+    assert "no response" in delivery.error
 
 
 def test_a_receiver_that_answers_drop_by_drop_has_no_longer(
@@ -193,7 +193,7 @@ def test_a_receiver_that_answers_drop_by_drop_has_no_longer(
     delivery = told(desk)
     assert not webhooks.deliver(delivery.pk)
     delivery.refresh_from_db()
-    assert "did not answer" in delivery.error
+    assert "no response" in delivery.error
     assert delivery.next_attempt_at is not None
 
 
@@ -255,19 +255,22 @@ def test_where_nobody_answers_is_left_in_peace_for_a_while(
     desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
 ) -> None:
     dead, alive = hook_for(desk, "http://127.0.0.1:9/hook"), hook_for(desk, receiver.url)
-    for _ in range(webhooks.MOST_SILENT + 2):
+    for _ in range(webhooks.MAX_CONSECUTIVE_TIMEOUTS + 2):
         told(desk)
     of_dead = WebhookDelivery.objects.filter(webhook=dead).order_by("pk")
     for pk in WebhookDelivery.objects.order_by("pk").values_list("pk", flat=True):
         webhooks.deliver(pk)
-    assert list(of_dead.values_list("attempts", flat=True)) == [1] * webhooks.MOST_SILENT + [0, 0]
+    assert list(of_dead.values_list("attempts", flat=True)) == [1] * webhooks.MAX_CONSECUTIVE_TIMEOUTS + [0, 0]
     late = of_dead.last()
     assert late is not None
     assert late.status == Status.WAITING
     assert late.next_attempt_at is not None
     assert late.next_attempt_at > timezone.now()
-    assert WebhookDelivery.objects.filter(webhook=alive, status=Status.DELIVERED).count() == webhooks.MOST_SILENT + 2
-    django_rq.get_connection("webhooks").delete(f"{webhooks._SILENT.format(dead.pk)}:rest")  # its time is up
+    assert (
+        WebhookDelivery.objects.filter(webhook=alive, status=Status.DELIVERED).count()
+        == webhooks.MAX_CONSECUTIVE_TIMEOUTS + 2
+    )
+    django_rq.get_connection("webhooks").delete(f"{webhooks._TIMEOUTS_KEY.format(dead.pk)}:rest")  # its time is up
     for attempts in (1, 1):  # it is asked once, and rests again
         due_now(late)
         assert not webhooks.deliver(late.pk)
@@ -291,7 +294,7 @@ def test_the_project_knows_what_its_webhooks_listen_to(desk: Desk, receiver: Rec
     assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted"]
     webhooks.change(webhook=first, user=desk.people["owner"], active=True, events=["import.finished"])
     assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted", "import.finished"]
-    webhooks.remove(webhook=first, user=desk.people["owner"])
+    webhooks.delete(webhook=first, user=desk.people["owner"])
     assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted"]
 
 
@@ -314,7 +317,7 @@ def test_a_delivery_whose_worker_has_gone_is_due_again(desk: Desk, receiver: Rec
     hook_for(desk, receiver.url)
     delivery = told(desk)
     WebhookDelivery.objects.filter(pk=delivery.pk).update(
-        attempts=webhooks.MOST_ATTEMPTS, next_attempt_at=timezone.now()
+        attempts=webhooks.MAX_ATTEMPTS, next_attempt_at=timezone.now()
     )
     assert not webhooks.deliver(delivery.pk)
     delivery.refresh_from_db()

@@ -15,12 +15,12 @@ from labeling.projects.services import (
     ContractError,
     ProjectError,
     clean_constraints,
+    contract_etag,
     create_project,
-    fit,
     pretty,
     read_schema,
     save_contract,
-    stamp,
+    schema_impact,
 )
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps, loads, sha256
@@ -110,7 +110,7 @@ def test_spacing_is_no_change_and_order_is_one(desk: Desk) -> None:
         ("", "not JSON"),
         ('{"type": "object",}', "line 1, column 19"),
         ('{"type": "object", "type": "object"}', "occurs twice"),
-        ("[]", "A schema is an object"),
+        ("[]", "A schema must be an object"),
         ('{"type": "object", "properties": {"a": {"type": "strin"}}}', "At properties.a.type"),
         ('{"type": "object", "properties": {"a": {"$ref": "https://example.com/a.json"}}}', "At properties.a"),
         ('{"type": "object", "properties": {"a": {"type": "string", "x-slm": {"kind": "nothing"}}}}', "x-slm"),
@@ -158,7 +158,7 @@ def test_constraints_are_kept_as_plain_numbers() -> None:
 
 
 def test_a_save_from_an_old_page_is_refused(desk: Desk) -> None:
-    seen = stamp(desk.project.contract)
+    seen = contract_etag(desk.project.contract)
     save(desk, instruction="From the first page.", seen=seen)
     with pytest.raises(ContractError) as caught:
         save(desk, instruction="From the second page.", seen=seen)
@@ -176,8 +176,8 @@ def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
     schema["properties"]["vendor"]["minLength"] = 3
     compiled, _ = read_schema(dumps(schema))
 
-    dry = fit(project=desk.project, compiled=compiled)
-    assert (dry.looked_at, dry.broken) == (3, 1)
+    dry = schema_impact(project=desk.project, compiled=compiled)
+    assert (dry.checked, dry.invalid) == (3, 1)
     assert dry.examples[0][0].external_id == "inv-0004"
     assert "vendor" in dry.examples[0][1]
 
@@ -197,10 +197,10 @@ def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
 def test_what_waits_for_a_review_is_told_and_goes_back_to_the_queue(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
     text = dumps(schema_of(desk, note={"type": "string"}))
-    assert fit(project=desk.project, compiled=read_schema(text)[0]).pending == 0
+    assert schema_impact(project=desk.project, compiled=read_schema(text)[0]).pending == 0
     Project.objects.filter(pk=desk.project.pk).update(review_required=True)
     desk.project.refresh_from_db()
-    assert fit(project=desk.project, compiled=read_schema(text)[0]).pending == 2
+    assert schema_impact(project=desk.project, compiled=read_schema(text)[0]).pending == 2
     page = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": text}).content.decode()
     assert "2 submitted documents wait for a decision;" in page
     with CaptureQueriesContext(connection) as queries:

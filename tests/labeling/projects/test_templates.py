@@ -122,7 +122,7 @@ def test_every_file_is_offered() -> None:
 
 
 def test_an_unknown_template_is_named() -> None:
-    with pytest.raises(UnknownTemplate, match="no template 'invoise'; there are invoice, "):
+    with pytest.raises(UnknownTemplate, match=r"no template 'invoise'\. The templates are invoice, "):
         template("invoise")
 
 

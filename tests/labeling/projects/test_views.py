@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from labeling.datasets.freeze import freeze
 from labeling.models import Membership, Project, SchemaVersion
-from labeling.projects.services import pretty, stamp
+from labeling.projects.services import contract_etag, pretty
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
@@ -31,7 +31,7 @@ def contract_form(desk: Desk, **changes: object) -> dict[str, object]:
     return {
         "instruction": contract.instruction,
         "schema": pretty(desk.project.schema_version.schema_text),
-        "seen": stamp(contract),
+        "seen": contract_etag(contract),
         **contract.constraints,
         **changes,
     }
@@ -69,7 +69,7 @@ def test_an_account_without_the_permission_makes_no_project_and_is_told_who_give
     assert "an administrator (root)" in page
     answer = client.post("/", {"name": "Mine", "template": "invoice"})
     assert answer.status_code == 422
-    assert "may not make projects" in answer.content.decode()
+    assert "cannot create projects" in answer.content.decode()
     assert Project.objects.count() == 1
 
 
@@ -96,8 +96,8 @@ def test_who_may_make_projects_owns_what_they_make() -> None:
     ("data", "said"),
     [
         ({"name": "", "template": "invoice"}, "This field is required"),
-        ({"name": "Desk", "template": "invoice"}, "The address desk is taken"),
-        ({"name": "発票", "template": "invoice"}, "give one here"),
+        ({"name": "Desk", "template": "invoice"}, "The URL name desk is taken"),
+        ({"name": "発票", "template": "invoice"}, "Enter a URL name"),
         ({"name": "A", "slug": "not a slug", "template": "invoice"}, "valid"),
         ({"name": "A", "template": "nothing"}, "not one of the available choices"),
     ],
@@ -132,8 +132,8 @@ def test_the_list_takes_three_queries_more_however_many_projects(desk: Desk) -> 
 def test_home_is_shown_to_every_member(desk: Desk, role: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     page = desk.as_(role).get(desk.url()).content.decode()
-    assert "Labelled" in page
-    assert "Frozen versions" in page
+    assert "Labeled" in page
+    assert "Dataset versions" in page
 
 
 def test_home_names_the_next_step_of_the_person_looking(desk: Desk) -> None:
@@ -236,7 +236,7 @@ def test_the_preview_says_what_happens_to_labels_and_what_the_decoder_cannot_hol
     schema["required"] = [*schema["required"], "due_date"]
     schema["properties"]["lines"] = {"type": "array", "uniqueItems": True, "items": {"type": "string", "maxLength": 5}}
     page = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": dumps(schema)}).content.decode()
-    assert "1 of 1 labelled document no longer fits" in page
+    assert "1 of 1 labeled document is no longer valid" in page
     assert "due_date" in page
     assert "checked after decoding" in page
 

@@ -6,7 +6,7 @@ import pytest
 
 from labeling import jobs
 from labeling.models import Document, Gold, SchemaMigration
-from labeling.projects.services import stamp
+from labeling.projects.services import contract_etag
 from labeling.schema_migration import services as schema_migration_services
 from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.api_client import api_of
@@ -26,7 +26,7 @@ def contract_data(desk: Desk, **properties: Any) -> dict[str, Any]:
     schema["required"] = [name for name in schema["required"] if name != "vendor"]
     schema["properties"].update(properties or {"vendor_name": {"type": "string"}})
     contract = desk.project.contract
-    return {"instruction": "Read the invoice.", "schema": dumps(schema), "seen": stamp(contract)}
+    return {"instruction": "Read the invoice.", "schema": dumps(schema), "seen": contract_etag(contract)}
 
 
 def planned(desk: Desk) -> SchemaMigration:
@@ -102,9 +102,9 @@ def test_the_fragment_brings_the_buttons_once_it_is_done(desk: Desk) -> None:
 
 
 def save(desk: Desk, schema: dict[str, Any]) -> Any:
-    data = {"instruction": "Read the invoice.", "schema": dumps(schema), "seen": stamp(desk.project.contract)}
+    data = {"instruction": "Read the invoice.", "schema": dumps(schema), "seen": contract_etag(desk.project.contract)}
     desk.project.contract.refresh_from_db()
-    return desk.as_("engineer").post(desk.url("contract/"), {**data, "seen": stamp(desk.project.contract)})
+    return desk.as_("engineer").post(desk.url("contract/"), {**data, "seen": contract_etag(desk.project.contract)})
 
 
 def schema_of(desk: Desk, **properties: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Labeling: taking a document from the queue, saving, submitting, putting aside, talking about it."""
+"""Annotation: open, save, submit, skip and tag documents, and comments."""
 
 from typing import Any
 
@@ -9,12 +9,9 @@ from ninja import Router
 
 from labeling.annotation import services as annotation_services
 from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.common import about
-from labeling.api.schemas.work import (
-    CommentIn,
-    CommentOut,
-    CommentsOut,
+from labeling.api.schemas.annotation import (
     NextIn,
     NotSubmittedOut,
     OpenedOut,
@@ -25,6 +22,7 @@ from labeling.api.schemas.work import (
     TagsIn,
     TagsOut,
 )
+from labeling.api.schemas.comments import CommentIn, CommentOut, CommentsOut
 from labeling.api.serializers import comment_row, opened_row, problem_rows, saved_row
 from labeling.api.wire import answer, nothing
 from labeling.comments import services as comment_services
@@ -35,11 +33,11 @@ router = Router(tags=["labeling"])
 _NOT_NOW = {409: NotSubmittedOut, 422: NotSubmittedOut}
 
 
-@router.post("/queue/next", summary="Take the next document", **about("label", OpenedOut, 400, also={204: None}))
+@router.post("/queue/next", summary="Open the next document", **operation("label", OpenedOut, 400, also={204: None}))
 def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpResponse:
-    """Takes the next document of the caller's queue for ten minutes and opens it; 204 where nothing waits.
+    """Opens the next document of the user's queue and locks it for ten minutes; 204 if the queue is empty.
 
-    Two callers never get the same one.
+    Two users never get the same document.
     """
     project = project_of(request)
     user = caller(request).user
@@ -52,25 +50,27 @@ def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpRespons
     return answer(opened_row(annotation_services.open_document(document=document, user=user), user))
 
 
-@router.post("/documents/{int:pk}/open", summary="Open a document", **about("label", OpenedOut))
+@router.post("/documents/{int:pk}/open", summary="Open a document", **operation("label", OpenedOut))
 def open_document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Opens a document and holds it for ten minutes; asked again, it is held on. `held_by` names who else does."""
+    """Opens a document and locks it for ten minutes; opening it again extends the lock. `held_by` names another user
+    who has it open.
+    """
     document = object_of(request, annotation_services.with_open_data(), pk=pk)
     user = caller(request).user
     return answer(opened_row(annotation_services.open_document(document=document, user=user), user))
 
 
-@router.post("/documents/{int:pk}/release", summary="Let a document go", **about("label", None, status=204))
+@router.post("/documents/{int:pk}/release", summary="Release a document", **operation("label", None, status=204))
 def release(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Lets a document go that the caller holds, so that others get it."""
+    """Unlocks a document, so other users can open it."""
     document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
     annotation_services.release_lock(document=document, user=caller(request).user)
     return nothing()
 
 
-@router.put("/documents/{int:pk}/draft", summary="Save a draft", **about("label", SavedOut, 400, 413, 422))
+@router.put("/documents/{int:pk}/draft", summary="Save a draft", **operation("label", SavedOut, 400, 413, 422))
 def save_draft(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpResponse:
-    """Saves what there is so far; it may be invalid. What others saved meanwhile is merged, field by field."""
+    """Saves a draft, which can be invalid. Changes of other users since are merged by field."""
     project = project_of(request)
     try:
         saved = annotation_services.save_draft(**_save(project, pk, caller(request).user, body))
@@ -80,13 +80,13 @@ def save_draft(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpR
 
 
 @router.post(
-    "/documents/{int:pk}/submit", summary="Submit a label", **about("label", SavedOut, 400, 413, also=_NOT_NOW)
+    "/documents/{int:pk}/submit", summary="Submit a label", **operation("label", SavedOut, 400, 413, also=_NOT_NOW)
 )
 def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpResponse:
-    """Submits a label. 422 where the schema rejects it, or a value is not in the text, or a rule between fields is
-    broken, and `evidence` does not confirm that: `errors` has a sentence per field. Optional fields left out are
-    answered: they are not in the document. 409 where others changed it, or the schema is another by now. In both cases
-    it is kept as a draft: `saved`.
+    """Submits a label. 422 if it is invalid under the schema, or if a value is not in the text or an invariant does not
+    hold and `evidence` does not confirm it: `errors` has a message per field. Omitted optional fields mean that the
+    document has no such value. 409 if another user changed the label, or the schema changed. In both cases the label
+    is saved as a draft: `saved`.
     """
     project = project_of(request)
     try:
@@ -95,16 +95,16 @@ def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpRespo
         raise Http404 from error
     except annotation_services.InvalidLabel as error:
         rows = problem_rows(error.problems)
-        many = f"{len(rows)} fields are" if len(rows) != 1 else f"{rows[0]['field'] or 'The value'} is"
-        detail = f"{many} not right, so it was not submitted. It was kept as a draft."
+        names = ", ".join(str(row["field"] or "the value") for row in rows[:3])
+        detail = f"The label has errors ({names}), so it was saved as a draft and not submitted."
         raise Problem(422, detail, rows[:200], {"saved": saved_row(error.saved)}) from error
     if not saved.submitted:
-        raise Problem(409, _why_not(saved, body), more={"saved": saved_row(saved)})
+        raise Problem(409, _rejection_detail(saved, body), more={"saved": saved_row(saved)})
     return answer(saved_row(saved))
 
 
 def _save(project: Any, pk: int, user: User, body: SaveIn) -> dict[str, Any]:
-    """What a save is called with. Only the document's key: the service reads the row once it holds it."""
+    """The arguments of a save, with the id of the document only: the service reads the row after it locked it."""
     return {
         "document": Document(pk=pk, project=project),
         "user": user,
@@ -118,18 +118,20 @@ def _save(project: Any, pk: int, user: User, body: SaveIn) -> dict[str, Any]:
     }
 
 
-def _why_not(saved: annotation_services.SaveResult, body: SaveIn) -> str:
+def _rejection_detail(saved: annotation_services.SaveResult, body: SaveIn) -> str:
     if body.schema_number not in (None, saved.schema_version.number):
-        return f"The schema is number {saved.schema_version.number} by now. It was kept as a draft of that; look at it."
-    who = saved.merged_with or "somebody else"
-    return (
-        f"The document was changed by {who} meanwhile. The merged value was kept as a draft; look at it and submit it."
-    )
+        return (
+            f"The current schema version is {saved.schema_version.number}. The label was saved as its draft; check it."
+        )
+    who = saved.merged_with or "another user"
+    return f"The label was changed by {who}. The merged value was saved as a draft; check and submit it."
 
 
-@router.post("/documents/{int:pk}/skip", summary="Skip a document", **about("label", None, 400, 409, 422, status=204))
+@router.post(
+    "/documents/{int:pk}/skip", summary="Skip a document", **operation("label", None, 400, 409, 422, status=204)
+)
 def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpResponse:
-    """Takes a document out of the queue, with the reason why it cannot be labelled."""
+    """Removes a document from the queue, with the reason why it cannot be labeled."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
         annotation_services.skip(document=document, user=caller(request).user, reason=body.reason)
@@ -138,7 +140,7 @@ def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpRespons
     return nothing()
 
 
-@router.put("/documents/{int:pk}/tags", summary="Flag a document", **about("label", TagsOut, 400, 422))
+@router.put("/documents/{int:pk}/tags", summary="Tag a document", **operation("label", TagsOut, 400, 422))
 def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpResponse:
     """Sets the failure tags of a document."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
@@ -148,9 +150,9 @@ def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpRespons
         raise field_problem("tags", str(refusal)) from refusal
 
 
-@router.post("/documents/{int:pk}/restore", summary="Go back to a revision", **about("label", SavedOut, 400, 409, 422))
+@router.post("/documents/{int:pk}/restore", summary="Restore a revision", **operation("label", SavedOut, 400, 409, 422))
 def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpResponse:
-    """Writes what an old revision said as a new draft of the caller; it counts once it is submitted."""
+    """Saves the value of an earlier revision as a new draft of the user."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
         saved = annotation_services.restore(
@@ -164,19 +166,21 @@ def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpR
     return answer(saved_row(saved))
 
 
-@router.get("/documents/{int:pk}/comments", summary="Read comments", **about("read", CommentsOut))
+@router.get("/documents/{int:pk}/comments", summary="Read comments", **operation("read", CommentsOut))
 def comments(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """What people said about a document, open and settled."""
+    """The comments on a document, open and resolved."""
     document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
     rows = Comment.objects.filter(document=document).select_related("user", "resolved_by").order_by("pk")
     return answer({"items": [comment_row(row) for row in rows]})
 
 
 @router.post(
-    "/documents/{int:pk}/comments", summary="Comment on a document", **about("label", CommentOut, 400, 422, status=201)
+    "/documents/{int:pk}/comments",
+    summary="Comment on a document",
+    **operation("label", CommentOut, 400, 422, status=201),
 )
 def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> HttpResponse:
-    """Says something about a document or a field; `@name` tells a member."""
+    """Comments on a document or a field; `@name` notifies a member."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
         comment = comment_services.add(document=document, user=caller(request).user, text=body.text, path=body.field)
@@ -188,11 +192,11 @@ def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> H
 
 @router.post(
     "/documents/{int:pk}/comments/{int:comment}/resolve",
-    summary="Settle a comment",
-    **about("label", CommentOut, 409),
+    summary="Resolve a comment",
+    **operation("label", CommentOut, 409),
 )
 def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> HttpResponse:
-    """Marks a comment as settled."""
+    """Marks a comment as resolved."""
     document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
     row = get_object_or_404(Comment.objects.select_related("user"), document=document, pk=comment)
     try:

@@ -1,27 +1,36 @@
-"""CSV and TSV: a table with a line of names, read row after row; a broken row costs only itself."""
+"""CSV and TSV: a table with a line of column names. A broken row is rejected, the others are read."""
 
 import csv
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Final
 
 from labeling.datasets.formats.table import unescape_formula
-from labeling.imports.formats import Context, ReadError, columns, encodings
-from labeling.imports.rows import MAX_LINE, ParsedRow
+from labeling.imports.formats import columns, encodings
+from labeling.imports.formats.base import Context, Format, Option, Source
+from labeling.imports.rows import MAX_LINE, ParsedRow, ReadError
 
-DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-#: the encodings that can be chosen
-ENCODINGS: Final = {name: encodings.NAMES[name] for name in ("utf-8", "cp1252", "utf-16")}
-#: physical lines that one record may have; a quote that is open longer is taken for one that was never closed
-MOST_LINES: Final = 20_000
-MOST_COLUMNS: Final = 500
+DELIMITER: Final = Option(
+    "delimiter", "Delimiter", {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}, is_detected=True
+)
+ENCODING: Final = Option(
+    "encoding",
+    "Encoding",
+    {name: encodings.NAMES[name] for name in ("utf-8", "cp1252", "utf-16")},
+    is_detected=True,
+    detected_only={name: encodings.NAMES[name] for name in ("utf-16-le", "utf-16-be")},
+)
+HEADER: Final = Option("header", "First line", {True: "contains the column names", False: "is a row"})
+#: of one record; a quotation mark that is open for longer is treated as never closed
+MAX_LINES: Final = 20_000
 _HEAD: Final = 64 * 1024
 
 csv.field_size_limit(MAX_LINE)
 
 
-class _EndlessError(Exception):
+class _UnterminatedRecordError(Exception):
     """A record does not end."""
 
 
@@ -30,10 +39,10 @@ class _UnreadableError(Exception):
 
 
 class _Lines:
-    """Physical lines for the CSV parser, which can be taken back as far as the start of the record."""
+    """Physical lines for the CSV parser; it can go back to the second line of a record."""
 
     def __init__(self, stream: IO[bytes], layout: "Layout") -> None:
-        self.stream = encodings.as_utf8(stream, layout.encoding)
+        self.stream = encodings.to_utf8(stream, layout.encoding)
         self.encoding = layout.encoding
         self.number = 0
         self.back: deque[bytes] = deque()
@@ -41,12 +50,12 @@ class _Lines:
         self.size = 0
 
     def begin(self) -> int:
-        """A record starts with the next line; its number."""
+        """Starts a record with the next line; returns its number."""
         self.taken, self.size = [], 0
         return self.number + 1
 
     def rewind(self) -> None:
-        """Gives back all lines of the record but the first: the next record starts right behind that."""
+        """Puts back all lines of the record but the first: the next record starts after it."""
         again = self.taken[1:]
         self.back.extendleft(reversed(again))
         self.number -= len(again)
@@ -66,8 +75,8 @@ class _Lines:
             while rest := self.stream.readline(MAX_LINE):
                 if rest.endswith(b"\n"):
                     break
-        if self.size > MAX_LINE or len(self.taken) > MOST_LINES:
-            raise _EndlessError
+        if self.size > MAX_LINE or len(self.taken) > MAX_LINES:
+            raise _UnterminatedRecordError
         try:
             return line.decode()
         except UnicodeDecodeError as error:
@@ -76,7 +85,7 @@ class _Lines:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table is written."""
+    """The delimiter and encoding of a table, and whether it has a header line."""
 
     delimiter: str
     encoding: str
@@ -84,23 +93,23 @@ class Layout:
 
     @classmethod
     def of(cls, options: Mapping[str, object], stream: IO[bytes]) -> "Layout":
-        """As the options say; what they do not say is seen in the table, which stands at its start again."""
+        """By the options; what they leave open is detected. Rewinds the stream."""
         encoding = str(options.get("encoding") or encodings.detect(stream))
         if encoding not in encodings.NAMES:
             raise ReadError(f"There is no encoding {encoding}.")
         head = stream.read(_HEAD)
         stream.seek(0)
         delimiter = str(options.get("delimiter") or _delimiter(head.decode(encoding, "replace")))
-        if delimiter not in DELIMITERS:
-            raise ReadError("The cells can be parted by comma, semicolon, tab or bar.")
+        if error := DELIMITER.error(delimiter):
+            raise ReadError(error)
         return cls(delimiter, encoding, bool(options.get("header", True)))
 
 
 def _delimiter(head: str) -> str:
-    """The character that parts the first lines into the same number of cells, most of them."""
-    best, found = 0.0, ","
+    """The character that splits most of the first lines into the same number of cells."""
+    best, detected = 0.0, ","
     lines = [line for line in head.splitlines()[:20] if line.strip()]
-    for delimiter in DELIMITERS:
+    for delimiter in map(str, DELIMITER.choices):
         try:
             counts = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
         except csv.Error:
@@ -108,13 +117,13 @@ def _delimiter(head: str) -> str:
         if counts and counts[0] > 1:
             score = sum(count == counts[0] for count in counts) / len(counts) + counts[0] / 1000
             if score > best:
-                best, found = score, delimiter
-    return found
+                best, detected = score, delimiter
+    return detected
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of a table: the number of its first line, its cells, or why it cannot be read."""
+    """One row of a table: the number of its first line, its cells, or the error."""
 
     line: int
     cells: list[str]
@@ -123,7 +132,7 @@ class Record:
 
 
 def records(stream: IO[bytes], layout: Layout) -> Iterator[Record]:
-    """Every record of a table, the line of names included; blank lines are passed over."""
+    """Every record of a table, including the header line; blank lines are skipped."""
     lines = _Lines(stream, layout)
     reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)
     while True:
@@ -136,7 +145,7 @@ def records(stream: IO[bytes], layout: Layout) -> Iterator[Record]:
             return
         except _UnreadableError as unreadable:
             error = str(unreadable)
-        except _EndlessError:
+        except _UnterminatedRecordError:
             error = _never_closed(begin, lines)
         except csv.Error as broken:
             error = _broken(str(broken), begin, lines)
@@ -160,22 +169,22 @@ def _broken(message: str, begin: int, lines: _Lines) -> str:
         return f"a quotation mark that opens in line {begin} is never closed"
     lines.rewind()
     if "expected after" in message:
-        return "something follows the quotation mark that closes a cell; a quotation mark inside a cell is doubled"
+        return "a character follows the quotation mark that closes a cell; double quotation marks inside cells"
     if "field larger" in message:
         return f"a cell is longer than {MAX_LINE // 1_000_000} MB"
     if "new-line character" in message:
-        return "a line break of an old Mac stands in the line; save the file with other line breaks"
+        return "the line contains a carriage return; save the file with other line breaks"
     return f"not a row of a table: {message}"
 
 
 def names_of(first: list[str], layout: Layout) -> list[str]:
-    """The names of the columns: of the first line, made unique, or numbers where there is no such line.
+    """The column names: from the header line, made unique; numbered if there is none.
 
     Raises:
-        ReadError: there are too many of them.
+        ReadError: there are too many.
     """
-    if len(first) > MOST_COLUMNS:
-        raise ReadError(f"The table has {len(first):,} columns; at most {MOST_COLUMNS} are read.")
+    if len(first) > columns.MAX_COLUMNS:
+        raise ReadError(f"The table has {len(first):,} columns; the maximum is {columns.MAX_COLUMNS}.")
     names: list[str] = []
     for number, cell in enumerate(first, 1):
         name = " ".join(cell.split())[:100] if layout.header else ""
@@ -186,9 +195,14 @@ def names_of(first: list[str], layout: Layout) -> list[str]:
     return names
 
 
-def rows(stream: IO[bytes], context: Context) -> Iterator[ParsedRow]:
-    """The rows of a table, by the columns that ``options["columns"]`` maps, or by a guess at them."""
-    layout = Layout.of(context.options, stream)
+def rows(source: Source) -> Iterator[ParsedRow]:
+    """The rows of a table, with the column roles of ``options["columns"]`` or guessed ones."""
+    chosen = str(source.context.options.get("encoding") or "")
+    return encodings.read_text(source, lambda file, encoding: _rows(file, encoding, source.context), chosen)
+
+
+def _rows(stream: IO[bytes], encoding: str, context: Context) -> Iterator[ParsedRow]:
+    layout = Layout.of({**context.options, "encoding": encoding}, stream)
     mapper: columns.Mapper | None = None
     names: list[str] = []
     for record in records(stream, layout):
@@ -196,24 +210,10 @@ def rows(stream: IO[bytes], context: Context) -> Iterator[ParsedRow]:
             if record.error:
                 raise ReadError(f"The first line of the table cannot be read: {record.error}.")
             names = names_of(record.cells, layout)
-            mapper = mapper_of(names, context)
+            mapper = columns.mapper_of(names, context)
             if layout.header:
                 continue
         yield _row(record, names, mapper)
-
-
-def mapper_of(names: list[str], context: Context) -> columns.Mapper:
-    """The mapping that was chosen, or a guess.
-
-    Raises:
-        ReadError: no column is known to be the text, or the mapping does not fit the table.
-    """
-    chosen = context.options.get("columns")
-    mapping = dict(chosen) if isinstance(chosen, Mapping) else columns.guess(names, context.compiled)
-    wrong = columns.problem(mapping, names, context.compiled)
-    if wrong:
-        raise ReadError(f"{wrong} The columns are: {', '.join(names[:20])}.")
-    return columns.Mapper(mapping, context.compiled)
 
 
 def _row(record: Record, names: list[str], mapper: columns.Mapper) -> ParsedRow:
@@ -221,7 +221,7 @@ def _row(record: Record, names: list[str], mapper: columns.Mapper) -> ParsedRow:
         return ParsedRow(record.line, None, record.error, record.raw)
     cells = [
         unescape_formula(cell) for cell in record.cells
-    ]  # an apostrophe that keeps spreadsheets from running a cell
+    ]  # without the apostrophe that keeps spreadsheets from running a formula
     if len(cells) != len(names):
         error = f"the row has {len(cells)} cells and the table {len(names)} columns"
         return ParsedRow(record.line, None, error, record.raw)
@@ -231,34 +231,38 @@ def _row(record: Record, names: list[str], mapper: columns.Mapper) -> ParsedRow:
         return ParsedRow(record.line, None, str(error), record.raw)
 
 
-@dataclass(frozen=True)
-class Preview:
-    """The first rows of a table, and how they were read."""
-
-    names: list[str]
-    rows: list[list[str]]
-    layout: Layout | None = None
-
-
-def preview(stream: IO[bytes], options: Mapping[str, object], most: int = 8) -> Preview:
-    """The names of the columns and the first rows.
+def preview(path: Path, options: Mapping[str, object], limit: int = 8) -> columns.Preview:
+    """The column names and the first rows.
 
     Raises:
-        ReadError: there is no table.
+        ReadError: it is not a table.
     """
-    layout = Layout.of(options, stream)
     names: list[str] = []
     shown: list[list[str]] = []
-    for record in records(stream, layout):
-        if not names:
-            if record.error:
-                raise ReadError(f"The first line of the table cannot be read: {record.error}.")
-            names = names_of(record.cells, layout)
-            if layout.header:
-                continue
-        shown.append(record.cells or [record.error])
-        if len(shown) == most:
-            break
+    with path.open("rb") as stream:
+        layout = Layout.of(options, stream)
+        for record in records(stream, layout):
+            if not names:
+                if record.error:
+                    raise ReadError(f"The first line of the table cannot be read: {record.error}.")
+                names = names_of(record.cells, layout)
+                if layout.header:
+                    continue
+            shown.append(record.cells or [record.error])
+            if len(shown) == limit:
+                break
     if not names:
         raise ReadError("The table is empty.")
-    return Preview(names, shown, layout)
+    return columns.Preview(names, shown, {"delimiter": layout.delimiter, "encoding": layout.encoding})
+
+
+FORMAT = Format(
+    "csv",
+    "CSV or TSV: a table",
+    rows,
+    extensions=(".csv", ".tsv", ".tab"),
+    options=(DELIMITER, ENCODING, HEADER),
+    trusts_extension=True,
+    is_line_based=True,
+    preview=preview,
+)

@@ -1,0 +1,17 @@
+"""Reads of the import pages."""
+
+from collections.abc import Iterable
+
+from labeling.models import ImportRun, IndexRun, Project
+
+MAX_RECENT = 10
+
+
+def recent_imports(project: Project) -> Iterable[ImportRun]:
+    """The last imports of a project, the newest first."""
+    return ImportRun.objects.filter(project=project).select_related("created_by").order_by("-pk")[:MAX_RECENT]
+
+
+def index_run_of(run: ImportRun) -> IndexRun | None:
+    """The run that indexes the documents of an import, once it is queued."""
+    return IndexRun.objects.filter(project=run.project_id, created_at__gte=run.created_at).order_by("pk").first()
