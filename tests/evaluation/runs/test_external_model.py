@@ -113,7 +113,7 @@ def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
     monkeypatch.setattr(outputs.OutputWriter, "add", then_withdraw)
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
-    assert "Hold-out documents" in run.error
+    assert "hold-out documents" in run.error
 
 
 def test_a_training_document_held_out_meanwhile_stays_here(world: World, fake: Fake) -> None:
@@ -202,7 +202,7 @@ def test_what_a_document_cost_is_kept_with_the_run(world: World, fake: Fake) -> 
     assert run.facts["cost_per_document"] == pytest.approx((100 * 2.5 + 20 * 10.0) / 1e6)
     assert run.facts["cost_why"] == "tokens at the endpoint's price"
     Endpoint.objects.update(price_in=99)
-    assert results.cost_of(run, {}).request == pytest.approx(run.facts["cost_per_document"])
+    assert results.cost_of(run, {}).per_thousand == pytest.approx(1000 * run.facts["cost_per_document"])
     free = ended(start(world, endpoint(world, fake.url, name="free", price_in=None, price_out=None)))
     assert "cost_per_document" not in free.facts
     assert free.facts["cost_why"] == "the endpoint has no price per token"
