@@ -117,5 +117,5 @@ def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
 
 def test_without_servers_of_its_own_there_is_nothing_to_look_after() -> None:
     said: list[str] = []
-    ServerWatchdog(None, said.append).look()
+    ServerWatchdog(None, said.append).check()
     assert said == []
