@@ -1,1 +1,1 @@
-"""Measurements of what users wait for. Run by hand (docs/benchmarks.md); the tests time nothing."""
+"""Benchmarks (docs/benchmarks.md). Run by hand; tests measure no times."""

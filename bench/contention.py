@@ -1,14 +1,14 @@
-"""Training and generation on shared cores: ``python -m bench.contention [--rounds N] [--all] [--json FILE]``.
+"""Training and generation under CPU contention: ``python -m bench.contention [--rounds N] [--all] [--json FILE]``.
 
-SmolLM2 135M trains a few steps and answers a few receipts, each in the child process and the environment that a worker
-gives it: alone, beside one busy process (a plain Python loop), and beside two (that loop, and an OpenMP program whose
-idle thread spins). The busy processes are stopped and continued by signals, so that they compete only while the child
-works. Contenders: ``now`` is the environment of a worker's child, ``before`` the one it had until its threads
-learned to give way (always spinning). ``before`` is measured alone; with ``--all`` beside the others as well.
+SmolLM2 135M trains a few steps and generates outputs for a few receipts, each in the child process and the environment
+of a worker: alone, next to one busy process (a plain Python loop), and next to two (that loop, and an OpenMP program
+whose idle thread spins). The busy processes are stopped and continued by signals, so that they run only while the child
+works. ``now`` is the environment of a worker's child, ``before`` the one in which threads always spin. ``before`` is
+measured alone; with ``--all`` also next to the others.
 
-Reported are seconds (median of the rounds, the first step and the first document left out), and how many times as long
-the same work takes as alone. The exit code is 1 where training or generation takes more than 2.0 times as long beside
-one and 2.5 times beside two, or where an idle machine loses more than a tenth against ``before``.
+Reports seconds (median of the rounds, without the first step and the first document), and the ratio to the time alone.
+The exit code is 1 where training or generation takes more than 2.0 times as long next to one busy process or 2.5 times
+next to two, or where it is more than a tenth slower than ``before`` on an idle machine.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from bench.training import ROOT, child_events, prepared
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
 from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
-from training.ml.hardware.contention import Usage, usage
+from training.ml.hardware.contention import CpuUsage, cpu_usage
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 #: most times as long as alone, by the number of busy processes
@@ -174,8 +174,8 @@ class Strays:
         self._ours = [self._child, psutil.Process(), *map(psutil.Process, busy)]
         self._before = self._read()
 
-    def _read(self) -> Usage:
-        now = usage()
+    def _read(self) -> CpuUsage:
+        now = cpu_usage()
         spent = [one.cpu_times() for one in self._ours]
         return replace(now, own=sum(one.user + one.system for one in spent))
 

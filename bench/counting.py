@@ -1,4 +1,4 @@
-"""Says in a header of each answer how many queries it took."""
+"""Middleware that adds the number of queries of each response to a header."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,7 @@
-"""Figures of the evaluation side: ``python bench/evaluation.py [SECTION ...]``; all sections where none is named.
+"""Benchmarks of evaluation: ``python bench/evaluation.py [SECTION ...]``; all sections by default.
 
 scoring      documents scored per second, on one core
-generation   documents answered per second, beside model.generate and llama.cpp (SLM_BENCH_MODEL names the model)
+generation   documents generated per second, compared with model.generate and llama.cpp (model: SLM_BENCH_MODEL)
 comparison   the page of a comparison of 10,000 documents, and of a matrix
 """
 
@@ -22,7 +22,7 @@ SECTIONS: dict[str, Callable[[], None]] = {
 
 
 def main() -> None:
-    """Runs the sections that are named, or all."""
+    """Runs the named sections, or all."""
     unknown = set(sys.argv[1:]) - SECTIONS.keys()
     if unknown:
         sys.exit(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}.")

@@ -1,6 +1,6 @@
-"""The page of a comparison of 10,000 documents with 12 fields: made once, opened warm, filtered; and a matrix of eight.
+"""The page of a comparison of 10,000 documents with 12 fields: created, opened, filtered; and a matrix of eight.
 
-Documents, golds and outputs are made up and written straight to the tables; from there on it is the application.
+Documents, gold labels and outputs are generated and written directly to the tables.
 """
 
 import random
@@ -54,7 +54,7 @@ def _measured(name: str, browser: Browser, path: str) -> tuple[str, ...]:
 
 
 def _furnish() -> tuple[Any, str]:
-    """A project with runs that are done; returns its owner and the address of comparisons."""
+    """A project with finished runs; returns its owner and the URL of comparisons."""
     from django.contrib.auth import get_user_model
     from django.utils import timezone
 

@@ -1,23 +1,22 @@
-"""Documents per second of generation: this studio beside ``model.generate`` and llama.cpp, on the same receipts.
+"""Documents per second of generation, compared with ``model.generate`` and llama.cpp, on the same receipts.
 
-Everything answers the same prompts with the same model, greedily and in one precision, up to the same number of tokens,
-in the environment of a worker's child:
+All decode the same prompts greedily with the same model, precision and token limit, in the environment of a worker's
+child:
 
-- ``generate, one``: a loop over documents, nothing else;
-- ``generate, batches``: the best loop written by hand: sorted by length, padded on the left, in batches;
-- ``studio, one`` and ``studio, batches``: what an evaluation runs, with the answers to 500 other receipts known, as
-  those of the training documents are;
-- ``llama.cpp``: the same weights as a GGUF file, where one is named.
+- ``generate, one``: a loop over documents;
+- ``generate, batches``: sorted by length, left-padded, in batches;
+- ``studio, one`` and ``studio, batches``: as in an evaluation, with 500 outputs of other receipts known, like those of
+  the training documents;
+- ``llama.cpp``: the same weights as a GGUF file, where one is given.
 
-Said are documents and written tokens per second, how many outputs equal those of ``generate, one`` (or, where answers
-are held to the schema, those of ``studio, one``), and how many fields are right. Then what being held to the schema
-costs a token, and what feeding foreseen tokens ahead gains.
+Reports documents and tokens per second, the number of outputs equal to ``generate, one`` (constrained: to ``studio,
+one``), field accuracy, the cost per token of constrained decoding, and the gain of speculative decoding.
 
     SLM_BENCH_MODEL=folder [SLM_BENCH_GGUF=file] [SLM_BENCH_PRECISION=fp32] [SLM_BENCH_DOCUMENTS=32] \\
         [SLM_BENCH_BATCH=8] python bench/evaluation.py generation
 
-The model is a prepared folder, such as var/models/smollm2-135m-instruct or the merged folder of a training run; a tuned
-one ends its answers by itself, another one writes to the limit.
+The model is a prepared folder, for example var/models/smollm2-135m-instruct or the merged folder of a training run; a
+fine-tuned one ends its outputs, others generate up to the limit.
 """
 
 import json
@@ -33,13 +32,13 @@ from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"
-MOST_TOKENS = 160
+MAX_TOKENS = 160
 KNOWN = 500
 
 
 @dataclass
-class Way:
-    """How the documents were answered: their outputs in order, the tokens written, the seconds it took."""
+class Measurement:
+    """The outputs of one method in order, generated tokens, and seconds."""
 
     name: str
     outputs: list[str]
@@ -78,13 +77,13 @@ class Bench:
             stop_ids=self.encoder.stop_ids,
         )
 
-    def timed(self, name: str, answer: Callable[[], list[list[int]]]) -> Way:
+    def timed(self, name: str, answer: Callable[[], list[list[int]]]) -> Measurement:
         """Runs it once and counts; the tokens that end answers are no part of the outputs."""
         began = time.perf_counter()
         written = answer()
         seconds = time.perf_counter() - began
         outputs = [self.encoder.decode(tokens) for tokens in written]
-        return Way(name, outputs, sum(map(len, written)), seconds)
+        return Measurement(name, outputs, sum(map(len, written)), seconds)
 
     # -- by hand --------------------------------------------------------------------------------------------------
 
@@ -104,7 +103,7 @@ class Bench:
                 found = self.loaded.model.generate(
                     torch.tensor(padded, device=self.loaded.device),
                     attention_mask=torch.tensor(mask, device=self.loaded.device),
-                    max_new_tokens=MOST_TOKENS,
+                    max_new_tokens=MAX_TOKENS,
                     do_sample=False,
                     temperature=None,
                     top_p=None,
@@ -124,18 +123,18 @@ class Bench:
 
     # -- the studio's ----------------------------------------------------------------------------------------------
 
-    def one(self, *, held: bool, foresee: bool = True) -> list[list[int]]:
+    def one(self, *, held: bool, speculate: bool = True) -> list[list[int]]:
         """As an evaluation asks about one document at a time."""
         from training.ml.decoding.decoder import Decoder
-        from training.ml.decoding.speculation import Foresight
+        from training.ml.decoding.speculation import Speculator
 
-        decoder = Decoder(self.loaded, self.encoder, Foresight(self.known), foresee=foresee)
+        decoder = Decoder(self.loaded, self.encoder, Speculator(self.known), speculate=speculate)
         decoder.warm(self.prompts)
         return [
             list(
                 decoder.answer(
                     prompt.copy,
-                    max_new_tokens=MOST_TOKENS,
+                    max_new_tokens=MAX_TOKENS,
                     constraint=self.grammar.constraint() if held else None,
                     with_logprobs=True,
                 ).tokens
@@ -146,19 +145,19 @@ class Bench:
     def batches(self, *, held: bool, fed: int | None = None) -> list[list[int]]:
         """As an evaluation asks about several at once."""
         from evaluation.ml.batches import MAX_FED_TOKENS, BatchGenerator, BatchItem
-        from training.ml.decoding.speculation import Foresight
+        from training.ml.decoding.speculation import Speculator
 
         batches = BatchGenerator(
-            self.loaded, self.encoder, Foresight(self.known), fed=MAX_FED_TOKENS if fed is None else fed
+            self.loaded, self.encoder, Speculator(self.known), fed=MAX_FED_TOKENS if fed is None else fed
         )
-        batches.warm(self.prompts, max(map(len, self.prompts)) + MOST_TOKENS)
-        asked = [BatchItem(prompt, MOST_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
+        batches.warm(self.prompts, max(map(len, self.prompts)) + MAX_TOKENS)
+        asked = [BatchItem(prompt, MAX_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
         ordered = sorted(asked, key=lambda one: -len(one.prompt))
         for at in range(0, len(ordered), self.batch):
             batches.answer(ordered[at : at + self.batch], time.perf_counter())
         return [one.tokens for one in asked]
 
-    def llama(self, file: Path, at_once: int, *, held: bool) -> Way:
+    def llama(self, file: Path, at_once: int, *, held: bool) -> Measurement:
         """llama.cpp with a GGUF file; loading it is no part of the time."""
         from concurrent.futures import ThreadPoolExecutor
 
@@ -166,11 +165,11 @@ class Bench:
         from training.ml.llama_cpp.runtime import running
 
         more = {"grammar": grammar_of(self.compiled, GroundingPlan(), "")} if held else {}
-        context = (max(map(len, self.prompts)) + MOST_TOKENS) // 256 * 256 + 256
-        with running(file, context=context, at_once=at_once) as llama, ThreadPoolExecutor(at_once) as pool:
+        context = (max(map(len, self.prompts)) + MAX_TOKENS) // 256 * 256 + 256
+        with running(file, context=context, parallel=at_once) as llama, ThreadPoolExecutor(at_once) as pool:
 
             def ask(prompt: list[int]) -> list[int]:
-                return [int(token) for token in llama.complete(prompt, MOST_TOKENS, seconds=600, **more)["tokens"]]
+                return [int(token) for token in llama.complete(prompt, MAX_TOKENS, seconds=600, **more)["tokens"]]
 
             ask(self.prompts[0][:16])
             return self.timed(f"llama.cpp, {at_once} at once", lambda: list(pool.map(ask, self.prompts)))
@@ -186,7 +185,7 @@ class Bench:
         return f"{found['k']} of {found['n']}"
 
 
-def _line(bench: Bench, way: Way, reference: Way) -> list[str]:
+def _line(bench: Bench, way: Measurement, reference: Measurement) -> list[str]:
     same = sum(ours == theirs for ours, theirs in zip(way.outputs, reference.outputs, strict=True))
     return [
         way.name,
@@ -198,7 +197,7 @@ def _line(bench: Bench, way: Way, reference: Way) -> list[str]:
     ]
 
 
-def _told(bench: Bench, title: str, ways: Sequence[Way], reference: Way) -> None:
+def _told(bench: Bench, title: str, ways: Sequence[Measurement], reference: Measurement) -> None:
     heads = ["", "documents/s", "tokens/s", "against the first", "equal outputs", "fields right"]
     print(table(title, heads, [_line(bench, way, reference) for way in ways]))
 
@@ -215,7 +214,7 @@ def main() -> None:
     precision = os.environ.get("SLM_BENCH_PRECISION", "fp32")
     bench = Bench(folder, precision, int(os.environ.get("SLM_BENCH_DOCUMENTS", "32")), size)
     file = os.environ.get("SLM_BENCH_GGUF")
-    print(f"\n{folder}, {len(bench.rows)} receipts, at most {MOST_TOKENS} tokens")
+    print(f"\n{folder}, {len(bench.rows)} receipts, at most {MAX_TOKENS} tokens")
     print(f"{precision} on {bench.loaded.device.type}\n")
     free = [
         bench.timed("generate, one", lambda: bench.by_hand(1)),
@@ -224,19 +223,19 @@ def main() -> None:
         bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=False)),
         *([bench.llama(Path(file), many, held=False) for many in (1, size)] if file else []),
     ]
-    _told(bench, "free", free, free[0])
+    _told(bench, "unconstrained", free, free[0])
     held = [
         bench.timed("studio, one", lambda: bench.one(held=True)),
         bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=True)),
         *([bench.llama(Path(file), many, held=True) for many in (1, size)] if file else []),
     ]
-    _told(bench, "held to the schema", held, held[0])
-    plain = bench.timed("free, nothing fed ahead", lambda: bench.one(held=False, foresee=False))
-    slow = bench.timed("held, nothing fed ahead", lambda: bench.one(held=True, foresee=False))
-    lean = bench.timed("held, batches, nothing fed ahead", lambda: bench.batches(held=True, fed=0))
+    _told(bench, "constrained", held, held[0])
+    plain = bench.timed("unconstrained, no speculation", lambda: bench.one(held=False, speculate=False))
+    slow = bench.timed("constrained, no speculation", lambda: bench.one(held=True, speculate=False))
+    lean = bench.timed("constrained, batches, no speculation", lambda: bench.batches(held=True, fed=0))
     cost = 1000 * (slow.seconds / slow.tokens - plain.seconds / plain.tokens)
-    print(f"Being held to the schema costs {cost:.2f} ms a token ({1000 * slow.seconds / slow.tokens:.1f} ms with it).")
+    print(f"Constrained decoding costs {cost:.2f} ms per token ({1000 * slow.seconds / slow.tokens:.1f} ms with it).")
     print(
-        f"Feeding foreseen tokens ahead: {slow.seconds / held[0].seconds:.2f} times as fast one at a time, "
+        f"Speculative decoding: {slow.seconds / held[0].seconds:.2f} times as fast one at a time, "
         f"{lean.seconds / held[1].seconds:.2f} times in batches."
     )

@@ -1,8 +1,8 @@
-"""Scoring 10,000 documents of 12 fields on one core, and what the sums over them cost.
+"""Scoring 10,000 documents of 12 fields on one core, and the cost of their summaries.
 
-Documents are invoices of about 600 characters with texts, identifiers, amounts and dates as they are printed; a
-seventh of the fields is wrong in the ways models are wrong, one output of a hundred is no JSON. Time is that of the
-processor, so that other work on the machine counts little.
+Documents are invoices of about 600 characters with texts, identifiers, amounts and dates as printed; a seventh of the
+fields has typical model errors, one output of a hundred is not JSON. Times are CPU times, to ignore other
+processes.
 """
 
 import random

@@ -1,8 +1,8 @@
-"""How often gates are wrong: every function of ``evaluation.stats`` by itself, and whole workflows.
+"""Error rates of gates: every function of ``evaluation.stats``, and whole workflows.
 
     .venv/bin/python -m bench.gate_simulation [--rounds 2000] [--only functions | workflows]
 
-Prints Markdown. Everything is simulated exactly where it hurts: models at the threshold, so that every pass is false.
+Prints Markdown. Models are simulated at the threshold, so that every pass is a false positive.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Whole workflows of gates, many at once: a hold-out that grows, candidates that come one after another, looks counted.
+"""Simulated gate workflows: a growing hold-out, several candidates, counted hold-out evaluations.
 
-Every candidate is exactly at the threshold, so every pass is a false one. The rules are those of ``evaluation.stats``,
-for arrays: thousands of workflows in one go instead of one verdict after another.
+Every candidate is exactly at the threshold, so every pass is a false positive. The rules are those of
+``evaluation.stats``, vectorized over thousands of workflows.
 """
 
 from collections.abc import Callable
@@ -32,22 +32,22 @@ class Plan:
 
     @property
     def sizes(self) -> list[int]:
-        """Documents of the hold-out, from the first look to the last extension."""
+        """Documents of the hold-out, from the first evaluation to the last extension."""
         return [self.first + self.step * extension for extension in range(self.extensions + 1)]
 
     @property
     def looks(self) -> int:
-        """How many looks that makes."""
+        """The number of hold-out evaluations."""
         return len(self.sizes) * self.candidates
 
 
 def counted(look: int) -> float:
-    """The level of a look as gates have it."""
+    """The level of a hold-out evaluation under alpha spending."""
     return alpha_level(look)
 
 
 def naive(look: int) -> float:
-    """5 % each time, as if nobody had looked before."""
+    """5 % for every evaluation, without alpha spending."""
     return 0.05
 
 
@@ -56,7 +56,7 @@ def naive(look: int) -> float:
 
 @cache
 def critical(n: int, threshold: float, level: float) -> int:
-    """The fewest good ones of ``n`` whose exact lower bound at this level reaches the threshold; n + 1: none do."""
+    """The minimum successes of ``n`` whose exact lower bound reaches the threshold at this level, else n + 1."""
     good = np.arange(n + 1)
     passing = scipy_stats.binom.sf(good - 1, n, threshold) <= level
     return int(good[passing][0]) if passing.any() else n + 1
@@ -76,7 +76,7 @@ def correlated(rng: np.random.Generator, shape: tuple[int, int, int], rate: floa
 def rates(
     rng: np.random.Generator, rounds: int, plan: Plan, *, threshold: float, rho: float = 0.0, level: Level = counted
 ) -> float:
-    """The share of workflows in which any look at any candidate passes a gate on a rate of documents."""
+    """The share of workflows in which any evaluation of any candidate passes a gate on a rate of documents."""
     right = correlated(rng, (rounds, plan.candidates, plan.sizes[-1]), threshold, rho)
     passed = np.zeros(rounds, dtype=bool)
     for look, (size, candidate) in enumerate(_order(plan), 1):
@@ -92,8 +92,9 @@ def _order(plan: Plan) -> list[tuple[int, int]]:
 def best_of(
     rng: np.random.Generator, rounds: int, *, documents: int, candidates: int, threshold: float, level: Level
 ) -> float:
-    """Ten candidates are evaluated, and the best one is judged: at the level of its own place among them, or, with
-    ``naive``, as if it had been the only one.
+    """Ten candidates are evaluated and the best one is tested, at the level of its number.
+
+    With ``naive``, as if it were the only one.
     """
     good = rng.binomial(documents, threshold, size=(rounds, candidates))
     best = good.argmax(axis=1)
@@ -104,7 +105,7 @@ def best_of(
 def by_price(
     rng: np.random.Generator, rounds: int, *, first: int, extensions: int, threshold: float, level: Level = counted
 ) -> float:
-    """One candidate whose hold-out grows by exactly what the price of proof says, as often as it says so."""
+    """One candidate whose hold-out grows to the required sample size, as often as it is computed."""
     passed = 0
     for _ in range(rounds):
         good, n = int(rng.binomial(first, threshold)), first
@@ -131,7 +132,7 @@ def _price(good: int, n: int, threshold: float, level: float) -> Any:
 
 @cache
 def _weights(n: int, resamples: int) -> Floats:
-    """How often each resample holds each document, over n."""
+    """The weight of each document in each resample, over n."""
     drawn = np.random.default_rng(17).integers(0, n, size=(resamples, n))
     rows = np.zeros((resamples, n), dtype=np.float32)
     np.add.at(rows, (np.arange(resamples)[:, None], drawn), 1.0)
@@ -139,7 +140,7 @@ def _weights(n: int, resamples: int) -> Floats:
 
 
 def upper_losses(losses: Floats, confidence: float, resamples: int = RESAMPLES) -> Floats:
-    """``paired_loss(...).value`` of many data sets at once; ``losses`` is (documents, data sets)."""
+    """``paired_loss(...).value`` of many data sets; ``losses`` is (documents, data sets)."""
     n = len(losses)
     estimate = losses.mean(axis=0)
     resampled = np.sort(_weights(n, resamples) @ losses.astype(np.float32), axis=0)
@@ -153,7 +154,7 @@ def upper_losses(losses: Floats, confidence: float, resamples: int = RESAMPLES) 
 
 
 def _bca(losses: Floats, estimate: Floats, resampled: Floats, confidence: float) -> Floats:
-    """The upper ends after Efron (1987), as scipy.stats.bootstrap works them out."""
+    """Upper BCa bounds (Efron 1987), as in scipy.stats.bootstrap."""
     n, resamples = len(losses), len(resampled)
     below = (resampled < estimate[None, :].astype(np.float32)).sum(axis=0) + (
         resampled <= estimate[None, :].astype(np.float32)
@@ -195,9 +196,10 @@ def regressions(
     level: Level = counted,
     resamples: int = RESAMPLES,
 ) -> float:
-    """The share of workflows in which any candidate, truly worse by ``limit``, passes a gate on not getting worse.
+    """The share of workflows in which any candidate, truly worse by ``limit``, passes a gate on no regression.
 
-    Half the fields of a document are lost or won: lost in ``churn + 2 * limit`` of the documents, won in ``churn``.
+    Half the fields of a document are broken or fixed: broken in ``churn + 2 * limit`` of the documents, fixed in
+    ``churn``.
     """
     passed = np.zeros(rounds, dtype=bool)
     draw = rng.random((plan.sizes[-1], plan.candidates, rounds), dtype=np.float32)
@@ -211,9 +213,9 @@ def regressions(
 def field_errors(
     rng: np.random.Generator, rounds: int, plan: Plan, *, rate: float, fields: int = 8, level: Level = counted
 ) -> float:
-    """The share of workflows in which any candidate passes a gate on wrong fields, of which it truly has ``rate``.
+    """The share of workflows in which any candidate passes a gate on field errors, with a true rate of ``rate``.
 
-    Half the documents are right or wrong as a whole. With as many fields in each the share is a mean over documents.
+    Half the documents are right or wrong as a whole. With equal numbers of fields the rate is a mean over documents.
     """
     passed = np.zeros(rounds, dtype=bool)
     shape = (plan.sizes[-1], plan.candidates, rounds)

@@ -1,13 +1,13 @@
-"""The same work in Label Studio and here, one after the other on one machine, with the ratio.
+"""The same operations in Label Studio and here, one after the other on one machine, with the ratio.
 
-Label Studio is not a requirement of this project; it needs an environment of its own::
+Label Studio is not a requirement of this project; it needs its own environment::
 
     python3.11 -m venv /tmp/label-studio
     /tmp/label-studio/bin/pip install label-studio==1.23.2 gunicorn
     python -m bench.label_studio --environment /tmp/label-studio --documents 10000
 
 Label Studio runs under gunicorn, the studio under its own server, each with 2 processes of 4 threads on the embedded
-PostgreSQL, and they are asked by one client at one connection. Label Studio is asked what its own pages ask for:
+PostgreSQL, with one client on one connection. The requests are those of Label Studio's own pages:
 ``/api/projects/<id>/next`` and so on.
 """
 
@@ -79,7 +79,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def label_studio(environment: Path) -> Iterator[str]:
-    """Label Studio on a database of its own in the embedded PostgreSQL; gives its address."""
+    """Starts Label Studio on its own database in the embedded PostgreSQL; yields its URL."""
     import psycopg
 
     home = Path(os.environ["SLM_HOME"])
@@ -133,7 +133,7 @@ class _Theirs:
         self.key = project.json()["id"]
 
     def ask(self, name: str, method: str, path: str, **more: Any) -> httpx.Response:
-        """One request; with a name it is counted."""
+        """One request, measured if it has a name."""
         headers = {"X-CSRFToken": self.client.cookies["csrftoken"], "Referer": str(self.client.base_url)}
         start = time.perf_counter()
         response = self.client.request(method, path, headers=headers, **more)
@@ -144,7 +144,7 @@ class _Theirs:
         return response
 
     def run(self) -> dict[str, Samples]:
-        """Import, then what people wait for."""
+        """Import, then the measured operations."""
         self.load()
         for _ in range(self.repeat):
             task = self.ask("next", "GET", f"{self.project}/next").json()["id"]
@@ -163,7 +163,7 @@ class _Theirs:
         return self.samples
 
     def load(self) -> None:
-        """The same documents; the first of them with annotations."""
+        """Imports the same documents, the first ones with annotations."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "invoices.jsonl"
             write_rows(path, self.documents, ANNOTATED)

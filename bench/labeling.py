@@ -1,8 +1,8 @@
-"""What people wait for while they label, at 10,000 and 100,000 documents of about 1.8 KB.
+"""Latency of the labeling screen at 10,000 and 100,000 documents of about 1.8 KB.
 
-``python -m bench.labeling`` starts a studio of its own (embedded servers, the web server with 2 processes of 4
-threads, one RQ worker), imports invoices, measures each operation from one browser, then lets 50 annotators work for a
-minute. It prints tables and writes JSON. ``--documents 1000000`` is possible and takes some minutes.
+``python -m bench.labeling`` starts a separate studio (embedded servers, the web server with 2 processes of 4 threads,
+one RQ worker), imports invoices, measures each operation from one browser, then simulates 50 annotators for a minute.
+It prints tables and writes JSON. ``--documents 1000000`` is possible and takes some minutes.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def write_rows(path: Path, documents: int, annotated: int) -> None:
-    """A JSONL file of invoices whose first rows carry gold. The same for the same numbers."""
+    """A JSONL file of invoices, the first ones with gold labels. The same for the same numbers."""
     draw = random.Random(documents)
     syllables = [a + b for a in "bcdfglmnprstv" for b in ("a", "e", "i", "o", "u", "an", "er", "ol")]
     words = ["".join(draw.choices(syllables, k=draw.randint(2, 4))) for _ in range(4_000)]
@@ -95,7 +95,7 @@ def write_rows(path: Path, documents: int, annotated: int) -> None:
 
 
 def label_for(state: dict[str, Any]) -> dict[str, str]:
-    """What an annotator types for such a document."""
+    """The annotation of such a document."""
     lines = state["text"].split("\n")
     return {
         "invoice_id": lines[0].split()[1],
@@ -160,7 +160,7 @@ class Bench:
         }
 
     def member(self, role: str) -> Browser:
-        """A browser of a person with a role."""
+        """A browser of a user with a role."""
         from django.contrib.auth import get_user_model
 
         from labeling.models import Membership
@@ -170,7 +170,7 @@ class Bench:
         return Browser(self.studio.port, user)
 
     def load(self) -> dict[str, Any]:
-        """Imports the documents by the worker; seconds until the rows are there, and until the text index is."""
+        """Imports the documents by the worker; seconds until all rows are stored, and until the text index is built."""
         from django.core.files import File
 
         from labeling.imports.services import start_import
@@ -207,7 +207,7 @@ class Bench:
         return figures
 
     def measure(self, name: str, answer: Answer) -> Answer:
-        """Counts one measurement of an operation."""
+        """Adds one measurement of an operation."""
         if answer.status >= 400:
             self.failed += 1
             print(f"{name}: {answer.status} {answer.body[:300]!r}", file=sys.stderr)
@@ -216,7 +216,7 @@ class Bench:
         return answer
 
     def label(self, browser: Browser) -> None:
-        """Next, open, draft, submit, as the labeling screen asks for them."""
+        """Next, open, draft and submit, with the requests of the labeling screen."""
         answer = browser.post(f"{self.base}label/next/", {"after": 0})
         for _ in range(self.repeat):
             after = answer.json()["id"]
@@ -285,7 +285,7 @@ def save_body(state: dict[str, Any], entry: dict[str, str]) -> dict[str, Any]:
 
 
 class _Memory:
-    """The most memory that the children of a process held, in KiB (their high-water marks)."""
+    """Peak memory of the children of a process, in KiB."""
 
     def __init__(self, parent: int) -> None:
         self.parent, self.peak = parent, 0
@@ -304,7 +304,7 @@ class _Memory:
 
 
 def together(bench: Bench, people: int, seconds: float, pause: float) -> tuple[dict[str, Any], int]:
-    """Annotators at work at once: next, two drafts, submit, with a pause before each. Figures, and failed requests."""
+    """Simulates concurrent annotators: next, two drafts, submit, after a pause each. Times and failed requests."""
     from django.contrib.auth import get_user_model
 
     from labeling.models import Membership

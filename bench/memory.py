@@ -1,7 +1,7 @@
-"""Measured peak memory of the trainer and what ``training.estimates.memory`` estimates.
+"""Measured peak memory of the trainer, compared with ``training.estimates.memory``.
 
-``python -m bench.memory MODEL_FOLDER``: each point trains two steps on rows of one length in a process of its own.
-``--points`` takes some of them by name.
+``python -m bench.memory MODEL_FOLDER``: each point trains two steps on rows of one length in its own process.
+``--points`` selects some of them by name.
 """
 
 import argparse
@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training.estimates.estimate import Shape, training_memory
-from training.runs.presets import Knobs
+from training.base_models.architecture import ModelShape
+from training.estimates.memory import training_memory
+from training.runs.presets import Hyperparameters
 from training.spec import RunSpec
 from training.strict_yaml import build
 
@@ -25,9 +26,9 @@ SCHEMA = {
     "additionalProperties": False,
 }
 SENTENCE = "the total of the receipt is due on the day and at the place that is printed on it "
-LORA = Knobs(precision="bf16")
-#: name: knobs (batch_size, max_length as the rows' own length), answer as a share of the row
-POINTS: dict[str, Knobs] = {
+LORA = Hyperparameters(precision="bf16")
+#: name: hyperparameters (batch_size, max_length as the rows' own length), answer as a share of the row
+POINTS: dict[str, Hyperparameters] = {
     "lora-1x512": replace(LORA, batch_size=1, max_length=512),
     "lora-4x512": replace(LORA, batch_size=4, max_length=512),
     "lora-8x512": replace(LORA, batch_size=8, max_length=512),
@@ -46,19 +47,21 @@ POINTS: dict[str, Knobs] = {
 ANSWER = 100
 
 
-def measure(model: Path, knobs: Knobs) -> tuple[int, int, int, int]:
-    """Longest row and longest answer in tokens, peak bytes of the steps, peak bytes of the whole run."""
+def measure(model: Path, hyperparameters: Hyperparameters) -> tuple[int, int, int, int]:
+    """Longest row and longest output in tokens, peak bytes of the steps, peak bytes of the whole run."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
     words = len(tokenizer(SENTENCE)["input_ids"])
-    text = SENTENCE * max(1, (knobs.max_length - ANSWER - 60) // words)
+    text = SENTENCE * max(1, (hyperparameters.max_length - ANSWER - 60) // words)
     gold = {"answer": (SENTENCE * (ANSWER // words)).strip()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [{"id": f"r{n}", "split": "train", "text": text, "gold": gold} for n in range(2 * knobs.batch_size)]
+        rows = [
+            {"id": f"r{n}", "split": "train", "text": text, "gold": gold} for n in range(2 * hyperparameters.batch_size)
+        ]
         (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        spec = build(RunSpec, _spec(model, folder, knobs))
+        spec = build(RunSpec, _spec(model, folder, hyperparameters))
         (folder / "spec.yaml").write_text(spec.to_yaml())
         done = subprocess.run(
             [sys.executable, "-m", "training.ml.train", str(folder / "spec.yaml")],
@@ -75,21 +78,21 @@ def measure(model: Path, knobs: Knobs) -> tuple[int, int, int, int]:
     return start["longest"], answer, max(event["memory_bytes"] for event in steps), peak
 
 
-def _spec(model: Path, folder: Path, knobs: Knobs) -> dict[str, Any]:
+def _spec(model: Path, folder: Path, hyperparameters: Hyperparameters) -> dict[str, Any]:
     return {
         "base_model": {"path": str(model)},
         "dataset": {"path": str(folder / "data.jsonl")},
         "contract": {"instruction": "Answer.", "schema": SCHEMA},
         "output_dir": str(folder / "out"),
         "prompt": "chat" if (model / "chat_template.jinja").is_file() else "plain",
-        "method": knobs.method,
-        "lora": {"r": knobs.lora_r, "alpha": knobs.lora_alpha, "dropout": 0.0},
-        "max_length": knobs.max_length + 64,
-        "batch_size": knobs.batch_size,
-        "learning_rate": knobs.learning_rate,
+        "method": hyperparameters.method,
+        "lora": {"r": hyperparameters.lora_r, "alpha": hyperparameters.lora_alpha, "dropout": 0.0},
+        "max_length": hyperparameters.max_length + 64,
+        "batch_size": hyperparameters.batch_size,
+        "learning_rate": hyperparameters.learning_rate,
         "max_steps": 2,
-        "precision": knobs.precision,
-        "activation_checkpointing": knobs.activation_checkpointing,
+        "precision": hyperparameters.precision,
+        "activation_checkpointing": hyperparameters.activation_checkpointing,
     }
 
 
@@ -99,14 +102,14 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--points", nargs="*", default=list(POINTS))
     chosen = parser.parse_args()
-    shape = Shape.from_config(json.loads((chosen.model / "config.json").read_text()))
+    shape = ModelShape.from_config(json.loads((chosen.model / "config.json").read_text()))
     errors = []
     for name in chosen.points:
-        knobs = POINTS[name]
-        longest, answer, peak, whole = measure(chosen.model, knobs)
+        hyperparameters = POINTS[name]
+        longest, answer, peak, whole = measure(chosen.model, hyperparameters)
         parts = training_memory(
-            shape, method=knobs.method, knobs=knobs, longest=longest, precision=knobs.precision, device="cpu",
-            answer=answer,
+            shape, method=hyperparameters.method, hyperparameters=hyperparameters, longest=longest,
+            precision=hyperparameters.precision, device="cpu", answer=answer,
         )  # fmt: skip
         told = sum(part.bytes for part in parts)
         errors.append(told / (whole or peak) - 1)

@@ -1,9 +1,8 @@
-"""How much of the gold is still found in what OCR reads off scans: ``python bench/ocr.py [FOLDER]``.
+"""The share of gold values found in OCR text of scans: ``python bench/ocr.py [FOLDER]``.
 
 FOLDER holds images and ``gold.json`` (file name -> fields of the receipt template); by default the receipts in
-``../shared/data/sroie/images``. Each image goes through the reader that imports use. Per field: found exactly as it is
-written (white space aside), and found by ``slmstudio.contract.values.evidence``, which knows dates, numbers, spacing
-and what OCR confuses.
+``../shared/data/sroie/images``. Each image goes through the reader of imports. Per field: found verbatim (except
+whitespace), and found by ``slmstudio.contract.values.evidence``, which handles dates, numbers, spacing and OCR errors.
 """
 
 import json
@@ -24,7 +23,7 @@ from slmstudio.contract.values import evidence  # noqa: E402
 
 
 def main() -> None:
-    """Reads every image, prints a line for each and a table for all."""
+    """Reads every image; prints a line for each and a table."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared/data/sroie/images"
     golds = json.loads((folder / "gold.json").read_text(encoding="utf-8"))
     compiled = compile_schema(template("receipt").schema)

@@ -1,8 +1,8 @@
-"""What the REST interface costs over the services behind it: ``python -m bench.rest``.
+"""Overhead of the REST API over the services behind it: ``python -m bench.rest``.
 
-The same operations on the same data, in turn: over HTTP with a token, through the web server as in production, and as a
-call of the service in this process. What lies between the two medians is HTTP, Django, the token, the limit of
-requests, and reading and writing JSON.
+The same operations on the same data, alternating: over HTTP with a token, through the web server as in production, and
+as a call of the service in this process. The difference of the medians is HTTP, Django, the token, rate limits, and
+reading and writing JSON.
 """
 
 import argparse
@@ -19,14 +19,14 @@ _TEXT = "Invoice F-{0} of 2026-01-14 from Acme Supplies. Total {0}.50\n" + "Than
 
 
 class Program(Browser):
-    """Somebody with a token in place of a session."""
+    """An API client with a token."""
 
     def __init__(self, port: int, user: Any, token: str) -> None:
         super().__init__(port, user)
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def put(self, path: str, body: Any) -> Any:
-        """Something sent as JSON."""
+        """Sends JSON."""
         return self._ask("PUT", path, json.dumps(body).encode())
 
 
@@ -105,13 +105,13 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
 
 
 def _fastest(over: Samples, call: Samples) -> tuple[float, float, float]:
-    """On a machine that others use too, the fastest tenth says more than the median: its upper end, of both."""
+    """The upper end of the fastest tenth of both: on a shared machine it is more stable than the median."""
     quick, quick_call = percentile(over.times, 0.1), percentile(call.times, 0.1)
     return quick, quick_call, quick - quick_call
 
 
 def main() -> None:
-    """Prints medians of both, and what lies between them."""
+    """Prints the medians of both, and their difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds

@@ -1,4 +1,4 @@
-"""The project's settings, with the number of queries of each answer in a header."""
+"""The project's settings, with the number of queries of each response in a header."""
 
 from slmstudio.settings import *  # noqa: F403
 from slmstudio.settings import MIDDLEWARE

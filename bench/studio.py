@@ -1,4 +1,4 @@
-"""A studio of its own for a measurement: embedded servers, the web server as in production, one worker."""
+"""A separate studio for a measurement: embedded servers, the web server as in production, one worker."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ _CSRF = "b" * 32
 
 @dataclass
 class Studio:
-    """What runs: the port of the web server, the process id of the worker."""
+    """The running servers: port of the web server, process id of the worker."""
 
     port: int
     worker: int
@@ -78,14 +78,14 @@ def _manage(*arguments: str) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at now."""
+    """A free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def wait_for(port: int) -> None:
-    """Waits until a server answers at a port of this machine; at most half a minute."""
+    """Waits until a server responds on a port of this machine, at most half a minute."""
     for _ in range(150):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
@@ -95,7 +95,7 @@ def wait_for(port: int) -> None:
 
 @dataclass
 class Answer:
-    """An answer, its time to the last byte and its number of queries."""
+    """A response, its time to the last byte and its number of queries."""
 
     status: int
     body: bytes
@@ -108,7 +108,7 @@ class Answer:
 
 
 class Browser:
-    """One person at one connection that stays open."""
+    """One user on one keep-alive connection."""
 
     def __init__(self, port: int, user: Any) -> None:
         from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -124,11 +124,11 @@ class Browser:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def get(self, path: str) -> Answer:
-        """A page."""
+        """Requests a page."""
         return self._ask("GET", path, None)
 
     def post(self, path: str, body: Any = None) -> Answer:
-        """Something sent as JSON."""
+        """Posts JSON."""
         return self._ask("POST", path, json.dumps(body or {}).encode())
 
     def _ask(self, method: str, path: str, body: bytes | None) -> Answer:
@@ -141,5 +141,5 @@ class Browser:
         return Answer(response.status, read, spent, int(response.headers.get(HEADER, 0)))
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Figures of a measurement: medians, 95th percentiles, tables."""
+"""Statistics of a measurement: medians, 95th percentiles, tables."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ class Samples:
     queries: list[int] = field(default_factory=list)
 
     def add(self, milliseconds: float, queries: int) -> None:
-        """One more measurement."""
+        """Adds one measurement."""
         self.times.append(milliseconds)
         self.queries.append(queries)
 
@@ -49,7 +49,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of text; the first column to the left, the others to the right."""
+    """A text table with the first column left-aligned, the others right-aligned."""
     lines = [list(heads), *[list(row) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
 

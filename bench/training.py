@@ -1,13 +1,13 @@
-"""This trainer beside TRL: ``python -m bench.training [--model NAME] [--rows N] [--rounds N] [--json FILE]``.
+"""Comparison with TRL: ``python -m bench.training [--model NAME] [--rows N] [--rounds N] [--json FILE]``.
 
-Three contenders, each in a process of its own, take turns on the same receipts, tokens, adapter and seed:
+Three trainers, each in its own process, alternate on the same receipts, tokens, adapter and seed:
 
-- ``studio``: ``python -m training.ml.train``, in the environment of a worker's child, with the events it writes;
+- ``studio``: ``python -m training.ml.train``, in the environment of a worker's child, with its events;
 - ``plain``: TRL's SFTTrainer with the defaults of SFTConfig;
-- ``tuned``: the same script set by hand for a CPU (no recomputing, fp32, rows grouped by length).
+- ``tuned``: the same script tuned for a CPU (no gradient checkpointing, fp32, rows grouped by length).
 
-Said are real tokens per second (padding not counted, the first step of each process left out), peak memory, the loss on
-receipts not trained on after the same tokens, and the share of what this machine's matrix multiply reaches by itself.
+Reports tokens per second (without padding and the first step), peak memory, the loss on receipts outside the training
+data after the same tokens, and the share of this machine's matrix multiply throughput.
 """
 
 import argparse
@@ -35,7 +35,7 @@ LONGEST = 1024  # where SFTConfig would cut
 
 
 def main() -> None:
-    """Prepares, trains in turns, measures and prints."""
+    """Prepares the model, runs the trainers in turns and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", choices=sorted(PACKAGED), help="default: all of them")
     parser.add_argument("--receipts", type=Path, default=ROOT.parent / "shared/data/sroie/receipts.jsonl")
@@ -85,7 +85,7 @@ def _model(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]
 
 
 def prepared(name: str, home: Path) -> Path:
-    """The folder of a packaged model, prepared under ``home`` where it is not there yet."""
+    """The folder of a packaged model, prepared under ``home`` where missing."""
     folder = home / "models" / name
     if not folder.is_dir():
         spec = home / f"prepare-{name}.yaml"
@@ -96,7 +96,7 @@ def prepared(name: str, home: Path) -> Path:
 
 
 def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> RunSpec:
-    """The run, on a dataset file of receipts that are not too long for any contender."""
+    """A run over receipts that are short enough for every trainer."""
     from labeling.demo.templates import template
 
     receipt = template("receipt")
@@ -127,7 +127,7 @@ def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> R
 
 
 def _encoded(spec: RunSpec) -> dict[str, list[dict[str, Any]]]:
-    """The rows in tokens, as the scripts take them: ids, and which of them are learned."""
+    """The rows as token ids, and a mask of the labeled ones."""
     from training.ml.data.rows import compiled, of_split, read_rows
     from training.ml.lengths import encode_rows, load_encoder
 
@@ -183,7 +183,7 @@ def _script(kind: str, spec: RunSpec, rows: dict[str, Any], output: Path) -> Ite
 
 
 def child_events(module: str, argument: str, more: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    """The events of a child process, with ``more`` in its environment; SystemExit with its last words if it fails."""
+    """The events of a child process, with ``more`` in its environment; SystemExit with its last output if it fails."""
     environment = {**(more or {}), **os.environ}
     with tempfile.TemporaryFile("w+") as words:
         command = [sys.executable, "-m", module, argument]
@@ -221,7 +221,7 @@ def _figures(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _losses(spec: RunSpec, rows: dict[str, Any], folders: dict[str, Path]) -> dict[str, float]:
-    """Mean loss in nats per token over the completions of receipts nobody trained on, in fp32."""
+    """Mean loss in nats per token over the completions of receipts outside the training data, in fp32."""
     import torch
     from peft import PeftModel
     from torch.nn import functional
@@ -245,11 +245,11 @@ def _losses(spec: RunSpec, rows: dict[str, Any], folders: dict[str, Path]) -> di
 
 
 def _multiply(spec: RunSpec, rows: dict[str, Any], speed: float) -> dict[str, Any]:
-    """The products of a LoRA step alone: how many operations a token takes, and how fast this machine does them.
+    """Operations per token of the matrix products of a LoRA step, and this machine's rate for them.
 
-    Forward pass and gradients of activations through every frozen matrix (4 operations for each weight and token), the
-    adapter's own (6), attention (forward 4 and backward 8 for each pair of positions, head size and head, half of the
-    square), and the output layer where a token is learned. The limit is that of products of the model's own shapes.
+    Forward pass and activation gradients of every frozen matrix (4 operations per weight and token), the adapters (6),
+    attention (forward 4 and backward 8 per pair of positions, head size and head, for half of the square), and the
+    output layer for labeled tokens. The limit is the rate of products of the model's own shapes.
     """
     import torch
     from transformers import AutoConfig
@@ -286,7 +286,7 @@ def _multiply(spec: RunSpec, rows: dict[str, Any], speed: float) -> dict[str, An
 
 
 def _limit(shapes: list[tuple[int, int]], rows: int, dtype: Any, device: Any) -> float:
-    """Operations per second of a model's products over ``rows`` tokens, the best of several."""
+    """Operations per second of a model's matrix products over ``rows`` tokens, the best of several."""
     import torch
 
     pairs = [

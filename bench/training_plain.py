@@ -1,8 +1,8 @@
-"""A TRL script as one would write it by hand, for comparison: ``python -m bench.training_plain WORK.json``.
+"""A TRL script for comparison: ``python -m bench.training_plain WORK.json``.
 
-``kind: plain`` leaves everything to SFTConfig's defaults; ``kind: tuned`` is set by hand for a CPU: no recomputed
-activations, fp32, rows grouped by length. Model, rows, adapter, batch, learning rate and seed are those of the work
-file. Says ``step`` (seconds, tokens, loss) after each step and ``done`` (peak memory) as JSON lines; saves the adapter.
+``kind: plain`` uses the defaults of SFTConfig; ``kind: tuned`` is tuned for a CPU: no gradient checkpointing, fp32,
+rows grouped by length. Model, rows, adapter, batch size, learning rate and seed come from the work file. Emits ``step``
+(seconds, tokens, loss) after each step and ``done`` (peak memory) as JSON lines; saves the adapter.
 """
 
 import json
@@ -23,7 +23,7 @@ TUNED = {"gradient_checkpointing": False, "bf16": False, "train_sampling_strateg
 
 
 class Clock(TrainerCallback):
-    """Tells the time and the tokens of each step."""
+    """Emits time and tokens of each step."""
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.began = time.perf_counter()
@@ -33,16 +33,16 @@ class Clock(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "num_tokens" in logs and "loss" in logs:
-            tell("step", seconds=self.seconds, tokens=logs["num_tokens"], loss=float(logs["loss"]))
+            emit("step", seconds=self.seconds, tokens=logs["num_tokens"], loss=float(logs["loss"]))
 
 
-def tell(event: str, **values: Any) -> None:
-    """One event on standard output."""
+def emit(event: str, **values: Any) -> None:
+    """Writes one event to standard output."""
     print(json.dumps({"event": event, **values}), flush=True)
 
 
 def main() -> None:
-    """Trains as the work file says."""
+    """Trains with the values of the work file."""
     work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     model = AutoModelForCausalLM.from_pretrained(work["model"], dtype=torch.float32)
     cuda = torch.cuda.is_available()
@@ -73,7 +73,7 @@ def main() -> None:
     trainer.train()
     trainer.model.save_pretrained(work["output"])
     peak = torch.cuda.max_memory_allocated() if cuda else peak_resident_bytes()
-    tell("done", peak_memory_bytes=peak)
+    emit("done", peak_memory_bytes=peak)
 
 
 if __name__ == "__main__":

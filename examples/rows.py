@@ -1,11 +1,11 @@
-"""Rows of the example jobs: ``python -m examples.rows JOB [SOURCE] FOLDER`` writes train.jsonl and holdout.jsonl.
+"""Rows of the example tasks: ``python -m examples.rows JOB [SOURCE] FOLDER`` writes train.jsonl and holdout.jsonl.
 
-``receipts``: SOURCE holds the 626 receipts of SROIE (ICDAR 2019) as JSON lines ``{"id", "text", "gold"}``. ``routing``:
-SOURCE is the training file of banking77 as CSV (``text,category``), of which the twenty classes of ``routing`` are
-taken. ``redaction``: messages that are made up here, so it takes no source.
+``receipts``: SOURCE has the 626 receipts of SROIE (ICDAR 2019) as JSON lines ``{"id", "text", "gold"}``. ``routing``:
+SOURCE is the training file of banking77 as CSV (``text,category``), limited to the twenty classes of ``routing``.
+``redaction``: generated messages, without a source.
 
-What is held out is drawn by a seed. Texts that are nearly the same stay on one side: a store's receipts look alike, and
-a message that differs by a comma would be judged by its own copy.
+The hold-out is sampled with a seed. Near-duplicates stay in one split: receipts of a store are similar, and a message
+that differs by a comma would be evaluated by its own copy.
 """
 
 import argparse
@@ -28,13 +28,13 @@ MESSAGES = 1000
 
 
 def receipts(source: Path) -> list[Row]:
-    """The receipts as they are; of a row only id, text and gold are taken."""
+    """The receipts, with id, text and gold only."""
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [{"id": row["id"], "text": row["text"], "gold": row["gold"]} for row in rows]
 
 
 def routing(source: Path) -> list[Row]:
-    """Messages of the classes that the contract names, at most ``PER_CLASS`` of each, in the order of the file."""
+    """Messages of the classes in the contract, at most ``PER_CLASS`` of each, in the order of the file."""
     contract = json.loads((HERE / "routing" / "contract.json").read_text(encoding="utf-8"))
     taken: dict[str, list[str]] = {name: [] for name in contract["schema"]["properties"]["queue"]["enum"]}
     with source.open(encoding="utf-8", newline="") as file:
@@ -50,12 +50,12 @@ def routing(source: Path) -> list[Row]:
 
 
 def redaction(source: Path | None = None) -> list[Row]:
-    """Made-up messages with the personal data in them; see ``examples.redaction.messages``."""
+    """Generated messages with personal data; see ``examples.redaction.messages``."""
     return list(messages(MESSAGES, seed=17))
 
 
 def held_out(rows: Sequence[Row], count: int, seed: int = 17) -> tuple[list[Row], list[Row]]:
-    """Rows for training and about ``count`` for the hold-out; near-duplicates stay on one side."""
+    """Rows for training and about ``count`` for the hold-out; near-duplicates stay in one split."""
     groups: dict[int, list[Row]] = {}
     for row, number in zip(rows, group(str(row["text"]) for row in rows).group, strict=True):
         groups.setdefault(number, []).append(row)
@@ -69,12 +69,12 @@ def held_out(rows: Sequence[Row], count: int, seed: int = 17) -> tuple[list[Row]
 
 
 def write(rows: Iterable[Row], path: Path) -> None:
-    """One JSON object a line, UTF-8."""
+    """Writes one JSON object per line, in UTF-8."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def main() -> None:
-    """Writes both files of a job."""
+    """Writes both files of a task."""
     parser = argparse.ArgumentParser(description="Rows for an example job.")
     parser.add_argument("job", choices=HOLDOUT)
     parser.add_argument("source", nargs="?", type=Path, help="what the job is made of; redaction has none")

@@ -1,4 +1,4 @@
-"""The training side in the administration: to look at; runs are started and ended by the services."""
+"""Training in the administration, read-only."""
 
 from django.contrib import admin
 
@@ -10,7 +10,7 @@ from training.models import BaseModel, LengthReport, ModelVersion, TrainingRun
 class BaseModelAdmin(ReadOnlyAdmin):
     """Base models."""
 
-    list_display = ("slug", "name", "source", "licence", "parameters", "context", "ready")
+    list_display = ("slug", "name", "source", "licence", "parameters", "context", "is_prepared")
 
 
 @admin.register(LengthReport)

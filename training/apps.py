@@ -11,10 +11,10 @@ class TrainingConfig(AppConfig):
     def ready(self) -> None:
         from slmstudio import hooks
         from training import navigation, panels  # noqa: F401
-        from training.exports.services import keep_what_was_made
-        from training.runs.services import file_keys, start_again
+        from training.exports.services import keep_previous_export
+        from training.runs.services import file_keys, restart
 
         hooks.project_files.register(file_keys)
-        hooks.run_restarted["training.TrainingRun"].register(start_again)
-        hooks.run_reaped["training.ModelExport"].register(keep_what_was_made)
-        hooks.run_reaped["training.SpecExport"].register(keep_what_was_made)
+        hooks.run_restarted["training.TrainingRun"].register(restart)
+        hooks.run_reaped["training.ModelExport"].register(keep_previous_export)
+        hooks.run_reaped["training.SpecExport"].register(keep_previous_export)

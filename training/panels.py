@@ -1,4 +1,4 @@
-"""What pages of a project show about training: the last run, token lengths, and what an engineer could do next."""
+"""Panels of training on project pages: the newest run, token lengths, and the next step."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from training.runs.token_length_views import lengths_context
 
 @register("home", 40)
 def last_run(project: Any, user: User) -> PanelContent | None:
-    """The newest run with its state and figures."""
-    run = TrainingRun.objects.of_project(project).first()
+    """The newest run with its status and metrics."""
+    run = TrainingRun.objects.for_table(project).first()
     cell = {"title": "Runs", "value": "0", "note": "none yet", "url": reverse("training", args=[project.slug])}
     if run is None:
         return PanelContent("", {"strip": [cell]})
@@ -25,22 +25,20 @@ def last_run(project: Any, user: User) -> PanelContent | None:
 
 @register("dataset", 10)
 def token_lengths(dataset: Any, user: User) -> PanelContent:
-    """How long its documents are in tokens of each base model, and what would not fit."""
+    """Token lengths of a dataset version, by base model."""
     return PanelContent("training/runs/token_lengths.html", lengths_context(dataset))
 
 
 @next_step(40)
-def train_or_mend(project: Any, user: User) -> NextStep | None:
-    """For those who may train: a dataset version that waits for its first run, or a run that failed."""
+def training_step(project: Any, user: User) -> NextStep | None:
+    """For users who can train: a dataset version without a run, or a failed run."""
     if "run" not in getattr(project, "can", ()):
         return None
     dataset = newest_dataset_without_run(project)
     if dataset is not None:
         address = f"{reverse('training_new', args=[project.slug])}?dataset={dataset.number}"
         return NextStep(f"Dataset v{dataset.number} has no training run yet.", "Train a model", address)
-    run: Any = TrainingRun.objects.filter(project=project).order_by("-number").first()
+    run: Any = TrainingRun.objects.of_project(project).first()
     if run is not None and run.status == Status.FAILED:
-        return NextStep(
-            f"Training run {run.number} failed. See why, and start it again.", "Look at it", run.get_absolute_url()
-        )
+        return NextStep(f"Training run {run.number} failed.", "View run", run.get_absolute_url())
     return None

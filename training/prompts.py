@@ -1,7 +1,7 @@
-"""What a model is shown: pure text and messages; tokens are made in ``training.ml.data.encoder``.
+"""Prompts as text and messages. Pure; ``training.ml.data.encoder`` tokenizes them.
 
-A tuned model sees the instruction and the document: the schema is in its weights, and every token of a prompt is time
-and money. A model that was not tuned is also given the schema and a few solved examples.
+A fine-tuned model gets instruction and document: the schema is in its weights, and every prompt token costs time. A
+model that is not fine-tuned also gets the schema and few-shot examples.
 
 The completion is the canonical JSON of the gold (``CompiledSchema.canonical``) followed by the end token.
 """
@@ -19,22 +19,22 @@ class Message(TypedDict):
 
 
 @dataclass(frozen=True)
-class Example:
-    """A document and its answer as canonical JSON."""
+class FewShotExample:
+    """A document and its output as canonical JSON."""
 
     document: str
     answer: str
 
 
-def shown_schema(value: Any) -> Any:
-    """A schema as a model is told it: without the studio's own options."""
+def prompt_schema(value: Any) -> Any:
+    """A schema for a prompt, without the studio's own keywords."""
     if isinstance(value, dict):
-        return {key: shown_schema(one) for key, one in value.items() if key not in ("x-slm", "$schema", "$id")}
-    return [shown_schema(one) for one in value] if isinstance(value, list) else value
+        return {key: prompt_schema(one) for key, one in value.items() if key not in ("x-slm", "$schema", "$id")}
+    return [prompt_schema(one) for one in value] if isinstance(value, list) else value
 
 
 def system_text(instruction: str, schema_text: str | None = None) -> str:
-    """The instruction, and the JSON Schema where the model has to be told it."""
+    """The instruction, and the JSON Schema where given."""
     if schema_text is None:
         return instruction.strip()
     return (
@@ -44,9 +44,9 @@ def system_text(instruction: str, schema_text: str | None = None) -> str:
 
 
 def chat(
-    *, instruction: str, document: str, schema_text: str | None = None, examples: Sequence[Example] = ()
+    *, instruction: str, document: str, schema_text: str | None = None, examples: Sequence[FewShotExample] = ()
 ) -> list[Message]:
-    """The turns of a chat up to the one the model is to write."""
+    """The messages of a chat up to the output of the model."""
     messages = [Message(role="system", content=system_text(instruction, schema_text))]
     for example in examples:
         messages.append(Message(role="user", content=example.document))
@@ -56,15 +56,17 @@ def chat(
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:
-    """The same turns for chat templates that know no system role: its text moves in front of the first user turn."""
+    """The messages without a system role, for templates without one: its text moves to the first user message."""
     if not messages or messages[0]["role"] != "system":
         return list(messages)
     system, first, *rest = messages
     return [Message(role=first["role"], content=f"{system['content']}\n\n{first['content']}"), *rest]
 
 
-def plain(*, instruction: str, document: str, schema_text: str | None = None, examples: Sequence[Example] = ()) -> str:
-    """One text for models without a chat template: instruction, solved examples, document, each set off by a line."""
+def plain(
+    *, instruction: str, document: str, schema_text: str | None = None, examples: Sequence[FewShotExample] = ()
+) -> str:
+    """One text for models without a chat template: instruction, few-shot examples, document."""
     parts = [system_text(instruction, schema_text)]
     for example in examples:
         parts.append(f"Document:\n{example.document}\n\nJSON:\n{example.answer}")
@@ -72,10 +74,10 @@ def plain(*, instruction: str, document: str, schema_text: str | None = None, ex
     return "\n\n".join(parts)
 
 
-def defuse(text: str, specials: Iterable[str]) -> str:
-    """``text`` in which no special token of a tokenizer stands any more: a blank is put behind its first character.
+def escape_special_tokens(text: str, specials: Iterable[str]) -> str:
+    """``text`` without special tokens of a tokenizer: a space is inserted after their first character.
 
-    A document that contains the text ``<|im_end|>`` must not be able to end the turn it stands in.
+    A document that contains ``<|im_end|>`` must not end its message.
     """
     for special in sorted(specials, key=len, reverse=True):
         if len(special) > 1 and special in text:

@@ -1,6 +1,6 @@
-"""What a run is told: frozen dataclasses, YAML on disk, strict in every key.
+"""Specs of training processes: frozen dataclasses, stored as strict YAML.
 
-One file reproduces the run outside the application: ``python -m training.ml.train SPEC.yaml``. Pure Python.
+One file reproduces a run outside the application: ``python -m training.ml.train SPEC.yaml``. Pure Python.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ PromptStyle = Literal["chat", "plain"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """A prepared model folder. ``sha256`` is its folder hash; empty means not checked (a file written by hand)."""
+    """A prepared model folder. ``sha256``: its folder hash; empty: not checked."""
 
     path: str
     sha256: str = ""
@@ -25,7 +25,7 @@ class ModelRef:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRef:
-    """A frozen dataset file (JSON lines) and the hash of its bytes; empty means not checked."""
+    """A frozen dataset file (JSON lines) and the hash of its bytes; empty: not checked."""
 
     path: str
     sha256: str = ""
@@ -33,7 +33,7 @@ class DatasetRef:
 
 @dataclass(frozen=True, kw_only=True)
 class ContractRef:
-    """The task: what is asked and the JSON Schema of the answer. ``schema_sha256`` as in ``compile_schema().hash``."""
+    """The task: instruction and JSON Schema. ``schema_sha256`` as in ``compile_schema().hash``."""
 
     instruction: str
     schema: dict[str, Any]
@@ -66,14 +66,13 @@ class Lora:
 class RunSpec:
     """One fine-tuning run.
 
-    ``batch_size`` counts rows a device sees at once; ``batch_size * accumulation`` rows make one optimiser step. On a
-    CPU long rows go through the model a few at a time all the same (``training.estimates.micro_batch``), to the same
-    gradient. ``max_length`` is in tokens, prompt and completion together: longer rows stop the run (``too_long:
-    refuse``) or are left out and counted (``leave_out``), never cut. ``max_steps`` overrides ``epochs``. ``eval_every``
-    counts steps; without it the run looks at the validation split four times, and at least once an epoch.
-    ``save_every`` counts steps between checkpoints; without it one is written after each look and every five minutes.
-    ``early_stopping`` is how many looks in a row may pass without a lower validation loss before the run ends; the
-    weights of the best look are then what comes out. ``devices``: GPUs of one machine that share each step.
+    ``batch_size``: rows per device; ``batch_size * accumulation`` rows per device make one optimizer step. On a CPU
+    batches are split into micro-batches (``training.estimates.micro_batch``) with the same gradient. ``max_length``:
+    tokens of prompt and completion together; longer rows stop the run (``too_long: refuse``) or are dropped and counted
+    (``leave_out``), never truncated. ``max_steps`` overrides ``epochs``. ``eval_every``: steps between evaluations; by
+    default four per run, and at least one per epoch. ``save_every``: steps between checkpoints; by default after each
+    evaluation and every five minutes. ``early_stopping``: evaluations in a row without a lower validation loss before
+    the run stops; the weights of the best one are saved. ``devices``: GPUs of one machine that share each step.
     """
 
     base_model: ModelRef
@@ -105,7 +104,7 @@ class RunSpec:
 
     @property
     def effective_batch_size(self) -> int:
-        """Rows behind one optimiser step, all devices together."""
+        """Rows per optimizer step, over all devices."""
         return self.batch_size * self.accumulation * self.devices
 
     def problems(self) -> Problems:
@@ -162,11 +161,10 @@ class LengthsSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSpec:
-    """Brings a base model into a clean, checked folder.
+    """Prepares a base model in a clean, checked folder.
 
     ``source`` is the slug of a packaged model, a local folder, or a hub id (with ``revision``), as ``kind`` says.
-    ``offline`` refuses a hub id without trying the network. ``most_gb``: the largest model that is fetched from the
-    hub, 0 for no limit.
+    ``offline`` rejects a hub id without network access. ``most_gb``: maximum size of a download, 0 for no limit.
     """
 
     kind: Literal["packaged", "local", "hub", "tiny"]
@@ -193,10 +191,10 @@ class PrepareSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifySpec:
-    """Looks a prepared model folder over.
+    """Verifies a prepared model folder.
 
-    ``sha256`` is the hash it should have (empty: not checked). ``gguf`` names a GGUF file to hold it against, or
-    ``package`` the packaged model whose file is taken.
+    ``sha256``: its expected hash (empty: not checked). ``gguf``: a GGUF file to compare with, or ``package``: the
+    packaged model whose file is used.
     """
 
     path: str

@@ -1,6 +1,6 @@
-"""Reads a YAML file into frozen dataclasses, strictly: every unknown, missing or ill-typed key is named.
+"""Strict YAML to frozen dataclasses: unknown, missing and ill-typed keys are errors.
 
-Pure Python: web process, jobs and child processes share it.
+Pure; shared by web process, jobs and child processes.
 """
 
 import dataclasses
@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 
 T = typing.TypeVar("T")
-#: of one number in a file; a schema's 1e300 is written out
-_MOST_DIGITS = 1_000
+#: digits of one number in a file; 1e300 is written out
+MAX_DIGITS = 1_000
 
 
 class SpecError(ValueError):
-    """A spec file that says something we do not understand; ``field`` is a dotted path such as ``lora.r``."""
+    """An invalid spec file; ``field`` is a dotted path such as ``lora.r``."""
 
     def __init__(self, field: str, message: str) -> None:
         field, message = _printable(field), _printable(message)
@@ -28,15 +28,15 @@ class SpecError(ValueError):
 
 
 def _printable(text: str) -> str:
-    """Half a surrogate pair, which no page and no file can hold, as its escape."""
+    """The text with lone surrogates escaped, which pages and files cannot hold."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which fractions are Decimal (a JSON Schema's 0.10 stays 0.10) and a key stands once.
+    """Safe YAML with fractions as Decimal (a JSON Schema's 0.10 stays 0.10) and unique keys.
 
-    Dates are text, as JSON has them. Aliases are not taken: a list of a list of a list of ten aliases each is a few
-    hundred bytes that no memory holds once it is written out. Tags are not taken either.
+    Dates are text, as in JSON. Aliases are rejected: nested ones of a few hundred bytes can expand beyond any memory.
+    Tags are rejected, too.
     """
 
     yaml_implicit_resolvers = {
@@ -48,17 +48,17 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()
         mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken", mark)
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not supported", mark)
         if getattr(event, "tag", None) is not None:
-            raise yaml.composer.ComposerError(None, None, "tags (!name) are not taken", mark)
+            raise yaml.composer.ComposerError(None, None, "tags (!name) are not supported", mark)
         return super().compose_node(parent, index)
 
 
 def _digits(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     text = str(loader.construct_scalar(node)).replace("_", "")
-    if len(text) > _MOST_DIGITS:
+    if len(text) > MAX_DIGITS:
         raise yaml.constructor.ConstructorError(
-            None, None, f"a number of more than {_MOST_DIGITS:,} digits", node.start_mark
+            None, None, f"a number of more than {MAX_DIGITS:,} digits", node.start_mark
         )
     return text
 
@@ -83,7 +83,7 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
         if not isinstance(key, str):
             raise SpecError(str(key), "is used as a key; keys must be text (put it in quotes)")
         if key in mapping:
-            raise SpecError(key, "stands twice")
+            raise SpecError(key, "is a duplicate key")
         mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
 
@@ -121,9 +121,8 @@ def to_yaml(spec: Any) -> str:
 def from_yaml(cls: type[T], text: str) -> T:
     """The dataclass ``cls`` that a YAML text describes.
 
-    Raises SpecError naming the field: on unknown, missing, doubled and ill-typed keys, and where the dataclass's own
-    ``problems()`` finds fault. Never builds anything but plain values (no YAML tags), and no more of them than are
-    written there (no aliases).
+    Raises SpecError naming the field: on unknown, missing, duplicate and ill-typed keys, and for the dataclass's own
+    ``problems()``. Builds plain values only (no YAML tags, no aliases).
     """
     try:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -141,12 +140,12 @@ def from_yaml(cls: type[T], text: str) -> T:
 def build(cls: type[T], data: Any, path: str = "") -> T:
     """As ``from_yaml``, from plain values."""
     if not isinstance(data, dict):
-        raise SpecError(path, f"must be a mapping of keys to values, found {_shown(data)}")
+        raise SpecError(path, f"must be a mapping of keys to values, found {_format_value(data)}")
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
-            raise SpecError(_join(path, str(key)), f"is not known here; known are {', '.join(known)}")
+            raise SpecError(_join(path, str(key)), f"is unknown; known keys are {', '.join(known)}")
     values = {}
     for name, field in known.items():
         if name in data:
@@ -163,7 +162,7 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, dict | list | tuple):
@@ -179,17 +178,17 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
         return value
     if origin is typing.Literal:
         if not any(value == one and type(value) is type(one) for one in arguments):
-            raise SpecError(path, f"must be one of {', '.join(map(str, arguments))}; found {_shown(value)}")
+            raise SpecError(path, f"must be one of {', '.join(map(str, arguments))}; found {_format_value(value)}")
         return value
     if origin in (types.UnionType, typing.Union):
         return _convert_union(arguments, value, path)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise SpecError(path, f"must be a list, found {_shown(value)}")
+            raise SpecError(path, f"must be a list, found {_format_value(value)}")
         return tuple(_convert(arguments[0], one, f"{path}[{index}]") for index, one in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise SpecError(path, f"must be a mapping, found {_shown(value)}")
+            raise SpecError(path, f"must be a mapping, found {_format_value(value)}")
         return value
     if dataclasses.is_dataclass(kind):
         return build(typing.cast(type, kind), value, path)
@@ -220,14 +219,14 @@ def _scalar(kind: Any, value: Any, path: str) -> Any:
         return float(value)
     elif kind is str and isinstance(value, str):
         if not _is_text(value):
-            raise SpecError(path, f"has characters that are not text: {_shown(value)}")
+            raise SpecError(path, f"has invalid characters: {_format_value(value)}")
         return value
     elif kind is int and isinstance(value, int):
         return value
     hint = ""
     if kind is float and isinstance(value, str) and "e" in value.lower():
-        hint = " (YAML wants a point in front of the exponent: 5.0e-4)"
-    raise SpecError(path, f"must be {names.get(kind, str(kind))}, found {_shown(value)}{hint}")
+        hint = " (YAML needs a decimal point before the exponent: 5.0e-4)"
+    raise SpecError(path, f"must be {names.get(kind, str(kind))}, found {_format_value(value)}{hint}")
 
 
 def _fits_a_float(value: int | float | Decimal) -> bool:
@@ -238,7 +237,7 @@ def _fits_a_float(value: int | float | Decimal) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a database and a file can hold it: no NUL, no half of a surrogate pair."""
+    """Whether a database and a file can hold it: no NUL, no lone surrogates."""
     try:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Addresses of the training side, below /p/<slug>/."""
+"""URLs of training, below /p/<slug>/."""
 
 from django.urls import path
 
@@ -22,9 +22,9 @@ urlpatterns = [
     path("training/<int:number>/spec.yaml", run_views.spec_file, name="training_spec"),
     path("training/<int:number>/log.txt", run_views.log_file, name="training_log"),
     path("training/<int:number>/exports/", export_views.exports, name="training_exports"),
-    path("training/<int:number>/exports/<slug:kind>/", export_views.export_make, name="training_export_make"),
+    path("training/<int:number>/exports/<slug:kind>/", export_views.create_export, name="training_export_make"),
     path(
-        "training/<int:number>/exports/<slug:kind>/cancel/", export_views.export_cancel, name="training_export_cancel"
+        "training/<int:number>/exports/<slug:kind>/cancel/", export_views.cancel_export, name="training_export_cancel"
     ),
     path("training/<int:number>/files/<slug:name>.zip", export_views.folder_zip, name="training_folder"),
     path("training/<int:number>/files/<slug:name>/<path:path>", export_views.folder_file, name="training_file"),

@@ -58,7 +58,7 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
 
 def _is_local(model: BaseModel) -> bool:
     """Whether it is prepared, or can be prepared without a download."""
-    return model.ready or model.source != BaseModel.Source.HUB
+    return model.is_prepared or model.source != BaseModel.Source.HUB
 
 
 def _base(model: BaseModel, limit: int) -> CandidateChoice:
@@ -74,7 +74,7 @@ def _base(model: BaseModel, limit: int) -> CandidateChoice:
     note = found.sentence if found.fits is False else ""
     if not _is_local(model):
         note = f"{note} Not downloaded. Download it on the page of base models first.".strip()
-    elif not model.ready:
+    elif not model.is_prepared:
         note = f"{note} Not prepared yet. It is prepared first, which takes about a minute.".strip()
     return CandidateChoice(model.slug, model.name, model, tuple(filter(None, facts)), found.fits, note)
 

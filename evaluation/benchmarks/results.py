@@ -11,7 +11,7 @@ from evaluation.scores.measurements import benchmark_bounds
 from evaluation.scores.score_view import ScoreView
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.runs.models import Status
-from training.estimates.estimate import USUAL_LIMIT
+from training.estimates.estimate import DEFAULT_MEMORY_LIMIT
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def limits(benchmark: Benchmark) -> Limits:
     """The contract's limits at the start of the benchmark; 16 GB where it names no hardware."""
     constraints = benchmark.constraints
     return Limits(
-        memory_gb=_number(constraints.get("hardware_memory_gb")) or USUAL_LIMIT / BYTES,
+        memory_gb=_number(constraints.get("hardware_memory_gb")) or DEFAULT_MEMORY_LIMIT / BYTES,
         latency_p95_ms=_number(constraints.get("latency_p95_ms")),
         cost_per_request=_number(constraints.get("cost_per_request")),
         currency=str(constraints.get("currency") or ""),

@@ -28,7 +28,7 @@ from labeling.models import DatasetItem, DatasetVersion, Document, Project, Spli
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from training.models import BaseModel, ModelVersion, TrainingRun
-from training.runs.services import unfetched
+from training.runs.checks import download_required
 
 logger = logging.getLogger(__name__)
 
@@ -231,8 +231,8 @@ def _check(
             raise Refused(f"{one} belongs to another project.", field="models")
         if isinstance(one, Endpoint):
             _check_endpoint(one, order)
-        if isinstance(one, BaseModel) and not one.here:
-            raise Refused(unfetched(one).message, field="models")
+        if isinstance(one, BaseModel) and not one.is_local:
+            raise Refused(download_required(one).message, field="models")
 
 
 def _check_file(dataset: DatasetVersion) -> None:

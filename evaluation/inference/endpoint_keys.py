@@ -90,7 +90,7 @@ def messages(
     instruction: str, schema: dict[str, Any], text: str, examples: list[dict[str, Any]] | None = None
 ) -> list[prompts.Message]:
     """The chat messages for an endpoint: instruction and schema, few-shot examples, the document."""
-    shots = [prompts.Example(example["text"], example["answer"]) for example in examples or []]
+    shots = [prompts.FewShotExample(example["text"], example["answer"]) for example in examples or []]
     return prompts.chat(
-        instruction=instruction, document=text, schema_text=dumps(prompts.shown_schema(schema)), examples=shots
+        instruction=instruction, document=text, schema_text=dumps(prompts.prompt_schema(schema)), examples=shots
     )

@@ -137,10 +137,10 @@ class LocalBackend(Backend):
 
     def answer(self, task: Task) -> ChildExit:
         base = self._run.base_model
-        if base is not None and not base.ready:
+        if base is not None and not base.is_prepared:
             task.job.record(stage="preparing the model")
             # Not fetched by a job: it may be many gigabytes, and a user downloads it on its page.
-            base_model_services.prepare(base_model=base, run=task.job, fetch=False)
+            base_model_services.prepare(base_model=base, run=task.job, download=False)
         task.job.record(stage="checking the files")
         with keep_alive(task.job):  # gigabytes are hashed
             self.check_files()

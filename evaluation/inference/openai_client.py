@@ -26,7 +26,7 @@ from evaluation.inference.response_status import ResponseStatus
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.errors import Refused
 from slmstudio.web import outbound
-from training.prompts import Message, shown_schema
+from training.prompts import Message, prompt_schema
 
 MAX_RESPONSE_BYTES = 1024 * 1024
 #: what log-probabilities can add to a response
@@ -93,7 +93,7 @@ class OpenAIClient:
             max_tokens=config.max_tokens,
             limit_name_known=config.limit_known,
         )
-        self._schema = shown_schema(compiled.schema)
+        self._schema = prompt_schema(compiled.schema)
         self._client = outbound.client(
             timeout=config.timeout_seconds, limits=httpx.Limits(max_connections=max(1, config.at_once))
         )

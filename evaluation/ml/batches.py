@@ -21,8 +21,8 @@ from evaluation.ml.prompting import common_prefix
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Constraint
 from training.ml.decoding.decoder import Loaded
-from training.ml.decoding.kv_cache import PrefixCache, can_cut_back
-from training.ml.decoding.speculation import Foresight, Ids
+from training.ml.decoding.kv_cache import PrefixCache, is_croppable
+from training.ml.decoding.speculation import Ids, Speculator
 
 #: tokens per step that cost a CPU hardly more than one
 MAX_FED_TOKENS = 32
@@ -48,22 +48,22 @@ class BatchItem:
 
 def can_batch(config: Any) -> bool:
     """Whether the model supports padded batches: a recurrent state would read the padding."""
-    return can_cut_back(config)
+    return is_croppable(config)
 
 
 class BatchGenerator:
     """Generates batches with one model."""
 
     def __init__(
-        self, loaded: Loaded, encoder: Encoder, foresight: Foresight | None = None, *, fed: int = MAX_FED_TOKENS
+        self, loaded: Loaded, encoder: Encoder, speculator: Speculator | None = None, *, fed: int = MAX_FED_TOKENS
     ) -> None:
-        """``foresight``: known outputs for speculation; new outputs are added to it.
+        """``speculator``: known outputs for speculation; new outputs are added to it.
 
         ``fed``: tokens per step over all documents; 0 feeds one token of each, as a reference.
         """
         self._loaded = loaded
         self._fed = fed
-        self._foresight = foresight or Foresight()
+        self._speculator = speculator or Speculator()
         self._stops = frozenset(encoder.stop_ids)
         self._shared: list[int] = []
         self._start: PrefixCache | None = None
@@ -91,7 +91,7 @@ class BatchGenerator:
         """
         rows = list(batch)
         shared = self._common(rows)
-        cache = self._start.spread(len(rows)) if shared and self._start else PrefixCache()
+        cache = self._start.expand(len(rows)) if shared and self._start else PrefixCache()
         mask = torch.ones((len(rows), shared), dtype=torch.long)
         feeds = [one.prompt[shared:] for one in rows]
         drafts: list[list[int]] = [[] for _ in rows]
@@ -151,7 +151,7 @@ class BatchGenerator:
         if room <= 0 or self._window:  # rejected tokens would push the prompt out of the window
             return []
         draft = one.constraint.forced()[:room] if one.constraint else []
-        return draft + self._foresight.guess(one.read, one.tokens + draft, room - len(draft))
+        return draft + self._speculator.propose(one.read, one.tokens + draft, room - len(draft))
 
     def _write(
         self,
@@ -174,7 +174,7 @@ class BatchGenerator:
             if ended or len(one.tokens) >= one.max_tokens:
                 one.finish_reason = "stop" if ended else "length"
                 one.latency_ms = round((time.perf_counter() - began) * 1000, 2)
-                self._foresight.learn(one.tokens)
+                self._speculator.add(one.tokens)
             else:
                 going.append(place)
         return going

@@ -38,9 +38,9 @@ from slmstudio.errors import Refused
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.decoding.constraint import Constraint, ConstraintError, Grammar
-from training.ml.decoding.decoder import Answer, Decoder, Loaded, load
-from training.ml.decoding.speculation import Foresight
-from training.ml.events import Emitter, explain, run_child
+from training.ml.decoding.decoder import Decoder, GeneratedAnswer, Loaded, load
+from training.ml.decoding.speculation import Speculator
+from training.ml.events import Emitter, describe_error, run_child
 from training.ml.hardware import device as machine
 from training.ml.modeling.folder_checks import check_ref
 
@@ -66,9 +66,9 @@ class Generator:
         self._encoder = encoder
         self._confidence = builder.spec.confidence
         self._grammar = None if builder.spec.mode == "free" else self._compile(builder.schema)
-        self._foresight = Foresight(builder.known_outputs())
-        self._decoder = Decoder(loaded, encoder, self._foresight)
-        self._batches = BatchGenerator(loaded, encoder, self._foresight)
+        self._speculator = Speculator(builder.known_outputs())
+        self._decoder = Decoder(loaded, encoder, self._speculator)
+        self._batches = BatchGenerator(loaded, encoder, self._speculator)
         self._prompts: dict[str, list[int]] = {}
         #: documents per batch; 1 where the model does not support batches
         self.at_once = builder.spec.at_once if can_batch(loaded.model.config) else 1
@@ -171,10 +171,10 @@ class Generator:
         if not isinstance(error, Refused | ConstraintError):
             traceback.print_exc()
         return DocumentOutput.failed(
-            row.id, str(error) if isinstance(error, ConstraintError) else explain(error)[1], elapsed
+            row.id, str(error) if isinstance(error, ConstraintError) else describe_error(error)[1], elapsed
         )
 
-    def _field_confidence(self, answer: Answer) -> dict[str, tuple[float, float]]:
+    def _field_confidence(self, answer: GeneratedAnswer) -> dict[str, tuple[float, float]]:
         """The confidence of each field: lowest token probability, and the mean over its tokens."""
         ends = [len(self._encoder.decode(answer.tokens[: count + 1])) for count in range(len(answer.tokens))]
         confidence = per_field(answer.text, ends, answer.logprobs)
@@ -182,7 +182,7 @@ class Generator:
 
     def _reset_decoder(self) -> None:
         """Replaces the decoder, whose state is unknown after an error."""
-        self._decoder = Decoder(self._loaded, self._encoder, self._foresight)
+        self._decoder = Decoder(self._loaded, self._encoder, self._speculator)
         self._decoder.warm(list(self._prompts.values()))
 
 

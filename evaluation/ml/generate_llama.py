@@ -31,7 +31,7 @@ from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import peak_resident_bytes, this_machine
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
-from training.ml.events import Emitter, explain, run_child
+from training.ml.events import Emitter, describe_error, run_child
 from training.ml.lengths import load_encoder
 from training.ml.llama_cpp.gguf import check_file
 from training.ml.llama_cpp.runtime import Llama, running
@@ -89,7 +89,7 @@ def _error_message(error: Exception) -> str:
         return f"No response of llama.cpp within {ANSWER_SECONDS:g} s."
     if isinstance(error, httpx.HTTPError):
         return f"llama.cpp does not respond: {error}"
-    return explain(error)[1]
+    return describe_error(error)[1]
 
 
 def _verified_file(ref: GgufRef | None) -> Path:
@@ -131,7 +131,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     # The reported peak is that of llama.cpp with its mapped weights: Python and the tokenizer are no part of a server.
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()
-    with running(file, context=_context_size(builder, prompts), at_once=spec.at_once) as llama:
+    with running(file, context=_context_size(builder, prompts), parallel=spec.at_once) as llama:
         generator = LlamaGenerator(builder, llama, encoder)
         shared = common_prefix(prompts)
         if shared:

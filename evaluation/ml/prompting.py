@@ -21,7 +21,7 @@ from slmstudio.storage.hashing import sha256_file
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, of_split
 from training.ml.events import Emitter
-from training.prompts import Example, shown_schema
+from training.prompts import FewShotExample, prompt_schema
 
 MAX_BOUNDED_TOKENS = 2048
 MIN_UNBOUNDED_TOKENS = 64
@@ -83,8 +83,8 @@ class PromptBuilder:
         self.ground = _ground(spec, schema, rows)
         self._rows = rows
         self._encoder = encoder
-        self._schema_text = dumps(shown_schema(schema.schema)) if spec.include_schema else None
-        self._examples = [Example(one.text, schema.canonical(one.gold)) for one in spec.examples]
+        self._schema_text = dumps(prompt_schema(schema.schema)) if spec.include_schema else None
+        self._examples = [FewShotExample(one.text, schema.canonical(one.gold)) for one in spec.examples]
 
     def prompt(self, document: str) -> list[int]:
         """Token ids of a document's prompt."""

@@ -21,7 +21,7 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from training.models import BaseModel, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 
@@ -40,7 +40,7 @@ def start_pipeline(
     user: User,
     dataset: DatasetVersion,
     base_model: BaseModel,
-    knobs: Knobs,
+    hyperparameters: Hyperparameters,
     name: str = "",
     with_free: bool = False,
 ) -> LoopRun:
@@ -60,7 +60,7 @@ def start_pipeline(
     base = evaluate(EvalRun.Mode.CONSTRAINED, base_model)
     base_free = evaluate(EvalRun.Mode.FREE, base_model) if with_free else None
     training_run = start_training(
-        project=project, user=user, dataset=dataset, base_model=base_model, knobs=knobs, name=name
+        project=project, user=user, dataset=dataset, base_model=base_model, hyperparameters=hyperparameters, name=name
     )
     tuned = evaluate(EvalRun.Mode.CONSTRAINED, training_run)
     tuned_free = evaluate(EvalRun.Mode.FREE, training_run) if with_free else None

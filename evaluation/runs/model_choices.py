@@ -41,7 +41,7 @@ def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
         "Base models": [
             ModelChoice(f"base-{model.slug}", model.name, model)
             for model in BaseModel.objects.order_by("name")
-            if model.ready
+            if model.is_prepared
         ],
         EXTERNAL: [
             ModelChoice(f"endpoint-{endpoint.pk}", _endpoint_label(endpoint, endpoint.pk in permitted), endpoint)

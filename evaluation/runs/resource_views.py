@@ -13,8 +13,7 @@ from evaluation.runs import resources
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.web.requests import SignedInRequest
-from training.http import whole
+from slmstudio.web.requests import SignedInRequest, positive_int
 
 
 def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def measure(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     needed = Action.RUN if request.method == "POST" else Action.READ
     project, run = object_for(request.user, slug, needed, EvalRun.objects.with_model(), number=number)
     run.project = project
-    wanted = whole(request.GET.get("report"))
+    wanted = positive_int(request.GET.get("report"))
     report = GateReport.objects.filter(project=project, eval_run=run, number=wanted).first() if wanted else None
     if report is not None:
         report.project = project

@@ -104,7 +104,7 @@ def start_evaluation(
 
 def _check_model(project: Project, model: Model, benchmark: Benchmark | None) -> None:
     if isinstance(model, BaseModel):
-        if not model.ready and benchmark is None:
+        if not model.is_prepared and benchmark is None:
             raise Refused(f"{model} is not prepared. Prepare it first.", field="model")
         return
     owner = model.model_version if isinstance(model, ModelExport) else model

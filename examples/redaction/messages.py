@@ -1,7 +1,7 @@
-"""Made-up messages to a customer service, with the personal data in them.
+"""Generated messages to a customer service, with personal data.
 
-A message is a few sentences around values of Faker in three languages. What is not personal stands there too and looks
-much like it: order numbers, product names, the firm's own telephone, dates of deliveries, places of shops.
+A message is a few sentences with values of Faker in three languages. They also contain similar values that are not
+personal: order numbers, product names, the company's telephone number, delivery dates, cities of shops.
 """
 
 import random

@@ -117,7 +117,7 @@ class BackgroundRun(models.Model):
         return self.status in ACTIVE
 
     @property
-    def tries(self) -> int:
+    def attempts_since_restart(self) -> int:
         """How many of its attempts count against ``attempts_allowed``."""
         return 1
 
@@ -276,7 +276,7 @@ class RetryableRun(BackgroundRun):
         abstract = True
 
     @property
-    def tries(self) -> int:
+    def attempts_since_restart(self) -> int:
         """How many attempts it had, without those that were asked to stop."""
         return int(self.facts.get("attempts") or 1) - int(self.facts.get("forgiven") or 0)
 

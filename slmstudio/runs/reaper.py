@@ -102,11 +102,11 @@ def _resolve_lost_run(run: BackgroundRun, now: datetime) -> dict[str, Any]:
     """The columns of a lost run: cancelled, requeued or failed."""
     if run.cancel_requested:
         return {"status": Status.CANCELLED, "stage": "", "finished_at": now}
-    if run.tries < run.attempts_allowed:
+    if run.attempts_since_restart < run.attempts_allowed:
         stage = "worker lost; requeued"
         # Under another job: if its old worker comes back, the run no longer belongs to it.
         return {"status": Status.QUEUED, "job_id": uuid.uuid4(), "heartbeat_at": None, "stage": stage}
-    times = f"Attempts: {run.tries}. " if run.tries > 1 else ""
+    times = f"Attempts: {run.attempts_since_restart}. " if run.attempts_since_restart > 1 else ""
     step = getattr(run, "checkpoint_step", 0)
     sentence = (
         f"No heartbeat for {settings.RUN_LOST_AFTER_SECONDS} seconds: the worker or its machine was stopped. "

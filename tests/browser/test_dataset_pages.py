@@ -98,7 +98,7 @@ def test_a_version_is_read_page_by_page(desk: Desk, open_as: As, tiny_base_model
     page.goto(desk.url("datasets/2/"))
     page.get_by_label("Sequence length, tokens").fill("300")
     page.get_by_label("Sequence length, tokens").press("Enter")
-    expect(page.locator("#token-lengths")).to_contain_text("would be cut")
+    expect(page.locator("#token-lengths")).to_contain_text("too long")
     check(page, "version")
     page.get_by_role("navigation", name="Split").get_by_role("link", name="hold-out").click()
     expect(page.locator("#examples .tag", has_text="holdout").first).to_be_visible()

@@ -18,7 +18,7 @@ from slmstudio.workers.hardware import Hardware
 from tests.browser.test_dataset_pages import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 STEPS, LOOKS = 2000, 100
@@ -56,7 +56,7 @@ def engineer(logged_in: Callable[[Any], Page], desk: Desk) -> Page:
     return logged_in(desk.people["engineer"])
 
 
-def run_of(desk: Desk, steps: int, looks: int, **knobs: Any) -> TrainingRun:
+def run_of(desk: Desk, steps: int, looks: int, **changes: Any) -> TrainingRun:
     """A run with this many points, as a worker would have left them."""
     project = desk.project
     run = start_training(
@@ -64,7 +64,7 @@ def run_of(desk: Desk, steps: int, looks: int, **knobs: Any) -> TrainingRun:
         user=desk.people["engineer"],
         dataset=project.datasets.get(),
         base_model=BaseModel.objects.get(),
-        knobs=replace(Knobs(), **knobs),
+        hyperparameters=replace(Hyperparameters(), **changes),
     )
     began, events = timezone.now() - timedelta(hours=1), []
     every = steps // looks
@@ -117,7 +117,7 @@ def test_curves_of_a_long_run_and_of_two_over_one_another(desk: Desk, engineer: 
     page.keyboard.press("s")
     expect(page.locator("[data-smooth]")).not_to_be_checked()
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_contain_text("smooth the curves")
+    expect(page.get_by_role("dialog")).to_contain_text("toggle smoothing")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Memory").click()
     expect(page.locator("[data-chart=second] .chart-key b")).to_have_text("1.2 GB")
@@ -125,7 +125,7 @@ def test_curves_of_a_long_run_and_of_two_over_one_another(desk: Desk, engineer: 
     expect(page.locator("#against")).to_contain_text("0.0003")
     check(page, "run")
 
-    page.get_by_role("link", name="Curves of both").click()
+    page.get_by_role("link", name="Compare curves").click()
     page.wait_for_url("**/overlay/?runs=1,2")
     expect(page.locator(".curves canvas")).to_have_count(7)
     expect(page.locator("#finals tbody tr")).to_have_count(2)
@@ -154,7 +154,7 @@ def test_a_form_that_says_what_a_run_will_cost_and_a_list_to_compare_from(
     page.locator("details.folded summary").click()
     page.locator("[name=at_once]").fill("128")
     page.locator("[name=effective_batch]").fill("128")
-    expect(page.locator("#estimate")).to_contain_text("It would not fit.")
+    expect(page.locator("#estimate")).to_contain_text("Does not fit.")
     page.locator("[data-apply]").first.click()
     expect(page.locator("#estimate")).to_contain_text("It fits.")
     check(page, "new-run")

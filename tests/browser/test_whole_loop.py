@@ -116,7 +116,7 @@ def _train(page: Page) -> None:
     page.get_by_role("link", name="Training").first.click()
     page.get_by_role("link", name="Start the first run").click()
     page.locator("[name=base_model]").select_option("tiny-random")
-    start = page.get_by_role("button", name="Start the run")
+    start = page.get_by_role("button", name="Start run")
     expect(start).to_be_enabled(timeout=LONG)
     page.locator("[name=epochs]").fill("2")
     start.click()

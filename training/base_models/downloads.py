@@ -1,4 +1,4 @@
-"""Having base models prepared in the background, from a page."""
+"""Downloads and preparation of base models in the background, on request."""
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -10,27 +10,40 @@ from slmstudio.runs.models import ACTIVE, Status
 from training.models import BaseModel, ModelPull
 
 
-def may_see_models(user: User) -> bool:
-    """Whether somebody may look at base models and add some: engineers and owners of any project, and the staff."""
+def can_view_models(user: User) -> bool:
+    """Whether a user can see and prepare base models: engineers and owners of any project, and superusers."""
     return bool(user.is_superuser) or user.memberships.filter(role__in=TABLE[Action.RUN]).exists()
 
 
+def no_permission_message() -> str:
+    """The message for an account without permission to download models."""
+    return f"You do not have permission to download models. {permission_granter().capitalize()} can grant it."
+
+
+def download_of(base_model: BaseModel) -> ModelPull | None:
+    """The latest download of a base model, or None."""
+    return ModelPull.objects.filter(base_model=base_model).first()
+
+
 @transaction.atomic
-def pull(*, base_model: BaseModel, user: User) -> ModelPull:
-    """Queues the preparation of a base model. One that waits or runs already is given back as it is.
+def request_download(*, base_model: BaseModel, user: User) -> ModelPull:
+    """Queues the preparation of a base model; one that is queued or running is returned as is.
 
     Raises:
-        Refused: it would be downloaded, and the account may not have that done.
+        Refused: the model must be downloaded, and the account has no permission for that.
     """
-    if base_model.source == BaseModel.Source.HUB and not base_model.here and not may_download_models(user):
-        raise Refused(
-            f"Your account may not have models fetched; {permission_granter()} can allow it.", field="base_model"
-        )
+    if base_model.source == BaseModel.Source.HUB and not base_model.is_local and not may_download_models(user):
+        raise Refused(no_permission_message(), field="base_model", code="no_permission")
     ModelPull.objects.bulk_create(
         [ModelPull(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
     )
-    found = ModelPull.objects.select_for_update(of=("self",)).get(base_model=base_model)
-    if found.status in ACTIVE:
-        return found
-    found.requeue_by(user)
-    return found
+    pull: ModelPull = ModelPull.objects.select_for_update(of=("self",)).get(base_model=base_model)
+    if pull.status not in ACTIVE:
+        pull.requeue_by(user)
+    return pull
+
+
+def cancel_download(base_model: BaseModel) -> None:
+    """Cancels a download that is queued or running; nothing happens without one."""
+    if (pull := download_of(base_model)) is not None:
+        pull.cancel()

@@ -1,4 +1,4 @@
-"""Parsing what a person fills in to make a base model known."""
+"""Forms that register base models."""
 
 from typing import Any
 
@@ -11,46 +11,46 @@ def _text(**attrs: str) -> forms.TextInput:
     return forms.TextInput(attrs={**_TEXT, **attrs})
 
 
-class _Named(forms.Form):
-    """A form whose refusals from a service go beside the fields that they are about."""
+class ServiceErrorForm(forms.Form):
+    """A form that shows the messages of a service at their fields."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            field.widget.attrs["aria-describedby"] = f"{self.prefix}-{name}-said"
+            field.widget.attrs["aria-describedby"] = f"{self.prefix}-{name}-message"
 
-    def refuse(self, errors: dict[str, str]) -> None:
-        """Puts a refusal's sentences where they belong."""
+    def add_errors(self, errors: dict[str, str]) -> None:
+        """Adds the messages of a service at their fields."""
         for field, message in errors.items():
             self.add_error(field if field in self.fields else None, message)
 
 
-class HubForm(_Named):
+class HubForm(ServiceErrorForm):
     """A model of the hub."""
 
     prefix = "hub"
     hub_id = forms.CharField(
         max_length=200,
         label="Hub id",
-        help_text="organisation/name, as in the address of its page",
+        help_text="organization/name, as in the URL of its page",
         widget=_text(placeholder="Qwen/Qwen3-0.6B"),
     )
     revision = forms.CharField(
         max_length=64,
         required=False,
         label="Revision",
-        help_text="branch, tag or commit; main where it is empty",
+        help_text="branch, tag or commit; main if empty",
         widget=_text(placeholder="main"),
     )
 
 
-class FolderForm(_Named):
-    """A folder on the studio's machine."""
+class FolderForm(ServiceErrorForm):
+    """A folder on the server."""
 
     prefix = "folder"
     folder = forms.CharField(max_length=300, label="Folder", widget=_text(placeholder="/models/own"))
     name = forms.CharField(max_length=120, label="Name", widget=_text(placeholder="Our invoice model"))
     slug = forms.CharField(
-        max_length=80, label="Short name", help_text="small letters, digits, hyphens", widget=_text()
+        max_length=80, label="Short name", help_text="lowercase letters, digits, hyphens", widget=_text()
     )
-    licence = forms.CharField(max_length=80, required=False, label="Licence", widget=_text())
+    licence = forms.CharField(max_length=80, required=False, label="License", widget=_text())

@@ -1,4 +1,4 @@
-"""The job of base models: bringing one into its folder, in the background."""
+"""The job that prepares a base model."""
 
 import logging
 
@@ -7,13 +7,13 @@ from slmstudio.runs.reaper import reap_lost_runs
 from training.base_models.services import prepare
 from training.models import ModelPull
 from training.runs.child_processes import ChildCancelled
-from training.runs.jobs import explain
+from training.runs.jobs import failure_sentence
 
 log = logging.getLogger(__name__)
 
 
 def pull_model(pk: int) -> None:
-    """Prepares the base model of a pull. At most once per request; one that is gone or claimed is left alone."""
+    """Prepares the base model of a pull. At most once per request; a deleted or claimed one is skipped."""
     reap_lost_runs()
     pull = ModelPull.objects.select_related("base_model").filter(pk=pk).first()
     if pull is None or not pull.claim():
@@ -25,8 +25,8 @@ def pull_model(pk: int) -> None:
     except Refused as refusal:
         pull.fail(refusal.message)
     except BaseException as error:
-        log.exception("the pull of %s stopped", pull.base_model)
-        pull.fail(explain(error))
+        log.exception("the preparation of %s failed", pull.base_model)
+        pull.fail(failure_sentence(error))
         raise
     else:
         pull.finish()

@@ -1,4 +1,4 @@
-"""Addresses of base models, which belong to no project; below /models/."""
+"""URLs of base models, below /models/."""
 
 from django.urls import path
 

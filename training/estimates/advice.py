@@ -1,33 +1,33 @@
-"""What else a person could choose for a run that is about to be started. Nothing here writes."""
+"""Advice for the settings of a new run. Reads only."""
 
 from dataclasses import replace
 
 from labeling.models import DatasetVersion
 from training.estimates.services import estimate_for
 from training.models import BaseModel
-from training.runs.presets import Knobs, task_of
-from training.runs.services import fitting_knobs
+from training.runs.defaults import default_hyperparameters
+from training.runs.presets import Hyperparameters, task_of
 
-#: what is known of it was measured on one job; see docs/benchmarks.md
-ALL_WEIGHTS = (
-    "Values that run over several lines, such as addresses, are learned last. With all weights and the eight passes of "
-    "its preset, receipts of SROIE came to 86.7 F1; it takes longer."
+#: measured on one task; see docs/benchmarks.md
+FULL_FINE_TUNING_ADVICE = (
+    "Values over several lines, such as addresses, are learned last. Full fine-tuning with its preset of eight epochs "
+    "reached 86.7 F1 on SROIE receipts; it takes longer."
 )
 
 
-def all_weights_advice(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> str:
-    """A sentence for who extracts by LoRA; empty where all weights would not fit, or where nobody knows if they do.
+def full_fine_tuning_advice(*, dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> str:
+    """Advice for an extraction with LoRA; empty where full fine-tuning does not fit, or where that is unknown.
 
-    What would be trained then is the preset of full fine-tuning, within the limits that these knobs set.
+    It is estimated with the preset of full fine-tuning and the limits of these hyperparameters.
     """
-    if knobs.method != "lora" or task_of(dataset.schema_version.compiled.fields) != "extraction":
+    if hyperparameters.method != "lora" or task_of(dataset.schema_version.compiled.fields) != "extraction":
         return ""
     full = replace(
-        fitting_knobs(dataset=dataset, base_model=base_model, method="full"),
-        max_length=knobs.max_length,
-        too_long=knobs.too_long,
-        precision=knobs.precision,
-        activation_checkpointing=knobs.activation_checkpointing,
+        default_hyperparameters(dataset=dataset, base_model=base_model, method="full"),
+        max_length=hyperparameters.max_length,
+        too_long=hyperparameters.too_long,
+        precision=hyperparameters.precision,
+        activation_checkpointing=hyperparameters.activation_checkpointing,
     )
-    found = estimate_for(dataset=dataset, base_model=base_model, knobs=full)
-    return ALL_WEIGHTS if found is not None and found.fits else ""
+    estimate = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=full)
+    return FULL_FINE_TUNING_ADVICE if estimate is not None and estimate.fits else ""

@@ -1,33 +1,35 @@
-"""Whether a machine can do a run: a run is started for the ablest worker, and any worker may take it."""
+"""Whether a machine can train a run: a run is planned for the most capable worker, and any worker can claim it."""
 
 from redis.exceptions import RedisError
 
 from slmstudio.workers import registry as worker_registry
 from slmstudio.workers.hardware import Hardware
-from training.estimates.machines import abilities_of
+from training.estimates.machines import capabilities_of
 from training.estimates.services import estimate_for
 from training.models import TrainingRun
-from training.runs.presets import Knobs, problems
+from training.runs.presets import Hyperparameters, problems
 
-#: what a machine decides besides its memory
-_OF_THE_MACHINE = ("devices", "method", "precision", "trackers")
-
-
-def unfit(run: TrainingRun, knobs: Knobs, machine: Hardware) -> str:
-    """Why a machine cannot do a run, with the knob to turn; empty where it can, or where nobody can say."""
-    found = problems(knobs, **abilities_of(machine))
-    said = [found[name] for name in _OF_THE_MACHINE if name in found]
-    if not said:
-        foretold = estimate_for(dataset=run.dataset, base_model=run.base_model, knobs=knobs, hardware=machine)
-        refusals = foretold.refusals if foretold is not None else {}
-        said = [sentence for name, sentence in refusals.items() if name != "disk"]
-    return " ".join(said)
+#: hyperparameters that depend on the machine, besides its memory
+MACHINE_SETTINGS = ("devices", "method", "precision", "trackers")
 
 
-def somebody_fits(run: TrainingRun, knobs: Knobs) -> bool:
-    """Whether a live worker of the run's queue could do it; so it is taken where the queue does not answer."""
+def capability_problem(run: TrainingRun, hyperparameters: Hyperparameters, machine: Hardware) -> str:
+    """Why a machine cannot train a run, with what to change; empty where it can, or where that is unknown."""
+    found = problems(hyperparameters, **capabilities_of(machine))
+    messages = [found[name] for name in MACHINE_SETTINGS if name in found]
+    if not messages:
+        estimate = estimate_for(
+            dataset=run.dataset, base_model=run.base_model, hyperparameters=hyperparameters, hardware=machine
+        )
+        memory_problems = estimate.problems if estimate is not None else {}
+        messages = [message for name, message in memory_problems.items() if name != "disk"]
+    return " ".join(messages)
+
+
+def any_worker_fits(run: TrainingRun, hyperparameters: Hyperparameters) -> bool:
+    """Whether a live worker of the run's queue can train it; assumed where the queue is not reachable."""
     try:
         machines = worker_registry.hardware_by_worker(run.queue_name)
     except RedisError:
         return True
-    return any(not unfit(run, knobs, machine) for machine in machines)
+    return any(not capability_problem(run, hyperparameters, machine) for machine in machines)

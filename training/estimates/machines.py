@@ -1,4 +1,4 @@
-"""What the worker has that would take a training: asked by the form, by the start of a run and by the command line."""
+"""Hardware and capabilities of the worker that would train a run."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,18 +11,18 @@ from training.models import TrainingRun
 
 
 def gpu_hardware() -> Hardware | None:
-    """The ``Hardware`` of a live worker of the queue ``gpu``; None where nobody listens, or the queue is away."""
+    """The hardware of a live worker of the queue ``gpu``; None without a worker, or where the queue is unreachable."""
     try:
         hardware = worker_registry.hardware_of("gpu")
     except RedisError:
         return None
-    return as_timed(hardware) if hardware else None
+    return with_measured_bf16(hardware) if hardware else None
 
 
-def as_timed(hardware: Hardware) -> Hardware:
-    """The machine, without bf16 where the last run that was free to choose found it no faster than fp32 there.
+def with_measured_bf16(hardware: Hardware) -> Hardware:
+    """The hardware without bf16, where the last run with ``precision: auto`` measured that it is not faster than fp32.
 
-    A worker knows a CPU's flags, and those do not tell; runs time it.
+    A worker reports the CPU's flags, which do not show its speed; runs measure it.
     """
     if hardware.gpus or not hardware.bf16:
         return hardware
@@ -34,13 +34,13 @@ def as_timed(hardware: Hardware) -> Hardware:
     return replace(hardware, bf16=False) if last == "fp32" else hardware
 
 
-def abilities() -> dict[str, Any]:
-    """``abilities_of`` the worker that would take a run."""
-    return abilities_of(gpu_hardware())
+def capabilities() -> dict[str, Any]:
+    """The capabilities of the worker that would train a run."""
+    return capabilities_of(gpu_hardware())
 
 
-def abilities_of(hardware: Hardware | None) -> dict[str, Any]:
-    """What ``presets.problems`` asks about a machine: ``cuda``, how many ``gpus``, which packages are ``missing``."""
+def capabilities_of(hardware: Hardware | None) -> dict[str, Any]:
+    """The machine for ``presets.problems``: ``cuda``, number of ``gpus``, ``missing`` packages."""
     if hardware is None:
         return {"cuda": False, "gpus": 1, "missing": frozenset()}
     return {"cuda": bool(hardware.gpus), "gpus": max(1, len(hardware.gpus)), "missing": hardware.missing}

@@ -1,13 +1,13 @@
-"""How much memory training and running a model takes, part by part, from its shape and the knobs. Pure.
+"""Memory of training and serving a model, by part, from its shape and the hyperparameters. Pure.
 
-Every coefficient that was measured stands in ``Costs``: `python -m bench.memory` measures them again.
+The measured coefficients are in ``MemoryCosts``; `python -m bench.memory` measures them again.
 """
 
 from dataclasses import dataclass
 
-from training.base_models.architecture import Shape
-from training.estimates.micro_batch import tokens_of_piece
-from training.runs.presets import Knobs
+from training.base_models.architecture import ModelShape
+from training.estimates.micro_batch import micro_batch_tokens
+from training.runs.presets import Hyperparameters
 
 MIB = 1024**2
 GIB = 1024**3
@@ -15,119 +15,123 @@ WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "q8_0": 1.0625, "int4": 0.5
 
 
 @dataclass(frozen=True)
-class Part:
-    """One thing that takes memory, in words that fit ``the ...``."""
+class MemoryPart:
+    """One part of the memory."""
 
     title: str
     bytes: int
 
 
 @dataclass(frozen=True)
-class Costs:
-    """What was measured on a device; numbers are kept in the type that is multiplied in (2 bytes for bf16)."""
+class MemoryCosts:
+    """Measured coefficients of a device. Activations are stored in the compute type (2 bytes for bf16)."""
 
-    #: bytes of the process before a model is in it: Python, torch, transformers, trl
+    #: bytes of the process without a model: Python, torch, transformers, trl
     process: int
-    #: numbers kept for the backward pass per token and layer: so many times the hidden size, the width of the queries,
-    #: and the inner width of the MLP
+    #: values stored for the backward pass per token and layer, as multiples of the hidden size, the query width and the
+    #: MLP width
     hidden: float
     queries: float
     inner: float
-    #: as many times the inputs of all matrices, where adapters sit on them
+    #: as a multiple of the inputs of all linear layers with adapters
     adapter: float
-    #: numbers kept per head and pair of tokens that see each other
+    #: values stored per head and pair of tokens that attend to each other
     pair: float
-    #: bytes per scored position and word of the vocabulary: the scores in two types, their softmax and gradients
+    #: bytes per logit: logits in two types, their softmax and gradients
     score: float
-    #: bytes per parameter while a LoRA adapter is merged at the end, by the same process, in fp32
+    #: bytes per parameter while a LoRA adapter is merged in fp32 at the end, by the same process
     merge: float
 
 
-#: SmolLM2-135M on 2 cores with AVX-512 BF16, attention in blocks
-CPU = Costs(process=626_000_000, hidden=4, queries=2, inner=2.8, adapter=0.28, pair=1.5, score=18.3, merge=3.5)
-#: not measured on a GPU yet: scores in chunks and attention without pairs as TRL and torch have them there
-CUDA = Costs(process=600_000_000, hidden=8, queries=4, inner=5, adapter=0.5, pair=0.0, score=4, merge=0)
+#: SmolLM2-135M on 2 cores with AVX-512 BF16, blockwise attention
+CPU = MemoryCosts(process=626_000_000, hidden=4, queries=2, inner=2.8, adapter=0.28, pair=1.5, score=18.3, merge=3.5)
+#: not measured on a GPU yet; chunked logits and fused attention as in TRL and torch
+CUDA = MemoryCosts(process=600_000_000, hidden=8, queries=4, inner=5, adapter=0.5, pair=0.0, score=4, merge=0)
 #: queries of one block of attention, see training.ml.modeling.attention
-_BLOCK = 32
+ATTENTION_BLOCK = 32
 
 
-def costs(device: str) -> Costs:
-    """The figures of a device (``cpu`` or ``cuda``)."""
+def costs(device: str) -> MemoryCosts:
+    """The coefficients of a device (``cpu`` or ``cuda``)."""
     return CUDA if device == "cuda" else CPU
 
 
 def training_memory(
-    shape: Shape,
+    shape: ModelShape,
     *,
     method: str,
-    knobs: Knobs,
+    hyperparameters: Hyperparameters,
     longest: int,
     precision: str,
     device: str,
     answer: int = 0,
-) -> tuple[Part, ...]:
-    """What one device holds at the most expensive moment of a step, largest part first.
+) -> tuple[MemoryPart, ...]:
+    """Peak memory of one device during a step by part, largest first.
 
     ``longest``: tokens of the longest row; ``answer``: tokens of the longest completion, a quarter of the row where it
-    is not known. ``precision`` is fp32, bf16 or fp16; ``device`` is cpu or cuda. ``knobs`` gives the rows at once, the
-    rank and whether activations are computed again. On a CPU it is the resident memory of the process, up to its end.
+    is not known. ``precision`` is fp32, bf16 or fp16; ``device`` is cpu or cuda. ``hyperparameters`` gives the batch
+    size, the rank and gradient checkpointing. On a CPU it is the peak resident memory of the process.
     """
     cost, width = costs(device), WIDTH[precision]
-    in_pieces = device == "cpu" and knobs.devices == 1
-    tokens = tokens_of_piece(knobs.batch_size, longest) if in_pieces else knobs.batch_size * longest
+    is_split = device == "cpu" and hyperparameters.devices == 1
+    tokens = (
+        micro_batch_tokens(hyperparameters.batch_size, longest) if is_split else hyperparameters.batch_size * longest
+    )
     rows = tokens / longest
     scored = rows * min(longest, answer or longest // 4)
-    scores = scored * shape.vocabulary * cost.score
-    layer = tokens * _per_token(shape, method, cost) * width + rows * _pairs(shape, longest) * cost.pair * width
-    if knobs.activation_checkpointing:
-        # what enters each layer; and, after the scores are gone again, one layer in full
-        kept = tokens * shape.hidden * width * shape.layers + max(0.0, layer - scores)
+    logits = scored * shape.vocabulary * cost.score
+    layer = (
+        tokens * _per_token(shape, method, cost) * width + rows * _attention_scores(shape, longest) * cost.pair * width
+    )
+    if hyperparameters.activation_checkpointing:
+        # the input of each layer, and one recomputed layer after the logits are freed
+        kept = tokens * shape.hidden * width * shape.layers + max(0.0, layer - logits)
     else:
         kept = layer * shape.layers
-    merged = 0.0 if method == "full" else cost.merge * shape.parameters  # a full fine-tuning has nothing to merge
+    merged = 0.0 if method == "full" else cost.merge * shape.parameters  # full fine-tuning has nothing to merge
     parts = [
-        Part("the process itself", cost.process),
-        *_weights(shape, method, knobs, precision),
-        Part("the activations", int(kept)),
-        Part("the scores over the vocabulary", int(scores)),
-        Part("merging at the end", int(merged)),
+        MemoryPart("process", cost.process),
+        *_weights(shape, method, hyperparameters, precision),
+        MemoryPart("activations", int(kept)),
+        MemoryPart("logits", int(logits)),
+        MemoryPart("merging the adapter", int(merged)),
     ]
     return tuple(sorted((part for part in parts if part.bytes), key=lambda part: -part.bytes))
 
 
-def _per_token(shape: Shape, method: str, cost: Costs) -> float:
-    """Numbers that one layer keeps of a token."""
+def _per_token(shape: ModelShape, method: str, cost: MemoryCosts) -> float:
+    """Values that one layer stores per token."""
     numbers = cost.hidden * shape.hidden + cost.queries * shape.attention_width + cost.inner * shape.intermediate
     if method == "full":
         return numbers
     return numbers + cost.adapter * sum(inputs for inputs, _ in shape.linear_sizes)
 
 
-def _pairs(shape: Shape, longest: int) -> float:
-    """Pairs of tokens, counted for each head, whose attention one layer keeps of a row."""
-    seen = (longest + _BLOCK) / 2
+def _attention_scores(shape: ModelShape, longest: int) -> float:
+    """Attention probabilities that one layer stores for a row, over all heads."""
+    attended = (longest + ATTENTION_BLOCK) / 2
     if shape.window:
-        seen = min(seen, shape.window + _BLOCK)
-    return shape.heads * longest * seen
+        attended = min(attended, shape.window + ATTENTION_BLOCK)
+    return shape.heads * longest * attended
 
 
-def _weights(shape: Shape, method: str, knobs: Knobs, precision: str) -> list[Part]:
+def _weights(shape: ModelShape, method: str, hyperparameters: Hyperparameters, precision: str) -> list[MemoryPart]:
     if method == "full":
-        # fp32 weights, gradients and the two moments of AdamW; autocast keeps a copy in the type it multiplies in
+        # fp32 weights, gradients and the two moments of AdamW; autocast keeps a copy in the compute type
         copy = 0 if precision == "fp32" else WIDTH[precision]
         return [
-            Part("the weights", int(shape.parameters * (4 + copy))),
-            Part("the gradients", shape.parameters * 4),
-            Part("the optimizer", shape.parameters * 8),
+            MemoryPart("weights", int(shape.parameters * (4 + copy))),
+            MemoryPart("gradients", shape.parameters * 4),
+            MemoryPart("optimizer state", shape.parameters * 8),
         ]
-    held = WIDTH["int4"] if method == "qlora" else WIDTH[precision]
-    adapter = shape.adapter_parameters(knobs.lora_r)
-    body = shape.body * held + shape.embedding * (2 if method == "qlora" else held)
-    return [Part("the weights", int(body)), Part("the adapter with its optimizer", adapter * 16)]
+    frozen = WIDTH["int4"] if method == "qlora" else WIDTH[precision]
+    adapter = shape.adapter_parameters(hyperparameters.lora_r)
+    body = shape.body * frozen + shape.embedding * (2 if method == "qlora" else frozen)
+    return [MemoryPart("weights", int(body)), MemoryPart("adapter and optimizer state", adapter * 16)]
 
 
-def inference_memory(shape: Shape, *, precision: str, tokens: int) -> int:
-    """Bytes to serve one request of ``tokens`` (prompt and answer): weights, keys and values, the process."""
+def inference_memory(shape: ModelShape, *, precision: str, tokens: int) -> int:
+    """Bytes to serve one request of ``tokens`` (prompt and output): weights, KV cache, process."""
     weights = shape.parameters * WIDTH[precision]
     cached = 2 * shape.layers * shape.kv_width * tokens * 2
     return int(weights + cached + 300 * MIB)

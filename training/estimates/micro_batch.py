@@ -1,16 +1,16 @@
-"""How many rows of a batch go through the model at once on a CPU. Pure: the trainer and the estimates go by it."""
+"""Micro-batches on a CPU: how many rows of a batch are computed together. Pure; used by trainer and estimates."""
 
-#: Tokens of a piece. What a layer leaves behind for the next one is still near the processor then, and products of so
-#: many rows are as fast as larger ones. Batches of four and eight receipts that went through whole took up to 1.9 times
-#: the time in fp32 and 1.5 to 3.7 times the memory (docs/benchmarks.md).
-PIECE = 1024
-
-
-def tokens_of_piece(rows: int, longest: int) -> int:
-    """The most tokens that a piece of a batch of ``rows`` can have, the longest of which has ``longest``."""
-    return min(rows * longest, max(longest, PIECE))
+#: Tokens of a micro-batch. The activations of a layer fit in the CPU caches then, and matrix products of this size are
+#: as fast as larger ones. Whole batches of four and eight receipts took up to 1.9 times the time in fp32 and 1.5 to 3.7
+#: times the memory (docs/benchmarks.md).
+MICRO_BATCH_TOKENS = 1024
 
 
-def rows_of_piece(longest: int) -> int:
-    """How many rows of at most ``longest`` tokens make a piece; one at least."""
-    return max(1, PIECE // max(1, longest))
+def micro_batch_tokens(rows: int, longest: int) -> int:
+    """The maximum tokens of a micro-batch of ``rows`` rows, the longest of which has ``longest`` tokens."""
+    return min(rows * longest, max(longest, MICRO_BATCH_TOKENS))
+
+
+def micro_batch_rows(longest: int) -> int:
+    """Rows of at most ``longest`` tokens in a micro-batch; at least one."""
+    return max(1, MICRO_BATCH_TOKENS // max(1, longest))

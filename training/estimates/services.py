@@ -1,4 +1,4 @@
-"""What a run will cost, from what is known here: lengths, the model's shape, the workers, earlier runs."""
+"""Estimates from the database: token lengths, the model's shape, workers, earlier runs."""
 
 import shutil
 from typing import Any
@@ -8,60 +8,71 @@ from django.db.models import Case, Value, When
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.hardware import Hardware
-from training.estimates.estimate import USUAL_LIMIT, Estimate, NoShape, Shape, estimate, resolved_precision
-from training.estimates.machines import as_timed, gpu_hardware
-from training.estimates.throughput import scaled_speed
+from training.base_models.architecture import ModelShape, UnknownModelShape
+from training.estimates.estimate import DEFAULT_MEMORY_LIMIT, Estimate, estimate
+from training.estimates.machines import gpu_hardware, with_measured_bf16
+from training.estimates.reduction import resolved_precision
+from training.estimates.throughput import scaled_throughput
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.spec import RunSpec
 from training.strict_yaml import SpecError
 
 
-def shape_of(base_model: BaseModel) -> Shape | None:
-    """The shape of a base model, None where it is not known before it is prepared."""
+def shape_of(base_model: BaseModel) -> ModelShape | None:
+    """The shape of a base model; None where it is unknown until prepared."""
     try:
-        return Shape.from_dict(base_model.shape)
-    except NoShape:
+        return ModelShape.from_dict(base_model.shape)
+    except UnknownModelShape:
         return None
 
 
 def estimate_for(
-    *, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs, hardware: Hardware | None = None
+    *,
+    dataset: DatasetVersion,
+    base_model: BaseModel,
+    hyperparameters: Hyperparameters,
+    hardware: Hardware | None = None,
 ) -> Estimate | None:
-    """What this run would cost on a machine, that of the ablest worker unless one is named.
+    """The estimate of a run on a machine, by default on that of the most capable worker.
 
-    None where lengths or shape are not known yet.
+    None where lengths or shape are unknown.
     """
     shape = shape_of(base_model)
-    report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
-    if shape is None or report is None or not report.current:
+    report = LengthReport.objects.of(dataset, base_model)
+    if shape is None or report is None or not report.is_current:
         return None
     rows = [(prompt + answer, answer) for _, split, prompt, answer in report.lengths if split == Split.TRAIN]
-    kept = [row for row in rows if row[0] <= knobs.max_length]
+    kept = [row for row in rows if row[0] <= hyperparameters.max_length]
     lengths = [tokens for tokens, _ in rows]
-    mean = sum(tokens for tokens, _ in kept) / len(kept) if kept else float(knobs.max_length)
-    hardware = as_timed(hardware) if hardware else gpu_hardware()
+    mean = sum(tokens for tokens, _ in kept) / len(kept) if kept else float(hyperparameters.max_length)
+    hardware = with_measured_bf16(hardware) if hardware else gpu_hardware()
     project: Any = dataset.project
-    speed, speed_from = measured_speed(project, base_model, shape, knobs, mean, hardware)
+    speed, speed_from = measured_throughput(project, base_model, shape, hyperparameters, mean, hardware)
     return estimate(
         shape=shape,
-        knobs=knobs,
+        hyperparameters=hyperparameters,
         lengths=lengths,
         hardware=hardware,
         speed=speed,
         speed_from=speed_from,
         answer=max((answer for _, answer in kept), default=0),
-        disk_free=_free(),
+        disk_free=_free_disk_bytes(),
     )
 
 
-def measured_speed(
-    project: Project, base_model: BaseModel, shape: Shape, knobs: Knobs, length: float, hardware: Hardware | None
+def measured_throughput(
+    project: Project,
+    base_model: BaseModel,
+    shape: ModelShape,
+    hyperparameters: Hyperparameters,
+    length: float,
+    hardware: Hardware | None,
 ) -> tuple[float | None, str]:
-    """Tokens per second of the last run of this base model that ended well on such a machine, scaled to these knobs.
+    """Tokens per second of the last finished run of this base model on such a machine, scaled to the hyperparameters.
 
-    A run of the same precision, of the project where it has one. All of its time counts, samples and looks included.
-    The sentence's end says which run it was; a run of another project, which not everybody may see, is not named.
+    The run has the same precision, and is one of the project where there is one. All of its time counts, evaluations
+    and samples included. The text names the run, unless it belongs to another project.
     """
     device = "cuda" if hardware and hardware.gpus else "cpu"
     runs: Any = TrainingRun.objects.filter(
@@ -69,7 +80,7 @@ def measured_speed(
         facts__tokens__gt=0,
         facts__seconds__gt=0,
         facts__device=device,
-        facts__precision=resolved_precision(knobs, hardware),
+        facts__precision=resolved_precision(hyperparameters, hardware),
     ).done()
     if hardware is not None:
         runs = runs.filter(facts__machine=hardware.kind)
@@ -81,7 +92,7 @@ def measured_speed(
         spec = RunSpec.from_yaml(run.spec)
     except SpecError:
         return None, ""
-    then = Knobs(
+    then = Hyperparameters(
         method=spec.method,
         lora_r=spec.lora.r,
         activation_checkpointing=spec.activation_checkpointing,
@@ -89,42 +100,48 @@ def measured_speed(
         devices=spec.devices,
     )
     reached = run.facts["tokens"] / run.facts["seconds"]
-    which = f"run {run.number}" if run.project_id == project.pk else "an earlier run elsewhere in this studio"
-    words = f"from {which}, which reached {reached:,.0f} tokens a second"
-    return scaled_speed(reached, shape, then, knobs, length), words + _scaled_words(then, knobs)
+    which = f"run {run.number}" if run.project_id == project.pk else "an earlier run of another project"
+    source = f"from {which}, which reached {reached:,.0f} tokens per second"
+    return scaled_throughput(reached, shape, then, hyperparameters, length), source + _scaling_note(
+        then, hyperparameters
+    )
 
 
-def _scaled_words(then: Knobs, now: Knobs) -> str:
-    """How a speed was scaled, as the end of a sentence; empty where the settings that it depends on are the same."""
+def _scaling_note(then: Hyperparameters, now: Hyperparameters) -> str:
+    """How the throughput was scaled, as the end of a sentence; empty with the same settings."""
     by = []
-    if _work_of(then) != _work_of(now):
-        by.append("the work of a token")
+    if _work_settings(then) != _work_settings(now):
+        by.append("operations per token")
     if then.devices != now.devices:
         by.append("the number of GPUs")
     return f" with other settings, scaled by {' and '.join(by)}" if by else ""
 
 
-def _work_of(knobs: Knobs) -> tuple[str, bool, int]:
-    """The knobs that the work of a token depends on."""
-    return knobs.method, knobs.activation_checkpointing, 0 if knobs.method == "full" else knobs.lora_r
+def _work_settings(hyperparameters: Hyperparameters) -> tuple[str, bool, int]:
+    """The hyperparameters that the operations per token depend on."""
+    return (
+        hyperparameters.method,
+        hyperparameters.activation_checkpointing,
+        0 if hyperparameters.method == "full" else hyperparameters.lora_r,
+    )
 
 
 def memory_limit(project: Project | None) -> int:
-    """Bytes of the hardware that the project's contract names, 16 GB where it names none or there is no project."""
+    """Memory of the production hardware in the project's contract, 16 GB without one."""
     contract: Any = getattr(project, "contract", None)
-    wanted = contract.constraints.get("hardware_memory_gb") if contract is not None else None
-    return int(float(wanted) * 1e9) if wanted else USUAL_LIMIT
+    value = contract.constraints.get("hardware_memory_gb") if contract is not None else None
+    return int(float(value) * 1e9) if value else DEFAULT_MEMORY_LIMIT
 
 
 def latency_limit(project: Project | None) -> float | None:
-    """Seconds that the project's contract gives a request, None where it does not say."""
+    """Maximum p95 latency in seconds by the project's contract, or None."""
     contract: Any = getattr(project, "contract", None)
-    wanted = contract.constraints.get("latency_p95_ms") if contract is not None else None
-    return float(wanted) / 1000 if wanted else None
+    value = contract.constraints.get("latency_p95_ms") if contract is not None else None
+    return float(value) / 1000 if value else None
 
 
-def _free() -> int | None:
-    """Bytes free where runs write, None where that cannot be asked."""
+def _free_disk_bytes() -> int | None:
+    """Free bytes where runs write, or None where unknown."""
     try:
         return shutil.disk_usage(local_path("training").parent).free
     except (OSError, NotImplementedError):

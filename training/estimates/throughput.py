@@ -1,73 +1,79 @@
-"""How fast a fine-tuning goes: the work of a token, and the rate of hardware that nobody has measured yet. Pure."""
+"""Throughput of training and serving: operations per token, and rates of hardware without measurements. Pure."""
 
 from typing import TYPE_CHECKING
 
-from training.base_models.architecture import Shape
-from training.runs.presets import Knobs
+from training.base_models.architecture import ModelShape
+from training.runs.presets import Hyperparameters
 
 if TYPE_CHECKING:
     from slmstudio.workers.hardware import Hardware
 
-#: seconds until a run has read its data and loaded its model
-STARTING = 20.0
-#: share of a row's tokens that is scored, where nobody has counted
-_SCORED = 0.2
-#: bytes per second that weights are read with while an answer is written token by token
-_CPU_READS, _GPU_READS = 12e9, 1e12
-#: seconds that a token takes besides: Python, launching kernels, choosing the token
-_PER_TOKEN = 0.008
-#: floating point operations per second and core, and of a GPU. Training SmolLM2 was seen to reach 102e9 a core in bf16,
-#: and 82e9 in fp32 with AVX-512; cores without it multiply half as fast. The GPU was not measured.
-_CORE_BF16, _CORE_FP32, _GPU = 90e9, 50e9, 60e12
+#: seconds until a run has loaded its data and model
+STARTUP_SECONDS = 20.0
+#: assumed share of a row's tokens that have logits
+SCORED_SHARE = 0.2
+#: bytes per second at which weights are read while tokens are generated
+CPU_BYTES_PER_SECOND, GPU_BYTES_PER_SECOND = 12e9, 1e12
+#: overhead in seconds per generated token: Python, kernel launches, token selection
+SECONDS_PER_TOKEN = 0.008
+#: floating point operations per second of a core and of a GPU. Training SmolLM2 reached 102e9 per core in bf16 and 82e9
+#: in fp32 with AVX-512; cores without it are half as fast. The GPU is not measured.
+CORE_BF16_FLOPS, CORE_FP32_FLOPS, GPU_FLOPS = 90e9, 50e9, 60e12
 
 
-def work(shape: Shape, knobs: Knobs, length: float) -> float:
-    """Floating point operations behind one token of a row of ``length`` tokens, forward and backward.
+def flops_per_token(shape: ModelShape, hyperparameters: Hyperparameters, length: float) -> float:
+    """Floating point operations per token of a row of ``length`` tokens, forward and backward.
 
-    Two for each weight forward, two more for the gradient of what comes in, two more for that of a weight that is
-    trained; two more where activations are computed again. Attention looks back over half the row on average. QLoRA
-    unpacks its weights each time, which costs about a third.
+    Per weight: two forward, two for the gradient of the input, two for the gradient of a trained weight, and two more
+    with gradient checkpointing. Attention covers half of the row on average. QLoRA dequantizes its weights each time,
+    about a third more.
     """
     window = min(length / 2, shape.window or length / 2)
     attention = 4 * window * shape.attention_width * shape.layers
-    head = shape.vocabulary * shape.hidden * _SCORED
-    again = 1 if knobs.activation_checkpointing else 0
-    if knobs.method == "full":
+    head = shape.vocabulary * shape.hidden * SCORED_SHARE
+    again = 1 if hyperparameters.activation_checkpointing else 0
+    if hyperparameters.method == "full":
         return (6 + 2 * again) * shape.body + 6 * head + (3 + again) * attention
-    adapter = shape.adapter_parameters(knobs.lora_r)
+    adapter = shape.adapter_parameters(hyperparameters.lora_r)
     total = (4 + 2 * again) * shape.body + 4 * head + (6 + 2 * again) * adapter + (3 + again) * attention
-    return total * (1.3 if knobs.method == "qlora" else 1)
+    return total * (1.3 if hyperparameters.method == "qlora" else 1)
 
 
-def scaled_speed(speed: float, shape: Shape, then: Knobs, now: Knobs, length: float) -> float:
-    """Tokens per second with the knobs of ``now``, where ``speed`` was reached with those of ``then``."""
-    return speed * work(shape, then, length) / work(shape, now, length) * now.devices / then.devices
+def scaled_throughput(
+    speed: float, shape: ModelShape, then: Hyperparameters, now: Hyperparameters, length: float
+) -> float:
+    """Tokens per second with the hyperparameters ``now``, from a ``speed`` measured with ``then``."""
+    return (
+        speed * flops_per_token(shape, then, length) / flops_per_token(shape, now, length) * now.devices / then.devices
+    )
 
 
-def rough_speed(shape: Shape, knobs: Knobs, hardware: "Hardware", length: float) -> float:
-    """Tokens per second that nobody has measured: from the cores, or from the GPUs that share each step."""
+def estimated_throughput(
+    shape: ModelShape, hyperparameters: Hyperparameters, hardware: "Hardware", length: float
+) -> float:
+    """Estimated tokens per second, from the cores or from the GPUs that share each step."""
     if hardware.gpus:
-        rate = _GPU * min(knobs.devices, len(hardware.gpus))
+        rate = GPU_FLOPS * min(hyperparameters.devices, len(hardware.gpus))
     else:
-        fast = hardware.bf16 and knobs.precision in ("auto", "bf16")
-        rate = hardware.cores * (_CORE_BF16 if fast else _CORE_FP32)
-    return rate / work(shape, knobs, length)
+        fast = hardware.bf16 and hyperparameters.precision in ("auto", "bf16")
+        rate = hardware.cores * (CORE_BF16_FLOPS if fast else CORE_FP32_FLOPS)
+    return rate / flops_per_token(shape, hyperparameters, length)
 
 
-def rough_words(hardware: "Hardware") -> str:
-    """Where a rough speed comes from, as the end of a sentence."""
+def estimate_source(hardware: "Hardware") -> str:
+    """The source of an estimated throughput, as the end of a sentence."""
     if hardware.gpus:
-        return f"from the size of the model and {hardware.gpus[0].name}; a third or three times of it is possible"
+        return f"from model size and {hardware.gpus[0].name}; within a factor of three"
     cores = "1 core" if hardware.cores == 1 else f"{hardware.cores} cores"
-    return f"from the size of the model and {cores}; half or twice of it is possible"
+    return f"from model size and {cores}; within a factor of two"
 
 
-def request_seconds(shape: Shape, hardware: "Hardware", *, prompt: int, answer: int) -> float:
-    """Seconds of one request, nothing measured: reading the prompt is arithmetic, writing is reading the weights."""
+def request_seconds(shape: ModelShape, hardware: "Hardware", *, prompt: int, answer: int) -> float:
+    """Estimated seconds of one request: the prompt is compute-bound, generation is bound by reading the weights."""
     gpu = bool(hardware.gpus)
-    rate = _GPU if gpu else hardware.cores * (_CORE_BF16 if hardware.bf16 else _CORE_FP32)
+    rate = GPU_FLOPS if gpu else hardware.cores * (CORE_BF16_FLOPS if hardware.bf16 else CORE_FP32_FLOPS)
     width = 2 if gpu or hardware.bf16 else 4
     attention = 2 * prompt * shape.attention_width * shape.layers
     reading = prompt * (2 * shape.body + attention) / rate
     weights = width * (shape.body + shape.vocabulary * shape.hidden)
-    return reading + answer * (weights / (_GPU_READS if gpu else _CPU_READS) + _PER_TOKEN)
+    return reading + answer * (weights / (GPU_BYTES_PER_SECOND if gpu else CPU_BYTES_PER_SECOND) + SECONDS_PER_TOKEN)

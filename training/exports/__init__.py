@@ -1,1 +1,1 @@
-"""What a run can be taken along as: specs of the children that make it, and texts for other trainers. Pure Python."""
+"""Exports: GGUF files, configurations for other trainers, model cards, downloads."""

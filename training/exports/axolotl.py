@@ -1,7 +1,7 @@
-"""A RunSpec as an Axolotl configuration over rows whose text is ours to the letter.
+"""A RunSpec as an Axolotl configuration, over rows with exactly the studio's text.
 
-The rows are of type ``input_output``: segments that are tokenised as they stand and joined, the prompt without a label
-and the answer with one. No template of Axolotl's comes near them.
+Rows have the type ``input_output``: segments that are tokenized as they are and joined, the prompt without labels and
+the completion with labels. No template of Axolotl is applied.
 """
 
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import Counts, accumulation, header, precision
+from training.exports.source_text import RowCounts, accumulation, header, precision
 
-#: the release that configurations are written for and held against
+#: the release that configurations are written for and tested with
 VERSION = "0.19.0"
 CONFIG = "axolotl.yaml"
 
@@ -21,8 +21,8 @@ def row(prompt: str, completion: str) -> dict[str, Any]:
     return {"segments": [{"label": False, "text": prompt}, {"label": True, "text": completion}]}
 
 
-def config(spec: TrainerSpec, counts: Counts) -> str:
-    """The configuration file as text. Paths in it are relative to the folder it lies in."""
+def config(spec: TrainerSpec, counts: RowCounts) -> str:
+    """The configuration file as text. Paths are relative to its folder."""
     note: tuple[str, ...] = (
         f"Axolotl {VERSION}: run from this folder with  axolotl train {CONFIG}",
         "The rows hold the prompts as the studio's own trainer reads them; check.py compares the token ids.",
@@ -33,13 +33,13 @@ def config(spec: TrainerSpec, counts: Counts) -> str:
     return header(spec, counts, *note) + "\n" + text
 
 
-def settings(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
+def settings(spec: TrainerSpec, counts: RowCounts) -> dict[str, Any]:
     """The configuration as plain values."""
     run = spec.run
     values: dict[str, Any] = {"base_model": spec.base_model}
     if spec.revision:
         values["revision_of_model"] = spec.revision
-    values |= {"trust_remote_code": False, "strict": False, **_adapter(spec)}
+    values |= {"trust_remote_code": False, "strict": False, **_adapter_settings(spec)}
     values |= {
         "datasets": [_source("train.jsonl")],
         **({"test_datasets": [_source("validation.jsonl")]} if counts.validation else {}),
@@ -66,13 +66,13 @@ def settings(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
         "seed": run.seed,
         "logging_steps": 1,
         "output_dir": "out",
-        **_looks(spec, counts),
-        **_trackers(spec),
+        **_evaluation_settings(spec, counts),
+        **_tracker_settings(spec),
     }
     return values
 
 
-def _adapter(spec: TrainerSpec) -> dict[str, Any]:
+def _adapter_settings(spec: TrainerSpec) -> dict[str, Any]:
     run = spec.run
     if run.method == "full":
         return {}
@@ -92,8 +92,8 @@ def _source(name: str) -> dict[str, Any]:
     return {"path": name, "ds_type": "json", "split": "train", "type": "input_output"}
 
 
-def _looks(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
-    """When it looks at the validation rows and writes checkpoints. Early stopping needs both said explicitly."""
+def _evaluation_settings(spec: TrainerSpec, counts: RowCounts) -> dict[str, Any]:
+    """Evaluation and checkpoint intervals. Early stopping needs both set explicitly."""
     run = spec.run
     if not counts.validation:
         return {"eval_strategy": "no", "save_strategy": "steps", "save_steps": run.save_every or counts.steps}
@@ -114,10 +114,10 @@ def _looks(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
     return values
 
 
-def _trackers(spec: TrainerSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _tracker_settings(spec: TrainerSpec) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
     if "tensorboard" in spec.run.trackers:
-        found["use_tensorboard"] = True
+        settings["use_tensorboard"] = True
     if "wandb" in spec.run.trackers:
-        found |= {"use_wandb": True, "wandb_project": "slm-studio"}
-    return found
+        settings |= {"use_wandb": True, "wandb_project": "slm-studio"}
+    return settings

@@ -1,9 +1,9 @@
-"""Loads an exported folder with the real Axolotl: ``python check.py [FOLDER] [TOKENIZER]``, in Axolotl's environment.
+"""Validates an exported folder with Axolotl: ``python check.py [FOLDER] [TOKENIZER]``, in Axolotl's environment.
 
-Needs nothing of the studio. The configuration goes through Axolotl's own validation, and every row through its own
-``input_output`` strategy with the tokenizer of the base model (or of the folder TOKENIZER); the token ids and labels
-must be those that the studio's trainer learns from, which ``tokens.json`` holds as a hash. Prints one JSON object:
-ok, version, rows, error. Ends with 1 where it is not ok.
+Independent of the studio. The configuration goes through Axolotl's validation, and every row through its
+``input_output`` strategy with the tokenizer of the base model (or of the folder TOKENIZER); token ids and labels must
+be those of the studio's trainer, whose hash is in ``tokens.json``. Prints one JSON object: ok, version, rows, error.
+Exits with 1 where it is not ok.
 """
 
 import hashlib
@@ -30,31 +30,31 @@ def check(folder: Path, tokenizer_folder: str | None = None) -> dict[str, Any]:
     written = yaml.safe_load((folder / "axolotl.yaml").read_text(encoding="utf-8"))
     config = validate_config(DictDefault(written))
     kept = config.to_dict()
-    # What Axolotl does not know or sets aside would be a setting that is silently not used.
+    # A setting that Axolotl drops would be ignored without an error.
     lost = sorted(name for name in written if name not in kept and written[name] is not None)
     if lost:
         raise ValueError(f"Axolotl drops {', '.join(lost)}")
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder or config.base_model, trust_remote_code=False)
-    wanted = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
+    expected = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
     counts = {}
     for part, source in (("train", config.datasets), ("validation", config.test_datasets or [])):
         for one in source:
             strategy = load(one.type, tokenizer, config, one)
-            counts[part] = _rows(folder / one.path, strategy, wanted[part]["sha256"], config.sequence_len)
+            counts[part] = _rows(folder / one.path, strategy, expected[part]["sha256"], config.sequence_len)
     return {"ok": True, "version": version("axolotl"), "rows": counts}
 
 
-def _rows(path: Path, strategy: Any, wanted: str, limit: int) -> int:
-    """How many rows there are; an error where their ids or labels are not the ones that are wanted."""
-    seen, count = hashlib.sha256(), 0
+def _rows(path: Path, strategy: Any, expected: str, limit: int) -> int:
+    """The number of rows; raises ValueError where their ids or labels differ from the expected hash."""
+    digest, count = hashlib.sha256(), 0
     with path.open(encoding="utf-8") as file:
         for line in file:
-            made = strategy.tokenize_prompt(json.loads(line))
-            if len(made["input_ids"]) > limit:
-                raise ValueError(f"row {count + 1} of {path.name} has {len(made['input_ids'])} tokens of {limit}")
-            seen.update(json.dumps([made["input_ids"], made["labels"]]).encode())
+            tokenized = strategy.tokenize_prompt(json.loads(line))
+            if len(tokenized["input_ids"]) > limit:
+                raise ValueError(f"row {count + 1} of {path.name} has {len(tokenized['input_ids'])} tokens of {limit}")
+            digest.update(json.dumps([tokenized["input_ids"], tokenized["labels"]]).encode())
             count += 1
-    if seen.hexdigest() != wanted:
+    if digest.hexdigest() != expected:
         raise ValueError(f"the token ids of {path.name} are not those of the studio's trainer")
     return count
 
@@ -63,13 +63,13 @@ def main(arguments: list[str]) -> int:
     """Exit code."""
     folder = Path(arguments[0]) if arguments else Path(__file__).resolve().parent
     descriptor = os.dup(1)
-    os.dup2(2, 1)  # what the packages print goes aside
+    os.dup2(2, 1)  # output of the packages goes to stderr
     try:
-        found = check(folder, arguments[1] if len(arguments) > 1 else None)
+        result = check(folder, arguments[1] if len(arguments) > 1 else None)
     except BaseException as error:
-        found = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-    os.write(descriptor, (json.dumps(found) + "\n").encode())
-    return 0 if found["ok"] else 1
+        result = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
+    os.write(descriptor, (json.dumps(result) + "\n").encode())
+    return 0 if result["ok"] else 1
 
 
 if __name__ == "__main__":

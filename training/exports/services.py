@@ -1,4 +1,4 @@
-"""What of a run can be taken along: asking for exports, and what the page shows of them."""
+"""Exports of a run: requests, specs of the child processes, and the options on its page."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +22,13 @@ TRAINERS = tuple(SpecExport.Trainer.values)
 KINDS = (*GGUF, *TRAINERS)
 
 
-def request(*, run: TrainingRun, kind: str, user: User) -> Export:
-    """The export of a run of one kind: the one that is being made, or a new attempt that is queued.
+def request_export(*, run: TrainingRun, kind: str, user: User) -> Export:
+    """The export of a run of one kind: the active one, or a new attempt that is queued.
 
-    What was made before stays until the new one is whole, and where that comes to nothing.
+    A previous export stays available until the new one is complete, and if that fails.
 
     Raises:
-        Refused: no such kind, or a GGUF file of a run that has no model.
+        Refused: no such kind, or a GGUF file of a run without a model.
     """
     if kind in TRAINERS:
         return _request(SpecExport, {"training_run": run, "kind": kind}, user)
@@ -36,7 +36,7 @@ def request(*, run: TrainingRun, kind: str, user: User) -> Export:
         raise Refused(f"There is no export {kind!r}.", field="kind")
     model = model_of(run)
     if model is None:
-        raise Refused("The run has no model to export: it has to end well first.", field="kind")
+        raise Refused("The run has no model to export yet. Wait until it is done.", field="kind")
     return _request(ModelExport, {"model_version": model, "kind": kind}, user)
 
 
@@ -54,20 +54,21 @@ def _request(table: type[Export], key: dict[str, Any], user: User) -> Export:
 
 
 def find(run: TrainingRun, kind: str) -> Export | None:
-    """The export of a run of one kind, whatever became of it."""
+    """The export of a run of one kind in any state, or None."""
     if kind in TRAINERS:
         return SpecExport.objects.filter(training_run=run, kind=kind).first()
     return ModelExport.objects.filter(model_version__training_run=run, kind=kind).first()
 
 
 def model_of(run: TrainingRun) -> ModelVersion | None:
-    """The model version that came out of a run."""
+    """The model version of a run, or None."""
     return ModelVersion.objects.filter(training_run=run).first()
 
 
-def keep_what_was_made(export: Export) -> None:
-    """What was made before is what there is, where the worker that made it again was lost: the sweep ends a run past
-    its own transitions, which see to that otherwise.
+def keep_previous_export(export: Export) -> None:
+    """Marks a repeated export as done again where its worker was lost: its previous files are still complete.
+
+    The reaper ends a run without the transitions of ``Export``.
     """
     ended = type(export).objects.filter(
         pk=export.pk, job_id=export.job_id, status__in=(Status.FAILED, Status.CANCELLED)
@@ -75,18 +76,18 @@ def keep_what_was_made(export: Export) -> None:
     ended.exclude(folder_key="").update(status=Status.DONE)
 
 
-# -- what the children are told --------------------------------------------------------------------------------------
+# -- specs of the child processes -------------------------------------------------------------------------------------
 
 
-def folder_of(export: ModelExport | SpecExport) -> str:
-    """The key of the folder that an export is made in next: never the one that it lies in."""
+def next_folder_key(export: ModelExport | SpecExport) -> str:
+    """The key of the folder for the next export: never the one of its current files."""
     run = export.model_version.training_run if isinstance(export, ModelExport) else export.training_run
     first = f"{run.folder_key}/exports/{export.kind}"
     return f"{first}-2" if export.folder_key == first else first
 
 
 def gguf_spec(export: ModelExport) -> GgufSpec:
-    """The spec of the child that makes a GGUF file and checks it."""
+    """The spec of the child that creates and checks a GGUF file."""
     model, run = export.model_version, export.model_version.training_run
     spec = RunSpec.from_yaml(run.spec)
     return GgufSpec(
@@ -94,7 +95,7 @@ def gguf_spec(export: ModelExport) -> GgufSpec:
         dataset=DatasetRef(path=str(file_path(run.dataset)), sha256=run.dataset.sha256),
         contract=spec.contract,
         converter=str(settings.GGUF_CONVERTER),
-        output_dir=str(local_path(folder_of(export))),
+        output_dir=str(local_path(next_folder_key(export))),
         stem=f"{slugify(run.project.slug) or 'model'}-v{model.number}-{export.kind}"[-100:].lower().lstrip("-_"),
         title=f"{run.project.name} v{model.number}"[:100],
         prompt=spec.prompt,
@@ -110,7 +111,7 @@ def trainer_spec(export: SpecExport) -> TrainerSpec:
     return TrainerSpec(
         run=spec,
         trainer="axolotl" if export.kind == SpecExport.Trainer.AXOLOTL else "unsloth",
-        output_dir=str(local_path(folder_of(export))),
+        output_dir=str(local_path(next_folder_key(export))),
         base_model=base.location if on_hub else spec.base_model.path,
         revision=base.revision if on_hub else "",
         title=f"{run.project.name}: {run}",
@@ -118,16 +119,16 @@ def trainer_spec(export: SpecExport) -> TrainerSpec:
     )
 
 
-# -- what the page shows ---------------------------------------------------------------------------------------------
+# -- options on the page ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Offer:
-    """One way to take a run along: its kind with a title and a sentence, and the export where there is one."""
+class ExportOption:
+    """One kind of export with its title and description, and the export where there is one."""
 
     kind: str
     title: str
-    about: str
+    description: str
     export: Export | None
 
     @property
@@ -136,13 +137,13 @@ class Offer:
         return sum(file["size"] for file in self.export.files) if self.export else 0
 
     @property
-    def ready(self) -> bool:
-        """Made, and to be downloaded."""
-        return self.export is not None and self.export.is_made
+    def is_ready(self) -> bool:
+        """Whether its files can be downloaded."""
+        return self.export is not None and self.export.is_available
 
     @property
-    def refused(self) -> dict[str, Any]:
-        """What the check found about a file that was thrown away; empty where none was."""
+    def rejected(self) -> dict[str, Any]:
+        """The parity check of a rejected file; empty without one."""
         if not isinstance(self.export, ModelExport):
             return {}
         parity: dict[str, Any] = self.export.parity
@@ -157,27 +158,27 @@ class Offer:
 
     @property
     def validated(self) -> dict[str, Any]:
-        """What the other trainer said when it loaded this export; empty where it did not."""
-        found = self.export.validation if isinstance(self.export, SpecExport) and self.ready else {}
-        return found if found.get("ok") else {}
+        """The result of loading this export with its trainer; empty where that has not happened."""
+        result = self.export.validation if isinstance(self.export, SpecExport) and self.is_ready else {}
+        return result if result.get("ok") else {}
 
 
-_ABOUT = {
+DESCRIPTIONS = {
     "f16": (
         "GGUF f16",
-        "For llama.cpp, Ollama and LM Studio: the weights at 16 bits, checked against this model on llama.cpp.",
+        "For llama.cpp, Ollama and LM Studio: 16-bit weights, compared with this model on llama.cpp.",
     ),
     "q8_0": (
         "GGUF q8_0",
-        "Half the size, and faster. With weights of 8 bits some answers differ: the check counts them, or refuses it.",
+        "Half the size, and faster. With 8-bit weights some outputs differ; the parity check counts them.",
     ),
     "axolotl": ("Axolotl", "This run's settings as axolotl.yaml, with its rows as the model reads them."),
     "unsloth": ("Unsloth", "This run's settings as a training script, with the same rows."),
 }
 
 
-def offers(run: TrainingRun) -> list[Offer]:
-    """Everything a run can be taken along as, in the order of the page."""
-    made: dict[str, Export] = {one.kind: one for one in SpecExport.objects.filter(training_run=run)}
-    made |= {one.kind: one for one in ModelExport.objects.filter(model_version__training_run=run)}
-    return [Offer(kind, *_ABOUT[kind], made.get(kind)) for kind in KINDS]
+def export_options(run: TrainingRun) -> list[ExportOption]:
+    """All exports of a run, in the order of the page."""
+    exports: dict[str, Export] = {one.kind: one for one in SpecExport.objects.filter(training_run=run)}
+    exports |= {one.kind: one for one in ModelExport.objects.filter(model_version__training_run=run)}
+    return [ExportOption(kind, *DESCRIPTIONS[kind], exports.get(kind)) for kind in KINDS]

@@ -1,7 +1,6 @@
-"""A RunSpec as a script for Unsloth, on rows that hold prompt and completion as the model reads them.
+"""A RunSpec as a script for Unsloth, over rows with prompt and completion as the model reads them.
 
-Unsloth needs a GPU and packages that do not install beside the studio's, so no such script has been run by us. It says
-so itself.
+Unsloth needs a GPU and packages that conflict with the studio's, so the scripts are not validated, and say so.
 """
 
 import json
@@ -9,7 +8,7 @@ import re
 from typing import Any
 
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import Counts, accumulation, header, precision
+from training.exports.source_text import RowCounts, accumulation, header, precision
 
 SCRIPT = "unsloth_train.py"
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -20,11 +19,11 @@ def row(prompt: str, completion: str) -> dict[str, str]:
     return {"prompt": prompt, "completion": completion}
 
 
-def script(spec: TrainerSpec, counts: Counts) -> str:
-    """The script as text. It reads train.jsonl and validation.jsonl beside it and writes to out/."""
+def script(spec: TrainerSpec, counts: RowCounts) -> str:
+    """The script as text. It reads train.jsonl and validation.jsonl in its folder and writes to out/."""
     note = (
-        "NOT VALIDATED: this script has been compiled and its values checked, but it has not run on a GPU yet.",
-        f"Run it where Unsloth is installed, in this folder:  python {SCRIPT}",
+        "NOT VALIDATED: this script is compiled and its values are checked, but it has not been run on a GPU.",
+        f"Run it in this folder, where Unsloth is installed:  python {SCRIPT}",
     )
     values = {
         "@LOAD@": _literal(load(spec)),
@@ -32,13 +31,13 @@ def script(spec: TrainerSpec, counts: Counts) -> str:
         "@ARGUMENTS@": _literal(arguments(spec, counts)),
         "@PATIENCE@": repr(spec.run.early_stopping if counts.validation else None),
     }
-    # In one pass: a value may itself hold what looks like a place for another.
+    # In one pass: a value can contain text that looks like a placeholder.
     body = re.sub("|".join(values), lambda found: values[found[0]], _BODY)
     return header(spec, counts, *note) + body
 
 
 def load(spec: TrainerSpec) -> dict[str, Any]:
-    """What ``FastLanguageModel.from_pretrained`` is given."""
+    """Arguments of ``FastLanguageModel.from_pretrained``."""
     run = spec.run
     return {
         "model_name": spec.base_model,
@@ -52,7 +51,7 @@ def load(spec: TrainerSpec) -> dict[str, Any]:
 
 
 def adapter(spec: TrainerSpec) -> dict[str, Any] | None:
-    """What ``FastLanguageModel.get_peft_model`` is given; None where all weights are trained."""
+    """Arguments of ``FastLanguageModel.get_peft_model``; None for full fine-tuning."""
     run = spec.run
     if run.method == "full":
         return None
@@ -67,8 +66,8 @@ def adapter(spec: TrainerSpec) -> dict[str, Any] | None:
     }
 
 
-def arguments(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
-    """What ``SFTConfig`` is given. Precision is chosen by the script where the run leaves it open."""
+def arguments(spec: TrainerSpec, counts: RowCounts) -> dict[str, Any]:
+    """Arguments of ``SFTConfig``. The script chooses the precision where the run has ``auto``."""
     run = spec.run
     steps = run.max_steps if run.max_steps is not None else -1
     values: dict[str, Any] = {
@@ -105,7 +104,7 @@ def arguments(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
 
 
 def _literal(value: Any) -> str:
-    """Plain values as Python: a text for ``json.loads``, which nothing inside can break out of."""
+    """Plain values as a Python expression: ``json.loads`` of a quoted text, so that no value can inject code."""
     return f"json.loads({json.dumps(value)!r})"
 
 
@@ -134,19 +133,19 @@ if ADAPTER is not None:
     model = FastLanguageModel.get_peft_model(model, **ADAPTER)
 
 
-def tokenised(row):
-    """Prompt and completion are tokenised apart and joined, as the model meets them when it is used."""
+def tokenized(row):
+    """Prompt and completion are tokenized separately and joined, as in generation."""
     prompt = tokenizer(row["prompt"], add_special_tokens=False)["input_ids"]
     completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"]
     ids = prompt + completion
     if len(ids) > ARGUMENTS["max_length"]:
-        raise SystemExit(f"A row has {len(ids)} tokens; the limit is {ARGUMENTS['max_length']}. Nothing is ever cut.")
+        raise SystemExit(f"A row has {len(ids)} tokens; the limit is {ARGUMENTS['max_length']}. Nothing is truncated.")
     return {"input_ids": ids, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
 
 
 def rows(name):
-    found = load_dataset("json", data_files=name, split="train")
-    return found.map(tokenised, remove_columns=found.column_names)
+    dataset = load_dataset("json", data_files=name, split="train")
+    return dataset.map(tokenized, remove_columns=dataset.column_names)
 
 
 trainer = SFTTrainer(

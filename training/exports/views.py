@@ -1,4 +1,4 @@
-"""What of a run can be taken along: the section of its page, making exports, and downloads."""
+"""The exports section of a run's page, and downloads."""
 
 from typing import Any
 
@@ -8,10 +8,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx
 from training.exports import downloads, services
-from training.exports.axolotl_validation import fact
-from training.http import is_htmx
+from training.exports.axolotl_validation import last_validation
 from training.models import TrainingRun
 from training.runs import queries as run_queries
 
@@ -19,94 +18,94 @@ _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
 
 
 def exports_context(run: TrainingRun) -> dict[str, Any]:
-    """What the section shows."""
-    offers = services.offers(run)
-    waiting = {one.export.queue_name for one in offers if one.export is not None and one.export.status == "queued"}
+    """The context of the section."""
+    options = services.export_options(run)
+    queues = {one.export.queue_name for one in options if one.export is not None and one.export.status == "queued"}
     return {
-        "offers": offers,
-        "exported": [offer for offer in offers if offer.ready],
+        "options": options,
+        "exported": [option for option in options if option.is_ready],
         "export_model": services.model_of(run),
-        "export_nobody": {queue: run_queries.nobody_works(queue) for queue in waiting},
-        "axolotl_fact": fact(),
+        "export_no_worker": {queue: run_queries.no_worker_message(queue) for queue in queues},
+        "axolotl_validation": last_validation(),
     }
 
 
 @require_safe
 def exports(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """The section by itself; with ``?kind=`` one offer of it, which asks for itself while it is being made."""
+    """The section alone; with ``?kind=`` one option, which refreshes while its export is active."""
     project, run = object_for(request.user, slug, Action.READ, _RUNS, number=number)
     if not is_htmx(request):
-        return redirect(f"{run.get_absolute_url()}#take-along")
+        return redirect(f"{run.get_absolute_url()}#exports")
     context = {"project": project, "run": run, **exports_context(run)}
-    one = next((offer for offer in context["offers"] if offer.kind == request.GET.get("kind")), None)
-    if one is not None:
-        return render(request, "training/exports/exports.html#offer", {**context, "offer": one})
+    option = next((option for option in context["options"] if option.kind == request.GET.get("kind")), None)
+    if option is not None:
+        return render(request, "training/exports/exports.html#option", {**context, "option": option})
     return render(request, "training/exports/exports.html", context)
 
 
 @require_POST
-def export_make(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
+def create_export(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Queues an export."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     if kind not in services.KINDS:
         raise Http404("There is no such export.")
     problem = ""
     try:
-        services.request(run=run, kind=kind, user=request.user)
+        services.request_export(run=run, kind=kind, user=request.user)
     except Refused as refusal:
         problem = refusal.message
-    return _section(request, project, run, problem)
+    return _render_section(request, project, run, problem)
 
 
 @require_POST
-def export_cancel(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
-    """Stops an export; nothing happens where it has ended already."""
+def cancel_export(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
+    """Cancels an export; nothing happens where it has already ended."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     export = services.find(run, kind)
     if export is None:
         raise Http404("There is no such export.")
     export.cancel()
-    return _section(request, project, run)
+    return _render_section(request, project, run)
 
 
-def _section(request: SignedInRequest, project: Any, run: TrainingRun, problem: str = "") -> HttpResponse:
+def _render_section(request: SignedInRequest, project: Any, run: TrainingRun, problem: str = "") -> HttpResponse:
     context = {"project": project, "run": run, "problem": problem, **exports_context(run)}
     if is_htmx(request):
         return render(request, "training/exports/exports.html", context, status=422 if problem else 200)
     if problem:
         return HttpResponse(problem, status=422, content_type="text/plain; charset=utf-8")
-    return redirect(f"{run.get_absolute_url()}#take-along")
+    return redirect(f"{run.get_absolute_url()}#exports")
 
 
 @require_safe
 def folder_zip(request: SignedInRequest, slug: str, number: int, name: str) -> HttpResponseBase:
-    """A folder of the run as a zip, sent while it is made."""
+    """A folder of the run as a streamed zip."""
     project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
-    found = _found(run, name)
-    if found.missing:
-        raise Http404(f"{found.missing[0]} is gone from the disk. Make it again, or look into a backup.")
+    folder = _folder_or_404(run, name)
+    if folder.missing:
+        raise Http404(f"{folder.missing[0]} is missing on disk. Export it again, or restore a backup.")
     stem = f"{project.slug}-run-{run.number}-{name}"
-    answer = StreamingHttpResponse(downloads.zipped(found, stem), content_type="application/zip")
-    answer["Content-Disposition"] = f'attachment; filename="{stem}.zip"'
-    return answer
+    response = StreamingHttpResponse(downloads.zip_folder(folder, stem), content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{stem}.zip"'
+    return response
 
 
 @require_safe
 def folder_file(request: SignedInRequest, slug: str, number: int, name: str, path: str) -> FileResponse:
     """One file of a folder of the run."""
     _, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
-    file = _found(run, name).file(path)
+    file = _folder_or_404(run, name).file(path)
     if file is None:
         raise Http404("There is no such file.")
-    answer = FileResponse(
+    response = FileResponse(
         file.open("rb"), as_attachment=True, filename=file.name, content_type="application/octet-stream"
     )
-    answer.block_size = downloads.PIECE
-    return answer
+    response.block_size = downloads.CHUNK_BYTES
+    return response
 
 
-def _found(run: TrainingRun, name: str) -> downloads.Folder:
-    found = downloads.folder(run, name)
-    if found is None:
+def _folder_or_404(run: TrainingRun, name: str) -> downloads.Folder:
+    folder = downloads.find_folder(run, name)
+    if folder is None:
         raise Http404("The run has no such folder.")
-    return found
+    return folder

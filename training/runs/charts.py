@@ -1,26 +1,24 @@
-"""What the pages draw, worked out from rows: histogram, samples by evaluation, fields over time. Plain Python."""
+"""Data of charts: length histogram, samples of an evaluation, field accuracy over time. Pure."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from slmstudio.storage.sizes import format_bytes
-
-MARKS = {
+OUTCOME_ICONS = {
     "correct": ("check-lg", "good", "correct"),
     "wrong": ("x-lg", "bad", "wrong"),
-    "missing": ("dash-lg", "bad", "missing"),
-    "extra": ("plus-lg", "bad", "extra"),
-    "hallucinated": ("exclamation-lg", "bad", "not in the document"),
+    "missing": ("dash-lg", "bad", "false negative"),
+    "extra": ("plus-lg", "bad", "false positive"),
+    "hallucinated": ("exclamation-lg", "bad", "hallucinated"),
     "both_absent": ("circle", "soft", "absent in both"),
-    "unscorable": ("question-lg", "bad", "not scored, the output is invalid"),
+    "unscorable": ("question-lg", "bad", "not scored: invalid output"),
 }
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of the histogram: tokens from (included) to (excluded), how many rows, and where it is drawn."""
+    """One bar of a histogram: tokens from ``start`` (inclusive) to ``end`` (exclusive), rows, and its rectangle."""
 
     start: int
     end: int
@@ -33,7 +31,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Token lengths of a dataset, drawn in a box of ``width`` by ``height``; ``scale`` is tokens at the right edge."""
+    """Token lengths of a dataset in a box of ``width`` by ``height``; ``scale``: tokens at the right edge."""
 
     bars: list[Bar]
     scale: int
@@ -50,7 +48,7 @@ _STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 def histogram(lengths: Iterable[int], width: float = 600, height: float = 120, bars: int = 40) -> Histogram | None:
-    """The distribution of some token counts in at most ``bars`` bars of equal width; None where there are no counts."""
+    """The distribution of token counts in at most ``bars`` bars of equal width; None without counts."""
     counts = sorted(lengths)
     if not counts:
         return None
@@ -88,7 +86,7 @@ def histogram(lengths: Iterable[int], width: float = 600, height: float = 120, b
 
 @dataclass(frozen=True)
 class Mark:
-    """One field of one sample: its outcome as a shape, a tone and a word."""
+    """The outcome of one field of a sample: icon, tone and label."""
 
     field: str
     icon: str
@@ -98,7 +96,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the model wrote for one validation document at one evaluation."""
+    """The model's output for one validation document at one evaluation."""
 
     id: str
     raw: str
@@ -109,7 +107,7 @@ class Sample:
 
 
 def samples_of(data: dict[str, Any], order: Sequence[str] = ()) -> list[Sample]:
-    """The rows of one ``samples`` event; ``order`` are the schema's field patterns, in the order they are shown."""
+    """The rows of a ``samples`` event; ``order``: the schema's field patterns in display order."""
     return [
         Sample(
             id=str(row.get("id", "")),
@@ -118,9 +116,9 @@ def samples_of(data: dict[str, Any], order: Sequence[str] = ()) -> list[Sample]:
             correct=int(row.get("correct") or 0),
             fields=int(row.get("fields") or 0),
             marks=[
-                Mark(path, *MARKS.get(str(outcome), MARKS["unscorable"]))
+                Mark(path, *OUTCOME_ICONS.get(str(outcome), OUTCOME_ICONS["unscorable"]))
                 for path, outcome in sorted(
-                    (row.get("outcomes") or {}).items(), key=lambda item: _place(item[0], order)
+                    (row.get("outcomes") or {}).items(), key=lambda item: _schema_position(item[0], order)
                 )
             ],
         )
@@ -129,18 +127,18 @@ def samples_of(data: dict[str, Any], order: Sequence[str] = ()) -> list[Sample]:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Right and judged documents of a field at one evaluation."""
+class FieldCell:
+    """Correct and scored values of a field at one evaluation."""
 
     right: int
-    judged: int
+    scored: int
 
     @property
     def tone(self) -> str:
-        """For the cell's class; the numbers say the same."""
-        if not self.judged:
+        """The tone of the cell's class."""
+        if not self.scored:
             return "soft"
-        return "good" if self.right == self.judged else "bad" if self.right == 0 else "warn"
+        return "good" if self.right == self.scored else "bad" if self.right == 0 else "warn"
 
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -151,24 +149,24 @@ class FieldRow:
     """A field with one cell per evaluation."""
 
     name: str
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[FieldCell] = field(default_factory=list)
 
 
 def _pattern(path: str) -> str:
     return _INDEX.sub("[]", path)
 
 
-def _place(path: str, order: Sequence[str]) -> tuple[int, str]:
-    """Sorts paths as the schema has their fields; the database keeps no order of keys."""
+def _schema_position(path: str, order: Sequence[str]) -> tuple[int, str]:
+    """Sort key: the order of the schema. The database does not keep the order of keys."""
     pattern = _pattern(path)
     return (order.index(pattern) if pattern in order else len(order), path)
 
 
 def field_tallies(outcomes: Iterable[dict[str, Any] | None]) -> dict[str, list[int]]:
-    """Right and judged values by field pattern, from the outcomes of some samples; absent in both is left out.
+    """Correct and scored values by field pattern, from the outcomes of samples, without those absent in both.
 
-    The values of a list count as one field: ``line_items[0].amount`` and ``line_items[1].amount`` together. An output
-    that is invalid counts as wrong in all its fields.
+    Items of a list count as one field: ``line_items[0].amount`` and ``line_items[1].amount`` together. An invalid
+    output counts as wrong in all fields.
     """
     tallies: dict[str, list[int]] = {}
     for sample in outcomes:
@@ -181,39 +179,12 @@ def field_tallies(outcomes: Iterable[dict[str, Any] | None]) -> dict[str, list[i
 
 
 def fields_over_time(evaluations: list[dict[str, Any]], order: Sequence[str] = ()) -> list[FieldRow]:
-    """How often each field was right in the samples of each evaluation; ``order`` are the schema's field patterns."""
+    """The accuracy of each field in the samples of each evaluation; ``order``: the schema's field patterns."""
     rows: dict[str, FieldRow] = {}
     for index, data in enumerate(evaluations):
         tallies = field_tallies(sample.get("outcomes") for sample in data.get("rows", []))
         for pattern in tallies:
-            rows.setdefault(pattern, FieldRow(pattern, [Cell(0, 0)] * index))
+            rows.setdefault(pattern, FieldRow(pattern, [FieldCell(0, 0)] * index))
         for pattern, row in rows.items():
-            row.cells.append(Cell(*tallies.get(pattern, (0, 0))))
-    return sorted(rows.values(), key=lambda row: _place(row.name, order))
-
-
-def foretold(
-    memory_bytes: float | None, memory_off: float | None, seconds: float | None, seconds_off: float | None
-) -> list[str]:
-    """An estimate against what came: "memory 9.1 GB foretold, 8.4 GB used, 8 % too much". Nothing where either lacks.
-
-    ``..._off``: what came is by this share more than what was foretold. The share told is of what came.
-    """
-    pairs = [
-        ("memory", memory_bytes, memory_off, format_bytes, "used"),
-        ("time", seconds, seconds_off, _spell, "taken"),
-    ]
-    lines = []
-    for name, came, off, words, verb in pairs:
-        if not came or off is None or off <= -1:
-            continue
-        share = round(100 * (1 / (1 + off) - 1))
-        how = "as foretold" if share == 0 else f"{abs(share)} % too {'much' if share > 0 else 'little'}"
-        lines.append(f"{name} {words(came / (1 + off))} foretold, {words(came)} {verb}, {how}")
-    return lines
-
-
-def _spell(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+            row.cells.append(FieldCell(*tallies.get(pattern, (0, 0))))
+    return sorted(rows.values(), key=lambda row: _schema_position(row.name, order))

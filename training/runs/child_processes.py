@@ -1,4 +1,4 @@
-"""Child processes that end before their caller goes on: preparing a model, measuring lengths."""
+"""Child processes that their caller waits for: preparing a model, measuring lengths."""
 
 import json
 import subprocess
@@ -20,11 +20,11 @@ Event = dict[str, Any]
 
 
 class ChildFailed(Exception):
-    """A child process ended without doing its work; the message is a sentence."""
+    """A child process failed; the message is for users."""
 
 
 class ChildCancelled(Exception):
-    """The run a child worked for was cancelled, or is in the queue again."""
+    """The run of a child process was cancelled or requeued."""
 
 
 def run_child(
@@ -38,10 +38,10 @@ def run_child(
 ) -> dict[str, Event]:
     """Runs ``python -m module spec`` and returns the last event of each name.
 
-    With a ``run`` its heart beats meanwhile and its cancellation ends the child. ``also`` as in ``child_environment``.
+    With a ``run``, it sends heartbeats, and cancelling it stops the child. ``also`` as in ``child_environment``.
 
     Raises:
-        ChildFailed: the child said why, or its exit is explained.
+        ChildFailed: with the child's error, or an explanation of its exit status.
         ChildCancelled: the run was cancelled.
     """
     argv = [sys.executable, "-m", module, str(spec)]
@@ -49,7 +49,7 @@ def run_child(
         return _blocking(argv, log, on_event, also)
     ending: ChildExit = supervise(run, argv, on_event=on_event, log=log, also=also)
     if ending.interrupted:
-        with_retries(run.return_to_queue)  # the worker was told to stop; the next one starts it again
+        with_retries(run.return_to_queue)  # the worker is being stopped; the next one starts it again
     if ending.cancelled or ending.interrupted:
         raise ChildCancelled
     if not ending.ok:
@@ -81,8 +81,8 @@ def _blocking(argv: list[str], log: Path, on_event: Callable[[Event], None], als
             child.kill()
             child.wait()
     if code != 0 or "error" in last:
-        said = last.get("error", {}).get("message")
-        raise ChildFailed(str(said) if said else explain_exit(code, log))
+        message = last.get("error", {}).get("message")
+        raise ChildFailed(str(message) if message else explain_exit(code, log))
     return last
 
 

@@ -1,4 +1,4 @@
-"""Curves of runs as the pages draw them, and the figures they end with. Nothing here writes."""
+"""Curves of training runs, and their final metrics. Reads only."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,16 @@ from training.spec import RunSpec
 from training.strict_yaml import SpecError
 
 _METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "tokens")
-_NAMES = {"metrics": _METRICS, "validation": ("loss",), "samples": ("field_exact", "schema_valid"), "checkpoint": ()}
+POINT_VALUES = {
+    "metrics": _METRICS,
+    "validation": ("loss",),
+    "samples": ("field_exact", "schema_valid"),
+    "checkpoint": (),
+}
 
 
 def spec_of(run: TrainingRun) -> RunSpec | None:
-    """The spec of a run; None where it is of a form that this version does not know."""
+    """The spec of a run; None where this version cannot read it."""
     try:
         return RunSpec.from_yaml(run.spec)
     except SpecError:
@@ -29,33 +34,34 @@ def spec_of(run: TrainingRun) -> RunSpec | None:
 
 
 def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
-    """Points of a run's curves with an event id above ``after``, and the id to ask after next time.
+    """Points of a run's curves with an event id above ``after``, and the newest id as ``last``.
 
-    Rows begin with ``step, epoch, seconds`` (since the run's first point) and go on, for ``metrics`` with ``loss,
-    learning_rate, grad_norm, tokens_per_second, memory_bytes, tokens`` (learned from so far), for ``validation`` with
-    ``loss``, for ``samples`` with ``field_exact, schema_valid, {field: [right, judged]}``, for ``checkpoint`` with
-    nothing more. What a point does not have is null. ``attempt`` goes up when points that were seen are void, because a
-    run that was taken up again takes their steps once more.
+    Each row starts with ``step, epoch, seconds`` (since the run's first point). ``metrics`` continue with ``loss,
+    learning_rate, grad_norm, tokens_per_second, memory_bytes, tokens`` (trained so far), ``validation`` with ``loss``,
+    ``samples`` with ``field_exact, schema_valid, {field: [correct, scored]}``. Missing values are null. ``attempt``
+    increases when earlier points are void because a resumed run trains their steps again.
     """
     points: dict[str, Any] = {
         "last": after,
         "attempt": int(run.facts.get("voided") or 0),
-        **{kind: [] for kind in _NAMES},
+        **{kind: [] for kind in POINT_VALUES},
     }
     began: datetime | None = run.events.aggregate(first=Min("created_at"))["first"]
     if began is None:
         return points
-    # The rows of a sample are long and no part of a curve: each key is picked out by the database.
-    keys = sorted({"epoch", *(name for names in _NAMES.values() for name in names)})
+    # Sample texts are long and not part of a curve, so the database extracts the keys.
+    keys = sorted({"epoch", *(name for names in POINT_VALUES.values() for name in names)})
     outcomes = Func(F("data"), Value("$.rows[*].outcomes"), function="jsonb_path_query_array", output_field=JSONField())
-    found = TrainingEvent.objects.filter(run=run, pk__gt=after, kind__in=_NAMES).annotate(outcomes=outcomes)
-    for event in found.order_by("step", "pk").values(
+    points_query = TrainingEvent.objects.filter(run=run, pk__gt=after, kind__in=POINT_VALUES).annotate(
+        outcomes=outcomes
+    )
+    for event in points_query.order_by("step", "pk").values(
         "pk", "kind", "step", "created_at", "outcomes", *(f"data__{key}" for key in keys)
     ):
         kind = event["kind"]
         points["last"] = max(points["last"], event["pk"])
         seconds = round((event["created_at"] - began).total_seconds(), 1)
-        row = [event["step"], event["data__epoch"], seconds, *(event[f"data__{name}"] for name in _NAMES[kind])]
+        row = [event["step"], event["data__epoch"], seconds, *(event[f"data__{name}"] for name in POINT_VALUES[kind])]
         if kind == TrainingEvent.Kind.SAMPLES:
             row.append(field_tallies(event["outcomes"]))
         points[kind].append(row)
@@ -63,8 +69,8 @@ def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Finals:
-    """What a run came to so far; None where it has no such point. Seconds and bytes."""
+class FinalMetrics:
+    """Current or final metrics of a run; None where there is no such point. Seconds and bytes."""
 
     run: TrainingRun
     best_validation: float | None = None
@@ -77,15 +83,15 @@ class Finals:
     tokens_per_second: float | None = None
 
 
-def finals(runs: Sequence[TrainingRun]) -> list[Finals]:
-    """The figures of some runs, in their order; three queries, however many they are."""
+def final_metrics(runs: Sequence[TrainingRun]) -> list[FinalMetrics]:
+    """The metrics of some runs, in their order, in three queries."""
     events = TrainingEvent.objects.filter(run__in=runs)
-    looks = events.filter(kind__in=("validation", "samples")).order_by("step")
-    rows: Any = list(looks.values("run", "kind", "step", "data__loss", "data__field_exact", "data__schema_valid"))
+    evaluations = events.filter(kind__in=("validation", "samples")).order_by("step")
+    rows: Any = list(evaluations.values("run", "kind", "step", "data__loss", "data__field_exact", "data__schema_valid"))
     memory = dict(
         events.filter(kind="metrics")
         .values_list("run")
-        .annotate(most=Max(Cast(KT("data__memory_bytes"), FloatField())))
+        .annotate(peak=Max(Cast(KT("data__memory_bytes"), FloatField())))
         .order_by()
     )
     last: dict[Any, Any] = {
@@ -95,16 +101,20 @@ def finals(runs: Sequence[TrainingRun]) -> list[Finals]:
         .distinct("run")
         .values("run", "data__loss", "data__tokens_per_second")
     }
-    return [_finals(run, [row for row in rows if row["run"] == run.pk], last.get(run.pk, {}), memory) for run in runs]
+    return [
+        _final_metrics(run, [row for row in rows if row["run"] == run.pk], last.get(run.pk, {}), memory) for run in runs
+    ]
 
 
-def _finals(run: TrainingRun, looks: list[dict[str, Any]], last: dict[str, Any], memory: dict[Any, Any]) -> Finals:
+def _final_metrics(
+    run: TrainingRun, evaluations: list[dict[str, Any]], last: dict[str, Any], memory: dict[Any, Any]
+) -> FinalMetrics:
     facts = run.facts or {}
-    validations = [(row["data__loss"], row["step"]) for row in looks if row["kind"] == "validation"]
+    validations = [(row["data__loss"], row["step"]) for row in evaluations if row["kind"] == "validation"]
     best = min((pair for pair in validations if pair[0] is not None), default=(None, None))
-    samples: Any = next((row for row in reversed(looks) if row["kind"] == "samples"), {})
+    samples: Any = next((row for row in reversed(evaluations) if row["kind"] == "samples"), {})
     seconds, tokens = facts.get("seconds"), facts.get("tokens")
-    return Finals(
+    return FinalMetrics(
         run=run,
         best_validation=best[0],
         best_step=best[1],
@@ -118,12 +128,12 @@ def _finals(run: TrainingRun, looks: list[dict[str, Any]], last: dict[str, Any],
 
 
 def checkpoints(run: TrainingRun) -> tuple[list[dict[str, Any]], int]:
-    """The checkpoints of a run that are still on the disk, newest first, and how many it has written in all.
+    """The checkpoints of a run that are on disk, newest first, and how many it has saved in total.
 
-    Each: step, path, bytes, sha256 as the trainer said them; ``best``: its weights are those that are kept as best.
+    Each: step, path, bytes, sha256 as the trainer reported them; ``best``: whether it has the best weights.
     """
     events: Iterable[TrainingEvent] = run.events.filter(kind=TrainingEvent.Kind.CHECKPOINT).order_by("-step")
     written = [{"step": one.step, **one.data, "best": one.step == run.facts.get("best_step")} for one in events]
     folder = local_path(f"{run.folder_key}/state")
-    there = [one for one in written if (folder / (PurePath(str(one.get("path") or "")).name or "-")).is_dir()]
-    return there, len(written)
+    stored = [one for one in written if (folder / (PurePath(str(one.get("path") or "")).name or "-")).is_dir()]
+    return stored, len(written)

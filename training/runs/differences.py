@@ -1,40 +1,40 @@
-"""What tells runs apart: only what differs, in words. Pure."""
+"""Differences between the settings of runs, as text. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.runs.presets import TITLES, Knobs, say
+from training.runs.presets import TITLES, Hyperparameters, describe_value
 
 
 @dataclass(frozen=True)
-class Side:
-    """One run: what it rests on by title (``Base model``, ``Dataset``, ``Prompt``, ...) and its knobs.
+class RunSettings:
+    """The inputs of a run by title (``Base model``, ``Dataset``, ``Prompt``, ...) and its hyperparameters.
 
-    ``knobs`` is None where the spec is of a form that nobody knows any more.
+    ``hyperparameters`` is None where the spec cannot be read.
     """
 
     facts: Mapping[str, str]
-    knobs: Knobs | None
+    hyperparameters: Hyperparameters | None
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One line of the difference: what it is about and what each run has, in the order of the runs."""
+class RunDifference:
+    """One setting that differs, with the value of each run in the order of the runs."""
 
     title: str
     values: tuple[str, ...]
 
 
-def differences(sides: Sequence[Side]) -> list[Difference]:
-    """Only what is not the same in all of the runs; what they rest on first, then the knobs."""
+def differences(sides: Sequence[RunSettings]) -> list[RunDifference]:
+    """The settings that differ between the runs: inputs first, then hyperparameters."""
     titles = list(dict.fromkeys(title for side in sides for title in side.facts))
-    lines = [Difference(title, tuple(side.facts.get(title, "–") for side in sides)) for title in titles]
+    lines = [RunDifference(title, tuple(side.facts.get(title, "–") for side in sides)) for title in titles]
     for name, title in TITLES.items():
-        lines.append(Difference(title, tuple(_said(name, side.knobs) for side in sides)))
+        lines.append(RunDifference(title, tuple(_value_text(name, side.hyperparameters) for side in sides)))
     return [line for line in lines if len(set(line.values)) > 1]
 
 
-def _said(name: str, knobs: Knobs | None) -> str:
-    if knobs is None or (name.startswith("lora_") and knobs.method == "full"):
+def _value_text(name: str, hyperparameters: Hyperparameters | None) -> str:
+    if hyperparameters is None or (name.startswith("lora_") and hyperparameters.method == "full"):
         return "–"
-    return say(name, knobs)
+    return describe_value(name, hyperparameters)

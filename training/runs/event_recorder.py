@@ -1,4 +1,4 @@
-"""Turns what a trainer says into rows: points of curves, samples, warnings, facts and, at the end, a ModelVersion."""
+"""Stores a trainer's events: points of curves, samples, warnings, facts and, at the end, a model version."""
 
 import hashlib
 import math
@@ -24,12 +24,12 @@ from training.spec import RunSpec
 Event = dict[str, Any]
 FLUSH_SECONDS = 1.0
 _KINDS = set(TrainingEvent.Kind.values)
-#: what the end of an attempt says that was not the last one
-_OF_AN_END = ("stopped", "stopped_early", "seconds", "steps", "tokens", "best_step", "peak_memory_bytes")
+#: facts of the event ``done``, removed when another attempt starts
+END_FACTS = ("stopped", "stopped_early", "seconds", "steps", "tokens", "best_step", "peak_memory_bytes")
 
 
 def storable(value: Any) -> Any:
-    """A value that ``jsonb`` takes: no NaN or infinity (null instead), no NUL, no lone surrogates in texts."""
+    """A value that ``jsonb`` can store: NaN and infinity become null; NUL and lone surrogates are replaced."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
@@ -41,40 +41,40 @@ def storable(value: Any) -> Any:
     return value
 
 
-def go_on_from(run: TrainingRun, step: int) -> bool:
-    """Forgets what an earlier attempt told of the steps after ``step``: they are taken again. 0 forgets everything.
+def truncate_events(run: TrainingRun, step: int) -> bool:
+    """Deletes the events of an earlier attempt after ``step``, which are trained again; 0 deletes all.
 
-    Where there was something, ``voided`` in the run's facts goes up, so that pages forget it, too. Done twice it does
-    no more than once. False: the run is no longer this job's, and nothing was forgotten.
+    If any were deleted, ``voided`` in the run's facts increases, so that pages drop them, too. Idempotent. Returns
+    False where the run is no longer this job's; nothing is deleted then.
     """
     later = run.events.filter(step__gt=step) if step else run.events.all()
-    with transaction.atomic():  # the row is held meanwhile, so that nobody takes the run away in between
+    with transaction.atomic():  # locks the row, so that no other worker claims the run in between
         mine = run.record(progress_done=step, checkpoint_step=step)
         if mine and later.delete()[0]:
             run.record(facts={**run.facts, "voided": int(run.facts.get("voided") or 0) + 1})
     return mine
 
 
-class Recorder:
-    """Takes a trainer's events. Points are written in batches about once a second; the rest at once.
+class EventRecorder:
+    """Stores a trainer's events. Metrics are written in batches, about once a second; the rest immediately.
 
-    An event that is told twice changes nothing: the table holds each (run, kind, step) once. When an attempt says where
-    it goes on, points after that step are forgotten. Seconds and tokens are the trainer's to add up over attempts.
-    A run that was swept, or is another worker's by now, takes nothing more: its points are dropped.
+    An event that arrives twice changes nothing: the table holds each (run, kind, step) once. When an attempt starts,
+    points after the step it resumes from are deleted. The trainer adds up seconds and tokens over attempts. Events of a
+    run that was reaped or claimed by another worker are dropped.
     """
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
         self.artifacts: dict[str, Event] = {}
         self.total_steps = run.progress_total
-        # Until the child says where it goes on: one that is killed before has got no further than this.
+        # Until the child reports its start: one that is killed before then has not progressed further.
         self.resumed_from = run.checkpoint_step
         self._rows: list[TrainingEvent] = []
         self._flushed_at = 0.0
         self._stage = run.stage
         self._stopping = False
         self._step = run.progress_done
-        # What was told before the start, as that a checkpoint is damaged: it is of this attempt and is kept.
+        # Events before the start, for example that a checkpoint is damaged, belong to this attempt and are kept.
         self._early: list[TrainingEvent] = []
         self._started = False
         self._began = 0.0
@@ -86,22 +86,22 @@ class Recorder:
         name = event["event"]
         data = {key: value for key, value in event.items() if key != "event"}
         if name in _KINDS:
-            self._point(name, data)
+            self._add_point(name, data)
         elif name == "artifact":
             self.artifacts[str(data["kind"])] = data
-            self._say("saving the model")
+            self._set_stage("saving the model")
         elif name == "start":
             self._start(data)
         elif name == "done":
-            self._note_facts(data)
-        # Points may wait for the next one; anything rarer is shown as soon as it is known.
+            self._store_facts(data)
+        # Metrics wait for the next batch; rarer events are written immediately.
         if name != "metrics" or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is held back."""
+        """Writes the pending events."""
         self._flushed_at = time.monotonic()
-        with transaction.atomic():  # the row is held meanwhile, so that nobody takes the run away in between
+        with transaction.atomic():  # locks the row, so that no other worker claims the run in between
             if (load := self._load.read()) is not None:
                 self.run.facts = {**self.run.facts, "load": load}
                 self.run.record(facts=self.run.facts)
@@ -110,18 +110,18 @@ class Recorder:
                 TrainingEvent.objects.bulk_create(self._rows, ignore_conflicts=True)
         self._rows = []
 
-    def idle(self) -> None:
-        """Nothing has come for a moment, as while a checkpoint is written: what is held back need not wait longer."""
+    def on_idle(self) -> None:
+        """Writes pending events when no event arrives, for example while a checkpoint is saved."""
         if self._rows:
             self.flush()
 
-    def stopping(self) -> None:
-        """The child was asked to stop: from now on that is what the run is doing."""
-        self._say("saving a checkpoint")
+    def on_stop(self) -> None:
+        """Shows that the child is stopping."""
+        self._set_stage("saving a checkpoint")
         self._stopping = True
         self.run.record(stage=self._stage)
 
-    def _say(self, stage: str) -> None:
+    def _set_stage(self, stage: str) -> None:
         if not self._stopping:
             self._stage = stage
 
@@ -129,56 +129,59 @@ class Recorder:
         self.resumed_from = int(data.get("resumed_from") or 0)
         self.total_steps = int(data.get("total_steps") or 0)
         self._step = self.resumed_from
-        if go_on_from(self.run, self.resumed_from):
+        if truncate_events(self.run, self.resumed_from):
             self._rows += self._early
         self._started = True
         self._began = time.monotonic()
-        self.run.facts = {name: value for name, value in self.run.facts.items() if name not in _OF_AN_END}
+        self.run.facts = {name: value for name, value in self.run.facts.items() if name not in END_FACTS}
         if self.resumed_from:
-            self._seconds_before = self.run.seconds_before
+            self._seconds_before = self.run.earlier_seconds
             data = {**data, "seconds_before": self._seconds_before}
         else:
             for name in ("seconds_before", "seconds_kept"):
                 self.run.facts.pop(name, None)
-        self._note_facts(data)
-        self._say("training")
+        self._store_facts(data)
+        self._set_stage("training")
 
-    def _point(self, kind: str, data: Event) -> None:
+    def _add_point(self, kind: str, data: Event) -> None:
         step = max(0, int(data.get("step") or 0))
         key = ""
         if kind == TrainingEvent.Kind.WARNING:
-            # Several warnings may fall on one step.
+            # There can be several warnings at one step.
             key = hashlib.sha256(str(data.get("message", "")).encode()).hexdigest()[:16]
         elif kind == TrainingEvent.Kind.CHECKPOINT and step >= self.run.checkpoint_step:
-            self.run.record(checkpoint_step=step, facts=self._kept())  # a resumed child tells of earlier ones again
+            self.run.record(
+                checkpoint_step=step, facts=self._checkpoint_facts()
+            )  # a resumed child repeats earlier ones
         row = TrainingEvent(run=self.run, kind=kind, step=step, key=key, data=data)
         self._rows.append(row)
         if not self._started:
             self._early.append(row)
         self._step = max(self._step, min(step, self.total_steps or step))
         if kind != TrainingEvent.Kind.WARNING:
-            self._say("training")
+            self._set_stage("training")
 
-    def _kept(self) -> dict[str, Any]:
-        """The facts with the time that went into the newest checkpoint, and the attempt that it was written in: that
-        time counts, whatever becomes of the attempt.
+    def _checkpoint_facts(self) -> dict[str, Any]:
+        """The facts with the training time up to the newest checkpoint, and the attempt that saved it: that time counts
+        whatever happens to the attempt.
         """
         if not self._started:
             return {**self.run.facts}
         seconds = round(self._seconds_before + time.monotonic() - self._began, 1)
         return {**self.run.facts, "seconds_kept": [self.run.attempts, seconds]}
 
-    def _note_facts(self, data: Event) -> None:
+    def _store_facts(self, data: Event) -> None:
         self.run.facts = {**self.run.facts, **data}
         self.run.record(facts=self.run.facts)
 
 
 def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVersion:
-    """Ends a run well: makes its ModelVersion from the folders the trainer wrote, and the run is done. All or nothing.
-    Asked again it gives the same. What a resume would need is removed: a run that is done is never resumed.
+    """Finishes a run: creates its ModelVersion from the trainer's folders and marks the run as done, atomically.
+
+    Idempotent. Removes the checkpoints: a run that is done is never resumed.
 
     Raises:
-        ChildFailed: the folder with the merged model is missing, or is not what the trainer said it wrote.
+        ChildFailed: the folder of the merged model is missing, or its files differ from what the trainer reported.
     """
     none: tuple[str, list[Any], str] = ("", [], "")
     with keep_alive(run):  # some gigabytes are hashed
@@ -186,7 +189,7 @@ def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVers
         adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter") if "adapter" in artifacts else none
     spec = RunSpec.from_yaml(run.spec)
     tokenizer = next((file["sha256"] for file in merged if file["path"] == "tokenizer.json"), "")
-    model, made = _model_version(
+    model, created = _model_version(
         run,
         folder_key=merged_key,
         sha256=merged_hash,
@@ -197,41 +200,41 @@ def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVers
         adapter_files=adapter,
         lineage=lineage_of(run, spec),
     )
-    if made:
+    if created:
         shutil.rmtree(local_path(run.folder_key) / "state", ignore_errors=True)
     return model
 
 
 def _model_version(run: TrainingRun, **values: Any) -> tuple[ModelVersion, bool]:
-    """The run's ModelVersion, and whether it is there: not where the run was taken away from this worker."""
+    """The run's ModelVersion, and whether it exists: not where another worker has claimed the run."""
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=run.project_id)  # numbers are given one at a time
-        found = ModelVersion.objects.filter(training_run=run).first()
-        if found is not None:  # the database went away right after it had been told, before it could say so
-            return found, True
+        Project.objects.select_for_update().get(pk=run.project_id)  # one number at a time
+        existing = ModelVersion.objects.filter(training_run=run).first()
+        if existing is not None:  # the database failed right after the commit, before its answer arrived
+            return existing, True
         last = ModelVersion.objects.filter(project_id=run.project_id).aggregate(last=Max("number"))["last"] or 0
         model = ModelVersion.objects.create(project_id=run.project_id, number=last + 1, training_run=run, **values)
         finished = run.finish(progress_done=run.progress_total, checkpoint_step=0)
         if not finished:
-            # Swept or cancelled a moment ago: that stands, and no model comes out of it.
+            # Reaped or cancelled in the meantime: no model version is created.
             transaction.set_rollback(True)
     return model, finished
 
 
 def _folder(run: TrainingRun, artifacts: dict[str, Event], kind: str) -> tuple[str, list[Any], str]:
-    """Key, manifest and hash of one folder the trainer wrote; the hash is counted here, not believed."""
-    said = artifacts.get(kind)
-    if said is None:
-        raise ChildFailed(f"The trainer ended without writing its {kind} model.")
+    """Key, manifest and hash of one of the trainer's folders; the hash is recomputed."""
+    artifact = artifacts.get(kind)
+    if artifact is None:
+        raise ChildFailed(f"The trainer ended without saving its {kind} model.")
     root = local_path(run.folder_key).resolve()
-    path = Path(said["path"])
+    path = Path(artifact["path"])
     path = (path if path.is_absolute() else root / path).resolve()
     if not path.is_relative_to(root) or not path.is_dir():
-        raise ChildFailed(f"The trainer's {kind} model is not where it belongs: {path}.")
-    # Without the card, which is there already where this is done a second time.
+        raise ChildFailed(f"The trainer's {kind} model is outside the run's folder: {path}.")
+    # Without the model card, which exists already if this is repeated.
     written = [entry for entry in folder_manifest(path) if entry["path"] not in CARD]
-    if not written or manifest_hash(written) != said["sha256"]:
-        raise ChildFailed(f"The files of the {kind} model are not those the trainer wrote; the disk may be full.")
+    if not written or manifest_hash(written) != artifact["sha256"]:
+        raise ChildFailed(f"The files of the {kind} model differ from what the trainer reported; the disk may be full.")
     if kind == "merged":
         describe(run, path)
     manifest = folder_manifest(path)

@@ -1,4 +1,4 @@
-"""Starting a run: the form, the lengths and the estimate beside it, and a spec that was written elsewhere."""
+"""The page of a new run: its form, token lengths, estimate, and import of a spec."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,43 +13,40 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, replace_url
 
-from labeling.models import DatasetVersion
+from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
-from slmstudio.web.requests import SignedInRequest
-from training.base_models.downloads import pull
-from training.estimates.advice import all_weights_advice
+from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
+from training.base_models.downloads import cancel_download, download_of, request_download
+from training.estimates.advice import full_fine_tuning_advice
+from training.estimates.estimate import Estimate
 from training.estimates.services import estimate_for
-from training.http import is_htmx, slug_in, whole
-from training.models import BaseModel, LengthReport, ModelPull, TrainingRun
+from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs import queries, spec_import
+from training.runs.checks import early_stopping_problem
 from training.runs.curves import spec_of
+from training.runs.defaults import default_hyperparameters, train_rows
 from training.runs.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
-from training.runs.presets import METHODS, Knobs, preset, task_of
-from training.runs.reproduction import as_it_ran
-from training.runs.services import (
-    early_stopping_problem,
-    fitting_knobs,
-    knobs_of,
-    measure_lengths,
-    start_training,
-    train_rows,
-)
+from training.runs.presets import METHODS, TASKS, Hyperparameters, preset, task_of
+from training.runs.reproduction import resolved_spec
+from training.runs.run_spec import hyperparameters_of
+from training.runs.services import measure_lengths, start_training
 
-#: what the folded knobs do, where their name does not say it
+#: hints of the advanced settings whose label is not enough
 _HINTS = {
-    "lora_alpha": "Twice the rank is usual.",
-    "at_once": "The rest of a batch is accumulated. Fewer takes less memory.",
-    "too_long": "Documents are never cut.",
-    "early_stopping": "Ends after so many looks without a lower validation loss and keeps the best. Empty is off.",
+    "lora_alpha": "Usually twice the rank.",
+    "at_once": "The rest of the effective batch is accumulated. Fewer documents need less memory.",
+    "too_long": "Documents are never truncated.",
+    "early_stopping": "Stops after this many evaluations without a lower validation loss and keeps the best weights. "
+    "Leave empty to disable.",
     "devices": "They share each step.",
 }
 
 
 def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The form of a new run; starts it."""
+    """The form of a new run; POST starts it."""
     project = project_for(request.user, slug, Action.RUN)
     if request.method == "POST":
         form = NewRunForm(request.POST, project=project)
@@ -60,98 +57,104 @@ def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
                     user=request.user,
                     dataset=form.cleaned_data["dataset"],
                     base_model=form.cleaned_data["base_model"],
-                    knobs=form.knobs,
+                    hyperparameters=form.hyperparameters,
                     name=form.cleaned_data["name"],
                 )
             except Refused as refusal:
-                form.refuse(refusal.errors)
+                form.add_errors(refusal.errors)
             else:
                 address = run.get_absolute_url()
                 return HttpResponseClientRedirect(address) if is_htmx(request) else redirect(address)
-        return _draw_form(request, project, form, status=422)
-    return _draw_form(request, project, _fresh_form(request, project))
+        return _render_form(request, project, form, status=422)
+    return _render_form(request, project, _initial_form(request, project))
 
 
-def _fresh_form(request: SignedInRequest, project: Any) -> NewRunForm:
-    """A form filled from the run to duplicate, from the address, and from the preset for what is chosen.
+def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
+    """A form with the values of the run to duplicate, of the query string, and of the preset, in this order.
 
-    A knob that still has the value of the preset it was shown with follows when the choice, and so the preset, changes.
+    A setting that still has the value of the preset it was shown with follows when the preset changes.
     """
-    asked = request.GET
-    source: Any = TrainingRun.objects.filter(project=project, number=whole(asked.get("from"))).first()
-    datasets = DatasetVersion.objects.filter(project=project).order_by("-number").select_related("schema_version")
-    dataset = datasets.filter(number=whole(asked.get("dataset"))).first()
-    base_model = BaseModel.objects.filter(slug=slug_in(asked.get("base_model"))).first()
+    query = request.GET
+    source: Any = queries.run_by_number(project, positive_int(query.get("from")))
+    dataset = queries.dataset_by_number(project, positive_int(query.get("dataset")))
+    base_model = BaseModel.objects.with_slug(query.get("base_model"))
     if source is not None:
         dataset, base_model = dataset or source.dataset, base_model or source.base_model
-    dataset = dataset or datasets.first()
-    usual = BaseModel.objects.order_by("-instruction_tuned", "-parameters")
-    base_model = base_model or usual.exclude(sha256="").first()
-    # what has to be downloaded first is nobody's default where something is here
-    base_model = base_model or usual.exclude(source=BaseModel.Source.HUB).first() or usual.first()
-    method = asked.get("method", "")
+    dataset = dataset or queries.newest_dataset(project)
+    base_model = base_model or BaseModel.objects.default()
+    method = query.get("method", "")
     if method not in METHODS:
         method = "lora"
-    knobs = fitting_knobs(dataset=dataset, base_model=base_model, method=method) if dataset else Knobs()
-    initial: dict[str, Any] = {"name": "", **initial_of(knobs)}
+    defaults = (
+        default_hyperparameters(dataset=dataset, base_model=base_model, method=method) if dataset else Hyperparameters()
+    )
+    initial: dict[str, Any] = {"name": "", **initial_of(defaults)}
     if source is not None and not is_htmx(request):
         spec = spec_of(source)
-        initial |= {"name": source.name, **initial_of(knobs_of(as_it_ran(source, spec)) if spec else knobs)}
-    initial |= _touched(request, initial)
+        initial |= {"name": source.name, **initial_of(_hyperparameters_of(source) if spec else defaults)}
+    initial |= _overridden(request, initial)
     choice = {"dataset": dataset.number if dataset else None, "base_model": base_model.slug if base_model else None}
     return NewRunForm(project=project, initial={**initial, **choice})
 
 
-def _touched(request: SignedInRequest, initial: dict[str, Any]) -> dict[str, Any]:
-    """What the address says of the knobs and does not only say because the preset shown before had it."""
-    asked, shown = request.GET, _preset_shown(request.GET.get("was", ""))
+def _hyperparameters_of(run: TrainingRun) -> Hyperparameters:
+    """The hyperparameters that reproduce a run whose spec is readable."""
+    spec = spec_of(run)
+    assert spec is not None
+    return hyperparameters_of(resolved_spec(run, spec))
+
+
+def _overridden(request: SignedInRequest, initial: dict[str, Any]) -> dict[str, Any]:
+    """The values of the query string that differ from the preset that the form was shown with."""
+    query, shown = request.GET, _previous_preset(request.GET.get("was", ""))
     if not shown:
         return {}
-    touched: dict[str, Any] = {
-        name: asked[name]
+    overridden: dict[str, Any] = {
+        name: query[name]
         for name in initial
-        if name in asked and name not in ("method", "trackers") and asked[name] != str(shown.get(name))
+        if name in query and name not in ("method", "trackers") and query[name] != str(shown.get(name))
     }
-    if "name" in asked:  # an unticked box is not sent at all
-        touched["activation_checkpointing"] = "activation_checkpointing" in asked
-        touched["trackers"] = asked.getlist("trackers")
-    return touched
+    if "name" in query:  # an unchecked box is not sent
+        overridden["activation_checkpointing"] = "activation_checkpointing" in query
+        overridden["trackers"] = query.getlist("trackers")
+    return overridden
 
 
-def _preset_shown(was: str) -> dict[str, Any]:
-    """What the form showed before: ``rows:method:sequence length:task``; nothing where it was not shown yet."""
-    rows, method, limit, task = [*was.split(":"), "", "", "", ""][:4]
+def _previous_preset(key: str) -> dict[str, Any]:
+    """The preset that the form was shown with: ``rows:method:sequence length:task``; empty for a new form."""
+    rows, method, limit, task = [*key.split(":"), "", "", "", ""][:4]
     if not (rows.isdecimal() and method in METHODS and limit.isdecimal() and len(limit) < 10 and len(rows) < 10):
         return {}
-    known: Any = task if task in ("extraction", "classification", "redaction") else "extraction"
+    known: Any = task if task in TASKS else "extraction"
     return initial_of(replace(preset(int(rows), method, known), max_length=int(limit)))
 
 
-def _was(dataset: DatasetVersion, usual: Knobs) -> str:
+def _preset_key(dataset: DatasetVersion, defaults: Hyperparameters) -> str:
     task = task_of(dataset.schema_version.compiled.fields)
-    return f"{train_rows(dataset)}:{usual.method}:{usual.max_length}:{task}"
+    return f"{train_rows(dataset)}:{defaults.method}:{defaults.max_length}:{task}"
 
 
-def _draw_form(
-    request: SignedInRequest, project: Any, form: NewRunForm, status: int = 200, spec_problems: Sequence[str] = ()
+def _render_form(
+    request: SignedInRequest, project: Project, form: NewRunForm, status: int = 200, spec_problems: Sequence[str] = ()
 ) -> HttpResponse:
-    dataset, base_model = _chosen(form, project)
+    dataset, base_model = _selected(form, project)
     context: dict[str, Any] = {
         "project": project,
         "form": form,
         "dataset": dataset,
         "base_model": base_model,
-        "no_dataset": not DatasetVersion.objects.filter(project=project).exists(),
-        "no_model": not BaseModel.objects.exists(),
+        "no_dataset": queries.newest_dataset(project) is None,
+        "no_model": BaseModel.objects.default() is None,
         "spec_problems": spec_problems,
         "hints": _HINTS,
     }
+    method = form["method"].value()
     if dataset is not None and base_model is not None:
-        method = form["method"].value()
-        usual = fitting_knobs(dataset=dataset, base_model=base_model, method=method if method in METHODS else "lora")
+        defaults = default_hyperparameters(
+            dataset=dataset, base_model=base_model, method=method if method in METHODS else "lora"
+        )
         context |= {
-            "was": _was(dataset, usual),
-            "usual": initial_of(usual),
+            "was": _preset_key(dataset, defaults),
             "task": task_of(dataset.schema_version.compiled.fields),
             **_lengths_context(dataset, base_model),
         }
@@ -159,52 +162,50 @@ def _draw_form(
     response = render(request, template, context, status=status)
     if is_htmx(request) and request.method == "GET" and dataset is not None and base_model is not None:
         address = f"{request.path}?dataset={dataset.number}&base_model={base_model.slug}"
-        method = form["method"].value()
         return replace_url(response, address + (f"&method={method}" if method in ("full", "qlora") else ""))
     return response
 
 
-def _chosen(form: NewRunForm, project: Any) -> tuple[DatasetVersion | None, BaseModel | None]:
-    """The dataset and base model a form names, valid or not."""
-    number, slug = form["dataset"].value(), form["base_model"].value()
-    datasets = DatasetVersion.objects.filter(project=project, number=whole(str(number)))
-    return datasets.select_related("schema_version").first(), BaseModel.objects.filter(slug=slug_in(slug)).first()
+def _selected(form: NewRunForm, project: Project) -> tuple[DatasetVersion | None, BaseModel | None]:
+    """The dataset and base model that a form names, valid or not."""
+    dataset = queries.dataset_by_number(project, positive_int(str(form["dataset"].value())))
+    return dataset, BaseModel.objects.with_slug(form["base_model"].value())
 
 
 def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str, Any]:
-    report = LengthReport.objects.select_related("base_model").filter(dataset=dataset, base_model=base_model).first()
-    known = report is not None and report.current
-    wanted = report is None or (not known and report.status in (Status.DONE, Status.CANCELLED))
-    fetching = train_rows(dataset) > 0 and not base_model.here
-    found = ModelPull.objects.filter(base_model=base_model).first() if fetching else None
+    report = LengthReport.objects.of(dataset, base_model)
+    known = report is not None and report.is_current
+    measurable = report is None or (not known and report.status in (Status.DONE, Status.CANCELLED))
+    download_needed = train_rows(dataset) > 0 and not base_model.is_local
+    pull = download_of(base_model) if download_needed else None
     return {
-        "to_fetch": fetching,
-        "fetch_size": base_model.size_bytes or 2 * base_model.parameters,
-        "pull": found,
-        "pull_nobody": queries.nobody_works(found.queue_name) if found is not None and found.is_live else "",
+        "download_needed": download_needed,
+        "download_size": base_model.size_bytes or 2 * base_model.parameters,
+        "pull": pull,
+        "pull_no_worker": queries.no_worker_message(pull.queue_name) if pull is not None and pull.is_live else "",
         "report": report,
         "lengths": queries.lengths_of(report) if report is not None and known else None,
-        "lengths_wanted": wanted and train_rows(dataset) > 0 and not fetching,
-        "lengths_nobody": queries.nobody_works("default") if report is not None and report.is_live else "",
-        "can_start": known and not fetching,
+        "lengths_requested": measurable and train_rows(dataset) > 0 and not download_needed,
+        "lengths_no_worker": queries.no_worker_message("default") if report is not None and report.is_live else "",
+        "can_start": known and not download_needed,
     }
 
 
 def lengths(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The length report of a dataset and a base model: GET shows it, POST asks for it to be measured.
+    """The length report of a dataset and a base model: GET shows it, POST requests its measurement.
 
-    ``?fetch=``: POST has the base model fetched first, or with ``stop`` no more; that is never done unasked.
+    POST with ``?fetch=`` downloads the base model first, or cancels the download with ``stop``.
     """
     project = project_for(request.user, slug, Action.RUN)
     form = ChoiceForm(request.POST if request.method == "POST" else request.GET, project=project)
     context: dict[str, Any] = {"project": project, "swap_start": True, "problem": ""}
     if not form.is_valid():
-        context["problem"] = " ".join(str(message) for messages in form.errors.values() for message in messages)
+        context["problem"] = " ".join(str(error) for errors in form.errors.values() for error in errors)
         return render(request, "training/runs/new.html#lengths", context, status=422)
     dataset, base_model = form.cleaned_data["dataset"], form.cleaned_data["base_model"]
     if request.method == "POST":
         try:
-            _ask(request, dataset, base_model)
+            _measure_or_download(request, dataset, base_model)
         except Refused as refusal:
             context["problem"] = refusal.message
             return render(request, "training/runs/new.html#lengths", context, status=422)
@@ -212,91 +213,92 @@ def lengths(request: SignedInRequest, slug: str) -> HttpResponse:
     return render(request, "training/runs/new.html#lengths", context)
 
 
-def _ask(request: SignedInRequest, dataset: DatasetVersion, base_model: BaseModel) -> None:
+def _measure_or_download(request: SignedInRequest, dataset: DatasetVersion, base_model: BaseModel) -> None:
     match request.GET.get("fetch"):
         case None:
             measure_lengths(dataset=dataset, base_model=base_model, user=request.user)
         case "stop":
-            if (found := ModelPull.objects.filter(base_model=base_model).first()) is not None:
-                found.cancel()
-        case _ if not base_model.here:
-            pull(base_model=base_model, user=request.user)
+            cancel_download(base_model)
+        case _ if not base_model.is_local:
+            request_download(base_model=base_model, user=request.user)
 
 
-# -- what it will cost ----------------------------------------------------------------------------------------------
+# -- estimate -------------------------------------------------------------------------------------------------------
 
 
 @require_safe
 def estimate(request: SignedInRequest, slug: str) -> HttpResponse:
-    """What a run with these knobs would cost in memory, time and disk, and beside each knob why it cannot be."""
+    """The estimate of a run with these hyperparameters, and a message at each hyperparameter that must change."""
     project = project_for(request.user, slug, Action.RUN)
     form = NewRunForm(request.GET, project=project)
-    context: dict[str, Any] = {"project": project, "form": form, "slots": form.shown}
+    context: dict[str, Any] = {"project": project, "form": form, "field_names": form.field_names}
     if not form.is_valid():
-        # What is wrong is said beside its knob at once, and not only when the run is to be started.
-        wrong = {name: messages[0] for name, messages in form.errors.items() if request.GET.get(name)}
-        context["said"] = {name: {"words": words} for name, words in wrong.items()}
+        # An invalid value is shown at its field right away, not only when the run is started.
+        invalid = {name: errors[0] for name, errors in form.errors.items() if request.GET.get(name)}
+        context["field_messages"] = {name: {"text": text} for name, text in invalid.items()}
         return render(request, "training/runs/estimate.html", context)
-    dataset, base_model = form.cleaned_data["dataset"], form.cleaned_data["base_model"]
-    order: dict[str, Any] = {"dataset": dataset, "base_model": base_model, "knobs": form.knobs}
-    found = estimate_for(**order)
-    context["estimate"] = found
-    said: dict[str, Any] = {}
-    if found is not None:
-        context["parts"] = _parts(found)
-        said = {
-            FIELD_OF.get(knob, knob): {"words": words, "value": found.turn.get(knob)}
-            for knob, words in found.refusals.items()
-        }
-    if why := early_stopping_problem(**order):
-        said["early_stopping"] = {"words": why}
-    context["said"] = said
-    if found is not None and found.fits and (better := all_weights_advice(**order)):
-        context["advice"] = {"method": {"words": better, "value": "full", "label": "full fine-tuning"}}
+    inputs: dict[str, Any] = {
+        "dataset": form.cleaned_data["dataset"],
+        "base_model": form.cleaned_data["base_model"],
+        "hyperparameters": form.hyperparameters,
+    }
+    result = estimate_for(**inputs)
+    field_messages: dict[str, Any] = {}
+    context |= {"estimate": result, "field_messages": field_messages}
+    if result is not None:
+        context["parts"] = _bar_parts(result)
+        for name, text in result.problems.items():
+            field_messages[FIELD_OF.get(name, name)] = {"text": text, "value": result.suggestions.get(name)}
+    if problem := early_stopping_problem(**inputs):
+        field_messages["early_stopping"] = {"text": problem}
+    if result is not None and result.fits and (advice := full_fine_tuning_advice(**inputs)):
+        context["advice"] = {"method": {"text": advice, "value": "full", "label": "full fine-tuning"}}
     return render(request, "training/runs/estimate.html", context)
 
 
-def _parts(found: Any) -> list[dict[str, Any]]:
-    """The parts of the memory with their share of the bar, which is as long as the limit or the sum, what is more."""
-    whole_bar = max(found.memory_bytes, found.memory_limit or 0) or 1
+def _bar_parts(result: Estimate) -> list[dict[str, Any]]:
+    """The parts of the memory with their share of the bar, as long as the limit or the sum, whichever is larger."""
+    total = max(result.memory_bytes, result.memory_limit or 0) or 1
     return [
-        {"title": part.title, "bytes": part.bytes, "width": round(100 * part.bytes / whole_bar, 2), "tone": index % 6}
-        for index, part in enumerate(found.parts)
+        {"title": part.title, "bytes": part.bytes, "width": round(100 * part.bytes / total, 2), "tone": index % 6}
+        for index, part in enumerate(result.parts)
         if part.bytes
     ]
 
 
-# -- a spec written elsewhere ---------------------------------------------------------------------------------------
+# -- import of a spec -----------------------------------------------------------------------------------------------
 
 
 @takes_files(2**20, "django.core.files.uploadhandler.MemoryFileUploadHandler")
 @require_POST
 def from_spec(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Fills the form from a RunSpec in YAML. Starts nothing: the person still does."""
+    """Fills in the form from a RunSpec in YAML. Starts nothing."""
     project = project_for(request.user, slug, Action.RUN)
     file = request.FILES.get("spec")
     try:
-        proposal = spec_import.read_spec(project=project, text=_text_of(file))
+        imported = spec_import.import_spec(project=project, text=_uploaded_text(file))
     except Refused as refusal:
         problems = list(refusal.errors.values())
-        return _draw_form(request, project, _fresh_form(request, project), status=422, spec_problems=problems)
-    values = initial_of(proposal.knobs)
+        return _render_form(request, project, _initial_form(request, project), status=422, spec_problems=problems)
+    values = initial_of(imported.hyperparameters)
     trackers, checkpointing = values.pop("trackers"), values.pop("activation_checkpointing")
-    values |= {"dataset": proposal.dataset.number, "base_model": proposal.base_model.slug, "name": ""}
+    values |= {"dataset": imported.dataset.number, "base_model": imported.base_model.slug, "name": ""}
     if checkpointing:
         values["activation_checkpointing"] = "on"
-    usual = fitting_knobs(dataset=proposal.dataset, base_model=proposal.base_model, method=proposal.knobs.method)
-    values["was"] = _was(proposal.dataset, usual)
-    address = urlencode([*values.items(), *(("trackers", one) for one in trackers)])
+    defaults = default_hyperparameters(
+        dataset=imported.dataset, base_model=imported.base_model, method=imported.hyperparameters.method
+    )
+    values["was"] = _preset_key(imported.dataset, defaults)
+    query = urlencode([*values.items(), *(("trackers", tracker) for tracker in trackers)])
     messages.info(request, "The form is filled in from the file. Nothing has been started yet.")
-    return redirect(f"{reverse('training_new', args=[project.slug])}?{address}")
+    return redirect(f"{reverse('training_new', args=[project.slug])}?{query}")
 
 
-def _text_of(file: UploadedFile | Any) -> str:
+def _uploaded_text(file: UploadedFile | Any) -> str:
     if file is None:
         raise Refused("Choose a YAML file first.", field="spec")
-    if (file.size or 0) > spec_import.MOST:
-        raise Refused(f"The file has more than {spec_import.MOST:,} bytes; a RunSpec has a few thousand.", field="spec")
+    if (file.size or 0) > spec_import.MAX_LENGTH:
+        raise Refused(f"The file has more than {spec_import.MAX_LENGTH:,} bytes.", field="spec")
     try:
         return bytes(file.read()).decode()
     except UnicodeDecodeError as error:

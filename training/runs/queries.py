@@ -1,4 +1,4 @@
-"""What the pages read about runs: nothing here writes."""
+"""Reads of training runs for pages and panels."""
 
 import math
 from dataclasses import dataclass
@@ -15,28 +15,36 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.registry import active_queues
-from training.estimates.estimate import Estimate, how_far_off
-from training.estimates.throughput import STARTING
+from training.estimates.accuracy import estimate_accuracy
+from training.estimates.estimate import Estimate
+from training.estimates.throughput import STARTUP_SECONDS
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.runs.charts import FieldRow, Histogram, Sample, fields_over_time, foretold, histogram, samples_of
-from training.runs.services import needed_length
+from training.runs.charts import (
+    FieldRow,
+    Histogram,
+    Sample,
+    fields_over_time,
+    histogram,
+    samples_of,
+)
+from training.runs.defaults import needed_length
 
-LOG_TAIL = 20_000
+LOG_TAIL_BYTES = 20_000
 
 
-def nobody_works(queue: str) -> str:
-    """A sentence where no worker listens to a queue, or the queue itself does not answer; empty where all is well."""
+def no_worker_message(queue: str) -> str:
+    """A message where no worker serves a queue, or the queue is not reachable; else empty."""
     try:
         if queue in active_queues():
             return ""
     except RedisError:
-        return "The job queue is not reachable. What is queued waits until it does."
-    return f"No worker listens to the queue {queue}, so runs wait. Start one with manage.py rqworker {queue}."
+        return "The job queue is not reachable. Queued jobs wait until it is."
+    return f"No worker for the queue {queue}; its jobs wait. Start one with manage.py rqworker {queue}."
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """The samples of one evaluation with those of all evaluations in numbers."""
+    """The samples of one evaluation, and the field accuracy of all evaluations. ``last``: id of the newest event."""
 
     step: int
     steps: list[int]
@@ -54,47 +62,47 @@ def sampling(run: TrainingRun, step: int | None = None) -> Sampling | None:
     if not events:
         return None
     order = [field.pattern for field in run.dataset.schema_version.compiled.fields]
-    shown = next((event for event in events if event.step == step), events[-1])
+    selected = next((event for event in events if event.step == step), events[-1])
     return Sampling(
-        step=shown.step,
+        step=selected.step,
         steps=[event.step for event in events],
         newest=events[-1].step,
-        samples=samples_of(shown.data, order),
-        field_exact=shown.data.get("field_exact"),
-        schema_valid=shown.data.get("schema_valid"),
+        samples=samples_of(selected.data, order),
+        field_exact=selected.data.get("field_exact"),
+        schema_valid=selected.data.get("schema_valid"),
         fields=fields_over_time([event.data for event in events], order),
         last=events[-1].pk,
     )
 
 
-def golds(dataset: DatasetVersion, ids: set[str]) -> dict[str, Any]:
-    """Gold of some validation documents of a dataset version, by id."""
+def gold_labels(dataset: DatasetVersion, ids: set[str]) -> dict[str, Any]:
+    """Gold labels of some validation documents of a dataset version, by id."""
     try:
         return {row["id"]: row["gold"] for row in rows(dataset, Split.VALIDATION) if row["id"] in ids}
     except OSError:
-        return {}  # the page of a run outlives the file of its dataset
+        return {}  # the file of the dataset may be deleted
 
 
 def log_tail(run: TrainingRun) -> tuple[str, int]:
-    """The last words of the run's process, and how long its log is in bytes."""
+    """The end of the run's log, and the size of the log in bytes."""
     path = local_path(f"{run.folder_key}/log.txt")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            file.seek(max(0, size - LOG_TAIL))
+            file.seek(max(0, size - LOG_TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return "", 0
-    # A progress bar rewrites its line with carriage returns: the last state of a line is what was seen.
+    # A progress bar rewrites its line with carriage returns; the last state of a line is kept.
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
-    if size > LOG_TAIL:
+    if size > LOG_TAIL_BYTES:
         lines = lines[1:]
     return redact_paths("\n".join(lines).strip()), size
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """A length report as the new-run page shows it. ``needed``: the sequence length that every document fits in."""
+    """A length report as the new-run page shows it. ``needed``: the sequence length that fits every document."""
 
     report: LengthReport
     histogram: Histogram | None
@@ -118,78 +126,99 @@ def lengths_of(report: LengthReport) -> Lengths:
     )
 
 
-def waiting_place(run: TrainingRun) -> int:
-    """How many training runs a worker takes before this one: the queue's order, in which a resumed run may be first."""
+def queue_position(run: TrainingRun) -> int:
+    """How many training runs are ahead of this one in the job queue; a resumed run is put first."""
     try:
         order = django_rq.get_queue(run.queue_name).job_ids
     except RedisError:
         return 0
-    mine = str(run.job_id)
-    ahead = order[: order.index(mine)] if mine in order else order
+    own = str(run.job_id)
+    ahead = order[: order.index(own)] if own in order else order
     waiting = TrainingRun.objects.filter(status=Status.QUEUED).exclude(pk=run.pk).values_list("job_id", flat=True)
     return len({str(job_id) for job_id in waiting} & set(ahead))
 
 
 def time_left(last: TrainingEvent) -> float:
-    """Seconds left as the trainer said at its last point, less what has passed since, in steps that do not flicker."""
+    """Seconds left by the trainer's last event, less the time since, rounded so that the display is steady."""
     age = min(120.0, (timezone.now() - last.created_at).total_seconds())
     seconds = max(0.0, float(last.data.get("seconds_left") or 0) - max(0.0, age))
     grain = next(grain for limit, grain in ((60, 5), (600, 15), (3600, 60), (math.inf, 300)) if seconds < limit)
     return math.ceil(seconds / grain) * grain
 
 
-def attempts_in_words(run: TrainingRun) -> str:
-    """How a run that was taken up more than once began this time; empty for the first time."""
+def attempt_description(run: TrainingRun) -> str:
+    """How this attempt started; empty for the first one."""
     if run.attempts < 2:
         return ""
     step = run.facts.get("resumed_from")
     if not step:
-        return f"Attempt {run.attempts}: begun anew, because there was no checkpoint yet." if run.tries > 1 else ""
-    asked = [one for one in run.facts.get("resumed_by", []) if one.get("step") == step]
-    why = f"by {asked[-1].get('who')}" if asked else "after its worker or its process had ended"
-    return f"Attempt {run.attempts}: resumed from step {step:,} {why}."
+        return (
+            f"Attempt {run.attempts}: restarted from the beginning, without a checkpoint."
+            if run.attempts_since_restart > 1
+            else ""
+        )
+    requests = [entry for entry in run.facts.get("resumed_by", []) if entry.get("step") == step]
+    cause = f"by {requests[-1].get('who')}" if requests else "after its worker or process ended"
+    return f"Attempt {run.attempts}: resumed from step {step:,} {cause}."
 
 
 @dataclass(frozen=True)
-class Look:
-    """The look at the validation split with the lowest loss. ``kept``: its weights are what comes out."""
+class ValidationPoint:
+    """The evaluation with the lowest validation loss. ``is_saved``: the model has its weights."""
 
     step: int
     loss: float
-    kept: bool
+    is_saved: bool
 
 
-def best_look(run: TrainingRun, validations: list[TrainingEvent]) -> Look | None:
-    """The best of some looks; None before there are two to choose from."""
-    looks = [(event.data["loss"], event.step) for event in validations if event.data.get("loss") is not None]
-    if len(looks) < 2:
+def best_validation(run: TrainingRun, validations: list[TrainingEvent]) -> ValidationPoint | None:
+    """The best of the evaluations; None before there are two."""
+    points = [(event.data["loss"], event.step) for event in validations if event.data.get("loss") is not None]
+    if len(points) < 2:
         return None
-    loss, step = min(looks)
-    kept = run.facts.get("best_step")
-    if kept is not None:
-        loss, step = next((pair for pair in looks if pair[1] == kept), (loss, step))
-    return Look(step=step, loss=loss, kept=step == kept)
+    loss, step = min(points)
+    saved = run.facts.get("best_step")
+    if saved is not None:
+        loss, step = next((point for point in points if point[1] == saved), (loss, step))
+    return ValidationPoint(step=step, loss=loss, is_saved=step == saved)
 
 
-def slow(run: TrainingRun, tokens_per_second: float | None) -> str:
-    """A sentence where a run makes less than half the tokens a second of its estimate; "" where it does not."""
-    foretold = Estimate.from_dict(run.estimate or {})
-    seconds = (foretold.seconds or 0.0) - STARTING if foretold is not None else 0.0
-    expected = foretold.tokens / seconds if foretold is not None and seconds > 0 else None
+def slow_message(run: TrainingRun, tokens_per_second: float | None) -> str:
+    """A message where a run is slower than half of its estimated throughput; else empty."""
+    estimate = Estimate.from_dict(run.estimate or {})
+    seconds = (estimate.seconds or 0.0) - STARTUP_SECONDS if estimate is not None else 0.0
+    expected = estimate.tokens / seconds if estimate is not None and seconds > 0 else None
     return slow_warning(tokens_per_second, expected, run.facts.get("load"), estimate="estimated")
 
 
-def against_reality(run: TrainingRun) -> list[str]:
-    """What was foretold before the start beside what came, as sentences' halves; empty where nothing was measured."""
+def estimate_accuracy_lines(run: TrainingRun) -> list[str]:
+    """The estimate of a run that is done next to what was measured; empty where either is missing."""
     if run.status != Status.DONE:
         return []
-    outcome = how_far_off(Estimate.from_dict(run.estimate or {}), run.facts)
-    return foretold(outcome.memory_bytes, outcome.memory_off, outcome.seconds, outcome.seconds_off)
+    return estimate_accuracy(Estimate.from_dict(run.estimate or {}), run.facts).lines
+
+
+def run_by_number(project: Project, number: int) -> TrainingRun | None:
+    """The run with this number, or None."""
+    run: TrainingRun | None = TrainingRun.objects.of_project(project).filter(number=number).first()
+    return run
+
+
+def dataset_by_number(project: Project, number: int) -> DatasetVersion | None:
+    """The dataset version with this number, with its schema, or None."""
+    versions = DatasetVersion.objects.filter(project=project, number=number)
+    return versions.select_related("schema_version").first()
+
+
+def newest_dataset(project: Project) -> DatasetVersion | None:
+    """The newest dataset version of a project, with its schema, or None."""
+    versions = DatasetVersion.objects.filter(project=project).order_by("-number")
+    return versions.select_related("schema_version").first()
 
 
 def newest_dataset_without_run(project: Project) -> DatasetVersion | None:
-    """The newest dataset version, if nothing was trained on it and there is something to learn from."""
-    dataset = DatasetVersion.objects.filter(project=project).order_by("-number").first()
+    """The newest dataset version where it has training documents and no run yet."""
+    dataset = newest_dataset(project)
     if dataset is None or not dataset.counts.get("splits", {}).get(Split.TRAIN):
         return None
     return None if dataset.training_runs.exists() else dataset

@@ -1,4 +1,4 @@
-"""The spec that gives a run again: its own, with what the clock decided in it said outright. Nothing here writes."""
+"""The spec that reproduces a run: its own, with the measured precision in place of ``auto``. Reads only."""
 
 from dataclasses import replace
 
@@ -8,25 +8,25 @@ from training.spec import RunSpec
 from training.strict_yaml import SpecError
 
 
-def as_it_ran(run: TrainingRun, spec: RunSpec) -> RunSpec:
-    """The spec of a run; of one that is done, with the precision that ``auto`` came to there.
+def resolved_spec(run: TrainingRun, spec: RunSpec) -> RunSpec:
+    """The spec of a run; for one that is done, with the precision that ``auto`` resolved to.
 
-    On a CPU ``auto`` is timed, so it may come out otherwise the next time, and another model with it.
+    On a CPU ``auto`` is decided by timing, so the next run could use another precision and train another model.
     """
-    found = run.facts.get("precision")
-    if run.status != Status.DONE or spec.precision != "auto" or found not in ("fp32", "bf16"):
+    precision = run.facts.get("precision")
+    if run.status != Status.DONE or spec.precision != "auto" or precision not in ("fp32", "bf16"):
         return spec
-    return replace(spec, precision=found)
+    return replace(spec, precision=precision)
 
 
-def spec_text(run: TrainingRun) -> str:
-    """The file that gives a run again: the very text it was started with where that says all."""
+def reproducible_spec_text(run: TrainingRun) -> str:
+    """The file that reproduces a run: the text it was started with, if that is complete."""
     try:
         spec = RunSpec.from_yaml(run.spec)
     except SpecError:
         return run.spec
-    ran = as_it_ran(run, spec)
+    ran = resolved_spec(run, spec)
     if ran == spec:
         return run.spec
-    head = f"# The run was started with precision: auto, which came to {ran.precision}. With that it can be repeated.\n"
+    head = f"# Started with precision: auto, which resolved to {ran.precision}; this file reproduces the run.\n"
     return head + ran.to_yaml()

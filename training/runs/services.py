@@ -1,91 +1,52 @@
-"""Starting, measuring and stopping fine-tunings. The only place that writes the rows of a run before it is worked."""
+"""Start, resume and cancel training runs; measure token lengths. Jobs write a run's row from there on."""
 
-import math
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
 
-from labeling.datasets.queries import file_path
-from labeling.models import DatasetVersion, Project, Split
+from labeling.models import DatasetVersion, Project
 from slmstudio import quotas
-from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
-from slmstudio.runs.reaper import reap_lost_runs
-from slmstudio.storage.artifacts import local_path
-from training.estimates.machines import abilities
+from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.presets import Knobs, preset, problems, task_of
-from training.spec import RunSpec
-from training.strict_yaml import build
+from training.runs.checks import (
+    check_lengths,
+    check_not_empty,
+    check_prepared,
+    download_required,
+    early_stopping_problem,
+)
+from training.runs.presets import Hyperparameters, problems
+from training.runs.run_spec import build_spec
 
-__all__ = [
-    "Knobs",
-    "cancel",
-    "early_stopping_problem",
-    "fitting_knobs",
-    "measure_lengths",
-    "preset",
-    "reap_lost_runs",
-    "resume",
-    "start_training",
-]
-
-
-def train_rows(dataset: DatasetVersion) -> int:
-    """Documents of a dataset version that a run learns from."""
-    return int(dataset.counts.get("splits", {}).get(Split.TRAIN, 0))
-
-
-def fitting_knobs(*, dataset: DatasetVersion, base_model: BaseModel | None = None, method: str = "lora") -> Knobs:
-    """The preset for this dataset, with a sequence length that its documents fit in where their lengths are known."""
-    knobs = preset(train_rows(dataset), method, task_of(dataset.schema_version.compiled.fields))
-    if base_model is None:
-        return knobs
-    report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
-    limit = knobs.max_length
-    if report is not None and report.current:
-        limit = max(limit, needed_length(report))
-    return replace(knobs, max_length=min(limit, base_model.context) if base_model.context else limit)
-
-
-def needed_length(report: LengthReport) -> int:
-    """The sequence length that every document fits in: the longest, up to the next 64, within the model's context."""
-    needed = math.ceil(report.longest / 64) * 64
-    context = report.base_model.context
-    return min(needed, context) if context else needed
+MAX_NAME_LENGTH = 120
 
 
 @transaction.atomic
 def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: User) -> LengthReport:
-    """The length report of a dataset under a base model's tokenizer: the one there is, or a new one that is queued.
+    """The length report of a dataset under a base model's tokenizer, queued where there is no current one.
 
-    A report is measured again where it failed, or where the base model has changed since. A base model of this machine
-    that is not prepared yet is prepared by the job; one of the hub has to be fetched first, by somebody who wants it.
+    A report is measured again where it failed, or where the base model has changed since. The job prepares a local base
+    model that is not prepared yet; a model of the hub must be downloaded first, on request.
 
     Raises:
-        Refused: the dataset has nothing to learn from, or the base model would have to be downloaded.
+        Refused: the dataset has no training documents, or the base model must be downloaded first.
     """
-    _refuse_empty(dataset)
-    if not base_model.here:
-        raise unfetched(base_model)
+    check_not_empty(dataset)
+    if not base_model.is_local:
+        raise download_required(base_model)
     LengthReport.objects.bulk_create(
         [LengthReport(dataset=dataset, base_model=base_model, created_by=user, status=Status.CANCELLED)],
         ignore_conflicts=True,
     )
-    report = (
-        LengthReport.objects.select_for_update(of=("self",))
-        .select_related("base_model", "dataset")
-        .get(dataset=dataset, base_model=base_model)
-    )
-    if report.current or report.status in ACTIVE:
-        return report
-    report.requeue_by(user)
+    rows: Any = LengthReport.objects.select_for_update(of=("self",))
+    report: LengthReport = rows.select_related("base_model", "dataset").get(dataset=dataset, base_model=base_model)
+    if not report.is_current and report.status not in ACTIVE:
+        report.requeue_by(user)
     return report
 
 
@@ -96,266 +57,132 @@ def start_training(
     user: User,
     dataset: DatasetVersion,
     base_model: BaseModel,
-    knobs: Knobs,
+    hyperparameters: Hyperparameters,
     name: str = "",
 ) -> TrainingRun:
-    """Queues a fine-tuning.
+    """Queues a training run.
 
     Raises:
-        Refused: nothing to learn from, a base model that is not prepared, lengths that are not measured, documents over
-            the limit (with their ids and the knob), a knob with a value that makes no sense, early stopping without a
-            document to look at, or more memory or disk than there is (with the knob to turn).
+        Refused: the dataset has no training documents; the base model is not prepared; lengths are not measured;
+            documents are over the limit (with their ids); a hyperparameter is invalid; early stopping has no validation
+            documents; the run needs more memory or disk than available (with a value that fits); a quota is used up.
     """
     if dataset.project_id != project.pk:
         raise Refused("That dataset version belongs to another project.", field="dataset")
-    if why := quotas.compute_problem(project) or quotas.storage_problem(project):
-        raise Refused(why, field="dataset")
-    _refuse_empty(dataset)
-    _refuse_unprepared(base_model)
-    wrong = problems(knobs, base_model.context, **abilities())
-    if wrong:
-        first, *_ = wrong
-        raise Refused(wrong[first], field=first, errors=wrong)
-    if len(name) > 120:
-        raise Refused("A name has at most 120 characters.", field="name")
-    _refuse_lengths(dataset, base_model, knobs)
-    if why := early_stopping_problem(dataset=dataset, base_model=base_model, knobs=knobs):
-        raise Refused(why, field="early_stopping")
-    foretold = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
-    if foretold is not None and foretold.refusals:
-        first, *_ = foretold.refusals
-        raise Refused(foretold.refusals[first], field=first, errors=foretold.refusals)
-    Project.objects.select_for_update().get(pk=project.pk)  # numbers are given one at a time
-    last = TrainingRun.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
-    run = TrainingRun.objects.create(
+    if problem := quotas.compute_problem(project) or quotas.storage_problem(project):
+        raise Refused(problem, field="dataset", code="quota")
+    check_not_empty(dataset)
+    check_prepared(base_model)
+    check_hyperparameters(hyperparameters, base_model)
+    if len(name) > MAX_NAME_LENGTH:
+        raise Refused(f"A name has at most {MAX_NAME_LENGTH} characters.", field="name")
+    check_lengths(dataset, base_model, hyperparameters)
+    inputs: dict[str, Any] = {"dataset": dataset, "base_model": base_model, "hyperparameters": hyperparameters}
+    if problem := early_stopping_problem(**inputs):
+        raise Refused(problem, field="early_stopping", code="no_validation_documents")
+    estimate = estimate_for(**inputs)
+    if estimate is not None and estimate.problems:
+        raise refused_by_field(estimate.problems, code="does_not_fit")
+    run: TrainingRun = TrainingRun.objects.create(
         project=project,
-        number=last + 1,
+        number=_next_number(project),
         name=name.strip(),
         dataset=dataset,
         base_model=base_model,
         created_by=user,
-        estimate=foretold.as_dict() if foretold is not None else {},
+        estimate=estimate.as_dict() if estimate is not None else {},
     )
-    run.spec = build_spec(run, knobs).to_yaml()
+    run.spec = build_spec(run, hyperparameters).to_yaml()
     run.full_clean()
     run.save(update_fields=["spec"])
     run.enqueue()
     return run
 
 
+def check_hyperparameters(hyperparameters: Hyperparameters, base_model: BaseModel) -> None:
+    """Raises Refused, by hyperparameter, where a value is invalid or no worker supports it."""
+    if errors := problems(hyperparameters, base_model.context, **capabilities()):
+        raise refused_by_field(errors, code="invalid")
+
+
+def refused_by_field(errors: dict[str, str], *, code: str = "") -> Refused:
+    """One error for several messages by field; the first is the main one."""
+    field = next(iter(errors))
+    return Refused(errors[field], field=field, code=code, errors=errors)
+
+
+def _next_number(project: Project) -> int:
+    """The number of a project's next run, under a lock on the project."""
+    Project.objects.select_for_update().get(pk=project.pk)
+    return (TrainingRun.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0) + 1
+
+
 def file_keys(project: Project) -> list[str]:
-    """Keys of the folders of a project's trainings in the artifact store, exports included."""
-    rows: Any = TrainingRun.objects.filter(project=project).only("pk")
-    return [run.folder_key for run in rows]
+    """Keys of the folders of a project's training runs in the artifact store, exports included."""
+    return [run.folder_key for run in TrainingRun.objects.of_project(project).only("pk")]
 
 
 def cancel(run: TrainingRun) -> bool:
-    """Stops a run: at once while it waits, as soon as its process has saved a checkpoint otherwise; it can be resumed
-    from there. False: it had ended already.
+    """Cancels a run: immediately while it is queued, else after its process has saved a checkpoint to resume from.
+
+    Returns False where the run had already ended.
     """
     return run.cancel()
 
 
 @transaction.atomic
 def resume(*, run: TrainingRun, user: User) -> None:
-    """Queues a run again that failed or was cancelled, to go on from its checkpoint under the spec it has.
+    """Queues a failed or cancelled run again, to resume from its checkpoint with the same spec.
 
     Raises:
-        Refused: it is at work or done, it has no checkpoint, a quota is used up, or what it needs is gone.
+        Refused: it is active or done, it has no checkpoint, a quota is used up, or its base model is missing.
     """
-    found = _ended(run)
-    if not found.checkpoint_step:
+    ended = _locked_ended_run(run)
+    if not ended.checkpoint_step:
         raise Refused(
-            "This run ended before its first checkpoint, so there is nothing to resume. Start a new one.", field="run"
+            "This run ended before its first checkpoint, so it cannot be resumed. Start a new run.",
+            field="run",
+            code="no_checkpoint",
         )
-    _queue_again(found, user)
+    _requeue(ended, user)
     run.refresh_from_db()
 
 
 @transaction.atomic
-def start_again(run: TrainingRun, user: User) -> None:
-    """Queues a failed run again, as ``resume`` does, and one without a checkpoint from its beginning.
+def restart(run: TrainingRun, user: User) -> None:
+    """Queues a failed run again, as ``resume`` does; one without a checkpoint starts from the beginning.
 
     Raises:
-        Refused: it is at work or done, or what it needs is gone.
+        Refused: it is active or done, a quota is used up, or its base model is missing.
     """
-    _queue_again(_ended(run), user)
+    _requeue(_locked_ended_run(run), user)
     run.refresh_from_db()
 
 
-def _ended(run: TrainingRun) -> TrainingRun:
-    """The run as it is, held until the end of the transaction; Refused unless it failed or was cancelled."""
+def _locked_ended_run(run: TrainingRun) -> TrainingRun:
+    """The run, locked until the end of the transaction; Refused unless it failed or was cancelled."""
     rows: Any = TrainingRun.objects.select_for_update(of=("self",))
-    found: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
-    if found.status not in (Status.FAILED, Status.CANCELLED):
-        raise Refused(f"This run is {found.get_status_display()}: there is nothing to resume.", field="run")
-    return found
+    locked: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
+    if locked.status not in (Status.FAILED, Status.CANCELLED):
+        raise Refused(
+            f"This run is {locked.get_status_display()} and cannot be resumed.", field="run", code="not_ended"
+        )
+    return locked
 
 
-def _queue_again(found: TrainingRun, user: User) -> None:
-    """Queues it under a new job; Refused where its base model is gone or a quota is used up."""
-    if why := quotas.compute_problem(found.project):
-        raise Refused(why, field="run")
-    _refuse_unprepared(found.base_model)
-    again: dict[str, Any] = {
+def _requeue(run: TrainingRun, user: User) -> None:
+    """Queues a locked run under a new job; Refused where its base model is missing or a quota is used up."""
+    if problem := quotas.compute_problem(run.project):
+        raise Refused(problem, field="run", code="quota")
+    check_prepared(run.base_model)
+    changes: dict[str, Any] = {
         **requeued_columns(),
         "facts": {
-            **resumed_by(found.facts, user, step=found.checkpoint_step),
-            "forgiven": found.attempts,  # whoever resumes it has looked at what was wrong
+            **resumed_by(run.facts, user, step=run.checkpoint_step),
+            "forgiven": run.attempts,  # earlier attempts no longer count
         },
     }
-    for name, value in again.items():
-        setattr(found, name, value)
-    found.save(update_fields=list(again))
-    found.enqueue()
-
-
-def _refuse_empty(dataset: DatasetVersion) -> None:
-    if not train_rows(dataset):
-        raise Refused(
-            f"Dataset v{dataset.number} has no training documents. Label some outside the hold-out and freeze again.",
-            field="dataset",
-        )
-
-
-def unfetched(base_model: BaseModel) -> Refused:
-    """What is said where a model would have to be downloaded: nobody's disk is filled without being asked."""
-    return Refused(
-        f"{base_model} is not on this machine yet. Have it fetched on the page Base models, or with "
-        f"manage.py models pull {base_model.slug}.",
-        field="base_model",
-    )
-
-
-def _refuse_unprepared(base_model: BaseModel) -> None:
-    if not base_model.here:
-        raise unfetched(base_model)
-    if not base_model.ready:
-        raise Refused(
-            f"{base_model} is not prepared yet. Press Prepare on the page Base models, or have its token lengths "
-            "measured, which prepares it too.",
-            field="base_model",
-        )
-    if not Path(base_model.folder).is_dir():
-        raise Refused(
-            f"The folder of {base_model} is gone. Prepare it again: manage.py models pull {base_model.slug}.",
-            field="base_model",
-        )
-
-
-def _refuse_lengths(dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> None:
-    """No sequence is ever cut in silence: lengths are known, and rows over the limit stop the run or are left out."""
-    report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
-    if report is None or not report.current:
-        raise Refused(
-            f"The token lengths of dataset v{dataset.number} under {base_model} are not measured yet.", field="dataset"
-        )
-    over = report.too_long(knobs.max_length)
-    if not over:
-        return
-    if knobs.too_long == "leave_out":
-        left = len(report.totals(Split.TRAIN)) - len(report.too_long(knobs.max_length, Split.TRAIN))
-        if left < 1:
-            raise Refused(
-                f"No training document fits in {knobs.max_length:,} tokens: leaving the long ones out leaves nothing.",
-                field="max_length",
-            )
-        return
-    raise Refused(over_the_limit(report, knobs.max_length, over), field="max_length")
-
-
-def early_stopping_problem(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> str:
-    """Why early stopping cannot be: no validation document would be there to look at. Empty where it can, or is off."""
-    if knobs.early_stopping is None:
-        return ""
-    if not dataset.counts.get("splits", {}).get(Split.VALIDATION):
-        return (
-            f"Early stopping looks at validation documents, and dataset v{dataset.number} has none. Leave it empty, or "
-            "freeze a version with a validation split."
-        )
-    if knobs.too_long != "leave_out":
-        return ""
-    report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
-    if report is None or not report.current:
-        return ""
-    shortest = min((tokens for _, tokens in report.totals(Split.VALIDATION)), default=0)
-    if shortest <= knobs.max_length:
-        return ""
-    enough = math.ceil(shortest / 64) * 64
-    return (
-        f"Early stopping looks at validation documents, and all of them are longer than {knobs.max_length:,} tokens, "
-        f"so they are left out. Leave it empty, or set max sequence length to {enough:,} or more."
-    )
-
-
-def over_the_limit(report: LengthReport, limit: int, over: list[str]) -> str:
-    """The sentence for documents that do not fit: how many, which, and what to turn."""
-    named = ", ".join(over[:5]) + (f" and {len(over) - 5} more" if len(over) > 5 else "")
-    which = "1 document is" if len(over) == 1 else f"{len(over)} documents are"
-    context = report.base_model.context
-    if context and report.longest > context:
-        way = f"the model reads at most {context:,} tokens, so leave such documents out"
-    else:
-        way = f"set max sequence length to {needed_length(report):,}, or leave such documents out"
-    return f"{which} longer than {limit:,} tokens ({named}); the longest has {report.longest:,}: {way}."
-
-
-def build_spec(run: TrainingRun, knobs: Knobs) -> RunSpec:
-    """The RunSpec of a run: its knobs, and everything it rests on with its hash."""
-    dataset, base_model = run.dataset, run.base_model
-    schema = dataset.schema_version
-    return build(
-        RunSpec,
-        {
-            "version": 1,
-            "base_model": {"slug": base_model.slug, "path": base_model.folder, "sha256": base_model.sha256},
-            "dataset": {"path": str(file_path(dataset)), "sha256": dataset.sha256},
-            "contract": {
-                "instruction": dataset.instruction,
-                "schema": loads(schema.schema_text),
-                "schema_sha256": schema.sha256,
-            },
-            "prompt": base_model.prompt,
-            "method": knobs.method,
-            "lora": {"r": knobs.lora_r, "alpha": knobs.lora_alpha, "dropout": knobs.lora_dropout},
-            "max_length": knobs.max_length,
-            "batch_size": knobs.batch_size,
-            "accumulation": knobs.accumulation,
-            "learning_rate": knobs.learning_rate,
-            "scheduler": knobs.scheduler,
-            "warmup_ratio": knobs.warmup_ratio,
-            "epochs": knobs.epochs,
-            "precision": knobs.precision,
-            "activation_checkpointing": knobs.activation_checkpointing,
-            "devices": knobs.devices,
-            "early_stopping": knobs.early_stopping,
-            "trackers": list(knobs.trackers),
-            "seed": knobs.seed,
-            "too_long": knobs.too_long,
-            "output_dir": str(local_path(run.folder_key)),
-        },
-    )
-
-
-def knobs_of(spec: RunSpec) -> Knobs:
-    """The knobs a spec was made with."""
-    return Knobs(
-        method=spec.method,
-        learning_rate=spec.learning_rate,
-        epochs=spec.epochs,
-        batch_size=spec.batch_size,
-        accumulation=spec.accumulation,
-        lora_r=spec.lora.r,
-        lora_alpha=spec.lora.alpha,
-        lora_dropout=spec.lora.dropout,
-        max_length=spec.max_length,
-        seed=spec.seed,
-        too_long=spec.too_long,
-        warmup_ratio=spec.warmup_ratio,
-        scheduler=spec.scheduler,
-        precision=spec.precision,
-        activation_checkpointing=spec.activation_checkpointing,
-        devices=spec.devices,
-        early_stopping=spec.early_stopping,
-        trackers=spec.trackers,
-    )
+    for name, value in changes.items():
+        setattr(run, name, value)
+    run.save(update_fields=list(changes))
+    run.enqueue()

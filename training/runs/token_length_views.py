@@ -1,4 +1,4 @@
-"""The token lengths of a dataset version on its own page: one report for each base model, and what would not fit."""
+"""Token lengths of a dataset version on its page: one report per base model, and the documents over the limit."""
 
 import json
 from dataclasses import dataclass
@@ -12,81 +12,79 @@ from django.views.decorators.http import require_http_methods
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.web.requests import SignedInRequest
 from training.models import BaseModel, LengthReport
 from training.runs import queries
 from training.runs.charts import Histogram, histogram
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import measure_lengths
 
-#: ids that are named of the documents which do not fit
-NAMED = 5
+#: listed ids of documents that are too long
+MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A report that is done: its histogram, and how many documents are longer than ``limit`` tokens.
+class LengthSummary:
+    """A current report: its histogram, and the documents longer than ``limit`` tokens.
 
-    ``limit`` is the sequence length that was asked about, within the model's context. ``seen`` is the first training
-    document as the model reads it: {id, prompt, completion}, where that was kept.
+    ``limit`` is the sequence length in question, within the model's context; ``limit_x`` is where it is drawn.
+    ``sample`` is the first training document as the model reads it: {id, prompt, completion}, where it is stored.
     """
 
     report: LengthReport
     histogram: Histogram | None
     limit: int
-    at: float
+    limit_x: float
     over: int
-    named: list[str]
-    seen: dict[str, str] | None
+    listed: list[str]
+    sample: dict[str, str] | None
 
 
 def lengths_context(dataset: DatasetVersion, limit: int | None = None) -> dict[str, Any]:
-    """What the panel shows. ``limit`` in tokens; the usual sequence length where none is asked about."""
-    limit = limit or Knobs().max_length
-    reports = list(
-        LengthReport.objects.filter(dataset=dataset).select_related("base_model").order_by("base_model__parameters")
-    )
-    known = {report.base_model_id for report in reports if report.current or report.is_live}
+    """The context of the panel. ``limit`` in tokens; the default sequence length where none is given."""
+    limit = limit or Hyperparameters().max_length
+    reports = LengthReport.objects.of_dataset(dataset)
+    known = {report.base_model_id for report in reports if report.is_current or report.is_live}
     live = [report for report in reports if report.is_live]
     return {
         "dataset": dataset,
         "limit": limit,
-        "fits": [_fit(report, limit) for report in reports if report.current],
+        "reports": [_summary(report, limit) for report in reports if report.is_current],
         "live": live,
-        "failed": [report for report in reports if report.status == "failed"],
-        "models": [model for model in BaseModel.objects.order_by("parameters", "name") if model.pk not in known],
-        "nobody": queries.nobody_works("default") if live else "",
+        "failed": [report for report in reports if report.status == Status.FAILED],
+        "models": [model for model in BaseModel.objects.by_size() if model.pk not in known],
+        "no_worker": queries.no_worker_message("default") if live else "",
         "empty": not dataset.counts["splits"].get("train"),
     }
 
 
-def _fit(report: LengthReport, limit: int) -> Fit:
+def _summary(report: LengthReport, limit: int) -> LengthSummary:
     context = report.base_model.context
     limit = min(limit, context) if context else limit
     over = report.too_long(limit)
     drawn = histogram(tokens for _, tokens in report.totals())
-    at = min(limit / drawn.scale, 1) * drawn.width if drawn else 0
-    return Fit(report, drawn, limit, round(at, 2), len(over), over[:NAMED], _seen(report))
+    limit_x = min(limit / drawn.scale, 1) * drawn.width if drawn else 0
+    return LengthSummary(report, drawn, limit, round(limit_x, 2), len(over), over[:MAX_LISTED], _sample_row(report))
 
 
-def _seen(report: LengthReport) -> dict[str, str] | None:
+def _sample_row(report: LengthReport) -> dict[str, str] | None:
     try:
-        found: dict[str, dict[str, str]] = json.loads(local_path(report.seen_key).read_text())
+        samples: dict[str, dict[str, str]] = json.loads(local_path(report.sample_key).read_text())
     except (OSError, ValueError):
         return None
-    return found.get("train")
+    return samples.get("train")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def dataset_lengths(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """The panel by itself; ``?limit=`` asks about another sequence length. POST has a base model measured."""
+    """The panel alone; ``?limit=`` sets the sequence length in question. POST requests a measurement."""
     action = Action.RUN if request.method == "POST" else Action.READ
     project, dataset = object_for(request.user, slug, action, DatasetVersion, number=number)
     problem = ""
     if request.method == "POST":
-        slug_of_model = request.POST.get("base_model", "").replace("\0", "")
-        model = BaseModel.objects.filter(slug=slug_of_model).first()
+        model = BaseModel.objects.with_slug(request.POST.get("base_model"))
         try:
             if model is None:
                 problem = "Choose a base model."

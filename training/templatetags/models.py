@@ -1,4 +1,4 @@
-"""How the pages of base models say counts."""
+"""Number formats of the pages of base models."""
 
 from django import template
 

@@ -32,7 +32,7 @@ from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
-from training.base_models.services import sync_catalogue
+from training.base_models.services import sync_catalog
 
 POLL_SECONDS = 1.0
 SOME_FAILED = 3
@@ -64,7 +64,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", type=Path, help="file for the report")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sync_catalogue()
+        sync_catalog()
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
             raise CommandError(f"Unknown project {options['project']!r}.")

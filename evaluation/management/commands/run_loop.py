@@ -38,10 +38,11 @@ from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.places import Paths
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
-from training.base_models.services import find_base_model, prepare, sync_catalogue
+from training.base_models.services import find_base_model, prepare, sync_catalog
 from training.models import BaseModel
+from training.runs.defaults import default_hyperparameters
 from training.runs.presets import METHODS
-from training.runs.services import fitting_knobs, measure_lengths
+from training.runs.services import measure_lengths
 
 POLL_SECONDS = 1.0
 OWNER = "run-loop"
@@ -112,7 +113,7 @@ class Command(BaseCommand):
         subprocess.run(command, cwd=settings.BASE_DIR, env={**os.environ, **owner}, check=True)
 
     def _run(self, options: dict[str, Any]) -> None:
-        sync_catalogue()
+        sync_catalog()
         base_model = find_base_model(options["base_model"])
         names = ("train", "holdout", "holdout_share", "max_train", "max_holdout", "seed")
         train, holdout = split_rows(**{name: options[name] for name in names})
@@ -122,7 +123,7 @@ class Command(BaseCommand):
         imports = {
             name: self._import(project, owner, rows, name) for name, rows in (("holdout", holdout), ("train", train))
         }
-        if not base_model.ready:
+        if not base_model.is_prepared:
             self._say(f"preparing {base_model} (one time)")
             base_model = prepare(base_model=base_model)
         dataset = freeze(
@@ -189,15 +190,15 @@ class Command(BaseCommand):
     ) -> Any:
         lengths = measure_lengths(dataset=dataset, base_model=base_model, user=owner)
         self._wait(lengths, "token lengths")
-        knobs = fitting_knobs(dataset=dataset, base_model=base_model, method=options["method"])
+        hyperparameters = default_hyperparameters(dataset=dataset, base_model=base_model, method=options["method"])
         changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
-        knobs = replace(knobs, seed=options["seed"], **changes)
+        hyperparameters = replace(hyperparameters, seed=options["seed"], **changes)
         return start_pipeline(
             project=project,
             user=owner,
             dataset=dataset,
             base_model=base_model,
-            knobs=knobs,
+            hyperparameters=hyperparameters,
             name=f"{options['template']} loop",
             with_free=not options["no_free"],
         )

@@ -27,10 +27,11 @@ from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.workers.registry import active_queues
-from training.base_models.services import find_base_model, prepare, sync_catalogue
+from training.base_models.services import find_base_model, prepare, sync_catalog
 from training.models import BaseModel
+from training.runs.defaults import default_hyperparameters
 from training.runs.jobs import measure_lengths as measure_lengths_job
-from training.runs.services import fitting_knobs, measure_lengths
+from training.runs.services import measure_lengths
 
 SLUG = "invoices"
 OWNER = "demo-owner"
@@ -50,7 +51,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-loop", action="store_true", help="documents and users only")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sync_catalogue()
+        sync_catalog()
         if not active_queues():
             for run in requeue_interrupted():
                 self._note(f"restarting an interrupted run: {run}")
@@ -114,7 +115,7 @@ class Command(BaseCommand):
 
     def _queue_pipeline(self, project: Project, engineer: Any, slug: str) -> None:
         base_model: BaseModel = find_base_model(slug)
-        if not base_model.ready:
+        if not base_model.is_prepared:
             self._note(f"preparing {base_model} (one time, about a minute)")
             base_model = prepare(base_model=base_model)
         dataset = DatasetVersion.objects.filter(project=project).order_by("-number").first()
@@ -127,8 +128,15 @@ class Command(BaseCommand):
         if report.status != Status.DONE:
             self._note(f"The pipeline was not queued: {report.error or report.get_status_display()}")
             return
-        knobs = fitting_knobs(dataset=dataset, base_model=base_model)
-        start_pipeline(project=project, user=engineer, dataset=dataset, base_model=base_model, knobs=knobs, name="demo")
+        hyperparameters = default_hyperparameters(dataset=dataset, base_model=base_model)
+        start_pipeline(
+            project=project,
+            user=engineer,
+            dataset=dataset,
+            base_model=base_model,
+            hyperparameters=hyperparameters,
+            name="demo",
+        )
         self._note("queued: benchmark of the base model, fine-tuning, evaluation, comparison, gates")
 
 

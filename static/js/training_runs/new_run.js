@@ -97,7 +97,7 @@ document.addEventListener("htmx:afterSettle", ({ target }) => {
   update();
   // After a rejection the focus is where the first message is.
   if (target.id === "new-run" || target.querySelector?.("#new-run")) {
-    /** @type {Control | null} */ (document.querySelector("#new-run .knob-wrong :is(input, select)"))?.focus();
+    /** @type {Control | null} */ (document.querySelector("#new-run .hyperparameter-invalid :is(input, select)"))?.focus();
   }
 });
 followLengths();

@@ -136,7 +136,7 @@ def test_neither_a_shared_start_nor_tokens_fed_ahead_change_a_token(fed: int, wa
     batches = BatchGenerator(loaded, encoder, fed=fed)
     assert (batches.warm(prompts, max(len(one.prompt) + one.max_tokens for one in asked)) > 0) if warm else True
     batches.answer(asked, time.perf_counter())
-    reference = Decoder(loaded, encoder, foresee=False)
+    reference = Decoder(loaded, encoder, speculate=False)
     for one in asked:
         held_to = made.constraint() if held else None
         alone = reference.answer(one.prompt.copy, max_new_tokens=one.max_tokens, constraint=held_to, with_logprobs=True)

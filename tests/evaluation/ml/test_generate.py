@@ -26,7 +26,7 @@ from tests.training.ml_data import (
 )
 from training.ml.data.rows import read_rows
 from training.ml.lengths import load_encoder
-from training.prompts import shown_schema
+from training.prompts import prompt_schema
 from training.strict_yaml import build
 
 WIDE: dict[str, Any] = {
@@ -128,7 +128,7 @@ def test_how_sure_the_model_was_of_each_field_comes_where_it_is_asked_for(tmp_pa
 
 def test_the_studios_own_options_are_not_shown() -> None:
     schema = {"$schema": "x", "properties": {"a": {"x-slm": {"kind": "money"}, "enum": [1, 2]}}}
-    assert shown_schema(schema) == {"properties": {"a": {"enum": [1, 2]}}}
+    assert prompt_schema(schema) == {"properties": {"a": {"enum": [1, 2]}}}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
 from training.models import LengthReport
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def loop(world: World) -> LoopRun:
         user=world.engineer,
         dataset=world.dataset,
         base_model=world.base_model,
-        knobs=Knobs(),
+        hyperparameters=Hyperparameters(),
         with_free=True,
     )
 

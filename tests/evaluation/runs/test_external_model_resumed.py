@@ -135,7 +135,7 @@ def test_a_run_that_failed_goes_on_with_what_it_was_told(world: World, fake: Fak
     run.refresh_from_db()
     assert (run.status, run.created_by) == (Status.QUEUED, world.engineer)
     run = ended(run)
-    assert (run.status, run.error, run.tries) == (Status.DONE, "", 1)
+    assert (run.status, run.error, run.attempts_since_restart) == (Status.DONE, "", 1)
     assert len(fake.asked) == 7 + run.progress_total - 2, "what was answered is not paid for twice"
     assert run.scores["document_exact"]["k"] == run.progress_total
     assert (run.facts["failed"], "go_on" in run.facts) == (0, False)
@@ -308,7 +308,7 @@ def test_a_worker_that_is_told_to_stop_puts_the_run_back(
         patch.setattr(circuit_breaker.CircuitBreaker, "record", lambda self, completion: asked.set())
         run = ended(run)
     assert (run.status, run.error, len(fake.asked)) == (Status.QUEUED, "", 1)
-    assert (run.facts["attempts"], run.tries) == (1, 0), "no attempt has failed"
+    assert (run.facts["attempts"], run.attempts_since_restart) == (1, 0), "no attempt has failed"
     asked.clear()
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total)

@@ -138,7 +138,7 @@ def test_a_lost_run_is_queued_again(world: World, queues: None) -> None:
 def test_a_worker_that_was_told_to_stop_has_lost_nothing(world: World) -> None:
     run = start(world)
     run.facts = {"attempts": 4, "forgiven": 2}
-    assert run.tries == 2
+    assert run.attempts_since_restart == 2
 
 
 def test_a_run_that_was_lost_too_often_fails_with_a_sentence_and_its_loop_is_told(world: World) -> None:

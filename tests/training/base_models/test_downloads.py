@@ -12,7 +12,7 @@ from django.test import Client
 from labeling.models import DatasetVersion
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
-from training.base_models.services import find_base_model, sync_catalogue
+from training.base_models.services import find_base_model, sync_catalog
 from training.models import BaseModel, LengthReport, ModelPull
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -24,7 +24,7 @@ Login = Callable[[str], Client]
 
 @pytest.fixture
 def engineer(dataset: DatasetVersion, login: Login) -> Client:
-    sync_catalogue()
+    sync_catalog()
     return login("engineer")
 
 
@@ -37,16 +37,16 @@ def panel(html: str) -> str:
 def test_looking_at_it_asks_for_nothing_and_says_what_it_would_cost(engineer: Client) -> None:
     html = panel(engineer.get(URL).content.decode())
     assert 'hx-trigger="load"' not in html
-    assert "not on this machine" in html
+    assert "must be downloaded" in html
     assert "about 1.2 GB" in html
-    assert "Fetch it" in html
+    assert ">Download</button>" in html
     assert not ModelPull.objects.exists()
 
 
 def test_its_lengths_cannot_be_asked_for_before_it_is_here(engineer: Client) -> None:
     answer = engineer.post(LENGTHS, CHOICE)
     assert answer.status_code == 422
-    assert "is not on this machine yet" in answer.content.decode()
+    assert "is not on this machine" in answer.content.decode()
     assert not LengthReport.objects.exists()
 
 
@@ -59,7 +59,7 @@ def test_it_is_fetched_where_somebody_asks_and_that_can_be_stopped(
     pull = ModelPull.objects.get()
     assert (pull.status, pull.base_model.slug) == (Status.QUEUED, "qwen3-0-6b")
     assert str(pull.job_id) in django_rq.get_queue("imports").job_ids
-    assert "Fetch it" in engineer.post(f"{LENGTHS}?fetch=stop", CHOICE).content.decode()
+    assert "Download" in engineer.post(f"{LENGTHS}?fetch=stop", CHOICE).content.decode()
     pull.refresh_from_db()
     assert pull.status == Status.CANCELLED
     ModelPull.objects.update(status=Status.FAILED, error="The disk is full.")
@@ -73,7 +73,7 @@ def test_once_it_is_here_it_is_measured_like_any_other(engineer: Client, tiny_ba
     BaseModel.objects.filter(pk=model.pk).update(folder=tiny_base_model.folder, sha256="a" * 64)
     html = panel(engineer.get(URL).content.decode())
     assert 'hx-trigger="load"' in html
-    assert "Fetch it" not in html
+    assert ">Download</button>" not in html
     engineer.post(f"{LENGTHS}?fetch=1", CHOICE)  # of an old page
     assert not ModelPull.objects.exists()
 
@@ -82,7 +82,7 @@ def test_an_account_without_the_permission_is_told_who_gives_it(engineer: Client
     Group.objects.get(name=GROUP).user_set.clear()
     answer = engineer.post(f"{LENGTHS}?fetch=1", CHOICE)
     assert answer.status_code == 422
-    assert "may not have models fetched" in answer.content.decode()
+    assert "do not have permission to download models" in answer.content.decode()
     assert not ModelPull.objects.exists()
 
 

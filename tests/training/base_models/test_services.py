@@ -18,11 +18,11 @@ from slmstudio.workers.hardware import Hardware
 from training.base_models.services import (
     add_hub_model,
     find_base_model,
-    named_model,
     prepare,
     register_folder,
     register_tiny,
-    sync_catalogue,
+    resolve_model,
+    sync_catalog,
 )
 from training.estimates.services import shape_of
 from training.models import BaseModel
@@ -45,37 +45,37 @@ def own(folders: Path, tiny_folder: Path) -> Path:
 
 
 def test_the_catalogue_says_what_the_packaged_model_is() -> None:
-    sync_catalogue()
+    sync_catalog()
     model = find_base_model("smollm2-135m-instruct")
     assert (model.parameters, model.context, model.licence) == (134_515_008, 8192, "Apache-2.0")
     assert model.instruction_tuned
-    assert not model.ready
+    assert not model.is_prepared
 
 
 def test_syncing_again_keeps_what_was_prepared() -> None:
-    sync_catalogue()
+    sync_catalog()
     own = {**find_base_model("gemma-3-270m").shape, "context": 4096}
     BaseModel.objects.update(folder="/models/smol", sha256="a" * 64, shape=own, context=4096)
-    sync_catalogue()
-    assert {(model.ready, model.context) for model in BaseModel.objects.all()} == {(True, 4096)}
+    sync_catalog()
+    assert {(model.is_prepared, model.context) for model in BaseModel.objects.all()} == {(True, 4096)}
 
 
 def test_a_model_of_ones_own_with_a_slug_of_the_catalogue_stays_what_it_is(own: Path) -> None:
     mine = register_folder(slug="qwen3-0-6b", name="Our Qwen", folder=own, licence="ours")
     BaseModel.objects.filter(pk=mine.pk).update(folder="/models/qwen3-0-6b", sha256="a" * 64)
     for _ in range(2):
-        sync_catalogue()
+        sync_catalog()
     after = BaseModel.objects.get(pk=mine.pk)
     assert (after.slug, after.name, after.licence, after.source) == ("qwen3-0-6b", "Our Qwen", "ours", "folder")
     assert (after.location, after.reference, after.instruction_tuned) == (str(own), "", False)
     known = BaseModel.objects.get(location="Qwen/Qwen3-0.6B")
-    assert (known.slug, known.source, known.ready) == ("qwen3-0-6b-2", "hub", False)
+    assert (known.slug, known.source, known.is_prepared) == ("qwen3-0-6b-2", "hub", False)
 
 
 def test_a_model_of_the_hub_that_was_added_before_becomes_that_of_the_catalogue(own: Path) -> None:
     register_folder(slug="qwen3-0-6b", name="Our Qwen", folder=own)
     added = add_hub_model(hub_id="qwen/qwen3-0.6b", revision="v1")
-    sync_catalogue()
+    sync_catalog()
     added.refresh_from_db()
     assert (added.slug, added.name, added.revision) == ("qwen3-0-6b-2", "Qwen3 0.6B", "v1")
     assert BaseModel.objects.filter(location__iexact="Qwen/Qwen3-0.6B").count() == 1
@@ -91,7 +91,7 @@ def test_what_a_killed_child_left_is_cleared_before_the_next_one(own: Path) -> N
 
 
 def test_the_catalogue_says_what_each_model_is_and_how_large_it_is_trained() -> None:
-    sync_catalogue()
+    sync_catalog()
     gemma = find_base_model("gemma-3-270m")
     assert (gemma.source, gemma.instruction_tuned, gemma.prompt) == ("packaged", False, "plain")
     llama = find_base_model("llama-3-2-1b-instruct")
@@ -102,13 +102,13 @@ def test_the_catalogue_says_what_each_model_is_and_how_large_it_is_trained() -> 
 
 
 def test_a_model_of_the_hub_is_known_before_it_is_downloaded() -> None:
-    sync_catalogue()
+    sync_catalog()
     model = add_hub_model(hub_id=" HuggingFaceTB/SmolLM3-3B ", revision="v1.0")
     assert (model.slug, model.location, model.revision) == ("smollm3-3b", "HuggingFaceTB/SmolLM3-3B", "v1.0")
-    assert not model.ready
+    assert not model.is_prepared
     assert add_hub_model(hub_id="huggingfacetb/smollm3-3b") == model
     assert add_hub_model(hub_id="someone/SmolLM3-3B").slug == "smollm3-3b-2"
-    assert named_model("Qwen/Qwen3-0.6B@main").slug == "qwen3-0-6b"  # the one of the catalogue
+    assert resolve_model("Qwen/Qwen3-0.6B@main").slug == "qwen3-0-6b"  # the one of the catalogue
 
 
 @pytest.mark.parametrize("hub_id", ["", "Qwen3", "a/b/c", "../x/y", "a b/c", "-a/b", "a/..", "https://h.co/a/b"])
@@ -125,20 +125,20 @@ def test_a_revision_that_is_none_or_another_than_the_prepared_one_is_refused() -
     assert caught.value.field == "revision"
     model = add_hub_model(hub_id="a/b")
     BaseModel.objects.filter(pk=model.pk).update(folder="/x", sha256="a" * 64, revision="c0ffee")
-    assert add_hub_model(hub_id="a/b", revision="c0ffee").ready
-    with pytest.raises(Refused, match="prepared at c0ffee"):
+    assert add_hub_model(hub_id="a/b", revision="c0ffee").is_prepared
+    with pytest.raises(Refused, match="prepared at revision c0ffee"):
         add_hub_model(hub_id="a/b", revision="main")
 
 
 def test_without_a_network_the_hub_is_given_up_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(Refused, match=r"a/b cannot be downloaded\. Take a packaged model"):
+    with pytest.raises(Refused, match=r"a/b cannot be downloaded\. Use a packaged model"):
         prepare(base_model=add_hub_model(hub_id="a/b"))
 
 
 def test_nothing_is_downloaded_where_it_was_not_asked_for() -> None:
-    with pytest.raises(Refused, match=r"b is not on this machine yet\..* models pull b\."):
-        prepare(base_model=add_hub_model(hub_id="a/b"), fetch=False)
+    with pytest.raises(Refused, match=r"models pull b\."):
+        prepare(base_model=add_hub_model(hub_id="a/b"), download=False)
 
 
 def test_a_folder_of_ones_own_is_copied_clean(own: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_model_with_code_is_refused_with_the_reason_and_leaves_nothing(own: Pa
         prepare(base_model=model)
     assert caught.value.field == "base_model"
     model.refresh_from_db()
-    assert not model.ready
+    assert not model.is_prepared
     assert not list((Path(settings.HOME) / "models").glob("*evil*/*"))
 
 
@@ -198,7 +198,7 @@ def test_slugs_that_cannot_be_used_are_refused(own: Path, slug: str) -> None:
 
 
 def test_a_slug_that_is_taken_is_refused(own: Path) -> None:
-    sync_catalogue()
+    sync_catalog()
     with pytest.raises(Refused, match="already SmolLM2"):
         register_folder(slug="smollm2-135m-instruct", name="X", folder=own)
 
@@ -249,7 +249,7 @@ def test_the_command_lists_by_the_hardware_of_a_contract(project: Any) -> None:
     assert "fits" in lines["smollm2-135m-instruct"]
     assert "fits" not in lines["qwen3-1-7b"]
     assert "* " in lines["qwen3-1-7b"], "longer than a millisecond"
-    assert "rows of 4,096 tokens" in said.getvalue()
+    assert "documents of 4,096 tokens" in said.getvalue()
     with pytest.raises(CommandError, match="no project 'nowhere'"):
         call_command("models", "list", project="nowhere")
     with pytest.raises(CommandError, match="16 to 131,072"):
@@ -268,6 +268,6 @@ def test_the_command_says_what_is_not_in_order(own: Path) -> None:
     (own / "config.json").write_text(json.dumps({**json.loads((own / "config.json").read_text()), "auto_map": {}}))
     BaseModel.objects.create(slug="own", name="Own", source="folder", location=str(own), folder=str(own), sha256="a")
     said = StringIO()
-    with pytest.raises(CommandError, match="own is not in order"):
+    with pytest.raises(CommandError, match="own failed a check"):
         call_command("models", "check", "own", stdout=said)
-    assert said.getvalue().startswith("NOT files: config.json names code of its own")
+    assert said.getvalue().startswith("NOT files: config.json names code")

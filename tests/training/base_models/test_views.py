@@ -15,7 +15,7 @@ from slmstudio.access import Role
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from training.base_models.jobs import pull_model
-from training.base_models.services import sync_catalogue
+from training.base_models.services import sync_catalog
 from training.models import BaseModel, ModelPull
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -28,7 +28,7 @@ def test_engineers_and_owners_of_any_project_see_it(project: Project, login: Log
     allowed = role in (Role.ENGINEER, Role.OWNER)
     client = login(role)
     assert client.get(URL).status_code == (200 if allowed else 403)
-    sync_catalogue()
+    sync_catalog()
     assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == (302 if allowed else 403)
     assert client.post(f"{URL}add/", {"kind": "hub", "hub-hub_id": "a/b"}).status_code == (302 if allowed else 403)
     assert ModelPull.objects.exists() == allowed
@@ -39,12 +39,12 @@ def test_fetching_takes_a_permission_of_the_account(project: Project, login: Log
     Group.objects.get(name=GROUP).user_set.clear()
     hub = BaseModel.objects.create(slug="m", name="M", source="hub", location="a/m")
     page = client.get(URL).content.decode()
-    assert "may not have models fetched" in page
+    assert "do not have permission to download models" in page
     for address, sent in [("add/", {"kind": "hub", "hub-hub_id": "a/b"}), (f"{hub.slug}/prepare/", {})]:
         assert client.post(URL + address, sent).status_code == 403
     assert client.post(f"{URL}add/", {"kind": "folder"}).status_code == 403
     assert not ModelPull.objects.exists()
-    sync_catalogue()
+    sync_catalog()
     assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == 302, "nothing is downloaded for a package"
 
 
@@ -54,11 +54,11 @@ def test_it_shows_the_catalogue_with_memory_and_what_fits(project: Project, logi
     page = login("engineer").get(URL).content.decode()
     assert "Gemma terms of use" in page
     assert "not instruction-tuned" in page
-    assert "Serves in 16 GB" in page
+    assert "Fits in 16 GB" in page
     assert "there are" not in page
     page = login("engineer").get(f"{URL}?project={project.slug}").content.decode()
-    assert "Serves in 2.0 GB" in page
-    assert "there are 2.0 GB" in page  # for the models of a billion parameters and more
+    assert "Fits in 2.0 GB" in page
+    assert "2.0 GB available" in page  # for the models of a billion parameters and more
 
 
 def test_a_project_of_others_and_an_odd_length_change_nothing(project: Project, login: Login) -> None:
@@ -79,7 +79,7 @@ def test_the_page_asks_the_database_as_often_for_many_models_as_for_few(
 
 
 def test_a_model_is_prepared_in_the_background_once(project: Project, login: Login) -> None:
-    sync_catalogue()
+    sync_catalog()
     client = login("engineer")
     for _ in range(2):
         answer = client.post(f"{URL}gemma-3-270m/prepare/", headers={"HX-Request": "true"})
@@ -111,8 +111,8 @@ def test_preparing_and_stopping_keep_the_project_and_the_length(project: Project
         for name, value in sent.items():
             assert f'<input type="hidden" name="{name}" value="{value}">' in form
         table = client.post(f"{model}{what}/", sent, headers={"HX-Request": "true"}).content.decode()
-        assert "Serves in 2.0 GB" in table
-        assert "rows of 2,048 tokens" in table
+        assert "Fits in 2.0 GB" in table
+        assert "documents of 2,048 tokens" in table
     assert client.post(f"{model}prepare/", sent)["Location"] == shown
     assert client.post(f"{model}stop/")["Location"] == URL
 
@@ -157,7 +157,7 @@ def test_a_prepared_model_is_done_at_once(project: Project, tiny_base_model: Bas
     ("sent", "said"),
     [
         ({"kind": "hub"}, "This field is required"),
-        ({"kind": "hub", "hub-hub_id": "Qwen3"}, "organisation/name, such as"),
+        ({"kind": "hub", "hub-hub_id": "Qwen3"}, "organization/name, such as"),
         ({"kind": "hub", "hub-hub_id": "a/b", "hub-revision": "../x"}, "A revision is a branch"),
         (
             {"kind": "folder", "folder-folder": "~nosuchuser/x", "folder-name": "X", "folder-slug": "x"},
@@ -196,5 +196,5 @@ def test_other_methods_and_unknown_models_are_not_found(project: Project, login:
     assert client.post(URL).status_code == 405
     assert client.get(f"{URL}add/").status_code == 405
     assert client.post(f"{URL}nothing/prepare/").status_code == 404
-    sync_catalogue()
+    sync_catalog()
     assert client.post(f"{URL}gemma-3-270m/stop/").status_code == 404

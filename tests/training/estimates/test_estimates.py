@@ -1,4 +1,4 @@
-"""What a run is foretold to cost: parts, limits, the knob to turn, and how far off it was."""
+"""Estimates of a run: memory parts, limits, suggested changes, and their accuracy."""
 
 import json
 from collections.abc import Callable
@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from slmstudio.workers.hardware import Gpu, Hardware
-from training.base_models.catalog import CATALOGUE
-from training.estimates.estimate import Estimate, NoShape, Shape, estimate, fit, how_far_off, training_memory
-from training.estimates.throughput import STARTING
-from training.runs.presets import Knobs
+from training.base_models.architecture import ModelShape, UnknownModelShape
+from training.base_models.catalog import CATALOG
+from training.estimates.accuracy import estimate_accuracy
+from training.estimates.estimate import Estimate, estimate, fit
+from training.estimates.memory import training_memory
+from training.estimates.throughput import STARTUP_SECONDS
+from training.runs.presets import Hyperparameters
 
-SMOL = next(known.shape for known in CATALOGUE if known.slug == "smollm2-135m-instruct")
-LARGE = next(known.shape for known in CATALOGUE if known.slug == "qwen3-1-7b")
-KNOBS = Knobs(max_length=1024)
+SMOL = next(known.shape for known in CATALOG if known.slug == "smollm2-135m-instruct")
+LARGE = next(known.shape for known in CATALOG if known.slug == "qwen3-1-7b")
+HYPERPARAMETERS = Hyperparameters(max_length=1024)
 GB = 10**9
 
 
@@ -29,19 +32,32 @@ def bare_gpu(gigabytes: float) -> Hardware:
     return replace(machine(500, gpu=gigabytes), packages=())
 
 
-def told(hardware: Hardware | None = None, shape: Shape = SMOL, knobs: Knobs = KNOBS, **more: Any) -> Estimate:
-    return estimate(shape=shape, knobs=knobs, lengths=[200, 500, 900], hardware=hardware, answer=100, **more)
+def told(
+    hardware: Hardware | None = None,
+    shape: ModelShape = SMOL,
+    hyperparameters: Hyperparameters = HYPERPARAMETERS,
+    **more: Any,
+) -> Estimate:
+    return estimate(
+        shape=shape, hyperparameters=hyperparameters, lengths=[200, 500, 900], hardware=hardware, answer=100, **more
+    )
 
 
-def total(shape: Shape = SMOL, device: str = "cpu", longest: int = 900, **changes: Any) -> int:
-    knobs = replace(KNOBS, **{"precision": "bf16", **changes})
+def total(shape: ModelShape = SMOL, device: str = "cpu", longest: int = 900, **changes: Any) -> int:
+    hyperparameters = replace(HYPERPARAMETERS, **{"precision": "bf16", **changes})
     parts = training_memory(
-        shape, method=knobs.method, knobs=knobs, longest=longest, precision=knobs.precision, device=device, answer=100
+        shape,
+        method=hyperparameters.method,
+        hyperparameters=hyperparameters,
+        longest=longest,
+        precision=hyperparameters.precision,
+        device=device,
+        answer=100,
     )
     return sum(part.bytes for part in parts)
 
 
-@pytest.mark.parametrize("known", CATALOGUE, ids=lambda known: known.slug)
+@pytest.mark.parametrize("known", CATALOG, ids=lambda known: known.slug)
 def test_the_parameters_of_the_catalogue_follow_from_its_shapes(known: Any) -> None:
     shape = known.shape
     norms = {"Gemma3ForCausalLM": 2 * shape.hidden + 2 * shape.head_dim, "Qwen3ForCausalLM": 2 * shape.head_dim}
@@ -53,15 +69,15 @@ def test_a_configuration_gives_the_shape_and_one_without_widths_does_not() -> No
         "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
         "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192, "tie_word_embeddings": True,
     }  # fmt: skip
-    assert Shape.from_config(config) == SMOL
-    assert Shape.from_dict(SMOL.as_dict()) == SMOL
-    with pytest.raises(NoShape, match="hidden_size"):
-        Shape.from_config({**config, "hidden_size": "wide"})
-    with pytest.raises(NoShape):
-        Shape.from_dict({})
+    assert ModelShape.from_config(config) == SMOL
+    assert ModelShape.from_dict(SMOL.as_dict()) == SMOL
+    with pytest.raises(UnknownModelShape, match="hidden_size"):
+        ModelShape.from_config({**config, "hidden_size": "wide"})
+    with pytest.raises(UnknownModelShape):
+        ModelShape.from_dict({})
 
 
-def test_every_knob_that_takes_memory_takes_more_when_it_is_turned_up() -> None:
+def test_larger_settings_need_more_memory() -> None:
     usual = total()
     assert total(batch_size=16, device="cuda") > total(device="cuda")
     assert total(lora_r=256) > usual
@@ -78,96 +94,89 @@ def test_on_a_processor_a_batch_takes_what_a_piece_of_it_takes() -> None:
     assert total(batch_size=16, devices=2) > total(batch_size=2, devices=2), "processes that share a step cut nothing"
 
 
-def test_what_fits_is_not_refused_and_where_nobody_knows_nothing_is_either() -> None:
+def test_a_run_that_fits_has_no_problems_and_neither_has_one_without_known_hardware() -> None:
     assert told(machine(500)).fits is True
     unknown = told(None)
-    assert (unknown.memory_limit, unknown.fits, unknown.refusals) == (None, None, {})
+    assert (unknown.memory_limit, unknown.fits, unknown.problems) == (None, None, {})
 
 
-def test_the_first_knob_that_is_enough_by_itself_is_named_with_the_value_that_fits() -> None:
+def test_a_single_change_is_suggested_where_one_is_enough() -> None:
     room = machine(500, gpu=told(machine(500, gpu=500)).memory_bytes * 0.8 / 0.92 / GB)
     found = told(room)
-    [(knob, sentence)] = found.refusals.items()
-    assert knob == "batch_size"
-    assert "4 documents at once" in sentence
+    assert found.suggestions == {"batch_size": 4}
+    assert set(found.problems) == {"batch_size"}
     assert found.fits is False
-    assert told(room, knobs=replace(KNOBS, batch_size=4, accumulation=2)).fits
+    assert told(room, hyperparameters=replace(HYPERPARAMETERS, batch_size=4, accumulation=2)).fits
 
 
 @pytest.mark.parametrize("share", [0.6, 0.4, 0.3, 0.25, 0.2, 0.15])
 @pytest.mark.parametrize("place", [bare_gpu, machine])
-def test_turning_the_knobs_that_are_named_makes_it_fit(share: float, place: Callable[[float], Hardware]) -> None:
-    knobs = replace(KNOBS, method="full", batch_size=16, precision="bf16")
+def test_the_suggested_values_fit(share: float, place: Callable[[float], Hardware]) -> None:
+    hyperparameters = replace(HYPERPARAMETERS, method="full", batch_size=16, precision="bf16")
     if place is machine:
         share = (1 + share) / 2  # a processor goes through a batch in pieces, so less can be saved
-    room = place(told(place(500), knobs=knobs).memory_bytes * share / 0.92 / GB)
-    refusals = told(room, knobs=knobs).refusals
-    assert refusals
-    assert "base_model" not in refusals
-    turned: dict[str, Any] = {}
-    for knob, sentence in refusals.items():
-        words = sentence.replace(",", "").split()
-        if knob == "batch_size":
-            turned[knob] = int(words[words.index("Let") + 1])
-        elif knob == "max_length":
-            turned[knob] = int(words[words.index("length") + 2])
-        else:
-            turned[knob] = {"activation_checkpointing": True, "method": "lora"}[knob]
-    assert told(room, knobs=replace(knobs, **turned)).refusals == {}
+    room = place(told(place(500), hyperparameters=hyperparameters).memory_bytes * share / 0.92 / GB)
+    found = told(room, hyperparameters=hyperparameters)
+    assert found.suggestions
+    assert set(found.suggestions) == set(found.problems)
+    changed = dict(found.suggestions)
+    if "batch_size" in changed:
+        changed["accumulation"] = hyperparameters.effective_batch // changed["batch_size"]
+    assert told(room, hyperparameters=replace(hyperparameters, **changed)).problems == {}
 
 
-def test_of_several_knobs_none_is_turned_further_than_the_others_need() -> None:
-    knobs, room = replace(KNOBS, method="full"), bare_gpu(14)
-    found = told(room, LARGE, knobs)
-    assert found.turn == {"batch_size": 2, "method": "lora"}, "no document is given up, nothing is computed again"
-    assert set(found.refusals) == set(found.turn)
-    said = " ".join(found.refusals.values())
-    assert "One knob is not enough" in said
-    assert "it fits" not in said
-    assert told(room, LARGE, replace(knobs, batch_size=2, accumulation=4, method="lora")).fits
-    assert not told(room, LARGE, replace(knobs, batch_size=4, accumulation=2, method="lora")).fits
+def test_of_several_changes_each_is_as_small_as_possible() -> None:
+    hyperparameters, room = replace(HYPERPARAMETERS, method="full"), bare_gpu(14)
+    found = told(room, LARGE, hyperparameters)
+    assert found.suggestions == {"batch_size": 2, "method": "lora"}, (
+        "no document is given up, nothing is computed again"
+    )
+    assert set(found.problems) == set(found.suggestions)
+    assert told(room, LARGE, replace(hyperparameters, batch_size=2, accumulation=4, method="lora")).fits
+    assert not told(room, LARGE, replace(hyperparameters, batch_size=4, accumulation=2, method="lora")).fits
 
 
-def test_a_shorter_limit_is_named_by_itself_only_where_hardly_a_document_stays_out() -> None:
+def test_a_shorter_sequence_length_is_suggested_alone_only_where_it_drops_few_documents() -> None:
     def found(lengths: list[int]) -> Estimate:
-        knobs = Knobs(max_length=8000)
-        return estimate(shape=SMOL, knobs=knobs, lengths=lengths, hardware=bare_gpu(4), answer=100)
+        hyperparameters = Hyperparameters(max_length=8000)
+        return estimate(shape=SMOL, hyperparameters=hyperparameters, lengths=lengths, hardware=bare_gpu(4), answer=100)
 
     short = [200] * 50
-    assert found([*short, 8000]).turn == {"max_length": 256}
-    assert "and it fits" in found([*short, 8000]).refusals["max_length"]
-    assert found([*short, *range(300, 8001, 100)]).turn == {"batch_size": 4, "activation_checkpointing": True}
+    assert found([*short, 8000]).suggestions == {"max_length": 256}
+    assert found([*short, *range(300, 8001, 100)]).suggestions == {"batch_size": 4, "activation_checkpointing": True}
 
 
-def test_a_model_that_is_too_large_in_any_case_is_named_itself() -> None:
-    assert set(told(machine(2), LARGE, replace(KNOBS, method="full")).refusals) == {"base_model"}
+def test_a_model_that_never_fits_is_the_problem_itself() -> None:
+    assert set(told(machine(2), LARGE, replace(HYPERPARAMETERS, method="full")).problems) == {"base_model"}
 
 
 def test_a_gpu_is_the_limit_where_there_is_one_and_offers_qlora() -> None:
-    found = told(machine(500, gpu=4), LARGE, replace(KNOBS, batch_size=1, activation_checkpointing=True))
+    found = told(machine(500, gpu=4), LARGE, replace(HYPERPARAMETERS, batch_size=1, activation_checkpointing=True))
     assert found.limit_name == "NVIDIA Test of host"
-    assert "QLoRA" in " ".join(found.refusals.values())
+    assert "QLoRA" in " ".join(found.problems.values())
 
 
 def test_qlora_is_not_advised_where_its_package_is_missing() -> None:
     room = machine(500, gpu=3)
-    assert told(room, LARGE).turn["method"] == "qlora"
+    assert told(room, LARGE).suggestions["method"] == "qlora"
     found = told(replace(room, packages=()), LARGE)
-    assert (found.turn, list(found.refusals)) == ({}, ["base_model"])
-    assert "pip install bitsandbytes" in found.refusals["base_model"]
-    assert "bitsandbytes" not in told(replace(machine(500, gpu=1), packages=()), LARGE).refusals["base_model"]
+    assert (found.suggestions, list(found.problems)) == ({}, ["base_model"])
+    assert "pip install bitsandbytes" in found.problems["base_model"]
+    assert "bitsandbytes" not in told(replace(machine(500, gpu=1), packages=()), LARGE).problems["base_model"]
 
 
 def test_early_stopping_keeps_a_whole_checkpoint_more() -> None:
-    knobs = replace(KNOBS, method="full")
-    usual, patient = (told(knobs=replace(knobs, early_stopping=looks)).disk_bytes for looks in (None, 3))
+    hyperparameters = replace(HYPERPARAMETERS, method="full")
+    usual, patient = (
+        told(hyperparameters=replace(hyperparameters, early_stopping=looks)).disk_bytes for looks in (None, 3)
+    )
     assert patient - usual == 12 * SMOL.parameters
 
 
 def test_a_disk_without_room_is_refused_with_what_would_do() -> None:
-    full = told(machine(500), knobs=replace(KNOBS, method="full"), disk_free=3 * GB)
-    assert "LoRA writes" in full.refusals["disk"]
-    assert "disk" not in told(machine(500), disk_free=3 * GB).refusals
+    full = told(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full"), disk_free=3 * GB)
+    assert "LoRA writes" in full.problems["disk"]
+    assert "disk" not in told(machine(500), disk_free=3 * GB).problems
 
 
 def test_a_measured_speed_gives_the_time_and_without_one_it_is_worked_out_and_says_so() -> None:
@@ -177,13 +186,13 @@ def test_a_measured_speed_gives_the_time_and_without_one_it_is_worked_out_and_sa
     rough = told(machine(500))
     assert rough.seconds
     assert "half or twice" in rough.seconds_from
-    assert told(machine(500), knobs=replace(KNOBS, method="full")).seconds > rough.seconds  # type: ignore[operator]
+    assert told(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full")).seconds > rough.seconds  # type: ignore[operator]
     assert told(None).seconds is None
 
 
 def test_rows_that_are_left_out_cost_nothing() -> None:
-    short = told(machine(500), knobs=replace(KNOBS, max_length=512, too_long="leave_out"))
-    assert short.tokens == round(700 * KNOBS.epochs)
+    short = told(machine(500), hyperparameters=replace(HYPERPARAMETERS, max_length=512, too_long="leave_out"))
+    assert short.tokens == round(700 * HYPERPARAMETERS.epochs)
     assert short.memory_bytes < told(machine(500)).memory_bytes
 
 
@@ -193,16 +202,33 @@ def test_an_estimate_comes_back_from_the_database_as_it_went_in() -> None:
     assert Estimate.from_dict({}) is None
 
 
-def test_how_far_off_it_was_is_said_in_words() -> None:
-    found = replace(told(machine(500)), memory_bytes=4 * GB, seconds=100.0 + STARTING)
-    outcome = how_far_off(found, {"peak_memory_bytes": 5 * GB, "seconds": 80.0})
-    assert outcome.memory_off == pytest.approx(0.25)
-    assert outcome.seconds_off == pytest.approx(-0.2)
-    assert (
-        outcome.sentence == "It took 5.0 GB of memory, 25 % more than foretold, and it ran 20 % shorter than foretold."
-    )
-    assert how_far_off(None, {}).sentence == ""
-    assert how_far_off(found, {}).memory_off is None
+def test_the_accuracy_of_an_estimate() -> None:
+    found = replace(told(machine(500)), memory_bytes=4 * GB, seconds=100.0 + STARTUP_SECONDS)
+    outcome = estimate_accuracy(found, {"peak_memory_bytes": 5 * GB, "seconds": 80.0})
+    assert outcome.memory_error == pytest.approx(0.25)
+    assert outcome.seconds_error == pytest.approx(-0.2)
+    assert [line.partition(":")[0] for line in outcome.lines] == ["memory", "time"]
+    assert "4.0 GB" in outcome.lines[0]
+    assert "5.0 GB" in outcome.lines[0]
+    assert "20 % too low" in outcome.lines[0]
+    assert "25 % too high" in outcome.lines[1]
+    assert estimate_accuracy(None, {}).lines == []
+    assert estimate_accuracy(found, {}).memory_error is None
+
+
+def test_an_estimate_that_was_stored_before_its_fields_were_renamed_is_read() -> None:
+    stored = {
+        "memory_bytes": 5,
+        "binding": "the weights",
+        "refusals": {"method": "Too large."},
+        "turn": {"method": "lora"},
+    }
+    found = Estimate.from_dict(stored)
+    assert found is not None
+    assert (found.largest_part, found.problems, found.suggestions) == (
+        stored["binding"], stored["refusals"], stored["turn"],
+    )  # fmt: skip
+    assert stored.items() <= found.as_dict().items()
 
 
 def test_a_model_is_held_against_the_hardware_it_is_to_be_served_on() -> None:

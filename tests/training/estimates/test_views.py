@@ -1,4 +1,4 @@
-"""What stands beside the form before a run: the estimate, refusals beside their knob with a value that fits."""
+"""The estimate of a new run, with messages at the settings to change."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from slmstudio.runs.models import Status
 from slmstudio.workers.hardware import Gpu, Hardware
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 URL = "/p/receipts/training/new/estimate/"
@@ -67,9 +67,9 @@ def filled(client: Client, **changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
-def beside(html: str, knob: str) -> str:
-    """What is said beside a knob, out of band."""
-    found = re.search(rf'<div id="{knob}-said"[^>]*>(.*?)</div>', html, re.DOTALL)
+def beside(html: str, name: str) -> str:
+    """The message at a field, swapped out of band."""
+    found = re.search(rf'<div id="{name}-message"[^>]*>(.*?)</div>', html, re.DOTALL)
     return found[1] if found else ""
 
 
@@ -86,32 +86,30 @@ def test_the_parts_of_the_memory_and_the_work_stand_beside_the_form(engineer: Cl
     assert "field-error" not in html
 
 
-def test_what_does_not_fit_names_the_knob_and_a_value_that_does(engineer: Client, hardware: Any) -> None:
+def test_a_run_that_does_not_fit_names_a_setting_and_a_value_that_does(engineer: Client, hardware: Any) -> None:
     hardware(machine(2))
     asked = filled(engineer, effective_batch=64, at_once=64)
     answer = engineer.get(URL, asked)
     html = answer.content.decode()
-    refused = answer.context["said"]
+    refused = answer.context["field_messages"]
     assert refused
-    offered = {knob: one["value"] for knob, one in refused.items() if one["value"] is not None}
+    offered = {name: one["value"] for name, one in refused.items() if one["value"] is not None}
     assert offered
-    for knob, value in offered.items():
-        assert f'data-apply="{knob}" data-value="{value}"' in beside(html, knob)
-    turned = {knob: "on" if value is True else value for knob, value in offered.items()}
+    for name, value in offered.items():
+        assert f'data-apply="{name}" data-value="{value}"' in beside(html, name)
+    turned = {name: "on" if value is True else value for name, value in offered.items()}
     again = engineer.get(URL, {**asked, **turned})
-    assert not again.context["said"]
+    assert not again.context["field_messages"]
     assert "It fits." in again.content.decode()
 
 
-def test_a_value_that_makes_no_sense_is_said_beside_its_knob_at_once(engineer: Client) -> None:
+def test_a_value_that_makes_no_sense_is_shown_at_its_field(engineer: Client) -> None:
     html = engineer.get(URL, filled(engineer, learning_rate="7")).content.decode()
-    assert "The learning rate is between" in beside(html, "learning_rate")
+    assert "Learning rate: " in beside(html, "learning_rate")
     assert beside(html, "epochs") == ""
 
 
-def test_early_stopping_with_nothing_to_look_at_is_said_beside_its_knob(
-    engineer: Client, lengths: LengthReport
-) -> None:
+def test_early_stopping_with_nothing_to_look_at_is_shown_at_its_field(engineer: Client, lengths: LengthReport) -> None:
     for row in lengths.lengths:
         if row[1] == Split.VALIDATION:
             row[2] = 280
@@ -128,11 +126,11 @@ def test_all_weights_are_offered_in_place_of_lora_where_they_fit(
     def said(**changes: Any) -> str:
         return beside(engineer.get(URL, filled(engineer, **changes)).content.decode(), "method")
 
-    monkeypatch.setattr("training.estimates.services._free", lambda: None)
+    monkeypatch.setattr("training.estimates.services._free_disk_bytes", lambda: None)
     assert said() == "", "nobody knows what a worker has"
     hardware(machine(16))
     offered = said()
-    assert "are learned last. With all weights" in offered
+    assert "are learned last. Full fine-tuning" in offered
     assert 'data-apply="method" data-value="full"' in offered
     assert "field-error" not in offered
     assert said(method="full") == ""
@@ -165,7 +163,7 @@ def test_others_may_not_ask(engineer: Client, login: Login, role: str) -> None:
 def test_what_needs_cuda_is_barred_with_the_reason_until_a_worker_has_it(engineer: Client, hardware: Any) -> None:
     page = engineer.get(FORM).content.decode()
     assert re.search(r'<input[^>]*value="qlora"[^>]*disabled', page)
-    assert "need a CUDA GPU, and no worker of the queue gpu has one" in page
+    assert "need a CUDA GPU; no worker of the queue gpu has one" in page
     assert 'name="devices"' not in page
     hardware(machine(64, gpus=1))
     page = engineer.get(FORM).content.decode()
@@ -180,7 +178,7 @@ def test_what_needs_cuda_is_barred_with_the_reason_until_a_worker_has_it(enginee
 def test_several_gpus_share_a_step_evenly(engineer: Client, hardware: Any) -> None:
     hardware(machine(64, gpus=2))
     answer = engineer.post(FORM, filled(engineer, devices="2", effective_batch="9"))
-    assert "2 GPUs cannot share 9 evenly; take 8." in answer.content.decode()
+    assert "9 documents cannot be split evenly over 2 GPUs; use 8." in answer.content.decode()
     answer = engineer.post(FORM, filled(engineer, devices="2", effective_batch="8"))
     assert answer.status_code == 302
     assert "devices: 2" in TrainingRun.objects.get().spec
@@ -193,7 +191,7 @@ def test_what_needs_a_package_is_barred_until_the_worker_says_that_it_has_it(eng
     page = engineer.get(FORM).content.decode()
     for value, package in (("qlora", "bitsandbytes"), ("wandb", "wandb")):
         assert re.search(rf'<input[^>]*value="{value}"[^>]*disabled', page)
-        assert f"install it on the worker: pip install {package}" in page
+        assert f"Install it on the worker: pip install {package}" in page
     assert not re.search(r'<input[^>]*value="tensorboard"[^>]*disabled', page)
     asked = filled(engineer, trackers=["wandb"])
     refused = engineer.post(FORM, asked)
@@ -212,16 +210,20 @@ def test_a_machine_has_bf16_until_a_run_has_timed_it(
     hardware(here)
     base_model = BaseModel.objects.get(pk=tiny_base_model.pk)
 
-    def ended(timed: str, **knobs: Any) -> None:
+    def ended(timed: str, **hyperparameters: Any) -> None:
         run = start_training(
-            project=dataset.project, user=people["owner"], dataset=dataset, base_model=base_model, knobs=Knobs(**knobs)
+            project=dataset.project,
+            user=people["owner"],
+            dataset=dataset,
+            base_model=base_model,
+            hyperparameters=Hyperparameters(**hyperparameters),
         )
         facts = {"machine": here.kind, "device": "cpu", "precision": timed}
         run.status, run.facts, run.finished_at = Status.DONE, facts, timezone.now()
         run.save()
 
     def activations() -> int:
-        found = estimate_for(dataset=dataset, base_model=base_model, knobs=Knobs())
+        found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=Hyperparameters())
         assert found is not None
         return next(part.bytes for part in found.parts if part.title == "the activations")
 
@@ -242,7 +244,11 @@ def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_nam
 
     def ran(project: Any, **facts: Any) -> TrainingRun:
         spec = start_training(
-            project=dataset.project, user=people["owner"], dataset=dataset, base_model=base_model, knobs=knobs
+            project=dataset.project,
+            user=people["owner"],
+            dataset=dataset,
+            base_model=base_model,
+            hyperparameters=hyperparameters,
         ).spec
         known = {"tokens": 50_000, "seconds": 100, "device": "cpu", "precision": "fp32", "machine": here.kind, **facts}
         number = TrainingRun.objects.count() + 1
@@ -250,11 +256,11 @@ def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_nam
         return TrainingRun.objects.create(**made, status=Status.DONE, facts=known, finished_at=timezone.now())
 
     def source() -> str:
-        found = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
+        found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
         assert found is not None
         return found.seconds_from
 
-    base_model, knobs = BaseModel.objects.get(pk=tiny_base_model.pk), Knobs()
+    base_model, hyperparameters = BaseModel.objects.get(pk=tiny_base_model.pk), Hyperparameters()
     rough = source()
     other = create_project(owner=people["owner"], name="Other", slug="other", template="receipt")
     ran(dataset.project, machine="another processor, 64 cores")
@@ -266,9 +272,9 @@ def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_nam
     ran(other, tokens=90_000)
     assert source() == f"from run {own.number}, which reached 500 tokens a second"
     reached = f"from run {own.number}, which reached 500 tokens a second with other settings, scaled by"
-    knobs = Knobs(lora_r=64)
-    assert source() == f"{reached} the work of a token"
-    knobs = Knobs(devices=4)
+    hyperparameters = Hyperparameters(lora_r=64)
+    assert source() == f"{reached} operations per token"
+    hyperparameters = Hyperparameters(devices=4)
     assert source() == f"{reached} the number of GPUs"
-    knobs = Knobs(devices=4, method="full")
-    assert source() == f"{reached} the work of a token and the number of GPUs"
+    hyperparameters = Hyperparameters(devices=4, method="full")
+    assert source() == f"{reached} operations per token and the number of GPUs"

@@ -65,14 +65,14 @@ def test_every_kind_of_configuration_is_taken_and_nothing_in_it_dropped() -> Non
     assert ours == [[]] * len(texts)
     assert "excess_length_strategy" in refused  # it does look
     assert dropped == ["no_such_setting"]
-    noted = {"version": found["version"], "cases": len(texts), "form": axolotl_validation.form()}
+    noted = {"version": found["version"], "cases": len(texts), "form": axolotl_validation.configuration_hash()}
     if os.environ.get("AXOLOTL_NOTE"):
         note = {**noted, "on": time.strftime("%Y-%m-%d", time.gmtime())}
         axolotl_validation.NOTE.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
 def test_the_note_of_when_axolotl_loaded_them_is_of_the_configurations_as_they_are() -> None:
-    fact = axolotl_validation.fact()
+    fact = axolotl_validation.last_validation()
     assert fact is not None, "what is written for Axolotl has changed: AXOLOTL_NOTE=1 make test-axolotl, if it passes"
     assert (fact.version, fact.cases) == (axolotl.VERSION, len(axolotl_validation.reference_cases()))
 

@@ -24,7 +24,7 @@ from training.exports import downloads
 from training.exports import jobs as export_jobs
 from training.exports import services as export_services
 from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 from training.spec import RunSpec
 
@@ -35,7 +35,11 @@ Supervise = Callable[..., Any]
 @pytest.fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs(epochs=2)
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(epochs=2),
     )
 
 
@@ -88,7 +92,7 @@ MEASURED = {"documents": 3, "outputs_equal": 3}
 @pytest.fixture
 def made(model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> ModelExport:
     """The model as a GGUF file, whole and checked."""
-    export: Any = export_services.request(run=model.training_run, kind="f16", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
     child(monkeypatch, [{"event": "parity", **MEASURED}])
     export_jobs.export_model(export.pk)
     export.refresh_from_db()
@@ -100,7 +104,7 @@ def asked_again(export: ModelExport) -> ModelExport:
     """The export, queued once more."""
     run = export.model_version.training_run
     assert export.created_by is not None
-    again: Any = export_services.request(run=run, kind=export.kind, user=export.created_by)
+    again: Any = export_services.request_export(run=run, kind=export.kind, user=export.created_by)
     assert (again.pk, again.status) == (export.pk, Status.QUEUED)
     return again
 
@@ -110,7 +114,7 @@ def is_as_it_was(export: ModelExport) -> None:
     now = ModelExport.objects.select_related("model_version__training_run").get(pk=export.pk)
     assert (now.folder_key, now.sha256, now.files) == (export.folder_key, export.sha256, export.files)
     assert folder_hash(local_path(now.folder_key)) == export.sha256
-    found = downloads.folder(now.model_version.training_run, now.kind)
+    found = downloads.find_folder(now.model_version.training_run, now.kind)
     assert found is not None
     assert (found.names, found.missing) == (("out.gguf",), [])
 
@@ -119,8 +123,8 @@ def test_a_gguf_file_is_asked_for_once_and_made_with_its_check(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, user = model.training_run, people["engineer"]
-    export: Any = export_services.request(run=run, kind="q8_0", user=user)
-    assert export_services.request(run=run, kind="q8_0", user=user).pk == export.pk
+    export: Any = export_services.request_export(run=run, kind="q8_0", user=user)
+    assert export_services.request_export(run=run, kind="q8_0", user=user).pk == export.pk
     assert ModelExport.objects.count() == 1
     parity = {"event": "parity", "documents": 3, "outputs_equal": 2, "examples": [{"id": "a\0", "training": "x"}]}
     progress = {"event": "progress", "stage": "converting", "done": 1, "total": 6}
@@ -145,7 +149,7 @@ def test_a_refused_file_says_why_keeps_what_differed_and_can_be_made_again(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, user = model.training_run, people["engineer"]
-    export: Any = export_services.request(run=run, kind="f16", user=user)
+    export: Any = export_services.request_export(run=run, kind="f16", user=user)
     difference = {"id": "r1", "what": "prompt", "at": 3, "training": "1", "llama_cpp": "2"}
     child(monkeypatch, [{"event": "parity", "tokens_equal": False, "difference": difference}], error="Other tokens.")
     export_jobs.export_model(export.pk)
@@ -153,21 +157,21 @@ def test_a_refused_file_says_why_keeps_what_differed_and_can_be_made_again(
     assert (export.status, export.error, export.files, export.folder_key) == (Status.FAILED, "Other tokens.", [], "")
     assert export.parity["difference"] == difference
     assert export.created_by is not None
-    again: Any = export_services.request(run=run, kind="f16", user=user)
+    again: Any = export_services.request_export(run=run, kind="f16", user=user)
     assert (again.pk, again.status, again.error) == (export.pk, Status.QUEUED, "")
 
 
 def test_a_run_without_a_model_has_no_gguf_file_but_its_settings(run: TrainingRun, people: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="no model to export"):
-        export_services.request(run=run, kind="f16", user=people["engineer"])
+        export_services.request_export(run=run, kind="f16", user=people["engineer"])
     with pytest.raises(Refused, match="no export 'exe'"):
-        export_services.request(run=run, kind="exe", user=people["engineer"])
-    assert export_services.request(run=run, kind="unsloth", user=people["engineer"]).status == Status.QUEUED
+        export_services.request_export(run=run, kind="exe", user=people["engineer"])
+    assert export_services.request_export(run=run, kind="unsloth", user=people["engineer"]).status == Status.QUEUED
 
 
 @pytest.mark.slow
 def test_settings_and_rows_come_out_of_the_real_child(run: TrainingRun, people: dict[str, Any]) -> None:
-    export: Any = export_services.request(run=run, kind="axolotl", user=people["engineer"])
+    export: Any = export_services.request_export(run=run, kind="axolotl", user=people["engineer"])
     export_jobs.export_spec(export.pk)
     export.refresh_from_db()
     assert (export.status, export.error) == (Status.DONE, "")
@@ -188,7 +192,7 @@ def test_a_model_of_the_hub_is_named_by_its_id_and_commit(run: TrainingRun, peop
 
 
 def test_cancelled_while_it_waits_it_is_never_made(model: ModelVersion, people: dict[str, Any]) -> None:
-    export: Any = export_services.request(run=model.training_run, kind="f16", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
     assert export.cancel()
     export_jobs.export_model(export.pk)
     export.refresh_from_db()
@@ -203,12 +207,12 @@ def test_made_again_it_says_nothing_that_was_found_out_about_the_files_before(
         ("axolotl", export_jobs.export_spec, {"event": "validation", "ok": True, "version": "0.19"}, "validation"),
         ("f16", export_jobs.export_model, {"event": "parity", "difference": {"at": 3}}, "parity"),
     ):
-        export: Any = export_services.request(run=run, kind=kind, user=user)
+        export: Any = export_services.request_export(run=run, kind=kind, user=user)
         child(monkeypatch, [event])
         job(export.pk)
         export.refresh_from_db()
         assert getattr(export, column) != {}
-        export = export_services.request(run=run, kind=kind, user=user)
+        export = export_services.request_export(run=run, kind=kind, user=user)
         assert (export.status, export.progress_done, export.started_at) == (Status.QUEUED, 0, None)
         child(monkeypatch, [])  # nobody has checked this time
         job(export.pk)
@@ -272,7 +276,7 @@ def test_what_is_made_again_by_a_worker_that_is_lost_is_what_it_was(made: ModelE
 
 
 def test_a_first_attempt_that_is_lost_has_failed(model: ModelVersion, people: dict[str, Any]) -> None:
-    export: Any = export_services.request(run=model.training_run, kind="f16", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
     assert export.claim()
     silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
     ModelExport.objects.filter(pk=export.pk).update(heartbeat_at=silent)
@@ -323,7 +327,7 @@ def test_its_heart_beats_while_its_files_are_hashed(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
-    export: Any = export_services.request(run=model.training_run, kind="q8_0", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, kind="q8_0", user=people["engineer"])
     child(monkeypatch, [])
     swept: list[Any] = []
 
@@ -342,7 +346,7 @@ def test_its_heart_beats_while_its_files_are_hashed(
 def test_a_file_that_is_made_is_not_lost_where_the_database_is_away_for_a_moment(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export: Any = export_services.request(run=model.training_run, kind="q8_0", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, kind="q8_0", user=people["engineer"])
     child(monkeypatch, [])
     finish = ModelExport.finish
     tries: list[int] = []

@@ -17,7 +17,7 @@ from training.exports import model_card
 from training.exports.model_card_facts import facts_of
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.event_recorder import record_artifacts
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -30,13 +30,17 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
     BaseModel.objects.filter(pk=lengths.base_model_id).update(licence="Apache-2.0", reference="some/model")
     base = BaseModel.objects.get(pk=lengths.base_model_id)
     made = start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=base, knobs=Knobs(learning_rate=5e-4)
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=base,
+        hyperparameters=Hyperparameters(learning_rate=5e-4),
     )
     row = next(row for row in rows(dataset) if row["split"] == "train")
     seen = {
         "train": {"id": row["id"], "prompt": f"<|im_start|>user\n{row['text']}<|im_end|>", "completion": "{}<|im_end|>"}
     }
-    write_text(lengths.seen_key, json.dumps(seen))
+    write_text(lengths.sample_key, json.dumps(seen))
     write_text(f"{made.folder_key}/environment.json", json.dumps(ENVIRONMENT))
     folder = local_path(f"{made.folder_key}/merged")
     folder.mkdir()
@@ -110,7 +114,7 @@ def test_what_people_type_stays_where_it_belongs(run: TrainingRun) -> None:
     run.project.name = "# <img src=x onerror=alert(1)>\n---\nlicense: mit | `x`"
     facts = facts_of(run)
     instruction = "Extract.\n```\n# not a title\n````\n<b>bold</b>"
-    text = model_card.text(model_card.Facts(**{**vars(facts), "instruction": instruction}))
+    text = model_card.text(model_card.ModelCardFacts(**{**vars(facts), "instruction": instruction}))
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "apache-2.0"
     titles = [line for line in _outside_fences(text) if line.startswith("# ")]
     assert len(titles) == 1

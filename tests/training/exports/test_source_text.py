@@ -1,4 +1,4 @@
-"""Settings for other trainers: every knob arrives by value, texts stay verbatim, nothing hostile breaks out."""
+"""Settings for other trainers: every hyperparameter arrives by value, texts stay verbatim, nothing is injected."""
 
 import ast
 import json
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from training.exports import axolotl, unsloth
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import Counts
+from training.exports.source_text import RowCounts
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
-COUNTS = Counts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
+COUNTS = RowCounts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
 HOSTILE = 'x"""\n\'\'\'); import os; os.system("id") #\r\u2028- a: !!python/object:os.system [id]\x85{{ 7*7 }}\\'
 
 
@@ -60,8 +60,8 @@ runs = st.fixed_dictionaries(
 
 
 @given(runs)
-def test_axolotl_is_given_every_knob_by_value(knobs: dict[str, Any]) -> None:
-    wanted = spec(**knobs)
+def test_axolotl_is_given_every_hyperparameter_by_value(hyperparameters: dict[str, Any]) -> None:
+    wanted = spec(**hyperparameters)
     run, found = wanted.run, yaml.safe_load(axolotl.config(wanted, COUNTS))
     assert found == axolotl.settings(wanted, COUNTS)  # YAML loses nothing, no exponent becomes a text
     assert (found["sequence_len"], found["seed"]) == (run.max_length, run.seed)
@@ -85,8 +85,8 @@ def test_axolotl_is_given_every_knob_by_value(knobs: dict[str, Any]) -> None:
 
 
 @given(runs)
-def test_unsloth_is_given_every_knob_by_value(knobs: dict[str, Any]) -> None:
-    wanted = spec(**knobs)
+def test_unsloth_is_given_every_hyperparameter_by_value(hyperparameters: dict[str, Any]) -> None:
+    wanted = spec(**hyperparameters)
     run, found = wanted.run, values(unsloth.script(wanted, COUNTS))
     arguments, adapter = found["ARGUMENTS"], found["ADAPTER"]
     assert (arguments["max_length"], arguments["seed"]) == (run.max_length, run.seed)

@@ -15,7 +15,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.exports import downloads
 from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -37,7 +37,11 @@ PARITY = {
 @pytest.fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
 
 
@@ -77,8 +81,8 @@ def text(answer: Any) -> str:
 
 def test_the_check_is_shown_with_where_the_answers_differ(gguf: ModelExport, login: Login) -> None:
     page = text(login("manager").get(URL))
-    assert "Take it with you" in page
-    assert "equal on all (9,100 tokens)" in page
+    assert "<h2>Export</h2>" in page
+    assert "identical (9,100 tokens)" in page
     assert "19 of 20 equal" in page
     assert "78 %" in page
     assert "77 %" in page
@@ -95,16 +99,16 @@ def test_while_it_is_made_again_and_where_that_fails_it_can_be_downloaded(gguf: 
         ModelExport.objects.filter(pk=gguf.pk).update(status=status)
         page = text(client.get(f"{URL}exports/?kind=f16", headers=HTMX))
         assert 'id="download-f16"' in page
-        assert "What was made before stays until the new one is whole." in page
+        assert "The previous export stays available until the new one is complete." in page
         assert 'id="cancel-f16"' in page
         assert client.get(f"{URL}files/f16.zip").status_code == 200
     row = ModelExport.objects.get(pk=gguf.pk)
     worse = {**PARITY, "outputs_equal": 1, "llama_cpp": {"field_exact": 0.31, "schema_valid": 0.4, "median_ms": 300.0}}
     assert row.fail("It answers worse.", parity={**PARITY, "refused": worse})
     page = text(client.get(f"{URL}exports/?kind=f16", headers=HTMX))
-    assert "Making it again failed; what was made before is still there. It answers worse." in page
-    assert "Thrown away: on 20 validation documents" in page
-    for shown in ("31 %", "1 of 20 equal", "77 %", "19 of 20 equal", 'id="download-f16"', "Make again"):
+    assert "The new export failed; the previous one is still available. It answers worse." in page
+    assert "Rejected by the parity check: 20 validation documents" in page
+    for shown in ("31 %", "1 of 20 equal", "77 %", "19 of 20 equal", 'id="download-f16"', "Export again"):
         assert shown in page, shown
     assert client.get(f"{URL}files/f16.zip").status_code == 200
 
@@ -116,7 +120,7 @@ def test_cancelled_it_is_offered_as_before(gguf: ModelExport, login: Login) -> N
     gguf.refresh_from_db()
     assert (gguf.status, gguf.error) == (Status.DONE, "")
     assert 'id="download-f16"' in page
-    assert "Making it again failed" not in page
+    assert "The new export failed" not in page
 
 
 def test_a_file_that_was_thrown_away_shows_what_was_measured(model: ModelVersion, login: Login) -> None:
@@ -126,7 +130,7 @@ def test_a_file_that_was_thrown_away_shows_what_was_measured(model: ModelVersion
     )
     page = text(login("manager").get(URL))
     assert "It answers worse." in page
-    assert "Thrown away: on 20 validation documents" in page
+    assert "Rejected by the parity check: 20 validation documents" in page
     assert "78 %" in page
     assert "5 %" in page
     assert "download-q8_0" not in page
@@ -134,16 +138,16 @@ def test_a_file_that_was_thrown_away_shows_what_was_measured(model: ModelVersion
     export.parity = {"documents": 20, "tokens_equal": False, "difference": difference}
     export.save(update_fields=["parity"])
     page = text(login("manager").get(URL))
-    assert "There it stands <code>&lt;b&gt;12</code> here and <code>1</code> on llama.cpp." in page
-    assert "Thrown away" not in page
+    assert "This model: <code>&lt;b&gt;12</code>; llama.cpp: <code>1</code>." in page
+    assert "Rejected by the parity check" not in page
 
 
 def test_what_nobody_validated_says_so(run: TrainingRun, login: Login) -> None:
     page = text(login("engineer").get(URL))
     assert page.count("not validated") == 2
-    assert "it has not run on a GPU yet" in page
-    assert "No Axolotl has loaded this export." in page
-    assert "Settings of this form were loaded by axolotl 0.19.0 on 2026-" in page
+    assert "it has not been run on a GPU" in page
+    assert "Axolotl has not loaded this export." in page
+    assert "reference configurations on 2026-" in page
     SpecExport.objects.create(
         training_run=run,
         kind="axolotl",
@@ -152,7 +156,7 @@ def test_what_nobody_validated_says_so(run: TrainingRun, login: Login) -> None:
     )
     page = text(login("engineer").get(URL))
     assert page.count("not validated") == 1
-    assert "Axolotl 0.19.0 has loaded this export on 2026-11-26" in page
+    assert "Axolotl 0.19.0 loaded this export on 2026-11-26" in page
 
 
 def test_one_button_makes_an_export_and_the_section_follows_it(model: ModelVersion, login: Login) -> None:
@@ -185,7 +189,7 @@ def test_without_a_model_only_settings_can_be_made(run: TrainingRun, login: Logi
 @pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.REVIEWER, Role.MANAGER])
 def test_members_who_may_not_run_may_read_and_download(gguf: ModelExport, login: Login, role: str) -> None:
     client = login(role)
-    assert "Make again" not in text(client.get(URL))
+    assert "Export again" not in text(client.get(URL))
     assert client.post(f"{URL}exports/f16/").status_code == 403
     assert client.post(f"{URL}exports/f16/cancel/").status_code == 403
     assert client.get(f"{URL}files/f16.zip").status_code == 200
@@ -202,7 +206,7 @@ def test_a_folder_comes_as_a_zip_in_pieces_and_equal_each_time(model: ModelVersi
     answer: Any = client.get(f"{URL}files/merged.zip")
     assert answer["Content-Disposition"] == 'attachment; filename="receipts-run-1-merged.zip"'
     pieces = list(answer.streaming_content)
-    assert max(map(len, pieces)) <= downloads.PIECE
+    assert max(map(len, pieces)) <= downloads.CHUNK_BYTES
     whole = b"".join(pieces)
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         assert archive.testzip() is None

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from training.ml.modeling.adapters import fuse
+from training.ml.modeling.adapters import fuse_lora
 from training.ml.modeling.tiny_model import build_tiny
 
 IDS = torch.randint(5, 100, (2, 40), generator=torch.Generator().manual_seed(3))
@@ -41,7 +41,7 @@ def learned(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
 def test_loss_and_gradients_are_those_of_peft(tiny: Path) -> None:
     loss, gradients = learned(adapted(tiny))
     fused = adapted(tiny)
-    assert fuse(fused) == len(gradients) // 2 > 0
+    assert fuse_lora(fused) == len(gradients) // 2 > 0
     found, again = learned(fused)
     assert found == pytest.approx(loss, rel=1e-5)
     assert again.keys() == gradients.keys()
@@ -53,7 +53,7 @@ def test_an_adapter_that_is_switched_off_stays_off(tiny: Path) -> None:
     model = adapted(tiny).eval()
     with model.disable_adapter():
         without = model(input_ids=IDS).logits
-    fuse(model)
+    fuse_lora(model)
     with model.disable_adapter():
         torch.testing.assert_close(model(input_ids=IDS).logits, without)
     assert not torch.allclose(model(input_ids=IDS).logits, without)
@@ -61,7 +61,7 @@ def test_an_adapter_that_is_switched_off_stays_off(tiny: Path) -> None:
 
 def test_merging_gives_the_same_model(tiny: Path) -> None:
     model = adapted(tiny).eval()
-    fuse(model)
+    fuse_lora(model)
     before = model(input_ids=IDS).logits
     merged = model.merge_and_unload()
     torch.testing.assert_close(merged(input_ids=IDS).logits, before, rtol=1e-3, atol=1e-4)
@@ -69,4 +69,4 @@ def test_merging_gives_the_same_model(tiny: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
 def test_other_kinds_of_adapter_are_left_to_peft(tiny: Path, options: dict[str, Any]) -> None:
-    assert fuse(adapted(tiny, **options)) == 0
+    assert fuse_lora(adapted(tiny, **options)) == 0

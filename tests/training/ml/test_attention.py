@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from training.ml.modeling import attention
-from training.ml.modeling.attention import attend, in_blocks
+from training.ml.modeling.attention import attend, blockwise_attention
 from training.ml.modeling.tiny_model import build_tiny
 
 
@@ -52,14 +52,14 @@ def test_a_model_learns_the_same_and_attends_as_before_afterwards(tmp_path: Any,
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
     calls = []
-    real = attention._Blocks.apply
+    real = attention.BlockwiseAttention.apply
 
     def counted(*args: Any) -> Any:
         calls.append(1)
         return real(*args)
 
-    monkeypatch.setattr(attention._Blocks, "apply", counted)
-    with in_blocks(model.config):
+    monkeypatch.setattr(attention.BlockwiseAttention, "apply", counted)
+    with blockwise_attention(model.config):
         blocked = model(input_ids=ids, labels=ids, use_cache=False).loss
         blocked.backward()
     assert len(calls) == model.config.num_hidden_layers
@@ -74,5 +74,5 @@ def test_an_architecture_that_attends_in_another_way_is_left_alone() -> None:
     from transformers import Gemma2Config
 
     config = Gemma2Config(attn_implementation="sdpa")  # caps its scores
-    with in_blocks(config):
+    with blockwise_attention(config):
         assert config._attn_implementation == "sdpa"

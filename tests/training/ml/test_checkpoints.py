@@ -8,23 +8,23 @@ from typing import Any
 import pytest
 
 from training.ml.loop import checkpoints
-from training.ml.loop.checkpoints import NoRoom, Store
+from training.ml.loop.checkpoints import CheckpointStore, DiskFull
 
 
 def fill(text: str = "weights") -> Any:
     return lambda folder: (folder / "weights").write_text(text) and None
 
 
-def write(store: Store, step: int, best: int | None = None) -> checkpoints.Checkpoint:
+def write(store: CheckpointStore, step: int, best: int | None = None) -> checkpoints.Checkpoint:
     return store.write(step, {"best_step": best, "loss": 0.1 + 0.2}, fill(f"weights {step}"), needed=10)
 
 
-def steps(store: Store) -> list[int]:
+def steps(store: CheckpointStore) -> list[int]:
     return sorted(int(path.name.rpartition("-")[2]) for path in store.folder.iterdir())
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    store = Store(tmp_path / "state")
+    store = CheckpointStore(tmp_path / "state")
     assert store.newest() is None
     made = write(store, 7)
     assert store.newest() == made == store.read(7)
@@ -34,7 +34,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_the_newest_two_are_kept_and_those_they_name_as_best(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
         write(store, step, best)
     assert steps(store) == [4, 5]
@@ -47,7 +47,7 @@ def test_the_newest_two_are_kept_and_those_they_name_as_best(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone", "added", "facts", "manifest"])
 def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: str) -> None:
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     write(store, 1)
     path = write(store, 2).path
     if harm == "changed":
@@ -70,7 +70,7 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: str) -> None:
 
 
 def test_one_that_was_not_finished_does_not_count(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     write(store, 1)
     with pytest.raises(ValueError, match="killed"):
         store.write(2, {}, lambda folder: _half(folder, ValueError("killed")), needed=10)
@@ -95,36 +95,36 @@ def _half(folder: Path, error: Exception) -> None:
     ],
 )
 def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path: Path, error: Exception) -> None:
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     before = write(store, 1)
-    with pytest.raises(NoRoom, match=r"step 2 could not be written.*Free some space"):
+    with pytest.raises(DiskFull, match=r"step 2 could not be saved.*Free some space"):
         store.write(2, {}, lambda folder: _half(folder, error), needed=3_000_000)
     assert store.newest() == before
     assert steps(store) == [1]
 
 
 def test_nothing_is_written_where_too_little_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     for step in (1, 2):
         write(store, step)
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVE + 9))
-    with pytest.raises(NoRoom, match="268 MB are left to other programs"):
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 9))
+    with pytest.raises(DiskFull, match="268 MB are left to other programs"):
         write(store, 3)
     assert steps(store) == [2]  # the older one has made way first
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVE + 10))
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 10))
     write(store, 3)
     assert steps(store) == [2, 3]
 
 
 def test_the_only_whole_one_is_never_what_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (100, 120):
-        write(Store(tmp_path), step)
+        write(CheckpointStore(tmp_path), step)
     (tmp_path / "checkpoint-00000120" / "weights").write_text("damaged")
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     whole = store.newest()
     assert whole is not None
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVE))
-    with pytest.raises(NoRoom, match="The checkpoint before it is kept"):
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES))
+    with pytest.raises(DiskFull, match="The previous checkpoint is kept"):
         write(store, 105)
     assert store.newest() == whole
     monkeypatch.undo()
@@ -141,7 +141,7 @@ class _Usage:
 
 
 def test_a_step_that_is_written_again_replaces_the_first(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = CheckpointStore(tmp_path)
     first = write(store, 1)
     second = store.write(1, {}, fill("other"), needed=10)
     assert second.sha256 != first.sha256

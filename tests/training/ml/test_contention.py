@@ -12,13 +12,13 @@ from bench.contention import Cell, broken
 from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 from slmstudio.workers.hardware import allowed_cores
 from tests.training.ml_data import REPO
-from training.ml.hardware.contention import CALM_PERIODS, Load, Room, Usage, usage
+from training.ml.hardware.contention import CALM_PERIODS, CpuLoad, CpuUsage, YieldLevel, cpu_usage
 
 IDLE, LIGHT, HALF, ONE, TWO = 0.05, 0.24, 0.5, 1.0, 1.9
 
 
 def _level(level: int, *others: float) -> int:
-    room = Room(level)
+    room = YieldLevel(level)
     for cores in others:
         room = room.after(cores)
     return room.level
@@ -46,24 +46,24 @@ def test_room_is_made_at_once_and_taken_back_once_it_stays_calm(before: int, oth
 
 
 def test_cores_are_left_to_others_only_where_they_use_one() -> None:
-    assert [Room(level).cores_left for level in range(4)] == [0, 0, 1, 2]
+    assert [YieldLevel(level).yielded_cores for level in range(4)] == [0, 0, 1, 2]
 
 
 def test_the_load_is_split_into_own_cores_and_those_of_others() -> None:
-    before, now = Usage(10.0, 4.0, {0: 10.0, 1: 20.0, 2: 5.0}), Usage(12.0, 7.0, {0: 12.0, 1: 22.0, 2: 5.2})
+    before, now = CpuUsage(10.0, 4.0, {0: 10.0, 1: 20.0, 2: 5.0}), CpuUsage(12.0, 7.0, {0: 12.0, 1: 22.0, 2: 5.2})
     load = now.load_since(before)
     assert (load.own, round(load.others, 6), load.idle) == (1.5, 0.6, frozenset({2}))
 
 
 def test_counters_that_lag_behind_give_no_negative_load() -> None:
-    assert Usage(2.0, 3.0, {0: 30.0}).load_since(Usage(1.0, 1.0, {0: 29.5})) == Load(own=2.0, others=0.0)
+    assert CpuUsage(2.0, 3.0, {0: 30.0}).load_since(CpuUsage(1.0, 1.0, {0: 29.5})) == CpuLoad(own=2.0, others=0.0)
 
 
 def test_usage_counts_this_process_among_all() -> None:
-    before = usage()
-    while usage().own < before.own + 0.2:
+    before = cpu_usage()
+    while cpu_usage().own < before.own + 0.2:
         pass
-    load = usage().load_since(before)
+    load = cpu_usage().load_since(before)
     assert 0 < load.own <= 1.5
     assert set(before.cores) == allowed_cores()
 

@@ -3,11 +3,11 @@
 import json
 import math
 
-from training.ml.loop.curve_warnings import Watch
+from training.ml.loop.curve_warnings import TrainingMonitor
 
 
 def said(losses: list[float]) -> list[str]:
-    watch = Watch()
+    watch = TrainingMonitor()
     return [message for loss in losses for message in watch.train(loss)]
 
 
@@ -34,53 +34,53 @@ def test_a_loss_that_rises_is_told() -> None:
 
 
 def test_learning_by_heart_is_told_once() -> None:
-    watch = Watch()
+    watch = TrainingMonitor()
     messages = []
     for step, validation in enumerate([1.0, 0.8, 0.9, 1.0, 1.1], start=1):
         for loss in falling(60)[10 * step - 10 : 10 * step]:
             list(watch.train(loss))
         messages += list(watch.validation(validation))
-    assert ["by heart" in message for message in messages] == [True]
+    assert ["Overfitting" in message for message in messages] == [True]
 
 
 def test_a_validation_loss_that_falls_says_nothing() -> None:
-    watch = Watch()
+    watch = TrainingMonitor()
     assert [list(watch.validation(1.0 / step)) for step in range(1, 6)] == [[]] * 5
 
 
 def test_a_validation_loss_that_is_no_number_is_told_once() -> None:
-    watch = Watch()
+    watch = TrainingMonitor()
     messages = [message for _ in range(3) for message in watch.validation(math.nan)]
     assert ["not a number" in message for message in messages] == [True]
 
 
 def test_a_run_that_slows_down_is_told_once() -> None:
-    watch = Watch()
+    watch = TrainingMonitor()
     rates = [*[900.0, 1100.0] * 20, *[400.0] * 60]
     messages = [message for rate in rates for message in watch.speed(rate)]
     assert len(messages) == 1
-    assert "from 1,000 to 400 tokens a second" in messages[0]
+    assert "from 1,000 to 400 tokens per second" in messages[0]
 
 
 def test_steps_of_varying_speed_say_nothing() -> None:
-    watch = Watch()
+    watch = TrainingMonitor()
     assert [message for step in range(100) for message in watch.speed(1000.0 - 300 * (step % 2))] == []
 
 
 def test_memory_near_its_limit_is_told_once() -> None:
-    watch = Watch(memory_limit=8_000_000_000)
+    watch = TrainingMonitor(memory_limit=8_000_000_000)
     messages = [message for used in (7_000_000_000, 7_500_000_000, 7_900_000_000) for message in watch.memory(used)]
     assert len(messages) == 1
     assert "7.5 of 8.0 GB" in messages[0]
-    assert list(Watch(None).memory(10**12)) == []
+    assert list(TrainingMonitor(None).memory(10**12)) == []
 
 
 def test_taken_up_again_it_says_what_it_would_have_said() -> None:
     losses = [*falling(30), 9.0, *falling(20), 9.0]
     for cut in (5, 15, 31, 40):
-        first = Watch()
+        first = TrainingMonitor()
         before = [message for loss in losses[:cut] for message in first.train(loss)]
-        second = Watch()
+        second = TrainingMonitor()
         second.restore(json.loads(json.dumps(first.state())))
         after = [message for loss in losses[cut:] for message in second.train(loss)]
         assert before + after == said(losses)

@@ -12,8 +12,8 @@ from slmstudio.contract.schema.compiled import compile_schema
 from tests.training.ml_data import INSTRUCTION, SCHEMA, receipts, rows, smollm2, tiny
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import ConstraintError, Grammar
-from training.ml.decoding.decoder import Answer, Decoder, Loaded, load
-from training.prompts import Example
+from training.ml.decoding.decoder import Decoder, GeneratedAnswer, Loaded, load
+from training.prompts import FewShotExample
 
 TEXTS = [row["text"] for row in rows()[:6]]
 RECEIPT = {
@@ -41,8 +41,10 @@ class Asked:
             stop_ids=self.encoder.stop_ids,
         )
 
-    def answers(self, *, held: bool, foresee: bool = True, warm: bool = True, limit: int = 120) -> list[Answer]:
-        decoder = Decoder(self.loaded, self.encoder, foresee=foresee)
+    def answers(
+        self, *, held: bool, foresee: bool = True, warm: bool = True, limit: int = 120
+    ) -> list[GeneratedAnswer]:
+        decoder = Decoder(self.loaded, self.encoder, speculate=foresee)
         if warm:
             assert decoder.warm(self.prompts) > 10
         return [
@@ -60,13 +62,13 @@ class Asked:
 
 
 def small_prompts(encoder: Encoder) -> list[list[int]]:
-    example = Example("Invoice A-1\ntotal 2.50", '{"invoice_id":"A-1","total":"2.50"}')
+    example = FewShotExample("Invoice A-1\ntotal 2.50", '{"invoice_id":"A-1","total":"2.50"}')
     return [encoder.prompt(instruction=INSTRUCTION, document=text, examples=[example]) for text in TEXTS]
 
 
 def receipt_prompts(encoder: Encoder) -> list[list[int]]:
     shown, *asked = sorted(receipts(60), key=lambda one: len(one["text"]))[:3]  # reading a long one takes seconds
-    example = Example(shown["text"], compile_schema(RECEIPT).canonical(shown["gold"]))
+    example = FewShotExample(shown["text"], compile_schema(RECEIPT).canonical(shown["gold"]))
     return [
         encoder.prompt(
             instruction="Extract the fields of the receipt.",
@@ -132,7 +134,7 @@ def test_an_answer_over_the_limit_says_so(small: Asked) -> None:
 @pytest.mark.parametrize("foresee", [True, False])
 def test_log_probabilities_are_those_of_the_tokens_that_were_written(small: Asked, foresee: bool) -> None:
     prompt = small.prompts[0]
-    decoder = Decoder(small.loaded, small.encoder, foresee=foresee)
+    decoder = Decoder(small.loaded, small.encoder, speculate=foresee)
     answer = decoder.answer(prompt.copy, max_new_tokens=30, with_logprobs=True)
     assert len(answer.tokens) == len(answer.logprobs) == answer.output_tokens
     with torch.inference_mode():

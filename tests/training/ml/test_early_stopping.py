@@ -8,33 +8,33 @@ import pytest
 
 from tests.training.ml.test_train import hashes, run, spec_in
 from tests.training.ml_data import Told, named
-from training.ml.loop.early_stopping import Looks
+from training.ml.loop.early_stopping import EarlyStopping
 from training.ml.train import main
 
 
 def test_patience_counts_looks_in_a_row() -> None:
-    looks = Looks(patience=2)
-    assert [looks.take(step, loss) for step, loss in enumerate([3.0, 2.0, 2.5, 1.0, 1.0])] == [
+    looks = EarlyStopping(patience=2)
+    assert [looks.update(step, loss) for step, loss in enumerate([3.0, 2.0, 2.5, 1.0, 1.0])] == [
         True, True, False, True, False,
     ]  # fmt: skip
-    assert not looks.spent
-    looks.take(5, float("nan"))
-    assert looks.spent
+    assert not looks.should_stop
+    looks.update(5, float("nan"))
+    assert looks.should_stop
     assert (looks.best_step, looks.best_loss) == (3, 1.0)
 
 
 def test_without_patience_it_never_ends() -> None:
-    looks = Looks()
+    looks = EarlyStopping()
     for step in range(50):
-        looks.take(step, float(step))
-    assert not looks.spent
+        looks.update(step, float(step))
+    assert not looks.should_stop
     assert looks.best_step == 0
 
 
 def make_best(monkeypatch: pytest.MonkeyPatch, best: int) -> None:
     """The looks say that the loss falls until step ``best`` and rises from there."""
-    take = Looks.take
-    monkeypatch.setattr(Looks, "take", lambda self, step, loss: take(self, step, 1.0 + abs(step - best)))
+    take = EarlyStopping.update
+    monkeypatch.setattr(EarlyStopping, "update", lambda self, step, loss: take(self, step, 1.0 + abs(step - best)))
 
 
 def test_a_run_ends_where_its_validation_loss_does_not_fall_any_more(
@@ -59,7 +59,7 @@ def test_a_run_ends_where_its_validation_loss_does_not_fall_any_more(
     main(
         spec_in(tmp_path / "early", max_steps=20, early_stopping=3, save_every=100, **common), told.emitter, resume=True
     )
-    assert "Those of the last step are saved" in named(told.events, "warning")[-1]["message"]
+    assert "The weights of the last step are saved" in named(told.events, "warning")[-1]["message"]
     assert named(told.events, "done")[0]["best_step"] is None
 
 

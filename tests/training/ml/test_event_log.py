@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from training.ml.loop.event_log import Told
+from training.ml.loop.event_log import EventLog
 
 
-def tell(told: Told, *steps: int) -> None:
+def tell(told: EventLog, *steps: int) -> None:
     for step in steps:
-        told.hear("metrics", {"step": step, "loss": 1 / step, "word": "Jalan Ünal"})
+        told.record("metrics", {"step": step, "loss": 1 / step, "word": "Jalan Ünal"})
 
 
 def steps(lines: list[str]) -> list[int]:
@@ -19,29 +19,29 @@ def steps(lines: list[str]) -> list[int]:
 
 def test_what_was_flushed_is_told_again_up_to_a_step_and_goes_on_from_there(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    first = Told(path)
+    first = EventLog(path)
     tell(first, 1, 2)
     first.flush()
     tell(first, 3, 4)
-    first.hear("artifact", {"kind": "merged"})
+    first.record("artifact", {"kind": "merged"})
     first.flush()
     tell(first, 5)  # never flushed
-    second = Told(path)
-    assert steps(second.up_to(3)) == [1, 2, 3]
+    second = EventLog(path)
+    assert steps(second.events_up_to(3)) == [1, 2, 3]
     tell(second, 4)
     second.flush()
-    assert steps(Told(path).up_to(99)) == [1, 2, 3, 4]
-    assert Told(path).up_to(1) == ['{"event": "metrics", "step": 1, "loss": 1.0, "word": "Jalan Ünal"}']
+    assert steps(EventLog(path).events_up_to(99)) == [1, 2, 3, 4]
+    assert EventLog(path).events_up_to(1) == ['{"event": "metrics", "step": 1, "loss": 1.0, "word": "Jalan Ünal"}']
 
 
 def test_a_run_that_starts_afresh_keeps_nothing_of_another(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    assert Told(path).up_to(9) == []
-    tell(first := Told(path), 1, 2, 3)
+    assert EventLog(path).events_up_to(9) == []
+    tell(first := EventLog(path), 1, 2, 3)
     first.flush()
-    tell(other := Told(path), 1)
+    tell(other := EventLog(path), 1)
     other.flush()
-    assert steps(Told(path).up_to(9)) == [1]
+    assert steps(EventLog(path).events_up_to(9)) == [1]
 
 
 @pytest.mark.parametrize(
@@ -49,20 +49,20 @@ def test_a_run_that_starts_afresh_keeps_nothing_of_another(tmp_path: Path) -> No
 )
 def test_what_is_no_point_ends_the_file(tmp_path: Path, rest: str) -> None:
     path = tmp_path / "events.jsonl"
-    tell(first := Told(path), 1)
+    tell(first := EventLog(path), 1)
     first.flush()
     with path.open("ab") as file:
         file.write(rest.encode("utf-8", "surrogateescape"))
-    second = Told(path)
-    assert steps(second.up_to(9)) == [1]
+    second = EventLog(path)
+    assert steps(second.events_up_to(9)) == [1]
     tell(second, 2)
     second.flush()
-    assert steps(Told(path).up_to(9)) == [1, 2]
+    assert steps(EventLog(path).events_up_to(9)) == [1, 2]
 
 
 def test_a_full_disk_is_made_up_for_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "events.jsonl"
-    told = Told(path)
+    told = EventLog(path)
     tell(told, 1)
 
     def full(descriptor: int) -> None:
@@ -74,4 +74,4 @@ def test_a_full_disk_is_made_up_for_the_next_time(tmp_path: Path, monkeypatch: p
             told.flush()
     tell(told, 2)
     told.flush()
-    assert steps(Told(path).up_to(9)) == [1, 2]
+    assert steps(EventLog(path).events_up_to(9)) == [1, 2]

@@ -13,7 +13,7 @@ import pytest
 from slmstudio.errors import Refused
 from slmstudio.runs.exit_messages import rank_error
 from tests.training.ml_data import REPO
-from training.ml.events import explain
+from training.ml.events import describe_error
 
 CHILD = """
 import os, sys
@@ -99,7 +99,7 @@ def test_an_unreadable_spec_is_refused() -> None:
     ],
 )
 def test_errors_are_told_apart(error: Exception, kind: str) -> None:
-    assert explain(error)[0] == kind
+    assert describe_error(error)[0] == kind
 
 
 PARENT = """

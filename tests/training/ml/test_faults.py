@@ -11,7 +11,7 @@ from tests.training.ml_data import named, rows, tiny
 from tests.training.ml_process import nursery
 
 
-def test_memory_that_runs_out_names_the_knobs(tmp_path: Path) -> None:
+def test_out_of_memory_names_the_settings_to_change(tmp_path: Path) -> None:
     made = rows(train=2, validation=0)
     for row in made:
         row["text"] += " and again" * 200
@@ -39,9 +39,9 @@ def test_a_disk_that_is_full_when_the_model_is_saved_costs_the_saving_only(tmp_p
 def test_a_disk_without_room_for_checkpoints_is_told_once_and_the_run_goes_on(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=3, save_every=1, early_stopping=None)
     events = list(nursery().run(spec, "--FSIZE=60000"))
-    told = [one["message"] for one in named(events, "warning") if "could not be written" in one["message"]]
+    told = [one["message"] for one in named(events, "warning") if "could not be saved" in one["message"]]
     assert len(told) == 1
-    assert told[0].endswith("The run goes on.")
+    assert told[0].endswith("The run continues.")
     assert [one["step"] for one in named(events, "metrics")] == [1, 2, 3]
     assert not named(events, "checkpoint")
     assert not list((tmp_path / "out" / "state").iterdir())

@@ -64,7 +64,7 @@ def test_other_architectures_are_refused(folder: Path) -> None:
 
 def test_quantised_weights_are_refused(folder: Path) -> None:
     edit(folder / "config.json", quantization_config={"bits": 4})
-    assert "quantised" in reason(folder)
+    assert "quantized" in reason(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -97,17 +97,17 @@ def tensor(start: int, stop: int, shape: list[int], dtype: str = "F32") -> dict[
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "cut off"),
-        (b"\xff" * 8, "cut off"),
-        (struct.pack("<Q", 10) + b"{}", "cut off"),
+        (b"", "truncated"),
+        (b"\xff" * 8, "truncated"),
+        (struct.pack("<Q", 10) + b"{}", "truncated"),
         (struct.pack("<Q", 2) + b"[[", "not JSON"),
         (struct.pack("<Q", 40_000) + b"[" * 40_000, "not JSON"),
         (struct.pack("<Q", 2) + b"[]", "no tensors"),
-        (header(a=tensor(0, 16, [4])) + bytes(8), "not whole"),
-        (header(a=tensor(0, 16, [4])) + bytes(400), "not whole"),
-        (header(a=tensor(0, 16, [2**40])) + bytes(16), "a is not as long"),
-        (header(a=tensor(0, 16, [4], "PICKLE")) + bytes(16), "a is not as long"),
-        (header(a=tensor(-16, 0, [4])) + bytes(16), "a is not as long"),
+        (header(a=tensor(0, 16, [4])) + bytes(8), "incomplete"),
+        (header(a=tensor(0, 16, [4])) + bytes(400), "incomplete"),
+        (header(a=tensor(0, 16, [2**40])) + bytes(16), "a has another length"),
+        (header(a=tensor(0, 16, [4], "PICKLE")) + bytes(16), "a has another length"),
+        (header(a=tensor(-16, 0, [4])) + bytes(16), "a has another length"),
         (header(a=tensor(0, 16, [4]), b=tensor(8, 24, [4])) + bytes(24), "overlap or leave gaps"),
         (header(a=tensor(8, 24, [4])) + bytes(24), "overlap or leave gaps"),
     ],
@@ -140,7 +140,7 @@ def test_a_linked_folder_and_a_pipe_are_refused(folder: Path) -> None:
     assert "more is a link out of the folder" in reason(folder)
     (folder / "more").unlink()
     os.mkfifo(folder / "notes")
-    assert "notes is no plain file" in reason(folder)
+    assert "notes is not a plain file" in reason(folder)
 
 
 def test_json_that_is_nested_without_end_is_refused(folder: Path) -> None:

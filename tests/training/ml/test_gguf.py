@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slmstudio.errors import Refused
-from training.ml.llama_cpp.gguf import Header, check_file, read_header, right_tokenizer
+from training.ml.llama_cpp.gguf import Header, check_file, read_header, tokenizer_from_gguf
 
 
 def text(value: str) -> bytes:
@@ -53,8 +53,8 @@ def test_a_sound_header_passes(file: Path) -> None:
     ("data", "why"),
     [
         (b"", "too short"),
-        (b"PK\x03\x04" + bytes(40), "no GGUF file"),
-        (gguf([], [], version=99), "version is 99"),
+        (b"PK\x03\x04" + bytes(40), "not a GGUF file"),
+        (gguf([], [], version=99), "version 99"),
         (gguf([], [], counts=(2**60, 0)), "claims"),
         (gguf([], [], counts=(0, 2**40)), "claims"),
         (gguf([key("a", 8, struct.pack("<Q", 2**63))], []), "past its end"),
@@ -89,4 +89,4 @@ def test_a_file_that_is_not_there_or_has_no_tokenizer_is_refused(file: Path) -> 
 def test_a_tokenizer_that_nobody_has_compared_is_refused(file: Path) -> None:
     header = Header("llama", "llama", "deepseek-v9", "", ())
     with pytest.raises(Refused, match="llama deepseek-v9"):
-        right_tokenizer(file, header)
+        tokenizer_from_gguf(file, header)

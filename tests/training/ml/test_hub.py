@@ -88,9 +88,9 @@ def test_a_local_folder_with_its_weights_twice_is_taken_once(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("size", "free", "most", "said"),
     [
-        (900 * GB, 10_000 * GB, 40, "org/model has 900.0 GB, and 40 GB are the most (setting MODEL_MOST_GB)."),
+        (900 * GB, 10_000 * GB, 40, "the limit is 40 GB (setting MODEL_MOST_GB)."),
         (900 * GB, 50 * GB, 0, "org/model has 900.0 GB. 50.0 GB are free"),
-        (49 * GB, 50 * GB, 0, "2 GB stay free"),
+        (49 * GB, 50 * GB, 0, "2 GB must stay free"),
     ],
 )
 def test_what_there_is_no_room_for_is_not_downloaded(

@@ -69,4 +69,4 @@ def test_a_llama_cpp_that_does_not_answer_is_a_sentence(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(runtime, "installed", lambda: True)
     monkeypatch.setattr(runtime, "compare", compare)
-    assert "not compared with llama.cpp" in prepare._against_llama(Path("x.gguf"), None, None, "Smol")
+    assert "Not compared with llama.cpp" in prepare._compare_with_llama_cpp(Path("x.gguf"), None, None, "Smol")

@@ -9,27 +9,36 @@ import torch
 from tests.training.ml.test_train import run
 from tests.training.ml_data import named
 from training.estimates import micro_batch
-from training.estimates.micro_batch import PIECE, rows_of_piece
+from training.estimates.micro_batch import MICRO_BATCH_TOKENS, micro_batch_rows
 from training.ml.loop import trainer
-from training.ml.loop.trainer import pieces
+from training.ml.loop.trainer import micro_batches
 
 
-@pytest.mark.parametrize(("longest", "rows"), [(1, PIECE), (100, 10), (PIECE // 2, 2), (PIECE, 1), (5 * PIECE, 1)])
+@pytest.mark.parametrize(
+    ("longest", "rows"),
+    [
+        (1, MICRO_BATCH_TOKENS),
+        (100, 10),
+        (MICRO_BATCH_TOKENS // 2, 2),
+        (MICRO_BATCH_TOKENS, 1),
+        (5 * MICRO_BATCH_TOKENS, 1),
+    ],
+)
 def test_a_piece_holds_as_many_rows_as_fit(longest: int, rows: int) -> None:
-    assert rows_of_piece(longest) == rows
+    assert micro_batch_rows(longest) == rows
 
 
 def test_every_token_is_in_one_piece_and_padding_that_none_of_its_rows_needs_is_in_none() -> None:
     lengths = [300, 400, 450, 500, 900]
     mask = torch.tensor([[int(place < length) for place in range(900)] for length in lengths])
     ids = torch.arange(5 * 900).view(5, 900) * mask
-    found = list(pieces({"input_ids": ids, "attention_mask": mask}))
+    found = list(micro_batches({"input_ids": ids, "attention_mask": mask}))
     assert [tuple(one["input_ids"].shape) for one in found] == [(1, length) for length in lengths]
     for one, row, length in zip(found, ids, lengths, strict=True):
         assert torch.equal(one["input_ids"][0], row[:length])
 
     short = {"input_ids": ids[:3, :450], "attention_mask": mask[:3, :450]}
-    assert [tuple(one["input_ids"].shape) for one in pieces(short)] == [(2, 400), (1, 450)]
+    assert [tuple(one["input_ids"].shape) for one in micro_batches(short)] == [(2, 400), (1, 450)]
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -37,19 +46,19 @@ def test_a_batch_in_pieces_takes_the_steps_of_one_that_stays_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     rows_at_once: list[int] = []
-    summed = trainer.summed
+    summed = trainer.summed_loss
 
     def watched(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         rows_at_once.append(inputs["input_ids"].shape[0])
         return summed(model, inputs)
 
-    monkeypatch.setattr(trainer, "summed", watched)
+    monkeypatch.setattr(trainer, "summed_loss", watched)
     changes: dict[str, Any] = {"batch_size": 4, "max_steps": 4, "eval_every": 2, "method": method}
-    monkeypatch.setattr(micro_batch, "PIECE", 100_000)
+    monkeypatch.setattr(micro_batch, "MICRO_BATCH_TOKENS", 100_000)
     whole = run(tmp_path / "whole", **changes)
     assert max(rows_at_once) == 4
     rows_at_once.clear()
-    monkeypatch.setattr(micro_batch, "PIECE", 1)
+    monkeypatch.setattr(micro_batch, "MICRO_BATCH_TOKENS", 1)
     parts = run(tmp_path / "parts", **changes)
     assert max(rows_at_once) == 1
     for one, other in zip(named(whole, "metrics"), named(parts, "metrics"), strict=True):

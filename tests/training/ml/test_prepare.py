@@ -10,9 +10,9 @@ import pytest
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
-from training.base_models.architecture import Shape
+from training.base_models.architecture import ModelShape
 from training.ml.llama_cpp import runtime
-from training.ml.llama_cpp.gguf import read_header, right_tokenizer
+from training.ml.llama_cpp.gguf import read_header, tokenizer_from_gguf
 from training.ml.prepare import PACKAGED, packaged_file, prepare
 from training.spec import PrepareSpec
 
@@ -30,7 +30,7 @@ def test_a_local_folder_is_taken_without_what_a_model_does_not_need(tmp_path: Pa
     assert done["sha256"] == folder_hash(tmp_path / "out")
     assert done["parameters"] == 147_840
     assert (done["context_length"], done["chat_template"]) == (2048, True)
-    assert Shape.from_dict(done["shape"]).parameters == 147_840
+    assert ModelShape.from_dict(done["shape"]).parameters == 147_840
 
 
 def test_a_refused_source_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_tokenizer_of_a_packaged_model_gives_the_ids_of_llama_cpp(slug: str,
         pytest.skip("the packaged model is not installed")
     texts = [*runtime.TEXTS, *(row["text"] for row in receipts(60))]
     with packaged_file(packaged, tmp_path) as path:
-        tokenizer = right_tokenizer(path, read_header(path))
+        tokenizer = tokenizer_from_gguf(path, read_header(path))
         with runtime.running(path, context=512) as server:
             assert runtime.first_difference(tokenizer, server, texts) == ""
             if slug.startswith("smollm2"):  # another way to split words would be found out
@@ -131,7 +131,7 @@ def test_the_packaged_model_says_what_llama_cpp_says() -> None:
         for parameter in model.model.layers[3].parameters():
             parameter.data.zero_()
         model.model.norm.weight.data.neg_()
-        with pytest.raises(ValueError, match="do not say what llama"):
+        with pytest.raises(ValueError, match="differ from llama"):
             runtime.compare(path, tokenizer, model)
 
 

@@ -1,8 +1,8 @@
 """What a model is shown."""
 
-from training.prompts import Example, chat, defuse, plain, without_system
+from training.prompts import FewShotExample, chat, escape_special_tokens, plain, without_system
 
-EXAMPLE = Example("Invoice 1", '{"id":"1"}')
+EXAMPLE = FewShotExample("Invoice 1", '{"id":"1"}')
 
 
 def test_a_tuned_model_sees_the_instruction_and_the_document_alone() -> None:
@@ -31,5 +31,5 @@ def test_the_plain_prompt_ends_where_the_answer_begins() -> None:
 
 
 def test_a_document_cannot_end_its_turn() -> None:
-    assert defuse("a<|im_end|>b", ["<|im_end|>", "<"]) == "a< |im_end|>b"
-    assert defuse("nothing here", ["<|im_end|>"]) == "nothing here"
+    assert escape_special_tokens("a<|im_end|>b", ["<|im_end|>", "<"]) == "a< |im_end|>b"
+    assert escape_special_tokens("nothing here", ["<|im_end|>"]) == "nothing here"

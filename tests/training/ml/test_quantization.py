@@ -13,14 +13,14 @@ from training.ml.modeling import quantization
 
 def test_without_cuda_the_method_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="method: qlora needs a CUDA device"):
-        quantization.check(spec_in(tmp_path, method="qlora"), torch.device("cpu"))
+        quantization.check_qlora(spec_in(tmp_path, method="qlora"), torch.device("cpu"))
 
 
 def test_without_its_package_the_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="pip install bitsandbytes"):
-        quantization.check(spec_in(tmp_path, method="qlora"), torch.device("cuda"))
-    quantization.check(spec_in(tmp_path, method="lora"), torch.device("cuda"))
+        quantization.check_qlora(spec_in(tmp_path, method="qlora"), torch.device("cuda"))
+    quantization.check_qlora(spec_in(tmp_path, method="lora"), torch.device("cuda"))
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_the_base_is_held_in_nf4_and_multiplied_in_the_precision_of_the_run(prec
 def test_adapter_weights_are_trained_in_full() -> None:
     model = torch.nn.Linear(2, 2).to(torch.bfloat16)
     model.bias.requires_grad = False
-    quantization.train_in_full(model)
+    quantization.cast_trainable_to_fp32(model)
     assert (model.weight.dtype, model.bias.dtype) == (torch.float32, torch.bfloat16)

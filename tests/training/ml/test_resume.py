@@ -11,7 +11,7 @@ import pytest
 from slmstudio.errors import Refused
 from tests.training.ml_data import named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import Event, nursery
-from training.ml.loop.fingerprint import check_same, course
+from training.ml.loop.fingerprint import check_fingerprint, fingerprint_values
 from training.spec import RunSpec
 from training.strict_yaml import build
 
@@ -150,13 +150,13 @@ def test_another_spec_cannot_take_up_the_checkpoint(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_before_a_field_was_there_is_taken_up(tmp_path: Path) -> None:
     spec = build(RunSpec, train_spec(tiny(), write_dataset(tmp_path / "data.jsonl"), tmp_path / "out"))
-    wanted = course(spec, precision="fp32")
+    wanted = fingerprint_values(spec, precision="fp32")
     older = {name: value for name, value in wanted.items() if name not in ("devices", "early_stopping", "lora.r")}
-    check_same(older, wanted)
+    check_fingerprint(older, wanted)
     with pytest.raises(Refused, match="another devices"):
-        check_same(older, {**wanted, "devices": 2})
-    with pytest.raises(Refused, match="another base_model and knob"):
-        check_same({**wanted, "knob": 1, "base_model": "other"}, wanted)
+        check_fingerprint(older, {**wanted, "devices": 2})
+    with pytest.raises(Refused, match="another base_model and setting"):
+        check_fingerprint({**wanted, "setting": 1, "base_model": "other"}, wanted)
 
 
 def test_resuming_where_nothing_was_kept_starts_at_the_beginning(tmp_path: Path) -> None:

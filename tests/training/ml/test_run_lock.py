@@ -14,7 +14,7 @@ from slmstudio.errors import Refused
 from tests.training.ml.test_resume import spec_file
 from tests.training.ml_process import nursery
 from training.ml.loop import run_lock
-from training.ml.loop.run_lock import WAIT_SECONDS, alone_in
+from training.ml.loop.run_lock import WAIT_SECONDS, folder_lock
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def test_a_run_that_is_killed_leaves_its_folder_to_the_next(tmp_path: Path) -> N
     spec = spec_file(tmp_path, max_steps=2)
     nursery().signal_at(signal.SIGKILL, spec, 1)
     assert nursery().code == -signal.SIGKILL
-    with alone_in(tmp_path / "out", wait=0):
+    with folder_lock(tmp_path / "out", wait=0):
         pass
 
 
@@ -53,11 +53,14 @@ def test_who_waits_too_long_or_is_told_to_stop_says_so(tmp_path: Path, monkeypat
     monkeypatch.setattr(run_lock, "_POLL_SECONDS", 0.01)
     with somebody_in(tmp_path):
         with (
-            pytest.raises(Refused, match="Another process trains in the folder of this run"),
-            alone_in(tmp_path, wait=0.05),
+            pytest.raises(Refused, match="Another process is using this run's folder"),
+            folder_lock(tmp_path, wait=0.05),
         ):
             pass
-        with pytest.raises(Refused, match="stopped while it waited"), alone_in(tmp_path, wait=9, stopped=lambda: True):
+        with (
+            pytest.raises(Refused, match="stopped while it waited"),
+            folder_lock(tmp_path, wait=9, stopped=lambda: True),
+        ):
             pass
 
 

@@ -38,7 +38,7 @@ def test_points_that_are_told_again_after_a_kill_stand_once(tmp_path: Path) -> N
     spec = spec_in(tmp_path, trackers=["tensorboard"])
     for resumed_from, steps in ((0, range(1, 6)), (3, range(4, 8))):
         told = Told()
-        close = tracking.follow(spec, told.emitter, resumed_from=resumed_from)
+        close = tracking.start_trackers(spec, told.emitter, resumed_from=resumed_from)
         for step in steps:
             told.emitter.emit("metrics", step=step, loss=1.0 / step)
         close()
@@ -74,7 +74,7 @@ def test_wandb_keeps_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("WANDB_MODE", raising=False)
     spec = spec_in(tmp_path, trackers=["wandb"])
     told = Told()
-    close = tracking.follow(spec, told.emitter, resumed_from=0)
+    close = tracking.start_trackers(spec, told.emitter, resumed_from=0)
     told.emitter.emit("metrics", step=1, loss=0.5)
     close()
     assert not named(told.events, "warning")

@@ -19,7 +19,7 @@ from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
-from training.ml.loop.progress_callback import Reporter, StopSignal
+from training.ml.loop.progress_callback import ProgressCallback, StopSignal
 from training.ml.train import eval_interval, main, total_steps
 from training.spec import RunSpec
 from training.strict_yaml import build
@@ -221,7 +221,7 @@ def test_rows_over_the_limit_are_left_out_where_that_was_chosen(tmp_path: Path) 
         ([], {}, "no training document"),
         (rows(train=0), {}, "no training document"),
         (rows(), {"max_length": 16, "too_long": "leave_out"}, "All 12 train documents are longer than 16 tokens"),
-        (rows(validation=0), {"early_stopping": 2}, "early_stopping looks at the validation documents"),
+        (rows(validation=0), {"early_stopping": 2}, "early_stopping requires validation documents"),
     ],
 )
 def test_a_dataset_that_cannot_be_learned_from_is_refused(
@@ -239,7 +239,7 @@ def test_without_validation_documents_the_run_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("logs", [{"loss": math.nan, "grad_norm": 1.0}, {"loss": 1.0, "grad_norm": math.inf}])
 def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
-    reporter = Reporter(Told().emitter, StopSignal(), None)
+    reporter = ProgressCallback(Told().emitter, StopSignal(), None)
     trainer: Any = SimpleNamespace(args=SimpleNamespace(device=torch.device("cpu"), fp16=False))
     reporter.attach(trainer)
     state = SimpleNamespace(global_step=3, max_steps=9, epoch=0.5)
@@ -292,7 +292,7 @@ def test_one_answer_to_everything_is_told(tmp_path: Path) -> None:
     for row in made:
         row["gold"] = {"total": "1.00", "invoice_id": "A"}
     messages = [one["message"] for one in named(run(tmp_path, made, max_steps=1), "warning")]
-    assert sum("All 12 training documents have the same answer" in one for one in messages) == 1
+    assert sum("All 12 training documents have the same output" in one for one in messages) == 1
 
 
 def test_looking_leaves_no_trace(tmp_path: Path) -> None:

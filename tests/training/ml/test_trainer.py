@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.training.ml_data import tiny
-from training.ml.loop.trainer import ByLength, CompletionTrainer
+from training.ml.loop.trainer import CompletionTrainer, LengthGroupedSampler
 
 
 class Half:
@@ -61,17 +61,17 @@ def test_the_loss_is_shared_over_the_tokens_of_the_whole_step() -> None:
 
 def test_every_row_comes_once_an_epoch_in_an_order_that_changes_and_repeats() -> None:
     lengths = [17 * index % 101 for index in range(50)]
-    first, second = ByLength(lengths, 4, seed=1), ByLength(lengths, 4, seed=1)
+    first, second = LengthGroupedSampler(lengths, 4, seed=1), LengthGroupedSampler(lengths, 4, seed=1)
     epochs = [list(first), list(first)]
     assert all(sorted(order) == list(range(50)) for order in epochs)
     assert epochs[0] != epochs[1]
     assert [list(second), list(second)] == epochs
-    assert list(ByLength(lengths, 4, seed=2)) != epochs[0]
+    assert list(LengthGroupedSampler(lengths, 4, seed=2)) != epochs[0]
 
 
 def test_batches_hold_rows_of_like_length_in_no_order_of_length() -> None:
     lengths = [31 * index % 257 for index in range(256)]
-    order = list(ByLength(lengths, 4, seed=5))
+    order = list(LengthGroupedSampler(lengths, 4, seed=5))
     batches = [[lengths[index] for index in order[at : at + 4]] for at in range(0, 256, 4)]
     spread = sum(max(one) - min(one) for one in batches) / len(batches)
     assert spread < 40  # at random it is about 155

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.runs.charts import fields_over_time, foretold, histogram, samples_of
+from training.runs.charts import fields_over_time, histogram, samples_of
 
 
 @given(st.lists(st.integers(min_value=0, max_value=50_000), min_size=1, max_size=300))
@@ -32,26 +32,26 @@ def test_fields_over_time_leaves_out_what_is_absent_on_both_sides() -> None:
     second = {
         "rows": [sample("a", total="correct", date="both_absent"), sample("b", total="unscorable", date="correct")]
     }
-    rows = {row.name: [(cell.right, cell.judged) for cell in row.cells] for row in fields_over_time([first, second])}
+    rows = {row.name: [(cell.right, cell.scored) for cell in row.cells] for row in fields_over_time([first, second])}
     assert rows == {"total": [(1, 2), (1, 2)], "date": [(0, 1), (1, 1)]}
 
 
 def test_an_invalid_output_is_wrong_in_all_its_fields() -> None:
     [row] = fields_over_time([{"rows": [sample("a", total="unscorable"), sample("b", total="correct")]}])
-    assert (row.cells[0].right, row.cells[0].judged) == (1, 2)
+    assert (row.cells[0].right, row.cells[0].scored) == (1, 2)
 
 
 def test_values_of_a_list_are_one_field_and_fields_stand_as_in_the_schema() -> None:
     data = {"rows": [sample("a", **{"lines[0].amount": "correct", "lines[1].amount": "wrong", "id": "correct"})]}
     rows = fields_over_time([data], order=["id", "lines[].amount"])
     assert [row.name for row in rows] == ["id", "lines[].amount"]
-    assert (rows[1].cells[0].right, rows[1].cells[0].judged) == (1, 2)
+    assert (rows[1].cells[0].right, rows[1].cells[0].scored) == (1, 2)
 
 
 def test_a_field_that_appears_later_has_empty_cells_before() -> None:
     rows = fields_over_time([{"rows": [sample("a", x="correct")]}, {"rows": [sample("a", x="correct", y="wrong")]}])
     assert {row.name: len(row.cells) for row in rows} == {"x": 2, "y": 2}
-    assert next(row for row in rows if row.name == "y").cells[0].judged == 0
+    assert next(row for row in rows if row.name == "y").cells[0].scored == 0
 
 
 def test_marks_follow_the_schema_and_say_in_words_what_they_mean() -> None:
@@ -65,12 +65,3 @@ def test_marks_follow_the_schema_and_say_in_words_what_they_mean() -> None:
 def test_an_outcome_nobody_knows_is_not_shown_as_right() -> None:
     [found] = samples_of({"rows": [sample("a", total="invented")]})
     assert found.marks[0].tone == "bad"
-
-
-def test_an_estimate_is_held_against_what_came() -> None:
-    assert foretold(8.4e9, 8.4 / 9.1 - 1, 720, 0.2) == [
-        "memory 9.1 GB foretold, 8.4 GB used, 8 % too much",
-        "time 10 min foretold, 12 min taken, 17 % too little",
-    ]
-    assert foretold(1e9, 0.0, 60, None) == ["memory 1.0 GB foretold, 1.0 GB used, as foretold"]
-    assert foretold(None, None, None, None) == foretold(8.4e9, None, 60, None) == []

@@ -15,16 +15,20 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.child_processes import ChildFailed
-from training.runs.curves import curve_points, finals
-from training.runs.event_recorder import Recorder, record_artifacts
-from training.runs.presets import Knobs
+from training.runs.curves import curve_points, final_metrics
+from training.runs.event_recorder import EventRecorder, record_artifacts
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 
 @pytest.fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     started = start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
     assert started.claim()
     return started
@@ -43,7 +47,7 @@ def artifact(run: TrainingRun, kind: str) -> dict[str, Any]:
 
 def test_a_point_that_is_told_twice_is_one_row(run: TrainingRun) -> None:
     for _ in range(2):
-        recorder = Recorder(run)
+        recorder = EventRecorder(run)
         for step in (1, 2, 3):
             recorder(metrics(step))
         recorder.flush()
@@ -52,12 +56,12 @@ def test_a_point_that_is_told_twice_is_one_row(run: TrainingRun) -> None:
 
 def test_several_warnings_at_one_step_are_all_kept_and_each_once(run: TrainingRun) -> None:
     for message in ("the loss jumped", "memory is short", "the loss jumped"):
-        Recorder(run)({"event": "warning", "step": 4, "message": message})
+        EventRecorder(run)({"event": "warning", "step": 4, "message": message})
     assert sorted(event.data["message"] for event in run.events.all()) == ["memory is short", "the loss jumped"]
 
 
 def test_points_are_written_in_batches_and_nothing_is_held_back_at_the_end(run: TrainingRun) -> None:
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 500, "train_rows": 14})
     with CaptureQueriesContext(
         connection,
@@ -73,7 +77,7 @@ def test_points_are_written_in_batches_and_nothing_is_held_back_at_the_end(run: 
 
 
 def test_values_that_json_or_the_database_cannot_hold_do_not_stop_a_run(run: TrainingRun) -> None:
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder(metrics(1, loss=math.nan, grad_norm=math.inf))
     recorder({"event": "samples", "step": 1, "rows": [{"id": "a\0b", "raw": "\ud800 {\0", "outcomes": {}}]})
     recorder.flush()
@@ -83,24 +87,24 @@ def test_values_that_json_or_the_database_cannot_hold_do_not_stop_a_run(run: Tra
 
 
 def test_an_attempt_that_starts_at_step_one_keeps_nothing_of_the_one_before(run: TrainingRun) -> None:
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 5, "train_rows": 14})
     recorder(metrics(3))
     recorder({"event": "checkpoint", "step": 3, "path": "state/3", "bytes": 9, "sha256": "f"})
     recorder({"event": "warning", "step": 0, "message": "little data"})
-    Recorder(run)({"event": "start", "total_steps": 5, "train_rows": 14, "resumed_from": 0})
+    EventRecorder(run)({"event": "start", "total_steps": 5, "train_rows": 14, "resumed_from": 0})
     run.refresh_from_db()
     assert (run.progress_done, run.checkpoint_step, run.events.count()) == (0, 0, 0)
 
 
 def test_events_nobody_knows_are_passed_over(run: TrainingRun) -> None:
-    Recorder(run)({"event": "weather", "step": 1})
+    EventRecorder(run)({"event": "weather", "step": 1})
     assert not TrainingEvent.objects.exists()
 
 
 def test_a_run_that_was_swept_takes_no_more_progress(run: TrainingRun) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder(metrics(5))
     recorder.flush()
     run.refresh_from_db()
@@ -124,7 +128,7 @@ def test_full_fine_tuning_has_no_adapter(run: TrainingRun) -> None:
 def test_files_that_are_not_what_the_trainer_wrote_are_refused(run: TrainingRun) -> None:
     said = artifact(run, "merged")
     (local_path(f"{run.folder_key}/merged") / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(ChildFailed, match="not those the trainer wrote"):
+    with pytest.raises(ChildFailed, match="differ from what the trainer reported"):
         record_artifacts(run, {"merged": said})
     assert not ModelVersion.objects.exists()
     run.refresh_from_db()
@@ -134,7 +138,7 @@ def test_files_that_are_not_what_the_trainer_wrote_are_refused(run: TrainingRun)
 def test_a_folder_elsewhere_is_refused(run: TrainingRun, tmp_path: Any) -> None:
     (tmp_path / "x").write_text("x")
     elsewhere = {"kind": "merged", "path": str(tmp_path), "sha256": folder_hash(tmp_path)}
-    with pytest.raises(ChildFailed, match="not where it belongs"):
+    with pytest.raises(ChildFailed, match="outside the run"):
         record_artifacts(run, {"merged": elsewhere})
 
 
@@ -150,19 +154,19 @@ def test_no_model_comes_out_of_a_run_that_was_swept_a_moment_ago(run: TrainingRu
 
 def test_a_worker_whose_run_is_anothers_adds_nothing_to_its_curve_and_forgets_nothing_of_it(run: TrainingRun) -> None:
     old = TrainingRun.objects.get(pk=run.pk)
-    recorder = Recorder(old)
+    recorder = EventRecorder(old)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder(metrics(1))
     TrainingRun.objects.filter(pk=run.pk).update(job_id=uuid.uuid4())
     run.refresh_from_db()
-    new = Recorder(run)
+    new = EventRecorder(run)
     new({"event": "start", "total_steps": 9, "train_rows": 14})
     new(metrics(5))
     new.flush()
     recorder(metrics(2))
     recorder.flush()
     recorder({"event": "checkpoint", "step": 2, "path": "state/2", "bytes": 9, "sha256": "f"})
-    Recorder(old)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
+    EventRecorder(old)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
     run.refresh_from_db()
     assert list(run.events.values_list("kind", "step")) == [("metrics", 5)]
     assert (run.progress_done, run.checkpoint_step) == (5, 0)
@@ -170,11 +174,11 @@ def test_a_worker_whose_run_is_anothers_adds_nothing_to_its_curve_and_forgets_no
 
 def test_an_attempt_that_is_killed_while_it_loads_has_got_no_further(run: TrainingRun) -> None:
     run.checkpoint_step = 5
-    assert Recorder(run).resumed_from == 5
+    assert EventRecorder(run).resumed_from == 5
 
 
 def test_a_checkpoint_that_is_told_of_again_is_not_the_newest(run: TrainingRun) -> None:
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 6})
     recorder({"event": "checkpoint", "step": 3, "path": "state/3", "bytes": 9, "sha256": "f"})
     run.refresh_from_db()
@@ -183,7 +187,7 @@ def test_a_checkpoint_that_is_told_of_again_is_not_the_newest(run: TrainingRun) 
 
 
 def test_a_run_that_is_done_keeps_no_state_to_resume_from(run: TrainingRun) -> None:
-    Recorder(run)({"event": "checkpoint", "step": 9, "path": "state/9", "bytes": 9, "sha256": "f"})
+    EventRecorder(run)({"event": "checkpoint", "step": 9, "path": "state/9", "bytes": 9, "sha256": "f"})
     state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
     said = {"merged": artifact(run, "merged")}
     record_artifacts(run, said)
@@ -193,14 +197,14 @@ def test_a_run_that_is_done_keeps_no_state_to_resume_from(run: TrainingRun) -> N
 
 
 def test_an_attempt_that_goes_on_forgets_the_points_after_its_step_alone(run: TrainingRun) -> None:
-    first = Recorder(run)
+    first = EventRecorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
     for step in range(1, 8):
         first(metrics(step))
         if step == 4:
             first({"event": "checkpoint", "step": 4, "path": "state/4", "bytes": 9, "sha256": "f"})
     first({"event": "warning", "step": 6, "message": "the loss jumped"})
-    again = Recorder(run)
+    again = EventRecorder(run)
     again({"event": "warning", "step": 7, "message": "the checkpoint of step 7 is damaged"})
     again({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
@@ -216,7 +220,7 @@ def test_an_attempt_that_goes_on_forgets_the_points_after_its_step_alone(run: Tr
 
 
 def test_void_points_are_counted_so_that_a_page_forgets_them(run: TrainingRun) -> None:
-    first = Recorder(run)
+    first = EventRecorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14})
     for step in range(1, 7):
         first(metrics(step))
@@ -225,18 +229,18 @@ def test_void_points_are_counted_so_that_a_page_forgets_them(run: TrainingRun) -
     assert before["attempt"] == 0
     run.record(attempts=2)
     assert curve_points(run)["attempt"] == 0, "taken up again, and nothing is void yet"
-    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
     told = curve_points(run)
     assert (told["attempt"], [row[0] for row in told["metrics"]]) == (1, [1, 2, 3, 4])
-    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
     assert curve_points(run)["attempt"] == 1, "nothing was void this time"
 
 
 def test_the_time_of_a_resumed_run_is_that_of_all_its_attempts(run: TrainingRun) -> None:
     run.record(attempts=1)
-    first = Recorder(run)
+    first = EventRecorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14})
     first._began -= 3600  # it has trained for an hour
     first({"event": "checkpoint", "step": 4, "path": "state/4", "bytes": 9, "sha256": "f"})
@@ -248,41 +252,41 @@ def test_the_time_of_a_resumed_run_is_that_of_all_its_attempts(run: TrainingRun)
     assert run.seconds == pytest.approx(3600, abs=30), "while it waits the time stands still"
     assert run.claim(attempts=2)
     assert 3500 < (run.seconds or 0) < 3700
-    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
     assert 3500 < (run.seconds or 0) < 3700
     assert run.started_at is not None
     run.progress_done, run.started_at = 5, run.started_at - timedelta(seconds=100)
     assert run.rate == pytest.approx(0.01, rel=0.5), "of this attempt alone"
-    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
+    EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
     run.refresh_from_db()
-    assert (run.seconds or 0) < 60, "begun anew, nothing of what was before counts"
+    assert (run.seconds or 0) < 60, "restarted from the beginning"
 
 
 def test_what_the_end_of_an_attempt_said_is_void_when_the_run_goes_on(run: TrainingRun) -> None:
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder({"event": "done", "seconds": 9.0, "tokens": 900, "steps": 4, "stopped": True, "peak_memory_bytes": 5})
-    assert finals([run])[0].seconds == 9.0
-    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    assert final_metrics([run])[0].seconds == 9.0
+    EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
     assert not {"seconds", "tokens", "steps", "stopped", "peak_memory_bytes"} & set(run.facts)
-    assert finals([run])[0].seconds != 9.0
+    assert final_metrics([run])[0].seconds != 9.0
 
 
 def test_points_are_not_held_back_while_nothing_comes(run: TrainingRun) -> None:
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder(metrics(1))
     assert not run.events.exists()
-    recorder.idle()
+    recorder.on_idle()
     assert run.events.count() == 1
 
 
 def test_what_it_does_is_saving_a_checkpoint_once_it_was_asked_to_stop(run: TrainingRun) -> None:
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
-    recorder.stopping()
+    recorder.on_stop()
     recorder({"event": "validation", "step": 1, "loss": 1.0})
     run.refresh_from_db()
     assert run.stage == "saving a checkpoint"

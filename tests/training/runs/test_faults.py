@@ -29,7 +29,7 @@ from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
 from tests.training.fakes import WORKER, attempts, curve, plan
 from training.models import LengthReport, ModelVersion, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import cancel, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,7 +45,11 @@ def start(
 
     def make(**values: Any) -> TrainingRun:
         run = start_training(
-            project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+            project=project,
+            user=people["engineer"],
+            dataset=dataset,
+            base_model=lengths.base_model,
+            hyperparameters=Hyperparameters(),
         )
         plan(run, **{"steps": STEPS, "pace": 0.05, "save_every": 10, **values})
         return run
@@ -193,7 +197,7 @@ def test_a_worker_that_is_stopped_saves_a_checkpoint_and_queues_its_run_again(
     assert worker.wait(15) == 0
     assert time.monotonic() - began < 10
     run.refresh_from_db()
-    assert (run.status, run.tries) == (Status.QUEUED, 0)
+    assert (run.status, run.attempts_since_restart) == (Status.QUEUED, 0)
     assert 10 <= run.checkpoint_step == len(curve(run)) < STEPS
     assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
 

@@ -17,7 +17,7 @@ from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import event_recorder
 from training.runs import jobs as run_jobs
 from training.runs.child_processes import ChildFailed
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +34,11 @@ def run(
 ) -> TrainingRun:
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
 
 
@@ -91,10 +95,10 @@ def test_a_failure_is_told_although_the_database_was_away_at_that_moment(
 ) -> None:
     assert run.claim()
     tries = away_once(monkeypatch, "fail", done=False)
-    with run_jobs.Explained(run):
-        raise ChildFailed("The loss is not a number any more.")
+    with run_jobs.FailureHandler(run):
+        raise ChildFailed("The loss is not a number.")
     run.refresh_from_db()
-    assert (run.status, run.error) == (Status.FAILED, "The loss is not a number any more.")
+    assert (run.status, run.error) == (Status.FAILED, "The loss is not a number.")
     assert tries == [2]
 
 
@@ -104,7 +108,7 @@ def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all
     django_rq.get_queue("gpu").empty()
     assert run.claim(attempts=1)
     tries = away_once(monkeypatch, "return_to_queue", done=True)
-    run_jobs._leave(run)
+    run_jobs._release_run(run)
     run.refresh_from_db()
     assert (run.status, tries) == (Status.QUEUED, [2])
     assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
@@ -114,7 +118,7 @@ def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all
 def test_the_page_of_a_run_does_not_name_the_database(run: TrainingRun) -> None:
     assert run.claim()
     text = 'connection to server at "10.1.2.3", port 5432 failed: password for user "slm"'
-    with pytest.raises(ValueError, match="password"), run_jobs.Explained(run):
+    with pytest.raises(ValueError, match="password"), run_jobs.FailureHandler(run):
         raise ValueError(text)
     run.refresh_from_db()
-    assert run.error == "It was stopped by an error of the studio itself (ValueError). The worker's log has more."
+    assert run.error == "Internal error (ValueError). See the worker's log."

@@ -21,23 +21,27 @@ from slmstudio.storage.hashing import folder_hash, sha256_text
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.child_processes import ChildFailed
-from training.runs.event_recorder import Recorder
+from training.runs.event_recorder import EventRecorder
 from training.runs.jobs import run_training
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import cancel, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
-QUICK = Knobs(max_length=1024, epochs=3, batch_size=4)
-ENDLESS = Knobs(max_length=1024, epochs=100, batch_size=1)
+QUICK = Hyperparameters(max_length=1024, epochs=3, batch_size=4)
+ENDLESS = Hyperparameters(max_length=1024, epochs=100, batch_size=1)
 
 
 @pytest.fixture
 def queued(
     project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
-) -> Callable[[Knobs], TrainingRun]:
-    def make(knobs: Knobs) -> TrainingRun:
+) -> Callable[[Hyperparameters], TrainingRun]:
+    def make(hyperparameters: Hyperparameters) -> TrainingRun:
         return start_training(
-            project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=knobs
+            project=project,
+            user=people["engineer"],
+            dataset=dataset,
+            base_model=lengths.base_model,
+            hyperparameters=hyperparameters,
         )
 
     return make
@@ -78,7 +82,7 @@ def children() -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_a_run_whose_trainer_was_killed_gives_a_model_version_with_its_hashes_and_every_point_once(
-    queued: Callable[[Knobs], TrainingRun],
+    queued: Callable[[Hyperparameters], TrainingRun],
 ) -> None:
     run = queued(QUICK)
     # What an interrupted attempt of the same run has left behind.
@@ -128,7 +132,7 @@ def test_a_run_whose_trainer_was_killed_gives_a_model_version_with_its_hashes_an
     assert ModelVersion.objects.count() == 1
 
 
-def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[Knobs], TrainingRun]) -> None:
+def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
     run = queued(ENDLESS)
 
     def kill() -> bool:
@@ -146,7 +150,7 @@ def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[K
     assert not ModelVersion.objects.exists()
 
 
-MORE_MEMORY = ": it can be resumed where more memory is free. Smaller settings take a duplicate of the run."
+MORE_MEMORY = ": it can be resumed with more free memory. For smaller settings, duplicate the run."
 
 
 @pytest.mark.parametrize(
@@ -154,8 +158,8 @@ MORE_MEMORY = ": it can be resumed where more memory is free. Smaller settings t
     [
         (
             "diverged",
-            "The loss is not a number any more after step 57.",
-            "ends the same way: duplicate it with a lower one.",
+            "The loss is not a number after step 57.",
+            "diverges again: duplicate it with a lower one.",
         ),
         ("memory", "Not enough memory. Try a smaller batch_size.", MORE_MEMORY),
         ("", "The process was killed, most likely because the machine ran out of memory.", MORE_MEMORY),
@@ -167,14 +171,16 @@ def test_a_resume_is_advised_where_it_helps(kind: str, error: str, advice: str) 
     run = TrainingRun(checkpoint_step=50)
     ending = ChildExit(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
     with pytest.raises(ChildFailed) as caught:
-        run_jobs._end(run, ending, Recorder(run))
+        run_jobs._conclude(run, ending, EventRecorder(run))
     said = str(caught.value)
     assert said.startswith(f"{error} Its checkpoint of step 50 is kept")
     assert said.endswith(advice)
     assert "resumed" in said  # or the page says that it can be
 
 
-def test_a_cancelled_run_and_a_run_that_has_gone_are_left_alone(queued: Callable[[Knobs], TrainingRun]) -> None:
+def test_a_cancelled_run_and_a_run_that_has_gone_are_left_alone(
+    queued: Callable[[Hyperparameters], TrainingRun],
+) -> None:
     run = queued(QUICK)
     cancel(run)
     run_training(run.pk)
@@ -184,7 +190,7 @@ def test_a_cancelled_run_and_a_run_that_has_gone_are_left_alone(queued: Callable
 
 
 def test_a_changed_base_model_is_refused_before_anything_starts(
-    queued: Callable[[Knobs], TrainingRun], tiny_folder: Path, tmp_path: Path
+    queued: Callable[[Hyperparameters], TrainingRun], tiny_folder: Path, tmp_path: Path
 ) -> None:
     run = queued(QUICK)
     run.spec = run.spec.replace(run.base_model.sha256, "f" * 64)
@@ -196,7 +202,7 @@ def test_a_changed_base_model_is_refused_before_anything_starts(
     assert not local_path(f"{run.folder_key}/log.txt").exists()
 
 
-def test_a_changed_dataset_is_refused_before_anything_starts(queued: Callable[[Knobs], TrainingRun]) -> None:
+def test_a_changed_dataset_is_refused_before_anything_starts(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
     run = queued(QUICK)
     path = file_path(run.dataset)
     path.chmod(0o644)
@@ -205,15 +211,15 @@ def test_a_changed_dataset_is_refused_before_anything_starts(queued: Callable[[K
     run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
-    assert "not what was frozen" in run.error
+    assert "changed since it was frozen" in run.error
 
 
-def test_a_base_model_whose_folder_is_gone_is_a_sentence(queued: Callable[[Knobs], TrainingRun]) -> None:
+def test_a_base_model_whose_folder_is_gone_is_a_sentence(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
     run = queued(QUICK)
     run.spec = run.spec.replace(run.base_model.folder, "/nowhere/tiny")
     run.save(update_fields=["spec"])
     run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
-    assert "folder of the base model tiny-random is gone" in run.error
+    assert "folder of base model tiny-random is missing" in run.error
     assert "/nowhere" not in run.error

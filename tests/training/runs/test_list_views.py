@@ -10,7 +10,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -26,7 +26,7 @@ def start(project: Project, dataset: DatasetVersion, lengths: LengthReport, peop
             user=people["engineer"],
             dataset=dataset,
             base_model=lengths.base_model,
-            knobs=Knobs(),
+            hyperparameters=Hyperparameters(),
             name=name,
         )
         TrainingRun.objects.filter(pk=run.pk).update(**changes)

@@ -13,8 +13,9 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.forms import NewRunForm
-from training.runs.presets import Knobs, preset
-from training.runs.services import knobs_of, start_training
+from training.runs.presets import Hyperparameters, preset
+from training.runs.run_spec import hyperparameters_of
+from training.runs.services import start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -64,25 +65,25 @@ def test_a_nul_in_the_base_model_is_no_base_model(engineer: Client, lengths: Len
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"learning_rate": "7"}, "The learning rate is between"),
+        ({"learning_rate": "7"}, "Learning rate: "),
         ({"learning_rate": "nan"}, "Enter a number"),
         ({"learning_rate": ""}, "This field is required"),
-        ({"epochs": "0"}, "A run makes between"),
-        ({"max_length": "3"}, "The sequence length is between"),
+        ({"epochs": "0"}, "Epochs: "),
+        ({"max_length": "3"}, "Max sequence length: "),
         ({"max_length": "4096"}, "The model reads at most 2,048 tokens"),
         ({"max_length": "256"}, "1 document is longer than 256 tokens"),
-        ({"effective_batch": "0"}, "At least one document"),
-        ({"effective_batch": "999999"}, "At most 4,096 documents"),
-        ({"lora_r": "0"}, "The rank is between"),
-        ({"seed": "-1"}, "The seed is a whole number"),
-        ({"warmup_ratio": "2"}, "The warm-up is a share"),
-        ({"base_model": "gpt-17"}, "There is no such base model. Known are: tiny-random."),
+        ({"effective_batch": "0"}, "The effective batch size is at least 1"),
+        ({"effective_batch": "999999"}, "at most 4,096"),
+        ({"lora_r": "0"}, "LoRA rank: "),
+        ({"seed": "-1"}, "Seed: an integer"),
+        ({"warmup_ratio": "2"}, "Warm-up: a share"),
+        ({"base_model": "gpt-17"}, "There is no such base model. Available: tiny-random."),
         ({"dataset": "99"}, "There is no such dataset version"),
         ({"method": "magic"}, "Select a valid choice"),
         ({"method": "qlora"}, "QLoRA needs a CUDA GPU"),
         ({"precision": "fp16"}, "fp16 needs a CUDA GPU"),
         ({"devices": "2"}, "no worker of the queue gpu has more than one GPU"),
-        ({"early_stopping": "0"}, "Early stopping waits for between 1 and 100 looks"),
+        ({"early_stopping": "0"}, "Patience: 1 to 100 evaluations"),
         ({"trackers": "mlflow"}, "Select a valid choice"),
         ({"name": "x" * 121}, "at most 120 characters"),
     ],
@@ -94,12 +95,12 @@ def test_what_makes_no_sense_is_refused_beside_its_field(
     assert answer.status_code == 422
     [field] = changes
     html = answer.content.decode()
-    knob = html[html.index(f'id="{field}-hint"') :]
-    assert words in knob[: knob.index("</div>")]
+    field_html = html[html.index(f'id="{field}-hint"') :]
+    assert words in field_html[: field_html.index("</div>")]
     assert not TrainingRun.objects.exists()
 
 
-def test_a_message_in_a_folded_knob_unfolds_it(engineer: Client, lengths: LengthReport) -> None:
+def test_an_error_in_an_advanced_setting_unfolds_them(engineer: Client, lengths: LengthReport) -> None:
     assert '<details class="folded" open>' in engineer.post(URL, filled(engineer, seed="-1")).content.decode()
     assert '<details class="folded" open>' not in engineer.get(URL).content.decode()
 
@@ -139,7 +140,7 @@ def test_choosing_asks_for_the_lengths_once(
     assert len(django_rq.get_queue("default").jobs) == 1
     fragment = answer.content.decode()
     assert "every 1s" in fragment
-    assert "No worker listens to the queue default" in fragment
+    assert "No worker for the queue default" in fragment
     assert "disabled" in fragment
 
 
@@ -175,7 +176,7 @@ def test_others_may_not(dataset: DatasetVersion, tiny_base_model: BaseModel, log
         assert "engineer" in answer.content.decode()
 
 
-def test_untouched_knobs_follow_the_method_and_touched_ones_stay(engineer: Client, lengths: LengthReport) -> None:
+def test_unchanged_settings_follow_the_method_and_changed_ones_stay(engineer: Client, lengths: LengthReport) -> None:
     page = engineer.get(URL)
     sent = {**filled(engineer), "was": page.context["was"], "method": "full", "epochs": "11"}
     answer = engineer.get(URL, sent, headers=HTMX)
@@ -192,24 +193,28 @@ def test_a_run_can_be_duplicated_with_its_own_values(engineer: Client, lengths: 
     assert values == {"learning_rate": "0.0003", "seed": "4", "name": "mine", "effective_batch": "32"}
 
 
-def test_a_duplicate_that_nobody_touches_has_every_knob_of_its_run(
+def test_an_unchanged_duplicate_has_every_setting_of_its_run(
     engineer: Client, project: Project, lengths: LengthReport, people: dict[str, Any]
 ) -> None:
-    knobs = Knobs(
+    hyperparameters = Hyperparameters(
         learning_rate=2.125e-05, epochs=2.1234567, batch_size=2, accumulation=3, lora_r=8, lora_alpha=24,
         lora_dropout=0.1234567, seed=4, max_length=512, too_long="leave_out", warmup_ratio=0.2345678,
         scheduler="linear", precision="fp32", activation_checkpointing=True, early_stopping=3,
         trackers=("tensorboard", "wandb"),
     )  # fmt: skip
     assert all(
-        getattr(knobs, name) != value for name, value in asdict(Knobs()).items() if name not in ("method", "devices")
+        getattr(hyperparameters, name) != value
+        for name, value in asdict(Hyperparameters()).items()
+        if name not in ("method", "devices")
     )
     user, model = people["engineer"], lengths.base_model
-    start_training(project=project, user=user, dataset=lengths.dataset, base_model=model, knobs=knobs)
+    start_training(
+        project=project, user=user, dataset=lengths.dataset, base_model=model, hyperparameters=hyperparameters
+    )
     form: NewRunForm = engineer.get(URL, {"from": "1"}).context["form"]
     sent = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
     assert engineer.post(URL, sent).status_code == 302
-    assert knobs_of(RunSpec.from_yaml(TrainingRun.objects.get(number=2).spec)) == knobs
+    assert hyperparameters_of(RunSpec.from_yaml(TrainingRun.objects.get(number=2).spec)) == hyperparameters
 
 
 def test_a_duplicate_of_a_run_that_is_done_names_the_precision_that_auto_came_to(
@@ -228,12 +233,12 @@ def test_with_nothing_to_learn_from_the_page_says_so(
     project: Project, tiny_base_model: BaseModel, login: Login
 ) -> None:
     page = login("engineer").get(URL).content.decode()
-    assert "nothing to learn from" in page
+    assert "No dataset version" in page
     assert "<form id" not in page
 
 
 def test_with_no_model_the_page_says_so(dataset: DatasetVersion, login: Login) -> None:
-    assert "No base model is known" in login("engineer").get(URL).content.decode()
+    assert "No base model" in login("engineer").get(URL).content.decode()
 
 
 @pytest.mark.parametrize("nonsense", [{"from": "99"}, {"from": "x", "dataset": "-1"}, {"was": "::", "method": "evil"}])

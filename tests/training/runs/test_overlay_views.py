@@ -11,7 +11,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -22,13 +22,13 @@ Login = Callable[[str], Client]
 
 @pytest.fixture
 def start(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> Any:
-    def call(name: str = "", **knobs: Any) -> TrainingRun:
+    def call(name: str = "", **hyperparameters: Any) -> TrainingRun:
         return start_training(
             project=project,
             user=people["engineer"],
             dataset=dataset,
             base_model=lengths.base_model,
-            knobs=replace(Knobs(), **knobs),
+            hyperparameters=replace(Hyperparameters(), **hyperparameters),
             name=name,
         )
 
@@ -72,11 +72,11 @@ def test_ticked_boxes_become_one_address_to_share(start: Any, login: Login) -> N
     ("runs", "words", "shown"),
     [
         ("1,9", "There is no run 9 in this project.", [1]),
-        ("1,abc,2", "“abc” is not the number of a run.", [1, 2]),
-        ("1,-2,,1", "“-2” is not the number of a run.", [1]),
-        ("<b>,2", "“&lt;b&gt;” is not the number of a run.", [2]),
-        ("99999999999999999999,2", "is not the number of a run.", [2]),
-        ("1,2,3,4,5,6", "At most 5 runs are laid over one another; 6 is left out.", [1, 2, 3, 4, 5]),
+        ("1,abc,2", "Not a run number: “abc”.", [1, 2]),
+        ("1,-2,,1", "Not a run number: “-2”.", [1]),
+        ("<b>,2", "Not a run number: “&lt;b&gt;”.", [2]),
+        ("99999999999999999999,2", "Not a run number: “9999", [2]),
+        ("1,2,3,4,5,6", "At most 5 runs can be compared; ignored: 6.", [1, 2, 3, 4, 5]),
     ],
 )
 def test_what_cannot_be_shown_is_said_and_the_rest_is_shown(
@@ -93,7 +93,7 @@ def test_what_cannot_be_shown_is_said_and_the_rest_is_shown(
 def test_with_nothing_to_show_the_page_says_how(start: Any, login: Login, runs: str) -> None:
     page = login("engineer").get(URL, {"runs": runs})
     assert page.status_code == 200
-    assert "Tick two to five runs" in page.content.decode()
+    assert "Select two to five runs" in page.content.decode()
 
 
 def test_runs_of_another_project_are_not_there(start: Any, login: Login, people: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ def test_only_what_differs_is_listed(start: Any, login: Login) -> None:
         "Epochs": ("3", "5"),
     }
     start()
-    assert "every knob are the same" in login("engineer").get(URL, {"runs": "1,3"}).content.decode()
+    assert "No differences." in login("engineer").get(URL, {"runs": "1,3"}).content.decode()
 
 
 def test_the_table_has_the_best_look_the_fields_the_time_and_the_memory(start: Any, login: Login) -> None:
@@ -149,7 +149,7 @@ def test_more_runs_take_no_more_queries(start: Any, login: Login, django_assert_
 def test_a_run_is_held_against_another_on_its_own_page(start: Any, login: Login) -> None:
     start("one"), start("two", seed=4)
     client = login("manager")
-    assert "What its spec does otherwise" in client.get("/p/receipts/training/2/").content.decode()
+    assert "Compare settings and curves." in client.get("/p/receipts/training/2/").content.decode()
     page = client.get("/p/receipts/training/2/", {"against": "1"})
     assert {line.title: line.values for line in page.context["differences"]} == {"Seed": ("4", "17")}
     assert "?runs=2,1" in page.content.decode()

@@ -8,8 +8,8 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.runs.models import Status
 from training.models import LengthReport, TrainingRun
-from training.panels import last_run, train_or_mend
-from training.runs.presets import Knobs
+from training.panels import last_run, training_step
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 
@@ -22,7 +22,11 @@ def seen(project: Project, people: dict[str, Any]) -> Any:
 @pytest.fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
 
 
@@ -31,23 +35,23 @@ def test_before_there_is_a_dataset_the_strip_says_that_nothing_ran(seen: Any, pe
     assert panel is not None
     assert panel.template == ""
     assert [(cell["title"], cell["value"]) for cell in panel.context["strip"]] == [("Runs", "0")]
-    assert train_or_mend(seen("engineer"), people["engineer"]) is None
+    assert training_step(seen("engineer"), people["engineer"]) is None
 
 
 def test_a_dataset_without_a_run_is_the_next_step_of_those_who_may_train(
     dataset: DatasetVersion, seen: Any, people: dict[str, Any]
 ) -> None:
-    step = train_or_mend(seen("engineer"), people["engineer"])
+    step = training_step(seen("engineer"), people["engineer"])
     assert step is not None
     assert step.text == "Dataset v1 has no training run yet."
     assert step.url == "/p/receipts/training/new/?dataset=1"
-    assert train_or_mend(seen("annotator"), people["annotator"]) is None
+    assert training_step(seen("annotator"), people["annotator"]) is None
 
 
 def test_a_run_ends_that_step_and_a_failed_run_is_the_next(run: TrainingRun, seen: Any, people: dict[str, Any]) -> None:
-    assert train_or_mend(seen("engineer"), people["engineer"]) is None
+    assert training_step(seen("engineer"), people["engineer"]) is None
     TrainingRun.objects.update(status=Status.FAILED, error="The disk is full.")
-    step = train_or_mend(seen("engineer"), people["engineer"])
+    step = training_step(seen("engineer"), people["engineer"])
     assert step is not None
     assert step.url == "/p/receipts/training/1/"
 

@@ -1,4 +1,4 @@
-"""Knobs: presets that are right, values that make no sense, and the words for them."""
+"""Hyperparameters: presets that are right, values that make no sense, and the words for them."""
 
 from dataclasses import replace
 
@@ -6,16 +6,25 @@ import pytest
 
 from labeling.demo.templates import template
 from slmstudio.contract.schema.compiled import compile_schema
-from training.runs.presets import Knobs, Task, exact, in_words, preset, problems, task_of, with_effective_batch
+from training.runs.presets import (
+    Hyperparameters,
+    Task,
+    describe,
+    exact_text,
+    preset,
+    problems,
+    task_of,
+    with_effective_batch,
+)
 
 
 @pytest.mark.parametrize("rows", [1, 60, 61, 400, 401, 2000, 2001, 100_000])
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("task", ["extraction", "classification", "redaction"])
 def test_every_preset_is_accepted(rows: int, method: str, task: Task) -> None:
-    knobs = preset(rows, method, task)
-    assert knobs.method == method
-    assert problems(knobs, cuda=True) == {}
+    hyperparameters = preset(rows, method, task)
+    assert hyperparameters.method == method
+    assert problems(hyperparameters, cuda=True) == {}
 
 
 @pytest.mark.parametrize(
@@ -88,25 +97,25 @@ def test_full_fine_tuning_takes_smaller_steps() -> None:
         ("trackers", ("mlflow",)),
     ],
 )
-def test_nonsense_is_named_at_its_knob(name: str, value: object) -> None:
-    found = problems(replace(Knobs(), **{name: value}))  # type: ignore[arg-type]
+def test_an_invalid_value_has_a_message(name: str, value: object) -> None:
+    found = problems(replace(Hyperparameters(), **{name: value}))  # type: ignore[arg-type]
     assert list(found) == [name]
 
 
 def test_what_needs_a_gpu_is_accepted_where_there_is_one() -> None:
-    knobs = replace(Knobs(), method="qlora", precision="fp16", devices=2)
-    assert problems(knobs, cuda=True, gpus=2) == {}
-    assert set(problems(knobs)) == {"method", "precision", "devices"}
+    hyperparameters = replace(Hyperparameters(), method="qlora", precision="fp16", devices=2)
+    assert problems(hyperparameters, cuda=True, gpus=2) == {}
+    assert set(problems(hyperparameters)) == {"method", "precision", "devices"}
 
 
 def test_several_devices_share_a_step() -> None:
-    knobs = with_effective_batch(replace(Knobs(), devices=2), 16)
-    assert (knobs.batch_size, knobs.accumulation, knobs.effective_batch) == (8, 1, 16)
+    hyperparameters = with_effective_batch(replace(Hyperparameters(), devices=2), 16)
+    assert (hyperparameters.batch_size, hyperparameters.accumulation, hyperparameters.effective_batch) == (8, 1, 16)
 
 
 def test_length_beyond_the_models_context_is_named() -> None:
-    assert "2,048" in problems(Knobs(max_length=4096), context=2048)["max_length"]
-    assert problems(Knobs(max_length=2048), context=2048) == {}
+    assert "2,048" in problems(Hyperparameters(max_length=4096), context=2048)["max_length"]
+    assert problems(Hyperparameters(max_length=2048), context=2048) == {}
 
 
 @pytest.mark.parametrize(
@@ -114,37 +123,37 @@ def test_length_beyond_the_models_context_is_named() -> None:
     [(4, 8, 4, 1), (16, 8, 8, 2), (12, 8, 6, 2), (7, 4, 1, 7), (1, 8, 1, 1), (64, 1, 1, 64)],
 )
 def test_effective_batch_is_kept_exactly(effective: int, at_once: int, batch: int, accumulation: int) -> None:
-    knobs = with_effective_batch(Knobs(), effective, at_once)
-    assert (knobs.batch_size, knobs.accumulation) == (batch, accumulation)
-    assert knobs.effective_batch == effective
+    hyperparameters = with_effective_batch(Hyperparameters(), effective, at_once)
+    assert (hyperparameters.batch_size, hyperparameters.accumulation) == (batch, accumulation)
+    assert hyperparameters.effective_batch == effective
 
 
 def test_steps_count_the_last_small_batch_and_parts_of_an_epoch() -> None:
-    knobs = Knobs(batch_size=4, accumulation=2, epochs=1.5)
-    assert knobs.steps(17) == 5  # 3 steps an epoch, one and a half epochs, rounded up
-    assert knobs.steps(0) == 0
+    hyperparameters = Hyperparameters(batch_size=4, accumulation=2, epochs=1.5)
+    assert hyperparameters.steps(17) == 5  # 3 steps an epoch, one and a half epochs, rounded up
+    assert hyperparameters.steps(0) == 0
 
 
 def test_words_name_only_what_differs_from_the_preset() -> None:
     usual = preset(100)
-    changed = {line.title: line for line in in_words(replace(usual, learning_rate=2e-4, seed=4), usual) if line.preset}
+    changed = {line.title: line for line in describe(replace(usual, learning_rate=2e-4, seed=4), usual) if line.preset}
     assert set(changed) == {"Learning rate", "Seed"}
-    assert (changed["Learning rate"].words, changed["Learning rate"].preset) == ("0.0002", "0.001")
-    assert not any(line.title.startswith("LoRA") for line in in_words(preset(100, "full"), preset(100, "full")))
+    assert (changed["Learning rate"].text, changed["Learning rate"].preset) == ("0.0002", "0.001")
+    assert not any(line.title.startswith("LoRA") for line in describe(preset(100, "full"), preset(100, "full")))
 
 
 def test_numbers_are_told_to_their_last_digit() -> None:
     usual = replace(preset(100), learning_rate=2.12e-05)
-    [line] = [line for line in in_words(replace(usual, learning_rate=2.125e-05), usual) if line.preset]
-    assert (line.words, line.preset) == ("2.125e-05", "2.12e-05")
-    assert [exact(value) for value in (0.001, 3.0, 0.0, 0.1234567)] == ["0.001", "3", "0", "0.1234567"]
+    [line] = [line for line in describe(replace(usual, learning_rate=2.125e-05), usual) if line.preset]
+    assert (line.text, line.preset) == ("2.125e-05", "2.12e-05")
+    assert [exact_text(value) for value in (0.001, 3.0, 0.0, 0.1234567)] == ["0.001", "3", "0", "0.1234567"]
 
 
 def test_what_needs_a_package_that_the_worker_lacks_says_what_to_install_there() -> None:
-    knobs = Knobs(method="qlora", trackers=("tensorboard", "wandb"))
-    assert problems(knobs, cuda=True) == {}
-    found = problems(knobs, cuda=True, missing={"wandb", "bitsandbytes"})
+    hyperparameters = Hyperparameters(method="qlora", trackers=("tensorboard", "wandb"))
+    assert problems(hyperparameters, cuda=True) == {}
+    found = problems(hyperparameters, cuda=True, missing={"wandb", "bitsandbytes"})
     assert set(found) == {"method", "trackers"}
-    assert "install it on the worker: pip install bitsandbytes" in found["method"]
-    assert "install it on the worker: pip install wandb" in found["trackers"]
-    assert problems(Knobs(trackers=("tensorboard",)), missing={"wandb", "bitsandbytes"}) == {}
+    assert "Install it on the worker: pip install bitsandbytes" in found["method"]
+    assert "Install it on the worker: pip install wandb" in found["trackers"]
+    assert problems(Hyperparameters(trackers=("tensorboard",)), missing={"wandb", "bitsandbytes"}) == {}

@@ -19,14 +19,18 @@ from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
 from training.models import LengthReport, TrainingRun
 from training.runs.jobs import run_training
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 
 @pytest.fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
 
 

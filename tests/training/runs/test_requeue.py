@@ -12,8 +12,8 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, requeue_missing_jobs
 from training.models import LengthReport, TrainingRun
-from training.runs.presets import Knobs
-from training.runs.queries import waiting_place
+from training.runs.presets import Hyperparameters
+from training.runs.queries import queue_position
 from training.runs.services import resume, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +24,11 @@ def run(
     queues: None, project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]
 ) -> TrainingRun:
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
 
 
@@ -47,14 +51,18 @@ def test_a_job_the_queue_forgot_is_queued_again(run: TrainingRun) -> None:
 
 def test_a_run_waits_where_the_queue_has_it_whenever_it_was_made(run: TrainingRun, people: dict[str, Any]) -> None:
     second = start_training(
-        project=run.project, user=people["engineer"], dataset=run.dataset, base_model=run.base_model, knobs=Knobs()
+        project=run.project,
+        user=people["engineer"],
+        dataset=run.dataset,
+        base_model=run.base_model,
+        hyperparameters=Hyperparameters(),
     )
-    assert (waiting_place(run), waiting_place(second)) == (0, 1)
+    assert (queue_position(run), queue_position(second)) == (0, 1)
     run.status, run.checkpoint_step = Status.CANCELLED, 3
     run.save(update_fields=["status", "checkpoint_step"])
-    assert waiting_place(second) == 0  # its job is still in the queue and will find nothing to do
+    assert queue_position(second) == 0  # its job is still in the queue and will find nothing to do
     resume(run=run, user=people["engineer"])
-    assert (waiting_place(run), waiting_place(second)) == (1, 0)
+    assert (queue_position(run), queue_position(second)) == (1, 0)
 
 
 def test_a_job_that_waits_in_the_queue_is_left_alone(run: TrainingRun) -> None:
@@ -108,7 +116,7 @@ def test_a_failed_job_that_is_started_again_from_the_workers_page_is_a_resumed_r
     address = f"/workers/failed/gpu/{run.job_id}/"
     assert login("engineer").post(address, {"do": "requeue"}).status_code == 302
     run.refresh_from_db()
-    assert (run.status, run.error, run.tries) == (Status.QUEUED, "", 0)
+    assert (run.status, run.error, run.attempts_since_restart) == (Status.QUEUED, "", 0)
     assert [(one["who"], one["step"]) for one in run.facts["resumed_by"]] == [("engineer", 8)]
     assert jobs() == [str(run.job_id)]
     assert django_rq.get_queue("gpu").failed_job_registry.count == 0

@@ -23,7 +23,7 @@ from tests.training.fake_trainer import loss
 from tests.training.fakes import attempts, curve, plan
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import jobs as run_jobs
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import cancel, resume, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,11 @@ def run(
 ) -> TrainingRun:
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
 
 
@@ -132,7 +136,7 @@ def test_an_error_with_a_sentence_waits_for_a_person_who_resumes_it(run: Trainin
     assert "checkpoint of step 5" in run.error
     django_rq.get_queue("gpu").empty()
     resume(run=run, user=people["owner"])
-    assert (run.status, run.error, run.tries) == (Status.QUEUED, "", 0)
+    assert (run.status, run.error, run.attempts_since_restart) == (Status.QUEUED, "", 0)
     assert run.facts["resumed_by"][0]["who"] == "owner"
     assert run.created_by == people["engineer"]
     assert waiting() == [str(run.job_id)]
@@ -177,7 +181,7 @@ def test_a_worker_that_is_told_to_stop_puts_the_run_back_with_its_work(run: Trai
         work(run)
     finally:
         supervisor._stop_requested.clear()
-    assert (run.status, run.tries, run.attempts) == (Status.QUEUED, 0, 1)
+    assert (run.status, run.attempts_since_restart, run.attempts) == (Status.QUEUED, 0, 1)
     assert run.checkpoint_step == len(curve(run)) >= 6
     assert waiting() == [str(run.job_id)]
     assert not psutil.pid_exists(attempts(run)[0]["pid"])
@@ -219,7 +223,7 @@ def test_a_damaged_checkpoint_means_an_older_one_and_its_points_are_taken_again(
 
 
 def test_what_cannot_be_resumed_is_refused(run: TrainingRun, people: dict[str, Any]) -> None:
-    with pytest.raises(Refused, match="nothing to resume"):
+    with pytest.raises(Refused, match="cannot be resumed"):
         resume(run=run, user=people["engineer"])
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED)
     with pytest.raises(Refused, match="before its first checkpoint"):

@@ -18,7 +18,7 @@ from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 from training.spec import RunSpec
 
@@ -35,7 +35,7 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
         user=people["engineer"],
         dataset=dataset,
         base_model=lengths.base_model,
-        knobs=Knobs(learning_rate=3e-4, epochs=6, batch_size=2),
+        hyperparameters=Hyperparameters(learning_rate=3e-4, epochs=6, batch_size=2),
         name="a first try",
     )
 
@@ -102,8 +102,8 @@ def test_a_stranger_and_a_wrong_number_find_nothing(run: TrainingRun, login: Log
         assert login("engineer").get(f"/p/receipts/training/2/{path}").status_code == 404
 
 
-def test_a_queued_run_says_what_it_waits_for(run: TrainingRun, login: Login) -> None:
-    assert "No worker listens to the queue gpu" in login("manager").get(URL).content.decode()
+def test_a_queued_run_shows_that_no_worker_serves_its_queue(run: TrainingRun, login: Login) -> None:
+    assert "No worker for the queue gpu" in login("manager").get(URL).content.decode()
 
 
 def test_a_running_run_shows_step_epoch_and_time_left(
@@ -135,7 +135,7 @@ def test_a_failed_run_says_why_and_what_is_kept(run: TrainingRun, points: list[T
 
 def test_a_cancelled_run_says_so(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.CANCELLED)
-    assert "It had not begun" in login("manager").get(URL).content.decode()
+    assert "It had not started" in login("manager").get(URL).content.decode()
 
 
 def test_a_run_with_a_checkpoint_can_be_resumed_and_says_from_where(
@@ -156,21 +156,21 @@ def test_a_run_with_a_checkpoint_can_be_resumed_and_says_from_where(
     assert (answer.status_code, answer["Location"]) == (302, URL)
     run.refresh_from_db()
     assert run.status == Status.QUEUED
-    assert "It will go on from its checkpoint at step 2." in login("engineer").get(URL).content.decode()
+    assert "It resumes from its checkpoint at step 2." in login("engineer").get(URL).content.decode()
 
 
 def test_a_run_without_a_checkpoint_cannot_be_resumed_and_the_page_says_why(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.FAILED)
     client = login("engineer")
     assert 'id="resume-run"' not in client.get(URL).content.decode()
-    assert "nothing to resume" in client.post(f"{URL}resume/", follow=True).content.decode()
+    assert "cannot be resumed" in client.post(f"{URL}resume/", follow=True).content.decode()
     assert client.post(f"{URL}resume/", headers=HTMX)["HX-Refresh"] == "true"
 
 
 def test_a_run_that_was_taken_up_again_says_from_which_step_and_why(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.RUNNING, attempts=2, facts={"resumed_from": 40}, started_at=run.created_at)
     html = login("manager").get(URL).content.decode()
-    assert "Attempt 2: resumed from step 40 after its worker or its process had ended." in html
+    assert "Attempt 2: resumed from step 40 after its worker or process ended." in html
     set_to(run, Status.RUNNING, facts={"resumed_from": 40, "resumed_by": [{"who": "erik", "step": 40}]})
     assert "Attempt 2: resumed from step 40 by erik." in login("manager").get(URL).content.decode()
 
@@ -191,12 +191,12 @@ def test_checkpoints_the_best_look_and_the_estimate_against_reality_are_told(
     facts = {"peak_memory_bytes": 84 * 10**8, "seconds": 60, "best_step": 4, "stopped_early": True}
     set_to(run, Status.DONE, facts=facts, estimate={"memory_bytes": 91 * 10**8, "seconds": 60.0})
     html = " ".join(login("manager").get(URL).content.decode().split())
-    assert "Best look: validation 2.1250 at step 4; its weights are what came out." in html
+    assert "Best validation loss 2.1250 at step 4; these weights were saved." in html
     assert "Stopped early" in html
-    assert "memory 9.1 GB foretold, 8.4 GB used, 8 % too much" in html
+    assert "memory: estimated 9.1 GB, measured 8.4 GB, 8 % too high" in html
     set_to(run, Status.DONE, facts={**facts, "best_step": None, "stopped_early": False})
     html = " ".join(login("manager").get(URL).content.decode().split())
-    assert "Best look: validation 2.1250 at step 4; the weights of the last step are what came out." in html
+    assert "Best validation loss 2.1250 at step 4; the weights of the last step were saved." in html
 
 
 def test_a_run_far_behind_its_estimate_says_so_in_place_of_no_warnings(run: TrainingRun, login: Login) -> None:
@@ -221,11 +221,11 @@ def test_only_checkpoints_that_are_still_on_the_disk_are_listed(
         write_text(f"{run.folder_key}/state/checkpoint-{step:08}/manifest.json", "{}")
     set_to(run, Status.CANCELLED, checkpoint_step=6, facts={"best_step": 4})
     html = " ".join(login("manager").get(URL).content.decode().split())
-    assert "3 written, 2 still on the disk" in html
+    assert "3 saved, 2 on disk" in html
     for shown in ("4" * 12, "6" * 12, '<span class="tag">best</span> 4</td>', "5 MB"):
         assert shown in html, shown
     assert "e" * 12 not in html  # the one of step 2 has made room
-    assert "Its last checkpoint is kept: resumed from there" in html
+    assert "Resume it from its last checkpoint" in html
     assert "may lie in" not in html
 
 
@@ -289,7 +289,7 @@ def test_samples_stand_beside_their_gold_with_a_mark_per_field(
     html = login("manager").get(URL).content.decode()
     gold = next(iter(rows(run.dataset, "validation")))["gold"]
     assert gold["company"] in html
-    for title in ("company: correct", "date: wrong", "address: missing", "total: absent in both"):
+    for title in ("company: correct", "date: wrong", "address: false negative", "total: absent in both"):
         assert f'title="{title}"' in html, title
     assert html.index('title="company') < html.index('title="date') < html.index('title="total')
 
@@ -383,7 +383,7 @@ def test_the_spec_of_a_run_that_is_done_names_the_precision_that_auto_came_to(ru
     set_to(run, Status.DONE, facts={"precision": "bf16"})
     text = login("manager").get(f"{URL}spec.yaml").content.decode()
     assert RunSpec.from_yaml(text) == replace(RunSpec.from_yaml(run.spec), precision="bf16")
-    assert "came to bf16" in text.splitlines()[0]
+    assert "resolved to bf16" in text.splitlines()[0]
     assert "precision: bf16" in login("manager").get(URL).content.decode()
     TrainingRun.objects.update(spec=run.spec.replace("precision: auto", "precision: fp32"))
     assert "\nprecision: fp32\n" in login("manager").get(f"{URL}spec.yaml").content.decode(), "what was chosen stands"

@@ -1,4 +1,4 @@
-"""Starting a run: what is refused, with the knob and the words; what is queued, with everything it rests on."""
+"""Start of a training run: checks by field and code, and the queued spec."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,8 +14,9 @@ from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model
 from training.estimates.estimate import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.presets import Knobs
-from training.runs.services import cancel, fitting_knobs, start_training
+from training.runs.defaults import default_hyperparameters
+from training.runs.presets import Hyperparameters
+from training.runs.services import cancel, start_training
 from training.spec import RunSpec
 
 
@@ -27,7 +28,7 @@ def start(project: Project, people: dict[str, Any], dataset: DatasetVersion, tin
             "user": people["engineer"],
             "dataset": dataset,
             "base_model": tiny_base_model,
-            "knobs": Knobs(max_length=320),
+            "hyperparameters": Hyperparameters(max_length=320),
         }
         return start_training(**{**order, **changes})
 
@@ -42,7 +43,7 @@ def refusal(start: Any, **changes: Any) -> Refused:
 
 
 def test_a_run_holds_everything_it_rests_on(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
-    run = start(knobs=Knobs(max_length=320, learning_rate=2e-4, seed=5), name="first")
+    run = start(hyperparameters=Hyperparameters(max_length=320, learning_rate=2e-4, seed=5), name="first")
     spec = RunSpec.from_yaml(run.spec)
     assert (run.number, run.status, run.name) == (1, Status.QUEUED, "first")
     assert (spec.learning_rate, spec.seed, spec.max_length) == (2e-4, 5, 320)
@@ -67,8 +68,8 @@ def test_the_job_is_queued_after_commit_with_the_runs_id(start: Any, lengths: Le
     assert (job.id, job.func_name, job.args) == (str(run.job_id), "training.runs.jobs.run_training", [run.pk])
 
 
-def test_documents_over_the_limit_are_named_with_the_knob(start: Any, lengths: LengthReport) -> None:
-    found = refusal(start, knobs=Knobs(max_length=256))
+def test_documents_over_the_limit_are_listed_with_a_length_that_fits(start: Any, lengths: LengthReport) -> None:
+    found = refusal(start, hyperparameters=Hyperparameters(max_length=256))
     assert found.field == "max_length"
     long_id = next(row_id for row_id, _, prompt, _ in lengths.lengths if prompt == 280)
     assert long_id in found.message
@@ -76,37 +77,33 @@ def test_documents_over_the_limit_are_named_with_the_knob(start: Any, lengths: L
 
 
 def test_documents_over_the_limit_can_be_left_out(start: Any, lengths: LengthReport) -> None:
-    run = start(knobs=Knobs(max_length=256, too_long="leave_out"))
+    run = start(hyperparameters=Hyperparameters(max_length=256, too_long="leave_out"))
     assert RunSpec.from_yaml(run.spec).too_long == "leave_out"
 
 
 def test_leaving_everything_out_is_refused(start: Any, lengths: LengthReport) -> None:
-    assert refusal(start, knobs=Knobs(max_length=64, too_long="leave_out")).field == "max_length"
+    assert refusal(start, hyperparameters=Hyperparameters(max_length=64, too_long="leave_out")).field == "max_length"
 
 
-def test_early_stopping_without_validation_documents_is_refused_at_its_knob(
-    start: Any, lengths: LengthReport, dataset: DatasetVersion
-) -> None:
+def test_early_stopping_needs_validation_documents(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
     dataset.counts["splits"]["validation"] = 0
-    found = refusal(start, dataset=dataset, knobs=Knobs(max_length=320, early_stopping=3))
-    assert (found.field, "dataset v1 has none" in found.message) == ("early_stopping", True)
+    found = refusal(start, dataset=dataset, hyperparameters=Hyperparameters(max_length=320, early_stopping=3))
+    assert (found.field, found.code) == ("early_stopping", "no_validation_documents")
     assert start(dataset=dataset).number == 1
 
 
-def test_early_stopping_whose_validation_documents_are_all_left_out_is_refused_at_its_knob(
-    start: Any, lengths: LengthReport
-) -> None:
+def test_early_stopping_needs_a_validation_document_that_is_not_dropped(start: Any, lengths: LengthReport) -> None:
     watched = [row for row in lengths.lengths if row[1] == Split.VALIDATION]
     for row in watched:
         row[2] = 280
     lengths.save(update_fields=["lengths"])
-    knobs = Knobs(max_length=256, too_long="leave_out", early_stopping=3)
-    found = refusal(start, knobs=knobs)
+    hyperparameters = Hyperparameters(max_length=256, too_long="leave_out", early_stopping=3)
+    found = refusal(start, hyperparameters=hyperparameters)
     assert found.field == "early_stopping"
     assert "set max sequence length to 320" in found.message
     watched[0][2] = 200
     lengths.save(update_fields=["lengths"])
-    assert start(knobs=knobs).number == 1
+    assert start(hyperparameters=hyperparameters).number == 1
 
 
 def test_a_long_hold_out_document_is_no_obstacle(start: Any, lengths: LengthReport) -> None:
@@ -117,35 +114,34 @@ def test_a_long_hold_out_document_is_no_obstacle(start: Any, lengths: LengthRepo
 
 def test_lengths_must_be_known(start: Any) -> None:
     found = refusal(start)
-    assert found.field == "dataset"
-    assert "not measured" in found.message
+    assert (found.field, found.code) == ("dataset", "lengths_unknown")
 
 
 def test_lengths_under_another_model_do_not_count(start: Any, lengths: LengthReport) -> None:
     LengthReport.objects.update(model_sha256="0" * 64)
-    assert "not measured" in refusal(start).message
+    assert refusal(start).code == "lengths_unknown"
 
 
 def test_an_empty_training_split_is_refused(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
     dataset.counts["splits"]["train"] = 0
     found = refusal(start, dataset=dataset)
-    assert (found.field, "no training documents" in found.message) == ("dataset", True)
+    assert (found.field, found.code) == ("dataset", "no_training_documents")
 
 
 def test_a_model_that_is_not_prepared_is_refused(start: Any, lengths: LengthReport) -> None:
     bare = BaseModel.objects.create(slug="bare", name="Bare", source=BaseModel.Source.FOLDER, location="/nowhere")
     found = refusal(start, base_model=bare)
-    assert found.field == "base_model"
-    assert "not prepared" in found.message
+    assert (found.field, found.code) == ("base_model", "not_prepared")
 
 
 def test_a_model_whose_folder_is_gone_is_refused(start: Any, lengths: LengthReport, tiny_base_model: BaseModel) -> None:
     tiny_base_model.folder = "/nowhere/at/all"
-    assert refusal(start, base_model=tiny_base_model).field == "base_model"
+    found = refusal(start, base_model=tiny_base_model)
+    assert (found.field, found.code) == ("base_model", "folder_missing")
 
 
 def test_an_unknown_model_is_refused_with_those_there_are(tiny_base_model: BaseModel) -> None:
-    with pytest.raises(Refused, match="Known are: tiny-random") as caught:
+    with pytest.raises(Refused, match="Available: tiny-random") as caught:
         find_base_model("gpt-17")
     assert caught.value.field == "base_model"
 
@@ -155,24 +151,24 @@ def test_another_projects_dataset_is_refused(start: Any, lengths: LengthReport, 
     assert refusal(start, project=other).field == "dataset"
 
 
-def test_every_wrong_knob_is_named_at_once(start: Any, lengths: LengthReport) -> None:
-    found = refusal(start, knobs=replace(Knobs(), learning_rate=7.0, epochs=0.0, method="qlora"))
+def test_all_invalid_hyperparameters_are_reported_together(start: Any, lengths: LengthReport) -> None:
+    found = refusal(start, hyperparameters=replace(Hyperparameters(), learning_rate=7.0, epochs=0.0, method="qlora"))
     assert set(found.errors) == {"learning_rate", "epochs", "method"}
 
 
 def test_the_models_context_limits_the_length(start: Any, lengths: LengthReport) -> None:
-    assert "2,048" in refusal(start, knobs=Knobs(max_length=4096)).errors["max_length"]
+    assert "2,048" in refusal(start, hyperparameters=Hyperparameters(max_length=4096)).errors["max_length"]
 
 
-def test_fitting_knobs_are_accepted_whatever_the_lengths(
+def test_default_hyperparameters_are_accepted_for_any_lengths(
     start: Any, lengths: LengthReport, dataset: DatasetVersion, tiny_base_model: BaseModel
 ) -> None:
     lengths.lengths[0][2] = 1400
     lengths.longest = 1420
     lengths.save(update_fields=["lengths", "longest"])
-    knobs = fitting_knobs(dataset=dataset, base_model=tiny_base_model)
-    assert knobs.max_length == 1472
-    assert start(knobs=knobs).number == 1
+    hyperparameters = default_hyperparameters(dataset=dataset, base_model=tiny_base_model)
+    assert hyperparameters.max_length == 1472
+    assert start(hyperparameters=hyperparameters).number == 1
 
 
 def test_cancelling_a_queued_run_ends_it_at_once_and_only_once(start: Any, lengths: LengthReport) -> None:
@@ -184,22 +180,22 @@ def test_cancelling_a_queued_run_ends_it_at_once_and_only_once(start: Any, lengt
     assert not run.claim()
 
 
-def test_what_was_foretold_is_kept_with_the_run(
+def test_the_estimate_is_stored_with_the_run(
     start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "training.runs.services.estimate_for",
-        lambda **order: Estimate(memory_bytes=7 << 20, steps=12, binding="weights"),
+        lambda **order: Estimate(memory_bytes=7 << 20, steps=12, largest_part="weights"),
     )
     run = start()
     run.refresh_from_db()
     assert (run.estimate["memory_bytes"], run.estimate["steps"]) == (7 << 20, 12)
 
 
-def test_what_cannot_fit_is_refused_with_the_knob_to_turn(
+def test_a_run_that_does_not_fit_is_rejected_at_the_setting_to_change(
     start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    too_much = Estimate(memory_bytes=1 << 40, refusals={"batch_size": "It takes 1 TB. Set the batch size to 1."})
+    too_much = Estimate(memory_bytes=1 << 40, problems={"batch_size": "It takes 1 TB. Set the batch size to 1."})
     monkeypatch.setattr("training.runs.services.estimate_for", lambda **order: too_much)
     refused = refusal(start)
     assert (refused.field, refused.message) == ("batch_size", "It takes 1 TB. Set the batch size to 1.")

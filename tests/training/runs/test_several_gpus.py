@@ -15,11 +15,11 @@ from slmstudio.workers import devices
 from slmstudio.workers import registry as worker_registry
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 from tests.training.fakes import attempts
-from training.base_models.catalog import CATALOGUE
+from training.base_models.catalog import CATALOG
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs import jobs as run_jobs
-from training.runs.event_recorder import Recorder
-from training.runs.presets import Knobs
+from training.runs.event_recorder import EventRecorder
+from training.runs.presets import Hyperparameters
 from training.runs.services import resume, start_training
 from training.spec import RunSpec
 
@@ -32,7 +32,11 @@ def run(
     project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
 ) -> TrainingRun:
     return start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
 
 
@@ -71,14 +75,14 @@ def test_a_worker_with_too_few_cards_leaves_the_run_to_another(
     queue = django_rq.get_queue("gpu")
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
-    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
     monkeypatch.setattr(
-        run_jobs, "_verify", lambda spec: pytest.fail("gigabytes are hashed before it is known who trains")
+        run_jobs, "_verify_inputs", lambda spec: pytest.fail("gigabytes are hashed before it is known who trains")
     )
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, run.stage) == (Status.QUEUED, "waiting for a worker with 4 cards")
-    assert (run.attempts, run.tries) == (0, 0)
+    assert (run.attempts, run.attempts_since_restart) == (0, 0)
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
 
 
@@ -89,15 +93,15 @@ def test_a_run_for_more_cards_than_any_worker_has_fails_with_a_sentence(
     on_cards(run, 4)
     run.checkpoint_step = 7
     run.save(update_fields=["checkpoint_step"])
-    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
     run_jobs.run_training(run.pk)
-    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
-    assert "No worker that is able to do it has come." in run.error
+    assert "No suitable worker became available." in run.error
     assert "step 7 is kept" in run.error
-    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 600.0)
+    monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 600.0)
     resume(run=run, user=people["engineer"])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
@@ -108,8 +112,8 @@ def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
     run: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_cards(run, 2)
-    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
-    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
     monkeypatch.setattr(worker_registry, "hardware_by_worker", lambda queue: [replace(this_machine(), gpus=CARDS)])
     for _ in range(3):
         run_jobs.run_training(run.pk)
@@ -119,12 +123,12 @@ def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
 
 def test_a_launcher_one_of_whose_processes_was_killed_goes_on_from_the_checkpoint(run: TrainingRun) -> None:
     assert run.claim(attempts=1)
-    recorder = Recorder(run)
+    recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder({"event": "checkpoint", "step": 5, "path": "state/5", "bytes": 9, "sha256": "f"})
-    run_jobs._end(run, ChildExit(ok=False, died=True, error="The process was killed."), recorder)
+    run_jobs._conclude(run, ChildExit(ok=False, died=True, error="The process was killed."), recorder)
     run.refresh_from_db()
-    assert (run.status, run.stage) == (Status.QUEUED, "its process was killed; it goes on from step 5")
+    assert (run.status, run.stage) == (Status.QUEUED, "process killed; resuming from step 5")
 
 
 def small(memory: int = 200 << 20) -> Hardware:
@@ -134,10 +138,10 @@ def small(memory: int = 200 << 20) -> Hardware:
 @pytest.fixture
 def large(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
     """A run of a model with a known shape, on a machine that is too small for it. Nothing is trained."""
-    shape = next(known.shape for known in CATALOGUE if known.slug == "smollm2-135m-instruct")
+    shape = next(known.shape for known in CATALOG if known.slug == "smollm2-135m-instruct")
     BaseModel.objects.filter(pk=run.base_model_id).update(shape=shape.as_dict())
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
-    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "own_machine", small)
     return run
 
@@ -152,16 +156,16 @@ def test_a_machine_with_too_little_memory_leaves_the_run_to_one_that_has_it(
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
-    assert (run.status, run.attempts, run.tries) == (Status.QUEUED, 0, 0)
-    assert run.stage == "waiting for a worker that is able to do it"
+    assert (run.status, run.attempts, run.attempts_since_restart) == (Status.QUEUED, 0, 0)
+    assert run.stage == "waiting for a suitable worker"
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
 
 
-def test_where_no_machine_is_large_enough_the_run_fails_and_names_the_knob(
+def test_where_no_machine_is_large_enough_the_run_fails_with_the_setting_to_change(
     large: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = large
-    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
     monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [small()])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
@@ -175,7 +179,7 @@ def test_a_machine_without_a_package_of_the_run_says_what_to_install(
     run.spec = replace(RunSpec.from_yaml(run.spec), trackers=("wandb",)).to_yaml()
     run.save(update_fields=["spec"])
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
-    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "own_machine", lambda: replace(this_machine(), packages=()))
     monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [])
     run_jobs.run_training(run.pk)

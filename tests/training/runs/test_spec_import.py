@@ -10,16 +10,17 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from training.models import LengthReport, TrainingRun
-from training.runs.presets import Knobs
-from training.runs.services import knobs_of, start_training
+from training.runs.presets import Hyperparameters
+from training.runs.run_spec import hyperparameters_of
+from training.runs.services import start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/new/spec/"
 FORM = "/p/receipts/training/new/"
 Login = Callable[[str], Client]
-KNOBS = replace(
-    Knobs(), learning_rate=2.125e-05, epochs=2.5, batch_size=2, accumulation=3, early_stopping=4,
+HYPERPARAMETERS = replace(
+    Hyperparameters(), learning_rate=2.125e-05, epochs=2.5, batch_size=2, accumulation=3, early_stopping=4,
     trackers=("tensorboard",), activation_checkpointing=True, seed=4, lora_r=8,
 )  # fmt: skip
 #: a few hundred bytes that are a hundred million words once they are written out
@@ -35,9 +36,13 @@ def engineer(login: Login) -> Client:
 
 @pytest.fixture
 def spec(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> RunSpec:
-    """The spec of a run with other knobs than the preset's, from somewhere else."""
+    """The spec of a run with other hyperparameters than the preset's, from somewhere else."""
     run = start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=KNOBS
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=HYPERPARAMETERS,
     )
     text = run.spec
     run.delete()
@@ -58,7 +63,7 @@ def test_the_form_is_filled_in_and_nothing_is_started(engineer: Client, spec: Ru
     form = page.context["form"]
     values = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
     assert engineer.post(FORM, values).status_code == 302
-    assert knobs_of(RunSpec.from_yaml(TrainingRun.objects.get().spec)) == KNOBS
+    assert hyperparameters_of(RunSpec.from_yaml(TrainingRun.objects.get().spec)) == HYPERPARAMETERS
 
 
 def test_the_address_that_comes_out_can_be_reloaded(engineer: Client, spec: RunSpec) -> None:
@@ -75,16 +80,16 @@ def test_the_address_that_comes_out_can_be_reloaded(engineer: Client, spec: RunS
         ({"dataset": {"path": "x"}}, "dataset.sha256: is missing"),
         ({"base_model": {"path": "x", "sha256": "1" * 64}}, "base_model.sha256: no prepared base model has the hash"),
         ({"base_model": {"path": "x"}}, "base_model.sha256: is missing"),
-        ({"base_model": {"path": "x", "sha256": "\0"}}, "base_model.sha256: has characters that are not text"),
-        ({"dataset": {"path": "x", "sha256": "F" * 64}}, "dataset.sha256: is no SHA-256"),
+        ({"base_model": {"path": "x", "sha256": "\0"}}, "base_model.sha256: has invalid characters"),
+        ({"dataset": {"path": "x", "sha256": "F" * 64}}, "dataset.sha256: is not a SHA-256"),
         ({"prompt": "2026-99-99"}, "prompt: must be one of"),
-        ({"max_steps": 5}, "max_steps: a run of the studio counts in epochs"),
+        ({"max_steps": 5}, "max_steps: not supported; use epochs instead"),
         ({"sample_documents": 9}, "sample_documents: the studio samples 4 documents"),
         ({"prompt": "plain"}, "prompt: "),
         ({"learning_rate": "fast"}, "learning_rate: must be a number"),
-        ({"colour": "red"}, "colour: is not known here"),
+        ({"colour": "red"}, "colour: is unknown"),
         ({"batch_size": 0}, "batch_size: must be at least 1"),
-        ({"lora": {"targets": ["q_proj"]}}, "lora.targets: the studio adapts all linear layers"),
+        ({"lora": {"targets": ["q_proj"]}}, "lora.targets: the studio trains all linear layers"),
     ],
 )
 def test_errors_are_named_by_their_field(engineer: Client, spec: RunSpec, changes: dict[str, Any], words: str) -> None:
@@ -118,16 +123,16 @@ def test_a_contract_of_its_own_is_refused(engineer: Client, spec: RunSpec) -> No
         (b"", "must be a mapping"),
         (b"\xff\xfe\x00", "not UTF-8 text"),
         (b"a: [", "not YAML"),
-        (b"a: 1\na: 2", "stands twice"),
+        (b"a: 1\na: 2", "is a duplicate key"),
         (b"!!python/object:os.system {}", "not YAML"),
         (b"[" * 5000, "spec: "),
         (b"\0", "not text"),
         (b"a" * 210_000, "more than 200,000"),
-        (BOMB, "aliases (*name) are not taken"),
+        (BOMB, "aliases (*name) are not supported"),
         (b"seed: " + b"9" * 5000, "more than 1,000 digits"),
-        (b'"\\ud800": 1', "\\ud800: is not known here"),
-        (b'"\\ud800": 1\n"\\ud800": 2', "stands twice"),
-        (b'seed: !!int ""', "tags (!name) are not taken"),
+        (b'"\\ud800": 1', "\\ud800: is unknown"),
+        (b'"\\ud800": 1\n"\\ud800": 2', "is a duplicate key"),
+        (b'seed: !!int ""', "tags (!name) are not supported"),
     ],
 )
 def test_what_is_no_spec_is_refused_with_a_sentence(engineer: Client, spec: RunSpec, data: bytes, words: str) -> None:

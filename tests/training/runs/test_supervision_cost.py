@@ -14,7 +14,7 @@ from tests.training.fake_trainer import loss
 from tests.training.fakes import plan
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
-from training.runs.presets import Knobs
+from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,7 +30,11 @@ def test_an_event_costs_little_more_than_its_row(
 ) -> None:
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     run = start_training(
-        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        hyperparameters=Hyperparameters(),
     )
     plan(run, steps=2000, pace=0.0005, save_every=400)
     with CaptureQueriesContext(connection) as queries:

@@ -1,4 +1,4 @@
-"""Token lengths on the page of a dataset version: what is measured, what would be cut, who may have it measured."""
+"""Token lengths on the page of a dataset version: what is measured, what too long, who may have it measured."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def test_what_would_be_cut_follows_from_the_length_asked_about(
     assert (fit.limit, fit.over, len(fit.named)) == (299, 1, 1)
     page = login("manager").get(f"{PANEL}?limit=99", headers=HTMX).content.decode()
     rows = lengths.dataset.counts["splits"]["train"] + lengths.dataset.counts["splits"]["validation"]
-    assert f"{rows} would be cut" in page
+    assert f"{rows} too long" in page
     assert 'class="over"' in page
 
 
@@ -88,7 +88,7 @@ def test_the_job_keeps_a_document_as_the_model_reads_it(
 
 def test_text_of_a_document_stays_text(lengths: LengthReport, login: Callable[[str], Client]) -> None:
     seen = {"train": {"id": "a", "prompt": "<|im_start|><script>x</script>", "completion": "{}"}}
-    write_text(lengths.seen_key, json.dumps(seen))
+    write_text(lengths.sample_key, json.dumps(seen))
     page = login("manager").get(PAGE).content.decode()
     assert "&lt;|im_start|&gt;&lt;script&gt;" in page
     assert "<script>x" not in page

@@ -59,7 +59,7 @@ def test_the_job_counts_every_row_with_the_models_own_tokenizer(
     job(report.pk)
     report.refresh_from_db()
     assert (report.status, report.error) == (Status.DONE, "")
-    assert report.current
+    assert report.is_current
     assert len(report.lengths) == 20
     assert len(report.totals(Split.TRAIN)) == dataset.counts["splits"]["train"]
     assert report.longest == max(tokens for _, tokens in report.totals())

@@ -12,8 +12,8 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from training.management.commands import train
 from training.models import LengthReport, TrainingRun
-from training.runs.presets import Knobs
-from training.runs.services import knobs_of
+from training.runs.presets import Hyperparameters
+from training.runs.run_spec import hyperparameters_of
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -42,13 +42,26 @@ def test_the_presets_run_is_queued_for_the_owner(ready: LengthReport, people: di
     assert "run 1 is queued: /p/receipts/training/1/" in said
     assert "No worker listens to the queue gpu" in said
     assert (made.status, made.name, made.created_by) == (Status.QUEUED, "by hand", people["owner"])
-    assert knobs_of(RunSpec.from_yaml(made.spec)).epochs == 6.0
+    assert hyperparameters_of(RunSpec.from_yaml(made.spec)).epochs == 6.0
 
 
-def test_knobs_are_turned(ready: LengthReport) -> None:
-    knobs = ["epochs=2", "effective_batch=6", "trackers=tensorboard", "early-stopping=3", "activation_checkpointing=on"]
-    run("receipts", "--dataset", "1", "--base-model", "tiny-random", *(f"--set={knob}" for knob in knobs))
-    found = knobs_of(RunSpec.from_yaml(TrainingRun.objects.get().spec))
+def test_hyperparameters_can_be_set(ready: LengthReport) -> None:
+    hyperparameters = [
+        "epochs=2",
+        "effective_batch=6",
+        "trackers=tensorboard",
+        "early-stopping=3",
+        "activation_checkpointing=on",
+    ]
+    run(
+        "receipts",
+        "--dataset",
+        "1",
+        "--base-model",
+        "tiny-random",
+        *(f"--set={setting}" for setting in hyperparameters),
+    )
+    found = hyperparameters_of(RunSpec.from_yaml(TrainingRun.objects.get().spec))
     assert (found.epochs, found.effective_batch, found.trackers) == (2.0, 6, ("tensorboard",))
     assert (found.early_stopping, found.activation_checkpointing) == (3, True)
 
@@ -59,7 +72,7 @@ def test_a_file_that_one_run_wrote_starts_another(ready: LengthReport, tmp_path:
     path.write_text(TrainingRun.objects.get().spec)
     run("receipts", str(path), "--set", "epochs=1")
     runs: Any = TrainingRun.objects.order_by("number")
-    first, second = (knobs_of(RunSpec.from_yaml(one.spec)) for one in runs)
+    first, second = (hyperparameters_of(RunSpec.from_yaml(one.spec)) for one in runs)
     assert (second.seed, second.epochs) == (4, 1.0)
     assert first.max_length == second.max_length
 
@@ -80,9 +93,9 @@ def test_an_estimate_starts_nothing(ready: LengthReport) -> None:
         (["receipts", "--set", "epochs=many"], "epochs: 'many' is not a number"),
         (["receipts", "--set", "seed=1.5"], "seed: '1.5' is not a whole number"),
         (["receipts", "--set", "activation_checkpointing=perhaps"], "is not true or false"),
-        (["receipts", "--set", "colour=red"], "colour: is no knob"),
-        (["receipts", "--set", "epochs"], "epochs: is no knob, or has no value"),
-        (["receipts", "--set", "learning_rate=7"], "learning_rate: The learning rate is between"),
+        (["receipts", "--set", "colour=red"], "colour: Unknown hyperparameter"),
+        (["receipts", "--set", "epochs"], "epochs: Unknown hyperparameter"),
+        (["receipts", "--set", "learning_rate=7"], "learning_rate: Learning rate: "),
         (["receipts", "--set", "max_length=128"], "max_length: 1 document is longer than 128 tokens"),
         (["receipts", "/no/such/file.yaml"], "spec: /no/such/file.yaml cannot be read"),
     ],
@@ -90,7 +103,7 @@ def test_an_estimate_starts_nothing(ready: LengthReport) -> None:
 def test_what_makes_no_sense_is_refused_by_field(ready: LengthReport, arguments: list[str], words: str) -> None:
     said, code = refused(*arguments)
     assert words in said
-    assert code == train.REFUSED
+    assert code == train.REJECTED
     assert not TrainingRun.objects.exists()
 
 
@@ -99,8 +112,8 @@ def test_every_error_has_its_line(ready: LengthReport, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in said.splitlines()] == ["epochs", "seed"]
     path = tmp_path / "spec.yaml"
     path.write_text("version: 1\n")
-    assert refused("receipts", str(path)) == ("base_model: is missing", train.REFUSED)
-    assert "The file says which" in refused("receipts", str(path), "--dataset", "1")[0]
+    assert refused("receipts", str(path)) == ("base_model: is missing", train.REJECTED)
+    assert "The file contains it" in refused("receipts", str(path), "--dataset", "1")[0]
 
 
 @pytest.mark.parametrize(
@@ -127,5 +140,5 @@ def test_waiting_ends_as_the_run_did(
 
 
 def test_turning_is_pure() -> None:
-    knobs = train.turned(Knobs(), ["early_stopping=off", "trackers=none", "lora_r=4"])
-    assert (knobs.early_stopping, knobs.trackers, knobs.lora_r) == (None, (), 4)
+    hyperparameters = train.with_settings(Hyperparameters(), ["early_stopping=off", "trackers=none", "lora_r=4"])
+    assert (hyperparameters.early_stopping, hyperparameters.trackers, hyperparameters.lora_r) == (None, (), 4)

@@ -1,6 +1,6 @@
-"""``manage.py models``: base models: list them, pull one, look one over, make a local folder known.
+"""``manage.py models``: list, download, verify and register base models.
 
-Exit codes: 0 done, 1 refused or not in order, 2 wrong usage.
+Exit codes: 0 done, 1 rejected or a failed check, 2 wrong usage.
 """
 
 from argparse import ArgumentParser
@@ -14,44 +14,44 @@ from slmstudio.errors import Refused
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
 from training.base_models.services import (
-    check,
+    check_model,
     find_base_model,
-    named_model,
     prepare,
     register_folder,
     register_tiny,
-    sync_catalogue,
+    resolve_model,
+    sync_catalog,
 )
-from training.base_models.table import Line, lines
+from training.base_models.table import ModelRow, model_rows
 from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.machines import gpu_hardware
 from training.estimates.services import latency_limit, memory_limit
 
 
 class Command(BaseCommand):
-    """``list``, ``pull NAME``, ``check SLUG``, ``register SLUG FOLDER`` or ``tiny``."""
+    """``list``, ``pull NAME``, ``check_model SLUG``, ``register SLUG FOLDER`` or ``tiny``."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        listed = actions.add_parser("list", help="every base model: what it is, what it takes, whether it fits")
+        listed = actions.add_parser("list", help="every base model with its memory and fit")
         listed.add_argument("--project", help="slug of a project, for the hardware and the latency of its contract")
         listed.add_argument("--tokens", type=int, default=TYPICAL_TOKENS, help=f"of a row (default {TYPICAL_TOKENS:,})")
-        one = actions.add_parser("pull", aliases=["prepare"], help="bring a model into a clean, checked folder, once")
-        one.add_argument("name", help="a slug of the list, or a hub id: organisation/name[@revision]")
-        look = actions.add_parser("check", help="look a prepared model over: files, tokenizer, weights, llama.cpp")
-        look.add_argument("slug")
-        look.add_argument("--gguf", type=Path, help="a GGUF file of the same model, to hold it against on llama.cpp")
-        folder = actions.add_parser("register", help="make a local folder known and prepare it")
+        one = actions.add_parser("pull", aliases=["prepare"], help="download and prepare a model, once")
+        one.add_argument("name", help="a slug of the list, or a hub id: organization/name[@revision]")
+        check = actions.add_parser("check", help="verify a prepared model: files, tokenizer, weights, llama.cpp")
+        check.add_argument("slug")
+        check.add_argument("--gguf", type=Path, help="a GGUF file of the same model, to compare with on llama.cpp")
+        folder = actions.add_parser("register", help="register a local folder and prepare it")
         folder.add_argument("slug")
         folder.add_argument("folder", type=Path)
         folder.add_argument("--name", default="")
         folder.add_argument("--licence", default="")
-        actions.add_parser("tiny", help="a tiny model with random weights, for trials")
+        actions.add_parser("tiny", help="a tiny model with random weights, for tests")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sync_catalogue()
+        sync_catalog()
         action = {"prepare": "pull"}.get(options["action"], options["action"])
         try:
             getattr(self, f"_{action}")(options)
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError("A row has 16 to 131,072 tokens.", returncode=2)
         project, hardware = _project(options["project"]), gpu_hardware()
         limit, latency = memory_limit(project), latency_limit(project)
-        found = lines(limit_bytes=limit, tokens=options["tokens"], hardware=hardware, latency=latency)
+        found = model_rows(limit_bytes=limit, tokens=options["tokens"], hardware=hardware, latency=latency)
         head = f"{'slug':24} {'here':5} {'source':10} {'params':>7} {'tuned':5} {'context':>8} {'serve':>7}"
         head += f" {'lora':>7} {'qlora':>7} {'full':>7} {'request':>9}  {format_bytes(limit):7} {'licence':24}"
         self.stdout.write(f"{head} architecture")
@@ -72,35 +72,37 @@ class Command(BaseCommand):
         for line in found:
             if line.install:
                 self.stdout.write(f"{line.model.slug} is not installed: {line.install}")
-        where = f"on {hardware.host}" if hardware else "on a CPU (no worker says what it has)"
+        where = f"on {hardware.host}" if hardware else "on a CPU (no worker has reported its hardware)"
         self.stdout.write(
-            f"Memory to serve one request, and to train on rows of {options['tokens']:,} tokens, 8 at once, {where}; "
-            "QLoRA on a CUDA GPU. A request is four fifths prompt, roughly."
+            f"Memory to serve one request, and to train on documents of {options['tokens']:,} tokens with batch size 8 "
+            f"{where}; QLoRA on a CUDA GPU. A request is roughly four fifths prompt."
         )
         if latency is not None:
-            self.stdout.write(f"The contract gives a request {duration(latency)}; what takes longer has a star.")
+            self.stdout.write(
+                f"The contract allows {duration(latency)} per request; slower models are marked with a star."
+            )
 
-    def _row(self, line: Line) -> str:
+    def _row(self, line: ModelRow) -> str:
         model = line.model
         params = f"{model.parameters / 1e6:,.0f} M" if model.parameters >= 1e6 else f"{model.parameters / 1e6:.1f} M"
         memory = [_bytes(number) for number in (line.serve, line.lora, line.qlora, line.full)]
         fits = {True: "fits", False: "no", None: "?"}[line.fits]
         request = f"{duration(line.seconds)}{'*' * line.slow}" if line.seconds else "-"
-        cells = f"{model.slug:24} {'yes' if model.ready else 'no':5} {model.get_source_display():10} {params:>7}"
+        cells = f"{model.slug:24} {'yes' if model.is_prepared else 'no':5} {model.get_source_display():10} {params:>7}"
         cells += f" {'yes' if model.instruction_tuned else 'no':5} {model.context:8,}"
         known = f"{model.licence or '-':24} {model.architecture or '-'}"
         return f"{cells} {' '.join(f'{one:>7}' for one in memory)} {request:>9}  {fits:7} {known}"
 
     def _pull(self, options: dict[str, Any]) -> None:
-        self._make_ready(named_model(options["name"]))
+        self._make_ready(resolve_model(options["name"]))
 
     def _check(self, options: dict[str, Any]) -> None:
-        looks = check(base_model=find_base_model(options["slug"]), gguf=options["gguf"])
-        for look in looks:
-            self.stdout.write(f"{'ok ' if look.ok else 'NOT'} {look.name}: {look.said}")
-        if not all(look.ok for look in looks):
-            raise CommandError(f"{options['slug']} is not in order.")
-        self.stdout.write(f"{options['slug']} is in order.")
+        results = check_model(base_model=find_base_model(options["slug"]), gguf=options["gguf"])
+        for result in results:
+            self.stdout.write(f"{'ok ' if result.ok else 'NOT'} {result.name}: {result.detail}")
+        if not all(result.ok for result in results):
+            raise CommandError(f"{options['slug']} failed a check.")
+        self.stdout.write(f"{options['slug']} passed all checks.")
 
     def _register(self, options: dict[str, Any]) -> None:
         self._make_ready(
@@ -116,7 +118,7 @@ class Command(BaseCommand):
         self._make_ready(register_tiny())
 
     def _make_ready(self, model: Any) -> None:
-        if not model.ready:
+        if not model.is_prepared:
             self.stdout.write(f"preparing {model} (once, a minute or more)")
         model = prepare(base_model=model)
         self.stdout.write(f"{model.slug} is ready in {model.folder}, {model.sha256[:12]}")
@@ -125,10 +127,10 @@ class Command(BaseCommand):
 def _project(slug: str | None) -> Project | None:
     if not slug:
         return None
-    found: Project | None = Project.objects.filter(slug=slug).select_related("contract").first()
-    if found is None:
+    project: Project | None = Project.objects.filter(slug=slug).select_related("contract").first()
+    if project is None:
         raise CommandError(f"There is no project {slug!r}.")
-    return found
+    return project
 
 
 def _bytes(number: int | None) -> str:

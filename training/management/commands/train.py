@@ -1,4 +1,4 @@
-"""``manage.py train``: a fine-tuning from the command line, through the same service as the page."""
+"""``manage.py train``: starts a training run from the command line, through the same service as the page."""
 
 import dataclasses
 import time
@@ -19,26 +19,27 @@ from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
 from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import find_base_model
-from training.estimates.machines import abilities
+from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.presets import METHODS, Knobs, problems, with_effective_batch
-from training.runs.queries import nobody_works
-from training.runs.services import fitting_knobs, measure_lengths, start_training
-from training.runs.spec_import import read_spec
+from training.runs.defaults import default_hyperparameters
+from training.runs.presets import METHODS, Hyperparameters, problems, with_effective_batch
+from training.runs.queries import no_worker_message
+from training.runs.services import measure_lengths, start_training
+from training.runs.spec_import import import_spec
 
 POLL_SECONDS = 1.0
-#: exit codes beside 0: the run failed; nothing was started; the run was cancelled
-FAILED, REFUSED, CANCELLED = 1, 2, 3
+#: exit codes besides 0: the run failed; rejected; cancelled
+FAILED, REJECTED, CANCELLED = 1, 2, 3
 
 
 class Command(BaseCommand):
-    """Queues a run from a RunSpec, or from a dataset and a base model with the preset's knobs.
+    """Queues a run from a RunSpec, or from a dataset and a base model with the preset's hyperparameters.
 
-    Exit codes: 0 started (with --wait: done), 1 the run failed, 2 refused, with a line for each field, 3 cancelled.
+    Exit codes: 0 started (with --wait: done), 1 the run failed, 2 rejected, with a line per field, 3 cancelled.
     """
 
-    help = "Starts a fine-tuning: from a RunSpec in YAML, or by the preset for a dataset and a base model."
+    help = "Starts a training run, from a RunSpec in YAML or with the preset for a dataset and a base model."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("project", help="slug of the project")
@@ -48,20 +49,22 @@ class Command(BaseCommand):
         parser.add_argument("--dataset", type=int, help="number of a dataset version (default: the newest)")
         parser.add_argument("--base-model", help="slug of a base model (default: the largest that is prepared)")
         parser.add_argument("--method", default="lora", help="lora, qlora or full; decides the preset")
-        parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="turn a knob; repeatable")
-        parser.add_argument("--name", default="")
-        parser.add_argument("--user", help="whose run it is (default: the project's owner)")
         parser.add_argument(
-            "--wait", action="store_true", help="stay until it has ended; starts workers if none listen"
+            "--set", action="append", default=[], metavar="NAME=VALUE", help="set a hyperparameter; repeatable"
         )
-        parser.add_argument("--estimate-only", action="store_true", help="say what it would cost and start nothing")
+        parser.add_argument("--name", default="")
+        parser.add_argument("--user", help="user who starts the run (default: the project's owner)")
+        parser.add_argument(
+            "--wait", action="store_true", help="wait until it has ended; starts workers if there are none"
+        )
+        parser.add_argument("--estimate-only", action="store_true", help="print the estimate and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self._run(options)
         except Refused as refusal:
-            lines = [_line(field, message) for field, message in refusal.errors.items()]
-            raise CommandError("\n".join(lines), returncode=REFUSED) from refusal
+            lines = [_error_line(field, message) for field, message in refusal.errors.items()]
+            raise CommandError("\n".join(lines), returncode=REJECTED) from refusal
         except WorkerGone as gone:
             raise CommandError(str(gone), returncode=FAILED) from gone
 
@@ -70,82 +73,87 @@ class Command(BaseCommand):
         if project is None:
             raise Refused(f"There is no project {options['project']!r}.", field="project")
         user = _user(project, options["user"])
-        dataset, base_model, knobs = _wanted(project, options)
-        knobs = turned(knobs, options["set"])
-        wrong = problems(knobs, base_model.context, **abilities())
+        dataset, base_model, hyperparameters = _run_inputs(project, options)
+        hyperparameters = with_settings(hyperparameters, options["set"])
+        wrong = problems(hyperparameters, base_model.context, **capabilities())
         if wrong:
             first, *_ = wrong
             raise Refused(wrong[first], field=first, errors=wrong)
         report = measure_lengths(dataset=dataset, base_model=base_model, user=user)
-        if not report.current:
-            self._measured(report)
+        if not report.is_current:
+            self._wait_for_lengths(report)
             base_model.refresh_from_db()
             if options["spec"] is None and not any(one.startswith("max_length=") for one in options["set"]):
-                usual = fitting_knobs(dataset=dataset, base_model=base_model, method=knobs.method)
-                knobs = dataclasses.replace(knobs, max_length=usual.max_length)
-        self._estimate(dataset, base_model, knobs)
+                usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=hyperparameters.method)
+                hyperparameters = dataclasses.replace(hyperparameters, max_length=usual.max_length)
+        self._estimate(dataset, base_model, hyperparameters)
         if options["estimate_only"]:
             return
         run = start_training(
-            project=project, user=user, dataset=dataset, base_model=base_model, knobs=knobs, name=options["name"]
+            project=project,
+            user=user,
+            dataset=dataset,
+            base_model=base_model,
+            hyperparameters=hyperparameters,
+            name=options["name"],
         )
-        self._say(f"run {run.number} is queued: {run.get_absolute_url()}")
+        self._print(f"run {run.number} is queued: {run.get_absolute_url()}")
         if options["wait"]:
-            with ensure_workers(["gpu"], say=self._say) as workers:
+            with ensure_workers(["gpu"], say=self._print) as workers:
                 self._follow(run, workers)
-        elif nobody := nobody_works("gpu"):
-            self._say(nobody)
+        elif nobody := no_worker_message("gpu"):
+            self._print(nobody)
 
-    def _measured(self, report: LengthReport) -> None:
-        self._say(f"measuring the token lengths of dataset v{report.dataset.number} under {report.base_model}")
-        with ensure_workers(["default"], say=self._say) as workers:
+    def _wait_for_lengths(self, report: LengthReport) -> None:
+        self._print(f"measuring the token lengths of dataset v{report.dataset.number} under {report.base_model}")
+        with ensure_workers(["default"], say=self._print) as workers:
             self._wait(report, workers)
         if report.status != Status.DONE:
             raise Refused(report.error or "Measuring the token lengths was cancelled.", field="dataset")
 
-    def _estimate(self, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> None:
-        found = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
+    def _estimate(self, dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> None:
+        found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
         if found is None:
             return
         limit = f" of {format_bytes(found.memory_limit)} ({found.limit_name})" if found.memory_limit else ""
-        took = duration(found.seconds) if found.seconds is not None else "not known before a first run"
-        self._say(f"estimate: memory {format_bytes(found.memory_bytes)}{limit}, time {took}")
-        self._say(f"estimate: {found.steps:,} steps, {found.tokens:,} tokens; most goes to {found.binding}")
-        if found.refusals:
-            first, *_ = found.refusals
-            raise Refused(found.refusals[first], field=first, errors=found.refusals)
+        took = duration(found.seconds) if found.seconds is not None else "unknown before the first run"
+        self._print(f"estimate: memory {format_bytes(found.memory_bytes)}{limit}, time {took}")
+        self._print(f"estimate: {found.steps:,} steps, {found.tokens:,} tokens; largest part: {found.largest_part}")
+        if found.problems:
+            first, *_ = found.problems
+            raise Refused(found.problems[first], field=first, errors=found.problems)
 
     def _follow(self, run: TrainingRun, workers: StartedWorkers) -> None:
         self._wait(run, workers)
         if run.status == Status.DONE:
-            self._say(f"run {run.number} is done: {run.model_version} in {run.model_version.folder_key}/")
+            self._print(f"run {run.number} is done: {run.model_version} in {run.model_version.folder_key}/")
         elif run.status == Status.CANCELLED:
             raise CommandError(f"Run {run.number} was cancelled.", returncode=CANCELLED)
         else:
             raise CommandError(f"Run {run.number} failed. {run.error}", returncode=FAILED)
 
     def _wait(self, run: BackgroundRun, workers: StartedWorkers) -> None:
-        said = ""
+        printed = ""
         while True:
             run.refresh_from_db()
-            words = f"  {run.stage or run.status}" + (
+            line = f"  {run.stage or run.status}" + (
                 f", step {run.progress_done} of {run.progress_total}" if run.progress_total else ""
             )
-            if words != said:
-                self._say(words)
-                said = words
+            if line != printed:
+                self._print(line)
+                printed = line
             if not run.is_live:
                 return
             workers.check()
             reap_lost_runs()
             time.sleep(POLL_SECONDS)
 
-    def _say(self, words: str) -> None:
-        self.stdout.write(words)
+    def _print(self, text: str) -> None:
+        self.stdout.write(text)
         self.stdout.flush()
 
 
-def _line(field: str, message: str) -> str:
+def _error_line(field: str, message: str) -> str:
     return message if message.startswith(f"{field}: ") else f"{field}: {message}"
 
 
@@ -154,22 +162,22 @@ def _user(project: Project, name: str | None) -> Any:
         return project.memberships.filter(role="owner").order_by("pk").select_related("user")[0].user
     found = project.memberships.filter(user__username=name).select_related("user").first()
     if found is None or not may(found.role, Action.RUN):
-        raise Refused(f"There is no {name!r} who may train in this project.", field="user")
+        raise Refused(f"User {name!r} cannot train in this project.", field="user")
     return found.user
 
 
-def _wanted(project: Project, options: dict[str, Any]) -> tuple[DatasetVersion, BaseModel, Knobs]:
-    """Dataset, base model and knobs as the file says, or as the options and the preset do."""
+def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersion, BaseModel, Hyperparameters]:
+    """Dataset, base model and hyperparameters from the file, or from the options and the preset."""
     if options["spec"] is not None:
         for name in ("dataset", "base_model"):
             if options[name] is not None:
-                raise Refused("The file says which; leave the option out.", field=name)
+                raise Refused("The file contains it; remove the option.", field=name)
         try:
             text = options["spec"].read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{options['spec']} cannot be read: {error}", field="spec") from error
-        proposal = read_spec(project=project, text=text)
-        return proposal.dataset, proposal.base_model, proposal.knobs
+        proposal = import_spec(project=project, text=text)
+        return proposal.dataset, proposal.base_model, proposal.hyperparameters
     versions = DatasetVersion.objects.filter(project=project).order_by("-number")
     if options["dataset"] is not None:
         versions = versions.filter(number=options["dataset"])
@@ -182,40 +190,46 @@ def _wanted(project: Project, options: dict[str, Any]) -> tuple[DatasetVersion, 
     else:
         base_model = BaseModel.objects.exclude(sha256="").order_by("-parameters").first()
     if base_model is None:
-        raise Refused("No base model is prepared. Name one with --base-model.", field="base_model")
+        raise Refused("No base model is prepared. Set one with --base-model.", field="base_model")
     if options["method"] not in METHODS:
         raise Refused(f"{options['method']!r} is not one of {', '.join(METHODS)}.", field="method")
-    return dataset, base_model, fitting_knobs(dataset=dataset, base_model=base_model, method=options["method"])
+    return (
+        dataset,
+        base_model,
+        default_hyperparameters(dataset=dataset, base_model=base_model, method=options["method"]),
+    )
 
 
-def turned(knobs: Knobs, settings: list[str]) -> Knobs:
-    """The knobs with ``name=value`` settings applied; ``effective_batch`` sets batch and accumulation together.
+def with_settings(hyperparameters: Hyperparameters, settings: list[str]) -> Hyperparameters:
+    """The hyperparameters with ``name=value`` settings applied; ``effective_batch`` sets batch size and accumulation.
 
     Raises:
-        Refused: by knob, for all settings at once: unknown, or a value that is not of its type.
+        Refused: a message per setting that is unknown or whose value is of another type.
     """
-    kinds = {**typing.get_type_hints(Knobs), "effective_batch": int}
+    kinds = {**typing.get_type_hints(Hyperparameters), "effective_batch": int}
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         name = name.strip().replace("-", "_")
         if name not in kinds or not equals:
-            errors[name or "set"] = f"is no knob, or has no value; --set takes KNOB=VALUE with {', '.join(kinds)}"
+            errors[name or "set"] = (
+                f"Unknown hyperparameter, or no value given. Use NAME=VALUE with {', '.join(kinds)}."
+            )
             continue
         try:
             values[name] = _value(kinds[name], text.strip())
         except (ValueError, KeyError):
-            errors[name] = f"{text!r} is not {_KIND_WORDS.get(kinds[name], 'a value it takes')}"
+            errors[name] = f"{text!r} is not {TYPE_NAMES.get(kinds[name], 'a value it takes')}"
     if errors:
         first, *_ = errors
         raise Refused(errors[first], field=first, errors=errors)
     effective = values.pop("effective_batch", None)
-    knobs = dataclasses.replace(knobs, **values)
-    return with_effective_batch(knobs, max(1, effective)) if effective is not None else knobs
+    hyperparameters = dataclasses.replace(hyperparameters, **values)
+    return with_effective_batch(hyperparameters, max(1, effective)) if effective is not None else hyperparameters
 
 
-_KIND_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+TYPE_NAMES: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _value(kind: Any, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The documents of a run, read and encoded; what cannot be trained on is refused here, in words."""
+"""The dataset of a run as token ids, with checks of what cannot be trained."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +14,21 @@ from training.spec import RunSpec
 
 
 @dataclass(frozen=True)
-class Data:
-    """The rows of a run, encoded. ``left_out``: rows over the limit, with their length in tokens."""
+class EncodedDataset:
+    """The encoded rows of a run. ``left_out``: dropped rows over the limit, with their length in tokens."""
 
     train: list[EncodedRow]
     validation: list[EncodedRow]
     left_out: list[dict[str, Any]]
 
     @property
-    def one_answer(self) -> bool:
-        """Whether every training document has the same answer, so that there is nothing to tell apart."""
+    def has_one_answer(self) -> bool:
+        """Whether all training documents have the same output, so that there is nothing to distinguish."""
         return len(self.train) > 1 and len({tuple(one.completion) for one in self.train}) == 1
 
 
-def read(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Data:
-    """Encodes the rows; Refused where there are none or where some are too long and may not be left out."""
+def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> EncodedDataset:
+    """Encodes the rows. Raises Refused where there are none, or some are too long and must not be dropped."""
     rows = read_rows(spec.dataset.path, spec.dataset.sha256)
     _check_context(spec)
     parts, left_out = [], []
@@ -43,31 +43,31 @@ def read(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Data:
         parts.append([one for one in encoded if one.length <= spec.max_length])
     train, validation = parts
     if not train:
-        raise Refused("There is no training document to learn from.", code="dataset")
+        raise Refused("The dataset has no training documents.", code="dataset")
     if spec.early_stopping is not None and not validation:
         raise Refused(
-            "early_stopping looks at the validation documents, and there are none. Leave it out, or freeze a dataset "
-            "with a validation split.",
+            "early_stopping requires validation documents, and there are none. Remove it, or freeze a dataset with a "
+            "validation split.",
             code="early_stopping",
         )
-    return Data(train=train, validation=sorted(validation, key=lambda one: one.length), left_out=left_out)
+    return EncodedDataset(train=train, validation=sorted(validation, key=lambda one: one.length), left_out=left_out)
 
 
 def _check_context(spec: RunSpec) -> None:
     config = AutoConfig.from_pretrained(spec.base_model.path, local_files_only=True, trust_remote_code=False)
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     if context and spec.max_length > context:
-        raise Refused(f"The model reads {context} tokens at most; max_length is {spec.max_length}.", code="length")
+        raise Refused(f"The model reads at most {context} tokens; max_length is {spec.max_length}.", code="length")
 
 
 def _too_long(long: list[EncodedRow], count: int, split: str, spec: RunSpec) -> str:
     longest = max(one.length for one in long)
     if len(long) == count and spec.too_long == "leave_out":
         return (
-            f"All {count} {split} documents are longer than {spec.max_length} tokens, so none would be left; the "
+            f"All {count} {split} documents are longer than {spec.max_length} tokens, so none is left; the "
             f"longest has {longest}. Raise max_length."
         )
     return (
         f"{len(long)} of {count} {split} documents are longer than {spec.max_length} tokens; the longest has {longest}."
-        " Raise the sequence length (max_length) or choose to leave them out. Nothing is ever cut."
+        " Raise the sequence length (max_length) or leave them out. Nothing is truncated."
     )

@@ -1,7 +1,7 @@
-"""From texts to token ids, the one way for training, lengths, samples and evaluation.
+"""Encoding of prompts and completions, shared by training, lengths, samples and evaluation.
 
-Prompt and completion are tokenised apart and joined, so that the model is trained on exactly the boundary it meets when
-it generates: a tokenizer may otherwise merge the end of a prompt with the start of its completion.
+Prompt and completion are tokenized separately and joined, so that training has the same boundary as generation: a
+tokenizer could otherwise merge the end of a prompt with the start of its completion.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from slmstudio.errors import Refused
 from training import prompts
-from training.prompts import Example
+from training.prompts import FewShotExample
 
 
 class Encoder:
@@ -39,19 +39,19 @@ class Encoder:
         instruction: str,
         document: str,
         schema_text: str | None = None,
-        examples: Sequence[Example] = (),
+        examples: Sequence[FewShotExample] = (),
     ) -> list[int]:
-        """Token ids up to where the model is to write."""
+        """Token ids up to the output of the model."""
         ids = self._ids(
             self.text(instruction=instruction, document=document, schema_text=schema_text, examples=examples)
         )
-        return [self.tokenizer.bos_token_id, *ids] if self.puts_bos else ids
+        return [self.tokenizer.bos_token_id, *ids] if self.adds_bos else ids
 
     @property
-    def puts_bos(self) -> bool:
-        """Whether a prompt begins with the tokenizer's start token without that standing in its text.
+    def adds_bos(self) -> bool:
+        """Whether a prompt starts with the tokenizer's start token although its text does not contain it.
 
-        The tokenizer is asked: its ``add_bos_token`` says no where its post-processor puts one, as Gemma's does.
+        Tested by tokenizing: ``add_bos_token`` is False where a post-processor adds the token, as in Gemma.
         """
         bos = self.tokenizer.bos_token_id
         return self.style == "plain" and bos is not None and list(self.tokenizer("a")["input_ids"][:1]) == [bos]
@@ -62,39 +62,39 @@ class Encoder:
         instruction: str,
         document: str,
         schema_text: str | None = None,
-        examples: Sequence[Example] = (),
+        examples: Sequence[FewShotExample] = (),
     ) -> str:
-        """What ``prompt`` makes tokens of."""
+        """The text of ``prompt``."""
         parts: dict[str, Any] = {
             "instruction": instruction,
             "document": self._safe(document),
             "schema_text": schema_text,
-            "examples": [Example(self._safe(one.document), one.answer) for one in examples],
+            "examples": [FewShotExample(self._safe(one.document), one.answer) for one in examples],
         }
         return prompts.plain(**parts) if self.style == "plain" else self._render(prompts.chat(**parts))
 
-    def turns(self, *, instruction: str, document: str) -> list[prompts.Message]:
-        """The messages that the chat template is given; a server with the same template is sent these."""
+    def chat_messages(self, *, instruction: str, document: str) -> list[prompts.Message]:
+        """The messages for the chat template, or for a server with the same template."""
         messages = prompts.chat(instruction=instruction, document=self._safe(document))
         return messages if self._system_role else prompts.without_system(messages)
 
     def completion(self, text: str) -> list[int]:
-        """Token ids of an answer with its end token."""
+        """Token ids of an output with the end token."""
         return [*self._ids(text), self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of generated ids, special tokens left out."""
+        """The text of generated ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def shown(self, ids: Sequence[int]) -> str:
-        """The text that stands behind ids, with the special tokens in it."""
+    def text_with_special_tokens(self, ids: Sequence[int]) -> str:
+        """The text of ids, with special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _safe(self, text: str) -> str:
-        return prompts.defuse(text, self._specials)
+        return prompts.escape_special_tokens(text, self._specials)
 
     def _render(self, messages: list[prompts.Message], *, generate: bool = True) -> str:
         if not self._system_role:
@@ -102,7 +102,7 @@ class Encoder:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))
 
     def _knows_system(self) -> bool:
-        """Whether the template takes a system turn and shows its text; Gemma's raises, others drop it in silence."""
+        """Whether the template supports a system message; Gemma's raises, others drop it silently."""
         messages = prompts.chat(instruction="7c1d", document="x")
         try:
             return "7c1d" in self.tokenizer.apply_chat_template(messages, tokenize=False)
@@ -110,7 +110,7 @@ class Encoder:
             return False
 
     def _find_end(self) -> int:
-        """The token a chat template puts behind an assistant's turn, or the tokenizer's end of text."""
+        """The token after an assistant message in the chat template, or the tokenizer's end of text."""
         eos: int | None = self.tokenizer.eos_token_id
         if self.style == "chat":
             asked = prompts.chat(instruction="a", document="b")

@@ -1,4 +1,4 @@
-"""Reads a frozen dataset file: JSON lines with id, split, text, gold, tags and origin."""
+"""Rows of a frozen dataset file: JSON lines with id, split, text, gold, tags and origin."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ def read_rows(path: str, sha256: str = "") -> list[Row]:
     if not Path(path).is_file():
         raise Refused(f"The dataset file {path} does not exist.", code="dataset")
     if sha256 and sha256_file(path) != sha256:
-        raise Refused("The dataset file has changed since it was frozen: its hash is another one.", code="dataset")
+        raise Refused("The dataset file has changed since it was frozen: its hash differs.", code="dataset")
     rows = []
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 rows.append(_row(line, number))
     if len({row.id for row in rows}) != len(rows):
-        raise Refused("An id stands twice in the dataset file.", code="dataset")
+        raise Refused("The dataset file has a duplicate id.", code="dataset")
     return rows
 
 
@@ -51,7 +51,7 @@ def _row(line: str, number: int) -> Row:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("text must be a text")
+        raise ValueError("text must be a string")
     return value
 
 
@@ -61,11 +61,11 @@ def of_split(rows: Iterable[Row], split: str) -> list[Row]:
 
 
 def compiled(ref: ContractRef) -> contract.CompiledSchema:
-    """The compiled schema of a contract; Refused where it does not compile or its hash is not the promised one."""
+    """The compiled schema of a contract. Raises Refused where it does not compile or its hash differs."""
     try:
         schema = contract.compile_schema(ref.schema)
     except contract.SchemaError as error:
         raise Refused(f"The schema cannot be used: {error}.", code="schema") from error
     if ref.schema_sha256 and schema.hash != ref.schema_sha256:
-        raise Refused("The schema in the spec is not the one whose hash it names.", code="schema")
+        raise Refused("The schema in the spec does not match its hash.", code="schema")
     return schema

@@ -1,4 +1,4 @@
-"""Holds a decoder to a grammar with llguidance. It fails closed: what the grammar does not allow cannot be written."""
+"""Constrained decoding with llguidance. It fails closed: tokens that the grammar does not allow cannot be generated."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class Grammar:
         return matcher
 
     def other(self, text: str) -> "Constraint":
-        """The automaton of another grammar, in llguidance's Lark, for the same tokenizer: that of one document, say.
+        """The automaton of another grammar (llguidance's Lark) for the same tokenizer, for example that of a document.
 
         Raises ConstraintError.
         """
@@ -44,7 +44,7 @@ class Grammar:
 
 
 class Constraint:
-    """The automaton of one answer."""
+    """The automaton of one output."""
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher
@@ -54,7 +54,7 @@ class Constraint:
         self._matcher.reset()
 
     def forced(self) -> list[int]:
-        """Tokens the grammar leaves no choice about, as the tokenizer would spell them."""
+        """Tokens that the grammar forces, as the tokenizer would split them."""
         return list(self._matcher.compute_ff_tokens())
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ class Constraint:
         return logits.masked_fill(~allowed, float("-inf"))
 
     def accept(self, token: int) -> bool:
-        """Takes a token; true where the answer is complete and nothing but its end may follow."""
+        """Consumes a token; True where the output is complete."""
         self._matcher.consume_token(token)
         self._check()
         return bool(self._matcher.is_stopped())
@@ -77,5 +77,5 @@ class Constraint:
 
 
 def _first_line(matcher: Any) -> str:
-    """What went wrong, without the state of the parser, which is pages long."""
+    """The error message without the parser state, which is pages long."""
     return str(matcher.get_error()).strip().partition("\n")[0][:300]

@@ -1,20 +1,19 @@
-"""Loads a model folder and answers one document after another, greedily, free or held to a grammar.
+"""Greedy decoding of a model folder, unconstrained or with a grammar, one document after another.
 
-The trainer's samples and the evaluation both decode here. Three things make it faster than ``model.generate`` without
-changing what is written (up to rounding where two tokens are equally likely):
+Used by the trainer's samples and by evaluations. It is faster than ``model.generate`` with the same output (up to
+rounding where two tokens are equally likely):
 
-- The start that all prompts share (instruction, schema, examples) is computed once and its keys and values are kept.
-- Tokens that can be foreseen are fed together with the last one: those the grammar forces, and those that are guessed
-  from the prompt and from other answers (``training.ml.decoding.speculation``). Every one of them is then checked
-  against what the model itself would have written there, and the first that differs is thrown away with the rest
-  (speculative decoding with a draft that costs nothing; arXiv:2304.04487).
-- Only the positions that are looked at get logits.
+- The keys and values of the prefix that all prompts share (instruction, schema, examples) are computed once.
+- Draft tokens are fed together with the last one: tokens that the grammar forces, and tokens that are proposed from the
+  prompt and from other outputs (``training.ml.decoding.speculation``). Each is verified against the model's own choice,
+  and the first that differs is dropped with the rest (speculative decoding without a draft model; arXiv:2304.04487).
+- Logits are computed only for the positions in use.
 
-In fp32 the answers are those of ``model.generate``, token for token. In bf16 two nearly equal tokens may fall the other
-way, because a product of several rows is rounded differently from several products of one.
+In fp32 the outputs equal those of ``model.generate`` token for token. In bf16 two nearly equal tokens can swap, because
+matrix products of several rows round differently.
 
-Latency is honest: it covers tokenising the whole prompt, computing all of it that is not shared, and decoding. The
-shared start is computed once, before the first document, as a server would.
+The measured latency covers tokenization of the prompt, computing all of it that is not shared, and decoding. The shared
+prefix is computed once, before the first document, as a server would.
 """
 
 import time
@@ -28,12 +27,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Constraint
-from training.ml.decoding.kv_cache import PrefixCache, can_cut_back
-from training.ml.decoding.speculation import Foresight, Ids
+from training.ml.decoding.kv_cache import PrefixCache, is_croppable
+from training.ml.decoding.speculation import Ids, Speculator
 from training.ml.hardware import device as machine
 
-_GUESSED = 16  # most tokens fed ahead on a guess
-_FED = 32  # most tokens fed ahead in all
+MAX_SPECULATED_TOKENS = 16  # maximum proposed draft tokens
+MAX_DRAFT_TOKENS = 32  # maximum draft tokens
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,10 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model wrote. ``finish_reason``: stop, or length where it was cut at the limit. Latency in milliseconds.
+class GeneratedAnswer:
+    """A model's output. ``finish_reason``: stop, or length at the token limit. Latency in milliseconds.
 
-    Where they were asked for: ``tokens`` it wrote, and for each the natural logarithm of the probability it was chosen
-    with, among those that the grammar allowed.
+    On request: ``tokens``, and the natural log-probability of each among the tokens that the grammar allowed.
     """
 
     text: str
@@ -77,31 +75,31 @@ def load(path: str, *, precision: str = "auto") -> Loaded:
 
 
 class Decoder:
-    """Answers prompts with one model. Not safe for several threads: it owns one cache."""
+    """Decodes prompts with one model. Not thread-safe: it has one cache."""
 
     def __init__(
-        self, loaded: Loaded, encoder: Encoder, foresight: Foresight | None = None, *, foresee: bool = True
+        self, loaded: Loaded, encoder: Encoder, speculator: Speculator | None = None, *, speculate: bool = True
     ) -> None:
-        """``foresight``: what is known about other answers; those that are written here are added to it.
+        """``speculator``: other outputs to propose tokens from; the outputs of this decoder are added to it.
 
-        ``foresee=False`` feeds one token at a time, as a reference.
+        ``speculate=False`` feeds one token at a time, as a reference.
         """
         self._loaded = loaded
         self._encoder = encoder
         self._stops = frozenset(encoder.stop_ids)
-        self._reusable = can_cut_back(loaded.model.config)
-        self._foresight = (foresight or Foresight()) if foresee and self._reusable else None
+        self._reusable = is_croppable(loaded.model.config)
+        self._speculator = (speculator or Speculator()) if speculate and self._reusable else None
         self._cache: Any = None
         self._prefix: tuple[int, ...] = ()
 
     @torch.inference_mode()
     def warm(self, prompts: Sequence[Sequence[int]]) -> int:
-        """Computes the start that all these prompts share; returns its length in tokens."""
+        """Computes the prefix that these prompts share; returns its length in tokens."""
         if not self._reusable or not prompts:
             return 0
         as_tuples = [tuple(prompt) for prompt in prompts]
-        # What the first and the last in dictionary order share, all between them share too.
-        shared = _common(min(as_tuples), max(as_tuples))[: min(map(len, as_tuples)) - 1]
+        # The common prefix of the first and the last in sorted order is that of all.
+        shared = _common_prefix(min(as_tuples), max(as_tuples))[: min(map(len, as_tuples)) - 1]
         self._cache = PrefixCache()
         self._prefix = tuple(shared)
         if shared:
@@ -115,8 +113,8 @@ class Decoder:
         max_new_tokens: int,
         constraint: Constraint | None = None,
         with_logprobs: bool = False,
-    ) -> Answer:
-        """Answers one document. ``make_prompt`` tokenises its prompt, inside the time that is measured.
+    ) -> GeneratedAnswer:
+        """Decodes one document. ``make_prompt`` tokenizes its prompt within the measured latency.
 
         Raises ConstraintError where the grammar cannot be followed.
         """
@@ -124,20 +122,20 @@ class Decoder:
         prompt = make_prompt()
         logprobs: list[float] | None = [] if with_logprobs else None
         written, finish, steps = self._decode(prompt, max_new_tokens, constraint, logprobs)
-        if self._foresight:
-            self._foresight.learn(written)
+        if self._speculator:
+            self._speculator.add(written)
         text = self._encoder.decode(written)
         elapsed = (time.perf_counter() - started) * 1000
         kept = () if logprobs is None else (tuple(written), tuple(logprobs))
-        return Answer(text, finish, round(elapsed, 2), len(prompt), len(written), steps, *kept)
+        return GeneratedAnswer(text, finish, round(elapsed, 2), len(prompt), len(written), steps, *kept)
 
     @torch.inference_mode()
     def _decode(
         self, prompt: list[int], limit: int, constraint: Constraint | None, logprobs: list[float] | None = None
     ) -> tuple[list[int], str, int]:
-        """Tokens written (the one that ended them included), why they ended, and forward passes.
+        """The generated tokens (with the end token), the finish reason, and the number of forward passes.
 
-        ``logprobs``: a list that gets the log-probability of each token written.
+        ``logprobs``: a list that gets the log-probability of each token.
         """
         held = self._reuse(prompt)
         if constraint:
@@ -161,21 +159,21 @@ class Decoder:
                     break
             held = min(held, len(tokens) - 1)
             if self._reusable:
-                self._cache.keep(held)
+                self._cache.crop(held)
         return tokens[len(prompt) :], "length", steps
 
     def _reuse(self, prompt: list[int]) -> int:
-        """Cuts the cache back to what it shares with the prompt; returns how many tokens that is."""
+        """Crops the cache to the prefix of the prompt; returns its length in tokens."""
         if not self._reusable:
             self._cache = None
             return 0
         if self._cache is None:
             self._cache = PrefixCache()
-        shared = _common(self._prefix, prompt[:-1])
+        shared = _common_prefix(self._prefix, prompt[:-1])
         if len(shared) < len(self._prefix):
-            # A prompt that the prefix was not made for. What it does not share has to go, so the prefix shrinks.
+            # A prompt without the whole prefix: the prefix shrinks to the common part.
             self._prefix = tuple(shared)
-        self._cache.keep(len(shared))
+        self._cache.crop(len(shared))
         return len(shared)
 
     def _forward(self, tokens: Sequence[int], *, keep: int) -> torch.Tensor:
@@ -194,15 +192,15 @@ class Decoder:
         return token
 
     def _draft(self, prompt: Ids, written: list[int], room: int, constraint: Constraint | None) -> list[int]:
-        """Tokens that will probably come next, at most ``room`` of them."""
-        if not self._foresight or room <= 0:
+        """Draft tokens, at most ``room``."""
+        if not self._speculator or room <= 0:
             return []
         draft = constraint.forced() if constraint else []
-        draft += self._foresight.guess(prompt, written + draft, _GUESSED - len(draft))
-        return draft[: min(room, _FED)]
+        draft += self._speculator.propose(prompt, written + draft, MAX_SPECULATED_TOKENS - len(draft))
+        return draft[: min(room, MAX_DRAFT_TOKENS)]
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> list[int]:
+def _common_prefix(first: Sequence[int], second: Sequence[int]) -> list[int]:
     length = 0
     for one, other in zip(first, second, strict=False):
         if one != other:

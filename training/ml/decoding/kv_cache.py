@@ -1,18 +1,18 @@
-"""A key-value cache that is written in place and can be cut back: the shared start of many prompts is computed once."""
+"""A key-value cache that is written in place and can be cropped, so that a shared prefix is computed once."""
 
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-_BLOCK = 256
+BLOCK_TOKENS = 256
 
 
 class BufferLayer(DynamicLayer):
     """Keys and values of one layer in a buffer that grows by blocks.
 
-    transformers' own layer copies everything it holds for every token, which costs more than the attention itself. A
-    view of the filled part is handed out, so a step costs the new tokens only, and cutting back is one assignment.
+    transformers' own layer copies all states for every token, which costs more than the attention itself. This one
+    returns a view of the filled part, so a step costs the new tokens only, and cropping is one assignment.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -33,8 +33,8 @@ class BufferLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[-2]
-        self._keys = _room(self._keys, key_states, self.length, end)
-        self._values = _room(self._values, value_states, self.length, end)
+        self._keys = _grown(self._keys, key_states, self.length, end)
+        self._values = _grown(self._values, value_states, self.length, end)
         self._keys[..., self.length : end, :] = key_states
         self._values[..., self.length : end, :] = value_states
         self.length = end
@@ -42,19 +42,19 @@ class BufferLayer(DynamicLayer):
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        """Tokens held."""
+        """Number of cached tokens."""
         return self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys after ``query_length`` more tokens."""
         return self.length + query_length, 0
 
-    def keep(self, length: int) -> None:
-        """Forgets all but the first ``length`` tokens."""
+    def crop(self, length: int) -> None:
+        """Keeps the first ``length`` tokens."""
         self.length = min(self.length, length)
 
-    def spread(self, count: int) -> "BufferLayer":
-        """A layer of its own that holds this one's only row ``count`` times."""
+    def expand(self, count: int) -> "BufferLayer":
+        """A new layer with the single row of this one ``count`` times."""
         wide = BufferLayer()
         if self.length and self._keys is not None and self._values is not None:
             wide.update(
@@ -64,16 +64,16 @@ class BufferLayer(DynamicLayer):
         return wide
 
     def select(self, rows: torch.Tensor) -> None:
-        """Forgets all rows but these."""
+        """Keeps these rows."""
         if self._keys is not None and self._values is not None:
             self._keys, self._values = self._keys[rows], self._values[rows]
 
 
-def _room(buffer: torch.Tensor | None, states: torch.Tensor, used: int, end: int) -> torch.Tensor:
+def _grown(buffer: torch.Tensor | None, states: torch.Tensor, used: int, end: int) -> torch.Tensor:
     """A buffer for at least ``end`` tokens, with the first ``used`` kept."""
     if buffer is not None and end <= buffer.shape[-2]:
         return buffer
-    size = -(-max(end, 2 * used) // _BLOCK) * _BLOCK
+    size = -(-max(end, 2 * used) // BLOCK_TOKENS) * BLOCK_TOKENS
     grown = states.new_empty((*states.shape[:-2], size, states.shape[-1]))
     if buffer is not None:
         grown[..., :used, :] = buffer[..., :used, :]
@@ -86,24 +86,24 @@ class PrefixCache(Cache):
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=BufferLayer)
 
-    def keep(self, length: int) -> None:
-        """Forgets all but the first ``length`` tokens, in every layer."""
+    def crop(self, length: int) -> None:
+        """Keeps the first ``length`` tokens, in every layer."""
         for layer in self.layers:
-            layer.keep(length)
+            layer.crop(length)
 
-    def spread(self, count: int) -> "PrefixCache":
-        """A cache of its own that holds this one's only row ``count`` times."""
+    def expand(self, count: int) -> "PrefixCache":
+        """A new cache with the single row of this one ``count`` times."""
         wide = PrefixCache()
-        wide.layers = [layer.spread(count) for layer in self.layers]
+        wide.layers = [layer.expand(count) for layer in self.layers]
         return wide
 
     def select(self, rows: torch.Tensor) -> None:
-        """Forgets all rows of a batch but these, in every layer."""
+        """Keeps these rows of a batch, in every layer."""
         for layer in self.layers:
             layer.select(rows)
 
 
-def can_cut_back(config: Any) -> bool:
-    """Whether a model's cache is keys and values alone; recurrent states (Mamba, LFM2) cannot be cut back."""
+def is_croppable(config: Any) -> bool:
+    """Whether a model's cache has keys and values only; recurrent states (Mamba, LFM2) cannot be cropped."""
     kinds = getattr(config.get_text_config(), "layer_types", None) or ["full_attention"]
     return set(kinds) <= {"full_attention", "sliding_attention"}

@@ -1,4 +1,4 @@
-"""The machine: device, threads, precision, memory, and what has to be known to repeat a run."""
+"""Device, threads, precision, memory, and the environment of a run."""
 
 import math
 import os
@@ -16,8 +16,8 @@ _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
     "numpy", "bitsandbytes", "tensorboard", "wandb",
 )  # fmt: skip
-#: times that bf16 has to be as fast as fp32; what is no faster only rounds more
-_WORTH = 1.1
+#: minimum speedup of bf16 over fp32; without one it only rounds more
+MIN_BF16_SPEEDUP = 1.1
 
 
 def pick_device() -> torch.device:
@@ -35,13 +35,13 @@ def set_threads() -> int:
 def fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 in hardware, and faster than fp32.
 
-    A CPU that has the instructions may run them at half the speed of fp32 or at twice (both were seen behind the same
-    AVX-512 flags), so its products are timed.
+    A CPU with the instructions can be half or twice as fast as in fp32 (both occur with the same AVX-512 flags), so
+    matrix products are timed.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Processes of one run have to agree, and each would time for itself beside the others.
-    return _has_bf16() and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _bf16_gain() > _WORTH
+    # Processes of one run must agree, and each would time separately, next to the others.
+    return _has_bf16() and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _bf16_speedup() > MIN_BF16_SPEEDUP
 
 
 def _has_bf16() -> bool:
@@ -50,20 +50,20 @@ def _has_bf16() -> bool:
 
 
 @cache
-def _bf16_gain() -> float:
-    """How many times as fast as fp32 this CPU multiplies bf16; takes some 0.1 s, once in a process.
+def _bf16_speedup() -> float:
+    """The speedup of bf16 over fp32 on this CPU; takes some 0.1 s, once per process.
 
-    The least of several times counts: what else is at work only ever adds to them.
+    The minimum of several times counts: other processes only increase them.
     """
-    least: dict[torch.dtype, float] = {}
+    best: dict[torch.dtype, float] = {}
     for _ in range(5):
         for dtype in (torch.float32, torch.bfloat16):
             left, right = torch.ones(512, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
-            left @ right  # kernels are made at the first product
+            left @ right  # the first product compiles kernels
             started = time.perf_counter()
             left @ right
-            least[dtype] = min(least.get(dtype, math.inf), time.perf_counter() - started)
-    return least[torch.float32] / least[torch.bfloat16]
+            best[dtype] = min(best.get(dtype, math.inf), time.perf_counter() - started)
+    return best[torch.float32] / best[torch.bfloat16]
 
 
 def _cpu_flag(name: str) -> bool:
@@ -74,13 +74,13 @@ def _cpu_flag(name: str) -> bool:
         return False
 
 
-def resolve_precision(wanted: str, device: torch.device) -> str:
+def resolve_precision(precision: str, device: torch.device) -> str:
     """``auto`` as bf16 where the device is faster at it, else fp32; anything else as it is.
 
-    On a CPU the clock decides, so a run that is to come out the same again has to name what ``auto`` came to.
+    On a CPU timing decides, so a reproducible run must name the resolved precision.
     """
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     return "bf16" if fast_bf16(device) else "fp32"
 
 
@@ -92,7 +92,7 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Versions and hardware: what a run depends on beside its spec and its data."""
+    """Versions and hardware that a run depends on, besides its spec and dataset."""
     versions = {}
     for name in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""How much memory a run may use."""
+"""The memory limit of a run."""
 
 import resource
 
@@ -8,7 +8,7 @@ from slmstudio.workers.hardware import this_machine
 
 
 def memory_limit(device: torch.device) -> int | None:
-    """Bytes that this process may use: of the card's memory, or of the machine's, the container's or its own."""
+    """Bytes that this process can use: of the GPU, or of the machine, container or process limit."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     limits = [this_machine().memory_bytes]

@@ -1,7 +1,7 @@
-"""Holds a GGUF file on llama.cpp against the model folder it was made from, on real documents.
+"""Parity check of a GGUF file on llama.cpp with its model folder, on real documents.
 
-Token ids must be equal on every prompt and every gold answer, through the file's own chat template as a server uses it.
-Greedy answers of both sides are compared and scored against gold.
+Token ids must be equal for every prompt and gold output, through the file's chat template as a server uses it. Greedy
+outputs of both are compared and scored against gold.
 """
 
 import gc
@@ -22,18 +22,18 @@ from training.ml.lengths import EncodedRow
 from training.ml.llama_cpp.runtime import Llama, answer_seconds, running
 
 EXAMPLES = 5
-#: where a file shares fewer of its first tokens with the folder than this, its weights are not the folder's; those of
-#: 8 bits may part early, and go on to the same values
-LEAST_SHARED = {"f16": 0.5, "q8_0": 0.1}
-#: how much of the fields right, and of the answers that fit the schema, a file may lose against the folder
-MOST_LOST = 0.1
-#: what so many documents weigh it may always lose: of a handful, one says little
-_CHANCE = 2
+#: minimum share of tokens before the first difference: with fewer, the weights differ. With 8 bits, outputs may differ
+#: early and still have the same values.
+MIN_SHARED_TOKENS = {"f16": 0.5, "q8_0": 0.1}
+#: maximum loss of field accuracy and of schema-valid outputs
+MAX_ACCURACY_LOSS = 0.1
+#: documents that may always be lost: of a handful, one is not significant
+ALLOWED_DOCUMENTS = 2
 
 
 @dataclass(frozen=True)
-class Said:
-    """One answer: its text, its tokens without the end token, and the milliseconds it took."""
+class ParityAnswer:
+    """One output: its text, its tokens without the end token, and its latency in milliseconds."""
 
     text: str
     tokens: tuple[int, ...]
@@ -41,8 +41,8 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is compared: the documents, how they are asked, and how many tokens an answer may have."""
+class ParityCheck:
+    """The inputs of a parity check: documents, prompt and schema; ``limit``: maximum tokens of an output."""
 
     rows: Sequence[EncodedRow]
     instruction: str
@@ -52,36 +52,38 @@ class Question:
 
     @property
     def context(self) -> int:
-        """Tokens that the longest prompt with its answer needs, up to the next 256."""
+        """Tokens of the longest prompt with its output, rounded up to 256."""
         longest = max(max(len(one.prompt) + self.limit, one.length) for one in self.rows)
         return (longest // 256 + 1) * 256
 
     def written(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        """The tokens of an answer without the one that ended it."""
+        """The tokens of an output without the end token."""
         return tuple(token for token in tokens if token not in self.encoder.stop_ids)
 
 
 Progress = Callable[[str, int], None]
 
 
-def on_llama_cpp(file: Path, asked: Question, progress: Progress) -> tuple[list[Said], dict[str, Any] | None]:
-    """The file's answers, or none and the first prompt whose token ids differ from the training side's.
+def on_llama_cpp(
+    file: Path, check: ParityCheck, progress: Progress
+) -> tuple[list[ParityAnswer], dict[str, Any] | None]:
+    """The outputs of the file; or none, and the first difference in token ids.
 
     Raises:
-        Refused: llama.cpp does not answer in any reasonable time.
+        Refused: llama.cpp times out.
     """
-    with running(file, context=asked.context) as llama:
-        difference = first_difference(llama, asked)
+    with running(file, context=check.context) as llama:
+        difference = first_difference(llama, check)
         if difference is not None:
             return [], difference
-        said = []
-        for done, row in enumerate(asked.rows):
+        answers = []
+        for done, row in enumerate(check.rows):
             progress("answering on llama.cpp", done)
             began = time.perf_counter()
-            text, tokens = _answer(llama, row, asked.limit)
+            text, tokens = _answer(llama, row, check.limit)
             elapsed = (time.perf_counter() - began) * 1000
-            said.append(Said(text, asked.written(tokens), elapsed))
-        return said, None
+            answers.append(ParityAnswer(text, check.written(tokens), elapsed))
+        return answers, None
 
 
 def _answer(llama: Llama, row: EncodedRow, limit: int) -> tuple[str, list[int]]:
@@ -91,22 +93,22 @@ def _answer(llama: Llama, row: EncodedRow, limit: int) -> tuple[str, list[int]]:
         minutes = answer_seconds(len(row.prompt), limit) / 60
         raise Refused(
             f"llama.cpp has not answered document {row.row.id} within {minutes:.0f} minutes, so the file could not be "
-            "checked. Try again when this machine has less to do, or on one with more cores.",
+            "checked. Try again when the machine is less busy, or on one with more cores.",
             code="llama.cpp",
         ) from error
 
 
-def first_difference(llama: Llama, asked: Question) -> dict[str, Any] | None:
-    """The first document whose prompt or gold answer has other token ids there; None where all are equal."""
-    encoder = asked.encoder
-    for row in asked.rows:
-        parts: dict[str, Any] = {"instruction": asked.instruction, "document": row.row.text}
+def first_difference(llama: Llama, check: ParityCheck) -> dict[str, Any] | None:
+    """The first document whose prompt or gold output has different token ids; None where all are equal."""
+    encoder = check.encoder
+    for row in check.rows:
+        parts: dict[str, Any] = {"instruction": check.instruction, "document": row.row.text}
         text = encoder.text(**parts)
         if encoder.style == "chat":
-            theirs = llama.prompt_of(encoder.turns(**parts))
+            theirs = llama.prompt_of(encoder.chat_messages(**parts))
             if theirs != text:
                 return _difference(row, "chat template", encoder, text, theirs)
-        answer = asked.schema.canonical(row.row.gold)
+        answer = check.schema.canonical(row.row.gold)
         for what, ours, found in (
             ("prompt", row.prompt, llama.prompt_ids(text)),
             ("answer", row.completion[:-1], llama.tokenize(answer)),
@@ -117,37 +119,40 @@ def first_difference(llama: Llama, asked: Question) -> dict[str, Any] | None:
 
 
 def _difference(row: EncodedRow, what: str, encoder: Encoder, ours: Any, theirs: Any) -> dict[str, Any]:
-    """Where two texts or lists of ids part, with a little of what follows on each side."""
+    """The position where two texts or lists of ids differ, with the next few tokens of each."""
     at = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
     at = min(len(ours), len(theirs)) if at is None else at
-    shown = [one[at : at + 40] if isinstance(one, str) else encoder.shown(one[at : at + 10]) for one in (ours, theirs)]
+    shown = [
+        one[at : at + 40] if isinstance(one, str) else encoder.text_with_special_tokens(one[at : at + 10])
+        for one in (ours, theirs)
+    ]
     return {"id": row.row.id, "what": what, "at": at, "training": shown[0], "llama_cpp": shown[1]}
 
 
-def on_training_side(folder: str, asked: Question, progress: Progress) -> list[Said]:
-    """The folder's answers, in fp32 and on the CPU, as llama.cpp computes too: what differs then is the file."""
+def on_training_side(folder: str, check: ParityCheck, progress: Progress) -> list[ParityAnswer]:
+    """The outputs of the folder, in fp32 on the CPU like llama.cpp, so that only the file can differ."""
     import torch
 
     from training.ml.decoding.decoder import Decoder, load
 
     loaded = load(folder, precision="fp32")
-    decoder = Decoder(loaded, asked.encoder)
-    decoder.warm([one.prompt for one in asked.rows])
-    said = []
-    for done, row in enumerate(asked.rows):
+    decoder = Decoder(loaded, check.encoder)
+    decoder.warm([one.prompt for one in check.rows])
+    answers = []
+    for done, row in enumerate(check.rows):
         progress("answering with transformers", done)
-        answer = decoder.answer(row.prompt.copy, max_new_tokens=asked.limit, with_logprobs=True)
-        said.append(Said(answer.text, asked.written(answer.tokens), answer.latency_ms))
+        answer = decoder.answer(row.prompt.copy, max_new_tokens=check.limit, with_logprobs=True)
+        answers.append(ParityAnswer(answer.text, check.written(answer.tokens), answer.latency_ms))
     del decoder, loaded
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return said
+    return answers
 
 
-def summary(asked: Question, ours: Sequence[Said], theirs: Sequence[Said]) -> dict[str, Any]:
-    """What both sides wrote, in numbers, with a few of the documents on which they differ."""
-    pairs = list(zip(asked.rows, ours, theirs, strict=True))
+def summary(check: ParityCheck, ours: Sequence[ParityAnswer], theirs: Sequence[ParityAnswer]) -> dict[str, Any]:
+    """The comparison of both sides, with a few documents with different outputs."""
+    pairs = list(zip(check.rows, ours, theirs, strict=True))
     different = [pair for pair in pairs if pair[1].text != pair[2].text]
     shared = sum(_shared(our.tokens, their.tokens) for _, our, their in pairs)
     written = sum(max(len(our.tokens), len(their.tokens)) for _, our, their in pairs)
@@ -155,48 +160,48 @@ def summary(asked: Question, ours: Sequence[Said], theirs: Sequence[Said]) -> di
         "documents": len(pairs),
         "tokens_equal": True,
         "prompts": len(pairs),
-        "prompt_tokens": sum(len(row.prompt) for row in asked.rows),
+        "prompt_tokens": sum(len(row.prompt) for row in check.rows),
         "outputs_equal": len(pairs) - len(different),
         "tokens_shared": round(shared / written, 4) if written else 1.0,
-        "training": _scored(asked, ours),
-        "llama_cpp": _scored(asked, theirs),
+        "training": _scored(check, ours),
+        "llama_cpp": _scored(check, theirs),
         "examples": [_example(*pair) for pair in different[:EXAMPLES]],
     }
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Tokens that agree before the first that does not."""
-    for at, (mine, yours) in enumerate(zip(one, other, strict=False)):
-        if mine != yours:
+def _shared(left: Sequence[int], right: Sequence[int]) -> int:
+    """Equal tokens before the first difference."""
+    for at, (ours, theirs) in enumerate(zip(left, right, strict=False)):
+        if ours != theirs:
             return at
-    return min(len(one), len(other))
+    return min(len(left), len(right))
 
 
-def _scored(asked: Question, said: Sequence[Said]) -> dict[str, Any]:
+def _scored(check: ParityCheck, answers: Sequence[ParityAnswer]) -> dict[str, Any]:
     scores = [
         scorer.score_document(
-            asked.schema,
+            check.schema,
             text=row.row.text,
             gold=row.row.gold,
             raw=one.text,
-            finish_reason="length" if len(one.tokens) >= asked.limit else "stop",
+            finish_reason="length" if len(one.tokens) >= check.limit else "stop",
         )
-        for row, one in zip(asked.rows, said, strict=True)
+        for row, one in zip(check.rows, answers, strict=True)
     ]
-    found = scorer.summarize(scores)
+    summarized = scorer.summarize(scores)
     return {
-        "field_exact": found["field_exact"]["rate"],
-        "schema_valid": found["schema_valid"]["rate"],
-        "median_ms": round(statistics.median(one.milliseconds for one in said), 1),
+        "field_exact": summarized["field_exact"]["rate"],
+        "schema_valid": summarized["schema_valid"]["rate"],
+        "median_ms": round(statistics.median(one.milliseconds for one in answers), 1),
     }
 
 
-def _example(row: EncodedRow, ours: Said, theirs: Said) -> dict[str, Any]:
+def _example(row: EncodedRow, ours: ParityAnswer, theirs: ParityAnswer) -> dict[str, Any]:
     return {"id": row.row.id, "training": ours.text[:2000], "llama_cpp": theirs.text[:2000]}
 
 
-def lasting(found: dict[str, Any]) -> dict[str, Any]:
-    """A summary without what another run of the same check measures otherwise: the hash of a folder is over this."""
+def reproducible_summary(found: dict[str, Any]) -> dict[str, Any]:
+    """A summary without measured times, so that the hash of the folder is reproducible."""
     sides = {
         side: {name: value for name, value in found[side].items() if name != "median_ms"}
         for side in ("training", "llama_cpp")
@@ -204,27 +209,25 @@ def lasting(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, **sides}
 
 
-def refuse_other_answers(found: dict[str, Any], kind: str) -> None:
-    """Refused where a file writes something else altogether, or has lost more of what the model knows than rounding
-    weights explains. What is less than that, the figures say.
-    """
+def check_parity(found: dict[str, Any], kind: str) -> None:
+    """Raises Refused where the outputs of a file differ, or lose more accuracy than rounded weights explain."""
     advice = " Take GGUF f16 instead." if kind == "q8_0" else ""
-    if found["tokens_shared"] < LEAST_SHARED[kind]:
+    if found["tokens_shared"] < MIN_SHARED_TOKENS[kind]:
         raise Refused(
-            f"The file does not write what the model writes: only {_share(found['tokens_shared'])} of the tokens agree "
-            f"before the first difference. It was thrown away.{advice}",
+            f"Parity check failed: only {_percent(found['tokens_shared'])} of the tokens agree before the first "
+            f"difference. The file was deleted.{advice}",
             code="outputs",
         )
-    allowed = max(MOST_LOST, _CHANCE / found["documents"])
-    for name, words in (("field_exact", "fields are right"), ("schema_valid", "answers fit the schema")):
+    allowed = max(MAX_ACCURACY_LOSS, ALLOWED_DOCUMENTS / found["documents"])
+    for name, words in (("field_exact", "field accuracy"), ("schema_valid", "schema-valid outputs")):
         ours, theirs = found["training"][name], found["llama_cpp"][name]
         if ours is not None and theirs is not None and round(ours - theirs, 6) > allowed:
             raise Refused(
-                f"The file answers worse than the model: {_share(theirs)} of its {words}, of the model's "
-                f"{_share(ours)}. It was thrown away.{advice}",
+                f"Parity check failed: {words} {_percent(theirs)}, with the model {_percent(ours)}. "
+                f"The file was deleted.{advice}",
                 code="outputs",
             )
 
 
-def _share(rate: float) -> str:
+def _percent(rate: float) -> str:
     return f"{100 * rate:.0f} %"

@@ -1,7 +1,6 @@
-"""llama.cpp beside the training side: the same token ids, and the same words at low temperature, on real documents.
+"""llama.cpp in this process (package ``xllamacpp``), and the comparison of a base model with it.
 
-llama.cpp (the package ``xllamacpp``) is what a model is served with in the end. Where it is not installed nothing is
-compared, and whoever asks is told so.
+Token ids must be equal, and greedy outputs must start with the same tokens. Without the package nothing is compared.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ import httpx
 
 from slmstudio.workers.hardware import allowed_cores
 
-#: words that tokenizers disagree on: numbers, other scripts, emoji, white space, control tokens, JSON
+#: texts on which tokenizers differ: numbers, scripts, emoji, whitespace, control tokens, JSON
 TEXTS = (
     "Invoice 2026-0114 of Jan 14, 2026: total 1,248.50 (incl. 19 % VAT), due 14/02/2026.",
     "TAN CHAY YEE\nABC HO TRADING\nNO.2&4, TAMAN DESA HARMONI.\n81100 JOHOR BAHRU\nTOTAL :  RM 31.00\n***THANK YOU***",
@@ -31,14 +30,14 @@ TEXTS = (
     '{"company": "A\\"B", "total": null, "lines": [1, 2.5e-3]}',
     "ﬁnal e\u0301 nbsp\u00a0here\u200d",
 )
-_PLACES = 4  # documents that are continued greedily
-_SECONDS = 120.0  # for a request, and beside what an answer's tokens may take
-_SECONDS_A_TOKEN = 2.0  # some billions of parameters at 16 bits, on few cores
+COMPARED_DOCUMENTS = 4  # documents that are generated greedily
+REQUEST_SECONDS = 120.0  # per request, plus the time per token
+SECONDS_PER_TOKEN = 2.0  # for billions of parameters in 16 bits on few cores
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What came out of a comparison. ``same_first`` counts documents whose first greedy token agreed."""
+    """The result of a comparison. ``same_first``: documents with the same first greedy token."""
 
     texts: int
     documents: int
@@ -48,7 +47,7 @@ class Parity:
 
     @property
     def sentence(self) -> str:
-        """One line for a report."""
+        """The result as text."""
         if not self.documents:
             return f"The token ids equal llama.cpp's on {self.texts} texts."
         return (
@@ -59,23 +58,23 @@ class Parity:
 
 
 def installed() -> bool:
-    """Whether llama.cpp is here."""
+    """Whether llama.cpp is installed."""
     return find_spec("xllamacpp") is not None
 
 
 def answer_seconds(prompt: int, answer: int) -> float:
-    """How long an answer may take, by its tokens and its prompt's: a large model on few cores is slow, not ill."""
-    return _SECONDS + _SECONDS_A_TOKEN * (prompt + answer)
+    """The timeout of a request by its tokens: a large model on few cores is slow, not broken."""
+    return REQUEST_SECONDS + SECONDS_PER_TOKEN * (prompt + answer)
 
 
 class Llama:
     """A running llama.cpp server of this process."""
 
     def __init__(self, address: str) -> None:
-        #: where it listens, on this machine only
+        #: its URL, on this machine only
         self.address = address
-        # never by way of the proxy that HTTP_PROXY names: it is this process, and documents are what it is asked about
-        self._client = httpx.Client(base_url=address, timeout=_SECONDS, trust_env=False)
+        # never through a proxy: the server is in this process, and the requests contain documents
+        self._client = httpx.Client(base_url=address, timeout=REQUEST_SECONDS, trust_env=False)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text, without a beginning token; ``special``: control tokens in it are read as such."""
@@ -83,7 +82,7 @@ class Llama:
         return list(self._post("/tokenize", body)["tokens"])
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
-        """The ids of the next ``count`` tokens, always the likeliest; fewer where the model ends."""
+        """The ids of the next ``count`` greedy tokens; fewer where the model ends."""
         body = {
             "prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True,
             "cache_prompt": False, "seed": 1,
@@ -91,16 +90,16 @@ class Llama:
         return list(self._post("/completion", body)["tokens"])
 
     def prompt_of(self, messages: Sequence[Any]) -> str:
-        """The text that the file's own chat template makes of some turns, up to where the model is to write."""
+        """The prompt by the file's chat template, up to the output of the model."""
         return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
 
     def prompt_ids(self, text: str) -> list[int]:
-        """Token ids of a prompt as the server reads one: control tokens as such, and a beginning token if it is due."""
+        """Token ids of a prompt as the server reads it, with control tokens and a start token where needed."""
         body = {"content": text, "add_special": True, "parse_special": True}
         return list(self._post("/tokenize", body)["tokens"])
 
     def answer(self, ids: Sequence[int], count: int) -> tuple[str, list[int]]:
-        """Text and ids of a greedy answer of at most ``count`` tokens, the one that ended it left out.
+        """Text and ids of a greedy output of at most ``count`` tokens, without the end token.
 
         Raises:
             httpx.TimeoutException: it takes longer than ``answer_seconds``.
@@ -109,11 +108,11 @@ class Llama:
             "prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True,
             "cache_prompt": True, "seed": 1,
         }  # fmt: skip
-        said = self._post("/completion", body, answer_seconds(len(ids), count))
-        return str(said["content"]), list(said["tokens"])
+        response = self._post("/completion", body, answer_seconds(len(ids), count))
+        return str(response["content"]), list(response["tokens"])
 
     def complete(self, ids: Sequence[int], count: int, *, seconds: float, **more: Any) -> dict[str, Any]:
-        """What the server says about a greedy answer of at most ``count`` tokens, as it says it; see its README.
+        """The server's response for a greedy output of at most ``count`` tokens; see its README.
 
         ``more``: further fields of the request, such as ``grammar``. May be called from several threads.
 
@@ -126,29 +125,28 @@ class Llama:
         }  # fmt: skip
         return self._post("/completion", body, seconds)
 
-    def _post(self, path: str, body: dict[str, Any], seconds: float = _SECONDS) -> dict[str, Any]:
-        answer = self._client.post(path, json=body, timeout=seconds)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+    def _post(self, path: str, body: dict[str, Any], seconds: float = REQUEST_SECONDS) -> dict[str, Any]:
+        response = self._client.post(path, json=body, timeout=seconds)
+        response.raise_for_status()
+        values: dict[str, Any] = response.json()
+        return values
 
 
 @contextmanager
-def running(gguf: Path, *, context: int = 4096, at_once: int = 1) -> Iterator[Llama]:
-    """A llama.cpp of this process with the model loaded. Only for files that ``check_file`` has passed.
+def running(gguf: Path, *, context: int = 4096, parallel: int = 1) -> Iterator[Llama]:
+    """A llama.cpp server of this process with the model loaded. Only for files that ``check_file`` accepted.
 
-    ``context`` is that of one answer, ``at_once`` how many are worked on side by side.
-
-    llama.cpp writes its log to standard output, where a child's events go: it is sent to standard error meanwhile.
+    ``context``: tokens of one request; ``parallel``: concurrent requests. Its log, which goes to standard output, is
+    redirected to standard error.
     """
     import xllamacpp
 
-    wanted = xllamacpp.CommonParams()
-    wanted.model.path, wanted.hostnames, wanted.port = str(gguf), ["127.0.0.1"], 0
-    wanted.n_ctx, wanted.n_parallel, wanted.warmup = context * at_once, at_once, False
-    wanted.cpuparams.n_threads = len(allowed_cores())
-    with _log_aside():
-        server = xllamacpp.Server(wanted)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path, parameters.hostnames, parameters.port = str(gguf), ["127.0.0.1"], 0
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup = context * parallel, parallel, False
+    parameters.cpuparams.n_threads = len(allowed_cores())
+    with _stdout_to_stderr():
+        server = xllamacpp.Server(parameters)
         try:
             yield Llama(server.listening_address)
         finally:
@@ -156,8 +154,8 @@ def running(gguf: Path, *, context: int = 4096, at_once: int = 1) -> Iterator[Ll
 
 
 @contextmanager
-def _log_aside() -> Iterator[None]:
-    """What C code writes to standard output goes to standard error."""
+def _stdout_to_stderr() -> Iterator[None]:
+    """Redirects standard output of C code to standard error."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
@@ -169,7 +167,7 @@ def _log_aside() -> Iterator[None]:
 
 
 def first_difference(tokenizer: Any, llama: Llama, texts: Sequence[str]) -> str:
-    """A sentence about the first text whose ids differ; empty where all are equal."""
+    """A message about the first text whose ids differ; empty where all are equal."""
     for text in texts:
         ours = tokenizer(text, add_special_tokens=False)["input_ids"]
         theirs = llama.tokenize(text)
@@ -182,19 +180,19 @@ def first_difference(tokenizer: Any, llama: Llama, texts: Sequence[str]) -> str:
 
 
 def compare(gguf: Path, tokenizer: Any, model: Any | None, texts: Sequence[str] = TEXTS, count: int = 12) -> Parity:
-    """Holds a tokenizer, and a model where one is given, against llama.cpp on the same GGUF file.
+    """Compares a tokenizer, and a model where one is given, with llama.cpp on the same GGUF file.
 
     Raises:
-        ValueError: token ids differ, or the model says something else altogether; the message is a sentence.
+        ValueError: token ids or most first tokens differ; the message is for users.
     """
     with running(gguf) as llama:
-        wrong = first_difference(tokenizer, llama, texts)
-        if wrong:
-            raise ValueError(wrong)
+        difference = first_difference(tokenizer, llama, texts)
+        if difference:
+            raise ValueError(difference)
         if model is None:
             return Parity(len(texts), 0, 0, 0, 0)
         firsts = sames = total = 0
-        documents = texts[:_PLACES]
+        documents = texts[:COMPARED_DOCUMENTS]
         for text in documents:
             ids = _with_beginning(tokenizer, text)
             ours, theirs = _greedy(model, ids, count), llama.greedy(ids, count)
@@ -203,8 +201,8 @@ def compare(gguf: Path, tokenizer: Any, model: Any | None, texts: Sequence[str] 
             firsts, sames, total = firsts + (same > 0), sames + same, total + min(len(ours), len(theirs))
     if firsts * 2 <= len(documents):
         raise ValueError(
-            f"The weights do not say what llama.cpp says with the same file: {firsts} of {len(documents)} documents "
-            "are continued by the same token."
+            f"The outputs differ from llama.cpp's with the same file: {firsts} of {len(documents)} documents have the "
+            "same first token."
         )
     return Parity(len(texts), len(documents), firsts, sames, total)
 

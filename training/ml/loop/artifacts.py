@@ -1,4 +1,4 @@
-"""What a run leaves behind: the adapter, the merged model, the environment, hashes of all of it."""
+"""Artifacts of a run: adapter, merged model, environment, and their hashes."""
 
 import json
 import shutil
@@ -13,17 +13,17 @@ from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.ml.events import Emitter
 from training.ml.modeling.folder_checks import check_folder
 
-#: how files begin that a model takes along from its base
-_BESIDE = ("tokenizer", "special_tokens", "vocab", "merges", "added_tokens", "chat_template")
+#: prefixes of the files that are copied from the base model
+TOKENIZER_FILES = ("tokenizer", "special_tokens", "vocab", "merges", "added_tokens", "chat_template")
 
 
 def save_adapter(model: Any, base_name: str, folder: Path) -> None:
-    """The adapter alone, as safetensors with its PEFT config.
+    """Saves the adapter as safetensors with its PEFT config.
 
-    What depends on this machine is taken out, so that the same run gives the same bytes: the base model's path becomes
+    Machine-dependent values are removed, so that the same run gives the same bytes: the path of the base model becomes
     ``base_name``, and names that PEFT holds in a set are sorted.
     """
-    _fresh(folder)
+    _empty_folder(folder)
     model.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # a model card with that path in it
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -34,7 +34,7 @@ def save_adapter(model: Any, base_name: str, folder: Path) -> None:
 
 
 def merge(base: Path, adapter: Path, folder: Path) -> None:
-    """Base model and saved adapter as one model folder, added up in fp32 and stored in the type of the base."""
+    """Merges base model and saved adapter in fp32, and saves them in the type of the base."""
     dtype = _stored_dtype(base)
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=True
@@ -44,20 +44,20 @@ def merge(base: Path, adapter: Path, folder: Path) -> None:
 
 
 def save_full(model: Any, base: Path, folder: Path) -> None:
-    """A fully fine-tuned model, stored in the type of the base."""
+    """Saves a fully fine-tuned model in the type of the base."""
     save_model(model.to(_stored_dtype(base)), base, folder)
 
 
 def save_model(model: Any, base: Path, folder: Path) -> None:
-    """Weights as safetensors, beside tokenizer, chat template and generation settings of the base, byte for byte.
+    """Saves weights as safetensors, with byte-identical tokenizer, chat template and generation config of the base.
 
-    Where it cannot be written whole, nothing stays: half a model is of no use, and the disk may be full.
+    If that fails, the folder is deleted: the disk may be full.
     """
-    _fresh(folder)
+    _empty_folder(folder)
     try:
         model.save_pretrained(folder, safe_serialization=True)
         for path in base.iterdir():
-            if path.name.startswith(_BESIDE):
+            if path.name.startswith(TOKENIZER_FILES):
                 shutil.copyfile(path, folder / path.name)
         if (base / "generation_config.json").is_file():
             shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
@@ -67,8 +67,8 @@ def save_model(model: Any, base: Path, folder: Path) -> None:
         raise
 
 
-def announce(emitter: Emitter, kind: str, folder: Path) -> None:
-    """The ``artifact`` event of a folder; its files are made readable for whoever serves them."""
+def emit_artifact(emitter: Emitter, kind: str, folder: Path) -> None:
+    """Emits the ``artifact`` event of a folder; makes its files readable for other users."""
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o644)
@@ -77,7 +77,7 @@ def announce(emitter: Emitter, kind: str, folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A JSON file that people read."""
+    """Writes an indented JSON file."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -86,6 +86,6 @@ def _stored_dtype(base: Path) -> torch.dtype:
     return torch.bfloat16 if config.get("dtype", config.get("torch_dtype")) == "bfloat16" else torch.float32
 
 
-def _fresh(folder: Path) -> None:
+def _empty_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -1,8 +1,8 @@
-"""Checkpoints on disk: written whole or not at all, and read only where every byte is the one that was written.
+"""Checkpoints on disk: written atomically, and read only where every hash matches.
 
 ``<folder>/checkpoint-00000120/`` holds the files of step 120 and a ``manifest.json`` that names each with its SHA-256.
-A checkpoint is filled under another name, flushed to the disk and renamed, so that a kill at any moment leaves the ones
-before it. Nothing is unpickled here, and no reader is let at a file before ``Store.newest`` has counted its hash.
+A checkpoint is written under a temporary name, flushed to disk and renamed, so a kill at any moment leaves the earlier
+ones intact. Nothing is unpickled here, and no file is read before ``CheckpointStore.newest`` has verified its hash.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from training.ml.events import disk_full
+from training.ml.events import is_disk_full
 
 MANIFEST = "manifest.json"
-#: bytes that must stay free beside a checkpoint: other programs live on the same disk
-RESERVE = 256 * 1024 * 1024
-_NAME = re.compile(r"checkpoint-(\d{8,})")
-_KEPT = 2
+#: bytes that must stay free after a checkpoint, for other programs on the same disk
+RESERVED_BYTES = 256 * 1024 * 1024
+FOLDER_NAME = re.compile(r"checkpoint-(\d{8,})")
+MAX_STORED = 2
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One whole checkpoint. ``sha256`` is the hash of its manifest; ``facts`` are what its writer noted in it."""
+    """One intact checkpoint. ``sha256`` is the hash of its manifest; ``facts`` are the writer's values in it."""
 
     step: int
     path: Path
@@ -36,23 +36,23 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-class NoRoom(Exception):
-    """There was no disk space for a checkpoint, said in a sentence. The ones before it are still there."""
+class DiskFull(Exception):
+    """The disk has no space for a checkpoint; the message is for users. Earlier checkpoints are kept."""
 
 
-class Store:
+class CheckpointStore:
     """The checkpoints of one run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._whole: int | None = None  # the step last read or written whole: the one to fall back on
+        self._whole: int | None = None  # the step last read or written intact: the fallback
 
     def clear(self) -> None:
         """Removes every checkpoint."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def newest(self, damaged: Callable[[int], None] = lambda step: None) -> Checkpoint | None:
-        """The newest whole checkpoint, None without one. ``damaged`` is told the step of each that is not whole."""
+        """The newest intact checkpoint, or None. ``damaged`` is called with the step of each damaged one."""
         for step in sorted(self._steps(), reverse=True):
             found = self.read(step)
             if found is not None:
@@ -62,13 +62,13 @@ class Store:
         return None
 
     def remove_above(self, step: int) -> None:
-        """Removes the checkpoints after ``step``: damaged ones, where the run goes on from there."""
+        """Removes the checkpoints after ``step``: damaged ones, when a run resumes from there."""
         for one in self._steps():
             if one > step:
                 shutil.rmtree(self._path(one), ignore_errors=True)
 
     def read(self, step: int) -> Checkpoint | None:
-        """The checkpoint of a step, where it is there and whole."""
+        """The checkpoint of a step where it is intact, else None."""
         path = self._path(step)
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -82,31 +82,31 @@ class Store:
         return Checkpoint(step, path, sum(entry["size"] for entry in files), manifest["sha256"], manifest["facts"])
 
     def write(self, step: int, facts: dict[str, Any], fill: Callable[[Path], None], *, needed: int) -> Checkpoint:
-        """Writes a checkpoint: ``fill`` puts its files into the folder it is given, about ``needed`` bytes.
+        """Writes a checkpoint: ``fill`` writes its files, about ``needed`` bytes, into the given folder.
 
-        ``facts`` are plain JSON values; ``best_step`` among them names a checkpoint that is to be kept with this one.
-        Afterwards the newest two are kept, and those they name as best.
+        ``facts`` are plain JSON values; their ``best_step`` names a checkpoint to keep with this one. Afterwards the
+        newest two and their best ones are kept.
 
         Raises:
-            NoRoom: the disk is full. What was written is gone again, older checkpoints are not.
+            DiskFull: the disk is full. The partial checkpoint is deleted, older ones are kept.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for rest in self.folder.glob(".*"):  # of a process that was killed while it wrote
+            for rest in self.folder.glob(".*"):  # of a process that was killed while writing
                 shutil.rmtree(rest, ignore_errors=True)
-            self._check_room(needed)
-            made = self._fill(step, facts, fill)
+            self._check_space(needed)
+            checkpoint = self._fill(step, facts, fill)
         except Exception as error:
             shutil.rmtree(self._temporary, ignore_errors=True)
-            if disk_full(error):
-                raise NoRoom(_sentence(step, needed, self.folder)) from error
+            if is_disk_full(error):
+                raise DiskFull(_disk_full_message(step, needed, self.folder)) from error
             raise
         self._whole = step
-        self._prune(_KEPT)
-        return made
+        self._prune(MAX_STORED)
+        return checkpoint
 
     def prune(self) -> None:
-        """Keeps the newest checkpoint, and the best it names: the run is over, and they let it be saved again."""
+        """Keeps the newest checkpoint and its best one: after the run they allow saving the model again."""
         self._prune(1)
 
     @property
@@ -124,24 +124,24 @@ class Store:
             _flush(path)
         _flush(self._temporary)
         target = self._path(step)
-        if target.exists():  # damaged, or of before a look at the validation split that has been taken since
+        if target.exists():  # damaged, or from before an evaluation that has been done since
             target.rename(self.folder / ".replaced")
         self._temporary.rename(target)
         _flush(self.folder)
         shutil.rmtree(self.folder / ".replaced", ignore_errors=True)
         return Checkpoint(step, target, sum(entry["size"] for entry in files), sha256, facts)
 
-    def _check_room(self, needed: int) -> None:
-        if self._short(needed):
+    def _check_space(self, needed: int) -> None:
+        if self._lacks_space(needed):
             self._prune(1)
-        if self._short(needed):
-            raise NoRoom(_sentence(0, needed, self.folder))
+        if self._lacks_space(needed):
+            raise DiskFull(_disk_full_message(0, needed, self.folder))
 
-    def _short(self, needed: int) -> bool:
-        return shutil.disk_usage(self.folder).free < needed + RESERVE
+    def _lacks_space(self, needed: int) -> bool:
+        return shutil.disk_usage(self.folder).free < needed + RESERVED_BYTES
 
     def _prune(self, count: int) -> None:
-        """Removes all but the newest ``count``, the one last known to be whole, and those that these name as best."""
+        """Removes all but the newest ``count``, the last one known to be intact, and their best ones."""
         newest = {*sorted(self._steps())[-count:]} | ({self._whole} if self._whole is not None else set())
         kept = {*newest, *(best for step in newest if (best := self._best_of(step)) is not None)}
         for step in set(self._steps()) - kept:
@@ -156,7 +156,7 @@ class Store:
     def _steps(self) -> Iterator[int]:
         with contextlib.suppress(FileNotFoundError):
             for path in list(self.folder.iterdir()):
-                if match := _NAME.fullmatch(path.name):
+                if match := FOLDER_NAME.fullmatch(path.name):
                     yield int(match[1])
 
     def _path(self, step: int) -> Path:
@@ -164,13 +164,13 @@ class Store:
 
 
 def _hash(files: Any, facts: Any) -> str:
-    """Of the files and of the facts beside them."""
+    """The hash of files and facts."""
     noted = json.dumps(facts, sort_keys=True)
     return manifest_hash([*files, {"path": MANIFEST, "size": 0, "sha256": noted}])
 
 
 def _flush(path: Path) -> None:
-    """Has the system write a file, or a folder's list of names, to the disk."""
+    """Flushes a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -178,15 +178,15 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sentence(step: int, needed: int, folder: Path) -> str:
+def _disk_full_message(step: int, needed: int, folder: Path) -> str:
     try:
         free = f"; {_megabytes(shutil.disk_usage(folder).free)} are free"
     except OSError:
         free = ""
     what = f"The checkpoint of step {step}" if step else "A checkpoint"
     return (
-        f"{what} could not be written for want of disk space: it takes about {_megabytes(needed)}{free}, and "
-        f"{_megabytes(RESERVE)} are left to other programs. Free some space. The checkpoint before it is kept."
+        f"{what} could not be saved, not enough disk space: it needs about {_megabytes(needed)}{free}, and "
+        f"{_megabytes(RESERVED_BYTES)} are reserved. Free some space. The previous checkpoint is kept."
     )
 
 

@@ -1,4 +1,4 @@
-"""The looks at the validation split: the best one, and whether it is time to stop. Pure Python."""
+"""Early stopping by validation loss. Pure."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -6,10 +6,11 @@ from typing import Any
 
 
 @dataclass
-class Looks:
-    """Validation losses in order, in nats for each token.
+class EarlyStopping:
+    """Tracks validation losses in order, in nats per token.
 
-    ``patience``: looks in a row without a new lowest loss after which a run ends; None never ends it.
+    ``patience``: evaluations in a row without a new lowest loss before the run stops; None never stops it. ``misses``
+    counts them; field names are keys of checkpoints.
     """
 
     patience: int | None = None
@@ -18,8 +19,8 @@ class Looks:
     misses: int = 0
     last_step: int = -1
 
-    def take(self, step: int, loss: float) -> bool:
-        """Notes a look; True where its loss is the lowest so far. A loss that is no number never is."""
+    def update(self, step: int, loss: float) -> bool:
+        """Takes an evaluation; True where its loss is the lowest so far. NaN never is."""
         self.last_step = step
         if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             self.best_step, self.best_loss, self.misses = step, loss, 0
@@ -28,15 +29,15 @@ class Looks:
         return False
 
     @property
-    def spent(self) -> bool:
-        """Whether patience is at its end."""
+    def should_stop(self) -> bool:
+        """Whether the patience is used up."""
         return self.patience is not None and self.misses >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON values."""
+        """State for a checkpoint, as JSON values."""
         return {key: value for key, value in asdict(self).items() if key != "patience"}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from what ``state`` gave."""
+        """Restores ``state``."""
         for key, value in state.items():
             setattr(self, key, value)

@@ -1,6 +1,6 @@
-"""What a run has told of its steps, kept beside its checkpoints so that it can be told again after a kill.
+"""The events of a run, stored with its checkpoints so that a resumed run can repeat them.
 
-A line of JSON for each event, in the order of the steps. Pure Python.
+One line of JSON per event, in the order of the steps. Pure.
 """
 
 import json
@@ -8,43 +8,43 @@ import os
 from pathlib import Path
 from typing import Any
 
-from training.ml.events import line_of
+from training.ml.events import event_line
 
-#: the events that are points of a run; all of them name their step
-KINDS = ("metrics", "validation", "samples", "warning", "checkpoint")
+#: the events of a step; each has its step
+RECORDED_EVENTS = ("metrics", "validation", "samples", "warning", "checkpoint")
 
 
-class Told:
-    """Keeps events in memory and, with ``flush``, in a file."""
+class EventLog:
+    """Records events in memory and, with ``flush``, in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._size = 0  # bytes of the file that count; what lies behind them is overwritten
-        self._waiting: list[str] = []
+        self._size = 0  # valid bytes of the file; later ones are overwritten
+        self._pending: list[str] = []
 
-    def up_to(self, step: int) -> list[str]:
-        """The lines about the steps up to ``step``. The file goes on behind them: later steps are taken again."""
+    def events_up_to(self, step: int) -> list[str]:
+        """The lines of the steps up to ``step``. Later lines are overwritten: those steps are trained again."""
         try:
             text = self._path.read_bytes()
         except OSError:
-            return []  # of before there was such a file
-        found = []
+            return []  # a run of an older version
+        lines = []
         self._size = 0
         for line in text.splitlines(keepends=True):
             if not line.endswith(b"\n") or not 0 <= _step(line) <= step:
                 break
             self._size += len(line)
-            found.append(line.decode().rstrip("\n"))
-        return found
+            lines.append(line.decode().rstrip("\n"))
+        return lines
 
-    def hear(self, event: str, values: dict[str, Any]) -> None:
-        """Notes an event, where it is a point."""
-        if event in KINDS:
-            self._waiting.append(line_of(event, values))
+    def record(self, event: str, values: dict[str, Any]) -> None:
+        """Records an event of a step."""
+        if event in RECORDED_EVENTS:
+            self._pending.append(event_line(event, values))
 
     def flush(self) -> None:
-        """Has everything so far on the disk. Where that fails, with an OSError, the next time writes all of it."""
-        lines = "".join(f"{line}\n" for line in self._waiting).encode("utf-8", "backslashreplace")
+        """Writes all recorded events to disk. After an OSError the next call writes them again."""
+        lines = "".join(f"{line}\n" for line in self._pending).encode("utf-8", "backslashreplace")
         with open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
             file.truncate(self._size)
             file.seek(self._size)
@@ -52,13 +52,13 @@ class Told:
             file.flush()
             os.fsync(file.fileno())
         self._size += len(lines)
-        self._waiting = []
+        self._pending = []
 
 
 def _step(line: bytes) -> int:
-    """The step of a point; -1 where the line is none."""
+    """The step of an event; -1 where the line is not a valid one."""
     try:
         event = json.loads(line)
-        return int(event["step"]) if event["event"] in KINDS else -1
+        return int(event["step"]) if event["event"] in RECORDED_EVENTS else -1
     except (ValueError, KeyError, TypeError):
         return -1

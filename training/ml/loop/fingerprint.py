@@ -1,4 +1,4 @@
-"""What the course of a run depends on, so that a checkpoint is only ever taken up by the run that wrote it."""
+"""Fingerprint of what the results of a run depend on, so that only the same run resumes from its checkpoint."""
 
 import json
 from dataclasses import asdict
@@ -8,16 +8,16 @@ from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
-#: names of the spec that change nothing of what is learned
-_FREE = ("output_dir", "save_every", "trackers", "sample_documents")
+#: settings that do not affect the weights
+IGNORED_SETTINGS = ("output_dir", "save_every", "trackers", "sample_documents")
 
 
-def course(spec: RunSpec, *, precision: str) -> dict[str, Any]:
-    """Dotted names of the spec with their values. Model and data are named by their hashes, wherever they lie.
+def fingerprint_values(spec: RunSpec, *, precision: str) -> dict[str, Any]:
+    """Dotted names of the spec with their values; model and dataset by their hashes instead of paths.
 
-    ``precision`` is the one that ``auto`` came to on this machine.
+    ``precision``: what ``auto`` resolved to on this machine.
     """
-    values = {key: value for key, value in asdict(spec).items() if key not in _FREE}
+    values = {key: value for key, value in asdict(spec).items() if key not in IGNORED_SETTINGS}
     values["precision"] = precision
     values["base_model"] = spec.base_model.sha256 or folder_hash(spec.base_model.path)
     values["dataset"] = spec.dataset.sha256 or sha256_file(spec.dataset.path)
@@ -25,31 +25,33 @@ def course(spec: RunSpec, *, precision: str) -> dict[str, Any]:
     return json.loads(json.dumps(_flat(values)))
 
 
-def course_hash(values: dict[str, Any]) -> str:
-    """One hash for all of it."""
+def fingerprint(values: dict[str, Any]) -> str:
+    """The hash of the values."""
     return sha256_text(json.dumps(values, sort_keys=True))
 
 
-def check_same(written: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises Refused, naming the fields, where a checkpoint is of another course than the run that wants it.
+def check_fingerprint(stored: dict[str, Any], current: dict[str, Any]) -> None:
+    """Raises Refused, with the fields, where a checkpoint has another fingerprint than the run.
 
-    A field that the spec did not have yet when the checkpoint was written counts as its default.
+    A field that did not exist when the checkpoint was written counts as its default.
     """
-    before = {**_defaults(), **written}
-    changed = sorted(name for name in {*before, *wanted} if before.get(name) != wanted.get(name))
+    before = {**_defaults(), **stored}
+    changed = sorted(name for name in {*before, *current} if before.get(name) != current.get(name))
     if changed:
         raise Refused(
-            f"The checkpoint was written with another {_listed(changed)}. A run is resumed with the spec, the model "
-            "and the data it was started with. Start a new run.",
+            f"The checkpoint was saved with another {_listed(changed)}. A run resumes with the same spec, model and "
+            "dataset only. Start a new run.",
             code="resume",
         )
 
 
 def _defaults() -> dict[str, Any]:
-    """As in ``course``, of a spec that says nothing but what it must."""
+    """The fingerprint values of a spec with defaults only."""
     contract = ContractRef(instruction="", schema={})
     blank = RunSpec(base_model=ModelRef(path=""), dataset=DatasetRef(path=""), contract=contract, output_dir="")
-    values = {key: value for key, value in asdict(blank).items() if key not in (*_FREE, "base_model", "dataset")}
+    values = {
+        key: value for key, value in asdict(blank).items() if key not in (*IGNORED_SETTINGS, "base_model", "dataset")
+    }
     return json.loads(json.dumps(_flat(values)))
 
 

@@ -1,7 +1,7 @@
-"""Turns what the trainer does into events, and stops it when it is asked to or when it has gone astray.
+"""The trainer's callback: emits the events of a run, and stops it on request or when the loss diverges.
 
-The order within a step is the trainer's: weights move, ``on_step_end``, ``on_log``, and where one is due a look at the
-validation split and a checkpoint. So a checkpoint always stands between two steps, and all about the first is told.
+The trainer's order within a step: weight update, ``on_step_end``, ``on_log``, then an evaluation and a checkpoint where
+due. So a checkpoint is always between two steps, after all events of the first.
 """
 
 import math
@@ -15,18 +15,18 @@ from transformers import TrainerCallback
 from slmstudio.errors import Refused
 from training.ml.events import Emitter
 from training.ml.hardware import device as machine
-from training.ml.loop.curve_warnings import Watch
-from training.ml.loop.early_stopping import Looks
+from training.ml.loop.curve_warnings import TrainingMonitor
+from training.ml.loop.early_stopping import EarlyStopping
 from training.ml.loop.resumable_trainer import ResumableTrainer
-from training.ml.loop.trainer import Stopped
+from training.ml.loop.trainer import TrainingStopped
 
-_MOST_METRICS = 2000
-#: seconds after which a checkpoint is written without anything else to call for it
+MAX_METRICS = 2000
+#: seconds after which a checkpoint is saved in any case
 SAVE_SECONDS = 300.0
 
 
 class StopSignal:
-    """Set by SIGTERM and SIGINT: the run ends after the step it is in, with a checkpoint."""
+    """Set by SIGTERM and SIGINT: the run ends after the current step, with a checkpoint."""
 
     def __init__(self) -> None:
         self.set = False
@@ -40,8 +40,8 @@ class StopSignal:
         self.set = True
 
 
-class Reporter(TrainerCallback):
-    """The events of a run: metrics, validation, samples, warning. Also decides when a checkpoint is due."""
+class ProgressCallback(TrainerCallback):
+    """Emits metrics, validation, samples and warnings; decides when a checkpoint is due."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Reporter(TrainerCallback):
         stop: StopSignal,
         sample: Callable[[], dict[str, Any]] | None,
         *,
-        looks: Looks | None = None,
-        watch: Watch | None = None,
+        early_stopping: EarlyStopping | None = None,
+        monitor: TrainingMonitor | None = None,
         save_every: int | None = None,
     ) -> None:
-        """``sample`` gives the values of a ``samples`` event; called after each look at the validation split.
+        """``sample`` returns the values of a ``samples`` event; called after each evaluation.
 
-        ``save_every``: steps between checkpoints; None: after each look and every five minutes.
+        ``save_every``: steps between checkpoints; None: after each evaluation and every five minutes.
         """
         self._emitter = emitter
         self._stop = stop
@@ -67,74 +67,76 @@ class Reporter(TrainerCallback):
         self._train_started = 0.0
         self._rate = 0.0
         self._started = time.monotonic()
-        self._kept_at = time.monotonic()
+        self._saved_at = time.monotonic()
         self._first_step = 0
         self._seconds_before = 0.0
         self._peak_before = 0
-        self.looks = looks or Looks()
-        self.watch = watch or Watch()
+        self.early_stopping = early_stopping or EarlyStopping()
+        self.monitor = monitor or TrainingMonitor()
         self.tokens = 0
-        self.look_due = False  # this step's look at the validation split was asked for and not taken
+        self.evaluation_due = False  # the evaluation of this step was due and was interrupted
         self.stopped = False
         self.stopped_early = False
 
     def attach(self, trainer: ResumableTrainer) -> None:
-        """The trainer whose tokens are counted."""
+        """Sets the trainer whose tokens are counted."""
         self._trainer = trainer
 
     @property
     def seconds(self) -> float:
-        """Time spent on this run, that of the processes before a resume included as far as their work counts."""
+        """Training time of this run, with that of earlier processes up to their checkpoint."""
         return self._seconds_before + time.monotonic() - self._started
 
     @property
     def peak_memory(self) -> int:
-        """Most bytes that any process of this run has used."""
+        """Peak memory of all processes of this run, in bytes."""
         assert self._trainer is not None
         return max(self._peak_before, machine.memory_bytes(self._trainer.args.device))
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON values."""
+        """State for a checkpoint, as JSON values."""
         return {
             "tokens": self.tokens,
             "seconds": round(self.seconds, 1),
             "peak_memory_bytes": self.peak_memory,
-            "look_due": self.look_due,
+            "look_due": self.evaluation_due,
             "stopped_early": self.stopped_early,
-            "best_step": self.looks.best_step,
-            "looks": self.looks.state(),
-            "watch": self.watch.state(),
+            "best_step": self.early_stopping.best_step,
+            "looks": self.early_stopping.state(),
+            "watch": self.monitor.state(),
         }
 
     def restore(self, step: int, state: dict[str, Any]) -> None:
-        """Goes on after ``step`` from what ``state`` gave."""
+        """Restores ``state`` at ``step``."""
         self._first_step = step
         self.tokens = int(state["tokens"])
         self._seconds_before = float(state["seconds"])
         self._peak_before = int(state["peak_memory_bytes"])
-        self.look_due, self.stopped_early = bool(state["look_due"]), bool(state["stopped_early"])
-        self.looks.restore(state["looks"])
-        self.watch.restore(state["watch"])
+        self.evaluation_due, self.stopped_early = bool(state["look_due"]), bool(state["stopped_early"])
+        self.early_stopping.restore(state["looks"])
+        self.monitor.restore(state["watch"])
 
-    def kept(self) -> None:
-        """A checkpoint has been written, or tried: the next one is due in five minutes."""
-        self._kept_at = time.monotonic()
+    def on_checkpoint_saved(self) -> None:
+        """A checkpoint was saved or attempted; the next one is due in five minutes."""
+        self._saved_at = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Starts the clock of the time left."""
+        """Starts the clock for the remaining time."""
         self._train_started = time.monotonic()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Notes time and tokens."""
+        """Stores time and tokens at the start of a step."""
         assert self._trainer is not None
         self._step_started = time.monotonic()
         self._seen_before = self._trainer.tokens_seen
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Counts the step's tokens; says what is due after it, or that it is the last one."""
+        """Counts the step's tokens and decides what is due after it."""
         assert self._trainer is not None
-        late = self._save_every is None and time.monotonic() - self._kept_at >= SAVE_SECONDS
-        seen, stop, save = self._trainer.summed(self._trainer.tokens_seen - self._seen_before, self._stop.set, late)
+        late = self._save_every is None and time.monotonic() - self._saved_at >= SAVE_SECONDS
+        seen, stop, save = self._trainer.sum_over_processes(
+            self._trainer.tokens_seen - self._seen_before, self._stop.set, late
+        )
         self.tokens += int(seen)
         self._rate = seen / max(time.monotonic() - self._step_started, 1e-9)
         last = state.global_step >= state.max_steps
@@ -143,43 +145,40 @@ class Reporter(TrainerCallback):
         control.should_save = bool(save) or due or last
         if stop:
             self.stopped = True
-            self.look_due = control.should_evaluate
+            self.evaluation_due = control.should_evaluate
             control.should_evaluate, control.should_save, control.should_training_stop = False, False, True
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stops in the middle of a look at the validation split, too."""
-        self._leave_if_asked()
+        """Allows a stop in the middle of an evaluation."""
+        self._stop_if_requested()
 
-    def _leave_if_asked(self) -> None:
-        """Several processes stop together, and that only between steps."""
-        if self._stop.set and self._alone:
-            self.stopped = self.look_due = True
-            raise Stopped
+    def _stop_if_requested(self) -> None:
+        """Stops immediately; several processes stop together, between steps only."""
+        if self._stop.set and self._is_single_process:
+            self.stopped = self.evaluation_due = True
+            raise TrainingStopped
 
     @property
-    def _alone(self) -> bool:
+    def _is_single_process(self) -> bool:
         return self._trainer is None or self._trainer.args.world_size == 1
 
-    def stop_sampling(self) -> bool:
-        """Whether the samples of this look are to be cut short."""
-        return self._stop.set and self._alone
+    def should_stop_sampling(self) -> bool:
+        """Whether sampling is to be interrupted."""
+        return self._stop.set and self._is_single_process
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Metrics of a step; ends the run where the loss is no number any more."""
+        """Emits metrics and warnings of a step; ends the run where the loss is not finite."""
         if not logs or "loss" not in logs:
             return
         assert self._trainer is not None
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
-        if not math.isfinite(loss) or not (
-            math.isfinite(norm) or self._trainer.args.fp16
-        ):  # fp16 leaves such a step out by itself
+        if not math.isfinite(loss) or not (math.isfinite(norm) or self._trainer.args.fp16):  # fp16 skips such a step
             raise Refused(
-                f"The loss is not a number any more after step {state.global_step}. Start again with a lower "
-                "learning_rate.",
+                f"The loss is not a number after step {state.global_step}. Start again with a lower learning_rate.",
                 code="diverged",
             )
         memory = machine.memory_bytes(self._trainer.args.device)
-        stride = math.ceil(state.max_steps / _MOST_METRICS)
+        stride = math.ceil(state.max_steps / MAX_METRICS)
         if state.global_step % stride == 0 or state.global_step in (1, state.max_steps):
             self._emitter.emit(
                 "metrics",
@@ -193,7 +192,7 @@ class Reporter(TrainerCallback):
                 memory_bytes=memory,
                 seconds_left=round(self._seconds_left(state), 1),
             )
-        for warnings in (self.watch.train(loss), self.watch.speed(self._rate), self.watch.memory(memory)):
+        for warnings in (self.monitor.train(loss), self.monitor.speed(self._rate), self.monitor.memory(memory)):
             for message in warnings:
                 self._emitter.emit("warning", step=state.global_step, message=message)
 
@@ -204,7 +203,7 @@ class Reporter(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
-        """Validation loss, then samples, then what follows from them."""
+        """Emits validation loss and samples; updates early stopping."""
         loss = (metrics or {}).get("eval_loss")
         if loss is None:
             return
@@ -212,14 +211,14 @@ class Reporter(TrainerCallback):
         self._emitter.emit("validation", **where, loss=float(loss))
         if self._sample:
             samples = self._sample()
-            self._leave_if_asked()  # before the samples are told: a look counts when it is whole
+            self._stop_if_requested()  # before the samples are emitted: only a complete evaluation counts
             self._emitter.emit("samples", **where, **samples)
-        self._leave_if_asked()
-        self.look_due = False
-        best = self.looks.take(state.global_step, float(loss))
-        for message in self.watch.validation(float(loss)):
+        self._stop_if_requested()
+        self.evaluation_due = False
+        best = self.early_stopping.update(state.global_step, float(loss))
+        for message in self.monitor.validation(float(loss)):
             self._emitter.emit("warning", step=state.global_step, message=message)
-        if self.looks.spent:
+        if self.early_stopping.should_stop:
             self.stopped_early = control.should_training_stop = True
-        if self._save_every is None or self.stopped_early or (best and self.looks.patience is not None):
+        if self._save_every is None or self.stopped_early or (best and self.early_stopping.patience is not None):
             control.should_save = True

@@ -1,4 +1,4 @@
-"""One process at a time writes into the folder of a run, on however many hosts that share it."""
+"""A lock on the folder of a run: one process at a time writes to it, also over shared file systems."""
 
 import fcntl
 import sys
@@ -9,39 +9,39 @@ from pathlib import Path
 
 from slmstudio.errors import Refused
 
-#: how long a resumed run waits: a little longer than a supervisor waits for a process that it has asked to stop
+#: how long a resumed run waits: slightly longer than a supervisor waits for a stopping process
 WAIT_SECONDS = 200.0
 _POLL_SECONDS = 0.2
 
 
 @contextmanager
-def alone_in(folder: Path, *, wait: float, stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Holds the folder of a run, which is made where it is not there. The system lets go of it however the process
-    ends. ``wait``: seconds that whoever holds it has left.
+def folder_lock(folder: Path, *, wait: float, stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Locks the folder of a run and creates it where missing. The system releases the lock when the process ends.
+
+    ``wait``: seconds to wait for another process.
 
     Raises:
-        Refused: somebody else holds it still, or ``stopped`` says not to wait any longer.
+        Refused: another process still has the lock, or ``stopped`` returns True.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:  # open for writing, as shared file systems want it
+    with (folder / ".lock").open("a") as file:  # open for writing, as shared file systems require
         deadline = time.monotonic() + wait
-        while not _taken(file.fileno()):
+        while not _try_lock(file.fileno()):
             if stopped():
                 raise Refused(
-                    "The run was stopped while it waited for another process to leave its folder.", code="stopped"
+                    "The run was stopped while it waited for another process to release its folder.", code="stopped"
                 )
             if time.monotonic() >= deadline:
-                after = f", {wait:.0f} seconds after it was asked for" if wait else ""
+                after = f" after {wait:.0f} seconds of waiting" if wait else ""
                 raise Refused(
-                    f"Another process trains in the folder of this run{after}. Stop that one first. Nothing of what it "
-                    "has kept is lost.",
+                    f"Another process is using this run's folder{after}. Stop it first. All checkpoints are kept.",
                     code="busy",
                 )
             time.sleep(_POLL_SECONDS)
         yield
 
 
-def _taken(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Writes answers to a few validation documents while a model is being trained, and scores them."""
+"""Samples of a model in training: outputs for a few validation documents, scored."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from training.ml.decoding.decoder import Decoder, Loaded
 from training.ml.lengths import EncodedRow
 
 
-class Sampler:
-    """The same documents at every look, so that their answers can be compared over time."""
+class ValidationSampler:
+    """Samples the same documents at every evaluation, so that their outputs can be compared over time."""
 
     def __init__(self, rows: Sequence[EncodedRow], *, schema: CompiledSchema, encoder: Encoder, limit: int) -> None:
-        """``limit``: most tokens an answer may have."""
+        """``limit``: maximum tokens of an output."""
         self._rows = rows
         self._schema = schema
         self._encoder = encoder
         self._limit = limit
 
     def sample(self, loaded: Loaded, *, stopped: Callable[[], bool]) -> dict[str, Any]:
-        """The values of a ``samples`` event: rows, field_exact, schema_valid. Decoding is free, not constrained."""
+        """The values of a ``samples`` event: rows, field_exact, schema_valid. Decoding is unconstrained."""
         decoder = Decoder(loaded, self._encoder)
         decoder.warm([one.prompt for one in self._rows])
         scores, rows = [], []

@@ -1,6 +1,6 @@
-"""The curves of a run for TensorBoard and Weights & Biases. The studio's own pages need neither.
+"""Trackers: the curves of a run in TensorBoard and Weights & Biases, from its events.
 
-Both follow the events that everybody else is told. A tracker that fails is dropped with a warning, and the run goes on.
+A tracker that fails is dropped with a warning, and the run continues.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from slmstudio.errors import Refused
 from training.ml.events import Emitter
 from training.spec import RunSpec
 
-_NAMES = {
+TRACKED_VALUES = {
     "metrics": ("train", ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")),
     "validation": ("validation", ("loss",)),
     "samples": ("samples", ("field_exact", "schema_valid")),
@@ -25,27 +25,30 @@ _NAMES = {
 
 
 class Tracker(Protocol):
-    """Somewhere that curves go."""
+    """A destination for curves."""
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Points of one step."""
+        """Logs the values of one step."""
 
     def close(self) -> None:
-        """Writes what is held back."""
+        """Writes pending values."""
 
 
-def check(spec: RunSpec) -> None:
-    """Refused, naming the field, where a tracker's package is missing."""
+def check_trackers(spec: RunSpec) -> None:
+    """Raises Refused where a tracker's package is missing."""
     for name in spec.trackers:
         if find_spec(name) is None:
             raise Refused(
-                f"trackers: {name} is not installed here. Install it (pip install {name}), or leave it out.",
+                f"trackers: package {name} is not installed. Install it (pip install {name}), or remove the tracker.",
                 code="trackers",
             )
 
 
-def follow(spec: RunSpec, emitter: Emitter, *, resumed_from: int) -> Callable[[], None]:
-    """Has the spec's trackers follow the events; returns what closes them. ``resumed_from``: the last step before."""
+def start_trackers(spec: RunSpec, emitter: Emitter, *, resumed_from: int) -> Callable[[], None]:
+    """Subscribes the spec's trackers to the events; returns a function that closes them.
+
+    ``resumed_from``: the step of the checkpoint, 0 without one.
+    """
     opened: dict[str, Tracker] = {}
 
     def guarded(name: str, act: Callable[[], None]) -> None:
@@ -53,14 +56,14 @@ def follow(spec: RunSpec, emitter: Emitter, *, resumed_from: int) -> Callable[[]
             act()
         except Exception as error:  # whatever a tracker raises
             opened.pop(name, None)
-            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)  # its text may name hosts and people
-            message = f"{name} has stopped following this run ({type(error).__name__}). The run's log has more."
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)  # its text can name hosts and users
+            message = f"{name} failed and was dropped ({type(error).__name__}). See the run's log."
             emitter.emit("warning", step=resumed_from, message=message)
 
     def start(name: str) -> None:
         opened[name] = _OPENERS[name](spec, resumed_from)
 
-    def heard(event: str, values: dict[str, Any]) -> None:
+    def on_event(event: str, values: dict[str, Any]) -> None:
         points = _points(event, values)
         for name, tracker in list(opened.items()) if points else ():
             guarded(name, partial(tracker.log, int(values["step"]), points))
@@ -71,12 +74,12 @@ def follow(spec: RunSpec, emitter: Emitter, *, resumed_from: int) -> Callable[[]
 
     for name in spec.trackers:
         guarded(name, partial(start, name))
-    emitter.follow(heard)
+    emitter.subscribe(on_event)
     return close
 
 
 def _points(event: str, values: dict[str, Any]) -> dict[str, float]:
-    group, names = _NAMES.get(event, ("", ()))
+    group, names = TRACKED_VALUES.get(event, ("", ()))
     return {f"{group}/{name}": float(values[name]) for name in names if values.get(name) is not None}
 
 
@@ -87,18 +90,18 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = Path(spec.output_dir) / "tensorboard"
-        # Points of a run that was killed, after its last checkpoint, are told again: the reader drops the first ones.
+        # A resumed run repeats the points after its last checkpoint; TensorBoard drops the earlier ones.
         self._writer = SummaryWriter(str(folder), purge_step=resumed_from + 1 if resumed_from else None, flush_secs=10)
         if not resumed_from:
             self._writer.add_text("spec", "    " + spec.to_yaml().replace("\n", "\n    "), 0)
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Points of one step."""
+        """Logs the values of one step."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Writes what is held back."""
+        """Writes pending values."""
         self._writer.close()
 
 
@@ -108,7 +111,7 @@ class _Wandb:
     def __init__(self, spec: RunSpec, resumed_from: int) -> None:
         mode = os.environ.get("WANDB_MODE", "offline")
         if mode == "offline":
-            os.environ["WANDB_ERROR_REPORTING"] = "false"  # its own crash reports would go out all the same
+            os.environ["WANDB_ERROR_REPORTING"] = "false"  # otherwise it sends crash reports even offline
         import wandb
 
         Path(spec.output_dir).mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,7 @@ class _Wandb:
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "slm-studio"),
             name=name,
-            # The same after a resume, so that `wandb sync` puts both parts together.
+            # The same id after a resume, so that `wandb sync` joins both parts.
             id=hashlib.sha256(os.path.realpath(spec.output_dir).encode()).hexdigest()[:16],
             resume="allow",
             dir=spec.output_dir,
@@ -126,11 +129,11 @@ class _Wandb:
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Points of one step."""
+        """Logs the values of one step."""
         self._run.log(values, step=step)
 
     def close(self) -> None:
-        """Writes what is held back."""
+        """Writes pending values."""
         self._run.finish()
 
 

@@ -1,10 +1,10 @@
-"""TRL's SFTTrainer with what a small machine needs: logits only where they count, batches of equal length, and a stop.
+"""TRL's SFTTrainer for small machines: logits of labeled positions only, and length-grouped batches.
 
-On a CPU attention goes in blocks (``attention``), adapters are added in one pass (``adapters``), and a batch goes
-through the model in pieces that add up to its gradient.
+On a CPU it uses blockwise attention (``attention``), fused LoRA (``adapters``) and micro-batches, whose gradients add
+up to that of the batch.
 
-On CUDA TRL's own fused head already scores labelled positions only; elsewhere it scores every position, and with a
-vocabulary of 49 thousand that is a third of a forward pass for nothing.
+On CUDA TRL's fused head computes logits of labeled positions only. On a CPU it computes all of them, with a vocabulary
+of 49 thousand a third of a forward pass.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ from torch.nn import functional
 from torch.utils.data import Sampler
 from trl import SFTTrainer
 
-from training.estimates.micro_batch import rows_of_piece
-from training.ml.modeling.adapters import fuse
-from training.ml.modeling.attention import in_blocks
+from training.estimates.micro_batch import micro_batch_rows
+from training.ml.modeling.adapters import fuse_lora
+from training.ml.modeling.attention import blockwise_attention
 
 
-class Stopped(Exception):
+class TrainingStopped(Exception):
     """Raised from a callback to end training early with the weights as they are."""
 
 
-class ByLength(Sampler[int]):
-    """Rows of like length side by side, the batches in random order. Same seed, same order; a new one each epoch."""
+class LengthGroupedSampler(Sampler[int]):
+    """Groups rows by length, with batches in random order. The order depends on seed and epoch only."""
 
     def __init__(self, lengths: list[int], batch: int, seed: int) -> None:
-        """``batch``: rows of one optimiser step."""
+        """``batch``: rows of one optimizer step."""
         self._lengths = lengths
         self._batch = batch
         self._seed = seed
@@ -38,7 +38,7 @@ class ByLength(Sampler[int]):
         return len(self._lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration is for."""
+        """Sets the epoch of the next iteration."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -50,7 +50,7 @@ class ByLength(Sampler[int]):
         for start in range(0, len(order), pool):
             part = sorted(order[start : start + pool], key=lambda index: self._lengths[index])
             batches += [part[at : at + self._batch] for at in range(0, len(part), self._batch)]
-        # A batch that is not full may only come last: the loader cuts by count, not by our batches.
+        # A partial batch must come last: the loader splits by count.
         full = [one for one in batches if len(one) == self._batch]
         for index in torch.randperm(len(full), generator=generator).tolist():
             yield from full[index]
@@ -59,24 +59,24 @@ class ByLength(Sampler[int]):
                 yield from rest
 
 
-def pieces(inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
-    """A batch (rows, length) padded on the right, a few rows at a time, each piece as long as its longest row."""
+def micro_batches(inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """Splits a batch (rows, length), padded on the right, into micro-batches as long as their longest row."""
     mask = inputs["attention_mask"]
-    size = rows_of_piece(mask.shape[1])
+    size = micro_batch_rows(mask.shape[1])
     for first in range(0, mask.shape[0], size):
         longest = int(mask[first : first + size].sum(dim=1).max())
         yield {name: one[first : first + size, :longest] for name, one in inputs.items()}
 
 
-def summed(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-    """The cross-entropy in nats of every labelled token, added up."""
+def summed_loss(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """The sum of the cross-entropy in nats over all labeled tokens."""
     labels = inputs["labels"][:, 1:]
-    scored = (labels != -100).any(dim=0).nonzero().flatten()  # positions that predict a labelled token
-    # Rows are padded on the right, and no token looks to its right: without a mask the same numbers come out.
+    scored = (labels != -100).any(dim=0).nonzero().flatten()  # positions that predict a labeled token
+    # With padding on the right and causal attention, the result is the same without a mask.
     logits = model(input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False).logits
-    wanted = labels[:, scored]
-    counted = wanted != -100
-    return functional.cross_entropy(logits[counted].float(), wanted[counted], reduction="sum")
+    targets = labels[:, scored]
+    labeled = targets != -100
+    return functional.cross_entropy(logits[labeled].float(), targets[labeled], reduction="sum")
 
 
 class CompletionTrainer(SFTTrainer):
@@ -87,41 +87,41 @@ class CompletionTrainer(SFTTrainer):
         self.tokens_seen = 0
         super().__init__(*args, **kwargs)
         if self.args.device.type == "cpu":
-            fuse(self.model)
+            fuse_lora(self.model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.world_size > 1:
             return super()._get_train_sampler(train_dataset)
         rows = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return ByLength(self._lengths, rows, self.args.seed)
+        return LengthGroupedSampler(self._lengths, rows, self.args.seed)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward pass of one batch; returns its loss.
 
-        Processes that share a run average their gradients after every pass, so that each has to make as many as the
-        others: there a batch stays whole.
+        Several processes average their gradients after every pass, so each must do the same number of passes: their
+        batches are not split.
         """
         if self.args.device.type != "cpu":
             return super().training_step(model, inputs, num_items_in_batch)
         whole = num_items_in_batch is None or self.args.world_size > 1
         total = torch.zeros(())
-        with in_blocks(self.model.config):
-            for piece in [inputs] if whole else pieces(inputs):
-                total += super().training_step(model, piece, num_items_in_batch)
+        with blockwise_attention(self.model.config):
+            for micro_batch in [inputs] if whole else micro_batches(inputs):
+                total += super().training_step(model, micro_batch, num_items_in_batch)
         return total
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean cross-entropy in nats over the labelled tokens of the whole optimiser step."""
+        """Mean cross-entropy in nats over the labeled tokens of the whole optimizer step."""
         if self.model.training:
             self.tokens_seen += int(inputs["attention_mask"].sum())
         if return_outputs or inputs["input_ids"].is_cuda:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        with in_blocks(self.model.config):  # the validation loss comes here without a training step
+        with blockwise_attention(self.model.config):  # also for the validation loss, outside of a training step
             if torch.is_grad_enabled():
-                total = summed(model, inputs)
+                total = summed_loss(model, inputs)
             else:
-                total = torch.stack([summed(model, piece) for piece in pieces(inputs)]).sum()
-        counted = num_items_in_batch
-        return total / ((inputs["labels"][:, 1:] != -100).sum().clamp(min=1) if counted is None else counted)
+                total = torch.stack([summed_loss(model, micro_batch) for micro_batch in micro_batches(inputs)]).sum()
+        items = num_items_in_batch
+        return total / ((inputs["labels"][:, 1:] != -100).sum().clamp(min=1) if items is None else items)

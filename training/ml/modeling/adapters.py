@@ -1,8 +1,8 @@
-"""LoRA layers on a CPU with as few passes over memory as there can be.
+"""Fused LoRA layers on a CPU, with as few passes over memory as possible.
 
-PEFT adds an adapter in six steps, several of which copy the activations into another type and back. Here the two thin
-products go straight into the result of the frozen one, in the type of the frozen weight; what is kept for the backward
-pass is the input, once, and the adapter's few inner columns. The formula is PEFT's: ``x W^T + scale (x A^T) B^T``
+PEFT adds an adapter in six steps, several of which convert the activations to another type and back. Here the two
+low-rank products are added to the result of the frozen layer in the type of its weight; the backward pass stores the
+input once and the low-rank activations. The formula is PEFT's: ``x W^T + scale (x A^T) B^T``
 (arXiv:2106.09685).
 """
 
@@ -13,7 +13,7 @@ from peft.tuners.lora import Linear
 from torch import nn
 
 
-class _Added(torch.autograd.Function):
+class FusedLora(torch.autograd.Function):
     """Shapes: x (..., in), weight (out, in), a (rank, in), b (out, rank); the result is (..., out)."""
 
     @staticmethod
@@ -41,10 +41,10 @@ class _Added(torch.autograd.Function):
         return by_x, None, (thin.T @ rows).to(a.dtype), by_b, None
 
 
-def fuse(model: nn.Module) -> int:
-    """Lets every plain LoRA layer of a model compute as above; returns how many there are.
+def fuse_lora(model: nn.Module) -> int:
+    """Fuses every plain LoRA layer of a model; returns their number.
 
-    Layers with dropout, a bias, DoRA or several adapters, and those of another kind than linear, are left as they are.
+    Layers with dropout, a bias, DoRA or several adapters, and other layers than linear ones, are unchanged.
     """
     count = 0
     for layer in model.modules():
@@ -70,12 +70,12 @@ def _is_plain(layer: Any) -> bool:
 
 def _forward(layer: Any) -> Any:
     name = layer.active_adapters[0]
-    usual = layer.forward
+    unfused = layer.forward
 
     def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs or layer.disable_adapters or layer.merged:
-            return usual(x, *args, **kwargs)
+            return unfused(x, *args, **kwargs)
         a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-        return _Added.apply(x, layer.base_layer.weight, a, b, layer.scaling[name])
+        return FusedLora.apply(x, layer.base_layer.weight, a, b, layer.scaling[name])
 
     return forward

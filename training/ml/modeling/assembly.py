@@ -1,4 +1,4 @@
-"""Puts a run together: the model with what is trained of it, the trainer and the callback that reports."""
+"""Builds a run: model, trainer and progress callback."""
 
 import math
 import os
@@ -13,34 +13,34 @@ from trl import SFTConfig
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
-from training.ml.data.encoded_dataset import Data
+from training.ml.data.encoded_dataset import EncodedDataset
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.decoder import Loaded
 from training.ml.events import Emitter
 from training.ml.hardware.memory_limit import memory_limit
 from training.ml.lengths import EncodedRow, answer_limit
-from training.ml.loop.curve_warnings import Watch
-from training.ml.loop.early_stopping import Looks
-from training.ml.loop.progress_callback import Reporter, StopSignal
+from training.ml.loop.curve_warnings import TrainingMonitor
+from training.ml.loop.early_stopping import EarlyStopping
+from training.ml.loop.progress_callback import ProgressCallback, StopSignal
 from training.ml.loop.resumable_trainer import ResumableTrainer
-from training.ml.loop.samples import Sampler
+from training.ml.loop.samples import ValidationSampler
 from training.ml.modeling import quantization
 from training.spec import RunSpec
 
 
 def world_size() -> int:
-    """Processes that share this run, as ``accelerate launch`` says."""
+    """Number of processes of this run, as set by ``accelerate launch``."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def leads() -> bool:
-    """Whether this is the process that speaks and writes."""
+def is_main_process() -> bool:
+    """Whether this process writes events and files."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def check_machine(spec: RunSpec, device: torch.device, precision: str) -> None:
-    """Refused, naming the field, where the spec asks for what this machine or this launch does not have."""
-    quantization.check(spec, device)
+    """Raises Refused, with the field, where this machine or launch does not support the spec."""
+    quantization.check_qlora(spec, device)
     if precision == "fp16" and device.type != "cuda":
         raise Refused(
             "precision: fp16 needs a CUDA device. Choose auto, bf16 or fp32 on this machine.", code="precision"
@@ -59,36 +59,40 @@ def check_machine(spec: RunSpec, device: torch.device, precision: str) -> None:
         )
 
 
-def build(
+def build_trainer(
     spec: RunSpec,
-    data: Data,
+    data: EncodedDataset,
     schema: CompiledSchema,
     encoder: Encoder,
     emitter: Emitter,
     stop: StopSignal,
     device: torch.device,
     precision: str,
-) -> tuple[ResumableTrainer, Reporter]:
-    """The trainer and the callback that reports."""
+) -> tuple[ResumableTrainer, ProgressCallback]:
+    """The trainer and its progress callback."""
     model = _load_base(spec, precision)
-    # Samples are of the first documents by id, not of the shortest ones.
-    shown = sorted(data.validation, key=lambda one: one.row.id)[: spec.sample_documents]
+    # The first documents by id, not the shortest ones.
+    sampled = sorted(data.validation, key=lambda one: one.row.id)[: spec.sample_documents]
     limit = answer_limit(len(one.completion) for one in data.train)
-    sampler = Sampler(shown, schema=schema, encoder=encoder, limit=limit) if shown and leads() else None
+    sampler = (
+        ValidationSampler(sampled, schema=schema, encoder=encoder, limit=limit)
+        if sampled and is_main_process()
+        else None
+    )
 
     def sample() -> dict[str, Any]:
         assert sampler is not None
         inner = trainer.model if spec.method == "full" else trainer.model.get_base_model()
         inner.eval()
         loaded = Loaded(inner, encoder.tokenizer, device, precision)
-        return sampler.sample(loaded, stopped=reporter.stop_sampling)
+        return sampler.sample(loaded, stopped=progress.should_stop_sampling)
 
-    reporter = Reporter(
+    progress = ProgressCallback(
         emitter,
         stop,
         sample if sampler else None,
-        looks=Looks(spec.early_stopping),
-        watch=Watch(memory_limit(device)),
+        early_stopping=EarlyStopping(spec.early_stopping),
+        monitor=TrainingMonitor(memory_limit(device)),
         save_every=spec.save_every,
     )
     trainer = ResumableTrainer(
@@ -98,17 +102,17 @@ def build(
         eval_dataset=_dataset(data.validation) if data.validation else None,
         processing_class=encoder.tokenizer,
         peft_config=None if spec.method == "full" else _lora(spec),
-        callbacks=[reporter],
+        callbacks=[progress],
         lengths=[one.length for one in data.train],
     )
     if spec.method == "qlora":
-        quantization.train_in_full(trainer.model)
-    reporter.attach(trainer)
-    return trainer, reporter
+        quantization.cast_trainable_to_fp32(trainer.model)
+    progress.attach(trainer)
+    return trainer, progress
 
 
 def _load_base(spec: RunSpec, precision: str) -> Any:
-    """Weights that are not trained are held in the type they are multiplied in; trained ones always in fp32."""
+    """Frozen weights have the compute type; trainable ones are always fp32."""
     if spec.method == "qlora":
         return quantization.load(spec, precision, int(os.environ.get("LOCAL_RANK", "0")))
     frozen = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
@@ -144,34 +148,34 @@ def _dataset(rows: list[EncodedRow]) -> Dataset:
     )
 
 
-def steps_of_epoch(spec: RunSpec, rows: int) -> int:
-    """Optimiser steps in which every one of ``rows`` documents is seen once."""
+def steps_per_epoch(spec: RunSpec, rows: int) -> int:
+    """Optimizer steps of an epoch over ``rows`` documents."""
     batches = math.ceil(math.ceil(rows / spec.batch_size) / spec.devices)
     return math.ceil(batches / spec.accumulation)
 
 
 def total_steps(spec: RunSpec, rows: int) -> int:
-    """Optimiser steps of a run over ``rows`` training documents."""
+    """Optimizer steps of a run over ``rows`` training documents."""
     if spec.max_steps is not None:
         return spec.max_steps
-    return max(1, math.ceil(spec.epochs * steps_of_epoch(spec, rows)))
+    return max(1, math.ceil(spec.epochs * steps_per_epoch(spec, rows)))
 
 
 def eval_interval(spec: RunSpec, rows: int) -> int:
-    """Steps between two looks at the validation split: a quarter of the run, and at most an epoch."""
+    """Steps between two evaluations: a quarter of the run, at most an epoch."""
     if spec.eval_every is not None:
         return spec.eval_every
-    return max(1, min(math.ceil(total_steps(spec, rows) / 4), steps_of_epoch(spec, rows)))
+    return max(1, min(math.ceil(total_steps(spec, rows) / 4), steps_per_epoch(spec, rows)))
 
 
-def _arguments(spec: RunSpec, data: Data, device: torch.device, precision: str) -> SFTConfig:
+def _arguments(spec: RunSpec, data: EncodedDataset, device: torch.device, precision: str) -> SFTConfig:
     steps = total_steps(spec, len(data.train))
     return SFTConfig(
         output_dir=str(Path(spec.output_dir) / "state"),
         use_cpu=device.type == "cpu",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        max_length=None,  # checked before: TRL would cut in silence
+        max_length=None,  # checked before: TRL truncates silently
         packing=False,
         per_device_train_batch_size=spec.batch_size,
         per_device_eval_batch_size=spec.batch_size,
@@ -181,7 +185,7 @@ def _arguments(spec: RunSpec, data: Data, device: torch.device, precision: str) 
         lr_scheduler_type=spec.scheduler,
         warmup_steps=round(spec.warmup_ratio * steps),
         max_steps=steps,
-        optim="adamw_torch_fused",  # one pass over the weights, where the other takes a tenth of a step for a dozen
+        optim="adamw_torch_fused",  # one pass over the weights instead of a dozen, which take a tenth of a step
         weight_decay=0.0,
         max_grad_norm=1.0,
         seed=spec.seed,
@@ -197,5 +201,5 @@ def _arguments(spec: RunSpec, data: Data, device: torch.device, precision: str) 
         dataloader_pin_memory=device.type == "cuda",
         ddp_find_unused_parameters=False if spec.devices > 1 else None,
         disable_tqdm=True,
-        report_to="none",  # trackers follow our events
+        report_to="none",  # trackers use our events
     )

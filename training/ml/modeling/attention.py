@@ -1,11 +1,11 @@
-"""Causal attention for training on a CPU: blocks of queries against the keys they can see, as plain matrix products.
+"""Blockwise causal attention for training on a CPU: blocks of queries and their visible keys, as matrix products.
 
-torch's own kernel for a CPU computes softmax and products tile by tile in fp32 even where the hardware multiplies bf16.
-Products of whole blocks run at the speed of the matrix multiply, and what lies above the diagonal is mostly never
-computed. The probabilities are kept for the backward pass: ``heads * length * (length + block) / 2`` numbers for each
-row and layer, or the window's width for each query where attention has a window.
+torch's CPU kernel computes softmax and products tile by tile in fp32 even where the hardware multiplies bf16. Products
+of whole blocks run at the speed of the matrix multiply, and most of the upper triangle is not computed. The
+probabilities are stored for the backward pass: ``heads * length * (length + block) / 2`` values per row and layer, or
+the window size per query with a sliding window.
 
-The heads that share keys are put below each other as one taller block, so that keys and values are never repeated.
+Heads that share keys are stacked as one taller block, so that keys and values are never repeated.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ import torch
 from transformers import AttentionInterface
 
 NAME = "slm_blocks"
-#: queries of one block; shorter blocks skip more above the diagonal and multiply less efficiently
+#: queries of one block; shorter blocks skip more of the upper triangle and multiply less efficiently
 BLOCK = 32
-#: architectures whose attention is this and nothing else: no sinks, no caps on scores, no biases by position
-KNOWN = {"gemma3_text", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3"}
+#: architectures with plain attention: no sinks, no logit caps, no position biases
+SUPPORTED_ARCHITECTURES = {"gemma3_text", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3"}
 
 
-class _Blocks(torch.autograd.Function):
+class BlockwiseAttention(torch.autograd.Function):
     """Shapes: query (rows, heads, length, size); key and value (rows, key heads, length, size); so is the result."""
 
     @staticmethod
@@ -30,17 +30,17 @@ class _Blocks(torch.autograd.Function):
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
         ctx.scale, ctx.window = scale, window
-        grouped = _grouped(query, key.shape[1])
+        grouped = _group_heads(query, key.shape[1])
         out = torch.empty_like(grouped)
         kept = []
         for first, last, start in _blocks(query.shape[2], window):
-            seen = key[:, :, start:last]
-            scores = (grouped[:, :, :, first:last].flatten(2, 3) @ seen.transpose(-1, -2)).mul_(scale)
+            visible = key[:, :, start:last]
+            scores = (grouped[:, :, :, first:last].flatten(2, 3) @ visible.transpose(-1, -2)).mul_(scale)
             scores = scores.unflatten(2, (grouped.shape[2], last - first))
-            scores += _above(first, last, start, window, scores.dtype)
-            chances = torch.softmax(scores, -1)
-            kept.append(chances)
-            part = chances.flatten(2, 3) @ value[:, :, start:last]
+            scores += _causal_bias(first, last, start, window, scores.dtype)
+            probabilities = torch.softmax(scores, -1)
+            kept.append(probabilities)
+            part = probabilities.flatten(2, 3) @ value[:, :, start:last]
             out[:, :, :, first:last] = part.unflatten(2, (grouped.shape[2], last - first))
         ctx.save_for_backward(query, key, value, *kept)
         return out.flatten(1, 2)
@@ -48,28 +48,28 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *kept = ctx.saved_tensors
-        grouped, given = _grouped(query, key.shape[1]), _grouped(gradients[0], key.shape[1])
+        grouped, slopes = _group_heads(query, key.shape[1]), _group_heads(gradients[0], key.shape[1])
         by_query = torch.empty_like(grouped)
         by_key, by_value = torch.zeros_like(key), torch.zeros_like(value)
         blocks = _blocks(query.shape[2], ctx.window)
-        for (first, last, start), chances in zip(blocks, kept, strict=True):
-            part = given[:, :, :, first:last].flatten(2, 3)
-            flat = chances.flatten(2, 3)
+        for (first, last, start), probabilities in zip(blocks, kept, strict=True):
+            part = slopes[:, :, :, first:last].flatten(2, 3)
+            flat = probabilities.flatten(2, 3)
             by_value[:, :, start:last] += flat.transpose(-1, -2) @ part
             slope = part @ value[:, :, start:last].transpose(-1, -2)
             slope = torch._softmax_backward_data(slope, flat, -1, flat.dtype).mul_(ctx.scale)
-            by_query[:, :, :, first:last] = (slope @ key[:, :, start:last]).unflatten(2, chances.shape[2:4])
+            by_query[:, :, :, first:last] = (slope @ key[:, :, start:last]).unflatten(2, probabilities.shape[2:4])
             by_key[:, :, start:last] += slope.transpose(-1, -2) @ grouped[:, :, :, first:last].flatten(2, 3)
         return by_query.flatten(1, 2), by_key, by_value, None, None
 
 
-def _grouped(heads: torch.Tensor, key_heads: int) -> torch.Tensor:
+def _group_heads(heads: torch.Tensor, key_heads: int) -> torch.Tensor:
     """Heads as (rows, key heads, heads that share one, length, size)."""
     return heads.unflatten(1, (key_heads, heads.shape[1] // key_heads))
 
 
 def _blocks(length: int, window: int | None) -> list[tuple[int, int, int]]:
-    """First and last query (exclusive) of each block, and the first key that any of them sees."""
+    """First and last query (exclusive) of each block, and its first visible key."""
     found = []
     for first in range(0, length, BLOCK):
         start = 0 if window is None else max(0, first - window + 1)
@@ -77,8 +77,8 @@ def _blocks(length: int, window: int | None) -> list[tuple[int, int, int]]:
     return found
 
 
-def _above(first: int, last: int, start: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-    """Zero where a query of the block sees a key, minus infinity where it does not; shape (queries, keys)."""
+def _causal_bias(first: int, last: int, start: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+    """Zero where a key is visible to a query of the block, else minus infinity; shape (queries, keys)."""
     queries = torch.arange(first, last).unsqueeze(1)
     keys = torch.arange(start, last)
     hidden = keys > queries
@@ -100,13 +100,13 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface for rows without a cache that are padded on the right, if at all."""
     if attention_mask is not None or dropout or query.shape[2] != key.shape[2]:
-        raise ValueError("attention in blocks is for whole rows without a mask and without dropout")
-    if torch.is_autocast_enabled("cpu"):  # rotating by positions leaves queries and keys in fp32
-        wanted = torch.get_autocast_dtype("cpu")
-        query, key, value = query.to(wanted), key.to(wanted), value.to(wanted)
+        raise ValueError("blockwise attention needs whole rows without mask and dropout")
+    if torch.is_autocast_enabled("cpu"):  # rotary embeddings leave queries and keys in fp32
+        dtype = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = sliding_window if sliding_window and sliding_window < query.shape[2] else None
-    result: Any = _Blocks.apply(query, key, value, scale, window)
+    result: Any = BlockwiseAttention.apply(query, key, value, scale, window)
     return result.transpose(1, 2).contiguous(), None
 
 
@@ -114,15 +114,15 @@ AttentionInterface.register(NAME, attend)
 
 
 @contextmanager
-def in_blocks(config: Any) -> Iterator[None]:
-    """Models with this config attend in blocks meanwhile; those that attend in another way go on as they did.
+def blockwise_attention(config: Any) -> Iterator[None]:
+    """Models with this config use blockwise attention inside; unsupported ones are unchanged.
 
-    Recomputed activations are computed in the backward pass, so the block has to reach over that as well.
+    With gradient checkpointing the backward pass computes attention again, so it must be inside, too.
     """
     text: Any = config.get_text_config()
     before = text._attn_implementation
     drops = bool(getattr(text, "attention_dropout", None))
-    if drops or text.model_type not in KNOWN or before not in ("sdpa", NAME):
+    if drops or text.model_type not in SUPPORTED_ARCHITECTURES or before not in ("sdpa", NAME):
         yield
         return
     text._attn_implementation = NAME

@@ -1,4 +1,4 @@
-"""Looks at a model folder before anything in it is loaded: no code, no pickles, sound files, a causal model."""
+"""Checks of a model folder before it is loaded: no code, no pickles, valid files, a causal language model."""
 
 import json
 import math
@@ -10,34 +10,33 @@ from typing import Any
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
-from training.base_models.architecture import NoShape, Shape
+from training.base_models.architecture import ModelShape, UnknownModelShape
 from training.spec import ModelRef
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".msgpack", ".h5")
 INDEX = ".safetensors.index.json"
-#: settings by which a model names code that is fetched or run on loading, or weights of another kind
-_CODE = ("auto_map", "custom_generate", "custom_pipelines", "use_kernels", "use_hub_kernels", "kernel_config",
+#: settings that name code to download or run, or other kinds of weights
+CODE_SETTINGS = ("auto_map", "custom_generate", "custom_pipelines", "use_kernels", "use_hub_kernels", "kernel_config",
          "auto_mapping", "trust_remote_code")  # fmt: skip
-#: settings that name a kernel: of the library's own only those that are part of torch, since others come from the hub
-_KERNELS = ("attn_implementation", "experts_implementation")
-_OWN_KERNELS = (None, "eager", "sdpa", "grouped_mm", "batched_mm")
-_MOST_FILES = 2_000
-_MOST_JSON = 300 * 1024**2  # bytes; tokenizer.json of a large vocabulary has 35 MB
-_MOST_HEADER = 100 * 1024**2  # bytes, as safetensors itself has it
-_WIDTHS = {
+#: settings that name a kernel; only those of torch are allowed, others are downloaded from the hub
+KERNEL_SETTINGS = ("attn_implementation", "experts_implementation")
+ALLOWED_KERNELS = (None, "eager", "sdpa", "grouped_mm", "batched_mm")
+MAX_FILES = 2_000
+MAX_JSON_BYTES = 300 * 1024**2  # bytes; tokenizer.json of a large vocabulary has 35 MB
+MAX_HEADER_BYTES = 100 * 1024**2  # bytes, as safetensors itself has it
+DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
     "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 
 
 def check_folder(folder: str | Path) -> dict[str, Any]:
-    """Reads ``config.json`` of a folder that may be loaded, else raises Refused with the reason.
+    """Returns ``config.json`` of a folder that can be loaded, else raises Refused.
 
-    Refused are: weights other than safetensors, Python files, an adapter in the place of a model, settings in any JSON
-    file that name code (``auto_map``) or a kernel of the hub (``attn_implementation``), links out of the folder and
-    what is no plain file, safetensors whose header does not agree with the file, an index that names files that are not
-    there, a configuration of far more weights than there are (they would be made up at random), and models that are no
-    causal language model.
+    Rejected are: weights other than safetensors, Python files, adapters, settings in any JSON file that name code
+    (``auto_map``) or a kernel of the hub (``attn_implementation``), links out of the folder, special files, safetensors
+    whose header does not match the file, an index with missing files, a configuration with far more weights than the
+    files (the rest would be random), and other models than causal language models.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -56,22 +55,22 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
         raise Refused("The folder has no safetensors weights.", code="model")
     config = _json(root / "config.json")
     _check_config(config)
-    held = {path: _tensors(path) for path in weights if path.parent == root}
+    stored = {path: _tensors(path) for path in weights if path.parent == root}
     for path in files:
         if path.name.endswith(INDEX):
-            _check_index(path, held)
-    _check_size(config, sum(count for tensors in held.values() for count in tensors.values()))
+            _check_index(path, stored)
+    _check_size(config, sum(count for tensors in stored.values() for count in tensors.values()))
     return config
 
 
 def _files(root: Path) -> list[Path]:
-    """Everything in the folder that is no plain folder, links included; not followed."""
+    """All files and links in the folder; links are not followed."""
     found: list[Path] = []
     for place, folders, names in os.walk(root, followlinks=False):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
         found += [Path(place) / name for name in (*names, *links)]
-        if len(found) > _MOST_FILES:
-            raise Refused(f"The folder has more than {_MOST_FILES:,} files, so it is not a model.", code="model")
+        if len(found) > MAX_FILES:
+            raise Refused(f"The folder has more than {MAX_FILES:,} files, so it is not a model.", code="model")
     return found
 
 
@@ -82,19 +81,19 @@ def _check_files(root: Path, files: list[Path]) -> None:
         if path.suffix in PICKLES:
             raise Refused(f"{name} may hold pickled code. Only safetensors weights are loaded.", code="model")
         if path.suffix == ".py":
-            raise Refused(f"{name} is code. Models that bring their own code are not loaded.", code="model")
+            raise Refused(f"{name} is code. Models with their own code are not loaded.", code="model")
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             raise Refused(f"{name} is a link out of the folder.", code="model")
         try:
             mode = path.stat().st_mode
         except OSError as error:
             raise Refused(f"{name} cannot be read: {error.strerror}.", code="model") from error
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
-            raise Refused(f"{name} is no plain file.", code="model")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe would block
+            raise Refused(f"{name} is not a plain file.", code="model")
 
 
 def _tensors(path: Path) -> dict[str, int]:
-    """Names and numbers of values of the tensors in a safetensors file, its header held against its length.
+    """Names and sizes of the tensors in a safetensors file, with its header checked against its length.
 
     The format: eight bytes with the length of a JSON header, the header, and the values without gaps
     (https://github.com/huggingface/safetensors#format).
@@ -103,16 +102,14 @@ def _tensors(path: Path) -> dict[str, int]:
     with path.open("rb") as file:
         first = file.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else size
-        if length > min(_MOST_HEADER, size - 8):
-            raise Refused(
-                f"{path.name} is cut off or no safetensors file: its header does not fit in it.", code="model"
-            )
+        if length > min(MAX_HEADER_BYTES, size - 8):
+            raise Refused(f"{path.name} is truncated or not a safetensors file: its header does not fit.", code="model")
         try:
             header = json.loads(file.read(length))
         except (ValueError, RecursionError) as error:
-            raise Refused(f"{path.name} is no safetensors file: its header is not JSON.", code="model") from error
+            raise Refused(f"{path.name} is not a safetensors file: its header is not JSON.", code="model") from error
     if not isinstance(header, dict):
-        raise Refused(f"{path.name} is no safetensors file: its header names no tensors.", code="model")
+        raise Refused(f"{path.name} is not a safetensors file: its header has no tensors.", code="model")
     header.pop("__metadata__", None)
     spans, counts = [], {}
     for name, entry in header.items():
@@ -121,53 +118,57 @@ def _tensors(path: Path) -> dict[str, int]:
     end = 0
     for start, stop in sorted(spans):
         if start != end:
-            raise Refused(f"{path.name} is no sound safetensors file: its tensors overlap or leave gaps.", code="model")
+            raise Refused(
+                f"{path.name} is not a valid safetensors file: its tensors overlap or leave gaps.", code="model"
+            )
         end = stop
     if 8 + length + end != size:
         raise Refused(
-            f"{path.name} is not whole: it has {size:,} bytes, its header asks for {8 + length + end:,}.", code="model"
+            f"{path.name} is incomplete: it has {size:,} bytes, its header needs {8 + length + end:,}.", code="model"
         )
     return counts
 
 
 def _tensor(path: Path, name: str, entry: Any) -> tuple[int, tuple[int, int]]:
-    """Number of values of a tensor, and where they lie."""
+    """Number of values of a tensor, and their byte range."""
     try:
-        (start, stop), shape, width = entry["data_offsets"], entry["shape"], _WIDTHS[entry["dtype"]]
+        (start, stop), shape, width = entry["data_offsets"], entry["shape"], DTYPE_BYTES[entry["dtype"]]
         count = math.prod(shape)
         sound = all(type(one) is int and one >= 0 for one in (start, stop, *shape)) and stop - start == count * width
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:
-        raise Refused(f"{path.name} is no sound safetensors file: {name[:80]} is not as long as it says.", code="model")
+        raise Refused(
+            f"{path.name} is not a valid safetensors file: {name[:80]} has another length than stated.", code="model"
+        )
     return count, (start, stop)
 
 
-def _check_index(path: Path, held: dict[Path, dict[str, int]]) -> None:
-    """Every tensor of an index stands in a file of this very folder."""
+def _check_index(path: Path, stored: dict[Path, dict[str, int]]) -> None:
+    """Checks that every tensor of an index is in a file of the folder."""
     placed = _json(path).get("weight_map")
     if not isinstance(placed, dict):
-        raise Refused(f"{path.name} does not say where the weights are.", code="model")
+        raise Refused(f"{path.name} has no weight map.", code="model")
     for tensor, name in placed.items():
         if not isinstance(name, str) or name != Path(name).name:
             raise Refused(f"{path.name} names a file outside the folder.", code="model")
-        if tensor not in held.get(path.parent / name, {}):
-            raise Refused(f"{path.name} names {tensor[:80]} in {name[:80]}, and it is not there.", code="model")
+        if tensor not in stored.get(path.parent / name, {}):
+            raise Refused(f"{path.name} names {tensor[:80]} in {name[:80]}, which does not exist.", code="model")
 
 
-def _check_size(config: dict[str, Any], held: int) -> None:
-    """Weights that a configuration asks for and no file holds would be made up at random, or fill the memory."""
+def _check_size(config: dict[str, Any], stored: int) -> None:
+    """Rejects a configuration with more weights than the files: they would be random, or fill the memory."""
     try:
-        asked = Shape.from_config(config).parameters
-    except NoShape:
+        asked = ModelShape.from_config(config).parameters
+    except UnknownModelShape:
         return
-    # some kinds of model have fewer matrices a layer than ours; none has half as many weights
-    if asked > 2 * held:
-        raise Refused(f"config.json describes {asked:,} parameters, and the files hold {held:,}.", code="model")
+    # some architectures have fewer matrices per layer than assumed, none has half as many weights
+    if asked > 2 * stored:
+        raise Refused(f"config.json describes {asked:,} parameters, and the files hold {stored:,}.", code="model")
 
 
 def _check_settings(name: str, value: Any) -> None:
-    """Refused where a setting, at whatever depth, names code that loading would fetch or run."""
+    """Raises Refused where a setting, at any depth, names code that loading would download or run."""
     if isinstance(value, list):
         for item in value:
             _check_settings(name, item)
@@ -175,17 +176,17 @@ def _check_settings(name: str, value: Any) -> None:
     if not isinstance(value, dict):
         return
     for key, item in value.items():
-        if key in _CODE and item not in (None, False):
-            raise Refused(f"{name} names code of its own ({key}). Such models are not loaded.", code="model")
-        if any(kernel in key for kernel in _KERNELS):
+        if key in CODE_SETTINGS and item not in (None, False):
+            raise Refused(f"{name} names code ({key}). Such models are not loaded.", code="model")
+        if any(kernel in key for kernel in KERNEL_SETTINGS):
             asked = item.values() if isinstance(item, dict) else (item,)
-            if any(one not in _OWN_KERNELS for one in asked):
+            if any(one not in ALLOWED_KERNELS for one in asked):
                 raise Refused(
-                    f"{name} asks for a kernel from elsewhere ({key}: {str(item)[:80]}). Take the setting out.",
+                    f"{name} names an external kernel ({key}: {str(item)[:80]}). Remove the setting.",
                     code="model",
                 )
         if key == "quantization_config" and item:
-            raise Refused("The weights are quantised. Take the model's full-precision weights.", code="model")
+            raise Refused("The weights are quantized. Use the model's full-precision weights.", code="model")
         _check_settings(name, item)
 
 
@@ -196,20 +197,20 @@ def _check_config(config: dict[str, Any]) -> None:
         named = ", ".join(map(str, architectures)) or "nothing"
         raise Refused(f"This is not a causal language model: config.json names {named}.", code="model")
     if config.get("vision_config") or config.get("is_encoder_decoder"):
-        raise Refused("Only text models that decode from left to right can be used.", code="model")
+        raise Refused("Only decoder-only text models are supported.", code="model")
 
 
 def check_ref(ref: ModelRef) -> dict[str, Any]:
     """As ``check_folder``, and the folder's hash must be the one the spec names (empty: not checked)."""
     config = check_folder(ref.path)
     if ref.sha256 and folder_hash(ref.path) != ref.sha256:
-        raise Refused("The model folder has changed since it was chosen: its hash is another one.", code="model")
+        raise Refused("The model folder has changed since it was selected: its hash differs.", code="model")
     return config
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MOST_JSON:
-        raise Refused(f"{path.name} is too large to be what its name says.", code="model")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise Refused(f"{path.name} is too large for its type.", code="model")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Models of the hub: what of a repository is fetched, whether there is room for it, and the download."""
+"""Downloads from the Hugging Face Hub: file selection, size check, download."""
 
 import errno
 import json
@@ -8,54 +8,54 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from slmstudio.errors import Refused
-from training.ml.events import disk_full
+from training.ml.events import is_disk_full
 from training.spec import PrepareSpec
 
-KEPT = (
+CONFIG_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
 )  # fmt: skip
-WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-#: bytes that stay free: the database lies on the same disk
-SPARE = 2_000_000_000
-_MOST_INDEX = 100_000_000  # bytes
-_ADVICE = "Take a packaged model or a local folder, or connect this machine to the hub."
+SINGLE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+#: bytes that must stay free: the database is on the same disk
+RESERVED_BYTES = 2_000_000_000
+MAX_INDEX_BYTES = 100_000_000  # bytes
+_ADVICE = "Use a packaged model or a local folder, or connect this machine to the hub."
 _FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG)
 
 
-def chosen(names: Iterable[str], read: Callable[[str], str]) -> list[str]:
-    """The files of a model that are taken, of all at its top level: settings, tokenizer, and its weights once.
+def selected_files(names: Iterable[str], read: Callable[[str], str]) -> list[str]:
+    """The files of a repository to download, at its top level: config, tokenizer, and the weights once.
 
-    Repositories keep the same weights under a second name (``consolidated.safetensors``): the one file is taken where
-    there is one, else those that the index names, else every file of weights. ``read`` gives the text of a file.
+    Repositories can have the same weights under a second name (``consolidated.safetensors``): the single file is used
+    where there is one, else the files of the index, else all weights. ``read`` returns the text of a file.
 
     Raises:
-        Refused: the index does not say where the weights are.
+        Refused: the index has no valid list of files.
     """
-    here = {name for name in names if "/" not in name}
-    taken = [name for name in KEPT if name in here]
-    if WHOLE in here:
-        return [*taken, WHOLE]
-    if INDEX not in here:
-        return [*taken, *sorted(name for name in here if name.endswith(".safetensors"))]
+    top_level = {name for name in names if "/" not in name}
+    selected = [name for name in CONFIG_FILES if name in top_level]
+    if SINGLE_FILE in top_level:
+        return [*selected, SINGLE_FILE]
+    if INDEX not in top_level:
+        return [*selected, *sorted(name for name in top_level if name.endswith(".safetensors"))]
     try:
         placed = json.loads(read(INDEX))["weight_map"].values()
         shards = {name for name in placed if isinstance(name, str)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(f"{INDEX} does not say where the weights are.", code="model") from error
-    # one that is named and not there is found out by the check of the folder
-    return [*taken, INDEX, *sorted(shards & here)]
+    # missing files are found by the check of the folder
+    return [*selected, INDEX, *sorted(shards & top_level)]
 
 
 def fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[str, str]:
-    """Downloads a model straight into ``folder``; its revision and licence.
+    """Downloads a model into ``folder``; returns its revision and license.
 
     Raises:
-        Refused: the machine is offline or the hub does not answer, there is no such model or its terms are not
-            accepted, it is larger than ``spec.most_gb`` or than the disk has room for, or it cannot be written.
+        Refused: the hub is not reachable, the model does not exist or its terms are not accepted, it is larger than
+            ``spec.most_gb`` or the free disk space, or it cannot be written.
     """
     if spec.offline:
-        reason = f"{spec.source} would have to be downloaded, and this machine is set to offline."
+        reason = f"{spec.source} must be downloaded, and this machine is offline."
         raise Refused(f"{reason} {_ADVICE}", code="offline")
     from huggingface_hub import errors
 
@@ -64,9 +64,9 @@ def fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[st
     except Refused:
         raise
     except errors.GatedRepoError as error:
-        raise Refused(f"{spec.source} asks for its terms to be accepted on the hub first.", code="model") from error
+        raise Refused(f"{spec.source} requires that its terms are accepted on the hub first.", code="model") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise Refused(f"The hub knows no {spec.source} at revision {spec.revision}.", code="model") from error
+        raise Refused(f"The hub has no {spec.source} at revision {spec.revision}.", code="model") from error
     except Exception as error:
         explained = _reason(error, spec.source)
         if explained is None:
@@ -76,11 +76,11 @@ def fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[st
 
 
 def _reason(error: Exception, source: str) -> tuple[str, str] | None:
-    """What went wrong: the disk, the folder, or, of everything that a network does, that the hub is out of reach."""
-    if disk_full(error):
+    """Kind and message of an error: the disk, the folder, or an unreachable hub; None for others."""
+    if is_disk_full(error):
         return "disk", f"The disk is full, so {source} was not downloaded. Free some space and try again."
-    on_the_way = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
-    if isinstance(error, OSError) and error.errno in _FOLDER_ERRORS and not on_the_way:
+    is_network_error = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
+    if isinstance(error, OSError) and error.errno in _FOLDER_ERRORS and not is_network_error:
         return "disk", f"{source} cannot be written here: {error.strerror}."
     if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore", "huggingface_hub")):
         return "offline", f"The hub cannot be reached, so {source} cannot be downloaded. {_ADVICE}"
@@ -90,37 +90,37 @@ def _reason(error: Exception, source: str) -> tuple[str, str] | None:
 def _fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[str, str]:
     import huggingface_hub
 
-    emit("stage", text="asking the hub")
+    emit("stage", text="connecting to the hub")
     info = huggingface_hub.HfApi().model_info(spec.source, revision=spec.revision, timeout=10, files_metadata=True)
     sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
 
     def read(name: str) -> str:
-        if sizes[name] > _MOST_INDEX:
+        if sizes[name] > MAX_INDEX_BYTES:
             raise Refused(f"{name} is too large to be what its name says.", code="model")
         place = huggingface_hub.hf_hub_download(spec.source, name, revision=info.sha, local_dir=folder)
         return Path(place).read_text(encoding="utf-8")
 
-    names = chosen(sizes, read)
+    names = selected_files(sizes, read)
     size = sum(sizes[name] for name in names)
-    check_room(spec.source, size, most=int(spec.most_gb * 1e9), folder=folder)
+    check_download_size(spec.source, size, limit=int(spec.most_gb * 1e9), folder=folder)
     emit("stage", text=f"downloading {size / 1e9:.1f} GB" if size else "downloading")
-    # into the folder itself, not by way of the hub's cache, which would keep all of it a second time
+    # directly into the folder; the hub's cache would store everything twice
     huggingface_hub.snapshot_download(spec.source, revision=info.sha, allow_patterns=names, local_dir=folder)
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return {"revision": str(info.sha), "license": (info.card_data.license if info.card_data else "") or ""}
 
 
-def check_room(source: str, size: int, *, most: int, folder: Path) -> None:
-    """Raises Refused where ``size`` bytes are more than ``most`` (0: no limit), or than the disk has to spare."""
-    if most and size > most:
+def check_download_size(source: str, size: int, *, limit: int, folder: Path) -> None:
+    """Raises Refused where ``size`` bytes exceed ``limit`` (0: no limit), or than the disk has to spare."""
+    if limit and size > limit:
         raise Refused(
-            f"{source} has {size / 1e9:,.1f} GB, and {most / 1e9:,.0f} GB are the most (setting MODEL_MOST_GB).",
+            f"{source} has {size / 1e9:,.1f} GB, and the limit is {limit / 1e9:,.0f} GB (setting MODEL_MOST_GB).",
             code="disk",
         )
     free = shutil.disk_usage(folder).free
-    if size + SPARE > free:
+    if size + RESERVED_BYTES > free:
         raise Refused(
-            f"{source} has {size / 1e9:,.1f} GB. {free / 1e9:,.1f} GB are free where models are kept, "
-            f"and {SPARE / 1e9:.0f} GB stay free.",
+            f"{source} has {size / 1e9:,.1f} GB. {free / 1e9:,.1f} GB are free in the models folder, "
+            f"and {RESERVED_BYTES / 1e9:.0f} GB must stay free.",
             code="disk",
         )

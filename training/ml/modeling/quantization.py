@@ -1,7 +1,7 @@
-"""QLoRA (arXiv:2305.14314): a base model held in 4 bits while an adapter is trained on it.
+"""QLoRA (arXiv:2305.14314): an adapter is trained on a base model in 4 bits.
 
-Only the training sees the 4 bits. The adapter is saved in fp32 and merged into the full-precision base afterwards, so
-what comes out can be exported like that of any other run.
+The 4 bits are used in training only. The adapter is saved in fp32 and merged into the full-precision base, so the
+result can be exported like that of any other run.
 """
 
 from importlib.util import find_spec
@@ -15,8 +15,8 @@ from slmstudio.errors import Refused
 from training.spec import RunSpec
 
 
-def check(spec: RunSpec, device: torch.device) -> None:
-    """Refused, naming the field, where this machine cannot train in 4 bits."""
+def check_qlora(spec: RunSpec, device: torch.device) -> None:
+    """Raises Refused where this machine cannot train in 4 bits."""
     if spec.method != "qlora":
         return
     if device.type != "cuda":
@@ -28,7 +28,7 @@ def check(spec: RunSpec, device: torch.device) -> None:
 
 
 def config(precision: str) -> BitsAndBytesConfig:
-    """NF4 with its constants quantised too, multiplied in the run's precision."""
+    """NF4 with double quantization, computed in the run's precision."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -55,12 +55,12 @@ def load(spec: RunSpec, precision: str, device: int | str) -> Any:
     )
 
 
-def count(parameter: torch.nn.Parameter) -> int:
-    """Numbers that a parameter stands for: a byte holds two of 4 bits."""
+def parameter_count(parameter: torch.nn.Parameter) -> int:
+    """Number of values of a parameter: a byte holds two of 4 bits."""
     return parameter.numel() * (2 if type(parameter).__name__ == "Params4bit" else 1)
 
 
-def train_in_full(model: Any) -> None:
+def cast_trainable_to_fp32(model: Any) -> None:
     """Adapter weights in fp32, as in every other run. TRL holds them in bf16, which fp16's gradient scaler cannot
     unscale."""
     for one in model.parameters():

@@ -1,4 +1,4 @@
-"""A tiny random llama with a byte-level tokenizer and a chat template: tests and demonstrations in seconds."""
+"""A tiny random llama with a byte-level tokenizer and a chat template: for tests and demonstrations."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ _TEMPLATE = (
 
 
 def build_tiny(folder: str | Path, *, seed: int = 0) -> Path:
-    """Writes the model into ``folder`` (made where missing) and returns its path. Same seed, same bytes.
+    """Writes the model into ``folder`` (created where missing) and returns its path. Same seed, same bytes.
 
     About 170 thousand parameters in fp32: 2 layers, hidden size 64, 4 heads, 2048 positions.
     """
@@ -49,7 +49,7 @@ def build_tiny(folder: str | Path, *, seed: int = 0) -> Path:
 
 
 def _tokenizer() -> Any:
-    """Bytes, and merges that spell a handful of words, so that texts have more than one tokenisation."""
+    """A byte-level tokenizer with merges for a few words, so that texts have several tokenizations."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,0 +1,18 @@
+"""Tables of the training side."""
+
+from training.models.base_models import BaseModel, LengthReport, ModelPull
+from training.models.exports import Export, ModelExport, SpecExport
+from training.models.runs import ModelVersion, TrainingEvent, TrainingRun, TrainingRunQuerySet
+
+__all__ = [
+    "BaseModel",
+    "Export",
+    "LengthReport",
+    "ModelExport",
+    "ModelPull",
+    "ModelVersion",
+    "SpecExport",
+    "TrainingEvent",
+    "TrainingRun",
+    "TrainingRunQuerySet",
+]

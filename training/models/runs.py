@@ -1,0 +1,171 @@
+"""Training runs with their events, and the model versions they produce."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import OuterRef, Subquery
+from django.urls import reverse
+from django.utils import timezone
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
+from training.models.base_models import BaseModel
+
+
+class TrainingRunQuerySet(RunQuerySet):
+    """Named reads of training runs. ``Any``: to the type stubs, the rows of a run's query set are bare runs."""
+
+    def of_project(self, project: Project) -> Any:
+        """A project's runs, newest first."""
+        rows: Any = self
+        return rows.filter(project=project).order_by("-number")
+
+    def for_table(self, project: Project) -> Any:
+        """A project's runs, newest first, with all that a table of them shows."""
+        last = TrainingEvent.objects.filter(run=OuterRef("pk")).order_by("-step")
+        rows = self.of_project(project).select_related("dataset", "base_model", "created_by", "model_version")
+        return rows.annotate(
+            last_loss=Subquery(last.filter(kind="metrics").values("data__loss")[:1]),
+            last_validation=Subquery(last.filter(kind="validation").values("data__loss")[:1]),
+            last_field_exact=Subquery(last.filter(kind="samples").values("data__field_exact")[:1]),
+        )
+
+    def for_page(self) -> Any:
+        """With all that the page of a run shows."""
+        rows: Any = self
+        return rows.select_related("dataset__schema_version", "base_model", "created_by", "model_version")
+
+    def for_comparison(self, project: Project, numbers: Iterable[int]) -> Any:
+        """The runs with these numbers, with all that a comparison shows."""
+        rows: Any = self
+        return rows.filter(project=project, number__in=list(numbers)).select_related(
+            "dataset__schema_version", "base_model", "project"
+        )
+
+    def others(self, project: Project, numbers: Iterable[int]) -> Any:
+        """The newest fifty runs of a project without those with these numbers, for a choice."""
+        return self.of_project(project).exclude(number__in=list(numbers)).only("number", "name")[:50]
+
+
+class TrainingRun(BackgroundRun):
+    """One fine-tuning from a RunSpec. Its result is a model version."""
+
+    job_name = "training.runs.jobs.run_training"
+    former_job_names = ("training.jobs.run_training",)
+    queue_name = "gpu"
+    attempts_allowed = 3
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="training_runs")
+    number = models.PositiveIntegerField()
+    name = models.CharField(max_length=120, blank=True)
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="training_runs")
+    base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="training_runs")
+    # Text, not jsonb: jsonb would sort the schema's properties, and the file on disk is this very text.
+    spec = models.TextField(help_text="the RunSpec as YAML")
+    facts = models.JSONField(default=dict, blank=True, help_text="values of the trainer's events start and done")
+    estimate = models.JSONField(
+        default=dict, blank=True, help_text="estimate before the start; see training.estimates.estimate"
+    )
+    checkpoint_step = models.PositiveIntegerField(default=0, help_text="step of the newest checkpoint, 0 without one")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="how often a worker has claimed it")
+
+    objects: ClassVar[Any] = TrainingRunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="training_number_once")]
+
+    def __str__(self) -> str:
+        return self.name or f"run {self.number}"
+
+    def get_absolute_url(self) -> str:
+        """The run's page."""
+        return reverse("training_run", args=[self.project.slug, self.number])
+
+    @property
+    def attempts_since_restart(self) -> int:
+        """Attempts since a user last started it, without those whose worker was stopped."""
+        return self.attempts - int(self.facts.get("forgiven") or 0)
+
+    @property
+    def earlier_seconds(self) -> float:
+        """Seconds of earlier attempts up to their last checkpoint: the time whose work was kept."""
+        attempt, kept = self.facts.get("seconds_kept") or (0, 0.0)
+        if attempt < self.attempts or self.status == Status.QUEUED:  # this attempt has no checkpoint yet
+            return float(kept)
+        return float(self.facts.get("seconds_before") or 0.0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training so far, over all attempts."""
+        if self.status == Status.QUEUED:
+            return self.earlier_seconds or None
+        current = super().seconds
+        return None if current is None else self.earlier_seconds + current
+
+    @property
+    def rate(self) -> float | None:
+        """Steps per second of this attempt."""
+        steps, seconds = self.progress_done - int(self.facts.get("resumed_from") or 0), super().seconds
+        return steps / seconds if seconds and steps > 0 else None
+
+    @property
+    def gpus(self) -> int:
+        """The devices in its spec."""
+        match = re.search(r"^devices: (\d+)", self.spec, re.MULTILINE)
+        return int(match[1]) if match else 1
+
+    @property
+    def folder_key(self) -> str:
+        """Key of its folder in the artifact store: spec.yaml, log.txt, state/, adapter/, merged/."""
+        return f"training/{self.pk}"
+
+
+class TrainingEvent(models.Model):
+    """One point of a run's curves, a sample generation or a warning. Each is stored once."""
+
+    class Kind(models.TextChoices):
+        """The trainer's event names."""
+
+        METRICS = "metrics"
+        VALIDATION = "validation"
+        SAMPLES = "samples"
+        WARNING = "warning"
+        CHECKPOINT = "checkpoint"
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    step = models.PositiveIntegerField()
+    key = models.CharField(max_length=16, blank=True, help_text="distinguishes several warnings at one step")
+    data: Any = models.JSONField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "kind", "step", "key"], name="training_event_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at step {self.step}"
+
+
+class ModelVersion(models.Model):
+    """The result of a training run: a folder with its hash and its lineage."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="model_versions")
+    number = models.PositiveIntegerField()
+    training_run = models.OneToOneField(TrainingRun, on_delete=models.PROTECT, related_name="model_version")
+    folder_key = models.CharField(max_length=300, help_text="merged safetensors with tokenizer, in the artifact store")
+    sha256 = models.CharField(max_length=64, help_text="of the merged folder")
+    tokenizer_sha256 = models.CharField(max_length=64, blank=True, help_text="of its tokenizer.json")
+    adapter_key = models.CharField(max_length=300, blank=True)
+    adapter_sha256 = models.CharField(max_length=64, blank=True)
+    files = models.JSONField(default=list, help_text="{path, size, sha256} of the merged folder")
+    adapter_files = models.JSONField(default=list, help_text="{path, size, sha256} of the adapter's folder")
+    lineage = models.JSONField(default=dict, help_text="hashes of base model, dataset, schema and spec")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="model_number_once")]
+
+    def __str__(self) -> str:
+        return f"model v{self.number}"

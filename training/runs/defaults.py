@@ -1,0 +1,34 @@
+"""Default hyperparameters of a run, from the size of its dataset and the lengths of its documents. Reads only."""
+
+import math
+from dataclasses import replace
+
+from labeling.models import DatasetVersion, Split
+from training.models import BaseModel, LengthReport
+from training.runs.presets import Hyperparameters, preset, task_of
+
+
+def train_rows(dataset: DatasetVersion) -> int:
+    """Training documents of a dataset version."""
+    return int(dataset.counts.get("splits", {}).get(Split.TRAIN, 0))
+
+
+def default_hyperparameters(
+    *, dataset: DatasetVersion, base_model: BaseModel | None = None, method: str = "lora"
+) -> Hyperparameters:
+    """The preset for a dataset, with a sequence length that fits all of its documents where their lengths are known."""
+    hyperparameters = preset(train_rows(dataset), method, task_of(dataset.schema_version.compiled.fields))
+    if base_model is None:
+        return hyperparameters
+    report = LengthReport.objects.of(dataset, base_model)
+    limit = hyperparameters.max_length
+    if report is not None and report.is_current:
+        limit = max(limit, needed_length(report))
+    return replace(hyperparameters, max_length=min(limit, base_model.context) if base_model.context else limit)
+
+
+def needed_length(report: LengthReport) -> int:
+    """The sequence length that fits every document: the longest, rounded up to 64, within the model's context."""
+    needed = math.ceil(report.longest / 64) * 64
+    context = report.base_model.context
+    return min(needed, context) if context else needed

@@ -1,0 +1,74 @@
+"""From hyperparameters to the RunSpec of a run, and back."""
+
+from labeling.datasets.queries import file_path
+from slmstudio.contract.schema.compiled import loads
+from slmstudio.storage.artifacts import local_path
+from training.models import TrainingRun
+from training.runs.presets import Hyperparameters
+from training.spec import RunSpec
+from training.strict_yaml import build
+
+
+def build_spec(run: TrainingRun, hyperparameters: Hyperparameters) -> RunSpec:
+    """The RunSpec of a run: its hyperparameters, and its model, dataset and contract with their hashes."""
+    dataset, base_model = run.dataset, run.base_model
+    schema = dataset.schema_version
+    return build(
+        RunSpec,
+        {
+            "version": 1,
+            "base_model": {"slug": base_model.slug, "path": base_model.folder, "sha256": base_model.sha256},
+            "dataset": {"path": str(file_path(dataset)), "sha256": dataset.sha256},
+            "contract": {
+                "instruction": dataset.instruction,
+                "schema": loads(schema.schema_text),
+                "schema_sha256": schema.sha256,
+            },
+            "prompt": base_model.prompt,
+            "method": hyperparameters.method,
+            "lora": {
+                "r": hyperparameters.lora_r,
+                "alpha": hyperparameters.lora_alpha,
+                "dropout": hyperparameters.lora_dropout,
+            },
+            "max_length": hyperparameters.max_length,
+            "batch_size": hyperparameters.batch_size,
+            "accumulation": hyperparameters.accumulation,
+            "learning_rate": hyperparameters.learning_rate,
+            "scheduler": hyperparameters.scheduler,
+            "warmup_ratio": hyperparameters.warmup_ratio,
+            "epochs": hyperparameters.epochs,
+            "precision": hyperparameters.precision,
+            "activation_checkpointing": hyperparameters.activation_checkpointing,
+            "devices": hyperparameters.devices,
+            "early_stopping": hyperparameters.early_stopping,
+            "trackers": list(hyperparameters.trackers),
+            "seed": hyperparameters.seed,
+            "too_long": hyperparameters.too_long,
+            "output_dir": str(local_path(run.folder_key)),
+        },
+    )
+
+
+def hyperparameters_of(spec: RunSpec) -> Hyperparameters:
+    """The hyperparameters of a spec."""
+    return Hyperparameters(
+        method=spec.method,
+        learning_rate=spec.learning_rate,
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        accumulation=spec.accumulation,
+        lora_r=spec.lora.r,
+        lora_alpha=spec.lora.alpha,
+        lora_dropout=spec.lora.dropout,
+        max_length=spec.max_length,
+        seed=spec.seed,
+        too_long=spec.too_long,
+        warmup_ratio=spec.warmup_ratio,
+        scheduler=spec.scheduler,
+        precision=spec.precision,
+        activation_checkpointing=spec.activation_checkpointing,
+        devices=spec.devices,
+        early_stopping=spec.early_stopping,
+        trackers=spec.trackers,
+    )
