@@ -30,8 +30,7 @@ from training.runs.curves import spec_of
 from training.runs.defaults import default_hyperparameters, train_rows
 from training.runs.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.runs.presets import METHODS, TASKS, Hyperparameters, preset, task_of
-from training.runs.reproduction import resolved_spec
-from training.runs.run_spec import hyperparameters_of
+from training.runs.run_spec import hyperparameters_of, resolved_spec
 from training.runs.services import measure_lengths, start_training
 
 #: hints of the advanced settings whose label is not enough

@@ -1,12 +1,15 @@
-"""From hyperparameters to the RunSpec of a run, and back."""
+"""From hyperparameters to the RunSpec of a run and back, and the spec that reproduces a run."""
+
+from dataclasses import replace
 
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
+from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from training.models import TrainingRun
 from training.runs.presets import Hyperparameters
 from training.spec import RunSpec
-from training.strict_yaml import build
+from training.strict_yaml import SpecError, build
 
 
 def build_spec(run: TrainingRun, hyperparameters: Hyperparameters) -> RunSpec:
@@ -72,3 +75,27 @@ def hyperparameters_of(spec: RunSpec) -> Hyperparameters:
         early_stopping=spec.early_stopping,
         trackers=spec.trackers,
     )
+
+
+def resolved_spec(run: TrainingRun, spec: RunSpec) -> RunSpec:
+    """The spec of a run; for one that is done, with the precision that ``auto`` resolved to.
+
+    On a CPU ``auto`` is decided by timing, so the next run could use another precision and train another model.
+    """
+    precision = run.facts.get("precision")
+    if run.status != Status.DONE or spec.precision != "auto" or precision not in ("fp32", "bf16"):
+        return spec
+    return replace(spec, precision=precision)
+
+
+def reproducible_spec_text(run: TrainingRun) -> str:
+    """The file that reproduces a run: the text it was started with, if that is complete."""
+    try:
+        spec = RunSpec.from_yaml(run.spec)
+    except SpecError:
+        return run.spec
+    ran = resolved_spec(run, spec)
+    if ran == spec:
+        return run.spec
+    head = f"# Started with precision: auto, which resolved to {ran.precision}; this file reproduces the run.\n"
+    return head + ran.to_yaml()

@@ -24,8 +24,7 @@ from training.runs.curves import checkpoints, curve_points, spec_of
 from training.runs.defaults import default_hyperparameters
 from training.runs.difference_queries import differences_of
 from training.runs.presets import describe
-from training.runs.reproduction import reproducible_spec_text
-from training.runs.run_spec import hyperparameters_of
+from training.runs.run_spec import hyperparameters_of, reproducible_spec_text
 from training.runs.trackers import trackers_of, zip_tracker_files
 
 _RUNS = TrainingRun.objects.for_page()
