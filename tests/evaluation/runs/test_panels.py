@@ -52,7 +52,7 @@ def test_a_manager_is_told_of_an_approval_that_is_void_or_soon_will_be(
     waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
     assert step(world, world.manager, panels.decision_step) is None
-    monkeypatch.setattr("evaluation.approvals.waivers.SOON", 9)
+    monkeypatch.setattr("evaluation.approvals.waivers.EXPIRES_SOON_DAYS", 9)
     assert (
         step(world, world.manager, panels.decision_step).text
         == f"A waiver of gate report 1 expires on {waiver.expires}."
