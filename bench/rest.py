@@ -50,7 +50,7 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
     from django.contrib.auth import get_user_model
 
     from labeling.annotation import services as annotation_services
-    from labeling.api.serializers import whole
+    from labeling.api.serializers import document_detail
     from labeling.imports.rows import ParsedRow
     from labeling.imports.services import import_rows
     from labeling.integrations import tokens
@@ -89,7 +89,7 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
             note("submit", 0, answer.milliseconds, warm)
             continue
         rows_of = Document.objects.select_related("assigned_to")
-        _, spent = _timed(lambda: whole(project, rows_of.get(pk=pk, project=project), user))  # noqa: B023
+        _, spent = _timed(lambda: document_detail(project, rows_of.get(pk=pk, project=project), user))  # noqa: B023
         note("read", 1, spent, warm)
         opened = annotation_services.with_open_data()
         _, spent = _timed(lambda: annotation_services.open_document(document=opened.get(pk=pk), user=user))  # noqa: B023

@@ -84,7 +84,8 @@ def test_reports_of_one_evaluation_under_two_baselines_spend_alpha_twice(world: 
 
 def while_judging(monkeypatch: pytest.MonkeyPatch, change: Callable[[int], None]) -> list[int]:
     """Calls ``change`` with the number of the attempt after verdicts were computed; returns the attempts."""
-    judge, attempts = services._judge, []
+    judge = services._judge
+    attempts: list[int] = []
 
     def judged(*args: Any) -> GateReport:
         report = judge(*args)

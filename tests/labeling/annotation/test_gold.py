@@ -140,7 +140,7 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     dataset = freeze(project=desk.project, user=desk.owner, holdout_share=0.3)
     assert {row["id"] for row in frozen_rows(dataset)} == expected
     assert dataset.counts["left_out"]["does_not_fit_schema"] == 1
-    assert decisions.Present(desk.project).revised_gold(dataset) == []
+    assert decisions.CurrentState(desk.project).revised_gold(dataset) == []
     project = project_for(desk.owner, desk.project.slug, Action.READ)
     assert panels.freeze_again_step(project, desk.owner) is None
 
@@ -153,7 +153,7 @@ def test_rejecting_a_label_takes_it_out_of_gold_everywhere(desk: Desk) -> None:
     name = held.document.external_id
     assert name not in in_list(desk.project)
     assert name not in exported(desk)
-    assert decisions.Present(desk.project).revised_gold(dataset) == [name]
+    assert decisions.CurrentState(desk.project).revised_gold(dataset) == [name]
 
 
 def test_labels_that_are_not_gold_go_out_where_they_are_asked_for(desk: Desk) -> None:
