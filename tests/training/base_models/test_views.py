@@ -64,7 +64,7 @@ def test_it_shows_the_catalogue_with_memory_and_what_fits(project: Project, logi
 def test_a_project_of_others_and_an_odd_length_change_nothing(project: Project, login: Login) -> None:
     answer = login("engineer").get(f"{URL}?project=secret&tokens=99999999999")
     assert answer.status_code == 200
-    assert "rows of 1,024 tokens" in answer.content.decode()
+    assert "documents of 1,024 tokens" in answer.content.decode()
 
 
 def test_the_page_asks_the_database_as_often_for_many_models_as_for_few(

@@ -225,7 +225,7 @@ def test_a_machine_has_bf16_until_a_run_has_timed_it(
     def activations() -> int:
         found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=Hyperparameters())
         assert found is not None
-        return next(part.bytes for part in found.parts if part.title == "the activations")
+        return next(part.bytes for part in found.parts if part.title == "activations")
 
     by_its_flags = activations()
     ended("fp32", precision="fp32")
@@ -267,11 +267,11 @@ def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_nam
     ran(dataset.project, precision="bf16")
     assert source() == rough
     ran(other)
-    assert source() == "from an earlier run elsewhere in this studio, which reached 500 tokens a second"
+    assert source() == "from an earlier run of another project, which reached 500 tokens per second"
     own = ran(dataset.project, resumed_from=40)  # seconds are of the whole run
     ran(other, tokens=90_000)
-    assert source() == f"from run {own.number}, which reached 500 tokens a second"
-    reached = f"from run {own.number}, which reached 500 tokens a second with other settings, scaled by"
+    assert source() == f"from run {own.number}, which reached 500 tokens per second"
+    reached = f"from run {own.number}, which reached 500 tokens per second with other settings, scaled by"
     hyperparameters = Hyperparameters(lora_r=64)
     assert source() == f"{reached} operations per token"
     hyperparameters = Hyperparameters(devices=4)

@@ -102,7 +102,7 @@ def test_the_filter_is_in_the_address_and_nonsense_shows_all(start: Any, login: 
 
 def test_a_queue_that_nobody_works_is_said(start: Any, login: Login) -> None:
     start()
-    assert "No worker listens to the queue gpu" in login("engineer").get(URL).content.decode()
+    assert "No worker for the queue gpu" in login("engineer").get(URL).content.decode()
 
 
 def test_more_runs_take_no_more_queries(start: Any, login: Login, django_assert_max_num_queries: Any) -> None:

@@ -81,7 +81,7 @@ def test_a_worker_with_too_few_cards_leaves_the_run_to_another(
     )
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
-    assert (run.status, run.stage) == (Status.QUEUED, "waiting for a worker with 4 cards")
+    assert (run.status, run.stage) == (Status.QUEUED, "waiting for a worker with 4 GPUs")
     assert (run.attempts, run.attempts_since_restart) == (0, 0)
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
 

@@ -40,7 +40,7 @@ def test_the_presets_run_is_queued_for_the_owner(ready: LengthReport, people: di
     said = run("receipts", "--name", "by hand")
     made: Any = TrainingRun.objects.get()
     assert "run 1 is queued: /p/receipts/training/1/" in said
-    assert "No worker listens to the queue gpu" in said
+    assert "No worker for the queue gpu" in said
     assert (made.status, made.name, made.created_by) == (Status.QUEUED, "by hand", people["owner"])
     assert hyperparameters_of(RunSpec.from_yaml(made.spec)).epochs == 6.0
 
@@ -89,7 +89,7 @@ def test_an_estimate_starts_nothing(ready: LengthReport) -> None:
         (["receipts", "--dataset", "9"], "dataset: There is no dataset version v9"),
         (["receipts", "--base-model", "gpt-17"], "base_model: There is no base model 'gpt-17'"),
         (["receipts", "--method", "magic"], "method: 'magic' is not one of"),
-        (["receipts", "--user", "manager"], "user: There is no 'manager' who may train"),
+        (["receipts", "--user", "manager"], "user: User 'manager' cannot train"),
         (["receipts", "--set", "epochs=many"], "epochs: 'many' is not a number"),
         (["receipts", "--set", "seed=1.5"], "seed: '1.5' is not a whole number"),
         (["receipts", "--set", "activation_checkpointing=perhaps"], "is not true or false"),
