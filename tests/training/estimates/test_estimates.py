@@ -185,7 +185,7 @@ def test_a_measured_speed_gives_the_time_and_without_one_it_is_worked_out_and_sa
     assert measured.seconds_from == "from run 3"
     rough = told(machine(500))
     assert rough.seconds
-    assert "half or twice" in rough.seconds_from
+    assert "within a factor of two" in rough.seconds_from
     assert told(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full")).seconds > rough.seconds  # type: ignore[operator]
     assert told(None).seconds is None
 

@@ -122,7 +122,7 @@ def test_a_checker_that_is_not_there_leaves_the_export_unvalidated(tmp_path: Pat
     export_spec.main(spec, told.emitter)
     said = next(event for event in told.events if event["event"] == "validation")
     assert said["ok"] is False
-    assert "/no/such/python could not check it" in said["error"]
+    assert "/no/such/python could not validate it" in said["error"]
     assert (tmp_path / "out" / "check.py").read_text() == Path(axolotl_check.__file__).read_text()
 
 

@@ -94,7 +94,7 @@ def test_the_card_says_what_it_is_how_to_ask_and_how_it_learned(run: TrainingRun
     assert run.base_model.sha256 in text
     assert "| 40 | 0.2500 |" in text
     assert "| 40 | 0.3750 | 75 % | 100 % |" in text
-    assert "of 2 validation documents" in text
+    assert "from 2 validation documents" in text
     assert "1 were longer than the sequence length" in text
     for words in ("apply_chat_template", "vllm serve", "llama-server -m", "| torch | 2.13.0 |", "0.0005"):
         assert words in text

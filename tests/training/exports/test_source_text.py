@@ -167,7 +167,7 @@ def test_a_step_has_as_many_rows_on_one_gpu_as_it_had_on_several() -> None:
     assert written["micro_batch_size"] * written["gradient_accumulation_steps"] == 4 * 3 * 2
     given_ = unsloth.arguments(of_two, COUNTS)
     assert given_["per_device_train_batch_size"] * given_["gradient_accumulation_steps"] == 4 * 3 * 2
-    assert "among 2 GPUs" in axolotl.config(of_two, COUNTS)
+    assert "over 2 GPUs" in axolotl.config(of_two, COUNTS)
     assert "--num_processes N" in axolotl.config(of_two, COUNTS)
-    assert "among 2 GPUs" in unsloth.script(of_two, COUNTS)
+    assert "over 2 GPUs" in unsloth.script(of_two, COUNTS)
     assert "GPUs" not in axolotl.config(spec(), COUNTS)

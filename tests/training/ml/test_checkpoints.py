@@ -108,7 +108,7 @@ def test_nothing_is_written_where_too_little_is_free(tmp_path: Path, monkeypatch
     for step in (1, 2):
         write(store, step)
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 9))
-    with pytest.raises(DiskFull, match="268 MB are left to other programs"):
+    with pytest.raises(DiskFull, match="268 MB are reserved"):
         write(store, 3)
     assert steps(store) == [2]  # the older one has made way first
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 10))

@@ -22,7 +22,7 @@ def test_a_curve_as_it_should_be_says_nothing() -> None:
 def test_a_jump_is_told_once() -> None:
     messages = said([*falling(40), 9.0, 9.0, *falling(20)])
     assert len(messages) == 1
-    assert "jumped" in messages[0]
+    assert "Loss spike" in messages[0]
 
 
 def test_a_loss_that_stays_is_told() -> None:

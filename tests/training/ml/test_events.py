@@ -45,7 +45,7 @@ def test_nothing_but_events_reaches_standard_output(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_an_event_and_exit_code_two(tmp_path: Path) -> None:
-    code, events, _ = child(tmp_path, "raise Refused('length', 'Too long.')")
+    code, events, _ = child(tmp_path, "raise Refused('Too long.', code='length')")
     assert (code, events[-1]) == (2, {"event": "error", "kind": "length", "message": "Too long."})
 
 

@@ -50,7 +50,7 @@ def test_preparing_again_takes_what_is_there(tmp_path: Path) -> None:
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
-    with pytest.raises(Refused, match="something else"):
+    with pytest.raises(Refused, match="other contents"):
         prepare(spec("tiny", "tiny-random", tmp_path / "out"))
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
 

@@ -58,7 +58,7 @@ def test_marks_follow_the_schema_and_say_in_words_what_they_mean() -> None:
     [found] = samples_of({"rows": [sample("a", total="hallucinated", company="correct")]}, order=["company", "total"])
     assert [(mark.field, mark.word) for mark in found.marks] == [
         ("company", "correct"),
-        ("total", "not in the document"),
+        ("total", "hallucinated"),
     ]
 
 

@@ -130,7 +130,7 @@ def test_a_failed_job_whose_base_model_is_gone_stays_where_it_is(
     run.base_model.save()
     address = f"/workers/failed/gpu/{run.job_id}/"
     said = login("engineer").post(address, {"do": "requeue"}, follow=True).content.decode()
-    assert "is gone" in said
+    assert "is missing" in said
     assert "/nowhere" not in said
     run.refresh_from_db()
     assert (run.status, jobs()) == (Status.FAILED, [])

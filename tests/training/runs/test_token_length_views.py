@@ -30,10 +30,10 @@ def test_the_page_says_that_nothing_is_measured_yet(
 def test_what_would_be_cut_follows_from_the_length_asked_about(
     lengths: LengthReport, login: Callable[[str], Client]
 ) -> None:
-    (fit,) = lengths_context(lengths.dataset)["fits"]
+    (fit,) = lengths_context(lengths.dataset)["reports"]
     assert (fit.limit, fit.over) == (1024, 0)
-    (fit,) = lengths_context(lengths.dataset, 299)["fits"]
-    assert (fit.limit, fit.over, len(fit.named)) == (299, 1, 1)
+    (fit,) = lengths_context(lengths.dataset, 299)["reports"]
+    assert (fit.limit, fit.over, len(fit.listed)) == (299, 1, 1)
     page = login("manager").get(f"{PANEL}?limit=99", headers=HTMX).content.decode()
     rows = lengths.dataset.counts["splits"]["train"] + lengths.dataset.counts["splits"]["validation"]
     assert f"{rows} too long" in page
@@ -42,7 +42,7 @@ def test_what_would_be_cut_follows_from_the_length_asked_about(
 
 def test_no_length_is_beyond_what_the_model_reads(lengths: LengthReport) -> None:
     BaseModel.objects.filter(pk=lengths.base_model.pk).update(context=256)
-    (fit,) = lengths_context(lengths.dataset, 4096)["fits"]
+    (fit,) = lengths_context(lengths.dataset, 4096)["reports"]
     assert (fit.limit, fit.over) == (256, 1)
 
 
@@ -79,11 +79,11 @@ def test_the_job_keeps_a_document_as_the_model_reads_it(
 ) -> None:
     report = LengthReport.objects.create(dataset=dataset, base_model=tiny_base_model)
     job(report.pk)
-    (fit,) = lengths_context(dataset)["fits"]
-    assert fit.seen is not None
-    assert dataset.instruction in fit.seen["prompt"]
-    assert fit.seen["prompt"] != dataset.instruction
-    assert fit.seen["completion"].startswith('{"')
+    (fit,) = lengths_context(dataset)["reports"]
+    assert fit.sample is not None
+    assert dataset.instruction in fit.sample["prompt"]
+    assert fit.sample["prompt"] != dataset.instruction
+    assert fit.sample["completion"].startswith('{"')
 
 
 def test_text_of_a_document_stays_text(lengths: LengthReport, login: Callable[[str], Client]) -> None:
