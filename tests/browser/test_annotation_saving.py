@@ -1,9 +1,11 @@
 """The labeling screen when saving is not simple: two people, no connection, tabs that crash."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Dialog, Page, expect
 
 from labeling.models import Annotation, Document, DocumentState, Gold
@@ -382,16 +384,21 @@ def test_time_is_counted_by_field_and_not_while_the_person_is_away(desk: Desk, o
     page.clock.install()
     page.reload()
     expect(page.locator("#strip")).to_contain_text("left for you")
+    page.clock.pause_at(timezone.now() + timedelta(minutes=1))  # from here on only the test moves it
+    page.mouse.move(10, 10)  # the jump counts as absence; this ends it
     control(page, "Vendor").focus()
     page.clock.run_for(20_000)
     page.keyboard.type("ACME")
-    # Nobody touches anything for ten minutes: of them one counts.
+    # No input for ten minutes: one of them counts.
     page.clock.run_for(600_000)
     control(page, "Payment terms").focus()
     page.keyboard.type("Net 30")
     page.clock.run_for(5_000)
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
-    annotation = Annotation.objects.get()
-    assert 75 <= annotation.field_seconds["vendor"] <= 85, annotation.field_seconds
-    assert annotation.field_seconds.get("payment_terms", 0) <= 6
-    assert annotation.seconds <= 95
+    for _ in range(100):  # until the save has arrived
+        annotation = Annotation.objects.get()
+        if "payment_terms" in annotation.field_seconds:
+            break
+        page.clock.run_for(100)
+    assert annotation.field_seconds["vendor"] == pytest.approx(80, abs=1), annotation.field_seconds
+    assert 0 < annotation.field_seconds["payment_terms"] <= 15, annotation.field_seconds
+    assert annotation.seconds <= 60 + 80 + 15  # a minute may count before the pause
