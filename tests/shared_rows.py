@@ -29,6 +29,7 @@ class SharedRows:
         self._blocker = blocker
         self._offers: dict[str, Make] = {}
         self._name = ""  # of the fixture whose rows are there
+        self._path: Path | None = None  # of the last test that asked for them
         self._made: Any = None
         self._since = 0.0
         self._atomic: transaction.Atomic | None = None
@@ -47,8 +48,9 @@ class SharedRows:
                 if not self._fresh(wanted):
                     self.drop()
                     self._open(wanted)
-            elif marked or "_django_db_helper" in names:
-                self.drop()
+                self._path = item.path
+            elif marked or "_django_db_helper" in names or item.path != self._path:
+                self.drop()  # a test without a database in another file must not find a transaction open
 
     def offer(self, name: str, make: Make) -> None:
         """From the next test on, what the fixture ``name`` gives may come from here."""

@@ -78,7 +78,7 @@ def test_every_child_is_started_with_it(module: str, tmp_path: Path, monkeypatch
     context: Any = type("Context", (), {"folder": tmp_path, "options": {}})()
     starts = {
         "scans": lambda: found.Scanner(context)._ask({}),
-        "arrow": lambda: next(found._told(tmp_path, lambda: False)),
+        "arrow": lambda: next(found._records_of(tmp_path, lambda: False)),
         "child_processes": lambda: found.run_child("training.ml.verify", tmp_path / "spec", tmp_path / "log"),
     }
     with pytest.raises(Started):
