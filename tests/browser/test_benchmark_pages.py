@@ -67,7 +67,7 @@ def test_a_new_one_is_started_from_its_form(wide: World, engineer: Page, watch: 
     page.reload()  # axe leaves empty style attributes behind, which htmx would carry over
     page.get_by_label("Documents", exact=True).fill("31")
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("alert")).to_contain_text("dataset v1 has 30 documents")
+    expect(page.get_by_role("alert")).to_contain_text("dataset v1 has 30 labeled documents")
     page.get_by_label("Documents", exact=True).fill("20")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url(f"**{ADDRESS}1/")

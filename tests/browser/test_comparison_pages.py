@@ -45,9 +45,9 @@ def test_two_are_ticked_filtered_and_a_case_is_pinned(world: World, manager: Pag
     page.get_by_role("link", name="Clear").click()
     expect(page.locator(".case-card")).to_have_count(10)
     first = page.locator(".case-card").first
-    first.get_by_text("Pin", exact=True).click()
-    first.get_by_label("Why no model may break it again").fill("once paid twice")
-    first.get_by_role("button", name="Pin it").click()
+    first.locator("summary", has_text="Pin").click()
+    first.get_by_label("Reason").fill("once paid twice")
+    first.get_by_role("button", name="Pin", exact=True).click()
     expect(first.get_by_role("link", name="pinned")).to_be_visible()
     assert len(pinned_documents(world.project)) == 1
     page.reload()
@@ -83,5 +83,5 @@ def test_the_suite_says_what_is_broken_and_a_manager_takes_out(world: World, man
     check(page, "suite-phone")
     page.get_by_role("button", name="Unpin").first.click()
     expect(page.get_by_role("row")).to_have_count(6)
-    page.get_by_role("link", name="Taken out again").click()
+    page.get_by_role("link", name="Unpinned").click()
     expect(page.get_by_role("row")).to_have_count(2)

@@ -92,7 +92,7 @@ def test_a_version_is_read_page_by_page(desk: Desk, open_as: As, tiny_base_model
         dataset=second, base_model=tiny_base_model, status=Status.DONE, lengths=lengths, longest=500,
         model_sha256=tiny_base_model.sha256,
     )  # fmt: skip
-    write_text(report.seen_key, '{"train": {"id": "inv-0001", "prompt": "<|im_start|>user", "completion": "{}"}}')
+    write_text(report.sample_key, '{"train": {"id": "inv-0001", "prompt": "<|im_start|>user", "completion": "{}"}}')
     page = open_as("manager")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(desk.url("datasets/2/"))

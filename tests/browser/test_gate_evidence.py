@@ -53,9 +53,9 @@ def test_money_automation_and_the_labels_that_are_missing(world: World, owner: P
 def test_a_gate_about_one_field_is_added_by_hand(world: World, owner: Page) -> None:
     page = owner
     page.goto(f"/p/{world.project.slug}/gates/policy/")
-    page.get_by_label("What", exact=True).select_option("recall")
+    page.get_by_label("Metric", exact=True).select_option("recall")
     page.get_by_label("Threshold", exact=True).fill("98")
-    page.get_by_label("For which field").select_option("total_amount")
+    page.get_by_label("Field", exact=True).select_option("total_amount")
     check(page, "gate-policy")
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "gate-policy-phone")
