@@ -66,7 +66,7 @@ def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
      "http://[2001:0:a83f:8110::]/", "http://2822734096/", "http://0xa83f8110/"],
 )  # fmt: skip
 def test_internal_addresses_are_refused(url: str) -> None:
-    with pytest.raises(Refused, match="internal address|unknown"):
+    with pytest.raises(Refused, match=r"internal address|unknown"):
         outbound.check(url)
 
 
