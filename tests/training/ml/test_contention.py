@@ -73,7 +73,7 @@ def test_usage_counts_this_process_among_all() -> None:
 _CHILD = """
 import json, os, sys, time
 import torch
-from training.ml.machine import contention
+from training.ml.hardware import contention
 
 watched = int(sys.argv[1])
 torch.set_num_threads(2)
@@ -97,10 +97,10 @@ def tell(level):
 
 def read():
     own = time.process_time()
-    return contention.Usage(time.monotonic(), own, {0: own + of_watched()})
+    return contention.CpuUsage(time.monotonic(), own, {0: own + of_watched()})
 
 tell(0)
-contention.Watcher(read, period=0.2, on_change=lambda room: changes.append(room.level)).start()
+contention.ContentionMonitor(read, period=0.2, on_change=lambda level: changes.append(level.level)).start()
 while True:
     left @ right
     time.sleep(0.01)
