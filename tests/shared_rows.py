@@ -42,7 +42,7 @@ class SharedRows:
         names = getattr(item, "fixturenames", ())
         marked = item.get_closest_marker("django_db") is not None
         alone = marked or "transactional_db" in names or "live_server" in names
-        wanted = "" if alone else next((name for name in self._offers if name in names), "")
+        wanted = "" if alone else next((name for name in self._offers if name in names and _is_shared(item, name)), "")
         with self._blocker.unblock():
             if wanted:
                 if not self._fresh(wanted):
@@ -99,6 +99,12 @@ class SharedRows:
         folders = (Path(self._folder.name), _artifacts())
         found = {path: path.stat() for folder in folders for path in folder.rglob("*") if path.is_file()}
         return {path: (state.st_size, state.st_ctime_ns) for path, state in found.items()}
+
+
+def _is_shared(item: pytest.Item, name: str) -> bool:
+    """Whether a test's fixture is the one of a conftest, and not one of the same name in its module."""
+    definitions = item._fixtureinfo.name2fixturedefs.get(name, ())
+    return bool(definitions) and not definitions[-1].baseid.endswith(".py")
 
 
 def _artifacts() -> Path:

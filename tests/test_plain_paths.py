@@ -14,7 +14,7 @@ from slmstudio.runs.plain_paths import redact_paths
     ("text", "shown"),
     [
         (f"no {settings.HOME}/artifacts/a.bin", "no $SLM_HOME/artifacts/a.bin"),
-        (f"{settings.BASE_DIR}/training/jobs.py failed", "training/runs/jobs.py failed"),
+        (f"{settings.BASE_DIR}/training/jobs.py failed", "training/jobs.py failed"),
         (f'File "{sys.prefix}/lib/x.py", line 3', 'File "python/lib/x.py", line 3'),
         (f"{tempfile.gettempdir()}/spec-1.yaml is gone", "tmp/spec-1.yaml is gone"),
         ("[Errno 2] No such file: '/srv/models/a/config.json'", "[Errno 2] No such file: 'config.json'"),

@@ -117,7 +117,7 @@ def test_the_report_and_the_log_read_well_on_a_desk(world: World, report: GateRe
     expect(page.locator("#manifest [role=status]")).to_contain_text("all equal")
     page.goto("/p/invoices/gates/audit/")
     expect(page.locator("#entries")).to_contain_text("erik started evaluation 1")
-    page.get_by_label("What").select_option("judged")
+    page.get_by_label("Action").select_option("judged")
     expect(page.locator("#entries h2")).to_have_text("1 entry")
     expect(page).to_have_url(re.compile("action=judged"))
     page.get_by_text("Details").first.click()

@@ -35,8 +35,8 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
 
     engineer.goto(f"/p/invoices/evaluation/{run.number}/outputs/{document.pk}/")
     engineer.get_by_role("link", name="Challenge label").click()
-    expect(engineer.get_by_label("What is wrong?")).to_have_value("total_amount")
-    engineer.get_by_label("Why?").fill("It says 7.77 at the bottom.")
+    expect(engineer.get_by_label("Field", exact=True)).to_have_value("total_amount")
+    engineer.get_by_label("Reason").fill("It says 7.77 at the bottom.")
     check(engineer, "gold-question")
     engineer.get_by_role("button", name="Send to adjudication").click()
     expect(engineer.get_by_text("It stays valid until a reviewer decides")).to_be_visible()

@@ -100,7 +100,7 @@ def _label_the_seed(page: Page) -> None:
     expect(page.locator("#form")).to_contain_text("2026-01-14")
     page.keyboard.press("Alt+Shift+Digit0")  # no other field is in the document
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("Nothing", exact=False).first).to_be_visible()
+    expect(page.get_by_role("heading", name="No documents to label")).to_be_visible()
     assert Document.objects.get(external_id="seed").state == "submitted"
 
 

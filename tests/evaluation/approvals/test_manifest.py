@@ -145,9 +145,11 @@ def test_a_file_that_was_exported_again_has_no_report(world: World, report: Gate
     spec = EvalSpec.from_yaml(run.spec)
     spec = replace(spec, gguf=GgufRef(path="/x/model.gguf", sha256="a" * 64), confidence=False)
     rewrite(run, export=export, spec=spec.to_yaml())
-    assert EvalRun.objects.get(pk=run.pk).backend.changed(run) == ""
+    fresh = EvalRun.objects.get(pk=run.pk)
+    assert fresh.backend.changed(fresh) == ""
     rewrite(export, files=[{"path": "model.gguf", "sha256": "b" * 64}])
-    assert EvalRun.objects.get(pk=run.pk).backend.changed(run)
+    fresh = EvalRun.objects.get(pk=run.pk)
+    assert fresh.backend.changed(fresh)
 
 
 def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:

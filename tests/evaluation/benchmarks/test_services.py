@@ -198,8 +198,8 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
         )
     asked = []
 
-    def prepare(*, base_model: BaseModel, run: Any, fetch: bool) -> BaseModel:
-        asked.append((base_model.slug, run.number, fetch))
+    def prepare(*, base_model: BaseModel, run: Any, download: bool) -> BaseModel:
+        asked.append((base_model.slug, run.number, download))
         raise Refused("The package is not installed.", field="base_model")
 
     monkeypatch.setattr(base_model_services, "prepare", prepare)
@@ -212,7 +212,7 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
 
 def test_a_model_that_would_have_to_be_downloaded_is_refused(wide: World) -> None:
     hub = BaseModel.objects.create(slug="far", name="Far", source=BaseModel.Source.HUB, location="some/far")
-    with pytest.raises(Refused, match="Far is not on this machine yet") as refusal:
+    with pytest.raises(Refused, match="Far is not on this machine") as refusal:
         started(wide, wide.base_model, hub)
     assert refusal.value.field == "models"
 

@@ -92,7 +92,7 @@ def test_the_model_of_today_is_in_the_exports_with_its_rates(
     assert "today" in made["Model"]
     assert made["Prompt"] == "instruction and schema, 0 few-shot examples (chat)"
     text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
-    [line] = [line for line in text.splitlines() if line.startswith("| Fields right |")]
+    [line] = [line for line in text.splitlines() if line.startswith("| Field accuracy |")]
     bounds = large.facts["bounds"]["field_exact"]
     assert line.endswith(f"| 100.0 % ({100 * bounds['low']:.1f} to {100 * bounds['high']:.1f}) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Exact match |")]
@@ -123,7 +123,7 @@ def test_several_runs_are_exported_too(world: World, client: Client, pair: tuple
     text = client.get(f"{MARKDOWN}?runs=1,2,3").content.decode()
     assert text.startswith("# 3 evaluations of invoices")
     assert "| #1 | #3 |" in text
-    assert "| Fields right |" in text
+    assert "| Field accuracy |" in text
     assert "| Schema-valid |" in text
 
 

@@ -91,7 +91,7 @@ def test_filters_work_together_and_an_unknown_one_finds_nothing(client: Client, 
     query = f"error={row.errors[0]}&in=a&tag={row.tags[0]}"
     assert row.document.external_id in {case.key for case in client.get(f"{PAGE}?runs=1,2&{query}").context["cases"]}
     for unknown in ("field=nothing", "error=nothing", "tag=nothing", "slice=nothing", "gold=other"):
-        assertContains(client.get(f"{PAGE}?runs=1,2&{unknown}"), "No document fits these filters")
+        assertContains(client.get(f"{PAGE}?runs=1,2&{unknown}"), "No document matches these filters")
 
 
 @pytest.mark.parametrize("name", ["state", "field", "error", "in", "tag", "slice", "gold"])
@@ -270,7 +270,7 @@ def test_the_model_of_today_is_there_after_a_correction_too_and_this_is_said(wor
 
 
 def test_every_case_can_be_doubted_and_pinned(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    assertContains(client.get(f"{PAGE}?runs=1,2"), "Gold is wrong", count=10)
+    assertContains(client.get(f"{PAGE}?runs=1,2"), "Challenge label", count=10)
     assertNotContains(client.get(f"{PAGE}?runs=1,2"), ">Pin</button>")  # an annotator may not
     client.force_login(world.engineer)
     assertContains(client.get(f"{PAGE}?runs=1,2"), ">Pin</button>", count=10)

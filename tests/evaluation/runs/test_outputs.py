@@ -84,7 +84,7 @@ def test_an_answer_for_an_unknown_document_is_refused(running: EvalRun) -> None:
 def test_a_run_with_missing_outputs_does_not_end_well(running: EvalRun) -> None:
     path = artifacts.local_path(running.outputs_key)
     path.write_text("")
-    with pytest.raises(InvalidOutputs, match="Of 12 documents only 0"):
+    with pytest.raises(InvalidOutputs, match="Only 0 of 12 documents"):
         outputs.complete(running, sha256="", facts={})
     assert running.status == Status.RUNNING
 

@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_half_way_loses_and_doubles_nothing(
         ImportRun.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
         assert run in reap_lost_runs()
         run.refresh_from_db()
-        assert "has not answered" in run.error
+        assert "No heartbeat" in run.error
         found = restart(run=run, user=desk.people["engineer"])
         assert found is not None
         new = found
