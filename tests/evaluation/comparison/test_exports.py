@@ -98,7 +98,7 @@ def test_the_model_of_today_is_in_the_exports_with_its_rates(
     [line] = [line for line in text.splitlines() if line.startswith("| Exact match |")]
     assert line.endswith("to 100.0) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Prompt |")]
-    assert line.endswith("solved examples (chat) |")
+    assert line.endswith("few-shot examples (chat) |")
 
 
 def test_hostile_names_stay_names(pair: tuple[EvalRun, EvalRun], world: World) -> None:

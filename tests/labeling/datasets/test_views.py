@@ -285,7 +285,7 @@ def test_what_was_drawn_in_another_way_is_told_in_words(desk: Desk, frozen: Data
         "<dt>Near-duplicate threshold</dt><dd><del>80 %</del> → <ins>90 %</ins>",
         "<dt>Grouped by</dt><dd><del>–</del> → <ins>metadata.shop</ins>",
         "<dt>Tags</dt><dd><del>–</del> → <ins>ocr_noise, cut_off</ins>",
-        "<dt>For training and validation at most</dt><dd><del>–</del> → <ins>2,000</ins>",
+        "<dt>Maximum for training and validation</dt><dd><del>–</del> → <ins>2,000</ins>",
         "<dt>Validation</dt><dd><del>10 %</del> → <ins>12.5 %</ins>",
         "<dt>Seed</dt><dd><del>17</del> → <ins>5</ins>",
     ):
