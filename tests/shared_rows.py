@@ -103,7 +103,8 @@ class SharedRows:
 
 def _is_shared(item: pytest.Item, name: str) -> bool:
     """Whether a test's fixture is the one of a conftest, and not one of the same name in its module."""
-    definitions = item._fixtureinfo.name2fixturedefs.get(name, ())
+    info: Any = getattr(item, "_fixtureinfo", None)
+    definitions = info.name2fixturedefs.get(name, ()) if info else ()
     return bool(definitions) and not definitions[-1].baseid.endswith(".py")
 
 
