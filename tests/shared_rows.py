@@ -104,7 +104,7 @@ class SharedRows:
 def _is_shared(item: pytest.Item, name: str) -> bool:
     """Whether a test's fixture is the one of a conftest, and not one of the same name in its module."""
     info: Any = getattr(item, "_fixtureinfo", None)
-    definitions = info.name2fixturedefs.get(name, ()) if info else ()
+    definitions: tuple[Any, ...] = info.name2fixturedefs.get(name, ()) if info else ()
     return bool(definitions) and not definitions[-1].baseid.endswith(".py")
 
 
