@@ -99,12 +99,16 @@ def until(page: Page, holds: str, argument: Any = None) -> None:
     )
 
 
+# htmx logs these as errors when a page is left while it polls. A failed request logs more than these.
+ABORTED = ("htmx:sendAbort", "htmx:afterRequest")
+
+
 class Watch:
     """Collects what pages complain about. ``allow`` names parts of messages a test expects."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
-        self.allowed: list[str] = []
+        self.allowed: list[str] = [*ABORTED]
 
     def allow(self, part: str) -> None:
         """Complaints with this text in them are expected, such as the 403 a test provokes."""
