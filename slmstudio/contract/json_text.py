@@ -75,7 +75,7 @@ def text_fits(text: str) -> bool:
 def number_fits(number: int | Decimal) -> bool:
     """Whether a number is finite and has at most ``MAX_DIGITS`` digits written out."""
     if isinstance(number, int):
-        return -(10**MAX_DIGITS) < number < 10**MAX_DIGITS
+        return abs(number) < int(10**MAX_DIGITS)
     return _number_fits(number)
 
 

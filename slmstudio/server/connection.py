@@ -69,7 +69,7 @@ class Parser(HTTPRequestParser):
         """Whether the rest of the body waits for admission."""
         if self.admitted is not None or self.completed or not self.headers_finished:
             return False
-        return max(self.content_length, self.body_bytes_received) > FREE_BODY
+        return bool(max(self.content_length, self.body_bytes_received) > FREE_BODY)
 
 
 class _NoFile:
@@ -247,7 +247,7 @@ class Channel(HTTPChannel):
             case "work":
                 return False
             case "idle":
-                return time.time() - self.last_activity > limits.idle
+                return bool(time.time() - self.last_activity > limits.idle)
             case "header":
                 return spent > limits.header
             case "body":
