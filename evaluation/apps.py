@@ -18,7 +18,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.prelabels.services import notify_webhooks
         from evaluation.runs.services import file_keys, notify_parents
         from labeling.annotation.challenges import challenge_sources
-        from labeling.projects.contract_changes import contract_changed
+        from labeling.contract.changes import contract_changed
         from slmstudio import hooks
 
         hooks.project_files.register(file_keys)

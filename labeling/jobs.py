@@ -1,7 +1,8 @@
-"""Jobs of the labeling side. They carry ids; what they do lies in the services."""
+"""Background jobs of the labeling app. Their arguments are ids; the services do the work."""
 
 import logging
 
+from labeling.contract.errors import ContractError
 from labeling.datasets import freeze
 from labeling.documents import bulk_edit, search_index
 from labeling.imports import services as import_services
@@ -9,6 +10,7 @@ from labeling.imports.rows import ReadError
 from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
 from labeling.schema_migration import services as schema_migration_services
+from labeling.schema_migration.mapping import MappingError
 from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
@@ -52,29 +54,25 @@ def deliver_webhook(pk: int) -> None:
 
 
 def run_schema_migration(pk: int) -> None:
-    """Takes labels to another schema, or counts what would come of it. Interrupted, it goes on where it stopped."""
+    """Migrates labels to another schema, or counts the result in a dry run. An interrupted run resumes."""
     run = SchemaMigration.objects.select_related("project", "from_version", "to_version", "created_by").filter(pk=pk)
     found = run.first()
     if found is None or not found.claim():
         return
     try:
         schema_migration_services.process(found)
-    except (
-        Refused,
-        schema_migration_services.MappingError,
-        schema_migration_services.ContractError,
-    ) as error:
+    except (Refused, MappingError, ContractError) as error:
         found.fail(str(error))
     except Exception as error:
         logger.exception("schema migration %s failed", pk)
         found.fail(
-            f"It stopped: {type(error).__name__}: {str(error)[:300]}. Labels that were taken along so far stay; "
-            "continue it to take the rest."
+            f"The migration failed: {type(error).__name__}: {str(error)[:300]}. Migrated labels stay; resume it to "
+            "migrate the rest."
         )
 
 
 def run_freeze(pk: int) -> None:
-    """Freezes a dataset version. Done once however often it is delivered; stopped half-way, it leaves nothing."""
+    """Freezes a dataset version. Idempotent; an interrupted run leaves nothing."""
     run = FreezeRun.objects.select_related("project", "created_by").filter(pk=pk).first()
     if run is None or not run.claim():
         return
@@ -82,7 +80,7 @@ def run_freeze(pk: int) -> None:
         freeze.process(run)
     except Exception as error:
         logger.exception("freeze %s failed", pk)
-        run.fail(f"It stopped: {type(error).__name__}: {str(error)[:300]}. Nothing was frozen; freeze again.")
+        run.fail(f"Freezing failed: {type(error).__name__}: {str(error)[:300]}. Nothing was frozen; freeze again.")
 
 
 def run_bulk_edit(pk: int) -> None:

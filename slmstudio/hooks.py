@@ -1,8 +1,8 @@
 """Hooks: a lower app calls functions that higher apps registered, without importing them.
 
 An app registers its functions in ``AppConfig.ready``. Hooks of the project package are below; a hook whose arguments
-are types of an app is in the feature that calls it (``labeling/projects/contract_changes.py``,
-``labeling/review/challenges.py``).
+are types of an app is in the feature that calls it (``labeling/contract/changes.py``,
+``labeling/annotation/challenges.py``).
 """
 
 from collections.abc import Callable, Iterable

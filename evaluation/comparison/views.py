@@ -22,7 +22,7 @@ from evaluation.http import is_fragment_request, query_param, set_project
 from evaluation.models import EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.scores.slices import Slice
-from labeling.documents.failure_tags import title_of
+from labeling.failure_tags import title_of
 from labeling.models import Project
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps

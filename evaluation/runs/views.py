@@ -15,7 +15,7 @@ from evaluation.runs import rescoring, throughput
 from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.resource_views import context_of
 from evaluation.scores.display import ConfusionMatrix, confusion_matrices, score_rows
-from labeling.documents.failure_tags import title_of
+from labeling.failure_tags import title_of
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wilson
 from slmstudio.contract.scoring.slices import OTHER

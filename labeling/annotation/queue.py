@@ -16,7 +16,7 @@ from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from labeling.annotation import presence, state
-from labeling.documents.failure_tags import tags_of
+from labeling.failure_tags import tags_of
 from labeling.integrations.events import emit_document_event
 from labeling.models import Annotation, Document, DocumentState, Project
 from labeling.models.documents import QUEUE

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from labeling.annotation import predictions, presence, services
 from labeling.annotation.payloads import SavePayload
-from labeling.documents.failure_tags import tags_of
+from labeling.failure_tags import tags_of
 from labeling.form.attention import attention_reasons
 from labeling.form.codec import pretty, to_entry
 from labeling.form.merge import MISSING

@@ -12,7 +12,7 @@ from labeling.annotation import keyboard, preferences, presence, services
 from labeling.annotation.locked_document import is_blind_overlap, newest_decision
 from labeling.annotation.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
 from labeling.annotation.screen_state import document_state, save_state, tag_titles
-from labeling.documents.failure_tags import tags_of
+from labeling.failure_tags import tags_of
 from labeling.form.codec import ABSENT
 from labeling.form.tree import bind, tree_of
 from labeling.models import Document

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from django.db import connection
 
 from labeling.annotation.diffs import DiffLine, FieldChange, compare_lines, field_changes
+from labeling.contract.schema_text import pretty
 from labeling.models import AnnotationRevision, DatasetVersion
-from labeling.projects.services import pretty
 from slmstudio.contract.schema.compiled import pattern_of
 
 Kind = Literal["changed", "added", "removed", "moved"]

@@ -7,11 +7,10 @@ from django import forms
 from labeling.datasets.freeze_candidates import class_fields, metadata_keys
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
 from labeling.datasets.splits import Rules
-from labeling.documents.failure_tags import tags_of
+from labeling.failure_tags import tags_of
 from labeling.models import DocumentState, Origin, Project
+from labeling.widgets import CONTROL, SELECT
 
-CONTROL = {"class": "form-control"}
-SELECT = {"class": "form-select"}
 STATES = [(state.value, state.label) for state in (DocumentState.SUBMITTED, DocumentState.APPROVED)]
 #: fields of the service with another name in this form
 NAMES = {"validation_share": "validation", "holdout_share": "holdout"}

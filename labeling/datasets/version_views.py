@@ -8,16 +8,16 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from labeling.annotation.diffs import compare_words
+from labeling.contract.schema_text import pretty
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import EXCLUSION_REASONS, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.datasets.splits import HUMAN_ORIGINS, Rules
-from labeling.documents.failure_tags import tags_of
+from labeling.failure_tags import tags_of
 from labeling.form.tree import tree_of
 from labeling.models import DatasetVersion, Project, Split
-from labeling.projects.services import pretty
 from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.web.requests import SignedInRequest

@@ -21,9 +21,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from labeling.documents.bulk_edit_rules import COLUMNS, FROZEN, MOVES, RULES
-from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.filters import read_query
 from labeling.documents.list.search import matching_documents
+from labeling.failure_tags import tags_of
 from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project
 from slmstudio import audit
 from slmstudio.errors import Refused

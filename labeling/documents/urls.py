@@ -1,9 +1,8 @@
-"""URLs of documents and of progress."""
+"""URLs of documents, below /p/<slug>/."""
 
 from django.urls import path
 
 from labeling.documents import bulk_edit_views, list_views, saved_view_views, views
-from labeling.review import progress_views
 
 urlpatterns = [
     path("documents/", list_views.documents, name="documents"),
@@ -17,7 +16,4 @@ urlpatterns = [
     path("documents/<int:pk>/change/", views.change, name="document_change"),
     path("documents/<int:pk>/tags/", views.set_tags, name="document_tags"),
     path("documents/<int:pk>/comment/", views.comment, name="document_comment"),
-    path("progress/", progress_views.progress, name="progress"),
-    path("progress/days.json", progress_views.days, name="progress_days"),
-    path("progress/quality/", progress_views.label_quality, name="progress_quality"),
 ]

@@ -14,8 +14,8 @@ from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit
 from labeling.documents.bulk_edit_forms import BulkForm
 from labeling.documents.details import displayed_label, history, predictions_with_diff, related, sees_own_only
-from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.choices import members
+from labeling.failure_tags import tags_of
 from labeling.models import Comment, Document
 from slmstudio import panels
 from slmstudio.access import Action, object_for

@@ -7,8 +7,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.integrations import tokens as service
+from labeling.integrations.forms import TokenForm
 from labeling.models import ApiToken
-from labeling.projects.settings_forms import TokenForm
 from slmstudio.access import Action, may, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest

@@ -8,8 +8,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.integrations import webhooks as service
+from labeling.integrations.forms import WebhookForm
 from labeling.models import Webhook, WebhookDelivery
-from labeling.projects.settings_forms import WebhookForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.paging import page

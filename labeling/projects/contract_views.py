@@ -8,21 +8,20 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.annotation.diffs import DiffLine, compare_lines
+from labeling.contract.errors import ContractError
+from labeling.contract.schema_text import pretty, read_schema
 from labeling.form.tree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
 from labeling.projects import queries
 from labeling.projects.forms import ContractForm
 from labeling.projects.services import (
     MAX_PENDING,
-    ContractError,
     contract_etag,
     needs_migration,
-    pretty,
-    read_schema,
     save_contract,
     schema_impact,
+    start_contract_dry_run,
 )
-from labeling.schema_migration import services as schema_migration_services
 from slmstudio.access import Action, project_for
 from slmstudio.contract.decoding.grammar import output_bound, unsupported
 from slmstudio.errors import Refused
@@ -87,7 +86,7 @@ def _save(project: Project, request: SignedInRequest, form: ContractForm) -> Sch
     }
     try:
         if needs_migration(project, data["schema"]):
-            return schema_migration_services.start_contract_dry_run(**values)
+            return start_contract_dry_run(**values)
         return save_contract(**values)
     except Refused as error:
         form.add_error(None, str(error))
@@ -96,6 +95,36 @@ def _save(project: Project, request: SignedInRequest, form: ContractForm) -> Sch
         for name, message in error.errors.items():
             form.add_error(name if name in form.fields else None, message)
         return None
+
+
+@require_POST
+def plan_migration(request: SignedInRequest, slug: str) -> HttpResponse:
+    """From the contract's form: saves instruction and constraints, and starts a dry run of its schema."""
+    project = project_for(request.user, slug, Action.CONTRACT)
+    form = ContractForm(request.POST)
+    if not form.is_valid():
+        problems = (str(error) for errors in form.errors.values() for error in errors)
+        return _refuse_dry_run(request, project, " ".join(problems))
+    data = form.cleaned_data
+    try:
+        run = start_contract_dry_run(
+            project=project,
+            user=request.user,
+            instruction=data["instruction"],
+            schema_text=data["schema"],
+            constraints=form.constraints(),
+            seen=data["seen"],
+        )
+    except ContractError as error:
+        return _refuse_dry_run(request, project, " ".join(error.errors.values()))
+    except Refused as error:
+        return _refuse_dry_run(request, project, str(error))
+    return redirect("schema_migration", slug, run.pk)
+
+
+def _refuse_dry_run(request: SignedInRequest, project: Project, message: str) -> HttpResponse:
+    messages.error(request, f"The dry run was not started. {message}")
+    return redirect("contract", project.slug)
 
 
 @require_POST

@@ -6,12 +6,10 @@ from typing import Any
 from django import forms
 from django.utils.text import slugify
 
+from labeling.contract.constraints import NUMBERS
 from labeling.demo.templates import templates
 from labeling.models import Project
-from labeling.projects.services import NUMBERS
-
-CONTROL = {"class": "form-control"}
-SELECT = {"class": "form-select"}
+from labeling.widgets import CONTROL
 
 
 class ProjectForm(forms.Form):

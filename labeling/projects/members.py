@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from labeling.annotation import gold
-from labeling.documents.failure_tags import FAILURE_TAGS
+from labeling.failure_tags import FAILURE_TAGS
 from labeling.models import ApiToken, Document, Membership, Presence, Project
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note

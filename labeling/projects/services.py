@@ -1,14 +1,10 @@
 """Projects and their contracts: instruction, schema versions, constraints."""
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
-import simplejson
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
@@ -16,6 +12,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from labeling.annotation import gold
+from labeling.contract import changes
+from labeling.contract.constraints import clean_constraints
+from labeling.contract.errors import ContractError
+from labeling.contract.schema_text import problem_text, read_schema
 from labeling.demo.templates import UnknownTemplate, template
 from labeling.models import (
     Annotation,
@@ -28,45 +28,22 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.models.documents import QUEUE
-from labeling.projects import contract_changes
 from labeling.review.queries import pending_adjudication, pending_review
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import reason, suggest_mapping
+from labeling.schema_migration.services import start_dry_run
 from slmstudio import quotas
 from slmstudio.access import Role
 from slmstudio.accounts import permissions
 from slmstudio.contract.schema.compiled import (
     CompiledSchema,
-    JsonError,
-    SchemaError,
-    compile_schema,
     dumps,
-    loads,
     sha256,
 )
 from slmstudio.database import transactions
 
 MAX_INSTRUCTION = 8_000
-MAX_SCHEMA = 400_000
-MAX_INLINE_LENGTH = 72
 MAX_PENDING = 1_000
-NUMBERS = {
-    "latency_p95_ms": "latency",
-    "requests_per_second": "throughput",
-    "cost_per_request": "cost per request",
-    "hardware_memory_gb": "memory",
-    "hardware_price_per_hour": "price of the hardware",
-    "expected_volume": "expected volume",
-    "review_cost": "cost of a review",
-}
-
-
-class ContractError(ValueError):
-    """A contract is invalid. ``errors``: a message per field (instruction, schema, a constraint, form)."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {message}" for name, message in errors.items()))
-        self.errors = errors
 
 
 class ProjectError(ValueError):
@@ -133,70 +110,6 @@ def _template(slug: str) -> Any:
         raise ProjectError({"template": f"{str(error)[:1].upper()}{str(error)[1:]}."}) from error
 
 
-def read_schema(text: str) -> tuple[CompiledSchema, str]:
-    """The compiled schema of a typed text, and the compact text that is stored.
-
-    Raises:
-        ContractError: it is not JSON, not a JSON Schema, or has no fields.
-    """
-    if len(text) > MAX_SCHEMA:
-        raise ContractError({"schema": f"The schema is longer than {MAX_SCHEMA:,} characters."})
-    try:
-        schema = loads(text)
-    except JsonError as error:
-        raise ContractError(
-            {"schema": f"This is not JSON: {error.message} (line {error.line}, column {error.column})."}
-        ) from error
-    if not isinstance(schema, dict):
-        raise ContractError({"schema": 'A schema must be an object: {"type": "object", "properties": {...}}.'})
-    try:
-        compiled = compile_schema(schema)
-    except SchemaError as error:
-        place = f"At {error.path}: " if error.path else ""
-        raise ContractError({"schema": f"{place}{_sentence(error.message)}"}) from error
-    if not compiled.fields:
-        raise ContractError({"schema": 'The schema has no fields. Add at least one to "properties".'})
-    return compiled, dumps(schema)
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def clean_constraints(constraints: Mapping[str, Any]) -> dict[str, Any]:
-    """The constraints as stored: positive numbers and a currency, without empty ones.
-
-    Raises:
-        ContractError: a name is unknown or a value invalid.
-    """
-    errors: dict[str, str] = {}
-    clean: dict[str, Any] = {}
-    for name, value in constraints.items():
-        if value in (None, ""):
-            continue
-        if name == "currency":
-            if isinstance(value, str) and re.fullmatch("[A-Z]{3}", value):
-                clean[name] = value
-            else:
-                errors[name] = "A currency is three capital letters, for example USD."
-        elif name not in NUMBERS:
-            errors[name] = f"This constraint does not exist. The constraints are {', '.join(NUMBERS)} and currency."
-        elif not _is_positive(value):
-            errors[name] = f"The {NUMBERS[name]} must be a number above 0."
-        else:
-            clean[name] = int(value) if value == int(value) else float(value)
-    if errors:
-        raise ContractError(errors)
-    return clean
-
-
-def _is_positive(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return False
-    return math.isfinite(value) and 0 < value < 10**12
-
-
 @transaction.atomic
 def save_contract(
     *,
@@ -243,13 +156,13 @@ def save_contract(
     if errors or compiled is None:
         raise ContractError(errors)
 
-    before = contract_changes.state(project)
+    before = changes.state(project)
     contract.instruction, contract.constraints = instruction, clean
     contract.full_clean()
     contract.save(update_fields=["instruction", "constraints", "updated_at"])
     newest = project.schema_version
     if newest.schema_text == text:
-        contract_changes.record(project=project, user=user, before=before)
+        changes.record(project=project, user=user, before=before)
         return newest
     if SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
         raise ContractError({"schema": "A label migration is running. Save the contract when it has ended."})
@@ -258,7 +171,7 @@ def save_contract(
     )
     version.full_clean()
     version.save()
-    contract_changes.record(project=project, user=user, before=before)
+    changes.record(project=project, user=user, before=before)
     _requeue_invalid(project, newest, version)
     transaction.on_commit(partial(_requeue_late_submits, project, newest, version), robust=True)
     return version
@@ -281,6 +194,30 @@ def needs_migration(project: Project, schema_text: str) -> bool:
         return True
     impact = schema_impact(project=project, compiled=compiled)
     return bool(impact.invalid or impact.pending) or not impact.is_complete
+
+
+def start_contract_dry_run(
+    *, project: Project, user: User, instruction: str, schema_text: str, constraints: Mapping[str, Any], seen: str = ""
+) -> SchemaMigration:
+    """Saves the instruction and constraints of a contract, and queues a dry run of its schema with a suggested mapping.
+
+    Raises:
+        ContractError: with a message per field; nothing was saved.
+        Refused: the schema is unchanged, or another migration of this project is running.
+    """
+    with transaction.atomic():
+        newest = project.schema_version
+        compiled, _ = read_schema(schema_text)
+        save_contract(
+            project=project,
+            user=user,
+            instruction=instruction,
+            schema_text=newest.schema_text,
+            constraints=constraints,
+            seen=seen,
+        )
+        mapping = suggest_mapping(newest.compiled, compiled)
+        return start_dry_run(project=project, user=user, schema_text=schema_text, mapping=mapping)
 
 
 def contract_etag(contract: Contract) -> str:
@@ -319,11 +256,6 @@ def schema_impact(*, project: Project, compiled: CompiledSchema, limit: int = 50
             if len(result.examples) < 5:
                 result.examples.append((row.document, problem_text(problems[0])))
     return result
-
-
-def problem_text(problem: Any) -> str:
-    """The path and message of a problem."""
-    return f"{problem.path} {problem.message}".strip()
 
 
 def _requeue_invalid(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
@@ -369,22 +301,3 @@ def _pending_keys(project: Project, version: SchemaVersion) -> list[int]:
 def _pending_documents(project: Project) -> tuple[QuerySet[Document], QuerySet[Document]]:
     """Documents that wait for a review, and those that wait for adjudication."""
     return pending_review(project), pending_adjudication(project)
-
-
-def pretty(schema_text: str) -> str:
-    """A stored schema for display and editing: indented, with short flat values on one line and numbers as written."""
-    return _indented(loads(schema_text), 0)
-
-
-def _indented(value: Any, depth: int) -> str:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    one_line = str(simplejson.dumps(value, use_decimal=True, ensure_ascii=False))
-    if not inside or (
-        depth and len(one_line) <= MAX_INLINE_LENGTH and not any(isinstance(item, dict | list) for item in inside)
-    ):
-        return one_line
-    margin, outer = "  " * (depth + 1), "  " * depth
-    if isinstance(value, dict):
-        names = [f"{dumps(name)}: {_indented(item, depth + 1)}" for name, item in value.items()]
-        return "{\n" + ",\n".join(margin + line for line in names) + f"\n{outer}}}"
-    return "[\n" + ",\n".join(margin + _indented(item, depth + 1) for item in value) + f"\n{outer}]"

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from labeling.annotation.diffs import field_changes
 from labeling.annotation.payloads import PayloadError, parse_object, whole_number
 from labeling.comments import services as comment_services
-from labeling.documents.failure_tags import tags_of
+from labeling.failure_tags import tags_of
 from labeling.form.highlights import highlight
 from labeling.form.tree import form_for, tree_of
 from labeling.models import Document, Project

@@ -6,7 +6,7 @@ ones stay, and so do frozen datasets). Labels that are invalid under the new sch
 interrupted run resumes and skips migrated documents (see ``labeling.schema_migration.label_migration``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from django.db.models import Exists, OuterRef, Q
 from labeling.annotation.diffs import field_changes
 from labeling.annotation.locked_document import LABEL_ACTIONS
 from labeling.annotation.state import StateChange
+from labeling.contract import changes as contract_changes
+from labeling.contract.schema_text import problem_text, read_schema
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -26,10 +28,8 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.models.documents import LABELED_STATES
-from labeling.projects import contract_changes
-from labeling.projects.services import ContractError, problem_text, read_schema, save_contract
 from labeling.schema_migration import label_migration
-from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest_mapping
+from labeling.schema_migration.mapping import Step, check, mapper
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads, sha256
 from slmstudio.database import transactions
 from slmstudio.errors import Refused
@@ -71,30 +71,6 @@ def start_dry_run(
         run.save()
         run.enqueue()
     return run
-
-
-def start_contract_dry_run(
-    *, project: Project, user: User, instruction: str, schema_text: str, constraints: Mapping[str, Any], seen: str = ""
-) -> SchemaMigration:
-    """Saves the instruction and constraints of a contract, and queues a dry run of its schema with a suggested mapping.
-
-    Raises:
-        ContractError: with a message per field; nothing was saved.
-        Refused: the schema is unchanged, or another migration of this project is running.
-    """
-    with transaction.atomic():
-        newest = project.schema_version
-        compiled, _ = read_schema(schema_text)
-        save_contract(
-            project=project,
-            user=user,
-            instruction=instruction,
-            schema_text=newest.schema_text,
-            constraints=constraints,
-            seen=seen,
-        )
-        mapping = suggest_mapping(newest.compiled, compiled)
-        return start_dry_run(project=project, user=user, schema_text=schema_text, mapping=mapping)
 
 
 def resume(*, run: SchemaMigration) -> SchemaMigration | None:
@@ -314,6 +290,3 @@ def _migrate_batch(
             changes[labels.document.pk] = columns
             tally.restored += columns.get("returned", "") is None
         label_migration.update_documents(changes)
-
-
-__all__ = ["ContractError", "MappingError", "process", "start_dry_run"]

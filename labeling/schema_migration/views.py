@@ -1,4 +1,4 @@
-"""Label migrations: starting a dry run, its result, applying it."""
+"""Label migrations: the result of a dry run, applying it."""
 
 from typing import Any
 
@@ -7,44 +7,15 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from labeling.models import Project, SchemaMigration
-from labeling.projects.forms import ContractForm
-from labeling.projects.services import ContractError, pretty, read_schema
+from labeling.contract.errors import ContractError
+from labeling.contract.schema_text import pretty, read_schema
+from labeling.models import SchemaMigration
 from labeling.schema_migration import mapping, services
 from labeling.schema_migration.forms import MappingForm
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, object_for
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
-
-
-@require_POST
-def plan(request: SignedInRequest, slug: str) -> HttpResponse:
-    """From the contract's form: saves instruction and constraints, and starts a dry run of its schema."""
-    project = project_for(request.user, slug, Action.CONTRACT)
-    form = ContractForm(request.POST)
-    if not form.is_valid():
-        return _back(request, project, " ".join(str(error) for errors in form.errors.values() for error in errors))
-    data = form.cleaned_data
-    try:
-        run = services.start_contract_dry_run(
-            project=project,
-            user=request.user,
-            instruction=data["instruction"],
-            schema_text=data["schema"],
-            constraints=form.constraints(),
-            seen=data["seen"],
-        )
-    except ContractError as error:
-        return _back(request, project, " ".join(error.errors.values()))
-    except Refused as error:
-        return _back(request, project, str(error))
-    return redirect("schema_migration", slug, run.pk)
-
-
-def _back(request: SignedInRequest, project: Project, message: str) -> HttpResponse:
-    messages.error(request, f"The dry run was not started. {message}")
-    return redirect("contract", project.slug)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

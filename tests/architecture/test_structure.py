@@ -17,12 +17,7 @@ WIRING = {"urls", "apps", "admin", "panels", "navigation", "jobs"}
 #: pairs of features that still import each other; to be undone, never added to
 CIRCLES: dict[str, set[tuple[str, str]]] = {
     "slmstudio": set(),
-    "labeling": {
-        ("annotation", "documents"),
-        ("documents", "review"),
-        ("integrations", "projects"),
-        ("projects", "schema_migration"),
-    },
+    "labeling": set(),
     "training": {("base_models", "estimates"), ("base_models", "runs"), ("estimates", "runs"), ("exports", "runs")},
     "evaluation": {
         ("benchmarks", "runs"),

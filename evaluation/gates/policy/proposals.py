@@ -19,8 +19,8 @@ from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.gates.policy.services import current_policy, from_contract, gates_of, is_frozen, read, set_policy
 from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.runs.services import next_number
+from labeling.contract.changes import ContractState as Contract
 from labeling.models import Project
-from labeling.projects.contract_changes import ContractState as Contract
 from slmstudio.errors import Refused
 
 State = PolicyProposal.State

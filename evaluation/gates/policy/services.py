@@ -15,7 +15,7 @@ from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.models import GatePolicy, GateReport
 from evaluation.runs.services import next_number
 from evaluation.scores.slices import Slice
-from labeling.documents.failure_tags import tags_of
+from labeling.failure_tags import tags_of
 from labeling.models import Contract, Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.rules import invariants

@@ -25,10 +25,11 @@ from evaluation.gates.policy.services import set_policy
 from evaluation.pipeline.report import pipeline_report, write_outputs
 from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
 from evaluation.pipeline.services import advance, cancel_pipeline, stages, start_pipeline
+from labeling.contract.errors import ContractError
 from labeling.datasets.freeze import freeze
 from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project
-from labeling.projects.services import ContractError, ProjectError, create_project, save_contract
+from labeling.projects.services import ProjectError, create_project, save_contract
 from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.errors import Refused

@@ -6,9 +6,9 @@ from typing import Any
 from django.db import connection
 from django.utils.timezone import localtime
 
-from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.field_filters import OPERATORS
 from labeling.documents.list.filters import ANY_USER, ORDERS, SPLITS, UNASSIGNED, Filters
+from labeling.failure_tags import tags_of
 from labeling.models import DocumentState, ImportRun, Membership, Project, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
 

@@ -8,8 +8,8 @@ import pytest
 from evaluation.gates.verdicts import GatePolicy
 from examples.redaction.messages import messages
 from examples.rows import held_out, routing
+from labeling.contract.schema_text import read_schema
 from labeling.demo.templates import template
-from labeling.projects.services import read_schema
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 

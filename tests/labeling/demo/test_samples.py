@@ -14,7 +14,7 @@ import pytest
 
 from labeling.demo.samples import Sample, generate
 from labeling.demo.templates import template
-from labeling.documents.failure_tags import FAILURE_TAGS
+from labeling.failure_tags import FAILURE_TAGS
 from slmstudio.contract.rules.invariants import check
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 

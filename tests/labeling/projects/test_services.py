@@ -9,19 +9,12 @@ from django.db import IntegrityError, connection, transaction
 from django.db.utils import DatabaseError
 from django.test.utils import CaptureQueriesContext
 
+from labeling.contract.constraints import clean_constraints
+from labeling.contract.errors import ContractError
+from labeling.contract.schema_text import pretty, read_schema
 from labeling.demo.templates import templates
 from labeling.models import Document, DocumentState, Gold, Membership, Project, SchemaVersion
-from labeling.projects.services import (
-    ContractError,
-    ProjectError,
-    clean_constraints,
-    contract_etag,
-    create_project,
-    pretty,
-    read_schema,
-    save_contract,
-    schema_impact,
-)
+from labeling.projects.services import ProjectError, contract_etag, create_project, save_contract, schema_impact
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps, loads, sha256
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk, person

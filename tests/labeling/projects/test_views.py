@@ -8,9 +8,10 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.contract.schema_text import pretty
 from labeling.datasets.freeze import freeze
 from labeling.models import Membership, Project, SchemaVersion
-from labeling.projects.services import contract_etag, pretty
+from labeling.projects.services import contract_etag
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person

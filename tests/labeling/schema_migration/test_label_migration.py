@@ -7,9 +7,10 @@ from django.contrib.auth.models import User
 
 from labeling import jobs
 from labeling.annotation import services as annotation_services
+from labeling.contract.errors import ContractError
 from labeling.datasets.freeze import freeze
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, SchemaMigration
-from labeling.projects.services import ContractError, save_contract
+from labeling.projects.services import save_contract
 from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from labeling.schema_migration import services as schema_migration_services

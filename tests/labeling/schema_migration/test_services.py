@@ -7,6 +7,7 @@ import pytest
 
 from labeling import jobs
 from labeling.annotation import services as annotation_services
+from labeling.contract.errors import ContractError
 from labeling.datasets import export as dataset_export
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows as frozen_rows
@@ -155,7 +156,7 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     monkeypatch.setattr(schema_migration_services, "_migrate_batch", fails_second)
     stopped = run(desk, renamed(desk), RENAME, dry_run=False)
     assert (stopped.status, stopped.result["looked_at"]) == ("failed", 3)
-    assert "continue" in stopped.error
+    assert "resume" in stopped.error
     with pytest.raises(Refused, match="Finish it first"):
         freeze(project=desk.project, user=None)
     with pytest.raises(Refused, match="Finish it first"):
@@ -195,7 +196,7 @@ def test_what_cannot_be_planned_says_why(desk: Desk) -> None:
     plan: dict[str, Any] = {"project": desk.project, "user": None, "mapping": []}
     with pytest.raises(Refused, match="schema is unchanged"):
         schema_migration_services.start_dry_run(**plan, schema_text=desk.project.schema_version.schema_text)
-    with pytest.raises(schema_migration_services.ContractError, match="not JSON"):
+    with pytest.raises(ContractError, match="not JSON"):
         schema_migration_services.start_dry_run(**plan, schema_text="{")
     with pytest.raises(MappingError, match="Step 1"):
         schema_migration_services.start_dry_run(

@@ -1,0 +1,4 @@
+"""The attributes of form controls."""
+
+CONTROL = {"class": "form-control"}
+SELECT = {"class": "form-select"}
