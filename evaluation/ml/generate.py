@@ -59,19 +59,21 @@ __all__ = [
 class Generator:
     """Generates outputs with a loaded model."""
 
-    def __init__(self, builder: PromptBuilder, loaded: Loaded, encoder: Encoder) -> None:
+    def __init__(
+        self, builder: PromptBuilder, loaded: Loaded, encoder: Encoder, *, confidence: bool = False, at_once: int = 1
+    ) -> None:
         """Raises Refused if the schema's grammar cannot be used."""
         self._builder = builder
         self._loaded = loaded
         self._encoder = encoder
-        self._confidence = builder.spec.confidence
+        self._confidence = confidence
         self._grammar = None if builder.spec.mode == "free" else self._compile(builder.schema)
         self._speculator = Speculator(builder.known_outputs())
         self._decoder = Decoder(loaded, encoder, self._speculator)
         self._batches = BatchGenerator(loaded, encoder, self._speculator)
         self._prompts: dict[str, list[int]] = {}
         #: documents per batch; 1 where the model does not support batches
-        self.at_once = builder.spec.at_once if can_batch(loaded.model.config) else 1
+        self.at_once = at_once if can_batch(loaded.model.config) else 1
 
     def _compile(self, schema: CompiledSchema) -> Grammar:
         try:
@@ -112,7 +114,9 @@ class Generator:
             begun = True
             answer = self._decoder.answer(
                 lambda: self._builder.prompt_within_context(row.text),
-                max_new_tokens=self._builder.max_output_tokens(self._prompts.get(row.id)),
+                max_new_tokens=self._builder.max_output_tokens(
+                    self._prompts.get(row.id) or self._builder.prompt(row.text)
+                ),
                 constraint=constraint,
                 with_logprobs=self._confidence,
             )
@@ -197,8 +201,8 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     loaded = load(spec.model.path)
     encoder = Encoder(loaded.tokenizer, spec.prompt, loaded.model.generation_config)
     context: int | None = getattr(loaded.model.config, "max_position_embeddings", None)
-    builder = PromptBuilder(spec, schema, encoder, rows, context)
-    generator = Generator(builder, loaded, encoder)
+    builder = PromptBuilder.of_evaluation(spec, schema, encoder, rows, context)
+    generator = Generator(builder, loaded, encoder, confidence=spec.confidence, at_once=spec.at_once)
     started = time.perf_counter()
     shared = generator.warm(selected)
     environment = machine.environment(loaded.device, loaded.precision)

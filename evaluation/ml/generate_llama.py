@@ -122,7 +122,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     rows = read_rows(spec.documents.path, spec.documents.sha256)
     selected = selected_rows(rows, spec.documents)
     encoder = load_encoder(spec.model.path, spec.prompt)
-    builder = PromptBuilder(spec, schema, encoder, rows, config.get("max_position_embeddings"))
+    builder = PromptBuilder.of_evaluation(spec, schema, encoder, rows, config.get("max_position_embeddings"))
     if spec.mode != "free" and exceeds_optional_limit(schema.schema):
         raise Refused(
             "llama.cpp does not support that many optional fields. Evaluate the weights instead.", code="schema"

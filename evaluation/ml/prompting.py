@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from evaluation.inference.spec import DocumentsRef, EvalSpec
+from evaluation.inference.spec import DocumentsRef, EvalSpec, ExampleRef
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
@@ -22,6 +22,7 @@ from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, of_split
 from training.ml.events import Emitter
 from training.prompts import FewShotExample, prompt_schema
+from training.spec import ContractRef
 
 MAX_BOUNDED_TOKENS = 2048
 MIN_UNBOUNDED_TOKENS = 64
@@ -64,27 +65,53 @@ class TokenLimit:
     maximum: int
 
 
+class PromptSpec(Protocol):
+    """What prompts depend on, of an evaluation and of a package that is served."""
+
+    @property
+    def contract(self) -> ContractRef: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def include_schema(self) -> bool: ...
+    @property
+    def examples(self) -> Sequence[ExampleRef]: ...
+
+
 class PromptBuilder:
     """Builds the prompts of a spec. ``context``: tokens of prompt and output together, None if it is unknown."""
 
     def __init__(
         self,
-        spec: EvalSpec,
+        spec: PromptSpec,
         schema: CompiledSchema,
         encoder: Encoder,
-        rows: Sequence[Row],
         context: int | None,
+        limit: TokenLimit,
+        ground: GroundingPlan | None,
+        rows: Sequence[Row] = (),
     ) -> None:
-        """``rows``: all of the dataset file. Raises Refused where grounded decoding finds no field to ground."""
+        """``rows``: of the dataset file; likely outputs are those of its training rows."""
         self.spec = spec
         self.schema = schema
-        self.limit = token_limit(spec, schema, rows, encoder)
+        self.limit = limit
         self.context = context
-        self.ground = _ground(spec, schema, rows)
+        self.ground = ground
         self._rows = rows
         self._encoder = encoder
         self._schema_text = dumps(prompt_schema(schema.schema)) if spec.include_schema else None
         self._examples = [FewShotExample(one.text, schema.canonical(one.gold)) for one in spec.examples]
+
+    @classmethod
+    def of_evaluation(
+        cls, spec: EvalSpec, schema: CompiledSchema, encoder: Encoder, rows: Sequence[Row], context: int | None
+    ) -> "PromptBuilder":
+        """With token limit and grounding plan from the training rows. ``rows``: all of the dataset file.
+
+        Raises Refused where grounded decoding finds no field to ground.
+        """
+        limit = token_limit(spec, schema, rows, encoder)
+        return cls(spec, schema, encoder, context, limit, _ground(spec, schema, rows), rows)
 
     def prompt(self, document: str) -> list[int]:
         """Token ids of a document's prompt."""

@@ -145,7 +145,7 @@ def running(gguf: Path, *, context: int = 4096, parallel: int = 1) -> Iterator[L
     parameters.model.path, parameters.hostnames, parameters.port = str(gguf), ["127.0.0.1"], 0
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = context * parallel, parallel, False
     parameters.cpuparams.n_threads = len(allowed_cores())
-    with _stdout_to_stderr():
+    with stdout_to_stderr():
         server = xllamacpp.Server(parameters)
         try:
             yield Llama(server.listening_address)
@@ -154,7 +154,7 @@ def running(gguf: Path, *, context: int = 4096, parallel: int = 1) -> Iterator[L
 
 
 @contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
+def stdout_to_stderr() -> Iterator[None]:
     """Redirects standard output of C code to standard error."""
     sys.stdout.flush()
     kept = os.dup(1)
