@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training.base_models.architecture import ModelShape
 from training.estimates.memory import training_memory
-from training.runs.presets import Hyperparameters
+from training.hyperparameters.values import Hyperparameters
+from training.model_shape import ModelShape
 from training.spec import RunSpec
 from training.strict_yaml import build
 

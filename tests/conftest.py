@@ -287,7 +287,7 @@ def wait_for() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model, made once by the child that prepares models."""
-    from training.runs.child_processes import run_child, spec_file
+    from training.child_processes import run_child, spec_file
     from training.spec import PrepareSpec
 
     target = tmp_path_factory.mktemp("models") / "tiny"

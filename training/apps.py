@@ -12,9 +12,12 @@ class TrainingConfig(AppConfig):
         from slmstudio import hooks
         from training import navigation, panels  # noqa: F401
         from training.exports.services import keep_previous_export
+        from training.exports.views import exports_context
         from training.runs.services import file_keys, restart
+        from training.runs.views import run_sections
 
         hooks.project_files.register(file_keys)
         hooks.run_restarted["training.TrainingRun"].register(restart)
         hooks.run_reaped["training.ModelExport"].register(keep_previous_export)
         hooks.run_reaped["training.SpecExport"].register(keep_previous_export)
+        run_sections.register(exports_context)

@@ -27,8 +27,8 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
+from training.base_models.downloads import download_required
 from training.models import BaseModel, ModelVersion, TrainingRun
-from training.runs.checks import download_required
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,12 @@ from evaluation.inference.circuit_breaker import CircuitBreaker
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import endpoint_config, messages
 from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
-from evaluation.inference.output_text import extract_json, storable_text, strip_reasoning
+from evaluation.inference.output_text import extract_json, strip_reasoning
 from evaluation.inference.prices import Price, TokenPrice
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.database.retries import with_retries
+from slmstudio.database.storable import storable_text
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import Heartbeat
 from slmstudio.runs.supervisor import ChildExit, Event, stop_on_signal, stop_requested

@@ -9,13 +9,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 _REASONING = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 #: of reasoning that began in the prompt
 _REASONING_END = re.compile(r"</think(?:ing)?>")
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
-
-
-def storable_text(text: str) -> str:
-    """A text that files and the database can store: without NUL and lone surrogates, which no JSON has."""
-    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def strip_reasoning(content: str) -> str:

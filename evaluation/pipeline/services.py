@@ -20,8 +20,8 @@ from evaluation.runs.services import start_evaluation
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 

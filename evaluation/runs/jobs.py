@@ -18,7 +18,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
-from training.runs.child_processes import ChildCancelled
+from training.child_processes import ChildCancelled
 
 logger = logging.getLogger(__name__)
 REQUEUE_DELAY_SECONDS = 3.0

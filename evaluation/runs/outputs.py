@@ -8,7 +8,6 @@ from typing import Any
 from django.db import transaction
 
 from evaluation.inference.backend import Backend
-from evaluation.inference.output_text import storable_text
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents
 from evaluation.runs.batch_writer import BatchWriter
@@ -32,6 +31,7 @@ from slmstudio.contract.scoring.scorer import (
     sroie,
     summarize,
 )
+from slmstudio.database.storable import storable_text
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file

@@ -18,7 +18,7 @@ WIRING = {"urls", "apps", "admin", "panels", "navigation", "jobs"}
 CIRCLES: dict[str, set[tuple[str, str]]] = {
     "slmstudio": set(),
     "labeling": set(),
-    "training": {("base_models", "estimates"), ("base_models", "runs"), ("estimates", "runs"), ("exports", "runs")},
+    "training": set(),
     "evaluation": {
         ("benchmarks", "runs"),
         ("comparison", "runs"),

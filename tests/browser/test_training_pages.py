@@ -17,8 +17,8 @@ from slmstudio.runs.models import Status
 from slmstudio.workers.hardware import Hardware
 from tests.browser.test_dataset_pages import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 STEPS, LOOKS = 2000, 100

@@ -59,7 +59,7 @@ def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "module", ["labeling.imports.formats.scans", "labeling.imports.formats.arrow", "training.runs.child_processes"]
+    "module", ["labeling.imports.formats.scans", "labeling.imports.formats.arrow", "training.child_processes"]
 )
 def test_every_child_is_started_with_it(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib import import_module

@@ -6,7 +6,7 @@ Values are from ``config.json`` and the model card on the hub. Parameters count 
 from dataclasses import dataclass
 from typing import Any
 
-from training.base_models.architecture import ModelShape
+from training.model_shape import ModelShape
 
 PACKAGED, HUB = "packaged", "hub"
 

@@ -20,6 +20,16 @@ def no_permission_message() -> str:
     return f"You do not have permission to download models. {permission_granter().capitalize()} can grant it."
 
 
+def download_required(base_model: BaseModel) -> Refused:
+    """The error for a model that is not on this machine: downloads start on request only."""
+    return Refused(
+        f"{base_model} is not on this machine. Download it on the Base models page, or run manage.py models pull "
+        f"{base_model.slug}.",
+        field="base_model",
+        code="download_required",
+    )
+
+
 def download_of(base_model: BaseModel) -> ModelPull | None:
     """The latest download of a base model, or None."""
     return ModelPull.objects.filter(base_model=base_model).first()

@@ -20,9 +20,9 @@ from slmstudio.runs.child_environment import DOWNLOADS
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import folder_hash
 from training.base_models.catalog import CATALOG, CatalogEntry
+from training.base_models.downloads import download_required
+from training.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.models import BaseModel
-from training.runs.checks import download_required
-from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.spec import PrepareSpec, VerifySpec
 
 TINY = "tiny-random"

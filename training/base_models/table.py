@@ -9,8 +9,8 @@ from training.estimates.estimate import DEFAULT_MEMORY_LIMIT, TYPICAL_TOKENS, Fi
 from training.estimates.memory import training_memory
 from training.estimates.services import shape_of
 from training.estimates.throughput import request_seconds
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, ModelPull
-from training.runs.presets import Hyperparameters
 
 
 @dataclass(frozen=True)

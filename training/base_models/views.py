@@ -14,6 +14,7 @@ from labeling.models import Project
 from slmstudio.accounts.permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
+from slmstudio.workers.registry import no_worker_message
 from training.base_models.downloads import can_view_models, no_permission_message, request_download
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalog
@@ -22,7 +23,6 @@ from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.machines import gpu_hardware
 from training.estimates.services import latency_limit, memory_limit
 from training.models import BaseModel, ModelPull
-from training.runs import queries as run_queries
 
 
 def _check_view_permission(request: SignedInRequest) -> None:
@@ -50,7 +50,7 @@ def _render(request: SignedInRequest, status: int = 200, **forms: Any) -> HttpRe
     context = {
         "rows": rows,
         "live": live,
-        "no_worker": run_queries.no_worker_message(ModelPull.queue_name) if live else "",
+        "no_worker": no_worker_message(ModelPull.queue_name) if live else "",
         "projects": projects,
         "chosen": chosen,
         "tokens": tokens,

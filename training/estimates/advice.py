@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from labeling.models import DatasetVersion
 from training.estimates.services import estimate_for
+from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.presets import task_of
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel
-from training.runs.defaults import default_hyperparameters
-from training.runs.presets import Hyperparameters, task_of
 
 #: measured on one task; see docs/benchmarks.md
 FULL_FINE_TUNING_ADVICE = (

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from slmstudio.storage.sizes import format_bytes
-from training.base_models.architecture import ModelShape
 from training.estimates.memory import MemoryPart, inference_memory
 from training.estimates.reduction import Requirements, memory_problems
 from training.estimates.throughput import STARTUP_SECONDS, estimate_source, estimated_throughput
-from training.runs.presets import Hyperparameters
+from training.hyperparameters.values import Hyperparameters
+from training.model_shape import ModelShape
 
 if TYPE_CHECKING:
     from slmstudio.workers.hardware import Hardware

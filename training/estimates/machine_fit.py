@@ -6,8 +6,9 @@ from slmstudio.workers import registry as worker_registry
 from slmstudio.workers.hardware import Hardware
 from training.estimates.machines import capabilities_of
 from training.estimates.services import estimate_for
+from training.hyperparameters.validation import problems
+from training.hyperparameters.values import Hyperparameters
 from training.models import TrainingRun
-from training.runs.presets import Hyperparameters, problems
 
 #: hyperparameters that depend on the machine, besides its memory
 MACHINE_SETTINGS = ("devices", "method", "precision", "trackers")

@@ -5,9 +5,9 @@ The measured coefficients are in ``MemoryCosts``; `python -m bench.memory` measu
 
 from dataclasses import dataclass
 
-from training.base_models.architecture import ModelShape
 from training.estimates.micro_batch import micro_batch_tokens
-from training.runs.presets import Hyperparameters
+from training.hyperparameters.values import Hyperparameters
+from training.model_shape import ModelShape
 
 MIB = 1024**2
 GIB = 1024**3

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slmstudio.storage.sizes import format_bytes
-from training.base_models.architecture import ModelShape
 from training.estimates.memory import MemoryPart, training_memory
-from training.runs.presets import PACKAGES, Hyperparameters, missing_package_message, with_effective_batch
+from training.hyperparameters.presets import with_effective_batch
+from training.hyperparameters.validation import missing_package_message
+from training.hyperparameters.values import PACKAGES, Hyperparameters
+from training.model_shape import ModelShape
 
 if TYPE_CHECKING:
     from slmstudio.workers.hardware import Hardware

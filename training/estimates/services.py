@@ -8,13 +8,13 @@ from django.db.models import Case, Value, When
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.hardware import Hardware
-from training.base_models.architecture import ModelShape, UnknownModelShape
 from training.estimates.estimate import DEFAULT_MEMORY_LIMIT, Estimate, estimate
 from training.estimates.machines import gpu_hardware, with_measured_bf16
 from training.estimates.reduction import resolved_precision
 from training.estimates.throughput import scaled_throughput
+from training.hyperparameters.values import Hyperparameters
+from training.model_shape import ModelShape, UnknownModelShape
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.spec import RunSpec
 from training.strict_yaml import SpecError
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from training.base_models.architecture import ModelShape
-from training.runs.presets import Hyperparameters
+from training.hyperparameters.values import Hyperparameters
+from training.model_shape import ModelShape
 
 if TYPE_CHECKING:
     from slmstudio.workers.hardware import Hardware

@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from slmstudio.database.retries import with_retries
+from slmstudio.database.storable import storable
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import supervise
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
+from training.child_processes import ChildCancelled, ChildFailed, spec_file
 from training.exports import services
+from training.job_failures import FailureHandler
 from training.models import ModelExport, SpecExport
-from training.runs.child_processes import ChildCancelled, ChildFailed, spec_file
-from training.runs.event_recorder import storable
-from training.runs.jobs import FailureHandler
 
 Event = dict[str, Any]
 AnyExport = ModelExport | SpecExport

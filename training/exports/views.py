@@ -9,10 +9,10 @@ from django.views.decorators.http import require_POST, require_safe
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
+from slmstudio.workers.registry import no_worker_message
 from training.exports import downloads, services
 from training.exports.axolotl_validation import last_validation
 from training.models import TrainingRun
-from training.runs import queries as run_queries
 
 _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
 
@@ -25,7 +25,7 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
         "options": options,
         "exported": [option for option in options if option.is_ready],
         "export_model": services.model_of(run),
-        "export_no_worker": {queue: run_queries.no_worker_message(queue) for queue in queues},
+        "export_no_worker": {queue: no_worker_message(queue) for queue in queues},
         "axolotl_validation": last_validation(),
     }
 

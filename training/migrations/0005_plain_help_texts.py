@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
             field=models.JSONField(
                 blank=True,
                 default=dict,
-                help_text="layers, widths and heads; see training.base_models.architecture.ModelShape",
+                help_text="layers, widths and heads; see training.model_shape.ModelShape",
             ),
         ),
         migrations.AlterField(

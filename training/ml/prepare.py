@@ -27,13 +27,13 @@ import httpx
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from training.base_models.architecture import ModelShape, UnknownModelShape
 from training.base_models.catalog import CATALOG
 from training.ml.events import Emitter, run_child
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import read_header, tokenizer_from_gguf
 from training.ml.modeling import hub
 from training.ml.modeling.folder_checks import check_folder
+from training.model_shape import ModelShape, UnknownModelShape
 from training.spec import PrepareSpec
 
 SOURCE = "source.json"

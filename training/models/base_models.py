@@ -51,7 +51,7 @@ class BaseModel(models.Model):
     instruction_tuned = models.BooleanField(default=False)
     architecture = models.CharField(max_length=80, blank=True, help_text="class named in config.json")
     shape = models.JSONField(
-        default=dict, blank=True, help_text="layers, widths and heads; see training.base_models.architecture.ModelShape"
+        default=dict, blank=True, help_text="layers, widths and heads; see training.model_shape.ModelShape"
     )
     size_bytes = models.BigIntegerField(default=0, help_text="of the prepared folder")
     revision = models.CharField(max_length=64, blank=True, help_text="commit on the hub")

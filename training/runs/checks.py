@@ -7,9 +7,10 @@ from django.utils.translation import ngettext
 
 from labeling.models import DatasetVersion, Split
 from slmstudio.errors import Refused
+from training.base_models.downloads import download_required
+from training.hyperparameters.defaults import needed_length, train_rows
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport
-from training.runs.defaults import needed_length, train_rows
-from training.runs.presets import Hyperparameters
 
 
 def check_not_empty(dataset: DatasetVersion) -> None:
@@ -21,16 +22,6 @@ def check_not_empty(dataset: DatasetVersion) -> None:
             field="dataset",
             code="no_training_documents",
         )
-
-
-def download_required(base_model: BaseModel) -> Refused:
-    """The error for a model that is not on this machine: downloads start on request only."""
-    return Refused(
-        f"{base_model} is not on this machine. Download it on the Base models page, or run manage.py models pull "
-        f"{base_model.slug}.",
-        field="base_model",
-        code="download_required",
-    )
 
 
 def check_prepared(base_model: BaseModel) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.runs.presets import TITLES, Hyperparameters, describe_value
+from training.hyperparameters.display import TITLES, describe_value
+from training.hyperparameters.values import Hyperparameters
 
 
 @dataclass(frozen=True)

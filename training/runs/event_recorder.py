@@ -1,7 +1,6 @@
 """Stores a trainer's events: points of curves, samples, warnings, facts and, at the end, a model version."""
 
 import hashlib
-import math
 import shutil
 import time
 from pathlib import Path
@@ -11,14 +10,15 @@ from django.db import transaction
 from django.db.models import Max
 
 from labeling.models import Project
+from slmstudio.database.storable import storable
 from slmstudio.runs.foreign_load import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from training.exports.model_card import FILES as CARD
-from training.exports.model_card_facts import describe, lineage_of
+from training.child_processes import ChildFailed
+from training.model_cards.card import FILES as CARD
+from training.model_cards.facts import describe, lineage_of
 from training.models import ModelVersion, TrainingEvent, TrainingRun
-from training.runs.child_processes import ChildFailed
 from training.spec import RunSpec
 
 Event = dict[str, Any]
@@ -26,19 +26,6 @@ FLUSH_SECONDS = 1.0
 _KINDS = set(TrainingEvent.Kind.values)
 #: facts of the event ``done``, removed when another attempt starts
 END_FACTS = ("stopped", "stopped_early", "seconds", "steps", "tokens", "best_step", "peak_memory_bytes")
-
-
-def storable(value: Any) -> Any:
-    """A value that ``jsonb`` can store: NaN and infinity become null; NUL and lone surrogates are replaced."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [storable(item) for item in value]
-    return value
 
 
 def truncate_events(run: TrainingRun, step: int) -> bool:

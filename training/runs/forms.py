@@ -6,17 +6,11 @@ from django import forms
 
 from labeling.models import DatasetVersion, Project
 from training.estimates.machines import capabilities
+from training.hyperparameters.display import exact_text
+from training.hyperparameters.presets import DEVICE_BATCH, with_effective_batch
+from training.hyperparameters.validation import missing_package_message, problems
+from training.hyperparameters.values import CUDA_ONLY, PACKAGES, Hyperparameters
 from training.models import BaseModel
-from training.runs.presets import (
-    CUDA_ONLY,
-    DEVICE_BATCH,
-    PACKAGES,
-    Hyperparameters,
-    exact_text,
-    missing_package_message,
-    problems,
-    with_effective_batch,
-)
 
 
 class DatasetChoice(forms.ModelChoiceField):

@@ -1,6 +1,5 @@
 """Jobs of training runs. Each loads its row by id, claims it, and supervises a child process."""
 
-import errno
 import json
 import logging
 import os
@@ -11,10 +10,8 @@ from typing import Any
 
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
-from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, with_retries
-from slmstudio.errors import Refused
+from slmstudio.database.retries import with_retries
 from slmstudio.runs.heartbeat import keep_alive
-from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, ChildExit, cost_of, supervise
 from slmstudio.stack.programs import TIED
@@ -22,11 +19,12 @@ from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, ReservedGpus, own_machine, reserve_for_run
 from training.base_models.services import prepare
+from training.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.estimates.machine_fit import any_worker_fits, capability_problem
+from training.hyperparameters.values import Hyperparameters
+from training.job_failures import FailureHandler
 from training.models import LengthReport, TrainingRun
-from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.runs.event_recorder import EventRecorder, record_artifacts
-from training.runs.presets import Hyperparameters
 from training.runs.run_spec import hyperparameters_of
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef, RunSpec
 
@@ -64,47 +62,6 @@ def measure_lengths(pk: int) -> None:
         return
     with FailureHandler(report):
         _measure_lengths(report)
-
-
-class FailureHandler:
-    """Turns an exception of a job into the final state of its run: failed with a message, or cancelled.
-
-    Unexpected exceptions are raised again.
-    """
-
-    def __init__(self, run: BackgroundRun) -> None:
-        self.run = run
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
-        if error is None:
-            return False
-        if isinstance(error, ChildCancelled):
-            with_retries(self.run.cancelled)
-            return True
-        if isinstance(error, (ChildFailed, Refused)):
-            self._fail(str(error))
-            return True
-        log.error("run %s of %s stopped", self.run.pk, type(self.run).__name__, exc_info=error)
-        # If the database has been unreachable for half an hour, the reaper ends the run.
-        self._fail(failure_sentence(error), seconds=0.0 if isinstance(error, UNAVAILABLE) else RETRY_SECONDS)
-        return False
-
-    def _fail(self, sentence: str, seconds: float = RETRY_SECONDS) -> None:
-        with_retries(lambda: self.run.fail(sentence), seconds)
-
-
-def failure_sentence(error: BaseException) -> str:
-    """A message for an unexpected error. The error's own text goes to the log only: it may name hosts, users and paths,
-    and all members of a project can read the page of a run.
-    """
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space and start the run again."
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        return "The worker was stopped during the run. Start it again."
-    return f"Internal error ({type(error).__name__}). See the worker's log."
 
 
 def _train(run: TrainingRun) -> None:

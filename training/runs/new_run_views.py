@@ -19,17 +19,19 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
+from slmstudio.workers.registry import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
 from training.estimates.advice import full_fine_tuning_advice
 from training.estimates.estimate import Estimate
 from training.estimates.services import estimate_for
+from training.hyperparameters.defaults import default_hyperparameters, train_rows
+from training.hyperparameters.presets import TASKS, preset, task_of
+from training.hyperparameters.values import METHODS, Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs import queries, spec_import
 from training.runs.checks import early_stopping_problem
 from training.runs.curves import spec_of
-from training.runs.defaults import default_hyperparameters, train_rows
 from training.runs.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
-from training.runs.presets import METHODS, TASKS, Hyperparameters, preset, task_of
 from training.runs.run_spec import hyperparameters_of, resolved_spec
 from training.runs.services import measure_lengths, start_training
 
@@ -181,11 +183,11 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
         "download_needed": download_needed,
         "download_size": base_model.size_bytes or 2 * base_model.parameters,
         "pull": pull,
-        "pull_no_worker": queries.no_worker_message(pull.queue_name) if pull is not None and pull.is_live else "",
+        "pull_no_worker": no_worker_message(pull.queue_name) if pull is not None and pull.is_live else "",
         "report": report,
         "lengths": queries.lengths_of(report) if report is not None and known else None,
         "lengths_requested": measurable and train_rows(dataset) > 0 and not download_needed,
-        "lengths_no_worker": queries.no_worker_message("default") if report is not None and report.is_live else "",
+        "lengths_no_worker": no_worker_message("default") if report is not None and report.is_live else "",
         "can_start": known and not download_needed,
     }
 

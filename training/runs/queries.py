@@ -14,10 +14,10 @@ from slmstudio.runs.foreign_load import slow_warning
 from slmstudio.runs.models import Status
 from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage.artifacts import local_path
-from slmstudio.workers.registry import active_queues
 from training.estimates.accuracy import estimate_accuracy
 from training.estimates.estimate import Estimate
 from training.estimates.throughput import STARTUP_SECONDS
+from training.hyperparameters.defaults import needed_length
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.runs.charts import (
     FieldRow,
@@ -27,19 +27,8 @@ from training.runs.charts import (
     histogram,
     samples_of,
 )
-from training.runs.defaults import needed_length
 
 LOG_TAIL_BYTES = 20_000
-
-
-def no_worker_message(queue: str) -> str:
-    """A message where no worker serves a queue, or the queue is not reachable; else empty."""
-    try:
-        if queue in active_queues():
-            return ""
-    except RedisError:
-        return "The job queue is not reachable. Queued jobs wait until it is."
-    return f"No worker for the queue {queue}; its jobs wait. Start one with manage.py rqworker {queue}."
 
 
 @dataclass(frozen=True)

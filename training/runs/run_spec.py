@@ -6,8 +6,8 @@ from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
+from training.hyperparameters.values import Hyperparameters
 from training.models import TrainingRun
-from training.runs.presets import Hyperparameters
 from training.spec import RunSpec
 from training.strict_yaml import SpecError, build
 

@@ -12,6 +12,8 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
 from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for
+from training.hyperparameters.validation import problems
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.checks import (
     check_lengths,
@@ -20,7 +22,6 @@ from training.runs.checks import (
     download_required,
     early_stopping_problem,
 )
-from training.runs.presets import Hyperparameters, problems
 from training.runs.run_spec import build_spec
 
 MAX_NAME_LENGTH = 120

@@ -7,8 +7,8 @@ from typing import Any
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.errors import Refused
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel
-from training.runs.presets import Hyperparameters
 from training.runs.run_spec import hyperparameters_of
 from training.spec import Lora, RunSpec
 from training.strict_yaml import SpecError

@@ -15,10 +15,10 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.web.requests import SignedInRequest
+from slmstudio.workers.registry import no_worker_message
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport
-from training.runs import queries
 from training.runs.charts import Histogram, histogram
-from training.runs.presets import Hyperparameters
 from training.runs.services import measure_lengths
 
 #: listed ids of documents that are too long
@@ -55,7 +55,7 @@ def lengths_context(dataset: DatasetVersion, limit: int | None = None) -> dict[s
         "live": live,
         "failed": [report for report in reports if report.status == Status.FAILED],
         "models": [model for model in BaseModel.objects.by_size() if model.pk not in known],
-        "no_worker": queries.no_worker_message("default") if live else "",
+        "no_worker": no_worker_message("default") if live else "",
         "empty": not dataset.counts["splits"].get("train"),
     }
 

@@ -12,20 +12,24 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.hooks import Hook
 from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
-from training.exports.views import exports_context
+from slmstudio.workers.registry import no_worker_message
+from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.display import describe
 from training.models import TrainingEvent, TrainingRun
 from training.runs import queries, services
 from training.runs.curves import checkpoints, curve_points, spec_of
-from training.runs.defaults import default_hyperparameters
 from training.runs.difference_queries import differences_of
-from training.runs.presets import describe
 from training.runs.run_spec import hyperparameters_of, reproducible_spec_text
 from training.runs.trackers import trackers_of, zip_tracker_files
+
+#: a run -> the context of a section of its page that another feature owns, such as its exports
+run_sections: Hook[[TrainingRun], dict[str, Any]] = Hook()
 
 _RUNS = TrainingRun.objects.for_page()
 _STATES = {"live": ACTIVE, "done": (Status.DONE,), "failed": (Status.FAILED, Status.CANCELLED)}
@@ -48,7 +52,7 @@ def runs(request: SignedInRequest, slug: str) -> HttpResponse:
         "state": state,
         "states": [("", "All"), ("live", "Live"), ("done", "Done"), ("failed", "Failed or cancelled")],
         "live": live,
-        "no_worker": queries.no_worker_message("gpu") if live else "",
+        "no_worker": no_worker_message("gpu") if live else "",
         "any": bool(page.object_list) or bool(state) or all_runs.exists(),
         "has_dataset": queries.newest_dataset(project) is not None,
     }
@@ -74,7 +78,9 @@ def run_page(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         return render(request, f"training/runs/run.html#{part}", context)
     for name in ("side", "samples", "log", "against", "kept"):  # "side" includes "head"
         context |= _PART_CONTEXTS[name](run, request)
-    return render(request, "training/runs/run.html", {**context, **_spec_context(run), **exports_context(run)})
+    for section in run_sections.call(run):
+        context |= section
+    return render(request, "training/runs/run.html", {**context, **_spec_context(run)})
 
 
 def _head(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
@@ -83,7 +89,7 @@ def _head(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
         "last": last.data if last else {},
         "seconds_left": queries.time_left(last) if last and run.status == Status.RUNNING else None,
         "ahead": queries.queue_position(run) if run.status == Status.QUEUED else 0,
-        "no_worker": queries.no_worker_message("gpu") if run.status == Status.QUEUED else "",
+        "no_worker": no_worker_message("gpu") if run.status == Status.QUEUED else "",
         "resumable": run.checkpoint_step > 0 and run.status in (Status.FAILED, Status.CANCELLED),
         "attempts": queries.attempt_description(run),
     }

@@ -40,9 +40,9 @@ from slmstudio.stack.places import Paths
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import find_base_model, prepare, sync_catalog
+from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.values import METHODS
 from training.models import BaseModel
-from training.runs.defaults import default_hyperparameters
-from training.runs.presets import METHODS
 from training.runs.services import measure_lengths
 
 POLL_SECONDS = 1.0

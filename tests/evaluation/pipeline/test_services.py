@@ -9,8 +9,8 @@ from evaluation.pipeline.services import advance, advance_all, cancel_pipeline, 
 from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport
-from training.runs.presets import Hyperparameters
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from slmstudio.workers.hardware import Gpu, Hardware
-from training.base_models.architecture import ModelShape, UnknownModelShape
 from training.base_models.catalog import CATALOG
 from training.estimates.accuracy import estimate_accuracy
 from training.estimates.estimate import Estimate, estimate, fit
 from training.estimates.memory import training_memory
 from training.estimates.throughput import STARTUP_SECONDS
-from training.runs.presets import Hyperparameters
+from training.hyperparameters.values import Hyperparameters
+from training.model_shape import ModelShape, UnknownModelShape
 
 SMOL = next(known.shape for known in CATALOG if known.slug == "smollm2-135m-instruct")
 LARGE = next(known.shape for known in CATALOG if known.slug == "qwen3-1-7b")

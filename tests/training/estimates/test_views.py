@@ -14,8 +14,8 @@ from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
 from slmstudio.workers.hardware import Gpu, Hardware
 from training.estimates.services import estimate_for
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 URL = "/p/receipts/training/new/estimate/"

@@ -23,8 +23,8 @@ from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_has
 from training.exports import downloads
 from training.exports import jobs as export_jobs
 from training.exports import services as export_services
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 from training.spec import RunSpec
 

@@ -14,8 +14,8 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.exports import downloads
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")

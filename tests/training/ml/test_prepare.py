@@ -10,10 +10,10 @@ import pytest
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
-from training.base_models.architecture import ModelShape
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import read_header, tokenizer_from_gguf
 from training.ml.prepare import PACKAGED, packaged_file, prepare
+from training.model_shape import ModelShape
 from training.spec import PrepareSpec
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from training.hyperparameters.values import Hyperparameters
 from training.runs.differences import RunSettings, differences
-from training.runs.presets import Hyperparameters
 
 FACTS = {"Base model": "tiny", "Dataset": "v1"}
 

@@ -13,11 +13,11 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash
+from training.child_processes import ChildFailed
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
-from training.runs.child_processes import ChildFailed
 from training.runs.curves import curve_points, final_metrics
 from training.runs.event_recorder import EventRecorder, record_artifacts
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 

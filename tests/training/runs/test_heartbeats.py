@@ -13,11 +13,12 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from tests.training.fakes import plan
+from training.child_processes import ChildFailed
+from training.hyperparameters.values import Hyperparameters
+from training.job_failures import FailureHandler
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import event_recorder
 from training.runs import jobs as run_jobs
-from training.runs.child_processes import ChildFailed
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,7 +96,7 @@ def test_a_failure_is_told_although_the_database_was_away_at_that_moment(
 ) -> None:
     assert run.claim()
     tries = away_once(monkeypatch, "fail", done=False)
-    with run_jobs.FailureHandler(run):
+    with FailureHandler(run):
         raise ChildFailed("The loss is not a number.")
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.FAILED, "The loss is not a number.")
@@ -118,7 +119,7 @@ def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all
 def test_the_page_of_a_run_does_not_name_the_database(run: TrainingRun) -> None:
     assert run.claim()
     text = 'connection to server at "10.1.2.3", port 5432 failed: password for user "slm"'
-    with pytest.raises(ValueError, match="password"), run_jobs.FailureHandler(run):
+    with pytest.raises(ValueError, match="password"), FailureHandler(run):
         raise ValueError(text)
     run.refresh_from_db()
     assert run.error == "Internal error (ValueError). See the worker's log."

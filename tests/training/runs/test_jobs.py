@@ -18,12 +18,12 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, sha256_text
+from training.child_processes import ChildFailed
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
-from training.runs.child_processes import ChildFailed
 from training.runs.event_recorder import EventRecorder
 from training.runs.jobs import run_training
-from training.runs.presets import Hyperparameters
 from training.runs.services import cancel, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,9 +11,10 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
+from training.hyperparameters.presets import preset
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.forms import NewRunForm
-from training.runs.presets import Hyperparameters, preset
 from training.runs.run_spec import hyperparameters_of
 from training.runs.services import start_training
 from training.spec import RunSpec

@@ -17,9 +17,9 @@ from slmstudio import hooks
 from slmstudio.management.commands import sweep as command
 from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.jobs import run_training
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 

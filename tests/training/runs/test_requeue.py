@@ -11,8 +11,8 @@ from rq.job import JobStatus
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, requeue_missing_jobs
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.queries import queue_position
 from training.runs.services import resume, start_training
 

@@ -17,8 +17,8 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 from training.spec import RunSpec
 

@@ -13,9 +13,9 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model
 from training.estimates.estimate import Estimate
+from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.defaults import default_hyperparameters
-from training.runs.presets import Hyperparameters
 from training.runs.services import cancel, start_training
 from training.spec import RunSpec
 

@@ -16,10 +16,10 @@ from slmstudio.workers import registry as worker_registry
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 from tests.training.fakes import attempts
 from training.base_models.catalog import CATALOG
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.event_recorder import EventRecorder
-from training.runs.presets import Hyperparameters
 from training.runs.services import resume, start_training
 from training.spec import RunSpec
 

@@ -9,8 +9,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from labeling.models import DatasetVersion, Project
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.run_spec import hyperparameters_of
 from training.runs.services import start_training
 from training.spec import RunSpec

@@ -12,9 +12,9 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from tests.training.fake_trainer import loss
 from tests.training.fakes import plan
+from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,9 +10,9 @@ from django.core.management.base import CommandError
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
+from training.hyperparameters.values import Hyperparameters
 from training.management.commands import train
 from training.models import LengthReport, TrainingRun
-from training.runs.presets import Hyperparameters
 from training.runs.run_spec import hyperparameters_of
 from training.spec import RunSpec
 

@@ -17,14 +17,15 @@ from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
-from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
+from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers, no_worker_message
 from training.base_models.services import find_base_model
 from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for
+from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.presets import with_effective_batch
+from training.hyperparameters.validation import problems
+from training.hyperparameters.values import METHODS, Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.defaults import default_hyperparameters
-from training.runs.presets import METHODS, Hyperparameters, problems, with_effective_batch
-from training.runs.queries import no_worker_message
 from training.runs.services import measure_lengths, start_training
 from training.runs.spec_import import import_spec
 

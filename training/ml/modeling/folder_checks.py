@@ -10,7 +10,7 @@ from typing import Any
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
-from training.base_models.architecture import ModelShape, UnknownModelShape
+from training.model_shape import ModelShape, UnknownModelShape
 from training.spec import ModelRef
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".msgpack", ".h5")

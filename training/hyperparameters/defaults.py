@@ -4,8 +4,9 @@ import math
 from dataclasses import replace
 
 from labeling.models import DatasetVersion, Split
+from training.hyperparameters.presets import preset, task_of
+from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport
-from training.runs.presets import Hyperparameters, preset, task_of
 
 
 def train_rows(dataset: DatasetVersion) -> int:

@@ -8,7 +8,7 @@ from labeling.datasets.queries import rows
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
-from training.exports import model_card
+from training.model_cards import card
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.prompts import prompt_schema
 from training.spec import RunSpec
@@ -31,10 +31,10 @@ def lineage_of(run: TrainingRun, spec: RunSpec) -> dict[str, Any]:
 
 def describe(run: TrainingRun, folder: Path) -> None:
     """Writes card, lineage and environment into the folder of the run's model. Idempotent."""
-    model_card.write(folder, facts_of(run))
+    card.write(folder, facts_of(run))
 
 
-def facts_of(run: TrainingRun) -> model_card.ModelCardFacts:
+def facts_of(run: TrainingRun) -> card.ModelCardFacts:
     """The contents of the card."""
     spec = RunSpec.from_yaml(run.spec)
     base, dataset, facts = run.base_model, run.dataset, run.facts
@@ -42,7 +42,7 @@ def facts_of(run: TrainingRun) -> model_card.ModelCardFacts:
     evaluations = _evaluations(run)
     metrics = list(run.events.filter(kind=_KIND.METRICS).order_by("step").values_list("step", "data__loss"))
     samples = run.events.filter(kind=_KIND.SAMPLES).order_by("-step").first()
-    return model_card.ModelCardFacts(
+    return card.ModelCardFacts(
         project=run.project.name,
         run=str(run),
         base_model=base.name,
@@ -58,8 +58,8 @@ def facts_of(run: TrainingRun) -> model_card.ModelCardFacts:
         counts={str(name): int(count) for name, count in (dataset.counts.get("splits") or {}).items()},
         left_out=len(facts.get("left_out") or []),
         settings=_settings(spec),
-        losses=model_card.spread(metrics),
-        evaluations=model_card.spread(evaluations),
+        losses=card.spread(metrics),
+        evaluations=card.spread(evaluations),
         samples=len((samples.data.get("rows") if samples else None) or []),
         totals=_totals(facts),
         lineage={**lineage_of(run, spec), "licence": base.licence, "revision": base.revision},
@@ -121,7 +121,7 @@ def _prompt(run: TrainingRun) -> tuple[str, str]:
     end = str(shown["completion"]).rpartition("}")[2].strip()
     if not document.strip() or shown["prompt"].count(document) != 1:
         return "", end
-    return shown["prompt"].replace(document, model_card.PLACEHOLDER), end
+    return shown["prompt"].replace(document, card.PLACEHOLDER), end
 
 
 def _environment(run: TrainingRun) -> dict[str, Any]:

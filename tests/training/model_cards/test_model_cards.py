@@ -13,11 +13,11 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from training.exports import model_card
-from training.exports.model_card_facts import facts_of
+from training.hyperparameters.values import Hyperparameters
+from training.model_cards import card
+from training.model_cards.facts import facts_of
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.event_recorder import record_artifacts
-from training.runs.presets import Hyperparameters
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -67,7 +67,7 @@ def test_a_model_version_holds_card_lineage_and_environment_with_their_hashes(ru
     said = artifact(run)
     model = record_artifacts(run, {"merged": said})
     folder = local_path(model.folder_key)
-    assert {file["path"] for file in model.files} == {"model.safetensors", *model_card.FILES}
+    assert {file["path"] for file in model.files} == {"model.safetensors", *card.FILES}
     assert model.sha256 == manifest_hash(folder_manifest(folder)) != said["sha256"]
     assert json.loads((folder / "environment.json").read_text()) == ENVIRONMENT
     lineage = json.loads((folder / "lineage.json").read_text())
@@ -77,14 +77,14 @@ def test_a_model_version_holds_card_lineage_and_environment_with_their_hashes(ru
 
 def test_recorded_a_second_time_after_the_database_was_away_it_is_the_same(run: TrainingRun) -> None:
     said = artifact(run)
-    text = model_card.text(facts_of(run))
-    model_card.write(local_path(f"{run.folder_key}/merged"), facts_of(run))
+    text = card.text(facts_of(run))
+    card.write(local_path(f"{run.folder_key}/merged"), facts_of(run))
     model = record_artifacts(run, {"merged": said})
     assert (local_path(model.folder_key) / "README.md").read_text() == text
 
 
 def test_the_card_says_what_it_is_how_to_ask_and_how_it_learned(run: TrainingRun) -> None:
-    text = model_card.text(facts_of(run))
+    text = card.text(facts_of(run))
     front = yaml.safe_load(text.split("---")[1])
     assert (front["license"], front["base_model"]) == ("apache-2.0", "some/model")
     assert f"\n{run.dataset.instruction}\n" in text
@@ -103,7 +103,7 @@ def test_the_card_says_what_it_is_how_to_ask_and_how_it_learned(run: TrainingRun
 def test_no_path_of_this_machine_and_no_document_stands_in_it(run: TrainingRun) -> None:
     record_artifacts(run, {"merged": artifact(run)})
     folder = local_path(f"{run.folder_key}/merged")
-    whole = "".join((folder / name).read_text() for name in model_card.FILES)
+    whole = "".join((folder / name).read_text() for name in card.FILES)
     assert run.base_model.folder not in whole
     assert str(folder.parent.parent) not in whole
     assert str(Path.home()) not in whole
@@ -114,7 +114,7 @@ def test_what_people_type_stays_where_it_belongs(run: TrainingRun) -> None:
     run.project.name = "# <img src=x onerror=alert(1)>\n---\nlicense: mit | `x`"
     facts = facts_of(run)
     instruction = "Extract.\n```\n# not a title\n````\n<b>bold</b>"
-    text = model_card.text(model_card.ModelCardFacts(**{**vars(facts), "instruction": instruction}))
+    text = card.text(card.ModelCardFacts(**{**vars(facts), "instruction": instruction}))
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "apache-2.0"
     titles = [line for line in _outside_fences(text) if line.startswith("# ")]
     assert len(titles) == 1
@@ -140,9 +140,9 @@ def _outside_fences(text: str) -> list[str]:
 def test_without_measured_lengths_the_card_leaves_the_prompt_out(run: TrainingRun) -> None:
     LengthReport.objects.all().delete()
     assert facts_of(run).prompt == ""
-    assert "{document}" not in model_card.text(facts_of(run))
+    assert "{document}" not in card.text(facts_of(run))
 
 
 def test_many_points_are_shown_spread_with_the_first_and_the_last() -> None:
-    assert model_card.spread(range(1, 101)) == [1, 15, 29, 43, 58, 72, 86, 100]
-    assert model_card.spread([1, 2]) == [1, 2]
+    assert card.spread(range(1, 101)) == [1, 15, 29, 43, 58, 72, 86, 100]
+    assert card.spread([1, 2]) == [1, 2]

@@ -1,0 +1,1 @@
+"""Hyperparameters of a training run: values, presets, validation and texts."""

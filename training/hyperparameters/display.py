@@ -1,0 +1,93 @@
+"""Titles and texts of hyperparameters for pages, forms and model cards. Pure."""
+
+from dataclasses import dataclass
+
+from training.hyperparameters.values import Hyperparameters
+
+#: titles of the hyperparameters, in the order of the page
+TITLES = {
+    "method": "Method",
+    "max_length": "Sequence length",
+    "effective_batch": "Batch size",
+    "learning_rate": "Learning rate",
+    "epochs": "Epochs",
+    "precision": "Precision",
+    "activation_checkpointing": "Gradient checkpointing",
+    "lora_r": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "lora_dropout": "LoRA dropout",
+    "scheduler": "Scheduler",
+    "warmup_ratio": "Warm-up",
+    "too_long": "Documents over the limit",
+    "seed": "Seed",
+    "early_stopping": "Early stopping",
+    "devices": "Devices",
+    "trackers": "Trackers",
+}
+PRIMARY = ("method", "max_length", "effective_batch", "learning_rate", "epochs", "precision")
+VALUE_LABELS = {
+    "lora": "LoRA adapter, merged",
+    "qlora": "QLoRA adapter (4-bit), merged",
+    "tensorboard": "TensorBoard",
+    "wandb": "Weights & Biases",
+    "full": "full fine-tuning",
+    "auto": "automatic",
+    "refuse": "reject the run",
+    "leave_out": "leave them out",
+}
+
+
+@dataclass(frozen=True)
+class HyperparameterRow:
+    """One hyperparameter as text; ``preset`` is the preset's value where the run differs from it.
+
+    ``is_primary`` marks the most important ones.
+    """
+
+    title: str
+    text: str
+    preset: str
+    is_primary: bool
+
+
+def describe(hyperparameters: Hyperparameters, defaults: Hyperparameters) -> list[HyperparameterRow]:
+    """The hyperparameters as text, with the preset where they differ."""
+    lines = []
+    for name, title in TITLES.items():
+        if name.startswith("lora_") and hyperparameters.method == "full":
+            continue
+        text, preset_text = describe_value(name, hyperparameters), describe_value(name, defaults)
+        lines.append(HyperparameterRow(title, text, "" if text == preset_text else preset_text, name in PRIMARY))
+    return lines
+
+
+def describe_value(name: str, hyperparameters: Hyperparameters) -> str:
+    """The value of one hyperparameter as text."""
+    value = getattr(hyperparameters, name)
+    if name == "effective_batch":
+        parts = [
+            f"{hyperparameters.batch_size} per device",
+            f"{hyperparameters.accumulation} accumulated",
+            f"{hyperparameters.devices} devices",
+        ]
+        shown = parts[:1] + [parts[1]] * (hyperparameters.accumulation > 1) + [parts[2]] * (hyperparameters.devices > 1)
+        return f"{value} documents" + (f" ({', '.join(shown)})" if len(shown) > 1 else "")
+    if name == "max_length":
+        return f"{value:,} tokens"
+    if name == "warmup_ratio":
+        return f"{100 * value:g} % of the steps"
+    if name == "early_stopping":
+        return f"patience {value}" if value else "off"
+    if name == "trackers":
+        return ", ".join(VALUE_LABELS.get(one, one) for one in value) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return exact_text(value)
+    return VALUE_LABELS.get(value, str(value))
+
+
+def exact_text(value: float) -> str:
+    """The shortest text that reads back as the same number: 0.001, 3, 2.125e-05."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -1,0 +1,53 @@
+"""The hyperparameters of a training run, and the values that their choices have. Pure."""
+
+import math
+from dataclasses import dataclass
+
+METHODS = ("lora", "qlora", "full")
+SCHEDULERS = ("cosine", "linear", "constant")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+TRACKERS = ("tensorboard", "wandb")
+TOO_LONG = ("refuse", "leave_out")
+#: values that need a package outside the requirements files
+PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
+#: values that need a CUDA GPU, with their message
+CUDA_ONLY = {
+    "qlora": "QLoRA needs a CUDA GPU; no worker of the queue gpu has one. Use LoRA.",
+    "fp16": "fp16 needs a CUDA GPU; no worker of the queue gpu has one. Use automatic.",
+}
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The settings of a training run, besides dataset and base model.
+
+    ``batch_size``: documents per device and forward pass; ``accumulation``: forward passes per optimizer step.
+    """
+
+    method: str = "lora"
+    learning_rate: float = 1e-3
+    epochs: float = 3.0
+    batch_size: int = 8
+    accumulation: int = 1
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    max_length: int = 1024
+    seed: int = 17
+    too_long: str = "refuse"
+    warmup_ratio: float = 0.05
+    scheduler: str = "cosine"
+    precision: str = "auto"
+    activation_checkpointing: bool = False
+    devices: int = 1
+    early_stopping: int | None = None
+    trackers: tuple[str, ...] = ()
+
+    @property
+    def effective_batch(self) -> int:
+        """Documents per optimizer step."""
+        return self.batch_size * self.accumulation * self.devices
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of a run over ``rows`` training documents."""
+        return max(1, math.ceil(math.ceil(rows / self.effective_batch) * self.epochs)) if rows else 0

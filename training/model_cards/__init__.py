@@ -1,0 +1,1 @@
+"""Model cards: README, lineage and environment in the folder of a model version."""
