@@ -112,11 +112,10 @@ class Generator:
             constraint = self._constraint(row)
             prepared = (time.perf_counter() - started) * 1000
             begun = True
+            known = self._prompts.get(row.id) or self._builder.prompt(row.text)
             answer = self._decoder.answer(
                 lambda: self._builder.prompt_within_context(row.text),
-                max_new_tokens=self._builder.max_output_tokens(
-                    self._prompts.get(row.id) or self._builder.prompt(row.text)
-                ),
+                max_new_tokens=self._builder.max_output_tokens(known),
                 constraint=constraint,
                 with_logprobs=self._confidence,
             )
