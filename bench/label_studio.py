@@ -30,7 +30,7 @@ import httpx
 from bench.labeling import EXPORT_NAME, Bench, write_rows
 from bench.studio import free_port, studio, wait_for
 from bench.timing import Samples, table
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 
 FIELDS = ("invoice_id", "date", "vendor", "total_amount")
 ANNOTATED = 5_000

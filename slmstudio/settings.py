@@ -61,7 +61,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "slmstudio.web.time_zone.viewer_zone",
-    "slmstudio.web.wrong_method.redirect_get",
+    "slmstudio.web.method_redirect.redirect_get",
 ]
 
 ROOT_URLCONF = "slmstudio.urls"

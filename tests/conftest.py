@@ -22,7 +22,7 @@ import pytest
 
 from slmstudio import stack
 from slmstudio.stack import environment
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 
 if TYPE_CHECKING:
     from tests.shared_rows import SharedRows

@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 from psycopg import sql
 
-from slmstudio.stack.places import DATABASE, Paths
+from slmstudio.stack.paths import DATABASE, Paths
 from slmstudio.stack.postgres import SUPERUSER
 
 # Nothing here outlives the session.

@@ -23,5 +23,5 @@ def test_sizes_are_in_thousands_and_short(number: float, words: str) -> None:
 
 
 def test_pages_say_them_alike_and_a_dash_for_nothing() -> None:
-    drawn = engines["django"].from_string("{{ size|memory }} {{ none|memory }} {{ missing|memory }}")
+    drawn = engines["django"].from_string("{{ size|format_bytes }} {{ none|format_bytes }} {{ missing|format_bytes }}")
     assert drawn.render({"size": 1_710_000_000, "none": None}) == "1.7 GB – –"

@@ -59,4 +59,4 @@ def _levels(project: Any, policy: GatePolicy) -> dict[str, Any]:
         spends = METRICS[gate.metric].spends_alpha and not policy.single_evaluation
         alpha = round(1 - gate.confidence, 12)
         levels.append((gate, 1 - alpha_level(number, alpha) if spends else gate.confidence))
-    return {"levels": levels, "next_look": number}
+    return {"levels": levels, "next_holdout_number": number}

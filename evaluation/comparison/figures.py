@@ -15,7 +15,7 @@ from evaluation.templatetags.evaluation import field_accuracy_rate
 from evaluation.templatetags.gating import cash
 from labeling.models import Project, Split
 from slmstudio.runs.models import Status
-from slmstudio.templatetags.studio import memory, milliseconds
+from slmstudio.templatetags.studio import format_bytes, milliseconds
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[st
         _line("Output tokens per document", lengths, lambda length: f"{length:.0f}"),
     ]
     if any(run.facts.get("peak_memory_bytes") for run in runs):
-        found.append(_line("Peak memory", [run.facts.get("peak_memory_bytes") for run in runs], memory))
+        found.append(_line("Peak memory", [run.facts.get("peak_memory_bytes") for run in runs], format_bytes))
     if any(cost.per_thousand is not None for cost in costs):
         values = tuple(
             cost.reason if cost.per_thousand is None else _cash(cost.per_thousand, currency) for cost in costs

@@ -19,7 +19,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
-from slmstudio.runs.plain_paths import redact_paths
+from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file, sha256_text
 

@@ -66,11 +66,11 @@ def _next_evaluation(project: Any, form: GateReportForm) -> dict[str, Any]:
     existing = same.order_by("-number").first()
     number = existing.look if existing is not None else next_evaluation_number(run)
     if exhausted_reason(run, policy, but=same) or (policy.single_evaluation and number > 1):
-        return {"look": number, "level": None}
+        return {"holdout_number": number, "level": None}
     spending = [gate for gate in policy if METRICS[gate.metric].spends_alpha]
     alphas = sorted({round(1 - gate.confidence, 12) for gate in spending} or {ALPHA}, reverse=True)
     levels = [1 - (alpha if policy.single_evaluation else alpha_level(number, alpha)) for alpha in alphas]
-    return {"look": number, "level": levels[0], "highest": levels[-1] if len(levels) > 1 else None}
+    return {"holdout_number": number, "level": levels[0], "highest": levels[-1] if len(levels) > 1 else None}
 
 
 @require_POST

@@ -19,7 +19,7 @@ from evaluation.runs.outputs import OutputWriter
 from labeling.models import Document, Split
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.database.retries import with_retries
-from slmstudio.runs.foreign_load import OtherProcessLoad
+from slmstudio.runs.cpu_contention import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.supervisor import Event
 from slmstudio.storage import artifacts

@@ -7,7 +7,7 @@ from django.db.models import Count, Q, Sum
 
 from evaluation.inference.local import LocalBackend
 from evaluation.models import EvalOutput, EvalRun
-from slmstudio.runs.foreign_load import slow_warning
+from slmstudio.runs.cpu_contention import slow_warning
 from slmstudio.runs.models import Status
 
 #: earlier evaluations that are compared, and documents that a rate needs

@@ -14,6 +14,7 @@ from labeling.documents.list.rows import rows
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from slmstudio.database.statement_timeout import StatementTimeout
+from slmstudio.web.paging import ApproximateCount
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -35,7 +36,7 @@ def documents(request: SignedInRequest, slug: str) -> HttpResponse:
         )
         count = counts.count(project, filters, shown)
     except StatementTimeout:
-        shown, count = search.Page([]), counts.ApproximateCount(0)
+        shown, count = search.Page([]), ApproximateCount(0)
         errors.append("These filters take too long. Remove one of them.")
     offered = choices.choices(project, filters, compiled)
     context = {

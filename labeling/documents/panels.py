@@ -4,10 +4,11 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from labeling.documents.list.counts import ApproximateCount, gold_count, state_counts
+from labeling.documents.list.counts import gold_count, state_counts
 from labeling.models import DocumentState, Project
 from slmstudio.access import Role
 from slmstudio.panels import NextStep, PanelContent, next_step, register
+from slmstudio.web.paging import ApproximateCount
 
 
 @register("home", 10)

@@ -9,7 +9,7 @@ from labeling.models import Document, DocumentState, Project
 from labeling.review import queries as review_queries
 from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
 from slmstudio.panels import NextStep, next_step
-from slmstudio.web.paging import Counted, count
+from slmstudio.web.paging import ApproximateCount, count
 
 MAX_COUNTED = 1_000
 MAX_MILLISECONDS = 8.0
@@ -49,11 +49,9 @@ def review_step(project: Project, user: User) -> NextStep | None:
         return None
     labels = _waiting(project)
     if labels.number:
-        more = "More than " if labels.more else ""
         words = ngettext("label waits", "labels wait", labels.number)
-        return NextStep(
-            f"{more}{labels.number:,} {words} for a review.", "Review", reverse("review", args=[project.slug])
-        )
+        text = f"{labels} {words} for a review."
+        return NextStep(text[0].upper() + text[1:], "Review", reverse("review", args=[project.slug]))
     disputes = count(review_queries.pending_adjudication(project), MAX_COUNTED)
     if disputes.number:
         words = ngettext("document is", "documents are", disputes.number)
@@ -62,7 +60,7 @@ def review_step(project: Project, user: User) -> NextStep | None:
     return None
 
 
-def _waiting(project: Project) -> Counted:
+def _waiting(project: Project) -> ApproximateCount:
     """Labels to review. An index counts them if every label needs a review; otherwise there are few."""
     if project.review_required:
         return count(review_queries.pending_review(project), MAX_COUNTED)
@@ -70,4 +68,4 @@ def _waiting(project: Project) -> Counted:
         with statement_timeout(MAX_MILLISECONDS):
             return count(review_queries.pending_review(project), MAX_COUNTED)
     except StatementTimeout:  # very many reviewed earlier: the review page counts them
-        return Counted(0, more=False)
+        return ApproximateCount(0)

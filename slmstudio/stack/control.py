@@ -20,7 +20,7 @@ import psutil
 
 from slmstudio.stack import processes
 from slmstudio.stack.errors import StackError, file_sentence
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 

@@ -28,7 +28,7 @@ from slmstudio.stack.errors import (
     log_sentence,
     require_disk_space,
 )
-from slmstudio.stack.places import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Paths, private_folder
+from slmstudio.stack.paths import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Paths, private_folder
 
 SUPERUSER = "postgres"
 

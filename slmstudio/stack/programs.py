@@ -21,7 +21,7 @@ from honcho.printer import Message, Printer
 
 from slmstudio.stack import processes
 
-TIED = Path(__file__).with_name("tied.py")
+EXIT_WITH_PARENT = Path(__file__).with_name("exit_with_parent.py")
 _COLORS = ("36", "33", "35", "32")
 #: a program that ran this long was healthy: the next crash counts as its first
 HEALTHY_SECONDS = 20.0
@@ -115,7 +115,7 @@ class Supervisor:
         if program.before_start is not None:
             program.before_start()
         child = subprocess.Popen(
-            [sys.executable, str(TIED), str(os.getpid()), *program.command],
+            [sys.executable, str(EXIT_WITH_PARENT), str(os.getpid()), *program.command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -17,8 +17,8 @@ from slmstudio.env import EnvError
 from slmstudio.stack import control, environment
 from slmstudio.stack.environment import ROOT
 from slmstudio.stack.errors import StackError, require_port
-from slmstudio.stack.keeping import ServerWatchdog
 from slmstudio.stack.programs import Program, Supervisor
+from slmstudio.stack.watchdog import ServerWatchdog
 
 HOST = "127.0.0.1"
 USAGE = 2

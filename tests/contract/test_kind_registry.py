@@ -3,9 +3,9 @@
 import pytest
 
 from labeling.form.tree import tree_of
-from slmstudio.contract.schema import refusals
+from slmstudio.contract.schema import checks
+from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
-from slmstudio.contract.schema.refusals import SchemaError
 from slmstudio.contract.scoring.scorer import score_document
 from slmstudio.contract.values.kinds.kind import Kind
 from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
@@ -15,7 +15,7 @@ PHONE = Kind("phone", frozenset({"string"}), lambda text, field: "".join(filter(
 
 @pytest.fixture(autouse=True)
 def fresh_validator() -> None:
-    refusals._x_slm_validator.cache_clear()
+    checks._x_slm_validator.cache_clear()
 
 
 def schema(kind: str) -> dict[str, object]:

@@ -13,7 +13,7 @@ from psycopg import errors
 from slmstudio import stack
 from slmstudio.database.roles import check_role, grants, use_owner
 from slmstudio.env import EnvError
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import SUPERUSER
 
 ROOT = Path(__file__).resolve().parent.parent.parent

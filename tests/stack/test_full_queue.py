@@ -18,7 +18,7 @@ from rq import Worker
 
 from slmstudio import stack
 from slmstudio.runs import supervisor
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 from slmstudio.stack.valkey import Valkey
 from slmstudio.workers.worker import QueueFull, QueueRetry, StudioWorker
 

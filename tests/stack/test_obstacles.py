@@ -12,7 +12,7 @@ import pytest
 from slmstudio import stack
 from slmstudio.stack import StackError, environment
 from slmstudio.stack.errors import MEBIBYTE, require_port
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 from tests.stack.conftest import running_in

@@ -15,7 +15,7 @@ import redis
 
 from slmstudio import stack
 from slmstudio.stack import processes
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 

@@ -11,7 +11,7 @@ from django.db.models import Max
 
 from labeling.models import Project
 from slmstudio.database.storable import storable
-from slmstudio.runs.foreign_load import OtherProcessLoad
+from slmstudio.runs.cpu_contention import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash

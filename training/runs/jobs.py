@@ -14,7 +14,7 @@ from slmstudio.database.retries import with_retries
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, ChildExit, cost_of, supervise
-from slmstudio.stack.programs import TIED
+from slmstudio.stack.programs import EXIT_WITH_PARENT
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, ReservedGpus, own_machine, reserve_for_run
@@ -117,9 +117,10 @@ def _command(spec: RunSpec, path: Path, run: TrainingRun) -> list[str]:
     module = ["-m", TRAINER, str(path), *resume]
     if spec.devices == 1:
         return [sys.executable, *module]
-    tied = [sys.executable, str(TIED), str(os.getpid())]  # the launcher does not end with its parent on its own
+    # The launcher does not end with its parent on its own.
+    launcher_prefix = [sys.executable, str(EXIT_WITH_PARENT), str(os.getpid())]
     return [
-        *tied,
+        *launcher_prefix,
         *(sys.executable, "-m", LAUNCHER, "launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"),
         *("--num_processes", str(spec.devices), "--main_process_port", "0", "--dynamo_backend", "no"),
         *module,

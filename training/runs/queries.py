@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 
 from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project, Split
-from slmstudio.runs.foreign_load import slow_warning
+from slmstudio.runs.cpu_contention import slow_warning
 from slmstudio.runs.models import Status
-from slmstudio.runs.plain_paths import redact_paths
+from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from training.estimates.accuracy import estimate_accuracy
 from training.estimates.estimate import Estimate

@@ -14,7 +14,7 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
 from slmstudio.runs.models import ACTIVE, Status
-from slmstudio.runs.plain_paths import redact_paths
+from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int

@@ -36,7 +36,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.stack.environment import database_is_embedded, home
-from slmstudio.stack.places import Paths
+from slmstudio.stack.paths import Paths
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import find_base_model, prepare, sync_catalog

@@ -15,6 +15,7 @@ from labeling.documents.list.search import Page
 from labeling.models import DocumentState, Gold, Project
 from labeling.models.documents import LABELED_STATES, QUEUE
 from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
+from slmstudio.web.paging import ApproximateCount
 
 #: counted exactly: documents of a state, of a state in a project with more than twice as many, and of a filter
 EXACT, EXACT_OF_MANY, EXACT_OF_FILTER = 150_000, 10_000, 50_000
@@ -27,20 +28,6 @@ EXACT_SCAN_LIMIT = 2_000
 SAMPLE = 150
 _COUNT_MS = 40.0
 _SAMPLE_MS = 30.0
-
-
-@dataclass(frozen=True)
-class ApproximateCount:
-    """A count that can be an estimate or a lower bound."""
-
-    number: int
-    is_estimate: bool = False
-    is_lower_bound: bool = False
-
-    def __str__(self) -> str:
-        if self.is_lower_bound:
-            return f"more than {self.number:,}"
-        return f"about {self.number:,}" if self.is_estimate else f"{self.number:,}"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from jsonschema import ValidationError
 
 from slmstudio.contract.decoding.schema import Decoder
 from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
+from slmstudio.contract.schema.checks import SchemaError, check_options, check_schema, recursion_cuts
 from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.schema.messages import sentence, show
-from slmstudio.contract.schema.refusals import SchemaError, check_options, check_schema, recursion_cuts
 from slmstudio.contract.schema.structure import Field, Node, build, join, pattern_of, split
 
 __all__ = [

@@ -38,7 +38,7 @@ def _equal_after_folding(gold: Any, output: Any, field: Field) -> bool:
     left, right = fold_coarsely(str(gold)), fold_coarsely(str(output))
     if left == right and left:
         return True
-    return KINDS[field.kind].nearly(gold, output, field)
+    return KINDS[field.kind].is_near_miss(gold, output, field)
 
 
 def _is_prefix(gold: Any, output: Any, field: Field) -> bool:

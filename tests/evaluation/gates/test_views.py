@@ -327,8 +327,8 @@ def test_the_same_report_again_shows_the_same_number(world: World, client: Clien
     client.force_login(world.engineer)
     first, second = evaluated(world, right), evaluated(world, right)
     create_report(eval_run=first, baseline=None, user=world.engineer)
-    assert client.get(f"{JUDGE}?eval_run={first.number}").context["look"] == 1
-    assert client.get(f"{JUDGE}?eval_run={second.number}").context["look"] == 2
+    assert client.get(f"{JUDGE}?eval_run={first.number}").context["holdout_number"] == 1
+    assert client.get(f"{JUDGE}?eval_run={second.number}").context["holdout_number"] == 2
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

@@ -5,6 +5,7 @@ from django.db import connection
 
 from labeling.documents.list import counts, search
 from labeling.documents.list.filters import read_query
+from slmstudio.web.paging import ApproximateCount
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -20,7 +21,7 @@ def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_document")
 
-    def counted(query: str) -> counts.ApproximateCount:
+    def counted(query: str) -> ApproximateCount:
         vars(desk.project).pop("_state_counts", None)
         filters = read_query(query, desk.project.schema_version.compiled)
         return counts.count(desk.project, filters, search.page(project=desk.project, filters=filters))
@@ -31,16 +32,16 @@ def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch
     monkeypatch.setattr(counts, "EXACT", 25)
     monkeypatch.setattr(counts, "EXACT_OF_MANY", 30)
     monkeypatch.setattr(counts, "EXACT_OF_FILTER", 30)
-    assert counted("state=submitted") == counts.ApproximateCount(20)
+    assert counted("state=submitted") == ApproximateCount(20)
     assert str(counted("state=new")) == "about 40"
     assert str(counted("")) == "about 60"
     assert str(counted("holdout=no")) == "about 60"
     # what is frequent is looked at as a whole in a small project; in a large one a sample tells
     monkeypatch.setattr(search, "MAX_RARE", 5)
-    assert counted("q=acme") == counts.ApproximateCount(60)
+    assert counted("q=acme") == ApproximateCount(60)
     monkeypatch.setattr(counts, "EXACT_SCAN_LIMIT", 50)
     assert str(counted("q=acme")) == "about 60"
-    assert counted("field=invoice_id&op=is&value=F-3") == counts.ApproximateCount(1)
+    assert counted("field=invoice_id&op=is&value=F-3") == ApproximateCount(1)
     page = desk.as_("annotator").get(desk.url("documents/?state=new")).content.decode()
     assert "about 40 documents" in page
 

@@ -65,7 +65,7 @@ def test_the_command_line_for_several_cards_names_the_launcher_and_the_number(ru
     assert "--multi_gpu" in words
     assert words[words.index("--num_processes") + 1] == "2"
     assert words[-3:] == ["-m", "training.ml.train", "spec.yaml"]
-    assert words[:2] == [sys.executable, str(run_jobs.TIED)]
+    assert words[:2] == [sys.executable, str(run_jobs.EXIT_WITH_PARENT)]
 
 
 def test_a_worker_with_too_few_cards_leaves_the_run_to_another(

@@ -62,9 +62,9 @@ MONEY = Kind(
     "money",
     _TYPES,
     _money,
-    normalise_number=_money_number,
+    normalize_number=_money_number,
     display_number=partial(_display, decimals=2),
-    nearly=_decimal_mark,
+    is_near_miss=_decimal_mark,
     by_meaning=True,
     one_line=True,
 )
@@ -73,7 +73,7 @@ NUMBER = Kind(
     _TYPES,
     _number,
     display_number=partial(_display, decimals=0),
-    nearly=_decimal_mark,
+    is_near_miss=_decimal_mark,
     by_meaning=True,
     one_line=True,
 )

@@ -40,7 +40,7 @@ DATE = Kind(
     frozenset({"string"}),
     _normalize,
     display_text=_display,
-    nearly=_swapped,
+    is_near_miss=_swapped,
     by_meaning=True,
     prefixes=False,
 )

@@ -31,10 +31,10 @@ def _plain(value: Decimal, field: "Field", locale: str) -> str:
 class Kind:
     """How values of a field are compared, read, shown and found; ``x-slm.kind`` names it.
 
-    ``types``: the JSON types of fields that may have it. ``normalise``: a text of the field -> a hashable that is equal
-    for equivalent texts. ``normalise_number`` and ``display_number`` do the same for numbers; ``display_text`` shows
-    a text in a locale. ``nearly``: whether a wrong output is gold except for a typical error of this kind, such as a
-    moved decimal mark.
+    ``types``: the JSON types of fields that may have it. ``normalize``: a text of the field -> a hashable that is equal
+    for equivalent texts. ``normalize_number`` and ``display_number`` do the same for numbers; ``display_text`` shows
+    a text in a locale. ``is_near_miss``: whether a wrong output is gold except for a typical error of this kind, such
+    as a moved decimal mark.
 
     ``by_meaning``: a text represents a date or an amount, and is found in a document by its meaning, not by its
     letters. ``choice``: one of a fixed set, so it has a confusion matrix and need not be in the document. ``scored``:
@@ -44,11 +44,11 @@ class Kind:
 
     name: str
     types: frozenset[str]
-    normalise: Callable[[str, "Field"], Hashable]
-    normalise_number: Callable[[Any, "Field"], Hashable] = _unchanged
+    normalize: Callable[[str, "Field"], Hashable]
+    normalize_number: Callable[[Any, "Field"], Hashable] = _unchanged
     display_text: Callable[[str, "Field", str], str] = lambda text, field, locale: text
     display_number: Callable[[Decimal, "Field", str], str] = _plain
-    nearly: Callable[[Any, Any, "Field"], bool] = lambda gold, output, field: False
+    is_near_miss: Callable[[Any, Any, "Field"], bool] = lambda gold, output, field: False
     by_meaning: bool = False
     choice: bool = False
     scored: bool = True

@@ -39,9 +39,9 @@ def normalize(value: Any, field: Field) -> Hashable:
     if value is None:
         return None
     if isinstance(value, str):
-        return KINDS[field.kind].normalise(value, field)
+        return KINDS[field.kind].normalize(value, field)
     if is_number(value):
-        return ("number", value) if field.type == "string" else KINDS[field.kind].normalise_number(value, field)
+        return ("number", value) if field.type == "string" else KINDS[field.kind].normalize_number(value, field)
     result: Hashable = identity(value)
     return result
 

@@ -1,4 +1,4 @@
-"""Runs a program that ends when its parent does: ``python tied.py PARENT_PID COMMAND ...``.
+"""Runs a program that ends when its parent does: ``python exit_with_parent.py PARENT_PID COMMAND ...``.
 
 Run by its path, so that nothing is imported. On Linux the kernel sends SIGTERM when the parent dies, even by kill -9,
 and the setting survives the exec below. On other systems the program is only run.

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from slmstudio import stack
-from slmstudio.stack import control, keeping, processes
+from slmstudio.stack import control, processes, watchdog
 from slmstudio.stack.errors import StackError
-from slmstudio.stack.keeping import ServerWatchdog
+from slmstudio.stack.watchdog import ServerWatchdog
 from tests.stack.test_servers import read, servers, write
 
 
 def test_servers_that_were_killed_are_started_again_with_their_data(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.0)
     said: list[str] = []
     running = stack.start(home)
     try:
@@ -63,7 +63,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(keeping, "monotonic", found)
+    monkeypatch.setattr(watchdog, "monotonic", found)
     return found
 
 

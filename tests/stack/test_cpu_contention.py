@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from slmstudio.runs import foreign_load
-from slmstudio.runs.foreign_load import OtherProcessLoad, Seconds, slow_warning
+from slmstudio.runs import cpu_contention
+from slmstudio.runs.cpu_contention import OtherProcessLoad, Seconds, slow_warning
 
 
 def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_load, "WINDOW_SECONDS", -1)
+    monkeypatch.setattr(cpu_contention, "WINDOW_SECONDS", -1)
     told = iter([Seconds(0, 100, 10), Seconds(10, 118, 13), Seconds(20, 120, 20), Seconds(30, 160, 1)])
     load = OtherProcessLoad(now=lambda: next(told), cores=2)
     assert load.read() == {"others": 1.5, "cores": 2}
@@ -20,10 +20,10 @@ def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_a_child_that_has_ended_took_stays_our_own() -> None:
-    before = foreign_load._now().own
+    before = cpu_contention._now().own
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
-    assert foreign_load._now().own - before >= 0.25
+    assert cpu_contention._now().own - before >= 0.25
 
 
 def test_a_reading_covers_some_time() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from slmstudio.runs.plain_paths import redact_paths
+from slmstudio.runs.path_redaction import redact_paths
 
 
 @pytest.mark.parametrize(
