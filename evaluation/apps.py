@@ -11,12 +11,12 @@ class EvaluationConfig(AppConfig):
     def ready(self) -> None:
         from evaluation import navigation, panels  # noqa: F401
         from evaluation.audit import services as log
-        from evaluation.benchmarks.services import advance_all as advance_benchmarks
+        from evaluation.benchmarks import services as benchmarks
         from evaluation.gates.policy.proposals import propose_from_contract
         from evaluation.label_issues.challenges import open_challenges, resolve_all
-        from evaluation.pipeline.services import advance_all
+        from evaluation.pipeline import services as pipeline
         from evaluation.prelabels.services import notify_webhooks
-        from evaluation.runs.services import file_keys, notify_parents
+        from evaluation.runs.services import evaluation_ended, file_keys
         from labeling.annotation.challenges import challenge_sources
         from labeling.contract.changes import contract_changed
         from slmstudio import hooks
@@ -24,9 +24,11 @@ class EvaluationConfig(AppConfig):
         hooks.project_files.register(file_keys)
         hooks.audit_noted.register(log.record)
         contract_changed.register(propose_from_contract)
-        hooks.run_reaped["evaluation.EvalRun"].register(notify_parents)
+        hooks.run_reaped["evaluation.EvalRun"].register(evaluation_ended.call)
+        evaluation_ended.register(benchmarks.on_evaluation_ended)
+        evaluation_ended.register(pipeline.on_evaluation_ended)
         hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)
-        hooks.reaper_passed.register(advance_all)
-        hooks.reaper_passed.register(advance_benchmarks)
+        hooks.reaper_passed.register(pipeline.advance_all)
+        hooks.reaper_passed.register(benchmarks.advance_all)
         challenge_sources.register(open_challenges)
         hooks.reaper_passed.register(resolve_all)

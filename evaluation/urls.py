@@ -7,11 +7,12 @@ from evaluation.approvals import views as approval_views
 from evaluation.audit import views as audit_views
 from evaluation.benchmarks import views as benchmark_views
 from evaluation.comparison import views as comparison_views
+from evaluation.endpoints import views as endpoint_views
 from evaluation.gates import views as gate_views
 from evaluation.gates.policy import views as policy_views
 from evaluation.http import moved_to
-from evaluation.inference import endpoint_views
 from evaluation.label_issues import views as label_issue_views
+from evaluation.pipeline import views as pipeline_views
 from evaluation.prelabels import views as prelabel_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
@@ -49,7 +50,7 @@ urlpatterns = [
     path("evaluation/gold/", moved_to("challenges"), name="former_challenges"),
     path("evaluation/gold/freeze/", moved_to("challenges_freeze"), name="former_challenges_freeze"),
     path("evaluation/gold/rescore/", moved_to("challenges_rescore"), name="former_challenges_rescore"),
-    path("evaluation/loop/", list_views.pipeline, name="loop_panel"),
+    path("evaluation/loop/", pipeline_views.panel, name="loop_panel"),
     path("prelabels/", prelabel_views.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabel_views.new, name="prelabel_new"),
     path("prelabels/<int:number>/", prelabel_views.run, name="prelabel_run"),

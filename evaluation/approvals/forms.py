@@ -10,13 +10,10 @@ from django.utils import timezone
 
 from evaluation.approvals.waivers import Waiver, last_day, open_gates, owners
 from evaluation.models import Approval, GateReport
+from evaluation.widgets import select, textarea
 
 WAIVER_DAYS = 30
 _PARTS = ("reason", "owner", "expires")
-
-
-def _lines(rows: int) -> forms.Textarea:
-    return forms.Textarea(attrs={"class": "form-control", "rows": rows})
 
 
 def _day() -> forms.DateField:
@@ -31,7 +28,7 @@ def _day() -> forms.DateField:
 
 
 def _reason(label: str) -> forms.CharField:
-    return forms.CharField(label=label, max_length=4000, required=False, widget=_lines(2))
+    return forms.CharField(label=label, max_length=4000, required=False, widget=textarea(2))
 
 
 def _owner(people: list[tuple[str, str]]) -> forms.ChoiceField:
@@ -39,7 +36,7 @@ def _owner(people: list[tuple[str, str]]) -> forms.ChoiceField:
         label="Owner",
         required=False,
         choices=people,
-        widget=forms.Select(attrs={"class": "form-select"}),
+        widget=select(),
         error_messages={"invalid_choice": "Select a member of this project."},
     )
 
@@ -50,7 +47,7 @@ class WithdrawalForm(forms.Form):
     reason = forms.CharField(
         label="Reason for withdrawal",
         max_length=4000,
-        widget=_lines(2),
+        widget=textarea(2),
         error_messages={"required": "Enter a reason. It is recorded in the audit log."},
     )
 
@@ -63,7 +60,7 @@ class DecisionForm(forms.Form):
     decision = forms.ChoiceField(choices=Approval.Decision.choices, error_messages={"required": "Select a decision."})
     reason = forms.CharField(
         max_length=4000,
-        widget=_lines(3),
+        widget=textarea(3),
         error_messages={"required": "Enter a reason. It is recorded in the audit log."},
     )
 

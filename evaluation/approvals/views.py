@@ -15,12 +15,11 @@ from evaluation.gates import manifest
 from evaluation.gates.gather import tests_source
 from evaluation.gates.metrics.metric import Source
 from evaluation.gates.policy.services import gates_of
-from evaluation.http import is_fragment_request, page_or_fragment
 from evaluation.models import GateReport
 from evaluation.runs.resource_views import context_of
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment
 
 
 @require_safe
@@ -67,7 +66,7 @@ def recompute(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     checks = manifest.verify(found)
     changed = sum(not check.equal for check in checks)
     context = {"project": project, "report": found, "checks": checks, "verified": timezone.now(), "changed": changed}
-    if is_fragment_request(request):
+    if is_htmx(request):
         return render(request, "evaluation/approvals/report.html#manifest", context)
     return render(request, "evaluation/approvals/report.html", {**_context(request, project, found), **context})
 
@@ -90,7 +89,7 @@ def decide(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         except Refused as error:
             form.add_service_error(error.field, error.message)
         else:
-            if is_fragment_request(request):
+            if is_htmx(request):
                 return HttpResponse(status=204, headers={"HX-Refresh": "true"})
             return redirect(found.get_absolute_url())
     return page_or_fragment(
@@ -109,7 +108,7 @@ def withdraw(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         except Refused as error:
             form.add_error("reason", error.message)
         else:
-            if is_fragment_request(request):
+            if is_htmx(request):
                 return HttpResponse(status=204, headers={"HX-Refresh": "true"})
             return redirect(found.get_absolute_url())
     return page_or_fragment(

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 
 from evaluation.audit.services import AuditFilter, action_names, user_names
+from evaluation.widgets import select, text_input
 from labeling.models import Project
 
 
@@ -20,13 +21,13 @@ def _day(label: str) -> forms.DateField:
 class AuditForm(forms.Form):
     """Filters of the audit log; invalid values have an error and match all."""
 
-    action = forms.ChoiceField(label="Action", required=False, widget=forms.Select(attrs={"class": "form-select"}))
-    user = forms.ChoiceField(label="User", required=False, widget=forms.Select(attrs={"class": "form-select"}))
+    action = forms.ChoiceField(label="Action", required=False, widget=select())
+    user = forms.ChoiceField(label="User", required=False, widget=select())
     text = forms.CharField(
         label="Object or reason",
         required=False,
         max_length=200,
-        widget=forms.TextInput(attrs={"class": "form-control", "type": "search", "autocomplete": "off"}),
+        widget=text_input(type="search"),
     )
     since = _day("From")
     until = _day("To")

@@ -12,10 +12,9 @@ from django.views.decorators.http import require_safe
 
 from evaluation.audit import services
 from evaluation.audit.forms import AuditForm
-from evaluation.http import page_or_fragment
 from evaluation.models import AuditEntry
 from slmstudio.access import Action, project_for
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, page_or_fragment
 
 PAGE_SIZE = 50
 #: object of an entry -> URL name of its page, by number

@@ -16,6 +16,7 @@ from evaluation.benchmarks.services import (
 )
 from evaluation.models import Endpoint, EvalRun
 from evaluation.runs.services import decoding_modes
+from evaluation.widgets import narrow_number_input
 from labeling.models import Project
 from slmstudio.storage.sizes import format_bytes
 from training.base_models.services import TINY
@@ -103,7 +104,7 @@ class BenchmarkForm(forms.Form):
         label="Documents",
         min_value=MIN_DOCUMENTS,
         max_value=MAX_DOCUMENTS,
-        widget=forms.NumberInput(attrs={"class": "form-control num-input"}),
+        widget=narrow_number_input(),
         help_text=f"{MIN_DOCUMENTS} to {MAX_DOCUMENTS}, the same for every model. More documents give clearer results.",
     )
     modes = forms.MultipleChoiceField(

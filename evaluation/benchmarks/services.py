@@ -328,6 +328,12 @@ def advance_all() -> None:
         advance(pk)
 
 
+def on_evaluation_ended(run: EvalRun) -> None:
+    """Advances the benchmark of an evaluation that has ended with any status."""
+    if run.benchmark_id is not None:
+        advance(run.benchmark_id)
+
+
 def _conclude(row: Benchmark, runs: list[EvalRun]) -> None:
     done = [run for run in runs if run.status == Status.DONE]
     result = results.recommendation(row, done).as_dict() if done else {}

@@ -13,13 +13,13 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from evaluation.benchmarks import results
 from evaluation.benchmarks import services as service
 from evaluation.benchmarks.forms import BenchmarkForm
-from evaluation.http import is_fragment_request, page_or_fragment, query_param, redirect_to, set_project
+from evaluation.http import set_project
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, query_param, redirect_to
 
 PAGE = 20
 
@@ -35,7 +35,7 @@ def benchmarks(request: SignedInRequest, slug: str) -> HttpResponse:
     for row in page:
         _show_progress(row, row.runs.all())
     context: dict[str, Any] = {"project": project, "page": page, "live": any(row.is_live for row in page)}
-    if not is_fragment_request(request):
+    if not is_htmx(request):
         context["stock"] = service.available_documents(project)
         context["least"] = service.MIN_DOCUMENTS
     return page_or_fragment(request, "evaluation/benchmarks/list.html", "rows", context)
@@ -89,7 +89,7 @@ def benchmark(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     set_project(project, *runs)
     _show_progress(found, runs)
     context: dict[str, Any] = {"project": project, "benchmark": found, "seen": " ".join(run.status for run in runs)}
-    if is_fragment_request(request):
+    if is_htmx(request):
         return _progress(request, context, runs, was_live=was_live)
     done = [run for run in runs if run.status == Status.DONE]
     context |= _table(found, runs) | {"done": done}

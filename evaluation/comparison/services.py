@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db.models import Count
 
+from evaluation.comparison.failure_modes import failure_modes
 from evaluation.comparison.paired import Comparison as Compared
 from evaluation.comparison.paired import compare
 from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.runs.tasks import describe_setup
-from evaluation.scores.failure_modes import failure_modes
 from evaluation.scores.gold_fields import gold_subset
 from evaluation.scores.score_view import ScoreView
 from evaluation.stats import distribution
@@ -27,7 +27,7 @@ def get_or_create_comparison(*, a: EvalRun, b: EvalRun) -> Comparison:
 
     Both have ended, so their outputs do not change and neither does the comparison. Its ``result`` is that of
     ``evaluation.comparison.paired.Comparison.as_dict``, and beside it ``modes`` (see
-    ``evaluation.scores.failure_modes``), ``tokens`` (written for each document, by side), ``notes`` (what stands
+    ``evaluation.comparison.failure_modes``), ``tokens`` (written for each document, by side), ``notes`` (what stands
     against the comparison, in sentences), ``differences`` (what the two runs do not have in common: name, A, B) and,
     where some documents have two golds, ``judged``: what a verdict rests on, which is the others (see
     ``evaluation.comparison.regressions``).

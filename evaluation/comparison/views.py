@@ -18,7 +18,7 @@ from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.report import matrix_report, report, suite
 from evaluation.comparison.report_markdown import comparison_markdown
 from evaluation.comparison.services import get_or_create_comparison
-from evaluation.http import is_fragment_request, query_param, set_project
+from evaluation.http import set_project
 from evaluation.models import EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.scores.slices import Slice
@@ -28,7 +28,7 @@ from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, query_param
 
 FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")
 WORDS = {
@@ -136,7 +136,7 @@ def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) ->
     result = get_or_create_comparison(a=a, b=b).result
     context = {"project": project, "a": a, "b": b, "runs": f"{a.number},{b.number}", "result": result}
     context.update(_documents(request, project, a, b, result))
-    if is_fragment_request(request):
+    if is_htmx(request):
         return render(request, "evaluation/comparison/comparison.html#documents", context)
     beside = production_baseline(a, b)
     pinned = suite(project, a, b)

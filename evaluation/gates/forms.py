@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 from django import forms
 
 from evaluation.models import EvalRun
+from evaluation.widgets import select
 from labeling.models import Project
 
 
@@ -18,8 +19,8 @@ class ReportOptions(TypedDict):
 class GateReportForm(forms.Form):
     """A hold-out evaluation and its baseline."""
 
-    eval_run = forms.ChoiceField(label="Evaluation", widget=forms.Select(attrs={"class": "form-select"}))
-    baseline = forms.ChoiceField(label="Baseline", required=False, widget=forms.Select(attrs={"class": "form-select"}))
+    eval_run = forms.ChoiceField(label="Evaluation", widget=select())
+    baseline = forms.ChoiceField(label="Baseline", required=False, widget=select())
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)

@@ -13,12 +13,11 @@ from evaluation.gates.holdout.sample_size import ANY_ANNOTATOR, ROUND_ROBIN, que
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.services import create_report
-from evaluation.http import is_fragment_request, page_or_fragment, redirect_to
 from evaluation.models import GateReport
 from evaluation.stats import ALPHA, alpha_level
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 
 def can_create_report(project: Any) -> bool:
@@ -86,7 +85,7 @@ def queue(request: SignedInRequest, slug: str, number: int, key: str) -> HttpRes
         context["grown"] = {"drawn": len(grown.documents), "pool": grown.pool, "near": len(grown.near)}
     except Refused as error:
         context["refused"], status = error.message, 422
-    if not is_fragment_request(request) and status == 200:
+    if not is_htmx(request) and status == 200:
         return redirect_to(request, f"{report.get_absolute_url()}#missing")
     context |= {"missing": required_labels(report), "turn": ROUND_ROBIN, "anybody": ANY_ANNOTATOR}
     return page_or_fragment(request, "evaluation/gates/required_labels_page.html", "missing", context, status=status)

@@ -1,1 +1,1 @@
-"""Inference: models behind an address, and what they answer."""
+"""Inference: backends that run models here or call them over HTTP, and the responses."""

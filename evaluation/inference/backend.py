@@ -8,18 +8,63 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from evaluation.inference.completion import Completion
+from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.prices import Price
 from evaluation.inference.response_status import ResponseStatus
+from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.supervisor import ChildExit, Event
+from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 #: a name, where it is stored, and its hash computed from the files
 FileHash = tuple[str, Path, Callable[[], str]]
+
+
+#: what can be evaluated
+EvaluatedModel = BaseModel | TrainingRun | ModelExport | ExternalModel
+
+
+class ModelRun(Protocol):
+    """A run that names its model in columns: an EvalRun or a PrelabelRun."""
+
+    @property
+    def base_model(self) -> BaseModel | None: ...
+    @property
+    def base_model_id(self) -> int | None: ...
+    @property
+    def training_run(self) -> TrainingRun | None: ...
+    @property
+    def training_run_id(self) -> int | None: ...
+    @property
+    def model_version(self) -> ModelVersion | None: ...
+    @property
+    def endpoint(self) -> ExternalModel | None: ...
+    @property
+    def endpoint_id(self) -> int | None: ...
+    @property
+    def export(self) -> ModelExport | None: ...
+    @property
+    def export_id(self) -> int | None: ...
+    @property
+    def facts(self) -> dict[str, Any]: ...
+
+
+class EvaluatedRun(Protocol):
+    """A run as it was evaluated: an EvalRun."""
+
+    @property
+    def spec(self) -> str: ...
+    @property
+    def facts(self) -> dict[str, Any]: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def dataset(self) -> DatasetVersion: ...
 
 
 class ModelUnavailable(Exception):
@@ -133,12 +178,12 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, run: Any) -> Self | None:
+    def of(cls, run: ModelRun) -> Self | None:
         """This backend where the columns of a run (EvalRun, PrelabelRun) name a model of its kind, else None."""
 
     @classmethod
     @abstractmethod
-    def columns_of(cls, model: Any) -> dict[str, Any] | None:
+    def columns_of(cls, model: EvaluatedModel) -> dict[str, EvaluatedModel] | None:
         """The columns of an EvalRun that name a model of this backend's kind, else None."""
 
     # -- what it is -------------------------------------------------------------------------------------------------
@@ -185,12 +230,12 @@ class Backend(ABC):
     # -- what it can do ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def supports(cls, model: Any, mode: str) -> bool:
+    def supports(cls, model: EvaluatedModel, mode: str) -> bool:
         """Whether a model of this backend can decode in a mode."""
         return True
 
     @classmethod  # noqa: B027
-    def check_model(cls, model: Any, *, mode: str, at_once: int) -> None:
+    def check_model(cls, model: EvaluatedModel, *, mode: str, at_once: int) -> None:
         """Raises Refused (``field`` model, mode or at_once) where a model cannot be evaluated like this."""
 
     def obstacle(self, facts: Mapping[str, Any] | None = None) -> str:
@@ -233,7 +278,7 @@ class Backend(ABC):
         return {}
 
     @abstractmethod
-    def identity(self, run: Any) -> dict[str, str]:
+    def identity(self, run: EvaluatedRun) -> dict[str, str]:
         """Hashes by name of the model that answered a run: parts of the manifest."""
 
     @abstractmethod
@@ -244,10 +289,10 @@ class Backend(ABC):
         """The model's files, to hash them again."""
         return []
 
-    def changed(self, run: Any) -> str:
+    def changed(self, run: EvaluatedRun) -> str:
         """A sentence where the model is no longer the one that answered a run; "" if it is."""
         return ""
 
     @abstractmethod
-    def spec_hash(self, run: Any) -> str:
+    def spec_hash(self, run: EvaluatedRun) -> str:
         """SHA-256 of the settings that a run's outputs were generated with."""

@@ -1,24 +1,22 @@
 """The registry of backends, and the only place that reads which model a run is of."""
 
-from typing import Any
-
-from evaluation.inference.backend import Backend
+from evaluation.inference.backend import Backend, EvaluatedModel, ModelRun
 from evaluation.inference.external import ExternalBackend
 from evaluation.inference.local import LlamaCppBackend, TransformersBackend
 
 BACKENDS: tuple[type[Backend], ...] = (TransformersBackend, LlamaCppBackend, ExternalBackend)
 
 
-def backend_of(run: Any) -> Backend:
+def backend_of(run: ModelRun) -> Backend:
     """The backend that answers for a run (EvalRun or PrelabelRun)."""
     return next(backend for kind in BACKENDS if (backend := kind.of(run)) is not None)
 
 
-def backend_class_of(model: Any) -> type[Backend]:
+def backend_class_of(model: EvaluatedModel) -> type[Backend]:
     """The backend that runs a BaseModel, TrainingRun, ModelExport or Endpoint."""
     return next(kind for kind in BACKENDS if kind.columns_of(model) is not None)
 
 
-def columns_of(model: Any) -> dict[str, Any]:
+def columns_of(model: EvaluatedModel) -> dict[str, EvaluatedModel]:
     """The columns of an EvalRun of this model."""
     return backend_class_of(model).columns_of(model) or {}

@@ -7,9 +7,10 @@ So a user who can add an endpoint can use the keys of the project, and cannot ha
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.openai_client import EndpointConfig
 from evaluation.inference.request_options import TOKEN_LIMIT_PARAMETERS
 from labeling.models import Project
@@ -17,9 +18,6 @@ from slmstudio.contract.schema.compiled import dumps
 from slmstudio.errors import Refused
 from slmstudio.web import outbound
 from training import prompts
-
-if TYPE_CHECKING:
-    from evaluation.models import Endpoint
 
 _VARIABLE = re.compile(r"SLM_KEY_[A-Z0-9_]{1,60}")
 
@@ -60,7 +58,7 @@ def _comma_list(variable: str) -> list[str]:
     return [value.strip().casefold() for value in os.environ.get(variable, "").split(",") if value.strip()]
 
 
-def endpoint_config(endpoint: "Endpoint") -> EndpointConfig:
+def endpoint_config(endpoint: ExternalModel) -> EndpointConfig:
     """What a client needs, including the key. Raises Refused if the key is missing or must not be sent."""
     return EndpointConfig(
         url=endpoint.url,
@@ -76,7 +74,7 @@ def endpoint_config(endpoint: "Endpoint") -> EndpointConfig:
     )
 
 
-def _detected_options(endpoint: "Endpoint") -> dict[str, Any]:
+def _detected_options(endpoint: ExternalModel) -> dict[str, Any]:
     """The options that this model at this URL accepted before; {} before the first answer."""
     known = endpoint.accepts
     same = (known.get("url"), known.get("model")) == (endpoint.url, endpoint.model)

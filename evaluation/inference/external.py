@@ -6,12 +6,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from evaluation.inference.backend import Backend, ModelKey, Output, Task
+from evaluation.inference.backend import Backend, EvaluatedModel, EvaluatedRun, ModelKey, ModelRun, Output, Task
 from evaluation.inference.circuit_breaker import CircuitBreaker
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import endpoint_config, messages
+from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
 from evaluation.inference.output_text import extract_json, strip_reasoning
 from evaluation.inference.prices import Price, TokenPrice
@@ -23,9 +24,6 @@ from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import Heartbeat
 from slmstudio.runs.supervisor import ChildExit, Event, stop_on_signal, stop_requested
 from slmstudio.storage.hashing import sha256_text
-
-if TYPE_CHECKING:
-    from evaluation.models import Endpoint, EvalRun, PrelabelRun
 
 #: settings that all answers of one evaluation share; prices and concurrency may change
 _SHARED_SETTINGS = {
@@ -43,23 +41,21 @@ class ExternalBackend(Backend):
     is_external = True
     stage = "sending documents"
 
-    def __init__(self, run: "EvalRun | PrelabelRun") -> None:
+    def __init__(self, run: ModelRun) -> None:
         self._run = run
 
     @classmethod
-    def of(cls, run: Any) -> Self | None:
+    def of(cls, run: ModelRun) -> Self | None:
         return cls(run) if run.endpoint_id is not None else None
 
     @classmethod
-    def columns_of(cls, model: Any) -> dict[str, Any] | None:
-        from evaluation.models import Endpoint
-
-        return {"endpoint": model} if isinstance(model, Endpoint) else None
+    def columns_of(cls, model: EvaluatedModel) -> dict[str, EvaluatedModel] | None:
+        return {"endpoint": model} if isinstance(model, ExternalModel) else None
 
     # -- what it is -------------------------------------------------------------------------------------------------
 
     @property
-    def endpoint(self) -> "Endpoint":
+    def endpoint(self) -> ExternalModel:
         """The row of the endpoint, which can be changed after a run."""
         assert self._run.endpoint is not None
         return self._run.endpoint
@@ -101,11 +97,13 @@ class ExternalBackend(Backend):
     # -- what it can do ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def supports(cls, model: "Endpoint", mode: str) -> bool:
-        return mode == "free" or (mode == "constrained" and model.structured != "free")
+    def supports(cls, model: EvaluatedModel, mode: str) -> bool:
+        constrained = isinstance(model, ExternalModel) and model.structured != "free"
+        return mode == "free" or (mode == "constrained" and constrained)
 
     @classmethod
-    def check_model(cls, model: "Endpoint", *, mode: str, at_once: int) -> None:
+    def check_model(cls, model: EvaluatedModel, *, mode: str, at_once: int) -> None:
+        assert isinstance(model, ExternalModel)
         if model.retired_at is not None:
             raise Refused(f"The endpoint {model} was removed.", field="model")
         if not cls.supports(model, mode):
@@ -115,7 +113,7 @@ class ExternalBackend(Backend):
             raise Refused(f"{model} handles at most {model.at_once} concurrent requests.", field="at_once")
 
     def obstacle(self, facts: Mapping[str, Any] | None = None) -> str:
-        endpoint = type(self.endpoint).objects.get(pk=self.endpoint.pk)
+        endpoint = self.endpoint.reloaded()
         if endpoint.retired_at is not None:
             return f"The endpoint {endpoint} was removed, so no more documents are sent."
         if facts is not None and (changed := changed_settings(facts, settings_of(endpoint))):
@@ -207,23 +205,23 @@ class ExternalBackend(Backend):
             "price_out": endpoint.price_out,
         }
 
-    def identity(self, run: "EvalRun") -> dict[str, str]:
+    def identity(self, run: EvaluatedRun) -> dict[str, str]:
         return {"endpoint": _model_hash(*self._answered(run))}
 
     def current_identity(self) -> dict[str, str]:
         return {"endpoint": _model_hash(self.endpoint.model, self.endpoint.url)}
 
-    def changed(self, run: "EvalRun") -> str:
+    def changed(self, run: EvaluatedRun) -> str:
         endpoint, (model, url) = self.endpoint, self._answered(run)
         if (model, url) == (endpoint.model, endpoint.url):
             return ""
         return f"{endpoint} is {endpoint.model} at {endpoint.url} now; these outputs are from {model} at {url}."
 
-    def _answered(self, run: "EvalRun") -> tuple[str, str]:
+    def _answered(self, run: EvaluatedRun) -> tuple[str, str]:
         """Model name and URL that answered, as the run stored them."""
         return str(run.facts.get("model") or self.endpoint.model), str(run.facts.get("url") or self.endpoint.url)
 
-    def spec_hash(self, run: "EvalRun") -> str:
+    def spec_hash(self, run: EvaluatedRun) -> str:
         spec = {name: run.facts.get(name) for name in ("max_new_tokens", "examples")}
         if run.facts.get("reasoning_effort"):
             spec["reasoning_effort"] = run.facts["reasoning_effort"]
@@ -235,7 +233,7 @@ def _model_hash(model: str, url: str) -> str:
     return sha256_text(dumps({"model": model, "url": url}))
 
 
-def settings_of(endpoint: "Endpoint") -> dict[str, Any]:
+def settings_of(endpoint: ExternalModel) -> dict[str, Any]:
     """The current settings of an endpoint, by the names of the facts that a run stores."""
     return {
         "url": endpoint.url,

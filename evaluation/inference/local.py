@@ -4,9 +4,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from evaluation.inference.backend import Backend, FileHash, ModelKey, ModelUnavailable, Task
+from evaluation.inference.backend import (
+    Backend,
+    EvaluatedModel,
+    EvaluatedRun,
+    FileHash,
+    ModelKey,
+    ModelRun,
+    ModelUnavailable,
+    Task,
+)
 from evaluation.inference.prices import Price, hourly_price
 from evaluation.inference.spec import EvalSpec
 from slmstudio.contract.json_text import loads
@@ -20,9 +29,6 @@ from training.base_models import services as base_model_services
 from training.models import BaseModel, ModelExport, TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import build
-
-if TYPE_CHECKING:
-    from evaluation.models import EvalRun, PrelabelRun
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class LocalBackend(Backend):
     #: the module of the child process
     module: ClassVar[str]
 
-    def __init__(self, run: "EvalRun | PrelabelRun") -> None:
+    def __init__(self, run: ModelRun) -> None:
         self._run = run
 
     @property
@@ -190,7 +196,7 @@ class LocalBackend(Backend):
     def price(self, facts: Mapping[str, Any], price_per_hour: Any) -> Price:
         return hourly_price(price_per_hour)
 
-    def spec_hash(self, run: "EvalRun") -> str:
+    def spec_hash(self, run: EvaluatedRun) -> str:
         return sha256_text(run.spec)
 
 
@@ -200,16 +206,16 @@ class TransformersBackend(LocalBackend):
     module = "evaluation.ml.generate"
 
     @classmethod
-    def of(cls, run: Any) -> Self | None:
+    def of(cls, run: ModelRun) -> Self | None:
         return cls(run) if run.endpoint_id is None and run.export_id is None else None
 
     @classmethod
-    def columns_of(cls, model: Any) -> dict[str, Any] | None:
+    def columns_of(cls, model: EvaluatedModel) -> dict[str, EvaluatedModel] | None:
         if isinstance(model, BaseModel):
             return {"base_model": model}
         return {"training_run": model} if isinstance(model, TrainingRun) else None
 
-    def identity(self, run: "EvalRun") -> dict[str, str]:
+    def identity(self, run: EvaluatedRun) -> dict[str, str]:
         return {"model": EvalSpec.from_yaml(run.spec).model.sha256, "tokenizer": self.weights().tokenizer_sha256}
 
     def current_identity(self) -> dict[str, str]:
@@ -234,11 +240,11 @@ class LlamaCppBackend(LocalBackend):
     module = "evaluation.ml.generate_llama"
 
     @classmethod
-    def of(cls, run: Any) -> Self | None:
+    def of(cls, run: ModelRun) -> Self | None:
         return cls(run) if run.export_id is not None else None
 
     @classmethod
-    def columns_of(cls, model: Any) -> dict[str, Any] | None:
+    def columns_of(cls, model: EvaluatedModel) -> dict[str, EvaluatedModel] | None:
         if not isinstance(model, ModelExport):
             return None
         return {"training_run": model.model_version.training_run, "export": model}
@@ -280,7 +286,7 @@ class LlamaCppBackend(LocalBackend):
             raise ModelUnavailable(f"The file {path.name} is missing. Export it again.")
         return {"path": str(path), "sha256": str(found["sha256"])}
 
-    def identity(self, run: "EvalRun") -> dict[str, str]:
+    def identity(self, run: EvaluatedRun) -> dict[str, str]:
         return {"file": self.export.sha256}
 
     def current_identity(self) -> dict[str, str]:
@@ -290,7 +296,7 @@ class LlamaCppBackend(LocalBackend):
         folder = artifacts.local_path(self.export.folder_key)
         return [("file", folder, lambda: folder_hash(_present(folder)))]
 
-    def changed(self, run: "EvalRun") -> str:
+    def changed(self, run: EvaluatedRun) -> str:
         if not run.spec:
             return ""
         ran = EvalSpec.from_yaml(run.spec).gguf

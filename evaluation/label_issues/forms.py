@@ -11,6 +11,7 @@ from evaluation.label_issues.challenges import MAX_REASON_LENGTH, challengeable_
 from evaluation.label_issues.lookalikes import DEFAULT_COUNT, MAX_COUNT, OutputFilter
 from evaluation.models import EvalOutput
 from evaluation.scores.display import text_of
+from evaluation.widgets import narrow_number_input, select, textarea
 from labeling.models import Membership, Project
 
 #: query parameters of a filter of outputs, as on the page of an evaluation
@@ -21,12 +22,12 @@ _MAX_PREVIEW_LENGTH = 60
 class ChallengeForm(forms.Form):
     """The field and the reason of a label challenge."""
 
-    field = forms.ChoiceField(label="Field", required=False, widget=forms.Select(attrs={"class": "form-select"}))
+    field = forms.ChoiceField(label="Field", required=False, widget=select())
     reason = forms.CharField(
         label="Reason",
         required=False,
         max_length=MAX_REASON_LENGTH,
-        widget=forms.Textarea(attrs={"class": "form-control", "rows": 3}),
+        widget=textarea(3),
         help_text="Shown to the reviewer.",
     )
 
@@ -52,7 +53,7 @@ class LookalikeForm(forms.Form):
         min_value=1,
         max_value=MAX_COUNT,
         initial=DEFAULT_COUNT,
-        widget=forms.NumberInput(attrs={"class": "form-control num-input"}),
+        widget=narrow_number_input(),
         help_text=f"The most similar first, at most {MAX_COUNT}.",
     )
     people = forms.MultipleChoiceField(

@@ -11,7 +11,7 @@ from django.utils.http import urlencode
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.http import query_param, set_project
+from evaluation.http import set_project
 from evaluation.label_issues import challenges, corrections, lookalikes
 from evaluation.label_issues.forms import FILTERS, ChallengeForm, LookalikeForm, parse_output_filter
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion
@@ -20,7 +20,7 @@ from evaluation.scores.display import score_rows
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, query_param
 
 PAGE_SIZE = 25
 _MAX_NUMBER = 2**31 - 1

@@ -4,10 +4,11 @@ from evaluation.models.approvals import Approval
 from evaluation.models.audit import AuditEntry
 from evaluation.models.benchmarks import Benchmark
 from evaluation.models.comparison import Comparison
+from evaluation.models.endpoints import Endpoint
 from evaluation.models.gates import GatePolicy, GateReport, PolicyProposal
 from evaluation.models.label_issues import GoldQuestion
 from evaluation.models.pipeline import LoopRun
-from evaluation.models.prelabels import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.models.prelabels import PrelabelItem, PrelabelRun
 from evaluation.models.regression_suite import Pin
 from evaluation.models.resources import ResourceMeasurement
 from evaluation.models.runs import EvalOutput, EvalRun

@@ -1,101 +1,17 @@
-"""Endpoints, pre-label runs, and their documents."""
+"""Pre-label runs and their documents."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from django.conf import settings
 from django.db import models
 from django.urls import reverse
-from django.utils import timezone
 
 from evaluation.inference.backend import Backend
 from evaluation.inference.backends import backend_of
 from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
+from evaluation.models.endpoints import Endpoint
 from labeling.models import Document, Project, SchemaVersion
 from slmstudio.runs.models import RetryableRun, RunQuerySet
 from training.models import ModelVersion, TrainingRun
-
-
-class EndpointQuerySet(models.QuerySet["Endpoint"]):
-    """Named reads of endpoints."""
-
-    def in_use(self, project: Project) -> Self:
-        """Those of a project that were not removed, by name."""
-        return self.filter(project=project, retired_at__isnull=True).order_by("name")
-
-
-class Endpoint(models.Model):
-    """An external model behind an OpenAI-compatible server (``url`` without ``/chat/completions``).
-
-    Its key is not stored: ``key_variable`` names the environment variable that holds it.
-    """
-
-    class Structured(models.TextChoices):
-        """How JSON is requested."""
-
-        AUTO = "auto", "automatic"
-        SCHEMA = "json_schema", "JSON Schema"
-        OBJECT = "json_object", "any JSON object"
-        FREE = "free", "prompt only"
-
-    class Effort(models.TextChoices):
-        """How much a reasoning model reasons (OpenAI's ``reasoning_effort``)."""
-
-        NONE = "none", "none"
-        MINIMAL = "minimal", "minimal"
-        LOW = "low", "low"
-        MEDIUM = "medium", "medium"
-        HIGH = "high", "high"
-        XHIGH = "xhigh", "extra high"
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="endpoints")
-    name = models.CharField(max_length=80)
-    url = models.CharField(max_length=300)
-    model = models.CharField(max_length=200, help_text="the model name in requests")
-    key_variable = models.CharField(max_length=80, blank=True)
-    structured = models.CharField(max_length=12, choices=Structured.choices, default=Structured.AUTO)
-    logprobs = models.BooleanField(default=True, help_text="request token probabilities")
-    timeout_seconds = models.PositiveIntegerField(default=60)
-    at_once = models.PositiveSmallIntegerField(default=4, help_text="concurrent requests")
-    max_tokens = models.PositiveIntegerField(default=1024, help_text="of one output, including reasoning")
-    reasoning_effort = models.CharField(max_length=10, blank=True, default="", choices=Effort.choices)
-    accepts = models.JSONField(default=dict, blank=True, help_text="the options that the model at this URL accepted")
-    price_in = models.FloatField(
-        null=True, blank=True, help_text="per million input tokens, in the currency of the contract"
-    )
-    price_out = models.FloatField(null=True, blank=True, help_text="per million output tokens")
-    tested_at = models.DateTimeField(null=True, blank=True)
-    test_result = models.JSONField(default=dict, blank=True, help_text="result of the last test")
-    retired_at = models.DateTimeField(null=True, blank=True)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
-    created_at = models.DateTimeField(default=timezone.now)
-
-    objects: ClassVar[Any] = EndpointQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["project", "name"], name="endpoint_name_once", condition=models.Q(retired_at__isnull=True)
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def get_absolute_url(self) -> str:
-        """Its page."""
-        return reverse("endpoint", args=[self.project.slug, self.pk])
-
-    def save_detected_options(self, options: Mapping[str, Any]) -> None:
-        """Stores the options that the endpoint accepted, so the next run starts with them."""
-        accepts = {"url": self.url, "model": self.model}
-        accepts |= {name: options[name] for name in ("limit_name", "temperature")}
-        if accepts != self.accepts:
-            # Only for the model that answered: the row may have changed since it was read.
-            Endpoint.objects.filter(pk=self.pk, url=self.url, model=self.model).update(accepts=accepts)
-            self.accepts = accepts
 
 
 class PrelabelRunQuerySet(RunQuerySet):

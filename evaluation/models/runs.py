@@ -9,8 +9,8 @@ from django.urls import reverse
 from evaluation.inference.backend import Backend, ModelKey
 from evaluation.inference.backends import backend_of
 from evaluation.models.benchmarks import Benchmark
+from evaluation.models.endpoints import Endpoint
 from evaluation.models.output_queries import EvalOutputQuerySet
-from evaluation.models.prelabels import Endpoint
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.database.fields import ExactJSONField
 from slmstudio.runs.models import RetryableRun, RunQuerySet, Status

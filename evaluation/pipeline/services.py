@@ -111,6 +111,8 @@ def latest_pipeline(project: Project) -> dict[str, Any] | None:
 
 def on_evaluation_ended(run: EvalRun) -> None:
     """Advances the pipelines of an evaluation that has ended with any status."""
+    if run.benchmark_id is not None:
+        return
     rows = LoopRun.objects.live().filter(project_id=run.project_id)
     for pk in rows.values_list("pk", flat=True):
         advance(pk)

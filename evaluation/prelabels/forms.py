@@ -6,44 +6,31 @@ from django import forms
 
 from evaluation.models import Endpoint
 from evaluation.prelabels.services import MAX_DOCUMENTS, MAX_EXAMPLES
+from evaluation.widgets import checkbox, number_input, select
 from labeling.models import Project
 from training.models import ModelVersion
-
-
-def text_field(**more: Any) -> forms.TextInput:
-    return forms.TextInput(attrs={"class": "form-control", "autocomplete": "off", "spellcheck": "false", **more})
-
-
-def _number(**more: Any) -> forms.NumberInput:
-    return forms.NumberInput(attrs={"class": "form-control", **more})
-
-
-def _select() -> forms.Select:
-    return forms.Select(attrs={"class": "form-select"})
-
-
-def _check() -> forms.CheckboxInput:
-    return forms.CheckboxInput(attrs={"class": "form-check-input"})
 
 
 class PrelabelForm(forms.Form):
     """A new run: model and documents. ``query`` comes from the list of documents."""
 
-    model = forms.ChoiceField(label="Model", widget=_select())
+    model = forms.ChoiceField(label="Model", widget=select())
     limit = forms.IntegerField(
         label="Maximum number of documents",
         min_value=1,
         max_value=MAX_DOCUMENTS,
-        widget=_number(),
+        widget=number_input(),
         help_text="In import order.",
     )
-    again = forms.BooleanField(label="Include documents that already have a pre-label", required=False, widget=_check())
+    again = forms.BooleanField(
+        label="Include documents that already have a pre-label", required=False, widget=checkbox()
+    )
     examples = forms.IntegerField(
         label="Few-shot examples",
         min_value=0,
         max_value=MAX_EXAMPLES,
         required=False,
-        widget=_number(),
+        widget=number_input(),
         help_text="For an endpoint: labeled training documents in the prompt.",
     )
     token_budget = forms.IntegerField(
@@ -51,7 +38,7 @@ class PrelabelForm(forms.Form):
         min_value=1,
         max_value=2_000_000_000,
         required=False,
-        widget=_number(),
+        widget=number_input(),
         help_text="For an endpoint: it gets no more documents after this many tokens. Empty: no limit.",
     )
     query = forms.CharField(max_length=2000, required=False, widget=forms.HiddenInput())
@@ -96,82 +83,3 @@ class PrelabelForm(forms.Form):
             "examples": data["examples"] or 0 if isinstance(model, Endpoint) else 0,
             "token_budget": data["token_budget"],
         }
-
-
-class EndpointForm(forms.Form):
-    """An endpoint. Its key is never entered here."""
-
-    name = forms.CharField(label="Name", max_length=80, widget=text_field(), help_text="Shown with its pre-labels.")
-    url = forms.CharField(
-        label="URL",
-        max_length=300,
-        widget=text_field(inputmode="url"),
-        help_text="Base URL of an OpenAI-compatible server, without /chat/completions. It usually ends in /v1.",
-    )
-    model = forms.CharField(
-        label="Model", max_length=200, widget=text_field(), help_text="The model name that the server expects."
-    )
-    key_variable = forms.CharField(
-        label="Key variable",
-        max_length=80,
-        required=False,
-        widget=text_field(),
-        help_text="Environment variable SLM_KEY_…; SLM_KEY_…_HOSTS and SLM_KEY_…_PROJECTS list the hosts that get the "
-        "key and the projects that can use it. An administrator sets them. Empty: no key is sent.",
-    )
-    structured = forms.ChoiceField(
-        label="Structured output",
-        choices=Endpoint.Structured.choices,
-        widget=_select(),
-        help_text="Automatic: JSON Schema, else any JSON object, else the prompt only.",
-    )
-    logprobs = forms.BooleanField(label="Request token probabilities, where supported", required=False, widget=_check())
-    timeout_seconds = forms.IntegerField(label="Timeout in seconds", widget=_number())
-    at_once = forms.IntegerField(
-        label="Concurrent requests",
-        widget=_number(),
-        help_text="At most the number of parallel slots of the server: additional requests time out while they wait.",
-    )
-    max_tokens = forms.IntegerField(
-        label="Maximum output tokens",
-        widget=_number(),
-        help_text="Includes reasoning: a reasoning model needs several thousand.",
-    )
-    reasoning_effort = forms.ChoiceField(
-        label="Reasoning effort",
-        choices=[("", "not sent"), *Endpoint.Effort.choices],
-        widget=_select(),
-        required=False,
-        help_text="For reasoning models only. Reasoning is removed from the output and billed as output tokens.",
-    )
-    price_in = forms.FloatField(
-        label="Price per million input tokens",
-        min_value=0,
-        max_value=1_000_000,
-        required=False,
-        widget=_number(step="any"),
-        help_text="In the currency of the contract. Used for the cost of evaluations and benchmarks.",
-    )
-    price_out = forms.FloatField(
-        label="Price per million output tokens",
-        min_value=0,
-        max_value=1_000_000,
-        required=False,
-        widget=_number(step="any"),
-    )
-
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> "EndpointForm":
-        """With the values of an endpoint."""
-        return cls(initial={name: getattr(endpoint, name) for name in cls.base_fields})
-
-    @classmethod
-    def empty(cls) -> "EndpointForm":
-        """With the defaults."""
-        new = Endpoint()
-        return cls(
-            initial={
-                name: getattr(new, name)
-                for name in ("structured", "logprobs", "timeout_seconds", "at_once", "max_tokens")
-            }
-        )

@@ -8,7 +8,6 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.http import is_fragment_request, page_or_fragment, query_param, redirect_to
 from evaluation.inference.response_status import STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels import services
@@ -16,7 +15,7 @@ from evaluation.prelabels.forms import PrelabelForm
 from labeling.review import queries as review_queries
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, query_param, redirect_to
 
 PAGE = 30
 
@@ -35,7 +34,7 @@ def prelabel_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "endpoints": endpoints,
         "any": bool(endpoints) or page.paginator.count > 0,
     }
-    if not is_fragment_request(request):
+    if not is_htmx(request):
         context["everybody"] = review_queries.project_automation_bias(project).overall
     return page_or_fragment(request, "evaluation/prelabels/list.html", "runs", context)
 
@@ -83,13 +82,13 @@ def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One run: progress while it is live, the results, and its documents."""
     rows = PrelabelRun.objects.with_model().select_related("project")
     project, found = object_for(request.user, slug, Action.READ, rows, number=number)
-    if is_fragment_request(request) and request.GET.get("part") == "live":
+    if is_htmx(request) and request.GET.get("part") == "live":
         if not found.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
         context = {"project": project, "run": found, "figures": services.run_statistics(found)}
         return render(request, "evaluation/prelabels/run.html#live", context)
     context = {"project": project, "run": found, "figures": services.run_statistics(found), **_items(request, found)}
-    if is_fragment_request(request):
+    if is_htmx(request):
         return render(request, "evaluation/prelabels/run.html#items", context)
     return render(request, "evaluation/prelabels/run.html", context)
 

@@ -8,12 +8,12 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.http import is_fragment_request, query_param, set_project
+from evaluation.http import set_project
 from evaluation.regression_suite import services
 from labeling.models import Document, Project
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, query_param
 
 PAGE_SIZE = 30
 
@@ -63,7 +63,7 @@ def _document(project: Project, key: int) -> Document:
 
 def _answer(request: SignedInRequest, project: Project, document: Document, error: str = "") -> HttpResponse:
     """The current button, or a redirect to the page of the suite."""
-    if not is_fragment_request(request):
+    if not is_htmx(request):
         if error:
             messages.error(request, error)
         return redirect("eval_suite", project.slug)

@@ -9,11 +9,8 @@ from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import EvalRun
 from evaluation.runs import services
 from evaluation.runs.model_choices import EXTERNAL, model_choices
+from evaluation.widgets import number_input, select
 from labeling.models import Contract, DatasetVersion, Project, Split
-
-
-def _select() -> forms.Select:
-    return forms.Select(attrs={"class": "form-select"})
 
 
 class EvaluationForm(forms.Form):
@@ -21,25 +18,25 @@ class EvaluationForm(forms.Form):
 
     model = forms.ChoiceField(
         label="Model",
-        widget=_select(),
+        widget=select(),
         help_text="Base and external models get the schema and two few-shot examples; a fine-tuned model gets the "
         "instruction only.",
     )
-    dataset = forms.ChoiceField(label="Dataset version", widget=_select())
+    dataset = forms.ChoiceField(label="Dataset version", widget=select())
     split = forms.ChoiceField(
         label="Split",
         choices=Split.choices,
-        widget=_select(),
+        widget=select(),
         help_text="Gates use the hold-out. Compare candidates on validation: hold-out evaluations are counted.",
     )
-    mode = forms.ChoiceField(label="Decoding mode", widget=_select())
+    mode = forms.ChoiceField(label="Decoding mode", widget=select())
     at_once = forms.IntegerField(
         label="Concurrency",
         min_value=1,
         max_value=MAX_CONCURRENCY,
         initial=1,
         required=False,
-        widget=forms.NumberInput(attrs={"class": "form-control"}),
+        widget=number_input(),
     )
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:

@@ -56,7 +56,7 @@ def run_evaluation(pk: int) -> None:
     except Exception as error:
         logger.exception("evaluation %s of project %s failed", run.number, run.project_id)
         _fail(run, f"Unexpected error ({type(error).__name__}: {error}). Stored outputs are kept.")
-    with_retries(lambda: run_services.notify_parents(run))
+    with_retries(lambda: run_services.evaluation_ended.call(run))
 
 
 def _fail(run: EvalRun, message: str) -> None:

@@ -8,15 +8,13 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.http import page_or_fragment, redirect_to
 from evaluation.models import EvalRun
-from evaluation.pipeline.services import latest_pipeline
 from evaluation.runs import services
 from evaluation.runs.forms import EvaluationForm
 from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, page_or_fragment, redirect_to
 
 PAGE = 30
 
@@ -81,11 +79,3 @@ def resume(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     except Refused as refusal:
         messages.error(request, refusal.message)
     return redirect("eval_run", project.slug, run.number)
-
-
-@require_safe
-def pipeline(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The panel of the latest pipeline run, which refreshes itself while it is live."""
-    project = project_for(request.user, slug, Action.READ)
-    context = latest_pipeline(project)
-    return render(request, "evaluation/pipeline/panel.html", context) if context else HttpResponse(status=204)

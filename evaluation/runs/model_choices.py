@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from evaluation.inference import permits
+from evaluation.endpoints import permits
 from evaluation.models import Endpoint
 from evaluation.runs.services import Model
 from labeling.models import Project

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from evaluation.inference import permits
+from evaluation.endpoints import permits
 from evaluation.inference.backend import Output
 from evaluation.inference.circuit_breaker import EndpointError
 from evaluation.inference.response_status import ResponseStatus

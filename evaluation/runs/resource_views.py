@@ -7,13 +7,12 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.http import is_fragment_request, redirect_to
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.web.requests import SignedInRequest, positive_int
+from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int, redirect_to
 
 
 def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def measure(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         except Refused as refusal:
             messages.error(request, refusal.message)
         return redirect_to(request, page)
-    if not is_fragment_request(request):
+    if not is_htmx(request):
         return redirect(page)
     context = {"project": project, **context_of(run, report)}
     return render(request, "evaluation/runs/resources.html", context)

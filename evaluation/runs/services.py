@@ -1,4 +1,4 @@
-"""Eval runs: start, cancel, resume, and notify what they belong to."""
+"""Evaluation runs: start, cancel, resume."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from evaluation.audit import services as audit_services
-from evaluation.inference import permits
+from evaluation.endpoints import permits
 from evaluation.inference.backends import backend_class_of, columns_of
 from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
@@ -18,11 +18,14 @@ from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.contract.decoding.grounding import candidates
 from slmstudio.errors import Refused
+from slmstudio.hooks import Hook
 from slmstudio.runs.models import Status, resumed_by
 from training.models import BaseModel, ModelExport, TrainingRun
 
 #: what can be evaluated; ``evaluation.inference.backends`` knows which backend runs it
 Model = BaseModel | TrainingRun | ModelExport | Endpoint
+#: an evaluation has ended with any status; called again where the caller cannot know whether it was
+evaluation_ended: Hook[[EvalRun], object] = Hook()
 
 
 def next_number(model: Any, project: Project) -> int:
@@ -151,7 +154,7 @@ def cancel(*, run: EvalRun, user: User) -> bool:
         return False
     audit_services.record(project=run.project, user=user, action="cancelled", about=f"evaluation {run.number}")
     if not run.is_live:
-        notify_parents(run)
+        evaluation_ended.call(run)
     return True
 
 
@@ -206,14 +209,3 @@ def file_keys(project: Project) -> Iterator[str]:
     for table in tables:
         for run in table.objects.filter(project=project).only("pk"):
             yield run.folder_key
-
-
-def notify_parents(run: EvalRun) -> None:
-    """Notifies the benchmark or pipelines of a run that it has ended. Both depend on this module, hence the imports."""
-    from evaluation.benchmarks import services as benchmark_services
-    from evaluation.pipeline import services as pipeline_services
-
-    if run.benchmark_id is not None:
-        benchmark_services.advance(run.benchmark_id)
-    else:
-        pipeline_services.on_evaluation_ended(run)

@@ -8,7 +8,7 @@ from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from evaluation.http import is_fragment_request, query_param, set_project
+from evaluation.http import set_project
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring, throughput
@@ -21,7 +21,7 @@ from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wils
 from slmstudio.contract.scoring.slices import OTHER
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, query_param
 
 PAGE = 25
 #: characters of a raw output that a page shows; all of it is in the file
@@ -52,7 +52,7 @@ def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One evaluation. Its fragments: ``live`` while it runs, ``outputs`` for a filtered list."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
     set_project(project, found.dataset, found.training_run, found.benchmark)
-    part = is_fragment_request(request)
+    part = is_htmx(request)
     if part and request.GET.get("part") == "live":
         if not found.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
@@ -201,7 +201,7 @@ def output(request: SignedInRequest, slug: str, number: int, document: int) -> H
         "more": max(0, len(row.raw) - MAX_SHOWN_CHARACTERS),
         "pinned": regression_suite_services.of_document(row.document) is not None,
     }
-    if is_fragment_request(request):
+    if is_htmx(request):
         return render(request, "evaluation/runs/output.html#detail", context)
     ids = list(filtered_outputs(found, filters_of(request)).values_list("document_id", flat=True))
     place = ids.index(document) if document in ids else None

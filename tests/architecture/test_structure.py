@@ -19,14 +19,7 @@ CIRCLES: dict[str, set[tuple[str, str]]] = {
     "slmstudio": set(),
     "labeling": set(),
     "training": set(),
-    "evaluation": {
-        ("benchmarks", "runs"),
-        ("comparison", "runs"),
-        ("comparison", "scores"),
-        ("inference", "models"),
-        ("inference", "prelabels"),
-        ("pipeline", "runs"),
-    },
+    "evaluation": set(),
 }
 
 

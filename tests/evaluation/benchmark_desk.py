@@ -64,7 +64,7 @@ def answered(run: EvalRun, say: Say, *, latency_ms: float = 300, memory: int = 8
         sha256=sha256_file(path),
         facts={"docs_per_second": 1000 / latency_ms, "peak_memory_bytes": memory, "device": "cpu"},
     )
-    run_services.notify_parents(run)
+    run_services.evaluation_ended.call(run)
     return run
 
 

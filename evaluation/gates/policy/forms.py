@@ -10,10 +10,10 @@ from django.http import QueryDict
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED, Gate, GateError, GatePolicy
 from evaluation.gates.policy.proposals import MAX_REASON_LENGTH
+from evaluation.widgets import checkbox, narrow_number_input, select, text_input, textarea
 
 #: form fields of the new gate
 NEW_GATE_FIELDS = ("metric", "threshold", "slice", "field", "value")
-_TEXT = {"class": "form-control", "autocomplete": "off"}
 
 
 class ReasonForm(forms.Form):
@@ -22,7 +22,7 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(
         label="Reason",
         max_length=MAX_REASON_LENGTH,
-        widget=forms.Textarea(attrs={"class": "form-control", "rows": 3}),
+        widget=textarea(3),
         help_text="Shown to the approver and recorded in the audit log.",
         error_messages={"required": "Enter a reason. It is shown to the approver."},
     )
@@ -37,7 +37,7 @@ class AnswerForm(forms.Form):
         label="Comment",
         max_length=MAX_REASON_LENGTH,
         required=False,
-        widget=forms.Textarea(attrs={"class": "form-control", "rows": 2}),
+        widget=textarea(2),
     )
 
 
@@ -72,35 +72,32 @@ class PolicyForm(forms.Form):
             required=False,
             initial=policy.single_evaluation,
             help_text="It uses the full error budget. A second evaluation of the same hold-out cannot pass.",
-            widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+            widget=checkbox(),
         )
 
     def _add_fields(self, known: list[tuple[str, str]]) -> None:
         metrics = [("", "none"), *((name, metric.title.format("…")) for name, metric in METRICS.items())]
-        select = {"class": "form-select"}
-        self.fields["add-metric"] = forms.ChoiceField(
-            label="Metric", required=False, choices=metrics, widget=forms.Select(attrs=select)
-        )
+        self.fields["add-metric"] = forms.ChoiceField(label="Metric", required=False, choices=metrics, widget=select())
         self.fields["add-threshold"] = forms.FloatField(label="Threshold", required=False, widget=_number())
         self.fields["add-slice"] = forms.CharField(
             label="Slice",
             required=False,
             max_length=200,
             help_text="Empty: all documents. A failure tag, or metadata.KEY=VALUE.",
-            widget=forms.TextInput(attrs={**_TEXT, "list": "slices-known"}),
+            widget=text_input(list="slices-known"),
         )
         self.fields["add-field"] = forms.ChoiceField(
             label="Field",
             required=False,
             choices=[("", "all fields"), *((pattern, f"{title} ({pattern})") for pattern, title in known)],
-            widget=forms.Select(attrs=select),
+            widget=select(),
         )
         self.fields["add-value"] = forms.CharField(
             label="Value",
             required=False,
             max_length=200,
             help_text="Empty: all values. For recall of one class, such as billing.",
-            widget=forms.TextInput(attrs=_TEXT),
+            widget=text_input(),
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -196,7 +193,7 @@ def free_key(parts: list[str], gates: list[Gate]) -> str:
 
 
 def _number() -> forms.NumberInput:
-    return forms.NumberInput(attrs={"class": "form-control num-input", "step": "any", "min": "0"})
+    return narrow_number_input(step="any", min="0")
 
 
 def _placeholder_gate(metric: str, policy: GatePolicy) -> Gate:

@@ -10,11 +10,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 from evaluation.gates.policy import proposals
 from evaluation.gates.policy.forms import AnswerForm, PolicyForm, ReasonForm
 from evaluation.gates.policy.services import current_policy, gates_of, known_slices, set_policy
-from evaluation.http import is_fragment_request, page_or_fragment, redirect_to
 from evaluation.models import PolicyProposal
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -98,5 +97,5 @@ def _again(request: SignedInRequest, project: Any, found: PolicyProposal, form: 
         "may_set": Action.SET_POLICY in project.can,
         "user": request.user,
     }
-    part = "evaluation/gates/proposal.html" if is_fragment_request(request) else "evaluation/gates/proposal_page.html"
+    part = "evaluation/gates/proposal.html" if is_htmx(request) else "evaluation/gates/proposal_page.html"
     return render(request, part, context, status=422)

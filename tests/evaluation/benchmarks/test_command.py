@@ -80,7 +80,7 @@ def test_it_ends_with_3_where_a_model_could_not_be_measured(
     def work(one: EvalRun) -> None:
         if one.base_model == wide.base_model:
             one.fail("The weights have gone.")
-            run_services.notify_parents(one)
+            run_services.evaluation_ended.call(one)
         else:
             answered(one, right)
 

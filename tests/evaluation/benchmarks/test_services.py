@@ -125,7 +125,7 @@ def test_one_that_fails_leaves_the_others_standing(wide: World, tmp_path: Path) 
     made = started(wide, wide.base_model, another_model(tmp_path))
     first, second = made.runs.order_by("number")
     first.fail("The machine ran out of memory.")
-    run_services.notify_parents(first)
+    run_services.evaluation_ended.call(first)
     answered(second, right)
     made.refresh_from_db()
     assert (made.status, made.result["run"]) == (Status.DONE, second.number)
@@ -184,7 +184,7 @@ def test_a_running_one_is_cancelled_once_its_child_has_stopped(wide: World) -> N
     run.refresh_from_db()
     assert (made.status, made.cancel_requested, run.cancel_requested) == (Status.RUNNING, True, True)
     run.cancelled()
-    run_services.notify_parents(run)
+    run_services.evaluation_ended.call(run)
     made.refresh_from_db()
     assert made.status == Status.CANCELLED
 

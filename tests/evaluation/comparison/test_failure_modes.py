@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from evaluation.comparison.document_columns import Cases
-from evaluation.scores.failure_modes import failure_modes
+from evaluation.comparison.failure_modes import failure_modes
 from evaluation.scores.rates import field_accuracy, sign_test
 from evaluation.scores.score_view import FieldCount
 from slmstudio.contract.scoring.summary import wilson

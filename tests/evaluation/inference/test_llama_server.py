@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.endpoints.services import _SAMPLE_TEXT
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import messages
-from evaluation.inference.endpoints import _SAMPLE_TEXT
 from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
 from evaluation.inference.request_options import TOKEN_LIMIT_PARAMETERS
 from evaluation.inference.response_status import ANSWERED, ResponseStatus

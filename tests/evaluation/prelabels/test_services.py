@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.endpoints.services import save_endpoint
 from evaluation.inference import openai_client
 from evaluation.inference.completion import Completion
-from evaluation.inference.endpoints import save_endpoint
 from evaluation.inference.response_status import ResponseStatus
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabels import services as prelabel_services

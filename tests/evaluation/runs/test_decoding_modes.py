@@ -10,7 +10,8 @@ import yaml
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.inference import local, permits, prices
+from evaluation.endpoints import permits
+from evaluation.inference import local, prices
 from evaluation.models import EvalRun
 from evaluation.runs import outputs
 from evaluation.runs import services as run_services

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from evaluation.benchmarks import results
-from evaluation.inference import openai_client, permits
+from evaluation.endpoints import permits
+from evaluation.endpoints.services import retire, save_endpoint
+from evaluation.inference import openai_client
 from evaluation.inference.endpoint_keys import endpoint_config
-from evaluation.inference.endpoints import retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs import services as run_services

@@ -8,9 +8,9 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.inference import endpoints, permits
+from evaluation.endpoints import permits, services
+from evaluation.endpoints.forms import EndpointForm
 from evaluation.models import Endpoint
-from evaluation.prelabels.forms import EndpointForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
@@ -32,7 +32,7 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
             messages.success(request, f"{created.name} was added. Test it before using it.")
             return redirect("endpoint", project.slug, created.pk)
     context = {"project": project, "form": form}
-    return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
+    return render(request, "evaluation/endpoints/endpoint.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -53,7 +53,7 @@ def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "key_set": bool(found.key_variable and os.environ.get(found.key_variable)),
         "permit": permits.permit_for(found),
     }
-    return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
+    return render(request, "evaluation/endpoints/endpoint.html", context, status=422 if form.errors else 200)
 
 
 def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: Endpoint | None) -> Endpoint | None:
@@ -61,7 +61,7 @@ def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: En
     if not form.is_valid():
         return None
     try:
-        return endpoints.save_endpoint(project=project, user=request.user, endpoint=found, **form.cleaned_data)
+        return services.save_endpoint(project=project, user=request.user, endpoint=found, **form.cleaned_data)
     except Refused as refusal:
         form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         return None
@@ -71,7 +71,7 @@ def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: En
 def test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Tests the endpoint with one document; its page then shows the result."""
     _, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
-    endpoints.test_endpoint(endpoint=found)
+    services.test_endpoint(endpoint=found)
     return redirect("endpoint", found.project.slug, found.pk)
 
 
@@ -92,6 +92,6 @@ def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Removes an endpoint; its pre-labels are kept."""
     project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
-    if endpoints.retire(endpoint=found, user=request.user):
+    if services.retire(endpoint=found, user=request.user):
         messages.success(request, f"{found.name} was removed. Its pre-labels are kept.")
     return redirect("prelabels", project.slug)

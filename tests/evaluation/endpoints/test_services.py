@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.inference import endpoints
+from evaluation.endpoints import services as endpoint_services
+from evaluation.endpoints.services import retire, save_endpoint
 from evaluation.inference.endpoint_keys import endpoint_config
-from evaluation.inference.endpoints import retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document
@@ -163,7 +163,7 @@ def test_a_key_that_would_break_the_header_is_refused(world: World, key: str, mo
 
 def test_a_test_asks_about_one_document_that_is_not_held_out(world: World, fake: Fake) -> None:
     row = save(world, url=fake.url)
-    result = endpoints.test_endpoint(endpoint=row)
+    result = endpoint_services.test_endpoint(endpoint=row)
     assert (result["outcome"], result["ok"], result["response_format"]) == ("valid", True, "json_schema")
     row.refresh_from_db()
     assert row.test_result == result
@@ -174,34 +174,34 @@ def test_a_test_asks_about_one_document_that_is_not_held_out(world: World, fake:
 
 def test_without_documents_it_asks_about_one_of_its_own(world: World, fake: Fake) -> None:
     Document.objects.update(holdout=True)
-    endpoints.test_endpoint(endpoint=save(world, url=fake.url))
-    assert fake.asked[0]["messages"][-1]["content"] == endpoints._SAMPLE_TEXT
+    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))
+    assert fake.asked[0]["messages"][-1]["content"] == endpoint_services._SAMPLE_TEXT
 
 
 def test_what_is_withheld_is_not_shown_by_a_test_either(world: World, fake: Fake) -> None:
     world.project.withheld_share = 0.5
     world.project.save()
-    endpoints.test_endpoint(endpoint=save(world, url=fake.url))
+    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))
     open_to_all = Document.objects.filter(project=world.project, holdout=False).order_by("pk")
     first = next(one for one in open_to_all if not predictions.is_withheld(world.project, one.pk))
     assert fake.asked[0]["messages"][-1]["content"] == first.text
     world.project.withheld_share = 1
     world.project.save()
-    endpoints.test_endpoint(endpoint=save(world, url=fake.url, name="another"))
-    assert fake.asked[1]["messages"][-1]["content"] == endpoints._SAMPLE_TEXT
+    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url, name="another"))
+    assert fake.asked[1]["messages"][-1]["content"] == endpoint_services._SAMPLE_TEXT
 
 
 def test_a_test_that_fails_says_why_at_once(world: World, fake: Fake) -> None:
     fake.replies = [error(503, "loading the model")]
-    result = endpoints.test_endpoint(endpoint=save(world, url=fake.url))
+    result = endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))
     assert (result["ok"], result["detail"]) == (False, "HTTP 503: loading the model")
     assert len(fake.asked) == 1, "a person waits: it is not tried again"
 
 
 def test_a_test_does_not_wait_for_ever(world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "TEST_SECONDS", 0.5)
+    monkeypatch.setattr(endpoint_services, "TEST_SECONDS", 0.5)
     fake.replies = [hangs]
-    assert endpoints.test_endpoint(endpoint=save(world, url=fake.url))["outcome"] == "timeout"
+    assert endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))["outcome"] == "timeout"
 
 
 def test_a_test_whose_key_may_not_be_sent_sends_nothing(
@@ -210,6 +210,6 @@ def test_a_test_whose_key_may_not_be_sent_sends_nothing(
     monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "127.0.0.1")
     row = save(world, url=fake.url, key_variable=key)
     monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "elsewhere.example.com")
-    result = endpoints.test_endpoint(endpoint=row)
+    result = endpoint_services.test_endpoint(endpoint=row)
     assert (result["ok"], result["outcome"]) == (False, "refused")
     assert not fake.asked

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
-from evaluation.inference import permits
+from evaluation.endpoints import permits
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import api_key, endpoint_config, messages
 from evaluation.inference.openai_client import OpenAIClient
