@@ -10,7 +10,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import django_rq
 from django.conf import settings
@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from slmstudio.runs.path_redaction import redact_paths
 
 logger = logging.getLogger(__name__)
+Run = TypeVar("Run", bound="BackgroundRun", covariant=True)
 
 
 class Status(models.TextChoices):
@@ -57,7 +58,7 @@ def resumed_by(facts: Mapping[str, Any], user: User, **more: Any) -> dict[str, A
     return {**facts, "resumed_by": [*facts.get("resumed_by", []), one]}
 
 
-class RunQuerySet(models.QuerySet["BackgroundRun"]):
+class RunQuerySet(models.QuerySet[Run]):
     """Queries of every kind of run."""
 
     def live(self) -> Self:
@@ -104,7 +105,7 @@ class BackgroundRun(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar[Any] = RunQuerySet.as_manager()
+    objects = RunQuerySet.as_manager()
 
     class Meta:
         abstract = True

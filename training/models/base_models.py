@@ -1,7 +1,7 @@
 """Base models, their downloads, and the token lengths of datasets under their tokenizers."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from django.db import models
 
@@ -96,21 +96,16 @@ class ModelPull(BackgroundRun):
         return f"preparing {self.base_model}"
 
 
-class LengthReportQuerySet(RunQuerySet):
-    """Named reads of length reports. ``Any``: to the type stubs, the rows of a run's query set are bare runs."""
+class LengthReportQuerySet(RunQuerySet["LengthReport"]):
+    """Named reads of length reports."""
 
     def of_dataset(self, dataset: DatasetVersion) -> list["LengthReport"]:
         """The reports of a dataset version with their base models, smallest model first."""
-        rows: Any = self
-        return list(rows.filter(dataset=dataset).select_related("base_model").order_by("base_model__parameters"))
+        return list(self.filter(dataset=dataset).select_related("base_model").order_by("base_model__parameters"))
 
     def of(self, dataset: DatasetVersion, base_model: BaseModel) -> "LengthReport | None":
         """The report of a dataset version under a base model, with the base model."""
-        rows: Any = self
-        report: LengthReport | None = (
-            rows.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
-        )
-        return report
+        return self.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
 
 
 class LengthReport(BackgroundRun):
@@ -127,7 +122,7 @@ class LengthReport(BackgroundRun):
     )
     lengths = models.JSONField(default=list, help_text="[id, split, prompt tokens, completion tokens] per row")
 
-    objects: ClassVar[LengthReportQuerySet] = LengthReportQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar = LengthReportQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["dataset", "base_model"], name="length_report_once")]

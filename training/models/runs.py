@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import OuterRef, Subquery
@@ -14,15 +14,14 @@ from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models.base_models import BaseModel
 
 
-class TrainingRunQuerySet(RunQuerySet):
-    """Named reads of training runs. ``Any``: to the type stubs, the rows of a run's query set are bare runs."""
+class TrainingRunQuerySet(RunQuerySet["TrainingRun"]):
+    """Named reads of training runs."""
 
-    def of_project(self, project: Project) -> Any:
+    def of_project(self, project: Project) -> Self:
         """A project's runs, newest first."""
-        rows: Any = self
-        return rows.filter(project=project).order_by("-number")
+        return self.filter(project=project).order_by("-number")
 
-    def for_table(self, project: Project) -> Any:
+    def for_table(self, project: Project) -> Self:
         """A project's runs, newest first, with all that a table of them shows."""
         last = TrainingEvent.objects.filter(run=OuterRef("pk")).order_by("-step")
         rows = self.of_project(project).select_related("dataset", "base_model", "created_by", "model_version")
@@ -32,19 +31,17 @@ class TrainingRunQuerySet(RunQuerySet):
             last_field_exact=Subquery(last.filter(kind="samples").values("data__field_exact")[:1]),
         )
 
-    def for_page(self) -> Any:
+    def for_page(self) -> Self:
         """With all that the page of a run shows."""
-        rows: Any = self
-        return rows.select_related("dataset__schema_version", "base_model", "created_by", "model_version")
+        return self.select_related("dataset__schema_version", "base_model", "created_by", "model_version")
 
-    def for_comparison(self, project: Project, numbers: Iterable[int]) -> Any:
+    def for_comparison(self, project: Project, numbers: Iterable[int]) -> Self:
         """The runs with these numbers, with all that a comparison shows."""
-        rows: Any = self
-        return rows.filter(project=project, number__in=list(numbers)).select_related(
+        return self.filter(project=project, number__in=list(numbers)).select_related(
             "dataset__schema_version", "base_model", "project"
         )
 
-    def others(self, project: Project, numbers: Iterable[int]) -> Any:
+    def others(self, project: Project, numbers: Iterable[int]) -> Self:
         """The newest fifty runs of a project without those with these numbers, for a choice."""
         return self.of_project(project).exclude(number__in=list(numbers)).only("number", "name")[:50]
 
@@ -71,7 +68,7 @@ class TrainingRun(BackgroundRun):
     checkpoint_step = models.PositiveIntegerField(default=0, help_text="step of the newest checkpoint, 0 without one")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="how often a worker has claimed it")
 
-    objects: ClassVar[Any] = TrainingRunQuerySet.as_manager()
+    objects: ClassVar = TrainingRunQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "number"], name="training_number_once")]

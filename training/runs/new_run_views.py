@@ -295,7 +295,7 @@ def from_spec(request: SignedInRequest, slug: str) -> HttpResponse:
     return redirect(f"{reverse('training_new', args=[project.slug])}?{query}")
 
 
-def _uploaded_text(file: UploadedFile | Any) -> str:
+def _uploaded_text(file: "UploadedFile[bytes] | None") -> str:
     if file is None:
         raise Refused("Choose a YAML file first.", field="spec")
     if (file.size or 0) > spec_import.MAX_LENGTH:

@@ -10,6 +10,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio import quotas
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
+from training.base_models.downloads import download_required
 from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for
 from training.hyperparameters.validation import problems
@@ -19,7 +20,6 @@ from training.runs.checks import (
     check_lengths,
     check_not_empty,
     check_prepared,
-    download_required,
     early_stopping_problem,
 )
 from training.runs.run_spec import build_spec

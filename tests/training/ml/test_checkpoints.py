@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,11 @@ def test_nothing_is_written_where_too_little_is_free(tmp_path: Path, monkeypatch
     store = CheckpointStore(tmp_path)
     for step in (1, 2):
         write(store, step)
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 9))
     with pytest.raises(DiskFull, match="268 MB are reserved"):
         write(store, 3)
     assert steps(store) == [2]  # the older one has made way first
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 10))
     write(store, 3)
     assert steps(store) == [2, 3]
 
@@ -123,7 +124,7 @@ def test_the_only_whole_one_is_never_what_makes_way(tmp_path: Path, monkeypatch:
     store = CheckpointStore(tmp_path)
     whole = store.newest()
     assert whole is not None
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES))
     with pytest.raises(DiskFull, match="The previous checkpoint is kept"):
         write(store, 105)
     assert store.newest() == whole

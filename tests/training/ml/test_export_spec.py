@@ -11,6 +11,7 @@ from slmstudio.errors import Refused
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, run_child, tiny, train_spec, write_dataset
 from training.exports.child_specs import TrainerSpec
 from training.ml import export_spec
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled, of_split, read_rows
 from training.ml.lengths import encode_rows, load_encoder
 from training.spec import ContractRef, RunSpec
@@ -96,17 +97,17 @@ def test_rows_over_the_limit_are_refused_or_left_out_and_counted(tmp_path: Path)
 
 
 def test_a_text_that_comes_to_other_tokens_is_no_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = export_spec.Encoder.text
+    real = Encoder.text
 
     def other(self: Any, **parts: Any) -> str:
         return real(self, **parts).replace("Invoice", "invoice")
 
-    monkeypatch.setattr(export_spec.Encoder, "text", lambda self, **parts: real(self, **parts))
-    encoded_with_real = export_spec.encode_rows
+    monkeypatch.setattr(Encoder, "text", lambda self, **parts: real(self, **parts))
+    encoded_with_real = encode_rows
 
     def encode(*args: Any, **parts: Any) -> Any:
         found = encoded_with_real(*args, **parts)
-        monkeypatch.setattr(export_spec.Encoder, "text", other)
+        monkeypatch.setattr(Encoder, "text", other)
         return found
 
     monkeypatch.setattr(export_spec, "encode_rows", encode)

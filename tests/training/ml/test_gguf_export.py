@@ -25,6 +25,7 @@ from training.ml.decoding.constraint import Grammar
 from training.ml.decoding.decoder import Decoder, load
 from training.ml.lengths import encode_rows, load_encoder
 from training.ml.llama_cpp import parity
+from training.ml.llama_cpp.runtime import running
 from training.prompts import FewShotExample, chat
 from training.spec import ContractRef, DatasetRef, ModelRef
 
@@ -259,7 +260,7 @@ def test_a_conversion_that_fails_ends_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, sentence: str
 ) -> None:
     failed = subprocess.CompletedProcess([], 1, stderr=words.encode())
-    monkeypatch.setattr(export_gguf.subprocess, "run", lambda *parts, **more: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *parts, **more: failed)
     with pytest.raises(Refused, match=sentence):
         export_gguf.convert(tiny(), tmp_path / "x.gguf", kind="f16", title="x", converter=CONVERTER)
 
@@ -293,7 +294,7 @@ def test_smollm2_answers_on_llama_cpp_as_it_does_here_free_and_held_to_the_schem
     first, *others = rows()[:4]
     solved = [FewShotExample(row["text"], f'{{"invoice_id":"{row["gold"]["invoice_id"]}"}}') for row in others]
     parts: dict[str, Any] = {"instruction": INSTRUCTION, "document": first["text"], "examples": solved}
-    with parity.running(file, context=1024) as llama:
+    with running(file, context=1024) as llama:
 
         def ask(**held: Any) -> str:
             body = {"messages": chat(**parts), "temperature": 0, "max_tokens": 60, **held}

@@ -12,6 +12,7 @@ from django.db import OperationalError
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.storage.hashing import folder_hash, folder_manifest
 from tests.training.fakes import plan
 from training.child_processes import ChildFailed
 from training.hyperparameters.values import Hyperparameters
@@ -81,8 +82,8 @@ def test_hashing_large_files_is_no_reason_to_be_swept(
 
         return do
 
-    monkeypatch.setattr(run_jobs, "folder_hash", slowly(run_jobs.folder_hash, "before"))
-    monkeypatch.setattr(event_recorder, "folder_manifest", slowly(event_recorder.folder_manifest, "after"))
+    monkeypatch.setattr(run_jobs, "folder_hash", slowly(folder_hash, "before"))
+    monkeypatch.setattr(event_recorder, "folder_manifest", slowly(folder_manifest, "after"))
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert slow == ["before", "after"]

@@ -1,5 +1,6 @@
 """Lost runs are queued again or ended with a sentence, by their kind; everything else is left alone."""
 
+import time
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -158,7 +159,7 @@ def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_databas
             raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "reap_lost_runs", swept)
-    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(command, "close_old_connections", lambda: None)
     with pytest.raises(KeyboardInterrupt):
         call_command("sweep", every=1, stdout=StringIO(), stderr=StringIO())
@@ -166,9 +167,10 @@ def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_databas
 
 
 def test_who_asked_is_told_about_a_swept_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reaper, "run_reaped", hooks.ModelHooks())
+    run_reaped = hooks.ModelHooks[[Any], object]()
+    monkeypatch.setattr(reaper, "run_reaped", run_reaped)
     told: list[int] = []
-    reaper.run_reaped["training.TrainingRun"].register(lambda ended: told.append(ended.pk))
+    run_reaped["training.TrainingRun"].register(lambda ended: told.append(ended.pk))
     silent_for(run, LONG, attempts=3)
     reaper.reap_lost_runs()
     assert told == [run.pk]

@@ -11,6 +11,7 @@ import pytest
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
+from slmstudio.stack.programs import EXIT_WITH_PARENT
 from slmstudio.workers import devices
 from slmstudio.workers import registry as worker_registry
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
@@ -65,7 +66,7 @@ def test_the_command_line_for_several_cards_names_the_launcher_and_the_number(ru
     assert "--multi_gpu" in words
     assert words[words.index("--num_processes") + 1] == "2"
     assert words[-3:] == ["-m", "training.ml.train", "spec.yaml"]
-    assert words[:2] == [sys.executable, str(run_jobs.EXIT_WITH_PARENT)]
+    assert words[:2] == [sys.executable, str(EXIT_WITH_PARENT)]
 
 
 def test_a_worker_with_too_few_cards_leaves_the_run_to_another(

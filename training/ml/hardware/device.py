@@ -29,7 +29,7 @@ def set_threads() -> int:
     """One thread for each core this process may use; OMP_NUM_THREADS wins. Returns the number."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(allowed_cores()))
-    return torch.get_num_threads()
+    return int(torch.get_num_threads())
 
 
 def fast_bf16(device: torch.device) -> bool:
@@ -39,7 +39,7 @@ def fast_bf16(device: torch.device) -> bool:
     matrix products are timed.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Processes of one run must agree, and each would time separately, next to the others.
     return _has_bf16() and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _bf16_speedup() > MIN_BF16_SPEEDUP
 

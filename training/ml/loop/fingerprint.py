@@ -22,7 +22,7 @@ def fingerprint_values(spec: RunSpec, *, precision: str) -> dict[str, Any]:
     values["base_model"] = spec.base_model.sha256 or folder_hash(spec.base_model.path)
     values["dataset"] = spec.dataset.sha256 or sha256_file(spec.dataset.path)
     values["contract"]["schema"] = sha256_text(json.dumps(spec.contract.schema, default=str))
-    return json.loads(json.dumps(_flat(values)))
+    return _as_json(values)
 
 
 def fingerprint(values: dict[str, Any]) -> str:
@@ -52,7 +52,13 @@ def _defaults() -> dict[str, Any]:
     values = {
         key: value for key, value in asdict(blank).items() if key not in (*IGNORED_SETTINGS, "base_model", "dataset")
     }
-    return json.loads(json.dumps(_flat(values)))
+    return _as_json(values)
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Flat, with the types that a checkpoint's file gives back: lists for tuples."""
+    flat: dict[str, Any] = json.loads(json.dumps(_flat(values)))
+    return flat
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

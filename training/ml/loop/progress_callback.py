@@ -198,7 +198,7 @@ class ProgressCallback(TrainerCallback):
 
     def _seconds_left(self, state: Any) -> float:
         done = max(1, state.global_step - self._first_step)
-        return (time.monotonic() - self._train_started) / done * (state.max_steps - state.global_step)
+        return float((time.monotonic() - self._train_started) / done * (state.max_steps - state.global_step))
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **kwargs: Any

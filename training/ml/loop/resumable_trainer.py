@@ -36,12 +36,13 @@ class ResumableTrainer(CompletionTrainer):
         if self.args.world_size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float32, device=self.args.device)
-        return self.accelerator.reduce(tensor, reduction="sum").tolist()
+        summed: list[float] = self.accelerator.reduce(tensor, reduction="sum").tolist()
+        return summed
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """An evaluation with samples. The random state of training is preserved."""
         with preserved_random_state():
-            metrics = super().evaluate(*args, **kwargs)
+            metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         if not self.is_in_train and self.args.world_size > 1:
             # An evaluation before training marks the model as prepared; its gradients would not be averaged over the
             # processes.
@@ -60,7 +61,8 @@ class ResumableTrainer(CompletionTrainer):
 
     def checkpoint_bytes(self) -> int:
         """Approximate size of a checkpoint: weights in their own type, and two moments of the same size."""
-        return sum(3 * one.numel() * one.element_size() for one in self.trainable_parameters().values()) + 2_000_000
+        parameters = self.trainable_parameters().values()
+        return sum(3 * int(one.numel()) * int(one.element_size()) for one in parameters) + 2_000_000
 
     def write_checkpoint(self, folder: Path, random_states: list[dict[str, Any]]) -> None:
         """Writes a checkpoint into ``folder``. ``random_states``: of every process, in order."""
@@ -92,7 +94,8 @@ class ResumableTrainer(CompletionTrainer):
             return [state]
         if "cuda" in state:
             state["cuda"] = torch.cuda.random.get_rng_state_all()  # as the trainer reads it in this case
-        return gather_object([state])
+        states: list[dict[str, Any]] = gather_object([state])
+        return states
 
     def load_weights(self, folder: Path) -> None:
         """Loads the weights of a checkpoint into the model; Refused where they belong to another model."""

@@ -57,7 +57,7 @@ def load(spec: RunSpec, precision: str, device: int | str) -> Any:
 
 def parameter_count(parameter: torch.nn.Parameter) -> int:
     """Number of values of a parameter: a byte holds two of 4 bits."""
-    return parameter.numel() * (2 if type(parameter).__name__ == "Params4bit" else 1)
+    return int(parameter.numel()) * (2 if type(parameter).__name__ == "Params4bit" else 1)
 
 
 def cast_trainable_to_fp32(model: Any) -> None:
