@@ -1,4 +1,4 @@
-"""The labeling side in the administration pages, to look at."""
+"""The labeling app in the administration pages, read-only."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from slmstudio.admin import ReadOnlyAdmin
 
 
 class MembershipInline(admin.TabularInline):
-    """The people of a project and their roles."""
+    """The members of a project and their roles."""
 
     model = Membership
     extra = 0
@@ -18,15 +18,15 @@ class MembershipInline(admin.TabularInline):
     fields = readonly_fields = ("user", "role", "role_since", "role_given_by")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Owners take people in, on the project's settings page."""
+        """Owners add members on the project's settings page."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """To read only."""
+        """Read-only."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """To read only."""
+        """Read-only."""
         return False
 
 

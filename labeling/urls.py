@@ -1,4 +1,4 @@
-"""Addresses of the labeling side: projects, and what lies below one of them."""
+"""URLs of the labeling app: projects, and the pages below a project."""
 
 from django.urls import URLPattern, URLResolver, include, path
 

@@ -1,4 +1,4 @@
-"""Addresses of the labeling screen, below /p/<slug>/."""
+"""URLs of the labeling screen, below /p/<slug>/."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Addresses of comments and mentions, below /p/<slug>/."""
+"""URLs of comments and mentions, below /p/<slug>/."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""What is different between two versions of a dataset: documents, labels, splits, schema, instruction."""
+"""The differences between two dataset versions: documents, labels, splits, schema, instruction."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ KINDS: dict[Kind, str] = {
     "removed": "removed",
     "moved": "moved to another split",
 }
-#: changed labels that are compared field by field for the counts
+#: maximum number of changed labels that are compared field by field
 MAX_COMPARED = 5_000
 _CHUNK = 500
 
@@ -30,7 +30,7 @@ WITH both_sides AS (
     FULL JOIN (SELECT * FROM labeling_datasetitem WHERE dataset_id = %(b)s) b ON a.document_id = b.document_id
 )
 """
-# As texts: jsonb calls 1.5 and 1.50 equal.
+# As texts: in jsonb, 1.5 and 1.50 are equal.
 _CHANGED = """
     s.old <> s.new AND (SELECT value::text FROM labeling_annotationrevision r WHERE r.id = s.old)
         IS DISTINCT FROM (SELECT value::text FROM labeling_annotationrevision r WHERE r.id = s.new)
@@ -45,7 +45,7 @@ _WHERE: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class DocumentDifference:
-    """One document that differs. ``before`` and ``after`` are its splits, empty where a version does not have it."""
+    """A document that differs. ``before`` and ``after``: its splits; "" if the version does not have it."""
 
     document_id: int
     external_id: str
@@ -60,9 +60,9 @@ class DocumentDifference:
 
 @dataclass
 class Diff:
-    """``counts`` by kind; ``moves`` (from, to, count); ``fields`` (pattern, labels in which it changed), most first.
+    """``counts`` by kind; ``moves`` (from, to, count); ``fields`` (pattern, number of labels), most first.
 
-    ``uncounted``: labels beyond ``MOST_COMPARED`` that the fields do not count.
+    ``uncounted``: number of changed labels over ``MAX_COMPARED``, which are not in ``fields``.
     """
 
     counts: dict[Kind, int]
@@ -74,7 +74,7 @@ class Diff:
 
 
 def diff(a: DatasetVersion, b: DatasetVersion) -> Diff:
-    """What changed from one version to the other."""
+    """The changes from version ``a`` to version ``b``."""
     with connection.cursor() as cursor:
         filters = ", ".join(f"count(*) FILTER (WHERE {where})" for where in _WHERE.values())
         cursor.execute(f"{_BOTH} SELECT {filters} FROM both_sides s", {"a": a.pk, "b": b.pk})
@@ -101,7 +101,7 @@ def diff(a: DatasetVersion, b: DatasetVersion) -> Diff:
 def differences(
     a: DatasetVersion, b: DatasetVersion, kind: Kind, *, start: int = 0, count: int = 20
 ) -> list[DocumentDifference]:
-    """Documents that differ in this way, by id, from number ``start`` on; for changed labels with what changed."""
+    """``count`` documents of a kind, by id, from number ``start``; changed labels with the changes of their fields."""
     found = _rows(a, b, kind, start, count)
     if kind != "changed":
         return [DocumentDifference(*row) for row in found]
@@ -126,7 +126,7 @@ def _rows(a: DatasetVersion, b: DatasetVersion, kind: Kind, start: int, count: i
 
 
 def _fields(a: DatasetVersion, b: DatasetVersion) -> list[tuple[str, int]]:
-    """In how many labels each field changed; a field that changed in several rows of one label counts once."""
+    """The number of labels in which each field changed; once per label, whatever the number of rows."""
     pairs = [row[4:6] for row in _rows(a, b, "changed", 0, MAX_COMPARED)]
     counted: Counter[str] = Counter()
     for start in range(0, len(pairs), _CHUNK):

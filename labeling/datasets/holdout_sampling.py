@@ -16,7 +16,7 @@ from labeling.datasets.freeze_candidates import CHUNK, group_expression
 from labeling.datasets.near_duplicates import SHORT_SKETCH, THRESHOLD, MinHashIndex
 from labeling.models import DatasetItem, Document, Gold, Project, Split
 
-#: drawn beyond what is wanted, for those that turn out to be too near to a training document
+#: sampled in addition, to replace near-duplicates of training documents
 SPARE = 25
 _PURPOSE = "price of proof"
 
@@ -83,7 +83,7 @@ def unlabeled_documents(project: Project, only: Q | None = None) -> Any:
 
 @transaction.atomic
 def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) -> set[int]:
-    """Marks documents that are still unlabeled, under the lock that every move of documents takes."""
+    """Marks documents that are still unlabeled, under the lock that all moves between splits use."""
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     free = unlabeled_documents(project).filter(pk__in=chosen).select_for_update(of=("self",), no_key=True)
     still = set(free.values_list("pk", flat=True))
@@ -117,7 +117,7 @@ class TrainingTexts:
         self._families: set[str] = set()
 
     def read(self) -> "TrainingTexts":
-        """Reads and sketches every text of them, which takes seconds where there are many."""
+        """Reads and indexes the texts, which can take seconds."""
         if self._sketches is None and self._ids:
             self._sketches = MinHashIndex(SHORT_SKETCH)
             for text in _texts(self._ids):
@@ -125,7 +125,7 @@ class TrainingTexts:
         return self
 
     def similar(self, some: Sequence[int]) -> set[int]:
-        """Which of some documents are nearly the same as a known one, or of the same family."""
+        """Those of some documents that are near-duplicates or group members of a training document."""
         if not self._ids or not some:
             return set()
         self.read()

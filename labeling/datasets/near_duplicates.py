@@ -1,14 +1,14 @@
-"""Which texts are nearly the same. Pure: texts in, groups and pairs out, the same for the same texts in the same order.
+"""Near-duplicate texts. Pure and deterministic: texts in, groups and pairs out.
 
-Two texts are near-duplicates where the sets of their pieces of five characters (case, spacing and Unicode form set
-aside) overlap by at least the threshold: intersection over union. Digits count as they are. Measured on 626 receipts,
-of which 8 pairs are one receipt scanned twice and 4,506 other pairs come from one shop each: at 0.8 this finds 7 of
-the 8 and takes 97 of the others (2 %), forms in which little but a number differs. With digits masked the same
-threshold takes 2,161 of the others, and pieces of three words find fewer of the scans (words break, letters are few).
+Two texts are near-duplicates if the Jaccard similarity (intersection over union) of their shingles of five characters,
+ignoring case, spacing and Unicode form, is at least the threshold. Digits are not masked. Measured on 626 receipts,
+with 8 pairs of scans of the same receipt and 4,506 other pairs from the same shop: a threshold of 0.8 finds 7 of the 8
+and 97 of the others (2 %), in which little but a number differs. With masked digits it finds 2,161 of the others, and
+shingles of three words find fewer of the scans (OCR breaks words).
 
 Candidates come from MinHash signatures (Broder 1997) cut into bands (Leskovec, Rajaraman, Ullman, Mining of Massive
-Datasets, 3.4); what joins two groups is then compared piece by piece. Time and memory are bounded by ``CROWD``,
-``CHECKS`` and ``SKETCH``: only where thousands of texts resemble each other are not all pairs of them looked at.
+Datasets, 3.4); pairs that join two groups are compared by their shingles. ``MAX_BUCKET``, ``CHECKS`` and ``SKETCH``
+limit time and memory: with thousands of similar texts, not all pairs are compared.
 """
 
 import unicodedata
@@ -22,16 +22,16 @@ THRESHOLD = 0.8
 LOWEST, HIGHEST = 0.6, 1.0
 SHINGLE_LENGTH = 5
 PERMUTATIONS = 192
-#: chance that a pair exactly at the threshold becomes a candidate
+#: probability that a pair exactly at the threshold becomes a candidate
 RECALL = 0.97
-#: in a bucket of more texts than this, each is compared with as many as this that follow it
+#: maximum number of following texts in a bucket that a text is compared with
 MAX_BUCKET = 60
-#: joins of two groups that are checked piece by piece; beyond, the signature's estimate decides
+#: maximum number of joins checked by shingles; after them, the estimate of the signatures decides
 CHECKS = 200_000
-#: pieces kept of a long text: those with the smallest hashes; and where there are very many texts (an estimate from 256
-#: pieces is off by 2.5 % or less two times in three)
+#: maximum number of shingles kept per text, those with the smallest hashes; the second with very many texts (standard
+#: error of an estimate from 256 shingles: 2.5 %)
 SKETCH, SHORT_SKETCH = 1024, 256
-#: pieces that are hashed and permuted at a time
+#: number of shingles that are permuted at a time
 BLOCK = 4096
 _FACTOR = 0x01000193
 
@@ -39,13 +39,13 @@ Hashes = NDArray[np.uint32]
 
 
 def normal_form(text: str) -> str:
-    """The text without differences of case, spacing and Unicode form."""
+    """The text normalized in case, spacing and Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two texts by their place, the earlier one first, and their similarity from 0 to 1."""
+    """The indexes of two texts, the lower one first, and their similarity from 0 to 1."""
 
     first: int
     second: int
@@ -54,9 +54,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """``group`` has a number for each text, that of the group's first text; ``pairs`` the most alike first.
+    """``group``: for each text the index of its group's first text; ``pairs``: the most similar ones, descending.
 
-    ``pair_count`` counts all pairs that were seen; ``pairs`` holds at most as many as were asked for.
+    ``pair_count``: the number of all pairs.
     """
 
     group: list[int]
@@ -64,19 +64,19 @@ class NearDuplicates:
     pair_count: int = 0
 
     def sizes(self) -> dict[int, int]:
-        """How many texts each group of more than one has."""
+        """The number of texts of each group of more than one."""
         numbers, counts = np.unique(np.array(self.group, dtype=np.int64), return_counts=True)
         return {int(number): int(count) for number, count in zip(numbers, counts, strict=True) if count > 1}
 
 
 class MinHashIndex:
-    """What is kept of each text: its signature and a sample of at most ``kept`` of its pieces (4 bytes each).
+    """The signature of each text and a sample of at most ``kept`` of its shingles (4 bytes each).
 
-    Fill it with ``add``, then ``find``.
+    Call ``add`` for each text, then ``find``.
     """
 
     def __init__(self, kept: int = SKETCH) -> None:
-        # Here and not above: it brings scipy, and pages need only this module's numbers.
+        # A local import: it loads scipy, and pages need only the constants of this module.
         from datasketch import MinHash
 
         self._kept = kept
@@ -91,7 +91,7 @@ class MinHashIndex:
         return len(self._signatures)
 
     def add(self, text: str) -> None:
-        """Takes in the next text; of the text itself nothing is kept."""
+        """Adds a text. The text itself is not stored."""
         hashes = _shingles(normal_form(text))
         signature = np.full(PERMUTATIONS, np.iinfo(np.uint32).max, dtype=np.uint32)
         for start in range(0, len(hashes), BLOCK):
@@ -107,11 +107,11 @@ class MinHashIndex:
 
     @property
     def signatures(self) -> Hashes:
-        """The signature of each text, a row for each."""
+        """The signatures, one row per text."""
         return np.vstack(self._signatures) if self._signatures else np.empty((0, PERMUTATIONS), dtype=np.uint32)
 
     def similarity(self, first: int, second: int) -> float:
-        """Overlap of two texts' pieces; exact up to ``kept`` pieces, beyond from a sample that both share."""
+        """The Jaccard similarity of two texts: exact up to ``kept`` shingles, above from a common sample."""
         one, other = self._samples[first], self._samples[second]
         limit = min(self._limits[first], self._limits[second])
         if self._limits[first] > limit:
@@ -127,9 +127,7 @@ class MinHashIndex:
         return shared / (total - shared)
 
     def estimates(self, some: Sequence[int], others: Sequence[int]) -> NDArray[np.float64]:
-        """Estimated overlap of each of some texts with each of others (rows by columns), off by 0.036 or less two times
-        in three.
-        """
+        """The estimated similarity of some texts (rows) with others (columns); its standard error is at most 0.036."""
         columns = np.vstack([self._signatures[number] for number in others])
         found = np.empty((len(some), len(others)), dtype=np.float64)
         for row, number in enumerate(some):
@@ -137,7 +135,7 @@ class MinHashIndex:
         return found
 
     def find(self, threshold: float = THRESHOLD, most_pairs: int = 5_000) -> NearDuplicates:
-        """Groups of near-duplicates (joined through each other), and the pairs that are most alike."""
+        """Groups of near-duplicates (transitively joined), and the most similar pairs."""
         if len(self) < 2:
             return NearDuplicates(list(range(len(self))))
         signatures = np.vstack(self._signatures)
@@ -157,7 +155,7 @@ class MinHashIndex:
     def _join(
         self, first: NDArray[np.int64], second: NDArray[np.int64], estimate: NDArray[np.float64], threshold: float
     ) -> NDArray[np.int64]:
-        """Union of all that is alike, the most alike first; the smaller number leads a group."""
+        """Joins near-duplicates, the most similar first (union-find); the lowest index leads a group."""
         parent = list(range(len(self)))
 
         def lead(number: int) -> int:
@@ -178,7 +176,7 @@ class MinHashIndex:
 
 
 def group(texts: Iterable[str], threshold: float = THRESHOLD) -> NearDuplicates:
-    """Groups and pairs of some texts."""
+    """The near-duplicates among some texts."""
     sketches = MinHashIndex()
     for text in texts:
         sketches.add(text)
@@ -186,21 +184,21 @@ def group(texts: Iterable[str], threshold: float = THRESHOLD) -> NearDuplicates:
 
 
 def _shingles(normal: str) -> Hashes:
-    """Hashes of the different pieces of five characters, sorted; of a shorter text the one hash of all of it."""
+    """The sorted hashes of the distinct shingles; one hash for a shorter text."""
     codes = np.frombuffer(normal.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     length = max(1, len(codes) - SHINGLE_LENGTH + 1)
     hashes = np.zeros(length, dtype=np.uint32)
     factor = np.uint32(_FACTOR)
     for offset in range(min(SHINGLE_LENGTH, len(codes))):
         hashes = hashes * factor + codes[offset : offset + length]
-    # The finalizer of MurmurHash3 (public domain, Austin Appleby): neighbouring pieces get unrelated hashes.
+    # The finalizer of MurmurHash3 (public domain, Austin Appleby): adjacent shingles get unrelated hashes.
     hashes = (hashes ^ (hashes >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     hashes = (hashes ^ (hashes >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return np.unique(hashes ^ (hashes >> np.uint32(16)))
 
 
 def rows_per_band(threshold: float) -> int:
-    """The longest band with which a pair at the threshold is still found with the chance ``RECALL``."""
+    """The most rows per band with which a pair at the threshold is found with probability ``RECALL``."""
     fitting = [
         rows for rows in range(1, PERMUTATIONS + 1) if 1 - (1 - threshold**rows) ** (PERMUTATIONS // rows) >= RECALL
     ]
@@ -210,7 +208,7 @@ def rows_per_band(threshold: float) -> int:
 def _candidates(
     signatures: Hashes, threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs that share a band and whose estimate comes near the threshold, the most alike first."""
+    """Pairs that share a band and whose estimate is near the threshold, the most similar first."""
     count = len(signatures)
     rows = rows_per_band(threshold)
     keys: list[NDArray[np.int64]] = []
@@ -229,7 +227,7 @@ def _candidates(
 
 
 def _sharing(band: Hashes, count: int) -> NDArray[np.int64]:
-    """Keys ``first * count + second`` of the pairs that are equal in this band."""
+    """Keys ``first * count + second`` of the pairs with an equal band."""
     packed = np.ascontiguousarray(band).view(np.dtype((np.void, band.dtype.itemsize * band.shape[1]))).ravel()
     order = np.argsort(packed, kind="stable").astype(np.int64)
     ordered = packed[order]
@@ -240,6 +238,6 @@ def _sharing(band: Hashes, count: int) -> NDArray[np.int64]:
         same = np.flatnonzero(bucket[step:] == bucket[:-step]) if step < count else np.empty(0, dtype=np.int64)
         if not len(same):
             break
-        # A stable sort: within a bucket the texts stand in their order.
+        # A stable sort: texts in a bucket keep their order.
         found.append(order[same] * count + order[same + step])
     return np.concatenate(found)

@@ -1,4 +1,4 @@
-"""Addresses of dataset versions and of exports, below a project."""
+"""URLs of dataset versions and of exports, below a project."""
 
 from django.urls import path
 

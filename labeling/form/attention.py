@@ -7,12 +7,12 @@ docs/prelabels.md describes how to measure how often.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from labeling.form.merge import same
+from labeling.form.merge import MISSING, same, value_at
 from labeling.form.nodes import FormNode, children_with_values
 from labeling.form.tree import tree_of
 from labeling.form.validation import Checks
 from slmstudio.contract.rules import invariants
-from slmstudio.contract.schema.compiled import CompiledSchema, split
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 
 class _Unknown:
@@ -110,9 +110,5 @@ def _leaves(node: FormNode, value: Any, path: str, *, asked: bool) -> Iterator[t
 
 def _is_unchanged(predicted: Any, path: str, value: Any) -> bool:
     """Whether the model's value at this path is unchanged."""
-    for step in split(path):
-        if isinstance(step, int):
-            predicted = predicted[step] if isinstance(predicted, list) and step < len(predicted) else None
-        else:
-            predicted = predicted.get(step) if isinstance(predicted, dict) else None
-    return same(predicted, value)
+    found = value_at(predicted, path)
+    return same(None if found is MISSING else found, value)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.form.tree import COLOURS, FormNode, node_at
+from labeling.form.tree import COLORS, FormNode, node_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Key:
     """A highlighted field: its title and color, 0 to 7, as in the form."""
 
     title: str
-    colour: int
+    color: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Piece:
     text: str
     path: str = ""
     title: str = ""
-    colour: int = 0
+    color: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ def highlight(text: str, evidence: Mapping[str, Any], node: FormNode) -> Highlig
         at = -minus_end
         key = _key(node, path)
         keys[key] = None
-        pieces.append(Piece(text[start:at], path, key.title, key.colour))
+        pieces.append(Piece(text[start:at], path, key.title, key.color))
     if at < len(text):
         pieces.append(Piece(text[at:]))
-    return HighlightedText(pieces, sorted(keys, key=lambda key: (key.colour, key.title)))
+    return HighlightedText(pieces, sorted(keys, key=lambda key: (key.color, key.title)))
 
 
 def _fits(start: Any, end: Any, length: int) -> bool:
@@ -69,5 +69,5 @@ def _key(node: FormNode, path: str) -> Key:
     try:
         leaf = node_at(node, path)
     except (KeyError, ValueError, IndexError, AttributeError):
-        return Key(path, COLOURS - 1)
-    return Key(leaf.title or leaf.key or path, leaf.colour)
+        return Key(path, COLORS - 1)
+    return Key(leaf.title or leaf.key or path, leaf.color)

@@ -78,7 +78,7 @@ class FormNode:
     item: "FormNode | None" = None
     options: tuple[Option, ...] = ()
     most: int | None = None
-    colour: int = 0
+    color: int = 0
     reason: str = ""
     note: str = ""
     fixed: str = ""

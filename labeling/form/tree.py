@@ -1,8 +1,8 @@
-"""A JSON Schema as a tree of form nodes: what the labeling screen, the contract's preview and the document page draw.
+"""A JSON Schema as a tree of form nodes, for the labeling screen, the contract's preview and the document page. Pure.
 
-Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` (``labeling.form.binding``) binds them to a
-value for the templates (``{% include "labeling/form/form.html" %}``). What a person types and how it becomes JSON is in
-``labeling.form.codec``. What no form can draw is written as JSON, at its place or as a whole, and the node says why.
+``tree_of`` builds the nodes of a compiled schema; ``form_for`` (``labeling.form.binding``) binds them to a value for
+the templates (``{% include "labeling/form/form.html" %}``). ``labeling.form.codec`` converts what users type to JSON.
+What a form cannot show is edited as JSON, and the node has the reason.
 """
 
 from collections.abc import Iterable
@@ -23,17 +23,17 @@ from slmstudio.contract.values.kinds.registry import KINDS
 
 __all__ = ["Bound", "FormNode", "Option", "bind", "form_for", "node_at", "tree_of"]
 
-#: columns up to which an array of flat objects is drawn as a grid; wider ones are drawn as cards
-MOST_COLUMNS: Final = 8
-#: choices up to which an array of different choices is drawn with a box for each
-MOST_CHECKS: Final = 24
-#: characters up to which a text is typed into one line
-ONE_LINE: Final = 60
-#: colours that evidence is drawn in; fields take them in turn
-COLOURS: Final = 8
+#: maximum number of columns of a grid; wider arrays of objects are cards
+MAX_COLUMNS: Final = 8
+#: maximum number of choices that are checkboxes
+MAX_CHECKS: Final = 24
+#: maximum length of a text in a one-line control
+MAX_ONE_LINE: Final = 60
+#: number of colors of evidence, assigned to fields in turn
+COLORS: Final = 8
 #: maximum number of parts of a useful form
-MOST_PARTS: Final = 1500
-_TOO_LARGE: Final = f"as a form it would have more than {MOST_PARTS:,} parts"
+MAX_PARTS: Final = 1500
+_TOO_LARGE: Final = f"its form would have more than {MAX_PARTS:,} parts"
 _TYPES: Final = {
     "string": "Text",
     "number": "Number",
@@ -54,8 +54,8 @@ def form_for(
 ) -> Bound:
     """A schema's form with a value in it, ready for ``labeling/form/form.html`` (context name ``form``).
 
-    Without a value the form is empty, with one blank row in every grid and every form of a value, as a preview.
-    Problems are shown beside the fields their paths name.
+    Without a value it is a preview: empty, with one blank row in every grid and all forms of a value. Problems are
+    shown at the fields of their paths.
     """
     return _form_for(tree_of(compiled), value, read_only=read_only, problems=problems)
 
@@ -74,7 +74,7 @@ class _Key:
 
 
 class _TooLargeError(Exception):
-    """The form has more than MOST_PARTS parts."""
+    """The form has more than MAX_PARTS parts."""
 
 
 @lru_cache(maxsize=64)
@@ -88,7 +88,7 @@ def _tree(key: _Key) -> FormNode:
 
 
 class _Builder:
-    """Walks the schema's nodes; counts leaves so that neighbours get different colours."""
+    """Walks the schema's nodes; counts leaves, so that adjacent fields have different colors."""
 
     def __init__(self, compiled: CompiledSchema) -> None:
         self.compiled = compiled
@@ -97,9 +97,9 @@ class _Builder:
         self.parts = 0
 
     def node(self, source: Node, key: str) -> FormNode:
-        """The form node of one place of the schema."""
+        """The form node of a node of the schema."""
         self.parts += 1
-        if self.parts > MOST_PARTS:
+        if self.parts > MAX_PARTS:
             raise _TooLargeError
         schema = source.schema
         common: dict[str, Any] = {
@@ -112,7 +112,7 @@ class _Builder:
             "nullable": source.nullable,
         }
         if source.recursive:
-            return self._json(source, common, "it can hold itself again, to any depth")
+            return self._json(source, common, "it is recursive")
         if "enum" not in schema and "const" not in schema:
             drawn = self._forms(source, common) or self._object(source, common) or self._array(source, common)
             if drawn is not None:
@@ -124,7 +124,7 @@ class _Builder:
 
     def _json(self, source: Node, common: dict[str, Any], reason: str) -> FormNode:
         self.leaves += 1
-        return FormNode(shape="json", field=source.field, reason=reason, colour=(self.leaves - 1) % COLOURS, **common)
+        return FormNode(shape="json", field=source.field, reason=reason, color=(self.leaves - 1) % COLORS, **common)
 
     # -- one of several forms --
 
@@ -139,14 +139,14 @@ class _Builder:
                 return self._json(source, common, "it can take more than 50 forms")
             return None
         if source.field is not None and source.field.type not in ("any", "object", "array"):
-            return None  # forms of one plain type: one control, the check tells the rest
+            return None  # forms of one plain type: one control; the validation checks the rest
         name = common["key"]
         nodes: list[FormNode] = []
         for form in forms:
             form = {key: value for key, value in form.items() if key not in ("$defs", "definitions")}
             node = replace(self.node(self._place(form, source.pattern, name), name), title="", required=True)
-            said = form.get("title") or _distinguishing_name(node) or _type_words(form, node)
-            nodes.append(replace(node, title=said, nullable=node.nullable or source.nullable))
+            title = form.get("title") or _distinguishing_name(node) or _type_words(form, node)
+            nodes.append(replace(node, title=title, nullable=node.nullable or source.nullable))
         nodes = _deduplicated(nodes)
         if len(nodes) == 1:
             return replace(nodes[0], **common)
@@ -159,7 +159,7 @@ class _Builder:
         if types_of(schema) not in (["object"], ["object", "null"], ["null", "object"]):
             return None
         if RESERVED & set(source.children):
-            return self._json(source, common, "a field of it has a name that forms use themselves")
+            return self._json(source, common, "one of its fields has a reserved name")
         children = [self.node(child, name) for name, child in source.children.items()]
         values = self._values(schema, bool(children))
         if values is not None:
@@ -169,7 +169,7 @@ class _Builder:
                 return rows
             children.append(rows)
         if not children:
-            return self._json(source, common, "any names and values may stand in it")
+            return self._json(source, common, "it accepts any names and values")
         return FormNode(shape="group", children=tuple(children), note=_note(schema), **common)
 
     def _values(self, schema: dict[str, Any], has_fields: bool) -> Any:
@@ -212,19 +212,19 @@ class _Builder:
         if schema.get("prefixItems"):
             return self._tuple(source, common)
         if source.item is None:
-            return self._json(source, common, "anything may stand in the list")
+            return self._json(source, common, "its items can have any type")
         return self._rows(source, source.item, common)
 
     def _tuple(self, source: Node, common: dict[str, Any]) -> FormNode:
         schema = source.schema
         rest = schema.get("items")
         if isinstance(rest, dict) and rest:
-            return self._json(source, common, "it begins with fixed places and goes on with any number of others")
+            return self._json(source, common, "it has fixed items followed by any number of others")
         wanted = schema.get("minItems", 0)
         children = [
             replace(
                 self.node(self._place(inner, join(source.pattern, number), "", required=number < wanted), str(number)),
-                title=resolve(self.root, inner)[0].get("title") or f"Place {number + 1}",
+                title=resolve(self.root, inner)[0].get("title") or f"Item {number + 1}",
             )
             for number, inner in enumerate(schema["prefixItems"])
         ]
@@ -234,26 +234,26 @@ class _Builder:
         most = source.schema.get("maxItems")
         common["most"] = int(most) if isinstance(most, int) else None
         different = inner.shape == "leaf" and source.schema.get("uniqueItems") is True
-        if different and 0 < len(inner.schema.get("enum", ())) <= MOST_CHECKS:
+        if different and 0 < len(inner.schema.get("enum", ())) <= MAX_CHECKS:
             self.leaves += 1
             return FormNode(shape="checks", field=inner.field, options=_options(inner.schema), **common)
         item = self.node(inner, "")
         flat = item.shape == "group" and all(child.is_leaf and child.shape != "json" for child in item.children)
         flat = flat and not any(child.shape == "checks" for child in item.children)
-        if flat and not item.nullable and len(item.children) <= MOST_COLUMNS:
+        if flat and not item.nullable and len(item.children) <= MAX_COLUMNS:
             return FormNode(shape="table", item=item, **common)
         return FormNode(shape="list", item=item, **common)
 
     def _leaf(self, source: Node, common: dict[str, Any]) -> FormNode:
         shape = _leaf_shape(source)
         if shape == "json":
-            return self._json(source, common, "anything may stand here")
+            return self._json(source, common, "it can have any type")
         self.leaves += 1
         return FormNode(
             shape=shape,
             field=source.field,
             options=_options(source.schema) if shape == "choice" else (),
-            colour=(self.leaves - 1) % COLOURS,
+            color=(self.leaves - 1) % COLORS,
             fixed=dumps(source.schema["const"]) if source.schema.get("const") is not None else "",
             **common,
         )
@@ -275,7 +275,7 @@ def _leaf_shape(source: Node) -> Shape:
         return "date"
     longest = source.schema.get("maxLength")
     one_line = leaf.format or KINDS[leaf.kind].one_line
-    return "text" if one_line or (longest is not None and longest <= ONE_LINE) else "lines"
+    return "text" if one_line or (longest is not None and longest <= MAX_ONE_LINE) else "lines"
 
 
 def _options(schema: dict[str, Any]) -> tuple[Option, ...]:
@@ -299,29 +299,29 @@ def _constants(forms: Any) -> list[dict[str, Any]]:
 
 
 def _names_like(schema: dict[str, Any], names: dict[str, Any]) -> str:
-    """What names a map takes, in words."""
+    """The allowed names of a map, as text."""
     patterns = [*schema.get("patternProperties", ()), *([names["pattern"]] if "pattern" in names else [])]
     return f"Names like {' or '.join(patterns[:3])}" if patterns else ""
 
 
 def _note(schema: dict[str, Any]) -> str:
-    """What is checked but not drawn: rules between the fields of an object."""
+    """A note about rules between the fields of an object, which only the validation checks."""
     if any(key in schema for key in ("if", "dependentRequired", "dependentSchemas", "not", WHEN)) or any(
         key in schema for key in ("anyOf", "oneOf")
     ):
-        return "Which of these fields are needed depends on the others; that is checked as you type."
+        return "Which of these fields are required depends on the others; this is checked as you type."
     return ""
 
 
 def _distinguishing_name(node: FormNode) -> str:
-    """The name of a form by the constants in it that tell it from the others."""
+    """The name of a form by its constants, which distinguish it from the others."""
     fixed = [child for child in node.children if child.fixed] if node.shape == "group" else []
     named = [child for child in fixed if child.required] or fixed
     return ", ".join(child.options[0].label for child in named[:2])
 
 
 def _type_words(form: dict[str, Any], node: FormNode) -> str:
-    """The name of a form by what it holds."""
+    """The name of a form by its type or fields."""
     if node.shape == "choice":
         return " or ".join(option.label for option in node.options[:3]) + (" …" if len(node.options) > 3 else "")
     if node.shape == "group":
@@ -337,7 +337,7 @@ def _type_words(form: dict[str, Any], node: FormNode) -> str:
 
 
 def _deduplicated(nodes: list[FormNode]) -> list[FormNode]:
-    """Forms that are drawn alike (texts of two formats) are one to a person."""
+    """Without forms that have the same control as another (texts of two formats)."""
     found: list[FormNode] = []
     for node in nodes:
         plain = ("text", "lines", "number", "boolean", "json")
@@ -348,7 +348,7 @@ def _deduplicated(nodes: list[FormNode]) -> list[FormNode]:
 
 
 def _numbered(nodes: list[FormNode]) -> tuple[FormNode, ...]:
-    """Forms with names that differ."""
+    """Forms with unique names."""
     titles = [node.title or "Form" for node in nodes]
     return tuple(
         replace(node, title=title if titles.count(title) == 1 else f"{title} ({titles[: place + 1].count(title)})")
@@ -362,7 +362,7 @@ def _words(key: str) -> str:
 
 
 def node_at(node: FormNode, path: str) -> FormNode:
-    """The node of a path ("line_items[3].amount"); one of shape json where the form has none there."""
+    """The node of a path ("line_items[3].amount"); a ``json`` node if the form has none there."""
     found = _below(node, split(path))
     if found is None:
         last = str(split(path)[-1])

@@ -57,7 +57,7 @@ RETENTION_DAYS = 30
 JOB = "labeling.jobs.deliver_webhook"
 _QUEUE = "webhooks"
 _DUE_AT_ONCE = 200
-#: after so many timeouts in a row a webhook is suspended for so many seconds: each attempt blocks a worker for ten
+#: consecutive timeouts that suspend a webhook, and for how many seconds: each attempt blocks a worker for ten
 MAX_CONSECUTIVE_TIMEOUTS, SUSPEND_SECONDS = 5, 120
 _TIMEOUTS_KEY = "slm:webhook:{}:silent"
 #: after which a claimed delivery is due again: its worker died

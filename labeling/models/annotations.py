@@ -31,7 +31,7 @@ class Annotation(models.Model):
     submitted = models.BooleanField(default=False)
     origin = models.CharField(max_length=12, choices=Origin.choices, default=Origin.HUMAN)
     version = models.PositiveIntegerField(default=0)
-    seconds = models.FloatField(default=0, help_text="seconds spent with the document open")
+    seconds = models.FloatField(default=0, help_text="seconds with the document open")
     field_seconds = models.JSONField(
         default=dict, blank=True, help_text="field pattern -> seconds with the focus there"
     )
@@ -47,9 +47,9 @@ class Annotation(models.Model):
         null=True, blank=True, help_text="at submit: leaves that differ from the newest prediction, shown or withheld"
     )
     predicted_fields = models.PositiveSmallIntegerField(
-        null=True, blank=True, help_text="at submit: leaves of the prediction and of the label together"
+        null=True, blank=True, help_text="at submit: leaves of the prediction or the label"
     )
-    submitted_at = models.DateTimeField(null=True, blank=True, help_text="when it was submitted last")
+    submitted_at = models.DateTimeField(null=True, blank=True, help_text="time of the last submit")
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -114,7 +114,7 @@ class AnnotationRevision(models.Model):
         APPROVE = "approve", "approved"
         ADJUDICATE = "adjudicate", "adjudicated"
         RESTORE = "restore", "restored"
-        MIGRATE = "migrate", "taken to another schema"
+        MIGRATE = "migrate", "migrated to another schema"
 
     annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="revisions", db_index=False)
     number = models.PositiveIntegerField()
@@ -194,8 +194,8 @@ class Gold(models.Model):
 class Prediction(models.Model):
     """A model's JSON for a document; never gold by itself. The newest of a document is its pre-label.
 
-    ``confidence`` is field path -> probability from 0 to 1, where the model gives one. ``withheld``: drawn to be not
-    shown, so that what people write without it can be compared. ``value`` is None where the output was no JSON.
+    ``confidence``: field path -> probability from 0 to 1, if the model returns any. ``withheld``: hidden from
+    annotators at random, to measure automation bias. ``value``: None if the output is not JSON.
     """
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="predictions", db_index=False)
@@ -204,10 +204,10 @@ class Prediction(models.Model):
     valid = models.BooleanField(default=False)
     confidence = models.JSONField(default=dict, blank=True)
     withheld = models.BooleanField(default=False)
-    raw = models.TextField(blank=True, help_text="the output as it came, where it was no JSON")
-    model = models.CharField(max_length=200, help_text="which model, in words")
-    source = models.CharField(max_length=200, help_text="the run that made it, for example prelabel-3")
-    seconds = models.FloatField(default=0, help_text="the model's time")
+    raw = models.TextField(blank=True, help_text="the output, if it is not JSON")
+    model = models.CharField(max_length=200, help_text="the name of the model")
+    source = models.CharField(max_length=200, help_text="the run that created it, for example prelabel-3")
+    seconds = models.FloatField(default=0, help_text="latency of the model")
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -44,7 +44,7 @@ class DatasetVersionQuerySet(models.QuerySet["DatasetVersion"]):
 class DatasetVersion(models.Model):
     """An immutable snapshot: documents, revisions, schema, instruction, splits. ``sha256`` is that of its file.
 
-    The database refuses to change a row, as it does for its items (see the first migration).
+    The database rejects changes of a row and of its items (see the first migration).
 
     The file (``artifact_key``) has one JSON row per item:
     ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and document.
@@ -56,10 +56,10 @@ class DatasetVersion(models.Model):
     instruction = models.TextField()
     seed = models.PositiveIntegerField()
     rules = models.JSONField(
-        default=dict, blank=True, help_text="labeling.datasets.splits.Rules and the shares it was drawn by"
+        default=dict, blank=True, help_text="labeling.datasets.splits.Rules and the shares of the splits"
     )
     sha256 = models.CharField(max_length=64)
-    holdout_sha256 = models.CharField(max_length=64, help_text="of the hold-out rows alone")
+    holdout_sha256 = models.CharField(max_length=64, help_text="of the hold-out rows")
     artifact_key = models.CharField(max_length=300)
     counts = models.JSONField(default=dict, help_text="see labeling.datasets.queries")
     created_by = models.ForeignKey(
@@ -98,7 +98,7 @@ class DatasetItem(models.Model):
 
 
 class FreezeRun(BackgroundRun):
-    """One freeze of many documents in the background. ``knobs``: the arguments of ``labeling.datasets.freeze.freeze``.
+    """A background freeze of many documents. ``knobs``: the arguments of ``labeling.datasets.freeze.freeze``.
 
     ``unchanged``: nothing had changed, and ``dataset`` is the version that was there.
     """

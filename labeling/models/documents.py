@@ -36,7 +36,7 @@ class Origin(models.TextChoices):
     """The origin of a label."""
 
     HUMAN = "human", "human"
-    PRELABELLED = "prelabelled", "pre-labelled"
+    PRELABELLED = "prelabelled", "pre-labeled"
     IMPORTED = "imported", "imported"
     SYNTHETIC = "synthetic", "synthetic"
 
@@ -97,12 +97,12 @@ class Document(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="documents", db_index=False)
     external_id = models.CharField(max_length=200)
     text = models.TextField()
-    sha256 = models.CharField(max_length=64, help_text="of the text; a document is the same if this is the same")
+    sha256 = models.CharField(max_length=64, help_text="of the text; unique in a project")
     source = models.CharField(max_length=200, blank=True)
     metadata = ExactJSONField(default=dict, blank=True)
     tags = ArrayField(models.CharField(max_length=40), default=list, blank=True, help_text="failure tags")
     state = models.CharField(max_length=12, choices=DocumentState.choices, default=DocumentState.NEW)
-    holdout = models.BooleanField(default=False, help_text="kept for judging; fixed once a dataset version used it")
+    holdout = models.BooleanField(default=False, help_text="in the hold-out; permanent once a dataset version has it")
     synthetic = models.BooleanField(default=False)
     # Not indexed, so locking changes no index (the trigrams of the text are expensive).
     locked_by = models.ForeignKey(
@@ -113,19 +113,19 @@ class Document(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )
     wanted = models.PositiveSmallIntegerField(
-        default=1, help_text="how many people label it, each unseen by the others"
+        default=1, help_text="overlap: number of annotators who label it independently"
     )
     # A database default: imports by COPY do not set the column.
     disputed = models.BooleanField(
-        default=False, db_default=False, help_text="those who labelled it disagree; it waits for adjudication"
+        default=False, db_default=False, help_text="its annotations conflict; it waits for adjudication"
     )
     page_count = models.PositiveSmallIntegerField(default=0, help_text="pages with an image; 0 for plain text")
     skip_reason = models.CharField(max_length=300, blank=True)
     returned = models.JSONField(
         null=True,
         blank=True,
-        help_text="set while a schema change keeps it in the queue: number of the schema version, reason, and the "
-        "state and disputed from before",
+        help_text="while it is requeued for a schema version: the number of that version, the reason, and the former "
+        "state and disputed",
     )
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -180,7 +180,7 @@ class Document(models.Model):
 
 
 class Page(models.Model):
-    """One page of a document that has images. ``start`` and ``end``: where its text stands in the document's text.
+    """One page of a document that has images. ``start`` and ``end``: the offsets of its text in the document's text.
 
     ``lines`` is ``[[start, end, left, top, right, bottom], ...]``: offsets in the document's text (characters) and a
     box in pixels of the page's image (``width`` by ``height``).
@@ -188,7 +188,9 @@ class Page(models.Model):
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="pages", db_index=False)
     number = models.PositiveSmallIntegerField()
-    image_key = models.CharField(max_length=300, blank=True, help_text="in the artifact store; empty: boxes alone")
+    image_key = models.CharField(
+        max_length=300, blank=True, help_text="in the artifact store; empty: no image, only boxes"
+    )
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     start = models.PositiveIntegerField()
@@ -205,8 +207,9 @@ class Page(models.Model):
 class DocumentSearch(models.Model):
     """The text search: id and text of a document in capitals, with a trigram index.
 
-    A table of its own, filled after an import in the order of ids: rows are there at once, the dear index follows, and
-    no later change of a document touches it. Documents behind the last row of their project are not indexed yet.
+    A separate table, filled after an import in the order of ids: documents are visible at once, the expensive index
+    follows, and later changes of a document do not affect it. Documents after the last row of their project are not
+    indexed yet.
     """
 
     document = models.OneToOneField(Document, on_delete=models.CASCADE, primary_key=True, related_name="search")
@@ -230,7 +233,7 @@ class DocumentScore(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     score = models.FloatField(help_text="from 0 to 1")
     wrong_fields = ArrayField(models.CharField(max_length=300), default=list, blank=True)
-    source = models.CharField(max_length=120, help_text="which evaluation, in words")
+    source = models.CharField(max_length=120, help_text="the name of the evaluation")
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

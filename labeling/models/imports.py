@@ -7,9 +7,9 @@ from slmstudio.runs.models import BackgroundRun
 
 
 class ImportRun(BackgroundRun):
-    """One import of a file: rows = imported + duplicates + rejected.
+    """The import of a file: rows = imported + duplicates + rejected.
 
-    ``kind`` is the name of its format (``labeling.imports.formats.registry``), ``options`` are the format's.
+    ``kind`` is the name of its format (``labeling.imports.formats.registry``), ``options``: the options of the format.
     """
 
     job_name = "labeling.jobs.run_import"
@@ -22,7 +22,7 @@ class ImportRun(BackgroundRun):
     kind = models.CharField(max_length=20, default="jsonl")
     options = models.JSONField(default=dict, blank=True)
     encoding = models.CharField(
-        max_length=120, blank=True, help_text="of text, as it was recognized or chosen; of several, by comma"
+        max_length=120, blank=True, help_text="text encoding, detected or chosen; several are separated by commas"
     )
     as_holdout = models.BooleanField(default=False)
     synthetic = models.BooleanField(default=False)
@@ -30,23 +30,23 @@ class ImportRun(BackgroundRun):
     duplicates = models.PositiveIntegerField(default=0)
     rejected = models.PositiveIntegerField(default=0)
     rejects_key = models.CharField(max_length=300, blank=True)
-    rejects = models.JSONField(default=list, blank=True, help_text="the first hundred: {row, id, reason}")
+    rejects = models.JSONField(default=list, blank=True, help_text="the first 100: {row, id, reason}")
 
     def __str__(self) -> str:
         return f"import of {self.file_name}"
 
 
 class IndexRun(BackgroundRun):
-    """Makes what was imported searchable: fills DocumentSearch behind an import, in the order of ids.
+    """Indexes imported documents for the text search (``DocumentSearch``), in the order of ids.
 
-    It goes on where the last one stopped, so a new run is all that an interrupted one needs.
+    Each run continues where the last one stopped, so an interrupted run needs only a new one.
     """
 
     job_name = "labeling.jobs.run_indexing"
     job_timeout = -1
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="index_runs")
-    indexed = models.PositiveIntegerField(default=0, help_text="documents that this run made searchable")
+    indexed = models.PositiveIntegerField(default=0, help_text="documents that this run indexed")
 
     def __str__(self) -> str:
         return "search index"

@@ -1,4 +1,4 @@
-"""How other programs get at a project: tokens, and webhooks that tell them what happened."""
+"""API tokens and webhooks."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -9,7 +9,7 @@ from labeling.models.projects import Project
 
 
 class ApiToken(models.Model):
-    """Lets a program act as one member in one project, within scopes. Only a hash of it is kept.
+    """Authenticates a program as a member of one project, within scopes. Only a hash of it is stored.
 
     It never can more than its person can now: the role is asked for at every request.
     """
@@ -17,7 +17,7 @@ class ApiToken(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tokens")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=80)
-    prefix = models.CharField(max_length=12, help_text="its beginning, to tell tokens apart")
+    prefix = models.CharField(max_length=12, help_text="its first characters, to identify it")
     sha256 = models.CharField(max_length=64, unique=True)
     scopes = ArrayField(models.CharField(max_length=20))
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -33,12 +33,12 @@ class ApiToken(models.Model):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it opens nothing any longer: revoked, or out of date."""
+        """Whether it is revoked or expired."""
         return self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= timezone.now())
 
 
 class Webhook(models.Model):
-    """An address that is told about events of a project, signed with a secret made from ``salt``."""
+    """A URL that receives events of a project, signed with a secret derived from ``salt``."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="webhooks")
     url = models.URLField(max_length=500)
@@ -55,14 +55,14 @@ class Webhook(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """One message to a webhook, and how its delivery went. Tried again with growing pauses, then given up."""
+    """A delivery of an event to a webhook. Failed attempts are repeated with increasing delays, up to a maximum."""
 
     class Status(models.TextChoices):
-        """Where it stands."""
+        """The status of a delivery."""
 
-        WAITING = "waiting", "waiting"
+        WAITING = "waiting", "pending"
         DELIVERED = "delivered", "delivered"
-        GIVEN_UP = "given_up", "given up"
+        GIVEN_UP = "given_up", "failed"
 
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     event = models.CharField(max_length=40)

@@ -1,4 +1,4 @@
-"""Projects, who is in them, and what their task promises."""
+"""Projects, memberships and contracts."""
 
 from typing import Any, ClassVar, Self
 
@@ -15,38 +15,48 @@ from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, l
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
-    """Named reads of projects."""
+    """Named queries of projects."""
 
     def of(self, user: User) -> Self:
-        """The projects a person is a member of."""
+        """The projects that a user is a member of."""
         return self.filter(memberships__user=user).order_by("name")
 
 
 class Project(models.Model):
-    """One task with its members."""
+    """A task with its members."""
 
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=120)
-    template = models.CharField(max_length=40, blank=True, help_text="the template it was made from")
-    review_required = models.BooleanField(default=False, help_text="a submitted annotation is gold only once approved")
-    four_eyes = models.BooleanField(default=True, help_text="nobody approves a run of their own")
-    overlap_share = models.FloatField(default=0, help_text="share of new documents that several people label, 0 to 1")
-    overlap_people = models.PositiveSmallIntegerField(default=2, help_text="how many people label such a document")
-    withheld_share = models.FloatField(default=0.05, help_text="share of pre-labels that are not shown, 0 to 1")
+    template = models.CharField(max_length=40, blank=True, help_text="the template that it was created from")
+    review_required = models.BooleanField(
+        default=False, help_text="a submitted annotation becomes gold when it is approved"
+    )
+    four_eyes = models.BooleanField(
+        default=True, help_text="users cannot review their own labels or approve their own runs"
+    )
+    overlap_share = models.FloatField(default=0, help_text="share of new documents with overlap, 0 to 1")
+    overlap_people = models.PositiveSmallIntegerField(default=2, help_text="annotators per document with overlap")
+    withheld_share = models.FloatField(default=0.05, help_text="share of withheld pre-labels, 0 to 1")
     confidence_floor = models.FloatField(
-        default=0.85, help_text="a pre-filled field below this is looked at by a person"
+        default=0.85, help_text="pre-filled fields with a lower confidence need attention"
     )
     extra_tags = ArrayField(
-        models.CharField(max_length=40), default=list, blank=True, help_text="failure tags of this project alone"
+        models.CharField(max_length=40),
+        default=list,
+        blank=True,
+        help_text="failure tags of this project, in addition to the vocabulary",
     )
     webhook_events = ArrayField(
-        models.CharField(max_length=40), default=list, blank=True, help_text="what its webhooks together listen to"
+        models.CharField(max_length=40),
+        default=list,
+        blank=True,
+        help_text="the events that any of its webhooks receives",
     )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects: ClassVar[Any] = ProjectQuerySet.as_manager()
 
-    # set by slmstudio.access for the person looking
+    # set by slmstudio.access for the signed-in user
     role: str
     can: set[str]
 
@@ -67,10 +77,10 @@ class Project(models.Model):
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
-    """Named reads of memberships."""
+    """Named queries of memberships."""
 
     def of(self, user: User | AnonymousUser, slug: str) -> "Membership | None":
-        """The membership of a user in the project with a slug; of those who are not signed in, none."""
+        """The membership of a user in the project with a slug; None for anonymous users."""
         rows = self.select_related("project")
         return rows.filter(project__slug=slug, user_id=user.pk).first() if user.pk else None
 
@@ -95,13 +105,13 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 
 
 class Membership(models.Model):
-    """A person's role in a project."""
+    """A user's role in a project."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships", db_index=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role.choices)
     role_since = models.DateTimeField(
-        null=True, default=timezone.now, help_text="since when this role; empty: before this was recorded"
+        null=True, default=timezone.now, help_text="when the role was given; empty: before this was recorded"
     )
     role_given_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -117,11 +127,11 @@ class Membership(models.Model):
 
 
 class Contract(models.Model):
-    """What the task promises beside its schema: the instruction and the production constraints.
+    """The contract of a project without its schema: the instruction and the production constraints.
 
     ``constraints`` holds any of ``latency_p95_ms``, ``requests_per_second``, ``cost_per_request``,
-    ``hardware_memory_gb``, ``hardware_price_per_hour``, ``expected_volume`` (documents a month), ``review_cost``
-    (of one document) and ``currency``; they pre-fill the gates and say what errors cost.
+    ``hardware_memory_gb``, ``hardware_price_per_hour``, ``expected_volume`` (documents per month), ``review_cost``
+    (per document) and ``currency``. They pre-fill the gates and determine the error cost.
     """
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="contract")
@@ -134,7 +144,7 @@ class Contract(models.Model):
 
 
 class SchemaVersion(models.Model):
-    """One version of a project's JSON Schema; never changed once it is there (the database refuses to)."""
+    """One version of a project's JSON Schema; immutable (the database rejects changes)."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="schema_versions", db_index=False)
     number = models.PositiveIntegerField()

@@ -28,7 +28,7 @@ class Review(models.Model):
     annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="reviews")
     revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")
     decision = models.CharField(max_length=10, choices=Decision.choices)
-    reason = models.CharField(max_length=1000, blank=True, help_text="why it was rejected; its author sees it")
+    reason = models.CharField(max_length=1000, blank=True, help_text="reason of a rejection; shown to the annotator")
     reviewer = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -112,7 +112,9 @@ class Preferences(models.Model):
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="preferences")
     keys = models.JSONField(default=dict, blank=True)
-    exceptions_only = models.BooleanField(default=True, help_text="pre-filled: Tab visits only what failed a check")
+    exceptions_only = models.BooleanField(
+        default=True, help_text="in a pre-filled form, Tab visits only fields that need attention"
+    )
 
     def __str__(self) -> str:
         return f"preferences of {self.user_id}"
@@ -129,8 +131,8 @@ class BulkEdit(BackgroundRun):
         UNTAG = "untag", "remove tags"
         HOLDOUT = "holdout", "move to the hold-out"
         TRAIN = "train", "move out of the hold-out"
-        REQUEUE = "requeue", "put back into the queue"
-        OVERLAP = "overlap", "ask for several labels"
+        REQUEUE = "requeue", "requeue"
+        OVERLAP = "overlap", "set overlap"
         UNDO = "undo", "undo"
 
     job_name = "labeling.jobs.run_bulk_edit"
@@ -140,7 +142,7 @@ class BulkEdit(BackgroundRun):
     filters = models.JSONField(default=dict)
     params = models.JSONField(default=dict, blank=True)
     changed = models.PositiveIntegerField(default=0)
-    left_alone = models.PositiveIntegerField(default=0, help_text="documents that the change is not allowed for")
+    left_alone = models.PositiveIntegerField(default=0, help_text="documents that cannot be changed this way")
 
     def __str__(self) -> str:
         return f"{self.get_action_display()} in bulk"

@@ -132,11 +132,11 @@ def krippendorff_alpha(units: Iterable[Unit]) -> float | None:
     return 1 - (n - 1) * disagreeing / by_chance if by_chance else None
 
 
-# -- labels of several people, place by place --------------------------------------------------------------------------
+# -- the labels of several annotators, by place ------------------------------------------------------------------------
 
 
 def compared(compiled: CompiledSchema, labels: Sequence[Any]) -> Iterator[tuple[Field, list[Hashable]]]:
-    """Every leaf with what each label says there, normalised; None where it says nothing."""
+    """Every leaf with the normalized value of each label; None if a label has none."""
     yield from _compared(compiled.root, [exact(label) for label in labels])
 
 
@@ -153,21 +153,22 @@ def _compared(node: Node, values: list[Any]) -> Iterator[tuple[Field, list[Hasha
 
 
 def paired_rows(node: Node, rows: Sequence[Sequence[Any]]) -> list[dict[int, int]]:
-    """Which rows of several people are the same row: for each, person -> row number, in the order of the first person,
-    then what only later ones have. ``node`` is the array. Each person's rows are paired with those found so far.
+    """The rows of several annotators grouped by similarity: annotator -> row number per group.
+
+    In the order of the first annotator, then rows of later ones. ``node``: the array.
     """
     assert node.item is not None
     item = node.item
     groups: list[dict[int, int]] = []
-    standing_for: list[tuple[Hashable, ...]] = []
-    for person, own in enumerate(rows):
+    representatives: list[tuple[Hashable, ...]] = []
+    for annotator, own in enumerate(rows):
         mine = [cells(item, row) for row in own]
-        for group, row in align_rows(standing_for, mine, ordered=node.ordered):
+        for group, row in align_rows(representatives, mine, ordered=node.ordered):
             if row is None:
                 continue
             if group is None:
-                groups.append({person: row})
-                standing_for.append(mine[row])
+                groups.append({annotator: row})
+                representatives.append(mine[row])
             else:
-                groups[group][person] = row
+                groups[group][annotator] = row
     return groups

@@ -1,1 +1,1 @@
-"""Schema migrations: labels taken from one schema version to another."""
+"""Schema migrations: labels migrated to another schema version."""

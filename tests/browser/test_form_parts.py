@@ -157,10 +157,10 @@ def test_rows_of_a_map_have_names_of_their_own(everything: Page) -> None:
 def test_places_of_a_tuple_and_names_beside_the_fields_of_a_group(everything: Page) -> None:
     page = everything
     place = part(page, "Place")
-    place.locator('[data-title="Place 2"] [data-control]').fill("8.5")
+    place.locator('[data-title="Item 2"] [data-control]').fill("8.5")
     page.keyboard.press("Tab")
-    expect(place.locator('[data-title="Place 1"] .sf-message-problem')).to_contain_text("is empty")
-    place.locator('[data-title="Place 1"] [data-control]').fill("47.25")
+    expect(place.locator('[data-title="Item 1"] .sf-message-problem')).to_contain_text("is empty")
+    place.locator('[data-title="Item 1"] [data-control]').fill("47.25")
     buyer = part(page, "Buyer")
     buyer.locator('[data-title="Name"] [data-control]').first.fill("Acme")
     buyer.locator('[data-title="More"] [data-add-row]').click()
@@ -188,7 +188,7 @@ def test_a_whole_group_can_be_not_in_the_document(everything: Page) -> None:
 def test_json_is_written_in_the_structured_editor_which_changes_no_digit(everything: Page, watch: Watch) -> None:
     page = everything
     anything = part(page, "Anything")
-    expect(anything).to_contain_text("Written as JSON: anything may stand here.")
+    expect(anything).to_contain_text("Written as JSON: it can have any type.")
     anything.locator("textarea").fill('{"price": 1248.50, "id": 12345678901234567890}')
     anything.locator("[data-editor]").click()
     frame = page.frame_locator(".editor-frame")

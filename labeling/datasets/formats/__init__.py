@@ -1,1 +1,1 @@
-"""Export formats: one module a format, and their registry."""
+"""Export formats: one module per format, and their registry."""

@@ -1,7 +1,7 @@
-"""A Hugging Face Datasets folder, zipped: what ``datasets.load_from_disk`` reads, with a folder for each split.
+"""A zipped Hugging Face Datasets folder for ``datasets.load_from_disk``, with a folder per split.
 
-Columns: id, text, gold (its JSON, so that every digit survives), tags, origin. Arrow's stream format, and the small
-JSON files that datasets looks for (``DatasetDict.save_to_disk``, datasets 5.2).
+Columns: id, text, gold (as JSON, which keeps all digits), tags, origin. Files in the Arrow stream format and the JSON
+files of ``DatasetDict.save_to_disk`` (datasets 5.2).
 """
 
 import hashlib
@@ -29,29 +29,29 @@ FEATURES: dict[str, Any] = {
 
 
 class _Pipe(io.RawIOBase):
-    """A file that can only be written to, and is emptied now and then."""
+    """A write-only file whose content is taken in parts."""
 
     def __init__(self) -> None:
         self.held = bytearray()
 
     def writable(self) -> bool:
-        """Yes."""
+        """True."""
         return True
 
     def write(self, data: Any) -> int:
-        """As of any raw file."""
+        """Appends to the content."""
         self.held += data
         return len(data)
 
     def empty(self) -> bytes:
-        """What was written since the last time."""
+        """Returns and clears the content."""
         data = bytes(self.held)
         self.held.clear()
         return data
 
 
 def folder(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """The zip. Examples of a version come split by split; those of a project are one dataset without splits."""
+    """The zip. The examples of a version are sorted by split; those of a project have no splits."""
     pipe = _Pipe()
     names: list[str] = []
     with zipfile.ZipFile(cast(IO[bytes], pipe), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -68,7 +68,7 @@ def folder(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[byte
 def _part(
     archive: zipfile.ZipFile, pipe: _Pipe, place: str, examples: Iterable[ExportRow], about: ExportContext
 ) -> Iterator[bytes]:
-    # Here and not above: loading Arrow takes a fifth of a second, and few processes export.
+    # A local import: loading Arrow takes 0.2 seconds, and few processes export.
     import pyarrow as pa
 
     text = pa.string()
@@ -76,10 +76,10 @@ def _part(
         [("id", text), ("text", text), ("gold", text), ("tags", pa.list_(text)), ("origin", text)],
         metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
     )
-    # datasets keeps results of its own under this name, so other rows must have another one.
+    # The cache key of datasets, so other rows need another one.
     fingerprint = hashlib.blake2b(about.instruction.encode(), digest_size=8)
     rest = iter(examples)
-    # By its name: a ZipInfo of our own would be packed at the default level, which takes ten times as long.
+    # By name: a ZipInfo would be compressed at the default level, which takes ten times as long.
     with archive.open(f"{place}/{_DATA}", "w", force_zip64=True) as file, pa.ipc.new_stream(file, schema) as writer:
         while batch := list(islice(rest, BATCH)):
             columns: list[list[Any]] = [

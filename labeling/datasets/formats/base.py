@@ -1,4 +1,4 @@
-"""What all export formats share. Pure: rows in, chunks of a file out as they are requested."""
+"""The types of export formats. Pure: rows in, chunks of a file out, on demand."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -7,16 +7,16 @@ from typing import Any, Final
 from slmstudio.contract.schema.compiled import CompiledSchema
 
 JSONL: Final = "application/jsonl; charset=utf-8"
-#: lines that are written as one chunk: a chunk costs a system call
+#: lines per chunk: each chunk costs a system call
 CHUNK_LINES: Final = 256
-#: names that metadata never takes: they are those of a row's own parts
+#: names of a row that metadata cannot have
 RESERVED: Final = frozenset({"id", "text", "gold", "tags"})
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """A document to export. ``gold``: its label with exact numbers, None without one; ``split``: empty outside a
-    dataset version; ``metadata``: what else was imported with it.
+    """A document to export. ``gold``: its label with exact numbers, None without one; ``split``: "" outside a
+    dataset version; ``metadata``: the metadata of its import.
     """
 
     id: str
@@ -30,7 +30,7 @@ class ExportRow:
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What all rows of an export have in common."""
+    """What all rows of an export share."""
 
     title: str
     instruction: str
@@ -39,9 +39,9 @@ class ExportContext:
 
 @dataclass(frozen=True)
 class Format:
-    """An export format. ``name`` is its name in URLs and the REST interface, ``write`` makes the chunks of the file.
+    """An export format. ``name`` is its name in URLs and the REST interface, ``write`` yields the chunks of the file.
 
-    ``needs_gold``: it has only documents with a label. ``has_pages``: it includes the line boxes of pages.
+    ``needs_gold``: documents without a label are left out. ``has_pages``: it includes the line boxes of pages.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Format:
 
 
 def extra_columns(one: ExportRow) -> dict[str, Any]:
-    """The further values of a row: split and origin in a dataset version, and its metadata."""
+    """The metadata of a row, and in a dataset version its split and origin."""
     extra = {"split": one.split, "origin": one.origin} if one.split else {}
     return {name: value for name, value in (one.metadata | extra).items() if name not in RESERVED}
 
 
 def chunked(lines: Iterable[str]) -> Iterator[bytes]:
-    """Lines joined to chunks of ``CHUNK_LINES``."""
+    """Lines in chunks of ``CHUNK_LINES``."""
     chunk: list[str] = []
     for line in lines:
         chunk.append(line)

@@ -1,100 +1,68 @@
 """JSONL: three formats for trainers, and the rows of the import format."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from labeling.datasets.formats.base import JSONL, ExportContext, ExportRow, Format, chunked, extra_columns
 from slmstudio.contract.schema.compiled import dumps
 
+Line = Callable[[ExportRow, ExportContext], dict[str, Any]]
 
-def instruct(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """``{"instruction", "input", "output"}``; documents without a label are left out."""
-    return chunked(
-        _line(instruction=about.instruction, input=one.text, output=about.compiled.canonical(one.gold))
-        for one in examples
-        if one.gold is not None
+
+def instruct(row: ExportRow, about: ExportContext) -> dict[str, Any]:
+    """``{"instruction", "input", "output"}``."""
+    return {"instruction": about.instruction, "input": row.text, "output": about.compiled.canonical(row.gold)}
+
+
+def chat(row: ExportRow, about: ExportContext) -> dict[str, Any]:
+    """``{"messages"}`` of system, user and assistant."""
+    return {
+        "messages": [
+            {"role": "system", "content": about.instruction},
+            {"role": "user", "content": row.text},
+            {"role": "assistant", "content": about.compiled.canonical(row.gold)},
+        ]
+    }
+
+
+def completion(row: ExportRow, about: ExportContext) -> dict[str, Any]:
+    """``{"prompt", "completion"}``."""
+    return {
+        "prompt": f"{about.instruction}\n\nDocument:\n{row.text}\n\nJSON:\n",
+        "completion": about.compiled.canonical(row.gold),
+    }
+
+
+def import_row(row: ExportRow, about: ExportContext) -> dict[str, Any]:
+    """The row of an import: id, text, gold and tags, and all metadata of the document."""
+    line: dict[str, Any] = {"id": row.id, "text": row.text}
+    if row.gold is not None:
+        line["gold"] = row.gold
+    if row.tags:
+        line["tags"] = row.tags
+    return line | extra_columns(row)
+
+
+def _format(name: str, title: str, description: str, line: Line, *, needs_gold: bool = True) -> Format:
+    """A format of one line per document; rows of the import format also have documents without a label, and pages."""
+
+    def write(rows: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
+        labeled = (row for row in rows if not needs_gold or row.gold is not None)
+        return chunked(f"{dumps(line(row, about))}\n" for row in labeled)
+
+    return Format(
+        name=name,
+        title=title,
+        description=description,
+        extension="jsonl",
+        content_type=JSONL,
+        write=write,
+        needs_gold=needs_gold,
+        has_pages=not needs_gold,
     )
 
 
-def chat(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """``{"messages"}`` of system, user and assistant; documents without a label are left out."""
-    return chunked(
-        _line(
-            messages=[
-                {"role": "system", "content": about.instruction},
-                {"role": "user", "content": one.text},
-                {"role": "assistant", "content": about.compiled.canonical(one.gold)},
-            ]
-        )
-        for one in examples
-        if one.gold is not None
-    )
-
-
-def completion(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """``{"prompt", "completion"}``; documents without a label are left out."""
-    return chunked(
-        _line(
-            prompt=f"{about.instruction}\n\nDocument:\n{one.text}\n\nJSON:\n",
-            completion=about.compiled.canonical(one.gold),
-        )
-        for one in examples
-        if one.gold is not None
-    )
-
-
-def rows(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """What the import reads: id, text, gold and tags, and beside them everything else that came with a document."""
-    return chunked(_line(**row(one)) for one in examples)
-
-
-def row(one: ExportRow) -> dict[str, Any]:
-    """One example as an import row."""
-    line: dict[str, Any] = {"id": one.id, "text": one.text}
-    if one.gold is not None:
-        line["gold"] = one.gold
-    if one.tags:
-        line["tags"] = one.tags
-    return line | extra_columns(one)
-
-
-def _line(**values: Any) -> str:
-    return f"{dumps(values)}\n"
-
-
-INSTRUCT = Format(
-    name="instruct",
-    title="Instruct",
-    description="instruction, input, output",
-    extension="jsonl",
-    content_type=JSONL,
-    write=instruct,
-    needs_gold=True,
-)
-CHAT = Format(
-    name="chat",
-    title="Chat",
-    description="messages of system, user and assistant",
-    extension="jsonl",
-    content_type=JSONL,
-    write=chat,
-    needs_gold=True,
-)
-COMPLETION = Format(
-    name="completion",
-    title="Prompt and completion",
-    description="a prompt text and its completion",
-    extension="jsonl",
-    content_type=JSONL,
-    write=completion,
-    needs_gold=True,
-)
-ROWS = Format(
-    name="rows",
-    title="Rows",
-    description="id, text, gold, tags: the import format",
-    extension="jsonl",
-    content_type=JSONL,
-    write=rows,
-    has_pages=True,
-)
+INSTRUCT = _format("instruct", "Instruct", "instruction, input, output", instruct)
+CHAT = _format("chat", "Chat", "messages of system, user and assistant", chat)
+COMPLETION = _format("completion", "Prompt and completion", "a prompt text and its completion", completion)
+ROWS = _format("rows", "Rows", "id, text, gold, tags: the import format", import_row, needs_gold=False)

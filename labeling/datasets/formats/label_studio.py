@@ -1,8 +1,8 @@
 """Label Studio JSON: a list of tasks, each with the document as data and its label as one annotation.
 
-Every leaf of the label is a result of its own, named by its path (``seller.name``, ``line_items[0].amount``): a choice
-where the schema has fixed values, a text area otherwise. Numbers keep their digits, and an empty text area is null. A
-label that this cannot say (an empty text or list, a value of any type) is one text area named ``gold`` with its JSON.
+Each leaf of the label is a result, named by its path (``seller.name``, ``line_items[0].amount``): choices if the schema
+has fixed values, else a text area. Numbers keep their digits, and an empty text area is null. A label that cannot be
+written this way (an empty text or list, a value of any type) is one text area named ``gold`` with its JSON.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ WHOLE = "gold"
 
 
 def tasks(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """The list, a task a line."""
+    """The list, one task per line."""
     return chunked(_json_list(dumps(task(one, number, about.compiled)) for number, one in enumerate(examples, start=1)))
 
 
@@ -31,7 +31,7 @@ def _json_list(values: Iterable[str]) -> Iterator[str]:
 
 
 def task(one: ExportRow, number: int, compiled: CompiledSchema) -> dict[str, Any]:
-    """One document. ``data`` holds what was imported with it as well, the names of ours first."""
+    """A document. ``data`` also has its metadata, after our own names."""
     data: dict[str, Any] = {"text": one.text, "id": one.id}
     if one.tags:
         data["tags"] = one.tags
@@ -72,7 +72,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _round_trips(path: str, value: Any, compiled: CompiledSchema) -> bool:
-    """Whether a reader that knows the schema gets the leaf back from its text."""
+    """Whether a reader with the schema gets the same leaf from its text."""
     field = compiled.by_pattern.get(pattern_of(path))
     if field is None or path == WHOLE or value == "" or isinstance(value, dict | list):
         return False

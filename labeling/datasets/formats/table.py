@@ -1,11 +1,9 @@
 """CSV of fields: one row per document, one column per field; repeated values (line items) are JSON in one cell.
 
-The last column is the whole label as JSON: an import reads that one, so that null, an empty text and every digit come
-back as they were.
+The last column is the whole label as JSON. Imports read it, so null, empty texts and all digits are preserved.
 
-A cell that a spreadsheet would take for a formula (it begins with = + - @ or their wide forms, a tab or a line break)
-gets an apostrophe in front, and so does one that begins with apostrophes and then one of these, so that nothing is
-lost: readers remove one apostrophe. Numbers of the schema are digits and stay as they are.
+A cell that a spreadsheet would run as a formula (it starts with = + - @ or their wide forms, a tab or a line break,
+also after apostrophes) gets an apostrophe in front; readers remove one. Numbers of the schema are unchanged.
 """
 
 import csv
@@ -19,12 +17,12 @@ from slmstudio.contract.schema.compiled import CompiledSchema, Node, dumps, spli
 
 COLUMNS = ("id", "text", "tags", "split", "origin")
 WHOLE = "gold"
-# The wide forms run where a spreadsheet is set to Chinese or Japanese.
+# Spreadsheets in Chinese or Japanese run the wide forms.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 class _Buffer:
-    """What a csv writer wrote since it was last emptied."""
+    """The output of a csv writer, taken in parts."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -39,7 +37,7 @@ class _Buffer:
 
 
 def fields(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """The table with its head. UTF-8 with a byte order mark, because spreadsheets take it for another code without."""
+    """The table with its header, in UTF-8 with a byte order mark, which spreadsheets need to detect UTF-8."""
     columns = list(columns_of(about.compiled))
     held = _Buffer()
     writer = csv.writer(held)
@@ -57,7 +55,7 @@ def fields(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[byte
 
 
 def columns_of(compiled: CompiledSchema) -> Iterator[tuple[str, list[str]]]:
-    """Name and path of every column of the gold; a field that is called like a column of ours is set off by "gold."."""
+    """Name and path of every column of the gold; fields with the name of another column get the prefix "gold."."""
     for pattern in _patterns(compiled.root):
         yield (f"gold.{pattern}" if pattern in (*COLUMNS, WHOLE) else pattern), [str(step) for step in split(pattern)]
 
@@ -77,7 +75,7 @@ def _at(value: Any, steps: list[str]) -> Any:
 
 
 def cell(value: Any) -> str:
-    """A value as a cell: texts as they are, numbers as digits, what has parts as JSON; empty where there is none."""
+    """A value as a cell: texts unchanged, numbers as digits, objects and arrays as JSON; "" for null."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -90,12 +88,12 @@ def cell(value: Any) -> str:
 
 
 def escape_formula(text: str) -> str:
-    """A text that no spreadsheet runs."""
+    """The text with an apostrophe in front if a spreadsheet would run it as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def unescape_formula(text: str) -> str:
-    """The text that ``safe`` was given."""
+    """The inverse of ``escape_formula``."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 

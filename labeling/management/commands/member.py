@@ -1,5 +1,5 @@
-"""``manage.py member PROJECT USER ROLE``: takes a person into a project, or gives them another role; ROLE ``none``
-takes them out. For a project whose owner is gone: owners do the same on its settings page. It stands in the audit log.
+"""``manage.py member PROJECT USER ROLE``: adds a user to a project, or changes their role; the role ``none``
+removes them. For projects without an active owner; owners use the settings page. The audit log records the change.
 """
 
 from argparse import ArgumentParser
@@ -16,7 +16,7 @@ NONE = "none"
 
 
 class Command(BaseCommand):
-    """Changes who is in a project, through the service that its settings page uses."""
+    """Adds, changes or removes a member with the service of the settings page."""
 
     help = __doc__ or ""
 
@@ -31,11 +31,11 @@ class Command(BaseCommand):
             raise CommandError(f"There is no project {options['project']!r}.")
         name, role = options["user"], options["role"]
         row = Membership.objects.filter(project=project, user__username=name).first()
-        # by nobody: who may run commands is not known to the project
+        # by=None: the operator is not a user of the project
         try:
             if role == NONE:
                 if row is None:
-                    raise CommandError(f"{name} is no member of {project.slug}.")
+                    raise CommandError(f"{name} is not a member of {project.slug}.")
                 members.remove(membership=row, by=None)
             elif row is None:
                 members.add(project=project, by=None, username=name, role=role)
@@ -43,4 +43,4 @@ class Command(BaseCommand):
                 members.change_role(membership=row, by=None, role=role)
         except Refused as refusal:
             raise CommandError(refusal.message) from None
-        self.stdout.write(f"{name}: {'no member' if role == NONE else role} of {project.slug}")
+        self.stdout.write(f"{name}: {'not a member' if role == NONE else role} of {project.slug}")

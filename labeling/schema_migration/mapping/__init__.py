@@ -1,19 +1,19 @@
-"""How labels are taken from one schema to another: what differs, steps that bridge it, and their effect. Pure.
+"""Mappings between two schemas: the differences, the steps, and their effect on labels. Pure.
 
-A mapping is a list of steps, done in this order whatever the order of the list:
+A mapping is a list of steps, which are applied in this order:
 
     {"do": "split",   "field": "address", "by": "(?P<street>.+), (?P<city>.+)", "into": {"street": "street", ...}}
     {"do": "rename",  "field": "vendor", "to": "seller.name"}
     {"do": "replace", "field": "currency", "values": {"\\"EURO\\"": "\\"EUR\\""}}     JSON texts, old -> new
-    {"do": "convert", "field": "total"}                                            read again as the new type
+    {"do": "convert", "field": "total"}                                            parsed as the new type
     {"do": "drop",    "field": "comment"}
-    {"do": "default", "field": "currency", "value": "EUR"}                         where there is none
+    {"do": "default", "field": "currency", "value": "EUR"}                         if it is absent
 
-``field`` is a pattern of the old schema; for ``replace``, ``convert`` and ``default``, which come after the renaming,
-of the new one. Within the rows of an array a step works row by row, so a field cannot leave its array. What a step
-cannot read stays as it is, and the new schema judges it.
+``field`` is a pattern of the old schema; for ``replace``, ``convert`` and ``default``, which follow the renaming, of
+the new one. Steps apply to each row of an array, so a field cannot leave its array. A value that a step cannot parse is
+unchanged; the new schema validates it.
 
-``differences`` says what differs and suggests steps, ``steps`` checks them, ``applying`` does them.
+``differences`` compares schemas and suggests steps, ``steps`` validates them, ``application`` applies them.
 """
 
 from labeling.schema_migration.mapping.application import mapper

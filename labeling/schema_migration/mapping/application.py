@@ -12,7 +12,7 @@ from slmstudio.contract.values.kinds.values import parse_typed
 
 
 def mapper(steps: list[Step], new: CompiledSchema) -> Callable[[Any], Any]:
-    """A function that takes a value of the old schema to the new one; ``steps`` as ``check`` returns them."""
+    """A function that maps a value of the old schema to the new one; ``steps`` as ``check`` returns them."""
     nodes = {node.pattern: node for node in new.root.nodes()}
     actions: list[Callable[[Any], None]] = []
     for step in steps:
@@ -30,7 +30,7 @@ def mapper(steps: list[Step], new: CompiledSchema) -> Callable[[Any], Any]:
 
 
 def _holders(value: Any, steps: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
-    """The objects that a pattern's rows lead to."""
+    """The objects in the rows of a pattern, which hold its field."""
     if not steps:
         if isinstance(value, dict):
             yield value
@@ -138,7 +138,7 @@ def _each(rows: tuple[Any, ...], names: tuple[Any, ...], change: Callable[[Any],
 
 
 def _read_again(value: Any, node: Node) -> Any:
-    """The value as the new type: one value becomes a list of one and the other way round, texts are read as typed."""
+    """The value as the new type: a single value becomes a list and vice versa; texts are parsed as typed."""
     if node.item is not None:
         inner = value if isinstance(value, list) else [] if value is None else [value]
         return [_read_again(item, node.item) for item in inner]

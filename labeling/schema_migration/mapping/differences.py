@@ -1,4 +1,4 @@
-"""What differs between two schemas, and the steps that most likely bridge it. Pure."""
+"""The differences between two schemas, and a suggested mapping. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema, Node
 from slmstudio.contract.schema.structure import split
 
-#: names that are at least this alike (0 to 100) are taken for the same field under a new name
-_ALIKE = 55
+#: minimum similarity (0 to 100) of the names of a renamed field
+_MIN_SIMILARITY = 55
 
 
 @dataclass(slots=True)
 class Difference:
-    """What differs between two schemas, as patterns; only the topmost of what came or went.
+    """The differences between two schemas, by pattern; of added and removed objects only the top one.
 
-    ``narrowed``: choices that the new schema no longer has, as JSON texts, per field.
+    ``narrowed``: removed choices per field, as JSON texts.
     """
 
     removed: dict[str, Node] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Difference:
 
 
 def difference(old: CompiledSchema, new: CompiledSchema) -> Difference:
-    """What a label of the old schema meets in the new one."""
+    """The differences from the old schema to the new one."""
     result = Difference()
     _compare(old.root, new.root, result)
     result.added = {node.pattern: node for node in new.root.nodes() if node.pattern in result.added}
@@ -93,19 +93,19 @@ def suggest_mapping(old: CompiledSchema, new: CompiledSchema) -> list[Step]:
 
 
 def _similar_name(pattern: str, node: Node, free: Mapping[str, Node]) -> str:
-    """The new field that most likely is this old one: same rows, same type, and the most alike in name."""
+    """The new field with the same rows and type and the most similar name; "" without one."""
     scores = {
         other: fuzz.WRatio(last_name(pattern), last_name(other))
         for other, there in free.items()
         if rows_of(other) == rows_of(pattern) and _type(there) == _type(node)
     }
     best = max(scores, key=lambda name: scores[name], default="")
-    return best if best and scores[best] >= _ALIKE else ""
+    return best if best and scores[best] >= _MIN_SIMILARITY else ""
 
 
 def _single_moves(differs: Difference) -> dict[str, str]:
-    """Old field -> new field where one field of a kind went from an object and one of that kind came: most likely it is
-    the same under another name (company, seller).
+    """Old field -> new field, if an object lost exactly one field of a kind and gained exactly one of that kind: most
+    likely a renamed field (company, seller).
     """
     pairs: dict[Any, tuple[list[str], list[str]]] = {}
     for side, nodes in enumerate((differs.removed, differs.added)):

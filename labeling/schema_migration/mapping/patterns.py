@@ -1,4 +1,4 @@
-"""Patterns of fields, taken apart: the rows that a field lies in, and its name. Pure."""
+"""The parts of field patterns: the rows that contain a field, and its name. Pure."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from slmstudio.contract.schema.structure import split
 
 
 def last_name(pattern: str) -> str:
-    """The name at the end of a pattern, of a list the list's."""
+    """The last name in a pattern; for items of a list, the name of the list."""
     return str(next((step for step in reversed(split(pattern)) if step is not None), ""))
 
 
@@ -17,7 +17,7 @@ def rows_of(pattern: str) -> tuple[Any, ...]:
 
 
 def parts(pattern: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The rows a field lies in, and the names from there to it. Of a list of single values the list is the field."""
+    """The rows that contain a field, and the names from there. For items of a plain list, the list is the field."""
     rows = rows_of(pattern)
     names = split(pattern)[len(rows) :]
     if names:

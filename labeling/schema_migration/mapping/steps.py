@@ -1,4 +1,4 @@
-"""Steps of a mapping: what a step is, whether it can be done, and its words. Pure."""
+"""The steps of a mapping: their format, validation and description. Pure."""
 
 from typing import Any, Final
 
@@ -18,8 +18,8 @@ _KEYS: Final = {
     "drop": {"field"},
     "default": {"field", "value"},
 }
-_MOST_STEPS = 200
-_MOST_PATTERN = 500
+_MAX_STEPS = 200
+_MAX_PATTERN = 500
 
 
 class MappingError(ValueError):
@@ -31,15 +31,15 @@ class MappingError(ValueError):
 
 
 def check(steps: Any, old: CompiledSchema, new: CompiledSchema) -> list[Step]:
-    """The steps in the order they are done.
+    """The steps in the order in which they are applied.
 
     Raises:
-        MappingError: with the number of the step that cannot be.
+        MappingError: with the number of the invalid step.
     """
     if not isinstance(steps, list):
         raise MappingError("A mapping is a list of steps.")
-    if len(steps) > _MOST_STEPS:
-        raise MappingError(f"A mapping has at most {_MOST_STEPS} steps.")
+    if len(steps) > _MAX_STEPS:
+        raise MappingError(f"A mapping has at most {_MAX_STEPS} steps.")
     before = {node.pattern for node in old.root.nodes()}
     after = {node.pattern for node in new.root.nodes()}
     for number, step in enumerate(steps, 1):
@@ -52,7 +52,7 @@ def _check_step(number: int, step: Any, before: set[str], after: set[str]) -> No
         raise MappingError(f'"do" must be one of {", ".join(ORDER)}.', number)
     do = step["do"]
     if set(step) != _KEYS[do] | {"do"}:
-        raise MappingError(f"{do} takes {' and '.join(sorted(_KEYS[do]))}, and nothing else.", number)
+        raise MappingError(f"{do} takes {' and '.join(sorted(_KEYS[do]))}.", number)
     name = step["field"]
     known = after if do in ("default", "convert", "replace") else before
     if not isinstance(name, str) or name not in known:
@@ -84,7 +84,7 @@ def _check_split(number: int, step: Step, after: set[str]) -> None:
     try:
         groups = set(compiled_expression(step["by"]).groupindex)
     except (re2.error, TypeError, AttributeError) as error:
-        raise MappingError(f"{step['by']!r} is no regular expression: {_said(error)}.", number) from error
+        raise MappingError(f"{step['by']!r} is not a regular expression: {_message(error)}.", number) from error
     into = step["into"]
     if not isinstance(into, dict) or not into or set(into) - groups:
         raise MappingError(
@@ -96,29 +96,29 @@ def _check_split(number: int, step: Step, after: set[str]) -> None:
         _check_target(number, step["field"], target, after)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     text = error.args[0] if error.args else error
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def compiled_expression(pattern: Any) -> Any:
-    """A regular expression that takes no longer than its text is long. Raises TypeError or ``re2.error``."""
-    if not isinstance(pattern, str) or len(pattern) > _MOST_PATTERN:
-        raise TypeError(f"at most {_MOST_PATTERN} characters")
+    """A regular expression with linear matching time. Raises TypeError or ``re2.error``."""
+    if not isinstance(pattern, str) or len(pattern) > _MAX_PATTERN:
+        raise TypeError(f"at most {_MAX_PATTERN} characters")
     options = re2.Options()
     options.log_errors = False
     return re2.compile(pattern, options)
 
 
 def in_words(step: Step) -> str:
-    """A step as a sentence."""
+    """The description of a step."""
     name = step["field"]
     if step["do"] == "rename":
         return f"{name} becomes {step['to']}"
     if step["do"] == "split":
         return f"{name} is split into {', '.join(step['into'].values())}"
     if step["do"] == "default":
-        return f"{name} is {dumps(step['value'])} where there is none"
+        return f"{name} is {dumps(step['value'])} if it is absent"
     if step["do"] == "replace":
         return f"{name}: " + ", ".join(f"{old} becomes {new}" for old, new in step["values"].items())
-    return f"{name} is {'read again as the new type' if step['do'] == 'convert' else 'dropped'}"
+    return f"{name} is {'parsed as the new type' if step['do'] == 'convert' else 'dropped'}"

@@ -105,14 +105,14 @@ export class Evidence {
       const path = this.form.pathOf(leaf);
       const { start: from, end: to } = this.draft.evidence[path] ?? {};
       const isFocused = path === focused;
-      const { colour, title } = leaf.dataset;
+      const { color, title } = leaf.dataset;
       if (from !== undefined && to !== undefined) {
         const tone = isFocused ? "strong" : path === this.#hovered ? "lit" : "faint";
-        marks.push({ start: from, end: to, path, colour, title, tone });
+        marks.push({ start: from, end: to, path, color, title, tone });
       }
       if (!isFocused) continue;
       for (const [start, end] of this.validation.shown.spans[path] ?? []) {
-        if (start !== from) marks.push({ start, end, path, colour, title, tone: "other" });
+        if (start !== from) marks.push({ start, end, path, color, title, tone: "other" });
       }
     }
     this.text.mark(marks);

@@ -161,7 +161,7 @@ export class PageView {
       for (const line of page.lines) {
         if (mark.start >= line[1] || mark.end <= line[0]) continue;
         const [left, right] = edgesOf(line, mark.start, mark.end);
-        boxes.push(makeSvg("rect", { class: `ev-${mark.colour} page-mark mark-${mark.tone}`, x: left - 2, y: line[3] - 1, width: right - left + 4, height: line[5] - line[3] + 2, rx: 3, "data-path": mark.path }));
+        boxes.push(makeSvg("rect", { class: `ev-${mark.color} page-mark mark-${mark.tone}`, x: left - 2, y: line[3] - 1, width: right - left + 4, height: line[5] - line[3] + 2, rx: 3, "data-path": mark.path }));
       }
     }
     layer.replaceChildren(...boxes);

@@ -136,7 +136,7 @@ export class TextView {
 
 /** @param {TextLine} line @param {PlacedMark[]} marks */
 function drawLine(line, marks) {
-  const drawn = marks.map((mark) => `${mark.from}-${mark.to}-${mark.path}-${mark.colour}-${mark.tone}`).join("|");
+  const drawn = marks.map((mark) => `${mark.from}-${mark.to}-${mark.path}-${mark.color}-${mark.tone}`).join("|");
   if (drawn === line.drawn) return;
   line.drawn = drawn;
   const cuts = new Set([0, line.text.length]);
@@ -158,7 +158,7 @@ function drawLine(line, marks) {
 
 /** @param {string} text @param {Mark} mark */
 function markElement(text, mark) {
-  const element = make("mark", { className: `mark ev-${mark.colour} mark-${mark.tone}`, title: mark.title ?? "", textContent: text });
+  const element = make("mark", { className: `mark ev-${mark.color} mark-${mark.tone}`, title: mark.title ?? "", textContent: text });
   element.dataset.path = mark.path;
   return element;
 }

@@ -121,7 +121,7 @@ export interface Mark {
   start: number;
   end: number;
   path: string;
-  colour?: string;
+  color?: string;
   title?: string;
   tone: "faint" | "other" | "lit" | "strong";
 }

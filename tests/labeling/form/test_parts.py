@@ -45,7 +45,7 @@ def test_every_kind_of_part_has_its_shape(everything: FormNode) -> None:
     }
     assert node_at(everything, "parts[0]").shape == "variants"
     assert node_at(everything, "tags.red").shape == "number"
-    assert node_at(everything, "place[1]").title == "Place 2"
+    assert node_at(everything, "place[1]").title == "Item 2"
     assert node_at(everything, "buyer.city").shape == "lines"
 
 
@@ -194,9 +194,9 @@ FORMS = [object_schema({f"f{number}": {"type": "string"}}, required=[f"f{number}
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        ({}, "anything may stand here"),
-        ({"type": "object"}, "any names and values may stand in it"),
-        ({"type": "array"}, "anything may stand in the list"),
+        ({}, "it can have any type"),
+        ({"type": "object"}, "it accepts any names and values"),
+        ({"type": "array"}, "its items can have any type"),
         ({"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}}, "any number of others"),
         ({"oneOf": FORMS}, "more than 50 forms"),
         (object_schema({RAW: {"type": "string"}}), "a name that forms use themselves"),
@@ -210,7 +210,7 @@ def test_what_no_form_can_draw_is_written_as_json_and_says_why(schema: dict[str,
 
 def test_recursion_ends_in_json_where_it_starts_over(everything: FormNode) -> None:
     inner = node_at(everything, "tree.inner[0]")
-    assert (inner.shape, inner.reason) == ("json", "it can hold itself again, to any depth")
+    assert (inner.shape, inner.reason) == ("json", "it is recursive")
     deep = {"tree": {"name": "a", "inner": [{"name": "b", "inner": [{"name": "c"}]}]}}
     assert from_entry(everything, to_entry(everything, deep)).value == deep
 

@@ -70,7 +70,7 @@ def test_an_expression_that_is_none_is_said_beside_the_form(desk: Desk) -> None:
     url = desk.url(f"contract/migrations/{run.pk}/")
     answer = desk.as_("engineer").post(url, {"gone-0": "split", "by-0": "(?P<vendor_name>(", "do": "try"})
     assert answer.status_code == 422
-    assert "is no regular expression" in answer.content.decode()
+    assert "is not a regular expression" in answer.content.decode()
     missing = desk.as_("engineer").post(url, {"gone-0": "split", "by-0": "", "do": "try"})
     assert "Enter an expression" in missing.content.decode()
 
