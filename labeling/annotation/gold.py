@@ -91,7 +91,7 @@ def promote_submitted(project: Project) -> int:
     """Makes submitted labels gold after a project turned reviews off. Returns how many."""
     with connection.cursor() as cursor:
         cursor.execute(_PROMOTE, {"project": project.pk, "actions": list(LABEL_ACTIONS)})
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def promote_late_submits(project: Project) -> None:

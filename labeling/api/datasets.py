@@ -7,7 +7,6 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router
 
-from labeling.annotation.queue import QUEUE
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import chosen
 from labeling.api.operations import operation
@@ -21,6 +20,7 @@ from labeling.datasets.formats.base import Format
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.splits import Rules
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
+from labeling.models.documents import QUEUE
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
 

@@ -122,7 +122,7 @@ def _rows(a: DatasetVersion, b: DatasetVersion, kind: Kind, start: int, count: i
             WHERE {_WHERE[kind]} ORDER BY d.external_id, d.id OFFSET %(start)s LIMIT %(count)s""",
             {"a": a.pk, "b": b.pk, "start": start, "count": count},
         )
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def _fields(a: DatasetVersion, b: DatasetVersion) -> list[tuple[str, int]]:

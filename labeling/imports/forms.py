@@ -85,7 +85,7 @@ class ImportForm(OptionsForm):
         super().__init__(
             data, files, formats=[file_format for file_format in FORMATS.values() if not file_format.is_table]
         )
-        self.uploaded: Sequence[File] = [] if files is None else files.getlist("file")
+        self.uploaded: Sequence[File[bytes]] = [] if files is None else files.getlist("file")
 
     @property
     def format_names(self) -> list[str]:
@@ -111,7 +111,7 @@ class ImportForm(OptionsForm):
             self.add_error("file", "Choose a file, or paste text below.")
         return cleaned
 
-    def files_to_import(self) -> Sequence[File]:
+    def files_to_import(self) -> Sequence["File[bytes]"]:
         """The uploaded files, or the pasted text as a file."""
         if self.uploaded:
             return self.uploaded

@@ -53,7 +53,7 @@ def start_import(
     *,
     project: Project,
     user: User,
-    file: File | None = None,
+    file: "File[bytes] | None" = None,
     file_name: str = "",
     kind: str | None = None,
     options: dict[str, Any] | None = None,

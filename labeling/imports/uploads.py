@@ -47,7 +47,7 @@ class Upload:
         return FORMATS[self.kind]
 
 
-def store_upload(*, files: Sequence[File], paths: Sequence[str] = (), kind: str = "") -> Upload:
+def store_upload(*, files: Sequence["File[bytes]"], paths: Sequence[str] = (), kind: str = "") -> Upload:
     """Stores a file, or several as one zip, and detects its format.
 
     ``paths`` are the paths of the files in their folder, in the same order. ``kind`` is the format that the user chose.
@@ -76,7 +76,7 @@ def store_upload(*, files: Sequence[File], paths: Sequence[str] = (), kind: str 
         return _store(File(packed), f"{len(files)} files.zip", kind)
 
 
-def _store(file: File, name: str, kind: str) -> Upload:
+def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
     key = artifacts.store().save(f"{_FOLDER}/{uuid.uuid4().hex}/upload{PurePosixPath(name).suffix.lower()[:12]}", file)
     try:
         with local_path(key) as path:
@@ -93,7 +93,7 @@ def _last_name(name: str | None) -> str:
     return (PurePosixPath((name or "").replace("\\", "/")).name or "upload")[:200]
 
 
-def _names(files: Sequence[File], paths: Sequence[str]) -> Iterator[str]:
+def _names(files: Sequence["File[bytes]"], paths: Sequence[str]) -> Iterator[str]:
     """A unique name for each file in the zip: its path in its folder if that is known."""
     taken: set[str] = set()
     known = len(paths) == len(files)

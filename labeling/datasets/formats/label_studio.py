@@ -78,7 +78,7 @@ def _round_trips(path: str, value: Any, compiled: CompiledSchema) -> bool:
         return False
     if isinstance(value, str):
         if field.format == "date" and not field.enum:
-            return parse_typed(value, field) == value
+            return bool(parse_typed(value, field) == value)
         return field.type == "string" and (not field.enum or value in field.enum)
     if value is None:
         return not path.endswith("]")
