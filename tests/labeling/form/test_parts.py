@@ -8,7 +8,7 @@ import pytest
 
 from labeling.form.codec import ABSENT, RAW, from_entry, to_entry
 from labeling.form.nodes import FormNode
-from labeling.form.tree import MOST_PARTS, bind, form_for, node_at, tree_of
+from labeling.form.tree import MAX_PARTS, bind, form_for, node_at, tree_of
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema
@@ -197,9 +197,9 @@ FORMS = [object_schema({f"f{number}": {"type": "string"}}, required=[f"f{number}
         ({}, "it can have any type"),
         ({"type": "object"}, "it accepts any names and values"),
         ({"type": "array"}, "its items can have any type"),
-        ({"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}}, "any number of others"),
+        ({"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}}, "fixed items followed by"),
         ({"oneOf": FORMS}, "more than 50 forms"),
-        (object_schema({RAW: {"type": "string"}}), "a name that forms use themselves"),
+        (object_schema({RAW: {"type": "string"}}), "a reserved name"),
     ],
 )
 def test_what_no_form_can_draw_is_written_as_json_and_says_why(schema: dict[str, Any], reason: str) -> None:
@@ -226,14 +226,14 @@ def test_recursion_through_forms_and_folded_fields_ends() -> None:
         ],
     }
     node = tree(object_schema({"a": {"$ref": "#/$defs/e"}}, **{"$defs": {"e": expression}}))
-    assert any(part.shape == "json" and "again" in part.reason for part in node.nodes())
+    assert any(part.shape == "json" and "recursive" in part.reason for part in node.nodes())
 
 
 def test_a_form_of_thousands_of_fields_is_declined_in_bounded_time() -> None:
     start = time.thread_time()
     node = tree(object_schema({f"f{number}": {"type": "string"} for number in range(5000)}))
     assert node.shape == "json"
-    assert f"more than {MOST_PARTS:,} parts" in node.reason
+    assert f"more than {MAX_PARTS:,} parts" in node.reason
     assert time.thread_time() - start < 10
 
 
