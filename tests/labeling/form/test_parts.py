@@ -197,7 +197,10 @@ FORMS = [object_schema({f"f{number}": {"type": "string"}}, required=[f"f{number}
         ({}, "it can have any type"),
         ({"type": "object"}, "it accepts any names and values"),
         ({"type": "array"}, "its items can have any type"),
-        ({"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}}, "fixed items followed by"),
+        (
+            {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}},
+            "fixed items followed by",
+        ),
         ({"oneOf": FORMS}, "more than 50 forms"),
         (object_schema({RAW: {"type": "string"}}), "a reserved name"),
     ],
