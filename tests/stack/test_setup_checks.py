@@ -29,7 +29,7 @@ def test_node_versions(tmp_path: Path, version: str, setup: int, tools: int) -> 
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
     def code(*arguments: str) -> int:
-        command = [settings.BASE_DIR / "bin/check-node", *arguments]
+        command = [str(settings.BASE_DIR / "bin/check-node"), *arguments]
         return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
 
     assert (code(), code("tools")) == (setup, tools)

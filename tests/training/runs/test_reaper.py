@@ -166,14 +166,14 @@ def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_databas
     assert asked == [False] * 4
 
 
-def test_who_asked_is_told_about_a_swept_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reaped_run_calls_the_hook(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run_reaped = hooks.ModelHooks[[Any], object]()
     monkeypatch.setattr(reaper, "run_reaped", run_reaped)
-    told: list[int] = []
-    run_reaped["training.TrainingRun"].register(lambda ended: told.append(ended.pk))
+    reaped: list[int] = []
+    run_reaped["training.TrainingRun"].register(lambda ended: reaped.append(ended.pk))
     silent_for(run, LONG, attempts=3)
     reaper.reap_lost_runs()
-    assert told == [run.pk]
+    assert reaped == [run.pk]
 
 
 def test_a_job_sweeps_before_it_works(run: TrainingRun) -> None:
