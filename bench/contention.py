@@ -47,8 +47,7 @@ CONTENDERS = {
     "now": CHILD_ENVIRONMENT,
     "before": {**CHILD_ENVIRONMENT, "OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"},
 }
-# They are killed with this process (prctl(2), PR_SET_PDEATHSIG).
-_TIED = "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
+_TIED = "from slmstudio.runs.parent_death import die_with_parent; die_with_parent()\n"
 _LOOP = "while True: pass"
 # The second thread of a team waits for the next parallel region: it spins for as long as the first one sleeps.
 _SPINNER = """
@@ -118,7 +117,7 @@ def broken(seconds: dict[Cell, float]) -> list[str]:
         for busy, limit in LIMITS.items():
             times = seconds[Cell(work, "now", busy)] / alone
             if times > limit:
-                found.append(f"{work}: {times:.2f} times as long beside {busy} as alone, more than {limit}")
+                found.append(f"{work}: {times:.2f} times as long next to {busy} as alone, more than {limit}")
         lost = alone / seconds[Cell(work, "before", 0)] - 1
         if lost > MOST_LOST:
             found.append(f"{work}: {100 * lost:.0f} % slower on an idle machine, more than {100 * MOST_LOST:.0f} %")
@@ -129,10 +128,10 @@ def _table(seconds: dict[Cell, float]) -> str:
     rows = []
     for work, name in dict.fromkeys((cell.work, cell.contender) for cell in seconds):
         alone = seconds[Cell(work, name, 0)]
-        beside = [seconds.get(Cell(work, name, busy)) for busy in LIMITS]
+        contended = [seconds.get(Cell(work, name, busy)) for busy in LIMITS]
         row = [f"{work}, {name}", f"{alone:.2f} s"]
-        rows.append(row + [f"{one:.2f} s, {one / alone:.2f} times" if one else "" for one in beside])
-    return table("Shared cores", ["", "alone", "beside one", "beside two"], rows)
+        rows.append(row + [f"{one:.2f} s, {one / alone:.2f} times" if one else "" for one in contended])
+    return table("Shared cores", ["", "alone", "next to one", "next to two"], rows)
 
 
 @contextmanager
@@ -140,7 +139,12 @@ def busy_processes() -> Iterator[list["subprocess.Popen[bytes]"]]:
     """A Python loop and a spinning OpenMP program, both stopped. They are killed in the end."""
     commands: list[tuple[str, dict[str, str]]] = [(_LOOP, {}), (_SPINNER, _SPINS)]
     found = [
-        subprocess.Popen([sys.executable, "-c", _TIED + text], env={**os.environ, **more}, start_new_session=True)
+        subprocess.Popen(
+            [sys.executable, "-c", _TIED + text],
+            cwd=ROOT,
+            env={**os.environ, **more},
+            start_new_session=True,
+        )
         for text, more in commands
     ]
     try:

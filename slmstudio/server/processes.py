@@ -1,6 +1,5 @@
 """The processes of the web server: a parent that listens and restarts the others, which accept on the same socket."""
 
-import ctypes
 import logging
 import os
 import resource
@@ -13,8 +12,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
+from slmstudio.runs.parent_death import die_with_parent
+
 logger = logging.getLogger(__name__)
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 #: bytes of the largest body that is ever read; the application admits less almost everywhere
 MAX_BODY = 2 * 1024**3 + 2**22
 #: bytes of one response that may be buffered in a temporary file; a thread that writes more waits for the client
@@ -130,10 +130,7 @@ class Master:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches every process; the parent forwards it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+        die_with_parent(parent, by=signal.SIGTERM)
         _raise_file_limit()
         # The I/O thread has little to do, and every client waits for it: with the default 5 ms for each busy thread,
         # fifty concurrent users would wait several times as long.

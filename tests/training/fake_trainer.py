@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from slmstudio.runs.parent_death import die_with_parent
 from slmstudio.storage.hashing import folder_hash
-from training.ml.events import die_with_parent
 from training.spec import RunSpec
 
 TOKENS_A_STEP = 100

@@ -4,12 +4,10 @@ Exit codes: 0 done, 2 failed with an ``error`` event for users, else a crash wit
 """
 
 import contextlib
-import ctypes
 import errno
 import json
 import math
 import os
-import signal
 import stat
 import sys
 import threading
@@ -20,11 +18,11 @@ from typing import Any, TextIO, TypeVar
 
 from slmstudio.errors import Refused
 from slmstudio.runs.exit_messages import ERROR_PREFIX
+from slmstudio.runs.parent_death import die_with_parent
 from training.ml.hardware.contention import start_yielding
 from training.strict_yaml import SpecError
 
 Spec = TypeVar("Spec")
-_PR_SET_PDEATHSIG = 1
 
 
 class Emitter:
@@ -86,22 +84,10 @@ def _is_event_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def die_with_parent() -> None:
-    """Has the kernel kill this process when its supervisor dies, so that a resumed run has no second process.
-
-    Only where standard output is a pipe, that is, where a supervisor reads the events.
-    """
-    if not sys.platform.startswith("linux") or not stat.S_ISFIFO(os.fstat(1).st_mode):
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died in the meantime
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec, Emitter], None]) -> int:
     """Runs a child process: reads the spec, does the work, and returns the exit code."""
-    die_with_parent()
+    if stat.S_ISFIFO(os.fstat(1).st_mode):  # a supervisor reads the events: a resumed run must have no second process
+        die_with_parent()
     emitter = open_events()
     start_yielding()
     try:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from labeling.imports.formats import arrow
-from labeling.imports.formats.scan_child import die_with_parent
 from labeling.imports.rows import ReadError
 from slmstudio.contract.json_text import dumps
+from slmstudio.runs.parent_death import die_with_parent
 
 MEMORY_BYTES: Final = 1024**3
 

@@ -6,7 +6,6 @@ memory and dies with its parent, so a hostile file affects only its own import.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from labeling.imports.formats.page_text import MAX_BOXES, MAX_PAGES, Segment, text_of
+from slmstudio.runs.parent_death import die_with_parent
 
 MEMORY_BYTES: Final = 4 * 1024**3
 MAX_PIXELS: Final = 80_000_000
@@ -27,7 +27,6 @@ DOTS_PER_INCH: Final = 170
 QUALITY: Final = 80
 #: a page of a PDF with an image and fewer letters is a scan
 _MIN_LETTERS: Final = 8
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class FileRejectedError(ValueError):
@@ -212,15 +211,6 @@ def _page(number: int, image: Any, segments: list[Segment], out: Path) -> dict[s
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
-
-
-def die_with_parent() -> None:
-    """Kills this process when its parent ends."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
