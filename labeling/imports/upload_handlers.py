@@ -76,7 +76,7 @@ class OneFileUploadHandler(FileUploadHandler):
             self.whole.write(raw_data)
             self.stored += len(raw_data)
 
-    def file_complete(self, file_size: int) -> UploadedFile:
+    def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
         """The file, with its uploaded size, which is larger than the stored one if it is too large."""
         assert self.whole is not None
         part = io.BufferedReader(_FilePart(self.whole, self.start, self.stored - self.start))
