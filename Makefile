@@ -49,7 +49,7 @@ lint: setup-dev imports templates ## ruff, import directions, templates, eslint
 	$(PYTHON_BIN) -m ruff format --check .
 	node_modules/.bin/eslint .
 
-format: setup-dev ## let ruff put things right
+format: setup-dev ## fix and format with ruff
 	$(PYTHON_BIN) -m ruff check --fix .
 	$(PYTHON_BIN) -m ruff format .
 

@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--receipts", type=Path, default=ROOT.parent / "shared/data/sroie/receipts.jsonl")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", choices=("training", "generation"), action="append", help="default: both")
-    parser.add_argument("--all", action="store_true", help="also measure the setting before beside busy processes")
+    parser.add_argument("--all", action="store_true", help="also measure the previous setting next to busy processes")
     parser.add_argument("--home", type=Path, help="keeps the prepared model here (default: thrown away)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -99,7 +99,7 @@ def main() -> int:
     seconds = {cell: statistics.median(one.seconds for one in many) for cell, many in found.items()}
     print(_table(seconds))
     strays = statistics.mean(one.strays for many in found.values() for one in many)
-    print(f"Programs without a part in this used {strays:.2f} cores.")
+    print(f"Unrelated programs used {strays:.2f} cores.")
     failures = broken(seconds)
     for failure in failures:
         print(failure)

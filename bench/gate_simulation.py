@@ -122,7 +122,7 @@ def slow_cases() -> Iterator[Case]:
 
         yield "paired_loss", words, loss, 0.05
     for rate in (0.1, 0.02):
-        words = f"{100 * rate:.0f} % of fields, half of 150 documents wrong as a whole"
+        words = f"{100 * rate:.0f} % of fields, half of 150 documents entirely wrong"
 
         def share(r: np.random.Generator, rate: float = rate) -> bool:
             return share_loss(_share(r, rate), [8.0] * 150).value < rate
@@ -132,7 +132,7 @@ def slow_cases() -> Iterator[Case]:
     def fields(r: np.random.Generator) -> bool:
         return exact_upper(int(sum(_share(r, 0.1))), 8 * 150) < 0.1
 
-    yield "exact_upper on fields (what is not done)", "the same as above, 10 %", fields, 0.05
+    yield "exact_upper on fields (not used)", "the same as above, 10 %", fields, 0.05
     yield "mean_bound", "60 gamma costs", lambda r: (mean_bound(list(r.gamma(2.0, 1.0, 60))) or 9) < 2.0, 0.05
 
     def cost(r: np.random.Generator) -> bool:
@@ -158,43 +158,43 @@ def functions(rounds: int) -> None:
             print(f"| `{name}` | {words} | {shown(wrong, count)} | {100 * may_be:.0f} % |", flush=True)
     rng = np.random.default_rng(11)
     discovered = float(np.mean([_false_discoveries(rng) for _ in range(rounds)]))
-    words = "false alarms among the alarms, 4 of 20 slices moved"
+    words = "false discoveries, 4 of 20 slices changed"
     print(f"| `benjamini_hochberg` | {words} | {100 * discovered:.1f} % | 5 % |")
 
 
 def workflows(rounds: int) -> None:
-    """The table of whole workflows, each with looks at their levels and, beside it, each look at 5 %."""
+    """The table of whole workflows, with alpha spending and with every hold-out evaluation at 5 %."""
     plan, one = Plan(), Plan(candidates=1)
     rows: Sequence[tuple[str, Callable[[np.random.Generator, Any], float], int]] = (
         (
-            f"one candidate, {one.extensions} extensions ({one.looks} looks), 95 % valid asked and true",
+            f"one candidate, {one.extensions} extensions ({one.evaluations} hold-out evaluations), 95 % valid",
             lambda r, level: workflow.rates(r, rounds, one, threshold=0.95, level=level),
             rounds,
         ),
         (
-            f"{plan.candidates} candidates, {plan.extensions} extensions ({plan.looks} looks), all independent",
+            f"{plan.candidates} candidates, {plan.extensions} extensions ({plan.evaluations} evaluations), independent",
             lambda r, level: workflow.rates(r, rounds, plan, threshold=0.95, level=level),
             rounds,
         ),
         (
-            "the same, hard documents hard for all (correlation 0.5)",
+            "the same, correlation 0.5 between candidates",
             lambda r, level: workflow.rates(r, rounds, plan, threshold=0.95, rho=0.5, level=level),
             rounds,
         ),
         (
-            "10 candidates evaluated, the best of them judged, 200 documents",
+            "10 candidates evaluated, report on the best one, 200 documents",
             lambda r, level: workflow.best_of(
                 r, 50 * rounds, documents=200, candidates=10, threshold=0.95, level=level
             ),
             50 * rounds,
         ),
         (
-            "one candidate, each time labelled what the price says, 5 extensions",
+            "one candidate, the required sample labeled each time, 5 extensions",
             lambda r, level: workflow.by_price(r, rounds, first=100, extensions=5, threshold=0.95, level=level),
             rounds,
         ),
         (
-            "10 % of fields wrong allowed and true, 8 fields that go wrong together, 10 candidates, 5 extensions",
+            "10 % of fields wrong allowed and true, 8 correlated fields, 10 candidates, 5 extensions",
             lambda r, level: workflow.field_errors(r, FEWER, plan, rate=0.1, level=level),
             FEWER,
         ),
@@ -209,7 +209,7 @@ def workflows(rounds: int) -> None:
             FEWER,
         ),
     )
-    print("| workflow | false passes | each look at 5 % |\n|---|---|---|")
+    print("| workflow | false passes | without alpha spending |\n|---|---|---|")
     for words, run, count in rows:
         found = [run(np.random.default_rng(3), level) for level in (counted, naive)]
         print(f"| {words} | {shown(found[0], count)} | {shown(found[1], count)} |", flush=True)

@@ -36,7 +36,7 @@ class Plan:
         return [self.first + self.step * extension for extension in range(self.extensions + 1)]
 
     @property
-    def looks(self) -> int:
+    def evaluations(self) -> int:
         """The number of hold-out evaluations."""
         return len(self.sizes) * self.candidates
 

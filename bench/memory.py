@@ -111,12 +111,12 @@ def main() -> None:
             shape, method=hyperparameters.method, hyperparameters=hyperparameters, longest=longest,
             precision=hyperparameters.precision, device="cpu", answer=answer,
         )  # fmt: skip
-        told = sum(part.bytes for part in parts)
-        errors.append(told / (whole or peak) - 1)
-        said = {part.title: round(part.bytes / 1e6) for part in parts}
+        estimated = sum(part.bytes for part in parts)
+        errors.append(estimated / (whole or peak) - 1)
+        parts_mb = {part.title: round(part.bytes / 1e6) for part in parts}
         print(
             f"{name:20} {longest:5} tokens, answer {answer:4}: {peak / 1e9:6.2f} GB (whole run {whole / 1e9:5.2f}), "
-            f"foretold {told / 1e9:6.2f} GB, {100 * errors[-1]:+5.0f} %  {said}",
+            f"estimated {estimated / 1e9:6.2f} GB, {100 * errors[-1]:+5.0f} %  {parts_mb}",
             flush=True,
         )
     print(f"mean error {100 * sum(map(abs, errors)) / len(errors):.0f} %, worst {100 * max(map(abs, errors)):.0f} %")

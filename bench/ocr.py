@@ -44,8 +44,8 @@ def main() -> None:
                 found.setdefault(field.pattern, []).append((exact, meant))
                 if not meant:
                     missing.append(f"{field.pattern} {value!r}")
-            said = row.error or f"{len(text)} characters, {len(row.pages[0].lines)} boxes"
-            print(f"{name}: {seconds[-1]:.1f} s, {said}{'; not found: ' + '; '.join(missing) if missing else ''}")
+            summary = row.error or f"{len(text)} characters, {len(row.pages[0].lines)} boxes"
+            print(f"{name}: {seconds[-1]:.1f} s, {summary}{'; not found: ' + '; '.join(missing) if missing else ''}")
     print(f"\n{'field':<12}{'n':>4}{'exactly':>12}{'normalised':>14}")
     every = [pair for pairs in found.values() for pair in pairs]
     for field_name, pairs in [*found.items(), ("all", every)]:

@@ -1,8 +1,8 @@
-"""How long pages take beside 40 concurrent sign-in attempts, as a ratio to the same pages alone.
+"""How long pages take during 40 concurrent sign-in attempts, as a ratio to the same pages alone.
 
     .venv/bin/python -m bench.sign_in
 
-Real sockets, two web processes, Argon2 as in production. Attempts go on until the pages beside them were loaded.
+Real sockets, two web processes, Argon2 as in production. Attempts continue until the pages are loaded.
 """
 
 import http.client
@@ -19,7 +19,7 @@ ROUNDS = 30
 
 
 def main() -> None:
-    """Measures pages alone, then beside the attempts."""
+    """Measures pages alone, then during the attempts."""
     with studio(web_workers=2) as running:
         from django.contrib.auth import get_user_model
 
@@ -31,19 +31,19 @@ def main() -> None:
         threads = [threading.Thread(target=_attempt, args=(running.port, n, done, codes)) for n in range(ATTEMPTS)]
         for thread in threads:
             thread.start()
-        beside = _load(browser)
+        during = _load(browser)
         done.set()
         for thread in threads:
             thread.join()
         browser.close()
     rows = []
     for name, share in (("median", 0.5), ("p95", 0.95), ("slowest", 1.0)):
-        before, after = percentile(alone, share), percentile(beside, share)
+        before, after = percentile(alone, share), percentile(during, share)
         rows.append((name, f"{before:.1f}", f"{after:.1f}", f"{after / before:.2f}"))
     title = (
-        f"Pages beside {ATTEMPTS} concurrent sign-in attempts ({len(codes)} made, {codes.count(429)} answered 429), ms"
+        f"Pages during {ATTEMPTS} concurrent sign-in attempts ({len(codes)} made, {codes.count(429)} answered 429), ms"
     )
-    print(table(title, ("", "alone", "beside", "ratio"), rows))
+    print(table(title, ("", "alone", "during", "ratio"), rows))
 
 
 def _load(browser: Browser) -> list[float]:

@@ -62,8 +62,8 @@ def _error_line(text: str) -> list[dict[str, str]]:
         if not mark:
             continue
         try:
-            said = json.loads(rest)
-            found.append({name: str(said[name]) for name in ("kind", "message")})
+            event = json.loads(rest)
+            found.append({name: str(event[name]) for name in ("kind", "message")})
         except (ValueError, KeyError, TypeError):
             continue
     return found

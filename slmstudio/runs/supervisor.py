@@ -142,9 +142,9 @@ def supervise(
     if not ending.ok:
         if launcher and "error" not in ending.last and (words := rank_error(log, since=since)):
             ending.last["error"] = {"event": "error", **words}
-        said = ending.last.get("error", {}).get("message")
-        ending.died = not said and was_killed(code, log, since=since, launcher=launcher)
-        ending.error = str(said) if said else explain_exit(code, log, since=since, launcher=launcher)
+        message = ending.last.get("error", {}).get("message")
+        ending.died = not message and was_killed(code, log, since=since, launcher=launcher)
+        ending.error = str(message) if message else explain_exit(code, log, since=since, launcher=launcher)
     return ending
 
 

@@ -93,8 +93,8 @@ class Master:
     def _served(self, pid: int) -> bool:
         """Whether an ended process had started to serve."""
         pipe = self._ready.pop(pid)
-        with os.fdopen(pipe, "rb") as said:
-            return bool(said.read(1))
+        with os.fdopen(pipe, "rb") as ready:
+            return bool(ready.read(1))
 
     def _end(self, children: set[int]) -> None:
         for pid in children:
@@ -193,15 +193,15 @@ def make_server(
     return server
 
 
-def serve(server: Any, *, stop_seconds: float, look_seconds: float = 1.0) -> None:
+def serve(server: Any, *, stop_seconds: float, check_seconds: float = 1.0) -> None:
     """Serves until ``server.stopping``; then accepts no more, and finishes open requests within ``stop_seconds``.
 
-    Time-outs are checked every ``look_seconds``.
+    Time-outs are checked every ``check_seconds``.
     """
     from waitress import wasyncore
 
     while not server.stopping:
-        wasyncore.loop(timeout=look_seconds, use_poll=True, map=server._map, count=1)
+        wasyncore.loop(timeout=check_seconds, use_poll=True, map=server._map, count=1)
     server.accepting = False
     server.del_channel()
     deadline = time.monotonic() + stop_seconds

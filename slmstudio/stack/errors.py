@@ -84,6 +84,6 @@ def log_sentence(name: str, log: Path) -> StackError:
     if any("No space left on device" in line for line in lines):
         return StackError(f"{name} did not start because the disk is full; its log is {log}.")
     signs = ("FATAL", "PANIC", "ERROR", "error:", "Fatal", " # ")
-    telling = [line for line in lines if "WARNING" not in line and any(sign in line for sign in signs)]
-    said = (telling or lines or ["it is empty"])[-1].strip()
-    return StackError(f"{name} did not start; its log {log} ends with: {said}")
+    errors = [line for line in lines if "WARNING" not in line and any(sign in line for sign in signs)]
+    last_line = (errors or lines or ["it is empty"])[-1].strip()
+    return StackError(f"{name} did not start; its log {log} ends with: {last_line}")

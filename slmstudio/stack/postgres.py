@@ -76,7 +76,7 @@ class Postgres:
         self.log = places.postgres / "postgres.log"
 
     def running(self) -> psutil.Process | None:
-        """The server's process, whoever started it."""
+        """The server's process, whichever process started it."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
             process = psutil.Process(pid)

@@ -142,14 +142,14 @@ class Supervisor:
                 continue
             if started.again_at is None:
                 crashes = 1 if now - started.since > HEALTHY_SECONDS else started.crashes + 1
-                said = f"{name} {_ended(code)}"
+                message = f"{name} {_ended(code)}"
                 if crashes >= MAX_CRASHES:
-                    said = f"{name} ended {crashes} times in a row; the reason is in its lines above"
+                    message = f"{name} ended {crashes} times in a row; the reason is in its lines above"
                     if started.program.vital:
-                        self.say(f"{said}. Stopping.")
+                        self.say(f"{message}. Stopping.")
                         return False
                 wait = restart_delay(crashes)
-                self.say(f"{said}; it restarts in {wait:.0f} s.")
+                self.say(f"{message}; it restarts in {wait:.0f} s.")
                 started.crashes, started.again_at = crashes, now + wait
             elif now >= started.again_at:
                 self._start(started.program, started.crashes)

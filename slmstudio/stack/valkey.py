@@ -35,7 +35,7 @@ class Valkey:
         self.log = places.valkey / "valkey.log"
 
     def running(self) -> psutil.Process | None:
-        """The server's process, whoever started it."""
+        """The server's process, whichever process started it."""
         try:
             process = psutil.Process(int((self.places.valkey / "valkey.pid").read_text()))
         except (OSError, ValueError, psutil.Error):

@@ -22,15 +22,15 @@ class ServerWatchdog:
     def __init__(self, running: control.Running | None, say: Callable[[str], None]) -> None:
         self.running = running
         self.say = say
-        self._look_at = 0.0
+        self._next_check = 0.0
         self._paused_until = float("-inf")
         self._failures = 0
 
     def check(self) -> None:
         """Checks about once a second, however often it is called. A start takes time, and blocks the caller."""
-        if self.running is None or monotonic() < self._look_at:
+        if self.running is None or monotonic() < self._next_check:
             return
-        self._look_at = monotonic() + CHECK_SECONDS
+        self._next_check = monotonic() + CHECK_SECONDS
         try:
             started = control.restart_ended(self.running)
         except (StackError, OSError, psutil.Error, psycopg.Error) as error:
@@ -48,5 +48,5 @@ class ServerWatchdog:
         well = now - self._paused_until > HEALTHY_SECONDS
         self._failures = 1 if well else self._failures + 1
         wait = restart_delay(self._failures)
-        self._look_at = self._paused_until = now + wait
+        self._next_check = self._paused_until = now + wait
         return wait

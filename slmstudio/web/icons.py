@@ -90,7 +90,7 @@ class IconFinder(BaseFinder):
             names |= named(path.read_text(encoding="utf-8", errors="replace"))
         target.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may start concurrently; none may serve half a file.
-        beside = target.with_suffix(".new")
-        beside.write_text(sheet(self.root / "node_modules/bootstrap-icons/icons", names), encoding="utf-8")
-        beside.replace(target)
+        temporary = target.with_suffix(".new")
+        temporary.write_text(sheet(self.root / "node_modules/bootstrap-icons/icons", names), encoding="utf-8")
+        temporary.replace(target)
         return target

@@ -79,10 +79,10 @@ def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: by
     hardware, memory, job_memory, processes = None, 0, 0, process_space()
     if fact:
         try:
-            said = json.loads(fact)
-            processes = str(said.get("processes", processes))
-            hardware = Hardware.from_dict(said["hardware"])
-            memory, job_memory = int(said["memory"]), int(said["job_memory"])
+            published = json.loads(fact)
+            processes = str(published.get("processes", processes))
+            hardware = Hardware.from_dict(published["hardware"])
+            memory, job_memory = int(published["memory"]), int(published["job_memory"])
         except (ValueError, KeyError, TypeError):
             pass  # of a worker that runs another version
     host = values.get("hostname", "")

@@ -222,7 +222,7 @@ def served(limits: Limits, connections: int = 100) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     made = make_server(application, listener=listener, threads=1, connections=connections, limits=limits)
     made.adj.cleanup_interval = 0.1
-    thread = threading.Thread(target=serve, args=(made,), kwargs={"stop_seconds": 1, "look_seconds": 0.05})
+    thread = threading.Thread(target=serve, args=(made,), kwargs={"stop_seconds": 1, "check_seconds": 0.05})
     thread.start()
     try:
         yield listener.getsockname()[1]

@@ -149,8 +149,8 @@ class Decoder:
         for name in required:
             if name not in fields:
                 also = [schema for pattern, schema in patterns.items() if pattern_matches(pattern, name)]
-                beside = form.get("additionalProperties", True)
-                fields[name] = self._place({"allOf": also} if also else beside)
+                additional = form.get("additionalProperties", True)
+                fields[name] = self._place({"allOf": also} if also else additional)
         kept: dict[str, Any] = {"type": "object", "properties": fields, "additionalProperties": self._place(others)}
         if required:
             kept["required"] = required

@@ -107,8 +107,8 @@ def merged_rows(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair
         free = [place for place, row in enumerate(rows) if row[whole] is None]
         for place, row in enumerate(rows):
             if free and row[whole] is not None and row[whole] != row[parts]:
-                beside = [place] if row[parts] is not None else []
-                made = _parts_of(row[whole], [(one, rows[one][parts]) for one in (*beside, *free)], bool(beside))
+                partner = [place] if row[parts] is not None else []
+                made = _parts_of(row[whole], [(one, rows[one][parts]) for one in (*partner, *free)], bool(partner))
                 found |= {place, *made} if made else set()
     return frozenset(found)
 

@@ -103,10 +103,10 @@ def cord(pairs: Pairs, most_work: int = MAX_WORK) -> dict[str, Any]:
     trees: list[float] = []
     for gold, output in pairs:
         left, right = _prepared(gold), _prepared(output if isinstance(output, dict) else None)
-        there, said = Counter(_flat(left)), Counter(_flat(right))
-        correct += (there & said).total()
-        given += said.total()
-        wanted += there.total()
+        expected, actual = Counter(_flat(left)), Counter(_flat(right))
+        correct += (expected & actual).total()
+        given += actual.total()
+        wanted += expected.total()
         if work <= most_work:
             truth, answer = _tree(left), _tree(right)
             work += cells_needed(truth, answer)
