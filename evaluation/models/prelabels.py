@@ -14,7 +14,7 @@ from slmstudio.runs.models import RetryableRun, RunQuerySet
 from training.models import ModelVersion, TrainingRun
 
 
-class PrelabelRunQuerySet(RunQuerySet):
+class PrelabelRunQuerySet(RunQuerySet["PrelabelRun"]):
     """Named reads of pre-label runs."""
 
     # Any, because the stubs take the rows of a run's query set for bare BackgroundRuns.

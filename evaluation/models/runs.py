@@ -17,7 +17,7 @@ from slmstudio.runs.models import RetryableRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 
-class EvalRunQuerySet(RunQuerySet):
+class EvalRunQuerySet(RunQuerySet["EvalRun"]):
     """Named reads of eval runs."""
 
     # Any throughout: the stubs take the rows of a run's query set for bare BackgroundRuns.
