@@ -52,7 +52,7 @@ def production_baseline(*runs: EvalRun) -> EvalRun | None:
     if any(run.backend.is_external for run in runs):
         return None
     b = runs[-1]
-    rows: Any = EvalRun.objects.filter(project_id=b.project_id, split=b.split, benchmark=b.benchmark_id)
+    rows = EvalRun.objects.filter(project_id=b.project_id, split=b.split, benchmark=b.benchmark_id)
     rows = rows.filter(endpoint__isnull=False, status=Status.DONE)
     if b.benchmark_id is None:
         mine = EvalOutput.objects.filter(eval_run=b).values("document")

@@ -94,7 +94,7 @@ class Generator:
             self._batches.warm(
                 prompts, max(len(prompt) + self._builder.max_output_tokens(prompt) for prompt in prompts)
             )
-        return self._decoder.warm(prompts)
+        return int(self._decoder.warm(prompts))
 
     def answers(self, rows: Sequence[Row]) -> Iterator[DocumentOutput]:
         """The output of each document; in batches the longest first."""

@@ -29,7 +29,7 @@ class Benchmark(BackgroundRun):
         default=dict, blank=True, help_text="see evaluation.benchmarks.recommendation.Recommendation"
     )
 
-    objects: ClassVar[Any] = RunQuerySet.as_manager()
+    objects: ClassVar = RunQuerySet.as_manager()
     # The manager of its eval runs; Any, because the stubs take its rows for bare BackgroundRuns.
     runs: Any
 

@@ -1,6 +1,6 @@
 """Endpoints."""
 
-from typing import Any, ClassVar, Self
+from typing import Self
 
 from django.conf import settings
 from django.db import models
@@ -29,7 +29,7 @@ class Endpoint(ExternalModel):
     )
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects: ClassVar[Any] = EndpointQuerySet.as_manager()
+    objects = EndpointQuerySet.as_manager()
 
     class Meta:
         constraints = [

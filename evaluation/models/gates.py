@@ -1,6 +1,6 @@
 """Gate policies, proposals to change them, and gate reports."""
 
-from typing import Any, ClassVar, Self
+from typing import Self
 
 from django.conf import settings
 from django.db import models
@@ -141,7 +141,7 @@ class GateReport(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects: ClassVar[Any] = GateReportQuerySet.as_manager()
+    objects = GateReportQuerySet.as_manager()
 
     class Meta:
         constraints = [

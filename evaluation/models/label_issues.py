@@ -1,6 +1,6 @@
 """Label challenges."""
 
-from typing import Any, ClassVar, Self
+from typing import Self
 
 from django.conf import settings
 from django.db import models
@@ -64,7 +64,7 @@ class GoldQuestion(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects: ClassVar[Any] = GoldQuestionQuerySet.as_manager()
+    objects = GoldQuestionQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -1,6 +1,6 @@
 """Pre-label runs and their documents."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 from django.urls import reverse
@@ -17,11 +17,9 @@ from training.models import ModelVersion, TrainingRun
 class PrelabelRunQuerySet(RunQuerySet["PrelabelRun"]):
     """Named reads of pre-label runs."""
 
-    # Any, because the stubs take the rows of a run's query set for bare BackgroundRuns.
-    def with_model(self) -> Any:
+    def with_model(self) -> Self:
         """With the rows that their labels need, in one query."""
-        rows: Any = self
-        return rows.select_related("model_version", "endpoint", "schema_version", "created_by")
+        return self.select_related("model_version", "endpoint", "schema_version", "created_by")
 
 
 class PrelabelRun(RetryableRun):
@@ -49,7 +47,7 @@ class PrelabelRun(RetryableRun):
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, of a model on this machine")
     facts = models.JSONField(default=dict, blank=True, help_text="device, tokens, request options")
 
-    objects: ClassVar[Any] = PrelabelRunQuerySet.as_manager()
+    objects: ClassVar = PrelabelRunQuerySet.as_manager()
 
     class Meta:
         constraints = [

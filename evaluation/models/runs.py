@@ -1,6 +1,6 @@
 """Evaluation runs with their outputs."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -20,26 +20,22 @@ from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 class EvalRunQuerySet(RunQuerySet["EvalRun"]):
     """Named reads of eval runs."""
 
-    # Any throughout: the stubs take the rows of a run's query set for bare BackgroundRuns.
-    def with_model(self) -> Any:
+    def with_model(self) -> Self:
         """With the rows that their labels need, in one query."""
-        rows: Any = self
-        return rows.select_related(
+        return self.select_related(
             "base_model", "training_run", "model_version", "endpoint", "export", "dataset", "created_by"
         )
 
-    def of_model(self, key: ModelKey, *, any_export: bool = False) -> Any:
+    def of_model(self, key: ModelKey, *, any_export: bool = False) -> Self:
         """Those whose columns name this model, or with ``any_export`` one of its GGUF files; of an external model also
         compare ``backend.key``.
         """
-        rows: Any = self
         columns = {name: value for name, value in key.columns().items() if name != "export" or not any_export}
-        return rows.filter(**columns)
+        return self.filter(**columns)
 
-    def on_holdout(self) -> Any:
+    def on_holdout(self) -> Self:
         """Hold-out evaluations."""
-        rows: Any = self
-        return rows.filter(split=Split.HOLDOUT)
+        return self.filter(split=Split.HOLDOUT)
 
 
 class EvalRun(RetryableRun):
@@ -105,7 +101,7 @@ class EvalRun(RetryableRun):
     scorer_version = models.CharField(max_length=20, blank=True)
     outputs_sha256 = models.CharField(max_length=64, blank=True, help_text="of the file of raw outputs")
 
-    objects: ClassVar[Any] = EvalRunQuerySet.as_manager()
+    objects: ClassVar = EvalRunQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -202,7 +198,7 @@ class EvalOutput(models.Model):
     prompt_tokens = models.PositiveIntegerField(default=0)
     output_tokens = models.PositiveIntegerField(default=0)
 
-    objects: ClassVar[Any] = EvalOutputQuerySet.as_manager()
+    objects = EvalOutputQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["eval_run", "document"], name="eval_output_once")]

@@ -10,7 +10,7 @@ from evaluation.models import EvalRun
 def by_decoding_mode(run: EvalRun) -> list[EvalRun]:
     """The newest finished evaluation of each combination, with ``run`` for its own; empty if there is no other."""
     backend = run.backend
-    rows: Any = EvalRun.objects.of_model(backend.key, any_export=True).filter(
+    rows = EvalRun.objects.of_model(backend.key, any_export=True).filter(
         project=run.project_id, dataset=run.dataset_id, split=run.split, benchmark=run.benchmark, rescored_from=None
     )
     newest: dict[tuple[Any, ...], EvalRun] = {}

@@ -1,7 +1,5 @@
 """The list of evaluations; start, cancel and resume one."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
@@ -23,7 +21,7 @@ PAGE = 30
 def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every evaluation of the project, newest first, to select some for a comparison."""
     project = project_for(request.user, slug, Action.READ)
-    rows: Any = EvalRun.objects.filter(project=project).with_model().order_by("-number")
+    rows = EvalRun.objects.filter(project=project).with_model().order_by("-number")
     split = request.GET.get("split", "")
     if split in (*Split.values, EvalRun.BENCHMARK):
         rows = rows.filter(split=split)

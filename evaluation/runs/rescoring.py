@@ -119,7 +119,7 @@ def page(run: EvalRun) -> dict[str, Any]:
 
 def rescorings(run: EvalRun) -> list[EvalRun]:
     """The re-scored evaluations of this one, newest first."""
-    rows: Any = EvalRun.objects.filter(rescored_from=run)
+    rows = EvalRun.objects.filter(rescored_from=run)
     rows = rows.select_related("dataset").order_by("-number")
     return list(rows[:20])
 
@@ -269,7 +269,7 @@ def outdated_runs(project: Project, dataset: DatasetVersion, documents: list[int
     scored: Any = EvalRun.objects.filter(dataset=dataset, rescored_from__isnull=False)
     scored = scored.exclude(status__in=(Status.FAILED, Status.CANCELLED)).values("rescored_from")
     answered = EvalOutput.objects.filter(document__in=documents).values("eval_run")
-    rows: Any = EvalRun.objects.filter(
+    rows = EvalRun.objects.filter(
         project=project, pk__in=answered, rescored_from=None, benchmark=None, dataset__number__lt=dataset.number
     )
     return list(rows.done().exclude(pk__in=scored).with_model().order_by("-number")[:30])

@@ -166,7 +166,7 @@ def resume(*, run: EvalRun, user: User) -> None:
     Raises:
         Refused: it cannot be resumed; nothing is queued then, and nothing is lost.
     """
-    rows: Any = EvalRun.objects.select_for_update(of=("self",))
+    rows = EvalRun.objects.select_for_update(of=("self",))
     locked: EvalRun = rows.select_related("endpoint", "project").get(pk=run.pk)
     endpoint = locked.endpoint
     if not locked.can_resume or endpoint is None:

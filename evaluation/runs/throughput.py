@@ -1,7 +1,6 @@
 """Whether an evaluation on this machine generates much more slowly than earlier ones of the same model."""
 
 from statistics import median
-from typing import Any
 
 from django.db.models import Count, Q, Sum
 
@@ -19,7 +18,7 @@ def expected_rate(run: EvalRun) -> float | None:
     backend = run.backend
     if not isinstance(backend, LocalBackend) or backend.started_from is None:
         return None
-    rows: Any = EvalRun.objects.filter(
+    rows = EvalRun.objects.filter(
         Q(base_model=backend.started_from) | Q(training_run__base_model=backend.started_from),
         project_id=run.project_id,
         at_once=run.at_once,

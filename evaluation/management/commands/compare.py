@@ -101,7 +101,7 @@ def _project(slug: str | None, numbers: list[int]) -> Project:
         return named
     found = list(Project.objects.order_by("slug"))
     for number in numbers:
-        rows: Any = EvalRun.objects.filter(number=number)
+        rows = EvalRun.objects.filter(number=number)
         having = set(rows.values_list("project_id", flat=True))
         found = [project for project in found if project.pk in having]
     if not found:

@@ -20,7 +20,7 @@ from labeling.models import Document
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
-from slmstudio.storage import artifacts
+from slmstudio.storage import artifacts, hashing
 from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.evaluation.gates.test_services import changed
@@ -158,7 +158,7 @@ def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: 
     path = artifacts.local_path(report.eval_run.outputs_key)
     path.touch()
     read: list[Path] = []
-    whole = manifest_module.sha256_file
+    whole = hashing.sha256_file
 
     def counted(file: Path) -> str:
         read.append(file)

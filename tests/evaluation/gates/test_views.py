@@ -11,7 +11,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates import manifest
-from evaluation.gates.policy.definition import METRICS
+from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.services import set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from evaluation.endpoints.services import messages
 from evaluation.inference import openai_client as module
 from evaluation.inference.circuit_breaker import CircuitBreaker
 from evaluation.inference.completion import Completion
+from evaluation.inference.endpoint_keys import messages
 from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
 from evaluation.inference.output_text import extract_json
 from evaluation.inference.response_status import ResponseStatus

@@ -15,6 +15,7 @@ from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
 from evaluation.prelabels.services import PrelabelWriter, start_prelabels
 from labeling.datasets import queries as dataset_queries
+from labeling.form import validation
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
 from slmstudio.runs.reaper import reap_lost_runs
@@ -106,7 +107,7 @@ def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World
 
 def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = []
-    check = prelabel_services.check
+    check = validation.check
     before = len(connection.savepoint_ids)
 
     def searching(*arguments: Any) -> Any:
