@@ -31,11 +31,11 @@ def test_syntax_is_escaped(written: str, shown: str) -> None:
     assert escape_line(written) == shown
 
 
-def test_line_breaks_are_kept_where_they_mean_something() -> None:
+def test_line_breaks_are_kept() -> None:
     assert escape_lines("one\n\n# two") == "one  \n  \\# two"
 
 
-def test_code_ends_neither_itself_nor_a_table_cell() -> None:
+def test_code_is_escaped_in_tables() -> None:
     assert code("x`|y\nz") == r"`x'\|y z`"
 
 

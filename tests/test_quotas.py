@@ -42,7 +42,7 @@ def test_stored_bytes_are_those_of_files_and_texts(world: World) -> None:
     assert quotas.storage(other).used == 0
 
 
-def test_a_full_project_imports_nothing_and_says_which_quota(world: World, settings: Any) -> None:
+def test_an_exceeded_storage_quota_rejects_imports(world: World, settings: Any) -> None:
     settings.PROJECT_STORAGE_GB = 1e-6
     file = SimpleUploadedFile("rows.jsonl", b'{"id": "a", "text": "b"}\n')
     with pytest.raises(Refused, match="PROJECT_STORAGE_GB"):
@@ -70,7 +70,7 @@ def test_hours_are_counted_by_gpu_and_fall_out_after_thirty_days(world: World) -
     assert quotas.compute(world.project).used == 0
 
 
-def test_a_project_without_hours_starts_nothing(world: World, settings: Any) -> None:
+def test_an_exceeded_gpu_quota_rejects_runs(world: World, settings: Any) -> None:
     settings.PROJECT_GPU_HOURS = 4
     spend(world, 5)
     with pytest.raises(Refused, match="PROJECT_GPU_HOURS"):
@@ -84,7 +84,7 @@ def test_a_project_without_hours_starts_nothing(world: World, settings: Any) -> 
         resume(run=world.training_run, user=world.engineer)
 
 
-def test_the_settings_page_shows_what_is_used(world: World, client: Client) -> None:
+def test_the_settings_page_shows_usage(world: World, client: Client) -> None:
     spend(world, 5)
     client.force_login(world.owner)
     page = client.get("/p/invoices/settings/").content.decode()
@@ -92,7 +92,7 @@ def test_the_settings_page_shows_what_is_used(world: World, client: Client) -> N
     assert "PROJECT_STORAGE_GB" in page
 
 
-def test_the_group_is_made_with_those_who_own_projects(world: World) -> None:
+def test_the_group_contains_project_owners(world: World) -> None:
     Group.objects.filter(name=permissions.GROUP).delete()
     permissions.create_group()
     group = Group.objects.get(name=permissions.GROUP)

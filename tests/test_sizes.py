@@ -22,6 +22,6 @@ def test_sizes_are_in_thousands_and_short(number: float, words: str) -> None:
     assert format_bytes(number) == words
 
 
-def test_pages_say_them_alike_and_a_dash_for_nothing() -> None:
+def test_size_filter() -> None:
     drawn = engines["django"].from_string("{{ size|format_bytes }} {{ none|format_bytes }} {{ missing|format_bytes }}")
     assert drawn.render({"size": 1_710_000_000, "none": None}) == "1.7 GB – –"

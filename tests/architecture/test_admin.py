@@ -48,7 +48,7 @@ def address(model: Any, *parts: object) -> str:
 
 
 @pytest.mark.parametrize("model", [m for m in admin.site._registry if m not in ACCOUNTS], ids=lambda m: m.__name__)
-def test_no_page_writes_what_projects_hold(model: Any, root: Any) -> None:
+def test_admin_cannot_write_project_data(model: Any, root: Any) -> None:
     client = client_of(root)
     page = admin.site._registry[model]
     assert client.get(address(model)).status_code == 200
@@ -63,12 +63,12 @@ def test_no_page_writes_what_projects_hold(model: Any, root: Any) -> None:
         assert not inline.has_delete_permission(request, None)
 
 
-def test_every_app_of_ours_and_no_queue_is_shown() -> None:
+def test_admin_lists_our_apps_without_queues() -> None:
     shown = {model._meta.app_label for model in admin.site._registry}
     assert shown == {"admin", "auth", "slmstudio", "labeling", "training", "evaluation"}
 
 
-def test_a_superuser_neither_switches_four_eyes_off_nor_makes_managers(root: Any, project: Project) -> None:
+def test_a_superuser_cannot_change_projects_or_roles(root: Any, project: Project) -> None:
     client, row = client_of(root), Membership.objects.get(project=project, user__username="mona")
     sent = {
         "name": "Changed", "slug": "guarded", "overlap_people": "2", "four_eyes": "",
@@ -97,13 +97,13 @@ def test_a_superuser_manages_accounts_and_does_not_delete_them(root: Any) -> Non
     assert User.objects.filter(pk=ana.pk).exists()
 
 
-def test_nobody_changes_their_own_rights(helper: Any) -> None:
+def test_users_cannot_change_their_own_rights(helper: Any) -> None:
     client_of(helper).post(address(User, helper.pk, "change"), account(helper, is_superuser="on"))
     helper.refresh_from_db()
     assert not helper.is_superuser
 
 
-def test_who_manages_accounts_makes_no_administrator_and_touches_none(helper: Any, root: Any) -> None:
+def test_staff_cannot_change_administrators(helper: Any, root: Any) -> None:
     client, ana = client_of(helper), User.objects.create_user("ana", password="x")
     client.post(address(User, ana.pk, "change"), account(ana, is_superuser="on", is_staff="on", first_name="Ana"))
     ana.refresh_from_db()
@@ -115,7 +115,7 @@ def test_who_manages_accounts_makes_no_administrator_and_touches_none(helper: An
     assert client.post(address(Group, "add"), {"name": "all"}).status_code == 403
 
 
-def test_a_command_does_what_a_lost_owner_cannot(project: Project) -> None:
+def test_member_command_adds_an_owner(project: Project) -> None:
     User.objects.create_user("erik", password="x")
     call_command("member", "guarded", "erik", "owner")
     call_command("member", "guarded", "olga", "engineer")

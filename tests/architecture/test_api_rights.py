@@ -69,7 +69,7 @@ def call(method: str, path: str, token: str = "", client: Client | None = None) 
     return (client or nobody()).generic(method, path, b"{}", "application/json", headers=headers)
 
 
-def test_the_description_and_the_addresses_are_the_same_operations() -> None:
+def test_openapi_matches_the_urls() -> None:
     routed = {
         address
         for name, address in addresses(get_resolver().url_patterns)
@@ -80,7 +80,7 @@ def test_the_description_and_the_addresses_are_the_same_operations() -> None:
     assert len(in_project()) > 35
 
 
-def test_the_description_is_an_openapi_document() -> None:
+def test_openapi_is_valid() -> None:
     """By the schema that the OpenAPI Initiative published for 3.1, and every reference in it leads somewhere."""
     made = document()
     OPENAPI_31_VALIDATOR.validate(json.loads(dumps(made)))
@@ -94,12 +94,12 @@ def test_the_description_is_an_openapi_document() -> None:
             found = found[part]
 
 
-def test_every_operation_says_what_it_takes() -> None:
+def test_every_operation_documents_its_parameters() -> None:
     for method, path, operation in operations():
         assert tokens.ACTIONS[operation["x-scope"]] == operation["x-needs"], (method, path)
 
 
-def test_without_a_token_nothing_is_answered(people: dict[str, Any]) -> None:
+def test_requests_without_a_token_are_rejected(people: dict[str, Any]) -> None:
     for method, path, _ in operations():
         answer = call(method, path)
         assert answer.status_code == 401, (method, path, answer.status_code)
@@ -122,7 +122,7 @@ def _ended(people: dict[str, Any], how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["expired", "revoked", "account switched off", "mistyped"])
-def test_a_token_that_counts_no_longer_opens_nothing(people: dict[str, Any], how: str) -> None:
+def test_ended_tokens_are_rejected(people: dict[str, Any], how: str) -> None:
     text = _ended(people, how)
     for method, path, _ in operations():
         assert call(method, path, text).status_code == 401, (method, path)
@@ -131,12 +131,12 @@ def test_a_token_that_counts_no_longer_opens_nothing(people: dict[str, Any], how
 @pytest.mark.parametrize(
     "header", ["Bearer", "Bearer ", "Basic YTpi", "Bearer slm_" + "x" * 5_000, "Bearer \xff", "slm_x"]
 )
-def test_other_headers_are_no_token(people: dict[str, Any], header: str) -> None:
+def test_other_authorization_headers_are_rejected(people: dict[str, Any], header: str) -> None:
     answer = Client().get(f"{PREFIX}/projects", headers={"Authorization": header})
     assert answer.status_code == 401
 
 
-def test_strangers_do_not_learn_that_a_project_exists(people: dict[str, Any]) -> None:
+def test_non_members_get_404(people: dict[str, Any]) -> None:
     elsewhere = api_of(Project.objects.get(slug="elsewhere"), people["stranger"])
     browser = Client()
     browser.force_login(people["stranger"])
@@ -148,7 +148,7 @@ def test_strangers_do_not_learn_that_a_project_exists(people: dict[str, Any]) ->
             assert answer.content == there_is_none.content
 
 
-def test_a_token_opens_one_project_alone(people: dict[str, Any]) -> None:
+def test_a_token_is_valid_for_one_project(people: dict[str, Any]) -> None:
     other = create_project(owner=people["owner"], name="Second", slug="second", template="invoice")
     elsewhere = api_of(other, people["owner"])
     for method, path, _ in in_project():
@@ -182,7 +182,7 @@ def test_each_role_reaches_what_the_table_says_and_nothing_else(people: dict[str
 
 
 @pytest.mark.parametrize("scope", tokens.SCOPES)
-def test_a_token_reaches_what_its_scope_says_and_nothing_else(people: dict[str, Any], scope: str) -> None:
+def test_token_scopes(people: dict[str, Any], scope: str) -> None:
     token = api_of(guarded(), people["owner"], scope).token
     for method, path, operation in operations():
         answer = call(method, path, token)
@@ -191,7 +191,7 @@ def test_a_token_reaches_what_its_scope_says_and_nothing_else(people: dict[str, 
             assert operation["x-scope"] in answer.json()["detail"]
 
 
-def test_a_role_that_was_taken_away_is_gone_at_the_next_request(people: dict[str, Any]) -> None:
+def test_a_removed_role_takes_effect_immediately(people: dict[str, Any]) -> None:
     from labeling.models import Membership
     from labeling.projects import members
 
@@ -204,7 +204,7 @@ def test_a_role_that_was_taken_away_is_gone_at_the_next_request(people: dict[str
     assert api.get("documents").status == 401  # removal ends their tokens
 
 
-def test_a_browser_needs_the_csrf_token_for_what_writes(people: dict[str, Any]) -> None:
+def test_session_writes_need_a_csrf_token(people: dict[str, Any]) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(people["owner"])
     for method, path, operation in in_project():
@@ -224,7 +224,7 @@ def test_a_token_cannot_be_made_with_a_token(people: dict[str, Any]) -> None:
     assert answer["Location"].startswith("/login/")
 
 
-def test_the_description_itself_is_for_whoever_may_come_in(people: dict[str, Any]) -> None:
+def test_openapi_requires_a_login(people: dict[str, Any]) -> None:
     address = f"{PREFIX}/openapi.json"
     assert Client().get(address).status_code == 401
     assert Client().get("/api/docs").status_code == 302
@@ -235,14 +235,14 @@ def test_the_description_itself_is_for_whoever_may_come_in(people: dict[str, Any
     assert client.get("/api/docs").status_code == 200
 
 
-def test_an_address_that_is_none_is_said_so_in_json(people: dict[str, Any]) -> None:
+def test_unknown_api_paths_are_json_errors(people: dict[str, Any]) -> None:
     for address in ("/api/", "/api/v1/", "/api/v1/nothing", "/api/v2/projects", "/api/docs/"):
         answer = Client().get(address)
         assert answer.status_code == 404, address
         assert answer["Content-Type"] == "application/problem+json"
 
 
-def test_a_method_that_is_none_is_said_so_in_json(people: dict[str, Any]) -> None:
+def test_unknown_api_methods_are_json_errors(people: dict[str, Any]) -> None:
     answer = api_of(guarded(), people["owner"])("DELETE", "documents")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
     assert answer.headers["Content-Type"] == "application/problem+json"

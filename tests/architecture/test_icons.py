@@ -17,7 +17,7 @@ def made() -> str:
     return Path(str(finders.find(icons.SHEET))).read_text(encoding="utf-8")
 
 
-def test_every_icon_that_is_named_is_there() -> None:
+def test_every_named_icon_exists() -> None:
     there = set(re.findall(r"^\.bi-([a-z0-9-]+) ", made(), re.MULTILINE))
     for path in icons.sources(ROOT):
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -28,13 +28,13 @@ def test_every_icon_that_is_named_is_there() -> None:
     assert {"house", "exclamation-octagon", "people-fill"} <= there
 
 
-def test_a_name_that_is_no_icon_and_hostile_words_are_left_out() -> None:
+def test_unknown_and_hostile_icon_names_are_ignored() -> None:
     assert "bi-" not in icons.sheet(DRAWINGS, {"no-such-thing"}).replace("--bi", "").replace("var(--bi)", "")
     assert icons.named('<i class="bi bi-x-lg"></i> "house"') == {"x-lg"}
     assert "house" in icons.named('icon = "house"')
 
 
-def test_it_is_small_and_one_rule_is_one_drawing() -> None:
+def test_icon_sheet_is_small() -> None:
     text = made()
     assert len(gzip.compress(text.encode())) < 16 * 1024
     for line in text.splitlines():

@@ -29,7 +29,7 @@ def test_web_process_and_jobs_never_import_heavy_libraries() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_children_know_nothing_of_django() -> None:
+def test_child_processes_do_not_import_django() -> None:
     """In one process, as loading torch takes seconds: each module is imported beside those before it."""
     modules = ("training.ml.train", "training.ml.lengths", "evaluation.ml.generate", "evaluation.ml.generate_llama")
     code = (

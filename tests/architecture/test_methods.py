@@ -57,7 +57,7 @@ def landing(client: Client, address: str, found: list[str]) -> tuple[str, str, A
     raise AssertionError(f"no end of redirects at {address}")
 
 
-def test_every_address_that_takes_a_form_leads_to_a_page(owner: Client) -> None:
+def test_get_of_post_only_urls_redirects(owner: Client) -> None:
     found = only_forms(owner)
     assert len(found) > 60, found
     seen = {}
@@ -71,7 +71,7 @@ def test_every_address_that_takes_a_form_leads_to_a_page(owner: Client) -> None:
     assert {name: seen.get(name) for name in BELONGS} == BELONGS
 
 
-def test_the_next_document_opens_from_the_address_bar(owner: Client) -> None:
+def test_next_document_url_opens_by_get(owner: Client) -> None:
     project = Project.objects.get()
     document = Document.objects.create(project=project, external_id="a", text="Invoice A", sha256="0" * 64)
     _, place, answer = landing(owner, reverse("label_next", args=[project.slug]), [])
@@ -82,17 +82,17 @@ def test_the_next_document_opens_from_the_address_bar(owner: Client) -> None:
     "headers",
     [{}, {"accept": "*/*"}, {**BROWSER, "hx-request": "true"}, {**BROWSER, "sec-fetch-dest": "empty"}],
 )
-def test_scripts_get_the_plain_answer(owner: Client, headers: dict[str, str]) -> None:
+def test_scripts_get_a_plain_405(owner: Client, headers: dict[str, str]) -> None:
     answer = owner.get(reverse("member_add", args=[Project.objects.get().slug]), headers=headers)
     assert (answer.status_code, answer.content, answer["Allow"]) == (405, b"", "POST")
 
 
-def test_the_rest_interface_keeps_its_own_answer(owner: Client) -> None:
+def test_rest_keeps_its_405(owner: Client) -> None:
     answer = owner.get(f"/api/v1/projects/{Project.objects.get().slug}/queue/next", headers=BROWSER)
     assert (answer.status_code, answer["Content-Type"]) == (405, "application/problem+json")
 
 
-def test_what_a_page_does_not_take_is_answered_by_a_page(owner: Client) -> None:
+def test_405_is_a_page_in_browsers(owner: Client) -> None:
     answer = owner.post(reverse("workers"), headers=BROWSER)
     assert answer.status_code == 405
     assert "GET" in answer["Allow"]

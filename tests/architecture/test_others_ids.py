@@ -121,7 +121,7 @@ def _call(client: Client, name: str, method: str, address: str) -> Any:
     return client.generic(method.upper(), address, SENT.get(name, b"{}"), "application/json")
 
 
-def test_what_is_of_another_project_is_not_there(owner: Any) -> None:
+def test_other_projects_objects_are_404(owner: Any) -> None:
     client, manager = client_of(owner), client_of(get_user_model().objects.get(username="my-manager"))
     own = [Webhook.objects.get(project__slug="mine").pk, Document.objects.get(project__slug="mine").pk]
     for name, route in routes(get_resolver().url_patterns):
@@ -140,14 +140,14 @@ def test_what_is_of_another_project_is_not_there(owner: Any) -> None:
                 assert b"theirs" not in answer.content.lower(), (method, address)
 
 
-def test_a_mention_of_somebody_else_leads_to_ones_own(owner: Any) -> None:
+def test_another_users_mention_redirects_to_own_mentions(owner: Any) -> None:
     answer = client_of(owner).post(f"/p/mine/mentions/{FIRST}/")
     assert (answer.status_code, answer["Location"]) == (302, "/p/mine/mentions/")
     assert not Mention.objects.exclude(read_at=None).exists()
     assert Mention.objects.filter(pk=FIRST).exists()
 
 
-def test_the_ids_are_those_of_something(owner: Any) -> None:
+def test_foreign_ids_exist(owner: Any) -> None:
     """The walk above would see nothing where there is nothing to see."""
     client = client_of(get_user_model().objects.get(username="olga"))
     there = set()

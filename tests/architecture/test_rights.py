@@ -125,13 +125,13 @@ def people(db: None) -> dict[str, Any]:
     return {"owner": owner, "stranger": stranger, **{user.username: user for user in members}}
 
 
-def test_the_walk_sees_the_application() -> None:
+def test_all_urls_are_found() -> None:
     found = all_addresses()
     assert len([a for a in found if a.startswith("/p/guarded/")]) > 25, found
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_anonymous_people_are_sent_to_the_login(people: dict[str, Any], method: str) -> None:
+def test_anonymous_requests_redirect_to_login(people: dict[str, Any], method: str) -> None:
     client = Client()
     for address in all_addresses():
         if address in OPEN:
@@ -143,7 +143,7 @@ def test_anonymous_people_are_sent_to_the_login(people: dict[str, Any], method: 
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_strangers_do_not_learn_that_a_project_exists(people: dict[str, Any], method: str) -> None:
+def test_non_members_get_404(people: dict[str, Any], method: str) -> None:
     client = Client()
     client.force_login(people["stranger"])
     for address in all_addresses():

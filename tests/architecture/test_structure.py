@@ -61,7 +61,7 @@ def test_files_are_short(app: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md"])
-def test_the_map_names_what_is_there(name: str) -> None:
+def test_documented_paths_exist(name: str) -> None:
     missing = [
         word
         for word in (settings.BASE_DIR / name).read_text().split("`")[1::2]

@@ -20,7 +20,7 @@ def violations(page: Page) -> list[Any]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everything_that_can_be_opened_is_accessible(desk: Desk, open_label: Open, scheme: Any) -> None:
+def test_dialogs_are_accessible(desk: Desk, open_label: Open, scheme: Any) -> None:
     document = desk.document(LINES)
     paged(document)
     predict(document, {"date": 0.4, "line_items[1].quantity": 0.3})

@@ -9,7 +9,7 @@ from tests.browser.labeling import LINES, control, saved
 from tests.labeling.label_desk import Desk
 
 
-def test_a_comment_about_a_field_names_a_member_and_is_settled(desk: Desk, open_label: Open) -> None:
+def test_a_field_comment_mentions_a_member_and_is_resolved(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     control(page, "Vendor").focus()
@@ -45,7 +45,7 @@ def test_a_comment_about_a_field_names_a_member_and_is_settled(desk: Desk, open_
     expect(ben.locator('[data-title="Vendor"]')).not_to_have_attribute("data-commented", "1")
 
 
-def test_a_comment_that_is_not_sent_is_kept(desk: Desk, open_label: Open) -> None:
+def test_an_unsent_comment_is_kept(desk: Desk, open_label: Open) -> None:
     document, other = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, document)
     page.keyboard.press("Alt+c")
@@ -67,7 +67,7 @@ def test_a_comment_that_is_not_sent_is_kept(desk: Desk, open_label: Open) -> Non
     expect(page.locator("#comment-text")).to_have_value("Too dark")
 
 
-def test_going_back_to_an_old_version_and_undoing_that(desk: Desk, open_label: Open) -> None:
+def test_restoring_a_revision_can_be_undone(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     ben = open_label(desk.ben, document)
     control(ben, "Vendor").fill("ACME")
@@ -93,7 +93,7 @@ def test_going_back_to_an_old_version_and_undoing_that(desk: Desk, open_label: O
     assert Annotation.objects.get(user=desk.ana).value == {"invoice_id": "A-1029", "vendor": "ACME SUPPLIES"}
 
 
-def test_why_a_label_came_back_stands_above_the_form(desk: Desk, open_label: Open) -> None:
+def test_the_rejection_reason_is_shown(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     expect(page.locator("#rejection")).to_be_hidden()
@@ -114,7 +114,7 @@ def test_why_a_label_came_back_stands_above_the_form(desk: Desk, open_label: Ope
     expect(page.locator("#rejection-reason")).to_have_text("The vendor is <b>SUPPLIES</b>")
 
 
-def test_a_member_who_is_long_gone_and_a_field_that_is_no_more(desk: Desk, open_label: Open, watch: Watch) -> None:
+def test_comments_of_removed_members_and_fields(desk: Desk, open_label: Open, watch: Watch) -> None:
     document = desk.document(LINES)
     comment_services.add(document=document, user=desk.ben, text="See row 9", path="line_items[8].amount")
     page = open_label(desk.ana, document)

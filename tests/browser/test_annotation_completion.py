@@ -19,7 +19,7 @@ def hint(page: Page) -> str:
     return page.locator(".sf-hint").inner_text().split("\n")[0]
 
 
-def test_a_line_is_taken_and_so_is_the_next(desk: Desk, open_label: Open) -> None:
+def test_completion_continues_with_the_next_line(desk: Desk, open_label: Open) -> None:
     document = desk.document(TEXT)
     page = open_label(desk.ana, document)
     vendor = control(page, "Vendor")
@@ -40,7 +40,7 @@ def test_a_line_is_taken_and_so_is_the_next(desk: Desk, open_label: Open) -> Non
     assert value["vendor"] == "SYARIKAT GIN KEE (81109-A) NO 290, JALAN AIR PANAS SETAPAK"
 
 
-def test_another_place_is_chosen_and_typing_goes_on(desk: Desk, open_label: Open) -> None:
+def test_another_suggestion_can_be_chosen(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(TEXT))
     vendor = control(page, "Vendor")
     vendor.focus()
@@ -74,7 +74,7 @@ def test_another_place_is_chosen_and_typing_goes_on(desk: Desk, open_label: Open
     expect(vendor).to_have_value("SxYARIKAT GIN KEE (81109-A)")
 
 
-def test_a_number_goes_on_to_its_end(desk: Desk, open_label: Open) -> None:
+def test_a_number_is_completed(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(TEXT))
     number, total = control(page, "Invoice number"), control(page, "Total amount")
     number.focus()
@@ -89,7 +89,7 @@ def test_a_number_goes_on_to_its_end(desk: Desk, open_label: Open) -> None:
     expect(total).not_to_have_value("1,100.00")
 
 
-def test_the_next_document_opens_without_what_was_offered_before(desk: Desk, open_label: Open) -> None:
+def test_suggestions_are_cleared_for_the_next_document(desk: Desk, open_label: Open) -> None:
     document, other = desk.document(TEXT), desk.document("Another text")
     page = open_label(desk.ana, document)
     control(page, "Invoice number").focus()

@@ -11,7 +11,7 @@ from tests.labeling.label_desk import Desk
 LOOK = "#form [data-look]"
 
 
-def test_only_what_failed_a_check_is_visited_by_keys_alone(desk: Desk, open_label: Open) -> None:
+def test_tab_visits_only_exceptions(desk: Desk, open_label: Open) -> None:
     document, following = desk.document(LINES), desk.document(LINES)
     predict(document, {"date": 0.4, "line_items[1].quantity": 0.3, "invoice_id": 0.99})
     page = open_label(desk.ana, document)
@@ -57,7 +57,7 @@ def test_only_what_failed_a_check_is_visited_by_keys_alone(desk: Desk, open_labe
     assert set(annotation.field_seconds) >= {"vendor"}
 
 
-def test_a_value_that_is_nowhere_is_right_by_the_same_key(desk: Desk, open_label: Open) -> None:
+def test_a_value_not_in_the_document_is_confirmed_by_key(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     predict(document, {})
     page = open_label(desk.ana, document)
@@ -70,7 +70,7 @@ def test_a_value_that_is_nowhere_is_right_by_the_same_key(desk: Desk, open_label
     assert Gold.objects.get().revision.evidence["vendor"] == {"confirmed": True, "of": '"Globex"', "seen": '"Globex"'}
 
 
-def test_a_broken_sum_is_looked_at_in_every_field_it_names_until_it_adds_up(desk: Desk, open_label: Open) -> None:
+def test_a_violated_sum_is_an_exception_in_all_its_fields(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES.replace("Total  ", "Subtotal 1,000.00\nTotal  "))
     predict(document, {}, vendor="ACME SUPPLIES", subtotal=1000)
     page = open_label(desk.ana, document)
@@ -84,7 +84,7 @@ def test_a_broken_sum_is_looked_at_in_every_field_it_names_until_it_adds_up(desk
     expect(page.locator('[data-title="Subtotal"]')).to_have_attribute("data-look", "")
 
 
-def test_all_fields_can_be_visited_and_that_is_remembered(desk: Desk, open_label: Open) -> None:
+def test_visiting_all_fields_is_remembered(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     predict(document, {})
     page = open_label(desk.ana, document)
@@ -101,7 +101,7 @@ def test_all_fields_can_be_visited_and_that_is_remembered(desk: Desk, open_label
     expect(page.locator("#form")).to_have_attribute("data-exceptions", "")
 
 
-def test_nothing_is_prefilled_where_a_person_began(desk: Desk, open_label: Open, watch: Watch) -> None:
+def test_started_documents_are_not_prefilled(desk: Desk, open_label: Open, watch: Watch) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     control(page, "Vendor").fill("ACME")

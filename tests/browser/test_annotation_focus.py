@@ -21,7 +21,7 @@ STOPS = """() => [...document.querySelectorAll("#main a, #main button, #main inp
 ROWS = '[data-title="Line items"] [data-body] tr'
 
 
-def test_messages_are_no_tab_stops(desk: Desk, open_label: Open) -> None:
+def test_messages_are_not_tab_stops(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     others(desk, document, {"vendor": "ACME SUPPLIES"})
@@ -64,7 +64,7 @@ def others(desk: Desk, document: Document, value: dict[str, Any]) -> None:
     annotation_services.save_draft(document=found, user=desk.ben, value=value, evidence={}, base_version=opened.version)
 
 
-def test_checks_of_a_half_typed_value_wait_until_the_field_is_left(desk: Desk, open_label: Open) -> None:
+def test_checks_wait_until_the_field_is_left(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     date, due = control(page, "Invoice date"), control(page, "Due date")
     date.focus()
@@ -89,7 +89,7 @@ def test_checks_of_a_half_typed_value_wait_until_the_field_is_left(desk: Desk, o
     expect(due).to_be_focused()
 
 
-def test_rows_that_arrive_do_not_move_the_row_in_which_one_types(desk: Desk, open_label: Open) -> None:
+def test_incoming_rows_do_not_move_the_focused_row(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     page.locator('[data-title="Line items"] [data-add-row]').click()
@@ -117,7 +117,7 @@ def test_rows_that_arrive_do_not_move_the_row_in_which_one_types(desk: Desk, ope
     ]
 
 
-def test_a_row_added_while_others_save_is_there_once(desk: Desk, open_label: Open) -> None:
+def test_a_row_added_during_a_merge_exists_once(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     others(desk, document, {"vendor": "ACME"})
@@ -135,7 +135,7 @@ def test_a_row_added_while_others_save_is_there_once(desk: Desk, open_label: Ope
     assert value == {"vendor": "ACME", "line_items": [{"description": "Widget"}]}
 
 
-def test_what_was_confirmed_while_a_save_was_under_way_stays_confirmed(desk: Desk, open_label: Open) -> None:
+def test_confirmations_during_a_save_are_kept(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Vendor").fill("Globex")
     page.keyboard.press("Tab")
@@ -153,7 +153,7 @@ def test_what_was_confirmed_while_a_save_was_under_way_stays_confirmed(desk: Des
     assert Annotation.objects.get().evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
 
 
-def test_a_value_is_confirmed_before_the_server_has_looked_for_it(desk: Desk, open_label: Open) -> None:
+def test_a_value_can_be_confirmed_before_the_check(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     hold_answers(page)
     control(page, "Vendor").focus()
@@ -170,7 +170,7 @@ def test_a_value_is_confirmed_before_the_server_has_looked_for_it(desk: Desk, op
     assert (annotation.value["vendor"], annotation.evidence["vendor"]["of"]) == ("Globex", '"Globex"')
 
 
-def test_tab_goes_where_it_led_when_the_field_was_entered(desk: Desk, open_label: Open) -> None:
+def test_tab_order_is_stable_while_a_field_has_the_focus(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     predict(document, {"line_items[1].quantity": 0.3})
     page = open_label(desk.ana, document)
@@ -187,7 +187,7 @@ def test_tab_goes_where_it_led_when_the_field_was_entered(desk: Desk, open_label
     assert page.evaluate("document.activeElement.closest('tr').rowIndex") == 1
 
 
-def test_json_shows_what_is_not_saved_and_keeps_it(desk: Desk, open_label: Open) -> None:
+def test_json_shows_and_keeps_unsaved_changes(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Invoice number").fill("A-1")
     control(page, "Vendor").fill("ACME")
@@ -224,7 +224,7 @@ def test_json_shows_what_is_not_saved_and_keeps_it(desk: Desk, open_label: Open)
     assert value["line_items"] == [{"description": "Widget, blue", "quantity": 2}]
 
 
-def test_json_is_written_as_the_server_writes_it(desk: Desk, open_label: Open) -> None:
+def test_json_format_matches_the_server(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     for title, value in (("Invoice number", "A-1029"), ("Vendor", 'A "b" Ünï'), ("Total amount", "1100.10")):
         control(page, title).fill(value)
@@ -240,7 +240,7 @@ def test_json_is_written_as_the_server_writes_it(desk: Desk, open_label: Open) -
     assert re.search(r'"total_amount": 1100\.10,?\n', written)
 
 
-def test_text_under_the_hands_is_not_exchanged(desk: Desk, open_label: Open) -> None:
+def test_focused_text_is_not_replaced(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Total amount").fill("1,100.00")
     hold_answers(page)
@@ -254,7 +254,7 @@ def test_text_under_the_hands_is_not_exchanged(desk: Desk, open_label: Open) -> 
     assert (value["vendor"], str(value["total_amount"])) == ("ACME", "1100.00")
 
 
-def test_a_choice_half_searched_survives_what_others_change(desk: Desk, open_label: Open) -> None:
+def test_a_choice_search_survives_a_merge(desk: Desk, open_label: Open) -> None:
     names = [f"Place {letter}" for letter in "ABCDEFGHIJKL"]
     use_schema(desk, object_schema({"place": {"enum": names}, "vendor": {"type": "string"}}))
     document = desk.document(LINES)
@@ -271,7 +271,7 @@ def test_a_choice_half_searched_survives_what_others_change(desk: Desk, open_lab
     expect(control(page, "Place")).to_have_value("Place K")
 
 
-def test_what_is_typed_while_the_next_document_opens_goes_into_it(desk: Desk, open_label: Open) -> None:
+def test_typing_while_the_next_document_opens(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, first)
     fill_required(page)
@@ -296,7 +296,7 @@ def test_what_is_typed_while_the_next_document_opens_goes_into_it(desk: Desk, op
     assert Annotation.objects.get(document=first).value["vendor"] == "ACME SUPPLIES"
 
 
-def test_what_is_typed_while_a_comment_is_sent_is_the_next_one(desk: Desk, open_label: Open) -> None:
+def test_typing_while_a_comment_is_sent(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     page.keyboard.press("Alt+c")
     expect(page.locator("#comments-list")).to_contain_text("No comments yet.")
@@ -308,7 +308,7 @@ def test_what_is_typed_while_a_comment_is_sent_is_the_next_one(desk: Desk, open_
     expect(page.locator("#comment-text")).to_have_value("Second")
 
 
-def test_what_others_changed_while_one_types_on_clashes(desk: Desk, open_label: Open) -> None:
+def test_a_concurrent_change_of_the_focused_field_conflicts(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     others(desk, document, {"vendor": "ACME SUPPLIES"})
@@ -326,7 +326,7 @@ def test_what_others_changed_while_one_types_on_clashes(desk: Desk, open_label: 
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
 
 
-def test_undo_takes_back_what_the_person_did_and_not_an_answer(desk: Desk, open_label: Open) -> None:
+def test_undo_reverts_user_changes_only(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
 
     def echo(route: Route) -> None:

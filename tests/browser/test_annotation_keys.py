@@ -9,7 +9,7 @@ from tests.browser.labeling import LINES, control, fill_required
 from tests.labeling.label_desk import Desk
 
 
-def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_label: Open, watch: Watch) -> None:
+def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST /me/keys/")
     document, other = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, document)
@@ -58,7 +58,7 @@ def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_labe
     assert preferences.of(desk.ana).keys == {}
 
 
-def test_altgr_types_and_does_nothing_else(desk: Desk, open_label: Open) -> None:
+def test_altgr_only_types(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Vendor").focus()
     pressed = """type => document.activeElement.dispatchEvent(new KeyboardEvent(type, {
@@ -90,9 +90,7 @@ def test_on_a_mac_alt_is_control_and_option_and_ctrl_is_command(desk: Desk, open
     expect(page.locator("#document-name")).to_have_text(other.external_id)
 
 
-def test_what_is_nowhere_in_the_document_is_confirmed_where_the_refusal_leads(
-    desk: Desk, open_label: Open, watch: Watch
-) -> None:
+def test_a_rejected_submit_focuses_the_unconfirmed_value(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     document = desk.document(LINES)
     page = open_label(desk.ana, document)

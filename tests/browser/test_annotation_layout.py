@@ -45,7 +45,7 @@ OVERLAPPING = """() => {
 
 
 @pytest.mark.parametrize(("width", "height"), WIDTHS)
-def test_nothing_is_cut_off_or_covered(desk: Desk, open_label: Open, width: int, height: int) -> None:
+def test_messages_are_fully_visible(desk: Desk, open_label: Open, width: int, height: int) -> None:
     document, other = desk.document(LINES), desk.document("Another document.")
     page = open_label(desk.ana, document)
     page.set_viewport_size({"width": width, "height": height})

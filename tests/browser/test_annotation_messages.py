@@ -35,7 +35,7 @@ def broken(desk: Desk, open_label: Open) -> Page:
     return page
 
 
-def test_below_a_grid_stand_the_first_messages_and_how_many_more_there_are(broken: Page) -> None:
+def test_a_grid_shows_the_first_messages_and_a_count(broken: Page) -> None:
     expect(broken.locator(LINE)).to_have_count(21)
     expect(broken.locator(LINE).first).to_contain_text("Row 1, Count: must be a whole number")
     more = broken.get_by_role("button", name="380 more")
@@ -47,7 +47,7 @@ def test_below_a_grid_stand_the_first_messages_and_how_many_more_there_are(broke
     expect(cell(broken, 21, "Count")).to_be_focused()
 
 
-def test_what_is_wrong_with_a_cell_is_said_where_one_looks(broken: Page) -> None:
+def test_cell_errors_are_visible(broken: Page) -> None:
     count = cell(broken, 2, "Count")
     count.focus()
     expect(broken.locator("#focus-words")).to_contain_text("Count must be a whole number")
@@ -61,7 +61,7 @@ def test_what_is_wrong_with_a_cell_is_said_where_one_looks(broken: Page) -> None
     expect(count).not_to_have_attribute("aria-describedby", described)
 
 
-def test_a_message_that_still_holds_is_not_said_again(broken: Page) -> None:
+def test_unchanged_messages_are_not_announced_again(broken: Page) -> None:
     kept = broken.locator(LINE).nth(1).element_handle()
     broken.evaluate(
         """box => {
@@ -79,7 +79,7 @@ def test_a_message_that_still_holds_is_not_said_again(broken: Page) -> None:
     assert broken.evaluate("window.said.length") == 1
 
 
-def test_a_value_that_is_nowhere_is_confirmed_by_a_key(desk: Desk, open_label: Open) -> None:
+def test_a_value_not_in_the_document_is_confirmed_by_a_key(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Vendor").fill("Globex")
     expect(page.locator("#focus-facts")).to_contain_text("confirm value")
@@ -94,7 +94,7 @@ def test_a_value_that_is_nowhere_is_confirmed_by_a_key(desk: Desk, open_label: O
     expect(page.locator("#messages")).to_contain_text("nothing to confirm")
 
 
-def test_undo_goes_to_where_something_changed(broken: Page) -> None:
+def test_undo_focuses_the_changed_field(broken: Page) -> None:
     cell(broken, 150, "Count").focus()
     broken.keyboard.press("Control+Shift+Backspace")
     expect(broken.locator("[data-body] tr")).to_have_count(199)
@@ -108,7 +108,7 @@ def test_undo_goes_to_where_something_changed(broken: Page) -> None:
     expect(broken.locator("[data-body] tr")).to_have_count(199)
 
 
-def test_rows_of_lines_whose_cells_stand_one_blank_apart(desk: Desk, open_label: Open) -> None:
+def test_rows_from_lines_with_cells_one_space_apart(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document("Widget, blue 2 10.00 20.00\nHydraulic pump 75 1,080.00\nDelivery\n"))
     page.locator('[data-title="Line items"] [data-add-row]').click()
     page.keyboard.type("Stamp")
@@ -125,7 +125,7 @@ def test_rows_of_lines_whose_cells_stand_one_blank_apart(desk: Desk, open_label:
     expect(rows.nth(1).locator("[data-control]").first).to_be_focused()
 
 
-def test_lines_that_filled_a_field_become_rows_all_the_same(desk: Desk, open_label: Open) -> None:
+def test_lines_used_as_evidence_can_become_rows(desk: Desk, open_label: Open) -> None:
     schema = object_schema({"address": {"type": "string"}, "items": ITEMS["properties"]["items"]})
     use_schema(desk, schema)
     page = open_label(desk.ana, desk.document("Main Street 1\nSpringfield\n\nWidget   2\nPump   1\n"))
@@ -163,7 +163,7 @@ def test_an_empty_row_and_a_missing_group_are_named(desk: Desk, open_label: Open
     expect(page.locator('[data-title="Buyer"] > [data-messages]')).to_have_text("Buyer is required")
 
 
-def test_a_long_instruction_is_shown_whole_on_request(desk: Desk, open_label: Open) -> None:
+def test_a_long_instruction_can_be_expanded(desk: Desk, open_label: Open) -> None:
     desk.project.contract.instruction = "Extract the invoice. " * 40 + "The last word."
     desk.project.contract.save(update_fields=["instruction"])
     page = open_label(desk.ana, desk.document(LINES))
@@ -174,7 +174,7 @@ def test_a_long_instruction_is_shown_whole_on_request(desk: Desk, open_label: Op
     assert instruction.evaluate("button => button.scrollWidth <= button.clientWidth && button.clientHeight > 60")
 
 
-def test_the_keys_are_shown_while_one_types(desk: Desk, open_label: Open) -> None:
+def test_shortcuts_are_shown_while_typing(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     vendor = control(page, "Vendor")
     vendor.focus()
@@ -188,7 +188,7 @@ def test_the_keys_are_shown_while_one_types(desk: Desk, open_label: Open) -> Non
 
 
 @pytest.mark.parametrize("name", ["tags", "buyer.city"], ids=["in a map", "beside the fields of a group"])
-def test_a_clash_in_a_map_goes_once_the_person_has_changed_the_value(desk: Desk, open_label: Open, name: str) -> None:
+def test_a_map_conflict_ends_when_the_value_is_edited(desk: Desk, open_label: Open, name: str) -> None:
     use_schema(desk, EVERYTHING)
     document = desk.document("Paid by card 4711, tags red and blue.")
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
@@ -227,7 +227,9 @@ def test_a_clash_in_a_map_goes_once_the_person_has_changed_the_value(desk: Desk,
     ],
     ids=["Arabic", "Hebrew", "Japanese"],
 )
-def test_a_text_runs_as_its_script_does(desk: Desk, open_label: Open, text: str, vendor: str, direction: str) -> None:
+def test_text_direction_follows_the_script(
+    desk: Desk, open_label: Open, text: str, vendor: str, direction: str
+) -> None:
     page = open_label(desk.ana, desk.document(text))
     line = page.locator("#document .line").nth(1)
     assert line.evaluate("line => getComputedStyle(line).direction") == direction

@@ -141,7 +141,7 @@ def test_zoom_and_pan(desk: Desk, open_label: Open) -> None:
     expect(page.locator("#zoom-fit")).to_have_text("100 %")
 
 
-def test_images_are_loaded_when_they_are_near_and_lines_stand_in_for_a_broken_one(desk: Desk, open_label: Open) -> None:
+def test_page_images_load_lazily_with_a_fallback(desk: Desk, open_label: Open) -> None:
     document = desk.document("\n".join(f"line {number}" for number in range(80)))
     paged(document)
     asked: set[str] = set()
@@ -174,7 +174,7 @@ def test_the_image_that_was_stored_is_shown(desk: Desk, open_label: Open) -> Non
     expect(page.locator(".page-texts text")).to_have_count(0)
 
 
-def test_a_document_of_text_alone_has_no_page(desk: Desk, open_label: Open) -> None:
+def test_a_text_document_has_no_page_view(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     expect(page.locator("#page-tools")).to_be_hidden()
     expect(page.locator("#document-scroll")).to_be_visible()

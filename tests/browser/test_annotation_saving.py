@@ -14,7 +14,7 @@ from tests.browser.labeling import LINES, control, fill_required, saved
 from tests.labeling.label_desk import Desk
 
 
-def test_two_people_get_a_merge_and_see_what_clashed(desk: Desk, open_label: Open) -> None:
+def test_concurrent_edits_are_merged_with_conflicts(desk: Desk, open_label: Open) -> None:
     document, _, _ = (desk.document(LINES) for _ in range(3))
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
     expect(ben.locator("#others")).to_contain_text(f"{desk.ana.username} also has this document open")
@@ -89,7 +89,7 @@ def let_all_go(page: Page) -> None:
     page.evaluate("for (const done of window.waiting) done(); window.waiting = { push: (done) => done(), length: 0 };")
 
 
-def test_a_clash_that_comes_while_one_types_is_shown_and_stays(desk: Desk, open_label: Open) -> None:
+def test_a_conflict_while_typing_stays_visible(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
     control(ben, "Vendor").fill("ACME SUPPLIES")
@@ -113,7 +113,7 @@ def test_a_clash_that_comes_while_one_types_is_shown_and_stays(desk: Desk, open_
     expect(clash).to_have_count(0)
 
 
-def test_what_others_changed_comes_into_json_that_is_edited(desk: Desk, open_label: Open) -> None:
+def test_remote_changes_reach_the_edited_json(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
     control(ana, "Vendor").fill("ACME")
@@ -133,7 +133,7 @@ def test_what_others_changed_comes_into_json_that_is_edited(desk: Desk, open_lab
     assert value == {"vendor": "ACME LTD & SONS", "invoice_id": "A-1029"}
 
 
-def test_a_row_that_goes_once_it_is_left_goes_on_the_server_too(desk: Desk, open_label: Open) -> None:
+def test_a_remotely_deleted_row_is_deleted_on_blur(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     ana = open_label(desk.ana, document)
     ana.locator('[data-title="Line items"] [data-add-row]').click()
@@ -167,7 +167,7 @@ def test_a_row_that_goes_once_it_is_left_goes_on_the_server_too(desk: Desk, open
 
 
 @pytest.mark.parametrize(("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Another user changed")])
-def test_a_clash_that_comes_with_a_draft_holds_the_way_out(desk: Desk, open_label: Open, keys: str, words: str) -> None:
+def test_a_conflict_prevents_leaving(desk: Desk, open_label: Open, keys: str, words: str) -> None:
     document, _ = desk.document(LINES), desk.document(LINES)
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
     control(ben, "Vendor").fill("ACME")
@@ -183,7 +183,7 @@ def test_a_clash_that_comes_with_a_draft_holds_the_way_out(desk: Desk, open_labe
     assert not Gold.objects.exists()
 
 
-def test_what_is_typed_while_the_submit_is_under_way_is_saved(desk: Desk, open_label: Open) -> None:
+def test_typing_during_a_submit_is_saved(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, first)
     fill_required(page)
@@ -201,7 +201,7 @@ def test_what_is_typed_while_the_submit_is_under_way_is_saved(desk: Desk, open_l
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
-def test_a_next_document_that_does_not_come_is_told(desk: Desk, open_label: Open) -> None:
+def test_a_failed_next_document_shows_an_error(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, first)
     page.route("**/label/next/", lambda route: route.abort())
@@ -216,7 +216,7 @@ def test_a_next_document_that_does_not_come_is_told(desk: Desk, open_label: Open
     expect(page.locator("#document-name")).to_have_text(second.external_id)
 
 
-def test_a_document_that_is_not_saved_is_left_only_knowingly_and_sent_later(desk: Desk, open_label: Open) -> None:
+def test_leaving_an_unsaved_document_asks_and_saves_later(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, second)
     page.goto(reverse("label_document", args=["desk", first.pk]))
@@ -240,7 +240,7 @@ def test_a_document_that_is_not_saved_is_left_only_knowingly_and_sent_later(desk
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
-def test_going_back_in_the_browser_asks_too(desk: Desk, open_label: Open) -> None:
+def test_browser_back_asks_about_unsaved_changes(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, first)
     page.keyboard.press("Alt+n")
@@ -259,7 +259,7 @@ def test_going_back_in_the_browser_asks_too(desk: Desk, open_label: Open) -> Non
     assert len(asked) == 1
 
 
-def test_an_old_leftover_that_others_saved_over_is_told_and_not_sent(desk: Desk, open_label: Open) -> None:
+def test_an_outdated_local_draft_is_not_sent(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page, ben = open_label(desk.ana, second), open_label(desk.ben, first)
     control(ben, "Vendor").fill("ACME SUPPLIES")
@@ -279,7 +279,7 @@ def test_an_old_leftover_that_others_saved_over_is_told_and_not_sent(desk: Desk,
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
-def test_what_cannot_be_saved_is_kept_and_sent_again(desk: Desk, open_label: Open) -> None:
+def test_failed_saves_are_kept_and_retried(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     page.context.set_offline(True)
@@ -305,7 +305,7 @@ def test_a_crashed_tab_is_restored_and_merged(desk: Desk, open_label: Open) -> N
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
-def test_what_a_closed_tab_could_not_save_is_sent_where_nothing_is_left_to_label(desk: Desk, open_label: Open) -> None:
+def test_drafts_of_a_closed_tab_are_sent_from_an_empty_queue(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     page.context.set_offline(True)
@@ -334,7 +334,7 @@ def test_what_a_closed_tab_could_not_save_is_sent_where_nothing_is_left_to_label
     assert Annotation.objects.get().value == {"vendor": "ACME"}
 
 
-def test_the_focus_is_never_lost_when_rows_or_messages_go(desk: Desk, open_label: Open) -> None:
+def test_focus_survives_removed_rows_and_messages(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
     for text in ("Widget, blue", "Hydraulic pump"):
@@ -379,7 +379,7 @@ def test_the_focus_is_never_lost_when_rows_or_messages_go(desk: Desk, open_label
     expect(control(page, "Vendor")).to_be_focused()
 
 
-def test_time_is_counted_by_field_and_not_while_the_person_is_away(desk: Desk, open_label: Open) -> None:
+def test_time_per_field_excludes_idle_time(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     page.clock.install()
     page.reload()

@@ -12,7 +12,7 @@ from tests.browser.labeling import LINES, SAVED, control, fill_required, select
 from tests.labeling.label_desk import Desk
 
 
-def test_a_whole_label_by_keys_and_selection(desk: Desk, open_label: Open) -> None:
+def test_a_label_by_keyboard_and_selection(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana)
     page.keyboard.type("A-1029")
@@ -45,7 +45,7 @@ def test_a_whole_label_by_keys_and_selection(desk: Desk, open_label: Open) -> No
     assert LINES[place["start"] : place["end"]] == "Jan 14, 2026"
 
 
-def test_a_key_pressed_as_the_mouse_is_let_go_is_for_the_selection(desk: Desk, open_label: Open) -> None:
+def test_a_key_at_mouse_release_applies_to_the_selection(desk: Desk, open_label: Open) -> None:
     desk.document(LINES)
     page = open_label(desk.ana)
     control(page, "Invoice number").focus()
@@ -64,7 +64,7 @@ def test_a_key_pressed_as_the_mouse_is_let_go_is_for_the_selection(desk: Desk, o
     expect(page.locator("[data-body] tr")).to_have_count(2)
 
 
-def test_pressing_submit_twice_skips_no_document(desk: Desk, open_label: Open) -> None:
+def test_a_double_submit_skips_no_document(desk: Desk, open_label: Open) -> None:
     first, second, _ = (desk.document(LINES) for _ in range(3))
     page = open_label(desk.ana, first)
     fill_required(page)
@@ -88,7 +88,7 @@ def test_markup_in_a_document_stays_text(desk: Desk, open_label: Open) -> None:
     assert page.locator("#document b, #document img, #document script").count() == 0
 
 
-def test_a_refused_submit_goes_to_the_first_problem(desk: Desk, open_label: Open, watch: Watch) -> None:
+def test_a_rejected_submit_focuses_the_first_problem(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     page = open_label(desk.ana, desk.document(LINES))
     fill_required(page)
@@ -103,7 +103,7 @@ def test_a_refused_submit_goes_to_the_first_problem(desk: Desk, open_label: Open
     assert not Gold.objects.exists()
 
 
-def test_what_is_not_in_the_document_is_confirmed(desk: Desk, open_label: Open, watch: Watch) -> None:
+def test_values_not_in_the_document_are_confirmed(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     page = open_label(desk.ana, desk.document(LINES))
     fill_required(page)
@@ -141,7 +141,7 @@ def test_undo_and_redo_of_the_whole_form(desk: Desk, open_label: Open) -> None:
     expect(page.locator(SAVED)).to_contain_text("saved")
 
 
-def test_the_json_view_goes_both_ways(desk: Desk, open_label: Open, watch: Watch) -> None:
+def test_the_json_view_round_trips(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Total amount").fill("1,100.00")
@@ -159,7 +159,7 @@ def test_the_json_view_goes_both_ways(desk: Desk, open_label: Open, watch: Watch
     expect(page.get_by_text("stray: is not a field of this schema")).to_have_count(0)
 
 
-def test_previous_leads_further_back_each_time(desk: Desk, open_label: Open) -> None:
+def test_previous_goes_back_repeatedly(desk: Desk, open_label: Open) -> None:
     documents = [desk.document(LINES) for _ in range(4)]
     page = open_label(desk.ana, documents[1])
     name = page.locator("#document-name")
@@ -211,7 +211,7 @@ def test_the_screen_is_accessible(desk: Desk, open_label: Open, scheme: Any) -> 
     assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found["violations"]] == []
 
 
-def test_messages_come_while_one_types_on_in_another_field(desk: Desk, open_label: Open) -> None:
+def test_messages_appear_while_typing_in_another_field(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Invoice date").focus()
     page.keyboard.type("soon")

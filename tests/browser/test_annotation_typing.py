@@ -50,7 +50,7 @@ def by_completion(page: Page, delay: float) -> Hand:
         yield from presses(page, "End", "Tab", delay=delay)
 
 
-def test_every_value_lands_in_its_field_at_any_speed(invoices: Desk, open_label: Open) -> None:
+def test_values_are_typed_into_their_fields_at_any_speed(invoices: Desk, open_label: Open) -> None:
     hands = [(way, speed) for way in (by_hand, by_completion) for speed in SPEEDS]
     documents = [invoices.document(f"{INVOICE}{number}") for number, _ in enumerate(hands)]
     pages = [open_label(invoices.ana, document) for document in documents]

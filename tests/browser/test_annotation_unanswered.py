@@ -26,7 +26,7 @@ def left(page: Page) -> None:
     expect(page.get_by_text("No documents to label")).to_be_visible()
 
 
-def test_an_ambiguous_date_asks_and_is_chosen_by_a_key_or_the_mouse(page: Page) -> None:
+def test_an_ambiguous_date_is_resolved_by_key_or_mouse(page: Page) -> None:
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
     date = control(page, "Invoice date")
@@ -56,7 +56,7 @@ def test_an_ambiguous_date_asks_and_is_chosen_by_a_key_or_the_mouse(page: Page) 
     assert Gold.objects.get().revision.value["date"] == "2026-04-03"
 
 
-def test_a_broken_rule_stops_a_label_by_hand_until_it_is_confirmed(page: Page) -> None:
+def test_a_violated_invariant_must_be_confirmed(page: Page) -> None:
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
     control(page, "Invoice date").fill("2026-04-03")
@@ -75,7 +75,7 @@ def test_a_broken_rule_stops_a_label_by_hand_until_it_is_confirmed(page: Page) -
     assert len(Gold.objects.get().revision.evidence["due_date"]["doubts"]) == 1
 
 
-def test_fields_that_nobody_answered_are_asked_about_once(page: Page) -> None:
+def test_unanswered_fields_are_asked_about_once(page: Page) -> None:
     for title, value in (("Invoice number", "A-1029"), ("Vendor", "ACME SUPPLIES"), ("Total amount", "1,100.00")):
         control(page, title).fill(value)
     control(page, "Invoice date").fill("2026-04-03")
@@ -96,7 +96,7 @@ def test_fields_that_nobody_answered_are_asked_about_once(page: Page) -> None:
     assert (revision.value["currency"], "tax" in revision.value) == (None, False)
 
 
-def test_submitting_again_leaves_them_open_and_a_draft_keeps_what_was_answered(page: Page) -> None:
+def test_a_second_submit_leaves_fields_unanswered(page: Page) -> None:
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
     control(page, "Invoice date").fill("2026-04-03")

@@ -38,7 +38,7 @@ def words(pdf: bytes) -> str:
     return " ".join(" ".join(pages).split())
 
 
-def test_a_manager_approves_on_a_phone_and_a_corrected_label_voids_it(
+def test_approval_on_a_phone_and_void_after_a_correction(
     world: World, report: GateReport, logged_in: As, watch: Watch
 ) -> None:
     watch.allow("422 POST")  # the refusal that is provoked
@@ -102,7 +102,7 @@ def _correct(page: Page, document: Document) -> None:
     expect(page).not_to_have_url(f"**/label/{document.pk}/")
 
 
-def test_the_report_and_the_log_read_well_on_a_desk(world: World, report: GateReport, logged_in: As) -> None:
+def test_report_and_audit_log_on_a_desktop(world: World, report: GateReport, logged_in: As) -> None:
     page = logged_in(world.manager)
     page.goto(report.get_absolute_url())
     expect(page.get_by_role("heading", name="Regressions")).to_be_visible()

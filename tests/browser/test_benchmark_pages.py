@@ -30,7 +30,7 @@ def engineer(wide: World, logged_in: Callable[[Any], Page]) -> Page:
     return logged_in(wide.engineer)
 
 
-def test_models_side_by_side_and_two_of_them_document_by_document(wide: World, engineer: Page, tmp_path: Path) -> None:
+def test_benchmark_table_and_comparison(wide: World, engineer: Page, tmp_path: Path) -> None:
     finished(wide, tmp_path, pretend(1, spoil=0.8, invalid=0.3), pretend(3, spoil=0.2), latency_ms=500)
     page = engineer
     page.goto(ADDRESS)
@@ -44,7 +44,7 @@ def test_models_side_by_side_and_two_of_them_document_by_document(wide: World, e
     check(page, "comparison")
 
 
-def test_one_that_runs_moves_on_without_taking_the_focus(wide: World, engineer: Page, tmp_path: Path) -> None:
+def test_progress_updates_keep_the_focus(wide: World, engineer: Page, tmp_path: Path) -> None:
     made = started(wide, wide.base_model, another_model(tmp_path))
     page = engineer
     page.goto(f"{ADDRESS}{made.number}/")
@@ -59,7 +59,7 @@ def test_one_that_runs_moves_on_without_taking_the_focus(wide: World, engineer: 
     expect(link).to_be_focused()
 
 
-def test_a_new_one_is_started_from_its_form(wide: World, engineer: Page, watch: Watch) -> None:
+def test_a_benchmark_is_started_from_its_form(wide: World, engineer: Page, watch: Watch) -> None:
     watch.allow("422 POST")
     page = engineer
     page.goto(f"{ADDRESS}new/")

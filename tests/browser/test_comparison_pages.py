@@ -33,7 +33,7 @@ def manager(world: World, logged_in: Callable[[Any], Page]) -> Page:
     return logged_in(world.manager)
 
 
-def test_two_are_ticked_filtered_and_a_case_is_pinned(world: World, manager: Page) -> None:
+def test_two_runs_are_compared_and_a_document_pinned(world: World, manager: Page) -> None:
     page = manager
     page.goto("/p/invoices/evaluation/")
     for number in (1, 2):
@@ -57,7 +57,7 @@ def test_two_are_ticked_filtered_and_a_case_is_pinned(world: World, manager: Pag
     check(page, "comparison-phone")
 
 
-def test_three_make_a_matrix_that_leads_to_each_pair(world: World, manager: Page) -> None:
+def test_three_runs_make_a_matrix(world: World, manager: Page) -> None:
     page = manager
     page.goto("/p/invoices/evaluation/")
     for number in (1, 2, 3):
@@ -72,7 +72,7 @@ def test_three_make_a_matrix_that_leads_to_each_pair(world: World, manager: Page
     expect(page.get_by_role("heading", name="Comparison", exact=False)).to_be_visible()
 
 
-def test_the_suite_says_what_is_broken_and_a_manager_takes_out(world: World, manager: Page) -> None:
+def test_regression_suite_page(world: World, manager: Page) -> None:
     for document in Document.objects.filter(project=world.project, holdout=True)[:6]:
         pin(project=world.project, document=document, user=world.engineer, reason="a customer complained")
     page = manager

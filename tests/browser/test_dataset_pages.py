@@ -82,7 +82,7 @@ def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
     expect(page.get_by_text("metadata.company")).to_be_visible()
 
 
-def test_a_version_is_read_page_by_page(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
+def test_dataset_pages(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
     from labeling.datasets.queries import rows
     from training.models import LengthReport
 
@@ -125,7 +125,7 @@ def test_two_versions_are_compared(desk: Desk, open_as: As) -> None:
     check(page, "diff")
 
 
-def test_what_is_labelled_now_is_downloaded(desk: Desk, open_as: As) -> None:
+def test_current_labels_are_downloaded(desk: Desk, open_as: As) -> None:
     page = open_as("annotator")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(desk.url("export/?tag=ocr_noise"))

@@ -58,7 +58,7 @@ def accessible(page: Page) -> None:
         assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == [], theme
 
 
-def test_filters_go_into_the_address_and_back_again(open_page: Open, desk: Desk) -> None:
+def test_filters_are_part_of_the_url(open_page: Open, desk: Desk) -> None:
     page = open_page("annotator", "documents/")
     page.keyboard.press("/")
     page.keyboard.type("F-1")
@@ -76,7 +76,7 @@ def test_filters_go_into_the_address_and_back_again(open_page: Open, desk: Desk)
     expect(page.locator("tr[data-row]")).to_have_count(30)
 
 
-def test_a_long_search_goes_on_by_itself(open_page: Open, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_search_continues_automatically(open_page: Open, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     # No time at first, so that ten documents are looked at and the rest is left to the next request.
     for name, value in (("SCAN_ROWS", 10), ("BUDGET_MS", -1_000.0), ("INDEX_BUDGET_MS", 1_000.0), ("MAX_RARE", -1)):
         monkeypatch.setattr(search, name, value)
@@ -90,7 +90,7 @@ def test_a_long_search_goes_on_by_itself(open_page: Open, desk: Desk, monkeypatc
     assert page.url.endswith("documents/?state=new")
 
 
-def test_rows_are_ticked_by_keys_and_changed_together(open_page: Open, desk: Desk) -> None:
+def test_rows_are_selected_by_keys_and_bulk_edited(open_page: Open, desk: Desk) -> None:
     page = open_page("engineer", "documents/?state=new")
     expect(page.locator("[data-value]:visible")).to_have_count(0)
     page.keyboard.press("j")

@@ -33,7 +33,7 @@ def page(world: World, logged_in: Callable[[Any], Page]) -> Page:
     return logged_in(world.owner)
 
 
-def test_a_model_elsewhere_is_let_see_the_hold_out_and_evaluated(world: World, page: Page, watch: Watch) -> None:
+def test_an_external_model_is_permitted_and_evaluated(world: World, page: Page, watch: Watch) -> None:
     watch.allow("422 POST")
     one = endpoint(world, "http://127.0.0.1:9/v1")
     exported(world)
@@ -60,7 +60,7 @@ def test_a_model_elsewhere_is_let_see_the_hold_out_and_evaluated(world: World, p
     assert EvalRun.objects.get().endpoint == one
 
 
-def test_the_ways_of_decoding_stand_side_by_side(world: World, page: Page) -> None:
+def test_decoding_modes_are_compared(world: World, page: Page) -> None:
     evaluated(world, pretend(2, spoil=0.5, invalid=0.3), mode="free")
     held = evaluated(world, pretend(3, spoil=0.2))
     page.goto(held.get_absolute_url())

@@ -37,7 +37,7 @@ def instruction(page: Page) -> str:
     return page.get_by_label("Instruction").input_value()
 
 
-def test_a_contract_that_was_typed_outlives_the_session(page: Page, desk: Desk, watch: Watch) -> None:
+def test_a_typed_contract_survives_the_session(page: Page, desk: Desk, watch: Watch) -> None:
     page.get_by_label("Instruction").press_sequentially(WORDS)
     typed = instruction(page)
     Session.objects.all().delete()
@@ -53,7 +53,7 @@ def test_a_contract_that_was_typed_outlives_the_session(page: Page, desk: Desk, 
     expect(page.locator(".form-draft")).to_have_count(0)
 
 
-def test_what_was_not_sent_is_offered_and_can_be_discarded(page: Page, desk: Desk) -> None:
+def test_an_unsent_form_is_offered_or_discarded(page: Page, desk: Desk) -> None:
     before = instruction(page)
     page.get_by_label("Instruction").press_sequentially(WORDS)
     typed = instruction(page)
@@ -67,7 +67,7 @@ def test_what_was_not_sent_is_offered_and_can_be_discarded(page: Page, desk: Des
     assert instruction(page) == before
 
 
-def test_what_is_typed_after_a_restore_stays(page: Page) -> None:
+def test_typing_after_a_restore_is_kept(page: Page) -> None:
     page.locator("textarea[name=schema]").press("Control+End")
     page.keyboard.type(" ")  # its restore brings a preview
     page.get_by_label("Instruction").press_sequentially(WORDS)
@@ -83,7 +83,7 @@ def test_what_is_typed_after_a_restore_stays(page: Page) -> None:
     assert instruction(page) == f"{typed} More."
 
 
-def test_another_person_and_a_log_out_find_nothing(page: Page, desk: Desk, live_server: LiveServer) -> None:
+def test_drafts_are_private_to_a_session(page: Page, desk: Desk, live_server: LiveServer) -> None:
     page.get_by_label("Instruction").press_sequentially(WORDS)
     page.locator(".user-button").click()
     page.get_by_role("button", name="Log out").click()
@@ -100,9 +100,7 @@ def test_another_person_and_a_log_out_find_nothing(page: Page, desk: Desk, live_
         ("settings/", "input[name=extra_tags]"),
     ],
 )
-def test_other_long_forms_keep_what_is_typed(
-    page: Page, desk: Desk, live_server: LiveServer, path: str, field: str
-) -> None:
+def test_other_long_forms_keep_drafts(page: Page, desk: Desk, live_server: LiveServer, path: str, field: str) -> None:
     page.goto(f"{live_server.url}/p/desk/{path}")
     box = page.locator("#main form[method=post]").locator(field).first
     box.press_sequentially("7")

@@ -64,7 +64,7 @@ def test_a_long_choice_is_searched_by_typing(classes: Page) -> None:
     assert value_of(classes) == {"intent": "cancel a transfer"}
 
 
-def test_arrows_move_tab_takes_and_escape_leaves_it_as_it_was(classes: Page) -> None:
+def test_choice_keys(classes: Page) -> None:
     box = control(classes, "Intent")
     classes.keyboard.press("ArrowDown")
     expect(box).to_have_attribute("aria-expanded", "true")
@@ -79,7 +79,7 @@ def test_arrows_move_tab_takes_and_escape_leaves_it_as_it_was(classes: Page) -> 
     expect(box).to_have_attribute("aria-expanded", "false")
 
 
-def test_what_is_no_choice_is_kept_and_said_to_be_none(classes: Page) -> None:
+def test_an_invalid_choice_is_kept_with_an_error(classes: Page) -> None:
     box = control(classes, "Intent")
     box.fill("stop the transfer")
     expect(classes.locator("#combo-list")).to_contain_text("No such choice")
@@ -91,14 +91,14 @@ def test_what_is_no_choice_is_kept_and_said_to_be_none(classes: Page) -> None:
     assert value_of(classes) == {}
 
 
-def test_a_choice_is_taken_by_the_mouse(classes: Page) -> None:
+def test_a_choice_is_selected_by_mouse(classes: Page) -> None:
     control(classes, "Intent").click()
     classes.locator("#combo-list [role=option]").nth(4).click()
     expect(control(classes, "Intent")).to_have_value(INTENTS[4])
     expect(control(classes, "Intent")).to_be_focused()
 
 
-def test_turning_to_another_form_keeps_common_fields_and_can_be_undone(everything: Page) -> None:
+def test_switching_forms_keeps_common_fields(everything: Page) -> None:
     page = everything
     paid = part(page, "Paid")
     paid.locator('[data-title="Number"] [data-control]').fill("4711")
@@ -132,7 +132,7 @@ def test_a_value_of_several_types_and_rows_of_several_forms(everything: Page) ->
     expect(part(page, "Parts").locator(".sf-switch input").nth(1)).to_be_checked()
 
 
-def test_rows_of_a_map_have_names_of_their_own(everything: Page) -> None:
+def test_map_rows_have_editable_names(everything: Page) -> None:
     page = everything
     tags = part(page, "Tags")
     tags.locator("[data-add-row]").click()
@@ -154,7 +154,7 @@ def test_rows_of_a_map_have_names_of_their_own(everything: Page) -> None:
     assert value_of(page)["tags"] == {"red": 3}
 
 
-def test_places_of_a_tuple_and_names_beside_the_fields_of_a_group(everything: Page) -> None:
+def test_tuples_and_additional_names(everything: Page) -> None:
     page = everything
     place = part(page, "Place")
     place.locator('[data-title="Item 2"] [data-control]').fill("8.5")
@@ -185,7 +185,7 @@ def test_a_whole_group_can_be_not_in_the_document(everything: Page) -> None:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_json_is_written_in_the_structured_editor_which_changes_no_digit(everything: Page, watch: Watch) -> None:
+def test_the_json_editor_keeps_digits(everything: Page, watch: Watch) -> None:
     page = everything
     anything = part(page, "Anything")
     expect(anything).to_contain_text("Written as JSON: it can have any type.")
@@ -205,7 +205,7 @@ def test_json_is_written_in_the_structured_editor_which_changes_no_digit(everyth
     assert (str(value["cost"]), value["id"]) == ("1248.50", 12345678901234567890)
 
 
-def test_a_schema_no_form_can_draw_is_written_as_json_and_checked_all_the_same(desk: Desk, open_label: Open) -> None:
+def test_unsupported_schemas_use_validated_json(desk: Desk, open_label: Open) -> None:
     use_schema(desk, {"type": "object", "properties": {"$json": {"type": "string", "maxLength": 3}}})
     page = open_label(desk.ana, desk.document("A text."))
     expect(page.locator("#form")).to_contain_text(
@@ -218,7 +218,7 @@ def test_a_schema_no_form_can_draw_is_written_as_json_and_checked_all_the_same(d
     assert value_of(page) == {"$json": "abc"}
 
 
-def test_a_long_choice_in_a_grid_leaves_the_arrows_to_the_cells(desk: Desk, open_label: Open) -> None:
+def test_arrows_in_a_grid_choice_move_between_cells(desk: Desk, open_label: Open) -> None:
     row = object_schema({"name": {"type": "string", "maxLength": 9}, "intent": {"enum": INTENTS}})
     use_schema(desk, object_schema({"rows": {"type": "array", "items": row}}))
     page = open_label(desk.ana, desk.document("Cancel it."))
@@ -284,7 +284,7 @@ NAMES: dict[str, Any] = object_schema(
 )
 
 
-def test_fields_named_like_what_every_object_inherits(desk: Desk, open_label: Open) -> None:
+def test_fields_named_like_object_prototype_members(desk: Desk, open_label: Open) -> None:
     use_schema(desk, NAMES)
     page = open_label(desk.ana, desk.document("constructor Acme, valueOf Ulm, proto 12.50"))
     expect(control(page, "Constructor")).to_have_value("")
@@ -322,7 +322,7 @@ def test_fields_named_like_what_every_object_inherits(desk: Desk, open_label: Op
     settled(page)
 
 
-def test_a_name_that_is_no_choice_stays_and_says_so(desk: Desk, open_label: Open) -> None:
+def test_an_invalid_map_name_is_kept_with_an_error(desk: Desk, open_label: Open) -> None:
     names = {"type": "object", "propertyNames": {"enum": ["de", "en"]}, "additionalProperties": {"type": "string"}}
     use_schema(desk, object_schema({"words": {"title": "Words", **names}, "note": {"type": "string", "title": "Note"}}))
     page = open_label(desk.ana, desk.document("Salut"))

@@ -28,7 +28,7 @@ def owner(world: World, logged_in: Callable[[Any], Page]) -> Page:
     return logged_in(world.owner)
 
 
-def test_money_automation_and_the_labels_that_are_missing(world: World, owner: Page) -> None:
+def test_error_cost_automation_and_missing_labels(world: World, owner: Page) -> None:
     Contract.objects.filter(project=world.project).update(
         constraints={"expected_volume": 12000, "review_cost": 0.4, "currency": "EUR", "hardware_price_per_hour": 0.1}
     )
@@ -50,7 +50,7 @@ def test_money_automation_and_the_labels_that_are_missing(world: World, owner: P
     check(page, "gate-evidence-queued")
 
 
-def test_a_gate_about_one_field_is_added_by_hand(world: World, owner: Page) -> None:
+def test_a_field_gate_is_added(world: World, owner: Page) -> None:
     page = owner
     page.goto(f"/p/{world.project.slug}/gates/policy/")
     page.get_by_label("Metric", exact=True).select_option("recall")

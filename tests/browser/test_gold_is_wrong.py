@@ -25,7 +25,7 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
     return make_world(tmp_path / "small-base", documents=24, holdout=12)
 
 
-def test_a_doubted_label_is_decided_frozen_and_scored_again(
+def test_a_challenged_label_is_corrected_and_rescored(
     world: World, logged_in: Callable[[Any], Page], watch: Watch
 ) -> None:
     key = first_id(world)
@@ -71,7 +71,7 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     check(engineer, "gold-questions-phone")
 
 
-def test_look_alikes_are_queued_for_somebody(world: World, logged_in: Callable[[Any], Page]) -> None:
+def test_lookalikes_are_queued(world: World, logged_in: Callable[[Any], Page]) -> None:
     key = first_id(world)
     run = evaluated(world, says_total(world, key, "7.77"))
     text = Document.objects.get(project=world.project, external_id=key).text

@@ -116,7 +116,7 @@ def test_a_folder_is_dropped(engineer: Page, tmp_path: Path) -> None:
     assert set(Document.objects.values_list("external_id", flat=True)) == {"in/x.txt", "in/deep/x.txt"}
 
 
-def test_a_refused_upload_keeps_what_was_chosen(engineer: Page, tmp_path: Path, watch: Any) -> None:
+def test_a_rejected_upload_keeps_the_options(engineer: Page, tmp_path: Path, watch: Any) -> None:
     watch.allow("422 POST")
     page = engineer
     page.set_input_files(
@@ -132,7 +132,7 @@ def test_a_refused_upload_keeps_what_was_chosen(engineer: Page, tmp_path: Path, 
     looked_at(page, "refused")
 
 
-def test_a_running_import_shows_how_far_it_is_and_can_be_cancelled(engineer: Page, tmp_path: Path) -> None:
+def test_a_running_import_shows_progress_and_can_be_cancelled(engineer: Page, tmp_path: Path) -> None:
     from labeling.models import ImportRun
 
     page = engineer

@@ -13,7 +13,7 @@ from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
 
 
-def test_the_expression_is_asked_for_where_a_field_is_split(
+def test_splitting_a_field_asks_for_an_expression(
     desk: Desk, new_page: Callable[[], Page], live_server: LiveServer
 ) -> None:
     text = {"type": "string"}

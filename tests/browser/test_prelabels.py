@@ -58,7 +58,7 @@ def look(page: Page) -> None:
         assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found["violations"]] == []
 
 
-def test_an_endpoint_is_added_tested_and_proposes(work: Desk, fake: Fake, page: Page) -> None:
+def test_an_endpoint_is_added_and_tested(work: Desk, fake: Fake, page: Page) -> None:
     page.goto("/p/desk/prelabels/")
     look(page)
     page.get_by_role("link", name="Add endpoint").click()
@@ -90,9 +90,7 @@ def test_an_endpoint_is_added_tested_and_proposes(work: Desk, fake: Fake, page: 
     assert Prediction.objects.filter(value__isnull=False).count() == 2
 
 
-def test_a_list_is_taken_over_and_what_is_wrong_stands_beside_its_field(
-    work: Desk, fake: Fake, page: Page, watch: Watch
-) -> None:
+def test_a_filtered_list_starts_a_run_and_shows_field_errors(work: Desk, fake: Fake, page: Page, watch: Watch) -> None:
     Endpoint.objects.create(project=work.project, name="large", url=fake.url, model="m")
     page.goto("/p/desk/documents/?state=new")
     page.get_by_role("link", name="Pre-label these").click()
@@ -104,7 +102,7 @@ def test_a_list_is_taken_over_and_what_is_wrong_stands_beside_its_field(
     look(page)
 
 
-def test_a_run_is_cancelled_while_it_waits(work: Desk, fake: Fake, page: Page) -> None:
+def test_a_queued_run_is_cancelled(work: Desk, fake: Fake, page: Page) -> None:
     endpoint = Endpoint.objects.create(project=work.project, name="large", url=fake.url, model="m")
     start_prelabels(project=work.project, user=work.people["owner"], endpoint=endpoint)
     page.goto("/p/desk/prelabels/1/")

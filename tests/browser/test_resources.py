@@ -27,7 +27,7 @@ def engineer(world: World, logged_in: Callable[[Any], Page]) -> Page:
     return logged_in(world.engineer)
 
 
-def test_a_report_comes_to_rest_on_what_was_measured_again(world: World, engineer: Page) -> None:
+def test_a_report_uses_the_new_measurement(world: World, engineer: Page) -> None:
     Contract.objects.filter(project=world.project).update(
         constraints={"latency_p95_ms": 900, "hardware_memory_gb": 2, "requests_per_second": 2}
     )

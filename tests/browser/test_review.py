@@ -126,7 +126,7 @@ def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) 
     assert Gold.objects.count() == 1
 
 
-def test_going_to_a_section_decides_nothing(desk: Desk, open_page: Open) -> None:
+def test_section_shortcuts_do_not_decide(desk: Desk, open_page: Open) -> None:
     document = desk.document(TEXT)
     submit(document, desk.ana)
     page = open_page(desk.rita, f"review/{document.pk}/")
@@ -136,7 +136,7 @@ def test_going_to_a_section_decides_nothing(desk: Desk, open_page: Open) -> None
     assert not Review.objects.exists()
 
 
-def test_the_annotator_sees_why_it_came_back(desk: Desk, open_page: Open) -> None:
+def test_the_annotator_sees_the_rejection_reason(desk: Desk, open_page: Open) -> None:
     document = desk.document(TEXT)
     submit(document, desk.ana)
     page = open_page(desk.rita, f"review/{document.pk}/")
@@ -147,7 +147,7 @@ def test_the_annotator_sees_why_it_came_back(desk: Desk, open_page: Open) -> Non
     expect(page.locator("#rejection")).to_contain_text("The vendor is without LTD.")
 
 
-def test_a_dispute_is_decided_by_keys(desk: Desk, open_page: Open, watch: Watch) -> None:
+def test_a_conflict_is_adjudicated_by_keys(desk: Desk, open_page: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     document = dispute(desk)
     page = open_page(desk.rita, "review/?show=disputed")
@@ -180,7 +180,7 @@ def found_by_itself(document: Document, user: User, **changes: Any) -> None:
     )
 
 
-def test_values_are_walked_and_asked_about_by_keys(desk: Desk, open_page: Open) -> None:
+def test_values_are_reviewed_by_keys(desk: Desk, open_page: Open) -> None:
     document = desk.document(f"🙂 {TEXT}")
     found_by_itself(document, desk.ana)
     page = open_page(desk.rita, f"review/{document.pk}/")
@@ -196,7 +196,7 @@ def test_values_are_walked_and_asked_about_by_keys(desk: Desk, open_page: Open) 
     looked_at(page, "review-comment")
 
 
-def test_a_candidate_lights_up_where_it_stands(desk: Desk, open_page: Open) -> None:
+def test_a_candidate_is_highlighted_in_the_document(desk: Desk, open_page: Open) -> None:
     document = desk.document(f"🙂 {TEXT}", wanted=2)
     found_by_itself(document, desk.ana)
     found_by_itself(document, desk.ben, vendor="ACME")
@@ -207,7 +207,7 @@ def test_a_candidate_lights_up_where_it_stands(desk: Desk, open_page: Open) -> N
         assert page.evaluate(lit) == text
 
 
-def test_a_fix_is_an_approval_and_leads_on(desk: Desk, open_page: Open) -> None:
+def test_a_fix_approves_and_opens_the_next(desk: Desk, open_page: Open) -> None:
     first, second = desk.document(TEXT), desk.document(TEXT)
     submit(first, desk.ana, vendor="ACME SUPPLIES")
     submit(second, desk.ana)
@@ -240,7 +240,7 @@ def test_empty_pages_and_mentions(desk: Desk, open_page: Open) -> None:
     expect(page.locator("#document-name")).to_have_text(document.external_id)
 
 
-def test_ones_own_label_and_a_phone(desk: Desk, open_page: Open) -> None:
+def test_own_labels_and_small_screens(desk: Desk, open_page: Open) -> None:
     document = desk.document(TEXT)
     submit(document, desk.rita)
     page = open_page(desk.rita, f"review/{document.pk}/")

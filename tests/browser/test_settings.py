@@ -74,9 +74,7 @@ def test_the_pages_are_accessible(work: Desk, logged_in: Callable[[Any], Page], 
     look(page, f"webhook-new-{scheme}")
 
 
-def test_a_token_is_made_copied_and_gone_at_the_next_look(
-    work: Desk, logged_in: Callable[[Any], Page], live_server: LiveServer
-) -> None:
+def test_a_token_is_shown_once(work: Desk, logged_in: Callable[[Any], Page], live_server: LiveServer) -> None:
     page = logged_in(work.people["annotator"])
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=live_server.url)
     page.goto("/p/desk/tokens/")
@@ -96,7 +94,7 @@ def test_a_token_is_made_copied_and_gone_at_the_next_look(
     assert tokens.authenticate(shown) is None
 
 
-def test_what_is_wrong_stands_beside_its_field(work: Desk, logged_in: Callable[[Any], Page], watch: Watch) -> None:
+def test_errors_are_shown_at_their_field(work: Desk, logged_in: Callable[[Any], Page], watch: Watch) -> None:
     watch.allow("422")
     page = logged_in(work.people["annotator"])
     page.goto("/p/desk/tokens/")
@@ -105,7 +103,7 @@ def test_what_is_wrong_stands_beside_its_field(work: Desk, logged_in: Callable[[
     look(page, "tokens-wrong")
 
 
-def test_an_owner_changes_a_role_and_removes_somebody(work: Desk, logged_in: Callable[[Any], Page]) -> None:
+def test_an_owner_changes_a_role_and_removes_a_member(work: Desk, logged_in: Callable[[Any], Page]) -> None:
     page = logged_in(work.people["owner"])
     page.goto("/p/desk/settings/")
     page.get_by_label("Role of desk-annotator", exact=True).select_option("reviewer")
@@ -117,7 +115,7 @@ def test_an_owner_changes_a_role_and_removes_somebody(work: Desk, logged_in: Cal
     expect(page.get_by_text("desk-manager was removed from the project.")).to_be_visible()
 
 
-def test_the_log_shows_by_itself_how_a_delivery_went(work: Desk, logged_in: Callable[[Any], Page]) -> None:
+def test_the_delivery_log_updates(work: Desk, logged_in: Callable[[Any], Page]) -> None:
     hook = webhooks.create(
         project=work.project, user=work.people["owner"], url="http://127.0.0.1:9/hook", events=["dataset.frozen"]
     )
@@ -130,7 +128,7 @@ def test_the_log_shows_by_itself_how_a_delivery_went(work: Desk, logged_in: Call
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_reference_is_drawn_and_can_be_tried(work: Desk, logged_in: Callable[[Any], Page], scheme: Any) -> None:
+def test_the_api_reference_is_interactive(work: Desk, logged_in: Callable[[Any], Page], scheme: Any) -> None:
     page = logged_in(work.people["owner"])
     page.emulate_media(color_scheme=scheme)
     page.goto("/api/docs")

@@ -95,7 +95,7 @@ def run_of(desk: Desk, steps: int, looks: int, **changes: Any) -> TrainingRun:
     return run
 
 
-def test_curves_of_a_long_run_and_of_two_over_one_another(desk: Desk, engineer: Page) -> None:
+def test_curves_of_a_run_and_an_overlay(desk: Desk, engineer: Page) -> None:
     run_of(desk, STEPS, LOOKS, early_stopping=3)
     run_of(desk, 40, 4, learning_rate=3e-4)
     page = engineer
@@ -141,9 +141,7 @@ def test_curves_of_a_long_run_and_of_two_over_one_another(desk: Desk, engineer: 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_form_that_says_what_a_run_will_cost_and_a_list_to_compare_from(
-    desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         run_of(desk, 8, 2)
     # room for two documents at once, which is what the form proposes, and not for three

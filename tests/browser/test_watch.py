@@ -23,7 +23,7 @@ INLINE_SCRIPT = """() => {
         (lambda page: page.goto("/static/no-such-file.css"), "404 GET /static/no-such-file.css"),
     ],
 )
-def test_it_sees_what_goes_wrong(page: Page, watch: Watch, act: Callable[[Page], object], complaint: str) -> None:
+def test_page_errors_are_detected(page: Page, watch: Watch, act: Callable[[Page], object], complaint: str) -> None:
     page.goto("/")
     assert watch.left() == []
     act(page)

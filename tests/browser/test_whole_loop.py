@@ -58,7 +58,7 @@ def enter(new_page: Callable[[], Page], project: Project) -> Callable[[str], Pag
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_three_people_take_a_model_from_documents_to_approval(
+def test_from_documents_to_approval(
     workers: Any, tiny_base_model: Any, enter: Callable[[str], Page], watch: Any
 ) -> None:
     watch.allow("422 POST")  # refusals that the test provokes

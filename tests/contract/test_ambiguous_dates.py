@@ -32,7 +32,7 @@ def day(**options: str) -> Field:
         ({}, "due 27.4.99", (APRIL,)),
     ],
 )
-def test_what_decides_an_ambiguous_date(options: dict[str, str], document: str, expected: tuple[date, ...]) -> None:
+def test_ambiguous_date_resolution(options: dict[str, str], document: str, expected: tuple[date, ...]) -> None:
     field = day(**options)
     assert date_readings("03/04/2026", field, document) == expected
     single = expected[0].isoformat() if len(expected) == 1 else None
@@ -42,12 +42,12 @@ def test_what_decides_an_ambiguous_date(options: dict[str, str], document: str, 
 
 
 @pytest.mark.parametrize("text", ["14/01/2026", "01/14/2026", "2026-01-14", "Jan 14, 2026", "05/05/2026", "soon", ""])
-def test_what_has_one_reading_or_none_is_not_ambiguous(text: str) -> None:
+def test_unambiguous_dates(text: str) -> None:
     assert len(dates.unambiguous_readings(text)) == (0 if text in ("soon", "") else 1)
     assert ambiguity(text, day()) == ""
 
 
-def test_a_document_rules_out_only_what_is_ambiguous() -> None:
+def test_document_dates_resolve_only_ambiguous_dates() -> None:
     assert parse_typed("03/14/2026", day(), "27/03/2026") == "2026-03-14"
 
 

@@ -33,7 +33,7 @@ def _score(gold: dict[str, Any], output: Any, compiled: Any = SCHEMA) -> Documen
     return score_document(compiled, text="", gold=gold, raw=output if isinstance(output, str) else dumps(output))
 
 
-def test_every_field_that_holds_a_choice_has_its_matrix() -> None:
+def test_every_enum_field_has_a_matrix() -> None:
     scores = [
         _score({"queue": "a", "urgent": True}, {"queue": "b", "urgent": True}),
         _score({"queue": "a", "urgent": False}, {"queue": "a"}),
@@ -46,7 +46,7 @@ def test_every_field_that_holds_a_choice_has_its_matrix() -> None:
     assert found["urgent"]["classes"]["true"] == {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "n": 1}
 
 
-def test_what_nobody_can_follow_is_no_decision() -> None:
+def test_an_invalid_choice_is_no_decision() -> None:
     gold = {"queue": "a"}
     outputs = [{"queue": "A"}, {"queue": None}, {}, "no", {"queue": "b"}, {"queue": "a"}]
     found = class_scores(SCHEMA, [_score(gold, output) for output in outputs])["queue"]
@@ -57,18 +57,18 @@ def test_what_nobody_can_follow_is_no_decision() -> None:
     assert found["classes"]["b"]["precision"] == 0.0
 
 
-def test_absent_on_both_sides_is_no_case() -> None:
+def test_absent_on_both_sides_is_not_counted() -> None:
     found = class_scores(SCHEMA, [_score({"queue": None}, {}), _score({"queue": None}, {"queue": "a"})])["queue"]
     assert found["matrix"] == {"": {"a": 1}}
     assert (found["right"]["k"], found["right"]["n"]) == (0, 1)
 
 
-def test_blanks_around_a_class_make_no_other_class() -> None:
+def test_spaces_around_a_class_are_ignored() -> None:
     found = class_scores(SCHEMA, [_score({"topic": "rain"}, {"topic": "rain "})])["topic"]
     assert found["matrix"] == {"rain": {"rain": 1}}
 
 
-def test_a_field_with_too_many_classes_is_none() -> None:
+def test_too_many_classes_have_no_matrix() -> None:
     scores = [_score({"topic": f"t{index}"}, {"topic": f"t{index}"}) for index in range(MAX_CLASSES + 1)]
     assert list(class_scores(SCHEMA, scores[:-1])) == ["topic"]
     assert class_scores(SCHEMA, scores) == {}

@@ -73,11 +73,11 @@ def test_order_and_locale_decide(text: str, order: str, locale: str, expected: d
     "text",
     ["", "Jan 14", "32/01/2020", "2018-13-01", "2026-02-30", "12 34 56", "1.2.3.4", "99/99/9999", "May", "x" * 100],
 )
-def test_what_is_no_date(text: str) -> None:
+def test_non_dates(text: str) -> None:
     assert dates.parse(text) is None
 
 
-def test_scan_finds_every_date_with_its_place() -> None:
+def test_scan_returns_dates_with_spans() -> None:
     text = "Issued 2 APR 2018 18:31, due 2018-05-02; ref 12/2018/77 and IP 10.0.0.1 and 03/04/2018."
     hits = [(text[start:end], found) for start, end, found in dates.scan(text)]
     assert hits == [
@@ -89,7 +89,7 @@ def test_scan_finds_every_date_with_its_place() -> None:
 
 
 @given(st.dates(date(1970, 1, 1), date(2068, 12, 31)))
-def test_every_day_is_read_as_it_was_written(day: date) -> None:
+def test_every_date_round_trips(day: date) -> None:
     assert dates.parse(day.isoformat()) == day
     for form in ("%d/%m/%Y", "%d.%m.%y", "%d %B %Y", "%b %d, %Y", "%Y%m%d"):
         assert dates.parse(day.strftime(form), "DMY") == day

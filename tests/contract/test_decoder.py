@@ -62,12 +62,12 @@ def test_forms_with_their_fields_in_another_order(key: str, around: Any, value: 
     means_the_same(schema, {"x": value})
 
 
-def test_a_document_that_takes_forms_is_ordered_by_the_one_it_has() -> None:
+def test_order_follows_the_matching_form() -> None:
     assert compile_schema({"oneOf": [SHOP, PERSON]}).canonical(SHOPPER) == IN_ORDER
     means_the_same({"oneOf": [SHOP, PERSON]}, SHOPPER, {"is": "shop"})
 
 
-def test_recursion_is_ordered_all_the_way_down() -> None:
+def test_recursion_is_ordered_at_any_depth() -> None:
     node = object_schema({"name": TEXT, "parts": {"type": "array", "items": {"$ref": "#/$defs/node"}}, "size": WHOLE})
     schema = object_schema({"root": {"$ref": "#/$defs/node"}}, **{"$defs": {"node": node}})
     leaf = {"size": 1, "name": "c"}
@@ -78,13 +78,13 @@ def test_recursion_is_ordered_all_the_way_down() -> None:
     means_the_same(schema, deep)
 
 
-def test_required_names_that_are_not_declared_come_after_those_that_are_and_before_the_others() -> None:
+def test_order_of_undeclared_required_names() -> None:
     schema = object_schema({"a": TEXT}, required=["z", "a"], additionalProperties=WHOLE)
     assert compile_schema(schema).canonical({"m": 1, "z": 2, "a": "x"}) == '{"a":"x","z":2,"m":1}'
     means_the_same(schema, {"m": 1, "z": 2, "a": "x"})
 
 
-def test_a_field_of_several_rules_holds_what_any_of_them_allows() -> None:
+def test_overlapping_rules_are_combined() -> None:
     def rule(kind: str, more: Any) -> dict[str, Any]:
         return {"if": {"properties": {"kind": {"const": kind}}}, "then": {"properties": {"value": more}}}
 
@@ -94,7 +94,7 @@ def test_a_field_of_several_rules_holds_what_any_of_them_allows() -> None:
     means_the_same(schema, {"kind": "t", "value": "x"}, {"kind": "n", "value": Decimal("2.50")})
 
 
-def test_the_fields_of_two_lists_of_forms_can_be_written_together() -> None:
+def test_fields_of_any_of_and_one_of_are_combined() -> None:
     def forms(*names: str) -> dict[str, Any]:
         return {"anyOf": [object_schema({name: TEXT}, required=[name]) for name in names]}
 
@@ -105,7 +105,7 @@ def test_the_fields_of_two_lists_of_forms_can_be_written_together() -> None:
 
 
 @pytest.mark.parametrize("part", [{"type": "object"}, {"type": "object", "properties": {}}])
-def test_an_object_without_fields_is_open_to_all(part: dict[str, Any]) -> None:
+def test_an_object_without_fields_is_open(part: dict[str, Any]) -> None:
     schema = object_schema({"x": part}, required=["x"])
     assert unsupported(schema) == []
     assert output_bound(schema) is None
@@ -120,7 +120,7 @@ def test_an_object_without_fields_may_be_closed() -> None:
 
 
 @pytest.mark.parametrize("others", [True, {}, {"type": "integer"}, {"anyOf": [SHOP, {"type": "integer"}]}])
-def test_names_beside_the_fields_are_written_where_the_schema_says_what_they_hold(others: Any) -> None:
+def test_additional_names_are_decoded_if_typed(others: Any) -> None:
     schema = object_schema({"a": TEXT}, additionalProperties=others)
     compiled = compile_schema(schema)
     assert tree_of(compiled).more is not None
@@ -129,7 +129,7 @@ def test_names_beside_the_fields_are_written_where_the_schema_says_what_they_hol
     means_the_same(schema, {}, {"a": "x"}, {"m": 1, "a": "x", "k": 2}, {"k": 2})
 
 
-def test_names_that_nothing_is_said_about_are_not_written() -> None:
+def test_untyped_additional_names_are_not_decoded() -> None:
     schema = object_schema({"a": TEXT})
     assert tree_of(compile_schema(schema)).more is None
     assert not accepts(grammar(schema), '{"a":"x","m":1}')
@@ -141,7 +141,7 @@ def score(schema: dict[str, Any], gold: Any, output: Any) -> tuple[bool, bool]:
     return found.exact, found.no_extra_keys
 
 
-def test_names_beside_the_fields_are_compared_with_gold() -> None:
+def test_additional_names_are_compared_with_gold() -> None:
     schema = object_schema({"a": TEXT}, additionalProperties=WHOLE)
     assert score(schema, {"a": "x", "m": 1}, {"a": "x", "m": 1}) == (True, True)
     assert score(schema, {"a": "x", "m": 1}, {"a": "x", "m": 2}) == (False, True)
@@ -149,7 +149,7 @@ def test_names_beside_the_fields_are_compared_with_gold() -> None:
     assert score(schema, {"a": "x"}, {"a": "x", "m": 1}) == (False, False)
 
 
-def test_names_in_rows_are_compared_with_the_row_they_belong_to() -> None:
+def test_additional_names_in_rows() -> None:
     row = object_schema({"a": TEXT}, additionalProperties=WHOLE)
     schema = object_schema({"rows": {"type": "array", "items": row}})
     gold = {"rows": [{"a": "one", "m": 1}, {"a": "two", "m": 2}]}
@@ -158,7 +158,7 @@ def test_names_in_rows_are_compared_with_the_row_they_belong_to() -> None:
     assert score(schema, gold, {"rows": [{"a": "one", "m": 1, "k": 1}, {"a": "two", "m": 2}]}) == (False, False)
 
 
-def test_what_gold_holds_beside_a_schema_that_says_nothing_of_it_need_not_be_written() -> None:
+def test_additional_gold_names_are_optional() -> None:
     schema = object_schema({"a": TEXT})
     assert score(schema, {"a": "x", "note": "n"}, {"a": "x"}) == (True, True)
     assert score(schema, {"a": "x", "note": "n"}, {"a": "x", "note": "n"}) == (True, True)
@@ -181,7 +181,7 @@ def test_null_is_filled_in_only_where_it_is_valid() -> None:
         means_the_same(object_schema({"a": schema}), {}, {"a": "x"}, {"a": 3})
 
 
-def test_null_is_no_answer_in_the_form_where_it_is_not_valid() -> None:
+def test_the_form_offers_null_only_if_valid() -> None:
     def nullable(part: Any) -> bool:
         return tree_of(compile_schema(object_schema({"a": part}))).children[0].nullable
 
@@ -189,7 +189,7 @@ def test_null_is_no_answer_in_the_form_where_it_is_not_valid() -> None:
     assert not nullable({"oneOf": [NULLABLE[0], {"type": "null"}]})
 
 
-def test_fewest_fields_are_not_undercut_by_leaving_null_out() -> None:
+def test_min_properties_count_nulls() -> None:
     means_the_same(object_schema({"a": {}, "b": {}}, minProperties=1), {"a": None})
 
 
@@ -223,7 +223,7 @@ def test_numbers_are_written_as_a_decoder_writes_them(part: dict[str, Any], valu
 # -- what has no grammar, and what has one all the same ---------------------------------------------------------------
 
 
-def test_fields_that_nothing_can_satisfy_are_left_out() -> None:
+def test_unsatisfiable_fields_are_omitted() -> None:
     never = {"type": "string", "format": "date", "pattern": "^x"}
     for part in (never, {"type": "array", "items": never, "minItems": 1}, object_schema({"x": never}, required=["x"]),
                  False, {"type": "string", "minLength": 2, "maxLength": 1}, {"anyOf": [never, False]}):  # fmt: skip
@@ -232,7 +232,7 @@ def test_fields_that_nothing_can_satisfy_are_left_out() -> None:
     means_the_same(forms, {"a": "y", "c": []})
 
 
-def test_a_document_that_nothing_satisfies_or_that_takes_too_many_forms() -> None:
+def test_root_without_valid_values_or_with_too_many_forms() -> None:
     nothing = object_schema({"a": TEXT}, const=3)
     assert any("not support" in one for one in unsupported(nothing))
     assert compile_schema(nothing).canonical({"a": "x"}) == '{"a":"x"}'
@@ -242,21 +242,21 @@ def test_a_document_that_nothing_satisfies_or_that_takes_too_many_forms() -> Non
     assert accepts(grammar(many), '{"is":7,"a":"x"}')
 
 
-def test_what_holds_itself_without_an_end_has_no_grammar() -> None:
+def test_infinite_recursion_has_no_grammar() -> None:
     node = object_schema({"inner": {"$ref": "#/$defs/node"}}, required=["inner"])
     schema = object_schema({"a": {"$ref": "#/$defs/node"}}, **{"$defs": {"node": node}})
     means_the_same(schema, {})
     assert any("not support" in one for one in unsupported({**schema, "required": ["a"]}))
 
 
-def test_a_pattern_that_only_the_check_can_run_is_said_and_left_out() -> None:
+def test_patterns_beyond_the_decoder_are_reported() -> None:
     schema = object_schema({"a": {"type": "string", "pattern": r"\bx\b"}}, required=["a"])
     [sentence] = unsupported(schema)
     assert "pattern" in sentence
     assert accepts(grammar(schema), '{"a":"an x"}')
 
 
-def test_patterns_of_names_that_overlap_or_that_only_the_check_can_run() -> None:
+def test_overlapping_name_patterns() -> None:
     for patterns in ({"^x": {"minLength": 1}, "1$": TEXT}, {r"^x\b": TEXT}, {r"^x\b": TEXT, "1$": {"minLength": 1}}):
         schema = {"type": "object", "properties": {"x-1": TEXT, "b": WHOLE}, "patternProperties": patterns}
         assert any("patternProperties" in sentence for sentence in unsupported(schema))
@@ -264,7 +264,7 @@ def test_patterns_of_names_that_overlap_or_that_only_the_check_can_run() -> None
 
 
 @pytest.mark.parametrize("count", [500, 1500])
-def test_hundreds_of_fields_that_may_be_left_out(count: int) -> None:
+def test_hundreds_of_optional_fields(count: int) -> None:
     schema = object_schema({f"p{number}": TEXT for number in range(count)})
     assert exceeds_optional_limit(schema)
     [sentence] = unsupported(schema)

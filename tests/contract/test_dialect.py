@@ -51,7 +51,7 @@ def test_numbers_below_a_named_draft_are_exact() -> None:
         {"properties": {"a": {"frmat": "date"}}},
     ],
 )
-def test_what_a_reference_leads_to_is_checked_wherever_it_stands(hidden: dict[str, Any]) -> None:
+def test_reference_targets_are_checked(hidden: dict[str, Any]) -> None:
     for place in ("x-parts", "default"):
         with pytest.raises(SchemaError):
             compile_schema(object_schema({"a": {"$ref": f"#/{place}/one"}}, **{place: {"one": hidden}}))
@@ -78,7 +78,7 @@ ZONED = datetime(2026, 1, 14, 8, 30, tzinfo=UTC)
         (timedelta, timedelta(days=800)),
     ],
 )
-def test_what_pydantic_writes_by_its_own_schema_is_gold(type_: Any, value: Any) -> None:
+def test_pydantic_schemas_and_outputs_agree(type_: Any, value: Any) -> None:
     adapter = TypeAdapter(type_)
     schema = object_schema({"a": adapter.json_schema(mode="serialization")}, required=["a"])
     gold = {"a": adapter.dump_python(value, mode="json")}
@@ -103,7 +103,7 @@ def test_what_pydantic_writes_by_its_own_schema_is_gold(type_: Any, value: Any) 
         ("duration", "P1.5D"),
     ],
 )
-def test_what_is_no_date_time_or_duration(format_: str, text: str) -> None:
+def test_invalid_date_times_and_durations(format_: str, text: str) -> None:
     compiled = one({"type": "string", "format": format_})
     assert [problem.rule for problem in compiled.validate({"a": text})] == ["format"]
     assert not accepts(grammar(compiled.schema), f'{{"a":"{text}"}}')

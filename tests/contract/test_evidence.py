@@ -83,13 +83,13 @@ def test_found(schema: dict[str, Any], value: Any, text: str, found: list[str]) 
 
 
 @given(texts, texts, texts)
-def test_a_text_between_blanks_is_always_found(before: str, value: str, after: str) -> None:
+def test_a_text_between_spaces_is_found(before: str, value: str, after: str) -> None:
     spans = find(value, field(TEXT), f"{before} {value} {after}")
     assert spans or not value.strip()
 
 
 @given(st.text(max_size=60), st.text(max_size=60) | st.text("0123456789.,-/OIl ", max_size=60))
-def test_spans_are_stretches_of_the_document(value: str, text: str) -> None:
+def test_spans_are_in_the_document(value: str, text: str) -> None:
     for schema in (TEXT, DATE, {**TEXT, "x-slm": {"kind": "money"}}, {**TEXT, "x-slm": {"kind": "address"}}):
         for span in find(value, field(schema), text):
             assert text[span.start : span.end] == span.text != ""

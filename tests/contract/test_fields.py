@@ -58,7 +58,7 @@ def test_defaults(schema: dict[str, Any], type_: str, kind: str, evidence: str) 
         {"anyOf": [{"$ref": "#/$defs/t"}, {"type": "null"}]},
     ],
 )
-def test_ways_to_write_or_null(schema: dict[str, Any]) -> None:
+def test_notations_of_nullable(schema: dict[str, Any]) -> None:
     leaf = one(schema, **{"$defs": {"t": {"type": "string"}}}).fields[0]
     assert (leaf.type, leaf.nullable) == ("string", True)
 

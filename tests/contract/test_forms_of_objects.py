@@ -15,7 +15,7 @@ BANK = object_schema({"by": {"const": "bank"}, "iban": {"type": "string"}}, requ
 PAYMENT = object_schema({"paid": {"oneOf": [CARD, BANK]}}, required=["paid"])
 
 
-def test_the_fields_of_all_forms_are_fields() -> None:
+def test_fields_of_all_forms_are_listed() -> None:
     compiled = compile_schema(PAYMENT)
     found = {leaf.pattern: (leaf.type, leaf.kind, leaf.required) for leaf in compiled.fields}
     assert found == {
@@ -26,7 +26,7 @@ def test_the_fields_of_all_forms_are_fields() -> None:
     assert compiled.by_pattern["paid.by"].enum == ("card", "bank")
 
 
-def test_fields_of_another_form_count_neither_way() -> None:
+def test_fields_of_another_form_are_not_counted() -> None:
     compiled = compile_schema(PAYMENT)
     gold = {"paid": {"by": "bank", "iban": "DE1"}}
     score = score_document(compiled, text="DE1", gold=gold, raw='{"paid":{"by":"bank","iban":"DE1"}}')
@@ -59,7 +59,7 @@ def test_a_list_of_constants_is_a_choice() -> None:
     assert (leaf.kind, leaf.enum, leaf.nullable) == ("class", ("a", "b"), True)
 
 
-def test_fields_of_rules_are_optional_fields() -> None:
+def test_conditional_fields_are_optional() -> None:
     rule: dict[str, Any] = {
         "if": {"properties": {"country": {"const": "US"}}},
         "then": {"properties": {"state": {"type": "string"}}, "required": ["state"]},
@@ -77,7 +77,7 @@ def test_fields_of_rules_are_optional_fields() -> None:
     assert accepts(grammar(schema), '{"country":"US","state":"NY"}')
 
 
-def test_the_whole_document_may_be_a_reference_or_take_forms() -> None:
+def test_root_references_and_forms() -> None:
     schema = {"$ref": "#/$defs/pay", "$defs": {"pay": object_schema({"a": {"type": "string"}})}}
     assert [leaf.pattern for leaf in compile_schema(schema).fields] == ["a"]
     assert accepts(grammar(schema), '{"a":"x"}')
@@ -100,7 +100,7 @@ TREE = object_schema(
 )
 
 
-def test_recursion_is_checked_all_the_way_and_one_field_from_where_it_starts_over() -> None:
+def test_recursion_is_checked_at_any_depth() -> None:
     compiled = compile_schema(TREE)
     assert [(leaf.pattern, leaf.type, leaf.kind) for leaf in compiled.fields] == [
         ("root.name", "string", "text"),
@@ -113,7 +113,7 @@ def test_recursion_is_checked_all_the_way_and_one_field_from_where_it_starts_ove
     assert output_bound(TREE) is None
 
 
-def test_definitions_that_all_refer_to_each_other_stay_small() -> None:
+def test_mutually_recursive_definitions_stay_small() -> None:
     names = [f"d{number}" for number in range(60)]
     defs = {name: object_schema({other: {"$ref": f"#/$defs/{other}"} for other in names}) for name in names}
     compiled = compile_schema(object_schema({"a": {"$ref": "#/$defs/d0"}}, **{"$defs": defs}))

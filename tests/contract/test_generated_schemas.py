@@ -121,7 +121,7 @@ MODELS: list[tuple[type[BaseModel], dict[str, Any]]] = [
 
 @pytest.mark.parametrize("mode", ["validation", "serialization"])
 @pytest.mark.parametrize(("model", "values"), MODELS)
-def test_what_a_pydantic_model_writes_is_gold(model: type[BaseModel], values: dict[str, Any], mode: Any) -> None:
+def test_pydantic_output_is_valid(model: type[BaseModel], values: dict[str, Any], mode: Any) -> None:
     compiled = compile_schema(model.model_json_schema(mode=mode))
     for exclude in (False, True):
         gold = loads(model.model_validate(values).model_dump_json(exclude_none=exclude))
@@ -210,7 +210,7 @@ ZOD: list[tuple[dict[str, Any], Any]] = [
 
 
 @pytest.mark.parametrize(("schema", "value"), ZOD)
-def test_what_zod_takes_is_gold(schema: dict[str, Any], value: Any) -> None:
+def test_zod_values_are_valid(schema: dict[str, Any], value: Any) -> None:
     compiled = compile_schema(schema)
     for one in (value, turned(value)):
         assert compiled.validate(one) == []

@@ -58,7 +58,7 @@ def test_the_seed_example() -> None:
         "",
     ],
 )
-def test_refused_texts(text: str) -> None:
+def test_rejected_texts(text: str) -> None:
     assert not accepts(grammar(SEED_SCHEMA), text)
 
 
@@ -116,14 +116,14 @@ def test_every_format_that_is_checked_can_be_decoded(name: str) -> None:
         ({"oneOf": [{"type": "string"}, {"type": "number"}]}, "a: .*oneOf"),
     ],
 )
-def test_what_cannot_be_held_to_is_said_and_there_is_a_grammar_all_the_same(part: dict[str, Any], words: str) -> None:
+def test_unsupported_keywords_are_listed(part: dict[str, Any], words: str) -> None:
     schema = object_schema({"a": part})
     (sentence,) = unsupported(schema)
     assert re.search(words, sentence)
     assert accepts(grammar(schema), "{}")
 
 
-def test_fields_spread_over_several_schemas_are_closed_as_one() -> None:
+def test_fields_of_all_of_are_closed_together() -> None:
     schema = object_schema(
         {"who": {"allOf": [{"$ref": "#/$defs/name"}, object_schema({"age": {"type": "integer"}})]}},
         required=["who"],
@@ -134,19 +134,19 @@ def test_fields_spread_over_several_schemas_are_closed_as_one() -> None:
     assert not accepts(made, '{"who":{"name":"x","size":3}}')
 
 
-def test_a_required_name_that_is_not_declared_can_be_written() -> None:
+def test_an_undeclared_required_name_can_be_written() -> None:
     schema = object_schema({"a": {"type": "string"}}, required=["a", "b"])
     assert accepts(grammar(schema), '{"a":"x","b":1}')
 
 
-def test_what_nothing_can_satisfy_is_said() -> None:
+def test_unsatisfiable_schemas_are_reported() -> None:
     schema = object_schema({"a": {"type": "string", "format": "date", "pattern": "^x"}}, required=["a"])
     assert any("does not support this schema" in sentence for sentence in unsupported(schema))
     with pytest.raises(ValueError):
         grammar(schema)
 
 
-def test_a_refused_schema_has_no_grammar() -> None:
+def test_a_rejected_schema_has_no_grammar() -> None:
     with pytest.raises(SchemaError):
         grammar({"type": "string"})
 

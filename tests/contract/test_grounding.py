@@ -79,11 +79,11 @@ def says(value: Any, ground: GroundingPlan = ALL, schema: dict[str, Any] = SCHEM
         ("Globex", False),
     ],
 )
-def test_a_held_text_is_one_stretch_of_the_document(company: str, may: bool) -> None:
+def test_a_grounded_text_is_one_span(company: str, may: bool) -> None:
     assert says({"company": company, "total": 31.0}) == may
 
 
-def test_what_is_not_held_is_as_the_schema_has_it() -> None:
+def test_ungrounded_fields_follow_the_schema() -> None:
     fine = {"company": "HO", "total": -7.25, "note": None, "lines": [{"what": "tea", "count": 12}, {"what": "HO"}]}
     assert says(fine)
     assert says({"company": "HO", "total": 1})
@@ -104,7 +104,7 @@ def test_what_is_not_held_is_as_the_schema_has_it() -> None:
         assert not says(broken), broken
 
 
-def test_fields_that_may_be_left_out_leave_no_comma_behind() -> None:
+def test_omitted_fields_leave_no_comma() -> None:
     schema = {"type": "object", "properties": {"a": COPIED, "b": COPIED, "c": {"type": "integer"}}}
     ground = GroundingPlan(held={"a": (), "b": ()})
     for value in ({}, {"a": "tea"}, {"b": "tea"}, {"c": 1}, {"a": "x", "c": 1}, {"a": "x", "b": "tea", "c": 1}):
@@ -113,7 +113,7 @@ def test_fields_that_may_be_left_out_leave_no_comma_behind() -> None:
     assert not any(accepts(made, text) for text in ('{,"c":1}', '{"a":"x",}', '{"c":1,"a":"x"}'))
 
 
-def test_stretches_are_put_together_as_the_gold_does_it() -> None:
+def test_spans_are_joined_as_in_gold() -> None:
     joined = GroundingPlan(held={"company": (", ",)})
     assert says({"company": "ABC HO TRADING, 81100 JOHOR BAHRU", "total": 1}, joined)
     assert says({"company": "ABC HO TRADING", "total": 1}, joined)
@@ -152,7 +152,7 @@ HELD_A = GroundingPlan(held={"a": ()})
         {"type": "string", "minLength": 2, "maxLength": 1},
     ],
 )
-def test_what_stands_beside_a_held_field_leads_where_the_schema_says(beside: dict[str, Any]) -> None:
+def test_fields_next_to_grounded_fields(beside: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"a": COPIED, "b": beside, "c": {"type": "integer"}}}
     assert says({"a": "tea", "c": 1}, HELD_A, schema)
     assert not says({"a": "coffee", "c": 1}, HELD_A, schema)
@@ -162,7 +162,7 @@ def test_what_stands_beside_a_held_field_leads_where_the_schema_says(beside: dic
     assert says({"a": "tea", "b": 3}, HELD_A, schema) == (beside == {"$ref": "#/properties/c"})
 
 
-def test_a_list_of_one_and_a_text_of_none() -> None:
+def test_single_element_and_empty_lists() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "array", "maxItems": 1, "items": COPIED}}}
     held = GroundingPlan(held={"a[]": ()})
     assert says({"a": ["tea"]}, held, schema)
@@ -173,7 +173,7 @@ def test_a_list_of_one_and_a_text_of_none() -> None:
     assert not says({"a": "tea"}, HELD_A, empty)
 
 
-def test_a_text_that_the_document_cannot_fill_is_not_held_to_it() -> None:
+def test_a_field_the_document_cannot_fill_is_not_grounded() -> None:
     schema = {"type": "object", "properties": {"a": {**COPIED, "minLength": 5, "maxLength": 9}}, "required": ["a"]}
     assert says({"a": "sixsix"}, HELD_A, schema, text="no")
     assert says({"a": "three"}, HELD_A, schema, text="one two three")
@@ -182,12 +182,12 @@ def test_a_text_that_the_document_cannot_fill_is_not_held_to_it() -> None:
     assert says({"a": ""}, HELD_A, short, text="three")
 
 
-def test_letters_are_counted_not_their_escapes() -> None:
+def test_max_length_counts_characters() -> None:
     schema = {"type": "object", "properties": {"a": {**COPIED, "maxLength": 6}}}
     assert says({"a": '"a" b'}, HELD_A, schema, text='say "a" b')
 
 
-def test_names_beside_held_fields_are_written_where_the_schema_allows_them() -> None:
+def test_additional_names_next_to_grounded_fields() -> None:
     schema = {"type": "object", "properties": {"a": COPIED}, "additionalProperties": {"type": "integer"}}
     assert says({"a": "tea", "m": 1, 'q"': 2}, HELD_A, schema)
     assert says({"m": 1}, HELD_A, schema)
@@ -201,19 +201,19 @@ def test_an_empty_document_still_has_an_answer() -> None:
     assert says({"company": "anything", "total": 1}, text=" \n ")
 
 
-def test_with_nothing_to_hold_it_is_the_grammar_of_the_schema() -> None:
+def test_without_grounded_fields_the_grammar_is_unchanged() -> None:
     made = grammar_of(compile_schema(SCHEMA), GroundingPlan(), "")
     assert accepts(made, '{"company":"Globex","total":1}')
     assert not accepts(made, '{"company": "Globex","total":1}')
 
 
-def test_longer_than_the_schema_allows_cannot_be_written() -> None:
+def test_grounded_texts_respect_max_length() -> None:
     text = "word " * 40
     assert says({"company": ("word " * 12).strip(), "total": 1}, text=text)
     assert not says({"company": ("word " * 13).strip(), "total": 1}, text=text)
 
 
-def test_whatever_a_held_field_says_the_scorer_finds_in_the_document() -> None:
+def test_grounded_values_are_found_by_the_scorer() -> None:
     dice = random.Random(5)
     [field] = [one for one in compile_schema(SCHEMA).fields if one.pattern == "company"]
     pieces = split_chunks(collapse_spaces(TEXT))
@@ -225,7 +225,7 @@ def test_whatever_a_held_field_says_the_scorer_finds_in_the_document() -> None:
             assert evidence.is_present(value, field, TEXT), value
 
 
-def test_the_start_of_what_a_grammar_allows_follows_it() -> None:
+def test_prefixes_of_valid_outputs_are_accepted() -> None:
     made = grammar_of(compile_schema(SCHEMA), ALL, TEXT)
     for text in ("", '{"comp', '{"company":"ABC H', '{"company":"HO","total":1}'):
         assert is_accepted(made, text), text
@@ -233,7 +233,7 @@ def test_the_start_of_what_a_grammar_allows_follows_it() -> None:
         assert not is_accepted(made, text), text
 
 
-def test_a_long_document_can_be_held_to() -> None:
+def test_grounding_in_a_long_document() -> None:
     dice = random.Random(3)
     text = " ".join("".join(dice.choices("abcdefghij", k=6)) for _ in range(12_000))
     made = grammar_of(compile_schema(SCHEMA), ALL, text)
@@ -252,7 +252,7 @@ def rows(*golds: Any, text: str = TEXT) -> list[tuple[str, Any]]:
     return [(text, {"a": gold}) for gold in golds]
 
 
-def test_a_field_is_held_where_its_gold_stands_in_the_text() -> None:
+def test_a_field_is_grounded_if_its_gold_is_in_the_text() -> None:
     compiled = schema_of(a=COPIED, b={"type": "string"})
     assert build_plan(compiled, rows(*["HO TRADING"] * 9, "Globex")).held == {"a": ()}
     ground = build_plan(compiled, rows(*["HO TRADING"] * 8, "Globex", "Initech"))
@@ -260,13 +260,13 @@ def test_a_field_is_held_where_its_gold_stands_in_the_text() -> None:
     assert ground.left == {"a": "only 8 of 10 gold values of the training split are in their text verbatim"}
 
 
-def test_the_joins_of_the_gold_are_allowed_and_no_others() -> None:
+def test_only_joins_seen_in_gold_are_allowed() -> None:
     compiled = schema_of(a=COPIED)
     apart = ["ABC HO TRADING, 81100 JOHOR BAHRU", "HO TRADING, JOHOR BAHRU, tea RM31.00"]
     assert build_plan(compiled, rows(*apart, "ABC HO TRADING")).held == {"a": (", ",)}
 
 
-def test_missing_values_say_nothing_and_without_any_a_text_is_held() -> None:
+def test_missing_gold_does_not_prevent_grounding() -> None:
     compiled = schema_of(a={**COPIED, "type": ["string", "null"]})
     assert build_plan(compiled, rows(None, "HO")).held == {"a": ()}
     assert build_plan(compiled, []).held == {"a": ()}
@@ -282,11 +282,11 @@ def test_missing_values_say_nothing_and_without_any_a_text_is_held() -> None:
         ({**COPIED, "enum": ["HO"]}, "the schema lists its values"),
     ],
 )
-def test_what_the_schema_writes_itself_is_left_alone(schema: dict[str, Any], why: str) -> None:
+def test_constants_are_not_grounded(schema: dict[str, Any], why: str) -> None:
     assert build_plan(schema_of(a=schema), rows("HO")).left == {"a": why}
 
 
-def test_a_field_in_one_of_several_forms_is_left_alone() -> None:
+def test_a_field_of_one_form_is_not_grounded() -> None:
     forms = [
         {"type": "object", "properties": {"is": {"const": kind}, "name": COPIED}, "required": ["is"]}
         for kind in ("shop", "person")

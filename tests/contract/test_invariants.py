@@ -115,12 +115,12 @@ def test_breaks(rule: str) -> None:
     "rule",
     ["tax > 100", "tax + net == 0", "net / 0 == 1", "kind > 3", "issued == 5", "net + tax == total", 'issued > "soon"'],
 )
-def test_what_cannot_be_decided_holds(rule: str) -> None:
+def test_undecidable_rules_hold(rule: str) -> None:
     assert _holds(rule)
     assert _holds(f"not ({rule})")
 
 
-def test_an_unknown_part_decides_only_where_the_rest_does_not() -> None:
+def test_unknown_operands_of_boolean_rules() -> None:
     assert not _holds("tax > 0 and net == 0")
     assert _holds("tax > 0 and net == 7")
     assert _holds("tax > 0 or net == 0")
@@ -135,7 +135,7 @@ def test_tolerance_from_the_object_and_from_the_rule() -> None:
     assert check(schema, VALUE) == []
 
 
-def test_the_problem_stands_at_the_field_and_says_both_sides() -> None:
+def test_a_violation_names_both_sides_at_its_field() -> None:
     value = {
         "number": "1",
         "total": 5,
@@ -155,7 +155,7 @@ def test_the_problem_stands_at_the_field_and_says_both_sides() -> None:
     ]
 
 
-def test_rules_of_rows_are_checked_row_by_row_with_their_own_words() -> None:
+def test_rules_of_rows_have_their_own_messages() -> None:
     rules = {"x-slm": {"invariants": [{"rule": "qty * price == sum", "message": "the line does not add up"}]}}
     schema = object_schema({"rows": {"type": "array", "items": {**ROW, **rules}}})
     value = {"rows": [{"qty": 1, "price": 2, "sum": 2}, {"qty": 1, "price": 2, "sum": 3}, {"qty": 1, "price": 2}]}
@@ -167,7 +167,7 @@ def test_money_is_summed_exactly() -> None:
     assert check(INVOICE_SCHEMA, value) == []
 
 
-def test_an_empty_list_sums_to_nothing_and_a_missing_one_is_unknown() -> None:
+def test_sum_of_empty_and_missing_lists() -> None:
     assert [problem.path for problem in check(INVOICE_SCHEMA, {"line_items": [], "total": 1})] == ["total"]
     assert check(INVOICE_SCHEMA, {"total": 1}) == []
 
@@ -202,14 +202,14 @@ def test_declared() -> None:
         ("1 + " * 300 + "1 == 1", "more than 200 tokens"),
     ],
 )
-def test_what_is_not_the_language_is_refused_in_words(text: str, words: str) -> None:
+def test_rule_syntax_errors(text: str, words: str) -> None:
     with pytest.raises(ExpressionError, match=r".") as caught:
         parse(text)
     assert words in str(caught.value)
 
 
 @given(st.text("ab.[]()+-*/<>=!\"' 0123456789sumwithinandornotnull,", max_size=40) | st.text(max_size=40))
-def test_any_text_is_a_rule_or_an_error(text: str) -> None:
+def test_any_text_parses_or_is_an_error(text: str) -> None:
     with contextlib.suppress(ExpressionError):
         assert parse(text).paths() is not None
 

@@ -27,7 +27,7 @@ def exact(compiled: CompiledSchema) -> bool:
     return score_document(compiled, text="", gold=gold, raw=output).exact
 
 
-def test_a_kind_in_the_registry_is_accepted_and_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_kind_is_accepted_and_compares(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KINDS, "phone", PHONE)
     compiled = compile_schema(schema("phone"))
     (field,) = compiled.fields
@@ -38,7 +38,7 @@ def test_a_kind_in_the_registry_is_accepted_and_decides(monkeypatch: pytest.Monk
     assert [node.shape for node in tree_of(compiled).nodes() if node.pattern == "phone"] == ["text"]
 
 
-def test_a_kind_that_is_not_there_is_refused() -> None:
+def test_an_unknown_kind_is_rejected() -> None:
     with pytest.raises(SchemaError) as caught:
         compile_schema(schema("telephone"))
     assert "phone" in caught.value.path

@@ -75,7 +75,7 @@ def test_not_the_same(schema: dict[str, Any], left: Any, right: Any) -> None:
     assert normalize(left, field(schema)) != normalize(right, field(schema))
 
 
-def test_nothing_is_nothing() -> None:
+def test_empty_inputs() -> None:
     assert normalize(None, field({"type": "string"})) is None
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slmstudio.contract.values import numbers
 
 
-def test_columns_one_blank_apart_are_numbers_of_their_own() -> None:
+def test_columns_one_space_apart_are_separate_numbers() -> None:
     text = "Widget 2 10.00 20.00, paid 1 248.50"
     found = [text[start:end] for start, end, _ in numbers.scan(text)]
     assert found == ["2", "10.00", "20.00", "1 248.50"]
@@ -52,11 +52,11 @@ def test_read(text: str, locale: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "abc", "1.2.3", "1,2,3", "12 Apr", "A-1029", "(5", "5)", "1-2", "--", "1" * 300])
-def test_what_is_no_number(text: str) -> None:
+def test_non_numbers(text: str) -> None:
     assert numbers.parse(text) is None
 
 
-def test_scan_gives_place_currency_and_sign() -> None:
+def test_scan_returns_span_currency_and_sign() -> None:
     text = "A-1029 RM9.90 1.248,50 (12.50) x 7.50- 5-6 USD 1,248.50. A1029 total:-7.00 3pcs 10%"
     hits = [(text[start:end], str(found[0])) for start, end, found in numbers.scan(text)]
     assert hits == [
@@ -79,7 +79,7 @@ def test_without_a_locale_both_readings_are_given() -> None:
 
 
 @given(st.decimals(-(10**9), 10**9, places=2), st.sampled_from(["en_US", "de_DE", "fr_FR", "de_CH", "en_IN", "pl_PL"]))
-def test_what_babel_writes_is_read_again(amount: Decimal, locale: str) -> None:
+def test_babel_formats_round_trip(amount: Decimal, locale: str) -> None:
     from babel.numbers import format_decimal
 
     written = format_decimal(amount, "#,##0.00", locale=locale)

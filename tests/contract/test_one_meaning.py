@@ -74,7 +74,9 @@ def check_meaning(compiled: CompiledSchema, value: Any) -> None:
     suppress_health_check=list(HealthCheck),
 )
 @given(schemas_of_every_kind(), st.data())
-def test_a_valid_value_means_the_same_everywhere(made: tuple[dict[str, Any], Values], data: st.DataObject) -> None:
+def test_valid_values_agree_in_form_decoder_and_scorer(
+    made: tuple[dict[str, Any], Values], data: st.DataObject
+) -> None:
     schema, values = made
     SEEN["schemas"] += 1
     try:
@@ -97,7 +99,7 @@ def test_a_valid_value_means_the_same_everywhere(made: tuple[dict[str, Any], Val
             raise AssertionError(f"{dumps(schema)}\n{dumps(value)}\n{error}") from error
 
 
-def test_so_many_were_looked_at() -> None:
+def test_the_number_of_examined_documents() -> None:
     print(dict(SEEN))
     assert SEEN["values"] > EXAMPLES
     assert SEEN["no grammar, and said so"] <= SEEN["schemas"] / 50

@@ -83,7 +83,7 @@ def test_shown(schema: dict[str, Any], value: Any, shown: str) -> None:
 
 
 @given(st.text(max_size=40) | st.text("0123456789.,/- JanUSD()", max_size=40))
-def test_what_is_read_is_valid_or_nothing(text: str) -> None:
+def test_parsed_values_are_valid_or_none(text: str) -> None:
     compiled = compile_schema(SEED_SCHEMA)
     for leaf in compiled.fields:
         value = parse_typed(text, leaf)
@@ -92,7 +92,7 @@ def test_what_is_read_is_valid_or_nothing(text: str) -> None:
 
 
 @given(st.dates(), st.decimals(-(10**9), 10**9, places=2))
-def test_what_is_shown_can_be_typed(day: Any, amount: Decimal) -> None:
+def test_displayed_values_can_be_typed(day: Any, amount: Decimal) -> None:
     leaves = compile_schema(SEED_SCHEMA).by_pattern
     if day.year >= 1800 and day.year < 2200:
         assert parse_typed(format_value(day.isoformat(), leaves["date"]), leaves["date"]) == day.isoformat()

@@ -10,7 +10,7 @@ from slmstudio.contract.scoring.scorer import cord, sroie
 GOLD = {"company": "ABC", "date": "09/01/2019", "address": "NO 2", "total": "31.00"}
 
 
-def test_sroie_counts_entities_of_all_documents() -> None:
+def test_sroie_pools_entities() -> None:
     pairs: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
         (GOLD, dict(GOLD)),
         (GOLD, {"company": "abc", "date": "09/01/2019", "address": "", "total": None}),
@@ -44,7 +44,7 @@ def test_cord_compares_bags_of_leaves() -> None:
     assert cord([(gold, None)])["f1"] == 0.0
 
 
-def test_cord_takes_the_tree_too() -> None:
+def test_cord_tree_edit_distance() -> None:
     gold = {"menu": [{"nm": "tea", "price": "3"}], "total": "8"}
     # menu, row, nm, tea, price, 3, total, 8: 5 names and 5 letters
     assert cord([(gold, gold)])["tree"] == 1.0
@@ -56,7 +56,7 @@ def test_cord_takes_the_tree_too() -> None:
     assert cord([])["tree"] is None
 
 
-def test_cord_looks_at_values_as_python_shows_them_and_drops_what_is_empty() -> None:
+def test_cord_values_are_python_strings() -> None:
     gold = {"a": Decimal("12.50"), "b": 0, "c": None, "d": "", "e": True, "f": ["x ", 1, True, None]}
     for output in ({"a": Decimal("12.5"), "e": True, "f": ["x", 1]}, {"f": ["x", "1"], "e": "True", "a": "12.5"}):
         result = cord([(gold, output)])

@@ -11,7 +11,7 @@ ROUTING = compile_schema(object_schema({"queue": {"enum": ["a", "b"]}, "reason":
 GOLD = {"queue": "a", "reason": "It is about a bill."}
 
 
-def test_other_words_are_no_error() -> None:
+def test_different_texts_are_wrong() -> None:
     score = score_document(ROUTING, text="", gold=GOLD, raw='{"queue":"a","reason":"It is about money."}')
     assert score.exact
     assert [field.field for field in score.fields] == ["queue"]
@@ -28,7 +28,7 @@ def test_it_is_stored_with_the_score() -> None:
     assert DocumentScore.from_dict(old).free == ()
 
 
-def test_its_likeness_is_a_figure_apart() -> None:
+def test_free_text_similarity_is_separate() -> None:
     raws = ['{"queue":"a","reason":"It is about a bill!"}', '{"queue":"a"}', "no"]
     figures = summarize([score_document(ROUTING, text="", gold=GOLD, raw=raw) for raw in raws])
     assert list(figures["per_field"]) == ["queue"]
@@ -36,5 +36,5 @@ def test_its_likeness_is_a_figure_apart() -> None:
     assert (figures["field_exact"]["k"], figures["field_exact"]["n"]) == (2, 3)
 
 
-def test_people_who_write_it_differently_still_differ() -> None:
+def test_different_values_are_not_near_misses() -> None:
     assert count_differences(ROUTING, GOLD, {**GOLD, "reason": "Money"}) == (1, 2)

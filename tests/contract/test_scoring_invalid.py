@@ -36,7 +36,7 @@ def test_invalid(raw: str | None, finish_reason: str, valid_json: bool, rule: st
     assert [field.gold for field in score.fields] == list(SEED_GOLD.values())
 
 
-def test_a_field_that_gold_leaves_empty_is_absent_on_both_sides() -> None:
+def test_absent_gold_and_absent_output() -> None:
     gold = {name: value for name, value in SEED_GOLD.items() if name != "vendor"}
     score = score_document(SEED, text=SEED_TEXT, gold=gold, raw="no")
     outcomes = {field.field: field.outcome for field in score.fields}
@@ -60,7 +60,7 @@ def test_invalid_outputs_stay_in_every_denominator() -> None:
     assert figures["per_field"]["date"]["outcomes"] == {"correct": 1, "unscorable": 2}
 
 
-def test_rows_of_gold_are_unscorable_one_by_one() -> None:
+def test_gold_rows_of_invalid_outputs_are_unscorable() -> None:
     gold = {"number": "1", "line_items": [{"name": "x", "amount": 4}, {"name": "y", "amount": 5}], "total": 9}
     score = score_document(compile_schema(INVOICE_SCHEMA), text="", gold=gold, raw="no")
     assert [field.path for field in score.fields if field.field == "line_items[].amount"] == [
@@ -69,6 +69,6 @@ def test_rows_of_gold_are_unscorable_one_by_one() -> None:
     ]
 
 
-def test_gold_that_is_no_json_value_is_an_error_of_the_caller() -> None:
+def test_non_json_gold_raises() -> None:
     with pytest.raises(ValueError):
         score_document(SEED, text="", gold={"vendor": float("nan")}, raw="{}")

@@ -29,7 +29,7 @@ def _scores(run: Run, raws: list[str | None] | None = None) -> list[DocumentScor
 
 @given(schemas_with_two_values())
 @settings(deadline=None, max_examples=60)
-def test_outcomes_say_what_the_two_values_are(run: Run) -> None:
+def test_outcomes_match_their_values(run: Run) -> None:
     for score in _scores(run):
         for field in score.fields:
             assert (field.outcome == Outcome.BOTH_ABSENT) == (field.gold is None and field.output is None)
@@ -76,7 +76,7 @@ def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
 
 @given(schemas_with_two_values(), st.integers(1, 4))
 @settings(deadline=None, max_examples=60)
-def test_one_more_invalid_output_makes_no_figure_better(run: Run, count: int) -> None:
+def test_an_invalid_output_improves_no_metric(run: Run, count: int) -> None:
     raws: list[str | None] = [dumps(run[2]), dumps(run[1])]
     few, many = summarize(_scores(run, raws)), summarize(_scores(run, [*raws, *[None] * count]))
     for name in ("valid_json", "schema_valid", "document_exact", "field_exact", "required_present", "no_extra_keys"):
@@ -89,14 +89,14 @@ def test_one_more_invalid_output_makes_no_figure_better(run: Run, count: int) ->
 
 @given(schemas_with_two_values())
 @settings(deadline=None, max_examples=60)
-def test_how_the_json_is_laid_out_does_not_matter(run: Run) -> None:
+def test_json_layout_is_ignored(run: Run) -> None:
     output = run[2]
     turned = dict(reversed(output.items()))
     one, other = _scores(run, [dumps(output), "\n " + dumps(turned).replace("{", "{ ", 1) + "\t"])
     assert (one.fields, one.exact, one.schema_valid) == (other.fields, other.exact, other.schema_valid)
 
 
-def test_an_invalid_output_keeps_no_rules() -> None:
+def test_an_invalid_output_satisfies_no_invariant() -> None:
     compiled = compile_schema(INVOICE_SCHEMA)
     gold = {"number": "1", "line_items": [{"name": "x", "amount": 4}], "total": 4}
     good = score_document(compiled, text="", gold=gold, raw=dumps(gold))
@@ -105,7 +105,7 @@ def test_an_invalid_output_keeps_no_rules() -> None:
     assert (held["k"], held["n"]) == (1, 4)
 
 
-def test_what_is_lacking_is_seen_behind_many_other_problems() -> None:
+def test_missing_fields_are_reported_among_many_problems() -> None:
     names = [f"n{index}" for index in range(MAX_PROBLEMS + 20)]
     properties = {name: {"type": "integer"} for name in names}
     compiled = compile_schema(object_schema(properties, required=names))

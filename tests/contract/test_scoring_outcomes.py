@@ -106,7 +106,7 @@ def test_outcomes(name: str, output: Any, outcome: Outcome, error: str) -> None:
         ("LIA", "KLIA", "wrong_value"),  # an end is no beginning
     ],
 )
-def test_what_counts_as_a_beginning(output: str, gold: str, error: str) -> None:
+def test_prefixes(output: str, gold: str, error: str) -> None:
     compiled = compile_schema(object_schema({"a": {"type": "string", "x-slm": {"evidence": "none"}}}))
     score = score_document(compiled, text="nothing", gold={"a": gold}, raw=dumps({"a": output}))
     assert score.fields[0].error == error
@@ -145,7 +145,7 @@ OPTIONAL = compile_schema(
         ({"sure": False}, Outcome.EXTRA, "extra"),
     ],
 )
-def test_where_gold_says_there_is_nothing(output: dict[str, Any], outcome: Outcome, error: str) -> None:
+def test_output_where_gold_is_absent(output: dict[str, Any], outcome: Outcome, error: str) -> None:
     score = score_document(OPTIONAL, text="by Bob", gold={"name": None}, raw=dumps(output))
     (name,) = output
     assert (_field(score, name).outcome, _field(score, name).error) == (outcome, error)
@@ -163,7 +163,7 @@ def test_a_choice_is_never_hallucinated() -> None:
     assert (_field(score, "kind").outcome, _field(score, "kind").error) == (Outcome.WRONG, "wrong_value")
 
 
-def test_extra_names_are_seen_even_where_the_schema_allows_them() -> None:
+def test_allowed_extra_names_are_reported() -> None:
     score = score_document(OPTIONAL, text="", gold={}, raw='{"more":1}')
     assert score.schema_valid
     assert not score.no_extra_keys
@@ -172,7 +172,7 @@ def test_extra_names_are_seen_even_where_the_schema_allows_them() -> None:
     assert (extra.path, extra.field, extra.outcome, extra.output) == ("more", EXTRA_KEYS, Outcome.EXTRA, 1)
 
 
-def test_every_extra_name_counts_at_any_depth_and_is_no_field_of_its_own() -> None:
+def test_extra_names_count_at_any_depth() -> None:
     row = {"type": "object", "properties": {"name": {"type": "string"}}}
     compiled = compile_schema(object_schema({"rows": {"type": "array", "items": row}}))
     gold = {"rows": [{"name": "x"}, {"name": "y"}]}
@@ -201,7 +201,7 @@ MONEY = compile_schema(object_schema({"total": {"type": "string", "x-slm": {"kin
         ("100.00", "USD 100.00", ""),
     ],
 )
-def test_an_amount_in_another_currency_is_another_amount(gold: str, output: str, error: str) -> None:
+def test_amounts_in_different_currencies_differ(gold: str, output: str, error: str) -> None:
     score = score_document(MONEY, text=f"Total {gold}", gold={"total": gold}, raw=dumps({"total": output}))
     assert (score.fields[0].error, score.exact) == (error, not error)
 
@@ -220,16 +220,14 @@ def test_an_amount_in_another_currency_is_another_amount(gold: str, output: str,
         ("EUR", "100", "$100", False),
     ],
 )
-def test_a_code_decides_over_a_sign_and_the_declared_currency_over_an_open_one(
-    currency: str, gold: str, output: str, same: bool
-) -> None:
+def test_currency_precedence(currency: str, gold: str, output: str, same: bool) -> None:
     options = {"kind": "money", **({"currency": currency} if currency else {})}
     compiled = compile_schema(object_schema({"total": {"type": "string", "x-slm": options}}))
     score = score_document(compiled, text=f"Total {gold}", gold={"total": gold}, raw=dumps({"total": output}))
     assert (score.exact, score.fields[0].error) == (same, "" if same else "currency")
 
 
-def test_the_currency_of_all_money_stands_at_the_top_of_the_schema() -> None:
+def test_top_level_currency() -> None:
     schema = object_schema({"total": {"type": "string", "x-slm": {"kind": "money"}}})
     compiled = compile_schema({**schema, "x-slm": {"currency": "EUR"}})
     for output, right in (("100", True), ("EUR 100", True), ("USD 100", False)):
@@ -237,7 +235,7 @@ def test_the_currency_of_all_money_stands_at_the_top_of_the_schema() -> None:
         assert score.exact == right
 
 
-def test_what_was_cut_off_has_an_error_of_its_own() -> None:
+def test_truncated_outputs_have_their_own_error() -> None:
     whole = dumps(SEED_GOLD)
     cut = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=whole[:20], finish_reason="length")
     torn = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=whole[:20])
@@ -275,7 +273,7 @@ DATES = compile_schema(
         (None, "2026-02-14", Outcome.EXTRA),
     ],
 )
-def test_a_date_is_a_misreading_of_its_own_gold_alone(gold: str | None, output: str, outcome: Outcome) -> None:
+def test_a_date_is_a_near_miss_only_of_its_own_gold(gold: str | None, output: str, outcome: Outcome) -> None:
     whole = {"date": gold, "due": "2026-02-14", "paid": "2026-03-14"}
     text = "On 2026-01-14, due 2026-02-14"
     score = score_document(DATES, text=text, gold=whole, raw=dumps({**whole, "date": output}))
@@ -284,7 +282,7 @@ def test_a_date_is_a_misreading_of_its_own_gold_alone(gold: str | None, output: 
 
 @pytest.mark.parametrize("output", [{"a": "x"}, {"a": "x", "b": None}])
 @pytest.mark.parametrize("gold", [{"a": "x"}, {"a": "x", "b": None}])
-def test_null_under_a_name_of_an_open_schema_is_an_absence(gold: dict[str, Any], output: dict[str, Any]) -> None:
+def test_null_in_an_open_schema_is_absent(gold: dict[str, Any], output: dict[str, Any]) -> None:
     schema = {**object_schema({"a": {"type": "string"}}), "additionalProperties": {"type": ["string", "null"]}}
     score = score_document(compile_schema(schema), text="x", gold=gold, raw=dumps(output))
     assert (score.exact, score.no_extra_keys, len(score.fields)) == (True, True, 1)

@@ -34,7 +34,7 @@ def test_order_does_not_matter_unless_declared() -> None:
     assert {field.outcome for field in _fields([APPLE, PEAR], [PEAR, APPLE], ORDERED)} == {Outcome.WRONG}
 
 
-def test_a_missing_row_costs_only_itself() -> None:
+def test_a_missing_row_is_one_error() -> None:
     fields = _fields([APPLE, PEAR, PLUM], [APPLE, PLUM])
     wrong = [(field.path, field.outcome, field.error) for field in fields if field.outcome != Outcome.CORRECT]
     assert wrong == [(f"rows[1].{name}", Outcome.MISSING, "missing") for name in ("name", "qty", "amount")]
@@ -58,7 +58,7 @@ def test_a_wrong_cell_stays_in_its_row() -> None:
     assert wrong == [("rows[1].amount", 8, 7)]
 
 
-def test_a_cell_that_breaks_the_schema_is_found_in_the_row_it_was_written_in() -> None:
+def test_an_invalid_cell_is_reported_in_its_output_row() -> None:
     fields = _fields([APPLE, PEAR], [{**PEAR, "qty": "two"}, APPLE])
     wrong = [(field.path, field.error) for field in fields if field.outcome != Outcome.CORRECT]
     assert wrong == [("rows[1].qty", "format")]
@@ -75,7 +75,7 @@ def test_lists_of_texts() -> None:
     ]
 
 
-def test_no_rows_on_either_side_is_nothing_to_score() -> None:
+def test_no_rows_on_either_side() -> None:
     absent: tuple[dict[str, Any], ...] = ({}, {"rows": []}, {"rows": None})
     for raw in ("{}", '{"rows":[]}', '{"rows":null}'):
         for gold in absent:
@@ -93,7 +93,7 @@ def test_every_row_is_in_exactly_one_pair(gold: list[Any], output: list[Any], or
 
 
 @given(st.lists(_cells, max_size=6), st.randoms())
-def test_shuffled_rows_all_find_their_equal(gold: list[Any], random: Any) -> None:
+def test_shuffled_rows_are_matched(gold: list[Any], random: Any) -> None:
     output = list(gold)
     random.shuffle(output)
     for left, right in align_rows(gold, output, ordered=False):
@@ -102,7 +102,7 @@ def test_shuffled_rows_all_find_their_equal(gold: list[Any], random: Any) -> Non
         assert gold[left] == output[right]
 
 
-def test_a_row_that_is_left_out_of_a_long_list_costs_only_itself() -> None:
+def test_a_missing_row_in_a_long_list_is_one_error() -> None:
     gold = [{"name": f"item {i}", "qty": i, "amount": i * 2} for i in range(250)]
     fields = _fields(gold, [*gold[1:9], {**gold[9], "amount": -1}, *gold[10:]])
     wrong = [(field.path, field.output) for field in fields if field.outcome != Outcome.CORRECT]
@@ -112,7 +112,7 @@ def test_a_row_that_is_left_out_of_a_long_list_costs_only_itself() -> None:
 
 
 @given(st.lists(_cells, max_size=8), st.lists(_cells, max_size=8))
-def test_beyond_the_bound_every_row_is_in_one_pair_and_equal_rows_meet(gold: list[Any], output: list[Any]) -> None:
+def test_alignment_beyond_the_limit(gold: list[Any], output: list[Any]) -> None:
     with patch.object(alignment, "MAX_CELLS", 6):
         pairs = align_rows(gold, output, ordered=False)
     assert [left for left, _ in pairs if left is not None] == list(range(len(gold)))
@@ -122,7 +122,7 @@ def test_beyond_the_bound_every_row_is_in_one_pair_and_equal_rows_meet(gold: lis
         assert sum(equal) == (Counter(gold) & Counter(output)).total()
 
 
-def test_a_row_of_nulls_alone_says_nothing() -> None:
+def test_a_row_of_nulls_is_empty() -> None:
     row = object_schema({"name": {"type": ["string", "null"]}, "amount": {"type": ["number", "null"]}})
     compiled = compile_schema(object_schema({"rows": {"type": "array", "items": row}}))
     nothing = dumps({"rows": [{"name": None, "amount": None}]})
@@ -161,7 +161,7 @@ def test_one_row_split_into_two() -> None:
     assert not any(path.startswith("rows[1]") for path in errors)
 
 
-def test_amounts_added_up_are_rows_merged() -> None:
+def test_summed_amounts_are_merged_rows() -> None:
     errors = _errors([TEA, POT], [{**TEA, "amount": 350 + 899}])
     assert errors["rows[0].amount"] == "row"
     assert errors["rows[1].amount"] == "row"
@@ -172,14 +172,14 @@ def test_texts_of_a_list_merged() -> None:
     assert [field.error for field in score.fields] == ["row", "row", "row"]
 
 
-def test_a_row_that_is_merely_missing_or_like_another_is_not_merged() -> None:
+def test_missing_or_similar_rows_are_not_merged() -> None:
     assert set(_errors([APPLE, PEAR], [APPLE]).values()) == {"missing"}
     longer = {"name": "green tea pot", "qty": 1, "amount": 350}
     # The pot's row is right; the tea is missing, though its name is part of the other's.
     assert set(_errors([TEA, longer], [longer]).values()) <= {"missing", "ocr_damaged"}
 
 
-def test_a_list_that_is_no_list_is_an_error_of_form() -> None:
+def test_a_non_list_is_a_format_error() -> None:
     score = score_document(ROWS, text=TEXT, gold={"rows": [APPLE]}, raw='{"rows":"apple 1 3"}')
     assert {(field.outcome, field.error) for field in score.fields} == {(Outcome.MISSING, "format")}
 
@@ -189,9 +189,7 @@ _lists = st.lists(_row, max_size=5)
 
 
 @given(_lists, _lists, st.randoms())
-def test_the_order_of_rows_changes_neither_what_is_wanted_nor_what_is_given(
-    gold: list[Any], output: list[Any], random: Any
-) -> None:
+def test_row_order_does_not_change_counts(gold: list[Any], output: list[Any], random: Any) -> None:
     def counts(rows: list[Any]) -> tuple[int, int]:
         fields = _fields(gold, rows)
         return sum(field.gold is not None for field in fields), sum(field.output is not None for field in fields)

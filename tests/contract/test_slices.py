@@ -20,7 +20,7 @@ def _score(right: bool) -> DocumentScore:
 SCORES = [_score(True), _score(False), _score(True), score_document(SCHEMA, text="", gold={"a": "x", "b": "z"}, raw="")]
 
 
-def test_a_slice_has_the_figures_of_its_documents_alone() -> None:
+def test_a_slice_has_the_metrics_of_its_documents() -> None:
     found = slices(SCORES, [["hard"], ["hard", "long"], [], ["long", "long"]])
     assert list(found) == ["hard", "long"]
     for label, part in (("hard", SCORES[:2]), ("long", [SCORES[1], SCORES[3]])):
@@ -34,7 +34,7 @@ def test_labels_belong_to_their_scores() -> None:
         slices(SCORES, [["hard"]])
 
 
-def test_metadata_gives_a_slice_for_every_value_of_a_key() -> None:
+def test_slices_by_metadata_value() -> None:
     known: list[dict[str, Any] | None] = [
         {"supplier": "ACME", "pages": 1, "scanned": True, "boxes": [1]},
         {"supplier": "Bolt", "pages": Decimal(2), "scanned": False},
@@ -52,7 +52,7 @@ def test_metadata_gives_a_slice_for_every_value_of_a_key() -> None:
     assert found["supplier"]["Bolt"]["document_exact"]["k"] == 0
 
 
-def test_of_many_values_the_most_frequent_are_slices_and_the_others_are_one() -> None:
+def test_rare_values_share_a_slice() -> None:
     pairs = [f"pair {number:02}" for number in range(40)]
     names = ["ACME"] * 40 + 2 * pairs + [f"alone {number}" for number in range(20)]
     scores = [SCORES[number % 2] for number in range(len(names))]
@@ -63,7 +63,7 @@ def test_of_many_values_the_most_frequent_are_slices_and_the_others_are_one() ->
     assert sum(part["documents"] for part in found.values()) == len(names)
 
 
-def test_keys_with_all_their_values_go_before_those_with_some() -> None:
+def test_complete_keys_precede_partial_ones() -> None:
     scores = [SCORES[0]] * 80
     some = [{"a": str(index % 40)} for index in range(80)]
     assert len(metadata_slices(scores, some)["a"]) == MAX_VALUES + 1
@@ -72,7 +72,7 @@ def test_keys_with_all_their_values_go_before_those_with_some() -> None:
     assert [key for key, values in found.items() if not values] == ["a"]
 
 
-def test_keys_that_tell_nothing_apart_are_not_there_and_those_that_tell_too_much_have_no_slices() -> None:
+def test_constant_and_unique_metadata_keys_have_no_slices() -> None:
     scores = [SCORES[0]] * (MAX_VALUES + 1)
     many = [{"id": str(index), "same": "x", "long": "y" * (61 + index % 2)} for index in range(len(scores))]
     assert metadata_slices(scores, many) == {"id": {}, "long": {}}

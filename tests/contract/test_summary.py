@@ -45,7 +45,7 @@ def test_the_interval_is_wilsons(n: int, data: st.DataObject) -> None:
     assert found["high"] == pytest.approx(wanted.high, abs=1e-12)
 
 
-def test_nothing_counted_has_no_rate() -> None:
+def test_an_empty_count_has_no_rate() -> None:
     assert wilson(0, 0) == {"k": 0, "n": 0, "rate": None, "low": None, "high": None}
     figures = summarize([])
     assert figures["documents"] == 0

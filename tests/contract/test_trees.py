@@ -51,7 +51,7 @@ def rename(one: Tree, other: Tree) -> int:
 
 @given(_roots, _roots)
 @settings(max_examples=60, deadline=None)
-def test_it_is_the_cheapest_way(left: Tree, right: Tree) -> None:
+def test_distance_is_minimal(left: Tree, right: Tree) -> None:
     if letters(left) + letters(right) <= 14:
         assert distance(left, right) == naive((left,), (right,))
 

@@ -91,7 +91,7 @@ def gone(temp: Path) -> bool:
     return files_below(temp) == 0
 
 
-def test_nothing_large_is_stored_without_a_sign_in(port: int, temp: Path) -> None:
+def test_large_bodies_require_a_login(port: int, temp: Path) -> None:
     for path, code in (("/login/", 413), ("/p/bodies/documents/import/", 413), ("/admin/login/", 413), ("/no", 404)):
         with connect(port) as client:
             client.sendall(head(path, 500 * MEGABYTE) + form(b"x" * MEGABYTE)[:MEGABYTE])
@@ -119,7 +119,7 @@ def test_nothing_large_is_stored_without_a_sign_in(port: int, temp: Path) -> Non
     assert b"application/problem+json" in said
 
 
-def test_who_may_send_how_much(desk: Desk, port: int, temp: Path) -> None:
+def test_body_limits_by_account(desk: Desk, port: int, temp: Path) -> None:
     body = form(rows(3))
     for role, path, length, code in (
         ("engineer", "documents/import/", len(body), 302),
@@ -242,13 +242,13 @@ def served(limits: Limits, connections: int = 100) -> Iterator[int]:
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\nabc",
     ],
 )
-def test_who_does_not_go_on_is_disconnected(hasty: int, sent: bytes) -> None:
+def test_stalled_bodies_are_disconnected(hasty: int, sent: bytes) -> None:
     with connect(hasty, timeout=5) as client:
         client.sendall(sent)
         assert client.recv(100) == b""
 
 
-def test_who_trickles_a_header_is_disconnected(hasty: int) -> None:
+def test_slow_headers_are_disconnected(hasty: int) -> None:
     with connect(hasty, timeout=5) as client:
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -259,7 +259,7 @@ def test_who_trickles_a_header_is_disconnected(hasty: int) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"1" * 200, b"1;" + b"a" * 200, b"0\r\nX-A: " + b"b" * 200])
-def test_lines_around_chunks_are_bounded(hasty: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+def test_chunk_headers_are_bounded(hasty: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr("slmstudio.server.connection._MAX_CHUNK_LINE", 100, raising=False)
     with connect(hasty, timeout=5) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -267,7 +267,7 @@ def test_lines_around_chunks_are_bounded(hasty: int, monkeypatch: pytest.MonkeyP
         assert status(client.recv(1000)) == 400
 
 
-def test_a_body_waits_in_a_file(hasty: int, temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_are_buffered_in_a_file(hasty: int, temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(temp))
     with connect(hasty, timeout=5) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 99_999)
@@ -277,14 +277,14 @@ def test_a_body_waits_in_a_file(hasty: int, temp: Path, monkeypatch: pytest.Monk
         assert files_below(temp) > 65_536
 
 
-def test_who_waits_for_the_word_without_a_body_is_answered(hasty: int) -> None:
+def test_expect_continue_without_a_body(hasty: int) -> None:
     with connect(hasty, timeout=5) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
         assert status(client.recv(1000)) == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"])
-def test_connections_that_do_nothing_make_room(sent: bytes) -> None:
+def test_idle_connections_are_closed_at_the_limit(sent: bytes) -> None:
     with served(Limits(), connections=12) as port, contextlib.ExitStack() as stack:
         for _ in range(30):
             stack.enter_context(connect(port)).sendall(sent)
@@ -293,7 +293,7 @@ def test_connections_that_do_nothing_make_room(sent: bytes) -> None:
             assert status(client.recv(1000)) == 200
 
 
-def test_who_does_not_read_is_disconnected_and_holds_no_thread(hasty: int) -> None:
+def test_clients_that_do_not_read_are_disconnected(hasty: int) -> None:
     with connect(hasty, timeout=5, receive_buffer=4096) as reader:
         reader.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         with connect(hasty, timeout=5) as other:
@@ -306,7 +306,7 @@ def test_who_does_not_read_is_disconnected_and_holds_no_thread(hasty: int) -> No
         assert got < 48 * MEGABYTE
 
 
-def test_an_open_connection_may_wait_a_while_for_the_next_request(hasty: int) -> None:
+def test_keep_alive(hasty: int) -> None:
     with connect(hasty, timeout=5) as client:
         for _ in range(4):
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -318,7 +318,7 @@ def test_an_open_connection_may_wait_a_while_for_the_next_request(hasty: int) ->
 
 
 @pytest.mark.parametrize(("path", "length"), [("/", b"10"), ("/file", b"10"), ("/stream", b"")])
-def test_head_is_answered_without_a_body(hasty: int, path: str, length: bytes) -> None:
+def test_head_has_no_body(hasty: int, path: str, length: bytes) -> None:
     with connect(hasty, timeout=5) as client:
         client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         header, _, body = read_all(client).partition(b"\r\n\r\n")

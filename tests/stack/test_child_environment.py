@@ -25,31 +25,31 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "secret")
 
 
-def test_no_secret_is_among_them() -> None:
+def test_no_secrets_are_passed() -> None:
     assert not set(SECRETS) & set(child_environment())
     assert "PATH" in child_environment()
 
 
-def test_what_is_asked_for_is_given() -> None:
+def test_requested_variables_are_passed() -> None:
     found = child_environment([*DOWNLOADS, "WANDB_*"])
     assert {"HF_TOKEN", "HTTPS_PROXY", "WANDB_API_KEY"} <= set(found)
     assert "DATABASE_URL" not in found
 
 
 @pytest.mark.parametrize("name", ["HSA_OVERRIDE_GFX_VERSION", "CUBLAS_WORKSPACE_CONFIG", "GLOO_SOCKET_IFNAME", "CC"])
-def test_what_computing_is_set_up_by_is_given(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_compute_variables_are_passed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "set")
     assert name in child_environment()
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_XET_CACHE", "HF_TOKEN_PATH"])
-def test_what_downloads_are_set_up_by_is_given_to_downloads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_download_variables_are_passed_to_downloads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "set")
     assert name in child_environment(DOWNLOADS)
     assert name not in child_environment()
 
 
-def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervised_child_has_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ImportRun()
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr(ImportRun, "send_heartbeat", lambda self, **_: True)
@@ -61,7 +61,7 @@ def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "module", ["labeling.imports.formats.scans", "labeling.imports.formats.arrow", "training.child_processes"]
 )
-def test_every_child_is_started_with_it(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_child_uses_the_child_environment(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib import import_module
 
     given: list[Any] = []

@@ -46,7 +46,7 @@ def test_static_files(headers: dict[str, str], encoding: str | None, unpack: Any
 
 
 @pytest.mark.django_db
-def test_what_stays_as_it_is() -> None:
+def test_uncompressed_responses() -> None:
     icon = Client().get("/static/vendor/swagger-ui/favicon-32x32.png", headers=GZIP)
     assert "Content-Encoding" not in icon.headers
     part = Client().get(CSS, headers={**GZIP, "Range": "bytes=0-99"})
@@ -54,7 +54,7 @@ def test_what_stays_as_it_is() -> None:
 
 
 @pytest.mark.django_db
-def test_pages(servers: Any) -> None:
+def test_compressed_pages(servers: Any) -> None:
     answer = Client().get("/login/", headers=GZIP)
     assert answer["Content-Encoding"] == "gzip"
     assert b"csrfmiddlewaretoken" in gzip.decompress(answer.content)
@@ -72,13 +72,13 @@ def test_pages(servers: Any) -> None:
         HttpResponse("a" * 5000, headers={"Content-Disposition": "attachment"}),
     ],
 )
-def test_answers_that_gain_nothing_or_are_streamed(response: Any) -> None:
+def test_small_and_streamed_responses_are_not_compressed(response: Any) -> None:
     middleware: Any = Compression(lambda request: response)
     request = RequestFactory().get("/", headers=GZIP)
     assert "Content-Encoding" not in middleware(request).headers
 
 
-def test_nothing_that_a_page_loads_names_a_source_map() -> None:
+def test_source_maps_are_not_referenced() -> None:
     assert Client().get(f"{CSS}.map").status_code == 404
     assert not re.search(r"\.map$", "\n".join(_collected()), re.MULTILINE)
 
@@ -93,7 +93,7 @@ def _collected() -> list[str]:
 
 
 @pytest.mark.django_db
-def test_scripts_are_sent_without_comments() -> None:
+def test_scripts_are_served_without_comments() -> None:
     source = b"""// What it does.
 /**
  * @param {string} url
@@ -108,7 +108,7 @@ export const link = (url) => url || "https://example.org/"; // kept
     assert not re.search(rb"^ *//", gzip.decompress(script.content), re.MULTILINE)
 
 
-def test_no_script_has_a_text_over_several_lines_that_could_be_taken_for_a_comment() -> None:
+def test_no_multiline_string_looks_like_a_comment() -> None:
     for path in (settings.BASE_DIR / "static/js").rglob("*.js"):
         for text in re.findall(r"`[^`]*`", without_comments(path.read_bytes()).decode()):
             assert not re.search(r"\n\s*(//|/\*)", text), path

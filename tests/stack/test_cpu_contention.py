@@ -10,7 +10,7 @@ from slmstudio.runs import cpu_contention
 from slmstudio.runs.cpu_contention import OtherProcessLoad, Seconds, slow_warning
 
 
-def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_process_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_contention, "WINDOW_SECONDS", -1)
     told = iter([Seconds(0, 100, 10), Seconds(10, 118, 13), Seconds(20, 120, 20), Seconds(30, 160, 1)])
     load = OtherProcessLoad(now=lambda: next(told), cores=2)
@@ -19,14 +19,14 @@ def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) ->
     assert load.read() is None, "a child that has ended took its seconds with it"
 
 
-def test_what_a_child_that_has_ended_took_stays_our_own() -> None:
+def test_ended_children_count_as_own_load() -> None:
     before = cpu_contention._now().own
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
     assert cpu_contention._now().own - before >= 0.25
 
 
-def test_a_reading_covers_some_time() -> None:
+def test_readings_have_a_minimum_window() -> None:
     assert OtherProcessLoad().read() is None
 
 
@@ -44,7 +44,5 @@ BUSY, IDLE = {"others": 1.7, "cores": 2.0}, {"others": 0.1, "cores": 2.0}
         (8, None, BUSY, ""),
     ],
 )
-def test_only_what_is_far_behind_is_named_and_the_reason_only_where_it_shows(
-    measured: Any, expected: Any, load: Any, words: str
-) -> None:
+def test_slow_warning(measured: Any, expected: Any, load: Any, words: str) -> None:
     assert slow_warning(measured, expected, load, estimate="estimated") == words

@@ -55,7 +55,7 @@ def manage(places: Paths, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_application_owns_nothing_and_works_all_the_same(home: Path) -> None:
+def test_the_application_role_owns_no_tables(home: Path) -> None:
     running = stack.start(home, ["postgres"])
     try:
         places = running.places
@@ -102,7 +102,7 @@ def refused(url: str) -> None:
         ("postgresql://stud%69o:secret@db/studio", False),
     ],
 )
-def test_the_owner_is_of_the_same_database(monkeypatch: pytest.MonkeyPatch, owner: str, taken: bool) -> None:
+def test_the_owner_url_names_the_same_database(monkeypatch: pytest.MonkeyPatch, owner: str, taken: bool) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://studio@db/studio")
     monkeypatch.setenv("DATABASE_OWNER_URL", owner)
     monkeypatch.setenv("DATABASE_APPLICATION_ROLE", "")
@@ -118,7 +118,7 @@ def test_the_owner_is_of_the_same_database(monkeypatch: pytest.MonkeyPatch, owne
 
 
 @pytest.mark.parametrize("command", ["runserver", "rqworker", "shell", "run_loop"])
-def test_other_commands_forget_the_owner(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_other_commands_do_not_use_the_owner(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://studio@db/studio")
     monkeypatch.setenv("DATABASE_OWNER_URL", "postgresql://owner@db/studio")
     use_owner([command])
@@ -126,12 +126,12 @@ def test_other_commands_forget_the_owner(monkeypatch: pytest.MonkeyPatch, comman
     assert "DATABASE_OWNER_URL" not in os.environ
 
 
-def test_an_older_server_is_not_asked_for_what_it_does_not_know() -> None:
+def test_older_servers_get_no_unknown_settings() -> None:
     tables = {"evaluation_auditentry", "labeling_document"}
     assert not any("MAINTAIN" in one for one in grants("app", tables, version=160_000))
     assert any("MAINTAIN" in one for one in grants("app", tables, version=170_000))
 
 
-def test_one_role_for_everything_is_warned_of(db: None) -> None:
+def test_a_single_role_is_a_warning(db: None) -> None:
     found: list[Any] = check_role()
     assert [one.id for one in found] == ["slmstudio.W001"], "the role of the tests owns its tables"

@@ -32,7 +32,7 @@ def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_two_jobs_get_a_card_each_and_a_third_waits(tmp_path: Path) -> None:
+def test_jobs_get_one_gpu_each(tmp_path: Path) -> None:
     with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as one:
         with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as other:
             cards = {one.env["CUDA_VISIBLE_DEVICES"], other.env["CUDA_VISIBLE_DEVICES"]}
@@ -50,13 +50,13 @@ def test_two_jobs_get_a_card_each_and_a_third_waits(tmp_path: Path) -> None:
             assert again.env == other.env
 
 
-def test_the_freest_card_is_taken_first(tmp_path: Path) -> None:
+def test_the_gpu_with_most_free_memory_is_first(tmp_path: Path) -> None:
     cards = tuple(replace(card, used_bytes=(20, 1, 5)[card.index] * GIB) for card in machine(3).gpus)
     with reserve_gpus(machine=replace(machine(3), gpus=cards), folder=tmp_path, wait=never) as found:
         assert [card.index for card in found.gpus] == [1]
 
 
-def test_a_job_for_several_cards_takes_all_of_them_or_none(tmp_path: Path) -> None:
+def test_several_gpus_are_locked_together(tmp_path: Path) -> None:
     with reserve_gpus(2, machine=machine(2), folder=tmp_path, wait=never) as both:
         assert both.env["CUDA_VISIBLE_DEVICES"] == "GPU-0-00,GPU-1-11"
     with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never):
@@ -66,14 +66,14 @@ def test_a_job_for_several_cards_takes_all_of_them_or_none(tmp_path: Path) -> No
             assert len(left.gpus) == 1  # the one that waited in vain holds nothing
 
 
-def test_more_cards_than_there_are_is_a_sentence(tmp_path: Path) -> None:
+def test_too_many_gpus_is_an_error(tmp_path: Path) -> None:
     said = pytest.raises(NotEnoughGpus, match=r"needs 4 GPUs; its worker on .* has 2 GPUs")
     with said, reserve_gpus(4, machine=machine(2), folder=tmp_path, wait=never):
         pass
 
 
 @pytest.mark.parametrize(("chosen", "sees"), [("1", "GPU-1-11"), ("GPU-0-00", "GPU-0-00"), ("GPU-2", "GPU-2-22")])
-def test_the_workers_own_choice_of_cards_is_kept(
+def test_visible_devices_of_the_worker_are_kept(
     chosen: str, sees: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
@@ -81,9 +81,7 @@ def test_the_workers_own_choice_of_cards_is_kept(
         assert found.env["CUDA_VISIBLE_DEVICES"] == sees
 
 
-def test_two_workers_with_a_part_of_one_card_each_work_side_by_side(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mig_instances_are_independent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def part(uuid: str, index: int) -> Gpu:
         return Gpu(index, uuid, "NVIDIA H100 MIG 1g.10gb", 10 * GIB, 0)
 
@@ -98,13 +96,13 @@ def test_two_workers_with_a_part_of_one_card_each_work_side_by_side(
             assert other.env["CUDA_VISIBLE_DEVICES"] == "MIG-b"
 
 
-def test_a_worker_publishes_the_cards_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_publishes_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "this_machine", lambda: machine(3))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert [card.uuid for card in devices.own_machine().gpus] == ["GPU-1-11"]
 
 
-def test_without_cards_one_job_at_a_time_and_nothing_is_said_about_cards(tmp_path: Path) -> None:
+def test_without_gpus_one_job_at_a_time(tmp_path: Path) -> None:
     with reserve_gpus(machine=machine(0), folder=tmp_path, wait=never) as found:
         assert found.env == {}
         with pytest.raises(ReservationCancelled), reserve_gpus(machine=machine(0), folder=tmp_path, wait=never):
@@ -117,9 +115,7 @@ def test_without_cards_one_job_at_a_time_and_nothing_is_said_about_cards(tmp_pat
         pass
 
 
-def test_a_child_sees_its_card_and_holds_it_when_its_supervisor_is_killed(
-    tmp_path: Path, wait_for: Callable[..., None]
-) -> None:
+def test_a_child_keeps_its_gpu_lock(tmp_path: Path, wait_for: Callable[..., None]) -> None:
     """The supervisor is killed; its child, which takes a moment to end, keeps the card until then."""
     words = tmp_path / "child.txt"
     child = (

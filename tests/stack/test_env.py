@@ -58,7 +58,7 @@ def test_a_good_value_is_read(
         (lambda: env.hosts(NAME), "inside:8000", "a name, an address or a network"),
     ],
 )
-def test_a_wrong_value_is_a_sentence(
+def test_an_invalid_value_is_an_error(
     monkeypatch: pytest.MonkeyPatch, read: Callable[[], object], text: str, expects: str
 ) -> None:
     monkeypatch.setenv(NAME, text)
@@ -103,7 +103,7 @@ def test_unset_without_a_default_is_an_error(monkeypatch: pytest.MonkeyPatch, re
 
 
 @pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "loud"), ("OUTBOUND_ALLOW", "10.0.0.0/99")])
-def test_a_setting_that_cannot_be_used_stops_the_start_by_its_name(name: str, value: str) -> None:
+def test_an_invalid_setting_stops_the_start(name: str, value: str) -> None:
     ended = subprocess.run(
         [sys.executable, "manage.py", "check"],
         cwd=ROOT,
@@ -117,7 +117,7 @@ def test_a_setting_that_cannot_be_used_stops_the_start_by_its_name(name: str, va
     assert "Traceback" not in ended.stderr
 
 
-def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_are_not_shown_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, "mysql://me:hunter2@host/db")
     with pytest.raises(EnvError) as caught:
         env.url(NAME, schemes=["postgresql"])
@@ -125,7 +125,7 @@ def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "mysql://me:***@host/db" in str(caught.value)
 
 
-def test_a_secret_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
+def test_the_secret_key_is_created_once_and_private(tmp_path: Path) -> None:
     path = tmp_path / "var" / "secret-key"
     secret = env.secret_file(path)
     assert len(secret) == 64
@@ -134,7 +134,7 @@ def test_a_secret_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["secret-key"]
 
 
-def test_processes_that_ask_at_once_get_one_secret(tmp_path: Path) -> None:
+def test_concurrent_processes_get_one_secret_key(tmp_path: Path) -> None:
     path = tmp_path / "secret-key"
     with multiprocessing.get_context("fork").Pool(8) as pool:
         assert len(set(pool.map(env.secret_file, [path] * 64))) == 1

@@ -53,7 +53,7 @@ def refusing(error: Exception, times: int) -> Any:
         "Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
     ],
 )
-def test_a_refused_write_is_tried_again_until_it_is_taken(words: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_rejected_writes_are_retried(words: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="slmstudio.workers.worker"):
         assert patient(float("inf")).call_with_retry(refusing(ResponseError(words), 20), lambda error: None) == 21
     said = [record.getMessage() for record in caplog.records]
@@ -61,7 +61,7 @@ def test_a_refused_write_is_tried_again_until_it_is_taken(words: str, caplog: py
     assert said[-1] == "the queue accepts writes again"
 
 
-def test_what_is_refused_too_often_is_a_lost_connection_to_rq() -> None:
+def test_too_many_rejections_are_a_connection_error() -> None:
     with pytest.raises(QueueFull) as caught:
         patient(3).call_with_retry(refusing(ResponseError(MISCONF), 9), lambda error: None)
     assert isinstance(caught.value, RedisConnectionError)
@@ -69,9 +69,7 @@ def test_what_is_refused_too_often_is_a_lost_connection_to_rq() -> None:
         patient(3).call_with_retry(refusing(ResponseError("WRONGTYPE not a list"), 1), lambda error: None)
 
 
-def test_a_refused_heartbeat_does_not_end_a_worker_whose_job_is_at_work(
-    queues: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rejected_heartbeat_does_not_end_a_busy_worker(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise ResponseError(MISCONF)
 
@@ -81,7 +79,7 @@ def test_a_refused_heartbeat_does_not_end_a_worker_whose_job_is_at_work(
     worker.maintain_heartbeats(nothing, nothing)
 
 
-def test_a_worker_waits_between_jobs_for_ever_and_not_at_all_once_it_shall_stop(queues: None) -> None:
+def test_retry_limits_of_a_worker(queues: None) -> None:
     worker = StudioWorker(["gpu"], connection=django_rq.get_connection("default"))
     assert worker._max_write_retries() == float("inf")
     worker._horse_pid = 1
@@ -118,7 +116,7 @@ def signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_a_worker_that_starts_while_valkey_is_full_works_once_there_is_room(
+def test_a_worker_starts_with_a_full_valkey(
     own: stack.Running, signals: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     later = threading.Timer(1.5, room, (own, "0"))
@@ -136,7 +134,7 @@ def test_a_worker_that_starts_while_valkey_is_full_works_once_there_is_room(
     assert "the queue rejects writes" in caplog.text
 
 
-def test_a_worker_that_is_told_to_stop_does_not_wait_for_room(
+def test_a_stopping_worker_does_not_retry(
     own: stack.Running, signals: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis.Redis.from_url(own.redis_url) as connection:
@@ -155,7 +153,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_room(
     assert "the worker could not be unregistered" in caplog.text
 
 
-def test_a_valkey_whose_disk_is_full_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valkey_responds_with_a_full_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise ResponseError(MISCONF)
 

@@ -17,7 +17,7 @@ from slmstudio.stack.paths import Paths
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_a_full_disk_is_said_before_anything_is_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_detected_before_writing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000 * MEBIBYTE, 9_500 * MEBIBYTE, 500 * MEBIBYTE))
     with pytest.raises(StackError) as caught:
         stack.start(home)
@@ -73,7 +73,7 @@ def test_a_taken_port() -> None:
     require_port("127.0.0.1", port)
 
 
-def test_data_of_another_version_are_explained_by_the_log(home: Path) -> None:
+def test_data_of_another_version_is_an_error(home: Path) -> None:
     stack.stop(stack.start(home, ["postgres"]))
     version = Paths.of(home).postgres / "data" / "PG_VERSION"
     version.write_text("12\n")
@@ -81,7 +81,7 @@ def test_data_of_another_version_are_explained_by_the_log(home: Path) -> None:
         stack.start(home)
 
 
-def test_a_folder_that_holds_something_else_is_not_overwritten(home: Path) -> None:
+def test_foreign_folders_are_not_overwritten(home: Path) -> None:
     precious = Paths.of(home).postgres / "data" / "thesis.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
@@ -107,7 +107,7 @@ def test_which_commands_need_servers(arguments: list[str], needs: bool) -> None:
     assert environment.needs_servers(arguments) is needs
 
 
-def test_what_is_set_is_used_and_not_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_servers_are_not_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLM_HOME", str(home))
     monkeypatch.setenv("DATABASE_URL", "postgresql://me@elsewhere/db")
     monkeypatch.delenv("REDIS_URL")
@@ -119,7 +119,7 @@ def test_what_is_set_is_used_and_not_started(home: Path, monkeypatch: pytest.Mon
         assert not Paths.of(home).postgres.exists()
 
 
-def test_with_both_set_nothing_is_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_both_urls_nothing_is_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLM_HOME", str(home))
     monkeypatch.setenv("DATABASE_URL", "postgresql://me@elsewhere/db")
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere")

@@ -30,6 +30,6 @@ def test_paths_are_shortened(text: str, shown: str) -> None:
     assert redact_paths(text) == shown
 
 
-def test_a_root_is_no_beginning_of_another_name() -> None:
+def test_only_whole_path_parts_are_redacted() -> None:
     other = f"{settings.BASE_DIR}-other/file"
     assert str(Path(other).name) in redact_paths(other)

@@ -53,7 +53,7 @@ def reads(path: Path) -> bool:
 
 
 @as_root
-def test_an_old_home_is_closed_to_other_accounts(old_home: Path) -> None:
+def test_an_existing_home_becomes_private(old_home: Path) -> None:
     secret = old_home / "artifacts/datasets/1/dataset.jsonl"
     assert reads(secret)
     restrict_permissions(old_home)
@@ -71,7 +71,7 @@ def test_permissions_of_an_old_home(old_home: Path, monkeypatch: pytest.MonkeyPa
         assert mode(old_home) == 0o700
 
 
-def test_what_is_stored_is_private(settings: object) -> None:
+def test_stored_files_are_private(settings: object) -> None:
     key = artifacts.store().save("private/folder/file.txt", ContentFile(b"a document"))
     path = artifacts.local_path(key)
     assert (mode(path), mode(path.parent), mode(path.parent.parent)) == (0o600, 0o700, 0o700)
@@ -79,7 +79,7 @@ def test_what_is_stored_is_private(settings: object) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_every_process_writes_for_its_own_account_alone(idle_workers: Workers) -> None:
+def test_every_process_has_umask_077(idle_workers: Workers) -> None:
     idle_workers.start("default")
     port = free_port()
     command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "1"]

@@ -104,7 +104,7 @@ def test_a_signal_ends_everything(number: signal.Signals) -> None:
     assert session.left() == []
 
 
-def test_what_does_not_listen_is_killed() -> None:
+def test_programs_that_ignore_sigterm_are_killed() -> None:
     session = Session(STUBBORN, POLITE)
     session.until("up", 2)
     assert session.end(signal.SIGINT) == 0
@@ -123,7 +123,7 @@ def test_a_second_interrupt_does_not_wait() -> None:
     assert session.left() == []
 
 
-def test_a_busy_worker_has_its_children_told() -> None:
+def test_a_busy_workers_children_are_signaled() -> None:
     session = Session(PARENT)
     session.until("up")
     assert session.end(signal.SIGINT) == 0
@@ -141,7 +141,7 @@ def test_a_crashed_program_starts_again() -> None:
     assert session.left() == []
 
 
-def test_a_program_that_is_not_vital_may_crash_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optional_programs_restart_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
     monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("patience=0.5", "vital=n == 0, patience=0.5"))
     session = Session(POLITE, "import sys; sys.exit('no such thing')")
@@ -153,7 +153,7 @@ def test_a_program_that_is_not_vital_may_crash_for_ever(monkeypatch: pytest.Monk
     assert session.left() == []
 
 
-def test_the_pause_after_a_crash_grows_and_has_an_end() -> None:
+def test_restart_delays_grow_up_to_a_limit() -> None:
     assert [restart_delay(crashes) for crashes in (1, 2, 3, 5, 6, 100_000)] == [1, 2, 4, 16, 30, 30]
 
 
@@ -166,7 +166,7 @@ def test_kill_9_of_the_supervisor_ends_the_programs() -> None:
     session.finish()
 
 
-def test_a_program_that_keeps_crashing_ends_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vital_program_that_keeps_crashing_stops_all(monkeypatch: pytest.MonkeyPatch) -> None:
     sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
     monkeypatch.setattr(f"{__name__}.MAIN", sooner)
     session = Session(POLITE, "import sys; sys.exit('no such thing')")

@@ -49,9 +49,7 @@ def from_bytes(data: bytes, **columns: str) -> StudioJob:
     return job
 
 
-def test_a_worker_runs_no_function_that_is_no_job_of_the_application(
-    workers: Workers, wait_for: Callable[..., None], tmp_path: Path
-) -> None:
+def test_unknown_functions_are_not_run(workers: Workers, wait_for: Callable[..., None], tmp_path: Path) -> None:
     marks = {name: tmp_path / name for name in ("system", "pickle")}
     calm = call("training.runs.jobs.run_training", 0)
 
@@ -97,25 +95,25 @@ def test_a_worker_runs_no_function_that_is_no_job_of_the_application(
         (b"\x80\x04N.", {}),
     ],
 )
-def test_what_is_refused(queues: None, data: bytes, columns: dict[str, str]) -> None:
+def test_rejected_jobs(queues: None, data: bytes, columns: dict[str, str]) -> None:
     job = from_bytes(data, **columns)
     with pytest.raises(JobRejected):
         _ = job.func
     assert (job.success_callback, job.failure_callback, job.stopped_callback) == (None, None, None)
 
 
-def test_a_job_sends_no_request_of_its_own(queues: None) -> None:
+def test_job_callbacks_are_ignored(queues: None) -> None:
     hook = json.dumps([{"url": "http://169.254.169.254/latest", "job_status": "finished"}])
     assert from_bytes(call("labeling.jobs.run_import", 1), webhooks=hook).webhooks == []
 
 
-def test_a_job_of_the_application_is_taken(queues: None) -> None:
+def test_application_jobs_are_accepted(queues: None) -> None:
     from labeling import jobs
 
     assert from_bytes(call("labeling.jobs.run_import", 7)).func is jobs.run_import
 
 
-def test_every_run_has_a_job_and_every_job_is_there() -> None:
+def test_every_run_has_an_existing_job() -> None:
     named = {getattr(model, "job_name", "") for model in apps.get_models()} - {""}
     assert named <= job_names.allowed()
     assert "labeling.jobs.deliver_webhook" in job_names.allowed()
@@ -126,7 +124,7 @@ def test_every_run_has_a_job_and_every_job_is_there() -> None:
         assert (found.__module__, found.__name__) == (module, function), name
 
 
-def test_whatever_is_enqueued_is_a_job_that_workers_take(queues: None) -> None:
+def test_enqueued_jobs_are_accepted_by_workers(queues: None) -> None:
     queue = django_rq.get_queue("default")
     assert queue.job_class is StudioJob
     for name in job_names.allowed():
@@ -135,7 +133,7 @@ def test_whatever_is_enqueued_is_a_job_that_workers_take(queues: None) -> None:
         assert callable(job.func)
 
 
-def test_nothing_of_the_queue_is_unpickled_whatever_a_worker_is_asked(queues: None) -> None:
+def test_queue_data_is_never_unpickled(queues: None) -> None:
     connection = django_rq.get_connection("default")
     queue = Queue("default", connection=connection)  # rq's own, with its own default
     worker = StudioWorker([queue], connection=connection, serializer="pickle", job_class="rq.job.Job")
@@ -175,7 +173,7 @@ def test_a_job_that_was_queued_before_an_update_still_runs(queues: None, name: s
     assert function.__name__ == name.rpartition(".")[2]
 
 
-def test_a_run_is_found_by_the_job_that_was_queued_under_its_former_name() -> None:
+def test_a_run_is_found_by_its_former_job_name() -> None:
     names = {former for model in apps.get_models() for former in getattr(model, "former_job_names", ())}
     assert names
     for former in names:

@@ -68,7 +68,7 @@ def until(pattern: str, process: "subprocess.Popen[bytes]", log: Path, seconds: 
         time.sleep(0.1)
 
 
-def test_a_taken_port_is_one_sentence_and_nothing_runs(home: Path, tmp_path: Path) -> None:
+def test_a_used_port_is_an_error(home: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         process = demo(home, port, tmp_path / "log")
@@ -80,7 +80,7 @@ def test_a_taken_port_is_one_sentence_and_nothing_runs(home: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "eight thousand"])
-def test_a_port_that_is_none(home: Path, tmp_path: Path, port: str) -> None:
+def test_invalid_ports(home: Path, tmp_path: Path, port: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "slmstudio.stack.serve"],
         cwd=ROOT,
@@ -95,7 +95,7 @@ def test_a_port_that_is_none(home: Path, tmp_path: Path, port: str) -> None:
 
 
 @pytest.mark.slow
-def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
+def test_start_and_ctrl_c(home: Path, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     process = demo(home, port, log)
     try:

@@ -69,7 +69,7 @@ def read(running: stack.Running) -> tuple[list[str], list[str]]:
         return rows, list(client.lrange("kept", 0, -1))
 
 
-def test_data_survive_stop_and_start(home: Path) -> None:
+def test_data_survives_a_restart(home: Path) -> None:
     first = stack.start(home)
     assert first.owned
     write(first, "a")
@@ -82,7 +82,7 @@ def test_data_survive_stop_and_start(home: Path) -> None:
     stack.stop(second)
 
 
-def test_it_is_tuned_but_durable_and_reached_by_socket_only(home: Path) -> None:
+def test_server_settings(home: Path) -> None:
     running = stack.start(home)
     try:
         with psycopg.connect(running.database_url) as connection:
@@ -107,7 +107,7 @@ def test_it_is_tuned_but_durable_and_reached_by_socket_only(home: Path) -> None:
         stack.stop(running)
 
 
-def test_servers_end_with_their_last_user_and_not_before(home: Path) -> None:
+def test_servers_stop_with_their_last_user(home: Path) -> None:
     first, second = user(home), None
     try:
         assert said(first)["owned"] is True
@@ -126,7 +126,7 @@ def test_servers_end_with_their_last_user_and_not_before(home: Path) -> None:
                 process.wait()
 
 
-def test_processes_that_start_at_once_share_one_server(home: Path) -> None:
+def test_concurrent_starts_share_one_server(home: Path) -> None:
     users = [user(home) for _ in range(3)]
     try:
         answers = [said(process) for process in users]
@@ -147,7 +147,7 @@ def test_processes_that_start_at_once_share_one_server(home: Path) -> None:
             process.wait()
 
 
-def test_a_killed_user_is_not_waited_for(home: Path) -> None:
+def test_killed_users_are_ignored(home: Path) -> None:
     dead = user(home)
     said(dead)
     dead.kill()
@@ -160,7 +160,7 @@ def test_a_killed_user_is_not_waited_for(home: Path) -> None:
     assert servers(home) == (None, None)
 
 
-def test_kill_9_of_everything_loses_nothing(home: Path) -> None:
+def test_kill_9_loses_no_data(home: Path) -> None:
     running = stack.start(home)
     write(running, "before")
     unfinished = psycopg.connect(running.places.database_owner_url)
@@ -180,7 +180,7 @@ def test_kill_9_of_everything_loses_nothing(home: Path) -> None:
     stack.stop(again)
 
 
-def test_pid_files_that_name_a_stranger_do_not_keep_it_from_starting(home: Path) -> None:
+def test_pid_files_of_other_processes_are_ignored(home: Path) -> None:
     running = stack.start(home)
     stack.stop(running)
     stranger = subprocess.Popen(["sleep", "60"])
@@ -197,7 +197,7 @@ def test_pid_files_that_name_a_stranger_do_not_keep_it_from_starting(home: Path)
         stranger.wait()
 
 
-def test_a_server_that_was_not_started_here_is_used_and_left_alone(home: Path) -> None:
+def test_a_foreign_server_is_used_and_not_stopped(home: Path) -> None:
     started = stack.start(home)
     Paths.of(home).state.unlink()  # now nobody knows who started them
     running = stack.start(home)
@@ -211,7 +211,7 @@ def test_a_server_that_was_not_started_here_is_used_and_left_alone(home: Path) -
         server.stop()
 
 
-def test_only_the_server_that_is_asked_for_is_started(home: Path) -> None:
+def test_only_requested_servers_start(home: Path) -> None:
     running = stack.start(home, ["valkey"])
     postgres, valkey = servers(home)
     assert postgres is None
@@ -222,7 +222,7 @@ def test_only_the_server_that_is_asked_for_is_started(home: Path) -> None:
     stack.stop(both)
 
 
-def test_a_fork_does_not_stop_its_parents_servers(home: Path) -> None:
+def test_forks_do_not_stop_servers(home: Path) -> None:
     running = stack.start(home, ["valkey"])
     child = os.fork()
     if child == 0:
@@ -258,7 +258,7 @@ def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"servers": 3}', '{"servers": {"postgres": {}}, "users": []}'])
-def test_a_broken_state_file_is_no_obstacle(home: Path, content: str) -> None:
+def test_an_invalid_state_file_is_ignored(home: Path, content: str) -> None:
     Paths.of(home).state.write_text(content)
     running = stack.start(home, ["valkey"])
     assert running.owned

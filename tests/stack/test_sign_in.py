@@ -58,7 +58,7 @@ def kinds() -> list[str]:
 
 @pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
 @pytest.mark.parametrize("name", ["ana", "nobody"])
-def test_guesses_at_one_account_are_stopped(ana: Any, path: str, name: str) -> None:
+def test_limit_by_account(ana: Any, path: str, name: str) -> None:
     for _ in range(sign_in.PAIR_LIMIT.most):
         assert attempt(name, "guess", path=path).status_code == 200
     for password in ("guess", PASSWORD):
@@ -68,7 +68,7 @@ def test_guesses_at_one_account_are_stopped(ana: Any, path: str, name: str) -> N
     assert kinds() == [Kind.FAILED] * sign_in.PAIR_LIMIT.most + [Kind.LOCKED_OUT]
 
 
-def test_who_guesses_elsewhere_does_not_lock_the_person_out(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_addresses_do_not_lock_out_the_user(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign_in, "ACCOUNT_LIMIT", sign_in.Limit(8, 3600))
     assert attempt("ana", PASSWORD, "192.0.2.1").status_code == 302
     for number in range(12):
@@ -77,7 +77,7 @@ def test_who_guesses_elsewhere_does_not_lock_the_person_out(ana: Any, monkeypatc
     assert attempt("ana", PASSWORD, "192.0.2.1").status_code == 302  # from her own at once
 
 
-def test_one_address_may_not_try_many_accounts(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_by_address(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign_in, "ADDRESS_LIMIT", sign_in.Limit(6, 300))
     answers = [attempt(f"name-{number}", "guess").status_code for number in range(8)]
     assert answers == [200] * 6 + [429] * 2
@@ -87,7 +87,7 @@ def test_one_address_may_not_try_many_accounts(ana: Any, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("https", "remote", "code"), [(True, "127.0.0.1", 302), (True, "8.8.8.8", 429), (False, "127.0.0.1", 429)]
 )
-def test_a_proxy_that_is_not_named_locks_nobody_out(
+def test_an_untrusted_proxy_locks_out_no_one(
     ana: Any, monkeypatch: pytest.MonkeyPatch, settings: Any, https: bool, remote: str, code: int
 ) -> None:
     monkeypatch.setattr(sign_in, "ADDRESS_LIMIT", sign_in.Limit(6, 300))
@@ -98,9 +98,7 @@ def test_a_proxy_that_is_not_named_locks_nobody_out(
     assert client.post("/login/", {"username": "ana", "password": PASSWORD}).status_code == code
 
 
-def test_who_guesses_through_a_proxy_that_is_not_named_is_stopped(
-    ana: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+def test_limit_behind_an_untrusted_proxy(ana: Any, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.setattr(sign_in, "ACCOUNT_LIMIT", sign_in.Limit(3, 3600))
     settings.HTTPS = True
     proxy: dict[str, Any] = {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}
@@ -115,7 +113,7 @@ def test_who_guesses_through_a_proxy_that_is_not_named_is_stopped(
     ("https", "proxies", "found"),
     [(True, [], ["slmstudio.W002"]), (True, ["127.0.0.1"], []), (False, [], [])],
 )
-def test_a_proxy_that_is_not_named_is_warned_of(
+def test_an_untrusted_proxy_is_a_warning(
     db: None, settings: Any, https: bool, proxies: list[str], found: list[str]
 ) -> None:
     settings.HTTPS, settings.TRUSTED_PROXIES = https, proxies
@@ -123,14 +121,14 @@ def test_a_proxy_that_is_not_named_is_warned_of(
     assert [one.id for one in checks if one.id == "slmstudio.W002"] == found
 
 
-def test_success_forgives_what_was_mistyped(ana: Any) -> None:
+def test_success_resets_the_counter(ana: Any) -> None:
     for _ in range(3):
         for _ in range(sign_in.PAIR_LIMIT.most - 1):
             assert attempt("ana", "typo").status_code == 200
         assert attempt("ana", PASSWORD).status_code == 302
 
 
-def test_what_is_sent_away_as_busy_counts_as_no_failure(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_responses_are_not_failures(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.contrib.auth.hashers import MD5PasswordHasher  # of the tests
 
     def busy(*_: Any) -> None:
@@ -147,7 +145,7 @@ def test_what_is_sent_away_as_busy_counts_as_no_failure(ana: Any, monkeypatch: p
         assert attempt("ana", "typo").status_code == 200
 
 
-def test_a_sign_in_is_noted_from_its_beginning_to_its_end(ana: Any) -> None:
+def test_sign_in_events(ana: Any) -> None:
     client = Client(REMOTE_ADDR="192.0.2.1")
     client.post("/login/", {"username": "ana", "password": "typo"})
     client.post("/login/", {"username": "ana", "password": PASSWORD})
@@ -158,7 +156,7 @@ def test_a_sign_in_is_noted_from_its_beginning_to_its_end(ana: Any) -> None:
     assert [row.user_id for row in rows] == [None, ana.pk, ana.pk]
 
 
-def test_the_database_keeps_what_was_noted(ana: Any) -> None:
+def test_sign_in_events_are_append_only(ana: Any) -> None:
     attempt("ana", "typo")
     for change in ("UPDATE slmstudio_signinevent SET name = 'x'", "DELETE FROM slmstudio_signinevent"):
         with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
@@ -189,7 +187,7 @@ def test_invalid_tokens_are_counted(ana: Any, monkeypatch: pytest.MonkeyPatch) -
     assert codes == [401] * 3 + [429] * 2
 
 
-def test_few_passwords_are_hashed_at_once() -> None:
+def test_password_hashing_concurrency() -> None:
     turnstile = _ConcurrencyLimit(inside=1, waiting=1)
     inside, leave = threading.Event(), threading.Event()
 
@@ -226,7 +224,7 @@ def test_few_passwords_are_hashed_at_once() -> None:
         ([], "::ffff:192.0.2.1", "", "192.0.2.1"),
     ],
 )
-def test_a_proxy_is_believed_only_where_it_is_trusted(
+def test_forwarded_addresses_of_trusted_proxies(
     settings: Any, trusted: list[str], remote: str, forwarded: str, expected: str
 ) -> None:
     settings.TRUSTED_PROXIES = trusted
@@ -234,14 +232,12 @@ def test_a_proxy_is_believed_only_where_it_is_trusted(
     assert client_address(RequestFactory().get("/", REMOTE_ADDR=remote, **more)) == expected
 
 
-def test_one_machine_has_a_whole_ipv6_network() -> None:
+def test_ipv6_addresses_are_counted_by_network() -> None:
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff")
     assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
 
 
-def test_beside_forty_sign_in_attempts_every_page_is_served(
-    transactional_db: None, queues: None, no_counters: None
-) -> None:
+def test_pages_are_served_during_sign_in_attempts(transactional_db: None, queues: None, no_counters: None) -> None:
     """With the real hasher and real sockets; ``bench.sign_in`` measures how long the pages take."""
     person = get_user_model().objects.create(username="ana", password=make_password("x"))
     with server("--workers", "2") as port:

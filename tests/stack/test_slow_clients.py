@@ -52,7 +52,7 @@ def slow_clients(port: int, each: int = 67) -> Iterator[list[socket.socket]]:
 
 
 @pytest.mark.parametrize("command", [as_in_demo, as_documented])
-def test_two_hundred_slow_clients_keep_nobody_waiting(transactional_db: None, queues: None, command: object) -> None:
+def test_slow_clients_do_not_block_others(transactional_db: None, queues: None, command: object) -> None:
     assert callable(command)
     port = free_port()
     with serving(command(port), port):

@@ -71,7 +71,7 @@ def cancel(run: Run) -> Any:
     return take
 
 
-def test_events_wait_while_the_database_is_away_and_come_in_order(tmp_path: Path) -> None:
+def test_events_are_buffered_without_a_database(tmp_path: Path) -> None:
     count = "import json\nfor n in range(200): print(json.dumps({'event': 'n', 'n': n}), flush=True)"
     got: list[int] = []
     away = [5]
@@ -88,9 +88,7 @@ def test_events_wait_while_the_database_is_away_and_come_in_order(tmp_path: Path
     assert (away[0], ending.events) == (0, 200)
 
 
-def test_the_queue_is_told_that_a_run_is_alive_while_its_heart_cannot_beat(
-    tmp_path: Path, told: list[uuid.UUID]
-) -> None:
+def test_liveness_is_published_without_a_database(tmp_path: Path, told: list[uuid.UUID]) -> None:
     until = time.monotonic() + 1.0
 
     class Away(Run):
@@ -109,7 +107,7 @@ def test_the_queue_is_told_that_a_run_is_alive_while_its_heart_cannot_beat(
     assert well.job_id not in told
 
 
-def test_a_child_waits_when_too_much_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_buffer_blocks_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_MAX_WAITING", 10_000)
     talk = "import json\nfor n in range(300): print(json.dumps({'event': 'n', 'n': n, 'x': 'x' * 2000}), flush=True)"
     got: list[int] = []
@@ -133,7 +131,7 @@ def test_a_child_waits_when_too_much_waits_for_the_database(tmp_path: Path, monk
     assert most[0] < 10_000 + (1 << 16) * 2
 
 
-def test_a_database_that_never_comes_back_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_database_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "RETRY_SECONDS", 0.5)
 
     def take(event: dict[str, Any]) -> None:
@@ -146,7 +144,7 @@ def test_a_database_that_never_comes_back_is_given_up(tmp_path: Path, monkeypatc
     assert time.monotonic() - began < 15
 
 
-def test_what_a_launcher_started_is_asked_to_stop_and_not_the_launcher(tmp_path: Path) -> None:
+def test_stop_signals_go_to_the_launched_processes(tmp_path: Path) -> None:
     """As accelerate's does, the launcher kills its processes at once when it is told to end."""
     worker = tmp_path / "worker.py"
     worker.write_text(
@@ -188,7 +186,7 @@ for one in started: one.wait()
     assert told == [1]
 
 
-def test_a_child_that_does_not_stop_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
+def test_a_child_is_killed_after_its_grace_period(tmp_path: Path) -> None:
     run: Any = Run()
     began = time.monotonic()
     ending = supervise(run, child(tmp_path, DEAF), on_event=cancel(run), log=tmp_path / "log", grace=0.5)
@@ -196,7 +194,7 @@ def test_a_child_that_does_not_stop_is_killed_when_its_grace_is_over(tmp_path: P
     assert 0.5 <= time.monotonic() - began < 15
 
 
-def test_a_child_whose_run_is_another_workers_is_killed_without_grace(tmp_path: Path) -> None:
+def test_a_child_of_a_lost_claim_is_killed_immediately(tmp_path: Path) -> None:
     class Taken(Run):
         def is_owned(self) -> bool:
             return False
@@ -217,9 +215,7 @@ def test_a_child_whose_run_is_another_workers_is_killed_without_grace(tmp_path: 
     assert time.monotonic() - began < 15
 
 
-def test_an_output_that_somebody_else_holds_does_not_keep_a_run_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_inherited_pipe_does_not_block_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_ORPHANED_SECONDS", 0.3)
     parent = (
         "import json, subprocess, sys\n"
@@ -242,7 +238,7 @@ def test_an_output_that_somebody_else_holds_does_not_keep_a_run_for_ever(
         process.kill()
 
 
-def test_a_launcher_whose_process_was_killed_died_of_it_too(tmp_path: Path) -> None:
+def test_a_killed_launched_process_counts_as_killed(tmp_path: Path) -> None:
     """What torch's launcher writes when the machine ran out of memory under one of its processes."""
     log = tmp_path / "log"
     log.write_text("Root Cause (first observed failure):\n  exitcode  : -11 (pid: 3)\n")  # of the attempt before
@@ -286,7 +282,7 @@ def launched(tmp_path: Path, words: str, code: int) -> Any:
     return supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log, launcher=True)
 
 
-def test_the_words_of_a_process_whose_events_nobody_hears_are_found_in_the_log(tmp_path: Path) -> None:
+def test_errors_of_other_ranks_are_read_from_the_log(tmp_path: Path) -> None:
     line = '[default1]:slmstudio says: {"kind": "memory", "message": "Not enough memory. Try a smaller batch_size."}\n'
     ending = launched(tmp_path, "torch.OutOfMemoryError: CUDA out of memory.\n" + line, 2)
     assert (ending.died, ending.error) == (False, "Not enough memory. Try a smaller batch_size.")
@@ -300,20 +296,20 @@ def test_the_words_of_a_process_whose_events_nobody_hears_are_found_in_the_log(t
         "Traceback (most recent call last):\n[rank1]: RuntimeError: NCCL error\n",
     ],
 )
-def test_a_launcher_one_of_whose_processes_crashed_did_not_die(tmp_path: Path, words: str) -> None:
+def test_a_crashed_launched_process_is_not_killed(tmp_path: Path, words: str) -> None:
     ending = launched(tmp_path, words, 1)
     assert not ending.died
     assert "exited with code 1" in ending.error
     assert ending.error.endswith("RuntimeError: NCCL error")
 
 
-def test_a_process_that_was_killed_counts_before_those_that_failed_for_it(tmp_path: Path) -> None:
+def test_a_killed_process_takes_precedence(tmp_path: Path) -> None:
     ending = launched(tmp_path, 'slmstudio says: {"kind": "crash", "message": "Connection closed by peer"}\n', -9)
     assert ending.died
     assert "ran out of memory" in ending.error
 
 
-def test_the_last_words_of_a_long_log_are_found_at_its_end(tmp_path: Path) -> None:
+def test_errors_at_the_end_of_a_long_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file:
         file.truncate(8 << 30)  # sparse: it takes no room, and reading all of it would not fit
@@ -323,7 +319,7 @@ def test_the_last_words_of_a_long_log_are_found_at_its_end(tmp_path: Path) -> No
     assert explain_exit(1, log, since=log.stat().st_size) == "The process exited with code 1."
 
 
-def test_events_wait_as_the_lines_they_came_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_buffered_as_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     talk = "import json\nfor n in range(5): print(json.dumps({'event': 'n', 'n': n}), flush=True)\nprint('{half')"
     until = time.monotonic() + 0.6
     kinds: set[type] = set()
@@ -344,7 +340,7 @@ def test_events_wait_as_the_lines_they_came_in(tmp_path: Path, monkeypatch: pyte
     assert ending.last["n"]["n"] == 4
 
 
-def test_what_is_tried_patiently_is_done_once_the_database_is_back() -> None:
+def test_retries_succeed_when_the_database_returns() -> None:
     tries = [0]
 
     def do() -> int:

@@ -13,9 +13,7 @@ from slmstudio.stack.watchdog import ServerWatchdog
 from tests.stack.test_servers import read, servers, write
 
 
-def test_servers_that_were_killed_are_started_again_with_their_data(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_servers_restart_with_their_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.0)
     said: list[str] = []
     running = stack.start(home)
@@ -38,7 +36,7 @@ def test_servers_that_were_killed_are_started_again_with_their_data(
     assert servers(home) == (None, None), "what was started again ends with its last user"
 
 
-def test_only_what_is_used_is_started_again(home: Path) -> None:
+def test_only_used_servers_restart(home: Path) -> None:
     running = stack.start(home, ["valkey"])
     try:
         assert control.restart_ended(running) == []
@@ -67,9 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-def test_a_server_that_cannot_be_started_is_tried_again_later_each_time(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_restart_delays_grow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[float] = []
 
     def fail(running: Any) -> list[str]:
@@ -87,9 +83,7 @@ def test_a_server_that_cannot_be_started_is_tried_again_later_each_time(
     assert said[0] == "The disk is too full to start Valkey. The next attempt is in 1 s."
 
 
-def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checks_once_a_second_and_resets_delays(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
     gone = [False]
 
@@ -115,7 +109,7 @@ def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
     assert len(said) == 3, "after a while of peace the pause is the first one's again"
 
 
-def test_without_servers_of_its_own_there_is_nothing_to_look_after() -> None:
+def test_without_own_servers_nothing_is_checked() -> None:
     said: list[str] = []
     ServerWatchdog(None, said.append).check()
     assert said == []

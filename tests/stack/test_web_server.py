@@ -30,7 +30,7 @@ def test_a_killed_process_is_replaced(transactional_db: None, queues: None) -> N
         assert status(answer(port, HEALTH)) == 200
 
 
-def test_processes_do_not_outlive_the_first_one(transactional_db: None, queues: None) -> None:
+def test_processes_end_with_the_first_one(transactional_db: None, queues: None) -> None:
     port = free_port()
     command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
     master = subprocess.Popen(command, cwd=ROOT, env=worker_environment(), start_new_session=True)
@@ -46,7 +46,7 @@ def test_processes_do_not_outlive_the_first_one(transactional_db: None, queues: 
     assert not alive
 
 
-def test_a_start_that_fails_ends_with_a_code_and_the_reason() -> None:
+def test_a_failed_start_has_an_exit_code() -> None:
     command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{free_port()}", "--workers", "1"]
     done = subprocess.run(
         command,
@@ -62,6 +62,6 @@ def test_a_start_that_fails_ends_with_a_code_and_the_reason() -> None:
 
 
 @pytest.mark.parametrize("bind", ["8000", "localhost:", "127.0.0.1:http"])
-def test_what_is_no_address_is_refused(bind: str) -> None:
+def test_invalid_addresses_are_rejected(bind: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         processes.listen(bind)

@@ -21,7 +21,7 @@ from slmstudio.workers.registry import hardware_of, live_workers
 from slmstudio.workers.worker import FACTS_KEY, StudioWorker, process_space
 
 
-def test_a_machine_survives_json_and_says_what_it_has() -> None:
+def test_hardware_round_trips_as_json() -> None:
     machine = replace(this_machine(), gpus=(Gpu(0, "GPU-1", "NVIDIA L4", 24 << 30, 1 << 30),))
     assert Hardware.from_dict(json.loads(json.dumps(machine.as_dict()))) == machine
     assert machine.cores >= 1
@@ -32,9 +32,7 @@ def test_a_machine_survives_json_and_says_what_it_has() -> None:
 @pytest.mark.parametrize(
     ("flags", "bf16"), [("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("fpu amx_bf16 amx_tile", True)]
 )
-def test_the_processors_flags_say_whether_it_multiplies_bf16(
-    flags: str, bf16: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bf16_support_from_cpu_flags(flags: str, bf16: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text(f"processor\t: 0\nmodel name\t: Example 9000\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
     monkeypatch.setattr(hardware, "_CPUINFO", file)
@@ -46,7 +44,7 @@ def test_the_processors_flags_say_whether_it_multiplies_bf16(
     assert (machine.processor, machine.bf16) == ("Example 9000", bf16)
 
 
-def test_without_a_driver_there_are_no_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     import pynvml
 
     def nothing() -> None:
@@ -56,7 +54,7 @@ def test_without_a_driver_there_are_no_cards(monkeypatch: pytest.MonkeyPatch) ->
     assert this_machine().gpus == ()
 
 
-def test_a_process_does_not_take_over_the_peak_of_the_one_that_started_it() -> None:
+def test_peak_memory_is_not_inherited() -> None:
     script = (
         "import subprocess, sys; from slmstudio.workers.hardware import peak_resident_bytes as peak\n"
         "taken = bytearray(400_000_000) if len(sys.argv) > 1 else b''; taken = None\n"
@@ -68,9 +66,7 @@ def test_a_process_does_not_take_over_the_peak_of_the_one_that_started_it() -> N
     assert parent > 400_000_000 > 200_000_000 > child > 1_000_000
 
 
-def test_a_worker_asked_to_stop_before_it_listens_takes_its_leave(
-    queues: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_stopped_during_startup_unregisters(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """It can be found from the moment it is registered, and stopped by whoever finds it."""
     connection = django_rq.get_connection("default")
     worker = StudioWorker(["gpu"], connection=connection)
@@ -91,7 +87,7 @@ def test_a_worker_asked_to_stop_before_it_listens_takes_its_leave(
     assert not connection.exists(FACTS_KEY.format(worker.name))
 
 
-def test_a_worker_publishes_its_machine_and_takes_it_along(idle_workers: Any, wait_for: Callable[..., None]) -> None:
+def test_a_worker_publishes_its_hardware_and_removes_it(idle_workers: Any, wait_for: Callable[..., None]) -> None:
     assert hardware_of("gpu") is None
     idle_workers.start("gpu")
     found = hardware_of("gpu")
@@ -109,9 +105,7 @@ def test_a_worker_publishes_its_machine_and_takes_it_along(idle_workers: Any, wa
 
 
 @pytest.mark.parametrize(("place", "alive"), [("container-7", True), (process_space(), False)])
-def test_a_worker_in_a_container_with_this_hosts_name_is_believed_by_its_heart(
-    place: str, alive: bool, queues: None
-) -> None:
+def test_containers_with_the_same_host_name_use_heartbeats(place: str, alive: bool, queues: None) -> None:
     """Its process cannot be seen from here, though it has one; of a worker that can be seen the process tells."""
     connection: Any = django_rq.get_connection("default")
     facts = {"hardware": this_machine().as_dict(), "memory": 1, "job_memory": 0, "processes": place}
@@ -133,7 +127,7 @@ def test_a_worker_in_a_container_with_this_hosts_name_is_believed_by_its_heart(
         connection.delete("rq:worker:boxed", FACTS_KEY.format("boxed"))
 
 
-def test_the_ablest_machine_of_a_queue_counts(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_most_capable_machine_of_a_queue(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(this_machine(), host="small", gpus=())
     large = replace(small, host="large", gpus=(Gpu(0, "a", "L4", 24 << 30), Gpu(1, "b", "L4", 24 << 30)))
     idle_worker = {"queues": ("gpu",)}

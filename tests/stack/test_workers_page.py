@@ -95,9 +95,7 @@ def failed_import(project: Project, people: dict[str, Any], queues: None) -> Imp
     return run
 
 
-def test_it_shows_a_worker_its_machine_and_its_memory(
-    page: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_with_hardware_and_memory(page: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_views, "live_workers", lambda: [worker("w1")])
     text = page("engineer")
     for words in (
@@ -114,7 +112,7 @@ def test_it_shows_a_worker_its_machine_and_its_memory(
     assert "No worker for queue <code>gpu</code>" not in text
 
 
-def test_what_a_worker_does_is_named_to_members_of_the_project_alone(
+def test_current_jobs_are_shown_to_project_members(
     page: Callable[[str], str], project: Project, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ImportRun.objects.create(project=project, created_by=people["engineer"])
@@ -127,7 +125,7 @@ def test_what_a_worker_does_is_named_to_members_of_the_project_alone(
     assert "of another project" in hidden
 
 
-def test_waiting_jobs_are_counted_with_the_oldest_wait_and_the_missing_worker(page: Callable[[str], str]) -> None:
+def test_queued_jobs_oldest_wait_and_missing_workers(page: Callable[[str], str]) -> None:
     queue = django_rq.get_queue("gpu")
     job = queue.enqueue("training.runs.jobs.run_training", 0)
     queue.enqueue("training.runs.jobs.run_training", 0)
@@ -139,9 +137,7 @@ def test_waiting_jobs_are_counted_with_the_oldest_wait_and_the_missing_worker(pa
     assert "3 min" in text
 
 
-def test_a_failed_job_shows_the_last_line_and_is_started_again(
-    page: Callable[[str], str], failed_import: ImportRun, people: dict[str, Any]
-) -> None:
+def test_a_failed_job_is_requeued(page: Callable[[str], str], failed_import: ImportRun, people: dict[str, Any]) -> None:
     assert "ValueError: the file has no rows" in page("engineer")
     before = failed_import.job_id
     address = f"/workers/failed/imports/{before}/"
@@ -164,7 +160,7 @@ def test_a_failed_job_is_removed_and_its_run_stays(failed_import: ImportRun, peo
     assert django_rq.get_queue("imports").failed_job_registry.count == 0
 
 
-def test_a_failed_job_that_is_no_run_is_the_staffs(page: Callable[[str], str], people: dict[str, Any]) -> None:
+def test_failed_jobs_without_a_run_are_for_staff(page: Callable[[str], str], people: dict[str, Any]) -> None:
     queue = django_rq.get_queue("webhooks")
     job = queue.enqueue("labeling.jobs.deliver", 5)
     queue.remove(job)
@@ -178,7 +174,7 @@ def test_a_failed_job_that_is_no_run_is_the_staffs(page: Callable[[str], str], p
 
 
 @pytest.mark.parametrize(("name", "page_status", "post_status"), [("annotator", 403, 403), ("stranger", 403, 403)])
-def test_who_starts_no_runs_sees_no_workers(
+def test_workers_page_permissions(
     name: str, page_status: int, post_status: int, failed_import: ImportRun, people: dict[str, Any]
 ) -> None:
     address = f"/workers/failed/imports/{failed_import.job_id}/"
@@ -193,7 +189,7 @@ def test_who_starts_no_runs_sees_no_workers(
     assert failed_import.status == Status.FAILED
 
 
-def test_without_the_queue_it_says_so(page: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_queue_the_page_shows_an_error(page: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     def away() -> list[LiveWorker]:
         raise RedisConnectionError
 
@@ -201,7 +197,7 @@ def test_without_the_queue_it_says_so(page: Callable[[str], str], monkeypatch: p
     assert "The job queue is not reachable (ConnectionError)" in page("engineer")
 
 
-def test_ten_thousand_jobs_and_fifty_workers_cost_a_few_round_trips(
+def test_round_trips_with_many_jobs_and_workers(
     project: Project, people: dict[str, Any], queues: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = django_rq.get_queue("gpu")
