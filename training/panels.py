@@ -1,10 +1,9 @@
 """Panels of training on project pages: the newest run, token lengths, and the next step."""
 
-from typing import Any
-
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from labeling.models import DatasetVersion, Project
 from slmstudio.panels import NextStep, PanelContent, next_step, register
 from slmstudio.runs.models import Status
 from training.models import TrainingRun
@@ -13,7 +12,7 @@ from training.runs.token_length_views import lengths_context
 
 
 @register("home", 40)
-def last_run(project: Any, user: User) -> PanelContent | None:
+def last_run(project: Project, user: User) -> PanelContent | None:
     """The newest run with its status and metrics."""
     run = TrainingRun.objects.for_table(project).first()
     cell = {"title": "Runs", "value": "0", "note": "none yet", "url": reverse("training", args=[project.slug])}
@@ -24,13 +23,13 @@ def last_run(project: Any, user: User) -> PanelContent | None:
 
 
 @register("dataset", 10)
-def token_lengths(dataset: Any, user: User) -> PanelContent:
+def token_lengths(dataset: DatasetVersion, user: User) -> PanelContent:
     """Token lengths of a dataset version, by base model."""
     return PanelContent("training/runs/token_lengths.html", lengths_context(dataset))
 
 
 @next_step(40)
-def training_step(project: Any, user: User) -> NextStep | None:
+def training_step(project: Project, user: User) -> NextStep | None:
     """For users who can train: a dataset version without a run, or a failed run."""
     if "run" not in getattr(project, "can", ()):
         return None
@@ -38,7 +37,7 @@ def training_step(project: Any, user: User) -> NextStep | None:
     if dataset is not None:
         address = f"{reverse('training_new', args=[project.slug])}?dataset={dataset.number}"
         return NextStep(f"Dataset v{dataset.number} has no training run yet.", "Train a model", address)
-    run: Any = TrainingRun.objects.of_project(project).first()
+    run = TrainingRun.objects.of_project(project).first()
     if run is not None and run.status == Status.FAILED:
         return NextStep(f"Training run {run.number} failed.", "View run", run.get_absolute_url())
     return None

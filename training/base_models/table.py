@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
+from slmstudio.workers.hardware import Hardware
 from training.base_models.catalog import CATALOG
 from training.estimates.estimate import DEFAULT_MEMORY_LIMIT, TYPICAL_TOKENS, Fit, fit
 from training.estimates.memory import training_memory
@@ -41,7 +41,7 @@ class ModelRow:
 def model_rows(
     limit_bytes: int = DEFAULT_MEMORY_LIMIT,
     tokens: int = TYPICAL_TOKENS,
-    hardware: Any = None,
+    hardware: Hardware | None = None,
     latency: float | None = None,
 ) -> list[ModelRow]:
     """Every base model, smallest first, with memory for documents of ``tokens`` and the preset's batch size.
@@ -53,7 +53,9 @@ def model_rows(
     return [_model_row(model, limit_bytes, tokens, hardware, latency) for model in rows]
 
 
-def _model_row(model: BaseModel, limit_bytes: int, tokens: int, hardware: Any, latency: float | None) -> ModelRow:
+def _model_row(
+    model: BaseModel, limit_bytes: int, tokens: int, hardware: Hardware | None, latency: float | None
+) -> ModelRow:
     shape, pull = shape_of(model), getattr(model, "pull", None)
     if shape is None:
         return ModelRow(model, None, None, None, None, fit(None), pull, _install_command(model))

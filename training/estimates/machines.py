@@ -26,7 +26,7 @@ def with_measured_bf16(hardware: Hardware) -> Hardware:
     """
     if hardware.gpus or not hardware.bf16:
         return hardware
-    runs: Any = TrainingRun.objects.filter(
+    runs = TrainingRun.objects.filter(
         facts__machine=hardware.kind, facts__device="cpu", facts__precision__in=("bf16", "fp32")
     )
     runs = runs.filter(spec__contains="\nprecision: auto\n")

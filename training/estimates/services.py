@@ -1,7 +1,6 @@
 """Estimates from the database: token lengths, the model's shape, workers, earlier runs."""
 
 import shutil
-from typing import Any
 
 from django.db.models import Case, Value, When
 
@@ -47,8 +46,7 @@ def estimate_for(
     lengths = [tokens for tokens, _ in rows]
     mean = sum(tokens for tokens, _ in kept) / len(kept) if kept else float(hyperparameters.max_length)
     hardware = with_measured_bf16(hardware) if hardware else gpu_hardware()
-    project: Any = dataset.project
-    speed, speed_from = measured_throughput(project, base_model, shape, hyperparameters, mean, hardware)
+    speed, speed_from = measured_throughput(dataset.project, base_model, shape, hyperparameters, mean, hardware)
     return estimate(
         shape=shape,
         hyperparameters=hyperparameters,
@@ -75,7 +73,7 @@ def measured_throughput(
     and samples included. The text names the run, unless it belongs to another project.
     """
     device = "cuda" if hardware and hardware.gpus else "cpu"
-    runs: Any = TrainingRun.objects.filter(
+    runs = TrainingRun.objects.filter(
         base_model=base_model,
         facts__tokens__gt=0,
         facts__seconds__gt=0,
@@ -85,7 +83,7 @@ def measured_throughput(
     if hardware is not None:
         runs = runs.filter(facts__machine=hardware.kind)
     own = Case(When(project=project, then=Value(0)), default=Value(1))
-    run: Any = runs.order_by(own, "-finished_at").first()
+    run = runs.order_by(own, "-finished_at").first()
     if run is None:
         return None, ""
     try:
@@ -128,16 +126,19 @@ def _work_settings(hyperparameters: Hyperparameters) -> tuple[str, bool, int]:
 
 def memory_limit(project: Project | None) -> int:
     """Memory of the production hardware in the project's contract, 16 GB without one."""
-    contract: Any = getattr(project, "contract", None)
-    value = contract.constraints.get("hardware_memory_gb") if contract is not None else None
+    value = _constraint(project, "hardware_memory_gb")
     return int(float(value) * 1e9) if value else DEFAULT_MEMORY_LIMIT
 
 
 def latency_limit(project: Project | None) -> float | None:
     """Maximum p95 latency in seconds by the project's contract, or None."""
-    contract: Any = getattr(project, "contract", None)
-    value = contract.constraints.get("latency_p95_ms") if contract is not None else None
+    value = _constraint(project, "latency_p95_ms")
     return float(value) / 1000 if value else None
+
+
+def _constraint(project: Project | None, name: str) -> float | None:
+    contract = getattr(project, "contract", None)
+    return contract.constraints.get(name) if contract is not None else None
 
 
 def _free_disk_bytes() -> int | None:

@@ -107,7 +107,7 @@ def _replace_folder(export: AnyExport, column: str, key: str, findings: dict[str
     new = {"folder_key": key, "files": [dict(entry) for entry in manifest], "sha256": manifest_hash(manifest)}
     changes: dict[str, Any] = {column: findings} if same else {column: findings, **new}
     if not with_retries(lambda: export.finish(**changes)):
-        return  # it was reaped, or the answer of the database was lost: the next export clears the unused folder
+        return  # it was reaped, or the response of the database was lost: the next export clears the unused folder
     unused = key if same else before
     if unused:
         shutil.rmtree(local_path(unused), ignore_errors=True)

@@ -6,6 +6,7 @@ from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase, S
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
+from labeling.models import Project
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
@@ -68,7 +69,7 @@ def cancel_export(request: SignedInRequest, slug: str, number: int, kind: str) -
     return _render_section(request, project, run)
 
 
-def _render_section(request: SignedInRequest, project: Any, run: TrainingRun, problem: str = "") -> HttpResponse:
+def _render_section(request: SignedInRequest, project: Project, run: TrainingRun, problem: str = "") -> HttpResponse:
     context = {"project": project, "run": run, "problem": problem, **exports_context(run)}
     if is_htmx(request):
         return render(request, "training/exports/exports.html", context, status=422 if problem else 200)

@@ -197,7 +197,7 @@ def _model_version(run: TrainingRun, **values: Any) -> tuple[ModelVersion, bool]
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=run.project_id)  # one number at a time
         existing = ModelVersion.objects.filter(training_run=run).first()
-        if existing is not None:  # the database failed right after the commit, before its answer arrived
+        if existing is not None:  # the database failed right after the commit, before its response arrived
             return existing, True
         last = ModelVersion.objects.filter(project_id=run.project_id).aggregate(last=Max("number"))["last"] or 0
         model = ModelVersion.objects.create(project_id=run.project_id, number=last + 1, training_run=run, **values)

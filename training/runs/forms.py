@@ -16,7 +16,7 @@ from training.models import BaseModel
 class DatasetChoice(forms.ModelChoiceField):
     """Dataset versions of a project by their number, with the sizes of their splits."""
 
-    def label_from_instance(self, obj: Any) -> str:
+    def label_from_instance(self, obj: DatasetVersion) -> str:
         splits = obj.counts.get("splits", {})
         return (
             f"v{obj.number} · {splits.get('train', 0)} train, {splits.get('validation', 0)} validation, "
@@ -27,7 +27,7 @@ class DatasetChoice(forms.ModelChoiceField):
 class BaseModelChoice(forms.ModelChoiceField):
     """Base models by their slug."""
 
-    def label_from_instance(self, obj: Any) -> str:
+    def label_from_instance(self, obj: BaseModel) -> str:
         millions = obj.parameters / 1e6
         size = f" · {millions:,.0f} M" if millions >= 10 else f" · {millions:.1f} M" if millions else ""
         return f"{obj.name}{size}{'' if obj.is_prepared else ' · not prepared'}"

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
@@ -44,7 +43,7 @@ def run_training(pk: int) -> None:
     it had progressed past the checkpoint it resumed from.
     """
     reap_lost_runs()
-    run: Any = TrainingRun.objects.select_related("dataset__schema_version", "project").filter(pk=pk).first()
+    run = TrainingRun.objects.select_related("dataset__schema_version", "project").filter(pk=pk).first()
     if run is None or not run.claim(attempts=run.attempts + 1):
         return
     with FailureHandler(run):
@@ -57,7 +56,7 @@ def measure_lengths(pk: int) -> None:
     At most once per request; the same report can be requested again.
     """
     reap_lost_runs()
-    report: Any = LengthReport.objects.select_related("dataset__schema_version", "base_model").filter(pk=pk).first()
+    report = LengthReport.objects.select_related("dataset__schema_version", "base_model").filter(pk=pk).first()
     if report is None or not report.claim():
         return
     with FailureHandler(report):

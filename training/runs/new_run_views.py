@@ -76,7 +76,7 @@ def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
     A setting that still has the value of the preset it was shown with follows when the preset changes.
     """
     query = request.GET
-    source: Any = queries.run_by_number(project, positive_int(query.get("from")))
+    source = queries.run_by_number(project, positive_int(query.get("from")))
     dataset = queries.dataset_by_number(project, positive_int(query.get("dataset")))
     base_model = BaseModel.objects.with_slug(query.get("base_model"))
     if source is not None:

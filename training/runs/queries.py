@@ -189,8 +189,7 @@ def estimate_accuracy_lines(run: TrainingRun) -> list[str]:
 
 def run_by_number(project: Project, number: int) -> TrainingRun | None:
     """The run with this number, or None."""
-    run: TrainingRun | None = TrainingRun.objects.of_project(project).filter(number=number).first()
-    return run
+    return TrainingRun.objects.of_project(project).filter(number=number).first()
 
 
 def dataset_by_number(project: Project, number: int) -> DatasetVersion | None:

@@ -44,7 +44,7 @@ def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Use
         [LengthReport(dataset=dataset, base_model=base_model, created_by=user, status=Status.CANCELLED)],
         ignore_conflicts=True,
     )
-    rows: Any = LengthReport.objects.select_for_update(of=("self",))
+    rows = LengthReport.objects.select_for_update(of=("self",))
     report: LengthReport = rows.select_related("base_model", "dataset").get(dataset=dataset, base_model=base_model)
     if not report.is_current and report.status not in ACTIVE:
         report.requeue_by(user)
@@ -162,7 +162,7 @@ def restart(run: TrainingRun, user: User) -> None:
 
 def _locked_ended_run(run: TrainingRun) -> TrainingRun:
     """The run, locked until the end of the transaction; Refused unless it failed or was cancelled."""
-    rows: Any = TrainingRun.objects.select_for_update(of=("self",))
+    rows = TrainingRun.objects.select_for_update(of=("self",))
     locked: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
     if locked.status not in (Status.FAILED, Status.CANCELLED):
         raise Refused(

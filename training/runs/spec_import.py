@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
+
+from django.db.models import QuerySet
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.errors import Refused
@@ -15,6 +17,7 @@ from training.strict_yaml import SpecError
 
 #: characters of the largest accepted file; parsing that many takes a second
 MAX_LENGTH = 200_000
+Row = TypeVar("Row", DatasetVersion, BaseModel)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 #: keys that a RunSpec can have and a run of the studio does not support -> what to do instead
 UNSUPPORTED_SETTINGS = {
@@ -71,7 +74,7 @@ def import_spec(*, project: Project, text: str) -> ImportedSpec:
     return ImportedSpec(dataset, base_model, hyperparameters_of(spec))
 
 
-def _by_hash(rows: Any, sha256: str) -> Any:
+def _by_hash(rows: QuerySet[Row], sha256: str) -> Row | None:
     return rows.filter(sha256=sha256).first() if _SHA256.fullmatch(sha256) else None
 
 

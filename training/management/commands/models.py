@@ -26,6 +26,7 @@ from training.base_models.table import ModelRow, model_rows
 from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.machines import gpu_hardware
 from training.estimates.services import latency_limit, memory_limit
+from training.models import BaseModel
 
 
 class Command(BaseCommand):
@@ -117,7 +118,7 @@ class Command(BaseCommand):
     def _tiny(self, options: dict[str, Any]) -> None:
         self._make_ready(register_tiny())
 
-    def _make_ready(self, model: Any) -> None:
+    def _make_ready(self, model: BaseModel) -> None:
         if not model.is_prepared:
             self.stdout.write(f"preparing {model} (once, a minute or more)")
         model = prepare(base_model=model)

@@ -102,8 +102,8 @@ class Command(BaseCommand):
         if options["wait"]:
             with ensure_workers(["gpu"], say=self._print) as workers:
                 self._follow(run, workers)
-        elif nobody := no_worker_message("gpu"):
-            self._print(nobody)
+        elif message := no_worker_message("gpu"):
+            self._print(message)
 
     def _wait_for_lengths(self, report: LengthReport) -> None:
         self._print(f"measuring the token lengths of dataset v{report.dataset.number} under {report.base_model}")
@@ -184,8 +184,8 @@ def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersi
         versions = versions.filter(number=options["dataset"])
     dataset = versions.first()
     if dataset is None:
-        asked = f"v{options['dataset']}" if options["dataset"] is not None else "at all"
-        raise Refused(f"There is no dataset version {asked} in this project.", field="dataset")
+        version = f"v{options['dataset']}" if options["dataset"] is not None else "at all"
+        raise Refused(f"There is no dataset version {version} in this project.", field="dataset")
     if options["base_model"] is not None:
         base_model: BaseModel | None = find_base_model(options["base_model"])
     else:

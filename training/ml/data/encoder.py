@@ -113,9 +113,9 @@ class Encoder:
         """The token after an assistant message in the chat template, or the tokenizer's end of text."""
         eos: int | None = self.tokenizer.eos_token_id
         if self.style == "chat":
-            asked = prompts.chat(instruction="a", document="b")
-            prompt = self._render(asked)
-            answered = self._render([*asked, prompts.Message(role="assistant", content="7c1d")], generate=False)
+            turns = prompts.chat(instruction="a", document="b")
+            prompt = self._render(turns)
+            answered = self._render([*turns, prompts.Message(role="assistant", content="7c1d")], generate=False)
             tail = answered.rpartition("7c1d")[2]
             ids = self._ids(tail)
             if answered.startswith(prompt) and ids and ids[0] in self.tokenizer.all_special_ids:

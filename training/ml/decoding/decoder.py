@@ -137,7 +137,7 @@ class Decoder:
 
         ``logprobs``: a list that gets the log-probability of each token.
         """
-        held = self._reuse(prompt)
+        cached = self._reuse(prompt)
         if constraint:
             constraint.reset()
         read = np.array(prompt, dtype=np.int64)
@@ -145,9 +145,9 @@ class Decoder:
         end = len(prompt) + limit
         while len(tokens) < end:
             draft = self._draft(read, tokens[len(prompt) :], end - len(tokens) - 1, constraint)
-            logits = self._forward(tokens[held:] + draft, keep=len(draft) + 1)
+            logits = self._forward(tokens[cached:] + draft, keep=len(draft) + 1)
             steps += 1
-            held = len(tokens) + len(draft)
+            cached = len(tokens) + len(draft)
             for position in range(len(draft) + 1):
                 token = self._pick(logits[position], constraint, logprobs)
                 tokens.append(token)
@@ -157,9 +157,9 @@ class Decoder:
                     return tokens[len(prompt) :], "stop", steps
                 if position < len(draft) and token != draft[position]:
                     break
-            held = min(held, len(tokens) - 1)
+            cached = min(cached, len(tokens) - 1)
             if self._reusable:
-                self._cache.crop(held)
+                self._cache.crop(cached)
         return tokens[len(prompt) :], "length", steps
 
     def _reuse(self, prompt: list[int]) -> int:

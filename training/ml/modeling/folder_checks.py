@@ -159,12 +159,12 @@ def _check_index(path: Path, stored: dict[Path, dict[str, int]]) -> None:
 def _check_size(config: dict[str, Any], stored: int) -> None:
     """Rejects a configuration with more weights than the files: they would be random, or fill the memory."""
     try:
-        asked = ModelShape.from_config(config).parameters
+        described = ModelShape.from_config(config).parameters
     except UnknownModelShape:
         return
     # some architectures have fewer matrices per layer than assumed, none has half as many weights
-    if asked > 2 * stored:
-        raise Refused(f"config.json describes {asked:,} parameters, and the files hold {stored:,}.", code="model")
+    if described > 2 * stored:
+        raise Refused(f"config.json describes {described:,} parameters, and the files hold {stored:,}.", code="model")
 
 
 def _check_settings(name: str, value: Any) -> None:
@@ -179,8 +179,8 @@ def _check_settings(name: str, value: Any) -> None:
         if key in CODE_SETTINGS and item not in (None, False):
             raise Refused(f"{name} names code ({key}). Such models are not loaded.", code="model")
         if any(kernel in key for kernel in KERNEL_SETTINGS):
-            asked = item.values() if isinstance(item, dict) else (item,)
-            if any(one not in ALLOWED_KERNELS for one in asked):
+            kernels = item.values() if isinstance(item, dict) else (item,)
+            if any(one not in ALLOWED_KERNELS for one in kernels):
                 raise Refused(
                     f"{name} names an external kernel ({key}: {str(item)[:80]}). Remove the setting.",
                     code="model",
