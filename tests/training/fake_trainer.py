@@ -1,6 +1,6 @@
-"""A trainer that trains nothing: it speaks the events and keeps checkpoints as the real one does, in milliseconds.
+"""A trainer without a model: it emits events and saves checkpoints like the real one, in milliseconds.
 
-``python -m tests.training.fake_trainer SPEC.yaml [--resume]``. What it does stands in ``fake.json`` in the folder:
+``python -m tests.training.fake_trainer SPEC.yaml [--resume]``. ``fake.json`` in the folder has its plan:
 ``steps``, ``pace`` (seconds a step), ``save_every``, and faults: ``die_at`` (a step at which it kills itself, once),
 ``die_always``, ``error_at`` (a step with an ``error`` event, once), ``slow_save`` (seconds that a checkpoint takes).
 """
@@ -44,8 +44,8 @@ class Fake:
         self.began = 0.0
         signal.signal(signal.SIGTERM, self._stop)
         with (folder / "attempts.jsonl").open("a") as file:
-            told = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES",)}
-            file.write(json.dumps({"from": self.first, "pid": os.getpid(), **told}) + "\n")
+            devices = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES",)}
+            file.write(json.dumps({"from": self.first, "pid": os.getpid(), **devices}) + "\n")
 
     def _stop(self, *_: object) -> None:
         self.stopped = True

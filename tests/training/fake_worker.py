@@ -1,4 +1,4 @@
-"""A worker whose trainings are done by the fake trainer: ``manage.py rqworker gpu --worker-class <this>``."""
+"""A worker that runs the fake trainer: ``manage.py rqworker gpu --worker-class <this>``."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ class FakeTrainerWorker(StudioWorker):
     """The real worker in everything else."""
 
     def main_work_horse(self, job: Any, queue: Any) -> None:
-        """Only the job's own process is told of the fake."""
+        """Only the job's own process knows the fake."""
         from training.runs import jobs as run_jobs
 
         run_jobs.TRAINER = "tests.training.fake_trainer"

@@ -1,4 +1,4 @@
-"""Runs that the fake trainer does."""
+"""Plans and results of the fake trainer."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Small models and datasets for the tests of training and evaluation: made on the spot, no network."""
+"""Small models and datasets for the tests of training and evaluation, without a network."""
 
 import atexit
 import fcntl
@@ -144,7 +144,7 @@ def run_child(module: str, spec_text: str, folder: Path) -> tuple[int, list[dict
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-class Told:
+class EventCollector:
     """An emitter that keeps its events."""
 
     def __init__(self) -> None:

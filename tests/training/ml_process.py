@@ -81,15 +81,15 @@ class Nursery:
                 yield event
 
     def signal_at(self, number: signal.Signals, spec: Path, metrics: int, *flags: str) -> list[Event]:
-        """The events of a run that gets a signal once it has taken ``metrics`` steps and told them."""
-        told: list[Event] = []
+        """The events of a run that gets a signal once it has taken ``metrics`` steps and reported them."""
+        events: list[Event] = []
         before = 0
         for event in self.run(spec, *flags):
-            told.append(event)
+            events.append(event)
             before = event.get("resumed_from", before)
             if event["event"] == "metrics" and event["step"] == before + metrics:
                 os.kill(self.pid, number)
-        return told
+        return events
 
     def close(self) -> None:
         """Ends the process they all come from."""

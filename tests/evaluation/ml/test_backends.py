@@ -19,7 +19,7 @@ from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
-from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, tiny, write_dataset
+from tests.training.ml_data import INSTRUCTION, SCHEMA, EventCollector, named, rows, tiny, write_dataset
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Grammar
 from training.ml.decoding.decoder import Decoder, load
@@ -51,9 +51,9 @@ def spec(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any)
 
 
 def run(folder: Path, made: list[dict[str, Any]] | None = None, *, child: Any = generate, **changes: Any) -> Any:
-    told = Told()
-    child.main(spec(folder, made, **changes), told.emitter)
-    return told.events
+    collector = EventCollector()
+    child.main(spec(folder, made, **changes), collector.emitter)
+    return collector.events
 
 
 def by_id(events: Any) -> Outputs:

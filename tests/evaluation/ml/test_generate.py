@@ -15,7 +15,7 @@ from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.training.ml_data import (
     INSTRUCTION,
     SCHEMA,
-    Told,
+    EventCollector,
     named,
     receipts,
     rows,
@@ -52,9 +52,9 @@ def spec(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any)
 
 
 def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> Events:
-    told = Told()
-    main(spec(folder, made, **changes), told.emitter)
-    return told.events
+    collector = EventCollector()
+    main(spec(folder, made, **changes), collector.emitter)
+    return collector.events
 
 
 def test_every_document_of_the_split_has_a_valid_answer(tmp_path: Path) -> None:
@@ -110,9 +110,9 @@ def test_schema_and_examples_are_shown_and_shared(tmp_path: Path) -> None:
     full.mkdir()
     example = {"text": "Invoice A-1 total 2.50", "gold": {"total": "2.50", "invoice_id": "A-1"}}
     events = run(lean)
-    told = run(full, include_schema=True, examples=[example, example])
-    assert named(told, "output")[0]["prompt_tokens"] > named(events, "output")[0]["prompt_tokens"] + 150
-    assert named(told, "start")[0]["shared_tokens"] > named(events, "start")[0]["shared_tokens"] + 150
+    collector = run(full, include_schema=True, examples=[example, example])
+    assert named(collector, "output")[0]["prompt_tokens"] > named(events, "output")[0]["prompt_tokens"] + 150
+    assert named(collector, "start")[0]["shared_tokens"] > named(events, "start")[0]["shared_tokens"] + 150
 
 
 def test_how_sure_the_model_was_of_each_field_comes_where_it_is_asked_for(tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def test_the_studios_own_options_are_not_shown() -> None:
 )
 def test_what_cannot_run_is_refused(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
     with pytest.raises(Refused) as caught:
-        main(spec(tmp_path, **changes), Told().emitter)
+        main(spec(tmp_path, **changes), EventCollector().emitter)
     assert caught.value.code == kind
 
 
 def test_a_split_without_documents_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="holdout"):
-        main(spec(tmp_path, rows(holdout=0)), Told().emitter)
+        main(spec(tmp_path, rows(holdout=0)), EventCollector().emitter)
 
 
 def test_the_limit_of_an_answer(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A hub model in the form of a new run: nothing is downloaded because somebody looked at it."""
+"""A hub model on the new-run page: downloads start on request only."""
 
 import re
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def panel(html: str) -> str:
     return found.group()
 
 
-def test_looking_at_it_asks_for_nothing_and_says_what_it_would_cost(engineer: Client) -> None:
+def test_showing_a_hub_model_downloads_nothing_and_shows_its_size(engineer: Client) -> None:
     html = panel(engineer.get(URL).content.decode())
     assert 'hx-trigger="load"' not in html
     assert "must be downloaded" in html
@@ -43,16 +43,14 @@ def test_looking_at_it_asks_for_nothing_and_says_what_it_would_cost(engineer: Cl
     assert not ModelPull.objects.exists()
 
 
-def test_its_lengths_cannot_be_asked_for_before_it_is_here(engineer: Client) -> None:
+def test_lengths_need_a_downloaded_model(engineer: Client) -> None:
     answer = engineer.post(LENGTHS, CHOICE)
     assert answer.status_code == 422
     assert "is not on this machine" in answer.content.decode()
     assert not LengthReport.objects.exists()
 
 
-def test_it_is_fetched_where_somebody_asks_and_that_can_be_stopped(
-    engineer: Client, django_capture_on_commit_callbacks: Any
-) -> None:
+def test_download_is_requested_and_cancelled(engineer: Client, django_capture_on_commit_callbacks: Any) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         html = engineer.post(f"{LENGTHS}?fetch=1", CHOICE).content.decode()
     assert 'hx-trigger="every 1s"' in html
@@ -68,7 +66,7 @@ def test_it_is_fetched_where_somebody_asks_and_that_can_be_stopped(
     assert "Try again" in html
 
 
-def test_once_it_is_here_it_is_measured_like_any_other(engineer: Client, tiny_base_model: BaseModel) -> None:
+def test_downloaded_model_is_measured_automatically(engineer: Client, tiny_base_model: BaseModel) -> None:
     model = find_base_model("qwen3-0-6b")
     BaseModel.objects.filter(pk=model.pk).update(folder=tiny_base_model.folder, sha256="a" * 64)
     html = panel(engineer.get(URL).content.decode())
@@ -78,7 +76,7 @@ def test_once_it_is_here_it_is_measured_like_any_other(engineer: Client, tiny_ba
     assert not ModelPull.objects.exists()
 
 
-def test_an_account_without_the_permission_is_told_who_gives_it(engineer: Client) -> None:
+def test_account_without_permission_sees_who_grants_it(engineer: Client) -> None:
     Group.objects.get(name=GROUP).user_set.clear()
     answer = engineer.post(f"{LENGTHS}?fetch=1", CHOICE)
     assert answer.status_code == 422
@@ -86,6 +84,6 @@ def test_an_account_without_the_permission_is_told_who_gives_it(engineer: Client
     assert not ModelPull.objects.exists()
 
 
-def test_only_those_who_may_run_have_it_fetched(engineer: Client, login: Login) -> None:
+def test_download_needs_the_run_permission(engineer: Client, login: Login) -> None:
     assert login("manager").post(f"{LENGTHS}?fetch=1", CHOICE).status_code == 403
     assert not ModelPull.objects.exists()

@@ -1,4 +1,4 @@
-"""Base models: the catalogue, folders of one's own, and what may not be prepared."""
+"""Base models: the catalog, registered folders and hub models, preparation and its rejections."""
 
 import json
 import shutil
@@ -40,11 +40,11 @@ def folders(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def own(folders: Path, tiny_folder: Path) -> Path:
-    """A model folder as somebody puts it there."""
+    """A model folder of a user."""
     return Path(shutil.copytree(tiny_folder, folders / "own"))
 
 
-def test_the_catalogue_says_what_the_packaged_model_is() -> None:
+def test_catalog_describes_the_packaged_model() -> None:
     sync_catalog()
     model = find_base_model("smollm2-135m-instruct")
     assert (model.parameters, model.context, model.licence) == (134_515_008, 8192, "Apache-2.0")
@@ -52,7 +52,7 @@ def test_the_catalogue_says_what_the_packaged_model_is() -> None:
     assert not model.is_prepared
 
 
-def test_syncing_again_keeps_what_was_prepared() -> None:
+def test_sync_keeps_prepared_models() -> None:
     sync_catalog()
     own = {**find_base_model("gemma-3-270m").shape, "context": 4096}
     BaseModel.objects.update(folder="/models/smol", sha256="a" * 64, shape=own, context=4096)
@@ -60,7 +60,7 @@ def test_syncing_again_keeps_what_was_prepared() -> None:
     assert {(model.is_prepared, model.context) for model in BaseModel.objects.all()} == {(True, 4096)}
 
 
-def test_a_model_of_ones_own_with_a_slug_of_the_catalogue_stays_what_it_is(own: Path) -> None:
+def test_sync_keeps_another_model_with_a_catalog_slug(own: Path) -> None:
     mine = register_folder(slug="qwen3-0-6b", name="Our Qwen", folder=own, licence="ours")
     BaseModel.objects.filter(pk=mine.pk).update(folder="/models/qwen3-0-6b", sha256="a" * 64)
     for _ in range(2):
@@ -72,7 +72,7 @@ def test_a_model_of_ones_own_with_a_slug_of_the_catalogue_stays_what_it_is(own: 
     assert (known.slug, known.source, known.is_prepared) == ("qwen3-0-6b-2", "hub", False)
 
 
-def test_a_model_of_the_hub_that_was_added_before_becomes_that_of_the_catalogue(own: Path) -> None:
+def test_sync_adopts_a_hub_model_added_earlier(own: Path) -> None:
     register_folder(slug="qwen3-0-6b", name="Our Qwen", folder=own)
     added = add_hub_model(hub_id="qwen/qwen3-0.6b", revision="v1")
     sync_catalog()
@@ -81,7 +81,7 @@ def test_a_model_of_the_hub_that_was_added_before_becomes_that_of_the_catalogue(
     assert BaseModel.objects.filter(location__iexact="Qwen/Qwen3-0.6B").count() == 1
 
 
-def test_what_a_killed_child_left_is_cleared_before_the_next_one(own: Path) -> None:
+def test_leftovers_of_a_killed_child_are_removed(own: Path) -> None:
     left = Path(settings.HOME) / "models" / "..mine.new.half"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"x")
@@ -90,7 +90,7 @@ def test_what_a_killed_child_left_is_cleared_before_the_next_one(own: Path) -> N
     shutil.rmtree(model.folder)
 
 
-def test_the_catalogue_says_what_each_model_is_and_how_large_it_is_trained() -> None:
+def test_catalog_has_origin_and_memory_of_each_model() -> None:
     sync_catalog()
     gemma = find_base_model("gemma-3-270m")
     assert (gemma.source, gemma.instruction_tuned, gemma.prompt) == ("packaged", False, "plain")
@@ -101,7 +101,7 @@ def test_the_catalogue_says_what_each_model_is_and_how_large_it_is_trained() -> 
         assert shape_of(model)
 
 
-def test_a_model_of_the_hub_is_known_before_it_is_downloaded() -> None:
+def test_hub_model_is_registered_before_download() -> None:
     sync_catalog()
     model = add_hub_model(hub_id=" HuggingFaceTB/SmolLM3-3B ", revision="v1.0")
     assert (model.slug, model.location, model.revision) == ("smollm3-3b", "HuggingFaceTB/SmolLM3-3B", "v1.0")
@@ -112,14 +112,14 @@ def test_a_model_of_the_hub_is_known_before_it_is_downloaded() -> None:
 
 
 @pytest.mark.parametrize("hub_id", ["", "Qwen3", "a/b/c", "../x/y", "a b/c", "-a/b", "a/..", "https://h.co/a/b"])
-def test_what_is_no_hub_id_is_refused(hub_id: str) -> None:
+def test_invalid_hub_id_is_rejected(hub_id: str) -> None:
     with pytest.raises(Refused) as caught:
         add_hub_model(hub_id=hub_id)
     assert caught.value.field == "hub_id"
     assert not BaseModel.objects.exists()
 
 
-def test_a_revision_that_is_none_or_another_than_the_prepared_one_is_refused() -> None:
+def test_invalid_or_conflicting_revision_is_rejected() -> None:
     with pytest.raises(Refused) as caught:
         add_hub_model(hub_id="a/b", revision="../../etc")
     assert caught.value.field == "revision"
@@ -130,18 +130,18 @@ def test_a_revision_that_is_none_or_another_than_the_prepared_one_is_refused() -
         add_hub_model(hub_id="a/b", revision="main")
 
 
-def test_without_a_network_the_hub_is_given_up_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+def test_unreachable_hub_is_an_error_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no server
     with pytest.raises(Refused, match=r"a/b cannot be downloaded\. Use a packaged model"):
         prepare(base_model=add_hub_model(hub_id="a/b"))
 
 
-def test_nothing_is_downloaded_where_it_was_not_asked_for() -> None:
+def test_nothing_is_downloaded_without_a_request() -> None:
     with pytest.raises(Refused, match=r"models pull b\."):
         prepare(base_model=add_hub_model(hub_id="a/b"), download=False)
 
 
-def test_a_folder_of_ones_own_is_copied_clean(own: Path) -> None:
+def test_registered_folder_is_copied_clean(own: Path) -> None:
     (own / "notes.txt").write_text("not part of a model")
     model = prepare(base_model=register_folder(slug="mine", name="Mine", folder=own))
     target = Path(model.folder)
@@ -156,7 +156,7 @@ def test_a_folder_of_ones_own_is_copied_clean(own: Path) -> None:
     shutil.rmtree(target)
 
 
-def test_a_model_with_code_is_refused_with_the_reason_and_leaves_nothing(own: Path) -> None:
+def test_model_with_code_is_rejected_and_leaves_no_files(own: Path) -> None:
     config = json.loads((own / "config.json").read_text())
     (own / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "evil.Model"}}))
     model = register_folder(slug="evil", name="Evil", folder=own)
@@ -168,7 +168,7 @@ def test_a_model_with_code_is_refused_with_the_reason_and_leaves_nothing(own: Pa
     assert not list((Path(settings.HOME) / "models").glob("*evil*/*"))
 
 
-def test_folders_outside_the_allowed_ones_are_refused(folders: Path, tiny_folder: Path) -> None:
+def test_folder_outside_the_allowed_roots_is_rejected(folders: Path, tiny_folder: Path) -> None:
     for path in (tiny_folder, folders / ".." / "x", folders, Path("/etc")):
         with pytest.raises(Refused) as caught:
             register_folder(slug="x", name="X", folder=path)
@@ -176,14 +176,14 @@ def test_folders_outside_the_allowed_ones_are_refused(folders: Path, tiny_folder
     assert not BaseModel.objects.exists()
 
 
-def test_a_link_out_of_the_allowed_folders_is_refused(folders: Path, tiny_folder: Path) -> None:
+def test_link_out_of_the_allowed_roots_is_rejected(folders: Path, tiny_folder: Path) -> None:
     (folders / "link").symlink_to(tiny_folder)
     with pytest.raises(Refused, match="MODEL_FOLDERS"):
         register_folder(slug="x", name="X", folder=folders / "link")
 
 
 @pytest.mark.parametrize("name", ["~nosuchuser/x", "~", "x" * 300, "a\0b"])
-def test_what_cannot_be_a_folder_is_refused(folders: Path, name: str) -> None:
+def test_invalid_folder_is_rejected(folders: Path, name: str) -> None:
     for folder in (name, folders / name):
         with pytest.raises(Refused) as caught:
             register_folder(slug="x", name="X", folder=folder)
@@ -191,25 +191,25 @@ def test_what_cannot_be_a_folder_is_refused(folders: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("slug", ["", "Has Space", "../up", "UPPER"])
-def test_slugs_that_cannot_be_used_are_refused(own: Path, slug: str) -> None:
+def test_invalid_slug_is_rejected(own: Path, slug: str) -> None:
     with pytest.raises(Refused) as caught:
         register_folder(slug=slug, name="X", folder=own)
     assert caught.value.field == "slug"
 
 
-def test_a_slug_that_is_taken_is_refused(own: Path) -> None:
+def test_taken_slug_is_rejected(own: Path) -> None:
     sync_catalog()
     with pytest.raises(Refused, match="already SmolLM2"):
         register_folder(slug="smollm2-135m-instruct", name="X", folder=own)
 
 
-def test_a_prepared_folder_that_is_whole_is_not_made_again(tiny_base_model: BaseModel) -> None:
+def test_intact_folder_is_not_prepared_again(tiny_base_model: BaseModel) -> None:
     before = Path(tiny_base_model.folder).stat().st_mtime_ns
     assert prepare(base_model=tiny_base_model).folder == tiny_base_model.folder
     assert Path(tiny_base_model.folder).stat().st_mtime_ns == before
 
 
-def test_a_folder_that_was_made_before_the_database_is_only_looked_over(tiny_folder: Path) -> None:
+def test_existing_folder_is_only_verified(tiny_folder: Path) -> None:
     target = Path(settings.HOME) / "models" / "tiny-random"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(tiny_folder, target)
@@ -222,10 +222,10 @@ def test_a_folder_that_was_made_before_the_database_is_only_looked_over(tiny_fol
         shutil.rmtree(target)
 
 
-def test_the_command_lists_and_names_the_unknown(tiny_base_model: Any) -> None:
-    said = StringIO()
-    call_command("models", "list", stdout=said)
-    lines = {line.split()[0]: line for line in said.getvalue().splitlines()}
+def test_models_list_shows_models_and_rejects_unknown_slugs(tiny_base_model: Any) -> None:
+    output = StringIO()
+    call_command("models", "list", stdout=output)
+    lines = {line.split()[0]: line for line in output.getvalue().splitlines()}
     assert lines["smollm2-135m-instruct"].split()[1] == "no"
     assert lines["tiny-random"].split()[1] == "yes"
     assert "Apache-2.0" in lines["qwen3-1-7b"]
@@ -237,37 +237,37 @@ def test_the_command_lists_and_names_the_unknown(tiny_base_model: Any) -> None:
             call_command("models", action, "gpt-17")
 
 
-def test_the_command_lists_by_the_hardware_of_a_contract(project: Any) -> None:
+def test_models_list_uses_the_hardware_of_a_contract(project: Any) -> None:
     contract = project.contract
     contract.constraints = {"hardware_memory_gb": 2, "latency_p95_ms": 1}
     contract.save()
-    said = StringIO()
+    output = StringIO()
     worker = Hardware("box", "a processor", 2, 8 * 10**9, 8 * 10**9, (), bf16=False)
     with patch("training.management.commands.models.gpu_hardware", return_value=worker):
-        call_command("models", "list", project=project.slug, tokens=4096, stdout=said)
-    lines = {line.split()[0]: line for line in said.getvalue().splitlines()}
+        call_command("models", "list", project=project.slug, tokens=4096, stdout=output)
+    lines = {line.split()[0]: line for line in output.getvalue().splitlines()}
     assert "fits" in lines["smollm2-135m-instruct"]
     assert "fits" not in lines["qwen3-1-7b"]
     assert "* " in lines["qwen3-1-7b"], "longer than a millisecond"
-    assert "documents of 4,096 tokens" in said.getvalue()
+    assert "documents of 4,096 tokens" in output.getvalue()
     with pytest.raises(CommandError, match="no project 'nowhere'"):
         call_command("models", "list", project="nowhere")
     with pytest.raises(CommandError, match="16 to 131,072"):
         call_command("models", "list", tokens=3)
 
 
-def test_the_command_looks_a_prepared_model_over(tiny_base_model: BaseModel) -> None:
-    said = StringIO()
-    call_command("models", "check", "tiny-random", stdout=said)
-    assert [line[:4] for line in said.getvalue().splitlines()[:3]] == ["ok  "] * 3
+def test_models_check_verifies_a_prepared_model(tiny_base_model: BaseModel) -> None:
+    output = StringIO()
+    call_command("models", "check", "tiny-random", stdout=output)
+    assert [line[:4] for line in output.getvalue().splitlines()[:3]] == ["ok  "] * 3
     with pytest.raises(CommandError, match="is not prepared"):
         call_command("models", "check", "gemma-3-270m")
 
 
-def test_the_command_says_what_is_not_in_order(own: Path) -> None:
+def test_models_check_lists_problems(own: Path) -> None:
     (own / "config.json").write_text(json.dumps({**json.loads((own / "config.json").read_text()), "auto_map": {}}))
     BaseModel.objects.create(slug="own", name="Own", source="folder", location=str(own), folder=str(own), sha256="a")
-    said = StringIO()
+    output = StringIO()
     with pytest.raises(CommandError, match="own failed a check"):
-        call_command("models", "check", "own", stdout=said)
-    assert said.getvalue().startswith("NOT files: config.json names code")
+        call_command("models", "check", "own", stdout=output)
+    assert output.getvalue().startswith("NOT files: config.json names code")

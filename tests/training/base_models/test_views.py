@@ -1,4 +1,4 @@
-"""The page of base models: who sees it, what it shows, having one prepared, making one known."""
+"""The page of base models: access, table, preparation, registration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ Login = Callable[[str], Client]
 
 
 @pytest.mark.parametrize("role", [*Role.values, "stranger"])
-def test_engineers_and_owners_of_any_project_see_it(project: Project, login: Login, role: str) -> None:
+def test_page_is_visible_to_engineers_and_owners(project: Project, login: Login, role: str) -> None:
     allowed = role in (Role.ENGINEER, Role.OWNER)
     client = login(role)
     assert client.get(URL).status_code == (200 if allowed else 403)
@@ -34,7 +34,7 @@ def test_engineers_and_owners_of_any_project_see_it(project: Project, login: Log
     assert ModelPull.objects.exists() == allowed
 
 
-def test_fetching_takes_a_permission_of_the_account(project: Project, login: Login) -> None:
+def test_download_needs_an_account_permission(project: Project, login: Login) -> None:
     client = login("engineer")
     Group.objects.get(name=GROUP).user_set.clear()
     hub = BaseModel.objects.create(slug="m", name="M", source="hub", location="a/m")
@@ -48,7 +48,7 @@ def test_fetching_takes_a_permission_of_the_account(project: Project, login: Log
     assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == 302, "nothing is downloaded for a package"
 
 
-def test_it_shows_the_catalogue_with_memory_and_what_fits(project: Project, login: Login) -> None:
+def test_page_shows_catalog_memory_and_fit(project: Project, login: Login) -> None:
     project.contract.constraints = {"hardware_memory_gb": "2"}
     project.contract.save()
     page = login("engineer").get(URL).content.decode()
@@ -61,15 +61,13 @@ def test_it_shows_the_catalogue_with_memory_and_what_fits(project: Project, logi
     assert "2.0 GB available" in page  # for the models of a billion parameters and more
 
 
-def test_a_project_of_others_and_an_odd_length_change_nothing(project: Project, login: Login) -> None:
+def test_foreign_project_and_invalid_length_are_ignored(project: Project, login: Login) -> None:
     answer = login("engineer").get(f"{URL}?project=secret&tokens=99999999999")
     assert answer.status_code == 200
     assert "documents of 1,024 tokens" in answer.content.decode()
 
 
-def test_the_page_asks_the_database_as_often_for_many_models_as_for_few(
-    project: Project, login: Login, django_assert_max_num_queries: Any
-) -> None:
+def test_page_query_count_is_constant(project: Project, login: Login, django_assert_max_num_queries: Any) -> None:
     client = login("engineer")
     client.get(URL)
     for number in range(30):
@@ -78,7 +76,7 @@ def test_the_page_asks_the_database_as_often_for_many_models_as_for_few(
         client.get(URL)
 
 
-def test_a_model_is_prepared_in_the_background_once(project: Project, login: Login) -> None:
+def test_model_is_prepared_once_in_the_background(project: Project, login: Login) -> None:
     sync_catalog()
     client = login("engineer")
     for _ in range(2):
@@ -98,7 +96,7 @@ def test_a_model_is_prepared_in_the_background_once(project: Project, login: Log
     assert pull.status == Status.CANCELLED
 
 
-def test_preparing_and_stopping_keep_the_project_and_the_length(project: Project, login: Login) -> None:
+def test_prepare_and_cancel_keep_project_and_length(project: Project, login: Login) -> None:
     project.contract.constraints = {"hardware_memory_gb": "2"}
     project.contract.save()
     client, model = login("engineer"), f"{URL}gemma-3-270m/"
@@ -117,10 +115,10 @@ def test_preparing_and_stopping_keep_the_project_and_the_length(project: Project
     assert client.post(f"{model}stop/")["Location"] == URL
 
 
-def test_a_pull_that_fails_says_why_and_can_be_tried_again(
+def test_failed_pull_shows_its_error_and_can_be_repeated(
     project: Project, login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no server
     client = login("engineer")
     client.post(f"{URL}add/", {"kind": "hub", "hub-hub_id": "someone/some-model"})
     pull = ModelPull.objects.get()
@@ -134,7 +132,7 @@ def test_a_pull_that_fails_says_why_and_can_be_tried_again(
     assert (pull.status, pull.error) == (Status.QUEUED, "")
 
 
-def test_a_package_that_is_not_installed_is_named_with_its_size_and_terms(
+def test_missing_package_is_shown_with_size_and_license(
     project: Project, login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.base_models.table.find_spec", lambda name: "smol" in name or None)
@@ -143,7 +141,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_size_and_terms(
     assert "make setup" not in page
 
 
-def test_a_prepared_model_is_done_at_once(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
+def test_prepared_model_finishes_immediately(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
     login("engineer").post(f"{URL}tiny-random/prepare/")
     pull = ModelPull.objects.get()
     pull_model(pull.pk)
@@ -154,7 +152,7 @@ def test_a_prepared_model_is_done_at_once(project: Project, tiny_base_model: Bas
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "message"),
     [
         ({"kind": "hub"}, "This field is required"),
         ({"kind": "hub", "hub-hub_id": "Qwen3"}, "organization/name, such as"),
@@ -170,18 +168,18 @@ def test_a_prepared_model_is_done_at_once(project: Project, tiny_base_model: Bas
         ({"kind": "folder", "folder-folder": "/etc", "folder-name": "X", "folder-slug": "x"}, "MODEL_FOLDERS"),
     ],
 )
-def test_what_cannot_be_added_is_said_beside_its_field(
-    project: Project, login: Login, monkeypatch: pytest.MonkeyPatch, sent: dict[str, str], said: str
+def test_invalid_model_is_reported_at_its_field(
+    project: Project, login: Login, monkeypatch: pytest.MonkeyPatch, sent: dict[str, str], message: str
 ) -> None:
     monkeypatch.setattr(settings, "MODEL_FOLDERS", [Path("/m")])
     sent = {key: value.replace("{models}", "/m") for key, value in sent.items()}
     answer = login("engineer").post(f"{URL}add/", sent)
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not ModelPull.objects.exists()
 
 
-def test_a_folder_is_added_and_prepared(project: Project, login: Login, tiny_folder: Path) -> None:
+def test_folder_is_registered_and_prepared(project: Project, login: Login, tiny_folder: Path) -> None:
     settings.MODEL_FOLDERS.append(tiny_folder.parent)
     try:
         sent = {"kind": "folder", "folder-folder": str(tiny_folder), "folder-name": "Ours", "folder-slug": "ours"}
@@ -191,7 +189,7 @@ def test_a_folder_is_added_and_prepared(project: Project, login: Login, tiny_fol
     assert ModelPull.objects.get().base_model.slug == "ours"
 
 
-def test_other_methods_and_unknown_models_are_not_found(project: Project, login: Login) -> None:
+def test_wrong_method_and_unknown_model_are_not_found(project: Project, login: Login) -> None:
     client = login("engineer")
     assert client.post(URL).status_code == 405
     assert client.get(f"{URL}add/").status_code == 405

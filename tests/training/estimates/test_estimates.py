@@ -32,7 +32,7 @@ def bare_gpu(gigabytes: float) -> Hardware:
     return replace(machine(500, gpu=gigabytes), packages=())
 
 
-def told(
+def estimated(
     hardware: Hardware | None = None,
     shape: ModelShape = SMOL,
     hyperparameters: Hyperparameters = HYPERPARAMETERS,
@@ -58,13 +58,13 @@ def total(shape: ModelShape = SMOL, device: str = "cpu", longest: int = 900, **c
 
 
 @pytest.mark.parametrize("known", CATALOG, ids=lambda known: known.slug)
-def test_the_parameters_of_the_catalogue_follow_from_its_shapes(known: Any) -> None:
+def test_catalog_parameters_match_their_shapes(known: Any) -> None:
     shape = known.shape
     norms = {"Gemma3ForCausalLM": 2 * shape.hidden + 2 * shape.head_dim, "Qwen3ForCausalLM": 2 * shape.head_dim}
     assert shape.parameters == shape.derived_parameters() + shape.layers * norms.get(known.architecture, 0)
 
 
-def test_a_configuration_gives_the_shape_and_one_without_widths_does_not() -> None:
+def test_shape_is_read_from_a_configuration_with_widths() -> None:
     config = {
         "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
         "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192, "tie_word_embeddings": True,
@@ -87,56 +87,56 @@ def test_larger_settings_need_more_memory() -> None:
     assert total(LARGE) > usual
 
 
-def test_on_a_processor_a_batch_takes_what_a_piece_of_it_takes() -> None:
+def test_cpu_batch_needs_the_memory_of_a_micro_batch() -> None:
     assert total(batch_size=16) == total(batch_size=2) > total(batch_size=1)
     assert total(batch_size=16, longest=2000) == total(batch_size=1, longest=2000), "no piece is less than a row"
     assert total(batch_size=16, longest=100) > total(batch_size=8, longest=100), "all of them are one piece"
     assert total(batch_size=16, devices=2) > total(batch_size=2, devices=2), "processes that share a step cut nothing"
 
 
-def test_a_run_that_fits_has_no_problems_and_neither_has_one_without_known_hardware() -> None:
-    assert told(machine(500)).fits is True
-    unknown = told(None)
+def test_fitting_run_and_unknown_hardware_have_no_problems() -> None:
+    assert estimated(machine(500)).fits is True
+    unknown = estimated(None)
     assert (unknown.memory_limit, unknown.fits, unknown.problems) == (None, None, {})
 
 
-def test_a_single_change_is_suggested_where_one_is_enough() -> None:
-    room = machine(500, gpu=told(machine(500, gpu=500)).memory_bytes * 0.8 / 0.92 / GB)
-    found = told(room)
+def test_single_change_is_suggested_where_sufficient() -> None:
+    room = machine(500, gpu=estimated(machine(500, gpu=500)).memory_bytes * 0.8 / 0.92 / GB)
+    found = estimated(room)
     assert found.suggestions == {"batch_size": 4}
     assert set(found.problems) == {"batch_size"}
     assert found.fits is False
-    assert told(room, hyperparameters=replace(HYPERPARAMETERS, batch_size=4, accumulation=2)).fits
+    assert estimated(room, hyperparameters=replace(HYPERPARAMETERS, batch_size=4, accumulation=2)).fits
 
 
 @pytest.mark.parametrize("share", [0.6, 0.4, 0.3, 0.25, 0.2, 0.15])
 @pytest.mark.parametrize("place", [bare_gpu, machine])
-def test_the_suggested_values_fit(share: float, place: Callable[[float], Hardware]) -> None:
+def test_suggested_values_fit(share: float, place: Callable[[float], Hardware]) -> None:
     hyperparameters = replace(HYPERPARAMETERS, method="full", batch_size=16, precision="bf16")
     if place is machine:
         share = (1 + share) / 2  # a processor goes through a batch in pieces, so less can be saved
-    room = place(told(place(500), hyperparameters=hyperparameters).memory_bytes * share / 0.92 / GB)
-    found = told(room, hyperparameters=hyperparameters)
+    room = place(estimated(place(500), hyperparameters=hyperparameters).memory_bytes * share / 0.92 / GB)
+    found = estimated(room, hyperparameters=hyperparameters)
     assert found.suggestions
     assert set(found.suggestions) == set(found.problems)
     changed = dict(found.suggestions)
     if "batch_size" in changed:
         changed["accumulation"] = hyperparameters.effective_batch // changed["batch_size"]
-    assert told(room, hyperparameters=replace(hyperparameters, **changed)).problems == {}
+    assert estimated(room, hyperparameters=replace(hyperparameters, **changed)).problems == {}
 
 
-def test_of_several_changes_each_is_as_small_as_possible() -> None:
+def test_several_changes_are_each_minimal() -> None:
     hyperparameters, room = replace(HYPERPARAMETERS, method="full"), bare_gpu(14)
-    found = told(room, LARGE, hyperparameters)
+    found = estimated(room, LARGE, hyperparameters)
     assert found.suggestions == {"batch_size": 2, "method": "lora"}, (
         "no document is given up, nothing is computed again"
     )
     assert set(found.problems) == set(found.suggestions)
-    assert told(room, LARGE, replace(hyperparameters, batch_size=2, accumulation=4, method="lora")).fits
-    assert not told(room, LARGE, replace(hyperparameters, batch_size=4, accumulation=2, method="lora")).fits
+    assert estimated(room, LARGE, replace(hyperparameters, batch_size=2, accumulation=4, method="lora")).fits
+    assert not estimated(room, LARGE, replace(hyperparameters, batch_size=4, accumulation=2, method="lora")).fits
 
 
-def test_a_shorter_sequence_length_is_suggested_alone_only_where_it_drops_few_documents() -> None:
+def test_shorter_sequence_is_suggested_alone_only_for_few_dropped_documents() -> None:
     def found(lengths: list[int]) -> Estimate:
         hyperparameters = Hyperparameters(max_length=8000)
         return estimate(shape=SMOL, hyperparameters=hyperparameters, lengths=lengths, hardware=bare_gpu(4), answer=100)
@@ -146,64 +146,65 @@ def test_a_shorter_sequence_length_is_suggested_alone_only_where_it_drops_few_do
     assert found([*short, *range(300, 8001, 100)]).suggestions == {"batch_size": 4, "activation_checkpointing": True}
 
 
-def test_a_model_that_never_fits_is_the_problem_itself() -> None:
-    assert set(told(machine(2), LARGE, replace(HYPERPARAMETERS, method="full")).problems) == {"base_model"}
+def test_model_that_never_fits_is_the_problem() -> None:
+    assert set(estimated(machine(2), LARGE, replace(HYPERPARAMETERS, method="full")).problems) == {"base_model"}
 
 
-def test_a_gpu_is_the_limit_where_there_is_one_and_offers_qlora() -> None:
-    found = told(machine(500, gpu=4), LARGE, replace(HYPERPARAMETERS, batch_size=1, activation_checkpointing=True))
+def test_gpu_is_the_limit_and_offers_qlora() -> None:
+    found = estimated(machine(500, gpu=4), LARGE, replace(HYPERPARAMETERS, batch_size=1, activation_checkpointing=True))
     assert found.limit_name == "NVIDIA Test of host"
     assert "QLoRA" in " ".join(found.problems.values())
 
 
-def test_qlora_is_not_advised_where_its_package_is_missing() -> None:
+def test_qlora_is_not_suggested_without_its_package() -> None:
     room = machine(500, gpu=3)
-    assert told(room, LARGE).suggestions["method"] == "qlora"
-    found = told(replace(room, packages=()), LARGE)
+    assert estimated(room, LARGE).suggestions["method"] == "qlora"
+    found = estimated(replace(room, packages=()), LARGE)
     assert (found.suggestions, list(found.problems)) == ({}, ["base_model"])
     assert "pip install bitsandbytes" in found.problems["base_model"]
-    assert "bitsandbytes" not in told(replace(machine(500, gpu=1), packages=()), LARGE).problems["base_model"]
+    assert "bitsandbytes" not in estimated(replace(machine(500, gpu=1), packages=()), LARGE).problems["base_model"]
 
 
-def test_early_stopping_keeps_a_whole_checkpoint_more() -> None:
+def test_early_stopping_adds_a_checkpoint_of_disk() -> None:
     hyperparameters = replace(HYPERPARAMETERS, method="full")
     usual, patient = (
-        told(hyperparameters=replace(hyperparameters, early_stopping=looks)).disk_bytes for looks in (None, 3)
+        estimated(hyperparameters=replace(hyperparameters, early_stopping=patience)).disk_bytes
+        for patience in (None, 3)
     )
     assert patient - usual == 12 * SMOL.parameters
 
 
-def test_a_disk_without_room_is_refused_with_what_would_do() -> None:
-    full = told(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full"), disk_free=3 * GB)
+def test_full_disk_is_a_problem_with_a_suggestion() -> None:
+    full = estimated(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full"), disk_free=3 * GB)
     assert "LoRA writes" in full.problems["disk"]
-    assert "disk" not in told(machine(500), disk_free=3 * GB).problems
+    assert "disk" not in estimated(machine(500), disk_free=3 * GB).problems
 
 
-def test_a_measured_speed_gives_the_time_and_without_one_it_is_worked_out_and_says_so() -> None:
-    measured = told(machine(500), speed=100.0, speed_from="from run 3")
+def test_measured_throughput_is_preferred_and_named() -> None:
+    measured = estimated(machine(500), speed=100.0, speed_from="from run 3")
     assert measured.seconds == pytest.approx(measured.tokens / 100, abs=60)
     assert measured.seconds_from == "from run 3"
-    rough = told(machine(500))
+    rough = estimated(machine(500))
     assert rough.seconds
     assert "within a factor of two" in rough.seconds_from
-    assert told(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full")).seconds > rough.seconds  # type: ignore[operator]
-    assert told(None).seconds is None
+    assert estimated(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full")).seconds > rough.seconds  # type: ignore[operator]
+    assert estimated(None).seconds is None
 
 
-def test_rows_that_are_left_out_cost_nothing() -> None:
-    short = told(machine(500), hyperparameters=replace(HYPERPARAMETERS, max_length=512, too_long="leave_out"))
+def test_dropped_rows_cost_nothing() -> None:
+    short = estimated(machine(500), hyperparameters=replace(HYPERPARAMETERS, max_length=512, too_long="leave_out"))
     assert short.tokens == round(700 * HYPERPARAMETERS.epochs)
-    assert short.memory_bytes < told(machine(500)).memory_bytes
+    assert short.memory_bytes < estimated(machine(500)).memory_bytes
 
 
-def test_an_estimate_comes_back_from_the_database_as_it_went_in() -> None:
-    found = told(machine(3), LARGE)
+def test_estimate_survives_storage() -> None:
+    found = estimated(machine(3), LARGE)
     assert Estimate.from_dict(json.loads(json.dumps(found.as_dict()))) == found
     assert Estimate.from_dict({}) is None
 
 
-def test_the_accuracy_of_an_estimate() -> None:
-    found = replace(told(machine(500)), memory_bytes=4 * GB, seconds=100.0 + STARTUP_SECONDS)
+def test_estimate_accuracy() -> None:
+    found = replace(estimated(machine(500)), memory_bytes=4 * GB, seconds=100.0 + STARTUP_SECONDS)
     outcome = estimate_accuracy(found, {"peak_memory_bytes": 5 * GB, "seconds": 80.0})
     assert outcome.memory_error == pytest.approx(0.25)
     assert outcome.seconds_error == pytest.approx(-0.2)
@@ -216,7 +217,7 @@ def test_the_accuracy_of_an_estimate() -> None:
     assert estimate_accuracy(found, {}).memory_error is None
 
 
-def test_an_estimate_that_was_stored_before_its_fields_were_renamed_is_read() -> None:
+def test_estimate_with_former_keys_is_read() -> None:
     stored = {
         "memory_bytes": 5,
         "binding": "the weights",
@@ -231,7 +232,7 @@ def test_an_estimate_that_was_stored_before_its_fields_were_renamed_is_read() ->
     assert stored.items() <= found.as_dict().items()
 
 
-def test_a_model_is_held_against_the_hardware_it_is_to_be_served_on() -> None:
+def test_fit_on_production_hardware() -> None:
     assert fit(SMOL).fits is True
     tight = fit(LARGE, limit_bytes=2 * GB)
     assert tight.fits is False

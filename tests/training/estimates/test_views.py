@@ -67,13 +67,13 @@ def filled(client: Client, **changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
-def beside(html: str, name: str) -> str:
+def field_message(html: str, name: str) -> str:
     """The message at a field, swapped out of band."""
     found = re.search(rf'<div id="{name}-message"[^>]*>(.*?)</div>', html, re.DOTALL)
     return found[1] if found else ""
 
 
-def test_the_parts_of_the_memory_and_the_work_stand_beside_the_form(engineer: Client, hardware: Any) -> None:
+def test_page_shows_memory_parts_and_compute(engineer: Client, hardware: Any) -> None:
     hardware(machine(16))
     answer = engineer.get(URL, filled(engineer))
     html = answer.content.decode()
@@ -86,7 +86,7 @@ def test_the_parts_of_the_memory_and_the_work_stand_beside_the_form(engineer: Cl
     assert "field-error" not in html
 
 
-def test_a_run_that_does_not_fit_names_a_setting_and_a_value_that_does(engineer: Client, hardware: Any) -> None:
+def test_unfit_run_names_a_setting_and_a_fitting_value(engineer: Client, hardware: Any) -> None:
     hardware(machine(2))
     asked = filled(engineer, effective_batch=64, at_once=64)
     answer = engineer.get(URL, asked)
@@ -96,71 +96,71 @@ def test_a_run_that_does_not_fit_names_a_setting_and_a_value_that_does(engineer:
     offered = {name: one["value"] for name, one in refused.items() if one["value"] is not None}
     assert offered
     for name, value in offered.items():
-        assert f'data-apply="{name}" data-value="{value}"' in beside(html, name)
+        assert f'data-apply="{name}" data-value="{value}"' in field_message(html, name)
     turned = {name: "on" if value is True else value for name, value in offered.items()}
     again = engineer.get(URL, {**asked, **turned})
     assert not again.context["field_messages"]
     assert "It fits." in again.content.decode()
 
 
-def test_a_value_that_makes_no_sense_is_shown_at_its_field(engineer: Client) -> None:
+def test_invalid_value_is_shown_at_its_field(engineer: Client) -> None:
     html = engineer.get(URL, filled(engineer, learning_rate="7")).content.decode()
-    assert "Learning rate: " in beside(html, "learning_rate")
-    assert beside(html, "epochs") == ""
+    assert "Learning rate: " in field_message(html, "learning_rate")
+    assert field_message(html, "epochs") == ""
 
 
-def test_early_stopping_with_nothing_to_look_at_is_shown_at_its_field(engineer: Client, lengths: LengthReport) -> None:
+def test_early_stopping_without_validation_is_shown_at_its_field(engineer: Client, lengths: LengthReport) -> None:
     for row in lengths.lengths:
         if row[1] == Split.VALIDATION:
             row[2] = 280
     lengths.save(update_fields=["lengths"])
     asked = filled(engineer, max_length="256", too_long="leave_out")
-    assert beside(engineer.get(URL, asked).content.decode(), "early_stopping") == ""
+    assert field_message(engineer.get(URL, asked).content.decode(), "early_stopping") == ""
     html = engineer.get(URL, {**asked, "early_stopping": "3"}).content.decode()
-    assert "all of them are longer than 256 tokens" in beside(html, "early_stopping")
+    assert "all of them are longer than 256 tokens" in field_message(html, "early_stopping")
 
 
-def test_all_weights_are_offered_in_place_of_lora_where_they_fit(
+def test_full_fine_tuning_is_suggested_where_it_fits(
     engineer: Client, hardware: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def said(**changes: Any) -> str:
-        return beside(engineer.get(URL, filled(engineer, **changes)).content.decode(), "method")
+    def method_message(**changes: Any) -> str:
+        return field_message(engineer.get(URL, filled(engineer, **changes)).content.decode(), "method")
 
     monkeypatch.setattr("training.estimates.services._free_disk_bytes", lambda: None)
-    assert said() == "", "nobody knows what a worker has"
+    assert method_message() == "", "no worker has reported its hardware"
     hardware(machine(16))
-    offered = said()
+    offered = method_message()
     assert "are learned last. Full fine-tuning" in offered
     assert 'data-apply="method" data-value="full"' in offered
     assert "field-error" not in offered
-    assert said(method="full") == ""
+    assert method_message(method="full") == ""
     hardware(machine(3))  # enough for LoRA, and not for more
     answer = engineer.get(URL, filled(engineer))
     assert "It fits." in answer.content.decode()
-    assert beside(answer.content.decode(), "method") == ""
+    assert field_message(answer.content.decode(), "method") == ""
     hardware(machine(16))
     monkeypatch.setattr("training.estimates.advice.task_of", lambda fields: "classification")
-    assert said() == ""
+    assert method_message() == ""
 
 
-def test_a_field_that_is_still_empty_is_not_shouted_at(engineer: Client) -> None:
+def test_empty_field_has_no_error(engineer: Client) -> None:
     assert "field-error" not in engineer.get(URL, filled(engineer, epochs="")).content.decode()
 
 
-def test_before_the_lengths_are_known_it_says_when(engineer: Client, lengths: LengthReport) -> None:
+def test_estimate_waits_for_token_lengths(engineer: Client, lengths: LengthReport) -> None:
     sent = filled(engineer)
     lengths.delete()
     assert "once the token lengths are known" in engineer.get(URL, sent).content.decode()
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_others_may_not_ask(engineer: Client, login: Login, role: str) -> None:
+def test_estimate_needs_the_run_permission(engineer: Client, login: Login, role: str) -> None:
     assert login(role).get(URL).status_code == 403
     assert engineer.post(URL).status_code == 405
     assert engineer.get(URL, {"dataset": "x"}).status_code == 200
 
 
-def test_what_needs_cuda_is_barred_with_the_reason_until_a_worker_has_it(engineer: Client, hardware: Any) -> None:
+def test_cuda_options_are_disabled_without_a_gpu_worker(engineer: Client, hardware: Any) -> None:
     page = engineer.get(FORM).content.decode()
     assert re.search(r'<input[^>]*value="qlora"[^>]*disabled', page)
     assert "need a CUDA GPU; no worker of the queue gpu has one" in page
@@ -175,7 +175,7 @@ def test_what_needs_cuda_is_barred_with_the_reason_until_a_worker_has_it(enginee
 
 
 @pytest.mark.usefixtures("queues")
-def test_several_gpus_share_a_step_evenly(engineer: Client, hardware: Any) -> None:
+def test_several_gpus_share_a_step(engineer: Client, hardware: Any) -> None:
     hardware(machine(64, gpus=2))
     answer = engineer.post(FORM, filled(engineer, devices="2", effective_batch="9"))
     assert "9 documents cannot be split evenly over 2 GPUs; use 8." in answer.content.decode()
@@ -185,7 +185,7 @@ def test_several_gpus_share_a_step_evenly(engineer: Client, hardware: Any) -> No
 
 
 @pytest.mark.usefixtures("queues")
-def test_what_needs_a_package_is_barred_until_the_worker_says_that_it_has_it(engineer: Client, hardware: Any) -> None:
+def test_package_options_are_disabled_until_a_worker_has_them(engineer: Client, hardware: Any) -> None:
     bare, full = (replace(machine(64, gpus=1), packages=found) for found in ((), ("bitsandbytes", "wandb")))
     hardware(bare)
     page = engineer.get(FORM).content.decode()
@@ -203,7 +203,7 @@ def test_what_needs_a_package_is_barred_until_the_worker_says_that_it_has_it(eng
 
 
 @pytest.mark.usefixtures("queues")
-def test_a_machine_has_bf16_until_a_run_has_timed_it(
+def test_bf16_is_assumed_until_measured(
     engineer: Client, hardware: Any, dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
 ) -> None:
     here = replace(machine(64), bf16=True)
@@ -236,7 +236,7 @@ def test_a_machine_has_bf16_until_a_run_has_timed_it(
     assert activations() == by_its_flags
 
 
-def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_name_its_run(
+def test_throughput_matches_project_machine_and_precision(
     engineer: Client, hardware: Any, dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
 ) -> None:
     here = machine(64)

@@ -1,4 +1,4 @@
-"""Exports are what the real Axolotl takes: its own validation, and its own tokens from our rows.
+"""Exports with the real Axolotl: its own validation, and equal token ids.
 
 Run by make test and make test-axolotl, which make an environment with Axolotl and name it in AXOLOTL_TEST_PYTHON.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.ml_data import Told, receipts, smollm2, tiny, train_spec, write_dataset
+from tests.training.ml_data import EventCollector, receipts, smollm2, tiny, train_spec, write_dataset
 from training.exports import axolotl, axolotl_check, axolotl_validation
 from training.exports.child_specs import TrainerSpec
 from training.ml import export_spec
@@ -44,7 +44,7 @@ os.write(out, json.dumps({"version": version("axolotl"), "answers": answers}).en
 
 
 def ask_axolotl(texts: list[str]) -> dict[str, Any]:
-    """Its version, and for each configuration the names it dropped or what it said against it."""
+    """Its version, and for each configuration the names it dropped or its error."""
     environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [PYTHON, "-c", _VALIDATE], input=json.dumps(texts), capture_output=True, text=True, timeout=300, env=environment
@@ -56,14 +56,14 @@ def ask_axolotl(texts: list[str]) -> dict[str, Any]:
 
 @needs_axolotl
 @pytest.mark.axolotl
-def test_every_kind_of_configuration_is_taken_and_nothing_in_it_dropped() -> None:
+def test_axolotl_accepts_every_configuration() -> None:
     texts = [axolotl.config(spec, counts) for spec, counts in axolotl_validation.reference_cases()]
     broken = texts[0].replace("excess_length_strategy: raise", "excess_length_strategy: shrug")
     found = ask_axolotl([*texts, broken, texts[0] + "no_such_setting: 1\n"])
     assert found["version"] == axolotl.VERSION
     *ours, refused, dropped = found["answers"]
     assert ours == [[]] * len(texts)
-    assert "excess_length_strategy" in refused  # it does look
+    assert "excess_length_strategy" in refused  # Axolotl does validate
     assert dropped == ["no_such_setting"]
     noted = {"version": found["version"], "cases": len(texts), "form": axolotl_validation.configuration_hash()}
     if os.environ.get("AXOLOTL_NOTE"):
@@ -71,7 +71,7 @@ def test_every_kind_of_configuration_is_taken_and_nothing_in_it_dropped() -> Non
         axolotl_validation.NOTE.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
-def test_the_note_of_when_axolotl_loaded_them_is_of_the_configurations_as_they_are() -> None:
+def test_validation_record_matches_the_configurations() -> None:
     fact = axolotl_validation.last_validation()
     assert fact is not None, "what is written for Axolotl has changed: AXOLOTL_NOTE=1 make test-axolotl, if it passes"
     assert (fact.version, fact.cases) == (axolotl.VERSION, len(axolotl_validation.reference_cases()))
@@ -82,12 +82,12 @@ def export(folder: Path, model: Path, rows: list[dict[str, Any]]) -> Path:
     spec = TrainerSpec(
         run=run, trainer="axolotl", output_dir=str(folder / "out"), base_model=str(model), checker=PYTHON
     )
-    told = Told()
-    export_spec.main(spec, told.emitter)
-    said = next(event for event in told.events if event["event"] == "validation")
-    assert said["ok"], said
-    assert said["version"] == axolotl.VERSION
-    assert said["rows"] == {"train": 6, "validation": 2}
+    collector = EventCollector()
+    export_spec.main(spec, collector.emitter)
+    validation = next(event for event in collector.events if event["event"] == "validation")
+    assert validation["ok"], validation
+    assert validation["version"] == axolotl.VERSION
+    assert validation["rows"] == {"train": 6, "validation": 2}
     return folder / "out"
 
 
@@ -103,9 +103,9 @@ def rows_of_receipts() -> list[dict[str, Any]]:
 @needs_axolotl
 @pytest.mark.axolotl
 @pytest.mark.real_model
-def test_it_makes_the_same_tokens_of_real_receipts(tmp_path: Path) -> None:
+def test_axolotl_token_ids_match_on_receipts(tmp_path: Path) -> None:
     folder = export(tmp_path, smollm2(), rows_of_receipts())
-    # One character more in a row, and it is told.
+    # One more character in a row is reported.
     path = folder / "train.jsonl"
     path.write_text(path.read_text(encoding="utf-8").replace("TOTAL", "TOTAL ", 1), encoding="utf-8")
     done = subprocess.run([PYTHON, str(folder / "check.py"), str(folder)], capture_output=True, text=True, timeout=300)
@@ -113,19 +113,19 @@ def test_it_makes_the_same_tokens_of_real_receipts(tmp_path: Path) -> None:
     assert "not those of the studio's trainer" in json.loads(done.stdout)["error"]
 
 
-def test_a_checker_that_is_not_there_leaves_the_export_unvalidated(tmp_path: Path) -> None:
+def test_missing_checker_leaves_the_export_unvalidated(tmp_path: Path) -> None:
     run = build(RunSpec, train_spec(tiny(), write_dataset(tmp_path / "data.jsonl"), tmp_path / "run"))
     spec = TrainerSpec(
         run=run, trainer="axolotl", output_dir=str(tmp_path / "out"), base_model="base", checker="/no/such/python"
     )
-    told = Told()
-    export_spec.main(spec, told.emitter)
-    said = next(event for event in told.events if event["event"] == "validation")
-    assert said["ok"] is False
-    assert "/no/such/python could not validate it" in said["error"]
+    collector = EventCollector()
+    export_spec.main(spec, collector.emitter)
+    validation = next(event for event in collector.events if event["event"] == "validation")
+    assert validation["ok"] is False
+    assert "/no/such/python could not validate it" in validation["error"]
     assert (tmp_path / "out" / "check.py").read_text() == Path(axolotl_check.__file__).read_text()
 
 
-def test_the_studio_itself_has_no_axolotl() -> None:
+def test_studio_does_not_depend_on_axolotl() -> None:
     with pytest.raises(metadata.PackageNotFoundError):
         metadata.version("axolotl")

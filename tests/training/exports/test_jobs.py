@@ -1,4 +1,4 @@
-"""Exports as background work: asked for once, made by a child, refused with a sentence, made again."""
+"""Exports in the background: requests, the child process, rejected files, repetitions."""
 
 import shutil
 import time
@@ -73,9 +73,9 @@ def child(
     started: list[Any] = []
 
     def supervise(export: Any, argv: list[str], *, on_event: Any, log: Path, env: dict[str, str]) -> Any:
-        told = yaml.safe_load(Path(argv[-1]).read_text())
-        started.append((argv[2], told, env))
-        folder = Path(told["output_dir"])
+        child_spec = yaml.safe_load(Path(argv[-1]).read_text())
+        started.append((argv[2], child_spec, env))
+        folder = Path(child_spec["output_dir"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "out.gguf").write_bytes(content)
         for event in events:
@@ -110,7 +110,7 @@ def asked_again(export: ModelExport) -> ModelExport:
 
 
 def is_as_it_was(export: ModelExport) -> None:
-    """The row says what it said of its files, they lie there, and they can be downloaded."""
+    """The row has the reported files; they exist and can be downloaded."""
     now = ModelExport.objects.select_related("model_version__training_run").get(pk=export.pk)
     assert (now.folder_key, now.sha256, now.files) == (export.folder_key, export.sha256, export.files)
     assert folder_hash(local_path(now.folder_key)) == export.sha256
@@ -119,7 +119,7 @@ def is_as_it_was(export: ModelExport) -> None:
     assert (found.names, found.missing) == (("out.gguf",), [])
 
 
-def test_a_gguf_file_is_asked_for_once_and_made_with_its_check(
+def test_gguf_export_is_created_once_with_its_parity_check(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, user = model.training_run, people["engineer"]
@@ -136,16 +136,16 @@ def test_a_gguf_file_is_asked_for_once_and_made_with_its_check(
     assert export.folder_key == f"{run.folder_key}/exports/q8_0"
     assert export.sha256 == folder_hash(local_path(export.folder_key))
     assert [file["path"] for file in export.files] == ["out.gguf"]
-    module, told, env = started[0]
+    module, child_spec, env = started[0]
     assert module == "training.ml.export_gguf"
-    assert (told["kind"], told["model"]["sha256"], told["documents"]) == ("q8_0", model.sha256, 20)
-    assert told["stem"] == "receipts-v1-q8_0"
+    assert (child_spec["kind"], child_spec["model"]["sha256"], child_spec["documents"]) == ("q8_0", model.sha256, 20)
+    assert child_spec["stem"] == "receipts-v1-q8_0"
     assert env == {"CUDA_VISIBLE_DEVICES": ""}
     export_jobs.export_model(export.pk)  # delivered a second time
     assert len(started) == 1
 
 
-def test_a_refused_file_says_why_keeps_what_differed_and_can_be_made_again(
+def test_rejected_file_stores_its_reason_and_can_be_repeated(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, user = model.training_run, people["engineer"]
@@ -161,7 +161,7 @@ def test_a_refused_file_says_why_keeps_what_differed_and_can_be_made_again(
     assert (again.pk, again.status, again.error) == (export.pk, Status.QUEUED, "")
 
 
-def test_a_run_without_a_model_has_no_gguf_file_but_its_settings(run: TrainingRun, people: dict[str, Any]) -> None:
+def test_run_without_model_exports_settings_only(run: TrainingRun, people: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="no model to export"):
         export_services.request_export(run=run, kind="f16", user=people["engineer"])
     with pytest.raises(Refused, match="no export 'exe'"):
@@ -170,7 +170,7 @@ def test_a_run_without_a_model_has_no_gguf_file_but_its_settings(run: TrainingRu
 
 
 @pytest.mark.slow
-def test_settings_and_rows_come_out_of_the_real_child(run: TrainingRun, people: dict[str, Any]) -> None:
+def test_child_writes_settings_and_rows(run: TrainingRun, people: dict[str, Any]) -> None:
     export: Any = export_services.request_export(run=run, kind="axolotl", user=people["engineer"])
     export_jobs.export_spec(export.pk)
     export.refresh_from_db()
@@ -180,10 +180,10 @@ def test_settings_and_rows_come_out_of_the_real_child(run: TrainingRun, people: 
     written = yaml.safe_load((local_path(export.folder_key) / "axolotl.yaml").read_text())
     assert written["sequence_len"] == RunSpec.from_yaml(run.spec).max_length
     assert written["base_model"] == run.base_model.folder
-    assert export.validation == {}  # nobody named an Axolotl
+    assert export.validation == {}  # no Axolotl is configured
 
 
-def test_a_model_of_the_hub_is_named_by_its_id_and_commit(run: TrainingRun, people: dict[str, Any]) -> None:
+def test_hub_model_is_named_by_id_and_commit(run: TrainingRun, people: dict[str, Any]) -> None:
     BaseModel.objects.filter(pk=run.base_model_id).update(source="hub", location="some/model", revision="a" * 40)
     run.refresh_from_db()
     export = SpecExport.objects.create(training_run=TrainingRun.objects.get(pk=run.pk), kind="axolotl")
@@ -191,7 +191,7 @@ def test_a_model_of_the_hub_is_named_by_its_id_and_commit(run: TrainingRun, peop
     assert (spec.base_model, spec.revision) == ("some/model", "a" * 40)
 
 
-def test_cancelled_while_it_waits_it_is_never_made(model: ModelVersion, people: dict[str, Any]) -> None:
+def test_queued_export_can_be_cancelled(model: ModelVersion, people: dict[str, Any]) -> None:
     export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
     assert export.cancel()
     export_jobs.export_model(export.pk)
@@ -199,7 +199,7 @@ def test_cancelled_while_it_waits_it_is_never_made(model: ModelVersion, people: 
     assert export.status == Status.CANCELLED
 
 
-def test_made_again_it_says_nothing_that_was_found_out_about_the_files_before(
+def test_repeated_export_drops_findings_about_rejected_files(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, user = model.training_run, people["engineer"]
@@ -214,7 +214,7 @@ def test_made_again_it_says_nothing_that_was_found_out_about_the_files_before(
         assert getattr(export, column) != {}
         export = export_services.request_export(run=run, kind=kind, user=user)
         assert (export.status, export.progress_done, export.started_at) == (Status.QUEUED, 0, None)
-        child(monkeypatch, [])  # nobody has checked this time
+        child(monkeypatch, [])  # not checked this time
         job(export.pk)
         export.refresh_from_db()
         assert (export.status, getattr(export, column)) == (Status.DONE, {})
@@ -223,7 +223,7 @@ def test_made_again_it_says_nothing_that_was_found_out_about_the_files_before(
 # -- made again ------------------------------------------------------------------------------------------------------
 
 
-def test_cancelled_while_it_waits_to_be_made_again_it_is_what_it_was(made: ModelExport) -> None:
+def test_cancelling_a_queued_repetition_keeps_the_previous_export(made: ModelExport) -> None:
     again = asked_again(made)
     is_as_it_was(made)
     assert again.cancel()
@@ -233,7 +233,9 @@ def test_cancelled_while_it_waits_to_be_made_again_it_is_what_it_was(made: Model
     is_as_it_was(made)
 
 
-def test_cancelled_while_it_is_made_again_it_is_what_it_was(made: ModelExport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelling_a_running_repetition_keeps_the_previous_export(
+    made: ModelExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     again = asked_again(made)
     started = child(monkeypatch, [], cancelled=True, content=b"half")
     export_jobs.export_model(made.pk)
@@ -243,7 +245,7 @@ def test_cancelled_while_it_is_made_again_it_is_what_it_was(made: ModelExport, m
     assert not Path(started[0][1]["output_dir"]).exists()
 
 
-def test_made_again_and_refused_it_is_what_it_was_and_says_what_was_found(
+def test_rejected_repetition_keeps_the_previous_export_and_its_findings(
     made: ModelExport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = asked_again(made)
@@ -263,7 +265,7 @@ def test_made_again_and_refused_it_is_what_it_was_and_says_what_was_found(
     assert (again.error, again.parity) == ("The disk is full.", MEASURED)  # nothing of the attempt before
 
 
-def test_what_is_made_again_by_a_worker_that_is_lost_is_what_it_was(made: ModelExport) -> None:
+def test_lost_worker_keeps_the_previous_export(made: ModelExport) -> None:
     again = asked_again(made)
     assert again.claim()
     silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
@@ -275,7 +277,7 @@ def test_what_is_made_again_by_a_worker_that_is_lost_is_what_it_was(made: ModelE
     is_as_it_was(made)
 
 
-def test_a_first_attempt_that_is_lost_has_failed(model: ModelVersion, people: dict[str, Any]) -> None:
+def test_lost_first_attempt_is_failed(model: ModelVersion, people: dict[str, Any]) -> None:
     export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
     assert export.claim()
     silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
@@ -285,9 +287,7 @@ def test_a_first_attempt_that_is_lost_has_failed(model: ModelVersion, people: di
     assert export.status == Status.FAILED
 
 
-def test_another_file_takes_the_place_of_the_one_before_once_it_is_whole(
-    made: ModelExport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_file_replaces_the_previous_one_when_complete(made: ModelExport, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [made.folder_key]
     for content in (b"other", b"third"):
         again = asked_again(made)
@@ -302,7 +302,7 @@ def test_another_file_takes_the_place_of_the_one_before_once_it_is_whole(
     assert keys == [keys[0], f"{keys[0]}-2", keys[0]]
 
 
-def test_the_same_file_stays_where_it_is_unless_it_has_gone_or_changed(
+def test_equal_file_keeps_its_folder_unless_missing_or_changed(
     made: ModelExport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spare = local_path(f"{made.folder_key}-2")
@@ -323,7 +323,7 @@ def test_the_same_file_stays_where_it_is_unless_it_has_gone_or_changed(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_its_heart_beats_while_its_files_are_hashed(
+def test_export_sends_heartbeats_while_hashing(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
@@ -343,7 +343,7 @@ def test_its_heart_beats_while_its_files_are_hashed(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_is_made_is_not_lost_where_the_database_is_away_for_a_moment(
+def test_export_survives_a_database_outage(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export: Any = export_services.request_export(run=model.training_run, kind="q8_0", user=people["engineer"])

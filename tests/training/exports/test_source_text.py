@@ -1,4 +1,4 @@
-"""Settings for other trainers: every hyperparameter arrives by value, texts stay verbatim, nothing is injected."""
+"""Files for other trainers: every hyperparameter by value, user text verbatim and never as code."""
 
 import ast
 import json
@@ -60,7 +60,7 @@ runs = st.fixed_dictionaries(
 
 
 @given(runs)
-def test_axolotl_is_given_every_hyperparameter_by_value(hyperparameters: dict[str, Any]) -> None:
+def test_axolotl_config_has_every_hyperparameter(hyperparameters: dict[str, Any]) -> None:
     wanted = spec(**hyperparameters)
     run, found = wanted.run, yaml.safe_load(axolotl.config(wanted, COUNTS))
     assert found == axolotl.settings(wanted, COUNTS)  # YAML loses nothing, no exponent becomes a text
@@ -85,7 +85,7 @@ def test_axolotl_is_given_every_hyperparameter_by_value(hyperparameters: dict[st
 
 
 @given(runs)
-def test_unsloth_is_given_every_hyperparameter_by_value(hyperparameters: dict[str, Any]) -> None:
+def test_unsloth_script_has_every_hyperparameter(hyperparameters: dict[str, Any]) -> None:
     wanted = spec(**hyperparameters)
     run, found = wanted.run, values(unsloth.script(wanted, COUNTS))
     arguments, adapter = found["ARGUMENTS"], found["ADAPTER"]
@@ -125,7 +125,7 @@ def values(script: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("hostile", [HOSTILE, "\n\nbase_model: evil", '"; exit() #', "@ADAPTER@ @PATIENCE@"])
-def test_what_people_type_stays_a_comment_or_a_value(hostile: str) -> None:
+def test_user_text_stays_a_comment_or_a_value(hostile: str) -> None:
     mean = spec(title=hostile, slug=hostile, base_model=hostile, revision=hostile)
     harmless = spec(base_model=hostile, revision=hostile)
     assert yaml.safe_load(axolotl.config(mean, COUNTS)) == axolotl.settings(harmless, COUNTS)
@@ -135,13 +135,13 @@ def test_what_people_type_stays_a_comment_or_a_value(hostile: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_rows_hold_prompt_and_answer_verbatim(prompt: str, answer: str) -> None:
+def test_rows_contain_prompt_and_completion_verbatim(prompt: str, answer: str) -> None:
     segments = json.loads(json.dumps(axolotl.row(prompt, answer)))["segments"]
     assert segments == [{"label": False, "text": prompt}, {"label": True, "text": answer}]
     assert unsloth.row(prompt, answer) == {"prompt": prompt, "completion": answer}
 
 
-def test_early_stopping_says_when_it_looks_and_when_it_saves() -> None:
+def test_early_stopping_sets_evaluation_and_save_steps() -> None:
     found = axolotl.settings(spec(early_stopping=3, save_every=5), COUNTS)
     assert (found["eval_strategy"], found["save_strategy"]) == ("steps", "steps")
     assert found["eval_steps"] == found["save_steps"] == COUNTS.eval_steps
@@ -149,7 +149,7 @@ def test_early_stopping_says_when_it_looks_and_when_it_saves() -> None:
     assert found["load_best_model_at_end"] is True
 
 
-def test_without_validation_rows_nothing_is_looked_at_nor_stopped_early() -> None:
+def test_no_validation_rows_disable_evaluation_and_early_stopping() -> None:
     blind = replace(COUNTS, validation=0)
     found = axolotl.settings(spec(early_stopping=3), blind)
     assert found["eval_strategy"] == "no"
@@ -157,11 +157,11 @@ def test_without_validation_rows_nothing_is_looked_at_nor_stopped_early() -> Non
     assert values(unsloth.script(spec(early_stopping=3), blind))["PATIENCE"] is None
 
 
-def test_an_unsloth_script_says_that_nobody_has_run_it() -> None:
+def test_unsloth_script_is_marked_as_not_validated() -> None:
     assert "NOT VALIDATED" in unsloth.script(spec(), COUNTS)[:300]
 
 
-def test_a_step_has_as_many_rows_on_one_gpu_as_it_had_on_several() -> None:
+def test_effective_batch_is_kept_on_one_gpu() -> None:
     of_two = spec(batch_size=4, accumulation=3, devices=2)
     written = axolotl.settings(of_two, COUNTS)
     assert written["micro_batch_size"] * written["gradient_accumulation_steps"] == 4 * 3 * 2

@@ -1,4 +1,4 @@
-"""The section of a run's page: what it offers, what it says of checks, downloads, and who may what."""
+"""The exports section of a run's page: options, checks, downloads, permissions."""
 
 import io
 import zipfile
@@ -79,7 +79,7 @@ def text(answer: Any) -> str:
     return " ".join(answer.content.decode().split())
 
 
-def test_the_check_is_shown_with_where_the_answers_differ(gguf: ModelExport, login: Login) -> None:
+def test_parity_check_shows_differing_outputs(gguf: ModelExport, login: Login) -> None:
     page = text(login("manager").get(URL))
     assert "<h2>Export</h2>" in page
     assert "identical (9,100 tokens)" in page
@@ -92,7 +92,7 @@ def test_the_check_is_shown_with_where_the_answers_differ(gguf: ModelExport, log
     assert f"{URL}files/f16.zip" in page
 
 
-def test_while_it_is_made_again_and_where_that_fails_it_can_be_downloaded(gguf: ModelExport, login: Login) -> None:
+def test_previous_export_can_be_downloaded_during_a_repetition(gguf: ModelExport, login: Login) -> None:
     client = login("engineer")
     client.post(f"{URL}exports/f16/", headers=HTMX)
     for status in (Status.QUEUED, Status.RUNNING):
@@ -113,7 +113,7 @@ def test_while_it_is_made_again_and_where_that_fails_it_can_be_downloaded(gguf: 
     assert client.get(f"{URL}files/f16.zip").status_code == 200
 
 
-def test_cancelled_it_is_offered_as_before(gguf: ModelExport, login: Login) -> None:
+def test_cancelled_export_is_offered_again(gguf: ModelExport, login: Login) -> None:
     client = login("engineer")
     client.post(f"{URL}exports/f16/", headers=HTMX)
     page = text(client.post(f"{URL}exports/f16/cancel/", headers=HTMX))
@@ -123,7 +123,7 @@ def test_cancelled_it_is_offered_as_before(gguf: ModelExport, login: Login) -> N
     assert "The new export failed" not in page
 
 
-def test_a_file_that_was_thrown_away_shows_what_was_measured(model: ModelVersion, login: Login) -> None:
+def test_rejected_file_shows_its_measurements(model: ModelVersion, login: Login) -> None:
     worse = {**PARITY, "llama_cpp": {"field_exact": 0.0, "schema_valid": 0.05, "median_ms": 300.0}}
     export = ModelExport.objects.create(
         model_version=model, kind="q8_0", status=Status.FAILED, error="It answers worse.", parity=worse
@@ -142,7 +142,7 @@ def test_a_file_that_was_thrown_away_shows_what_was_measured(model: ModelVersion
     assert "Rejected by the parity check" not in page
 
 
-def test_what_nobody_validated_says_so(run: TrainingRun, login: Login) -> None:
+def test_unvalidated_export_is_marked(run: TrainingRun, login: Login) -> None:
     page = text(login("engineer").get(URL))
     assert page.count("not validated") == 2
     assert "it has not been run on a GPU" in page
@@ -159,7 +159,7 @@ def test_what_nobody_validated_says_so(run: TrainingRun, login: Login) -> None:
     assert "Axolotl 0.19.0 loaded this export on 2026-11-26" in page
 
 
-def test_one_button_makes_an_export_and_the_section_follows_it(model: ModelVersion, login: Login) -> None:
+def test_export_button_queues_and_section_refreshes(model: ModelVersion, login: Login) -> None:
     client = login("engineer")
     answer = client.post(f"{URL}exports/q8_0/", headers=HTMX)
     assert answer.status_code == 200
@@ -176,7 +176,7 @@ def test_one_button_makes_an_export_and_the_section_follows_it(model: ModelVersi
     assert export.status == Status.CANCELLED
 
 
-def test_without_a_model_only_settings_can_be_made(run: TrainingRun, login: Login) -> None:
+def test_settings_can_be_exported_without_a_model(run: TrainingRun, login: Login) -> None:
     client = login("engineer")
     answer = client.post(f"{URL}exports/f16/", headers=HTMX)
     assert answer.status_code == 422
@@ -187,7 +187,7 @@ def test_without_a_model_only_settings_can_be_made(run: TrainingRun, login: Logi
 
 
 @pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.REVIEWER, Role.MANAGER])
-def test_members_who_may_not_run_may_read_and_download(gguf: ModelExport, login: Login, role: str) -> None:
+def test_readers_can_view_and_download(gguf: ModelExport, login: Login, role: str) -> None:
     client = login(role)
     assert "Export again" not in text(client.get(URL))
     assert client.post(f"{URL}exports/f16/").status_code == 403
@@ -201,7 +201,7 @@ def test_strangers_get_nothing(gguf: ModelExport, login: Login) -> None:
         assert client.get(URL + path).status_code == 404
 
 
-def test_a_folder_comes_as_a_zip_in_pieces_and_equal_each_time(model: ModelVersion, login: Login) -> None:
+def test_folder_is_streamed_as_a_reproducible_zip(model: ModelVersion, login: Login) -> None:
     client = login("engineer")
     answer: Any = client.get(f"{URL}files/merged.zip")
     assert answer["Content-Disposition"] == 'attachment; filename="receipts-run-1-merged.zip"'
@@ -216,7 +216,7 @@ def test_a_folder_comes_as_a_zip_in_pieces_and_equal_each_time(model: ModelVersi
     assert b"".join(again.streaming_content) == whole
 
 
-def test_one_file_comes_as_it_is(model: ModelVersion, login: Login) -> None:
+def test_single_file_is_downloaded_unchanged(model: ModelVersion, login: Login) -> None:
     answer: Any = login("annotator").get(f"{URL}files/merged/README.md")
     assert b"".join(answer.streaming_content) == b"# card"
     assert answer["Content-Disposition"] == 'attachment; filename="README.md"'
@@ -229,13 +229,13 @@ def test_one_file_comes_as_it_is(model: ModelVersion, login: Login) -> None:
         "q8_0/x.gguf", "log/log.txt",
     ],
 )  # fmt: skip
-def test_nothing_else_on_the_disk_is_given_away(model: ModelVersion, login: Login, path: str) -> None:
+def test_unrecorded_files_are_not_found(model: ModelVersion, login: Login, path: str) -> None:
     (local_path(model.folder_key) / "notes.txt").write_text("not recorded")
     (local_path(model.training_run.folder_key) / "spec.yaml").write_text("spec")
     assert login("owner").get(f"{URL}files/{path}").status_code == 404
 
 
-def test_a_file_that_was_replaced_by_a_link_is_not_followed(model: ModelVersion, login: Login) -> None:
+def test_file_replaced_by_a_link_is_not_followed(model: ModelVersion, login: Login) -> None:
     card = local_path(model.folder_key) / "README.md"
     card.unlink()
     card.symlink_to("/etc/hostname")

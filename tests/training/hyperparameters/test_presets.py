@@ -1,4 +1,4 @@
-"""Hyperparameters: presets that are right, values that make no sense, and the words for them."""
+"""Hyperparameters: presets, validation and texts."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from training.hyperparameters.values import Hyperparameters
 @pytest.mark.parametrize("rows", [1, 60, 61, 400, 401, 2000, 2001, 100_000])
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("task", ["extraction", "classification", "redaction"])
-def test_every_preset_is_accepted(rows: int, method: str, task: Task) -> None:
+def test_every_preset_is_valid(rows: int, method: str, task: Task) -> None:
     hyperparameters = preset(rows, method, task)
     assert hyperparameters.method == method
     assert problems(hyperparameters, cuda=True) == {}
@@ -31,11 +31,11 @@ def test_every_preset_is_accepted(rows: int, method: str, task: Task) -> None:
         ("pii-redaction", "redaction"),
     ],
 )
-def test_a_schema_tells_the_task(slug: str, task: Task) -> None:
+def test_task_is_derived_from_the_schema(slug: str, task: Task) -> None:
     assert task_of(compile_schema(template(slug).schema).fields) == task
 
 
-def test_a_choice_and_a_yes_or_no_are_a_classification() -> None:
+def test_choices_and_booleans_are_classification() -> None:
     label, spam = {"enum": ["a", "b"]}, {"type": "boolean"}
 
     def task(**fields: object) -> Task:
@@ -48,14 +48,14 @@ def test_a_choice_and_a_yes_or_no_are_a_classification() -> None:
     assert task(label=label, flags={"type": "array", "items": spam}) == "extraction"
 
 
-def test_fewer_documents_get_smaller_batches_and_more_passes() -> None:
+def test_fewer_documents_get_smaller_batches_and_more_epochs() -> None:
     few, many = preset(50), preset(5000)
     assert few.effective_batch < many.effective_batch
     assert few.epochs > many.epochs
     assert few.steps(50) > 50  # a run of a handful of steps learns nothing
 
 
-def test_full_fine_tuning_takes_smaller_steps() -> None:
+def test_full_fine_tuning_has_a_lower_learning_rate() -> None:
     assert preset(300, "full").learning_rate < preset(300).learning_rate
 
 
@@ -91,12 +91,12 @@ def test_full_fine_tuning_takes_smaller_steps() -> None:
         ("trackers", ("mlflow",)),
     ],
 )
-def test_an_invalid_value_has_a_message(name: str, value: object) -> None:
+def test_invalid_value_has_a_message(name: str, value: object) -> None:
     found = problems(replace(Hyperparameters(), **{name: value}))  # type: ignore[arg-type]
     assert list(found) == [name]
 
 
-def test_what_needs_a_gpu_is_accepted_where_there_is_one() -> None:
+def test_gpu_options_are_accepted_with_a_gpu() -> None:
     hyperparameters = replace(Hyperparameters(), method="qlora", precision="fp16", devices=2)
     assert problems(hyperparameters, cuda=True, gpus=2) == {}
     assert set(problems(hyperparameters)) == {"method", "precision", "devices"}
@@ -107,7 +107,7 @@ def test_several_devices_share_a_step() -> None:
     assert (hyperparameters.batch_size, hyperparameters.accumulation, hyperparameters.effective_batch) == (8, 1, 16)
 
 
-def test_length_beyond_the_models_context_is_named() -> None:
+def test_length_over_the_context_is_rejected() -> None:
     assert "2,048" in problems(Hyperparameters(max_length=4096), context=2048)["max_length"]
     assert problems(Hyperparameters(max_length=2048), context=2048) == {}
 
@@ -116,19 +116,19 @@ def test_length_beyond_the_models_context_is_named() -> None:
     ("effective", "at_once", "batch", "accumulation"),
     [(4, 8, 4, 1), (16, 8, 8, 2), (12, 8, 6, 2), (7, 4, 1, 7), (1, 8, 1, 1), (64, 1, 1, 64)],
 )
-def test_effective_batch_is_kept_exactly(effective: int, at_once: int, batch: int, accumulation: int) -> None:
+def test_effective_batch_is_exact(effective: int, at_once: int, batch: int, accumulation: int) -> None:
     hyperparameters = with_effective_batch(Hyperparameters(), effective, at_once)
     assert (hyperparameters.batch_size, hyperparameters.accumulation) == (batch, accumulation)
     assert hyperparameters.effective_batch == effective
 
 
-def test_steps_count_the_last_small_batch_and_parts_of_an_epoch() -> None:
+def test_steps_count_the_last_batch_and_partial_epochs() -> None:
     hyperparameters = Hyperparameters(batch_size=4, accumulation=2, epochs=1.5)
     assert hyperparameters.steps(17) == 5  # 3 steps an epoch, one and a half epochs, rounded up
     assert hyperparameters.steps(0) == 0
 
 
-def test_words_name_only_what_differs_from_the_preset() -> None:
+def test_description_shows_presets_of_changed_values_only() -> None:
     usual = preset(100)
     changed = {line.title: line for line in describe(replace(usual, learning_rate=2e-4, seed=4), usual) if line.preset}
     assert set(changed) == {"Learning rate", "Seed"}
@@ -136,14 +136,14 @@ def test_words_name_only_what_differs_from_the_preset() -> None:
     assert not any(line.title.startswith("LoRA") for line in describe(preset(100, "full"), preset(100, "full")))
 
 
-def test_numbers_are_told_to_their_last_digit() -> None:
+def test_numbers_are_shown_exactly() -> None:
     usual = replace(preset(100), learning_rate=2.12e-05)
     [line] = [line for line in describe(replace(usual, learning_rate=2.125e-05), usual) if line.preset]
     assert (line.text, line.preset) == ("2.125e-05", "2.12e-05")
     assert [exact_text(value) for value in (0.001, 3.0, 0.0, 0.1234567)] == ["0.001", "3", "0", "0.1234567"]
 
 
-def test_what_needs_a_package_that_the_worker_lacks_says_what_to_install_there() -> None:
+def test_missing_package_message_names_what_to_install() -> None:
     hyperparameters = Hyperparameters(method="qlora", trackers=("tensorboard", "wandb"))
     assert problems(hyperparameters, cuda=True) == {}
     found = problems(hyperparameters, cuda=True, missing={"wandb", "bitsandbytes"})

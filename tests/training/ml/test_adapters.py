@@ -1,4 +1,4 @@
-"""LoRA in one pass gives what PEFT gives, and steps aside where an adapter is more than the plain kind."""
+"""The fused LoRA layer matches PEFT, and leaves other adapter types to it."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def learned(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
     return loss.item(), {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
 
 
-def test_loss_and_gradients_are_those_of_peft(tiny: Path) -> None:
+def test_loss_and_gradients_match_peft(tiny: Path) -> None:
     loss, gradients = learned(adapted(tiny))
     fused = adapted(tiny)
     assert fuse_lora(fused) == len(gradients) // 2 > 0
@@ -49,7 +49,7 @@ def test_loss_and_gradients_are_those_of_peft(tiny: Path) -> None:
         torch.testing.assert_close(again[name], gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_an_adapter_that_is_switched_off_stays_off(tiny: Path) -> None:
+def test_disabled_adapter_stays_disabled(tiny: Path) -> None:
     model = adapted(tiny).eval()
     with model.disable_adapter():
         without = model(input_ids=IDS).logits
@@ -59,7 +59,7 @@ def test_an_adapter_that_is_switched_off_stays_off(tiny: Path) -> None:
     assert not torch.allclose(model(input_ids=IDS).logits, without)
 
 
-def test_merging_gives_the_same_model(tiny: Path) -> None:
+def test_merged_model_matches_the_adapter(tiny: Path) -> None:
     model = adapted(tiny).eval()
     fuse_lora(model)
     before = model(input_ids=IDS).logits
@@ -68,5 +68,5 @@ def test_merging_gives_the_same_model(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
-def test_other_kinds_of_adapter_are_left_to_peft(tiny: Path, options: dict[str, Any]) -> None:
+def test_other_adapter_types_are_left_to_peft(tiny: Path, options: dict[str, Any]) -> None:
     assert fuse_lora(adapted(tiny, **options)) == 0

@@ -1,4 +1,4 @@
-"""Attention in blocks gives what torch's own gives: values, gradients, windows, heads that share keys."""
+"""Blockwise attention matches torch: values, gradients, windows, grouped heads."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def heads(count: int, length: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 100])
 @pytest.mark.parametrize("window", [None, 5, 40, 1000])
-def test_values_and_gradients_are_those_of_torch(length: int, window: int | None) -> None:
+def test_values_and_gradients_match_torch(length: int, window: int | None) -> None:
     torch.manual_seed(length)
     query, key, value = heads(6, length), heads(2, length), heads(2, length)
     places = torch.arange(length)
@@ -33,7 +33,7 @@ def test_values_and_gradients_are_those_of_torch(length: int, window: int | None
     torch.testing.assert_close(found, wanted)
 
 
-def test_a_mask_or_a_cache_is_refused_rather_than_ignored() -> None:
+def test_mask_or_cache_is_rejected() -> None:
     query, key = heads(2, 4), heads(2, 6)
     with pytest.raises(ValueError, match="whole rows"):
         attend(None, query, key, key, None)
@@ -41,7 +41,7 @@ def test_a_mask_or_a_cache_is_refused_rather_than_ignored() -> None:
         attend(None, query, query, query, torch.ones(4, 4))
 
 
-def test_a_model_learns_the_same_and_attends_as_before_afterwards(tmp_path: Any, monkeypatch: Any) -> None:
+def test_training_result_matches_and_attention_is_restored(tmp_path: Any, monkeypatch: Any) -> None:
     from transformers import AutoModelForCausalLM
 
     build_tiny(tmp_path / "tiny")
@@ -70,7 +70,7 @@ def test_a_model_learns_the_same_and_attends_as_before_afterwards(tmp_path: Any,
     assert len(calls) == model.config.num_hidden_layers
 
 
-def test_an_architecture_that_attends_in_another_way_is_left_alone() -> None:
+def test_unsupported_architecture_is_left_alone() -> None:
     from transformers import Gemma2Config
 
     config = Gemma2Config(attn_implementation="sdpa")  # caps its scores

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole or not there, and never at the cost of the ones before."""
+"""Checkpoints on disk are atomic and never cost an earlier one."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ def steps(store: CheckpointStore) -> list[int]:
     return sorted(int(path.name.rpartition("-")[2]) for path in store.folder.iterdir())
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+def test_checkpoint_is_read_back(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "state")
     assert store.newest() is None
     made = write(store, 7)
@@ -34,7 +34,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert (made.path / "weights").read_text() == "weights 7"
 
 
-def test_the_newest_two_are_kept_and_those_they_name_as_best(tmp_path: Path) -> None:
+def test_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
         write(store, step, best)
@@ -47,7 +47,7 @@ def test_the_newest_two_are_kept_and_those_they_name_as_best(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone", "added", "facts", "manifest"])
-def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: str) -> None:
+def test_damaged_checkpoint_is_skipped(tmp_path: Path, harm: str) -> None:
     store = CheckpointStore(tmp_path)
     write(store, 1)
     path = write(store, 2).path
@@ -64,13 +64,13 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: str) -> None:
         (path / "manifest.json").write_text(text.replace('"best_step": null', '"best_step": 1'))
     else:
         (path / "manifest.json").write_text("{")
-    told: list[int] = []
-    found = store.newest(told.append)
+    damaged: list[int] = []
+    found = store.newest(damaged.append)
     assert found is not None
-    assert (found.step, told) == (1, [2])
+    assert (found.step, damaged) == (1, [2])
 
 
-def test_one_that_was_not_finished_does_not_count(tmp_path: Path) -> None:
+def test_unfinished_checkpoint_is_ignored(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     write(store, 1)
     with pytest.raises(ValueError, match="killed"):
@@ -95,7 +95,7 @@ def _half(folder: Path, error: Exception) -> None:
         RuntimeError("[enforce fail at inline_container.cc:1] . PytorchStreamWriter failed writing file data/2"),
     ],
 )
-def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path: Path, error: Exception) -> None:
+def test_full_disk_keeps_earlier_checkpoints(tmp_path: Path, error: Exception) -> None:
     store = CheckpointStore(tmp_path)
     before = write(store, 1)
     with pytest.raises(DiskFull, match=r"step 2 could not be saved.*Free some space"):
@@ -104,7 +104,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path: Path, error: Exceptio
     assert steps(store) == [1]
 
 
-def test_nothing_is_written_where_too_little_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_below_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = CheckpointStore(tmp_path)
     for step in (1, 2):
         write(store, step)
@@ -117,7 +117,7 @@ def test_nothing_is_written_where_too_little_is_free(tmp_path: Path, monkeypatch
     assert steps(store) == [2, 3]
 
 
-def test_the_only_whole_one_is_never_what_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_intact_checkpoint_is_never_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (100, 120):
         write(CheckpointStore(tmp_path), step)
     (tmp_path / "checkpoint-00000120" / "weights").write_text("damaged")
@@ -141,7 +141,7 @@ class _Usage:
         self.free = free
 
 
-def test_a_step_that_is_written_again_replaces_the_first(tmp_path: Path) -> None:
+def test_repeated_step_replaces_its_checkpoint(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     first = write(store, 1)
     second = store.write(1, {}, fill("other"), needed=10)

@@ -1,4 +1,4 @@
-"""A child process spins while the cores are free, and makes room while other processes use them."""
+"""A child process spins on idle cores and yields them to other processes."""
 
 import json
 import os
@@ -41,21 +41,21 @@ def _level(level: int, *others: float) -> int:
         (0, [-3.0], 0),  # cores that this process has no thread for
     ],
 )
-def test_room_is_made_at_once_and_taken_back_once_it_stays_calm(before: int, others: list[float], level: int) -> None:
+def test_threads_yield_immediately_and_return_after_calm(before: int, others: list[float], level: int) -> None:
     assert _level(before, *others) == level
 
 
-def test_cores_are_left_to_others_only_where_they_use_one() -> None:
+def test_cores_are_yielded_only_under_load() -> None:
     assert [YieldLevel(level).yielded_cores for level in range(4)] == [0, 0, 1, 2]
 
 
-def test_the_load_is_split_into_own_cores_and_those_of_others() -> None:
+def test_load_is_split_into_own_and_other_cores() -> None:
     before, now = CpuUsage(10.0, 4.0, {0: 10.0, 1: 20.0, 2: 5.0}), CpuUsage(12.0, 7.0, {0: 12.0, 1: 22.0, 2: 5.2})
     load = now.load_since(before)
     assert (load.own, round(load.others, 6), load.idle) == (1.5, 0.6, frozenset({2}))
 
 
-def test_counters_that_lag_behind_give_no_negative_load() -> None:
+def test_lagging_counters_give_no_negative_load() -> None:
     assert CpuUsage(2.0, 3.0, {0: 30.0}).load_since(CpuUsage(1.0, 1.0, {0: 29.5})) == CpuLoad(own=2.0, others=0.0)
 
 
@@ -92,8 +92,8 @@ def tell(level):
     before = time.process_time()
     time.sleep(0.3)
     idle = time.process_time() - before
-    told = {"level": level, "idle": idle, "cores": len(os.sched_getaffinity(0)), "sum": float((left @ right).sum())}
-    print(json.dumps(told), flush=True)
+    report = {"level": level, "idle": idle, "cores": len(os.sched_getaffinity(0)), "sum": float((left @ right).sum())}
+    print(json.dumps(report), flush=True)
 
 def read():
     own = time.process_time()
@@ -121,32 +121,32 @@ def burner() -> Iterator["subprocess.Popen[bytes]"]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU's OpenMP is what torch has on Linux")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread never waits for another")
 @pytest.mark.timeout(60)
-def test_a_process_makes_room_for_another_and_comes_back(burner: "subprocess.Popen[bytes]") -> None:
+def test_process_yields_to_another_and_returns(burner: "subprocess.Popen[bytes]") -> None:
     environment = {**os.environ, **CHILD_ENVIRONMENT, "OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "infinite"}
     command = [sys.executable, "-c", _CHILD, str(burner.pid)]
     with subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert burner.stdin is not None
-        told = [json.loads(child.stdout.readline())]
+        reports = [json.loads(child.stdout.readline())]
         burner.stdin.write(b"\n")
         burner.stdin.flush()
-        while told[-1]["level"] < 2:
-            told.append(json.loads(child.stdout.readline()))
+        while reports[-1]["level"] < 2:
+            reports.append(json.loads(child.stdout.readline()))
         burner.kill()
         burner.wait()
-        while told[-1]["level"]:
-            told.append(json.loads(child.stdout.readline()))
+        while reports[-1]["level"]:
+            reports.append(json.loads(child.stdout.readline()))
         child.kill()
-    alone, beside, again = told[0], told[-2], told[-1]
+    alone, contended, again = reports[0], reports[-2], reports[-1]
     assert [alone["level"], again["level"]] == [0, 0]
-    assert beside["level"] > 1
-    assert [alone["cores"], beside["cores"], again["cores"]] == [len(allowed_cores()), 1, len(allowed_cores())]
-    assert beside["idle"] < 0.05 < min(alone["idle"], again["idle"]), "threads that wait spin only where nobody is"
-    assert alone["sum"] == beside["sum"] == again["sum"]
+    assert contended["level"] > 1
+    assert [alone["cores"], contended["cores"], again["cores"]] == [len(allowed_cores()), 1, len(allowed_cores())]
+    assert contended["idle"] < 0.05 < min(alone["idle"], again["idle"]), "threads that wait spin only on idle cores"
+    assert alone["sum"] == contended["sum"] == again["sum"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS knows no affinity")
-def test_a_child_of_a_confined_process_has_all_cores() -> None:
+def test_child_of_a_confined_process_has_all_cores() -> None:
     child = (
         "import os, subprocess, sys\n"
         "from slmstudio.workers.hardware import allowed_cores, on_allowed_cores\n"
@@ -161,6 +161,6 @@ def test_a_child_of_a_confined_process_has_all_cores() -> None:
 @pytest.mark.parametrize(
     ("one", "two", "before", "count"), [(2.0, 2.5, 0.91, 0), (2.1, 2.5, 1.0, 1), (2.0, 2.6, 1.0, 1), (1.0, 1.0, 0.9, 1)]
 )
-def test_the_bench_fails_above_its_limits(one: float, two: float, before: float, count: int) -> None:
+def test_bench_fails_above_its_limits(one: float, two: float, before: float, count: int) -> None:
     seconds = {Cell("training", "now", busy): times for busy, times in enumerate((1.0, one, two))}
     assert len(broken({**seconds, Cell("training", "before", 0): before})) == count

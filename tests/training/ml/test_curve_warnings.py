@@ -1,4 +1,4 @@
-"""Warnings in words."""
+"""Warnings about curves."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import math
 from training.ml.loop.curve_warnings import TrainingMonitor
 
 
-def said(losses: list[float]) -> list[str]:
+def warnings_of(losses: list[float]) -> list[str]:
     watch = TrainingMonitor()
     return [message for loss in losses for message in watch.train(loss)]
 
@@ -15,25 +15,25 @@ def falling(steps: int) -> list[float]:
     return [4 * 0.95**step for step in range(steps)]
 
 
-def test_a_curve_as_it_should_be_says_nothing() -> None:
-    assert said(falling(100)) == []
+def test_normal_curve_has_no_warning() -> None:
+    assert warnings_of(falling(100)) == []
 
 
-def test_a_jump_is_told_once() -> None:
-    messages = said([*falling(40), 9.0, 9.0, *falling(20)])
+def test_spike_is_warned_once() -> None:
+    messages = warnings_of([*falling(40), 9.0, 9.0, *falling(20)])
     assert len(messages) == 1
     assert "Loss spike" in messages[0]
 
 
-def test_a_loss_that_stays_is_told() -> None:
-    assert ["too low" in message for message in said([2.0] * 60)] == [True]
+def test_flat_loss_is_warned() -> None:
+    assert ["too low" in message for message in warnings_of([2.0] * 60)] == [True]
 
 
-def test_a_loss_that_rises_is_told() -> None:
-    assert ["too high" in message for message in said([2.0 + step / 20 for step in range(60)])] == [True]
+def test_rising_loss_is_warned() -> None:
+    assert ["too high" in message for message in warnings_of([2.0 + step / 20 for step in range(60)])] == [True]
 
 
-def test_learning_by_heart_is_told_once() -> None:
+def test_overfitting_is_warned_once() -> None:
     watch = TrainingMonitor()
     messages = []
     for step, validation in enumerate([1.0, 0.8, 0.9, 1.0, 1.1], start=1):
@@ -43,18 +43,18 @@ def test_learning_by_heart_is_told_once() -> None:
     assert ["Overfitting" in message for message in messages] == [True]
 
 
-def test_a_validation_loss_that_falls_says_nothing() -> None:
+def test_falling_validation_loss_has_no_warning() -> None:
     watch = TrainingMonitor()
     assert [list(watch.validation(1.0 / step)) for step in range(1, 6)] == [[]] * 5
 
 
-def test_a_validation_loss_that_is_no_number_is_told_once() -> None:
+def test_nan_validation_loss_is_warned_once() -> None:
     watch = TrainingMonitor()
     messages = [message for _ in range(3) for message in watch.validation(math.nan)]
     assert ["not a number" in message for message in messages] == [True]
 
 
-def test_a_run_that_slows_down_is_told_once() -> None:
+def test_slowdown_is_warned_once() -> None:
     watch = TrainingMonitor()
     rates = [*[900.0, 1100.0] * 20, *[400.0] * 60]
     messages = [message for rate in rates for message in watch.speed(rate)]
@@ -62,12 +62,12 @@ def test_a_run_that_slows_down_is_told_once() -> None:
     assert "from 1,000 to 400 tokens per second" in messages[0]
 
 
-def test_steps_of_varying_speed_say_nothing() -> None:
+def test_varying_speed_has_no_warning() -> None:
     watch = TrainingMonitor()
     assert [message for step in range(100) for message in watch.speed(1000.0 - 300 * (step % 2))] == []
 
 
-def test_memory_near_its_limit_is_told_once() -> None:
+def test_memory_near_the_limit_is_warned_once() -> None:
     watch = TrainingMonitor(memory_limit=8_000_000_000)
     messages = [message for used in (7_000_000_000, 7_500_000_000, 7_900_000_000) for message in watch.memory(used)]
     assert len(messages) == 1
@@ -75,7 +75,7 @@ def test_memory_near_its_limit_is_told_once() -> None:
     assert list(TrainingMonitor(None).memory(10**12)) == []
 
 
-def test_taken_up_again_it_says_what_it_would_have_said() -> None:
+def test_restored_monitor_warns_as_before() -> None:
     losses = [*falling(30), 9.0, *falling(20), 9.0]
     for cut in (5, 15, 31, 40):
         first = TrainingMonitor()
@@ -83,4 +83,4 @@ def test_taken_up_again_it_says_what_it_would_have_said() -> None:
         second = TrainingMonitor()
         second.restore(json.loads(json.dumps(first.state())))
         after = [message for loss in losses[cut:] for message in second.train(loss)]
-        assert before + after == said(losses)
+        assert before + after == warnings_of(losses)

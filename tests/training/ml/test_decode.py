@@ -1,4 +1,4 @@
-"""Decoding: what is written is what plain greedy decoding writes, however it is made faster."""
+"""Decoding: the output is that of greedy decoding, with every optimization."""
 
 import json
 from collections.abc import Callable
@@ -90,12 +90,12 @@ def real() -> Asked:
     return Asked(smollm2(), receipt_prompts, RECEIPT)
 
 
-def test_free_answers_are_those_of_generate(small: Asked) -> None:
+def test_unconstrained_output_matches_generate(small: Asked) -> None:
     answers = small.answers(held=False, limit=60)
     assert [answer.text for answer in answers] == [small.generated(prompt, 60) for prompt in small.prompts]
 
 
-def test_foreseen_tokens_change_nothing(small: Asked) -> None:
+def test_speculation_does_not_change_the_output(small: Asked) -> None:
     for held in (True, False):
         fast, slow = small.answers(held=held), small.answers(held=held, foresee=False)
         assert [one.text for one in fast] == [one.text for one in slow]
@@ -103,12 +103,12 @@ def test_foreseen_tokens_change_nothing(small: Asked) -> None:
         assert sum(one.steps for one in fast) < sum(one.steps for one in slow)
 
 
-def test_the_shared_start_changes_nothing(small: Asked) -> None:
+def test_shared_prefix_does_not_change_the_output(small: Asked) -> None:
     cold, warm = small.answers(held=True, warm=False), small.answers(held=True)
     assert [one.text for one in cold] == [one.text for one in warm]
 
 
-def test_a_prompt_that_shares_nothing_is_answered_all_the_same(small: Asked) -> None:
+def test_prompt_without_a_shared_prefix_is_answered(small: Asked) -> None:
     stranger = small.encoder.prompt(instruction="Something else.", document="total 1")[1:]
     alone = Decoder(small.loaded, small.encoder).answer(stranger.copy, max_new_tokens=30)
     decoder = Decoder(small.loaded, small.encoder)
@@ -118,21 +118,21 @@ def test_a_prompt_that_shares_nothing_is_answered_all_the_same(small: Asked) -> 
     assert decoder.answer(small.prompts[0].copy, max_new_tokens=30).text == first
 
 
-def test_held_to_a_schema_even_a_random_model_answers_validly(small: Asked) -> None:
+def test_constrained_random_model_is_schema_valid(small: Asked) -> None:
     compiled = compile_schema(SCHEMA)
     for answer in small.answers(held=True):
         assert answer.finish_reason == "stop"
         assert compiled.check(answer.text)[1] == []
 
 
-def test_an_answer_over_the_limit_says_so(small: Asked) -> None:
+def test_output_over_the_limit_has_finish_reason_length(small: Asked) -> None:
     for held in (True, False):
         [answer, *_] = small.answers(held=held, limit=7)
         assert (answer.finish_reason, answer.output_tokens) == ("length", 7)
 
 
 @pytest.mark.parametrize("foresee", [True, False])
-def test_log_probabilities_are_those_of_the_tokens_that_were_written(small: Asked, foresee: bool) -> None:
+def test_logprobs_match_the_generated_tokens(small: Asked, foresee: bool) -> None:
     prompt = small.prompts[0]
     decoder = Decoder(small.loaded, small.encoder, speculate=foresee)
     answer = decoder.answer(prompt.copy, max_new_tokens=30, with_logprobs=True)
@@ -145,7 +145,7 @@ def test_log_probabilities_are_those_of_the_tokens_that_were_written(small: Aske
     assert decoder.answer(prompt.copy, max_new_tokens=30).logprobs == ()
 
 
-def test_held_to_a_schema_probabilities_are_among_what_it_allows(small: Asked) -> None:
+def test_constrained_logprobs_are_over_allowed_tokens(small: Asked) -> None:
     prompt = small.prompts[0]
     decoder = Decoder(small.loaded, small.encoder)
     held = small.grammar.constraint()
@@ -169,30 +169,30 @@ def test_latency_and_tokens_are_counted(small: Asked) -> None:
     assert answer.steps <= answer.output_tokens
 
 
-def test_a_grammar_that_cannot_be_compiled_is_refused(small: Asked) -> None:
+def test_invalid_grammar_is_rejected(small: Asked) -> None:
     with pytest.raises(ConstraintError):
         Grammar("start: /(/", small.loaded.tokenizer, vocabulary=500, stop_ids=(2,))
 
 
-def test_a_token_the_grammar_forbids_is_an_error(small: Asked) -> None:
+def test_forbidden_token_is_an_error(small: Asked) -> None:
     constraint = small.grammar.constraint()
     with pytest.raises(ConstraintError):
         constraint.accept(small.encoder.completion("x")[0])
 
 
-def test_precision_is_kept_where_it_is_asked_for() -> None:
+def test_requested_precision_is_kept() -> None:
     assert load(str(tiny()), precision="fp32").model.dtype == torch.float32
     assert load(str(tiny()), precision="bf16").model.dtype == torch.bfloat16
 
 
 @pytest.mark.real_model
-def test_the_packaged_model_writes_what_generate_writes(real: Asked) -> None:
+def test_packaged_model_matches_generate(real: Asked) -> None:
     answers = real.answers(held=False, limit=32)
     assert [answer.text for answer in answers] == [real.generated(prompt, 32) for prompt in real.prompts]
 
 
 @pytest.mark.real_model
-def test_the_packaged_model_is_held_to_the_schema_and_foreseeing_changes_nothing(real: Asked) -> None:
+def test_packaged_model_is_constrained_and_speculation_changes_nothing(real: Asked) -> None:
     fast, slow = real.answers(held=True, limit=300), real.answers(held=True, limit=300, foresee=False)
     assert [one.text for one in fast] == [one.text for one in slow]
     assert sum(one.steps for one in fast) < sum(one.steps for one in slow) / 2
@@ -202,6 +202,6 @@ def test_the_packaged_model_is_held_to_the_schema_and_foreseeing_changes_nothing
         assert compiled.check(answer.text)[1] == []
 
 
-def test_a_loaded_model_names_its_device_and_precision(small: Asked) -> None:
+def test_loaded_model_reports_device_and_precision(small: Asked) -> None:
     assert isinstance(small.loaded, Loaded)
     assert (small.loaded.device.type, small.loaded.precision) in {("cpu", "fp32"), ("cuda", "fp32")}

@@ -1,4 +1,4 @@
-"""Which floats a run computes in."""
+"""The precision that a run computes in."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("gain", "chosen"), [(0.5, "fp32"), (1.0, "fp32"), (1.9, "bf16")])
-def test_bf16_is_chosen_where_it_is_faster_not_where_it_is_there(
-    monkeypatch: pytest.MonkeyPatch, gain: float, chosen: str
-) -> None:
+def test_bf16_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyPatch, gain: float, chosen: str) -> None:
     monkeypatch.setattr(machine, "_has_bf16", lambda: True)
     monkeypatch.setattr(machine, "_bf16_speedup", lambda: gain)
     assert machine.resolve_precision("auto", CPU) == chosen
-    assert machine.resolve_precision("bf16", CPU) == "bf16", "what a person chose stands"
+    assert machine.resolve_precision("bf16", CPU) == "bf16", "an explicit choice is kept"
 
 
 def test_processes_of_one_run_agree_without_timing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,11 +28,11 @@ def test_processes_of_one_run_agree_without_timing(monkeypatch: pytest.MonkeyPat
     assert machine.resolve_precision("auto", CPU) == "fp32"
 
 
-def test_the_gain_is_timed_on_this_very_machine() -> None:
+def test_bf16_speedup_is_measured() -> None:
     assert 0.02 < machine._bf16_speedup() < 50
 
 
-def test_a_run_goes_on_with_the_floats_it_began_with(tmp_path: Path) -> None:
+def test_resumed_run_keeps_its_precision(tmp_path: Path) -> None:
     spec = RunSpec(
         base_model=ModelRef(path=""),
         dataset=DatasetRef(path=""),

@@ -1,4 +1,4 @@
-"""What was told is kept with each checkpoint, whatever happens to the file in between."""
+"""The event log is consistent with each checkpoint."""
 
 import os
 from pathlib import Path
@@ -8,38 +8,38 @@ import pytest
 from training.ml.loop.event_log import EventLog
 
 
-def tell(told: EventLog, *steps: int) -> None:
+def record_steps(event_log: EventLog, *steps: int) -> None:
     for step in steps:
-        told.record("metrics", {"step": step, "loss": 1 / step, "word": "Jalan Ünal"})
+        event_log.record("metrics", {"step": step, "loss": 1 / step, "word": "Jalan Ünal"})
 
 
 def steps(lines: list[str]) -> list[int]:
     return [int(line.split('"step": ')[1].split(",")[0]) for line in lines]
 
 
-def test_what_was_flushed_is_told_again_up_to_a_step_and_goes_on_from_there(tmp_path: Path) -> None:
+def test_flushed_events_are_replayed_up_to_a_step(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     first = EventLog(path)
-    tell(first, 1, 2)
+    record_steps(first, 1, 2)
     first.flush()
-    tell(first, 3, 4)
+    record_steps(first, 3, 4)
     first.record("artifact", {"kind": "merged"})
     first.flush()
-    tell(first, 5)  # never flushed
+    record_steps(first, 5)  # never flushed
     second = EventLog(path)
     assert steps(second.events_up_to(3)) == [1, 2, 3]
-    tell(second, 4)
+    record_steps(second, 4)
     second.flush()
     assert steps(EventLog(path).events_up_to(99)) == [1, 2, 3, 4]
     assert EventLog(path).events_up_to(1) == ['{"event": "metrics", "step": 1, "loss": 1.0, "word": "Jalan Ünal"}']
 
 
-def test_a_run_that_starts_afresh_keeps_nothing_of_another(tmp_path: Path) -> None:
+def test_fresh_run_has_an_empty_log(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     assert EventLog(path).events_up_to(9) == []
-    tell(first := EventLog(path), 1, 2, 3)
+    record_steps(first := EventLog(path), 1, 2, 3)
     first.flush()
-    tell(other := EventLog(path), 1)
+    record_steps(other := EventLog(path), 1)
     other.flush()
     assert steps(EventLog(path).events_up_to(9)) == [1]
 
@@ -47,23 +47,23 @@ def test_a_run_that_starts_afresh_keeps_nothing_of_another(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "rest", ['{"event": "metrics", "st', "[]\n", '{"event": "done", "step": 2}\n', "\0\0\n", "\udcff\n"]
 )
-def test_what_is_no_point_ends_the_file(tmp_path: Path, rest: str) -> None:
+def test_invalid_line_ends_the_log(tmp_path: Path, rest: str) -> None:
     path = tmp_path / "events.jsonl"
-    tell(first := EventLog(path), 1)
+    record_steps(first := EventLog(path), 1)
     first.flush()
     with path.open("ab") as file:
         file.write(rest.encode("utf-8", "surrogateescape"))
     second = EventLog(path)
     assert steps(second.events_up_to(9)) == [1]
-    tell(second, 2)
+    record_steps(second, 2)
     second.flush()
     assert steps(EventLog(path).events_up_to(9)) == [1, 2]
 
 
-def test_a_full_disk_is_made_up_for_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_is_repeated_at_the_next_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "events.jsonl"
-    told = EventLog(path)
-    tell(told, 1)
+    event_log = EventLog(path)
+    record_steps(event_log, 1)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -71,7 +71,7 @@ def test_a_full_disk_is_made_up_for_the_next_time(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            told.flush()
-    tell(told, 2)
-    told.flush()
+            event_log.flush()
+    record_steps(event_log, 2)
+    event_log.flush()
     assert steps(EventLog(path).events_up_to(9)) == [1, 2]

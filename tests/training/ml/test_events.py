@@ -1,4 +1,4 @@
-"""The frame of a child process: clean events, exit codes, a death that follows its supervisor's."""
+"""The frame of a child process: clean events, exit codes, ends with its supervisor."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def child(tmp_path: Path, body: str) -> tuple[int, list[dict[str, object]], str]
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_nothing_but_events_reaches_standard_output(tmp_path: Path) -> None:
+def test_only_events_reach_standard_output(tmp_path: Path) -> None:
     code, events, errors = child(tmp_path, "pass")
     assert code == 0
     assert events == [{"event": "metrics", "loss": None, "text": "é\n", "nested": [{"x": None}]}]
@@ -44,21 +44,19 @@ def test_nothing_but_events_reaches_standard_output(tmp_path: Path) -> None:
     assert "a program prints" in errors
 
 
-def test_a_refusal_is_an_event_and_exit_code_two(tmp_path: Path) -> None:
+def test_refusal_is_an_event_and_exit_code_two(tmp_path: Path) -> None:
     code, events, _ = child(tmp_path, "raise Refused('Too long.', code='length')")
     assert (code, events[-1]) == (2, {"event": "error", "kind": "length", "message": "Too long."})
 
 
-def test_a_crash_keeps_its_traceback(tmp_path: Path) -> None:
+def test_crash_keeps_its_traceback(tmp_path: Path) -> None:
     code, events, errors = child(tmp_path, "1 / 0")
     assert code == 1
     assert [event["event"] for event in events] == ["metrics"]
     assert "ZeroDivisionError" in errors
 
 
-def test_a_process_whose_events_nobody_hears_says_in_the_log_why_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_closed_pipe_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     code, events, errors = child(tmp_path, "raise MemoryError")
     assert (code, events) == (2, [])
@@ -75,7 +73,7 @@ def test_a_process_whose_events_nobody_hears_says_in_the_log_why_it_ends(
     assert "slmstudio says" not in child(tmp_path, "raise MemoryError")[2]
 
 
-def test_an_unreadable_spec_is_refused() -> None:
+def test_unreadable_spec_is_rejected() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHILD, "/nowhere"], cwd=REPO, capture_output=True, text=True, timeout=60
     )
@@ -98,7 +96,7 @@ def test_an_unreadable_spec_is_refused() -> None:
         (ValueError("odd"), "crash"),
     ],
 )
-def test_errors_are_told_apart(error: Exception, kind: str) -> None:
+def test_errors_have_different_kinds(error: Exception, kind: str) -> None:
     assert describe_error(error)[0] == kind
 
 
@@ -112,7 +110,7 @@ time.sleep(60)
 """
 
 
-def test_a_child_dies_with_its_supervisor(tmp_path: Path) -> None:
+def test_child_dies_with_its_supervisor(tmp_path: Path) -> None:
     spec = tmp_path / "spec"
     spec.write_text("import time; time.sleep(60)")
     parent = subprocess.Popen(

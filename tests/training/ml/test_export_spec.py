@@ -1,4 +1,4 @@
-"""Rows for other trainers: texts that come to the token ids this trainer learns from, or no export."""
+"""Rows for other trainers have the token ids of this trainer, or are rejected."""
 
 import hashlib
 import json
@@ -8,7 +8,17 @@ from typing import Any, Literal
 import pytest
 
 from slmstudio.errors import Refused
-from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, run_child, tiny, train_spec, write_dataset
+from tests.training.ml_data import (
+    INSTRUCTION,
+    SCHEMA,
+    EventCollector,
+    named,
+    rows,
+    run_child,
+    tiny,
+    train_spec,
+    write_dataset,
+)
 from training.exports.child_specs import TrainerSpec
 from training.ml import export_spec
 from training.ml.data.encoder import Encoder
@@ -42,9 +52,9 @@ def jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("prompt", ["chat", "plain"])
-def test_the_segments_come_to_the_ids_that_are_learned_here(tmp_path: Path, prompt: str) -> None:
+def test_segments_have_the_trained_token_ids(tmp_path: Path, prompt: str) -> None:
     wanted = spec(tmp_path, with_evil(), prompt=prompt)
-    export_spec.main(wanted, Told().emitter)
+    export_spec.main(wanted, EventCollector().emitter)
     encoder = load_encoder(str(tiny()), prompt)
     schema = compiled(ContractRef(instruction=INSTRUCTION, schema=SCHEMA))
     noted = json.loads((tmp_path / "out" / "tokens.json").read_text())
@@ -65,16 +75,16 @@ def test_the_segments_come_to_the_ids_that_are_learned_here(tmp_path: Path, prom
         assert noted[split] == {"rows": count, "sha256": seen.hexdigest()}
 
 
-def test_the_hold_out_is_not_in_it(tmp_path: Path) -> None:
+def test_hold_out_is_not_exported(tmp_path: Path) -> None:
     made = rows()
     for row in made:
         if row["split"] == "holdout":
             row["text"] += " SECRET"
-    export_spec.main(spec(tmp_path, made), Told().emitter)
+    export_spec.main(spec(tmp_path, made), EventCollector().emitter)
     assert not any("SECRET" in path.read_text() for path in (tmp_path / "out").iterdir())
 
 
-def test_the_child_says_what_it_wrote(tmp_path: Path) -> None:
+def test_child_reports_what_it_wrote(tmp_path: Path) -> None:
     code, events, words = run_child("training.ml.export_spec", spec(tmp_path, trainer="unsloth").to_yaml(), tmp_path)
     assert code == 0, words
     done = named(events, "done")[0]
@@ -85,18 +95,18 @@ def test_the_child_says_what_it_wrote(tmp_path: Path) -> None:
     assert jsonl(tmp_path / "out" / "train.jsonl")[0]["completion"].endswith("}<|im_end|>")
 
 
-def test_rows_over_the_limit_are_refused_or_left_out_and_counted(tmp_path: Path) -> None:
+def test_rows_over_the_limit_are_rejected_or_dropped(tmp_path: Path) -> None:
     made = rows()
     made[0]["text"] *= 30
     with pytest.raises(Refused, match="1 training documents are longer than 256 tokens"):
-        export_spec.main(spec(tmp_path, made, max_length=256), Told().emitter)
-    told = Told()
-    export_spec.main(spec(tmp_path, made, max_length=256, too_long="leave_out"), told.emitter)
-    assert named(told.events, "done")[0]["left_out"] == 1
+        export_spec.main(spec(tmp_path, made, max_length=256), EventCollector().emitter)
+    collector = EventCollector()
+    export_spec.main(spec(tmp_path, made, max_length=256, too_long="leave_out"), collector.emitter)
+    assert named(collector.events, "done")[0]["left_out"] == 1
     assert len(jsonl(tmp_path / "out" / "train.jsonl")) == 11
 
 
-def test_a_text_that_comes_to_other_tokens_is_no_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_with_different_tokens_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Encoder.text
 
     def other(self: Any, **parts: Any) -> str:
@@ -112,4 +122,4 @@ def test_a_text_that_comes_to_other_tokens_is_no_export(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(export_spec, "encode_rows", encode)
     with pytest.raises(Refused, match="Document train-0 cannot be written as text"):
-        export_spec.main(spec(tmp_path), Told().emitter)
+        export_spec.main(spec(tmp_path), EventCollector().emitter)

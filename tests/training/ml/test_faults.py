@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of a run ends in a sentence that names what to do, and what was kept is kept."""
+"""Faults during a run: the error names what to change, and checkpoints are kept."""
 
 import math
 import shutil
@@ -11,7 +11,7 @@ from tests.training.ml_data import named, rows, tiny
 from tests.training.ml_process import nursery
 
 
-def test_out_of_memory_names_the_settings_to_change(tmp_path: Path) -> None:
+def test_out_of_memory_names_settings_to_change(tmp_path: Path) -> None:
     made = rows(train=2, validation=0)
     for row in made:
         row["text"] += " and again" * 200
@@ -24,7 +24,7 @@ def test_out_of_memory_names_the_settings_to_change(tmp_path: Path) -> None:
     assert "max_length" in events[-1]["message"]
 
 
-def test_a_disk_that_is_full_when_the_model_is_saved_costs_the_saving_only(tmp_path: Path) -> None:
+def test_full_disk_at_the_end_fails_only_the_save(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=2)
     events = list(nursery().run(spec, "--FSIZE=300000"))
     assert nursery().code == 2
@@ -32,29 +32,29 @@ def test_a_disk_that_is_full_when_the_model_is_saved_costs_the_saving_only(tmp_p
     assert "Free some space" in events[-1]["message"]
     assert not (tmp_path / "out" / "merged").exists(), "half a model would fill the disk and be of no use"
     again = list(nursery().run(spec, "--resume"))
-    assert named(again, "metrics") == named(events, "metrics")  # told again, not taken again
+    assert named(again, "metrics") == named(events, "metrics")  # reported again, not trained again
     assert outcome(again)["steps"] == 2
 
 
-def test_a_disk_without_room_for_checkpoints_is_told_once_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_full_disk_for_checkpoints_is_warned_once(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=3, save_every=1, early_stopping=None)
     events = list(nursery().run(spec, "--FSIZE=60000"))
-    told = [one["message"] for one in named(events, "warning") if "could not be saved" in one["message"]]
-    assert len(told) == 1
-    assert told[0].endswith("The run continues.")
+    messages = [one["message"] for one in named(events, "warning") if "could not be saved" in one["message"]]
+    assert len(messages) == 1
+    assert messages[0].endswith("The run continues.")
     assert [one["step"] for one in named(events, "metrics")] == [1, 2, 3]
     assert not named(events, "checkpoint")
     assert not list((tmp_path / "out" / "state").iterdir())
 
 
-def test_early_stopping_ends_a_run_whose_best_step_cannot_be_kept(tmp_path: Path) -> None:
+def test_early_stopping_fails_where_the_best_step_cannot_be_saved(tmp_path: Path) -> None:
     events = list(nursery().run(spec_file(tmp_path, eval_every=1), "--FSIZE=60000"))
     assert events[-1]["kind"] == "disk"
     assert "early_stopping" in events[-1]["message"]
     assert len(named(events, "metrics")) == 1
 
 
-def test_a_loss_that_is_no_number_names_the_learning_rate(tmp_path: Path) -> None:
+def test_nan_loss_names_the_learning_rate(tmp_path: Path) -> None:
     broken = tmp_path / "model"
     shutil.copytree(tiny(), broken)
     weights = load_file(broken / "model.safetensors")

@@ -1,4 +1,4 @@
-"""GGUF files come from others: their headers are walked before anything else reads them."""
+"""Headers of GGUF files are checked before anything else reads them."""
 
 import struct
 from pathlib import Path
@@ -44,7 +44,7 @@ def reason(file: Path, data: bytes) -> str:
     return caught.value.message
 
 
-def test_a_sound_header_passes(file: Path) -> None:
+def test_valid_header_is_accepted(file: Path) -> None:
     file.write_bytes(SOUND)
     check_file(file)
 
@@ -69,16 +69,16 @@ def test_a_sound_header_passes(file: Path) -> None:
         (gguf([key("a", 4, b"\0\0\0\0")], [])[:-80], "past its end"),
     ],
 )
-def test_a_header_that_lies_is_refused_with_the_reason(file: Path, data: bytes, why: str) -> None:
+def test_invalid_header_is_rejected(file: Path, data: bytes, why: str) -> None:
     assert why in reason(file, data)
 
 
 @pytest.mark.parametrize("cut", range(4, len(SOUND) - 64, 7))
-def test_a_file_that_was_cut_off_anywhere_in_its_header_is_refused(file: Path, cut: int) -> None:
+def test_truncated_header_is_rejected(file: Path, cut: int) -> None:
     assert reason(file, SOUND[:cut])
 
 
-def test_a_file_that_is_not_there_or_has_no_tokenizer_is_refused(file: Path) -> None:
+def test_missing_file_or_tokenizer_is_rejected(file: Path) -> None:
     with pytest.raises(Refused, match="missing"):
         check_file(file)
     file.write_bytes(SOUND)
@@ -86,7 +86,7 @@ def test_a_file_that_is_not_there_or_has_no_tokenizer_is_refused(file: Path) -> 
         read_header(file)
 
 
-def test_a_tokenizer_that_nobody_has_compared_is_refused(file: Path) -> None:
+def test_unknown_tokenizer_is_rejected(file: Path) -> None:
     header = Header("llama", "llama", "deepseek-v9", "", ())
     with pytest.raises(Refused, match="llama deepseek-v9"):
         tokenizer_from_gguf(file, header)

@@ -1,4 +1,4 @@
-"""A model as a GGUF file: its tokens and answers on llama.cpp are the training side's, or there is no file."""
+"""GGUF exports: tokens and outputs on llama.cpp match the trained model, or the file is rejected."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from slmstudio.contract.decoding import grammar
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
-from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
+from tests.training.ml_data import INSTRUCTION, SCHEMA, EventCollector, named, rows, smollm2, tiny, write_dataset
 from training.exports.child_specs import GgufSpec
 from training.ml import export_gguf
 from training.ml.data.encoder import Encoder
@@ -75,8 +75,8 @@ class Server:
         self.encoder, self.template, self.extra, self.text = encoder, template, list(prompt), text
 
     def prompt_of(self, messages: Sequence[Any]) -> str:
-        said = self.encoder.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return str(said) + self.template
+        prompt = self.encoder.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return str(prompt) + self.template
 
     def prompt_ids(self, text: str) -> list[int]:
         ids = list(self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -98,7 +98,7 @@ def test_equal_tokens_are_no_difference(tmp_path: Path, style: str) -> None:
     ("changed", "what"),
     [({"template": "\n"}, "chat template"), ({"prompt": [7]}, "prompt"), ({"text": "9"}, "answer")],
 )
-def test_any_other_token_is_found_and_shown(tmp_path: Path, changed: dict[str, Any], what: str) -> None:
+def test_differing_token_is_reported(tmp_path: Path, changed: dict[str, Any], what: str) -> None:
     question = asked(folder=tmp_path)
     server: Any = Server(question.encoder, **changed)
     found = parity.first_difference(server, question)
@@ -107,7 +107,7 @@ def test_any_other_token_is_found_and_shown(tmp_path: Path, changed: dict[str, A
     assert found["training"] != found["llama_cpp"]
 
 
-def test_answers_are_compared_and_scored_on_both_sides(tmp_path: Path) -> None:
+def test_outputs_are_compared_and_scored(tmp_path: Path) -> None:
     question = asked(folder=tmp_path)
     right = [parity.ParityAnswer(question.schema.canonical(row.row.gold), (1, 2, 3, 4), 5.0) for row in question.rows]
     other = [right[0], right[1], parity.ParityAnswer('{"invoice_id":"X","total":null}', (1, 9, 3, 4), 50.0)]
@@ -141,9 +141,7 @@ def compared(shared: float, *, right: float = 0.8, valid: float = 1.0, documents
         ("f16", compared(0.9, right=0.6), "field accuracy 60 %"),
     ],
 )
-def test_a_file_with_other_outputs_or_lower_accuracy_is_rejected(
-    kind: str, found: dict[str, Any], figures: str
-) -> None:
+def test_differing_outputs_or_lower_accuracy_are_rejected(kind: str, found: dict[str, Any], figures: str) -> None:
     with pytest.raises(Refused, match=figures) as caught:
         parity.check_parity(found, kind)
     assert caught.value.code == "outputs"
@@ -159,11 +157,11 @@ def test_a_file_with_other_outputs_or_lower_accuracy_is_rejected(
         ("q8_0", compared(0.3, right=0.4, documents=4)),  # two documents of four
     ],
 )
-def test_what_rounding_explains_is_left_to_the_figures(kind: str, found: dict[str, Any]) -> None:
+def test_rounding_differences_are_only_measured(kind: str, found: dict[str, Any]) -> None:
     parity.check_parity(found, kind)
 
 
-def test_where_no_document_has_a_value_nothing_is_lost() -> None:
+def test_documents_without_values_do_not_lower_accuracy() -> None:
     found = compared(0.9)
     found["training"]["field_exact"] = found["llama_cpp"]["field_exact"] = None
     parity.check_parity(found, "q8_0")
@@ -177,43 +175,41 @@ def answered(monkeypatch: pytest.MonkeyPatch, *, milliseconds: float, garbage: b
         return [parity.ParityAnswer(answer, (1, 2, 3), milliseconds) for answer in answers]
 
     def llama(file: Path, asked: parity.ParityCheck, progress: parity.Progress) -> Any:
-        said = gold(asked)
-        return [replace(one, text="%%", tokens=(9,)) for one in said] if garbage else said, None
+        outputs = gold(asked)
+        return [replace(one, text="%%", tokens=(9,)) for one in outputs] if garbage else outputs, None
 
     monkeypatch.setattr(export_gguf, "convert", lambda model, file, **parts: file.write_bytes(b"GGUF"))
     monkeypatch.setattr(parity, "on_llama_cpp", llama)
     monkeypatch.setattr(parity, "on_training_side", lambda folder, asked, progress: gold(asked))
 
 
-def test_made_twice_the_folder_has_one_hash_whatever_time_it_took(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_export_has_the_same_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes: list[str] = []
     times: list[float] = []
     for milliseconds in (40.0, 7000.5):
         answered(monkeypatch, milliseconds=milliseconds)
-        told = Told()
-        export_gguf.main(spec(tmp_path, tiny()), told.emitter)
+        collector = EventCollector()
+        export_gguf.main(spec(tmp_path, tiny()), collector.emitter)
         hashes.append(folder_hash(tmp_path / "out"))
-        times.append(named(told.events, "parity")[0]["llama_cpp"]["median_ms"])
+        times.append(named(collector.events, "parity")[0]["llama_cpp"]["median_ms"])
     assert hashes[0] == hashes[1]
     assert times == [40.0, 7000.5]  # which the page shows
     kept = json.loads((tmp_path / "out" / "parity.json").read_text())
     assert kept["training"] == kept["llama_cpp"] == {"field_exact": 1.0, "schema_valid": 1.0}
 
 
-def test_an_8_bit_file_that_answers_garbage_leaves_no_file_but_its_figures(
+def test_garbage_from_an_8_bit_file_is_rejected_with_its_measurements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered(monkeypatch, milliseconds=5.0, garbage=True)
-    told = Told()
+    collector = EventCollector()
     with pytest.raises(Refused, match="only 0 % of the tokens agree"):
-        export_gguf.main(spec(tmp_path, tiny(), kind="q8_0"), told.emitter)
+        export_gguf.main(spec(tmp_path, tiny(), kind="q8_0"), collector.emitter)
     assert list((tmp_path / "out").iterdir()) == []
-    assert named(told.events, "parity")[0]["llama_cpp"]["schema_valid"] == 0.0
+    assert named(collector.events, "parity")[0]["llama_cpp"]["schema_valid"] == 0.0
 
 
-def test_an_answer_that_does_not_come_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_output_is_an_error_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     question = asked(folder=tmp_path)
 
     class Slow(Server):
@@ -230,21 +226,21 @@ def test_an_answer_that_does_not_come_is_a_sentence(tmp_path: Path, monkeypatch:
     assert caught.value.code == "llama.cpp"
 
 
-def test_different_tokens_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_tokens_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     difference = {"id": "validation-0", "what": "prompt", "at": 3, "training": "12", "llama_cpp": "1"}
     monkeypatch.setattr(export_gguf, "convert", lambda model, file, **parts: file.write_bytes(b"GGUF"))
     monkeypatch.setattr(parity, "on_llama_cpp", lambda *parts: ([], difference))
-    told = Told()
+    collector = EventCollector()
     with pytest.raises(Refused, match="prompt of document validation-0"):
-        export_gguf.main(spec(tmp_path, tiny()), told.emitter)
+        export_gguf.main(spec(tmp_path, tiny()), collector.emitter)
     assert list((tmp_path / "out").iterdir()) == []
-    said = named(told.events, "parity")[0]
-    assert (said["tokens_equal"], said["difference"]) == (False, difference)
+    result = named(collector.events, "parity")[0]
+    assert (result["tokens_equal"], result["difference"]) == (False, difference)
 
 
-def test_without_the_converter_it_says_how_to_get_it(tmp_path: Path) -> None:
+def test_missing_converter_is_an_error_message(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"converter is not installed in .*\. make setup installs it"):
-        export_gguf.main(spec(tmp_path, tiny(), converter=str(tmp_path)), Told().emitter)
+        export_gguf.main(spec(tmp_path, tiny(), converter=str(tmp_path)), EventCollector().emitter)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +252,7 @@ def test_without_the_converter_it_says_how_to_get_it(tmp_path: Path) -> None:
         ("Traceback\nValueError: odd", "Last output: ValueError: odd"),
     ],
 )
-def test_a_conversion_that_fails_ends_in_a_sentence(
+def test_failed_conversion_is_an_error_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, sentence: str
 ) -> None:
     failed = subprocess.CompletedProcess([], 1, stderr=words.encode())
@@ -266,20 +262,20 @@ def test_a_conversion_that_fails_ends_in_a_sentence(
 
 
 @pytest.mark.slow
-def test_a_model_whose_tokenizer_llama_cpp_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_unknown_tokenizer_is_rejected_by_the_export(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="there is no GGUF file of it"):
-        export_gguf.main(spec(tmp_path, tiny()), Told().emitter)
+        export_gguf.main(spec(tmp_path, tiny()), EventCollector().emitter)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.real_model
 @pytest.mark.slow
-def test_smollm2_answers_on_llama_cpp_as_it_does_here_free_and_held_to_the_schema(tmp_path: Path) -> None:
+def test_smollm2_outputs_match_on_llama_cpp(tmp_path: Path) -> None:
     model = smollm2()
-    told = Told()
-    export_gguf.main(spec(tmp_path, model), told.emitter)
+    collector = EventCollector()
+    export_gguf.main(spec(tmp_path, model), collector.emitter)
     file = tmp_path / "out" / "invoices-v1.gguf"
-    done, found = named(told.events, "done")[0], named(told.events, "parity")[0]
+    done, found = named(collector.events, "done")[0], named(collector.events, "parity")[0]
     assert (done["file"], done["sha256"]) == (file.name, sha256_file(file))
     assert found["tokens_equal"] is True
     # Untuned, it writes on to the limit, and where two tokens are equally likely the sides may part.
@@ -298,8 +294,8 @@ def test_smollm2_answers_on_llama_cpp_as_it_does_here_free_and_held_to_the_schem
 
         def ask(**held: Any) -> str:
             body = {"messages": chat(**parts), "temperature": 0, "max_tokens": 60, **held}
-            said = httpx.post(f"{llama.address}/v1/chat/completions", json=body, timeout=300).json()
-            return str(said["choices"][0]["message"]["content"])
+            response = httpx.post(f"{llama.address}/v1/chat/completions", json=body, timeout=300).json()
+            return str(response["choices"][0]["message"]["content"])
 
         by_schema = ask(response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": NUMBER}})
         by_grammar = ask(grammar=_COMPACT)
@@ -325,14 +321,12 @@ def test_smollm2_answers_on_llama_cpp_as_it_does_here_free_and_held_to_the_schem
         ({"validation": 1, "holdout": 4}, ["v0"], "validation"),
     ],
 )
-def test_it_is_checked_on_validation_documents_and_on_training_documents_where_they_are_too_few(
-    splits: dict[str, int], ids: list[str], words: str
-) -> None:
+def test_checked_documents_are_validation_then_training(splits: dict[str, int], ids: list[str], words: str) -> None:
     rows = [Row(f"{split[0]}{n}", split, "text", {}) for split, count in splits.items() for n in reversed(range(count))]
-    found, told = export_gguf._choose_documents(rows, 3)
-    assert ([row.id for row in found], told) == (ids, words)
+    found, collector = export_gguf._choose_documents(rows, 3)
+    assert ([row.id for row in found], collector) == (ids, words)
 
 
-def test_it_is_never_checked_on_held_out_documents() -> None:
+def test_hold_out_documents_are_never_checked() -> None:
     with pytest.raises(Refused, match="no validation and no training document"):
         export_gguf._choose_documents([Row("h0", "holdout", "text", {})], 3)

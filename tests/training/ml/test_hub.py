@@ -1,4 +1,4 @@
-"""What of a repository is fetched, and when it is not: too large, no room, a full disk, no network."""
+"""Downloads from the hub: which files, and errors of size, disk and network."""
 
 import errno
 import json
@@ -68,7 +68,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     return put
 
 
-def test_the_weights_are_taken_once_and_lie_there_once(hub: Any, tmp_path: Path) -> None:
+def test_weights_are_downloaded_once(hub: Any, tmp_path: Path) -> None:
     fetched = hub(sharded(tmp_path / "source"))
     done = prepare(spec(tmp_path / "out"))
     assert "consolidated.safetensors" not in fetched
@@ -78,7 +78,7 @@ def test_the_weights_are_taken_once_and_lie_there_once(hub: Any, tmp_path: Path)
     assert not (tmp_path / "out" / ".cache").exists()
 
 
-def test_a_local_folder_with_its_weights_twice_is_taken_once(tmp_path: Path) -> None:
+def test_local_duplicate_weights_are_copied_once(tmp_path: Path) -> None:
     source = sharded(tmp_path / "source")
     done = prepare(PrepareSpec(kind="local", source=str(source), output_dir=str(tmp_path / "out")))
     assert done["parameters"] == 147_840
@@ -86,26 +86,26 @@ def test_a_local_folder_with_its_weights_twice_is_taken_once(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("size", "free", "most", "said"),
+    ("size", "free", "most", "expected"),
     [
         (900 * GB, 10_000 * GB, 40, "the limit is 40 GB (setting MODEL_MOST_GB)."),
         (900 * GB, 50 * GB, 0, "org/model has 900.0 GB. 50.0 GB are free"),
         (49 * GB, 50 * GB, 0, "2 GB must stay free"),
     ],
 )
-def test_what_there_is_no_room_for_is_not_downloaded(
-    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, free: int, most: int, said: str
+def test_download_needs_free_disk(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, free: int, most: int, expected: str
 ) -> None:
     fetched = hub(tiny(), sizes={"model.safetensors": size})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     with pytest.raises(Refused) as caught:
         prepare(spec(tmp_path / "out", most_gb=float(most)))
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert (caught.value.code, fetched, list(tmp_path.iterdir())) == ("disk", [], [])
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "said"),
+    ("error", "kind", "expected"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "disk", "The disk is full, so org/model was not downloaded"),
         (RuntimeError("Data processing error: No space left on device (os error 28)"), "disk", "The disk is full"),
@@ -114,11 +114,9 @@ def test_what_there_is_no_room_for_is_not_downloaded(
         (ConnectionResetError(errno.ECONNRESET, "reset"), "offline", "The hub cannot be reached"),
     ],
 )
-def test_a_download_that_breaks_off_says_what_it_was(
-    hub: Any, tmp_path: Path, error: Exception, kind: str, said: str
-) -> None:
+def test_failed_download_names_its_cause(hub: Any, tmp_path: Path, error: Exception, kind: str, expected: str) -> None:
     hub(tiny(), broken=error)
     with pytest.raises(Refused) as caught:
         prepare(spec(tmp_path / "out"))
-    assert (caught.value.code, said in caught.value.message) == (kind, True)
+    assert (caught.value.code, expected in caught.value.message) == (kind, True)
     assert list(tmp_path.iterdir()) == []

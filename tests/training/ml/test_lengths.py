@@ -1,4 +1,4 @@
-"""Rows in tokens."""
+"""Token lengths of rows."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from training.ml.lengths import answer_limit, encode_rows, histogram, load_encod
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef
 
 
-def test_the_completion_is_the_gold_in_schema_order_and_its_end() -> None:
+def test_completion_is_gold_in_schema_order_and_end_token() -> None:
     encoder = load_encoder(str(tiny()), "chat")
     schema = compiled(ContractRef(instruction=INSTRUCTION, schema=SCHEMA))
     row = Row(id="a", split="train", text="x", gold={"total": None, "invoice_id": "A-1"})
@@ -18,7 +18,7 @@ def test_the_completion_is_the_gold_in_schema_order_and_its_end() -> None:
     assert encoded.length == len(encoded.prompt) + len(encoded.completion)
 
 
-def test_a_histogram_counts_every_row_once() -> None:
+def test_histogram_counts_every_row_once() -> None:
     assert histogram([1, 63, 64, 200]) == [
         {"from": 0, "to": 64, "count": 2},
         {"from": 64, "to": 128, "count": 1},
@@ -28,12 +28,12 @@ def test_a_histogram_counts_every_row_once() -> None:
     assert histogram([]) == []
 
 
-def test_an_answer_may_be_half_as_long_again_as_the_longest() -> None:
+def test_output_limit_is_half_above_the_longest() -> None:
     assert answer_limit([10, 21]) == 48  # 31.5 rounded up, and 16
     assert answer_limit([]) == 512
 
 
-def test_the_child_measures_every_row(tmp_path: Path) -> None:
+def test_child_measures_every_row(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data.jsonl")
     spec = LengthsSpec(
         base_model=ModelRef(path=str(tiny())),
@@ -52,7 +52,7 @@ def test_the_child_measures_every_row(tmp_path: Path) -> None:
     assert sum(one["count"] for one in done["histogram"]) == done["rows"] == len(measured)
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
+def test_invalid_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text('{"id":"a","split":"train","text":"x","gold":{}}\n{"id":"b"}\n')
     spec = LengthsSpec(
         base_model=ModelRef(path=str(tiny())),

@@ -1,4 +1,4 @@
-"""The llama.cpp of this process is asked directly, and a model is not lost where it does not answer."""
+"""The llama.cpp server of a process: no proxy, timeouts, errors."""
 
 import json
 import threading
@@ -36,15 +36,15 @@ def server() -> Iterator[str]:
     found.server_close()
 
 
-def test_no_document_goes_to_a_proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_bypass_proxies(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server
     assert runtime.Llama(server).tokenize("a receipt") == [1, 2]
 
 
-def test_an_answer_may_take_as_long_as_its_tokens_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeout_grows_with_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float] = []
 
     def post(self: runtime.Llama, path: str, body: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_an_answer_may_take_as_long_as_its_tokens_need(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError("refused"), RuntimeError("failed to load"), OSError("no library")]
 )
-def test_a_llama_cpp_that_does_not_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_unresponsive_llama_cpp_is_an_error_message(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def compare(*args: Any) -> None:
         raise error
 

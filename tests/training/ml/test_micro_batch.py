@@ -1,4 +1,4 @@
-"""A batch that goes through the model in pieces teaches what it teaches whole."""
+"""Micro-batches train like the whole batch."""
 
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from training.ml.loop.trainer import micro_batches
         (5 * MICRO_BATCH_TOKENS, 1),
     ],
 )
-def test_a_piece_holds_as_many_rows_as_fit(longest: int, rows: int) -> None:
+def test_micro_batch_holds_as_many_rows_as_fit(longest: int, rows: int) -> None:
     assert micro_batch_rows(longest) == rows
 
 
-def test_every_token_is_in_one_piece_and_padding_that_none_of_its_rows_needs_is_in_none() -> None:
+def test_every_token_is_in_one_micro_batch_without_extra_padding() -> None:
     lengths = [300, 400, 450, 500, 900]
     mask = torch.tensor([[int(place < length) for place in range(900)] for length in lengths])
     ids = torch.arange(5 * 900).view(5, 900) * mask
@@ -42,9 +42,7 @@ def test_every_token_is_in_one_piece_and_padding_that_none_of_its_rows_needs_is_
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_batch_in_pieces_takes_the_steps_of_one_that_stays_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
+def test_micro_batches_match_a_whole_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     rows_at_once: list[int] = []
     summed = trainer.summed_loss
 

@@ -1,4 +1,4 @@
-"""A base model comes into a clean folder, whole or not at all."""
+"""A base model is prepared in a clean folder, completely or not at all."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ def spec(kind: str, source: str, output: Path, **more: object) -> PrepareSpec:
     return PrepareSpec(kind=kind, source=source, output_dir=str(output), **more)  # type: ignore[arg-type]
 
 
-def test_a_local_folder_is_taken_without_what_a_model_does_not_need(tmp_path: Path) -> None:
+def test_local_folder_is_copied_without_extra_files(tmp_path: Path) -> None:
     source = Path(shutil.copytree(tiny(), tmp_path / "source"))
     (source / "notes.txt").write_text("not part of a model")
     done = prepare(spec("local", str(source), tmp_path / "out"))
@@ -33,7 +33,7 @@ def test_a_local_folder_is_taken_without_what_a_model_does_not_need(tmp_path: Pa
     assert ModelShape.from_dict(done["shape"]).parameters == 147_840
 
 
-def test_a_refused_source_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_rejected_source_leaves_no_files(tmp_path: Path) -> None:
     source = Path(shutil.copytree(tiny(), tmp_path / "source"))
     (source / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(Refused, match="pickled"):
@@ -41,13 +41,13 @@ def test_a_refused_source_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_preparing_again_takes_what_is_there(tmp_path: Path) -> None:
+def test_prepared_folder_is_reused(tmp_path: Path) -> None:
     first = prepare(spec("tiny", "tiny-random", tmp_path / "out"))
     again = prepare(spec("tiny", "tiny-random", tmp_path / "out"))
     assert first["sha256"] == again["sha256"]
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_other_folder_contents_are_kept(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
     with pytest.raises(Refused, match="other contents"):
@@ -55,19 +55,19 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
 
 
-def test_an_unknown_package_is_refused(tmp_path: Path) -> None:
+def test_unknown_package_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="smollm2-135m-instruct"):
         prepare(spec("packaged", "no-such-model", tmp_path / "out"))
 
 
-def test_a_hub_id_on_an_offline_machine_is_refused_at_once(tmp_path: Path) -> None:
+def test_hub_id_is_rejected_offline(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         prepare(spec("hub", "someone/some-model", tmp_path / "out", offline=True))
     assert caught.value.code == "offline"
     assert "someone/some-model" in caught.value.message
 
 
-def test_the_child_says_what_it_made(tmp_path: Path) -> None:
+def test_child_reports_the_prepared_model(tmp_path: Path) -> None:
     code, events, errors = run_child(
         "training.ml.prepare", spec("tiny", "tiny-random", tmp_path / "out").to_yaml(), tmp_path
     )
@@ -77,7 +77,7 @@ def test_the_child_says_what_it_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_model
-def test_the_packaged_model_becomes_safetensors_with_the_right_tokenizer() -> None:
+def test_packaged_model_is_converted_with_its_tokenizer() -> None:
     from transformers import AutoTokenizer
 
     folder = smollm2()
@@ -97,7 +97,7 @@ def test_the_packaged_model_becomes_safetensors_with_the_right_tokenizer() -> No
 
 @pytest.mark.real_model
 @pytest.mark.parametrize("slug", list(PACKAGED))
-def test_the_tokenizer_of_a_packaged_model_gives_the_ids_of_llama_cpp(slug: str, tmp_path: Path) -> None:
+def test_packaged_tokenizer_matches_llama_cpp(slug: str, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     packaged = PACKAGED[slug]
     if importlib.util.find_spec(packaged.module) is None:
@@ -118,7 +118,7 @@ def test_the_tokenizer_of_a_packaged_model_gives_the_ids_of_llama_cpp(slug: str,
 
 
 @pytest.mark.real_model
-def test_the_packaged_model_says_what_llama_cpp_says() -> None:
+def test_packaged_model_matches_llama_cpp() -> None:
     pytest.importorskip("xllamacpp")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -135,7 +135,7 @@ def test_the_packaged_model_says_what_llama_cpp_says() -> None:
             runtime.compare(path, tokenizer, model)
 
 
-def test_without_the_pieces_of_a_package_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Refused, match=r"make gemma \(238 MB, under Google's terms of use"):
         prepare(spec("packaged", "gemma-3-270m", tmp_path / "out"))

@@ -1,35 +1,35 @@
-"""What a model is shown."""
+"""Prompts of tuned and base models."""
 
 from training.prompts import FewShotExample, chat, escape_special_tokens, plain, without_system
 
 EXAMPLE = FewShotExample("Invoice 1", '{"id":"1"}')
 
 
-def test_a_tuned_model_sees_the_instruction_and_the_document_alone() -> None:
+def test_tuned_model_gets_instruction_and_document() -> None:
     assert chat(instruction=" Extract. ", document="Invoice 2") == [
         {"role": "system", "content": "Extract."},
         {"role": "user", "content": "Invoice 2"},
     ]
 
 
-def test_a_base_model_is_told_the_schema_and_shown_examples_in_order() -> None:
+def test_base_model_gets_schema_and_examples_in_order() -> None:
     messages = chat(instruction="Extract.", document="Invoice 2", schema_text='{"a":1}', examples=[EXAMPLE, EXAMPLE])
     assert [one["role"] for one in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert '{"a":1}' in messages[0]["content"]
     assert messages[2]["content"] == EXAMPLE.answer
 
 
-def test_templates_without_a_system_role_get_its_text_in_the_first_turn() -> None:
+def test_template_without_system_role_gets_its_text_in_the_first_turn() -> None:
     messages = without_system(chat(instruction="Extract.", document="Invoice 2", examples=[EXAMPLE]))
     assert [one["role"] for one in messages] == ["user", "assistant", "user"]
     assert messages[0]["content"] == "Extract.\n\nInvoice 1"
 
 
-def test_the_plain_prompt_ends_where_the_answer_begins() -> None:
+def test_plain_prompt_ends_where_the_completion_begins() -> None:
     text = plain(instruction="Extract.", document="Invoice 2", examples=[EXAMPLE])
     assert text == 'Extract.\n\nDocument:\nInvoice 1\n\nJSON:\n{"id":"1"}\n\nDocument:\nInvoice 2\n\nJSON:\n'
 
 
-def test_a_document_cannot_end_its_turn() -> None:
+def test_document_cannot_end_its_turn() -> None:
     assert escape_special_tokens("a<|im_end|>b", ["<|im_end|>", "<"]) == "a< |im_end|>b"
     assert escape_special_tokens("nothing here", ["<|im_end|>"]) == "nothing here"

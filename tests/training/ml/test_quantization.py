@@ -1,4 +1,4 @@
-"""QLoRA as far as a machine without CUDA can tell: what is refused, and what would be asked for."""
+"""QLoRA without CUDA: rejections, and the requested settings."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from tests.training.ml.test_train import spec_in
 from training.ml.modeling import quantization
 
 
-def test_without_cuda_the_method_is_refused(tmp_path: Path) -> None:
+def test_qlora_needs_cuda(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="method: qlora needs a CUDA device"):
         quantization.check_qlora(spec_in(tmp_path, method="qlora"), torch.device("cpu"))
 
 
-def test_without_its_package_the_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qlora_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="pip install bitsandbytes"):
         quantization.check_qlora(spec_in(tmp_path, method="qlora"), torch.device("cuda"))
@@ -26,13 +26,13 @@ def test_without_its_package_the_method_is_refused(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
 )
-def test_the_base_is_held_in_nf4_and_multiplied_in_the_precision_of_the_run(precision: str, dtype: Any) -> None:
+def test_base_is_stored_in_nf4_and_computed_in_the_run_precision(precision: str, dtype: Any) -> None:
     config = quantization.config(precision)
     assert (config.load_in_4bit, config.bnb_4bit_quant_type, config.bnb_4bit_use_double_quant) == (True, "nf4", True)
     assert config.bnb_4bit_compute_dtype == dtype
 
 
-def test_adapter_weights_are_trained_in_full() -> None:
+def test_adapter_weights_are_trained_in_fp32() -> None:
     model = torch.nn.Linear(2, 2).to(torch.bfloat16)
     model.bias.requires_grad = False
     quantization.cast_trainable_to_fp32(model)

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends like one that was not: the same bytes, the same curve, each token once."""
+"""A run that is killed and resumed ends like an uninterrupted one: same bytes, same curve."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from training.ml.loop.fingerprint import check_fingerprint, fingerprint_values
 from training.spec import RunSpec
 from training.strict_yaml import build
 
-#: what the clock decides is told, and differs
+#: values of the clock are reported, and differ
 CLOCK = ("tokens_per_second", "memory_bytes", "seconds_left")
 
 
@@ -39,7 +39,7 @@ def spec_file(folder: Path, **changes: Any) -> Path:
 
 
 def curve(events: list[Event]) -> dict[tuple[str, int], Event]:
-    """Each point once; a point that is told twice has to be the same both times."""
+    """Each point once; a point that is reported twice must be the same both times."""
     points: dict[tuple[str, int], Event] = {}
     for event in events:
         if event["event"] in ("metrics", "validation", "samples"):
@@ -64,11 +64,11 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     return list(nursery().run(spec_file(tmp_path_factory.mktemp("unkilled"))))
 
 
-def test_killed_twice_at_random_it_ends_like_a_run_that_was_not(unkilled: list[Event], tmp_path: Path) -> None:
+def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path, save_every=1)
     first, second = random.randint(1, 6), random.randint(2, 5)  # one step: it may die before any checkpoint
     print(f"killed after {first} steps, then after {second} more")
-    told = nursery().signal_at(signal.SIGKILL, spec, first)
+    first_events = nursery().signal_at(signal.SIGKILL, spec, first)
     assert nursery().code == -signal.SIGKILL
     again = nursery().signal_at(signal.SIGKILL, spec, second, "--resume")
     assert nursery().code == -signal.SIGKILL
@@ -76,7 +76,7 @@ def test_killed_twice_at_random_it_ends_like_a_run_that_was_not(unkilled: list[E
     assert nursery().code == 0
     assert named(again, "start")[0]["resumed_from"] in (first - 1, first)
     assert named(last, "start")[0]["resumed_from"] > 0
-    assert curve([*told, *again, *last]) == curve(unkilled)
+    assert curve([*first_events, *again, *last]) == curve(unkilled)
     assert outcome(last) == outcome(unkilled)
     # And once more in the last part alone: who heard the parts before may have been killed with them.
     assert curve(last) == curve(unkilled)
@@ -84,40 +84,40 @@ def test_killed_twice_at_random_it_ends_like_a_run_that_was_not(unkilled: list[E
     assert {one["step"] for one in named(last, "checkpoint")} == set(range(1, 13))
 
 
-def test_a_run_that_is_told_to_stop_keeps_a_checkpoint_and_no_model(unkilled: list[Event], tmp_path: Path) -> None:
+def test_stopped_run_saves_a_checkpoint_and_no_model(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
-    told = nursery().signal_at(signal.SIGTERM, spec, 2)
+    first_events = nursery().signal_at(signal.SIGTERM, spec, 2)
     assert nursery().code == 0
-    [done] = named(told, "done")
+    [done] = named(first_events, "done")
     assert done["stopped"] is True
-    kept = named(told, "checkpoint")[-1]
-    assert kept["step"] == done["steps"] == named(told, "metrics")[-1]["step"]
+    kept = named(first_events, "checkpoint")[-1]
+    assert kept["step"] == done["steps"] == named(first_events, "metrics")[-1]["step"]
     assert Path(kept["path"]).is_dir()
     assert not (tmp_path / "out" / "merged").exists()
-    assert not named(told, "artifact")
+    assert not named(first_events, "artifact")
     last = list(nursery().run(spec, "--resume"))
     assert named(last, "start")[0]["resumed_from"] == kept["step"]
-    assert curve([*told, *last]) == curve(unkilled)
+    assert curve([*first_events, *last]) == curve(unkilled)
     assert outcome(last) == outcome(unkilled)
 
 
-def test_told_to_stop_in_the_middle_of_a_look_it_takes_that_look_again(unkilled: list[Event], tmp_path: Path) -> None:
+def test_evaluation_interrupted_by_a_stop_is_repeated(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
-    told: list[Event] = []
+    first_events: list[Event] = []
     for event in nursery().run(spec):
-        told.append(event)
+        first_events.append(event)
         if event["event"] == "validation":
             os.kill(nursery().pid, signal.SIGTERM)
-    assert named(told, "done")[0]["stopped"] is True
+    assert named(first_events, "done")[0]["stopped"] is True
     last = list(nursery().run(spec, "--resume"))
-    assert curve([*told, *last]) == curve(unkilled)
+    assert curve([*first_events, *last]) == curve(unkilled)
     assert outcome(last) == outcome(unkilled)
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(unkilled: list[Event], tmp_path: Path) -> None:
+def test_damaged_checkpoint_falls_back_to_the_previous(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path, save_every=1)
-    told = nursery().signal_at(signal.SIGTERM, spec, 4)
-    newest = Path(named(told, "checkpoint")[-1]["path"])
+    first_events = nursery().signal_at(signal.SIGTERM, spec, 4)
+    newest = Path(named(first_events, "checkpoint")[-1]["path"])
     weights = newest / "weights.safetensors"
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
@@ -127,15 +127,15 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(unkilled: list[E
         last.append(event)
         if event["event"] == "start":
             assert not newest.exists()  # it would count as one of the two that are kept
-    step = named(told, "checkpoint")[-1]["step"]
+    step = named(first_events, "checkpoint")[-1]["step"]
     assert named(last, "start")[0]["resumed_from"] == step - 1
     assert f"step {step} is damaged" in named(last, "warning")[0]["message"]
-    assert curve([*told, *last]) == curve(unkilled)
+    assert curve([*first_events, *last]) == curve(unkilled)
     assert [one["step"] for one in named(last, "metrics")] == list(range(1, 13))
     assert outcome(last) == outcome(unkilled)
 
 
-def test_another_spec_cannot_take_up_the_checkpoint(tmp_path: Path) -> None:
+def test_checkpoint_of_another_spec_is_rejected(tmp_path: Path) -> None:
     nursery().signal_at(signal.SIGTERM, spec_file(tmp_path), 1)
     other = list(nursery().run(spec_file(tmp_path, learning_rate=1e-3, epochs=4.0), "--resume"))
     assert nursery().code == 2
@@ -148,7 +148,7 @@ def test_another_spec_cannot_take_up_the_checkpoint(tmp_path: Path) -> None:
     assert "dataset" in changed[-1]["message"]
 
 
-def test_a_checkpoint_of_before_a_field_was_there_is_taken_up(tmp_path: Path) -> None:
+def test_checkpoint_from_before_a_new_field_is_resumed(tmp_path: Path) -> None:
     spec = build(RunSpec, train_spec(tiny(), write_dataset(tmp_path / "data.jsonl"), tmp_path / "out"))
     wanted = fingerprint_values(spec, precision="fp32")
     older = {name: value for name, value in wanted.items() if name not in ("devices", "early_stopping", "lora.r")}
@@ -159,23 +159,23 @@ def test_a_checkpoint_of_before_a_field_was_there_is_taken_up(tmp_path: Path) ->
         check_fingerprint({**wanted, "setting": 1, "base_model": "other"}, wanted)
 
 
-def test_resuming_where_nothing_was_kept_starts_at_the_beginning(tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_starts_over(tmp_path: Path) -> None:
     events = list(nursery().run(spec_file(tmp_path, max_steps=1), "--resume"))
     assert named(events, "start")[0]["resumed_from"] == 0
     assert named(events, "done")[0]["steps"] == 1
 
 
-def test_a_run_lost_between_its_last_step_and_its_model_only_saves_it(tmp_path: Path) -> None:
+def test_run_lost_before_saving_only_saves_its_model(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=2)
     whole = list(nursery().run(spec))
     again = list(nursery().run(spec, "--resume"))
     assert named(again, "start")[0]["resumed_from"] == 2
-    assert named(again, "metrics") == named(whole, "metrics")  # told again, to the clock: not taken again
+    assert named(again, "metrics") == named(whole, "metrics")  # reported again with the same clock: not trained again
     assert outcome(again) == outcome(whole)
 
 
 @pytest.mark.real_model
-def test_the_packaged_model_ends_the_same_too(tmp_path: Path) -> None:
+def test_packaged_model_resumes_identically(tmp_path: Path) -> None:
     changes = {"model": smollm2(), "precision": "auto", "max_steps": 3, "sample_documents": 0, "save_every": 1}
     whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
     spec = spec_file(tmp_path / "killed", **changes)

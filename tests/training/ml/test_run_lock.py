@@ -1,4 +1,4 @@
-"""Two processes never write into the folder of one run: a fresh one is refused, a resumed one waits."""
+"""Two processes never write into the folder of one run: a fresh one is rejected, a resumed one waits."""
 
 import fcntl
 import signal
@@ -25,7 +25,7 @@ def somebody_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def test_a_resumed_run_waits_for_the_process_before_it_and_a_fresh_one_does_not(tmp_path: Path) -> None:
+def test_resumed_run_waits_for_the_earlier_process(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=1)
     left: list[float] = []
     with ExitStack() as other:
@@ -41,7 +41,7 @@ def test_a_resumed_run_waits_for_the_process_before_it_and_a_fresh_one_does_not(
     assert (nursery().code, event["event"], event["steps"]) == (0, "done", 1)
 
 
-def test_a_run_that_is_killed_leaves_its_folder_to_the_next(tmp_path: Path) -> None:
+def test_killed_run_releases_its_folder(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=2)
     nursery().signal_at(signal.SIGKILL, spec, 1)
     assert nursery().code == -signal.SIGKILL
@@ -49,7 +49,7 @@ def test_a_run_that_is_killed_leaves_its_folder_to_the_next(tmp_path: Path) -> N
         pass
 
 
-def test_who_waits_too_long_or_is_told_to_stop_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_timeout_and_stop_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_lock, "_POLL_SECONDS", 0.01)
     with somebody_in(tmp_path):
         with (
@@ -64,7 +64,7 @@ def test_who_waits_too_long_or_is_told_to_stop_says_so(tmp_path: Path, monkeypat
             pass
 
 
-def test_it_waits_longer_than_a_process_may_take_to_stop() -> None:
+def test_lock_timeout_exceeds_the_stop_time() -> None:
     from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS
 
     assert WAIT_SECONDS > CHECKPOINT_GRACE_SECONDS

@@ -1,4 +1,4 @@
-"""Several processes share a run: each step is that of one process with as many rows, and one of them speaks."""
+"""Several processes share a run: each step matches that of one process, and one of them emits events."""
 
 import json
 import os
@@ -19,7 +19,7 @@ LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 
 
 def launch(spec: Path, *flags: str, stop: bool = False) -> Events:
-    """The events of two processes; with ``stop`` both are told to after their first step."""
+    """The events of two processes; with ``stop`` both are stopped after their first step."""
     group = subprocess.Popen(
         [sys.executable, *LAUNCHER, str(spec), *flags],
         cwd=REPO,
@@ -41,7 +41,7 @@ def launch(spec: Path, *flags: str, stop: bool = False) -> Events:
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one_stopped_in_between_or_not(tmp_path: Path) -> None:
+def test_two_processes_match_one_with_and_without_a_stop(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(spec_in(tmp_path / "two", devices=2, **CHANGES).to_yaml())
     first = launch(spec, stop=True)
@@ -52,7 +52,7 @@ def test_two_processes_take_the_steps_of_one_stopped_in_between_or_not(tmp_path:
         assert len(named(rest, name)) == 1
     assert named(rest, "start")[0]["resumed_from"] == named(first, "checkpoint")[-1]["step"] < 4
     for alone in named(one, "metrics"):
-        [shared] = [step for step in named(rest, "metrics") if step["step"] == alone["step"]]  # told again
+        [shared] = [step for step in named(rest, "metrics") if step["step"] == alone["step"]]  # reported again
         assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
         assert shared["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
         assert shared["tokens"] == alone["tokens"]

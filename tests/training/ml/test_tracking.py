@@ -8,12 +8,12 @@ import pytest
 
 from slmstudio.errors import Refused
 from tests.training.ml.test_train import run, spec_in
-from tests.training.ml_data import Told, named
+from tests.training.ml_data import EventCollector, named
 from training.ml.loop import tracking
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """Curves of TensorBoard's event files: name -> step -> value; fails where a step stands twice."""
+    """Curves of TensorBoard's event files: name -> step -> value; fails on duplicate steps."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     reader = EventAccumulator(str(folder))
@@ -26,7 +26,7 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
     return curves
 
 
-def test_tensorboard_shows_the_curves_of_the_run(tmp_path: Path) -> None:
+def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
     events = run(tmp_path, trackers=["tensorboard"], max_steps=3, eval_every=2)
     curves = scalars(tmp_path / "out" / "tensorboard")
     assert curves["train/loss"] == pytest.approx({one["step"]: one["loss"] for one in named(events, "metrics")})
@@ -34,24 +34,24 @@ def test_tensorboard_shows_the_curves_of_the_run(tmp_path: Path) -> None:
     assert set(curves) >= {"train/learning_rate", "train/grad_norm", "train/tokens_per_second", "samples/field_exact"}
 
 
-def test_points_that_are_told_again_after_a_kill_stand_once(tmp_path: Path) -> None:
+def test_replayed_points_are_stored_once(tmp_path: Path) -> None:
     spec = spec_in(tmp_path, trackers=["tensorboard"])
     for resumed_from, steps in ((0, range(1, 6)), (3, range(4, 8))):
-        told = Told()
-        close = tracking.start_trackers(spec, told.emitter, resumed_from=resumed_from)
+        collector = EventCollector()
+        close = tracking.start_trackers(spec, collector.emitter, resumed_from=resumed_from)
         for step in steps:
-            told.emitter.emit("metrics", step=step, loss=1.0 / step)
+            collector.emitter.emit("metrics", step=step, loss=1.0 / step)
         close()
     assert sorted(scalars(tmp_path / "out" / "tensorboard")["train/loss"]) == list(range(1, 8))
 
 
-def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tracker_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="trackers: package wandb is not installed"):
         run(tmp_path, trackers=["wandb"])
 
 
-def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_tracker_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def __init__(self, *_: Any) -> None:
             return
@@ -64,19 +64,19 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(tmp_path: Path, mon
 
     monkeypatch.setitem(tracking._OPENERS, "tensorboard", Broken)
     events = run(tmp_path, trackers=["tensorboard"], max_steps=2)
-    said = [one["message"] for one in named(events, "warning")]
-    assert sum("tensorboard failed and was dropped" in one for one in said) == 1
+    messages = [one["message"] for one in named(events, "warning")]
+    assert sum("tensorboard failed and was dropped" in one for one in messages) == 1
     assert named(events, "done")
 
 
 @pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is an option and is not installed")
-def test_wandb_keeps_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_stores_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     spec = spec_in(tmp_path, trackers=["wandb"])
-    told = Told()
-    close = tracking.start_trackers(spec, told.emitter, resumed_from=0)
-    told.emitter.emit("metrics", step=1, loss=0.5)
+    collector = EventCollector()
+    close = tracking.start_trackers(spec, collector.emitter, resumed_from=0)
+    collector.emitter.emit("metrics", step=1, loss=0.5)
     close()
-    assert not named(told.events, "warning")
+    assert not named(collector.events, "warning")
     [file] = (tmp_path / "out" / "wandb").glob("offline-run-*/*.wandb")
     assert b"train/loss" in file.read_bytes()

@@ -1,4 +1,4 @@
-"""A fine-tuning run, from spec to files: it learns, repeats, refuses, stops."""
+"""A fine-tuning run from spec to files: learning, reproducibility, rejections, stops."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
-from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, smollm2, tiny, train_spec, write_dataset
+from tests.training.ml_data import REPO, SCHEMA, EventCollector, named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
 from training.ml.train import eval_interval, main, total_steps
@@ -36,9 +36,9 @@ def spec_in(folder: Path, made: list[dict[str, Any]] | None = None, **changes: A
 
 def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> Events:
     """A run in this process; most tests need no other."""
-    told = Told()
-    main(spec_in(folder, made, **changes), told.emitter)
-    return told.events
+    collector = EventCollector()
+    main(spec_in(folder, made, **changes), collector.emitter)
+    return collector.events
 
 
 def run_in_child(folder: Path, **changes: Any) -> Events:
@@ -77,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Events]:
     return folder / "out", run_in_child(folder, epochs=10.0)
 
 
-def test_the_events_of_a_run(finished: tuple[Path, Events]) -> None:
+def test_events_of_a_run(finished: tuple[Path, Events]) -> None:
     _, events = finished
     [start] = named(events, "start")
     assert (start["total_steps"], start["train_rows"], start["validation_rows"]) == (30, 12, 4)
@@ -88,18 +88,18 @@ def test_the_events_of_a_run(finished: tuple[Path, Events]) -> None:
         "event", "step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "memory_bytes",
         "seconds_left",
     }  # fmt: skip
-    looks = [one["step"] for one in named(events, "validation")]
-    assert looks[-1] == 30
-    assert [one["step"] for one in named(events, "samples")] == looks
+    steps = [one["step"] for one in named(events, "validation")]
+    assert steps[-1] == 30
+    assert [one["step"] for one in named(events, "samples")] == steps
     [done] = named(events, "done")
     assert (done["steps"], done["stopped"], done["stopped_early"]) == (30, False, False)
     assert done["tokens"] == named(events, "metrics")[-1]["tokens"] > 0
     assert done["seconds"] > 0
     assert done["peak_memory_bytes"] >= max(one["memory_bytes"] for one in named(events, "metrics"))
-    assert [one["step"] for one in named(events, "checkpoint")] == looks
+    assert [one["step"] for one in named(events, "checkpoint")] == steps
 
 
-def test_the_loss_falls(finished: tuple[Path, Events]) -> None:
+def test_loss_falls(finished: tuple[Path, Events]) -> None:
     _, events = finished
     losses = [one["loss"] for one in named(events, "metrics")]
     assert losses[-1] < losses[0] / 2
@@ -115,14 +115,14 @@ def test_samples_are_scored_by_the_contract(finished: tuple[Path, Events]) -> No
     assert row["fields"] == 2
 
 
-def test_every_parameter_of_the_adapter_has_moved(finished: tuple[Path, Events]) -> None:
+def test_every_adapter_parameter_is_trained(finished: tuple[Path, Events]) -> None:
     weights = load_file(finished[0] / "adapter" / "adapter_model.safetensors")
     assert len(weights) == 2 * 7 * 2  # layers, linear modules, A and B
     for name, one in weights.items():
         assert one.abs().max() > 0, name  # B starts at zero
 
 
-def test_the_merged_model_is_the_base_with_its_adapter(finished: tuple[Path, Events]) -> None:
+def test_merged_model_is_base_plus_adapter(finished: tuple[Path, Events]) -> None:
     out, _ = finished
     tokenizer = AutoTokenizer.from_pretrained(out / "merged")
     ids = torch.tensor([tokenizer("Invoice A-100 total 1.50")["input_ids"]])
@@ -135,7 +135,7 @@ def test_the_merged_model_is_the_base_with_its_adapter(finished: tuple[Path, Eve
     assert not torch.allclose(merged, untouched, atol=0.1)
 
 
-def test_the_artifacts_are_whole_and_hashed(finished: tuple[Path, Events]) -> None:
+def test_artifacts_are_complete_and_hashed(finished: tuple[Path, Events]) -> None:
     out, events = finished
     artifacts = {one["kind"]: one for one in named(events, "artifact")}
     assert set(artifacts) == {"adapter", "merged"}
@@ -152,14 +152,14 @@ def test_the_artifacts_are_whole_and_hashed(finished: tuple[Path, Events]) -> No
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_same_spec_gives_the_same_bytes(tmp_path: Path, precision: str) -> None:
+def test_same_spec_gives_the_same_bytes(tmp_path: Path, precision: str) -> None:
     events = run_in_child(tmp_path / "child", precision=precision, max_steps=4)
     here = run(tmp_path / "here", precision=precision, max_steps=4)
     assert hashes(events) == hashes(here)
     assert hashes(here) != hashes(run(tmp_path / "other", precision=precision, max_steps=4, seed=18))
 
 
-def test_the_spec_beside_a_model_is_the_one_it_was_trained_with(tmp_path: Path) -> None:
+def test_saved_spec_is_that_of_the_run(tmp_path: Path) -> None:
     few: dict[str, Any] = {"max_steps": 1, "sample_documents": 0}
     run(tmp_path, **few)
     written = tmp_path / "out" / "spec.yaml"
@@ -175,7 +175,7 @@ def hashes(events: Events) -> list[str]:
     return [one["sha256"] for one in named(events, "artifact")]
 
 
-def test_full_fine_tuning_learns_and_saves_one_model(tmp_path: Path) -> None:
+def test_full_fine_tuning_saves_one_model(tmp_path: Path) -> None:
     events = run(tmp_path, method="full", learning_rate=3e-3, epochs=6.0)
     assert [one["kind"] for one in named(events, "artifact")] == ["merged"]
     losses = [one["loss"] for one in named(events, "metrics")]
@@ -203,20 +203,20 @@ def long_rows() -> list[dict[str, Any]]:
     return made
 
 
-def test_rows_over_the_limit_stop_the_run(tmp_path: Path) -> None:
+def test_rows_over_the_limit_fail_the_run(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="1 of 12 train documents") as caught:
         run(tmp_path, long_rows(), max_length=256)
     assert caught.value.code == "length"
 
 
-def test_rows_over_the_limit_are_left_out_where_that_was_chosen(tmp_path: Path) -> None:
+def test_rows_over_the_limit_are_dropped_on_request(tmp_path: Path) -> None:
     [start] = named(run(tmp_path, long_rows(), max_length=256, too_long="leave_out", max_steps=1), "start")
     assert [(one["id"], one["split"]) for one in start["left_out"]] == [("train-0", "train")]
     assert start["train_rows"] == 11
 
 
 @pytest.mark.parametrize(
-    ("made", "changes", "said"),
+    ("made", "changes", "message"),
     [
         ([], {}, "no training document"),
         (rows(train=0), {}, "no training document"),
@@ -224,22 +224,22 @@ def test_rows_over_the_limit_are_left_out_where_that_was_chosen(tmp_path: Path) 
         (rows(validation=0), {"early_stopping": 2}, "early_stopping requires validation documents"),
     ],
 )
-def test_a_dataset_that_cannot_be_learned_from_is_refused(
-    tmp_path: Path, made: list[dict[str, Any]], changes: dict[str, Any], said: str
+def test_unusable_dataset_is_rejected(
+    tmp_path: Path, made: list[dict[str, Any]], changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Refused, match=message):
         run(tmp_path, made, **changes)
 
 
-def test_without_validation_documents_the_run_says_so(tmp_path: Path) -> None:
+def test_missing_validation_documents_are_reported(tmp_path: Path) -> None:
     events = run(tmp_path, rows(validation=0), max_steps=1)
     assert "no validation document" in named(events, "warning")[0]["message"]
     assert not named(events, "validation")
 
 
 @pytest.mark.parametrize("logs", [{"loss": math.nan, "grad_norm": 1.0}, {"loss": 1.0, "grad_norm": math.inf}])
-def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
-    reporter = ProgressCallback(Told().emitter, StopSignal(), None)
+def test_nan_loss_fails_the_run(logs: dict[str, float]) -> None:
+    reporter = ProgressCallback(EventCollector().emitter, StopSignal(), None)
     trainer: Any = SimpleNamespace(args=SimpleNamespace(device=torch.device("cpu"), fp16=False))
     reporter.attach(trainer)
     state = SimpleNamespace(global_step=3, max_steps=9, epoch=0.5)
@@ -262,23 +262,21 @@ def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
         ({"contract": {"instruction": "x", "schema": SCHEMA, "schema_sha256": "00"}}, "schema"),
     ],
 )
-def test_what_cannot_run_is_refused_with_a_reason(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
+def test_unsupported_setting_is_rejected(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
     with pytest.raises(Refused) as caught:
         run(tmp_path, **changes)
     assert caught.value.code == kind
     assert caught.value.message.endswith(".")
 
 
-def test_a_dataset_that_has_changed_is_refused(tmp_path: Path) -> None:
+def test_changed_dataset_is_rejected(tmp_path: Path) -> None:
     spec = spec_in(tmp_path)
     write_dataset(tmp_path / "data.jsonl", rows(train=13))
     with pytest.raises(Refused, match="changed"):
-        main(spec, Told().emitter)
+        main(spec, EventCollector().emitter)
 
 
-def test_a_run_that_is_stopped_before_its_first_step_has_nothing_to_keep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_stopped_before_its_first_step_saves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StopSignal, "listen", lambda self: setattr(self, "set", True))
     events = run(tmp_path)
     [done] = named(events, "done")
@@ -287,7 +285,7 @@ def test_a_run_that_is_stopped_before_its_first_step_has_nothing_to_keep(
     assert not named(events, "artifact")
 
 
-def test_one_answer_to_everything_is_told(tmp_path: Path) -> None:
+def test_constant_output_is_warned(tmp_path: Path) -> None:
     made = rows(validation=0)
     for row in made:
         row["gold"] = {"total": "1.00", "invoice_id": "A"}
@@ -295,7 +293,7 @@ def test_one_answer_to_everything_is_told(tmp_path: Path) -> None:
     assert sum("All 12 training documents have the same output" in one for one in messages) == 1
 
 
-def test_looking_leaves_no_trace(tmp_path: Path) -> None:
+def test_evaluation_does_not_change_training(tmp_path: Path) -> None:
     """Validation, samples and checkpoints at every step or hardly ever: the same weights come out."""
     dropout = {"r": 4, "alpha": 8, "dropout": 0.3}
     often = run(tmp_path / "often", lora=dropout, max_steps=4, eval_every=1, sample_documents=2, save_every=1)
@@ -304,7 +302,7 @@ def test_looking_leaves_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_model
-def test_the_packaged_model_learns_short_invoices(tmp_path: Path) -> None:
+def test_packaged_model_learns_short_invoices(tmp_path: Path) -> None:
     changes = {"model": smollm2(), "precision": "auto", "learning_rate": 1e-3, "max_steps": 16, "sample_documents": 2}
     events = run(tmp_path, rows(train=24), **changes)
     losses = [one["loss"] for one in named(events, "metrics")]
@@ -318,7 +316,7 @@ def test_the_packaged_model_learns_short_invoices(tmp_path: Path) -> None:
     assert config["dtype"] == "bfloat16"
 
 
-def test_steps_and_looks_are_counted_in_whole_batches(tmp_path: Path) -> None:
+def test_steps_and_evaluations_are_counted_in_whole_batches(tmp_path: Path) -> None:
     def spec(**changes: Any) -> RunSpec:
         return spec_in(tmp_path, **changes)
 

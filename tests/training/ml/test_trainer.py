@@ -1,4 +1,4 @@
-"""The loss where labels count, and batches of like length."""
+"""The loss on completion tokens, and batches of similar lengths."""
 
 from itertools import pairwise
 from typing import Any
@@ -35,7 +35,7 @@ def batch() -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
 
-def test_the_loss_and_its_gradients_are_those_of_the_model_itself() -> None:
+def test_loss_and_gradients_match_the_model() -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny())
     inputs = batch()
     expected = model(**inputs).loss
@@ -51,7 +51,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_model_itself() -> None:
     assert trainer.tokens_seen == 20 + 17 + 11
 
 
-def test_the_loss_is_shared_over_the_tokens_of_the_whole_step() -> None:
+def test_loss_is_averaged_over_all_tokens_of_a_step() -> None:
     trainer = Half(AutoModelForCausalLM.from_pretrained(tiny()))
     alone = loss_of(trainer, batch())
     counted = int((batch()["labels"][:, 1:] != -100).sum())
@@ -59,7 +59,7 @@ def test_the_loss_is_shared_over_the_tokens_of_the_whole_step() -> None:
     assert torch.allclose(4 * shared, alone)
 
 
-def test_every_row_comes_once_an_epoch_in_an_order_that_changes_and_repeats() -> None:
+def test_rows_come_once_an_epoch_in_a_reproducible_order() -> None:
     lengths = [17 * index % 101 for index in range(50)]
     first, second = LengthGroupedSampler(lengths, 4, seed=1), LengthGroupedSampler(lengths, 4, seed=1)
     epochs = [list(first), list(first)]
@@ -69,7 +69,7 @@ def test_every_row_comes_once_an_epoch_in_an_order_that_changes_and_repeats() ->
     assert list(LengthGroupedSampler(lengths, 4, seed=2)) != epochs[0]
 
 
-def test_batches_hold_rows_of_like_length_in_no_order_of_length() -> None:
+def test_batches_group_similar_lengths_in_random_order() -> None:
     lengths = [31 * index % 257 for index in range(256)]
     order = list(LengthGroupedSampler(lengths, 4, seed=5))
     batches = [[lengths[index] for index in order[at : at + 4]] for at in range(0, 256, 4)]

@@ -1,4 +1,4 @@
-"""The card of a model: what it rests on and how it is asked, to the letter; nothing of this machine, no document."""
+"""Model cards: facts, usage and lineage, without local paths or documents."""
 
 import json
 import re
@@ -63,27 +63,27 @@ def artifact(run: TrainingRun) -> dict[str, Any]:
     return {"kind": "merged", "path": str(folder), "sha256": manifest_hash(folder_manifest(folder))}
 
 
-def test_a_model_version_holds_card_lineage_and_environment_with_their_hashes(run: TrainingRun) -> None:
-    said = artifact(run)
-    model = record_artifacts(run, {"merged": said})
+def test_model_version_has_card_lineage_and_environment(run: TrainingRun) -> None:
+    reported = artifact(run)
+    model = record_artifacts(run, {"merged": reported})
     folder = local_path(model.folder_key)
     assert {file["path"] for file in model.files} == {"model.safetensors", *card.FILES}
-    assert model.sha256 == manifest_hash(folder_manifest(folder)) != said["sha256"]
+    assert model.sha256 == manifest_hash(folder_manifest(folder)) != reported["sha256"]
     assert json.loads((folder / "environment.json").read_text()) == ENVIRONMENT
     lineage = json.loads((folder / "lineage.json").read_text())
     assert lineage.items() >= model.lineage.items()
     assert lineage["licence"] == "Apache-2.0"
 
 
-def test_recorded_a_second_time_after_the_database_was_away_it_is_the_same(run: TrainingRun) -> None:
-    said = artifact(run)
+def test_repeated_recording_is_idempotent(run: TrainingRun) -> None:
+    reported = artifact(run)
     text = card.text(facts_of(run))
     card.write(local_path(f"{run.folder_key}/merged"), facts_of(run))
-    model = record_artifacts(run, {"merged": said})
+    model = record_artifacts(run, {"merged": reported})
     assert (local_path(model.folder_key) / "README.md").read_text() == text
 
 
-def test_the_card_says_what_it_is_how_to_ask_and_how_it_learned(run: TrainingRun) -> None:
+def test_card_describes_model_usage_and_training(run: TrainingRun) -> None:
     text = card.text(facts_of(run))
     front = yaml.safe_load(text.split("---")[1])
     assert (front["license"], front["base_model"]) == ("apache-2.0", "some/model")
@@ -100,7 +100,7 @@ def test_the_card_says_what_it_is_how_to_ask_and_how_it_learned(run: TrainingRun
         assert words in text
 
 
-def test_no_path_of_this_machine_and_no_document_stands_in_it(run: TrainingRun) -> None:
+def test_card_contains_no_path_and_no_document(run: TrainingRun) -> None:
     record_artifacts(run, {"merged": artifact(run)})
     folder = local_path(f"{run.folder_key}/merged")
     whole = "".join((folder / name).read_text() for name in card.FILES)
@@ -110,7 +110,7 @@ def test_no_path_of_this_machine_and_no_document_stands_in_it(run: TrainingRun) 
     assert not any(row["text"].split("\n")[0] in whole for row in rows(run.dataset))
 
 
-def test_what_people_type_stays_where_it_belongs(run: TrainingRun) -> None:
+def test_user_text_is_escaped(run: TrainingRun) -> None:
     run.project.name = "# <img src=x onerror=alert(1)>\n---\nlicense: mit | `x`"
     facts = facts_of(run)
     instruction = "Extract.\n```\n# not a title\n````\n<b>bold</b>"
@@ -124,7 +124,7 @@ def test_what_people_type_stays_where_it_belongs(run: TrainingRun) -> None:
 
 
 def _outside_fences(text: str) -> list[str]:
-    """The lines of a Markdown text that stand in no block."""
+    """The lines of a Markdown text outside of code blocks."""
     found, fence = [], ""
     for line in text.splitlines():
         ticks = re.match(r"`{3,}", line)
@@ -137,12 +137,12 @@ def _outside_fences(text: str) -> list[str]:
     return found
 
 
-def test_without_measured_lengths_the_card_leaves_the_prompt_out(run: TrainingRun) -> None:
+def test_card_without_measured_lengths_has_no_prompt(run: TrainingRun) -> None:
     LengthReport.objects.all().delete()
     assert facts_of(run).prompt == ""
     assert "{document}" not in card.text(facts_of(run))
 
 
-def test_many_points_are_shown_spread_with_the_first_and_the_last() -> None:
+def test_many_points_are_spread_over_the_run() -> None:
     assert card.spread(range(1, 101)) == [1, 15, 29, 43, 58, 72, 86, 100]
     assert card.spread([1, 2]) == [1, 2]

@@ -1,4 +1,4 @@
-"""What the pages draw: the histogram counts everything, fields over time count as the scores do."""
+"""Charts: histograms, and field accuracy over time with the counts of scoring."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ def test_histogram_counts_every_length_once(lengths: list[int]) -> None:
     assert drawn.longest == max(lengths) < drawn.scale
 
 
-def test_no_lengths_no_histogram() -> None:
+def test_no_lengths_give_no_histogram() -> None:
     assert histogram([]) is None
 
 
@@ -27,7 +27,7 @@ def sample(name: str, **outcomes: str) -> dict[str, object]:
     return {"id": name, "raw": "{}", "valid": True, "correct": 1, "fields": 2, "outcomes": outcomes}
 
 
-def test_fields_over_time_leaves_out_what_is_absent_on_both_sides() -> None:
+def test_fields_over_time_omit_absent_values() -> None:
     first = {"rows": [sample("a", total="wrong", date="both_absent"), sample("b", total="correct", date="missing")]}
     second = {
         "rows": [sample("a", total="correct", date="both_absent"), sample("b", total="unscorable", date="correct")]
@@ -36,25 +36,25 @@ def test_fields_over_time_leaves_out_what_is_absent_on_both_sides() -> None:
     assert rows == {"total": [(1, 2), (1, 2)], "date": [(0, 1), (1, 1)]}
 
 
-def test_an_invalid_output_is_wrong_in_all_its_fields() -> None:
+def test_invalid_output_is_wrong_in_all_fields() -> None:
     [row] = fields_over_time([{"rows": [sample("a", total="unscorable"), sample("b", total="correct")]}])
     assert (row.cells[0].right, row.cells[0].scored) == (1, 2)
 
 
-def test_values_of_a_list_are_one_field_and_fields_stand_as_in_the_schema() -> None:
+def test_list_values_are_one_field_in_schema_order() -> None:
     data = {"rows": [sample("a", **{"lines[0].amount": "correct", "lines[1].amount": "wrong", "id": "correct"})]}
     rows = fields_over_time([data], order=["id", "lines[].amount"])
     assert [row.name for row in rows] == ["id", "lines[].amount"]
     assert (rows[1].cells[0].right, rows[1].cells[0].scored) == (1, 2)
 
 
-def test_a_field_that_appears_later_has_empty_cells_before() -> None:
+def test_late_field_has_empty_cells_before() -> None:
     rows = fields_over_time([{"rows": [sample("a", x="correct")]}, {"rows": [sample("a", x="correct", y="wrong")]}])
     assert {row.name: len(row.cells) for row in rows} == {"x": 2, "y": 2}
     assert next(row for row in rows if row.name == "y").cells[0].scored == 0
 
 
-def test_marks_follow_the_schema_and_say_in_words_what_they_mean() -> None:
+def test_marks_follow_the_schema_and_have_texts() -> None:
     [found] = samples_of({"rows": [sample("a", total="hallucinated", company="correct")]}, order=["company", "total"])
     assert [(mark.field, mark.word) for mark in found.marks] == [
         ("company", "correct"),
@@ -62,6 +62,6 @@ def test_marks_follow_the_schema_and_say_in_words_what_they_mean() -> None:
     ]
 
 
-def test_an_outcome_nobody_knows_is_not_shown_as_right() -> None:
+def test_unknown_outcome_is_not_shown_as_correct() -> None:
     [found] = samples_of({"rows": [sample("a", total="invented")]})
     assert found.marks[0].tone == "bad"

@@ -1,4 +1,4 @@
-"""What tells runs apart: only what differs, in the order of the runs."""
+"""Differences between runs, in the order of the runs."""
 
 from dataclasses import replace
 
@@ -12,11 +12,11 @@ def lines(*sides: RunSettings) -> dict[str, tuple[str, ...]]:
     return {line.title: line.values for line in differences(sides)}
 
 
-def test_runs_that_are_the_same_differ_in_nothing() -> None:
+def test_equal_runs_have_no_differences() -> None:
     assert lines(RunSettings(FACTS, Hyperparameters()), RunSettings(FACTS, Hyperparameters())) == {}
 
 
-def test_only_what_differs_is_listed_in_words() -> None:
+def test_only_differences_are_listed() -> None:
     other = replace(Hyperparameters(), learning_rate=3e-4, batch_size=2, trackers=("wandb",))
     found = lines(
         RunSettings(FACTS, Hyperparameters()),
@@ -31,12 +31,12 @@ def test_only_what_differs_is_listed_in_words() -> None:
     }
 
 
-def test_lora_settings_are_no_difference_of_full_fine_tuning() -> None:
+def test_lora_settings_are_ignored_for_full_fine_tuning() -> None:
     found = lines(
         RunSettings(FACTS, Hyperparameters()), RunSettings(FACTS, replace(Hyperparameters(), method="full", lora_r=99))
     )
     assert found["LoRA rank"] == ("16", "–")
 
 
-def test_a_spec_that_cannot_be_read_is_a_dash() -> None:
+def test_unreadable_spec_is_a_dash() -> None:
     assert lines(RunSettings(FACTS, Hyperparameters()), RunSettings(FACTS, None))["Seed"] == ("17", "–")

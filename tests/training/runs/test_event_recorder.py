@@ -1,4 +1,4 @@
-"""Events become rows: each once, whatever they hold; folders become a model version only if their hashes are right."""
+"""Events become rows, each once; folders become a model version if their hashes match."""
 
 import math
 import uuid
@@ -45,7 +45,7 @@ def artifact(run: TrainingRun, kind: str) -> dict[str, Any]:
     return {"event": "artifact", "kind": kind, "path": str(folder), "files": [], "sha256": folder_hash(folder)}
 
 
-def test_a_point_that_is_told_twice_is_one_row(run: TrainingRun) -> None:
+def test_repeated_point_is_one_row(run: TrainingRun) -> None:
     for _ in range(2):
         recorder = EventRecorder(run)
         for step in (1, 2, 3):
@@ -54,13 +54,13 @@ def test_a_point_that_is_told_twice_is_one_row(run: TrainingRun) -> None:
     assert list(run.events.order_by("step").values_list("kind", "step")) == [("metrics", s) for s in (1, 2, 3)]
 
 
-def test_several_warnings_at_one_step_are_all_kept_and_each_once(run: TrainingRun) -> None:
+def test_several_warnings_at_one_step_are_stored_once_each(run: TrainingRun) -> None:
     for message in ("the loss jumped", "memory is short", "the loss jumped"):
         EventRecorder(run)({"event": "warning", "step": 4, "message": message})
     assert sorted(event.data["message"] for event in run.events.all()) == ["memory is short", "the loss jumped"]
 
 
-def test_points_are_written_in_batches_and_nothing_is_held_back_at_the_end(run: TrainingRun) -> None:
+def test_points_are_written_in_batches_and_flushed_at_the_end(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 500, "train_rows": 14})
     with CaptureQueriesContext(
@@ -76,7 +76,7 @@ def test_points_are_written_in_batches_and_nothing_is_held_back_at_the_end(run: 
     assert run.facts == {"total_steps": 500, "train_rows": 14}
 
 
-def test_values_that_json_or_the_database_cannot_hold_do_not_stop_a_run(run: TrainingRun) -> None:
+def test_unstorable_values_do_not_stop_a_run(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder(metrics(1, loss=math.nan, grad_norm=math.inf))
     recorder({"event": "samples", "step": 1, "rows": [{"id": "a\0b", "raw": "\ud800 {\0", "outcomes": {}}]})
@@ -86,7 +86,7 @@ def test_values_that_json_or_the_database_cannot_hold_do_not_stop_a_run(run: Tra
     assert "\0" not in run.events.get(kind="samples").data["rows"][0]["raw"]
 
 
-def test_an_attempt_that_starts_at_step_one_keeps_nothing_of_the_one_before(run: TrainingRun) -> None:
+def test_attempt_from_the_start_deletes_earlier_points(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 5, "train_rows": 14})
     recorder(metrics(3))
@@ -97,12 +97,12 @@ def test_an_attempt_that_starts_at_step_one_keeps_nothing_of_the_one_before(run:
     assert (run.progress_done, run.checkpoint_step, run.events.count()) == (0, 0, 0)
 
 
-def test_events_nobody_knows_are_passed_over(run: TrainingRun) -> None:
+def test_unknown_events_are_ignored(run: TrainingRun) -> None:
     EventRecorder(run)({"event": "weather", "step": 1})
     assert not TrainingEvent.objects.exists()
 
 
-def test_a_run_that_was_swept_takes_no_more_progress(run: TrainingRun) -> None:
+def test_reaped_run_accepts_no_progress(run: TrainingRun) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
     recorder = EventRecorder(run)
     recorder(metrics(5))
@@ -125,24 +125,24 @@ def test_full_fine_tuning_has_no_adapter(run: TrainingRun) -> None:
     assert (model.adapter_key, model.adapter_sha256, model.adapter_files) == ("", "", [])
 
 
-def test_files_that_are_not_what_the_trainer_wrote_are_refused(run: TrainingRun) -> None:
-    said = artifact(run, "merged")
+def test_changed_files_are_rejected(run: TrainingRun) -> None:
+    reported = artifact(run, "merged")
     (local_path(f"{run.folder_key}/merged") / "model.safetensors").write_bytes(b"half")
     with pytest.raises(ChildFailed, match="differ from what the trainer reported"):
-        record_artifacts(run, {"merged": said})
+        record_artifacts(run, {"merged": reported})
     assert not ModelVersion.objects.exists()
     run.refresh_from_db()
     assert run.status == Status.RUNNING
 
 
-def test_a_folder_elsewhere_is_refused(run: TrainingRun, tmp_path: Any) -> None:
+def test_folder_outside_the_run_is_rejected(run: TrainingRun, tmp_path: Any) -> None:
     (tmp_path / "x").write_text("x")
     elsewhere = {"kind": "merged", "path": str(tmp_path), "sha256": folder_hash(tmp_path)}
     with pytest.raises(ChildFailed, match="outside the run"):
         record_artifacts(run, {"merged": elsewhere})
 
 
-def test_no_model_comes_out_of_a_run_that_was_swept_a_moment_ago(run: TrainingRun) -> None:
+def test_reaped_run_gets_no_model_version(run: TrainingRun) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
     state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
     record_artifacts(run, {"merged": artifact(run, "merged")})
@@ -152,7 +152,7 @@ def test_no_model_comes_out_of_a_run_that_was_swept_a_moment_ago(run: TrainingRu
     assert (run.status, run.error) == (Status.FAILED, "lost")
 
 
-def test_a_worker_whose_run_is_anothers_adds_nothing_to_its_curve_and_forgets_nothing_of_it(run: TrainingRun) -> None:
+def test_worker_of_a_claimed_run_changes_nothing(run: TrainingRun) -> None:
     old = TrainingRun.objects.get(pk=run.pk)
     recorder = EventRecorder(old)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
@@ -172,12 +172,12 @@ def test_a_worker_whose_run_is_anothers_adds_nothing_to_its_curve_and_forgets_no
     assert (run.progress_done, run.checkpoint_step) == (5, 0)
 
 
-def test_an_attempt_that_is_killed_while_it_loads_has_got_no_further(run: TrainingRun) -> None:
+def test_attempt_killed_while_loading_has_no_progress(run: TrainingRun) -> None:
     run.checkpoint_step = 5
     assert EventRecorder(run).resumed_from == 5
 
 
-def test_a_checkpoint_that_is_told_of_again_is_not_the_newest(run: TrainingRun) -> None:
+def test_repeated_checkpoint_is_not_the_newest(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 6})
     recorder({"event": "checkpoint", "step": 3, "path": "state/3", "bytes": 9, "sha256": "f"})
@@ -186,17 +186,17 @@ def test_a_checkpoint_that_is_told_of_again_is_not_the_newest(run: TrainingRun) 
     assert run.events.filter(kind="checkpoint", step=3).exists()
 
 
-def test_a_run_that_is_done_keeps_no_state_to_resume_from(run: TrainingRun) -> None:
+def test_finished_run_has_no_checkpoints(run: TrainingRun) -> None:
     EventRecorder(run)({"event": "checkpoint", "step": 9, "path": "state/9", "bytes": 9, "sha256": "f"})
     state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
-    said = {"merged": artifact(run, "merged")}
-    record_artifacts(run, said)
+    reported = {"merged": artifact(run, "merged")}
+    record_artifacts(run, reported)
     run.refresh_from_db()
     assert (run.status, run.checkpoint_step) == (Status.DONE, 0)
     assert not state.exists()
 
 
-def test_an_attempt_that_goes_on_forgets_the_points_after_its_step_alone(run: TrainingRun) -> None:
+def test_resumed_attempt_deletes_only_later_points(run: TrainingRun) -> None:
     first = EventRecorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
     for step in range(1, 8):
@@ -219,7 +219,7 @@ def test_an_attempt_that_goes_on_forgets_the_points_after_its_step_alone(run: Tr
     assert run.events.filter(kind="metrics").count() == 9
 
 
-def test_void_points_are_counted_so_that_a_page_forgets_them(run: TrainingRun) -> None:
+def test_voided_points_are_counted(run: TrainingRun) -> None:
     first = EventRecorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14})
     for step in range(1, 7):
@@ -231,14 +231,14 @@ def test_void_points_are_counted_so_that_a_page_forgets_them(run: TrainingRun) -
     assert curve_points(run)["attempt"] == 0, "taken up again, and nothing is void yet"
     EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
-    told = curve_points(run)
-    assert (told["attempt"], [row[0] for row in told["metrics"]]) == (1, [1, 2, 3, 4])
+    points = curve_points(run)
+    assert (points["attempt"], [row[0] for row in points["metrics"]]) == (1, [1, 2, 3, 4])
     EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
     assert curve_points(run)["attempt"] == 1, "nothing was void this time"
 
 
-def test_the_time_of_a_resumed_run_is_that_of_all_its_attempts(run: TrainingRun) -> None:
+def test_seconds_add_up_over_attempts(run: TrainingRun) -> None:
     run.record(attempts=1)
     first = EventRecorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14})
@@ -249,7 +249,7 @@ def test_the_time_of_a_resumed_run_is_that_of_all_its_attempts(run: TrainingRun)
     assert (run.seconds or 0) < 60, "this attempt's own time is in its own clock"
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, job_id=uuid.uuid4())
     run.refresh_from_db()
-    assert run.seconds == pytest.approx(3600, abs=30), "while it waits the time stands still"
+    assert run.seconds == pytest.approx(3600, abs=30), "queued time does not count"
     assert run.claim(attempts=2)
     assert 3500 < (run.seconds or 0) < 3700
     EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
@@ -263,7 +263,7 @@ def test_the_time_of_a_resumed_run_is_that_of_all_its_attempts(run: TrainingRun)
     assert (run.seconds or 0) < 60, "restarted from the beginning"
 
 
-def test_what_the_end_of_an_attempt_said_is_void_when_the_run_goes_on(run: TrainingRun) -> None:
+def test_end_facts_are_removed_on_resume(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder({"event": "done", "seconds": 9.0, "tokens": 900, "steps": 4, "stopped": True, "peak_memory_bytes": 5})
@@ -274,7 +274,7 @@ def test_what_the_end_of_an_attempt_said_is_void_when_the_run_goes_on(run: Train
     assert final_metrics([run])[0].seconds != 9.0
 
 
-def test_points_are_not_held_back_while_nothing_comes(run: TrainingRun) -> None:
+def test_idle_recorder_writes_pending_points(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder(metrics(1))
@@ -283,7 +283,7 @@ def test_points_are_not_held_back_while_nothing_comes(run: TrainingRun) -> None:
     assert run.events.count() == 1
 
 
-def test_what_it_does_is_saving_a_checkpoint_once_it_was_asked_to_stop(run: TrainingRun) -> None:
+def test_stopping_run_shows_that_it_saves_a_checkpoint(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder.on_stop()

@@ -1,4 +1,4 @@
-"""Real workers, a real PostgreSQL and Valkey, and what befalls them while a run is at work: nothing is lost or doubled.
+"""Faults with real workers, PostgreSQL and Valkey: nothing is lost or duplicated.
 
 The trainer is a fake that speaks the events in milliseconds.
 """
@@ -93,7 +93,7 @@ class Embedded:
 
 
 class ForeignPostgres:
-    """A PostgreSQL that is not ours to stop: the test database lets nobody in, and those who are in are put out."""
+    """An outage of a shared PostgreSQL: the test database rejects connections, and open ones are closed."""
 
     def __init__(self) -> None:
         self.name = str(connection.settings_dict["NAME"])
@@ -159,7 +159,7 @@ def family(pid: int) -> list[psutil.Process]:
     return [worker, *worker.children(recursive=True)]
 
 
-def test_a_worker_killed_with_all_it_started_costs_nothing_but_time(
+def test_killed_worker_costs_only_time(
     start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], settings: Any
 ) -> None:
     run = start()
@@ -185,7 +185,7 @@ def test_a_worker_killed_with_all_it_started_costs_nothing_but_time(
     assert run.facts["tokens"] == STEPS * 100
 
 
-def test_a_worker_that_is_stopped_saves_a_checkpoint_and_queues_its_run_again(
+def test_stopped_worker_saves_a_checkpoint_and_requeues(
     start: Any, idle_workers: Any, wait_for: Callable[..., None]
 ) -> None:
     run = start(save_every=1000)
@@ -202,14 +202,14 @@ def test_a_worker_that_is_stopped_saves_a_checkpoint_and_queues_its_run_again(
     assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
 
 
-def test_a_postgresql_that_is_away_costs_neither_a_point_nor_the_child(
+def test_postgresql_outage_loses_neither_points_nor_the_child(
     start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], postgresql: Any
 ) -> None:
     run = start()
     idle_workers.start("gpu", options=WORKER)
     wait_for(reached(run, 5), seconds=30, message=idle_workers.text)
     postgresql.goes()
-    time.sleep(float(os.environ.get("AWAY_SECONDS", "2")))  # the trainer ends meanwhile, or goes on
+    time.sleep(float(os.environ.get("AWAY_SECONDS", "2")))  # the trainer ends or continues
     postgresql.comes()
     settled(run, seconds=90)
     assert (run.status, run.error) == (Status.DONE, "")
@@ -218,7 +218,7 @@ def test_a_postgresql_that_is_away_costs_neither_a_point_nor_the_child(
     assert run.events.filter(kind="checkpoint").count() == STEPS // 10
 
 
-def test_a_valkey_that_is_killed_costs_neither_the_run_nor_the_worker(
+def test_valkey_kill_loses_neither_run_nor_worker(
     start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], valkey: Any
 ) -> None:
     run = start()
@@ -236,7 +236,7 @@ def test_a_valkey_that_is_killed_costs_neither_the_run_nor_the_worker(
     assert later.status == Status.DONE, idle_workers.text()
 
 
-def test_two_workers_of_one_host_do_one_run_after_the_other(
+def test_two_workers_of_one_host_run_one_after_the_other(
     start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None]
 ) -> None:
     first, second = start(steps=5000), start(steps=5)
@@ -257,11 +257,9 @@ def test_two_workers_of_one_host_do_one_run_after_the_other(
     assert second.finished_at > first.finished_at
 
 
-def test_a_trainer_that_runs_out_of_memory_is_tried_once_more_and_no_worker_dies_of_it(
-    start: Any, settled: Any, idle_workers: Any
-) -> None:
+def test_out_of_memory_is_retried_once_and_the_worker_survives(start: Any, settled: Any, idle_workers: Any) -> None:
     idle_workers.start("gpu", options=WORKER)
-    # Somebody signals the worker itself: its jobs are not told to stop by that, nor those that come later.
+    # A signal to the worker itself stops neither its current job nor later ones.
     os.kill(idle_workers.processes["gpu"].pid, STOP_SIGNAL)
     run = start(pace=0.01, die_always=15)
     settled(run)

@@ -1,4 +1,4 @@
-"""A run whose worker is well is never taken for lost, and what becomes of it survives a database that is away."""
+"""A healthy run is never reaped, and its result survives a database outage."""
 
 import time
 import uuid
@@ -64,9 +64,7 @@ def away_once(monkeypatch: pytest.MonkeyPatch, name: str, *, done: bool) -> list
     return tries
 
 
-def test_hashing_large_files_is_no_reason_to_be_swept(
-    run: TrainingRun, monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+def test_run_is_not_reaped_while_hashing(run: TrainingRun, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
     plan(run, steps=1, pace=0)
     swept: list[Any] = []
@@ -92,9 +90,7 @@ def test_hashing_large_files_is_no_reason_to_be_swept(
     assert ModelVersion.objects.filter(training_run=run).count() == 1
 
 
-def test_a_failure_is_told_although_the_database_was_away_at_that_moment(
-    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failure_is_stored_after_a_database_outage(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.claim()
     tries = away_once(monkeypatch, "fail", done=False)
     with FailureHandler(run):
@@ -104,9 +100,7 @@ def test_a_failure_is_told_although_the_database_was_away_at_that_moment(
     assert tries == [2]
 
 
-def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all_the_same(
-    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeued_run_is_queued_after_a_database_outage(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     django_rq.get_queue("gpu").empty()
     assert run.claim(attempts=1)
     tries = away_once(monkeypatch, "return_to_queue", done=True)
@@ -117,7 +111,7 @@ def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all
     assert run.claim(attempts=2)
 
 
-def test_the_page_of_a_run_does_not_name_the_database(run: TrainingRun) -> None:
+def test_run_page_does_not_name_the_database(run: TrainingRun) -> None:
     assert run.claim()
     text = 'connection to server at "10.1.2.3", port 5432 failed: password for user "slm"'
     with pytest.raises(ValueError, match="password"), FailureHandler(run):

@@ -1,4 +1,4 @@
-"""The training job with its real child on the tiny model: it ends once, and with a sentence where it ends badly."""
+"""The training job with its real child process on the tiny model."""
 
 import signal
 import threading
@@ -48,7 +48,7 @@ def queued(
 
 
 @contextmanager
-def meanwhile(act: Callable[[], bool]) -> Iterator[None]:
+def concurrently(act: Callable[[], bool]) -> Iterator[None]:
     """Tries ``act`` again and again beside the block until it says that it has acted."""
     stop = threading.Event()
 
@@ -81,7 +81,7 @@ def children() -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_a_run_whose_trainer_was_killed_gives_a_model_version_with_its_hashes_and_every_point_once(
+def test_run_with_a_killed_trainer_gives_a_model_version_and_every_point_once(
     queued: Callable[[Hyperparameters], TrainingRun],
 ) -> None:
     run = queued(QUICK)
@@ -95,7 +95,7 @@ def test_a_run_whose_trainer_was_killed_gives_a_model_version_with_its_hashes_an
             child.send_signal(signal.SIGKILL)
         return True
 
-    with meanwhile(kill_after_a_checkpoint):
+    with concurrently(kill_after_a_checkpoint):
         run_training(run.pk)
     run.refresh_from_db()
     if run.status != Status.DONE:  # the kill may come too late on a fast machine
@@ -132,7 +132,9 @@ def test_a_run_whose_trainer_was_killed_gives_a_model_version_with_its_hashes_an
     assert ModelVersion.objects.count() == 1
 
 
-def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
+def test_killed_child_is_an_error_message_and_the_worker_survives(
+    queued: Callable[[Hyperparameters], TrainingRun],
+) -> None:
     run = queued(ENDLESS)
 
     def kill() -> bool:
@@ -141,7 +143,7 @@ def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[H
             return True
         return False
 
-    with meanwhile(kill):
+    with concurrently(kill):
         run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
@@ -167,18 +169,18 @@ MORE_MEMORY = ": it can be resumed with more free memory. For smaller settings, 
         ("disk", "The disk is full.", ", and it can be resumed from there."),
     ],
 )
-def test_a_resume_is_advised_where_it_helps(kind: str, error: str, advice: str) -> None:
+def test_resume_is_suggested_where_it_helps(kind: str, error: str, advice: str) -> None:
     run = TrainingRun(checkpoint_step=50)
     ending = ChildExit(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
     with pytest.raises(ChildFailed) as caught:
         run_jobs._conclude(run, ending, EventRecorder(run))
-    said = str(caught.value)
-    assert said.startswith(f"{error} Its checkpoint of step 50 is kept")
-    assert said.endswith(advice)
-    assert "resumed" in said  # or the page says that it can be
+    message = str(caught.value)
+    assert message.startswith(f"{error} Its checkpoint of step 50 is kept")
+    assert message.endswith(advice)
+    assert "resumed" in message  # or the page says that it can be
 
 
-def test_a_cancelled_run_and_a_run_that_has_gone_are_left_alone(
+def test_cancelled_and_deleted_runs_are_skipped(
     queued: Callable[[Hyperparameters], TrainingRun],
 ) -> None:
     run = queued(QUICK)
@@ -189,7 +191,7 @@ def test_a_cancelled_run_and_a_run_that_has_gone_are_left_alone(
     run_training(10**9)
 
 
-def test_a_changed_base_model_is_refused_before_anything_starts(
+def test_changed_base_model_is_rejected_before_the_start(
     queued: Callable[[Hyperparameters], TrainingRun], tiny_folder: Path, tmp_path: Path
 ) -> None:
     run = queued(QUICK)
@@ -202,7 +204,7 @@ def test_a_changed_base_model_is_refused_before_anything_starts(
     assert not local_path(f"{run.folder_key}/log.txt").exists()
 
 
-def test_a_changed_dataset_is_refused_before_anything_starts(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
+def test_changed_dataset_is_rejected_before_the_start(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
     run = queued(QUICK)
     path = file_path(run.dataset)
     path.chmod(0o644)
@@ -214,7 +216,7 @@ def test_a_changed_dataset_is_refused_before_anything_starts(queued: Callable[[H
     assert "changed since it was frozen" in run.error
 
 
-def test_a_base_model_whose_folder_is_gone_is_a_sentence(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
+def test_missing_base_model_folder_is_an_error_message(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
     run = queued(QUICK)
     run.spec = run.spec.replace(run.base_model.folder, "/nowhere/tiny")
     run.save(update_fields=["spec"])

@@ -1,4 +1,4 @@
-"""The list of runs: who sees it, what it shows, and that it stays cheap."""
+"""The list of runs: access, rows, refresh, query count."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,9 +37,7 @@ def start(project: Project, dataset: DatasetVersion, lengths: LengthReport, peop
 
 
 @pytest.mark.parametrize("role", Role.values)
-def test_every_member_reads_it_and_those_who_may_start_a_run_have_the_button(
-    start: Any, login: Login, role: str
-) -> None:
+def test_members_read_and_engineers_have_the_button(start: Any, login: Login, role: str) -> None:
     start("the first")
     page = login(role).get(URL)
     assert page.status_code == 200
@@ -47,23 +45,23 @@ def test_every_member_reads_it_and_those_who_may_start_a_run_have_the_button(
     assert ("New run" in page.content.decode()) == (role in (Role.ENGINEER, Role.OWNER))
 
 
-def test_a_stranger_does_not_learn_that_it_exists(start: Any, login: Login) -> None:
+def test_stranger_gets_404(start: Any, login: Login) -> None:
     start()
     assert login("stranger").get(URL).status_code == 404
 
 
-def test_without_a_dataset_the_page_says_what_to_do_first(project: Project, login: Login) -> None:
+def test_page_without_a_dataset_shows_the_first_step(project: Project, login: Login) -> None:
     page = login("engineer").get(URL).content.decode()
     assert "No training run yet" in page
     assert 'href="/p/receipts/datasets/"' in page
 
 
-def test_with_a_dataset_the_page_offers_the_first_run(dataset: DatasetVersion, login: Login) -> None:
+def test_page_with_a_dataset_offers_the_first_run(dataset: DatasetVersion, login: Login) -> None:
     assert 'href="/p/receipts/training/new/"' in login("engineer").get(URL).content.decode()
     assert 'href="/p/receipts/training/new/"' not in login("annotator").get(URL).content.decode()
 
 
-def test_rows_show_state_progress_figures_and_why_a_run_failed(start: Any, login: Login) -> None:
+def test_rows_show_state_progress_metrics_and_error(start: Any, login: Login) -> None:
     running = start("live one", status=Status.RUNNING, progress_done=30, progress_total=120)
     for step, loss in ((1, 2.5), (30, 0.4321)):
         TrainingEvent.objects.create(run=running, kind="metrics", step=step, data={"loss": loss})
@@ -74,7 +72,7 @@ def test_rows_show_state_progress_figures_and_why_a_run_failed(start: Any, login
         assert words in page, words
 
 
-def test_a_live_list_refreshes_itself_and_a_quiet_one_does_not(start: Any, login: Login) -> None:
+def test_only_a_live_list_refreshes(start: Any, login: Login) -> None:
     run = start()
     client = login("engineer")
     assert "every 2s" in client.get(URL).content.decode()
@@ -82,14 +80,14 @@ def test_a_live_list_refreshes_itself_and_a_quiet_one_does_not(start: Any, login
     assert "every 2s" not in client.get(URL).content.decode()
 
 
-def test_the_fragment_is_the_table_alone(start: Any, login: Login) -> None:
+def test_fragment_is_the_table(start: Any, login: Login) -> None:
     start("only me")
     fragment = login("engineer").get(URL, headers={"HX-Request": "true"}).content.decode()
     assert "only me" in fragment
     assert "<html" not in fragment
 
 
-def test_the_filter_is_in_the_address_and_nonsense_shows_all(start: Any, login: Login) -> None:
+def test_filter_is_in_the_url_and_invalid_shows_all(start: Any, login: Login) -> None:
     start("good", status=Status.DONE)
     start("bad", status=Status.FAILED)
     client = login("engineer")
@@ -100,12 +98,12 @@ def test_the_filter_is_in_the_address_and_nonsense_shows_all(start: Any, login: 
     assert "No run in this state" in client.get(URL, {"state": "live"}).content.decode()
 
 
-def test_a_queue_that_nobody_works_is_said(start: Any, login: Login) -> None:
+def test_queue_without_a_worker_is_shown(start: Any, login: Login) -> None:
     start()
     assert "No worker for the queue gpu" in login("engineer").get(URL).content.decode()
 
 
-def test_more_runs_take_no_more_queries(start: Any, login: Login, django_assert_max_num_queries: Any) -> None:
+def test_query_count_is_constant(start: Any, login: Login, django_assert_max_num_queries: Any) -> None:
     for number in range(12):
         start(f"run {number}", status=Status.DONE)
     client = login("engineer")
@@ -114,7 +112,7 @@ def test_more_runs_take_no_more_queries(start: Any, login: Login, django_assert_
         client.get(URL)
 
 
-def test_names_of_people_are_text_and_not_markup(start: Any, login: Login) -> None:
+def test_user_names_are_escaped(start: Any, login: Login) -> None:
     start("<script>alert(1)</script>")
     page = login("engineer").get(URL).content.decode()
     assert "<script>alert(1)" not in page

@@ -1,4 +1,4 @@
-"""The new-run form: defaults that work, refusals beside the field, lengths before the start."""
+"""The new-run form: defaults, errors at their fields, lengths before the start."""
 
 import re
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Login = Callable[[str], Client]
 
 
 def filled(client: Client, **changes: Any) -> dict[str, Any]:
-    """What a browser would send if nobody touched the form, with some changes."""
+    """What a browser sends for an untouched form, with some changes."""
     form: NewRunForm = client.get(URL).context["form"]
     values = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
     return {**values, **changes}
@@ -38,7 +38,7 @@ def engineer(dataset: DatasetVersion, tiny_base_model: BaseModel, login: Login) 
     return login("engineer")
 
 
-def test_an_untouched_form_starts_the_presets_run(engineer: Client, lengths: LengthReport) -> None:
+def test_unchanged_form_starts_the_preset(engineer: Client, lengths: LengthReport) -> None:
     answer = engineer.post(URL, filled(engineer))
     run = TrainingRun.objects.get()
     assert answer.status_code == 302
@@ -50,12 +50,12 @@ def test_an_untouched_form_starts_the_presets_run(engineer: Client, lengths: Len
     assert run.created_by.get_username() == "engineer"
 
 
-def test_through_htmx_the_browser_is_sent_to_the_run(engineer: Client, lengths: LengthReport) -> None:
+def test_htmx_redirects_to_the_run(engineer: Client, lengths: LengthReport) -> None:
     answer = engineer.post(URL, filled(engineer), headers=HTMX)
     assert answer["HX-Redirect"] == TrainingRun.objects.get().get_absolute_url()
 
 
-def test_a_nul_in_the_base_model_is_no_base_model(engineer: Client, lengths: LengthReport) -> None:
+def test_nul_in_the_base_model_is_rejected(engineer: Client, lengths: LengthReport) -> None:
     assert engineer.get(f"{URL}?base_model=%00").context["base_model"] == lengths.base_model
     sent = filled(engineer, base_model="tiny\0")
     for headers in ({}, HTMX):
@@ -89,7 +89,7 @@ def test_a_nul_in_the_base_model_is_no_base_model(engineer: Client, lengths: Len
         ({"name": "x" * 121}, "at most 120 characters"),
     ],
 )
-def test_what_makes_no_sense_is_refused_beside_its_field(
+def test_invalid_value_is_reported_at_its_field(
     engineer: Client, lengths: LengthReport, changes: dict[str, str], words: str
 ) -> None:
     answer = engineer.post(URL, filled(engineer, **changes), headers=HTMX)
@@ -101,12 +101,12 @@ def test_what_makes_no_sense_is_refused_beside_its_field(
     assert not TrainingRun.objects.exists()
 
 
-def test_an_error_in_an_advanced_setting_unfolds_them(engineer: Client, lengths: LengthReport) -> None:
+def test_error_in_an_advanced_setting_opens_them(engineer: Client, lengths: LengthReport) -> None:
     assert '<details class="folded" open>' in engineer.post(URL, filled(engineer, seed="-1")).content.decode()
     assert '<details class="folded" open>' not in engineer.get(URL).content.decode()
 
 
-def test_what_was_typed_stays_after_a_refusal(engineer: Client, lengths: LengthReport) -> None:
+def test_input_is_kept_after_an_error(engineer: Client, lengths: LengthReport) -> None:
     answer = engineer.post(URL, filled(engineer, learning_rate="7", name="mine"))
     assert 'value="mine"' in answer.content.decode()
     assert 'value="7"' in answer.content.decode()
@@ -119,7 +119,7 @@ def test_full_fine_tuning_needs_no_lora_fields(engineer: Client, lengths: Length
     assert RunSpec.from_yaml(TrainingRun.objects.get().spec).method == "full"
 
 
-def test_it_cannot_start_before_the_lengths_are_known(engineer: Client) -> None:
+def test_run_cannot_start_without_lengths(engineer: Client) -> None:
     page = engineer.get(URL).content.decode()
     assert 'type="submit" disabled' in page
     answer = engineer.post(URL, filled(engineer))
@@ -127,7 +127,7 @@ def test_it_cannot_start_before_the_lengths_are_known(engineer: Client) -> None:
     assert "not measured yet" in answer.content.decode()
 
 
-def test_choosing_asks_for_the_lengths_once(
+def test_choosing_requests_the_lengths_once(
     engineer: Client, dataset: DatasetVersion, django_capture_on_commit_callbacks: Any
 ) -> None:
     page = engineer.get(URL).content.decode()
@@ -145,7 +145,7 @@ def test_choosing_asks_for_the_lengths_once(
     assert "disabled" in fragment
 
 
-def test_lengths_that_are_there_enable_the_start(engineer: Client, lengths: LengthReport) -> None:
+def test_known_lengths_enable_the_start(engineer: Client, lengths: LengthReport) -> None:
     fragment = engineer.get(LENGTHS, {"dataset": "1", "base_model": "tiny-random"}, headers=HTMX).content.decode()
     assert "every 1s" not in fragment
     assert 'id="start" hx-swap-oob="true"' in fragment
@@ -154,7 +154,7 @@ def test_lengths_that_are_there_enable_the_start(engineer: Client, lengths: Leng
     assert "300" in fragment
 
 
-def test_lengths_that_failed_say_why_and_can_be_asked_for_again(engineer: Client, lengths: LengthReport) -> None:
+def test_failed_lengths_show_the_error_and_can_be_repeated(engineer: Client, lengths: LengthReport) -> None:
     LengthReport.objects.update(status=Status.FAILED, error="The disk is full.")
     fragment = engineer.get(LENGTHS, {"dataset": "1", "base_model": "tiny-random"}, headers=HTMX).content.decode()
     assert "The disk is full." in fragment
@@ -163,21 +163,23 @@ def test_lengths_that_failed_say_why_and_can_be_asked_for_again(engineer: Client
 
 
 @pytest.mark.parametrize("choice", [{}, {"dataset": "99", "base_model": "x"}, {"dataset": "a", "base_model": ""}])
-def test_lengths_of_nothing_are_refused(engineer: Client, choice: dict[str, str]) -> None:
+def test_lengths_of_nothing_are_rejected(engineer: Client, choice: dict[str, str]) -> None:
     assert engineer.get(LENGTHS, choice).status_code == 422
     assert engineer.post(LENGTHS, choice).status_code == 422
     assert not LengthReport.objects.exists()
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_others_may_not(dataset: DatasetVersion, tiny_base_model: BaseModel, login: Login, role: str) -> None:
+def test_new_run_needs_the_run_permission(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, login: Login, role: str
+) -> None:
     client = login(role)
     for answer in (client.get(URL), client.post(URL, {}), client.post(LENGTHS, {"dataset": 1})):
         assert answer.status_code == 403
         assert "engineer" in answer.content.decode()
 
 
-def test_unchanged_settings_follow_the_method_and_changed_ones_stay(engineer: Client, lengths: LengthReport) -> None:
+def test_unchanged_settings_follow_the_method(engineer: Client, lengths: LengthReport) -> None:
     page = engineer.get(URL)
     sent = {**filled(engineer), "was": page.context["was"], "method": "full", "epochs": "11"}
     answer = engineer.get(URL, sent, headers=HTMX)
@@ -187,14 +189,14 @@ def test_unchanged_settings_follow_the_method_and_changed_ones_stay(engineer: Cl
     assert answer["HX-Replace-Url"] == f"{URL}?dataset=1&base_model=tiny-random&method=full"
 
 
-def test_a_run_can_be_duplicated_with_its_own_values(engineer: Client, lengths: LengthReport) -> None:
+def test_run_can_be_duplicated(engineer: Client, lengths: LengthReport) -> None:
     engineer.post(URL, filled(engineer, learning_rate="0.0003", seed="4", name="mine", effective_batch="32"))
     form = engineer.get(URL, {"from": "1"}).context["form"]
     values = {name: str(form[name].value()) for name in ("learning_rate", "seed", "name", "effective_batch")}
     assert values == {"learning_rate": "0.0003", "seed": "4", "name": "mine", "effective_batch": "32"}
 
 
-def test_an_unchanged_duplicate_has_every_setting_of_its_run(
+def test_unchanged_duplicate_has_the_settings_of_its_run(
     engineer: Client, project: Project, lengths: LengthReport, people: dict[str, Any]
 ) -> None:
     hyperparameters = Hyperparameters(
@@ -218,9 +220,7 @@ def test_an_unchanged_duplicate_has_every_setting_of_its_run(
     assert hyperparameters_of(RunSpec.from_yaml(TrainingRun.objects.get(number=2).spec)) == hyperparameters
 
 
-def test_a_duplicate_of_a_run_that_is_done_names_the_precision_that_auto_came_to(
-    engineer: Client, lengths: LengthReport
-) -> None:
+def test_duplicate_names_the_resolved_precision(engineer: Client, lengths: LengthReport) -> None:
     def shown() -> Any:
         return engineer.get(URL, {"from": "1"}).context["form"]["precision"].value()
 
@@ -230,7 +230,7 @@ def test_a_duplicate_of_a_run_that_is_done_names_the_precision_that_auto_came_to
     assert shown() == "bf16"
 
 
-def test_with_nothing_to_learn_from_the_page_says_so(
+def test_page_without_training_documents_shows_a_message(
     project: Project, tiny_base_model: BaseModel, login: Login
 ) -> None:
     page = login("engineer").get(URL).content.decode()
@@ -238,12 +238,12 @@ def test_with_nothing_to_learn_from_the_page_says_so(
     assert "<form id" not in page
 
 
-def test_with_no_model_the_page_says_so(dataset: DatasetVersion, login: Login) -> None:
+def test_page_without_a_model_shows_a_message(dataset: DatasetVersion, login: Login) -> None:
     assert "No base model" in login("engineer").get(URL).content.decode()
 
 
 @pytest.mark.parametrize("nonsense", [{"from": "99"}, {"from": "x", "dataset": "-1"}, {"was": "::", "method": "evil"}])
-def test_nonsense_in_the_address_gives_the_usual_form(
+def test_invalid_query_gives_the_default_form(
     engineer: Client, lengths: LengthReport, nonsense: dict[str, str]
 ) -> None:
     answer = engineer.get(URL, nonsense)

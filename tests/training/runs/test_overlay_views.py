@@ -1,4 +1,4 @@
-"""Runs over one another: the address names them, what cannot be shown is said, and only what differs is listed."""
+"""The comparison of runs: runs in the URL, unavailable runs, differences."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +44,7 @@ def points(run: TrainingRun, *losses: float) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.MANAGER])
-def test_every_member_sees_the_runs_of_the_address(start: Any, login: Login, role: str) -> None:
+def test_members_see_the_runs_of_the_url(start: Any, login: Login, role: str) -> None:
     start("one"), start("two")
     page = login(role).get(URL, {"runs": "2,1"})
     html = page.content.decode()
@@ -56,12 +56,12 @@ def test_every_member_sees_the_runs_of_the_address(start: Any, login: Login, rol
     assert '<option value="tokens">tokens</option>' in html
 
 
-def test_a_stranger_finds_nothing(start: Any, login: Login) -> None:
+def test_stranger_gets_404(start: Any, login: Login) -> None:
     start()
     assert login("stranger").get(URL, {"runs": "1"}).status_code == 404
 
 
-def test_ticked_boxes_become_one_address_to_share(start: Any, login: Login) -> None:
+def test_checkboxes_become_one_url(start: Any, login: Login) -> None:
     start(), start()
     answer = login("manager").get(f"{URL}?runs=1&runs=2")
     assert (answer.status_code, answer["Location"]) == (302, f"{URL}?runs=1,2")
@@ -79,7 +79,7 @@ def test_ticked_boxes_become_one_address_to_share(start: Any, login: Login) -> N
         ("1,2,3,4,5,6", "At most 5 runs can be compared; ignored: 6.", [1, 2, 3, 4, 5]),
     ],
 )
-def test_what_cannot_be_shown_is_said_and_the_rest_is_shown(
+def test_unavailable_runs_are_reported_and_the_rest_is_shown(
     start: Any, login: Login, runs: str, words: str, shown: list[int]
 ) -> None:
     for _ in range(6):
@@ -90,13 +90,13 @@ def test_what_cannot_be_shown_is_said_and_the_rest_is_shown(
 
 
 @pytest.mark.parametrize("runs", ["", "x", ",", "7"])
-def test_with_nothing_to_show_the_page_says_how(start: Any, login: Login, runs: str) -> None:
+def test_page_without_runs_shows_how_to_choose(start: Any, login: Login, runs: str) -> None:
     page = login("engineer").get(URL, {"runs": runs})
     assert page.status_code == 200
     assert "Select two to five runs" in page.content.decode()
 
 
-def test_runs_of_another_project_are_not_there(start: Any, login: Login, people: dict[str, Any]) -> None:
+def test_runs_of_another_project_are_not_shown(start: Any, login: Login, people: dict[str, Any]) -> None:
     from labeling.projects.services import create_project
 
     start()
@@ -106,7 +106,7 @@ def test_runs_of_another_project_are_not_there(start: Any, login: Login, people:
     assert not page.context["runs"]
 
 
-def test_only_what_differs_is_listed(start: Any, login: Login) -> None:
+def test_only_differences_are_listed(start: Any, login: Login) -> None:
     start(), start(learning_rate=3e-4, epochs=5.0)
     page = login("engineer").get(URL, {"runs": "1,2"})
     assert {line.title: line.values for line in page.context["differences"]} == {
@@ -117,7 +117,7 @@ def test_only_what_differs_is_listed(start: Any, login: Login) -> None:
     assert "No differences." in login("engineer").get(URL, {"runs": "1,3"}).content.decode()
 
 
-def test_the_table_has_the_best_look_the_fields_the_time_and_the_memory(start: Any, login: Login) -> None:
+def test_table_has_best_evaluation_fields_time_and_memory(start: Any, login: Login) -> None:
     run = start()
     points(run, 2.5, 1.25, 1.5)
     run.status, run.facts = Status.DONE, {"seconds": 90, "tokens": 18_000}
@@ -128,7 +128,7 @@ def test_the_table_has_the_best_look_the_fields_the_time_and_the_memory(start: A
     assert (final.seconds, final.memory_bytes, final.tokens_per_second) == (90, 3 * 2**30, 200)
 
 
-def test_the_table_asks_again_only_while_one_is_live(start: Any, login: Login) -> None:
+def test_table_refreshes_only_while_a_run_is_live(start: Any, login: Login) -> None:
     first, second = start(), start()
     TrainingRun.objects.filter(pk=first.pk).update(status=Status.DONE)
     fragment = login("engineer").get(URL, {"runs": "1,2"}, headers=HTMX).content.decode()
@@ -138,7 +138,7 @@ def test_the_table_asks_again_only_while_one_is_live(start: Any, login: Login) -
     assert "hx-trigger" not in login("engineer").get(URL, {"runs": "1,2"}).content.decode()
 
 
-def test_more_runs_take_no_more_queries(start: Any, login: Login, django_assert_max_num_queries: Any) -> None:
+def test_query_count_is_constant(start: Any, login: Login, django_assert_max_num_queries: Any) -> None:
     for _ in range(5):
         points(start(), 2.0, 1.0)
     client = login("engineer")
@@ -146,7 +146,7 @@ def test_more_runs_take_no_more_queries(start: Any, login: Login, django_assert_
         assert client.get(URL, {"runs": "1,2,3,4,5"}).status_code == 200
 
 
-def test_a_run_is_held_against_another_on_its_own_page(start: Any, login: Login) -> None:
+def test_run_is_compared_on_its_page(start: Any, login: Login) -> None:
     start("one"), start("two", seed=4)
     client = login("manager")
     assert "Compare settings and curves." in client.get("/p/receipts/training/2/").content.decode()

@@ -1,4 +1,4 @@
-"""What the project's home says about training, and to whom it says what to do next."""
+"""Training on a project's home page: the newest run and the next step."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
     )
 
 
-def test_before_there_is_a_dataset_the_strip_says_that_nothing_ran(seen: Any, people: dict[str, Any]) -> None:
+def test_strip_without_a_dataset_shows_no_runs(seen: Any, people: dict[str, Any]) -> None:
     panel = last_run(seen("engineer"), people["engineer"])
     assert panel is not None
     assert panel.template == ""
@@ -38,9 +38,7 @@ def test_before_there_is_a_dataset_the_strip_says_that_nothing_ran(seen: Any, pe
     assert training_step(seen("engineer"), people["engineer"]) is None
 
 
-def test_a_dataset_without_a_run_is_the_next_step_of_those_who_may_train(
-    dataset: DatasetVersion, seen: Any, people: dict[str, Any]
-) -> None:
+def test_dataset_without_a_run_is_the_next_step(dataset: DatasetVersion, seen: Any, people: dict[str, Any]) -> None:
     step = training_step(seen("engineer"), people["engineer"])
     assert step is not None
     assert step.text == "Dataset v1 has no training run yet."
@@ -48,7 +46,7 @@ def test_a_dataset_without_a_run_is_the_next_step_of_those_who_may_train(
     assert training_step(seen("annotator"), people["annotator"]) is None
 
 
-def test_a_run_ends_that_step_and_a_failed_run_is_the_next(run: TrainingRun, seen: Any, people: dict[str, Any]) -> None:
+def test_failed_run_is_the_next_step(run: TrainingRun, seen: Any, people: dict[str, Any]) -> None:
     assert training_step(seen("engineer"), people["engineer"]) is None
     TrainingRun.objects.update(status=Status.FAILED, error="The disk is full.")
     step = training_step(seen("engineer"), people["engineer"])
@@ -56,7 +54,7 @@ def test_a_run_ends_that_step_and_a_failed_run_is_the_next(run: TrainingRun, see
     assert step.url == "/p/receipts/training/1/"
 
 
-def test_the_panel_shows_the_last_run(run: TrainingRun, seen: Any, people: dict[str, Any], login: Any) -> None:
+def test_panel_shows_the_last_run(run: TrainingRun, seen: Any, people: dict[str, Any], login: Any) -> None:
     panel = last_run(seen("manager"), people["manager"])
     assert panel is not None
     assert panel.context["run"].pk == run.pk

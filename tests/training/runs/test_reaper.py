@@ -1,4 +1,4 @@
-"""Lost runs are queued again or ended with a sentence, by their kind; everything else is left alone."""
+"""Lost runs are requeued or failed; others are left alone."""
 
 import time
 from datetime import timedelta
@@ -46,7 +46,7 @@ LONG = settings.RUN_LOST_AFTER_SECONDS + 5
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_lost_run_goes_on_with_the_next_worker_and_keeps_its_progress(run: TrainingRun, queues: None) -> None:
+def test_lost_run_is_requeued_with_its_progress(run: TrainingRun, queues: None) -> None:
     silent_for(run, LONG, progress_done=40, progress_total=90, checkpoint_step=35, attempts=2)
     before = run.job_id
     assert [again.pk for again in reaper.reap_lost_runs()] == [run.pk]
@@ -57,7 +57,7 @@ def test_a_lost_run_goes_on_with_the_next_worker_and_keeps_its_progress(run: Tra
     assert reaper.reap_lost_runs() == []
 
 
-def test_a_run_that_lost_three_workers_fails_with_a_sentence(run: TrainingRun) -> None:
+def test_run_that_lost_three_workers_fails(run: TrainingRun) -> None:
     silent_for(run, LONG, progress_done=40, progress_total=90, attempts=3, checkpoint_step=35)
     assert [ended.pk for ended in reaper.reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
@@ -69,20 +69,20 @@ def test_a_run_that_lost_three_workers_fails_with_a_sentence(run: TrainingRun) -
     assert reaper.reap_lost_runs() == []
 
 
-def test_a_lost_run_that_was_being_cancelled_is_cancelled(run: TrainingRun) -> None:
+def test_lost_run_with_a_requested_cancellation_is_cancelled(run: TrainingRun) -> None:
     silent_for(run, LONG, cancel_requested=True)
     reaper.reap_lost_runs()
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.CANCELLED, "")
 
 
-def test_every_kind_of_run_is_swept(run: TrainingRun, lengths: LengthReport) -> None:
+def test_every_kind_of_run_is_reaped(run: TrainingRun, lengths: LengthReport) -> None:
     silent_for(run, LONG)
     LengthReport.objects.update(status=Status.RUNNING, heartbeat_at=timezone.now() - timedelta(seconds=LONG))
     assert {type(ended) for ended in reaper.reap_lost_runs()} == {TrainingRun, LengthReport}
 
 
-def test_a_beating_run_a_queued_run_and_a_run_without_a_heart_are_left_alone(run: TrainingRun) -> None:
+def test_live_queued_and_unsupervised_runs_are_kept(run: TrainingRun) -> None:
     assert reaper.reap_lost_runs() == []  # queued, for however long
     silent_for(run, 1)
     assert reaper.reap_lost_runs() == []
@@ -90,9 +90,7 @@ def test_a_beating_run_a_queued_run_and_a_run_without_a_heart_are_left_alone(run
     assert reaper.reap_lost_runs() == []
 
 
-def test_a_run_that_cannot_reach_the_database_is_not_lost_while_its_supervisor_says_so(
-    run: TrainingRun, queues: None
-) -> None:
+def test_run_without_database_access_is_kept_while_its_supervisor_reports(run: TrainingRun, queues: None) -> None:
     silent_for(run, LONG)
     heartbeat.report_alive(run.job_id)
     key = heartbeat.KEY.format(run.job_id)
@@ -103,7 +101,7 @@ def test_a_run_that_cannot_reach_the_database_is_not_lost_while_its_supervisor_s
     assert [lost.pk for lost in reaper.reap_lost_runs()] == [run.pk]
 
 
-def test_no_run_is_lost_while_the_queue_cannot_be_asked(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_run_is_reaped_while_the_queue_is_unreachable(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     def unanswered(job_ids: Any) -> set[Any]:
         raise RedisConnectionError("away")
 
@@ -114,7 +112,7 @@ def test_no_run_is_lost_while_the_queue_cannot_be_asked(run: TrainingRun, monkey
     assert [lost.pk for lost in reaper.reap_lost_runs()] == [run.pk]
 
 
-def test_clocks_that_differ_between_machines_lose_no_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_differences_reap_no_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     real = timezone.now
     with monkeypatch.context() as worker:
         worker.setattr(timezone, "now", lambda: real() - timedelta(seconds=LONG))
@@ -126,7 +124,7 @@ def test_clocks_that_differ_between_machines_lose_no_run(run: TrainingRun, monke
         assert reaper.reap_lost_runs() == []
 
 
-def test_who_sweeps_again_and_again_judges_once_it_has_seen_the_database_for_a_while() -> None:
+def test_periodic_reaper_waits_after_a_database_outage() -> None:
     now = [0.0]
     guard = reaper.ReaperGuard(30, clock=lambda: now[0])
 
@@ -143,7 +141,7 @@ def test_who_sweeps_again_and_again_judges_once_it_has_seen_the_database_for_a_w
     assert judged(100, 130, 160, 190) == [False, False, False, True], "the clock was put back"
 
 
-def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_database_was_away(
+def test_sweep_waits_at_its_start_and_after_a_database_outage(
     run: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
@@ -166,7 +164,7 @@ def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_databas
     assert asked == [False] * 4
 
 
-def test_a_reaped_run_calls_the_hook(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reaped_run_calls_the_hook(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run_reaped = hooks.ModelHooks[[Any], object]()
     monkeypatch.setattr(reaper, "run_reaped", run_reaped)
     reaped: list[int] = []
@@ -176,25 +174,25 @@ def test_a_reaped_run_calls_the_hook(run: TrainingRun, monkeypatch: pytest.Monke
     assert reaped == [run.pk]
 
 
-def test_a_job_sweeps_before_it_works(run: TrainingRun) -> None:
+def test_job_reaps_before_it_starts(run: TrainingRun) -> None:
     silent_for(run, LONG)
     run_training(10**9)  # a run that has gone
     run.refresh_from_db()
     assert run.status == Status.QUEUED
 
 
-def test_looking_at_the_workers_sweeps(run: TrainingRun, login: Any, queues: None) -> None:
+def test_workers_page_reaps(run: TrainingRun, login: Any, queues: None) -> None:
     silent_for(run, LONG)
     assert login("engineer").get("/workers/").status_code == 200
     run.refresh_from_db()
     assert run.status == Status.QUEUED
 
 
-def test_the_command_says_what_it_ended(run: TrainingRun) -> None:
+def test_sweep_lists_ended_runs(run: TrainingRun) -> None:
     silent_for(run, LONG, attempts=3)
-    said = StringIO()
-    call_command("sweep", stdout=said)
-    assert f"training run {run.pk} failed" in said.getvalue()
-    said = StringIO()
-    call_command("sweep", stdout=said)
-    assert said.getvalue().strip() == "no run is lost"
+    output = StringIO()
+    call_command("sweep", stdout=output)
+    assert f"training run {run.pk} failed" in output.getvalue()
+    output = StringIO()
+    call_command("sweep", stdout=output)
+    assert output.getvalue().strip() == "no run is lost"

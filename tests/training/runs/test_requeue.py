@@ -1,4 +1,4 @@
-"""Runs whose job or worker has gone come back to the queue once, and only once."""
+"""Runs without a job or worker return to the queue exactly once."""
 
 from datetime import timedelta
 from typing import Any
@@ -40,7 +40,7 @@ def made_ago(run: TrainingRun, seconds: float) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(seconds=seconds))
 
 
-def test_a_job_the_queue_forgot_is_queued_again(run: TrainingRun) -> None:
+def test_forgotten_job_is_queued_again(run: TrainingRun) -> None:
     django_rq.get_queue("gpu").empty()
     made_ago(run, 120)
     assert [again.pk for again in requeue_missing_jobs()] == [run.pk]
@@ -49,7 +49,7 @@ def test_a_job_the_queue_forgot_is_queued_again(run: TrainingRun) -> None:
     assert requeue_missing_jobs() == []
 
 
-def test_a_run_waits_where_the_queue_has_it_whenever_it_was_made(run: TrainingRun, people: dict[str, Any]) -> None:
+def test_queued_run_is_kept_whatever_its_age(run: TrainingRun, people: dict[str, Any]) -> None:
     second = start_training(
         project=run.project,
         user=people["engineer"],
@@ -65,14 +65,14 @@ def test_a_run_waits_where_the_queue_has_it_whenever_it_was_made(run: TrainingRu
     assert (queue_position(run), queue_position(second)) == (1, 0)
 
 
-def test_a_job_that_waits_in_the_queue_is_left_alone(run: TrainingRun) -> None:
+def test_queued_job_is_left_alone(run: TrainingRun) -> None:
     made_ago(run, 120)
     before = jobs()
     assert requeue_missing_jobs() == []
     assert jobs() == before == [str(run.job_id)]
 
 
-def test_an_interrupted_run_starts_again_under_a_new_job(run: TrainingRun) -> None:
+def test_interrupted_run_is_requeued_under_a_new_job(run: TrainingRun) -> None:
     queue = django_rq.get_queue("gpu")
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
@@ -84,7 +84,7 @@ def test_an_interrupted_run_starts_again_under_a_new_job(run: TrainingRun) -> No
     assert jobs() == [str(run.job_id), behind.id]
 
 
-def test_a_run_that_was_to_be_cancelled_is_not_started_again(run: TrainingRun) -> None:
+def test_run_with_a_requested_cancellation_is_not_requeued(run: TrainingRun) -> None:
     django_rq.get_queue("gpu").empty()
     run.claim()
     run.cancel()
@@ -107,9 +107,7 @@ def fail_job(run: TrainingRun) -> None:
     run.fail("It stopped.")
 
 
-def test_a_failed_job_that_is_started_again_from_the_workers_page_is_a_resumed_run(
-    run: TrainingRun, people: dict[str, Any], login: Any
-) -> None:
+def test_failed_job_is_requeued_from_the_workers_page(run: TrainingRun, people: dict[str, Any], login: Any) -> None:
     run.attempts, run.checkpoint_step = 4, 8
     run.save()
     fail_job(run)
@@ -122,16 +120,14 @@ def test_a_failed_job_that_is_started_again_from_the_workers_page_is_a_resumed_r
     assert django_rq.get_queue("gpu").failed_job_registry.count == 0
 
 
-def test_a_failed_job_whose_base_model_is_gone_stays_where_it_is(
-    run: TrainingRun, people: dict[str, Any], login: Any
-) -> None:
+def test_failed_job_without_its_base_model_stays(run: TrainingRun, people: dict[str, Any], login: Any) -> None:
     fail_job(run)
     run.base_model.folder = "/nowhere/tiny"
     run.base_model.save()
     address = f"/workers/failed/gpu/{run.job_id}/"
-    said = login("engineer").post(address, {"do": "requeue"}, follow=True).content.decode()
-    assert "is missing" in said
-    assert "/nowhere" not in said
+    page = login("engineer").post(address, {"do": "requeue"}, follow=True).content.decode()
+    assert "is missing" in page
+    assert "/nowhere" not in page
     run.refresh_from_db()
     assert (run.status, jobs()) == (Status.FAILED, [])
     assert django_rq.get_queue("gpu").failed_job_registry.count == 1

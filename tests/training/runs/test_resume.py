@@ -1,4 +1,4 @@
-"""A run that died, was cancelled or lost its worker goes on from its checkpoint, and every point is there once."""
+"""A run that died, was cancelled or lost its worker resumes from its checkpoint, with every point once."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def waiting() -> list[str]:
     return list(django_rq.get_queue("gpu").job_ids)
 
 
-def test_a_child_that_is_killed_goes_on_from_its_checkpoint_by_itself(run: TrainingRun) -> None:
+def test_killed_child_resumes_from_its_checkpoint(run: TrainingRun) -> None:
     plan(run, die_at=13)
     django_rq.get_queue("gpu").empty()
     work(run)
@@ -97,7 +97,7 @@ def test_a_child_that_is_killed_goes_on_from_its_checkpoint_by_itself(run: Train
     assert ModelVersion.objects.filter(training_run=run).count() == 1
 
 
-def test_seconds_and_tokens_are_those_of_the_work_that_is_kept(run: TrainingRun) -> None:
+def test_seconds_and_tokens_count_kept_work(run: TrainingRun) -> None:
     plan(run, die_at=13, pace=0.03)
     work(run)
     kept = json.loads(local_path(f"{run.folder_key}/state.json").read_text())
@@ -110,7 +110,7 @@ def test_seconds_and_tokens_are_those_of_the_work_that_is_kept(run: TrainingRun)
     assert 0 < cost["cpu_seconds"] < cost["seconds"]
 
 
-def test_a_child_that_gets_no_further_than_before_is_not_started_again(run: TrainingRun) -> None:
+def test_child_without_progress_is_not_restarted(run: TrainingRun) -> None:
     plan(run, die_always=13)
     work(run)
     assert run.status == Status.QUEUED
@@ -121,14 +121,14 @@ def test_a_child_that_gets_no_further_than_before_is_not_started_again(run: Trai
     assert not ModelVersion.objects.exists()
 
 
-def test_a_child_that_dies_before_its_first_checkpoint_fails_at_once(run: TrainingRun) -> None:
+def test_child_killed_before_its_first_checkpoint_fails(run: TrainingRun) -> None:
     plan(run, die_at=3)
     work(run)
     assert (run.status, run.checkpoint_step) == (Status.FAILED, 0)
     assert "batch size" in run.error
 
 
-def test_an_error_with_a_sentence_waits_for_a_person_who_resumes_it(run: TrainingRun, people: dict[str, Any]) -> None:
+def test_error_event_waits_for_a_manual_resume(run: TrainingRun, people: dict[str, Any]) -> None:
     plan(run, error_at=7)
     work(run)
     assert run.status == Status.FAILED
@@ -146,7 +146,7 @@ def test_an_error_with_a_sentence_waits_for_a_person_who_resumes_it(run: Trainin
     assert [attempt["from"] for attempt in attempts(run)] == [0, 5]
 
 
-def test_a_cancelled_run_keeps_its_work_and_can_be_resumed(
+def test_cancelled_run_keeps_its_work_and_can_be_resumed(
     run: TrainingRun, people: dict[str, Any], once_at_step: Any, settings: Any
 ) -> None:
     settings.RUN_HEARTBEAT_SECONDS = 0.1
@@ -154,12 +154,12 @@ def test_a_cancelled_run_keeps_its_work_and_can_be_resumed(
     stages: set[str] = set()
     once_at_step(7, lambda: cancel(TrainingRun.objects.get(pk=run.pk)))
 
-    def look() -> None:
+    def check() -> None:
         while not (stage := TrainingRun.objects.get(pk=run.pk)).finished_at:
             stages.add(stage.stage)
             time.sleep(0.02)
 
-    once_at_step(8, look)
+    once_at_step(8, check)
     work(run)
     assert (run.status, run.error) == (Status.CANCELLED, "")
     assert "saving a checkpoint" in stages
@@ -173,7 +173,7 @@ def test_a_cancelled_run_keeps_its_work_and_can_be_resumed(
     assert curve(run) == [(step, loss(step)) for step in range(1, stopped_at + 6)]
 
 
-def test_a_worker_that_is_told_to_stop_puts_the_run_back_with_its_work(run: TrainingRun, once_at_step: Any) -> None:
+def test_stopped_worker_requeues_the_run_with_its_work(run: TrainingRun, once_at_step: Any) -> None:
     plan(run, steps=400, save_every=1000)
     django_rq.get_queue("gpu").empty()
     once_at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -187,7 +187,7 @@ def test_a_worker_that_is_told_to_stop_puts_the_run_back_with_its_work(run: Trai
     assert not psutil.pid_exists(attempts(run)[0]["pid"])
 
 
-def test_a_child_that_somebody_asked_to_stop_is_a_cancelled_run(run: TrainingRun, once_at_step: Any) -> None:
+def test_child_that_received_a_signal_is_cancelled(run: TrainingRun, once_at_step: Any) -> None:
     plan(run, steps=400, save_every=1000)
     once_at_step(6, lambda: os.kill(attempts(run)[0]["pid"], signal.SIGTERM))
     work(run)
@@ -198,7 +198,7 @@ def test_a_child_that_somebody_asked_to_stop_is_a_cancelled_run(run: TrainingRun
     assert not psutil.pid_exists(attempts(run)[0]["pid"])
 
 
-def test_the_start_of_the_one_machine_keeps_checkpoint_and_points(run: TrainingRun) -> None:
+def test_startup_keeps_checkpoint_and_points(run: TrainingRun) -> None:
     plan(run, die_at=13)
     work(run)
     run.claim()
@@ -211,7 +211,7 @@ def test_the_start_of_the_one_machine_keeps_checkpoint_and_points(run: TrainingR
     assert curve(run) == WHOLE
 
 
-def test_a_damaged_checkpoint_means_an_older_one_and_its_points_are_taken_again(run: TrainingRun) -> None:
+def test_damaged_checkpoint_resumes_from_an_older_one(run: TrainingRun) -> None:
     plan(run, die_at=13)
     work(run)
     local_path(f"{run.folder_key}/state.json").write_text('{"step": 5}')
@@ -222,7 +222,7 @@ def test_a_damaged_checkpoint_means_an_older_one_and_its_points_are_taken_again(
     assert list(run.events.filter(kind="checkpoint").order_by("step").values_list("step", flat=True)) == [5, 10, 15, 20]
 
 
-def test_what_cannot_be_resumed_is_refused(run: TrainingRun, people: dict[str, Any]) -> None:
+def test_unresumable_run_is_rejected(run: TrainingRun, people: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="cannot be resumed"):
         resume(run=run, user=people["engineer"])
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED)
@@ -235,7 +235,7 @@ def test_what_cannot_be_resumed_is_refused(run: TrainingRun, people: dict[str, A
         resume(run=run, user=people["engineer"])
 
 
-def test_a_worker_that_comes_back_to_life_leaves_the_run_to_its_new_one(run: TrainingRun) -> None:
+def test_revived_worker_leaves_the_run_to_its_new_worker(run: TrainingRun) -> None:
     old = TrainingRun.objects.get(pk=run.pk)
     assert old.claim(attempts=1)
     requeue_interrupted()

@@ -1,4 +1,4 @@
-"""A run's page: what each state shows, its live parts, its files, and who may cancel."""
+"""The page of a run: states, live parts, files, permissions."""
 
 import io
 import re
@@ -42,7 +42,7 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
 
 @pytest.fixture
 def points(run: TrainingRun) -> list[TrainingEvent]:
-    """Two steps, a look at the validation split with samples, and a warning."""
+    """Two steps, an evaluation with samples, and a warning."""
     validation = next(iter(rows(run.dataset, "validation")))
     outcomes = {"company": "correct", "date": "wrong", "address": "missing", "total": "both_absent"}
     sample = {
@@ -85,9 +85,7 @@ def set_to(run: TrainingRun, status: str, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("role", Role.values)
-def test_every_member_reads_it_and_those_who_may_run_have_the_buttons(
-    run: TrainingRun, login: Login, role: str
-) -> None:
+def test_members_read_and_engineers_have_the_buttons(run: TrainingRun, login: Login, role: str) -> None:
     page = login(role).get(URL)
     assert page.status_code == 200
     html = page.content.decode()
@@ -96,17 +94,17 @@ def test_every_member_reads_it_and_those_who_may_run_have_the_buttons(
         assert (button in html) == (role in (Role.ENGINEER, Role.OWNER)), button
 
 
-def test_a_stranger_and_a_wrong_number_find_nothing(run: TrainingRun, login: Login) -> None:
+def test_stranger_and_wrong_number_get_404(run: TrainingRun, login: Login) -> None:
     for path in ("", "curves.json", "spec.yaml", "log.txt"):
         assert login("stranger").get(URL + path).status_code == 404
         assert login("engineer").get(f"/p/receipts/training/2/{path}").status_code == 404
 
 
-def test_a_queued_run_shows_that_no_worker_serves_its_queue(run: TrainingRun, login: Login) -> None:
+def test_queued_run_shows_a_missing_worker(run: TrainingRun, login: Login) -> None:
     assert "No worker for the queue gpu" in login("manager").get(URL).content.decode()
 
 
-def test_a_running_run_shows_step_epoch_and_time_left(
+def test_running_run_shows_step_epoch_and_time_left(
     run: TrainingRun, points: list[TrainingEvent], login: Login
 ) -> None:
     set_to(run, Status.RUNNING, progress_done=2, progress_total=24, stage="training", started_at=run.created_at)
@@ -117,14 +115,16 @@ def test_a_running_run_shows_step_epoch_and_time_left(
         assert words in html, words
 
 
-def test_the_spec_in_words_marks_what_differs_from_the_preset(run: TrainingRun, login: Login) -> None:
+def test_spec_marks_differences_from_the_preset(run: TrainingRun, login: Login) -> None:
     html = " ".join(login("manager").get(URL).content.decode().split())
     assert '<dd class="changed">0.0003 <span class="preset"' in html
     assert ">preset 0.001</span>" in html
     assert '<dd class="changed">2 documents' not in html  # as the preset
 
 
-def test_a_failed_run_says_why_and_what_is_kept(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
+def test_failed_run_shows_its_error_and_what_is_kept(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
     set_to(run, Status.FAILED, error="The disk is full.", progress_done=2, progress_total=24)
     html = login("annotator").get(URL).content.decode()
     assert "The disk is full." in html
@@ -133,14 +133,12 @@ def test_a_failed_run_says_why_and_what_is_kept(run: TrainingRun, points: list[T
     assert "hx-trigger" not in html  # nothing asks again
 
 
-def test_a_cancelled_run_says_so(run: TrainingRun, login: Login) -> None:
+def test_cancelled_run_is_shown_as_cancelled(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.CANCELLED)
     assert "It had not started" in login("manager").get(URL).content.decode()
 
 
-def test_a_run_with_a_checkpoint_can_be_resumed_and_says_from_where(
-    run: TrainingRun, points: list[TrainingEvent], login: Login
-) -> None:
+def test_run_with_a_checkpoint_can_be_resumed(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
     resume = f"{URL}resume/"
     assert 'id="resume-run"' not in login("engineer").get(URL).content.decode()  # it waits
     for status in (Status.FAILED, Status.CANCELLED):
@@ -159,7 +157,7 @@ def test_a_run_with_a_checkpoint_can_be_resumed_and_says_from_where(
     assert "It resumes from its checkpoint at step 2." in login("engineer").get(URL).content.decode()
 
 
-def test_a_run_without_a_checkpoint_cannot_be_resumed_and_the_page_says_why(run: TrainingRun, login: Login) -> None:
+def test_run_without_a_checkpoint_cannot_be_resumed(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.FAILED)
     client = login("engineer")
     assert 'id="resume-run"' not in client.get(URL).content.decode()
@@ -167,7 +165,7 @@ def test_a_run_without_a_checkpoint_cannot_be_resumed_and_the_page_says_why(run:
     assert client.post(f"{URL}resume/", headers=HTMX)["HX-Refresh"] == "true"
 
 
-def test_a_run_that_was_taken_up_again_says_from_which_step_and_why(run: TrainingRun, login: Login) -> None:
+def test_resumed_run_shows_its_step_and_cause(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.RUNNING, attempts=2, facts={"resumed_from": 40}, started_at=run.created_at)
     html = login("manager").get(URL).content.decode()
     assert "Attempt 2: resumed from step 40 after its worker or process ended." in html
@@ -175,15 +173,13 @@ def test_a_run_that_was_taken_up_again_says_from_which_step_and_why(run: Trainin
     assert "Attempt 2: resumed from step 40 by erik." in login("manager").get(URL).content.decode()
 
 
-def test_the_time_left_goes_down_between_two_points(
-    run: TrainingRun, points: list[TrainingEvent], login: Login
-) -> None:
+def test_time_left_decreases_between_points(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
     set_to(run, Status.RUNNING, started_at=run.created_at)
     TrainingEvent.objects.filter(pk=points[1].pk).update(created_at=timezone.now() - timedelta(seconds=31))
     assert "45 s</strong> left" in login("manager").get(URL).content.decode()  # 75 less 31, up to the next five
 
 
-def test_checkpoints_the_best_look_and_the_estimate_against_reality_are_told(
+def test_checkpoints_best_evaluation_and_estimate_are_shown(
     run: TrainingRun, points: list[TrainingEvent], login: Login
 ) -> None:
     TrainingEvent.objects.create(run=run, kind="validation", step=4, data={"loss": 2.125})
@@ -199,7 +195,7 @@ def test_checkpoints_the_best_look_and_the_estimate_against_reality_are_told(
     assert "Best validation loss 2.1250 at step 4; the weights of the last step were saved." in html
 
 
-def test_a_run_far_behind_its_estimate_says_so_in_place_of_no_warnings(run: TrainingRun, login: Login) -> None:
+def test_slow_run_shows_a_warning(run: TrainingRun, login: Login) -> None:
     point = {"loss": 2.5, "tokens_per_second": 8.0}
     TrainingEvent.objects.create(run=run, kind="metrics", step=1, data={"step": 1, **point})
     estimate = {**(run.estimate or {}), "memory_bytes": 1, "tokens": 6000, "seconds": 120.0}
@@ -212,9 +208,7 @@ def test_a_run_far_behind_its_estimate_says_so_in_place_of_no_warnings(run: Trai
     assert login("annotator").get(URL).context["slow"] == ""
 
 
-def test_only_checkpoints_that_are_still_on_the_disk_are_listed(
-    run: TrainingRun, points: list[TrainingEvent], login: Login
-) -> None:
+def test_only_existing_checkpoints_are_listed(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
     for step in (4, 6):
         data = {"path": f"/srv/state/checkpoint-{step:08}", "bytes": 5_000_000, "sha256": f"{step}" * 64}
         TrainingEvent.objects.create(run=run, kind="checkpoint", step=step, data=data)
@@ -229,7 +223,7 @@ def test_only_checkpoints_that_are_still_on_the_disk_are_listed(
     assert "may lie in" not in html
 
 
-def test_artifacts_lead_to_the_exports_that_were_made(run: TrainingRun, login: Login) -> None:
+def test_artifacts_link_to_exports(run: TrainingRun, login: Login) -> None:
     files = [{"path": "axolotl.yaml", "size": 2_000, "sha256": "a" * 64}]
     made = {"training_run": run, "status": Status.DONE, "files": files, "folder_key": "x", "sha256": "b" * 64}
     SpecExport.objects.create(kind="axolotl", **made)
@@ -241,7 +235,7 @@ def test_artifacts_lead_to_the_exports_that_were_made(run: TrainingRun, login: L
     assert "unsloth" not in artifacts.lower()
 
 
-def test_files_of_a_tracker_come_as_a_zip_with_the_line_to_type(run: TrainingRun, login: Login) -> None:
+def test_tracker_files_are_downloaded_as_a_zip(run: TrainingRun, login: Login) -> None:
     client, address = login("annotator"), f"{URL}tensorboard.zip"
     assert client.get(address).status_code == 404
     TrainingRun.objects.update(spec=run.spec.replace("trackers: []", "trackers: [tensorboard]"))
@@ -260,7 +254,7 @@ def test_files_of_a_tracker_come_as_a_zip_with_the_line_to_type(run: TrainingRun
     assert login("stranger").get(address).status_code == 404
 
 
-def test_a_done_run_lists_its_files_its_lineage_and_what_comes_next(run: TrainingRun, login: Login) -> None:
+def test_finished_run_lists_files_lineage_and_next_step(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.DONE)
     ModelVersion.objects.create(
         project=run.project,
@@ -283,9 +277,7 @@ def test_a_done_run_lists_its_files_its_lineage_and_what_comes_next(run: Trainin
     assert 'href="/p/receipts/evaluation/new/?model=run-1&amp;dataset=1"' in html
 
 
-def test_samples_stand_beside_their_gold_with_a_mark_per_field(
-    run: TrainingRun, points: list[TrainingEvent], login: Login
-) -> None:
+def test_samples_are_shown_next_to_gold_with_marks(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
     html = login("manager").get(URL).content.decode()
     gold = next(iter(rows(run.dataset, "validation")))["gold"]
     assert gold["company"] in html
@@ -294,9 +286,7 @@ def test_samples_stand_beside_their_gold_with_a_mark_per_field(
     assert html.index('title="company') < html.index('title="date') < html.index('title="total')
 
 
-def test_curves_are_json_and_only_what_is_new_is_sent(
-    run: TrainingRun, points: list[TrainingEvent], login: Login
-) -> None:
+def test_curves_return_new_points_as_json(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
     client = login("annotator")
     first = client.get(f"{URL}curves.json").json()
     assert first["live"] is True
@@ -323,7 +313,7 @@ def test_curves_are_json_and_only_what_is_new_is_sent(
     assert last["live"] is False
 
 
-def test_curves_take_few_queries_and_no_sample_texts(
+def test_curves_need_few_queries_and_no_sample_texts(
     run: TrainingRun, points: list[TrainingEvent], login: Login, django_assert_max_num_queries: Any
 ) -> None:
     client = login("annotator")
@@ -332,7 +322,7 @@ def test_curves_take_few_queries_and_no_sample_texts(
     assert '{\\"company' not in answer.content.decode()  # what the model wrote stays where it is
 
 
-def test_a_page_with_many_points_takes_no_more_queries(
+def test_page_query_count_is_constant(
     run: TrainingRun, points: list[TrainingEvent], login: Login, django_assert_max_num_queries: Any
 ) -> None:
     TrainingEvent.objects.bulk_create(
@@ -348,9 +338,7 @@ def test_a_page_with_many_points_takes_no_more_queries(
 
 
 @pytest.mark.parametrize("part", ["head", "side", "samples", "log", "kept"])
-def test_live_parts_are_fragments_that_ask_again(
-    run: TrainingRun, points: list[TrainingEvent], login: Login, part: str
-) -> None:
+def test_live_parts_refresh(run: TrainingRun, points: list[TrainingEvent], login: Login, part: str) -> None:
     write_text(f"{run.folder_key}/log.txt", "loading\n")
     fragment = login("manager").get(URL, {"part": part}, headers=HTMX).content.decode()
     assert f"?part={part}" in fragment
@@ -358,38 +346,38 @@ def test_live_parts_are_fragments_that_ask_again(
     assert "<html" not in fragment
 
 
-def test_parts_that_have_not_changed_are_not_sent_again(
-    run: TrainingRun, points: list[TrainingEvent], login: Login
-) -> None:
+def test_unchanged_parts_are_not_sent_again(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
     write_text(f"{run.folder_key}/log.txt", "loading\n")
     client = login("manager")
     for part, seen, status in (("samples", points[3].pk, 204), ("log", len("loading\n"), 204), ("log", 3, 200)):
         assert client.get(f"{URL}?part={part}&seen={seen}", headers=HTMX).status_code == status, part
 
 
-def test_the_page_is_loaded_anew_when_the_run_has_ended(run: TrainingRun, login: Login) -> None:
+def test_page_reloads_when_the_run_ends(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.DONE)
     answer = login("manager").get(URL, {"part": "head"}, headers=HTMX)
     assert answer["HX-Refresh"] == "true"
 
 
-def test_the_spec_is_the_file_that_reproduces_the_run(run: TrainingRun, login: Login) -> None:
+def test_spec_file_reproduces_the_run(run: TrainingRun, login: Login) -> None:
     answer = login("manager").get(f"{URL}spec.yaml")
     assert answer.content.decode() == run.spec
     assert 'filename="receipts-run-1.yaml"' in answer["Content-Disposition"]
 
 
-def test_the_spec_of_a_run_that_is_done_names_the_precision_that_auto_came_to(run: TrainingRun, login: Login) -> None:
+def test_spec_file_names_the_resolved_precision(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.DONE, facts={"precision": "bf16"})
     text = login("manager").get(f"{URL}spec.yaml").content.decode()
     assert RunSpec.from_yaml(text) == replace(RunSpec.from_yaml(run.spec), precision="bf16")
     assert "resolved to bf16" in text.splitlines()[0]
     assert "precision: bf16" in login("manager").get(URL).content.decode()
     TrainingRun.objects.update(spec=run.spec.replace("precision: auto", "precision: fp32"))
-    assert "\nprecision: fp32\n" in login("manager").get(f"{URL}spec.yaml").content.decode(), "what was chosen stands"
+    assert "\nprecision: fp32\n" in login("manager").get(f"{URL}spec.yaml").content.decode(), (
+        "an explicit choice is kept"
+    )
 
 
-def test_the_log_is_plain_text_and_a_missing_one_is_empty(run: TrainingRun, login: Login) -> None:
+def test_log_is_plain_text_and_may_be_missing(run: TrainingRun, login: Login) -> None:
     client = login("manager")
     assert client.get(f"{URL}log.txt").content == b""
     write_text(f"{run.folder_key}/log.txt", "<b>10 %\r<b>20 %\nsaved\n")
@@ -400,7 +388,7 @@ def test_the_log_is_plain_text_and_a_missing_one_is_empty(run: TrainingRun, logi
     assert "10 %" not in html
 
 
-def test_cancelling_is_for_those_who_may_run_and_harmless_afterwards(run: TrainingRun, login: Login) -> None:
+def test_cancel_needs_the_run_permission_and_is_idempotent(run: TrainingRun, login: Login) -> None:
     cancel = f"{URL}cancel/"
     assert login("manager").post(cancel).status_code == 403
     assert login("stranger").post(cancel).status_code == 404
@@ -417,7 +405,7 @@ def test_cancelling_is_for_those_who_may_run_and_harmless_afterwards(run: Traini
     assert run.finished_at == ended
 
 
-def test_what_a_model_writes_is_text_and_not_markup(run: TrainingRun, login: Login) -> None:
+def test_model_output_is_escaped(run: TrainingRun, login: Login) -> None:
     data = {"rows": [{"id": "<i>x", "raw": "<script>alert(1)</script>", "outcomes": {"<u>": "wrong"}}]}
     TrainingEvent.objects.create(run=run, kind="samples", step=1, data=data)
     html = login("manager").get(URL).content.decode()
@@ -425,7 +413,7 @@ def test_what_a_model_writes_is_text_and_not_markup(run: TrainingRun, login: Log
         assert markup not in html
 
 
-def test_a_spec_of_an_unknown_form_does_not_break_the_page(run: TrainingRun, login: Login) -> None:
+def test_unknown_spec_does_not_break_the_page(run: TrainingRun, login: Login) -> None:
     TrainingRun.objects.update(spec="version: 99\nnew: form\n")
     client = login("engineer")
     assert client.get(URL).status_code == 200

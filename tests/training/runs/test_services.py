@@ -42,7 +42,7 @@ def refusal(start: Any, **changes: Any) -> Refused:
     return caught.value
 
 
-def test_a_run_holds_everything_it_rests_on(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
+def test_run_stores_all_its_inputs(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
     run = start(hyperparameters=Hyperparameters(max_length=320, learning_rate=2e-4, seed=5), name="first")
     spec = RunSpec.from_yaml(run.spec)
     assert (run.number, run.status, run.name) == (1, Status.QUEUED, "first")
@@ -56,19 +56,19 @@ def test_a_run_holds_everything_it_rests_on(start: Any, lengths: LengthReport, d
     assert spec.output_dir.endswith(f"training/{run.pk}")
 
 
-def test_runs_of_a_project_are_numbered(start: Any, lengths: LengthReport) -> None:
+def test_runs_are_numbered_by_project(start: Any, lengths: LengthReport) -> None:
     assert [start().number for _ in range(3)] == [1, 2, 3]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_job_is_queued_after_commit_with_the_runs_id(start: Any, lengths: LengthReport, queues: None) -> None:
+def test_job_is_queued_after_commit_with_the_run_id(start: Any, lengths: LengthReport, queues: None) -> None:
     run = start()
     queue = django_rq.get_queue("gpu")
     [job] = queue.jobs
     assert (job.id, job.func_name, job.args) == (str(run.job_id), "training.runs.jobs.run_training", [run.pk])
 
 
-def test_documents_over_the_limit_are_listed_with_a_length_that_fits(start: Any, lengths: LengthReport) -> None:
+def test_documents_over_the_limit_are_listed_with_a_fitting_length(start: Any, lengths: LengthReport) -> None:
     found = refusal(start, hyperparameters=Hyperparameters(max_length=256))
     assert found.field == "max_length"
     long_id = next(row_id for row_id, _, prompt, _ in lengths.lengths if prompt == 280)
@@ -76,12 +76,12 @@ def test_documents_over_the_limit_are_listed_with_a_length_that_fits(start: Any,
     assert "320" in found.message  # what to set it to
 
 
-def test_documents_over_the_limit_can_be_left_out(start: Any, lengths: LengthReport) -> None:
+def test_documents_over_the_limit_can_be_dropped(start: Any, lengths: LengthReport) -> None:
     run = start(hyperparameters=Hyperparameters(max_length=256, too_long="leave_out"))
     assert RunSpec.from_yaml(run.spec).too_long == "leave_out"
 
 
-def test_leaving_everything_out_is_refused(start: Any, lengths: LengthReport) -> None:
+def test_dropping_every_document_is_rejected(start: Any, lengths: LengthReport) -> None:
     assert refusal(start, hyperparameters=Hyperparameters(max_length=64, too_long="leave_out")).field == "max_length"
 
 
@@ -92,7 +92,7 @@ def test_early_stopping_needs_validation_documents(start: Any, lengths: LengthRe
     assert start(dataset=dataset).number == 1
 
 
-def test_early_stopping_needs_a_validation_document_that_is_not_dropped(start: Any, lengths: LengthReport) -> None:
+def test_early_stopping_needs_a_kept_validation_document(start: Any, lengths: LengthReport) -> None:
     watched = [row for row in lengths.lengths if row[1] == Split.VALIDATION]
     for row in watched:
         row[2] = 280
@@ -106,7 +106,7 @@ def test_early_stopping_needs_a_validation_document_that_is_not_dropped(start: A
     assert start(hyperparameters=hyperparameters).number == 1
 
 
-def test_a_long_hold_out_document_is_no_obstacle(start: Any, lengths: LengthReport) -> None:
+def test_long_hold_out_document_is_ignored(start: Any, lengths: LengthReport) -> None:
     next(row for row in lengths.lengths if row[1] == Split.HOLDOUT)[2] = 5000
     lengths.save(update_fields=["lengths"])
     assert start().number == 1
@@ -117,50 +117,50 @@ def test_lengths_must_be_known(start: Any) -> None:
     assert (found.field, found.code) == ("dataset", "lengths_unknown")
 
 
-def test_lengths_under_another_model_do_not_count(start: Any, lengths: LengthReport) -> None:
+def test_lengths_of_another_model_do_not_count(start: Any, lengths: LengthReport) -> None:
     LengthReport.objects.update(model_sha256="0" * 64)
     assert refusal(start).code == "lengths_unknown"
 
 
-def test_an_empty_training_split_is_refused(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
+def test_empty_training_split_is_rejected(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
     dataset.counts["splits"]["train"] = 0
     found = refusal(start, dataset=dataset)
     assert (found.field, found.code) == ("dataset", "no_training_documents")
 
 
-def test_a_model_that_is_not_prepared_is_refused(start: Any, lengths: LengthReport) -> None:
+def test_unprepared_model_is_rejected(start: Any, lengths: LengthReport) -> None:
     bare = BaseModel.objects.create(slug="bare", name="Bare", source=BaseModel.Source.FOLDER, location="/nowhere")
     found = refusal(start, base_model=bare)
     assert (found.field, found.code) == ("base_model", "not_prepared")
 
 
-def test_a_model_whose_folder_is_gone_is_refused(start: Any, lengths: LengthReport, tiny_base_model: BaseModel) -> None:
+def test_missing_model_folder_is_rejected(start: Any, lengths: LengthReport, tiny_base_model: BaseModel) -> None:
     tiny_base_model.folder = "/nowhere/at/all"
     found = refusal(start, base_model=tiny_base_model)
     assert (found.field, found.code) == ("base_model", "folder_missing")
 
 
-def test_an_unknown_model_is_refused_with_those_there_are(tiny_base_model: BaseModel) -> None:
+def test_unknown_model_is_rejected_with_the_available_ones(tiny_base_model: BaseModel) -> None:
     with pytest.raises(Refused, match="Available: tiny-random") as caught:
         find_base_model("gpt-17")
     assert caught.value.field == "base_model"
 
 
-def test_another_projects_dataset_is_refused(start: Any, lengths: LengthReport, people: dict[str, Any]) -> None:
+def test_dataset_of_another_project_is_rejected(start: Any, lengths: LengthReport, people: dict[str, Any]) -> None:
     other = create_project(owner=people["owner"], name="Other", slug="other", template="receipt")
     assert refusal(start, project=other).field == "dataset"
 
 
-def test_all_invalid_hyperparameters_are_reported_together(start: Any, lengths: LengthReport) -> None:
+def test_all_invalid_hyperparameters_are_reported(start: Any, lengths: LengthReport) -> None:
     found = refusal(start, hyperparameters=replace(Hyperparameters(), learning_rate=7.0, epochs=0.0, method="qlora"))
     assert set(found.errors) == {"learning_rate", "epochs", "method"}
 
 
-def test_the_models_context_limits_the_length(start: Any, lengths: LengthReport) -> None:
+def test_model_context_limits_the_length(start: Any, lengths: LengthReport) -> None:
     assert "2,048" in refusal(start, hyperparameters=Hyperparameters(max_length=4096)).errors["max_length"]
 
 
-def test_default_hyperparameters_are_accepted_for_any_lengths(
+def test_default_hyperparameters_fit_any_lengths(
     start: Any, lengths: LengthReport, dataset: DatasetVersion, tiny_base_model: BaseModel
 ) -> None:
     lengths.lengths[0][2] = 1400
@@ -171,7 +171,7 @@ def test_default_hyperparameters_are_accepted_for_any_lengths(
     assert start(hyperparameters=hyperparameters).number == 1
 
 
-def test_cancelling_a_queued_run_ends_it_at_once_and_only_once(start: Any, lengths: LengthReport) -> None:
+def test_queued_run_is_cancelled_once(start: Any, lengths: LengthReport) -> None:
     run = start()
     assert cancel(run)
     run.refresh_from_db()
@@ -180,9 +180,7 @@ def test_cancelling_a_queued_run_ends_it_at_once_and_only_once(start: Any, lengt
     assert not run.claim()
 
 
-def test_the_estimate_is_stored_with_the_run(
-    start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_estimate_is_stored_with_the_run(start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "training.runs.services.estimate_for",
         lambda **order: Estimate(memory_bytes=7 << 20, steps=12, largest_part="weights"),
@@ -192,7 +190,7 @@ def test_the_estimate_is_stored_with_the_run(
     assert (run.estimate["memory_bytes"], run.estimate["steps"]) == (7 << 20, 12)
 
 
-def test_a_run_that_does_not_fit_is_rejected_at_the_setting_to_change(
+def test_unfit_run_is_rejected_at_the_setting_to_change(
     start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_much = Estimate(memory_bytes=1 << 40, problems={"batch_size": "It takes 1 TB. Set the batch size to 1."})

@@ -1,4 +1,4 @@
-"""A run on several cards is launched by accelerate, one process for each; a worker with too few steps back."""
+"""A run on several GPUs: accelerate's launcher, and workers with too few GPUs."""
 
 import sys
 from dataclasses import replace
@@ -46,7 +46,7 @@ def on_cards(run: TrainingRun, count: int) -> None:
     run.save(update_fields=["spec"])
 
 
-def test_the_child_of_a_run_sees_the_card_it_was_given(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_sees_its_reserved_gpus(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(devices, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
@@ -58,7 +58,7 @@ def test_the_child_of_a_run_sees_the_card_it_was_given(run: TrainingRun, monkeyp
     assert other.env["CUDA_VISIBLE_DEVICES"] == "GPU-a"
 
 
-def test_the_command_line_for_several_cards_names_the_launcher_and_the_number(run: TrainingRun) -> None:
+def test_command_line_for_several_gpus_uses_the_launcher(run: TrainingRun) -> None:
     spec = replace(RunSpec.from_yaml(run.spec), devices=2)
     words = run_jobs._command(spec, Path("spec.yaml"), run)
     at = words.index("accelerate.commands.accelerate_cli")
@@ -69,9 +69,7 @@ def test_the_command_line_for_several_cards_names_the_launcher_and_the_number(ru
     assert words[:2] == [sys.executable, str(EXIT_WITH_PARENT)]
 
 
-def test_a_worker_with_too_few_cards_leaves_the_run_to_another(
-    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_with_too_few_gpus_requeues_the_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     on_cards(run, 4)
     queue = django_rq.get_queue("gpu")
     queue.empty()
@@ -87,7 +85,7 @@ def test_a_worker_with_too_few_cards_leaves_the_run_to_another(
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
 
 
-def test_a_run_for_more_cards_than_any_worker_has_fails_with_a_sentence(
+def test_run_needing_more_gpus_than_any_worker_fails(
     run: TrainingRun, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is restarted is waited for; then it is over, and a person decides."""
@@ -109,9 +107,7 @@ def test_a_run_for_more_cards_than_any_worker_has_fails_with_a_sentence(
     assert run.status == Status.QUEUED  # it waits anew
 
 
-def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
-    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_waits_for_a_busy_worker_with_enough_gpus(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     on_cards(run, 2)
     monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
@@ -122,7 +118,7 @@ def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
         assert (run.status, run.attempts) == (Status.QUEUED, 0)
 
 
-def test_a_launcher_one_of_whose_processes_was_killed_goes_on_from_the_checkpoint(run: TrainingRun) -> None:
+def test_killed_launcher_process_resumes_from_the_checkpoint(run: TrainingRun) -> None:
     assert run.claim(attempts=1)
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
@@ -147,9 +143,7 @@ def large(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
     return run
 
 
-def test_a_machine_with_too_little_memory_leaves_the_run_to_one_that_has_it(
-    large: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machine_with_too_little_memory_requeues_the_run(large: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = large
     monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [small(), small(64 << 30)])
     queue = django_rq.get_queue("gpu")
@@ -162,7 +156,7 @@ def test_a_machine_with_too_little_memory_leaves_the_run_to_one_that_has_it(
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
 
 
-def test_where_no_machine_is_large_enough_the_run_fails_with_the_setting_to_change(
+def test_run_too_large_for_every_machine_fails_with_a_setting(
     large: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = large
@@ -174,9 +168,7 @@ def test_where_no_machine_is_large_enough_the_run_fails_with_the_setting_to_chan
     assert "the memory of small has" in run.error
 
 
-def test_a_machine_without_a_package_of_the_run_says_what_to_install(
-    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machine_without_a_package_names_what_to_install(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run.spec = replace(RunSpec.from_yaml(run.spec), trackers=("wandb",)).to_yaml()
     run.save(update_fields=["spec"])
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
@@ -188,7 +180,7 @@ def test_a_machine_without_a_package_of_the_run_says_what_to_install(
     assert (run.status, "pip install wandb" in run.error) == (Status.FAILED, True)
 
 
-def test_a_worker_counts_the_cards_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_counts_its_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert devices.own_machine().gpus == CARDS[1:]

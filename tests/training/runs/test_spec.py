@@ -1,4 +1,4 @@
-"""Specs on disk: read back as they were written, refused with the name of the field that is wrong."""
+"""Specs on disk: round trips, and rejections with the name of the invalid field."""
 
 from decimal import Decimal
 from typing import Any
@@ -30,13 +30,13 @@ def field_of(text: str) -> str:
     return caught.value.field
 
 
-def test_a_spec_comes_back_as_it_was() -> None:
+def test_spec_survives_a_round_trip() -> None:
     spec = build(RunSpec, {**MINIMAL, "learning_rate": 1e-5, "lora": {"r": 4, "targets": ["q_proj", "v_proj"]}})
     assert RunSpec.from_yaml(spec.to_yaml()) == spec
     assert spec.lora.targets == ("q_proj", "v_proj")
 
 
-def test_writing_what_was_read_gives_the_same_text() -> None:
+def test_written_text_is_stable() -> None:
     text = build(RunSpec, MINIMAL).to_yaml()
     assert RunSpec.from_yaml(text).to_yaml() == text
 
@@ -47,7 +47,7 @@ def test_defaults_are_filled_in() -> None:
     assert spec.effective_batch_size == spec.batch_size * spec.accumulation
 
 
-def test_a_schema_keeps_its_digits_its_order_and_its_hash() -> None:
+def test_schema_keeps_digits_order_and_hash() -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -86,21 +86,21 @@ def test_a_schema_keeps_its_digits_its_order_and_its_hash() -> None:
         ({"activation_checkpointing": "yes please"}, "activation_checkpointing"),
     ],
 )
-def test_the_wrong_field_is_named(changes: dict[str, Any], field: str) -> None:
+def test_invalid_field_is_named(changes: dict[str, Any], field: str) -> None:
     assert field_of(run_yaml(**changes)).startswith(field)
 
 
-def test_a_missing_field_is_named() -> None:
+def test_missing_field_is_named() -> None:
     assert (
         field_of(yaml.safe_dump({key: value for key, value in MINIMAL.items() if key != "output_dir"})) == "output_dir"
     )
 
 
-def test_a_key_that_stands_twice_is_refused() -> None:
+def test_duplicate_key_is_rejected() -> None:
     assert field_of(run_yaml() + "\nseed: 1\nseed: 2\n") == "seed"
 
 
-def test_an_exponent_without_a_point_is_explained() -> None:
+def test_exponent_without_a_point_is_explained() -> None:
     with pytest.raises(SpecError, match=r"5\.0e-4"):
         RunSpec.from_yaml(run_yaml() + "\nlearning_rate: 5e-4\n")
 
@@ -108,12 +108,12 @@ def test_an_exponent_without_a_point_is_explained() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "a: [", "a: !!python/object/apply:os.system ['true']", "? [a]\n: b", "1: 2", "&a [*a]"]
 )
-def test_what_is_no_spec_is_refused(text: str) -> None:
+def test_invalid_spec_is_rejected(text: str) -> None:
     with pytest.raises(SpecError):
         RunSpec.from_yaml(text)
 
 
-def test_an_eval_spec_comes_back_as_it_was() -> None:
+def test_eval_spec_survives_a_round_trip() -> None:
     spec = build(
         EvalSpec,
         {
@@ -145,12 +145,12 @@ def test_max_new_tokens_is_auto_or_a_number(value: Any, works: bool) -> None:
             build(EvalSpec, data)
 
 
-def test_a_spec_is_plain_yaml() -> None:
+def test_spec_is_plain_yaml() -> None:
     assert yaml.safe_load(to_yaml(build(RunSpec, MINIMAL)))["lora"]["targets"] == "all-linear"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("seed: &a 1\nsave_every: *a", "aliases"),
         ("seed: !!int '1'", "tags"),
@@ -162,8 +162,8 @@ def test_a_spec_is_plain_yaml() -> None:
         ("learning_rate: " + ":".join(["59"] * 300) + ".5", "not YAML"),
     ],
 )
-def test_values_that_would_cost_more_than_their_text_are_refused(text: str, said: str) -> None:
-    with pytest.raises(SpecError, match=said):
+def test_expanding_values_are_rejected(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
         RunSpec.from_yaml(text)
 
 
@@ -178,7 +178,7 @@ def test_values_that_would_cost_more_than_their_text_are_refused(text: str, said
         ("max_length: [[1, 2], {a: b}]", "max_length"),
     ],
 )
-def test_what_neither_a_file_nor_a_database_holds_is_refused_by_its_field(value: str, field: str) -> None:
+def test_unstorable_text_is_rejected_by_its_field(value: str, field: str) -> None:
     name = value.partition(":")[0]
     text = run_yaml(**{name: "X"}).replace(f"{name}: X", value)
     with pytest.raises(SpecError) as caught:
@@ -187,7 +187,7 @@ def test_what_neither_a_file_nor_a_database_holds_is_refused_by_its_field(value:
     assert len(str(caught.value).encode()) < 200
 
 
-def test_a_date_in_a_schema_stays_text() -> None:
+def test_date_in_a_schema_stays_text() -> None:
     contract = {"instruction": "i", "schema": {"type": "object", "const": "2026-01-14"}, "schema_sha256": ""}
     text = build(RunSpec, {**MINIMAL, "contract": contract}).to_yaml().replace("'2026-01-14'", "2026-01-14")
     assert RunSpec.from_yaml(text).contract.schema["const"] == "2026-01-14"

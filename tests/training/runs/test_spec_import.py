@@ -1,4 +1,4 @@
-"""A run that is described by a file: the form is filled in, nothing is started, and errors are named by field."""
+"""A run from a spec file: the form is filled in, nothing starts, errors are named by field."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,7 +54,7 @@ def send(client: Client, text: str | bytes) -> Any:
     return client.post(URL, {"spec": SimpleUploadedFile("spec.yaml", data)})
 
 
-def test_the_form_is_filled_in_and_nothing_is_started(engineer: Client, spec: RunSpec) -> None:
+def test_form_is_filled_in_and_nothing_starts(engineer: Client, spec: RunSpec) -> None:
     answer = send(engineer, spec.to_yaml())
     assert answer.status_code == 302
     assert not TrainingRun.objects.exists()
@@ -66,7 +66,7 @@ def test_the_form_is_filled_in_and_nothing_is_started(engineer: Client, spec: Ru
     assert hyperparameters_of(RunSpec.from_yaml(TrainingRun.objects.get().spec)) == HYPERPARAMETERS
 
 
-def test_the_address_that_comes_out_can_be_reloaded(engineer: Client, spec: RunSpec) -> None:
+def test_resulting_url_can_be_reloaded(engineer: Client, spec: RunSpec) -> None:
     address = send(engineer, spec.to_yaml())["Location"]
     first, again = engineer.get(address), engineer.get(address)
     assert first.context["form"]["seed"].value() == again.context["form"]["seed"].value() == "4"
@@ -92,27 +92,27 @@ def test_the_address_that_comes_out_can_be_reloaded(engineer: Client, spec: RunS
         ({"lora": {"targets": ["q_proj"]}}, "lora.targets: the studio trains all linear layers"),
     ],
 )
-def test_errors_are_named_by_their_field(engineer: Client, spec: RunSpec, changes: dict[str, Any], words: str) -> None:
+def test_errors_are_named_by_field(engineer: Client, spec: RunSpec, changes: dict[str, Any], words: str) -> None:
     import yaml
 
     values = {**yaml.safe_load(spec.to_yaml()), **changes}
     answer = send(engineer, yaml.safe_dump(values, sort_keys=False))
     assert answer.status_code == 422
     html = answer.content.decode()
-    said = html[html.index('id="spec-problems"') :]
-    assert words in said[: said.index("</div>")]
+    section = html[html.index('id="spec-problems"') :]
+    assert words in section[: section.index("</div>")]
     assert '<form id="new-run"' in html  # the usual form is there all the same
     assert not TrainingRun.objects.exists()
 
 
-def test_several_errors_are_named_together(engineer: Client, spec: RunSpec) -> None:
+def test_several_errors_are_reported_together(engineer: Client, spec: RunSpec) -> None:
     other = replace(spec, dataset=replace(spec.dataset, sha256="0" * 64), max_steps=3)
     html = send(engineer, other.to_yaml()).content.decode()
     assert "dataset.sha256: " in html
     assert "max_steps: " in html
 
 
-def test_a_contract_of_its_own_is_refused(engineer: Client, spec: RunSpec) -> None:
+def test_different_contract_is_rejected(engineer: Client, spec: RunSpec) -> None:
     other = replace(spec, contract=replace(spec.contract, instruction="Do something else."))
     assert "was frozen with another instruction" in send(engineer, other.to_yaml()).content.decode()
 
@@ -135,18 +135,18 @@ def test_a_contract_of_its_own_is_refused(engineer: Client, spec: RunSpec) -> No
         (b'seed: !!int ""', "tags (!name) are not supported"),
     ],
 )
-def test_what_is_no_spec_is_refused_with_a_sentence(engineer: Client, spec: RunSpec, data: bytes, words: str) -> None:
+def test_invalid_spec_is_rejected_with_a_message(engineer: Client, spec: RunSpec, data: bytes, words: str) -> None:
     answer = send(engineer, data)
     assert answer.status_code == 422
     html = answer.content.decode()
     assert words in html[html.index('id="spec-problems"') :]
 
 
-def test_without_a_file_it_says_so(engineer: Client, spec: RunSpec) -> None:
+def test_missing_file_is_reported(engineer: Client, spec: RunSpec) -> None:
     assert "Choose a YAML file first." in engineer.post(URL).content.decode()
 
 
-def test_it_is_for_those_who_may_run(spec: RunSpec, login: Login) -> None:
+def test_import_needs_the_run_permission(spec: RunSpec, login: Login) -> None:
     assert send(login("manager"), spec.to_yaml()).status_code == 403
     assert send(login("stranger"), spec.to_yaml()).status_code == 404
     assert login("engineer").get(URL).status_code == 405

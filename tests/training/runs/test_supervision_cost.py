@@ -1,4 +1,4 @@
-"""Watching a run is cheap: reading its events, its heartbeats and its rows take a small part of one processor."""
+"""Supervising a run is cheap: events, heartbeats and rows."""
 
 import json
 import time
@@ -20,7 +20,7 @@ from training.runs.services import start_training
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_an_event_costs_little_more_than_its_row(
+def test_event_costs_little_more_than_its_row(
     project: Project,
     dataset: DatasetVersion,
     lengths: LengthReport,
@@ -57,8 +57,8 @@ def rows_alone(run: TrainingRun) -> float:
     run.events.all().delete()
     began = time.process_time()
     for at in range(0, len(lines), 400):
-        told = [json.loads(line) for line in lines[at : at + 400]]
+        points = [json.loads(line) for line in lines[at : at + 400]]
         TrainingEvent.objects.bulk_create(
-            [TrainingEvent(run=run, kind="metrics", step=one["step"], data=one) for one in told]
+            [TrainingEvent(run=run, kind="metrics", step=one["step"], data=one) for one in points]
         )
     return time.process_time() - began

@@ -1,4 +1,4 @@
-"""Token lengths on the page of a dataset version: what is measured, what too long, who may have it measured."""
+"""Token lengths on the page of a dataset version: measurements, documents over the limit, permissions."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ PANEL = "/p/receipts/training/lengths/1/"
 HTMX = {"HX-Request": "true"}
 
 
-def test_the_page_says_that_nothing_is_measured_yet(
+def test_page_shows_that_nothing_is_measured(
     dataset: DatasetVersion, tiny_base_model: BaseModel, login: Callable[[str], Client]
 ) -> None:
     page = login("engineer").get(PAGE).content.decode()
@@ -27,9 +27,7 @@ def test_the_page_says_that_nothing_is_measured_yet(
     assert "Measure</button>" not in login("manager").get(PAGE).content.decode()
 
 
-def test_what_would_be_cut_follows_from_the_length_asked_about(
-    lengths: LengthReport, login: Callable[[str], Client]
-) -> None:
+def test_dropped_documents_follow_the_limit(lengths: LengthReport, login: Callable[[str], Client]) -> None:
     (fit,) = lengths_context(lengths.dataset)["reports"]
     assert (fit.limit, fit.over) == (1024, 0)
     (fit,) = lengths_context(lengths.dataset, 299)["reports"]
@@ -40,22 +38,20 @@ def test_what_would_be_cut_follows_from_the_length_asked_about(
     assert 'class="over"' in page
 
 
-def test_no_length_is_beyond_what_the_model_reads(lengths: LengthReport) -> None:
+def test_limit_is_within_the_model_context(lengths: LengthReport) -> None:
     BaseModel.objects.filter(pk=lengths.base_model.pk).update(context=256)
     (fit,) = lengths_context(lengths.dataset, 4096)["reports"]
     assert (fit.limit, fit.over) == (256, 1)
 
 
 @pytest.mark.parametrize("limit", ["", "x", "-1", "9" * 30, "0"])
-def test_a_length_that_makes_no_sense_is_the_usual_one(
-    lengths: LengthReport, login: Callable[[str], Client], limit: str
-) -> None:
+def test_invalid_limit_is_the_default(lengths: LengthReport, login: Callable[[str], Client], limit: str) -> None:
     page = login("manager").get(f"{PANEL}?limit={limit}", headers=HTMX)
     assert page.status_code == 200
     assert "Longer than 1,024" in page.content.decode()
 
 
-def test_measuring_is_queued_by_those_who_may(
+def test_measurement_needs_the_run_permission(
     dataset: DatasetVersion, tiny_base_model: BaseModel, login: Callable[[str], Client], queues: None
 ) -> None:
     assert login("manager").post(PANEL, {"base_model": tiny_base_model.slug}).status_code == 403
@@ -67,14 +63,14 @@ def test_measuring_is_queued_by_those_who_may(
 
 
 @pytest.mark.parametrize("slug", ["", "nobody", "a\0b"])
-def test_an_unknown_model_is_refused(dataset: DatasetVersion, login: Callable[[str], Client], slug: str) -> None:
+def test_unknown_model_is_rejected(dataset: DatasetVersion, login: Callable[[str], Client], slug: str) -> None:
     answer = login("engineer").post(PANEL, {"base_model": slug}, headers=HTMX)
     assert answer.status_code == 422
     assert "Choose a base model" in answer.content.decode()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_job_keeps_a_document_as_the_model_reads_it(
+def test_job_stores_a_document_as_the_model_reads_it(
     dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], queues: None
 ) -> None:
     report = LengthReport.objects.create(dataset=dataset, base_model=tiny_base_model)
@@ -86,7 +82,7 @@ def test_the_job_keeps_a_document_as_the_model_reads_it(
     assert fit.sample["completion"].startswith('{"')
 
 
-def test_text_of_a_document_stays_text(lengths: LengthReport, login: Callable[[str], Client]) -> None:
+def test_document_text_is_escaped(lengths: LengthReport, login: Callable[[str], Client]) -> None:
     seen = {"train": {"id": "a", "prompt": "<|im_start|><script>x</script>", "completion": "{}"}}
     write_text(lengths.sample_key, json.dumps(seen))
     page = login("manager").get(PAGE).content.decode()

@@ -1,4 +1,4 @@
-"""Length reports: asked for once, measured again where that is due, counted as the trainer counts."""
+"""Length reports: requested once, measured again when outdated, counted like the trainer."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from training.runs.jobs import measure_lengths as job
 from training.runs.services import measure_lengths
 
 
-def test_asking_twice_is_one_report_and_one_job(
+def test_repeated_request_is_one_report_and_one_job(
     dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks() as queued:
@@ -24,13 +24,13 @@ def test_asking_twice_is_one_report_and_one_job(
     assert len(queued) == 1
 
 
-def test_a_report_that_is_done_is_not_measured_again(lengths: LengthReport, people: dict[str, Any]) -> None:
+def test_finished_report_is_not_measured_again(lengths: LengthReport, people: dict[str, Any]) -> None:
     again = measure_lengths(dataset=lengths.dataset, base_model=lengths.base_model, user=people["engineer"])
     assert (again.pk, again.status) == (lengths.pk, Status.DONE)
 
 
 @pytest.mark.parametrize("changes", [{"status": Status.FAILED, "error": "no"}, {"model_sha256": "0" * 64}])
-def test_a_failed_or_outdated_report_is_measured_again(
+def test_failed_or_outdated_report_is_measured_again(
     lengths: LengthReport, people: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     LengthReport.objects.update(**changes)
@@ -40,7 +40,7 @@ def test_a_failed_or_outdated_report_is_measured_again(
     assert again.job_id != before
 
 
-def test_a_dataset_without_training_documents_is_not_measured(
+def test_dataset_without_training_documents_is_not_measured(
     dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
 ) -> None:
     dataset.counts["splits"]["train"] = 0
@@ -51,7 +51,7 @@ def test_a_dataset_without_training_documents_is_not_measured(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_job_counts_every_row_with_the_models_own_tokenizer(
+def test_job_counts_every_row_with_the_model_tokenizer(
     dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], queues: None
 ) -> None:
     report = measure_lengths(dataset=dataset, base_model=tiny_base_model, user=people["engineer"])
@@ -71,9 +71,7 @@ def test_the_job_counts_every_row_with_the_models_own_tokenizer(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_model_that_cannot_be_prepared_fails_the_report_with_a_sentence(
-    dataset: DatasetVersion, people: dict[str, Any], queues: None
-) -> None:
+def test_unpreparable_model_fails_the_report(dataset: DatasetVersion, people: dict[str, Any], queues: None) -> None:
     gone = BaseModel.objects.create(slug="gone", name="Gone", source=BaseModel.Source.FOLDER, location="/nowhere/x")
     report = measure_lengths(dataset=dataset, base_model=gone, user=people["engineer"])
     job(report.pk)

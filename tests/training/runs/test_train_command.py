@@ -36,11 +36,11 @@ def refused(*arguments: str) -> tuple[str, int]:
     return str(caught.value), caught.value.returncode
 
 
-def test_the_presets_run_is_queued_for_the_owner(ready: LengthReport, people: dict[str, Any]) -> None:
-    said = run("receipts", "--name", "by hand")
+def test_preset_run_is_queued_for_the_owner(ready: LengthReport, people: dict[str, Any]) -> None:
+    output = run("receipts", "--name", "by hand")
     made: Any = TrainingRun.objects.get()
-    assert "run 1 is queued: /p/receipts/training/1/" in said
-    assert "No worker for the queue gpu" in said
+    assert "run 1 is queued: /p/receipts/training/1/" in output
+    assert "No worker for the queue gpu" in output
     assert (made.status, made.name, made.created_by) == (Status.QUEUED, "by hand", people["owner"])
     assert hyperparameters_of(RunSpec.from_yaml(made.spec)).epochs == 6.0
 
@@ -66,7 +66,7 @@ def test_hyperparameters_can_be_set(ready: LengthReport) -> None:
     assert (found.early_stopping, found.activation_checkpointing) == (3, True)
 
 
-def test_a_file_that_one_run_wrote_starts_another(ready: LengthReport, tmp_path: Path) -> None:
+def test_spec_file_of_a_run_starts_another(ready: LengthReport, tmp_path: Path) -> None:
     run("receipts", "--set", "seed=4")
     path = tmp_path / "spec.yaml"
     path.write_text(TrainingRun.objects.get().spec)
@@ -77,7 +77,7 @@ def test_a_file_that_one_run_wrote_starts_another(ready: LengthReport, tmp_path:
     assert first.max_length == second.max_length
 
 
-def test_an_estimate_starts_nothing(ready: LengthReport) -> None:
+def test_estimate_starts_nothing(ready: LengthReport) -> None:
     run("receipts", "--estimate-only")
     assert not TrainingRun.objects.exists()
 
@@ -100,16 +100,16 @@ def test_an_estimate_starts_nothing(ready: LengthReport) -> None:
         (["receipts", "/no/such/file.yaml"], "spec: /no/such/file.yaml cannot be read"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_field(ready: LengthReport, arguments: list[str], words: str) -> None:
-    said, code = refused(*arguments)
-    assert words in said
+def test_invalid_value_is_rejected_by_field(ready: LengthReport, arguments: list[str], words: str) -> None:
+    output, code = refused(*arguments)
+    assert words in output
     assert code == train.REJECTED
     assert not TrainingRun.objects.exists()
 
 
 def test_every_error_has_its_line(ready: LengthReport, tmp_path: Path) -> None:
-    said, _ = refused("receipts", "--set", "epochs=x", "--set", "seed=y")
-    assert [line.partition(":")[0] for line in said.splitlines()] == ["epochs", "seed"]
+    output, _ = refused("receipts", "--set", "epochs=x", "--set", "seed=y")
+    assert [line.partition(":")[0] for line in output.splitlines()] == ["epochs", "seed"]
     path = tmp_path / "spec.yaml"
     path.write_text("version: 1\n")
     assert refused("receipts", str(path)) == ("base_model: is missing", train.REJECTED)
@@ -120,7 +120,7 @@ def test_every_error_has_its_line(ready: LengthReport, tmp_path: Path) -> None:
     ("status", "code", "words"),
     [(Status.FAILED, train.FAILED, "failed. The disk is full."), (Status.CANCELLED, train.CANCELLED, "was cancelled")],
 )
-def test_waiting_ends_as_the_run_did(
+def test_waiting_ends_with_the_run(
     ready: LengthReport, monkeypatch: pytest.MonkeyPatch, status: str, code: int, words: str
 ) -> None:
     """The worker is played by what the command would start one with."""
@@ -134,11 +134,11 @@ def test_waiting_ends_as_the_run_did(
         yield StartedWorkers()
 
     monkeypatch.setattr(train, "ensure_workers", played)
-    said, returned = refused("receipts", "--wait")
-    assert words in said
+    output, returned = refused("receipts", "--wait")
+    assert words in output
     assert returned == code
 
 
-def test_turning_is_pure() -> None:
+def test_overrides_are_pure() -> None:
     hyperparameters = train.with_settings(Hyperparameters(), ["early_stopping=off", "trackers=none", "lora_r=4"])
     assert (hyperparameters.early_stopping, hyperparameters.trackers, hyperparameters.lora_r) == (None, (), 4)
