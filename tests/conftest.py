@@ -1,4 +1,4 @@
-"""What the suite shares: real servers, real workers, settings.
+"""Shared fixtures: real servers, real workers, settings.
 
 The addresses of the embedded PostgreSQL and Valkey follow from SLM_HOME, a temporary folder here, so Django's settings
 can be loaded at once; the servers start when the first test asks for the database or the queue. With DATABASE_URL and
@@ -74,9 +74,9 @@ def pytest_configure(config: pytest.Config) -> None:
         models = Path(_home.name) / "models"
         models.mkdir()
         os.environ["SLM_TEST_MODELS"] = str(models)
-        # Processes that inherit it load the settings before this file has told them their own addresses.
+        # Processes that inherit it load the settings before this file has set their own addresses.
         del os.environ["DJANGO_SETTINGS_MODULE"]
-    # Hashing passwords well is slow on purpose; every test logs somebody in.
+    # Hashing passwords well is slow on purpose; every test logs a user in.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     from django.core.servers.basehttp import WSGIRequestHandler
 
@@ -135,7 +135,7 @@ def shared_rows(django_db_setup: None, django_db_blocker: Any, pytestconfig: pyt
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data that lies beside the repository on some machines; without it the test is skipped."""
+    """The folder of real data next to the repository on some machines; without it the test is skipped."""
     if not SHARED.is_dir():
         pytest.skip(f"no data at {SHARED}")
     return SHARED

@@ -1,4 +1,4 @@
-"""The test database: a server that need not survive a power cut, and quick emptying after transactional tests."""
+"""The test database: a server without durability, and fast emptying after transactional tests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rows that many tests start from: they lie in a transaction around those of the tests, their files are watched.
+"""Rows shared by many tests, in a transaction around those of the tests; their files are watched.
 
 A test gets a copy of the objects and is rolled back to the rows, as after ``setUpTestData``, but across modules. They
 are made again where a test touched their files, left the transaction or starts from something else, and after some

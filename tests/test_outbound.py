@@ -1,4 +1,4 @@
-"""Calls to addresses that people typed in: internal ones refused, whatever their name says, and none without an end."""
+"""Calls to user-supplied URLs: internal addresses are rejected, whatever their name, and calls have a deadline."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""What a project may use at most: bytes stored and hours on GPU workers; who may make projects."""
+"""Project quotas of storage and GPU hours, and the permission to create projects."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The example every reader of the product knows, through the application word for word."""
+"""The example of the documentation, through the whole application."""
 
 import json
 

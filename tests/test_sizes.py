@@ -1,4 +1,4 @@
-"""Bytes are said in one way, on pages, in sentences and in commands."""
+"""Sizes in bytes have one format on pages, in messages and in commands."""
 
 import pytest
 from django.template import engines

@@ -1,4 +1,4 @@
-"""The administration pages show what projects hold and write none of it; accounts are managed with care."""
+"""The administration pages do not write project data; accounts are managed with restrictions."""
 
 from typing import Any
 

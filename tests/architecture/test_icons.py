@@ -1,4 +1,4 @@
-"""The style sheet of icons has every icon that a page names, and is small."""
+"""The icon style sheet has every icon that pages use, and is small."""
 
 import gzip
 import re

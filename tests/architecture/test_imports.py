@@ -1,4 +1,4 @@
-"""The arrows of the house hold: no torch in the web process, no lower app importing a higher one."""
+"""Import rules: no torch in the web process, no lower app importing a higher one."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_web_process_and_jobs_never_import_heavy_libraries() -> None:
 
 
 def test_child_processes_do_not_import_django() -> None:
-    """In one process, as loading torch takes seconds: each module is imported beside those before it."""
+    """In one process, as loading torch takes seconds: each module is imported after those before it."""
     modules = ("training.ml.train", "training.ml.lengths", "evaluation.ml.generate", "evaluation.ml.generate_llama")
     code = (
         "import importlib, sys\n"

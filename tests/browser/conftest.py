@@ -145,7 +145,7 @@ def watch() -> Iterator[Watch]:
 
 
 class UnderWay:
-    """How many requests the site is answering. A page that goes away still sends some, which nobody waits for."""
+    """How many requests the site is answering. A page that goes away still sends some, which are not waited for."""
 
     def __init__(self) -> None:
         self.count, self.changed = 0, threading.Condition()

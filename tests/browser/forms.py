@@ -1,4 +1,4 @@
-"""What the tests of the generated form share: a project whose schema has everything, or 77 classes, or a grid."""
+"""Shared projects of the form tests: a schema with every kind of field, with 77 classes, or with a grid."""
 
 from typing import Any
 

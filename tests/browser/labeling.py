@@ -1,4 +1,4 @@
-"""What the tests of the labeling screen share: a document, and how a person works on it."""
+"""Shared helpers of the labeling screen tests: a document, and the actions of a user."""
 
 import json
 from collections.abc import Callable

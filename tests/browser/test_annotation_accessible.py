@@ -1,4 +1,4 @@
-"""The labeling screen and the page of keys hold to WCAG, in light and dark, with everything open."""
+"""The labeling screen and the shortcuts page meet WCAG in light and dark, with all dialogs open."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Comments, mentions, the history of a label and going back to it, and why a label came back."""
+"""Comments, mentions, history, restored revisions, and the reason of a rejection."""
 
 from playwright.sync_api import expect
 

@@ -1,4 +1,4 @@
-"""What is typed goes on as it stands in the document: taken with a key instead of being typed to its end."""
+"""Completion: typed text is continued from the document and accepted with a key."""
 
 from playwright.sync_api import Page, expect
 

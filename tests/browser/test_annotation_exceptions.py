@@ -1,4 +1,4 @@
-"""Where a model filled the form: only what failed a check is visited, and the rest is one key."""
+"""Pre-filled forms: only fields that fail a check are visited."""
 
 from playwright.sync_api import expect
 

@@ -78,7 +78,7 @@ def test_checks_wait_until_the_field_is_left(desk: Desk, open_label: Open) -> No
     page.keyboard.press("Tab")
     expect(due).to_be_focused()
     expect(page.locator('[data-confirm="date"]')).to_be_visible()
-    # A message stays as it is while its field is mended.
+    # A message stays as it is while its field is corrected.
     date.focus()
     page.keyboard.press("Control+a")
     page.keyboard.type("Jan 14, 2026")

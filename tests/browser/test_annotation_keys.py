@@ -1,4 +1,4 @@
-"""A person's own keys: chosen by pressing them, refused with a reason, and used on the labeling screen."""
+"""Custom shortcuts: chosen by pressing them, rejected with a reason, and used on the labeling screen."""
 
 from django.urls import reverse
 from playwright.sync_api import expect

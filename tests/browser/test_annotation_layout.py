@@ -1,4 +1,4 @@
-"""The labeling screen at the widths of a phone, a tablet, a laptop and a desk: nothing is cut off or covered."""
+"""The labeling screen at phone, tablet, laptop and desktop widths: nothing is clipped or covered."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is said beside the fields: below a grid what one can read, for a cell where one looks, settled by a key."""
+"""Messages next to fields, below a grid and for its cells, and their keys."""
 
 import json
 from typing import Any
@@ -65,8 +65,8 @@ def test_unchanged_messages_are_not_announced_again(broken: Page) -> None:
     kept = broken.locator(LINE).nth(1).element_handle()
     broken.evaluate(
         """box => {
-            window.said = [];
-            new MutationObserver((list) => list.forEach((change) => window.said.push(...change.addedNodes)))
+            window.announced = [];
+            new MutationObserver((list) => list.forEach((change) => window.announced.push(...change.addedNodes)))
                 .observe(box, { childList: true });
         }""",
         broken.locator('[data-title="Items"] > [data-messages]').element_handle(),
@@ -76,7 +76,7 @@ def test_unchanged_messages_are_not_announced_again(broken: Page) -> None:
     expect(broken.locator(LINE).first).to_contain_text("Row 2, Count")
     assert kept is not None
     assert kept.evaluate("line => line === document.querySelector(" + json.dumps(LINE) + ")")
-    assert broken.evaluate("window.said.length") == 1
+    assert broken.evaluate("window.announced.length") == 1
 
 
 def test_a_value_not_in_the_document_is_confirmed_by_a_key(desk: Desk, open_label: Open) -> None:
@@ -187,7 +187,7 @@ def test_shortcuts_are_shown_while_typing(desk: Desk, open_label: Open) -> None:
     expect(vendor).to_have_value("")
 
 
-@pytest.mark.parametrize("name", ["tags", "buyer.city"], ids=["in a map", "beside the fields of a group"])
+@pytest.mark.parametrize("name", ["tags", "buyer.city"], ids=["in a map", "additional name of a group"])
 def test_a_map_conflict_ends_when_the_value_is_edited(desk: Desk, open_label: Open, name: str) -> None:
     use_schema(desk, EVERYTHING)
     document = desk.document("Paid by card 4711, tags red and blue.")

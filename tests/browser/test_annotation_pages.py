@@ -1,4 +1,4 @@
-"""Pages of a document beside the form: what a click or a drag on their lines fills, zoom, and the keyboard."""
+"""Page images next to the form: clicks and drags on lines, zoom, and the keyboard."""
 
 import base64
 
@@ -50,7 +50,7 @@ def test_a_click_on_a_line_fills_the_field_and_is_its_evidence(desk: Desk, open_
     expect(control(page, "Vendor")).to_be_focused()
     assert evidence(page, 1, "vendor") == "ACME SUPPLIES"
     expect(page.locator('.page-marks [data-path="vendor"].mark-strong')).to_have_count(1)
-    # A whole line by a click; of a line with words and figures the figure beside the pointer, for a number.
+    # A whole line by a click; of a line with words and figures the number at the pointer, for a number.
     control(page, "Total amount").focus()
     page.locator("#page-on").click()
     expect(page.locator("#page-number")).to_have_text("2 / 2")

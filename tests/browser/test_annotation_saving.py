@@ -1,4 +1,4 @@
-"""The labeling screen when saving is not simple: two people, no connection, tabs that crash."""
+"""Saving with two users, without a connection, and after a crashed tab."""
 
 import re
 from datetime import timedelta

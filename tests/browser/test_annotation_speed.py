@@ -1,4 +1,4 @@
-"""What the labeling screen weighs, and how long a key takes to be seen."""
+"""The size of the labeling screen, and the time until a key is shown."""
 
 import json
 import re

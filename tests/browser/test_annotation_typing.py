@@ -1,4 +1,4 @@
-"""What is typed stands in the field where it was typed, at any speed and latency."""
+"""Typed values end up in their field, at any speed and latency."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a submit asks about first: ambiguous dates, broken rules between fields, fields that nobody answered."""
+"""Questions of a submit: ambiguous dates, violated invariants, unanswered optional fields."""
 
 import re
 

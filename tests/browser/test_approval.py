@@ -1,4 +1,4 @@
-"""A manager approves on a phone, keeps a copy, and sees why the approval is void once a label was corrected."""
+"""A manager approves on a phone, prints the report, and sees that a corrected label voids the approval."""
 
 import re
 from collections.abc import Callable
@@ -64,14 +64,14 @@ def test_approval_on_a_phone_and_void_after_a_correction(
     expect(mona.locator(".page-head .badge")).to_have_text("approved with a waiver")
     check(mona, "report-approved-phone")
     printed = words(mona.pdf(prefer_css_page_size=True))
-    for said in (
+    for text in (
         report.sentence,
         "Two people watch the pilot.",
         "Good enough for a pilot.",
         "printed by mona",
         *report.packet.values(),
     ):
-        assert said in printed, said
+        assert text in printed, text
 
     document = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[0]
     _correct(logged_in(world.annotator), document)

@@ -1,4 +1,4 @@
-"""Benchmarks in a browser: models side by side, one that is running, a new one; in light, in dark and on a phone."""
+"""Benchmark pages: the table, a running benchmark, a new one; in light, dark and on a phone."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Comparing in a browser: two evaluations, several, and the regression suite; in light, in dark and on a phone."""
+"""Comparisons of two and of several evaluations, and the regression suite; in light, dark and on a phone."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Datasets in a browser: freezing by rules, reading, comparing, exporting; in light and in dark, for everybody."""
+"""Dataset pages: freeze by rules, read, compare, export; in light and dark, for all roles."""
 
 import os
 from collections.abc import Callable
@@ -54,8 +54,8 @@ def check(page: Page, name: str) -> None:
         found: Any = page.evaluate(
             axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
         )
-        said = [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found["violations"]]
-        assert not said, (name, scheme, said)
+        violations = [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found["violations"]]
+        assert not violations, (name, scheme, violations)
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, f"{name} is {wide} pixels too wide"
 

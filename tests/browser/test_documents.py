@@ -1,4 +1,4 @@
-"""The list of documents, a document and progress in a browser: keys, ticks, the address, light and dark."""
+"""Document list, document and progress pages: keys, selection, URL, light and dark."""
 
 from collections.abc import Callable
 from typing import Any

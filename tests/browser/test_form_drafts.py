@@ -1,4 +1,4 @@
-"""What is typed into a form is still there after the session has ended, and no longer once it was saved."""
+"""Text typed into a form survives the end of a session, and is removed after it was saved."""
 
 import re
 from collections.abc import Callable

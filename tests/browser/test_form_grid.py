@@ -1,4 +1,4 @@
-"""A long grid in a browser: spreadsheet keys, blocks pasted and copied, and how long a keypress takes to be seen."""
+"""A long grid: spreadsheet keys, pasted and copied blocks, and the time until a key is shown."""
 
 import json
 import statistics

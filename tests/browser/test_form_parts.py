@@ -1,4 +1,4 @@
-"""Forms of any schema in a browser: long choices, forms of a value, maps, places, whole groups, JSON."""
+"""Forms of any schema: long choices, alternative forms, maps, tuples, groups, JSON."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Importing in a browser: files chosen or dropped, a folder's places, columns that answer at once, both themes."""
+"""Import pages: selected and dropped files, folder paths, column previews, both themes."""
 
 import os
 from collections.abc import Callable

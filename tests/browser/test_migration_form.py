@@ -1,4 +1,4 @@
-"""Planning a change of the schema in a browser: the expression is asked for only where a field is split."""
+"""The schema migration form asks for an expression only if a field is split."""
 
 from collections.abc import Callable
 

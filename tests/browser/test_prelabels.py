@@ -1,4 +1,4 @@
-"""Pre-labels in a browser: an endpoint is added and tested, proposes, and the pages hold in light and dark."""
+"""Pre-label pages: an endpoint is added, tested and used; light and dark."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

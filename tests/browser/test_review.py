@@ -1,4 +1,4 @@
-"""Reviewing by keys, adjudication, mentions: what needs a browser, and that the pages are accessible in both themes."""
+"""Review by keys, adjudication, mentions, and accessibility in both themes."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Settings, tokens, webhooks and the API reference in a browser: without inline script or style, in light and dark."""
+"""Settings, tokens, webhooks and the API reference: no inline scripts or styles, light and dark."""
 
 import os
 import re

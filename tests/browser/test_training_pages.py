@@ -1,4 +1,4 @@
-"""Training in a browser: curves of a long run, runs over one another, and a form that says what a run will cost."""
+"""Training pages: curves of a long run, overlays, and the form with its estimate."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The whole loop in the browser, as three people: label, freeze, train, evaluate, judge, approve."""
+"""The whole pipeline with three users: label, freeze, train, evaluate, create a gate report, approve."""
 
 import json
 from collections.abc import Callable
@@ -147,11 +147,11 @@ def _recount(run: EvalRun) -> tuple[int, int]:
     for row in EvalOutput.objects.filter(eval_run=run):
         output = json.loads(row.raw) if row.valid else {}
         for field in FIELDS:
-            gold, said = row.gold.get(field), output.get(field)
-            if gold is None and said is None:
+            gold, predicted = row.gold.get(field), output.get(field)
+            if gold is None and predicted is None:
                 continue
             total += 1
-            right += row.valid and str(gold) == str(said)
+            right += row.valid and str(gold) == str(predicted)
     return right, total
 
 

@@ -1,4 +1,4 @@
-"""Documents whose every field is filled by hand, in each way there is, with what has to stand there afterwards."""
+"""Documents for the typing test: every field is filled by hand, with the expected values."""
 
 from dataclasses import dataclass, field
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""Hands that type at the speed of people, several at once, over a network that is slow and out of order."""
+"""Simulated users who type concurrently at human speed over a slow network with reordered responses."""
 
 import heapq
 import time

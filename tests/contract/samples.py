@@ -1,4 +1,4 @@
-"""Schemas, documents and strategies that several of these tests share."""
+"""Schemas, documents and strategies shared by these tests."""
 
 from decimal import Decimal
 from typing import Any
@@ -124,8 +124,8 @@ def _object(parts: dict[str, Any]) -> tuple[dict[str, Any], st.SearchStrategy[An
     }
     values = {name: part[1] for name, part in parts.items()}
     wanted = {name: value for name, value in values.items() if name in schema["required"]}
-    beside = {name: value for name, value in values.items() if name not in schema["required"]}
-    return schema, st.fixed_dictionaries(wanted, optional=beside)
+    additional = {name: value for name, value in values.items() if name not in schema["required"]}
+    return schema, st.fixed_dictionaries(wanted, optional=additional)
 
 
 def _list(part: tuple[dict[str, Any], st.SearchStrategy[Any]]) -> tuple[dict[str, Any], st.SearchStrategy[Any]]:

@@ -1,4 +1,4 @@
-"""Strategies for schemas of every accepted kind, each with values that are meant to be valid."""
+"""Strategies for schemas of every accepted kind, each with valid values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -218,7 +218,7 @@ def _union(making: Making, depth: int) -> Part:
 
 
 def _turned(making: Making, depth: int) -> Part:
-    """Forms with the same fields in another order, one of them told apart, perhaps with shared fields beside them."""
+    """Forms with the same fields in another order, one of them with a discriminator, perhaps with shared fields."""
     names = making.draw(st.lists(st.sampled_from(NAMES), min_size=2, max_size=4, unique=True))
     parts = {name: part(making, depth - 1) for name in names}
     values = {name: inner for name, (_, inner) in parts.items()}
@@ -265,8 +265,8 @@ def _referred(making: Making, depth: int) -> Part:
     inner, values = part(making, depth - 1)
     name = f"d{len(making.defs)}"
     making.defs[name] = inner
-    beside = making.pick({}, {}, {"description": "as printed"}, {"title": "T"})
-    return {"$ref": f"#/$defs/{name}", **beside}, values
+    annotations = making.pick({}, {}, {"description": "as printed"}, {"title": "T"})
+    return {"$ref": f"#/$defs/{name}", **annotations}, values
 
 
 def _recursive(making: Making, depth: int) -> Part:

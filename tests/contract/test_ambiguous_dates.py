@@ -1,4 +1,4 @@
-"""A date in digits that has two readings is decided by what was declared or by its document, never guessed."""
+"""A date with two readings is decided by the schema or the document, never guessed."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""One value has one text: schema order, no white space, digits as they are, one way to write absence."""
+"""One value has one canonical text: schema order, no white space, unchanged digits, one notation of absence."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fields that hold a choice: who is taken for whom, precision and recall of each class, the decision rate."""
+"""Enum fields: confusion matrix, precision and recall per class, decision rate."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Dates are read in the formats people write, and never invented."""
+"""Dates are read in common formats and never invented."""
 
 from datetime import date
 

@@ -20,8 +20,8 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.scoring.scorer import score_document
 from tests.contract.samples import object_schema, one
+from tests.contract.test_consistent_interpretation import check_meaning
 from tests.contract.test_grammar import accepts
-from tests.contract.test_one_meaning import check_meaning
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 

@@ -1,4 +1,4 @@
-"""The validator: patterns in linear time wherever they stand, formats as Python and its libraries write them."""
+"""The validator: patterns in linear time everywhere, formats as Python and its libraries write them."""
 
 import time
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A value is found in a document by what it means, and not where it is not."""
+"""A value is found in a document by its meaning, and only if it is there."""
 
 import time
 from decimal import Decimal

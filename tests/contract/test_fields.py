@@ -1,4 +1,4 @@
-"""The leaves of a schema, their order, and what is assumed where x-slm says nothing."""
+"""The fields of a schema, their order, and the defaults of x-slm."""
 
 from typing import Any
 

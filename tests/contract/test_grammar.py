@@ -1,4 +1,4 @@
-"""The grammar accepts every canonical text of a schema, refuses what the schema refuses, and says what it cannot do."""
+"""The grammar accepts every canonical text, rejects what the schema rejects, and lists what it cannot enforce."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Grounded decoding: what a held field may write stands in the document, and only what its gold allows is held."""
+"""Grounded decoding: which fields are grounded, and that they contain only text of the document."""
 
 import random
 from typing import Any
@@ -142,7 +142,7 @@ HELD_A = GroundingPlan(held={"a": ()})
 
 
 @pytest.mark.parametrize(
-    "beside",
+    "neighbor",
     [
         {"$ref": "#"},
         {"type": "array", "items": {"$ref": "#"}},
@@ -152,14 +152,14 @@ HELD_A = GroundingPlan(held={"a": ()})
         {"type": "string", "minLength": 2, "maxLength": 1},
     ],
 )
-def test_fields_next_to_grounded_fields(beside: dict[str, Any]) -> None:
-    schema = {"type": "object", "properties": {"a": COPIED, "b": beside, "c": {"type": "integer"}}}
+def test_fields_next_to_grounded_fields(neighbor: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": COPIED, "b": neighbor, "c": {"type": "integer"}}}
     assert says({"a": "tea", "c": 1}, HELD_A, schema)
     assert not says({"a": "coffee", "c": 1}, HELD_A, schema)
     assert not says({"a": "tea", "b": "nothing of it"}, HELD_A, schema)
-    whole = beside == {"$ref": "#"}
+    whole = neighbor == {"$ref": "#"}
     assert says({"a": "tea", "b": {"a": "anything", "c": 2}}, HELD_A, schema) == whole
-    assert says({"a": "tea", "b": 3}, HELD_A, schema) == (beside == {"$ref": "#/properties/c"})
+    assert says({"a": "tea", "b": 3}, HELD_A, schema) == (neighbor == {"$ref": "#/properties/c"})
 
 
 def test_single_element_and_empty_lists() -> None:

@@ -1,4 +1,4 @@
-"""Invariants: the little language, what holds, what breaks, what cannot be decided, and no more."""
+"""Invariants: syntax, satisfied, violated and undecidable rules."""
 
 import contextlib
 from decimal import Decimal

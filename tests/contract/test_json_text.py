@@ -1,4 +1,4 @@
-"""Strict JSON in and out: what is accepted, what is refused, and where the message points."""
+"""Strict JSON in and out: what is accepted and rejected, and the position in error messages."""
 
 import json
 import time

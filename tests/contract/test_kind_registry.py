@@ -1,4 +1,4 @@
-"""A new kind of field is one ``Kind`` and its name in the registry; schema, scorer and form go by it."""
+"""A new field kind is one ``Kind`` and its name in the registry; schema, scorer and form use it."""
 
 import pytest
 

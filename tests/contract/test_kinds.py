@@ -1,4 +1,4 @@
-"""Which values of a field are the same, by its kind."""
+"""Equality of values by field kind."""
 
 from decimal import Decimal
 from typing import Any

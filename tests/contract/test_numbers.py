@@ -1,4 +1,4 @@
-"""Numbers and money are read exactly, in the writing of any locale."""
+"""Numbers and money are parsed exactly, in any locale."""
 
 from decimal import Decimal
 

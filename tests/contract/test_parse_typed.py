@@ -1,4 +1,4 @@
-"""What a person types or selects becomes the JSON value that the schema asks for."""
+"""Typed or selected text becomes the JSON value that the schema requires."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""On real receipts: gold dates and totals can be read, and are found in the text they come from."""
+"""Real receipts: gold dates and totals can be parsed and are found in their text."""
 
 from decimal import Decimal
 from pathlib import Path

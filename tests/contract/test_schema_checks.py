@@ -1,4 +1,4 @@
-"""A schema that cannot be worked with is refused with the place and a reason in words."""
+"""An unsupported schema is rejected with the path and a reason."""
 
 from typing import Any
 

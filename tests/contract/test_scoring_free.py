@@ -1,4 +1,4 @@
-"""What is written for people to read is kept beside the score, and nothing rests on it."""
+"""Free text is stored with the score and does not affect it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Outputs that are no JSON object stay in every denominator."""
+"""Outputs that are not a JSON object stay in every denominator."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What holds of every score and every sum, whatever the schema, gold and output."""
+"""Properties of every score and summary, for any schema, gold and output."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What becomes of one field: outcome and error."""
+"""Outcome and error type of a field."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rows of a list are paired by likeness before their fields are compared."""
+"""Rows of a list are paired by similarity before their fields are compared."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Figures of the documents with a tag, and of those with a value in their metadata."""
+"""Metrics of documents with a tag or a metadata value."""
 
 from decimal import Decimal
 from typing import Any

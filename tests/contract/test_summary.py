@@ -1,4 +1,4 @@
-"""Figures over many documents: rates, intervals, per field, classes."""
+"""Metrics over many documents: rates, intervals, fields, classes."""
 
 import json
 from decimal import Decimal

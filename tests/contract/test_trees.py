@@ -1,4 +1,4 @@
-"""The edit distance of JSON trees: known cases, and the laws of a distance."""
+"""The edit distance of JSON trees: known cases and metric properties."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""validate and check answer for any value and any text, in bounded time, and agree with jsonschema on plain values."""
+"""validate and check handle any value and text in bounded time, and agree with jsonschema on plain values."""
 
 import time
 from typing import Any

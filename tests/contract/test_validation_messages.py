@@ -1,4 +1,4 @@
-"""Each broken rule is one sentence at the right path, in the order of the form."""
+"""Each violation is one sentence at the right path, in form order."""
 
 from decimal import Decimal
 from typing import Any

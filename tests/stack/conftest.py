@@ -1,4 +1,4 @@
-"""Homes of their own for the tests of the stack, and a look at what still runs in them."""
+"""Fixtures of the stack tests: separate homes, and the processes that still run in them."""
 
 import contextlib
 import os

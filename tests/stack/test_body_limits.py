@@ -1,4 +1,4 @@
-"""Large bodies: refused before they are stored, unless somebody who may send them does."""
+"""Large bodies are rejected before they are stored, unless the sender is authenticated and permitted."""
 
 import contextlib
 import json
@@ -99,7 +99,7 @@ def test_large_bodies_require_a_login(port: int, temp: Path) -> None:
             assert files_below(temp) < MEGABYTE
             assert status(client.recv(1 << 16)) == code, path
         assert gone(temp)
-    # a body whose length nobody knows
+    # a body of unknown length
     with connect(port) as client:
         client.sendall(head("/login/", "chunked"))
         send(client, b"10000\r\n" + b"x" * 65536 + b"\r\n", 64)
@@ -114,9 +114,9 @@ def test_large_bodies_require_a_login(port: int, temp: Path) -> None:
     # the REST interface
     with connect(port) as client:
         client.sendall(head("/api/v1/projects/bodies/imports", 500 * MEGABYTE, "Connection: close"))
-        said = read_all(client)
-    assert status(said) == 401
-    assert b"application/problem+json" in said
+        response = read_all(client)
+    assert status(response) == 401
+    assert b"application/problem+json" in response
 
 
 def test_body_limits_by_account(desk: Desk, port: int, temp: Path) -> None:

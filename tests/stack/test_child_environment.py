@@ -1,4 +1,4 @@
-"""Child processes get what they need of the environment, and no secret."""
+"""Child processes get the environment variables they need, and no secrets."""
 
 import json
 import subprocess

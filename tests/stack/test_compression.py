@@ -1,4 +1,4 @@
-"""What is sent is compressed where nothing was collected, as in ``make demo``."""
+"""Responses are compressed without ``collectstatic``, as in ``make demo``."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""What other programs take of the cores, and whether a run that is far behind its estimate says so."""
+"""The CPU load of other programs, and the warning about slow runs."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ from slmstudio.runs.cpu_contention import OtherProcessLoad, Seconds, slow_warnin
 
 def test_other_process_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_contention, "WINDOW_SECONDS", -1)
-    told = iter([Seconds(0, 100, 10), Seconds(10, 118, 13), Seconds(20, 120, 20), Seconds(30, 160, 1)])
-    load = OtherProcessLoad(now=lambda: next(told), cores=2)
+    readings = iter([Seconds(0, 100, 10), Seconds(10, 118, 13), Seconds(20, 120, 20), Seconds(30, 160, 1)])
+    load = OtherProcessLoad(now=lambda: next(readings), cores=2)
     assert load.read() == {"others": 1.5, "cores": 2}
     assert load.read() == {"others": 0, "cores": 2}
     assert load.read() is None, "a child that has ended took its seconds with it"

@@ -1,4 +1,4 @@
-"""The application's role reads and writes rows; it owns nothing, so it cannot switch off what guards the audit log."""
+"""The application role owns no tables, so it cannot disable the triggers of the audit log."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ FORBIDDEN = [
 
 
 def manage(places: Paths, *arguments: str) -> None:
-    """``manage.py`` as somebody with both addresses calls it."""
+    """``manage.py`` with both addresses set."""
     variables = {
         **os.environ,
         "SLM_HOME": str(places.home),

@@ -1,4 +1,4 @@
-"""No two jobs share a graphics card, whatever becomes of the workers; a child sees the cards it was given alone."""
+"""Jobs never share a GPU, even if workers are killed; a child process sees only its own GPUs."""
 
 import os
 import subprocess
@@ -67,8 +67,8 @@ def test_several_gpus_are_locked_together(tmp_path: Path) -> None:
 
 
 def test_too_many_gpus_is_an_error(tmp_path: Path) -> None:
-    said = pytest.raises(NotEnoughGpus, match=r"needs 4 GPUs; its worker on .* has 2 GPUs")
-    with said, reserve_gpus(4, machine=machine(2), folder=tmp_path, wait=never):
+    error = pytest.raises(NotEnoughGpus, match=r"needs 4 GPUs; its worker on .* has 2 GPUs")
+    with error, reserve_gpus(4, machine=machine(2), folder=tmp_path, wait=never):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Settings are read strictly: a wrong value is a sentence with the variable's name, never a guess."""
+"""Settings are parsed strictly: an invalid value is an error with the name of its variable."""
 
 import multiprocessing
 import os

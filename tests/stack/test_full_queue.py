@@ -1,4 +1,4 @@
-"""A Valkey that takes no writes, because its disk or its memory is full, ends no worker."""
+"""Workers survive a Valkey that rejects writes because its disk or memory is full."""
 
 import logging
 import os
@@ -56,9 +56,9 @@ def refusing(error: Exception, times: int) -> Any:
 def test_rejected_writes_are_retried(words: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="slmstudio.workers.worker"):
         assert patient(float("inf")).call_with_retry(refusing(ResponseError(words), 20), lambda error: None) == 21
-    said = [record.getMessage() for record in caplog.records]
-    assert [line.startswith("the queue rejects writes") for line in said] == [True, True, False]
-    assert said[-1] == "the queue accepts writes again"
+    logged = [record.getMessage() for record in caplog.records]
+    assert [line.startswith("the queue rejects writes") for line in logged] == [True, True, False]
+    assert logged[-1] == "the queue accepts writes again"
 
 
 def test_too_many_rejections_are_a_connection_error() -> None:
@@ -140,11 +140,11 @@ def test_a_stopping_worker_does_not_retry(
     with redis.Redis.from_url(own.redis_url) as connection:
         worker = StudioWorker(["gpu"], connection=connection)
         borne = worker._max_write_retries
-        told: list[bool] = []
+        signaled: list[bool] = []
 
         def stop_at_the_first_refusal() -> float:
-            if not told:
-                told.append(True)
+            if not signaled:
+                signaled.append(True)
                 os.kill(os.getpid(), signal.SIGTERM)
             return borne()
 

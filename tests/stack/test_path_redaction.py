@@ -1,4 +1,4 @@
-"""What people read of an error names no folder of the machine."""
+"""Error messages contain no absolute paths."""
 
 import sys
 import tempfile

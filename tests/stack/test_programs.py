@@ -1,4 +1,4 @@
-"""Programs at one terminal: restarted when they crash, ended in order, and nothing left behind."""
+"""Programs at one terminal: restarted after a crash, stopped in order, without leftovers."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a worker runs: the jobs of the application and nothing else, however a job came into the queue."""
+"""Workers run only the application's jobs, however a job came into the queue."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ from tests.conftest import Workers
 
 
 def put(data: bytes, **columns: str) -> Job:
-    """Writes a job into the queue ``default`` as somebody with a client of Valkey would."""
+    """Writes a job into the queue ``default`` as any Valkey client could."""
     queue = django_rq.get_queue("default")
     job_id = str(uuid.uuid4())
     row: Any = {

@@ -1,4 +1,4 @@
-"""``make demo`` as a person has it: a taken port, the way to a page that answers, and Ctrl+C."""
+"""``make demo``: a used port, the start until a page responds, and Ctrl+C."""
 
 import contextlib
 import os
@@ -38,9 +38,7 @@ def demo(home: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def free_port() -> int:
-    """A port below those that the system gives to connections: asking one of these again and again until somebody
-    answers can reach the one who asks.
-    """
+    """A free port below the ephemeral range: a retried connection to an ephemeral port can reach itself."""
     for port in random.sample(range(20_000, 32_000), 100):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
@@ -48,7 +46,7 @@ def free_port() -> int:
 
 
 def page(port: int) -> bytes:
-    """The first page, asked for again for some seconds where nobody answers."""
+    """The first page, retried for some seconds."""
     deadline = time.monotonic() + 20
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The servers start, are shared, survive kill -9 with their data, and end with their last user."""
+"""The servers start, are shared, survive kill -9 with their data, and stop with their last user."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def user(home: Path) -> "subprocess.Popen[str]":
     )
 
 
-def said(process: "subprocess.Popen[str]") -> dict[str, object]:
+def printed(process: "subprocess.Popen[str]") -> dict[str, object]:
     assert process.stdout is not None
     answer: dict[str, object] = json.loads(process.stdout.readline())
     return answer
@@ -110,9 +110,9 @@ def test_server_settings(home: Path) -> None:
 def test_servers_stop_with_their_last_user(home: Path) -> None:
     first, second = user(home), None
     try:
-        assert said(first)["owned"] is True
+        assert printed(first)["owned"] is True
         second = user(home)
-        assert said(second)["owned"] is False
+        assert printed(second)["owned"] is False
         before = servers(home)
         leave(first)
         assert servers(home) == before
@@ -129,7 +129,7 @@ def test_servers_stop_with_their_last_user(home: Path) -> None:
 def test_concurrent_starts_share_one_server(home: Path) -> None:
     users = [user(home) for _ in range(3)]
     try:
-        answers = [said(process) for process in users]
+        answers = [printed(process) for process in users]
         assert [answer["owned"] for answer in answers].count(True) == 1
         assert len({answer["database"] for answer in answers}) == 1
         postmasters = [
@@ -149,7 +149,7 @@ def test_concurrent_starts_share_one_server(home: Path) -> None:
 
 def test_killed_users_are_ignored(home: Path) -> None:
     dead = user(home)
-    said(dead)
+    printed(dead)
     dead.kill()
     dead.wait()
     assert None not in servers(home), "kill -9 of a user leaves the servers running"
@@ -199,7 +199,7 @@ def test_pid_files_of_other_processes_are_ignored(home: Path) -> None:
 
 def test_a_foreign_server_is_used_and_not_stopped(home: Path) -> None:
     started = stack.start(home)
-    Paths.of(home).state.unlink()  # now nobody knows who started them
+    Paths.of(home).state.unlink()  # their starter is unknown now
     running = stack.start(home)
     assert not running.owned
     write(running, "a")

@@ -1,4 +1,4 @@
-"""Signing in: guesses are slow, are noted, and take nothing from the others."""
+"""Sign-in: failed attempts are limited, logged, and do not affect other users."""
 
 import threading
 import time

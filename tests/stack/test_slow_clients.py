@@ -1,4 +1,4 @@
-"""Two hundred slow clients at once keep nobody waiting, however the web server is started."""
+"""Two hundred slow clients do not delay others, however the web server is started."""
 
 import contextlib
 import re

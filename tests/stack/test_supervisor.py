@@ -1,4 +1,4 @@
-"""A child is watched: its events come once, whatever the database does; it is asked before it is killed."""
+"""The supervisor of a child process: every event is stored once, and the child is asked to stop before it is killed."""
 
 import sys
 import time
@@ -32,8 +32,8 @@ class Run:
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
-    """The jobs that the queue was told to be alive, instead of telling it."""
+def reported_alive(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
+    """The jobs that were reported as alive; nothing is sent to the queue."""
     found: list[uuid.UUID] = []
     monkeypatch.setattr(supervisor, "report_alive", found.append)
     return found
@@ -88,7 +88,7 @@ def test_events_are_buffered_without_a_database(tmp_path: Path) -> None:
     assert (away[0], ending.events) == (0, 200)
 
 
-def test_liveness_is_published_without_a_database(tmp_path: Path, told: list[uuid.UUID]) -> None:
+def test_liveness_is_published_without_a_database(tmp_path: Path, reported_alive: list[uuid.UUID]) -> None:
     until = time.monotonic() + 1.0
 
     class Away(Run):
@@ -100,11 +100,11 @@ def test_liveness_is_published_without_a_database(tmp_path: Path, told: list[uui
     run: Any = Away()
     wait = child(tmp_path, "import time; time.sleep(1.5)")
     assert supervise(run, wait, on_event=lambda event: None, log=tmp_path / "log").ok
-    assert set(told) == {run.job_id}
-    assert len(told) <= 10
+    assert set(reported_alive) == {run.job_id}
+    assert len(reported_alive) <= 10
     well: Any = Run()
     assert supervise(well, child(tmp_path, ""), on_event=lambda event: None, log=tmp_path / "log").ok
-    assert well.job_id not in told
+    assert well.job_id not in reported_alive
 
 
 def test_a_full_buffer_blocks_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_a_lost_database_ends_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_stop_signals_go_to_the_launched_processes(tmp_path: Path) -> None:
-    """As accelerate's does, the launcher kills its processes at once when it is told to end."""
+    """As accelerate's does, the launcher kills its processes at once when it is asked to end."""
     worker = tmp_path / "worker.py"
     worker.write_text(
         "import pathlib, signal, sys, time\n"
@@ -170,7 +170,7 @@ for one in started: one.wait()
         def send_heartbeat(self, **changes: Any) -> bool:
             return not all((tmp_path / f"{name}.up").exists() for name in "ab")
 
-    told: list[int] = []
+    stopped: list[int] = []
     run: Any = Cancelled()
     argv = child(tmp_path, launcher)
     ending = supervise(
@@ -179,11 +179,11 @@ for one in started: one.wait()
         on_event=lambda event: None,
         log=tmp_path / "log",
         launcher=True,
-        on_stop=lambda: told.append(1),
+        on_stop=lambda: stopped.append(1),
     )
     assert ending.cancelled
     assert [(tmp_path / name).read_text() for name in "ab"] == ["saved", "saved"]
-    assert told == [1]
+    assert stopped == [1]
 
 
 def test_a_child_is_killed_after_its_grace_period(tmp_path: Path) -> None:
@@ -274,9 +274,9 @@ Root Cause (first observed failure):
 
 def launched(tmp_path: Path, words: str, code: int) -> Any:
     """How a launcher's end is taken whose second process wrote ``words`` and ended with ``code``."""
-    said = tmp_path / "said"
-    said.write_text(words + REPORT.replace("CODE", str(code)))
-    talk = f"import pathlib, sys\nsys.stderr.write(pathlib.Path({str(said)!r}).read_text())\nsys.exit(1)"
+    message = tmp_path / "message"
+    message.write_text(words + REPORT.replace("CODE", str(code)))
+    talk = f"import pathlib, sys\nsys.stderr.write(pathlib.Path({str(message)!r}).read_text())\nsys.exit(1)"
     run: Any = Run()
     log = tmp_path / "log"
     return supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log, launcher=True)

@@ -1,4 +1,4 @@
-"""Servers that were killed start again for whoever uses them, later each time where they do not stay."""
+"""Killed servers restart while they are in use, with increasing delays."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -7,30 +7,30 @@ from typing import Any
 import pytest
 
 from slmstudio import stack
-from slmstudio.stack import control, processes, watchdog
+from slmstudio.stack import control, processes
 from slmstudio.stack.errors import StackError
 from slmstudio.stack.watchdog import ServerWatchdog
 from tests.stack.test_servers import read, servers, write
 
 
 def test_killed_servers_restart_with_their_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.0)
-    said: list[str] = []
+    monkeypatch.setattr("slmstudio.stack.watchdog.CHECK_SECONDS", 0.0)
+    printed: list[str] = []
     running = stack.start(home)
     try:
         write(running, "before")
-        keeper = ServerWatchdog(running, said.append)
-        keeper.check()
-        assert said == []
+        watchdog = ServerWatchdog(running, printed.append)
+        watchdog.check()
+        assert printed == []
         for process in servers(home):
             assert process is not None
             process.kill()
             assert processes.ended(process, 10)
-        keeper.check()
-        assert said == ["PostgreSQL and Valkey had ended and were restarted."]
+        watchdog.check()
+        assert printed == ["PostgreSQL and Valkey had ended and were restarted."]
         assert read(running) == (["before"], ["before"])
-        keeper.check()
-        assert len(said) == 1
+        watchdog.check()
+        assert len(printed) == 1
     finally:
         stack.stop(running)
     assert servers(home) == (None, None), "what was started again ends with its last user"
@@ -61,7 +61,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(watchdog, "monotonic", found)
+    monkeypatch.setattr("slmstudio.stack.watchdog.monotonic", found)
     return found
 
 
@@ -73,14 +73,14 @@ def test_restart_delays_grow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> N
         raise StackError("The disk is too full to start Valkey.")
 
     monkeypatch.setattr(control, "restart_ended", fail)
-    said: list[str] = []
+    printed: list[str] = []
     running: Any = object()
-    keeper = ServerWatchdog(running, said.append)
+    watchdog = ServerWatchdog(running, printed.append)
     for _ in range(700):
-        keeper.check()
+        watchdog.check()
         clock.now += 0.1
     assert [round(later - earlier) for earlier, later in pairwise(tries)] == [1, 2, 4, 8, 16, 30]
-    assert said[0] == "The disk is too full to start Valkey. The next attempt is in 1 s."
+    assert printed[0] == "The disk is too full to start Valkey. The next attempt is in 1 s."
 
 
 def test_checks_once_a_second_and_resets_delays(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,24 +92,24 @@ def test_checks_once_a_second_and_resets_delays(clock: Clock, monkeypatch: pytes
         return ["Valkey"] if gone[0] else []
 
     monkeypatch.setattr(control, "restart_ended", start)
-    said: list[str] = []
+    printed: list[str] = []
     running: Any = object()
-    keeper = ServerWatchdog(running, said.append)
+    watchdog = ServerWatchdog(running, printed.append)
     for _ in range(50):
-        keeper.check()
+        watchdog.check()
         clock.now += 0.1
     assert len(looks) in (5, 6)
     gone[0] = True
     for _ in range(2):
         clock.now += 60
-        keeper.check()
-    assert said == ["Valkey had ended and was restarted."] * 2
+        watchdog.check()
+    assert printed == ["Valkey had ended and was restarted."] * 2
     clock.now += 1.1
-    keeper.check()
-    assert len(said) == 3, "after a while of peace the pause is the first one's again"
+    watchdog.check()
+    assert len(printed) == 3, "after a while of peace the pause is the first one's again"
 
 
 def test_without_own_servers_nothing_is_checked() -> None:
-    said: list[str] = []
-    ServerWatchdog(None, said.append).check()
-    assert said == []
+    printed: list[str] = []
+    ServerWatchdog(None, printed.append).check()
+    assert printed == []

@@ -1,4 +1,4 @@
-"""The processes of the web server: replaced when they die, and gone when they cannot start."""
+"""The processes of the web server: replaced when they die, and stopped if they cannot start."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_processes_end_with_the_first_one(transactional_db: None, queues: None) 
         assert time.monotonic() < deadline
         time.sleep(0.05)
     children = descendants(master.pid)
-    time.sleep(0.2)  # they have told the kernel whose they are
+    time.sleep(0.2)  # they are tied to their parent
     master.kill()
     master.wait()
     _, alive = psutil.wait_procs(children, timeout=10)

@@ -1,4 +1,4 @@
-"""The machine of a live worker is known to every process that can reach the queue."""
+"""The hardware of a live worker is known to every process that can reach the queue."""
 
 import json
 import os
@@ -61,13 +61,13 @@ def test_peak_memory_is_not_inherited() -> None:
         "print(peak(), flush=True)\n"
         "if len(sys.argv) > 1: subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)\n"
     )
-    told = subprocess.run([sys.executable, "-c", script, script], capture_output=True, text=True, check=True).stdout
-    parent, child = (int(line) for line in told.split())
+    output = subprocess.run([sys.executable, "-c", script, script], capture_output=True, text=True, check=True).stdout
+    parent, child = (int(line) for line in output.split())
     assert parent > 400_000_000 > 200_000_000 > child > 1_000_000
 
 
 def test_a_worker_stopped_during_startup_unregisters(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It can be found from the moment it is registered, and stopped by whoever finds it."""
+    """It can be found from the moment it is registered, and stopped by any process."""
     connection = django_rq.get_connection("default")
     worker = StudioWorker(["gpu"], connection=connection)
     monkeypatch.setattr(worker, "subscribe", lambda: os.kill(os.getpid(), signal.SIGTERM))

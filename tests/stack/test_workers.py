@@ -1,4 +1,4 @@
-"""``manage.py rqworker`` as anyone would start it runs what was queued, in a process of its own."""
+"""``manage.py rqworker`` runs queued jobs in a child process."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The page of the workers: who works, what waits, what failed and what can be done about it; for who starts runs."""
+"""The workers page: workers, queued and failed jobs with their actions, for users who can start runs."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A web server of its own for a test, and raw connections to it."""
+"""A web server for a test, and raw connections to it."""
 
 import contextlib
 import os
@@ -83,7 +83,7 @@ def status(raw: bytes) -> int:
 
 
 def files_below(folder: Path) -> int:
-    """Bytes of all files in a folder, also of those that are deleted and still open by somebody (Linux)."""
+    """Bytes of all files in a folder, also of those that are deleted and still open (Linux)."""
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):

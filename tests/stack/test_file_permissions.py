@@ -1,4 +1,4 @@
-"""Other accounts of the machine read nothing of the studio's."""
+"""Other accounts of the machine cannot read the studio's files."""
 
 import os
 import shutil

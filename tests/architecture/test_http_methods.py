@@ -1,4 +1,4 @@
-"""Every address that only takes a form leads a person who opens it to a page; programs get the plain 405."""
+"""GET of a POST-only URL redirects to a page; programs get a plain 405."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from django.test import Client
 from django.urls import resolve, reverse
 
 from labeling.models import Document, Project
-from tests.architecture.test_rights import all_addresses
-from tests.architecture.test_rights import people as people
+from tests.architecture.test_permissions import all_addresses
+from tests.architecture.test_permissions import people as people
 
 BROWSER = {"accept": "text/html,application/xhtml+xml", "sec-fetch-dest": "document"}
 #: the pages that have to be reached from these, by name

@@ -1,4 +1,4 @@
-"""Objects of several forms, rules that add fields, recursion: fields, scoring and decoding follow them."""
+"""Objects with several forms, conditional fields, recursion: fields, scoring and decoding."""
 
 from typing import Any
 

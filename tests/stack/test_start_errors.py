@@ -1,4 +1,4 @@
-"""What is in the way is said in one sentence: a full disk, a folder without permission, a taken port, a broken file."""
+"""Errors at the start are one sentence: a full disk, missing permissions, a used port, an invalid file."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Times are shown in the zone of whoever looks; a cookie that names none changes nothing."""
+"""Times are shown in the user's time zone; an unknown zone in the cookie changes nothing."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The watch over the pages, on which every browser test relies, sees what it is there to see."""
+"""The page error check that every browser test relies on detects errors."""
 
 from collections.abc import Callable
 

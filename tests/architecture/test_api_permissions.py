@@ -1,4 +1,4 @@
-"""Every operation of the REST interface, walked as people and programs who do not belong there.
+"""Permissions of every REST operation, for every role and token scope.
 
 The operations come from the URLconf and from the OpenAPI document, which must agree; so a new one cannot be forgotten.
 """
@@ -24,7 +24,7 @@ from labeling.models import ApiToken, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Action, Role, may
 from slmstudio.contract.json_text import dumps
-from tests.architecture.test_rights import addresses
+from tests.architecture.test_permissions import addresses
 from tests.labeling.api_client import Api, api_of
 
 #: an operation that concerns no single project
@@ -59,14 +59,14 @@ def guarded() -> Project:
 
 
 @lru_cache(maxsize=1)
-def nobody() -> Client:
+def anonymous_client() -> Client:
     """A client without cookies; making one costs as much as many requests."""
     return Client()
 
 
 def call(method: str, path: str, token: str = "", client: Client | None = None) -> Any:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return (client or nobody()).generic(method, path, b"{}", "application/json", headers=headers)
+    return (client or anonymous_client()).generic(method, path, b"{}", "application/json", headers=headers)
 
 
 def test_openapi_matches_the_urls() -> None:

@@ -1,4 +1,4 @@
-"""Every address with an id in it, called in one's own project with the ids of another one: there is no such thing.
+"""Every URL with an id, called in one project with another project's ids, is a 404.
 
 Ids of one project begin at a million, those of the other at one, so that none is in both.
 """

@@ -1,4 +1,4 @@
-"""Evaluations in a browser: a new one of every kind of model, the permit for hold-out documents, ways side by side."""
+"""New evaluations of all kinds of models, the permit for hold-out documents, and decoding modes compared."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""From a doubted label to scores by the corrected one, in a browser: three people, in light, in dark and on a phone."""
+"""From a challenged label to re-scored evaluations, with three users; in light, dark and on a phone."""
 
 from collections.abc import Callable
 from pathlib import Path

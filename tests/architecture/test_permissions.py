@@ -1,4 +1,4 @@
-"""Every address of the project, walked as people who do not belong there."""
+"""Permissions of every page, for anonymous users, non-members and every role."""
 
 import re
 from collections.abc import Iterator
