@@ -3,11 +3,21 @@
 from slmstudio.access import Action
 from slmstudio.navigation import Section, register
 
-register(10, Section("Overview", "house", "project", "o"))
-register(20, Section("Contract", "file-earmark-code", "contract", "c", ("contract",)))
-register(30, Section("Documents", "files", "documents", "d", ("document", "import")))
-register(50, Section("Label", "pencil-square", "label", "l", ("label", "mention")))
-register(60, Section("Review", "check2-square", "review", "r", ("review",)))
-register(70, Section("Progress", "graph-up", "progress", "p", ("progress",)))
-register(80, Section("Datasets", "box-seam", "datasets", "s", ("dataset",)))
-register(130, Section("Settings", "gear", "settings", "i", ("settings", "member", "webhook"), Action.ADMINISTER))
+register(10, Section(title="Overview", icon="house", view="project", key="o"))
+register(20, Section(title="Contract", icon="file-earmark-code", view="contract", key="c", pages=("contract",)))
+register(30, Section(title="Documents", icon="files", view="documents", key="d", pages=("document", "import")))
+register(50, Section(title="Label", icon="pencil-square", view="label", key="l", pages=("label", "mention")))
+register(60, Section(title="Review", icon="check2-square", view="review", key="r", pages=("review",)))
+register(70, Section(title="Progress", icon="graph-up", view="progress", key="p", pages=("progress",)))
+register(80, Section(title="Datasets", icon="box-seam", view="datasets", key="s", pages=("dataset",)))
+register(
+    130,
+    Section(
+        title="Settings",
+        icon="gear",
+        view="settings",
+        key="i",
+        pages=("settings", "member", "webhook"),
+        needs=Action.ADMINISTER,
+    ),
+)

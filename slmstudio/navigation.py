@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from slmstudio.access import Action
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Section:
-    """One entry of the navigation.
+    """One entry of the navigation. Its values are named where it is registered, so that the icon is found there.
 
     ``view`` is the name of the page it links to; the entry is the current one on pages whose name starts with one of
     ``pages`` (empty: on ``view`` alone). ``key`` is its keyboard shortcut after ``g``; ``needs`` the action that is

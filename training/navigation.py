@@ -2,4 +2,4 @@
 
 from slmstudio.navigation import Section, register
 
-register(100, Section("Training", "cpu", "training", "t", ("training",)))
+register(100, Section(title="Training", icon="cpu", view="training", key="t", pages=("training",)))

@@ -1,4 +1,4 @@
-"""The icon style sheet has every icon that pages use, and is small."""
+"""The style sheet of icons has every icon that a page names, and is small."""
 
 import gzip
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.staticfiles import finders
 
+from slmstudio import navigation
 from slmstudio.web import icons
 
 ROOT = Path(settings.BASE_DIR)
@@ -17,24 +18,25 @@ def made() -> str:
     return Path(str(finders.find(icons.SHEET))).read_text(encoding="utf-8")
 
 
-def test_every_named_icon_exists() -> None:
+def test_every_icon_that_is_named_is_there() -> None:
     there = set(re.findall(r"^\.bi-([a-z0-9-]+) ", made(), re.MULTILINE))
     for path in icons.sources(ROOT):
         text = path.read_text(encoding="utf-8", errors="replace")
         for name in re.findall(r"\bbi bi-([a-z0-9-]+)(?=[\"' ])", text):
             assert (DRAWINGS / f"{name}.svg").is_file(), f"{path} names {name}, which bootstrap-icons does not have"
             assert name in there, f"{path} names {name}"
+    assert {section.icon for section in navigation.sections()} <= there
     # Put together from parts in Python, in a template and in a script.
     assert {"house", "exclamation-octagon", "people-fill"} <= there
 
 
-def test_unknown_and_hostile_icon_names_are_ignored() -> None:
+def test_a_name_that_is_no_icon_and_hostile_words_are_left_out() -> None:
     assert "bi-" not in icons.sheet(DRAWINGS, {"no-such-thing"}).replace("--bi", "").replace("var(--bi)", "")
     assert icons.named('<i class="bi bi-x-lg"></i> "house"') == {"x-lg"}
     assert "house" in icons.named('icon = "house"')
 
 
-def test_icon_sheet_is_small() -> None:
+def test_it_is_small_and_one_rule_is_one_drawing() -> None:
     text = made()
     assert len(gzip.compress(text.encode())) < 16 * 1024
     for line in text.splitlines():
