@@ -190,7 +190,7 @@ def queue_strip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def release(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The tab was closed: releases the lock."""
-    _, document = object_for(request.user, slug, Action.LABEL, Document.objects.only("pk", "project"), pk=pk)
+    _, document = object_for(request.user, slug, Action.LABEL, Document.objects.only_key(), pk=pk)
     services.release_lock(document=document, user=request.user)
     return HttpResponse(status=204)
 

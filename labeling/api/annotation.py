@@ -63,7 +63,7 @@ def open_document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 @router.post("/documents/{int:pk}/release", summary="Release a document", **operation("label", None, status=204))
 def release(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Unlocks a document, so other users can open it."""
-    document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
+    document = object_of(request, Document.objects.only_key(), pk=pk)
     annotation_services.release_lock(document=document, user=caller(request).user)
     return nothing()
 
@@ -132,7 +132,7 @@ def _rejection_detail(saved: annotation_services.SaveResult, body: SaveIn) -> st
 )
 def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpResponse:
     """Removes a document from the queue, with the reason why it cannot be labeled."""
-    document = object_of(request, Document.objects.defer("text"), pk=pk)
+    document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
         annotation_services.skip(document=document, user=caller(request).user, reason=body.reason)
     except Refused as refusal:
@@ -143,7 +143,7 @@ def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpRespons
 @router.put("/documents/{int:pk}/tags", summary="Tag a document", **operation("label", TagsOut, 400, 422))
 def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpResponse:
     """Sets the failure tags of a document."""
-    document = object_of(request, Document.objects.defer("text"), pk=pk)
+    document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
         return answer({"tags": annotation_services.flag(document=document, user=caller(request).user, tags=body.tags)})
     except Refused as refusal:
@@ -153,7 +153,7 @@ def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpRespons
 @router.post("/documents/{int:pk}/restore", summary="Restore a revision", **operation("label", SavedOut, 400, 409, 422))
 def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpResponse:
     """Saves the value of an earlier revision as a new draft of the user."""
-    document = object_of(request, Document.objects.defer("text"), pk=pk)
+    document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
         saved = annotation_services.restore(
             document=document,
@@ -169,7 +169,7 @@ def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpR
 @router.get("/documents/{int:pk}/comments", summary="Read comments", **operation("read", CommentsOut))
 def comments(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The comments on a document, open and resolved."""
-    document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
+    document = object_of(request, Document.objects.only_key(), pk=pk)
     rows = Comment.objects.filter(document=document).select_related("user", "resolved_by").order_by("pk")
     return answer({"items": [comment_row(row) for row in rows]})
 
@@ -181,7 +181,7 @@ def comments(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 )
 def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> HttpResponse:
     """Comments on a document or a field; `@name` notifies a member."""
-    document = object_of(request, Document.objects.defer("text"), pk=pk)
+    document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
         comment = comment_services.add(document=document, user=caller(request).user, text=body.text, path=body.field)
     except Refused as refusal:
@@ -197,7 +197,7 @@ def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> H
 )
 def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> HttpResponse:
     """Marks a comment as resolved."""
-    document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
+    document = object_of(request, Document.objects.only_key(), pk=pk)
     row = get_object_or_404(Comment.objects.select_related("user"), document=document, pk=comment)
     try:
         comment_services.resolve(comment=row, user=caller(request).user)

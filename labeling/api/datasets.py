@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router
@@ -65,8 +64,7 @@ def freeze_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 @router.get("/{int:number}", summary="Read a dataset version", **operation("read", DatasetOut))
 def dataset(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """A version: its hashes, counts and rules."""
-    rows = DatasetVersion.objects.select_related("schema_version", "created_by")
-    version = object_of(request, rows, number=number)
+    version = object_of(request, DatasetVersion.objects.for_page(), number=number)
     project = version.project
     return answer(_out(project, version))
 
@@ -80,8 +78,7 @@ def export_dataset(
     split: Literal["", "train", "validation", "holdout"] = Query("", description="default: all splits"),
 ) -> HttpResponseBase:
     """The version as a streamed file."""
-    rows = DatasetVersion.objects.select_related("schema_version")
-    version = object_of(request, rows, number=number)
+    version = object_of(request, DatasetVersion.objects.with_schema(), number=number)
     project = version.project
     try:
         pieces = dataset_export.export_dataset(version, shape, split)
@@ -118,14 +115,13 @@ def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
     project = project_of(request)
     rows = Document.objects.filter(project=project)
     states = rows.counts_by_state()
-    marks = rows.aggregate(holdout=Count("pk", filter=Q(holdout=True)), disputed=Count("pk", filter=Q(disputed=True)))
     return answer(
         {
             "documents": sum(states.values()),
             "states": {state: states.get(state, 0) for state in DocumentState.values},
             "labelled": sum(states.get(state, 0) for state in (DocumentState.SUBMITTED, DocumentState.APPROVED)),
             "gold": Gold.objects.current(project).count(),
-            **marks,
+            **rows.progress(),
             "left": sum(states.get(state, 0) for state in QUEUE),
         }
     )

@@ -55,7 +55,7 @@ def documents(
 @router.get("/{int:pk}", summary="Read a document", **operation("read", DocumentOut))
 def document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """A document with its text, gold label, labels and predictions."""
-    row = object_of(request, Document.objects.select_related("assigned_to"), pk=pk)
+    row = object_of(request, Document.objects.with_assignee(), pk=pk)
     project = row.project
     return answer(document_detail(project, row, caller(request).user))
 
@@ -65,11 +65,9 @@ def history(
     request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
 ) -> HttpResponse:
     """The revisions of the document's labels, the newest first, fifty per page."""
-    row = object_of(request, Document.objects.defer("text"), pk=pk)
+    row = object_of(request, Document.objects.without_text(), pk=pk)
     project = row.project
-    rows = AnnotationRevision.objects.filter(annotation__document=row).select_related(
-        "user", "annotation__schema_version"
-    )
+    rows = AnnotationRevision.objects.of(row)
     if sees_only_own(project, row):
         rows = rows.filter(annotation__user=caller(request).user)
     part = page(rows, after=before, newest=True, size=PER_PAGE)

@@ -111,9 +111,9 @@ def related(document: Document) -> dict[str, Any]:
 
 def history(document: Document, user: User, own: bool) -> list[dict[str, Any]]:
     """The last fifty revisions, each with its changes to the previous one (of the same user, with overlap)."""
-    rows = AnnotationRevision.objects.filter(annotation__document=document)
+    rows = AnnotationRevision.objects.of(document)
     rows = rows.filter(annotation__user=user) if own else rows
-    revisions = list(rows.select_related("user", "annotation__schema_version").order_by("-pk")[: MAX_REVISIONS + 1])
+    revisions = list(rows.order_by("-pk")[: MAX_REVISIONS + 1])
     steps = []
     for place, revision in enumerate(revisions[:MAX_REVISIONS]):
         earlier = _previous(revision, revisions[place + 1 :], has_overlap=document.wanted > 1)

@@ -26,7 +26,7 @@ from slmstudio.web.requests import SignedInRequest
 @require_safe
 def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """A document: text with evidence, label, history, comments, and predictions."""
-    rows = Document.objects.select_related("assigned_to")
+    rows = Document.objects.with_assignee()
     project, shown = object_for(request.user, slug, Action.READ, rows, pk=pk)
     known = tags_of(project)
     own = sees_own_only(project, shown)
@@ -58,7 +58,7 @@ def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Makes a change of the bulk edit form to this document, immediately."""
-    _, row = object_for(request.user, slug, Action.CURATE, Document.objects.defer("text"), pk=pk)
+    _, row = object_for(request.user, slug, Action.CURATE, Document.objects.without_text(), pk=pk)
     form = BulkForm({**request.POST.dict(), "of": "all"})
     if not form.is_valid():
         messages.error(request, str(next(iter(form.errors.values()))[0]))
@@ -73,7 +73,7 @@ def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def set_tags(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
-    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
+    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.without_text(), pk=pk)
     try:
         queue.flag(document=row, user=request.user, tags=request.POST.getlist("tags"))
     except Refused as refusal:
@@ -84,7 +84,7 @@ def set_tags(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def comment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Adds a comment, or resolves one (``settle``: its id); redirects to the page that it came from."""
-    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
+    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.without_text(), pk=pk)
     settle = request.POST.get("settle", "")
     try:
         if settle:

@@ -96,10 +96,13 @@ class Annotation(models.Model):
 class AnnotationRevisionQuerySet(models.QuerySet["AnnotationRevision"]):
     """Named queries of revisions."""
 
+    def of(self, document: Document) -> Self:
+        """All revisions of a document with their users and schema versions."""
+        return self.filter(annotation__document=document).select_related("user", "annotation__schema_version")
+
     def history(self, document: Document) -> Self:
-        """All revisions of a document with their users and schema versions, newest first."""
-        rows = self.filter(annotation__document=document).select_related("user", "annotation__schema_version")
-        return rows.order_by("-annotation__schema_version__number", "-number", "-id")
+        """All revisions of a document, newest first."""
+        return self.of(document).order_by("-annotation__schema_version__number", "-number", "-id")
 
 
 class AnnotationRevision(models.Model):

@@ -61,6 +61,19 @@ class DocumentQuerySet(models.QuerySet["Document"]):
         """Without the text, which can have 1 MB."""
         return self.defer("text")
 
+    def only_key(self) -> Self:
+        """Only the key and the project, for services that lock and read the row themselves."""
+        return self.only("pk", "project")
+
+    def with_assignee(self) -> Self:
+        """With the user that the document is assigned to."""
+        return self.select_related("assigned_to")
+
+    def progress(self) -> dict[str, int]:
+        """The number of hold-out documents and of disputed ones."""
+        holdout, disputed = models.Q(holdout=True), models.Q(disputed=True)
+        return self.aggregate(holdout=models.Count("pk", filter=holdout), disputed=models.Count("pk", filter=disputed))
+
     def with_id(self, project: Project, external_id: str) -> "Document | None":
         """The document with exactly this id, by index."""
         return self.filter(project=project, external_id=external_id).only("external_id", "project").first()

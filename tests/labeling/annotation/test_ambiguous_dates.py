@@ -34,7 +34,7 @@ def save(client: Client, document: Document, entry: Any, base: int = 0, **more: 
     return client.post(reverse("label_save", args=["desk", document.pk]), json.dumps(body), "application/json")
 
 
-def test_the_form_asks_and_keeps_what_was_typed(desk: Desk, client: Client) -> None:
+def test_form_asks_about_ambiguous_date(desk: Desk, client: Client) -> None:
     document = desk.document(TEXT)
     said = save(client, document, ENTRY).json()
     assert [(problem["path"], problem["rule"]) for problem in said["problems"]] == [("date", "ambiguous")]
@@ -52,18 +52,18 @@ def test_the_form_asks_and_keeps_what_was_typed(desk: Desk, client: Client) -> N
 
 
 @pytest.mark.parametrize(("other", "expected"), [("27/03/2026", "2026-04-03"), ("03/27/2026", "2026-03-04")])
-def test_the_other_dates_of_the_document_decide(desk: Desk, client: Client, other: str, expected: str) -> None:
+def test_other_dates_resolve_ambiguity(desk: Desk, client: Client, other: str, expected: str) -> None:
     said = save(client, desk.document(f"{TEXT} Ordered {other}."), ENTRY).json()
     assert (said["problems"], said["shown"]["date"]) == ([], expected)
 
 
-def test_the_json_view_is_asked_as_well(desk: Desk, client: Client) -> None:
+def test_json_view_asks_about_ambiguous_date(desk: Desk, client: Client) -> None:
     text = json.dumps({**json.loads(json.dumps(gold(), default=float)), "date": "03/04/2026"})
     said = save(client, desk.document(TEXT), None, json=text).json()
     assert [problem["rule"] for problem in said["problems"]] == ["ambiguous"]
 
 
-def test_the_rest_interface_takes_no_ambiguous_date(desk: Desk) -> None:
+def test_api_rejects_ambiguous_date(desk: Desk) -> None:
     document = desk.document(TEXT)
     api = api_of(desk.project, desk.ana)
     answer = api.post(f"documents/{document.pk}/submit", {"value": {**gold(), "date": "03/04/2026"}, "base_version": 0})
@@ -83,9 +83,7 @@ HEAD = "text,invoice_id,date,due_date,vendor,total_amount\n"
         ("Invoice A-1029", "05/06/2026", None),
     ],
 )
-def test_a_table_is_read_by_its_row_or_the_row_is_rejected(
-    tmp_path: Path, text: str, due: str, expected: str | None
-) -> None:
+def test_table_dates_are_resolved_by_row(tmp_path: Path, text: str, due: str, expected: str | None) -> None:
     (row,) = read(stored(tmp_path, "t.csv", f'{HEAD}"{text}",A-1029,03/04/2026,{due},Acme,1\n'))
     if expected is not None:
         assert row.data["gold"]["date"] == expected

@@ -51,7 +51,7 @@ def propose(desk: Desk, document: Document) -> None:
 
 
 @pytest.mark.parametrize("name", ["ben", "mia"])
-def test_others_labels_are_neither_exported_nor_found_by_their_values(desk: Desk, name: str) -> None:
+def test_labels_of_others_are_neither_exported_nor_searchable(desk: Desk, name: str) -> None:
     person = getattr(desk, name)
     unseen, plain = desk.document(wanted=2, name="unseen"), desk.document(name="plain")
     submit(unseen, desk.ana, vendor="Acme")
@@ -69,7 +69,7 @@ def test_others_labels_are_neither_exported_nor_found_by_their_values(desk: Desk
     assert ">unseen<" in listed(desk, client)
 
 
-def test_a_label_that_was_taken_back_stays_unseen_though_it_was_gold(desk: Desk) -> None:
+def test_reopened_label_stays_hidden(desk: Desk) -> None:
     document = desk.document(wanted=2, name="again")
     submit(document, desk.ana)
     submit(document, desk.ben)
@@ -79,7 +79,7 @@ def test_a_label_that_was_taken_back_stays_unseen_though_it_was_gold(desk: Desk)
     assert "again" in exported(desk, browser(desk.rita), "gold")
 
 
-def test_a_manager_may_label_and_so_sees_what_others_wrote_only_afterwards(desk: Desk) -> None:
+def test_manager_sees_labels_of_others_after_labeling(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana, vendor="Acme")
     page = url(desk, f"documents/{document.pk}/")
@@ -90,7 +90,7 @@ def test_a_manager_may_label_and_so_sees_what_others_wrote_only_afterwards(desk:
 
 
 @pytest.mark.parametrize("state", [DocumentState.NEW, DocumentState.SKIPPED, DocumentState.REJECTED])
-def test_a_held_out_document_shows_no_pre_label_before_it_is_labelled(desk: Desk, state: str) -> None:
+def test_unlabeled_holdout_document_has_no_pre_label(desk: Desk, state: str) -> None:
     document = desk.document()
     propose(desk, document)
     Document.objects.filter(pk=document.pk).update(holdout=True, state=state)
@@ -103,7 +103,7 @@ def test_a_held_out_document_shows_no_pre_label_before_it_is_labelled(desk: Desk
     assert "ZZZMODEL" in shown()
 
 
-def test_a_skip_does_not_reveal_what_is_withheld(desk: Desk) -> None:
+def test_skip_does_not_reveal_withheld_pre_label(desk: Desk) -> None:
     desk.project.withheld_share = 1
     desk.project.save()
     document = desk.document()

@@ -51,7 +51,7 @@ def test_a_broken_invariant_stops_the_submit_until_it_is_confirmed(desk: Desk, c
     assert (state["warnings"], state["doubts"]) == ([], said["doubts"])
 
 
-def test_a_program_is_stopped_as_well_and_may_confirm_all(desk: Desk) -> None:
+def test_program_can_confirm_all_broken_invariants(desk: Desk) -> None:
     document = desk.document(TEXT)
     api = api_of(desk.project, desk.ana)
     body = {"value": {**gold(), "due_date": "2026-01-10"}, "base_version": 0}
@@ -63,6 +63,6 @@ def test_a_program_is_stopped_as_well_and_may_confirm_all(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("given", [None, [], [5], "x", {"a": 1}, False])
-def test_what_is_no_confirmation_confirms_nothing(desk: Desk, client: Client, given: Any) -> None:
+def test_invalid_confirmation_is_ignored(desk: Desk, client: Client, given: Any) -> None:
     answer = save(client, desk.document(TEXT), "Jan 10, 2026", evidence={"due_date": {"doubts": given}})
     assert answer.status_code == 422

@@ -36,7 +36,7 @@ def test_a_save_from_an_older_version_is_merged(desk: Desk) -> None:
     assert AnnotationRevision.objects.count() == 3
 
 
-def test_both_changed_the_same_field(desk: Desk) -> None:
+def test_same_field_changed_by_two_users_conflicts(desk: Desk) -> None:
     document = desk.document()
     save(document, desk.ana, {"vendor": "Acme"}, 0)
     saved = save(document, desk.ben, {"vendor": "Acme Supplies"}, 0)
@@ -45,7 +45,7 @@ def test_both_changed_the_same_field(desk: Desk) -> None:
     assert AnnotationRevision.objects.get(number=1).value == {"vendor": "Acme"}
 
 
-def test_another_tab_of_the_same_person_is_no_clash(desk: Desk) -> None:
+def test_tabs_of_one_user_do_not_conflict(desk: Desk) -> None:
     document = desk.document()
     save(document, desk.ana, {"vendor": "Acme", "date": "2026-01-14"}, 0)
     saved = save(document, desk.ana, {"vendor": "Acme Supplies"}, 0)
@@ -53,7 +53,7 @@ def test_another_tab_of_the_same_person_is_no_clash(desk: Desk) -> None:
     assert (saved.merged, saved.conflicts) == (["date"], [])
 
 
-def test_a_clash_is_reported_until_it_was_seen_though_my_own_save_went_over_it(desk: Desk) -> None:
+def test_conflict_is_reported_until_seen(desk: Desk) -> None:
     document = desk.document()
     save(document, desk.ana, {**gold(), "total_amount": 1}, 0)
     save(document, desk.ben, {**gold(), "total_amount": 2}, 1)
@@ -71,7 +71,7 @@ def test_a_clash_is_reported_until_it_was_seen_though_my_own_save_went_over_it(d
     assert (seen.submitted, seen.conflicts) == (True, [])
 
 
-def test_an_import_clashes_with_the_person_who_made_it(desk: Desk) -> None:
+def test_import_conflicts_with_its_own_user(desk: Desk) -> None:
     document = desk.document()
     schema = desk.project.schema_version
     imported = Annotation.objects.create(
@@ -82,7 +82,7 @@ def test_an_import_clashes_with_the_person_who_made_it(desk: Desk) -> None:
     assert ([clash.path for clash in saved.conflicts], saved.merged_with) == (["vendor"], "an import")
 
 
-def test_a_version_of_an_older_schema_is_no_base_under_the_newer_one(desk: Desk) -> None:
+def test_base_version_of_an_older_schema_is_ignored(desk: Desk) -> None:
     document = desk.document()
     save(document, desk.ana, {"vendor": "Acme"}, 0)
     text = desk.project.schema_version.schema_text.replace(
@@ -94,7 +94,7 @@ def test_a_version_of_an_older_schema_is_no_base_under_the_newer_one(desk: Desk)
     assert [(clash.path, clash.theirs) for clash in saved.conflicts] == [("vendor", "Acme Supplies")]
 
 
-def test_a_submit_that_had_to_be_merged_does_not_count_yet(desk: Desk) -> None:
+def test_merged_submit_stays_a_draft(desk: Desk) -> None:
     document = desk.document()
     other = {**gold(), "vendor": "Acme"}
     first = annotation_services.submit(document=document, user=desk.ana, value=other, evidence={}, base_version=0)
@@ -108,14 +108,14 @@ def test_a_submit_that_had_to_be_merged_does_not_count_yet(desk: Desk) -> None:
     assert Gold.objects.get().revision.annotation.user == desk.ben
 
 
-def test_the_same_label_twice_is_submitted_twice(desk: Desk) -> None:
+def test_equal_label_can_be_submitted_twice(desk: Desk) -> None:
     document = desk.document()
     for user in (desk.ana, desk.ben):
         saved = annotation_services.submit(document=document, user=user, value=gold(), evidence={}, base_version=0)
         assert saved.submitted
 
 
-def test_at_the_same_moment_one_wins_and_the_other_is_merged(desk: Desk) -> None:
+def test_concurrent_submits_are_merged(desk: Desk) -> None:
     document = desk.document()
     start = threading.Barrier(2)
     results: dict[str, annotation_services.SaveResult] = {}
@@ -146,7 +146,7 @@ def test_at_the_same_moment_one_wins_and_the_other_is_merged(desk: Desk) -> None
     assert sorted(values) == ["Acme", "Acme Supplies"]
 
 
-def test_many_drafts_at_once_lose_nothing(desk: Desk) -> None:
+def test_concurrent_drafts_lose_nothing(desk: Desk) -> None:
     document = desk.document()
     failures: list[BaseException] = []
 

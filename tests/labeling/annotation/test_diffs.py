@@ -16,7 +16,7 @@ def test_changed_added_and_removed_fields_in_order() -> None:
     ]
 
 
-def test_a_digit_and_a_type_are_changes_and_order_is_none() -> None:
+def test_digits_and_types_differ_but_order_does_not() -> None:
     assert field_changes({"a": Decimal("1.50"), "b": "null"}, {"b": None, "a": Decimal("1.5")}) == [
         FieldChange("b", "null", "null"),
         FieldChange("a", "1.50", "1.5"),
@@ -40,14 +40,14 @@ def test_lines() -> None:
     assert compare_lines("same", "same") == []
 
 
-def test_words_that_differ_are_marked_on_their_side() -> None:
+def test_differing_words_are_marked_per_side() -> None:
     one, other = compare_words("Total 1.50 EUR", "Total 1.60 EUR net")
     assert one == [TextSpan("Total 1.", False), TextSpan("50", True), TextSpan(" EUR", False)]
     assert other == [TextSpan("Total 1.", False), TextSpan("60", True), TextSpan(" EUR", False), TextSpan(" net", True)]
     assert compare_words("", "a") == ([], [TextSpan("a", True)])
 
 
-def test_no_letter_is_lost_between_the_marks() -> None:
+def test_marked_spans_contain_all_characters() -> None:
     one, other = "ä\t– 1,5\r\n\N{RIGHT-TO-LEFT OVERRIDE}x" * 300, "ä\t– 1.5\n x" * 300
     sides = compare_words(one, other)
     assert ["".join(part.text for part in side) for side in sides] == [one, other]

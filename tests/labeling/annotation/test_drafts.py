@@ -37,7 +37,7 @@ def save(document: Document, user: User, value: Any, base: int, **more: Any) -> 
     )
 
 
-def test_the_pre_label_a_form_was_filled_from_is_kept(desk: Desk) -> None:
+def test_draft_stores_its_pre_label(desk: Desk) -> None:
     document = desk.document()
     prediction = predicted(desk, document)
     opened = annotation_services.open_document(document=document, user=desk.ana)
@@ -51,7 +51,7 @@ def test_the_pre_label_a_form_was_filled_from_is_kept(desk: Desk) -> None:
     assert Gold.objects.get().origin == Origin.PRELABELLED
 
 
-def test_a_pre_label_that_is_not_this_documents_or_was_withheld_is_ignored(desk: Desk) -> None:
+def test_foreign_and_withheld_pre_labels_are_ignored(desk: Desk) -> None:
     document, other = desk.document(), desk.document()
     elsewhere, withheld = predicted(desk, other), predicted(desk, document)
     Prediction.objects.filter(pk=withheld.pk).update(withheld=True)
@@ -70,7 +70,7 @@ def label(document: Document, user: User, base: int = 0, **more: Any) -> annotat
     return annotation_services.submit(document=fresh, user=user, value=gold(), evidence={}, base_version=base, **more)
 
 
-def test_a_client_that_keeps_the_pre_label_to_itself_makes_no_human_gold(desk: Desk) -> None:
+def test_client_cannot_hide_the_pre_label_origin(desk: Desk) -> None:
     document = desk.document()
     predicted(desk, document)
     label(document, desk.ana)
@@ -80,7 +80,7 @@ def test_a_client_that_keeps_the_pre_label_to_itself_makes_no_human_gold(desk: D
     assert set(Annotation.objects.values_list("origin", flat=True)) == {Origin.PRELABELLED}
 
 
-def test_who_was_shown_no_pre_label_wrote_it_themselves(desk: Desk) -> None:
+def test_label_without_visible_pre_label_is_human(desk: Desk) -> None:
     withheld, held_out, before = (desk.document() for _ in range(3))
     save(before, desk.ana, {"vendor": "Acme"}, 0)
     for document in (withheld, held_out, before):
@@ -101,7 +101,7 @@ def newer_schema(desk: Desk) -> None:
     save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
 
 
-def test_a_pre_label_stays_one_under_a_newer_schema(desk: Desk) -> None:
+def test_pre_label_origin_survives_a_newer_schema(desk: Desk) -> None:
     document = desk.document()
     prediction = predicted(desk, document)
     label(document, desk.ana, prediction=prediction.pk)
@@ -114,7 +114,7 @@ def test_a_pre_label_stays_one_under_a_newer_schema(desk: Desk) -> None:
     assert Annotation.objects.get(user=desk.ben).origin == Origin.PRELABELLED
 
 
-def test_among_several_it_stays_one_for_whom_it_was_one(desk: Desk) -> None:
+def test_pre_label_origin_is_per_annotator_with_overlap(desk: Desk) -> None:
     document = desk.document(wanted=2)
     predicted(desk, document)
     label(document, desk.ana)
@@ -125,7 +125,7 @@ def test_among_several_it_stays_one_for_whom_it_was_one(desk: Desk) -> None:
     assert set(origins) == {(desk.ana.pk, Origin.PRELABELLED), (desk.ben.pk, Origin.HUMAN)}
 
 
-def test_a_tab_that_was_filled_before_the_schema_changed_says_so_still(desk: Desk) -> None:
+def test_tab_filled_before_schema_change_keeps_origin(desk: Desk) -> None:
     document = desk.document()
     prediction = predicted(desk, document)
     newer_schema(desk)
@@ -134,7 +134,7 @@ def test_a_tab_that_was_filled_before_the_schema_changed_says_so_still(desk: Des
     assert Gold.objects.get().origin == Origin.PRELABELLED
 
 
-def test_time_per_field_adds_up_and_nonsense_is_dropped(desk: Desk) -> None:
+def test_field_seconds_add_up_and_invalid_ones_are_dropped(desk: Desk) -> None:
     document = desk.document()
     save(document, desk.ana, gold(), 0, seconds=5, field_seconds={"vendor": 2.5, "date": 1, "nonsense": 9})
     nonsense = {"vendor": 1.25, "date": -4, "invoice_id": float("nan"), "total_amount": 10_000}
@@ -143,7 +143,7 @@ def test_time_per_field_adds_up_and_nonsense_is_dropped(desk: Desk) -> None:
     assert (kept.seconds, kept.field_seconds) == (8, {"vendor": 3.8, "date": 1.0, "total_amount": 600.0})
 
 
-def test_going_back_is_one_more_revision(desk: Desk) -> None:
+def test_restore_adds_a_revision(desk: Desk) -> None:
     document = desk.document()
     annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
     save(document, desk.ben, {**gold(), "vendor": "Acme"}, 1)
@@ -156,7 +156,7 @@ def test_going_back_is_one_more_revision(desk: Desk) -> None:
         annotation_services.restore(document=desk.document(), user=desk.ben, revision_id=old.pk, base_version=0)
 
 
-def test_going_back_does_not_go_over_what_others_saved_meanwhile(desk: Desk) -> None:
+def test_restore_merges_newer_saves_of_others(desk: Desk) -> None:
     document = desk.document()
     save(document, desk.ana, {"vendor": "Acme"}, 0)
     save(document, desk.ana, {"vendor": "Acme Supplies"}, 1)

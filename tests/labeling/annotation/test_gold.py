@@ -90,7 +90,7 @@ def in_list(project: Project) -> set[str]:
 
 
 @pytest.mark.parametrize("review", [True, False])
-def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> None:
+def test_all_readers_of_gold_agree(desk: Desk, review: bool) -> None:
     members.change_settings(project=desk.project, by=desk.owner, values={"review_required": review})
     expected = APPROVED if review else APPROVED | {"submitted"}
     states = dict(Document.objects.values_list("external_id", "state"))
@@ -145,7 +145,7 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     assert panels.freeze_again_step(project, desk.owner) is None
 
 
-def test_rejecting_a_label_takes_it_out_of_gold_everywhere(desk: Desk) -> None:
+def test_rejected_label_is_not_gold(desk: Desk) -> None:
     dataset = freeze(project=desk.project, user=desk.owner, holdout_share=0.3)
     held = dataset.items.filter(split="holdout").first()
     assert held is not None
@@ -156,12 +156,12 @@ def test_rejecting_a_label_takes_it_out_of_gold_everywhere(desk: Desk) -> None:
     assert decisions.CurrentState(desk.project).revised_gold(dataset) == [name]
 
 
-def test_labels_that_are_not_gold_go_out_where_they_are_asked_for(desk: Desk) -> None:
+def test_export_can_include_labels_that_are_not_gold(desk: Desk) -> None:
     assert exported(desk, "labels") == APPROVED | {"submitted"}
     assert exported(desk, "all") == APPROVED | {"submitted"}
 
 
-def test_turning_review_off_makes_submitted_labels_gold_and_on_again_takes_it_back(desk: Desk) -> None:
+def test_review_setting_decides_about_submitted_labels(desk: Desk) -> None:
     def required(value: bool) -> set[str]:
         members.change_settings(project=desk.project, by=desk.owner, values={"review_required": value})
         return in_list(desk.project)
@@ -175,7 +175,7 @@ def test_turning_review_off_makes_submitted_labels_gold_and_on_again_takes_it_ba
     assert relabelled.approved_by == desk.rita
 
 
-def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk: Desk) -> None:
+def test_turning_review_off_makes_a_correction_gold(desk: Desk) -> None:
     row = {"id": "imported", "text": TEXT, "gold": gold()}
     import_services.insert_rows(project=desk.project, user=desk.owner, rows=[row])
     imported = Document.objects.get(external_id="imported")
@@ -193,12 +193,12 @@ def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk
         assert found.revision.annotation.user == desk.ana
 
 
-def test_documents_that_may_be_drawn_are_those_that_nobody_has_begun(desk: Desk) -> None:
+def test_unlabeled_documents_have_no_annotation(desk: Desk) -> None:
     drawn = set(holdout_sampling.unlabeled_documents(desk.project).values_list("external_id", flat=True))
     assert drawn == set(Document.objects.unlabeled(desk.project).values_list("external_id", flat=True)) == {"new"}
 
 
-def test_a_schema_that_labels_fit_keeps_them_gold(desk: Desk) -> None:
+def test_gold_stays_under_a_compatible_schema(desk: Desk) -> None:
     change(desk, review_required=False)
     before = dict(Gold.objects.current(desk.project).values_list("document_id", "revision_id"))
     count = Annotation.objects.count()
@@ -212,7 +212,7 @@ def test_a_schema_that_labels_fit_keeps_them_gold(desk: Desk) -> None:
     assert Annotation.objects.count() == count
 
 
-def test_the_migration_makes_gold_of_earlier_versions_current(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_migration_carries_gold_forward(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Installations from before have rows of gold under earlier versions alone."""
     expected = in_list(desk.project)
     version = desk.project.schema_version

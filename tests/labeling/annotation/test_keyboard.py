@@ -11,7 +11,7 @@ from labeling.annotation import keyboard, preferences
 from tests.labeling.label_desk import Desk, make_desk
 
 
-def test_no_two_actions_share_a_chord_and_all_can_be_pressed() -> None:
+def test_default_chords_are_unique_and_valid() -> None:
     chords = [chord for action in keyboard.ACTIONS for chord in action.defaults]
     assert len(chords) == len(set(chords))
     for action in keyboard.ACTIONS:
@@ -35,18 +35,18 @@ def test_no_two_actions_share_a_chord_and_all_can_be_pressed() -> None:
         ("Alt+" + "K" * 10_000, "is not a valid shortcut"),
     ],
 )
-def test_a_chord_is_refused_with_the_reason(chord: str, why: str) -> None:
+def test_invalid_chord_is_refused(chord: str, why: str) -> None:
     with pytest.raises(keyboard.InvalidShortcut, match=re.escape(why)) as refusal:
         keyboard.with_shortcut({}, "skip", chord)
     assert len(str(refusal.value)) < 200
 
 
-def test_an_action_that_is_none_is_refused() -> None:
+def test_unknown_action_is_refused() -> None:
     with pytest.raises(keyboard.InvalidShortcut, match="Unknown action"):
         keyboard.with_shortcut({}, "explode", "Alt+KeyU")
 
 
-def test_a_chord_given_away_is_free_and_cannot_be_had_back_while_it_is_used() -> None:
+def test_reset_is_refused_while_another_action_uses_the_chord() -> None:
     own = keyboard.with_shortcut({}, "skip", "Alt+KeyU")
     own = keyboard.with_shortcut(own, "flag", "Alt+KeyX")
     with pytest.raises(keyboard.InvalidShortcut, match="is in use: set failure tags"):
@@ -55,7 +55,7 @@ def test_a_chord_given_away_is_free_and_cannot_be_had_back_while_it_is_used() ->
 
 
 @pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}])
-def test_what_is_stored_may_be_anything(stored: object) -> None:
+def test_invalid_stored_shortcuts_are_ignored(stored: object) -> None:
     assert keyboard.bindings(stored)["skip"] == ("Alt+KeyX",)
 
 
@@ -64,7 +64,7 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def test_the_page_sets_refuses_and_takes_back(desk: Desk) -> None:
+def test_page_sets_refuses_and_resets_shortcuts(desk: Desk) -> None:
     client = Client()
     client.force_login(desk.ana)
     page = reverse("my_keys")
@@ -85,7 +85,7 @@ def test_the_page_sets_refuses_and_takes_back(desk: Desk) -> None:
     assert preferences.of(desk.ana).keys == {}
 
 
-def test_only_the_table_is_swapped(desk: Desk) -> None:
+def test_htmx_gets_the_shortcut_table(desk: Desk) -> None:
     client = Client()
     client.force_login(desk.ana)
     answer = client.post(reverse("my_keys"), {"action": "skip", "chord": "Alt+KeyU"}, headers={"HX-Request": "true"})
@@ -94,7 +94,7 @@ def test_only_the_table_is_swapped(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("sent", "status"), [({"on": "0"}, 204), ({"on": "2"}, 400), ({}, 400)])
-def test_whether_all_fields_are_visited_is_kept(desk: Desk, sent: dict[str, str], status: int) -> None:
+def test_exceptions_only_is_stored(desk: Desk, sent: dict[str, str], status: int) -> None:
     client = Client()
     client.force_login(desk.ana)
     assert client.post(reverse("exceptions_only"), sent).status_code == status
@@ -102,7 +102,7 @@ def test_whether_all_fields_are_visited_is_kept(desk: Desk, sent: dict[str, str]
     assert client.get(reverse("exceptions_only")).status_code == 405
 
 
-def test_the_screen_gets_the_persons_keys(desk: Desk) -> None:
+def test_screen_has_the_shortcuts_of_the_user(desk: Desk) -> None:
     preferences.set_key(user=desk.ana, action="submit", chord="Ctrl+Shift+Enter")
     client = Client()
     client.force_login(desk.ana)

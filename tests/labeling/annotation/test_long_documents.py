@@ -37,7 +37,7 @@ def value_of(lines: int) -> dict[str, Any]:
     }
 
 
-def test_each_value_is_looked_for_once(receipt: CompiledSchema, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_value_is_searched_once(receipt: CompiledSchema, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def counted(value: Any, *rest: Any) -> Any:

@@ -17,25 +17,25 @@ def changed(**changes: Any) -> dict[str, Any]:
     return {**BASE, **changes}
 
 
-def test_different_fields_are_put_together() -> None:
+def test_different_fields_are_merged() -> None:
     merged = merge(BASE, changed(a="mine"), changed(b={"c": "theirs", "d": "new"}))
     assert merged.value == changed(a="mine", b={"c": "theirs", "d": "new"})
     assert merged.taken == ["b"]
     assert merged.conflicts == []
 
 
-def test_the_same_field_keeps_mine_and_reports_theirs() -> None:
+def test_same_field_keeps_mine_and_reports_theirs() -> None:
     merged = merge(BASE, changed(a="mine"), changed(a="theirs"))
     assert merged.value["a"] == "mine"
     assert merged.conflicts == [MergeConflict("a", "theirs")]
 
 
-def test_the_same_change_is_no_clash() -> None:
+def test_equal_changes_do_not_conflict() -> None:
     merged = merge(BASE, changed(a="both"), changed(a="both"))
     assert (merged.value, merged.taken, merged.conflicts) == (changed(a="both"), [], [])
 
 
-def test_a_removed_field_goes_unless_the_other_changed_it() -> None:
+def test_removed_field_stays_if_the_other_side_changed_it() -> None:
     without = {name: value for name, value in BASE.items() if name != "a"}
     assert "a" not in merge(BASE, BASE, without).value
     assert merge(BASE, without, changed(a="theirs")).value["a"] == "theirs"
@@ -44,7 +44,7 @@ def test_a_removed_field_goes_unless_the_other_changed_it() -> None:
     assert kept.conflicts == [MergeConflict("a", MISSING)]
 
 
-def test_rows_of_both_are_kept_and_edits_follow_their_row() -> None:
+def test_added_rows_are_kept_and_edits_follow_their_row() -> None:
     mine = changed(rows=[*BASE["rows"], {"x": "my new"}])
     theirs = changed(rows=[{"x": "their new"}, {"x": "r0"}, {"x": "r1"}, {"x": "r2"}])
     assert merge(BASE, mine, theirs).value["rows"] == [
@@ -59,7 +59,7 @@ def test_rows_of_both_are_kept_and_edits_follow_their_row() -> None:
     assert merge(BASE, edited, removed).value["rows"] == [{"x": "r1", "y": "edit"}, {"x": "r2"}]
 
 
-def test_an_edit_follows_its_row_where_one_row_went_and_another_came() -> None:
+def test_edit_follows_its_row_after_replacement_of_another() -> None:
     mine = changed(rows=[{"x": "r1"}, {"x": "r2"}, {"x": "my new"}])
     theirs = changed(rows=[{"x": "r0"}, {"x": "r1"}, {"x": "r2", "y": "edit"}])
     for one, other in ((mine, theirs), (theirs, mine)):
@@ -68,7 +68,7 @@ def test_an_edit_follows_its_row_where_one_row_went_and_another_came() -> None:
         assert merged.conflicts == []
 
 
-def test_an_edit_follows_its_row_between_rows_that_stand_still() -> None:
+def test_edit_follows_its_row_between_unchanged_rows() -> None:
     first, gone, edited, last, new = ({"x": name} for name in ("first", "gone", "row", "last", "new"))
     theirs = {"x": "row", "y": "theirs"}
     merged = merge(
@@ -80,7 +80,7 @@ def test_an_edit_follows_its_row_between_rows_that_stand_still() -> None:
     assert merged.conflicts == []
 
 
-def test_an_edit_follows_its_row_where_others_were_moved() -> None:
+def test_edit_follows_its_row_after_moves() -> None:
     first, second, edited, last, new, other = (
         {"x": name} for name in ("first", "second", "row", "last", "new", "other")
     )
@@ -91,7 +91,7 @@ def test_an_edit_follows_its_row_where_others_were_moved() -> None:
     assert merged.conflicts == []
 
 
-def test_edits_in_place_stay_in_their_rows() -> None:
+def test_edits_in_place_stay_in_their_row() -> None:
     first, one, two, last = ({"x": name} for name in ("first", "one", "two", "last"))
     mine = [first, {"x": "1"}, {"x": "2"}, last]
     merged = merge({"rows": [first, one, two, last]}, {"rows": mine}, {"rows": [first, one, two, {"x": "theirs"}]})
@@ -101,7 +101,7 @@ def test_edits_in_place_stay_in_their_rows() -> None:
     assert merged.value == {"rows": [{"x": "two", "y": "theirs"}, two]}
 
 
-def test_a_row_is_the_same_whatever_the_order_of_its_names() -> None:
+def test_row_order_of_names_is_ignored() -> None:
     base = [{"name": letter, "amount": number, "of": {"a": 1, "b": 2}} for number, letter in enumerate("abc")]
     mine = [{"of": {"b": 2, "a": 1}, "amount": row["amount"], "name": row["name"]} for row in base[1:]]
     theirs = [*base[:2], {**base[2], "amount": 9}]
@@ -109,7 +109,7 @@ def test_a_row_is_the_same_whatever_the_order_of_its_names() -> None:
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_many_rows_merge_at_once(equal: bool) -> None:
+def test_many_rows_merge_fast(equal: bool) -> None:
     """Whoever saves holds the document's row meanwhile."""
     count = 12_000
     base = [{"x": "" if equal else str(number)} for number in range(count)]
@@ -125,7 +125,7 @@ def test_many_rows_merge_at_once(equal: bool) -> None:
     assert time.process_time() - started < 5
 
 
-def test_what_stands_still_is_found_among_equal_rows() -> None:
+def test_unchanged_rows_are_found_among_equal_ones() -> None:
     base = [{"x": "same"}] * 6
     mine = [{"x": "one"}, *base[:4], {"x": "two"}]
     assert merge(base, mine, [*base[:2], {"x": "theirs"}, *base[3:]]).value == [
@@ -133,7 +133,7 @@ def test_what_stands_still_is_found_among_equal_rows() -> None:
     ]  # fmt: skip
 
 
-def test_a_row_removed_by_one_and_edited_by_the_other_stays() -> None:
+def test_row_removed_and_edited_stays() -> None:
     edited = changed(rows=[{"x": "r0"}, {"x": "r1"}, {"x": "r2", "y": "edit"}])
     removed = changed(rows=[{"x": "r0"}, {"x": "r1"}])
     assert {"x": "r2", "y": "edit"} in merge(BASE, edited, removed).value["rows"]
@@ -155,7 +155,7 @@ VALUES = st.dictionaries(
 
 @settings(deadline=None)
 @given(VALUES, VALUES)
-def test_without_changes_of_one_side_the_other_side_is_the_result(base: dict[str, Any], other: dict[str, Any]) -> None:
+def test_unchanged_side_yields_the_other(base: dict[str, Any], other: dict[str, Any]) -> None:
     assert merge(base, other, base).value == other
     assert merge(base, base, other).value == other
     assert merge(base, other, base).taken == []
@@ -163,7 +163,7 @@ def test_without_changes_of_one_side_the_other_side_is_the_result(base: dict[str
 
 @settings(deadline=None)
 @given(VALUES, VALUES, VALUES)
-def test_no_change_of_mine_is_lost(base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+def test_my_changes_are_never_lost(base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     merged = merge(base, mine, theirs).value
     for name, value in mine.items():
         if not isinstance(value, list) and not same(base.get(name, MISSING), value):
@@ -171,5 +171,5 @@ def test_no_change_of_mine_is_lost(base: dict[str, Any], mine: dict[str, Any], t
 
 
 @pytest.mark.parametrize("value", [[], "text", None, 5])
-def test_any_kind_of_value_merges(value: Any) -> None:
+def test_any_values_can_be_merged(value: Any) -> None:
     assert merge({}, {"a": 1}, value).conflicts == [MergeConflict("", value)]

@@ -36,9 +36,7 @@ def propose(desk: Desk, *documents: Document, raw: str = RAW, source: str = "pre
     )
 
 
-def test_the_newest_is_shown_in_the_order_of_the_schema_with_exact_digits_by_one_query(
-    desk: Desk, django_assert_num_queries: Any
-) -> None:
+def test_newest_prediction_in_schema_order_with_one_query(desk: Desk, django_assert_num_queries: Any) -> None:
     document = desk.document()
     propose(desk, document, raw='{"invoice_id":"old"}')
     assert propose(desk, document, source="prelabel-2", confidence={"total_amount": 0.5}) == RecordResult(written=1)
@@ -53,13 +51,13 @@ def test_the_newest_is_shown_in_the_order_of_the_schema_with_exact_digits_by_one
     assert Prediction.objects.filter(valid=True).count() == 1, "the first lacks required fields"
 
 
-def test_a_prediction_is_no_annotation_and_no_gold(desk: Desk) -> None:
+def test_prediction_is_neither_annotation_nor_gold(desk: Desk) -> None:
     propose(desk, desk.document())
     assert not Annotation.objects.exists()
     assert not Gold.objects.exists()
 
 
-def test_a_source_proposes_once_for_a_document(desk: Desk) -> None:
+def test_source_has_one_prediction_per_document(desk: Desk) -> None:
     one, two = desk.document(), desk.document()
     propose(desk, one)
     again = propose(desk, one, two, raw='{"invoice_id":"other"}')
@@ -69,26 +67,26 @@ def test_a_source_proposes_once_for_a_document(desk: Desk) -> None:
     assert found.value["invoice_id"] == "A-1029"
 
 
-def test_holdout_documents_get_none_and_are_counted(desk: Desk) -> None:
+def test_holdout_documents_get_no_prediction(desk: Desk) -> None:
     held, free = desk.document(), desk.document()
     Document.objects.filter(pk=held.pk).update(holdout=True)
     assert propose(desk, held, free) == RecordResult(written=1, held_out=1)
     assert not Prediction.objects.filter(document=held).exists()
 
 
-def test_a_document_that_became_holdout_shows_none(desk: Desk) -> None:
+def test_prediction_is_hidden_after_a_move_to_the_holdout(desk: Desk) -> None:
     document = desk.document()
     propose(desk, document)
     document.holdout = True
     assert visible_prediction(document, desk.project.schema_version) is None
 
 
-def test_documents_of_another_project_are_not_touched(desk: Desk) -> None:
+def test_documents_of_another_project_get_no_prediction(desk: Desk) -> None:
     other = make_desk(slug="other").document()
     assert propose(desk, other) == RecordResult(gone=1)
 
 
-def test_an_output_that_is_no_object_is_kept_as_it_came_and_never_shown(desk: Desk) -> None:
+def test_output_that_is_not_an_object_is_stored_and_hidden(desk: Desk) -> None:
     document = desk.document()
     for number, raw in enumerate(['{"invoice_id": "A', "[1, 2]", "null", "a \0 b \ud800", '{"a":1,"a":2}']):
         counted = propose(desk, document, raw=raw, source=f"prelabel-{number}", confidence={"invoice_id": 0.9})
@@ -97,14 +95,14 @@ def test_an_output_that_is_no_object_is_kept_as_it_came_and_never_shown(desk: De
     assert list(Prediction.objects.order_by("id").values_list("raw", flat=True))[:2] == ['{"invoice_id": "A', "[1, 2]"]
 
 
-def test_an_invalid_object_is_shown_and_says_that_it_is_invalid(desk: Desk) -> None:
+def test_invalid_prediction_is_shown_as_invalid(desk: Desk) -> None:
     document = desk.document()
     propose(desk, document, raw='{"total_amount": "many"}')
     assert visible_prediction(document, desk.project.schema_version) is not None
     assert not Prediction.objects.get().valid
 
 
-def test_the_share_that_is_withheld_is_drawn_per_document_and_never_shown(desk: Desk) -> None:
+def test_withheld_predictions_are_per_document_and_hidden(desk: Desk) -> None:
     desk.project.withheld_share = 0.5
     documents = [desk.document() for _ in range(40)]
     propose(desk, *documents)
@@ -121,13 +119,13 @@ def test_the_share_that_is_withheld_is_drawn_per_document_and_never_shown(desk: 
         assert predictions.reference_prediction(document, version) is not None
 
 
-def test_withheld_shares_are_what_was_asked_for(desk: Desk) -> None:
+def test_withheld_share_matches_the_setting(desk: Desk) -> None:
     desk.project.withheld_share = 0.05
     drawn = sum(predictions.is_withheld(desk.project, number) for number in range(20_000))
     assert 850 <= drawn <= 1150
 
 
-def test_a_difference_is_one_of_meaning(desk: Desk) -> None:
+def test_difference_compares_normalized_values(desk: Desk) -> None:
     compiled = desk.project.schema_version.compiled
     label = {"invoice_id": "A-1029", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": Decimal("1248.5")}
     same = {**label, "total_amount": Decimal("1248.50"), "vendor": "Acme  Supplies"}
@@ -159,9 +157,7 @@ def submitted(desk: Desk, user: User, changed: int, *, seen: bool, fields: int =
     )
 
 
-def test_who_corrects_as_much_as_they_would_have_written_is_honest_and_who_corrects_nothing_is_blind(
-    desk: Desk, django_assert_num_queries: Any
-) -> None:
+def test_rate_of_acceptance_without_review(desk: Desk, django_assert_num_queries: Any) -> None:
     for number in range(12):
         submitted(desk, desk.ana, number % 2, seen=True)
         submitted(desk, desk.ana, number % 2, seen=False)
@@ -179,7 +175,7 @@ def test_who_corrects_as_much_as_they_would_have_written_is_honest_and_who_corre
     assert low < 0.5 < high
 
 
-def test_nothing_to_correct_gives_no_rate(desk: Desk) -> None:
+def test_rate_is_undefined_without_corrections(desk: Desk) -> None:
     submitted(desk, desk.ana, 0, seen=True)
     submitted(desk, desk.ana, 0, seen=False)
     ana = review_queries.project_automation_bias(desk.project).annotators[0]
@@ -188,7 +184,7 @@ def test_nothing_to_correct_gives_no_rate(desk: Desk) -> None:
     assert ana.shown.share == 0
 
 
-def test_documents_that_were_only_begun_earlier_are_no_random_sample_and_do_not_count(desk: Desk) -> None:
+def test_documents_started_before_the_prediction_do_not_count(desk: Desk) -> None:
     submitted(desk, desk.ana, 3, seen=False)
     Prediction.objects.update(withheld=False)
     assert review_queries.project_automation_bias(desk.project).annotators == ()

@@ -39,14 +39,14 @@ def shows(user: User, document: Document, tab: str = "tab") -> str:
     return str(post(user, "label_here", document, {"tab": tab}).text)
 
 
-def test_two_people_on_one_document_see_each_other(desk: Desk) -> None:
+def test_users_on_one_document_see_each_other(desk: Desk) -> None:
     document = desk.document()
     assert "data-open-by" not in shows(desk.ana, document)
     assert f'data-open-by="{desk.ana.username}"' in shows(desk.ben, document)
     assert f'data-open-by="{desk.ben.username}"' in shows(desk.ana, document)
 
 
-def test_a_document_loaded_ahead_is_not_open(desk: Desk) -> None:
+def test_prefetched_document_is_not_open(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
     shows(desk.ana, first)
     assert post(desk.ana, "label_next", None, {"after": first.pk}).json()["id"] == second.pk
@@ -59,7 +59,7 @@ def test_a_document_loaded_ahead_is_not_open(desk: Desk) -> None:
     assert f'data-open-by="{desk.ana.username}"' in shows(desk.ben, second)
 
 
-def test_the_next_document_of_a_tab_takes_the_place_of_the_last(desk: Desk) -> None:
+def test_tab_has_one_document(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
     shows(desk.ana, first)
     shows(desk.ana, second)
@@ -68,7 +68,7 @@ def test_the_next_document_of_a_tab_takes_the_place_of_the_last(desk: Desk) -> N
     assert "data-open-by" in shows(desk.ben, first)
 
 
-def test_a_tab_that_leaves_or_falls_silent_is_gone(desk: Desk) -> None:
+def test_closed_and_silent_tabs_expire(desk: Desk) -> None:
     document = desk.document()
     shows(desk.ana, document)
     assert post(desk.ana, "label_here", document, {"tab": "tab", "leaving": True}).status_code == 204
@@ -78,20 +78,20 @@ def test_a_tab_that_leaves_or_falls_silent_is_gone(desk: Desk) -> None:
     assert "data-open-by" not in shows(desk.ben, document)
 
 
-def test_where_several_label_unseen_nobody_is_warned(desk: Desk) -> None:
+def test_no_presence_warning_with_overlap(desk: Desk) -> None:
     document = desk.document(wanted=2)
     shows(desk.ana, document)
     assert "data-open-by" not in shows(desk.ben, document)
 
 
-def test_who_works_without_a_browser_is_named_by_what_they_took(desk: Desk) -> None:
+def test_api_user_is_present_by_lock(desk: Desk) -> None:
     document = desk.document()
     annotation_services.acquire_lock(document=document, user=desk.ana)
     state = client_of(desk.ben).get(reverse("label_state", args=["desk", document.pk])).json()
     assert state["held_by"] == desk.ana.username
 
 
-def test_a_malformed_report_is_refused_and_a_removed_member_is_gone(desk: Desk) -> None:
+def test_malformed_report_and_removed_member(desk: Desk) -> None:
     document = desk.document()
     address = reverse("label_here", args=["desk", document.pk])
     assert client_of(desk.ana).post(address, "[", content_type="application/json").status_code == 400

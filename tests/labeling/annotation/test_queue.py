@@ -23,7 +23,7 @@ def following(desk: Desk, user: User, after: int | None = None) -> Document | No
     return annotation_services.next_document(project=desk.project, user=user, after=after)
 
 
-def test_two_people_get_different_documents(desk: Desk) -> None:
+def test_two_users_get_different_documents(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
     assert following(desk, desk.ana) == first
     assert following(desk, desk.ben) == second
@@ -31,7 +31,7 @@ def test_two_people_get_different_documents(desk: Desk) -> None:
     assert following(desk, desk.ana, first.pk) is None
 
 
-def test_a_lock_runs_out(desk: Desk) -> None:
+def test_lock_expires(desk: Desk) -> None:
     document = desk.document("one")
     following(desk, desk.ana)
     Document.objects.update(locked_until=timezone.now() - timedelta(seconds=1))
@@ -43,21 +43,21 @@ def test_a_lock_runs_out(desk: Desk) -> None:
     assert annotation_services.acquire_lock(document=document, user=desk.ana) is None
 
 
-def test_the_queue_goes_on_behind_a_document_and_starts_again(desk: Desk) -> None:
+def test_queue_continues_after_a_document_and_wraps(desk: Desk) -> None:
     first, second, third = (desk.document(text) for text in ("one", "two", "three"))
     assert following(desk, desk.ana, first.pk) == second
     assert following(desk, desk.ana, third.pk) == first
     assert following(desk, desk.ana, second.pk) == third
 
 
-def test_unfinished_work_of_ones_own_comes_first(desk: Desk) -> None:
+def test_own_drafts_come_first(desk: Desk) -> None:
     desk.document("one")
     second = desk.document("two")
     annotation_services.save_draft(document=second, user=desk.ana, value={}, evidence={}, base_version=0)
     assert following(desk, desk.ana) == second
 
 
-def test_what_is_submitted_or_skipped_is_not_given_out(desk: Desk) -> None:
+def test_submitted_and_skipped_documents_are_not_in_the_queue(desk: Desk) -> None:
     done, skipped, rejected = desk.document(), desk.document("two"), desk.document("three")
     annotation_services.submit(document=done, user=desk.ana, value=gold(), evidence={}, base_version=0)
     annotation_services.skip(document=skipped, user=desk.ana, reason="blank page")
@@ -66,7 +66,7 @@ def test_what_is_submitted_or_skipped_is_not_given_out(desk: Desk) -> None:
     assert following(desk, desk.ben, rejected.pk) is None
 
 
-def test_ten_people_at_once_never_get_the_same_document(desk: Desk) -> None:
+def test_concurrent_users_get_different_documents(desk: Desk) -> None:
     for number in range(12):
         desk.document(f"text {number}")
     users = [make_desk(slug=f"more-{number}").ana for number in range(10)]
@@ -98,7 +98,7 @@ def test_the_previous_document(desk: Desk) -> None:
     assert annotation_services.previous_document(project=desk.project, user=desk.ana, before=first.pk) is None
 
 
-def test_where_one_stands(desk: Desk) -> None:
+def test_queue_position(desk: Desk) -> None:
     first, second, third = (desk.document(text) for text in ("one", "two", "three"))
     annotation_services.acquire_lock(document=second, user=desk.ben)
     annotation_services.acquire_lock(document=third, user=desk.ben)
@@ -108,7 +108,7 @@ def test_where_one_stands(desk: Desk) -> None:
     assert [(other.name, other.document) for other in standing.others] == [(desk.ben.username, second.external_id)]
 
 
-def test_skipping_takes_a_reason_and_keeps_what_is_submitted(desk: Desk) -> None:
+def test_skip_needs_a_reason_and_an_unsubmitted_document(desk: Desk) -> None:
     document = desk.document()
     with pytest.raises(Refused, match="Enter a reason"):
         annotation_services.skip(document=document, user=desk.ana, reason="  ")
@@ -122,7 +122,7 @@ def test_skipping_takes_a_reason_and_keeps_what_is_submitted(desk: Desk) -> None
     assert (document.state, document.skip_reason) == (DocumentState.SUBMITTED, "")
 
 
-def test_flags_are_of_the_vocabulary_or_came_with_the_document(desk: Desk) -> None:
+def test_tags_are_in_the_vocabulary_or_imported(desk: Desk) -> None:
     document = desk.document(tags=["from the import", "ocr_noise"])
     tags = annotation_services.flag(
         document=document, user=desk.ana, tags=["several_totals", "ocr_noise", "from the import"]

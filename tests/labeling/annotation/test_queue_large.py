@@ -102,7 +102,7 @@ def test_every_query_of_the_queue_uses_an_index(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_the_next_document_takes_few_milliseconds(desk: Desk, required: bool) -> None:
+def test_next_document_is_fast(desk: Desk, required: bool) -> None:
     project = desk.project
     project.review_required = required
     at = {"project": project, "user": desk.ana}

@@ -33,7 +33,7 @@ def send_back(desk: Desk, document: Document, user: User) -> None:
     review_services.reject(document=fresh(document), user=desk.rita, reason="Look again.")
 
 
-def test_sent_back_then_begun_then_assigned_then_the_rest(desk: Desk) -> None:
+def test_queue_order(desk: Desk) -> None:
     rest, assigned, begun, sent_back = (desk.document() for _ in range(4))
     assign(desk.ana, assigned)
     annotation_services.save_draft(document=begun, user=desk.ana, value={}, evidence={}, base_version=0)
@@ -45,7 +45,7 @@ def test_sent_back_then_begun_then_assigned_then_the_rest(desk: Desk) -> None:
     assert following(desk, desk.ana) is None
 
 
-def test_behind_a_document_the_same_order_holds(desk: Desk) -> None:
+def test_queue_order_after_a_document(desk: Desk) -> None:
     first, second, assigned, sent_back = (desk.document() for _ in range(4))
     assert following(desk, desk.ana) == first
     assign(desk.ana, assigned)
@@ -56,7 +56,7 @@ def test_behind_a_document_the_same_order_holds(desk: Desk) -> None:
     assert following(desk, desk.ana, assigned) in (first, second)
 
 
-def test_what_is_assigned_to_somebody_is_in_nobody_elses_queue(desk: Desk) -> None:
+def test_assigned_document_is_only_in_the_queue_of_its_assignee(desk: Desk) -> None:
     document = desk.document()
     assert assign(desk.ana, document) == assignment.AssignmentResult(1, 0)
     assert following(desk, desk.ben) is None
@@ -66,7 +66,7 @@ def test_what_is_assigned_to_somebody_is_in_nobody_elses_queue(desk: Desk) -> No
     assert following(desk, desk.ben) == document
 
 
-def test_only_members_are_assigned_and_only_what_waits(desk: Desk) -> None:
+def test_assign_accepts_members_and_queued_documents(desk: Desk) -> None:
     waits, done = desk.document(), desk.document()
     submit(done, desk.ben)
     with pytest.raises(Refused, match="not a member"):
@@ -76,7 +76,7 @@ def test_only_members_are_assigned_and_only_what_waits(desk: Desk) -> None:
     assert assignment.assign(documents=Document.objects.none(), user=desk.ana) == assignment.AssignmentResult(0, 0)
 
 
-def test_a_draft_of_mine_that_is_now_somebody_elses_is_theirs(desk: Desk) -> None:
+def test_draft_of_a_reassigned_document_leaves_my_queue(desk: Desk) -> None:
     document = desk.document()
     annotation_services.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=0)
     annotation_services.release_lock(document=document, user=desk.ana)
@@ -85,7 +85,7 @@ def test_a_draft_of_mine_that_is_now_somebody_elses_is_theirs(desk: Desk) -> Non
     assert following(desk, desk.ben) == document
 
 
-def test_what_waits_for_me_is_counted(desk: Desk) -> None:
+def test_queue_counts(desk: Desk) -> None:
     first, second, third, done = (desk.document() for _ in range(4))
     assign(desk.ana, first)
     assign(desk.ben, second)
@@ -97,7 +97,7 @@ def test_what_waits_for_me_is_counted(desk: Desk) -> None:
     assert annotation_services.queue_position(document=third, user=desk.ana).left == 1
 
 
-def test_flags_are_of_the_projects_vocabulary(desk: Desk) -> None:
+def test_tags_are_in_the_project_vocabulary(desk: Desk) -> None:
     document = desk.document()
     desk.project.extra_tags = ["stamped"]
     desk.project.save(update_fields=["extra_tags"])
@@ -107,7 +107,7 @@ def test_flags_are_of_the_projects_vocabulary(desk: Desk) -> None:
     ]
 
 
-def test_skipping_takes_a_document_out_of_the_queue(desk: Desk) -> None:
+def test_skip_removes_a_document_from_the_queue(desk: Desk) -> None:
     document = desk.document()
     send_back(desk, document, desk.ana)
     annotation_services.skip(document=fresh(document), user=desk.ana, reason="blank\x00 page")

@@ -33,7 +33,7 @@ def submit(document: Document, user: User, value: Any, base: int = 0, **more: An
     return annotation_services.submit(document=document, user=user, value=value, base_version=base, **options)
 
 
-def test_a_draft_may_be_invalid_and_says_so(desk: Desk) -> None:
+def test_draft_can_be_invalid(desk: Desk) -> None:
     document = desk.document()
     saved = draft(document, desk.ana, FormEntry({"invoice_id": "A-1029", "total_amount": "abc"}), seconds=12)
     assert saved.version == 1
@@ -58,7 +58,7 @@ def test_every_save_is_a_revision_with_exact_digits(desk: Desk) -> None:
     assert Annotation.objects.get().version == 2
 
 
-def test_a_submit_is_gold_at_once_where_review_is_off(desk: Desk) -> None:
+def test_submit_is_gold_without_review(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana, gold())
     assert saved.submitted
@@ -70,7 +70,7 @@ def test_a_submit_is_gold_at_once_where_review_is_off(desk: Desk) -> None:
     assert (document.state, document.locked_by) == (DocumentState.SUBMITTED, None)
 
 
-def test_the_whole_submit_takes_few_queries(desk: Desk) -> None:
+def test_submit_query_count(desk: Desk) -> None:
     document = desk.document()
     draft(document, desk.ana, gold())
     with CaptureQueriesContext(
@@ -81,7 +81,7 @@ def test_the_whole_submit_takes_few_queries(desk: Desk) -> None:
     assert len(statements) <= 6, "\n".join(statements)
 
 
-def test_where_review_is_on_a_submit_waits(desk: Desk) -> None:
+def test_submit_waits_for_review(desk: Desk) -> None:
     desk.project.review_required = True
     desk.project.save(update_fields=["review_required"])
     assert submit(desk.document(), desk.ana, gold()).submitted
@@ -98,7 +98,7 @@ def test_where_review_is_on_a_submit_waits(desk: Desk) -> None:
         {"total_amount": Decimal("1248.505")},
     ],
 )
-def test_nothing_invalid_is_submitted_but_all_of_it_is_kept(desk: Desk, change: dict[str, Any]) -> None:
+def test_invalid_submit_is_saved_as_draft(desk: Desk, change: dict[str, Any]) -> None:
     document = desk.document()
     value = {name: inner for name, inner in {**gold(), **change}.items() if inner is not ...}
     with pytest.raises(annotation_services.InvalidLabel) as refused:
@@ -111,7 +111,7 @@ def test_nothing_invalid_is_submitted_but_all_of_it_is_kept(desk: Desk, change: 
     assert document.state == DocumentState.IN_PROGRESS
 
 
-def test_what_is_not_in_the_document_must_be_confirmed(desk: Desk) -> None:
+def test_value_without_evidence_must_be_confirmed(desk: Desk) -> None:
     document = desk.document()
     value = {**gold(), "vendor": "Globex"}
     with pytest.raises(annotation_services.InvalidLabel) as refused:
@@ -125,7 +125,7 @@ def test_what_is_not_in_the_document_must_be_confirmed(desk: Desk) -> None:
     assert Gold.objects.get().revision.evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
 
 
-def test_evidence_is_found_by_itself_and_kept_where_chosen(desk: Desk) -> None:
+def test_evidence_is_found_or_chosen(desk: Desk) -> None:
     text = "Acme Supplies\nInvoice A-1 of 2026-01-14 and A-1 again\nTotal 5.00\nAcme Supplies"
     document = desk.document(text)
     value = {"invoice_id": "A-1", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": Decimal("5.00")}
@@ -138,7 +138,7 @@ def test_evidence_is_found_by_itself_and_kept_where_chosen(desk: Desk) -> None:
     assert "nonsense" not in evidence
 
 
-def test_a_changed_label_counts_only_once_it_is_submitted_again(desk: Desk) -> None:
+def test_changed_label_counts_after_submit(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana, gold())
     draft(document, desk.ana, {**gold(), "vendor": "Acme"}, first.version)
@@ -150,12 +150,12 @@ def test_a_changed_label_counts_only_once_it_is_submitted_again(desk: Desk) -> N
     assert AnnotationRevision.objects.count() == 3
 
 
-def test_a_label_for_a_synthetic_document_says_so(desk: Desk) -> None:
+def test_label_of_synthetic_document_is_synthetic(desk: Desk) -> None:
     submit(desk.document(synthetic=True), desk.ana, gold())
     assert Gold.objects.get().origin == Origin.SYNTHETIC
 
 
-def test_a_submit_under_a_newer_schema_is_looked_at_first(desk: Desk) -> None:
+def test_submit_under_newer_schema_stays_a_draft(desk: Desk) -> None:
     document = desk.document()
     schema = desk.project.schema_version
     text = schema.schema_text.replace('"invoice_id":{', '"note":{"type":["string","null"]},"invoice_id":{', 1)
@@ -166,7 +166,7 @@ def test_a_submit_under_a_newer_schema_is_looked_at_first(desk: Desk) -> None:
     assert Gold.objects.get().schema_version.number == 2
 
 
-def test_opening_shows_the_newest_label_of_anybody(desk: Desk) -> None:
+def test_open_shows_the_newest_label(desk: Desk) -> None:
     document = desk.document()
     fresh = annotation_services.open_document(document=document, user=desk.ana)
     assert (fresh.value, fresh.version, fresh.locked_by_other) == ({}, 0, None)
@@ -177,14 +177,14 @@ def test_opening_shows_the_newest_label_of_anybody(desk: Desk) -> None:
     assert opened.checks.evidence["vendor"]
 
 
-def test_opening_gives_the_fields_in_the_order_of_the_schema(desk: Desk) -> None:
+def test_open_returns_fields_in_schema_order(desk: Desk) -> None:
     document = desk.document()
     draft(document, desk.ana, dict(reversed(gold().items())))
     opened = annotation_services.open_document(document=Document.objects.get(pk=document.pk), user=desk.ana)
     assert list(opened.value) == ["invoice_id", "date", "vendor", "total_amount"]
 
 
-def test_a_document_that_has_gone_is_not_saved(desk: Desk) -> None:
+def test_deleted_document_is_not_saved(desk: Desk) -> None:
     with pytest.raises(Document.DoesNotExist):
         draft(Document(pk=999_999, project=desk.project), desk.ana, {})
     other = make_desk(slug="other")

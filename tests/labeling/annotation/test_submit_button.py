@@ -25,7 +25,7 @@ def approves(document: Document, user: User) -> bool:
     return bool(client.get(reverse("label_state", args=["desk", document.pk])).json()["approves"])
 
 
-def test_a_reviewer_over_a_label_of_another_approves(desk: Desk) -> None:
+def test_reviewer_approves_label_of_another_user(desk: Desk) -> None:
     document = desk.document()
     assert not approves(document, desk.rita)
     base = submit(document, desk.ana).version
@@ -35,7 +35,7 @@ def test_a_reviewer_over_a_label_of_another_approves(desk: Desk) -> None:
     assert submit(document, desk.rita, base).approved
 
 
-def test_a_label_sent_back_is_approved_by_a_reviewer_and_submitted_by_its_author(desk: Desk) -> None:
+def test_rejected_label_is_approved_by_reviewer_and_submitted_by_author(desk: Desk) -> None:
     document = desk.document()
     base = submit(document, desk.ana).version
     review_services.reject(document=fresh(document), user=desk.rita, reason="The total is wrong.")
@@ -52,7 +52,7 @@ def test_a_label_sent_back_is_approved_by_a_reviewer_and_submitted_by_its_author
         ({"review_required": False, "four_eyes": False}, True),
     ],
 )
-def test_a_reviewer_over_an_own_approved_label(desk: Desk, settings: dict[str, bool], expected: bool) -> None:
+def test_reviewer_submits_over_own_approved_label(desk: Desk, settings: dict[str, bool], expected: bool) -> None:
     document = desk.document()
     base = submit(document, desk.rita).version
     member(desk, "eve", "reviewer")
@@ -62,7 +62,7 @@ def test_a_reviewer_over_an_own_approved_label(desk: Desk, settings: dict[str, b
     assert submit(document, desk.rita, base).approved is expected
 
 
-def test_one_of_several_unseen_labels_approves_nothing(desk: Desk) -> None:
+def test_label_with_overlap_approves_nothing(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     assert not approves(document, desk.rita)

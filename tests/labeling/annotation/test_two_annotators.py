@@ -28,7 +28,7 @@ def desk(transactional_db: None) -> Desk:
     return review_desk()
 
 
-def test_two_submits_on_one_document(desk: Desk) -> None:
+def test_concurrent_submits_of_one_document(desk: Desk) -> None:
     change(desk, review_required=False)
     for _ in range(ROUNDS):
         document = desk.document()
@@ -83,7 +83,7 @@ def test_two_reviewers_decide(desk: Desk) -> None:
         assert Gold.objects.filter(document=document).exists() == approved
 
 
-def test_a_dispute_is_decided_once(desk: Desk) -> None:
+def test_conflict_is_adjudicated_once(desk: Desk) -> None:
     for _ in range(ROUNDS):
         document = desk.document(wanted=2)
         submit(document, desk.ana)
@@ -105,7 +105,7 @@ def test_a_dispute_is_decided_once(desk: Desk) -> None:
         assert Gold.objects.get(document=document).revision == won.revision
 
 
-def test_the_last_two_labels_of_a_document_that_several_label(desk: Desk) -> None:
+def test_concurrent_last_labels_with_overlap(desk: Desk) -> None:
     change(desk, review_required=False)
     for _ in range(ROUNDS):
         document = desk.document(wanted=2)
@@ -116,7 +116,7 @@ def test_the_last_two_labels_of_a_document_that_several_label(desk: Desk) -> Non
         assert (now.state, now.disputed) == (DocumentState.SUBMITTED, True)
 
 
-def test_nobody_gets_a_document_of_another(desk: Desk) -> None:
+def test_locked_document_is_not_given_to_another_user(desk: Desk) -> None:
     people = [member(desk, f"worker{number}") for number in range(6)]
     for number in range(30):
         desk.document(f"{number} of many", wanted=2 if number % 5 == 0 else 1)
@@ -154,7 +154,7 @@ def _sure() -> dict[str, Any]:
     return {path: {"confirmed": True, "of": text} for path, text in texts.items()}
 
 
-def test_a_lock_that_ran_out_is_taken_over_by_one(desk: Desk) -> None:
+def test_expired_lock_is_acquired_once(desk: Desk) -> None:
     for _ in range(ROUNDS):
         document = desk.document()
         annotation_services.acquire_lock(document=document, user=desk.ana)
@@ -179,7 +179,7 @@ def test_a_lock_that_ran_out_is_taken_over_by_one(desk: Desk) -> None:
         Document.objects.filter(pk=document.pk).update(state=DocumentState.SUBMITTED)
 
 
-def test_reviewers_take_different_labels(desk: Desk) -> None:
+def test_reviewers_get_different_labels(desk: Desk) -> None:
     reviewers = [desk.rita, desk.owner, *(member(desk, f"rev{number}", Role.REVIEWER) for number in range(4))]
     for _ in range(6):
         submit(desk.document(), desk.ana)
@@ -200,7 +200,7 @@ def test_assigning_and_submitting(desk: Desk) -> None:
         assert changed.changed == (now.assigned_to_id is not None)
 
 
-def test_putting_back_and_approving(desk: Desk) -> None:
+def test_requeue_and_approve(desk: Desk) -> None:
     for _ in range(ROUNDS):
         document = desk.document()
         version = submit(document, desk.ana).version
@@ -213,7 +213,7 @@ def test_putting_back_and_approving(desk: Desk) -> None:
         assert Gold.objects.filter(document=document).exists() == isinstance(approved, Review)
 
 
-def test_two_changes_of_many_lose_nothing(desk: Desk, queues: None) -> None:
+def test_concurrent_bulk_edits_lose_nothing(desk: Desk, queues: None) -> None:
     documents = [desk.document() for _ in range(20)]
     ids = [document.pk for document in documents]
 
@@ -240,7 +240,7 @@ def test_two_changes_of_many_lose_nothing(desk: Desk, queues: None) -> None:
     assert all("cut_off" in fresh(document).tags for document in documents)
 
 
-def test_hundred_random_steps_leave_no_contradiction(desk: Desk) -> None:
+def test_random_steps_keep_the_state_consistent(desk: Desk) -> None:
     """People submit, send back and approve in any order; gold is always what a reviewer approved last."""
     document = desk.document()
     chance = random.Random(7)

@@ -52,7 +52,7 @@ def save(client: Client, document: Document, entry: Any, base: int = 0, **more: 
 ENTRY = {"invoice_id": "A-1029", "date": "Jan 14, 2026", "vendor": "Acme Supplies", "total_amount": "1,248.50"}
 
 
-def test_label_goes_to_the_next_document_and_says_when_there_is_none(desk: Desk) -> None:
+def test_label_redirects_to_the_next_document(desk: Desk) -> None:
     client = client_of(desk.ana)
     answer = client.get(url("label"))
     assert answer.status_code == 200
@@ -70,7 +70,7 @@ def test_the_page_has_the_form_and_the_document(desk: Desk) -> None:
     assert (state["text"], state["version"], state["entry"]) == (TEXT, 0, {})
 
 
-def test_hostile_text_stays_text(desk: Desk) -> None:
+def test_hostile_text_is_escaped(desk: Desk) -> None:
     document = desk.document(HOSTILE, name='"><script>alert(3)</script>', source=HOSTILE[:100])
     client = client_of(desk.ana)
     save(client, document, {"vendor": HOSTILE, "invoice_id": {"$json": json.dumps(HOSTILE)}, HOSTILE: {"$json": "1"}})
@@ -80,7 +80,7 @@ def test_hostile_text_stays_text(desk: Desk) -> None:
     assert client.get(url("label_state", document)).json()["text"] == HOSTILE
 
 
-def test_a_save_answers_with_everything_the_screen_shows(desk: Desk) -> None:
+def test_save_returns_the_screen_state(desk: Desk) -> None:
     document = desk.document()
     answer = save(client_of(desk.ana), document, {**ENTRY, "vendor": "Globex", "due_date": "soon"})
     assert answer.status_code == 200
@@ -97,7 +97,7 @@ def test_a_save_answers_with_everything_the_screen_shows(desk: Desk) -> None:
     assert "entry" not in said
 
 
-def test_a_submit_is_done_in_eight_queries(desk: Desk) -> None:
+def test_submit_takes_eight_queries(desk: Desk) -> None:
     document = desk.document()
     client = client_of(desk.ana)
     assert save(client, document, ENTRY).status_code == 200
@@ -110,7 +110,7 @@ def test_a_submit_is_done_in_eight_queries(desk: Desk) -> None:
     assert len(statements) <= 8, "\n".join(statements)
 
 
-def test_a_refused_submit_is_kept_as_a_draft(desk: Desk) -> None:
+def test_refused_submit_is_saved_as_draft(desk: Desk) -> None:
     document = desk.document()
     answer = save(client_of(desk.ana), document, {**ENTRY, "total_amount": "abc"}, submit=True)
     assert answer.status_code == 422
@@ -119,7 +119,7 @@ def test_a_refused_submit_is_kept_as_a_draft(desk: Desk) -> None:
     assert not Gold.objects.exists()
 
 
-def test_a_stale_submit_is_a_conflict_with_the_merged_value(desk: Desk) -> None:
+def test_stale_submit_returns_409_with_merged_value(desk: Desk) -> None:
     document = desk.document()
     save(client_of(desk.ana), document, {"vendor": "Acme", "purchase_order": "PO-1"})
     answer = save(client_of(desk.ben), document, ENTRY, submit=True)
@@ -131,7 +131,7 @@ def test_a_stale_submit_is_a_conflict_with_the_merged_value(desk: Desk) -> None:
     assert not Gold.objects.exists()
 
 
-def test_the_json_view_is_saved_to_the_digit(desk: Desk) -> None:
+def test_json_view_keeps_digits(desk: Desk) -> None:
     document = desk.document()
     client = client_of(desk.ana)
     text = '{"total_amount": 1248.500, "vendor": "Acme Supplies", "own": {"x": [1e2, null]}}'
@@ -143,7 +143,7 @@ def test_the_json_view_is_saved_to_the_digit(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"a": 1', '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": "\\u0000"}', "[" * 100, ""])
-def test_what_is_no_json_is_not_saved(desk: Desk, text: str) -> None:
+def test_invalid_json_is_not_saved(desk: Desk, text: str) -> None:
     document = desk.document()
     answer = save(client_of(desk.ana), document, None, json=text)
     assert answer.status_code == 422
@@ -169,12 +169,12 @@ def test_a_malformed_request_is_refused(desk: Desk, body: Any) -> None:
     assert not Annotation.objects.exists()
 
 
-def test_hours_of_an_idle_tab_are_not_counted(desk: Desk) -> None:
+def test_idle_time_is_capped(desk: Desk) -> None:
     save(client_of(desk.ana), desk.document(), {}, seconds=100_000)
     assert Annotation.objects.get().seconds == 600
 
 
-def test_the_next_document_is_taken_ahead(desk: Desk) -> None:
+def test_next_document_is_prefetched(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
     client = client_of(desk.ana)
     client.get(url("label"))
@@ -188,7 +188,7 @@ def test_the_next_document_is_taken_ahead(desk: Desk) -> None:
     assert post(client, "label_next", None, {}).status_code == 400
 
 
-def test_somebody_elses_document_opens_and_says_whose_it_is(desk: Desk) -> None:
+def test_locked_document_names_its_user(desk: Desk) -> None:
     document = desk.document()
     save(client_of(desk.ana), document, {"vendor": "Acme"})
     said = client_of(desk.ben).get(url("label_state", document)).json()
@@ -196,7 +196,7 @@ def test_somebody_elses_document_opens_and_says_whose_it_is(desk: Desk) -> None:
     assert (said["entry"], said["version"]) == ({"vendor": "Acme"}, 1)
 
 
-def test_the_strip_shows_where_one_stands(desk: Desk) -> None:
+def test_queue_strip(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
     annotation_services.acquire_lock(document=second, user=desk.ben)
     answer = client_of(desk.ana).post(url("label_here", first))
@@ -209,7 +209,7 @@ def test_the_strip_shows_where_one_stands(desk: Desk) -> None:
     assert first.locked_by is None
 
 
-def test_skipping_and_flagging(desk: Desk) -> None:
+def test_skip_and_tag(desk: Desk) -> None:
     document = desk.document()
     client = client_of(desk.ana)
     answer = post(client, "label_flag", document, {"tags": ["ocr_noise"]})
@@ -225,7 +225,7 @@ def test_skipping_and_flagging(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "name", ["label_document", "label_state", "label_save", "label_skip", "label_flag", "label_here", "label_release"]
 )
-def test_nobody_reaches_documents_of_others(desk: Desk, name: str) -> None:
+def test_documents_of_other_projects_are_404(desk: Desk, name: str) -> None:
     foreign = make_desk(slug="other").document()
     method = "get" if name in ("label_document", "label_state") else "post"
     body = {"entry": {}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": False}
@@ -239,7 +239,7 @@ def test_nobody_reaches_documents_of_others(desk: Desk, name: str) -> None:
     assert not Annotation.objects.exists()
 
 
-def test_requests_that_change_something_are_posts(desk: Desk) -> None:
+def test_writes_need_post(desk: Desk) -> None:
     document = desk.document()
     client = client_of(desk.ana)
     for name in ("label_save", "label_skip", "label_flag", "label_here", "label_release"):
@@ -247,7 +247,7 @@ def test_requests_that_change_something_are_posts(desk: Desk) -> None:
     assert Client(enforce_csrf_checks=True).post(url("label_save", document), {}).status_code in (302, 403)
 
 
-def test_a_posted_label_without_the_token_is_refused(desk: Desk) -> None:
+def test_save_needs_csrf_token(desk: Desk) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(desk.ana)
     assert save(client, desk.document(), ENTRY).status_code == 403
@@ -261,7 +261,7 @@ def test_a_read_only_form_shows_values_and_no_controls(desk: Desk) -> None:
     assert "<button" not in html
 
 
-def test_every_shape_of_field_is_drawn() -> None:
+def test_every_node_shape_is_rendered() -> None:
     leaf = {"type": "string"}
     compiled = compile_schema(
         {
@@ -293,7 +293,7 @@ def test_every_shape_of_field_is_drawn() -> None:
         assert html.count('data-node="table"') == 1
 
 
-def test_a_new_schema_starts_from_the_label_under_the_old_one(desk: Desk) -> None:
+def test_new_schema_starts_from_the_old_label(desk: Desk) -> None:
     document = desk.document()
     client = client_of(desk.ana)
     save(client, document, ENTRY)
@@ -305,7 +305,7 @@ def test_a_new_schema_starts_from_the_label_under_the_old_one(desk: Desk) -> Non
     assert said["entry"]["total_amount"] == "1248.50"
 
 
-def test_texts_of_the_json_view_that_were_typed_into_the_form_are_read_as_typed(desk: Desk) -> None:
+def test_typed_texts_in_the_json_view_are_parsed(desk: Desk) -> None:
     document = desk.document()
     text = json.dumps({**ENTRY, "vendor": "1,248.50"})
     answer = post(
@@ -329,6 +329,6 @@ def test_texts_of_the_json_view_that_were_typed_into_the_form_are_read_as_typed(
 
 
 @pytest.mark.parametrize("typed", [[], {"date": 1}, "x"])
-def test_typed_texts_that_are_none_are_refused(desk: Desk, typed: Any) -> None:
+def test_invalid_typed_texts_are_refused(desk: Desk, typed: Any) -> None:
     body = {"json": "{}", "typed": typed, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 1, "submit": False}
     assert post(client_of(desk.ana), "label_save", desk.document(), body).status_code == 400

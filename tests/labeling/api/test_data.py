@@ -28,7 +28,7 @@ def api(desk: Desk) -> Api:
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/jsonl", "application/x-ndjson"])
-def test_rows_are_imported_at_once_and_all_accounted_for(desk: Desk, api: Api, kind: str) -> None:
+def test_rows_are_imported_immediately(desk: Desk, api: Api, kind: str) -> None:
     rows: list[Any] = [
         invoice(1),
         invoice(2, gold=False),
@@ -47,7 +47,7 @@ def test_rows_are_imported_at_once_and_all_accounted_for(desk: Desk, api: Api, k
     assert Gold.objects.count() == 1
 
 
-def test_marks_of_an_import(desk: Desk, api: Api) -> None:
+def test_import_flags(desk: Desk, api: Api) -> None:
     assert api.post("documents?as_holdout=true&synthetic=true", [invoice(1)]).status == 200
     document = Document.objects.get()
     assert (document.holdout, document.synthetic, document.source) == (True, True, "api")
@@ -71,7 +71,7 @@ def test_many_rows_become_an_import_in_the_background(desk: Desk, api: Api, queu
     )
 
 
-def test_a_thousand_rows_are_done_when_it_is_answered(desk: Desk, api: Api) -> None:
+def test_thousand_rows_are_imported_immediately(desk: Desk, api: Api) -> None:
     answer = api.post("documents", [invoice(number) for number in range(1_000)])
     assert (answer.status, answer.json["imported"]) == (200, 1_000)
 
@@ -87,7 +87,7 @@ def test_a_thousand_rows_are_done_when_it_is_answered(desk: Desk, api: Api) -> N
         (b"<x/>", "", 415, "application/jsonl"),
     ],
 )
-def test_a_body_that_holds_no_rows(desk: Desk, api: Api, body: bytes, kind: str, status: int, said: str) -> None:
+def test_body_without_rows(desk: Desk, api: Api, body: bytes, kind: str, status: int, said: str) -> None:
     answer = api("POST", "documents", body, content_type=kind)
     assert (answer.status, said in answer.json["detail"]) == (status, True), answer.json
     assert not Document.objects.exists()
@@ -133,9 +133,7 @@ def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None
         ("rows.jsonl", b"{}", {"holdout": "true"}, "Unknown field holdout"),
     ],
 )
-def test_a_file_that_is_not_taken(
-    desk: Desk, api: Api, name: str, content: bytes, fields: dict[str, str], said: str
-) -> None:
+def test_unsupported_file(desk: Desk, api: Api, name: str, content: bytes, fields: dict[str, str], said: str) -> None:
     answer = upload(api, name, content, **fields)
     assert answer.status_code == 422, answer.content
     assert said in answer.json()["detail"]
@@ -151,7 +149,7 @@ def test_an_import_is_cancelled(desk: Desk, api: Api, queues: None) -> None:
 # -- the list ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_list_is_read_to_its_end(desk: Desk, api: Api) -> None:
+def test_list_pagination(desk: Desk, api: Api) -> None:
     bring_in(desk.project, [invoice(number) for number in range(25)])
     found, after = [], ""
     for _ in range(9):
@@ -203,7 +201,7 @@ def test_the_list_is_filtered(desk: Desk, api: Api, query: str, expected: list[s
         ("external_id=a&state=new", "external_id"),
     ],
 )
-def test_a_filter_that_cannot_be_asked_is_named(desk: Desk, api: Api, query: str, field: str) -> None:
+def test_invalid_filter_is_named(desk: Desk, api: Api, query: str, field: str) -> None:
     answer = api.get(f"documents?{query}")
     assert answer.status == 422, answer.json
     assert field in answer.json["errors"][0]["field"]
@@ -213,7 +211,7 @@ def test_conditions_come_in_threes(desk: Desk, api: Api) -> None:
     assert api.get("documents?field=total_amount&op=is").status == 422
 
 
-def test_a_document_with_all_that_is_known(desk: Desk, api: Api) -> None:
+def test_document_detail(desk: Desk, api: Api) -> None:
     bring_in(desk.project, [{**invoice(7), "customer": "C-9", "tags": ["ocr_noise"]}])
     pk = Document.objects.get().pk
     found = api.get(f"documents/{pk}").json
@@ -226,7 +224,7 @@ def test_a_document_with_all_that_is_known(desk: Desk, api: Api) -> None:
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 
-def test_predictions_are_recorded_and_nothing_more(desk: Desk, api: Api) -> None:
+def test_predictions_are_stored(desk: Desk, api: Api) -> None:
     desk.project.withheld_share = 0
     desk.project.save()
     bring_in(desk.project, [invoice(number, gold=False) for number in range(4)])
@@ -283,7 +281,7 @@ def test_predictions_are_recorded_and_nothing_more(desk: Desk, api: Api) -> None
         ([{"document": 1, "raw": "x"}] * 1_001, "predictions"),
     ],
 )
-def test_predictions_that_make_no_sense_change_nothing(desk: Desk, api: Api, items: list[Any], said: str) -> None:
+def test_invalid_predictions_change_nothing(desk: Desk, api: Api, items: list[Any], said: str) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     answer = api.post("predictions", {"model": "m", "source": "s", "predictions": items})
     assert answer.status == 422
@@ -291,7 +289,7 @@ def test_predictions_that_make_no_sense_change_nothing(desk: Desk, api: Api, ite
     assert not Prediction.objects.exists()
 
 
-def test_a_document_of_another_project_is_none(desk: Desk, api: Api) -> None:
+def test_document_of_another_project_is_unknown(desk: Desk, api: Api) -> None:
     other = make_desk("other")
     bring_in(other.project, [invoice(1, gold=False)])
     pk = Document.objects.get().pk
@@ -306,7 +304,7 @@ def test_a_document_of_another_project_is_none(desk: Desk, api: Api) -> None:
 # -- what goes out -----------------------------------------------------------------------------------------------------
 
 
-def test_current_gold_goes_out_in_every_shape(desk: Desk, api: Api) -> None:
+def test_gold_export_in_every_format(desk: Desk, api: Api) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
     rows = [json.loads(line) for line in api.get("export").raw.splitlines()]
     assert [row["id"] for row in rows] == ["inv-0001", "inv-0002"]
@@ -323,7 +321,7 @@ def test_current_gold_goes_out_in_every_shape(desk: Desk, api: Api) -> None:
     assert api.get("export?shape=xml").status == 422
 
 
-def test_what_goes_out_comes_in_again(desk: Desk, api: Api) -> None:
+def test_export_can_be_imported(desk: Desk, api: Api) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     lines = api.get("export").raw
     other = make_desk("other")
@@ -365,7 +363,7 @@ def test_a_version_is_frozen_read_and_exported(desk: Desk, api: Api, queues: Non
         ({"x": 1}, "x"),
     ],
 )
-def test_a_freeze_that_makes_no_sense(desk: Desk, api: Api, body: dict[str, Any], field: str) -> None:
+def test_invalid_freeze(desk: Desk, api: Api, body: dict[str, Any], field: str) -> None:
     answer = api.post("datasets", body)
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
 
@@ -390,7 +388,7 @@ def test_projects_and_their_contract(desk: Desk, api: Api) -> None:
     assert api.get("contract?version=2").status == 404
 
 
-def test_ones_own_tokens(desk: Desk, api: Api) -> None:
+def test_own_tokens(desk: Desk, api: Api) -> None:
     tokens.create(project=desk.project, user=desk.people["owner"], name="not mine", scopes=["read"], days=None)
     second, _ = tokens.create(
         project=desk.project, user=desk.people["engineer"], name="second", scopes=["read"], days=9

@@ -71,7 +71,7 @@ def test_the_example_with_curl(live_server: LiveServer, idle_workers: Workers, t
     assert {json.loads(line)["messages"][1]["content"] for line in said[2:]} == {row["text"], more["text"]}
 
 
-def test_the_signature_is_checked_as_the_page_says() -> None:
+def test_documented_signature_check() -> None:
     names: dict[str, Any] = {}
     exec(example("python", "is_authentic"), names)
     body = b'{"id": "1"}'
@@ -84,7 +84,7 @@ def test_the_signature_is_checked_as_the_page_says() -> None:
     assert not names["is_authentic"]("whsec_x", webhooks.signature("whsec_x", body, now - 400), body)
 
 
-def test_the_page_names_every_scope_and_the_pauses() -> None:
+def test_docs_list_scopes_and_retries() -> None:
     for scope in tokens.SCOPES:
         assert f"| `{scope}` |" in TEXT
     assert webhooks.retry_schedule() in " ".join(TEXT.split())

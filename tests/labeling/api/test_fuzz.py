@@ -31,7 +31,7 @@ CHECKS = (
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_it_keeps_to_its_description(live_server: LiveServer, queues: None, settings: Any, tmp_path: Path) -> None:
+def test_api_conforms_to_its_schema(live_server: LiveServer, queues: None, settings: Any, tmp_path: Path) -> None:
     settings.API_REQUESTS_PER_MINUTE = 1_000_000
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     desk = make_desk()

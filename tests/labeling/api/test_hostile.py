@@ -66,7 +66,7 @@ NOT_JSON = [
 
 @pytest.mark.parametrize(("body", "said"), NOT_JSON)
 @pytest.mark.parametrize("path", ["documents/{}/draft", "documents/{}/submit"])
-def test_what_is_not_json_as_it_is_taken_here(api: Api, pk: int, path: str, body: bytes, said: str) -> None:
+def test_strict_json(api: Api, pk: int, path: str, body: bytes, said: str) -> None:
     answer = api("PUT" if path.endswith("draft") else "POST", path.format(pk), body)
     assert answer.status == 400, answer.json
     assert said in answer.json["detail"]
@@ -75,14 +75,14 @@ def test_what_is_not_json_as_it_is_taken_here(api: Api, pk: int, path: str, body
 
 
 @pytest.mark.parametrize("body", [body for body, _ in NOT_JSON])
-def test_rows_in_the_body_are_read_as_strictly(api: Api, body: bytes) -> None:
+def test_strict_json_of_rows(api: Api, body: bytes) -> None:
     answer = api("POST", "documents", body)
     assert answer.status == 400, answer.json
     assert Document.objects.count() == 1
 
 
 @pytest.mark.parametrize("body", [body for body, _ in NOT_JSON if body.strip()])
-def test_a_line_that_cannot_be_read_is_a_rejected_row_and_the_rest_stands(api: Api, body: bytes) -> None:
+def test_invalid_line_is_a_rejected_row(api: Api, body: bytes) -> None:
     lines = b'{"text": "before"}\n' + body.replace(b"\n", b"") + b'\n{"text": "after"}\n'
     answer = api("POST", "documents", lines, content_type="application/jsonl")
     assert answer.status == 200, answer.json
@@ -117,7 +117,7 @@ def test_a_line_that_cannot_be_read_is_a_rejected_row_and_the_rest_stands(api: A
         (b'{"value": {}, "base_version": 0, "__class__": "x"}', "__class__"),
     ],
 )
-def test_a_body_of_the_wrong_shape_is_named_by_field(api: Api, pk: int, body: bytes, field: str) -> None:
+def test_invalid_body_names_the_field(api: Api, pk: int, body: bytes, field: str) -> None:
     answer = api("PUT", f"documents/{pk}/draft", body)
     assert answer.status == 422, answer.json
     assert field in [error["field"] for error in answer.json["errors"]], answer.json
@@ -147,7 +147,7 @@ def test_a_value_of_any_shape_is_a_draft_and_never_gold(api: Api, pk: int, value
         {"vendor": {"confirmed": "yes", "of": 9, "seen": [1]}},
     ],
 )
-def test_evidence_that_is_nonsense_is_left_out(api: Api, pk: int, evidence: Any) -> None:
+def test_invalid_evidence_is_ignored(api: Api, pk: int, evidence: Any) -> None:
     body = {"base_version": 0, "value": {"vendor": "Acme Supplies"}, "evidence": evidence}
     answer = api.put(f"documents/{pk}/draft", body)
     assert answer.status == 200, answer.json
@@ -158,7 +158,7 @@ def test_evidence_that_is_nonsense_is_left_out(api: Api, pk: int, evidence: Any)
         assert all(isinstance(value, str if name == "seen" else int) for name, value in place.items())
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read(api: Api, pk: int) -> None:
+def test_large_body_is_refused_unread(api: Api, pk: int) -> None:
     class Unread:
         def read(self, *args: Any) -> bytes:
             raise AssertionError("the body was read")
@@ -181,7 +181,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(api: Api, pk: int) -
         assert "20 MB" in answer.json()["detail"] or "GB" in answer.json()["detail"]
 
 
-def test_a_body_up_to_the_limit_is_taken_in_time(api: Api, pk: int) -> None:
+def test_body_at_the_limit_is_fast(api: Api, pk: int) -> None:
     text = b"x" * (19 * 2**20)
     started = time.monotonic()
     answer = api("PUT", f"documents/{pk}/draft", SAVE % (b'{"vendor": "%s"}' % text))
@@ -201,7 +201,7 @@ def test_a_body_up_to_the_limit_is_taken_in_time(api: Api, pk: int) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "multipart/form-data", "application/json"])
-def test_an_upload_that_is_none(api: Api, body: bytes, kind: str) -> None:
+def test_invalid_upload(api: Api, body: bytes, kind: str) -> None:
     answer = api("POST", "imports", body, content_type=kind)
     assert answer.status in (400, 422), (answer.status, answer.json)
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -223,13 +223,13 @@ def test_an_upload_that_is_none(api: Api, body: bytes, kind: str) -> None:
         "tokens/x",
     ],
 )
-def test_ids_that_are_none(api: Api, path: str) -> None:
+def test_invalid_ids(api: Api, path: str) -> None:
     answer = api.get(path)
     assert answer.status == 404, answer.json
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_ids_of_another_project_are_none(desk: Desk, api: Api) -> None:
+def test_ids_of_another_project_are_unknown(desk: Desk, api: Api) -> None:
     other = make_desk("other")
     bring_in(other.project, [invoice(2, gold=False)])
     theirs = Document.objects.exclude(project=desk.project).get()
@@ -270,7 +270,7 @@ def test_ids_of_another_project_are_none(desk: Desk, api: Api) -> None:
         ("contract?versio=1", "versio"),
     ],
 )
-def test_a_parameter_that_is_none_is_named(api: Api, path: str, name: str) -> None:
+def test_unknown_parameter_is_named(api: Api, path: str, name: str) -> None:
     answer = api.get(path)
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, name)
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -291,7 +291,7 @@ def test_thousands_of_parameters_are_a_bad_request(api: Api) -> None:
         "'; DROP TABLE x; --",
     ],
 )
-def test_texts_are_kept_as_they_are(api: Api, pk: int, text: str) -> None:
+def test_texts_are_unchanged(api: Api, pk: int, text: str) -> None:
     assert api.put(f"documents/{pk}/draft", {"value": {"vendor": text}, "base_version": 0}).json["value"] == {
         "vendor": text
     }
@@ -303,7 +303,7 @@ def test_texts_are_kept_as_they_are(api: Api, pk: int, text: str) -> None:
     "url",
     ["http://127.0.0.1/", "http://169.254.169.254/latest", "file:///etc/passwd", "gopher://x/", "http://[::1]/", "x"],
 )
-def test_a_webhook_to_the_inside_is_refused(api: Api, url: str) -> None:
+def test_internal_webhook_is_refused(api: Api, url: str) -> None:
     answer = api.post("webhooks", {"url": url, "events": ["document.submitted"]})
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, "url")
     assert not Webhook.objects.exists()
@@ -314,7 +314,7 @@ def test_another_host_in_the_header_is_a_bad_request(api: Api, host: str) -> Non
     assert api.get("documents", HTTP_HOST=host).status == 400
 
 
-def test_who_asks_too_often_waits(api: Api, settings: Any, queues: None) -> None:
+def test_rate_limit(api: Api, settings: Any, queues: None) -> None:
     settings.API_REQUESTS_PER_MINUTE = 3
     for _ in range(7):  # a minute may end in between, once
         answer = api.get("progress")
@@ -325,7 +325,7 @@ def test_who_asks_too_often_waits(api: Api, settings: Any, queues: None) -> None
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_without_the_queue_nobody_is_counted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rate_limit_without_queue(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone() -> None:
         raise redis.ConnectionError
 

@@ -52,7 +52,7 @@ def test_next_save_submit(desk: Desk, api: Api) -> None:
     assert api.post("queue/next").json["external_id"] != "seed"
 
 
-def test_numbers_keep_every_digit_both_ways(desk: Desk, api: Api) -> None:
+def test_numbers_keep_digits(desk: Desk, api: Api) -> None:
     pk = seed().pk
     value = b'{"value": {"total_amount": 1248.50000000000000000000001}, "base_version": 0}'
     assert api("PUT", f"documents/{pk}/draft", value).json["value"]["total_amount"] == Decimal(
@@ -73,12 +73,12 @@ def test_two_callers_never_get_the_same_document(desk: Desk, api: Api) -> None:
     assert other.post(f"documents/{first['id']}/open").json["held_by"] is None
 
 
-def test_an_empty_queue_is_no_content(desk: Desk, api: Api) -> None:
+def test_empty_queue_is_204(desk: Desk, api: Api) -> None:
     Document.objects.update(state=DocumentState.APPROVED)
     assert api.post("queue/next").status == 204
 
 
-def test_what_the_schema_rejects_is_kept_and_named_by_field(desk: Desk, api: Api) -> None:
+def test_invalid_submit_is_saved_with_errors(desk: Desk, api: Api) -> None:
     pk = seed().pk
     answer = api.post(f"documents/{pk}/submit", {"value": {**gold(), "date": "soon"}, "base_version": 0})
     assert answer.status == 422
@@ -99,7 +99,7 @@ def test_a_value_that_is_not_in_the_text_must_be_confirmed(desk: Desk, api: Api)
     assert api.post(f"documents/{pk}/submit", again).status == 200
 
 
-def test_what_others_saved_meanwhile_is_merged_and_looked_at_before_it_counts(desk: Desk, api: Api) -> None:
+def test_concurrent_save_is_merged_and_409(desk: Desk, api: Api) -> None:
     document = seed()
     annotation_services.save_draft(
         document=document,
@@ -125,7 +125,7 @@ def test_a_label_for_another_schema_is_not_submitted(desk: Desk, api: Api) -> No
     assert "current schema version is 1" in answer.json["detail"]
 
 
-def test_submitting_costs_few_queries(desk: Desk, api: Api) -> None:
+def test_api_submit_query_count(desk: Desk, api: Api) -> None:
     pk = seed().pk
     body = {"value": gold(), "base_version": api.post(f"documents/{pk}/open").json["version"]}
     with CaptureQueriesContext(
@@ -137,7 +137,7 @@ def test_submitting_costs_few_queries(desk: Desk, api: Api) -> None:
     assert len(asked) <= 9, "\n".join(asked)
 
 
-def test_aside_and_flags(desk: Desk, api: Api) -> None:
+def test_skip_and_tags(desk: Desk, api: Api) -> None:
     pk = seed().pk
     assert api.put(f"documents/{pk}/tags", {"tags": ["ocr_noise"]}).json == {"tags": ["ocr_noise"]}
     refused = api.put(f"documents/{pk}/tags", {"tags": ["no such tag"]})
@@ -148,7 +148,7 @@ def test_aside_and_flags(desk: Desk, api: Api) -> None:
     assert api.post(f"documents/{pk}/skip", {"reason": "late"}).status == 409
 
 
-def test_history_and_going_back(desk: Desk, api: Api) -> None:
+def test_history_and_restore(desk: Desk, api: Api) -> None:
     pk = seed().pk
     api.put(f"documents/{pk}/draft", {"value": {"vendor": "One"}, "base_version": 0})
     api.put(f"documents/{pk}/draft", {"value": {"vendor": "Two"}, "base_version": 1})
@@ -173,7 +173,7 @@ def test_comments(desk: Desk, api: Api) -> None:
     assert api.post(f"documents/{pk}/comments", {"text": "   "}).status == 422
 
 
-def test_of_labels_made_unseen_by_each_other_one_sees_ones_own(desk: Desk, api: Api) -> None:
+def test_overlap_shows_own_label_only(desk: Desk, api: Api) -> None:
     document = seed()
     Document.objects.filter(pk=document.pk).update(wanted=2)
     document.refresh_from_db()
@@ -185,7 +185,7 @@ def test_of_labels_made_unseen_by_each_other_one_sees_ones_own(desk: Desk, api: 
     assert b"Secret" in api_of(desk.project, desk.people["reviewer"]).get(f"documents/{document.pk}").raw
 
 
-def test_what_is_withheld_is_not_in_the_interface_either(desk: Desk, api: Api) -> None:
+def test_withheld_predictions_are_hidden(desk: Desk, api: Api) -> None:
     document, version = seed(), desk.project.schema_version
     for name, withheld in (("hidden", True), ("shown", False)):
         Prediction.objects.create(
@@ -226,7 +226,7 @@ def test_a_reviewer_approves(desk: Desk, submitted: Document) -> None:
     assert (found["value"], found["approved_by"]) == (gold(), desk.people["reviewer"].username)
 
 
-def test_a_reviewer_puts_it_right(desk: Desk, submitted: Document) -> None:
+def test_reviewer_fixes(desk: Desk, submitted: Document) -> None:
     reviewer = api_of(desk.project, desk.people["reviewer"])
     wrong = {"base_version": 1, "value": {**gold(), "date": "never"}}
     answer = reviewer.post(f"documents/{submitted.pk}/approve", wrong)
@@ -236,7 +236,7 @@ def test_a_reviewer_puts_it_right(desk: Desk, submitted: Document) -> None:
     assert Gold.objects.get().revision.value["vendor"] == "Acme"
 
 
-def test_a_reviewer_sends_it_back_and_its_author_sees_why(desk: Desk, submitted: Document, api: Api) -> None:
+def test_reviewer_rejects_with_reason(desk: Desk, submitted: Document, api: Api) -> None:
     reviewer = api_of(desk.project, desk.people["reviewer"])
     answer = reviewer.post(f"documents/{submitted.pk}/reject", {"reason": "The date is that of the order."})
     assert (answer.status, answer.json["state"]) == (200, "rejected")
@@ -245,7 +245,7 @@ def test_a_reviewer_sends_it_back_and_its_author_sees_why(desk: Desk, submitted:
     assert opened["rejection"]["by"] == desk.people["reviewer"].username
 
 
-def test_what_is_not_waiting_for_a_review_is_a_conflict(desk: Desk) -> None:
+def test_review_of_unsubmitted_label_is_409(desk: Desk) -> None:
     reviewer = api_of(desk.project, desk.people["reviewer"])
     assert reviewer.post(f"documents/{seed().pk}/approve", {"base_version": 0}).status == 409
     assert reviewer.post(f"documents/{seed().pk}/reject", {"reason": "no"}).status == 409

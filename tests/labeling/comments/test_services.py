@@ -23,7 +23,7 @@ def document(desk: Desk) -> Document:
     return fresh(desk.document())
 
 
-def test_a_comment_is_about_the_document_or_a_field_of_it(desk: Desk, document: Document) -> None:
+def test_comment_on_document_or_field(desk: Desk, document: Document) -> None:
     comment_services.add(document=document, user=desk.ana, text=" Two totals. ")
     comment_services.add(document=document, user=desk.ben, text="Which?", path="line_items[3].amount")
     assert [(one.user, one.path, one.text) for one in comment_services.threads(document=document)] == [
@@ -32,7 +32,7 @@ def test_a_comment_is_about_the_document_or_a_field_of_it(desk: Desk, document: 
     ]
 
 
-def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document: Document) -> None:
+def test_mentions_are_unique_members(desk: Desk, document: Document) -> None:
     dotted = member(desk, "ana.b")  # ana.b-desk
     text = f"@{desk.ben}, @{desk.ben} and @{dotted}. Not @{desk.ana} (me), @{desk.stranger}, @nobody or x@{desk.owner}"
     comment_services.add(document=document, user=desk.ana, text=text)
@@ -53,7 +53,7 @@ def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document:
         ("text", "a\x00b", "Unknown field"),
     ],
 )
-def test_what_is_not_taken(desk: Desk, document: Document, text: str, path: str, words: str) -> None:
+def test_invalid_comments_are_refused(desk: Desk, document: Document, text: str, path: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
         comment_services.add(document=document, user=desk.ana, text=text, path=path)
     assert not Comment.objects.exists()
@@ -64,7 +64,7 @@ def test_nul_bytes_are_dropped_and_html_stays_text(desk: Desk, document: Documen
     assert said.text == "<b>a</b> \u202eb"
 
 
-def test_the_first_to_settle_it_is_remembered(desk: Desk, document: Document) -> None:
+def test_first_resolver_is_stored(desk: Desk, document: Document) -> None:
     said = comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} why?")
     comment_services.add(document=document, user=desk.ana, text="Still open")
     comment_services.resolve(comment=said, user=desk.ben)
@@ -74,7 +74,7 @@ def test_the_first_to_settle_it_is_remembered(desk: Desk, document: Document) ->
     assert comment_services.unread_count(project=desk.project, user=desk.ben) == 0
 
 
-def test_a_comment_is_told_without_its_text(desk: Desk, document: Document) -> None:
+def test_comment_event_has_no_text(desk: Desk, document: Document) -> None:
     webhooks.create(project=desk.project, user=desk.owner, url="https://93.184.216.34/", events=["comment.added"])
     said = comment_services.add(document=fresh(document), user=desk.ana, text="secret", path="vendor")
     [delivery] = WebhookDelivery.objects.all()
@@ -82,7 +82,7 @@ def test_a_comment_is_told_without_its_text(desk: Desk, document: Document) -> N
     assert "secret" not in str(delivery.payload)
 
 
-def test_a_member_reads_what_mentions_them(desk: Desk, document: Document) -> None:
+def test_member_reads_mentions(desk: Desk, document: Document) -> None:
     for text in ("<script>first</script>", "second"):
         comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} {text}")
     ben, address = browser(desk.ben), f"/p/{desk.project.slug}/mentions/"
@@ -97,7 +97,7 @@ def test_a_member_reads_what_mentions_them(desk: Desk, document: Document) -> No
     assert comment_services.unread_count(project=desk.project, user=desk.ben) == 0
 
 
-def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> None:
+def test_mentions_of_others_are_hidden(desk: Desk, document: Document) -> None:
     comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben}")
     mention = Mention.objects.get()
     answer = browser(desk.ana).post(f"/p/{desk.project.slug}/mentions/{mention.pk}/")
@@ -108,7 +108,7 @@ def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> 
     assert browser(desk.stranger).get(f"/p/{desk.project.slug}/mentions/").status_code == 404
 
 
-def test_older_mentions_are_on_another_page(desk: Desk, document: Document) -> None:
+def test_mentions_are_paginated(desk: Desk, document: Document) -> None:
     for number in range(35):
         comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} number {number}.")
     ben, address = browser(desk.ben), f"/p/{desk.project.slug}/mentions/"

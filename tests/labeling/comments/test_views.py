@@ -42,7 +42,7 @@ def draft(desk: Desk, document: Document, user: User, value: Any, base: int = 0)
     return annotation_services.save_draft(document=document, user=user, value=value, evidence={}, base_version=base)
 
 
-def test_a_comment_is_said_seen_and_settled(desk: Desk) -> None:
+def test_comment_is_added_read_and_resolved(desk: Desk) -> None:
     document = desk.document()
     ana, ben = client_of(desk.ana), client_of(desk.ben)
     answer = post(ana, "label_comments", document, {"path": "vendor", "text": "Is it <b>this</b>, @ben-desk?"}).json()
@@ -73,14 +73,14 @@ def test_a_comment_is_said_seen_and_settled(desk: Desk) -> None:
         [],
     ],
 )
-def test_a_comment_that_is_none_is_refused_with_a_message(desk: Desk, body: Any) -> None:
+def test_invalid_comment_is_refused(desk: Desk, body: Any) -> None:
     answer = post(client_of(desk.ana), "label_comments", desk.document(), body)
     assert answer.status_code == 422
     assert answer.json()["message"]
     assert not Comment.objects.exists()
 
 
-def test_a_comment_of_another_document_is_not_settled_here(desk: Desk) -> None:
+def test_comment_of_another_document_is_404(desk: Desk) -> None:
     here, there = desk.document(), desk.document()
     client = client_of(desk.ana)
     post(client, "label_comments", there, {"text": "x"})
@@ -90,7 +90,7 @@ def test_a_comment_of_another_document_is_not_settled_here(desk: Desk) -> None:
     assert Comment.objects.get().resolved_at is None
 
 
-def test_the_history_says_who_changed_what(desk: Desk) -> None:
+def test_history_names_users_and_changes(desk: Desk) -> None:
     document = desk.document()
     draft(desk, document, desk.ben, {"vendor": "<i>Acme</i>"})
     draft(desk, document, desk.ana, {"vendor": "Acme Supplies", "invoice_id": "A-1029"}, 1)
@@ -104,7 +104,7 @@ def test_the_history_says_who_changed_what(desk: Desk) -> None:
     assert "No changes yet." in other.text
 
 
-def test_several_people_labelling_one_document_do_not_see_each_others_history(desk: Desk) -> None:
+def test_overlap_hides_history_of_others(desk: Desk) -> None:
     document = desk.document(wanted=2)
     draft(desk, document, desk.ben, {"vendor": "Bens secret"})
     assert "Bens secret" not in client_of(desk.ana).get(url("label_history", document)).text
@@ -112,7 +112,7 @@ def test_several_people_labelling_one_document_do_not_see_each_others_history(de
     assert "Bens secret" in client_of(desk.owner).get(url("label_history", document)).text
 
 
-def test_going_back_answers_with_the_whole_form(desk: Desk) -> None:
+def test_restore_returns_the_form(desk: Desk) -> None:
     document = desk.document()
     draft(desk, document, desk.ben, {"vendor": "Acme"})
     old = Annotation.objects.get().revisions.get()
@@ -149,7 +149,7 @@ def save(desk: Desk, document: Document, base: int, entry: Any, evidence: Any, *
     return post(client_of(desk.ana), "label_save", document, {**body, **more})
 
 
-def test_a_prefilled_form_says_what_to_look_at_until_it_was(desk: Desk) -> None:
+def test_pre_filled_form_lists_fields_for_attention(desk: Desk) -> None:
     document = desk.document()
     predicted(desk, document)
     state = state_of(desk, document)
@@ -164,7 +164,7 @@ def test_a_prefilled_form_says_what_to_look_at_until_it_was(desk: Desk) -> None:
     assert list(answer["exceptions"]) == ["date"]
 
 
-def test_a_label_that_a_person_began_is_not_called_prefilled(desk: Desk) -> None:
+def test_human_label_is_not_pre_filled(desk: Desk) -> None:
     document = desk.document()
     draft(desk, document, desk.ana, {"vendor": "Acme"})
     predicted(desk, document)
@@ -172,7 +172,7 @@ def test_a_label_that_a_person_began_is_not_called_prefilled(desk: Desk) -> None
     assert (state["prediction"], state["exceptions"], state["entry"]) == (None, None, {"vendor": "Acme"})
 
 
-def test_a_submitted_label_is_not_looked_at_again(desk: Desk) -> None:
+def test_submitted_label_needs_no_attention(desk: Desk) -> None:
     document = desk.document()
     predicted(desk, document)
     number = state_of(desk, document)["prediction"]["id"]
@@ -185,20 +185,20 @@ def test_a_submitted_label_is_not_looked_at_again(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "fields", [[], {"vendor": "x"}, {"vendor": -1}, {"vendor": True}, {str(n): 1 for n in range(1001)}]
 )
-def test_time_by_field_that_is_none_is_refused(desk: Desk, fields: Any) -> None:
+def test_invalid_field_seconds_are_refused(desk: Desk, fields: Any) -> None:
     answer = save(desk, desk.document(), 0, {}, {}, field_seconds=fields)
     assert answer.status_code == 400
     assert "field_seconds" in answer.json()["message"]
 
 
-def test_time_by_field_adds_up_and_unknown_fields_are_dropped(desk: Desk) -> None:
+def test_field_seconds_of_unknown_fields_are_dropped(desk: Desk) -> None:
     document = desk.document()
     save(desk, document, 0, {"vendor": "A"}, {}, field_seconds={"vendor": 2.5, "nothing": 9, "date": 0})
     save(desk, document, 1, {"vendor": "B"}, {}, field_seconds={"vendor": 99_999})
     assert Annotation.objects.get().field_seconds == {"vendor": 602.5}
 
 
-def test_a_manager_may_comment_and_a_stranger_may_not(desk: Desk) -> None:
+def test_comment_permissions(desk: Desk) -> None:
     document = desk.document()
     desk.project.memberships.filter(user=desk.ben).update(role=Role.MANAGER)
     assert post(client_of(desk.ben), "label_comments", document, {"text": "x"}).status_code == 200

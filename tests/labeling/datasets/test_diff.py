@@ -34,14 +34,14 @@ def label_again(name: str, **changes: Any) -> None:
     Gold.objects.filter(pk=gold.pk).update(revision=revision, origin=Origin.HUMAN)
 
 
-def test_a_version_against_itself_is_the_same(desk: Desk) -> None:
+def test_diff_with_itself_is_empty(desk: Desk) -> None:
     one = frozen(desk)
     found = diff(one, one)
     assert set(found.counts.values()) == {0}
     assert (found.fields, found.moves, found.schema, found.instruction) == ([], [], [], [])
 
 
-def test_labels_that_changed_are_told_by_field(desk: Desk) -> None:
+def test_changed_labels_by_field(desk: Desk) -> None:
     one = frozen(desk)
     label_again("inv-0003", vendor="Another", total_amount=loads("3.5"))
     label_again("inv-0004", vendor="Another")
@@ -57,14 +57,14 @@ def test_labels_that_changed_are_told_by_field(desk: Desk) -> None:
     assert (rows["inv-0004"].old_origin, rows["inv-0004"].new_origin) == ("imported", "human")
 
 
-def test_saving_the_same_again_is_no_change(desk: Desk) -> None:
+def test_equal_label_is_unchanged(desk: Desk) -> None:
     one = frozen(desk)
     label_again("inv-0003")
     bring_in(desk.project, [invoice(30)])
     assert diff(one, frozen(desk)).counts["changed"] == 0
 
 
-def test_documents_that_came_and_went(desk: Desk) -> None:
+def test_added_and_removed_documents(desk: Desk) -> None:
     one = frozen(desk)
     gone = one.items.filter(split="train").select_related("document").first()
     assert gone is not None
@@ -78,7 +78,7 @@ def test_documents_that_came_and_went(desk: Desk) -> None:
     assert [row.external_id for row in differences(one, two, "added", start=1, count=1)] == ["inv-0031"]
 
 
-def test_documents_that_moved_to_another_split(desk: Desk) -> None:
+def test_moved_documents(desk: Desk) -> None:
     one, two = frozen(desk), frozen(desk, seed=5, validation_share=0.4)
     found = diff(one, two)
     assert found.counts["moved"] == sum(count for _, _, count in found.moves) > 0
@@ -87,7 +87,7 @@ def test_documents_that_moved_to_another_split(desk: Desk) -> None:
     assert {row.before, row.after} == {"train", "validation"}
 
 
-def test_schema_and_instruction_are_told(desk: Desk) -> None:
+def test_schema_and_instruction_changes(desk: Desk) -> None:
     one = frozen(desk)
     schema = loads(desk.project.schema_version.schema_text)
     schema["properties"]["currency"] = {"type": ["string", "null"]}

@@ -61,9 +61,7 @@ def labels(desk: Desk) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("shape", ROUND)
 @pytest.mark.parametrize("frozen", [False, True])
-def test_an_export_imported_elsewhere_gives_the_same_labels(
-    desk: Desk, shape: str, frozen: bool, tmp_path: Path
-) -> None:
+def test_export_imports_with_equal_labels(desk: Desk, shape: str, frozen: bool, tmp_path: Path) -> None:
     if frozen:
         dataset = freeze(project=desk.project, user=None, rules=None)
         data = b"".join(export_dataset(dataset, shape))
@@ -76,7 +74,7 @@ def test_an_export_imported_elsewhere_gives_the_same_labels(
     assert '"total_amount":1248.50' in labels(other)["seed"][1]
 
 
-def test_an_export_of_rows_keeps_what_came_with_a_document(desk: Desk) -> None:
+def test_rows_export_keeps_metadata(desk: Desk) -> None:
     found = {row["id"]: row for row in map(loads, exported(desk, "rows").splitlines())}
     assert found["inv-0004"]["shop"] == "s1"
     assert found["inv-0004"]["tags"] == ["ocr_noise"]
@@ -84,7 +82,7 @@ def test_an_export_of_rows_keeps_what_came_with_a_document(desk: Desk) -> None:
     assert list(found["seed"]["gold"]) == ["invoice_id", "date", "vendor", "total_amount"]
 
 
-def test_the_line_boxes_of_pages_go_out_and_come_back(desk: Desk) -> None:
+def test_page_boxes_round_trip(desk: Desk) -> None:
     pages = [
         {"width": 200, "height": 300, "lines": [{"text": "Total", "bbox": [1, 2, 30, 12]}]},
         {"width": 210, "height": 310, "lines": [{"text": "2.50", "bbox": [40, 2, 60, 12]}]},
@@ -100,7 +98,7 @@ def test_the_line_boxes_of_pages_go_out_and_come_back(desk: Desk) -> None:
     assert exported(other, "rows", part="all") == data
 
 
-def test_what_goes_out_is_gold_or_any_label_or_everything(desk: Desk) -> None:
+def test_export_parts(desk: Desk) -> None:
     waiting = Document.objects.get(external_id="inv-0050")
     Annotation.objects.create(
         project=desk.project, document=waiting, schema_version=desk.project.schema_version,
@@ -112,13 +110,13 @@ def test_what_goes_out_is_gold_or_any_label_or_everything(desk: Desk) -> None:
     assert b"by hand" in exported(desk, "rows", part="labels")
 
 
-def test_gold_of_the_newest_schema_goes_out(desk: Desk) -> None:
+def test_export_has_gold_of_the_newest_schema(desk: Desk) -> None:
     assert len(exported(desk, "instruct").splitlines()) == 11
     first = json.loads(exported(desk, "instruct").splitlines()[0])
     assert first["instruction"] == desk.project.contract.instruction
 
 
-def test_a_selection_of_the_list_is_exported_through_its_filters(desk: Desk) -> None:
+def test_filtered_export(desk: Desk) -> None:
     client = desk.as_("annotator")
     answer = client.get(desk.url("export/rows/?tag=ocr_noise&q=F-7"))
     assert [json.loads(line)["id"] for line in b"".join(answer.streaming_content).splitlines()] == ["inv-0007"]  # type: ignore[attr-defined]
@@ -128,7 +126,7 @@ def test_a_selection_of_the_list_is_exported_through_its_filters(desk: Desk) -> 
     assert "tag=ocr_noise&amp;part=gold" in page.content.decode()
 
 
-def test_ticked_documents_are_exported_and_no_others(desk: Desk) -> None:
+def test_selected_documents_are_exported(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 5)])
     one, other = Document.objects.filter(external_id__in=["inv-0002", "inv-0004"]).values_list("pk", flat=True)
     client = desk.as_("engineer")
@@ -149,7 +147,7 @@ def test_ticked_documents_are_exported_and_no_others(desk: Desk) -> None:
     assert b"".join(foreign.streaming_content) == b""  # type: ignore[attr-defined]
 
 
-def test_a_filter_that_is_not_understood_exports_nothing(desk: Desk) -> None:
+def test_invalid_filter_exports_nothing(desk: Desk) -> None:
     client = desk.as_("annotator")
     answer = client.get(desk.url("export/rows/?field=nowhere&op=is&value=1"))
     assert answer.status_code == 422
@@ -158,18 +156,18 @@ def test_a_filter_that_is_not_understood_exports_nothing(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("path", ["export/xml/", "export/rows/?part=drafts", "datasets/9/export/rows/"])
-def test_exports_that_are_not_there(desk: Desk, path: str) -> None:
+def test_unknown_exports_are_404(desk: Desk, path: str) -> None:
     assert desk.as_("annotator").get(desk.url(path)).status_code == 404
 
 
-def test_an_empty_project_says_what_to_do() -> None:
+def test_empty_export_page() -> None:
     page = make_desk("empty").as_("annotator").get("/p/empty/export/")
     assert page.status_code == 200
     assert "Import and label documents" in page.content.decode()
 
 
 @pytest.mark.parametrize("shape", FORMATS)
-def test_every_shape_of_a_version_has_its_rows(desk: Desk, shape: str) -> None:
+def test_every_format_of_a_version(desk: Desk, shape: str) -> None:
     dataset = freeze(project=desk.project, user=None)
     whole = b"".join(export_dataset(dataset, shape))
     assert whole
@@ -180,13 +178,13 @@ def test_every_shape_of_a_version_has_its_rows(desk: Desk, shape: str) -> None:
         assert len(held) == dataset.counts["splits"]["holdout"]
 
 
-def test_rows_of_one_split_are_that_split_alone(desk: Desk) -> None:
+def test_split_export(desk: Desk) -> None:
     dataset = freeze(project=desk.project, user=None)
     lines = b"".join(export_dataset(dataset, "rows", "train")).splitlines()
     assert [loads(line) for line in lines] == list(rows(dataset, "train"))
 
 
-def test_a_name_of_a_metadata_field_never_takes_the_place_of_a_label(desk: Desk) -> None:
+def test_metadata_names_do_not_replace_labels(desk: Desk) -> None:
     Document.objects.filter(external_id="seed").update(metadata={"text": "other", "gold": 1, "id": "x", "tags": "y"})
     (row,) = [row for row in map(loads, exported(desk, "rows").splitlines()) if row["id"] == "seed"]
     assert row["gold"]["invoice_id"] == "A-1029"
@@ -207,7 +205,7 @@ SPANS = {"spans": [{"type": "person", "text": "@Ana"}, {"type": "phone", "text":
 
 @pytest.mark.parametrize("shape", ROUND)
 @pytest.mark.parametrize(("template", "gold"), [("invoice-with-lines", INVOICE), ("pii-redaction", SPANS)])
-def test_a_file_that_was_exported_is_uploaded_as_it_is(shape: str, template: str, gold: dict[str, Any]) -> None:
+def test_exported_file_can_be_uploaded(shape: str, template: str, gold: dict[str, Any]) -> None:
     """Through the upload and the job: the kind of the file and its columns are seen by themselves."""
     one, other = make_desk("one", template), make_desk("other", template)
     text = '=Acme, "& Sons"\nInvoice -17\nWidget\nblue 2 10.0 20.00\n@Ana +49 170 1 No. '

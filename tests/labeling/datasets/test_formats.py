@@ -96,7 +96,7 @@ ROUND = ("rows", "csv", "label-studio", "hf")
 
 
 @pytest.mark.parametrize("shape", ROUND)
-def test_labels_come_back_as_they_were(shape: str, tmp_path: Path) -> None:
+def test_labels_round_trip(shape: str, tmp_path: Path) -> None:
     least = {"invoice_id": "", "total": Decimal("-0.10")}
     text = '=HYPERLINK("http://x")\r\n\'+1 \N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}\x7f\t"q"; a,b'
     given = [one(), one(least, "=1+1", text), one({**GOLD, "notes": [], "lines": []}, "third", "another text")]
@@ -124,7 +124,7 @@ golds = st.fixed_dictionaries(
 @pytest.mark.parametrize("shape", ROUND)
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gold=golds)
-def test_any_label_comes_back(
+def test_any_label_round_trips(
     shape: str, gold: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def here(path: Path, *_: Any) -> Iterator[tuple[str, str]]:
@@ -140,14 +140,14 @@ def test_any_label_comes_back(
 @given(text=st.text("'=+-@\t\r\n\uff1d\uff0b\uff0d\uff20a1", max_size=6))
 @example("'=1")
 @example("''-")
-def test_what_makes_a_cell_safe_can_be_taken_back(text: str) -> None:
+def test_formula_escape_is_reversible(text: str) -> None:
     assert unescape_formula(escape_formula(text)) == text
     assert not escape_formula(text).startswith(
         ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
     )
 
 
-def test_no_cell_of_a_table_is_a_formula_but_numbers_stay_numbers() -> None:
+def test_formulas_are_escaped_and_numbers_are_not() -> None:
     rows = list(csv.reader(io.StringIO(written("csv", one({**GOLD, "total": Decimal("-5.10")}, "@SUM(1)")).decode())))
     head, cells = rows[0], dict(zip(rows[0], rows[1], strict=True))
     assert head[0] == "\N{BYTE ORDER MARK}id"
@@ -160,7 +160,7 @@ def test_no_cell_of_a_table_is_a_formula_but_numbers_stay_numbers() -> None:
 
 
 @pytest.mark.parametrize("shape", FORMATS)
-def test_nothing_to_write_is_still_a_file_of_its_kind(shape: str, tmp_path: Path) -> None:
+def test_empty_export_is_a_valid_file(shape: str, tmp_path: Path) -> None:
     data = written(shape)
     if shape == "label-studio":
         assert json.loads(data) == []
@@ -173,12 +173,12 @@ def test_nothing_to_write_is_still_a_file_of_its_kind(shape: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("shape", ["instruct", "chat", "completion"])
-def test_documents_without_a_label_teach_nothing(shape: str) -> None:
+def test_training_formats_omit_unlabeled_documents(shape: str) -> None:
     assert len(written(shape, one(), one(None, "waits")).splitlines()) == 1
 
 
 @pytest.mark.parametrize("shape", ROUND)
-def test_documents_without_a_label_go_out_without_one(shape: str, tmp_path: Path) -> None:
+def test_other_formats_include_unlabeled_documents(shape: str, tmp_path: Path) -> None:
     rows = [
         validate_row(row, COMPILED)
         for row in read(shape, written(shape, one(), one(None, "waits", "text 2")), tmp_path)
@@ -186,7 +186,7 @@ def test_documents_without_a_label_go_out_without_one(shape: str, tmp_path: Path
     assert [row.gold is None for row in rows] == [False, True]
 
 
-def test_what_a_model_is_taught_is_canonical() -> None:
+def test_training_output_is_canonical() -> None:
     line = loads(written("instruct", one({"total": Decimal("1.50"), "invoice_id": "A"})))
     assert line["instruction"] == "Extract the fields."
     assert line["output"].startswith('{"invoice_id":"A","date":null,"total":1.50,')
@@ -197,7 +197,7 @@ def test_what_a_model_is_taught_is_canonical() -> None:
     assert pair["completion"] == messages[2]["content"]
 
 
-def test_label_studio_gets_fields_where_it_can() -> None:
+def test_label_studio_results_by_field() -> None:
     (task,) = json.loads(written("label-studio", one()))
     results = {result["from_name"]: result for result in task["annotations"][0]["result"]}
     assert results["total"]["value"] == {"text": ["1248.50"]}
@@ -230,7 +230,7 @@ def test_hugging_face_reads_a_folder_without_splits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", FORMATS)
-def test_an_export_is_made_as_it_is_read(shape: str) -> None:
+def test_export_is_streamed(shape: str) -> None:
     """Nothing is held back: of many documents only a piece is asked for before the first bytes come."""
     taken = 0
 

@@ -54,7 +54,7 @@ def label_again(desk: Desk, external_id: str, **changes: Any) -> None:
     Gold.objects.filter(pk=gold.pk).update(revision=revision, origin=Origin.HUMAN)
 
 
-def test_the_seed_example_is_frozen_and_exported_word_for_word(desk: Desk) -> None:
+def test_seed_example_is_frozen_and_exported(desk: Desk) -> None:
     bring_in(desk.project, [SEED_ROW])
     dataset = frozen(desk)
     (row,) = rows(dataset)
@@ -100,7 +100,7 @@ def test_another_seed_or_label_is_another_hash(desk: Desk) -> None:
     assert "Another" not in file_path(first).read_text(), "an earlier version keeps its labels"
 
 
-def test_freezing_the_same_again_gives_the_version_that_is_there(desk: Desk) -> None:
+def test_unchanged_freeze_returns_the_newest_version(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(10)])
     first = frozen(desk)
     assert frozen(desk).pk == first.pk
@@ -141,7 +141,7 @@ def test_documents_imported_as_holdout_are_the_holdout(desk: Desk) -> None:
     assert held == {f"inv-{number:04}" for number in range(100, 105)}
 
 
-def test_what_was_trained_on_is_never_held_out_later(desk: Desk) -> None:
+def test_training_documents_never_enter_the_holdout(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(30)])
     frozen(desk, holdout_share=0)
     bring_in(desk.project, [invoice(number) for number in range(100, 140)])
@@ -173,7 +173,7 @@ def test_near_duplicates_of_the_holdout_are_left_out_and_counted(desk: Desk) -> 
     assert counts["documents"] == 2
 
 
-def test_labels_of_an_earlier_schema_go_in_where_they_still_fit(desk: Desk) -> None:
+def test_valid_labels_of_earlier_schema_are_included(desk: Desk) -> None:
     short = invoice(1)
     short["gold"]["vendor"] = "A"
     bring_in(desk.project, [short, invoice(2), invoice(3)])
@@ -194,21 +194,21 @@ def test_labels_of_an_earlier_schema_go_in_where_they_still_fit(desk: Desk) -> N
     assert {row["id"] for row in rows(dataset)} == {"inv-0002", "inv-0003"}
 
 
-def test_documents_set_aside_stay_out(desk: Desk) -> None:
+def test_skipped_and_rejected_documents_are_excluded(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3)])
     Document.objects.filter(external_id="inv-0002").update(state=DocumentState.SKIPPED)
     assert preview(project=desk.project).documents == 2
     assert {row["id"] for row in rows(frozen(desk))} == {"inv-0001", "inv-0003"}
 
 
-def test_nothing_labelled_is_refused(desk: Desk) -> None:
+def test_freeze_without_labels_is_refused(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     with pytest.raises(Refused, match="No document has a gold label"):
         frozen(desk)
     assert not DatasetVersion.objects.exists()
 
 
-def test_everything_held_out_is_refused_and_marks_nothing(desk: Desk) -> None:
+def test_freeze_without_training_documents_is_refused(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
     with pytest.raises(Refused, match="All labeled documents are in the hold-out"):
         frozen(desk)
@@ -223,7 +223,7 @@ def test_everything_held_out_is_refused_and_marks_nothing(desk: Desk) -> None:
         ({"holdout_share": 1}, "holdout_share"),
     ],
 )
-def test_knobs_out_of_range_are_refused(desk: Desk, knobs: dict[str, Any], field: str) -> None:
+def test_invalid_settings_are_refused(desk: Desk, knobs: dict[str, Any], field: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     with pytest.raises(Refused) as caught:
         frozen(desk, **knobs)
@@ -266,7 +266,7 @@ def test_a_failed_freeze_leaves_neither_row_nor_file(desk: Desk, monkeypatch: py
     assert not Document.objects.filter(holdout=True).exists()
 
 
-def test_a_missing_file_is_said(desk: Desk) -> None:
+def test_missing_file_raises(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
     dataset = frozen(desk)
     artifacts.store().delete(dataset.artifact_key)
@@ -285,7 +285,7 @@ def test_pages_of_a_split(desk: Desk) -> None:
     ][28:]
 
 
-def test_held_out_documents_without_labels_are_asked_for(desk: Desk) -> None:
+def test_unlabeled_holdout_documents_are_counted(desk: Desk) -> None:
     """Otherwise another hold-out would be drawn, and the one that was meant never be used."""
     bring_in(desk.project, [invoice(number, gold=False) for number in range(3)], as_holdout=True)
     bring_in(desk.project, [invoice(number) for number in range(10, 20)])

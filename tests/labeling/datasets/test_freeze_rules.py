@@ -36,7 +36,7 @@ def sides(dataset: DatasetVersion) -> dict[str, str]:
     return dict(dataset.items.values_list("document__external_id", "split"))
 
 
-def test_documents_of_one_company_are_never_on_two_sides(desk: Desk) -> None:
+def test_groups_share_a_split(desk: Desk) -> None:
     bring_in(desk.project, [invoice(n, company=f"c{n % 9}") for n in range(60)])
     dataset = frozen(desk, rules=Rules(group_by="metadata.company"), validation_share=0.2)
     found: dict[int, set[str]] = {}
@@ -46,7 +46,7 @@ def test_documents_of_one_company_are_never_on_two_sides(desk: Desk) -> None:
     assert set.union(*found.values()) == {"train", "validation", "holdout"}
 
 
-def test_relatives_of_a_held_out_document_are_left_out(desk: Desk) -> None:
+def test_group_members_of_holdout_are_excluded(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, company="acme")], as_holdout=True)
     bring_in(desk.project, [invoice(2, company="acme"), invoice(3, company="globex"), invoice(4)])
     dataset = frozen(desk, rules=Rules(group_by="metadata.company"))
@@ -62,7 +62,7 @@ def test_a_rare_tag_is_in_every_split(desk: Desk) -> None:
     assert counts["validation_tags"]["rare_layout"] >= 1
 
 
-def test_filters_leave_out_and_count_and_never_touch_the_holdout(desk: Desk) -> None:
+def test_filters_exclude_but_not_the_holdout(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)], as_holdout=True)
     bring_in(desk.project, [invoice(n, tags=["ocr_noise"] if n % 2 else []) for n in range(10, 20)])
     rules = Rules(without_tags=("ocr_noise",), origins=("imported",))
@@ -85,14 +85,14 @@ def test_filters_leave_out_and_count_and_never_touch_the_holdout(desk: Desk) -> 
         (Rules(stratify="nowhere"), "stratify"),
     ],
 )
-def test_rules_that_make_no_sense_are_refused(desk: Desk, rules: Rules, field: str) -> None:
+def test_invalid_rules_are_refused(desk: Desk, rules: Rules, field: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     with pytest.raises(Refused) as caught:
         frozen(desk, rules=rules)
     assert caught.value.field == field
 
 
-def test_rules_that_leave_nothing_say_so(desk: Desk) -> None:
+def test_rules_without_matches_are_refused(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     with pytest.raises(Refused, match="2 documents are excluded"):
         frozen(desk, rules=Rules(tags=("handwriting",)))
@@ -102,7 +102,7 @@ def test_rules_that_leave_nothing_say_so(desk: Desk) -> None:
         frozen(desk, rules=Rules(group_by="metadata.company"))
 
 
-def test_a_holdout_with_prelabels_is_left_out_beside_one_without(desk: Desk) -> None:
+def test_pre_labeled_holdout_is_excluded(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
     bring_in(desk.project, [invoice(3), invoice(4)])
     Gold.objects.filter(document__external_id="inv-0002").update(origin=Origin.PRELABELLED)
@@ -113,7 +113,7 @@ def test_a_holdout_with_prelabels_is_left_out_beside_one_without(desk: Desk) -> 
     assert "inv-0002" not in sides(dataset)
 
 
-def test_what_was_held_out_once_is_held_out_for_ever(desk: Desk) -> None:
+def test_holdout_is_permanent(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(30)])
     first = frozen(desk)
     Document.objects.update(holdout=False)  # by whatever way
@@ -122,7 +122,7 @@ def test_what_was_held_out_once_is_held_out_for_ever(desk: Desk) -> None:
     assert first.holdout_sha256 == second.holdout_sha256
 
 
-def test_near_duplicates_are_kept_on_one_side_and_listed(desk: Desk) -> None:
+def test_near_duplicates_share_a_split_and_are_listed(desk: Desk) -> None:
     long = " ".join(f"line {n} of a long invoice from Acme Supplies" for n in range(20))
     same = [{**invoice(n), "text": f"{long} copy {n}"} for n in range(12)]
     bring_in(desk.project, [*same, *[{**invoice(n), "text": f"{n} " * 60} for n in range(20, 50)]])
@@ -142,7 +142,7 @@ def test_an_earlier_version_without_pairs_has_none(desk: Desk) -> None:
     assert near_duplicate_pairs(dataset, start=0, count=5) == ([], 0)
 
 
-def test_it_is_told_to_webhooks_and_the_audit_log(desk: Desk) -> None:
+def test_freeze_emits_event_and_audit_entry(desk: Desk) -> None:
     noted: list[dict[str, Any]] = []
 
     def recorder(**entry: Any) -> None:
@@ -165,7 +165,7 @@ def test_it_is_told_to_webhooks_and_the_audit_log(desk: Desk) -> None:
     assert (entry["about"], entry["details"]["documents"]) == ("dataset v1", 2)
 
 
-def test_a_freeze_that_was_overtaken_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_superseded_freeze_creates_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two freezes at once draw two hold-outs; the later one to end says so."""
     bring_in(desk.project, [invoice(number) for number in range(20)])
     write = dataset_files.write_rows
@@ -191,7 +191,7 @@ def test_a_freeze_that_was_overtaken_freezes_nothing(desk: Desk, monkeypatch: py
         (3, {"state": "skipped"}, [None]),
     ],
 )
-def test_a_document_that_moved_meanwhile_freezes_nothing(
+def test_moved_document_cancels_the_freeze(
     desk: Desk, number: int, meanwhile: dict[str, Any], after: list[str | None]
 ) -> None:
     bring_in(desk.project, [invoice(n) for n in range(8)], as_holdout=True)
@@ -208,7 +208,7 @@ def test_a_document_that_moved_meanwhile_freezes_nothing(
     assert sides(frozen(desk)).get(moved.get().external_id) in after
 
 
-def test_documents_that_are_newly_held_out_are_locked_in_the_order_of_all_others(desk: Desk) -> None:
+def test_new_holdout_is_locked_in_order(desk: Desk) -> None:
     """An update of many rows locks them in any order, and waits for ever with one that does it the other way round."""
     bring_in(desk.project, [invoice(n) for n in range(20)])
     with CaptureQueriesContext(connection) as queries:
@@ -219,7 +219,7 @@ def test_documents_that_are_newly_held_out_are_locked_in_the_order_of_all_others
     assert asked[update - 1].endswith("ORDER BY 1 ASC FOR NO KEY UPDATE")
 
 
-def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_schema_cancels_the_freeze(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(5)])
     plan = freeze_module._assign_splits
 
@@ -239,7 +239,7 @@ def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch
     assert not Document.objects.filter(holdout=True).exists()
 
 
-def test_progress_is_told_outside_of_any_transaction(transactional_db: None) -> None:
+def test_progress_is_saved_outside_transactions(transactional_db: None) -> None:
     """Else nobody would see it before the end, and a cancel would wait for it."""
     desk = make_desk()
     bring_in(desk.project, [invoice(number) for number in range(5)])
@@ -250,9 +250,7 @@ def test_progress_is_told_outside_of_any_transaction(transactional_db: None) -> 
 
 
 @pytest.mark.parametrize("stage", ["comparing texts", "drawing", "writing", "storing"])
-def test_a_freeze_that_is_cancelled_half_way_leaves_nothing(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
+def test_cancelled_freeze_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     bring_in(desk.project, [invoice(number) for number in range(5)])
     run = start_freeze(project=desk.project, user=None, rules=Rules(), seed=1, validation_share=0.1, holdout_share=0.2)
     assert run.claim()
@@ -271,7 +269,7 @@ def test_a_freeze_that_is_cancelled_half_way_leaves_nothing(
     assert not Document.objects.filter(holdout=True).exists()
 
 
-def test_a_run_that_cannot_freeze_says_why(desk: Desk) -> None:
+def test_failed_freeze_has_an_error(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     run = start_freeze(project=desk.project, user=None, rules=Rules(), seed=1, validation_share=0.1, holdout_share=0.2)
     run_freeze(run.pk)
@@ -280,7 +278,7 @@ def test_a_run_that_cannot_freeze_says_why(desk: Desk) -> None:
     assert "No document has a gold label" in run.error
 
 
-def test_a_run_with_a_wrong_knob_is_refused_before_it_is_queued(desk: Desk) -> None:
+def test_invalid_settings_are_not_queued(desk: Desk) -> None:
     with pytest.raises(Refused):
         start_freeze(project=desk.project, user=None, rules=Rules(), seed=-1, validation_share=0.1, holdout_share=0.2)
     assert not FreezeRun.objects.exists()

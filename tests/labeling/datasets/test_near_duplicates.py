@@ -31,7 +31,7 @@ def test_texts_that_differ_in_case_and_spacing_are_the_same() -> None:
     assert [(pair.first, pair.second, pair.similarity) for pair in found.pairs] == [(0, 1, 1.0)]
 
 
-def test_a_few_misread_letters_do_not_hide_a_second_scan() -> None:
+def test_ocr_errors_do_not_hide_duplicates() -> None:
     text = words(1)
     noisy = text.replace("a", "o", 3).replace("e", "c", 3)
     found = group([text, words(2), noisy, words(3)])
@@ -39,7 +39,7 @@ def test_a_few_misread_letters_do_not_hide_a_second_scan() -> None:
     assert len(set(found.group)) == 3
 
 
-def test_groups_join_through_each_other_and_the_first_text_leads() -> None:
+def test_groups_are_transitive() -> None:
     parts = [words(n, 20) for n in range(12)]
     chain = [" ".join(parts[n : n + 10]) for n in range(3)]
     found = group([words(99), *chain], threshold=0.75)
@@ -47,7 +47,7 @@ def test_groups_join_through_each_other_and_the_first_text_leads() -> None:
     assert found.sizes() == {1: 3}
 
 
-def test_the_similarity_is_that_of_the_pieces() -> None:
+def test_similarity_is_jaccard() -> None:
     one, other = words(5), words(5, 150) + " " + words(6, 30)
     sketches = MinHashIndex()
     for text in (one, other):
@@ -61,7 +61,7 @@ def test_the_similarity_is_that_of_the_pieces() -> None:
 
 @given(texts=st.lists(st.text(max_size=40), max_size=12))
 @settings(max_examples=100, deadline=None)
-def test_any_texts_are_grouped_and_the_same_each_time(texts: list[str]) -> None:
+def test_grouping_is_deterministic(texts: list[str]) -> None:
     found = group(texts)
     assert found == group(texts)
     assert len(found.group) == len(texts)
@@ -70,7 +70,7 @@ def test_any_texts_are_grouped_and_the_same_each_time(texts: list[str]) -> None:
         assert found.group[pair.first] == found.group[pair.second]
 
 
-def test_a_small_sample_of_a_long_text_is_enough() -> None:
+def test_sampled_similarity_is_close() -> None:
     one, other = words(5, 2_000), words(5, 1_900) + " " + words(6, 100)
     sketches = MinHashIndex(kept=SHORT_SKETCH)
     for text in (one, other):
@@ -78,24 +78,24 @@ def test_a_small_sample_of_a_long_text_is_enough() -> None:
     assert sketches.similarity(0, 1) == pytest.approx(exact(one, other), abs=0.08)
 
 
-def test_texts_without_letters_and_very_long_ones_are_no_trouble() -> None:
+def test_empty_and_long_texts() -> None:
     found = group(["", "", "\N{ZERO WIDTH SPACE}", "\ud800", "x" * 200_000, "x" * 200_001, words(1, 30_000)])
     assert found.group[0] == found.group[1]
     assert found.group[4] == found.group[5]
 
 
-def test_a_thousand_copies_of_one_form_take_no_longer_than_others() -> None:
+def test_many_copies_are_fast() -> None:
     started = time.process_time()
     found = group(f"{words(7)} number {n}" for n in range(1_000))
     assert len(set(found.group)) == 1
     assert time.process_time() - started < 20
 
 
-def test_longer_bands_are_for_higher_thresholds() -> None:
+def test_rows_per_band_grow_with_threshold() -> None:
     assert rows_per_band(0.6) <= rows_per_band(0.8) <= rows_per_band(0.95)
 
 
-def test_receipts_that_were_scanned_twice_are_found(shared: Path) -> None:
+def test_duplicate_receipts_are_found(shared: Path) -> None:
     path = shared / "data" / "sroie" / "receipts.jsonl"
     if not path.is_file():
         pytest.skip("no receipts beside the repository")

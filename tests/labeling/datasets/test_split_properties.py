@@ -74,7 +74,7 @@ def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs
 
 @settings(max_examples=300, deadline=None)
 @given(rows=documents, knobs=knobs)
-def test_what_belongs_together_is_never_on_two_sides(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+def test_groups_are_never_split(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
     for members in partners(rows).values():
         sides = {found.split[member.pk] for member in members if member.pk in found.split}
@@ -83,7 +83,7 @@ def test_what_belongs_together_is_never_on_two_sides(rows: list[Candidate], knob
 
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
-def test_what_is_held_out_stays_and_nothing_joins_it(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+def test_holdout_is_stable(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
     held = {row.pk for row in rows if row.holdout}
     judged = {pk for pk, split in found.split.items() if split == HOLDOUT}
@@ -97,7 +97,7 @@ def test_what_is_held_out_stays_and_nothing_joins_it(rows: list[Candidate], knob
 
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
-def test_a_holdout_that_people_made_holds_nothing_else(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+def test_human_holdout_has_no_other_documents(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
     origins = {row.origin for row in rows if found.split.get(row.pk) == HOLDOUT}
     if any(row.holdout and row.origin in HUMAN_ORIGINS for row in rows):
@@ -106,11 +106,11 @@ def test_a_holdout_that_people_made_holds_nothing_else(rows: list[Candidate], kn
 
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
-def test_the_same_seed_draws_the_same(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+def test_split_is_deterministic(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     assert assign_splits(rows, **knobs) == assign_splits(list(reversed(rows)), **knobs)
 
 
-def test_a_prelabelled_twin_of_the_only_label_people_made_judges_at_no_freeze() -> None:
+def test_pre_labeled_duplicate_never_enters_the_holdout() -> None:
     rows = [
         Candidate(0, b"a", False, "human", True, None, "", (), True),
         Candidate(1, b"b", False, "human", False, None, "", (), True),
@@ -124,9 +124,7 @@ def test_a_prelabelled_twin_of_the_only_label_people_made_judges_at_no_freeze() 
 
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
-def test_the_second_freeze_of_the_same_keeps_every_holdout_document(
-    rows: list[Candidate], knobs: dict[str, Any]
-) -> None:
+def test_second_freeze_keeps_the_holdout(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     first = assign_splits(rows, **knobs)
     marked = [
         Candidate(
@@ -142,7 +140,7 @@ def test_the_second_freeze_of_the_same_keeps_every_holdout_document(
 
 @settings(max_examples=100, deadline=None)
 @given(count=st.integers(30, 200), rare=st.integers(2, 8), seed=st.integers(0, 1000))
-def test_a_rare_class_is_in_every_split_that_is_drawn(count: int, rare: int, seed: int) -> None:
+def test_rare_class_is_in_every_split(count: int, rare: int, seed: int) -> None:
     rows = [
         Candidate(pk, text_key(f"text {pk}"), False, "human", strata=("rare",) if pk < rare else ("common",))
         for pk in range(count)

@@ -27,32 +27,32 @@ def draw(rows: list[Candidate], seed: int = 17, validation: float = 0.1, holdout
     return assign_splits(rows, seed=seed, validation_share=validation, holdout_share=holdout)
 
 
-def test_shares_are_about_what_was_asked_for() -> None:
+def test_shares_match_the_settings() -> None:
     counts = Counter(draw(candidates(1000)).split.values())
     assert counts[HOLDOUT] == 200
     assert 50 <= counts[VALIDATION] <= 115
     assert sum(counts.values()) == 1000
 
 
-def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
+def test_split_depends_on_the_seed() -> None:
     rows = candidates(200)
     assert draw(rows) == draw(list(reversed(rows)))
     assert draw(rows).split != draw(rows, seed=18).split
 
 
-def test_a_growing_project_keeps_who_was_in_which_split() -> None:
+def test_splits_are_stable_while_a_project_grows() -> None:
     first = draw(candidates(300, holdout=40))
     later = draw(candidates(300, holdout=40) + candidates(300, start=300))
     assert {pk: later.split[pk] for pk in first.split} == first.split
 
 
-def test_marked_documents_are_the_holdout_and_nothing_is_drawn() -> None:
+def test_marked_documents_are_the_only_holdout() -> None:
     found = draw(candidates(100, holdout=7))
     assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == list(range(7))
     assert found.new_holdout == []
 
 
-def test_near_identical_texts_are_on_one_side() -> None:
+def test_near_duplicates_share_a_split() -> None:
     rows = []
     for number in range(60):
         for copy, text in enumerate((f"Invoice {number}", f"  INVOICE\n{number} ", f"Ｉnvoice {number}")):
@@ -70,23 +70,23 @@ def test_a_near_duplicate_of_a_fixed_holdout_is_left_out() -> None:
     assert found.split[1] == HOLDOUT
 
 
-def test_real_documents_are_held_out_before_generated_ones() -> None:
+def test_holdout_prefers_real_documents() -> None:
     rows = candidates(900, origin="synthetic") + candidates(MIN_HOLDOUT, start=900, origin="human")
     assert set(draw(rows).new_holdout) == set(range(900, 900 + MIN_HOLDOUT))
 
 
-def test_a_few_real_documents_are_not_filled_up_with_generated_ones() -> None:
+def test_holdout_is_not_filled_with_synthetic_documents() -> None:
     rows = candidates(200, origin="synthetic") + candidates(50, origin="prelabelled", start=300)
     rows += candidates(3, start=200)
     assert set(draw(rows).new_holdout) == {200, 201, 202}
 
 
-def test_where_nothing_is_made_by_people_the_holdout_is_what_there_is() -> None:
+def test_holdout_without_human_labels() -> None:
     held = draw(candidates(100, origin="synthetic") + candidates(100, origin="prelabelled", start=100)).new_holdout
     assert len(held) == 40
 
 
-def test_held_out_documents_with_a_prelabel_are_left_out_beside_those_without() -> None:
+def test_holdout_excludes_pre_labeled_documents() -> None:
     rows = [
         *candidates(40),
         *(Candidate(100 + n, text_key(f"held {n}"), True, origin) for n, origin in enumerate(ORIGINS)),
@@ -96,14 +96,14 @@ def test_held_out_documents_with_a_prelabel_are_left_out_beside_those_without() 
     assert found.not_by_humans == [101, 103]
 
 
-def test_what_an_earlier_version_trained_on_is_never_held_out() -> None:
+def test_earlier_training_documents_are_not_in_the_holdout() -> None:
     rows = [Candidate(pk, text_key(f"document {pk}"), False, "human", used=pk < 90) for pk in range(100)]
     held = draw(rows, holdout=0.5).new_holdout
     assert held
     assert all(pk >= 90 for pk in held)
 
 
-def test_small_sets_still_have_something_to_train_on() -> None:
+def test_small_sets_keep_training_documents() -> None:
     assert draw(candidates(1)).split == {0: TRAIN}
     assert Counter(draw(candidates(2)).split.values()) == {TRAIN: 1, HOLDOUT: 1}
     assert Counter(draw(candidates(3)).split.values()) == {TRAIN: 1, VALIDATION: 1, HOLDOUT: 1}

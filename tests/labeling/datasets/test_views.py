@@ -32,7 +32,7 @@ def frozen(desk: Desk) -> DatasetVersion:
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_others_read_and_may_not_freeze(desk: Desk, role: str) -> None:
+def test_freeze_needs_permission(desk: Desk, role: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     client = desk.as_(role)
     page = client.get(desk.url("datasets/")).content.decode()
@@ -50,7 +50,7 @@ def test_engineers_and_owners_freeze(desk: Desk, role: str) -> None:
     assert DatasetVersion.objects.get().created_by == desk.people[role]
 
 
-def test_the_page_counts_what_would_go_in(desk: Desk) -> None:
+def test_page_previews_the_version(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
     bring_in(desk.project, [invoice(4)], as_holdout=True)
     bring_in(desk.project, [invoice(5)], synthetic=True)
@@ -59,7 +59,7 @@ def test_the_page_counts_what_would_go_in(desk: Desk) -> None:
     assert ahead.origins == {"imported": 3, "synthetic": 1}
 
 
-def test_freezing_again_with_nothing_new_says_so(desk: Desk, frozen: DatasetVersion) -> None:
+def test_unchanged_freeze_shows_a_message(desk: Desk, frozen: DatasetVersion) -> None:
     answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, "holdout": "0"}, follow=True)
     assert "nothing has changed since dataset v1" in answer.content.decode()
     assert DatasetVersion.objects.count() == 1
@@ -73,14 +73,14 @@ def test_freezing_again_with_nothing_new_says_so(desk: Desk, frozen: DatasetVers
         ({"holdout": "-1"}, "greater than or equal to 0"),
     ],
 )
-def test_bad_knobs_say_why(desk: Desk, changes: dict[str, str], said: str) -> None:
+def test_invalid_settings_show_errors(desk: Desk, changes: dict[str, str], said: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, **changes})
     assert answer.status_code == 422
     assert said in answer.content.decode()
 
 
-def test_nothing_to_freeze_is_said(desk: Desk) -> None:
+def test_nothing_to_freeze(desk: Desk) -> None:
     answer = desk.as_("engineer").post(desk.url("datasets/"), KNOBS)
     assert answer.status_code == 422
     assert "No document has a gold label" in answer.content.decode()
@@ -115,7 +115,7 @@ def test_synthetic_holdout_is_shown(desk: Desk) -> None:
     assert "In the hold-out: 1 synthetic" in desk.as_("manager").get(desk.url("datasets/1/")).content.decode()
 
 
-def test_a_version_whose_file_is_gone_still_has_a_page(desk: Desk, frozen: DatasetVersion) -> None:
+def test_version_page_without_file(desk: Desk, frozen: DatasetVersion) -> None:
     artifacts.store().delete(frozen.artifact_key)
     client = desk.as_("manager")
     answer = client.get(desk.url("datasets/1/"))
@@ -144,13 +144,13 @@ def test_an_export_of_one_split(desk: Desk, frozen: DatasetVersion) -> None:
     assert client.get(desk.url("datasets/1/export/rows/?split=test")).status_code == 404
 
 
-def test_unknown_shapes_and_versions_are_not_there(desk: Desk, frozen: DatasetVersion) -> None:
+def test_unknown_formats_and_versions_are_404(desk: Desk, frozen: DatasetVersion) -> None:
     client = desk.as_("annotator")
     assert client.get(desk.url("datasets/1/export/xml/")).status_code == 404
     assert client.get(desk.url("datasets/2/")).status_code == 404
 
 
-def test_the_list_takes_the_same_queries_for_many_versions(desk: Desk, frozen: DatasetVersion) -> None:
+def test_dataset_list_query_count(desk: Desk, frozen: DatasetVersion) -> None:
     client = desk.as_("engineer")
 
     def queries() -> int:
@@ -168,7 +168,7 @@ def test_the_list_takes_the_same_queries_for_many_versions(desk: Desk, frozen: D
 # -- rules, many documents, near-duplicates, differences --------------------------------------------------------------
 
 
-def test_the_form_shows_what_its_rules_would_take_in(desk: Desk) -> None:
+def test_form_previews_the_rules(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number, tags=["ocr_noise"] if number < 3 else []) for number in range(10)])
     address = desk.url("datasets/?seed=17&validation=10&holdout=20&tags=ocr_noise")
     answer = desk.as_("engineer").get(address, headers={"HX-Request": "true"})
@@ -208,7 +208,7 @@ def test_rules_reach_the_version(desk: Desk) -> None:
         ({"seed": "9" * 400}, "less than or equal to 2147483647"),
     ],
 )
-def test_bad_rules_say_why(desk: Desk, changes: dict[str, Any], said: str) -> None:
+def test_invalid_rules_show_errors(desk: Desk, changes: dict[str, Any], said: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, **changes})
     assert answer.status_code == 422
@@ -276,7 +276,7 @@ def test_two_versions_side_by_side(desk: Desk, frozen: DatasetVersion) -> None:
     assert "Freeze settings" not in page.content.decode()
 
 
-def test_what_was_drawn_in_another_way_is_told_in_words(desk: Desk, frozen: DatasetVersion) -> None:
+def test_changed_settings_are_shown(desk: Desk, frozen: DatasetVersion) -> None:
     rules = Rules(similarity=0.9, group_by="metadata.shop", tags=("ocr_noise", "cut_off"), most=2_000)
     bring_in(desk.project, [invoice(number, tags=["cut_off"]) for number in range(100, 110)])
     freeze(project=desk.project, user=desk.people["engineer"], rules=rules, seed=5, validation_share=0.125)
@@ -293,7 +293,7 @@ def test_what_was_drawn_in_another_way_is_told_in_words(desk: Desk, frozen: Data
     assert "Hold-out, when it was first drawn" not in page
 
 
-def test_script_in_a_document_stays_text(desk: Desk) -> None:
+def test_script_in_a_document_is_escaped(desk: Desk) -> None:
     text = "<script>alert(1)</script> Invoice F-1 Total 1.50"
     bring_in(desk.project, [{**invoice(1), "text": text}, {**invoice(2), "text": text + " "}, invoice(5), invoice(6)])
     freeze(project=desk.project, user=desk.people["engineer"], validation_share=0, holdout_share=0)

@@ -115,7 +115,7 @@ def test_a_missing_value_is_null_and_tagged() -> None:
     assert set(missing) == {"invoice_id", "date", "vendor", "total_amount"}
 
 
-def test_the_date_can_be_told_where_it_is_written_with_slashes() -> None:
+def test_slash_dates_are_unambiguous() -> None:
     """Day and month first: an American invoice shows dollars, a British one pounds."""
     for sample in made():
         found = re.search(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4})", sample.text)
@@ -127,7 +127,7 @@ def test_the_date_can_be_told_where_it_is_written_with_slashes() -> None:
     "tag",
     ["missing_field", "ocr_noise", "several_dates", "several_totals", "ambiguous", "rare_layout", "foreign_format"],
 )
-def test_every_difficulty_is_there_and_none_is_everywhere(tag: str) -> None:
+def test_every_tag_occurs_and_none_dominates(tag: str) -> None:
     share = sum(tag in s.tags for s in made()) / len(made())
 
     assert 0.04 < share < 0.7
@@ -142,7 +142,7 @@ def test_tags_are_those_of_the_vocabulary() -> None:
         assert tag.description.endswith(".")
 
 
-def test_several_dates_and_totals_really_are_several() -> None:
+def test_several_dates_and_totals() -> None:
     for sample in made():
         if "several_totals" in sample.tags:
             assert len(set(re.findall(r"\d[.,]\d\d(?!\d)", sample.text))) > 1, sample
@@ -157,7 +157,7 @@ def test_layouts_and_languages_differ() -> None:
     assert len(lines) > 6
 
 
-def test_characters_stay_within_reason() -> None:
+def test_characters_are_printable() -> None:
     assert max(len(s.text) for s in made()) <= 330
     assert all(sample.text == sample.text.strip() for sample in made())
 

@@ -52,7 +52,7 @@ def pks(*numbers: int) -> list[int]:
     return list(Document.objects.filter(external_id__in=names).order_by("pk").values_list("pk", flat=True))
 
 
-def test_ticked_documents_are_assigned_and_given_back(desk: Desk) -> None:
+def test_selected_documents_are_assigned_and_unassigned(desk: Desk) -> None:
     edit = do(desk, Action.ASSIGN, None, pks(0, 1, 3), user="desk-annotator")
     assert (edit.status, edit.changed, edit.left_alone) == (Status.DONE, 2, 1)
     assert edit.params["left"] == {"it is not in the queue": 1}
@@ -83,7 +83,7 @@ def test_tags_of_all_that_match(desk: Desk) -> None:
     assert Document.objects.get(pk=pks(2)[0]).tags == ["mine", "ocr_noise"]
 
 
-def test_what_a_dataset_version_used_stays_where_it_is(desk: Desk) -> None:
+def test_documents_of_a_version_do_not_move(desk: Desk) -> None:
     freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0)
     edit = do(desk, Action.HOLDOUT)
     assert (edit.changed, edit.left_alone) == (3, 3)
@@ -92,7 +92,7 @@ def test_what_a_dataset_version_used_stays_where_it_is(desk: Desk) -> None:
     assert (do(desk, Action.TRAIN, "holdout=yes").changed, Document.objects.filter(holdout=True).count()) == (3, 0)
 
 
-def test_the_way_back_does_not_touch_what_was_frozen_since(desk: Desk) -> None:
+def test_undo_skips_frozen_documents(desk: Desk) -> None:
     edit = do(desk, Action.HOLDOUT, None, pks(0, 1))
     freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0)
     back = undone(desk, edit)
@@ -100,7 +100,7 @@ def test_the_way_back_does_not_touch_what_was_frozen_since(desk: Desk) -> None:
     assert Document.objects.get(pk=pks(0)[0]).holdout
 
 
-def test_back_into_the_queue_keeps_the_labels(desk: Desk) -> None:
+def test_requeue_keeps_labels(desk: Desk) -> None:
     skipped = Document.objects.get(pk=pks(1)[0])
     annotation_services.skip(document=skipped, user=desk.people["annotator"], reason="two invoices in one")
     edit = do(desk, Action.REQUEUE)
@@ -117,7 +117,7 @@ def test_back_into_the_queue_keeps_the_labels(desk: Desk) -> None:
     assert (skipped.state, skipped.skip_reason) == (DocumentState.SKIPPED, "two invoices in one")
 
 
-def test_several_labels_are_asked_for_what_waits(desk: Desk) -> None:
+def test_overlap_is_set_for_queued_documents(desk: Desk) -> None:
     edit = do(desk, Action.OVERLAP, wanted=2)
     assert (edit.changed, edit.left_alone) == (3, 3)
     document = Document.objects.get(pk=pks(1)[0])
@@ -130,7 +130,7 @@ def test_several_labels_are_asked_for_what_waits(desk: Desk) -> None:
     assert lower.changed == 1
 
 
-def test_a_change_works_through_batches_and_stops_when_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bulk_edit_runs_in_batches_and_can_be_cancelled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_edit, "BATCH", 2)
     edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
@@ -152,7 +152,7 @@ def test_a_change_works_through_batches_and_stops_when_asked(desk: Desk, monkeyp
     assert not Document.objects.filter(tags=["cut_off"]).exists()
 
 
-def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_bulk_edit_can_be_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_edit, "BATCH", 2)
     write, calls = bulk_edit._write, []
 
@@ -171,9 +171,7 @@ def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: p
 
 
 @pytest.mark.parametrize("swept", [requeue_interrupted, reap_lost_runs])
-def test_what_was_changed_before_its_worker_was_killed_is_undone_with_the_rest(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, swept: Any
-) -> None:
+def test_undo_covers_an_interrupted_edit(desk: Desk, monkeypatch: pytest.MonkeyPatch, swept: Any) -> None:
     monkeypatch.setattr(bulk_edit, "BATCH", 2)
     edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
@@ -197,7 +195,7 @@ def _kill() -> bool:
     raise KeyboardInterrupt
 
 
-def test_a_way_back_that_was_interrupted_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_undo_resumes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_edit, "BATCH", 2)
     edit = do(desk, Action.TAG, tags=["cut_off"])
     back = bulk_edit.undo(edit=edit, user=desk.people["owner"])
@@ -216,7 +214,7 @@ def test_a_job_delivered_twice_changes_once(desk: Desk) -> None:
     assert (edit.changed, edit.progress_done) == (6, 6)
 
 
-def test_the_file_of_what_was_before_is_needed_for_the_way_back(desk: Desk) -> None:
+def test_undo_needs_the_stored_values(desk: Desk) -> None:
     edit = do(desk, Action.TAG, tags=["cut_off"])
     ((key, count),) = edit.params["kept"]
     lines = artifacts.store().open(key).read().splitlines()
@@ -243,13 +241,13 @@ def test_the_file_of_what_was_before_is_needed_for_the_way_back(desk: Desk) -> N
         (Action.OVERLAP, {}, "from 1 to 10"),
     ],
 )
-def test_what_cannot_be_done_is_refused(desk: Desk, action: str, params: dict[str, Any], said: str) -> None:
+def test_invalid_bulk_edit_is_refused(desk: Desk, action: str, params: dict[str, Any], said: str) -> None:
     with pytest.raises(Refused, match=said):
         bulk_edit.start(project=desk.project, user=desk.people["engineer"], action=action, params=params, query="")
     assert not BulkEdit.objects.exists()
 
 
-def test_filters_that_are_not_understood_change_nothing(desk: Desk) -> None:
+def test_invalid_filters_change_nothing(desk: Desk) -> None:
     with pytest.raises(Refused, match="Nothing was changed"):
         do(desk, Action.REQUEUE, "state=nonsense")
     with pytest.raises(Refused, match="No document is selected"):
@@ -258,7 +256,7 @@ def test_filters_that_are_not_understood_change_nothing(desk: Desk) -> None:
         do(desk, Action.REQUEUE, None, list(range(bulk_edit.MAX_IDS + 1)))
 
 
-def test_documents_of_others_are_not_reached(desk: Desk) -> None:
+def test_documents_of_other_projects_are_not_changed(desk: Desk) -> None:
     other = make_desk("other")
     bring_in(other.project, [invoice(90)])
     strange = Document.objects.get(project=other.project)
@@ -275,7 +273,7 @@ def post(client: Client, desk: Desk, **data: Any) -> Any:
     return client.post(desk.url("documents/bulk/"), data)
 
 
-def test_ticked_documents_through_the_pages(desk: Desk) -> None:
+def test_selected_documents_on_the_pages(desk: Desk) -> None:
     client = desk.as_("engineer")
     answer = post(client, desk, action="tag", tags="cut_off", of="ticked", id=[str(pk) for pk in pks(0, 1)])
     edit = BulkEdit.objects.get()
@@ -294,7 +292,7 @@ def test_ticked_documents_through_the_pages(desk: Desk) -> None:
     assert "cannot be undone" in again
 
 
-def test_all_that_match_are_named_before_they_are_changed(desk: Desk) -> None:
+def test_bulk_edit_of_all_matches_needs_confirmation(desk: Desk) -> None:
     client = desk.as_("engineer")
     asked = {"action": "requeue", "of": "all", "query": "state=submitted"}
     page = post(client, desk, **asked).content.decode()
@@ -326,7 +324,7 @@ def test_all_that_match_are_named_before_they_are_changed(desk: Desk) -> None:
         ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No document is selected"),
     ],
 )
-def test_a_bad_request_goes_back_to_the_list_with_the_reason(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_request_redirects_with_a_message(desk: Desk, data: dict[str, str], said: str) -> None:
     answer = desk.as_("engineer").post(desk.url("documents/bulk/"), data, follow=True)
     assert answer.status_code == 200
     assert said in answer.content.decode()
@@ -334,7 +332,7 @@ def test_a_bad_request_goes_back_to_the_list_with_the_reason(desk: Desk, data: d
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_others_may_look_and_not_change(desk: Desk, role: str) -> None:
+def test_bulk_edit_needs_permission(desk: Desk, role: str) -> None:
     edit = do(desk, Action.TAG, tags=["cut_off"])
     client = desk.as_(role)
     assert post(client, desk, action="requeue", of="all", sure="on").status_code == 403
@@ -344,7 +342,7 @@ def test_others_may_look_and_not_change(desk: Desk, role: str) -> None:
     assert BulkEdit.objects.count() == 1
 
 
-def test_a_waiting_change_is_cancelled(desk: Desk) -> None:
+def test_queued_bulk_edit_can_be_cancelled(desk: Desk) -> None:
     edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
     )

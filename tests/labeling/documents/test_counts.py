@@ -16,7 +16,7 @@ def desk() -> Desk:
     return make_desk()
 
 
-def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_estimated_over_a_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number, gold=number % 3 == 0) for number in range(60)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_document")
@@ -46,7 +46,7 @@ def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch
     assert "about 40 documents" in page
 
 
-def test_the_home_counts_about_where_there_are_many(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_estimates_large_counts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(40)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_document")

@@ -104,7 +104,7 @@ def test_text_is_found_before_and_after_it_is_indexed(desk: Desk) -> None:
     assert names(desk, "q=acme") == ["1", "2"]
 
 
-def test_people_assignment_scores_and_splits(full: Desk) -> None:
+def test_filters_by_user_assignment_score_and_split(full: Desk) -> None:
     people = full.people
     documents = {document.external_id[-1]: document for document in Document.objects.all()}
     for number, role in (("3", "annotator"), ("1", "reviewer")):
@@ -133,7 +133,7 @@ def test_people_assignment_scores_and_splits(full: Desk) -> None:
     assert names(full, "split=holdout") == ["4"]
 
 
-def test_every_order_goes_to_its_end_and_back(desk: Desk) -> None:
+def test_orders_are_paginated_both_ways(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(25)])
     documents = list(Document.objects.order_by("pk"))
     user = desk.people["annotator"]
@@ -174,7 +174,7 @@ def test_every_order_goes_to_its_end_and_back(desk: Desk) -> None:
 
 @pytest.mark.parametrize("order", list(ORDERS))
 @pytest.mark.parametrize("way", ["walk", "index", "windows"])
-def test_each_way_of_finding_finds_the_same(desk: Desk, order: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_strategies_agree(desk: Desk, order: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One by one, by the index, and stretch by stretch of the index."""
     rows = [invoice(number, tags=["ocr_noise"] if number % 5 == 0 else []) for number in range(60)]
     bring_in(desk.project, rows)
@@ -201,7 +201,7 @@ def test_each_way_of_finding_finds_the_same(desk: Desk, order: str, way: str, mo
     assert again.ids == first.ids
 
 
-def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_search_is_unfinished(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(40)])
     monkeypatch.setattr(search, "SCAN_ROWS", 10)
     monkeypatch.setattr(search, "BUDGET_MS", -1_000.0)
@@ -223,7 +223,7 @@ def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypat
     assert not on["page"].unfinished
 
 
-def test_documents_that_take_too_long_end_in_a_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_timeout_has_a_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(**_: Any) -> None:
         raise StatementTimeout
 
@@ -234,7 +234,7 @@ def test_documents_that_take_too_long_end_in_a_message(desk: Desk, monkeypatch: 
     assert "take too long" in answer.content.decode()
 
 
-def test_a_statement_is_stopped_at_its_limit_and_only_there(desk: Desk) -> None:
+def test_statement_timeout_is_local(desk: Desk) -> None:
     with pytest.raises(StatementTimeout), statement_timeout(20) as cursor:
         cursor.execute("SELECT pg_sleep(2)")
     with statement_timeout(1_000) as cursor:
@@ -294,7 +294,7 @@ QUIET = [
 
 
 @pytest.mark.parametrize("query", HOSTILE)
-def test_what_is_not_understood_is_left_out_and_said(full: Desk, query: str) -> None:
+def test_invalid_filters_are_ignored_and_named(full: Desk, query: str) -> None:
     answer = full.as_("annotator").get(f"{full.url('documents/')}?{query}")
     assert answer.status_code == 200
     assert answer.context["errors"]
@@ -302,33 +302,33 @@ def test_what_is_not_understood_is_left_out_and_said(full: Desk, query: str) -> 
 
 
 @pytest.mark.parametrize("query", QUIET)
-def test_hostile_addresses_never_break_the_list(full: Desk, query: str) -> None:
+def test_hostile_urls(full: Desk, query: str) -> None:
     client, url = full.as_("engineer"), full.url("documents/")
     assert client.get(f"{url}?{query}").status_code == 200
     assert client.get(f"{url}?{query}", headers=HTMX).status_code == 200
 
 
-def test_a_place_of_another_order_is_no_place() -> None:
+def test_position_of_another_order_is_ignored() -> None:
     assert orders.decode_position("12", "") == (None, 12)
     assert orders.decode_position("0.5~12", "worst") == (0.5, 12)
     for text, order in (("0.5~12", ""), ("12", "worst"), ("x~12", "best"), ("²", ""), ("9" * 19, ""), ("~5", "saved")):
         assert orders.decode_position(text, order) is None, text
 
 
-def test_the_address_that_htmx_is_told_has_no_empty_filters(full: Desk) -> None:
+def test_pushed_url_has_no_empty_filters(full: Desk) -> None:
     query = urlencode([("q", ""), ("state", "new"), ("order", ""), ("field", ""), ("op", "is"), ("value", "")])
     answer = full.as_("annotator").get(f"{full.url('documents/')}?{query}", headers=HTMX)
     assert answer["HX-Push-Url"] == full.url("documents/?state=new")
 
 
-def test_an_exact_id_leads_to_its_document(full: Desk) -> None:
+def test_exact_id_links_to_its_document(full: Desk) -> None:
     client = full.as_("annotator")
     page = client.get(full.url("documents/?q=inv-0004")).content.decode()
     assert "has exactly this id" in page
     assert "with exactly this id" not in client.get(full.url("documents/?q=inv-000")).content.decode()
 
 
-def test_chips_take_one_filter_away(full: Desk) -> None:
+def test_chip_removes_one_filter(full: Desk) -> None:
     page = full.as_("annotator").get(
         full.url("documents/?state=submitted&below=50&field=vendor&op=contains&value=acme")
     )
@@ -338,7 +338,7 @@ def test_chips_take_one_filter_away(full: Desk) -> None:
     assert "state=submitted" in chips["50 %"]
 
 
-def test_a_row_shows_people_score_and_assignment(full: Desk) -> None:
+def test_row_shows_users_score_and_assignment(full: Desk) -> None:
     document = Document.objects.get(external_id="inv-0003")
     annotation_services.save_draft(
         document=document, user=full.people["annotator"], value={}, evidence={}, base_version=0, seconds=61
@@ -353,7 +353,7 @@ def test_a_row_shows_people_score_and_assignment(full: Desk) -> None:
     assert "those without a label are not listed" in slow
 
 
-def test_the_list_takes_few_queries(full: Desk) -> None:
+def test_document_list_query_count(full: Desk) -> None:
     client = full.as_("engineer")
     client.get(full.url("documents/"))
     with CaptureQueriesContext(connection) as captured:
@@ -366,7 +366,7 @@ def test_the_list_takes_few_queries(full: Desk) -> None:
     assert len(said) <= 16, said
 
 
-def test_fewer_rights_show_fewer_tools(full: Desk) -> None:
+def test_tools_depend_on_permissions(full: Desk) -> None:
     page = full.as_("annotator").get(full.url("documents/")).content.decode()
     assert "data-bulk" not in page
     assert "Select all" not in page

@@ -46,20 +46,20 @@ def propose(desk: Desk, number: int, **more: Any) -> Prediction:
     )
 
 
-def test_the_text_is_marked_where_the_values_of_gold_stand(desk: Desk) -> None:
+def test_gold_values_are_highlighted(desk: Desk) -> None:
     shown = page(desk, 1)
     assert 'title="Vendor">Acme Supplies</mark>' in shown
     assert 'title="Invoice date">2026-01-14</mark>' in shown
 
 
-def test_metadata_may_be_named_like_what_a_mapping_has(desk: Desk) -> None:
+def test_metadata_names_like_dict_methods(desk: Desk) -> None:
     Document.objects.filter(pk=document(1).pk).update(metadata={"items": 3, "batch": "spring"})
     shown = page(desk, 1)
     assert '<dt class="wrap-anywhere">items</dt><dd>3</dd>' in shown
     assert '<dt class="wrap-anywhere">batch</dt>' in shown
 
 
-def test_a_draft_is_shown_as_what_it_is(desk: Desk) -> None:
+def test_draft_is_shown_as_draft(desk: Desk) -> None:
     annotation_services.save_draft(
         document=document(2),
         user=desk.people["annotator"],
@@ -73,7 +73,7 @@ def test_a_draft_is_shown_as_what_it_is(desk: Desk) -> None:
     assert 'title="Vendor">Acme Supplies</mark>' in shown
 
 
-def test_marks_never_lose_a_character(desk: Desk) -> None:
+def test_highlights_keep_all_characters(desk: Desk) -> None:
     node = tree_of(desk.project.schema_version.compiled)
     text = "<b>Acme</b> 🙂 Acme"
     evidence = {
@@ -97,7 +97,7 @@ def test_marks_never_lose_a_character(desk: Desk) -> None:
     assert {key.title for key in found.keys} == {"Vendor", "nowhere"}
 
 
-def test_proposals_are_held_against_the_label(desk: Desk) -> None:
+def test_predictions_are_compared_with_the_label(desk: Desk) -> None:
     propose(desk, 1)
     propose(desk, 1, source="prelabel-2", value=None, valid=False, raw="no <JSON> at all")
     shown = page(desk, 1)
@@ -107,7 +107,7 @@ def test_proposals_are_held_against_the_label(desk: Desk) -> None:
     assert "no &lt;JSON&gt; at all" in shown
 
 
-def test_what_is_withheld_is_shown_once_the_document_is_labelled(desk: Desk) -> None:
+def test_withheld_prediction_is_shown_after_labeling(desk: Desk) -> None:
     propose(desk, 2, withheld=True)
     for role in ("annotator", "owner"):
         shown = page(desk, 2, role)
@@ -117,7 +117,7 @@ def test_what_is_withheld_is_shown_once_the_document_is_labelled(desk: Desk) -> 
     assert "Akme" in page(desk, 2, "annotator")
 
 
-def test_who_labels_unseen_sees_only_their_own(desk: Desk) -> None:
+def test_overlap_shows_own_label(desk: Desk) -> None:
     Document.objects.filter(external_id="inv-0002").update(wanted=2)
     annotation_services.submit(
         document=document(2),
@@ -133,7 +133,7 @@ def test_who_labels_unseen_sees_only_their_own(desk: Desk) -> None:
     assert "desk-reviewer</strong> submitted" in page(desk, 2, "owner")
 
 
-def test_the_history_holds_nobody_against_a_label_they_did_not_see(desk: Desk) -> None:
+def test_history_compares_with_own_revisions(desk: Desk) -> None:
     Document.objects.filter(external_id="inv-0002").update(wanted=2)
     for role, changed in (("annotator", {}), ("reviewer", {"vendor": "Akme"})):
         annotation_services.submit(
@@ -164,7 +164,7 @@ def test_score_assignment_pages_and_reviews_are_there(desk: Desk) -> None:
         assert text in shown
 
 
-def test_a_rejection_says_why(desk: Desk) -> None:
+def test_rejection_needs_a_reason(desk: Desk) -> None:
     desk.project.review_required = True
     desk.project.save(update_fields=["review_required"])
     saved = annotation_services.submit(
@@ -185,7 +185,7 @@ def change(desk: Desk, number: int, role: str = "engineer", **data: str) -> Any:
     return desk.as_(role).post(desk.url(f"documents/{document(number).pk}/change/"), data, follow=True)
 
 
-def test_it_is_assigned_moved_and_requeued(desk: Desk) -> None:
+def test_document_is_assigned_moved_and_requeued(desk: Desk) -> None:
     change(desk, 2, action="assign", user="desk-annotator")
     assert document(2).assigned_to == desk.people["annotator"]
     change(desk, 2, action="assign", user="-")
@@ -210,13 +210,13 @@ def test_it_is_assigned_moved_and_requeued(desk: Desk) -> None:
         ({"action": "assign", "user": "desk-annotator"}, "is not in the queue"),
     ],
 )
-def test_what_cannot_be_changed_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_change_has_a_message(desk: Desk, data: dict[str, str], said: str) -> None:
     answer = change(desk, 1, **data)
     assert answer.status_code == 200
     assert said in answer.content.decode()
 
 
-def test_tags_are_set_by_those_who_label(desk: Desk) -> None:
+def test_tags_need_permission(desk: Desk) -> None:
     url = desk.url(f"documents/{document(1).pk}/tags/")
     desk.as_("annotator").post(url, {"tags": ["ocr_noise", "cut_off"]})
     assert set(document(1).tags) == {"ocr_noise", "cut_off"}
@@ -226,7 +226,7 @@ def test_tags_are_set_by_those_who_label(desk: Desk) -> None:
     assert document(1).tags == []
 
 
-def test_comments_are_made_and_settled(desk: Desk) -> None:
+def test_comments_are_added_and_resolved(desk: Desk) -> None:
     url = desk.url(f"documents/{document(1).pk}/comment/")
     client = desk.as_("annotator")
     answer = client.post(url, {"text": "Is this <b>one</b> invoice? @desk-reviewer"})
@@ -242,7 +242,7 @@ def test_comments_are_made_and_settled(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_others_may_not_change_it(desk: Desk, role: str) -> None:
+def test_change_needs_permission(desk: Desk, role: str) -> None:
     answer = change(desk, 1, role, action="requeue")
     assert answer.status_code == 403
     assert document(1).state == DocumentState.SUBMITTED

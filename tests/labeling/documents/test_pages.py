@@ -27,14 +27,14 @@ def shown(client: Client, url: str) -> list[str]:
 # -- list --------------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_list_says_what_to_do(desk: Desk) -> None:
+def test_empty_list(desk: Desk) -> None:
     assert "Import documents" in desk.as_("engineer").get(desk.url("documents/")).content.decode()
     page = desk.as_("annotator").get(desk.url("documents/")).content.decode()
     assert "No documents yet" in page
     assert "Import documents" not in page
 
 
-def test_pages_lead_to_the_end_and_back(desk: Desk) -> None:
+def test_pagination_both_ways(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(70)])
     client, url = desk.as_("annotator"), desk.url("documents/")
     first = client.get(url).context["page"]
@@ -76,7 +76,7 @@ def test_newest_first(desk: Desk) -> None:
         ("after=x&before=-1", ["inv-0001", "inv-0002", "inv-0003", "inv-0004", "inv-0005"]),
     ],
 )
-def test_filters_live_in_the_address(desk: Desk, query: str, names: list[str]) -> None:
+def test_filters_are_in_the_url(desk: Desk, query: str, names: list[str]) -> None:
     bring_in(desk.project, [invoice(1), invoice(2, tags=["ocr_noise"]), invoice(3, gold=False)])
     bring_in(desk.project, [invoice(4)], as_holdout=True)
     bring_in(desk.project, [{**invoice(5), "text": "100% certain, 1000 times"}], as_holdout=True)
@@ -85,7 +85,7 @@ def test_filters_live_in_the_address(desk: Desk, query: str, names: list[str]) -
     assert shown(desk.as_("annotator"), desk.url(f"documents/?{query}")) == names
 
 
-def test_htmx_gets_the_list_alone(desk: Desk) -> None:
+def test_htmx_gets_the_list(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
     client = desk.as_("annotator")
     fragment = client.get(desk.url("documents/"), headers=HTMX).content.decode()
@@ -95,14 +95,14 @@ def test_htmx_gets_the_list_alone(desk: Desk) -> None:
     assert "<html" in client.get(desk.url("documents/"), headers=back).content.decode()
 
 
-def test_the_list_holds_no_whole_texts(desk: Desk) -> None:
+def test_list_has_no_full_texts(desk: Desk) -> None:
     bring_in(desk.project, [{**invoice(number), "text": f"{number} " + "x" * 50_000} for number in range(40)])
     answer = desk.as_("annotator").get(desk.url("documents/?state=submitted&q=xxx"))
     assert len(answer.context["rows"]) == 30
     assert len(answer.content) < 80_000
 
 
-def test_one_never_sees_documents_of_another_project(desk: Desk) -> None:
+def test_documents_of_another_project_are_hidden(desk: Desk) -> None:
     other = make_desk("other")
     bring_in(other.project, [invoice(1)])
     document = Document.objects.get()
@@ -135,7 +135,7 @@ def test_a_document_without_gold(desk: Desk) -> None:
     assert "two invoices in one" in desk.as_("manager").get(desk.url(f"documents/{document.pk}/")).content.decode()
 
 
-def test_hostile_text_stays_text(desk: Desk) -> None:
+def test_hostile_text_is_escaped(desk: Desk) -> None:
     hostile = "<script>alert(1)</script>"
     row = {**invoice(1), "id": hostile, "text": f"{hostile} \u202e evil \u200b", "tags": [hostile], hostile: hostile}
     row["gold"]["vendor"] = hostile

@@ -17,7 +17,7 @@ def desk() -> Desk:
     return made
 
 
-def test_a_view_is_kept_shown_and_removed(desk: Desk) -> None:
+def test_view_is_saved_shown_and_deleted(desk: Desk) -> None:
     client = desk.as_("annotator")
     data = {"name": "  To   do ", "query": "state=new&nonsense=1&after=7&order=newest"}
     answer = client.post(desk.url("documents/views/"), data)
@@ -39,7 +39,7 @@ def test_a_view_of_the_same_name_is_replaced(desk: Desk) -> None:
     assert set(SavedView.objects.values_list("query", flat=True)) == {"state=submitted", "q=x"}
 
 
-def test_shared_views_are_seen_by_all_and_removed_by_few(desk: Desk) -> None:
+def test_shared_view_permissions(desk: Desk) -> None:
     view = saved_views.save_view(
         project=desk.project, user=desk.people["reviewer"], name="For all", query="state=new", shared=True
     )
@@ -54,7 +54,7 @@ def test_shared_views_are_seen_by_all_and_removed_by_few(desk: Desk) -> None:
     assert not SavedView.objects.exists()
 
 
-def test_a_private_view_of_somebody_else_stays(desk: Desk) -> None:
+def test_private_view_of_another_user_stays(desk: Desk) -> None:
     view = saved_views.save_view(project=desk.project, user=desk.people["reviewer"], name="Mine", query="state=new")
     desk.as_("owner").post(desk.url(f"documents/views/{view.pk}/remove/"))
     assert SavedView.objects.exists()
@@ -76,21 +76,21 @@ def test_a_private_view_of_somebody_else_stays(desk: Desk) -> None:
         ({"name": "\0", "query": ""}, "Enter a name for the view"),
     ],
 )
-def test_a_view_that_cannot_be_kept_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_view_has_a_message(desk: Desk, data: dict[str, str], said: str) -> None:
     answer = desk.as_("annotator").post(desk.url("documents/views/"), data, follow=True)
     assert answer.status_code == 200
     assert said in answer.content.decode()
     assert not SavedView.objects.exists()
 
 
-def test_there_is_an_end_of_views(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_view_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_views, "MAX_VIEWS", 1)
     saved_views.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
     with pytest.raises(Refused, match="Delete one first"):
         saved_views.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
 
 
-def test_hostile_names_stay_text(desk: Desk) -> None:
+def test_hostile_names_are_escaped(desk: Desk) -> None:
     hostile = "<script>alert(1)</script>"
     saved_views.save_view(project=desk.project, user=desk.people["owner"], name=hostile, query="q=%3Cb%3E", shared=True)
     page = desk.as_("annotator").get(desk.url("documents/")).content.decode()

@@ -20,7 +20,7 @@ def desk() -> Desk:
     return found
 
 
-def test_every_document_is_found_in_capitals(desk: Desk) -> None:
+def test_search_is_case_insensitive(desk: Desk) -> None:
     run = search_index.index_text(desk.project.pk)
     assert run is not None
     run_indexing(run.pk)
@@ -32,7 +32,7 @@ def test_every_document_is_found_in_capitals(desk: Desk) -> None:
     assert entry.project_id == desk.project.pk
 
 
-def test_it_goes_on_behind_the_last_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_indexing_resumes_after_the_last_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_index, "BATCH", 10)
     assert search_index._fill(desk.project.pk) == 10
     known = set(Document.objects.order_by("pk").values_list("pk", flat=True)[:10])
@@ -45,12 +45,12 @@ def test_it_goes_on_behind_the_last_row(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert search_index.index_text(desk.project.pk) is None, "nothing is left to do"
 
 
-def test_one_run_waits_at_a_time(desk: Desk) -> None:
+def test_one_queued_index_run(desk: Desk) -> None:
     assert search_index.index_text(desk.project.pk) is not None
     assert search_index.index_text(desk.project.pk) is None
 
 
-def test_other_projects_are_left_alone(desk: Desk) -> None:
+def test_other_projects_are_not_indexed(desk: Desk) -> None:
     other = make_desk("other")
     bring_in(other.project, [invoice(1)])
     run = search_index.index_text(other.project.pk)
@@ -59,7 +59,7 @@ def test_other_projects_are_left_alone(desk: Desk) -> None:
     assert DocumentSearch.objects.count() == 1
 
 
-def test_the_sweep_starts_again_what_died(desk: Desk) -> None:
+def test_reaper_restarts_indexing(desk: Desk) -> None:
     run = search_index.index_text(desk.project.pk)
     assert run is not None
     assert search_index.sweep() == [], "it is queued"
@@ -71,14 +71,14 @@ def test_the_sweep_starts_again_what_died(desk: Desk) -> None:
     assert search_index.sweep() == []
 
 
-def test_the_sweep_gives_up_on_a_project_that_always_fails(desk: Desk) -> None:
+def test_reaper_skips_failing_projects(desk: Desk) -> None:
     for _ in range(3):
         run = IndexRun.objects.create(project=desk.project)
         run.fail("broken")
     assert search_index.sweep() == []
 
 
-def test_a_cancelled_run_keeps_what_it_filled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_index_run_keeps_entries(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_index, "BATCH", 10)
     run = search_index.index_text(desk.project.pk)
     assert run is not None
@@ -88,11 +88,11 @@ def test_a_cancelled_run_keeps_what_it_filled(desk: Desk, monkeypatch: pytest.Mo
     assert (run.status, run.indexed, DocumentSearch.objects.count()) == (Status.CANCELLED, 10, 10)
 
 
-def test_a_job_whose_run_has_gone_ends_quietly() -> None:
+def test_job_without_run_is_ignored() -> None:
     run_indexing(987_654)
 
 
-def test_a_migration_leaves_the_filling_to_the_sweep(desk: Desk) -> None:
+def test_reaper_indexes_existing_documents(desk: Desk) -> None:
     # It would hold every document locked for as long as the index takes; what is there already is new to the sweep.
     migrations = MigrationLoader(None).disk_migrations
     statements = [

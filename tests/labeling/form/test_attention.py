@@ -54,7 +54,7 @@ def failing(found: dict[str, list[str]]) -> dict[str, list[str]]:
     return {path: why for path, why in found.items() if why}
 
 
-def test_a_value_that_passes_everything_is_quiet_and_every_leaf_is_named(compiled: CompiledSchema) -> None:
+def test_valid_value_needs_no_attention(compiled: CompiledSchema) -> None:
     found = reasons(compiled, GOOD, confidence=dict.fromkeys(("invoice_id", "total", "line_items[1].amount"), 0.81))
     assert failing(found) == {}
     assert list(found) == [
@@ -71,17 +71,17 @@ def test_a_value_that_passes_everything_is_quiet_and_every_leaf_is_named(compile
     ]
 
 
-def test_a_value_that_is_not_in_the_document_must_be_looked_at_until_it_is_confirmed(compiled: CompiledSchema) -> None:
+def test_value_without_evidence_needs_attention(compiled: CompiledSchema) -> None:
     value = {**GOOD, "invoice_id": "B-99"}
     assert failing(reasons(compiled, value)) == {"invoice_id": ["is not in the document"]}
     assert failing(reasons(compiled, value, {"invoice_id": {"confirmed": True, "of": '"B-99"'}})) == {}
 
 
-def test_what_is_never_copied_is_not_asked_for(compiled: CompiledSchema) -> None:
+def test_values_that_are_never_copied_need_no_evidence(compiled: CompiledSchema) -> None:
     assert reasons(compiled, {**GOOD, "kind": "receipt"})["kind"] == []
 
 
-def test_a_broken_rule_marks_every_field_it_names_and_no_other(compiled: CompiledSchema) -> None:
+def test_broken_invariant_marks_its_fields(compiled: CompiledSchema) -> None:
     value = {**GOOD, "total": Decimal("20.00")}
     found = failing(reasons(compiled, value))
     assert set(found) == {"line_items[0].amount", "line_items[1].amount", "total"}
@@ -90,45 +90,45 @@ def test_a_broken_rule_marks_every_field_it_names_and_no_other(compiled: Compile
     assert "20" in found["total"][0]
 
 
-def test_a_rule_between_dates_marks_both(compiled: CompiledSchema) -> None:
+def test_date_invariant_marks_both_fields(compiled: CompiledSchema) -> None:
     value = {**GOOD, "date": "2026-02-13", "due_date": "2026-01-14"}
     assert set(failing(reasons(compiled, value))) == {"date", "due_date"}
 
 
-def test_a_sum_without_rows_marks_the_list(compiled: CompiledSchema) -> None:
+def test_sum_invariant_without_rows_marks_the_list(compiled: CompiledSchema) -> None:
     assert "line_items" in failing(reasons(compiled, {**GOOD, "line_items": []}))
 
 
-def test_what_the_schema_rejects_is_said_at_its_field(compiled: CompiledSchema) -> None:
+def test_schema_problem_is_at_its_field(compiled: CompiledSchema) -> None:
     value = {**GOOD, "date": "Jan 14", "line_items": [{"name": "Widget", "amount": "x"}], "colour": "red"}
     found = failing(reasons(compiled, value))
     assert {"date", "line_items[0].amount", "colour"} <= set(found)
     assert list(found)[-1] == "colour", "what the form has no field for comes last"
 
 
-def test_a_required_field_that_is_empty_is_said_once(compiled: CompiledSchema) -> None:
+def test_empty_required_field_has_one_reason(compiled: CompiledSchema) -> None:
     value = {name: item for name, item in GOOD.items() if name != "invoice_id"}
     assert len(failing(reasons(compiled, value))["invoice_id"]) == 1
     assert failing(reasons(compiled, {**GOOD, "invoice_id": ""})) == {"invoice_id": ["is required and empty"]}
 
 
-def test_an_optional_group_that_is_not_there_asks_for_nothing(compiled: CompiledSchema) -> None:
+def test_absent_optional_group_requires_nothing(compiled: CompiledSchema) -> None:
     assert reasons(compiled, GOOD)["buyer.name"] == []
     assert failing(reasons(compiled, {**GOOD, "buyer": {}})).keys() == {"buyer.name"}
 
 
-def test_doubt_is_given_in_whole_per_cent_rounded_down(compiled: CompiledSchema) -> None:
+def test_confidence_is_rounded_down(compiled: CompiledSchema) -> None:
     found = failing(reasons(compiled, GOOD, confidence={"total": 0.7999, "date": 0.8, "due_date": 0.62}))
     assert found == {"due_date": ["the model is 62 % confident"], "total": ["the model is 79 % confident"]}
     assert failing(reasons(compiled, GOOD, confidence={"total": 0.5}, floor=0.4)) == {}
 
 
-def test_doubt_about_an_empty_field_says_what_it_is_about(compiled: CompiledSchema) -> None:
+def test_confidence_of_an_empty_field(compiled: CompiledSchema) -> None:
     found = failing(reasons(compiled, {**GOOD, "due_date": None}, confidence={"due_date": 0.5}))
     assert found == {"due_date": ["the model is 50 % confident that it is not in the document"]}
 
 
-def test_doubt_ends_where_a_person_changed_the_field(compiled: CompiledSchema) -> None:
+def test_confidence_ends_with_a_change(compiled: CompiledSchema) -> None:
     sure = {"total": 0.5, "line_items[0].amount": 0.5}
     changed = {**GOOD, "total": Decimal("25.5")}
     assert set(failing(reasons(compiled, GOOD, confidence=sure, predicted=GOOD))) == set(sure)
@@ -138,7 +138,7 @@ def test_doubt_ends_where_a_person_changed_the_field(compiled: CompiledSchema) -
     assert "line_items[0].amount" not in failing(reasons(compiled, GOOD, confidence=sure, predicted=fewer))
 
 
-def test_certain_reasons_stand_in_front_of_doubt(compiled: CompiledSchema) -> None:
+def test_errors_come_before_confidence(compiled: CompiledSchema) -> None:
     value = {**GOOD, "total": Decimal("31.00")}
     found = reasons(compiled, value, confidence={"total": 0.1})["total"]
     assert len(found) == 3
@@ -146,5 +146,5 @@ def test_certain_reasons_stand_in_front_of_doubt(compiled: CompiledSchema) -> No
 
 
 @pytest.mark.parametrize("value", [None, [], "text", {"line_items": "none"}, {"line_items": [None, 3]}, {"buyer": 3}])
-def test_any_json_value_is_taken(compiled: CompiledSchema, value: Any) -> None:
+def test_any_json_value_is_accepted(compiled: CompiledSchema, value: Any) -> None:
     assert failing(reasons(compiled, value, confidence={"total": 0.1}, predicted=value))

@@ -29,7 +29,7 @@ def everything() -> FormNode:
     return tree(EVERYTHING)
 
 
-def test_every_kind_of_part_has_its_shape(everything: FormNode) -> None:
+def test_every_schema_has_its_shape(everything: FormNode) -> None:
     assert {child.key: child.shape for child in everything.children} == {
         "paid": "variants",
         "amount": "variants",
@@ -79,7 +79,7 @@ def test_forms_of_one_plain_type_are_one_control() -> None:
     )
 
 
-def test_a_value_is_opened_in_the_form_it_has(everything: FormNode) -> None:
+def test_value_opens_in_its_form(everything: FormNode) -> None:
     paid = node_at(everything, "paid")
     assert to_entry(paid, {"by": "bank", "iban": "DE1"}) == {"$form": 1, "$value": {"by": '"bank"', "iban": "DE1"}}
     assert to_entry(node_at(everything, "amount"), "12") == {"$form": 1, "$value": "12"}
@@ -94,7 +94,7 @@ def test_a_map_is_rows_of_names_and_values(everything: FormNode) -> None:
     assert parsed.problems == []
 
 
-def test_rows_of_a_map_without_a_name_or_with_one_that_is_taken_lose_nothing(everything: FormNode) -> None:
+def test_map_rows_without_unique_name_are_kept(everything: FormNode) -> None:
     rows = [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}, {"value": "3"}, {"key": "", "value": "4"}, {}]
     parsed = from_entry(everything, {"tags": rows})
     assert parsed.value == {"tags": {"a": 1, "a (2)": 2, "unnamed": 3, "unnamed (2)": 4}}
@@ -106,7 +106,7 @@ def test_rows_of_a_map_without_a_name_or_with_one_that_is_taken_lose_nothing(eve
     ]
 
 
-def test_names_beside_the_fields_of_a_group_are_rows_too(everything: FormNode) -> None:
+def test_additional_names_of_a_group_are_rows(everything: FormNode) -> None:
     entry = to_entry(everything, {"buyer": {"name": "Acme", "city": "Ulm"}})
     assert entry["buyer"] == {"name": "Acme", "$more": [{"key": "city", "value": "Ulm"}]}
     closed = one(object_schema({"x": {"type": "string"}}, additionalProperties=False))
@@ -122,7 +122,7 @@ def test_names_that_are_choices_and_names_like_a_pattern() -> None:
     assert like.names.description == "Names like ^x-"
 
 
-def test_a_name_that_is_no_choice_comes_back_as_it_was_typed_with_a_message() -> None:
+def test_unknown_name_is_kept_with_a_problem() -> None:
     schema = {"type": "object", "propertyNames": {"enum": ["de", "en"]}, "additionalProperties": {"type": "string"}}
     compiled = compile_schema(object_schema({"x": schema}))
     node = tree_of(compiled)
@@ -136,19 +136,19 @@ def test_a_name_that_is_no_choice_comes_back_as_it_was_typed_with_a_message() ->
     assert "de, en" in problem.message
 
 
-def test_a_place_that_lacks_before_another_is_a_problem_and_one_at_the_end_is_not_there(everything: FormNode) -> None:
+def test_gaps_in_a_tuple_are_problems(everything: FormNode) -> None:
     assert from_entry(everything, {"place": ["1", ""]}).value == {"place": [1]}
     parsed = from_entry(everything, {"place": ["", "2"]})
     assert [(problem.path, problem.rule) for problem in parsed.problems] == [("place[0]", "empty")]
     assert from_entry(everything, {"place": ["", ""]}).value == {}
 
 
-def test_a_constant_is_the_one_choice() -> None:
+def test_constant_is_a_single_choice() -> None:
     node = one({"const": "company"})
     assert (node.shape, node.fixed, node.options[0].label) == ("choice", '"company"', "company")
 
 
-def test_rules_between_fields_are_said_and_their_fields_drawn() -> None:
+def test_rules_between_fields_have_a_note() -> None:
     node = tree(
         object_schema(
             {"country": {"enum": ["US", "DE"]}},
@@ -162,7 +162,7 @@ def test_rules_between_fields_are_said_and_their_fields_drawn() -> None:
     assert "depends on the others" in node.note
 
 
-def test_all_of_says_together_what_a_field_is() -> None:
+def test_all_of_is_combined() -> None:
     base = {"$ref": "#/$defs/base"}
     schema = object_schema(
         {"a": {"allOf": [base, object_schema({"kind": {"description": "Which"}, "size": {"maximum": 5}})]}},
@@ -175,7 +175,7 @@ def test_all_of_says_together_what_a_field_is() -> None:
     ]
 
 
-def test_choices_say_what_the_schema_says_of_them() -> None:
+def test_choices_have_descriptions() -> None:
     node = one({"oneOf": [{"const": 1, "title": "Low", "description": "below 10"}, {"const": 2, "title": "High"}]})
     assert [(option.code, option.label, option.note) for option in node.options] == [
         ("1", "Low", "below 10"),
@@ -205,13 +205,13 @@ FORMS = [object_schema({f"f{number}": {"type": "string"}}, required=[f"f{number}
         (object_schema({RAW: {"type": "string"}}), "a reserved name"),
     ],
 )
-def test_what_no_form_can_draw_is_written_as_json_and_says_why(schema: dict[str, Any], reason: str) -> None:
+def test_unsupported_schema_is_edited_as_json(schema: dict[str, Any], reason: str) -> None:
     node = one(schema)
     assert node.shape == "json"
     assert reason in node.reason
 
 
-def test_recursion_ends_in_json_where_it_starts_over(everything: FormNode) -> None:
+def test_recursion_ends_in_json(everything: FormNode) -> None:
     inner = node_at(everything, "tree.inner[0]")
     assert (inner.shape, inner.reason) == ("json", "it is recursive")
     deep = {"tree": {"name": "a", "inner": [{"name": "b", "inner": [{"name": "c"}]}]}}
@@ -232,7 +232,7 @@ def test_recursion_through_forms_and_folded_fields_ends() -> None:
     assert any(part.shape == "json" and "recursive" in part.reason for part in node.nodes())
 
 
-def test_a_form_of_thousands_of_fields_is_declined_in_bounded_time() -> None:
+def test_huge_form_is_declined_fast() -> None:
     start = time.thread_time()
     node = tree(object_schema({f"f{number}": {"type": "string"} for number in range(5000)}))
     assert node.shape == "json"
@@ -243,7 +243,7 @@ def test_a_form_of_thousands_of_fields_is_declined_in_bounded_time() -> None:
 # -- drawn ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_preview_draws_every_form_and_no_id_twice() -> None:
+def test_preview_renders_all_forms_with_unique_ids() -> None:
     from django.template.loader import render_to_string
 
     html = render_to_string("labeling/form/form.html", {"form": form_for(compile_schema(loads(dumps(EVERYTHING))))})
@@ -253,7 +253,7 @@ def test_a_preview_draws_every_form_and_no_id_twice() -> None:
     assert len(found) == len(set(found))
 
 
-def test_markup_in_a_schema_stays_text() -> None:
+def test_markup_in_a_schema_is_escaped() -> None:
     from django.template.loader import render_to_string
 
     mark = "</script><img src=x onerror=alert(1)>"
@@ -269,7 +269,7 @@ def test_markup_in_a_schema_stays_text() -> None:
     assert html.count("</script>") == 1
 
 
-def test_a_label_is_shown_in_the_form_it_has() -> None:
+def test_read_only_label_shows_its_form() -> None:
     from django.template.loader import render_to_string
 
     value = {"paid": {"by": "bank", "iban": "DE<1>"}, "tags": {"red": 3}, "place": [1, 2], "buyer": None, "parts": []}

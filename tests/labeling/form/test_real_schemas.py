@@ -72,7 +72,7 @@ def survey() -> Survey:
     return result
 
 
-def test_each_opens_as_a_form_or_is_declined_with_a_sentence() -> None:
+def test_real_schemas_open_or_are_declined() -> None:
     found = survey()
     assert len(found.opened) >= 200
     assert all(len(reason) > 20 for reason in found.declined.values())
@@ -80,13 +80,13 @@ def test_each_opens_as_a_form_or_is_declined_with_a_sentence() -> None:
     print(f"{len(found.opened)} forms, {len(found.declined)} declined, slowest {found.slowest:.2f} s")
 
 
-def test_what_is_written_as_json_inside_a_form_says_why() -> None:
+def test_json_nodes_have_a_reason() -> None:
     for compiled in survey().opened.values():
         for node in tree_of(compiled).nodes():
             assert node.shape != "json" or node.reason
 
 
-def test_values_come_out_of_the_forms_as_they_went_in() -> None:
+def test_values_round_trip_through_forms() -> None:
     kept_as_json: Counter[str] = Counter()
     for address, compiled in survey().opened.items():
         tree = tree_of(compiled)
@@ -100,5 +100,5 @@ def test_values_come_out_of_the_forms_as_they_went_in() -> None:
 
 
 @pytest.mark.parametrize("name", ["citation", "workflow", "resume"])
-def test_schemas_like_those_of_documents_are_among_them(name: str) -> None:
+def test_document_schemas_are_included(name: str) -> None:
     assert any(name in address for address in [*survey().opened, *survey().declined])

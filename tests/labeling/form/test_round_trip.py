@@ -37,7 +37,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(schemas(), st.integers(0, 10**6))
-def test_a_value_made_in_the_form_of_any_schema_comes_out_as_it_went_in(schema: dict[str, Any], seed: int) -> None:
+def test_form_value_round_trips_for_any_schema(schema: dict[str, Any], seed: int) -> None:
     tree = tree_of(compile_schema(loads(dumps(schema))))
     assert all(node.reason for node in tree.nodes() if node.shape == "json")
     for number in range(3):
@@ -46,7 +46,7 @@ def test_a_value_made_in_the_form_of_any_schema_comes_out_as_it_went_in(schema: 
 
 @settings(max_examples=150, deadline=None)
 @given(schemas(), json_values)
-def test_any_value_survives_any_form(schema: dict[str, Any], value: Any) -> None:
+def test_any_value_round_trips_through_any_form(schema: dict[str, Any], value: Any) -> None:
     compiled = compile_schema(loads(dumps(schema)))
     tree = tree_of(compiled)
     assert survives(tree, value)
@@ -56,20 +56,20 @@ def test_any_value_survives_any_form(schema: dict[str, Any], value: Any) -> None
 
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
-def test_any_value_survives_the_form_of_everything(value: dict[str, Any]) -> None:
+def test_any_value_round_trips_through_the_full_form(value: dict[str, Any]) -> None:
     assert survives(tree_of(compile_schema(loads(dumps(EVERYTHING)))), value)
 
 
 @settings(max_examples=200, deadline=None)
 @given(VALUES)
-def test_any_posted_entry_is_read_without_a_crash(entry: Any) -> None:
+def test_any_entry_is_parsed(entry: Any) -> None:
     compiled = compile_schema(loads(dumps(EVERYTHING)))
     value = from_entry(tree_of(compiled), entry).value
     compiled.validate(value)
     dumps(value)
 
 
-def test_what_a_person_makes_in_the_form_is_shown_by_it_not_as_json() -> None:
+def test_form_values_are_not_shown_as_json() -> None:
     tree = tree_of(compile_schema(loads(dumps(EVERYTHING))))
     for seed in range(200):
         assert raw_parts(tree, to_entry(tree, sample(tree, Random(seed)))) == []

@@ -65,7 +65,7 @@ def shapes(node: FormNode) -> dict[str, str]:
     return found
 
 
-def test_every_part_of_a_schema_has_its_shape(claim: CompiledSchema) -> None:
+def test_node_shapes(claim: CompiledSchema) -> None:
     found = shapes(tree_of(claim))
     assert found == {
         "": "group",
@@ -102,7 +102,7 @@ def test_choices_up_to_nine_are_buttons(claim: CompiledSchema) -> None:
     assert [option.code for option in node_at(tree, "level").options] == ["1", '"1"']
 
 
-def test_what_is_typed_becomes_the_value(claim: CompiledSchema) -> None:
+def test_typed_text_is_parsed(claim: CompiledSchema) -> None:
     entry = {
         "number": " C-88 ",
         "holder": {"name": "Marta Ruiz", "born": "3 May 1971"},
@@ -121,13 +121,13 @@ def test_what_is_typed_becomes_the_value(claim: CompiledSchema) -> None:
     assert parsed.shown == {"holder.born": "1971-05-03", "rows[0].amount": "1248.50", "rows[0].count": "null"}
 
 
-def test_what_cannot_be_read_stays_as_typed(claim: CompiledSchema) -> None:
+def test_unparsable_text_is_kept(claim: CompiledSchema) -> None:
     parsed = from_entry(tree_of(claim), {"rows": [{"text": "x", "amount": "twelve"}], "holder": {"born": "some day"}})
     assert parsed.value == {"rows": [{"text": "x", "amount": "twelve"}], "holder": {"born": "some day"}}
     assert {problem.path for problem in claim.validate(parsed.value)} >= {"rows[0].amount", "holder.born"}
 
 
-def test_an_emptied_field_is_absent_and_an_empty_row_is_a_problem(claim: CompiledSchema) -> None:
+def test_empty_field_is_absent_and_empty_row_a_problem(claim: CompiledSchema) -> None:
     parsed = from_entry(tree_of(claim), {"number": "", "witnesses": ["Ann", ""], "rows": [{}]})
     assert "number" not in parsed.value
     assert [(problem.path, problem.rule) for problem in parsed.problems] == [
@@ -136,13 +136,13 @@ def test_an_emptied_field_is_absent_and_an_empty_row_is_a_problem(claim: Compile
     ]
 
 
-def test_json_that_is_none_is_a_problem(claim: CompiledSchema) -> None:
+def test_invalid_json_is_a_problem(claim: CompiledSchema) -> None:
     parsed = from_entry(tree_of(claim), {"more": {RAW: "[1,"}})
     assert [(problem.path, problem.rule) for problem in parsed.problems] == [("more", "json")]
     assert parsed.value["more"] == "[1,"
 
 
-def test_a_property_named_like_the_raw_mark_loses_nothing() -> None:
+def test_reserved_property_name_is_kept() -> None:
     compiled = compile_schema({"type": "object", "properties": {RAW: {"type": "string"}}})
     tree = tree_of(compiled)
     for value in ({RAW: "x"}, {RAW: "[1]"}, {}):
@@ -171,7 +171,7 @@ def test_a_property_named_like_the_raw_mark_loses_nothing() -> None:
         "text",
     ],
 )
-def test_opening_a_value_and_saving_it_changes_no_digit(claim: CompiledSchema, value: Any) -> None:
+def test_opening_and_saving_keeps_digits(claim: CompiledSchema, value: Any) -> None:
     tree = tree_of(claim)
     assert dumps(from_entry(tree, to_entry(tree, value)).value) == dumps(value)
 
@@ -195,25 +195,25 @@ JSON = st.recursive(
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*CLAIM["properties"], "stray"]), JSON, max_size=6))
-def test_any_value_survives_the_form(value: dict[str, Any]) -> None:
+def test_any_value_round_trips(value: dict[str, Any]) -> None:
     tree = tree_of(compile_schema(loads(dumps(CLAIM))))
     assert dumps(from_entry(tree, to_entry(tree, value)).value) == dumps(value)
 
 
 @settings(deadline=None)
 @given(JSON)
-def test_any_posted_entry_is_read_without_a_crash(entry: Any) -> None:
+def test_any_entry_is_parsed(entry: Any) -> None:
     compiled = compile_schema(loads(dumps(CLAIM)))
     compiled.validate(from_entry(tree_of(compiled), entry).value)
 
 
 @pytest.mark.parametrize("slug", ORDER)
-def test_every_template_is_drawn_without_raw_json(slug: str) -> None:
+def test_templates_need_no_raw_json(slug: str) -> None:
     tree = tree_of(compile_schema(template(slug).schema))
     assert all(leaf.shape != "json" for leaf in tree.leaves())
 
 
-def test_leaves_with_a_value_come_in_the_order_of_the_form(claim: CompiledSchema) -> None:
+def test_leaves_are_in_form_order(claim: CompiledSchema) -> None:
     value = {"rows": [{"amount": 1, "text": "a"}, {"text": None}], "number": "x", "holder": {"name": "y"}}
     paths = [path for path, _, _ in leaf_values(tree_of(claim), value)]
     assert paths == ["number", "holder.name", "rows[0].text", "rows[0].amount"]
@@ -227,7 +227,7 @@ def test_a_preview_has_a_blank_row_and_a_value_has_its_own(claim: CompiledSchema
     assert rows["cars"] == []
 
 
-def test_a_bound_form_has_its_problems_beside_the_fields(claim: CompiledSchema) -> None:
+def test_problems_are_bound_to_fields(claim: CompiledSchema) -> None:
     problem = Problem("holder.name", "required", "is required")
     form = form_for(claim, {}, problems=[problem])
     holder = next(child for child in form.children if child.node.key == "holder")

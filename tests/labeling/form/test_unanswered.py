@@ -44,7 +44,7 @@ def state(client: Client, document: Document) -> Any:
     return client.get(reverse("label_state", args=["desk", document.pk])).json()
 
 
-def test_what_holds_nothing_is_found_in_every_part() -> None:
+def test_empty_optional_fields_are_found() -> None:
     text = {"type": "string"}
     person = {"type": "object", "properties": {"name": text, "email": {"type": ["string", "null"]}}}
     schema = object_schema(
@@ -66,7 +66,7 @@ def test_what_holds_nothing_is_found_in_every_part() -> None:
     assert unanswered_fields(node, value, with_absent_evidence(node, value, evidence)) == []
 
 
-def test_a_submit_asks_once_and_keeps_what_was_answered(desk: Desk, client: Client) -> None:
+def test_submit_asks_once_about_empty_fields(desk: Desk, client: Client) -> None:
     document = desk.document()
     answer = save(client, document, ENTRY, submit=True, asked=[])
     assert (answer.status_code, answer.json()["unanswered"], answer.json()["problems"]) == (422, OPTIONAL, [])
@@ -83,7 +83,7 @@ def test_a_submit_asks_once_and_keeps_what_was_answered(desk: Desk, client: Clie
     assert (revision.evidence["due_date"], "purchase_order" in revision.evidence) == (ABSENT, False)
 
 
-def test_a_value_takes_the_place_of_the_mark(desk: Desk, client: Client) -> None:
+def test_value_replaces_absent_mark(desk: Desk, client: Client) -> None:
     document = desk.document()
     entry = {**ENTRY, "purchase_order": "A-1029"}
     evidence = {"purchase_order": ABSENT, "due_date": ABSENT}
@@ -93,7 +93,7 @@ def test_a_value_takes_the_place_of_the_mark(desk: Desk, client: Client) -> None
     assert ("absent" in kept["purchase_order"], kept["due_date"]) == (False, ABSENT)
 
 
-def test_marks_live_through_a_merge_and_a_restore(desk: Desk, client: Client) -> None:
+def test_absent_marks_survive_merge_and_restore(desk: Desk, client: Client) -> None:
     document = desk.document()
     save(client, document, ENTRY, evidence={"due_date": ABSENT})
     ben = Client()
@@ -106,14 +106,14 @@ def test_marks_live_through_a_merge_and_a_restore(desk: Desk, client: Client) ->
     assert saved.checks.evidence["due_date"] == ABSENT
 
 
-def test_the_json_view_keeps_marks_and_null_is_an_answer(desk: Desk, client: Client) -> None:
+def test_json_view_keeps_absent_marks(desk: Desk, client: Client) -> None:
     document = desk.document()
     text = json.dumps({"invoice_id": None, "date": None, "vendor": None, "total_amount": None})
     answer = save(client, document, None, json=text, submit=True, asked=[], evidence=dict.fromkeys(OPTIONAL, ABSENT))
     assert answer.status_code == 200
 
 
-def test_a_program_answers_with_what_it_sends(desk: Desk) -> None:
+def test_program_submits_mark_absent_fields(desk: Desk) -> None:
     document = desk.document()
     api = api_of(desk.project, desk.ana)
     assert api.post(f"documents/{document.pk}/submit", {"value": gold(), "base_version": 0}).status == 200
@@ -121,7 +121,7 @@ def test_a_program_answers_with_what_it_sends(desk: Desk) -> None:
     assert [evidence[path] for path in OPTIONAL] == [ABSENT, ABSENT]
 
 
-def test_a_prediction_and_an_import_answered(desk: Desk, client: Client) -> None:
+def test_predictions_and_imports_mark_absent_fields(desk: Desk, client: Client) -> None:
     from tests.browser.labeling import predict
 
     predicted = desk.document()
@@ -136,7 +136,7 @@ def test_a_prediction_and_an_import_answered(desk: Desk, client: Client) -> None
     assert state(client, drafted)["unanswered"] == OPTIONAL
 
 
-def test_a_frozen_dataset_counts_what_nobody_answered(desk: Desk, client: Client) -> None:
+def test_dataset_counts_unanswered_fields(desk: Desk, client: Client) -> None:
     rows = [
         {"id": f"imported-{number}", "text": f"{TEXT} {number}", "gold": {**gold(), "total_amount": 1248.5}}
         for number in range(4)

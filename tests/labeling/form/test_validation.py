@@ -13,7 +13,7 @@ from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.review.test_agreement import SCHEMA, label
 
 
-def test_what_was_seen_is_kept_with_the_value_that_was_seen() -> None:
+def test_seen_field_stores_its_value() -> None:
     value = label()
     given: dict[str, Any] = {"number": {"seen": True}, "total": {"seen": '"other"'}, "rows[1].amount": {"seen": "5"}}
     evidence = check(SCHEMA, Parsed(value), "A-1 pump 10 hose 5 15", given).evidence
@@ -22,13 +22,13 @@ def test_what_was_seen_is_kept_with_the_value_that_was_seen() -> None:
     assert evidence["rows[1].amount"]["seen"] == "5"
 
 
-def test_what_is_not_there_can_be_seen_too() -> None:
+def test_empty_field_can_be_seen() -> None:
     evidence = check(SCHEMA, Parsed({}), "", {"total": {"seen": True}, "kind": {"seen": ""}}).evidence
     assert evidence == {"total": {"seen": ""}, "kind": {"seen": ""}}
 
 
 @pytest.mark.parametrize("given", [{"a[": {"seen": True}}, {"number": "x"}, {"number": {"seen": ["x"]}}, {"": None}])
-def test_nonsense_from_a_browser_is_dropped(given: dict[str, Any]) -> None:
+def test_invalid_evidence_is_dropped(given: dict[str, Any]) -> None:
     evidence = check(SCHEMA, Parsed(label()), "", given).evidence
     assert not any("seen" in place for place in evidence.values())
 
@@ -40,7 +40,7 @@ def test_the_value_at_a_path() -> None:
     assert value_at({"a.b": [None]}, '["a.b"][0]') is None
 
 
-def test_a_text_is_cut_where_values_stand() -> None:
+def test_highlights_split_the_text() -> None:
     compiled = compile_schema({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}})
     evidence = {
         "b": {"start": 6, "end": 9},

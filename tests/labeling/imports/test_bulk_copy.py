@@ -33,7 +33,7 @@ def desk() -> Desk:
         (Gold, bulk_copy.GOLD_COLUMNS),
     ],
 )
-def test_copy_leaves_out_only_what_may_be_empty(model: type[models.Model], columns: tuple[str, ...]) -> None:
+def test_copy_omits_nullable_columns_only(model: type[models.Model], columns: tuple[str, ...]) -> None:
     """A column that is new and must hold something has to be written, or every import would fail."""
     fields = {field.column: field for field in model._meta.concrete_fields}
     assert set(columns) <= fields.keys()
@@ -42,7 +42,7 @@ def test_copy_leaves_out_only_what_may_be_empty(model: type[models.Model], colum
             assert field.null or field.has_db_default(), f"{model.__name__}.{name}"
 
 
-def test_what_is_left_out_is_what_a_new_row_has(desk: Desk) -> None:
+def test_copy_defaults_match_the_model(desk: Desk) -> None:
     bring_in(desk.project, [SEED_ROW])
     document, annotation = Document.objects.get(), Annotation.objects.get()
     fresh = Document(project=desk.project, external_id="x", text="x", sha256="x")
@@ -53,7 +53,7 @@ def test_what_is_left_out_is_what_a_new_row_has(desk: Desk) -> None:
         assert getattr(annotation, name) == getattr(plain, name), name
 
 
-def test_texts_come_out_as_they_went_in(desk: Desk) -> None:
+def test_copied_texts_round_trip(desk: Desk) -> None:
     text = "tab\there \\N \\. back\\slash\r\nline “quotes” \u200b\u202e العربية 🙂 <script>"
     row = {"id": "\\N", "text": text, "tags": ['a "b"', "c,d", "{e}"], "note": {"x": ["\\", 1.50]}}
     bring_in(desk.project, [row])
@@ -70,7 +70,7 @@ def page(number: int, folder: Path | None, **more: Any) -> ReadPage:
     return ReadPage(number, 100, 50, 0, 4, [[0, 4, 1, 2, 30, 12]], image, **more)
 
 
-def test_pages_and_their_images_are_kept(desk: Desk, tmp_path: Path) -> None:
+def test_pages_and_images_are_stored(desk: Desk, tmp_path: Path) -> None:
     parsed = ParsedRow(1, {"text": "text"}, pages=(page(1, tmp_path), page(2, tmp_path)))
     import_rows(project=desk.project, rows=[parsed], source="s")
     document = Document.objects.get()
@@ -80,7 +80,7 @@ def test_pages_and_their_images_are_kept(desk: Desk, tmp_path: Path) -> None:
         assert file.read() == b"picture 2"
 
 
-def test_the_images_of_a_duplicate_are_not_stored_again(desk: Desk, tmp_path: Path) -> None:
+def test_duplicate_images_are_not_stored(desk: Desk, tmp_path: Path) -> None:
     for _ in range(2):
         rows = [ParsedRow(1, {"text": "text"}, pages=(page(1, tmp_path),))]
         result = import_rows(project=desk.project, rows=rows, source="s")
@@ -89,7 +89,7 @@ def test_the_images_of_a_duplicate_are_not_stored_again(desk: Desk, tmp_path: Pa
     assert artifacts.store().listdir(folder)[1] == ["1.webp"]
 
 
-def test_boxes_that_a_row_brings_along_become_pages_without_image(desk: Desk) -> None:
+def test_boxes_of_a_row_become_pages(desk: Desk) -> None:
     lines = [{"text": "Total", "bbox": [10, 20, 60, 30]}, {"text": "12.00", "bbox": [70, 20, 99, 30]}]
     bring_in(desk.project, [{"id": "r", "text": "Total  12.00", "page": {"width": 100, "height": 50, "lines": lines}}])
     (found,) = Page.objects.all()
@@ -97,7 +97,7 @@ def test_boxes_that_a_row_brings_along_become_pages_without_image(desk: Desk) ->
     assert Document.objects.get().metadata == {}
 
 
-def test_evidence_goes_with_the_gold(desk: Desk) -> None:
+def test_gold_has_evidence(desk: Desk) -> None:
     data = invoice(1)
     parsed = ParsedRow(1, data, evidence={"invoice_id": {"start": 8, "end": 11}, "date": {"start": 9, "end": 10_000}})
     import_rows(project=desk.project, rows=[parsed], source="s")
@@ -106,7 +106,7 @@ def test_evidence_goes_with_the_gold(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("as_holdout", [False, True])
-def test_proposals_become_predictions_and_never_of_the_holdout(desk: Desk, as_holdout: bool) -> None:
+def test_imported_predictions_exclude_the_holdout(desk: Desk, as_holdout: bool) -> None:
     proposals = (RowPrediction('{"invoice_id": "A"}', "tiny"), RowPrediction("{oops", ""))
     rows = [ParsedRow(1, {"text": "text"}, predictions=proposals)]
     import_rows(project=desk.project, rows=rows, source="file.json", as_holdout=as_holdout)
@@ -115,7 +115,7 @@ def test_proposals_become_predictions_and_never_of_the_holdout(desk: Desk, as_ho
     assert not Gold.objects.exists()
 
 
-def test_a_share_of_new_documents_is_wanted_from_several_people(desk: Desk) -> None:
+def test_new_documents_get_overlap(desk: Desk) -> None:
     desk.project.overlap_share, desk.project.overlap_people = 0.5, 3
     desk.project.save()
     bring_in(desk.project, [invoice(number, gold=False) for number in range(200)])
@@ -125,13 +125,13 @@ def test_a_share_of_new_documents_is_wanted_from_several_people(desk: Desk) -> N
     assert 60 < Document.objects.filter(wanted=3).count() < 140
 
 
-def test_ids_grow_in_the_order_of_the_rows(desk: Desk) -> None:
+def test_ids_follow_row_order(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(50)])
     names = Document.objects.order_by("pk").values_list("external_id", flat=True)
     assert list(names) == [f"inv-{number:04}" for number in range(50)]
 
 
-def test_a_batch_that_breaks_leaves_nothing_and_counts_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_batch_is_rolled_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_copy, "BATCH", 5)
     counts: list[tuple[int, int]] = []
 
@@ -149,7 +149,7 @@ def test_a_batch_that_breaks_leaves_nothing_and_counts_nothing(desk: Desk, monke
     assert Document.objects.count() == Gold.objects.count() == 5
 
 
-def test_rows_of_a_caller_are_counted_and_numbered(desk: Desk) -> None:
+def test_rows_are_counted_and_numbered(desk: Desk) -> None:
     rows = [invoice(1), {"id": "x"}, invoice(1), "nonsense"]
     result = insert_rows(project=desk.project, user=desk.people["engineer"], rows=rows)
     assert (result.imported, result.duplicates, result.rejected) == (1, 1, 2)

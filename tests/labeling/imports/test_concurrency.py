@@ -19,7 +19,7 @@ from tests.labeling.desk import bring_in, invoice, jsonl, make_desk
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_imports_of_the_same_rows_at_once_bring_each_in_once() -> None:
+def test_concurrent_imports_of_equal_rows() -> None:
     desk = make_desk()
     rows = [invoice(number) for number in range(1200)]
 
@@ -37,7 +37,7 @@ def test_two_imports_of_the_same_rows_at_once_bring_each_in_once() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_does_the_import(workers: Any, wait_for: Callable[..., None]) -> None:
+def test_worker_imports(workers: Any, wait_for: Callable[..., None]) -> None:
     desk = make_desk()
     upload = ContentFile(jsonl([invoice(1), "oops"]), name="rows.jsonl")
     run = start_import(project=desk.project, user=desk.people["engineer"], file=upload)
@@ -48,9 +48,7 @@ def test_a_worker_does_the_import(workers: Any, wait_for: Callable[..., None]) -
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("who", ["the machine starts again", "somebody starts it again"])
-def test_a_worker_that_is_killed_half_way_loses_and_doubles_nothing(
-    idle_workers: Any, wait_for: Callable[..., None], who: str
-) -> None:
+def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., None], who: str) -> None:
     desk = make_desk()
     bring_in(desk.project, [invoice(7)])
     count = 30_000

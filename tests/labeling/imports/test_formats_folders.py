@@ -21,7 +21,7 @@ from labeling.imports.rows import ParsedRow, ReadError, validate_row
 from tests.labeling.import_files import packed, pdf, read, schema, stored
 
 
-def test_every_file_of_a_zip_is_read_by_its_kind(tmp_path: Path) -> None:
+def test_zip_files_are_read_by_format(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {
         "in/a.txt": "plain words",
         "in/rows.jsonl": '{"id": 1, "text": "one"}\n{"id": 2, "text": "two"}\n',
@@ -41,7 +41,7 @@ def test_every_file_of_a_zip_is_read_by_its_kind(tmp_path: Path) -> None:
     assert rows[-1].data["text"] == "From a PDF"
 
 
-def test_hostile_entries_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_hostile_entries_are_rejected(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {
         "../../etc/passwd": "x",
         "/abs.txt": "x",
@@ -66,14 +66,14 @@ def test_hostile_entries_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
     assert not (tmp_path / "etc").exists()
 
 
-def test_a_zip_that_lies_about_sizes_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_zip_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zip_folder, "MAX_BYTES", 1_000_000)
     files: dict[str, bytes | str] = {f"{number}.txt": f"{number} " + "x" * 400_000 for number in range(5)}
     rows = read(stored(tmp_path, "f.zip", packed(files)))
     assert [bool(row.error) for row in rows] == [False, False, True, True, True]
 
 
-def test_bombs_that_were_refused_count_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_bombs_count_toward_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zip_folder, "MAX_BYTES", 40_000_000)
     files: dict[str, bytes | str] = {f"{number}.txt": b"0" * 30_000_000 for number in range(4)}
     rows = read(stored(tmp_path, "f.zip", packed({**files, "late.txt": "words"})))
@@ -81,7 +81,7 @@ def test_bombs_that_were_refused_count_as_well(tmp_path: Path, monkeypatch: pyte
     assert ["the zip unpacks to more than 38 MB" in row.error for row in rows[2:]] == [True] * 3
 
 
-def test_a_broken_file_in_a_zip_costs_only_itself(tmp_path: Path) -> None:
+def test_broken_file_in_zip_is_rejected(tmp_path: Path) -> None:
     data = bytearray(packed({"a.txt": "first words " * 50, "b.txt": "second words " * 50}))
     at = data.index(b"a.txt") + len(b"a.txt") + 8
     data[at] ^= 0xFF
@@ -90,7 +90,7 @@ def test_a_broken_file_in_a_zip_costs_only_itself(tmp_path: Path) -> None:
     assert good.data["text"].startswith("second")
 
 
-def test_a_file_that_breaks_its_reader_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_crash_rejects_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaking(*_: Any) -> Iterator[ParsedRow]:
         yield ParsedRow(2, {"text": "before"})
         raise RecursionError("too deep")
@@ -101,9 +101,7 @@ def test_a_file_that_breaks_its_reader_costs_only_itself(tmp_path: Path, monkeyp
     assert (broken.file, broken.error) == ("a.csv", "it cannot be read (RecursionError)")
 
 
-def test_a_zip_of_too_many_files_is_refused_before_its_list_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_zip_file_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stored(tmp_path, "f.zip", packed({f"{number}.txt": "x" for number in range(300)}))
     monkeypatch.setattr(zip_files, "MAX_FILES", 299)
     with pytest.raises(ReadError, match="too many files"):
@@ -114,7 +112,7 @@ def test_a_zip_of_too_many_files_is_refused_before_its_list_is_read(
         detect(path, "f.zip")
 
 
-def test_an_encrypted_entry_is_named(tmp_path: Path) -> None:
+def test_encrypted_entry_is_rejected(tmp_path: Path) -> None:
     data = bytearray(packed({"a.txt": "secret", "b.txt": "open"}))
     for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         place = data.index(mark) + at
@@ -124,14 +122,14 @@ def test_an_encrypted_entry_is_named(tmp_path: Path) -> None:
     assert plain.data["text"] == "open"
 
 
-def test_a_table_without_text_in_a_zip_costs_only_itself(tmp_path: Path) -> None:
+def test_table_without_text_in_zip_is_rejected(tmp_path: Path) -> None:
     path = stored(tmp_path, "f.zip", packed({"a.csv": "a,b\n1,2\n", "b.txt": "fine"}))
     bad, good = read(path)
     assert "the column that holds the document text" in bad.error
     assert good.data["text"] == "fine"
 
 
-def test_two_files_of_one_name_are_told(tmp_path: Path) -> None:
+def test_duplicate_file_names(tmp_path: Path) -> None:
     path = tmp_path / "f.zip"
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr("a.txt", "one")
@@ -159,7 +157,7 @@ def as_stream(rows: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def test_a_saved_dataset_is_read_with_the_names_of_its_classes(tmp_path: Path) -> None:
+def test_saved_dataset_has_class_names(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {
         "ds/dataset_info.json": "{}",
         "ds/state.json": '{"_data_files": []}',
@@ -190,19 +188,19 @@ def test_gold_in_a_struct_keeps_its_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"PAR1" + b"\0" * 50, as_stream(table())[:120], b"ARROW1\0\0" + b"x" * 90])
-def test_a_damaged_dataset_is_named(tmp_path: Path, data: bytes) -> None:
+def test_damaged_dataset_is_rejected(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(ReadError, match="not a valid Arrow or Parquet file"):
         read(stored(tmp_path, "a.arrow", data), "dataset")
 
 
-def test_cells_that_hold_bytes_or_no_number_cost_their_row(tmp_path: Path) -> None:
+def test_binary_and_nan_cells_reject_the_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a", "b"], "x": [float("nan"), 1.0]}), tmp_path / "n.parquet")
     bad, good = read(tmp_path / "n.parquet")
     assert "not a number" in bad.error
     assert good.data["x"] == 1
 
 
-def test_cells_that_cannot_be_read_cost_their_row(tmp_path: Path) -> None:
+def test_unreadable_cells_reject_the_row(tmp_path: Path) -> None:
     broken = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffb"))
     far = pa.array([2, 10**13], pa.timestamp("s"))
     table = pa.table({"text": ["one", "two"], "note": broken, "at": far})
@@ -218,7 +216,7 @@ def test_cells_that_cannot_be_read_cost_their_row(tmp_path: Path) -> None:
         assert ["Invalid UTF8" in cell for cell in arrow.sample(path).preview.rows[0]] == [True]
 
 
-def test_a_dataset_that_points_outside_of_itself_is_refused(tmp_path: Path) -> None:
+def test_dataset_with_invalid_offsets_is_rejected(tmp_path: Path) -> None:
     """Arrow believes its files: without a look at them first, this one ends the process that reads it."""
     path = tmp_path / "t.arrow"
     table = pa.table({"text": ["aa", "b"]})
@@ -234,7 +232,7 @@ def test_a_dataset_that_points_outside_of_itself_is_refused(tmp_path: Path) -> N
         read(path)
 
 
-def test_no_byte_of_a_dataset_ends_the_import(tmp_path: Path) -> None:
+def test_flipped_bytes_do_not_crash_the_import(tmp_path: Path) -> None:
     path = tmp_path / "t.arrow"
     table = pa.table({"text": ["aa", "b"], "tags": [["x"], ["y", "z"]]})
     with pa.ipc.new_stream(str(path), table.schema) as writer:
@@ -264,7 +262,7 @@ def bomb(path: Path, cell: int, rows: int = 64) -> Path:
 
 
 @pytest.mark.parametrize("name", ["bomb.parquet", "bomb.arrow"])
-def test_a_small_file_that_unpacks_to_a_large_one_takes_no_memory_here(tmp_path: Path, name: str) -> None:
+def test_decompression_uses_child_memory(tmp_path: Path, name: str) -> None:
     path = bomb(tmp_path / name, 4_000_001)
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
     pa.set_memory_pool(pool)
@@ -276,14 +274,14 @@ def test_a_small_file_that_unpacks_to_a_large_one_takes_no_memory_here(tmp_path:
         pa.set_memory_pool(before)
 
 
-def test_a_file_beyond_the_limit_on_memory_is_refused(tmp_path: Path) -> None:
+def test_memory_limit_rejects_the_file(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="too much memory"):
         read(bomb(tmp_path / "bomb.parquet", 20_000_000))
     column = read(bomb(tmp_path / "bomb.arrow", 300_000_000, 2))
     assert [row.error for row in column] == ["reading it takes too much memory"] * 2
 
 
-def test_a_file_of_which_nothing_comes_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_file_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "never.parquet")
     monkeypatch.setattr(arrow, "TIMEOUT_SECONDS", 0.0)
     with pytest.raises(ReadError, match="could be read within"):

@@ -26,13 +26,13 @@ def values_of(data: bytes, chunk: int = 1 << 20) -> list[Any]:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
-def test_values_are_cut_the_same_wherever_a_chunk_ends(chunk: int) -> None:
+def test_chunk_borders_do_not_matter(chunk: int) -> None:
     rows = [{"text": 'a "quoted] \\\\ brace}', "n": [1, {"x": "é,"}]}, {"text": "b"}, {"text": "[{"}]
     data = json.dumps(rows, ensure_ascii=False, indent=1).encode()
     assert [json.loads(text) for text in values_of(data, chunk)] == rows
 
 
-def test_objects_may_follow_each_other(tmp_path: Path) -> None:
+def test_concatenated_objects(tmp_path: Path) -> None:
     assert [json.loads(text) for text in values_of(b'{"a": 1}\n {"b":\n 2}{"c": 3}')] == [{"a": 1}, {"b": 2}, {"c": 3}]
 
 
@@ -44,13 +44,13 @@ def test_a_list_of_rows_keeps_digits(tmp_path: Path) -> None:
     assert last.data == {"text": "u"}
 
 
-def test_a_file_that_was_cut_off_says_so_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_truncated_file_keeps_complete_rows(tmp_path: Path) -> None:
     first, last = read(stored(tmp_path, "rows.json", '[{"text": "t"}, {"text": "u'))
     assert first.data == {"text": "t"}
     assert "truncated" in last.error
 
 
-def test_a_row_without_end_is_passed_over_without_being_held(tmp_path: Path) -> None:
+def test_overlong_row_is_skipped(tmp_path: Path) -> None:
     path = stored(tmp_path, "rows.json", b'[{"text": "' + b"x" * 50_000_000 + b'"}, {"text": "after"}]')
     tracemalloc.start()
     rows = read(path)
@@ -72,13 +72,13 @@ def test_a_row_without_end_is_passed_over_without_being_held(tmp_path: Path) -> 
         ('{"text": "a\\u0000"}', "NUL"),
     ],
 )
-def test_hostile_values_are_named(tmp_path: Path, row: str, said: str) -> None:
+def test_hostile_values_are_rejected(tmp_path: Path, row: str, said: str) -> None:
     bad, good = read(stored(tmp_path, "rows.json", f'[{row}, {{"text": "fine"}}]'))
     assert said in bad.error
     assert good.data == {"text": "fine"}
 
 
-def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+def test_undecodable_bytes_are_rejected(tmp_path: Path) -> None:
     bad, good = read(stored(tmp_path, "rows.json", b'[{"text": "\xff"}, {"text": "f\xc3\xbcne"}]'))
     assert "not valid UTF-8" in bad.error
     assert good.data == {"text": "füne"}
@@ -127,7 +127,7 @@ def test_the_format_is_detected_from_the_content(tmp_path: Path, name: str, data
         pytest.param("a.zip", packed({"a": "b" * 500})[:60], "cannot be opened", id="a broken zip"),
     ],
 )
-def test_what_is_not_read_is_refused_with_a_sentence(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+def test_unsupported_format_is_refused(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     with pytest.raises(ReadError, match=said):
         detect(stored(tmp_path, name, data), name)
 
@@ -135,7 +135,7 @@ def test_what_is_not_read_is_refused_with_a_sentence(tmp_path: Path, name: str, 
 # -- plain text --------------------------------------------------------------------------------------------------------
 
 
-def test_a_text_is_one_document_or_many(tmp_path: Path) -> None:
+def test_text_split_options(tmp_path: Path) -> None:
     path = stored(tmp_path, "notes.txt", b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree\r\n")
     assert [row.data for row in read(path)] == [{"id": "notes.txt", "text": "one\ntwo\n\nthree\n"}]
     assert [row.data["text"] for row in read(path, split="paragraphs")] == ["one\ntwo", "three"]
@@ -150,7 +150,7 @@ def test_the_encoding_of_a_text_is_recognized(tmp_path: Path, encoding: str) -> 
     assert [row.data["text"] for row in read(path, split="lines")] == ["Grüße", "zweite Zeile"]
 
 
-def test_a_text_that_cannot_be_read_says_where(tmp_path: Path) -> None:
+def test_undecodable_text_names_its_line(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "a.txt", "Grüße".encode() + b" \xff"))
     assert row.error.startswith("the text is not valid UTF-8: byte 9 cannot be read")
     (half,) = read(stored(tmp_path, "c.txt", "ab".encode("utf-16") + b"\x00\xd8c\x00"))
@@ -161,7 +161,7 @@ def test_a_text_that_cannot_be_read_says_where(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["whole", "lines", "paragraphs"])
-def test_a_text_without_end_is_not_held(tmp_path: Path, split: str) -> None:
+def test_overlong_text_is_not_buffered(tmp_path: Path, split: str) -> None:
     path = stored(tmp_path, "a.txt", b"x" * 50_000_000 + b"\n\nafter\n")
     tracemalloc.start()
     rows = read(path, "text", split=split)
@@ -205,7 +205,7 @@ def test_spans_and_texts_become_gold_with_evidence(tmp_path: Path) -> None:
     assert valid.evidence["date"] == {"start": TEXT.index("Jan"), "end": TEXT.index("Jan") + 12}
 
 
-def test_choices_and_paths_of_lists_are_put_in_their_place(tmp_path: Path) -> None:
+def test_choices_and_list_paths(tmp_path: Path) -> None:
     compiled = compile_schema(
         {
             "type": "object",
@@ -229,7 +229,7 @@ def test_choices_and_paths_of_lists_are_put_in_their_place(tmp_path: Path) -> No
     assert row.data["gold"] == {"kind": "b", "words": ["x", "y"], "lines": [{"name": "first"}, {"n": 3}]}
 
 
-def test_labelled_stretches_become_rows_of_kind_and_words(tmp_path: Path) -> None:
+def test_labeled_spans_become_rows(tmp_path: Path) -> None:
     path = stored(tmp_path, "ls.json", [task([span("person", "Acme"), span("other", "A-1029")])])
     (row,) = read(path, compiled=schema("pii-redaction"))
     valid = validate_row(row, schema("pii-redaction"))
@@ -237,7 +237,7 @@ def test_labelled_stretches_become_rows_of_kind_and_words(tmp_path: Path) -> Non
     assert valid.evidence["spans[0].text"] == {"start": TEXT.index("Acme"), "end": TEXT.index("Acme") + 4}
 
 
-def test_the_newest_annotation_counts_and_predictions_come_along(tmp_path: Path) -> None:
+def test_newest_annotation_and_predictions(tmp_path: Path) -> None:
     old = {"result": [typed("queue", "sales")], "updated_at": "2026-01-01"}
     new = {"result": [typed("queue", "billing")], "updated_at": "2026-02-01"}
     dropped = {"result": [typed("queue", "other")], "updated_at": "2026-03-01", "was_cancelled": True}
@@ -267,13 +267,13 @@ def test_the_newest_annotation_counts_and_predictions_come_along(tmp_path: Path)
         ),
     ],
 )
-def test_a_task_that_does_not_fit_says_why(tmp_path: Path, one: dict[str, Any], said: str) -> None:
+def test_invalid_task_has_a_reason(tmp_path: Path, one: dict[str, Any], said: str) -> None:
     (row,) = read(stored(tmp_path, "ls.json", [one]), "labelstudio")
     with pytest.raises(RowError, match=said):
         validate_row(row, schema())
 
 
-def test_no_result_can_blow_a_list_up(tmp_path: Path) -> None:
+def test_result_index_is_limited(tmp_path: Path) -> None:
     (row,) = read(
         stored(tmp_path, "ls.json", [task([typed("line_items[999999999].amount", "1")])]),
         compiled=schema("invoice-with-lines"),
@@ -281,7 +281,7 @@ def test_no_result_can_blow_a_list_up(tmp_path: Path) -> None:
     assert "too large" in row.error
 
 
-def test_results_that_contradict_each_other_cost_their_task(tmp_path: Path) -> None:
+def test_contradicting_results_reject_the_task(tmp_path: Path) -> None:
     results = [typed("line_items", '{"a": 1}'), typed("line_items[0].amount", "1")]
     path = stored(tmp_path, "ls.json", [task(results), task([])])
     bad, good = read(path, "labelstudio", compiled=schema("invoice-with-lines"))
@@ -327,14 +327,14 @@ any_task = junk | st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(one=any_task)
-def test_a_task_of_any_shape_costs_only_itself(one: Any) -> None:
+def test_malformed_task_is_rejected(one: Any) -> None:
     data = json.dumps([one, task([])]).encode()
     found = list(label_studio.parse_tasks(BytesIO(data), schema("invoice-with-lines")))
     assert len(found) == 2
     assert found[1].data["text"] == TEXT
 
 
-def test_reading_a_stream_that_is_no_json_at_all() -> None:
+def test_stream_without_json() -> None:
     ((value, error, _),) = json_values.parsed_values(BytesIO(b"nonsense"))
     assert value is None
     assert "not JSON" in error

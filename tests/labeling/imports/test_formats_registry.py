@@ -54,6 +54,6 @@ def test_options_are_checked(options: dict[str, object], name: str, valid: bool)
     assert (options_error(options, name) == "") is valid
 
 
-def test_forms_parse_the_options_that_were_chosen() -> None:
+def test_forms_parse_options() -> None:
     form = ColumnsForm({"delimiter": ";", "encoding": "", "header": "no"}, FORMATS["csv"])
     assert form.chosen() == {"delimiter": ";", "header": False}

@@ -31,7 +31,7 @@ def row_of(reader: Scanner, path: Path, kind: str) -> ParsedRow:
     return reader.row(1, path, FORMATS[kind], path.name)
 
 
-def test_a_pdf_gives_its_text_with_a_box_for_every_line(reader: Scanner, tmp_path: Path) -> None:
+def test_pdf_text_and_boxes(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "a.pdf", pdf([["Invoice A-1029", "Total 1,248.50"], ["Second page"]]))
     row = row_of(reader, path, "pdf")
     text = row.data["text"]
@@ -52,7 +52,7 @@ def test_a_pdf_gives_its_text_with_a_box_for_every_line(reader: Scanner, tmp_pat
         assert min(image.convert("L").crop((0, 0, page.width, first[3] - 5)).tobytes()) > 200
 
 
-def test_a_scan_is_read_by_ocr_only_where_that_is_wanted(tmp_path: Path) -> None:
+def test_ocr_is_optional(tmp_path: Path) -> None:
     image = picture(["INVOICE A-1029", "Total due 1,248.50"])
     path = stored(tmp_path, "scan.pdf", in_format(image, "PDF"))
     (tmp_path / "w").mkdir()
@@ -86,7 +86,7 @@ def test_a_tiff_of_two_pages_has_two_pages(reader: Scanner, tmp_path: Path) -> N
     assert (tmp_path / "2.webp").exists()
 
 
-def test_large_pages_are_drawn_smaller(reader: Scanner, tmp_path: Path) -> None:
+def test_large_pages_are_scaled_down(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "a.png", in_format(Image.new("RGB", (4_000, 1_000), "white"), "PNG"))
     ((page, _),) = scan_child.pages({"path": str(path), "kind": "image", "out": str(tmp_path), "ocr": "never"})
     assert (page["width"], page["height"]) == (2_200, 550)
@@ -119,7 +119,7 @@ def huge_png(width: int, height: int) -> bytes:
         ("a.png", "image", pdf([["x"]]), "not a valid PNG, JPEG or TIFF"),
     ],
 )
-def test_hostile_files_are_named_and_the_next_is_read(
+def test_hostile_files_are_rejected(
     reader: Scanner, tmp_path: Path, name: str, kind: str, data: bytes, said: str
 ) -> None:
     row = row_of(reader, stored(tmp_path, name, data), kind)
@@ -128,7 +128,7 @@ def test_hostile_files_are_named_and_the_next_is_read(
     assert after.data["text"] == "fine"
 
 
-def test_a_page_that_takes_too_long_is_given_up(reader: Scanner, tmp_path: Path) -> None:
+def test_page_timeout(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
     assert not row_of(reader, path, "pdf").error
     assert reader.child is not None
@@ -139,7 +139,7 @@ def test_a_page_that_takes_too_long_is_given_up(reader: Scanner, tmp_path: Path)
     assert not row_of(reader, path, "pdf").error, "a new child reads the next file"
 
 
-def test_a_child_that_dies_costs_one_file(reader: Scanner, tmp_path: Path) -> None:
+def test_crash_of_child_rejects_one_file(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
     row_of(reader, path, "pdf")
     assert reader.child is not None
@@ -156,13 +156,13 @@ def test_a_child_that_dies_costs_one_file(reader: Scanner, tmp_path: Path) -> No
     assert not row_of(reader, path, "pdf").error
 
 
-def test_a_cancelled_import_waits_for_no_page(reader: Scanner, tmp_path: Path) -> None:
+def test_cancel_does_not_wait_for_a_page(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
     reader.context = Context(reader.context.compiled, reader.context.folder, {}, lambda: True)
     assert row_of(reader, path, "pdf").error == "the import was cancelled"
 
 
-def test_the_child_has_a_limit_on_memory(tmp_path: Path) -> None:
+def test_child_memory_limit(tmp_path: Path) -> None:
     with Scanner(Context(schema(), tmp_path, {"ocr": "never"})) as reader:
         row_of(reader, stored(tmp_path, "fine.pdf", pdf([["fine"]])), "pdf")
         assert reader.child is not None

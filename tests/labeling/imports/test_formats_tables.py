@@ -14,7 +14,7 @@ HEAD = "text,invoice_id,date,vendor,total_amount\n"
 ROW = '"Invoice A-1029, Acme",A-1029,"Jan 14, 2026",Acme Supplies,"1,248.50"\n'
 
 
-def test_the_gold_of_a_table_is_what_its_cells_stand_for(tmp_path: Path) -> None:
+def test_gold_of_table_cells(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "t.csv", HEAD + ROW))
     assert row.number == 2
     assert row.data["gold"] == {
@@ -26,13 +26,13 @@ def test_the_gold_of_a_table_is_what_its_cells_stand_for(tmp_path: Path) -> None
     assert validate_row(row, schema()).gold["total_amount"] == Decimal("1248.50")
 
 
-def test_a_row_without_any_gold_waits_to_be_labelled(tmp_path: Path) -> None:
+def test_row_without_gold_is_unlabeled(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "t.csv", HEAD + "some text,,,,\n"))
     assert "gold" not in row.data
     assert validate_row(row, schema()).gold is None
 
 
-def test_a_class_column_is_the_only_choice_of_the_schema() -> None:
+def test_class_column_maps_to_the_only_choice() -> None:
     routing = schema("ticket-routing")
     assert columns.guess_roles(["text", "category"], routing) == {"text": "text", "category": "gold:queue"}
     assert columns.guess_roles(["Body", "id", "queue", "lang"], routing) == {
@@ -43,7 +43,7 @@ def test_a_class_column_is_the_only_choice_of_the_schema() -> None:
     }
 
 
-def test_a_value_that_is_no_choice_names_row_column_and_field(tmp_path: Path) -> None:
+def test_invalid_choice_names_row_column_and_field(tmp_path: Path) -> None:
     path = stored(tmp_path, "t.csv", "text,category\nhello,billing\nhi,card_arrival\n")
     good, bad = read(path, compiled=schema("ticket-routing"))
     assert good.data["gold"] == {"queue": "billing"}
@@ -52,7 +52,7 @@ def test_a_value_that_is_no_choice_names_row_column_and_field(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_delimiter_is_seen(tmp_path: Path, delimiter: str) -> None:
+def test_delimiter_detection(tmp_path: Path, delimiter: str) -> None:
     text = "id,text\n1,hello there\n2,good morning\n".replace(",", delimiter)
     assert [row.data for row in read(stored(tmp_path, "t.csv", text))] == [
         {"id": "1", "text": "hello there"},
@@ -61,12 +61,12 @@ def test_the_delimiter_is_seen(tmp_path: Path, delimiter: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
-def test_the_encoding_is_recognized(tmp_path: Path, encoding: str) -> None:
+def test_encoding_detection(tmp_path: Path, encoding: str) -> None:
     path = stored(tmp_path, "t.csv", "text,id\nGrüße,ä\n".encode(encoding))
     assert [row.data for row in read(path)] == [{"text": "Grüße", "id": "ä"}]
 
 
-def test_a_line_in_another_encoding_costs_only_itself(tmp_path: Path) -> None:
+def test_undecodable_line_is_rejected(tmp_path: Path) -> None:
     path = stored(tmp_path, "t.csv", "text,id\nGr\xfc\xdfe,1\n".encode("cp1252") + "Grüße,2\n".encode())
     bad, good = read(path)
     assert (bad.number, good.data["text"]) == (2, "Grüße")
@@ -78,7 +78,7 @@ def test_a_line_in_another_encoding_costs_only_itself(tmp_path: Path) -> None:
     assert "not valid Windows-1252" in bad.error
 
 
-def test_a_table_of_a_spreadsheet_on_windows_is_read_as_it_is(tmp_path: Path) -> None:
+def test_windows_table(tmp_path: Path) -> None:
     rows = "text;id\r\nStraße 5, 10 €;1\r\n„Müller“ – Café;2\r\n" + "plain;3\r\n" * 20_000
     found = read(stored(tmp_path, "t.csv", rows.encode("cp1252")))
     assert [row.data["text"] for row in found[:3]] == ["Straße 5, 10 €", "„Müller“ – Café", "plain"]
@@ -86,7 +86,7 @@ def test_a_table_of_a_spreadsheet_on_windows_is_read_as_it_is(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("half", [b"\x00\xd8", b"\x00\xdc"])
-def test_half_of_a_character_in_utf16_costs_only_its_line(tmp_path: Path, half: bytes) -> None:
+def test_broken_utf16_rejects_its_line(tmp_path: Path, half: bytes) -> None:
     def wide(text: str) -> bytes:
         return text.encode("utf-16-le")
 
@@ -98,14 +98,14 @@ def test_half_of_a_character_in_utf16_costs_only_its_line(tmp_path: Path, half: 
     assert (first.data["id"], "half of a character" in cut.error) == ("1", True)
 
 
-def test_a_quotation_mark_that_never_closes_costs_one_row(tmp_path: Path) -> None:
+def test_unclosed_quote_rejects_one_row(tmp_path: Path) -> None:
     rest = "".join(f"row {number},{number}\n" for number in range(500))
     rows = read(stored(tmp_path, "t.csv", f'text,id\n"open,0\n{rest}'))
     assert rows[0].error == "a quotation mark that opens in line 2 is never closed"
     assert [row.data["id"] for row in rows[1:]] == [str(number) for number in range(500)]
 
 
-def test_broken_rows_say_what_is_wrong(tmp_path: Path) -> None:
+def test_broken_rows_have_reasons(tmp_path: Path) -> None:
     text = 'text,id\n"a"b,1\nc,2,3\nd\nfine,4\n\n"two\nlines",5\n'
     rows = read(stored(tmp_path, "t.csv", text))
     assert [row.number for row in rows] == [2, 3, 4, 5, 7]
@@ -115,24 +115,24 @@ def test_broken_rows_say_what_is_wrong(tmp_path: Path) -> None:
     assert rows[4].data == {"text": "two\nlines", "id": "5"}
 
 
-def test_a_line_without_end_is_passed_over(tmp_path: Path) -> None:
+def test_overlong_line_is_skipped(tmp_path: Path) -> None:
     rows = read(stored(tmp_path, "t.csv", b"text,id\n" + b"x" * 50_000_000 + b",1\nfine,2\n"))
     assert rows[0].error == "the line is longer than 4 MB"
     assert rows[1].data["id"] == "2"
 
 
-def test_nul_bytes_are_named(tmp_path: Path) -> None:
+def test_nul_bytes_are_rejected(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "t.csv", b"text,id\na\0b,1\n"))
     with pytest.raises(RowError, match="NUL"):
         validate_row(row, schema())
 
 
-def test_a_table_without_a_text_says_what_columns_there_are(tmp_path: Path) -> None:
+def test_table_without_text_lists_columns(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"Choose the column .* The columns are: a, b"):
         read(stored(tmp_path, "t.csv", "a,b\n1,2\n"))
 
 
-def test_columns_of_one_name_and_of_none_are_told_apart(tmp_path: Path) -> None:
+def test_duplicate_and_empty_column_names(tmp_path: Path) -> None:
     shown = preview(stored(tmp_path, "t.csv", "text,text,\na,b,c\n"), {})
     assert shown.names == ["text", "text (2)", "column 3"]
     assert shown.rows == [["a", "b", "c"]]
@@ -148,11 +148,11 @@ def test_columns_of_one_name_and_of_none_are_told_apart(tmp_path: Path) -> None:
         ({"z": "text"}, "There is no column z"),
     ],
 )
-def test_a_mapping_that_cannot_be_says_why(mapping: dict[str, str], said: str) -> None:
+def test_invalid_mapping_has_a_reason(mapping: dict[str, str], said: str) -> None:
     assert said in columns.mapping_error(mapping, ["a", "b", "c"], schema())
 
 
-def test_the_whole_gold_may_stand_in_one_column(tmp_path: Path) -> None:
+def test_gold_in_one_column(tmp_path: Path) -> None:
     gold = '{""invoice_id"":""A"",""date"":""2026-01-14"",""vendor"":""V"",""total_amount"":1.50}'
     rows = read(stored(tmp_path, "t.csv", f'text,gold\nt,"{gold}"\nu,\nv,"{{"\n'))
     assert str(rows[0].data["gold"]["total_amount"]) == "1.50"
@@ -160,7 +160,7 @@ def test_the_whole_gold_may_stand_in_one_column(tmp_path: Path) -> None:
     assert "the column gold is not JSON" in rows[2].error
 
 
-def test_banking_requests_map_by_themselves(shared: Path, tmp_path: Path) -> None:
+def test_banking_dataset_is_mapped_automatically(shared: Path, tmp_path: Path) -> None:
     path = shared / "data" / "banking77" / "train.csv"
     if not path.exists():
         pytest.skip(f"no table at {path}")

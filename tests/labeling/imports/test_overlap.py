@@ -43,7 +43,7 @@ def dispute(desk: Desk, **changes: Any) -> Any:
     return document
 
 
-def test_each_person_gets_it_once_until_enough_have_labelled_it(desk: Desk) -> None:
+def test_overlap_gives_a_document_to_each_annotator_once(desk: Desk) -> None:
     document = desk.document(wanted=2)
     assert following(desk, desk.ana) == document
     assert following(desk, desk.ben) is None  # while Ana has it open
@@ -56,7 +56,7 @@ def test_each_person_gets_it_once_until_enough_have_labelled_it(desk: Desk) -> N
     assert [following(desk, user) for user in (desk.ana, desk.ben, desk.cleo)] == [None] * 3
 
 
-def test_nobody_sees_what_the_others_wrote(desk: Desk) -> None:
+def test_overlap_hides_labels_of_others(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana, vendor="Acme")
     opened = annotation_services.open_document(document=fresh(document), user=desk.ben)
@@ -76,7 +76,7 @@ def test_nobody_sees_what_the_others_wrote(desk: Desk) -> None:
         )
 
 
-def test_labels_that_mean_the_same_count(desk: Desk) -> None:
+def test_equal_labels_become_gold(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     submit(document, desk.ben, invoice_id="a-1029")
@@ -89,7 +89,7 @@ def test_labels_that_mean_the_same_count(desk: Desk) -> None:
     assert list(review_queries.pending_review(desk.project).order_by("pk")) == [document, waits]
 
 
-def test_labels_that_differ_wait_for_adjudication(desk: Desk) -> None:
+def test_conflicting_labels_wait_for_adjudication(desk: Desk) -> None:
     document = dispute(desk)
     now = fresh(document)
     assert (now.state, now.disputed, Gold.objects.count()) == (DocumentState.SUBMITTED, True, 0)
@@ -99,13 +99,13 @@ def test_labels_that_differ_wait_for_adjudication(desk: Desk) -> None:
         review_services.approve(document=now, user=desk.rita, base_version=2)
 
 
-def test_who_gives_in_ends_the_dispute(desk: Desk) -> None:
+def test_equal_resubmit_ends_a_conflict(desk: Desk) -> None:
     document = dispute(desk)
     saved = submit(document, desk.ben, 2)
     assert (saved.submitted, fresh(document).disputed, Gold.objects.count()) == (True, False, 1)
 
 
-def test_adjudication_asks_for_what_differs_and_makes_gold(desk: Desk) -> None:
+def test_adjudicated_label_is_gold(desk: Desk) -> None:
     document = dispute(desk)
     found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
     assert [label.annotation.user for label in found.labels] == [desk.ana, desk.ben]
@@ -130,7 +130,7 @@ def test_adjudication_asks_for_what_differs_and_makes_gold(desk: Desk) -> None:
     assert annotation_services.open_document(document=now, user=desk.ana).value["vendor"] == "Acme"
 
 
-def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
+def test_gold_keeps_pre_label_origin(desk: Desk) -> None:
     document = desk.document(wanted=2)
     change(desk, withheld_share=0)
     version = desk.project.schema_version
@@ -155,7 +155,7 @@ def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
     assert Gold.objects.get().origin == Origin.PRELABELLED
 
 
-def test_a_reviewer_makes_no_human_gold_of_pre_labels_that_agree_or_not(desk: Desk) -> None:
+def test_adjudicated_pre_labels_stay_pre_labeled(desk: Desk) -> None:
     change(desk, withheld_share=0, review_required=True)
     proposals = {}
     other: list[dict[str, Any]] = [{}, {"vendor": "Acme"}]
@@ -181,7 +181,7 @@ def test_a_reviewer_makes_no_human_gold_of_pre_labels_that_agree_or_not(desk: De
     assert list(Gold.objects.values_list("origin", flat=True)) == [Origin.PRELABELLED] * 2
 
 
-def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
+def test_four_eyes_excludes_involved_reviewer(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     submit(document, desk.rita, vendor="Acme")
@@ -196,7 +196,7 @@ def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
     assert adjudication.adjudicate(document=fresh(document), user=desk.owner, **options)
 
 
-def test_what_was_not_seen_or_is_invalid_is_not_adjudicated(desk: Desk) -> None:
+def test_unseen_or_invalid_label_is_not_adjudicated(desk: Desk) -> None:
     document = dispute(desk)
     with pytest.raises(adjudication.ConflictingChange):
         adjudication.adjudicate(document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=1)
@@ -207,7 +207,7 @@ def test_what_was_not_seen_or_is_invalid_is_not_adjudicated(desk: Desk) -> None:
     assert (fresh(document).disputed, Gold.objects.count(), Review.objects.count()) == (True, 0, 0)
 
 
-def test_a_dispute_can_be_labelled_again_by_all(desk: Desk) -> None:
+def test_rejected_conflict_is_labeled_again(desk: Desk) -> None:
     document = dispute(desk)
     review_services.reject(document=fresh(document), user=desk.rita, reason="Read the second page.")
     now = fresh(document)
@@ -224,7 +224,7 @@ def test_a_dispute_can_be_labelled_again_by_all(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("action", ["rejected", "drafted", "left first"])
-def test_who_leaves_the_project_leaves_their_place_to_others(desk: Desk, action: str) -> None:
+def test_former_member_frees_an_overlap_place(desk: Desk, action: str) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     ana = Membership.objects.get(project=desk.project, user=desk.ana)
@@ -246,7 +246,7 @@ def test_who_leaves_the_project_leaves_their_place_to_others(desk: Desk, action:
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
-def test_what_is_put_back_goes_to_those_who_labelled_it(desk: Desk) -> None:
+def test_requeued_document_returns_to_its_annotators(desk: Desk) -> None:
     document = dispute(desk)
     bulk_edit.change_one(document=fresh(document), user=desk.owner, action="requeue", params={})
     now = fresh(document)
@@ -257,7 +257,7 @@ def test_what_is_put_back_goes_to_those_who_labelled_it(desk: Desk) -> None:
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
-def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: None) -> None:
+def test_undo_of_requeue_restores_labels(desk: Desk, queues: None) -> None:
     document, other = dispute(desk), dispute(desk)
     edit = bulk_edit.start(project=desk.project, user=desk.owner, action="requeue", params={}, query="")
     run_bulk_edit(edit.pk)
@@ -270,7 +270,7 @@ def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: 
     assert set(submitted) == {(document.pk, desk.ana.pk), (document.pk, desk.ben.pk), (other.pk, desk.ana.pk)}
 
 
-def test_an_assigned_document_goes_to_the_others_once_its_person_is_done(desk: Desk) -> None:
+def test_assigned_overlap_continues_with_others(desk: Desk) -> None:
     document = desk.document(wanted=2)
     rows = type(document).objects.filter(project=desk.project)
     assignment.assign(documents=rows, user=desk.ana)
@@ -279,7 +279,7 @@ def test_an_assigned_document_goes_to_the_others_once_its_person_is_done(desk: D
     assert (following(desk, desk.ana), following(desk, desk.ben)) == (None, document)
 
 
-def test_a_share_of_new_documents_is_drawn_by_a_hash(desk: Desk) -> None:
+def test_overlap_share_of_new_documents(desk: Desk) -> None:
     change(desk, overlap_share=0.3, overlap_people=3)
     rows = [{"id": str(number), "text": f"text {number}"} for number in range(400)]
     bring_in(desk.project, rows)
@@ -292,7 +292,7 @@ def test_a_share_of_new_documents_is_drawn_by_a_hash(desk: Desk) -> None:
     assert dict(other.project.documents.values_list("external_id", "wanted")) == drawn
 
 
-def test_several_labels_are_asked_of_what_still_waits(desk: Desk) -> None:
+def test_overlap_applies_to_queued_documents(desk: Desk) -> None:
     done, waits = desk.document(), desk.document()
     submit(done, desk.ana)
     rows = type(done).objects.filter(project=desk.project)
@@ -317,7 +317,7 @@ def test_agreement_of_a_project(desk: Desk) -> None:
     assert found["invoice_id"].exact == 1
 
 
-def test_what_came_after_a_decision_is_not_agreement(desk: Desk) -> None:
+def test_labels_after_a_decision_do_not_count(desk: Desk) -> None:
     document = dispute(desk)
     found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
     adjudication.adjudicate(
@@ -328,7 +328,7 @@ def test_what_came_after_a_decision_is_not_agreement(desk: Desk) -> None:
     assert (by_pattern["vendor"].units, by_pattern["vendor"].exact) == (1, 0)
 
 
-def test_an_annotator_may_be_a_member_with_any_role(desk: Desk) -> None:
+def test_any_role_can_annotate(desk: Desk) -> None:
     engineer = member(desk, "eve", Role.ENGINEER)
     document = desk.document(wanted=2)
     submit(document, desk.ana)

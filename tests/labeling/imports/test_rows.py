@@ -62,11 +62,11 @@ def row(**values: Any) -> str:
         (row(gold=False), "the gold does not fit the schema"),
     ],
 )
-def test_a_bad_row_says_what_is_wrong(line: str | bytes, said: str) -> None:
+def test_invalid_row_has_a_reason(line: str | bytes, said: str) -> None:
     assert said in reason(line)
 
 
-def test_broken_json_names_the_line_of_the_file() -> None:
+def test_invalid_json_names_its_line() -> None:
     rows = list(parse_jsonl(BytesIO(b'{"text": "a"}\n\n{"text": }\n')))
     assert [parsed.number for parsed in rows] == [1, 3]
     assert "(line 3, column 10)" in rows[1].error
@@ -76,7 +76,7 @@ def test_more_than_three_problems_are_counted() -> None:
     assert "and 1 more" in reason(row(gold={}))
 
 
-def test_a_good_row_keeps_numbers_exact_and_extra_keys() -> None:
+def test_valid_row_keeps_digits_and_metadata() -> None:
     (parsed,) = parse_jsonl(BytesIO(b'{"id": 17, "text": "t", "tags": ["a", "a"], "page": 1.10, "gold": null}'))
     valid = validate_row(parsed, INVOICE)
     assert (valid.external_id, valid.gold, valid.tags) == ("17", None, ["a"])
@@ -90,18 +90,18 @@ def test_a_row_without_id_gets_one_from_its_text() -> None:
     assert first.external_id.startswith("text-")
 
 
-def test_rows_of_a_caller_are_checked_for_what_the_database_refuses() -> None:
+def test_rows_are_checked_for_invalid_characters() -> None:
     with pytest.raises(RowError, match="NUL"):
         validate_row(ParsedRow(1, {"text": "t", "gold": {**GOLD, "vendor": "a\0b"}}), INVOICE)
     with pytest.raises(RowError, match="surrogate"):
         validate_row(ParsedRow(1, {"text": "t", "note": ["\ud800"]}), INVOICE)
 
 
-def test_a_text_that_only_looks_like_an_escape_is_fine() -> None:
+def test_text_that_resembles_an_escape() -> None:
     assert validate_row(ParsedRow(1, {"text": "t", "note": "\\u0000"}), INVOICE).metadata == {"note": "\\u0000"}
 
 
-def test_an_endless_line_is_skipped_and_the_rest_is_read() -> None:
+def test_overlong_line_is_skipped_in_jsonl() -> None:
     long = b'{"text": "' + b"x" * (2 * MAX_LINE) + b'"}\n'
     rows = list(parse_jsonl(BytesIO(long + b'{"text": "after"}')))
     assert "longer than 4 MB" in rows[0].error
@@ -109,12 +109,12 @@ def test_an_endless_line_is_skipped_and_the_rest_is_read() -> None:
     assert rows[1].data == {"text": "after"}
 
 
-def test_marks_and_line_ends_of_other_systems() -> None:
+def test_byte_order_marks_and_line_ends() -> None:
     rows = list(parse_jsonl(BytesIO(b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')))
     assert [parsed.data for parsed in rows] == [{"text": "a"}, {"text": "b"}]
 
 
-def test_utf16_is_named_once() -> None:
+def test_utf16_is_rejected_once() -> None:
     rows = list(parse_jsonl(BytesIO('{"text": "a"}\n{"text": "b"}\n'.encode("utf-16"))))
     assert len(rows) == 1
     assert "UTF-16" in rows[0].error

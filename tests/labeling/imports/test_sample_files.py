@@ -55,9 +55,7 @@ class Children:
         monkeypatch.setattr("labeling.imports.formats.zip_folder._unpack", forbidden)
 
 
-def test_a_dataset_is_read_once_however_often_the_page_is_asked_for(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dataset_sample_is_cached(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     children = Children(monkeypatch)
     address = columns_page(desk, dataset(tmp_path))
     assert children.started == 1
@@ -69,7 +67,7 @@ def test_a_dataset_is_read_once_however_often_the_page_is_asked_for(
     assert children.started == 1
 
 
-def test_a_bomb_is_stopped_by_its_growth_and_only_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bomb_is_stopped_by_ratio(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     children = Children(monkeypatch)
     address = columns_page(desk, packed({"data/data.arrow": b"\0" * 40_000_000}))
     for _ in range(3):

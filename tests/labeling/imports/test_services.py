@@ -46,7 +46,7 @@ def start(desk: Desk, data: bytes, **more: Any) -> ImportRun:
     )
 
 
-def test_the_seed_example_is_imported_to_the_digit(desk: Desk) -> None:
+def test_seed_example_is_imported_exactly(desk: Desk) -> None:
     result = bring_in(desk.project, [SEED_ROW], user=desk.people["engineer"])
     assert (result.imported, result.with_gold) == (1, 1)
     document = Document.objects.get()
@@ -61,7 +61,7 @@ def test_the_seed_example_is_imported_to_the_digit(desk: Desk) -> None:
     assert (annotation.valid, annotation.submitted, annotation.version) == (True, True, 1)
 
 
-def test_rows_in_are_imported_or_duplicate_or_rejected(desk: Desk) -> None:
+def test_every_row_is_counted(desk: Desk) -> None:
     rows = [invoice(1), invoice(2, gold=False), invoice(1), {"id": "x"}, "{not json", {**invoice(9), "id": "inv-0001"}]
     result = bring_in(desk.project, rows)
     assert (result.imported, result.duplicates, result.rejected) == (2, 1, 3)
@@ -71,7 +71,7 @@ def test_rows_in_are_imported_or_duplicate_or_rejected(desk: Desk) -> None:
     assert Gold.objects.count() == 1
 
 
-def test_nothing_is_imported_twice(desk: Desk) -> None:
+def test_duplicates_are_not_imported(desk: Desk) -> None:
     rows = [invoice(number) for number in range(20)]
     bring_in(desk.project, rows)
     again = bring_in(desk.project, [*rows, {**invoice(3), "id": "another-id"}])
@@ -85,7 +85,7 @@ def test_the_same_text_in_another_project_is_another_document(desk: Desk) -> Non
     assert bring_in(make_desk("other").project, [invoice(1)]).imported == 1
 
 
-def test_gold_null_waits_to_be_labelled(desk: Desk) -> None:
+def test_null_gold_is_unlabeled(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False), {**invoice(2), "gold": None}])
     assert set(Document.objects.values_list("state", flat=True)) == {DocumentState.NEW}
     assert not Annotation.objects.exists()
@@ -99,7 +99,7 @@ def test_holdout_synthetic_tags_and_metadata_are_kept(desk: Desk) -> None:
     assert Gold.objects.get().origin == Origin.SYNTHETIC
 
 
-def test_queries_do_not_grow_with_the_rows_of_a_batch(desk: Desk) -> None:
+def test_batch_query_count_is_constant(desk: Desk) -> None:
     def queries(start: int, count: int) -> int:
         rows = [invoice(number) for number in range(start, start + count)]
         with CaptureQueriesContext(connection) as captured:
@@ -109,7 +109,7 @@ def test_queries_do_not_grow_with_the_rows_of_a_batch(desk: Desk) -> None:
     assert queries(0, 10) == queries(1000, bulk_copy.BATCH)
 
 
-def test_memory_does_not_grow_with_the_rows(desk: Desk) -> None:
+def test_import_memory_is_constant(desk: Desk) -> None:
     def peak(count: int) -> int:
         def rows() -> Iterator[ParsedRow]:
             for number in range(count):
@@ -137,14 +137,14 @@ def test_long_rows_make_small_batches(desk: Desk) -> None:
     assert seen == [5, 8]
 
 
-def test_stopping_keeps_what_is_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_import_keeps_rows(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_copy, "BATCH", 5)
     result = bring_in(desk.project, [invoice(number) for number in range(20)], progress=lambda so_far: so_far.rows < 10)
     assert (result.stopped, result.imported) == (True, 10)
     assert Document.objects.count() == 10
 
 
-def test_a_job_does_the_import_once_and_reports(desk: Desk) -> None:
+def test_job_imports_once(desk: Desk) -> None:
     run = start(desk, jsonl([invoice(1), "oops", invoice(2), invoice(1)]))
     run_import(run.pk)
     run.refresh_from_db()
@@ -161,7 +161,7 @@ def test_a_job_does_the_import_once_and_reports(desk: Desk) -> None:
     assert (run.imported, run.duplicates) == (2, 1), "a job delivered twice works once"
 
 
-def test_rejects_beyond_the_first_hundred_are_in_the_file_alone(desk: Desk) -> None:
+def test_all_rejects_are_in_the_file(desk: Desk) -> None:
     run = start(desk, jsonl(["oops"] * 150))
     run_import(run.pk)
     run.refresh_from_db()
@@ -170,7 +170,7 @@ def test_rejects_beyond_the_first_hundred_are_in_the_file_alone(desk: Desk) -> N
         assert len(file.readlines()) == 150
 
 
-def test_a_job_whose_row_has_gone_ends_quietly(desk: Desk) -> None:
+def test_job_without_row_is_ignored(desk: Desk) -> None:
     run_import(987_654)
 
 
@@ -183,7 +183,7 @@ def test_a_cancelled_import_is_not_started(desk: Desk) -> None:
     assert not Document.objects.exists()
 
 
-def test_an_upload_that_has_gone_fails_with_a_sentence(desk: Desk) -> None:
+def test_missing_upload_fails(desk: Desk) -> None:
     run = start(desk, jsonl([invoice(1)]))
     artifacts.store().delete(run.upload_key)
     run_import(run.pk)
@@ -198,7 +198,7 @@ def test_an_empty_upload_is_refused(desk: Desk) -> None:
     assert not ImportRun.objects.exists()
 
 
-def test_a_file_without_rows_is_done_with_nothing(desk: Desk) -> None:
+def test_file_without_rows(desk: Desk) -> None:
     run = start(desk, b"\n \n")
     run_import(run.pk)
     run.refresh_from_db()
@@ -216,9 +216,7 @@ def test_real_receipts(shared: Path) -> None:
     assert result.with_gold > 600
 
 
-def test_an_import_that_was_interrupted_goes_on_with_the_same_counts(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_import_resumes_with_equal_counts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after kill -9: the run stands as running with what its last batch noted, and is queued once more."""
     monkeypatch.setattr(bulk_copy, "BATCH", 10)
     bring_in(desk.project, [invoice(0), invoice(45)])
@@ -261,7 +259,7 @@ def test_a_running_import_stops_when_it_is_cancelled(desk: Desk, monkeypatch: py
     assert (run.status, run.imported, Document.objects.count()) == (Status.CANCELLED, 10, 10)
 
 
-def test_a_reader_that_breaks_keeps_what_is_in_and_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_error_keeps_imported_rows(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_copy, "BATCH", 10)
 
     def broken(stream: Any) -> Iterator[ParsedRow]:
@@ -281,7 +279,7 @@ def test_a_reader_that_breaks_keeps_what_is_in_and_says_so(desk: Desk, monkeypat
     assert desk.project.index_runs.count() == 1
 
 
-def test_progress_is_estimated_by_how_much_of_the_file_is_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_the_share_of_the_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_copy, "BATCH", 1_000)
     seen: list[tuple[int, int]] = []
     write = bulk_copy.write

@@ -53,7 +53,7 @@ def due_now(delivery: WebhookDelivery) -> None:
     WebhookDelivery.objects.filter(pk=delivery.pk).update(next_attempt_at=timezone.now())
 
 
-def test_a_message_is_signed_so_that_a_receiver_can_check_it(desk: Desk, receiver: Receiver, queues: None) -> None:
+def test_delivery_signature(desk: Desk, receiver: Receiver, queues: None) -> None:
     hook = hook_for(desk, receiver.url)
     delivery = told(desk, document=7, url="/p/desk/documents/7/")
     assert webhooks.deliver(delivery.pk)
@@ -75,7 +75,7 @@ def test_a_message_is_signed_so_that_a_receiver_can_check_it(desk: Desk, receive
     assert delivery.delivered_at is not None
 
 
-def test_the_secret_is_stored_nowhere_and_another_one_can_be_made(desk: Desk, receiver: Receiver) -> None:
+def test_secret_is_derived_and_rotates(desk: Desk, receiver: Receiver) -> None:
     hook = hook_for(desk, receiver.url)
     secret = webhooks.secret_of(hook)
     row = Webhook.objects.filter(pk=hook.pk).values().get()
@@ -84,14 +84,14 @@ def test_the_secret_is_stored_nowhere_and_another_one_can_be_made(desk: Desk, re
     assert webhooks.secret_of(Webhook.objects.get(pk=hook.pk)) != secret
 
 
-def test_nothing_is_told_where_nobody_listens(desk: Desk, receiver: Receiver, django_assert_num_queries: Any) -> None:
+def test_no_delivery_without_subscription(desk: Desk, receiver: Receiver, django_assert_num_queries: Any) -> None:
     hook_for(desk, receiver.url, "dataset.frozen")
     with django_assert_num_queries(0):
         webhooks.emit(desk.project, "document.submitted", {})
     assert not WebhookDelivery.objects.exists()
 
 
-def test_a_webhook_that_is_off_or_of_another_project_is_not_told(desk: Desk, receiver: Receiver) -> None:
+def test_inactive_and_foreign_webhooks_get_nothing(desk: Desk, receiver: Receiver) -> None:
     hook_for(desk, receiver.url, active=False)
     other = make_desk("other")
     hook_for(other, receiver.url)
@@ -102,7 +102,7 @@ def test_a_webhook_that_is_off_or_of_another_project_is_not_told(desk: Desk, rec
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_message_is_there_with_what_it_tells_of_or_not_at_all(queues: None, receiver: Receiver) -> None:
+def test_delivery_is_transactional(queues: None, receiver: Receiver) -> None:
     desk = make_desk()
     hook_for(desk, receiver.url)
     queue = django_rq.get_queue("webhooks")
@@ -118,9 +118,7 @@ def test_a_message_is_there_with_what_it_tells_of_or_not_at_all(queues: None, re
     assert (job.func_name, list(job.args)) == ("labeling.jobs.deliver_webhook", [delivery.pk])
 
 
-def test_a_failed_attempt_is_made_again_after_growing_pauses_and_given_up_at_the_end(
-    desk: Desk, receiver: Receiver, queues: None
-) -> None:
+def test_failed_delivery_is_retried(desk: Desk, receiver: Receiver, queues: None) -> None:
     receiver.statuses = [500] * 20
     hook_for(desk, receiver.url)
     delivery = told(desk)
@@ -147,7 +145,7 @@ def test_a_failed_attempt_is_made_again_after_growing_pauses_and_given_up_at_the
     assert webhooks.deliver(delivery.pk)
 
 
-def test_one_that_comes_back_gets_what_it_missed(desk: Desk, receiver: Receiver, queues: None) -> None:
+def test_receiver_recovers(desk: Desk, receiver: Receiver, queues: None) -> None:
     receiver.statuses = [503, 200]
     hook_for(desk, receiver.url)
     delivery = told(desk)
@@ -159,7 +157,7 @@ def test_one_that_comes_back_gets_what_it_missed(desk: Desk, receiver: Receiver,
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_to_the_inside_is_not_followed(desk: Desk, receiver: Receiver, queues: None, status: int) -> None:
+def test_redirects_are_not_followed(desk: Desk, receiver: Receiver, queues: None, status: int) -> None:
     with receiving() as inside:
         receiver.statuses, receiver.location = [status], inside.url
         hook_for(desk, receiver.url)
@@ -171,9 +169,7 @@ def test_a_redirect_to_the_inside_is_not_followed(desk: Desk, receiver: Receiver
     assert "redirect" in delivery.error
 
 
-def test_a_receiver_that_does_not_answer_is_given_ten_seconds(
-    desk: Desk, receiver: Receiver, queues: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_receiver_timeout(desk: Desk, receiver: Receiver, queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.3)
     receiver.seconds = 1
     hook_for(desk, receiver.url)
@@ -184,9 +180,7 @@ def test_a_receiver_that_does_not_answer_is_given_ten_seconds(
     assert "no response" in delivery.error
 
 
-def test_a_receiver_that_answers_drop_by_drop_has_no_longer(
-    desk: Desk, receiver: Receiver, queues: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_response_timeout(desk: Desk, receiver: Receiver, queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.5)
     receiver.drips = 30
     hook_for(desk, receiver.url)
@@ -197,7 +191,7 @@ def test_a_receiver_that_answers_drop_by_drop_has_no_longer(
     assert delivery.next_attempt_at is not None
 
 
-def test_nobody_there_is_said(desk: Desk, settings: Any, queues: None) -> None:
+def test_connection_error(desk: Desk, settings: Any, queues: None) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     hook_for(desk, "http://127.0.0.1:9/hook")
     delivery = told(desk)
@@ -225,16 +219,14 @@ def test_nobody_there_is_said(desk: Desk, settings: Any, queues: None) -> None:
         "",
     ],
 )
-def test_an_address_inside_or_none_at_all_is_refused(desk: Desk, url: str) -> None:
+def test_internal_and_invalid_urls_are_refused(desk: Desk, url: str) -> None:
     with pytest.raises(Refused) as refused:
         hook_for(desk, url)
     assert refused.value.field == "url"
     assert not Webhook.objects.exists()
 
 
-def test_an_address_that_was_allowed_once_is_checked_again_when_it_is_called(
-    desk: Desk, receiver: Receiver, queues: None, settings: Any
-) -> None:
+def test_url_is_checked_at_delivery(desk: Desk, receiver: Receiver, queues: None, settings: Any) -> None:
     hook_for(desk, receiver.url)
     settings.OUTBOUND_ALLOW = []
     delivery = told(desk)
@@ -245,13 +237,13 @@ def test_an_address_that_was_allowed_once_is_checked_again_when_it_is_called(
 
 
 @pytest.mark.parametrize(("events", "word"), [([], "at least one"), (["document.eaten"], "document.eaten")])
-def test_events_are_those_there_are(desk: Desk, receiver: Receiver, events: list[str], word: str) -> None:
+def test_unknown_event_is_refused(desk: Desk, receiver: Receiver, events: list[str], word: str) -> None:
     with pytest.raises(Refused, match=word) as refused:
         webhooks.create(project=desk.project, user=desk.people["owner"], url=receiver.url, events=events)
     assert refused.value.field == "events"
 
 
-def test_where_nobody_answers_is_left_in_peace_for_a_while(
+def test_timeouts_suspend_a_webhook(
     desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
 ) -> None:
     dead, alive = hook_for(desk, "http://127.0.0.1:9/hook"), hook_for(desk, receiver.url)
@@ -286,7 +278,7 @@ def test_where_nobody_answers_is_left_in_peace_for_a_while(
     assert webhooks.deliver(late.pk)
 
 
-def test_the_project_knows_what_its_webhooks_listen_to(desk: Desk, receiver: Receiver) -> None:
+def test_project_stores_subscribed_events(desk: Desk, receiver: Receiver) -> None:
     first = hook_for(desk, receiver.url, "dataset.frozen", "document.submitted")
     hook_for(desk, receiver.url, "document.submitted")
     assert desk.project.webhook_events == ["document.submitted", "dataset.frozen"]
@@ -298,7 +290,7 @@ def test_the_project_knows_what_its_webhooks_listen_to(desk: Desk, receiver: Rec
     assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted"]
 
 
-def test_the_sweep_queues_what_is_due_and_forgotten_and_removes_what_is_old(
+def test_reaper_queues_and_deletes_deliveries(
     desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
 ) -> None:
     hook_for(desk, receiver.url)
@@ -313,7 +305,7 @@ def test_the_sweep_queues_what_is_due_and_forgotten_and_removes_what_is_old(
     assert set(WebhookDelivery.objects.values_list("pk", flat=True)) == {delivery.pk, fresh.pk}
 
 
-def test_a_delivery_whose_worker_has_gone_is_due_again(desk: Desk, receiver: Receiver, queues: None) -> None:
+def test_delivery_of_dead_worker_is_due_again(desk: Desk, receiver: Receiver, queues: None) -> None:
     hook_for(desk, receiver.url)
     delivery = told(desk)
     WebhookDelivery.objects.filter(pk=delivery.pk).update(
@@ -325,11 +317,11 @@ def test_a_delivery_whose_worker_has_gone_is_due_again(desk: Desk, receiver: Rec
     assert not receiver.messages
 
 
-def test_a_delivery_that_has_gone_ends_quietly(db: None) -> None:
+def test_deleted_delivery_is_ignored(db: None) -> None:
     assert not webhooks.deliver(12345)
 
 
-def test_the_queue_brings_messages_by_itself(
+def test_worker_delivers(
     idle_workers: Workers, receiver: Receiver, wait_for: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OUTBOUND_ALLOW", "127.0.0.1")

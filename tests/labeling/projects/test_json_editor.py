@@ -11,7 +11,7 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def test_the_frame_allows_styles_and_nothing_else_more(desk: Desk) -> None:
+def test_frame_policy_only_adds_styles(desk: Desk) -> None:
     client = Client()
     client.force_login(desk.ana)
     answer = client.get("/editor/")
@@ -33,7 +33,7 @@ def test_other_pages_keep_their_policy(desk: Desk) -> None:
     assert answer["X-Frame-Options"] == "DENY"
 
 
-def test_strangers_to_the_studio_are_sent_to_the_login(desk: Desk) -> None:
+def test_anonymous_users_are_redirected_to_login(desk: Desk) -> None:
     answer = Client().get("/editor/")
     assert answer.status_code == 302
     assert answer["Location"].startswith("/login/")

@@ -70,7 +70,7 @@ def test_members_get_their_roles() -> None:
         ({"template": "nothing"}, "template"),
     ],
 )
-def test_a_project_that_cannot_be_made(desk: Desk, changes: dict[str, str], field: str) -> None:
+def test_invalid_project_is_refused(desk: Desk, changes: dict[str, str], field: str) -> None:
     values: dict[str, Any] = {"name": "P", "slug": "p", "template": "invoice", **changes}
     with pytest.raises(ProjectError) as caught:
         create_project(owner=desk.people["owner"], **values)
@@ -78,7 +78,7 @@ def test_a_project_that_cannot_be_made(desk: Desk, changes: dict[str, str], fiel
     assert Project.objects.count() == 1
 
 
-def test_an_unchanged_schema_makes_no_version(desk: Desk) -> None:
+def test_unchanged_schema_creates_no_version(desk: Desk) -> None:
     version = save(desk, instruction="Another sentence.")
     assert version.number == 1
     assert SchemaVersion.objects.count() == 1
@@ -86,7 +86,7 @@ def test_an_unchanged_schema_makes_no_version(desk: Desk) -> None:
     assert desk.project.contract.instruction == "Another sentence."
 
 
-def test_spacing_is_no_change_and_order_is_one(desk: Desk) -> None:
+def test_order_changes_a_schema_but_spacing_does_not(desk: Desk) -> None:
     schema = schema_of(desk)
     assert save(desk, schema_text=json.dumps(schema, indent=8, default=float)).number == 1
     properties = schema["properties"]
@@ -112,14 +112,14 @@ def test_spacing_is_no_change_and_order_is_one(desk: Desk) -> None:
         ('{"type": "object", "description": "' + "x" * 500_000 + '"}', "longer than"),
     ],
 )
-def test_a_schema_that_is_none_is_refused_with_the_place(desk: Desk, text: str, said: str) -> None:
+def test_invalid_schema_is_refused_with_its_path(desk: Desk, text: str, said: str) -> None:
     with pytest.raises(ContractError) as caught:
         save(desk, schema_text=text)
     assert said in caught.value.errors["schema"]
     assert SchemaVersion.objects.count() == 1
 
 
-def test_all_errors_are_said_at_once_and_nothing_is_saved(desk: Desk) -> None:
+def test_all_errors_are_reported_and_nothing_is_saved(desk: Desk) -> None:
     before = desk.project.contract.instruction
     with pytest.raises(ContractError) as caught:
         save(desk, instruction="  ", schema_text="{", constraints={"latency_p95_ms": -1})
@@ -139,18 +139,18 @@ def test_all_errors_are_said_at_once_and_nothing_is_saved(desk: Desk) -> None:
         ({"speed": 1}, "speed"),
     ],
 )
-def test_constraints_that_are_none(constraints: dict[str, Any], field: str) -> None:
+def test_invalid_constraints(constraints: dict[str, Any], field: str) -> None:
     with pytest.raises(ContractError) as caught:
         clean_constraints(constraints)
     assert list(caught.value.errors) == [field]
 
 
-def test_constraints_are_kept_as_plain_numbers() -> None:
+def test_constraints_are_stored_as_numbers() -> None:
     clean = clean_constraints({"latency_p95_ms": Decimal("800"), "cost_per_request": Decimal("0.002"), "currency": ""})
     assert clean == {"latency_p95_ms": 800, "cost_per_request": 0.002}
 
 
-def test_a_save_from_an_old_page_is_refused(desk: Desk) -> None:
+def test_stale_save_is_refused(desk: Desk) -> None:
     seen = contract_etag(desk.project.contract)
     save(desk, instruction="From the first page.", seen=seen)
     with pytest.raises(ContractError) as caught:
@@ -160,7 +160,7 @@ def test_a_save_from_an_old_page_is_refused(desk: Desk) -> None:
     assert desk.project.contract.instruction == "From the first page."
 
 
-def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
+def test_invalid_labels_are_requeued(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
     short = invoice(4)
     short["gold"]["vendor"] = "A"
@@ -187,7 +187,7 @@ def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
     assert Document.objects.get(external_id="inv-0004").requeue_reason.startswith("The schema changed to v2: vendor")
 
 
-def test_what_waits_for_a_review_is_told_and_goes_back_to_the_queue(desk: Desk) -> None:
+def test_pending_reviews_are_requeued(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
     text = dumps(schema_of(desk, note={"type": "string"}))
     assert schema_impact(project=desk.project, compiled=read_schema(text)[0]).pending == 0
@@ -206,7 +206,7 @@ def test_what_waits_for_a_review_is_told_and_goes_back_to_the_queue(desk: Desk) 
     assert about[changed - 1].endswith("FOR NO KEY UPDATE")
 
 
-def test_a_schema_is_shown_as_it_was_written() -> None:
+def test_schema_is_displayed_as_written() -> None:
     text = '{"type":"object","properties":{"a":{"type":["number","null"],"multipleOf":0.010}}}'
     shown = pretty(text)
     assert '"a": {"type": ["number", "null"], "multipleOf": 0.010}' not in shown  # it holds a list, so it is opened

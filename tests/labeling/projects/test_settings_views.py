@@ -36,7 +36,7 @@ def member(desk: Desk, role: str) -> Membership:
 # -- members -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_owner_takes_people_in_changes_their_role_and_takes_them_out(desk: Desk) -> None:
+def test_owner_adds_changes_and_removes_members(desk: Desk) -> None:
     client, newcomer = desk.as_("owner"), person("newcomer")
     page = follow(client, desk.url("settings/members/add/"), username="newcomer", role="reviewer")
     assert "newcomer was added as reviewer." in page
@@ -51,7 +51,7 @@ def test_an_owner_takes_people_in_changes_their_role_and_takes_them_out(desk: De
     assert browser(newcomer).get(desk.url()).status_code == 404
 
 
-def test_who_leaves_loses_tokens_and_what_they_held(desk: Desk) -> None:
+def test_removed_member_loses_tokens_and_locks(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     annotator = desk.people["annotator"]
     Document.objects.update(locked_by=annotator, assigned_to=annotator)
@@ -74,7 +74,7 @@ def test_who_leaves_loses_tokens_and_what_they_held(desk: Desk) -> None:
         ({"username": "a\x00b", "role": "annotator"}, "Null characters"),
     ],
 )
-def test_a_member_that_cannot_be_is_refused_with_a_sentence(desk: Desk, sent: dict[str, str], said: str) -> None:
+def test_invalid_member_is_refused(desk: Desk, sent: dict[str, str], said: str) -> None:
     person("outside")
     before = Membership.objects.count()
     answer = desk.as_("owner").post(desk.url("settings/members/add/"), sent)
@@ -83,7 +83,7 @@ def test_a_member_that_cannot_be_is_refused_with_a_sentence(desk: Desk, sent: di
     assert Membership.objects.count() == before
 
 
-def test_the_last_owner_stays(desk: Desk) -> None:
+def test_last_owner_cannot_leave(desk: Desk) -> None:
     client, owner = desk.as_("owner"), member(desk, "owner")
     for address, sent in [("", {"role": "manager"}), ("remove/", {})]:
         answer = client.post(desk.url(f"settings/members/{owner.pk}/{address}"), sent)
@@ -95,21 +95,21 @@ def test_the_last_owner_stays(desk: Desk) -> None:
     assert client.get(desk.url("settings/")).status_code == 404
 
 
-def test_an_owner_who_steps_down_lands_where_they_may_be(desk: Desk) -> None:
+def test_demoted_owner_is_redirected(desk: Desk) -> None:
     members.change_role(membership=member(desk, "manager"), by=desk.people["owner"], role=Role.OWNER)
     address = desk.url(f"settings/members/{member(desk, 'owner').pk}/")
     answer = desk.as_("owner").post(address, {"role": "annotator"})
     assert answer["Location"] == desk.url()
 
 
-def test_a_member_of_another_project_cannot_be_reached_through_this_one(desk: Desk) -> None:
+def test_member_of_another_project_is_404(desk: Desk) -> None:
     other = make_desk("other")
     row = member(other, "annotator")
     assert desk.as_("owner").post(desk.url(f"settings/members/{row.pk}/remove/")).status_code == 404
     assert Membership.objects.filter(pk=row.pk).exists()
 
 
-def test_one_who_went_meanwhile_is_said_to_have_gone(desk: Desk) -> None:
+def test_ended_membership_is_refused(desk: Desk) -> None:
     row = member(desk, "annotator")
     Membership.objects.filter(pk=row.pk).delete()
     with pytest.raises(Refused, match="no longer a member"):
@@ -128,7 +128,7 @@ WORK = {
 }
 
 
-def test_how_work_is_done_is_set_and_shown_again(desk: Desk) -> None:
+def test_workflow_settings_are_saved(desk: Desk) -> None:
     page = follow(desk.as_("owner"), desk.url("settings/"), **WORK)
     project = desk.project
     project.refresh_from_db()
@@ -154,7 +154,7 @@ def test_how_work_is_done_is_set_and_shown_again(desk: Desk) -> None:
         ("extra_tags", "a\u202eb", "printable"),
     ],
 )
-def test_a_setting_out_of_range_changes_nothing(desk: Desk, name: str, value: str, said: str) -> None:
+def test_invalid_setting_changes_nothing(desk: Desk, name: str, value: str, said: str) -> None:
     answer = desk.as_("owner").post(desk.url("settings/"), {**WORK, name: value})
     assert answer.status_code == 422
     assert said in answer.content.decode()
@@ -174,7 +174,7 @@ def made_token(client: Client, desk: Desk, **more: Any) -> str:
     return found[1]
 
 
-def test_a_token_is_shown_once_and_kept_as_a_hash(desk: Desk) -> None:
+def test_token_is_shown_once_and_stored_as_hash(desk: Desk) -> None:
     client = desk.as_("annotator")
     text = made_token(client, desk)
     page = client.get(desk.url("tokens/")).content.decode()
@@ -186,7 +186,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(desk: Desk) -> None:
     assert token.user == desk.people["annotator"]
 
 
-def test_a_fragment_answers_htmx(desk: Desk) -> None:
+def test_htmx_gets_a_fragment(desk: Desk) -> None:
     sent = {"name": "x", "scopes": ["read"], "days": ""}
     answer = desk.as_("annotator").post(desk.url("tokens/"), sent, headers={"HX-Request": "true"})
     assert "<html" not in answer.content.decode()
@@ -204,14 +204,14 @@ def test_a_fragment_answers_htmx(desk: Desk) -> None:
         ({"days": "99999999"}, "less than or equal to"),
     ],
 )
-def test_a_token_that_cannot_be_is_refused_with_a_sentence(desk: Desk, sent: dict[str, Any], said: str) -> None:
+def test_invalid_token_is_refused(desk: Desk, sent: dict[str, Any], said: str) -> None:
     answer = desk.as_("annotator").post(desk.url("tokens/"), {"name": "a", "scopes": ["read"], "days": "", **sent})
     assert answer.status_code == 422
     assert said in answer.content.decode()
     assert not ApiToken.objects.exists()
 
 
-def test_there_are_twenty_at_most(desk: Desk) -> None:
+def test_token_limit(desk: Desk) -> None:
     for number in range(tokens.MAX_TOKENS):
         tokens.create(
             project=desk.project, user=desk.people["annotator"], name=f"t{number}", scopes=["read"], days=None
@@ -221,7 +221,7 @@ def test_there_are_twenty_at_most(desk: Desk) -> None:
     assert "Revoke one first" in answer.content.decode()
 
 
-def test_one_revokes_ones_own_an_owner_anybodys(desk: Desk) -> None:
+def test_members_revoke_own_tokens_owners_all(desk: Desk) -> None:
     first, _ = tokens.create(project=desk.project, user=desk.people["annotator"], name="a", scopes=["read"], days=None)
     second, _ = tokens.create(project=desk.project, user=desk.people["annotator"], name="b", scopes=["read"], days=None)
     assert desk.as_("reviewer").post(desk.url(f"tokens/{first.pk}/revoke/")).status_code == 404
@@ -270,14 +270,14 @@ def test_a_webhook_is_added_changed_and_removed(desk: Desk, queues: None) -> Non
         ({"events": ["document.eaten"]}, "not one of the available"),
     ],
 )
-def test_a_webhook_that_cannot_be_is_refused_with_a_sentence(desk: Desk, sent: dict[str, Any], said: str) -> None:
+def test_invalid_webhook_is_refused(desk: Desk, sent: dict[str, Any], said: str) -> None:
     answer = desk.as_("owner").post(desk.url("settings/webhooks/add/"), {**HOOK, **sent})
     assert answer.status_code == 422
     assert said in answer.content.decode()
     assert not Webhook.objects.exists()
 
 
-def test_the_log_shows_what_was_sent_and_sends_it_again(desk: Desk, queues: None) -> None:
+def test_log_shows_and_redelivers(desk: Desk, queues: None) -> None:
     client, hook = desk.as_("owner"), hook_of(desk)
     address = desk.url(f"settings/webhooks/{hook.pk}/")
     assert "No deliveries yet" in client.get(address).content.decode()
@@ -296,7 +296,7 @@ def test_the_log_shows_what_was_sent_and_sends_it_again(desk: Desk, queues: None
     assert (delivery.status, delivery.attempts) == ("waiting", 0)
 
 
-def test_the_log_is_read_page_by_page(desk: Desk, queues: None) -> None:
+def test_log_is_paginated(desk: Desk, queues: None) -> None:
     client, hook = desk.as_("owner"), hook_of(desk)
     for _ in range(31):
         webhooks.send_test(webhook=hook, user=desk.people["owner"])
@@ -314,7 +314,7 @@ def test_the_log_is_read_page_by_page(desk: Desk, queues: None) -> None:
 
 
 @pytest.mark.parametrize("how", ["password", "switched off"])
-def test_tokens_end_with_the_password_and_with_the_account(desk: Desk, how: str) -> None:
+def test_password_change_and_deactivation_revoke_tokens(desk: Desk, how: str) -> None:
     person = desk.people["engineer"]
     _, text = tokens.create(project=desk.project, user=person, name="a", scopes=["read"], days=None)
     _, other = tokens.create(project=desk.project, user=desk.people["owner"], name="b", scopes=["read"], days=None)
@@ -331,7 +331,7 @@ def test_tokens_end_with_the_password_and_with_the_account(desk: Desk, how: str)
     assert AuditEntry.objects.filter(action="revoked", user=None).count() == 1
 
 
-def test_a_login_that_hashes_the_password_anew_ends_no_token(desk: Desk, settings: Any) -> None:
+def test_password_rehash_keeps_tokens(desk: Desk, settings: Any) -> None:
     person = desk.people["engineer"]
     person.set_password("swordfish 17")
     person.save()

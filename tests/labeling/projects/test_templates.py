@@ -78,7 +78,7 @@ def test_a_template_is_complete(made: Template) -> None:
 
 
 @every_template
-def test_its_schema_compiles_and_every_field_says_what_it_is(made: Template) -> None:
+def test_template_schema_compiles_with_descriptions(made: Template) -> None:
     compiled = compile_schema(made.schema)
 
     assert compiled.fields
@@ -88,7 +88,7 @@ def test_its_schema_compiles_and_every_field_says_what_it_is(made: Template) -> 
 
 
 @every_template
-def test_the_decoder_can_hold_to_all_of_it(made: Template) -> None:
+def test_template_schema_can_be_decoded(made: Template) -> None:
     assert unsupported(made.schema) == []
 
 
@@ -110,23 +110,23 @@ def test_nothing_extra_is_valid(made: Template) -> None:
 
 
 @every_template
-def test_a_template_is_the_callers_own(made: Template) -> None:
+def test_template_is_a_copy(made: Template) -> None:
     template(made.slug).schema["properties"].clear()
 
     assert template(made.slug).schema["properties"]
 
 
-def test_every_file_is_offered() -> None:
+def test_all_template_files_are_listed() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(ORDER)
     assert [made.slug for made in templates()] == list(ORDER)
 
 
-def test_an_unknown_template_is_named() -> None:
+def test_unknown_template_is_refused() -> None:
     with pytest.raises(UnknownTemplate, match=r"no template 'invoise'\. The templates are invoice, "):
         template("invoise")
 
 
-def test_the_seed_example_word_for_word() -> None:
+def test_seed_example_is_unchanged() -> None:
     made = template("invoice")
     compiled = compile_schema(made.schema)
     output = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
@@ -137,7 +137,7 @@ def test_the_seed_example_word_for_word() -> None:
     assert decodes(made.schema, output)
 
 
-def test_an_invoice_needs_its_four_fields_and_may_say_they_are_not_there() -> None:
+def test_invoice_fields_are_required_and_nullable() -> None:
     compiled = compile_schema(template("invoice").schema)
     nothing = {"invoice_id": None, "date": None, "vendor": None, "total_amount": None}
 
@@ -150,7 +150,7 @@ def test_an_invoice_needs_its_four_fields_and_may_say_they_are_not_there() -> No
     ("name", "value"),
     [("date", "14.01.2026"), ("total_amount", "1248.50"), ("total_amount", Decimal("12.345")), ("invoice_id", "")],
 )
-def test_an_invoice_refuses_what_is_no_value(name: str, value: Any) -> None:
+def test_invoice_rejects_invalid_values(name: str, value: Any) -> None:
     problems = compile_schema(template("invoice").schema).validate({**SEED_GOLD, name: value})
 
     assert [problem.path for problem in problems] == [name]

@@ -41,7 +41,7 @@ def contract_form(desk: Desk, **changes: object) -> dict[str, object]:
 # -- projects ----------------------------------------------------------------------------------------------------------
 
 
-def test_one_sees_the_projects_one_is_in(desk: Desk) -> None:
+def test_list_shows_own_projects(desk: Desk) -> None:
     make_desk("other")
     page = desk.as_("annotator").get("/").content.decode()
     assert "Desk" in page
@@ -55,13 +55,13 @@ def creator(name: str = "new") -> Any:
     return user
 
 
-def test_somebody_without_projects_is_told_what_to_do(desk: Desk) -> None:
+def test_empty_project_list(desk: Desk) -> None:
     page = browser(creator()).get("/").content.decode()
     assert "No projects yet" in page
     assert "New project" in page
 
 
-def test_an_account_without_the_permission_makes_no_project_and_is_told_who_gives_it(desk: Desk) -> None:
+def test_project_creation_needs_permission(desk: Desk) -> None:
     get_user_model().objects.create_superuser("root")
     client = browser(person("new"))
     page = client.get("/?new=1").content.decode()
@@ -74,7 +74,7 @@ def test_an_account_without_the_permission_makes_no_project_and_is_told_who_give
     assert Project.objects.count() == 1
 
 
-def test_a_person_owns_so_many_projects_and_no_more(db: None, settings: Any) -> None:
+def test_project_limit_per_owner(db: None, settings: Any) -> None:
     settings.PROJECTS_PER_PERSON = 2
     client = browser(creator())
     for number in range(2):
@@ -85,7 +85,7 @@ def test_a_person_owns_so_many_projects_and_no_more(db: None, settings: Any) -> 
     assert Project.objects.count() == 2
 
 
-def test_who_may_make_projects_owns_what_they_make() -> None:
+def test_creator_becomes_owner() -> None:
     user = creator()
     answer = browser(user).post("/", {"name": "Müllers Rechnungen", "template": "invoice"})
     project = Project.objects.get()
@@ -103,14 +103,14 @@ def test_who_may_make_projects_owns_what_they_make() -> None:
         ({"name": "A", "template": "nothing"}, "not one of the available choices"),
     ],
 )
-def test_a_bad_new_project_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_project_form(desk: Desk, data: dict[str, str], said: str) -> None:
     answer = browser(creator()).post("/", data)
     assert answer.status_code == 422
     assert said in answer.content.decode()
     assert Project.objects.count() == 1
 
 
-def test_the_list_takes_three_queries_more_however_many_projects(desk: Desk) -> None:
+def test_list_query_count_is_constant(desk: Desk) -> None:
     client = desk.as_("owner")
 
     def queries() -> int:
@@ -137,7 +137,7 @@ def test_home_is_shown_to_every_member(desk: Desk, role: str) -> None:
     assert "Dataset versions" in page
 
 
-def test_home_names_the_next_step_of_the_person_looking(desk: Desk) -> None:
+def test_home_shows_the_next_step_of_the_user(desk: Desk) -> None:
     def step(role: str) -> str:
         context = desk.as_(role).get(desk.url()).context
         return str(context["step"].button) if context["step"] else ""
@@ -201,7 +201,7 @@ def test_engineers_and_owners_save_it(desk: Desk, role: str) -> None:
     assert SchemaVersion.objects.count() == 2
 
 
-def test_a_schema_that_is_none_is_shown_with_what_was_typed(desk: Desk) -> None:
+def test_invalid_schema_keeps_the_typed_text(desk: Desk) -> None:
     broken = '{"type": "object", "properties": {"a": {"type": "strin"}}}'
     answer = desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=broken, latency_p95_ms="x"))
     page = answer.content.decode()
@@ -222,7 +222,7 @@ def test_a_schema_that_is_none_is_shown_with_what_was_typed(desk: Desk) -> None:
         ("", "not JSON"),
     ],
 )
-def test_the_preview_follows_what_is_typed(desk: Desk, schema: str, said: str) -> None:
+def test_preview_of_typed_schema(desk: Desk, schema: str, said: str) -> None:
     answer = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": schema})
     page = answer.content.decode()
     assert answer.status_code == 200
@@ -231,7 +231,7 @@ def test_the_preview_follows_what_is_typed(desk: Desk, schema: str, said: str) -
     assert SchemaVersion.objects.count() == 1
 
 
-def test_the_preview_says_what_happens_to_labels_and_what_the_decoder_cannot_hold(desk: Desk) -> None:
+def test_preview_shows_impact_and_decoder_limits(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
     schema = loads(desk.project.schema_version.schema_text)
     schema["required"] = [*schema["required"], "due_date"]
@@ -252,7 +252,7 @@ def test_a_version_shows_what_it_changed(desk: Desk) -> None:
     assert desk.as_("annotator").get(desk.url("contract/versions/3/")).status_code == 404
 
 
-def test_hostile_names_stay_text(desk: Desk) -> None:
+def test_hostile_names_are_escaped(desk: Desk) -> None:
     hostile = "<script>alert(1)</script>"
     Project.objects.update(name=hostile)
     schema = loads(desk.project.schema_version.schema_text)
@@ -265,7 +265,7 @@ def test_hostile_names_stay_text(desk: Desk) -> None:
         assert "<img src=x>" not in page
 
 
-def test_a_person_without_projects_is_sent_to_an_owner(db: None) -> None:
+def test_empty_list_names_an_owner(db: None) -> None:
     page = browser(person("nina")).get("/").content.decode()
     assert "ask one of its owners to add you under Settings" in page
     assert "your user name is <strong>nina</strong>" in page

@@ -73,11 +73,11 @@ def test_kappa_is_that_of_statsmodels(seed: int) -> None:
     ("seed", "people", "alpha"),
     [(1, 2, -0.10624169986719778), (2, 3, 0.09398099260823645), (3, 5, -0.0676835081029552)],
 )
-def test_alpha_with_missing_labels_is_that_of_another_program(seed: int, people: int, alpha: float) -> None:
+def test_alpha_with_missing_labels_matches_reference(seed: int, people: int, alpha: float) -> None:
     assert krippendorff_alpha(random_units(seed, people, missing=0.3)) == pytest.approx(alpha)
 
 
-def test_kappa_of_several_people_is_the_mean_over_pairs_weighed_by_what_they_share() -> None:
+def test_kappa_of_several_annotators_is_a_weighted_mean() -> None:
     # ana and ben agree on four units; ana and cleo disagree on two; ben and cleo share none.
     units = [["x", "x", _], ["y", "y", _], ["x", "x", _], ["y", "y", _], ["x", _, "y"], ["y", _, "x"]]
     assert mean_pairwise_kappa(units) == pytest.approx((4 * 1 + 2 * -1) / 6)
@@ -86,7 +86,7 @@ def test_kappa_of_several_people_is_the_mean_over_pairs_weighed_by_what_they_sha
     assert mean_pairwise_kappa([["x", _, _]]) is None
 
 
-def test_where_chance_explains_everything_there_is_no_measure() -> None:
+def test_coefficients_are_undefined_for_one_value() -> None:
     assert cohen_kappa(["a", "a"], ["a", "a"]) is None
     assert cohen_kappa([], []) is None
     assert krippendorff_alpha([["a", "a"], ["a", "a"]]) is None
@@ -99,7 +99,7 @@ LABELS = st.lists(st.lists(st.sampled_from(["a", "b", "c", NOT_LABELED]), min_si
 
 
 @given(LABELS, st.permutations(range(3)))
-def test_alpha_does_not_depend_on_who_or_on_names(units: list[list[Any]], order: list[int]) -> None:
+def test_alpha_is_invariant_to_annotators_and_names(units: list[list[Any]], order: list[int]) -> None:
     alpha = krippendorff_alpha(units)
     renamed = {"a": 1, "b": 2, "c": 3, NOT_LABELED: NOT_LABELED}
     assert krippendorff_alpha([[renamed[unit[index]] for index in order] for unit in units]) == pytest.approx(alpha)
@@ -110,7 +110,7 @@ def test_alpha_does_not_depend_on_who_or_on_names(units: list[list[Any]], order:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=20))
-def test_kappa_does_not_depend_on_the_order_of_people(pairs: list[tuple[str, str]]) -> None:
+def test_kappa_is_invariant_to_order(pairs: list[tuple[str, str]]) -> None:
     one, other = [a for a, _b in pairs], [b for _a, b in pairs]
     kappa = cohen_kappa(one, other)
     assert cohen_kappa(other, one) == pytest.approx(kappa)
@@ -144,7 +144,7 @@ def label(**changes: Any) -> dict[str, Any]:
     return {"number": "A-1", "kind": "invoice", "paid": True, "total": 15, "rows": rows, **changes}
 
 
-def test_values_count_for_what_they_mean() -> None:
+def test_values_are_normalized() -> None:
     assert labels_agree(SCHEMA, [label(), label(number="a -1", total=Decimal("15.00"))])
     swapped = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 10}])
     assert labels_agree(SCHEMA, [label(), swapped, label()])
@@ -170,7 +170,7 @@ def test_each_field_and_each_row_is_compared() -> None:
     assert (found["number"].kappa, found["number"].alpha) == (None, None)
 
 
-def test_people_who_did_not_label_a_document_do_not_count() -> None:
+def test_missing_labels_do_not_count() -> None:
     documents = [
         [label(), label(), NOT_LABELED],
         [NOT_LABELED, label(kind="reminder"), label(kind="reminder")],

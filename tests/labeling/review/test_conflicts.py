@@ -14,13 +14,13 @@ from tests.labeling.review.test_agreement import SCHEMA, label
 ROOT = SCHEMA.root
 
 
-def test_what_means_the_same_is_not_asked() -> None:
+def test_equal_normalized_values_do_not_conflict() -> None:
     dispute = resolve_conflicts(ROOT, [label(), label(number="a-1", total=Decimal("15.00"))])
     assert dispute.conflicts == []
     assert dispute.value == label()
 
 
-def test_only_the_fields_that_differ_are_asked_most_given_first() -> None:
+def test_conflicts_list_most_frequent_value_first() -> None:
     dispute = resolve_conflicts(ROOT, [label(total=16), label(), label()])
     [difference] = dispute.conflicts
     assert difference.path == "total"
@@ -30,7 +30,7 @@ def test_only_the_fields_that_differ_are_asked_most_given_first() -> None:
     assert resolve_conflicts(ROOT, [label(total=16), label()], {"total": 17}).value["total"] == 17
 
 
-def test_nothing_said_is_a_value_too() -> None:
+def test_absence_is_a_value() -> None:
     without = {name: value for name, value in label().items() if name != "total"}
     [difference] = resolve_conflicts(ROOT, [label(), without]).conflicts
     assert [said.value for said in difference.votes] == [15, MISSING]
@@ -38,7 +38,7 @@ def test_nothing_said_is_a_value_too() -> None:
     assert resolve_conflicts(ROOT, [label(), without, label(total=None)], {"total": None}).value["total"] is None
 
 
-def test_rows_are_compared_with_their_like() -> None:
+def test_rows_are_paired_by_similarity() -> None:
     other = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 11}])
     [difference] = resolve_conflicts(ROOT, [label(), other]).conflicts
     assert difference.path == "rows[0].amount"
@@ -49,7 +49,7 @@ def test_rows_are_compared_with_their_like() -> None:
     ]
 
 
-def test_a_row_that_not_everybody_has_is_kept_or_left_out() -> None:
+def test_row_of_some_annotators_can_be_kept_or_omitted() -> None:
     other = label(rows=[{"what": "hose", "amount": 5}])
     dispute = resolve_conflicts(ROOT, [label(), other])
     [difference] = dispute.conflicts
@@ -63,14 +63,14 @@ def test_a_row_that_not_everybody_has_is_kept_or_left_out() -> None:
     assert "rows[1].what" not in left.sources
 
 
-def test_cells_of_a_row_that_some_have_say_which_row_they_are_in() -> None:
+def test_cells_name_their_row() -> None:
     two = [{"what": "pump", "amount": 11}, {"what": "hose", "amount": 5}]
     dispute = resolve_conflicts(ROOT, [label(), label(rows=two), label(rows=[{"what": "hose", "amount": 5}])])
     assert [(one.path, one.within) for one in dispute.conflicts] == [("rows[0]", ""), ("rows[0].amount", "rows[0]")]
     assert dispute.value_paths["rows[0].amount"] == "rows[0].amount"
 
 
-def test_evidence_comes_with_the_value_that_was_taken() -> None:
+def test_evidence_follows_the_chosen_value() -> None:
     labels = [label(number="A-1"), label(number="B-1")]
     evidence: list[dict[str, Any]] = [
         {"number": {"start": 1, "end": 4}},
@@ -82,11 +82,11 @@ def test_evidence_comes_with_the_value_that_was_taken() -> None:
     assert evidence_of(resolve_conflicts(ROOT, labels, {"number": "C-1"}), evidence) == {}
 
 
-def test_picks_for_what_is_not_asked_are_ignored() -> None:
+def test_unknown_choices_are_ignored() -> None:
     assert resolve_conflicts(ROOT, [label(), label()], {"kind": "reminder", "surprise": 1}).value == label()
 
 
-def test_names_that_the_schema_does_not_list_are_compared_too() -> None:
+def test_additional_properties_are_compared() -> None:
     dispute = resolve_conflicts(ROOT, [label(extra={"a": 1}), label(extra={"a": 2})])
     assert [one.path for one in dispute.conflicts] == ["extra"]
 
@@ -101,7 +101,7 @@ LABELS = st.fixed_dictionaries(
 
 
 @given(LABELS, LABELS)
-def test_always_picking_one_person_gives_that_persons_label(mine: dict[str, Any], other: dict[str, Any]) -> None:
+def test_choosing_one_annotator_yields_their_label(mine: dict[str, Any], other: dict[str, Any]) -> None:
     picks: dict[str, Any] = {}
     # A pick can bring up no new differences, so that one round is enough.
     for difference in resolve_conflicts(SCHEMA.root, [mine, other]).conflicts:

@@ -25,7 +25,7 @@ def step(desk: Desk, user: User) -> NextStep:
     return found
 
 
-def test_a_reviewer_is_sent_to_what_waits(desk: Desk) -> None:
+def test_next_step_of_reviewer(desk: Desk) -> None:
     for _ in range(2):
         submit(desk.document(), desk.ana)
     found = step(desk, desk.rita)
@@ -34,7 +34,7 @@ def test_a_reviewer_is_sent_to_what_waits(desk: Desk) -> None:
     assert step(desk, desk.ben).button == "Label"
 
 
-def test_disputes_come_after_reviews(desk: Desk) -> None:
+def test_conflicts_come_after_reviews(desk: Desk) -> None:
     change(desk, review_required=False)
     document = desk.document(wanted=2)
     submit(document, desk.ana)
@@ -44,7 +44,7 @@ def test_disputes_come_after_reviews(desk: Desk) -> None:
     assert found.url == "/p/desk/review/?show=disputed"
 
 
-def test_who_is_mentioned_or_has_to_correct_hears_that_first(desk: Desk) -> None:
+def test_mentions_and_rejections_come_first(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     review_services.reject(document=fresh(document), user=desk.rita, reason="no")

@@ -50,7 +50,7 @@ def at_work(desk: Desk) -> Desk:
     return desk
 
 
-def test_nothing_yet_says_what_to_do(desk: Desk) -> None:
+def test_empty_progress_page(desk: Desk) -> None:
     assert "Import documents" in desk.as_("engineer").get(desk.url("progress/")).content.decode()
     assert "Import documents" not in desk.as_("annotator").get(desk.url("progress/")).content.decode()
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
@@ -70,7 +70,7 @@ def test_per_day(at_work: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", ["Asia/Tokyo", "America/Los_Angeles", "Pacific/Kiritimati"])
-def test_a_day_is_the_viewers(at_work: Desk, name: str) -> None:
+def test_days_are_in_the_viewers_time_zone(at_work: Desk, name: str) -> None:
     moment = timezone.now() - timedelta(days=4)
     tokyo_midnight = moment.astimezone(ZoneInfo("Asia/Tokyo")).replace(hour=0, minute=1)
     Annotation.objects.filter(document__external_id="inv-0000").update(submitted_at=tokyo_midnight)
@@ -83,7 +83,7 @@ def test_a_day_is_the_viewers(at_work: Desk, name: str) -> None:
     assert [datetime.fromtimestamp(day, UTC).date() for day in labelled] == [here]
 
 
-def test_per_person(at_work: Desk) -> None:
+def test_per_annotator(at_work: Desk) -> None:
     people = progress.people(at_work.project, progress.since(30))
     assert [(person.name, person.labels, person.seconds) for person in people] == [
         ("desk-annotator", 3, 20),
@@ -91,7 +91,7 @@ def test_per_person(at_work: Desk) -> None:
     ]
 
 
-def test_times_leave_out_what_was_left_open(at_work: Desk) -> None:
+def test_times_exclude_idle_time(at_work: Desk) -> None:
     Annotation.objects.filter(document__external_id="inv-0003").update(seconds=90_000)
     times = progress.times(at_work.project, progress.since(30))
     assert (times.labels, times.median) == (3, 20)
@@ -100,13 +100,13 @@ def test_times_leave_out_what_was_left_open(at_work: Desk) -> None:
     assert [(row.title, row.median, row.labels) for row in fields] == [("Vendor", 6, 2), ("Invoice date", 2, 1)]
 
 
-def test_bad_times_of_fields_are_left_out(at_work: Desk) -> None:
+def test_invalid_field_times_are_excluded(at_work: Desk) -> None:
     Annotation.objects.update(field_seconds={"vendor": "lots", "no_such_field": 3, "date": [1], "total_amount": -4})
     compiled = at_work.project.schema_version.compiled
     assert progress.field_times(at_work.project, compiled, progress.since(90)) == []
 
 
-def test_how_long_reviews_take(at_work: Desk) -> None:
+def test_review_times(at_work: Desk) -> None:
     for number, decision, hours in ((0, "approve", 1), (1, "reject", 3), (2, "fix", 9)):
         annotation = Annotation.objects.get(document__external_id=f"inv-{number:04}")
         revision = annotation.revisions.latest("pk")
@@ -122,7 +122,7 @@ def test_how_long_reviews_take(at_work: Desk) -> None:
     assert (found.decisions, found.median, found.rejected) == (2, 2 * 3600, 1)
 
 
-def test_the_page_shows_it_all_in_few_queries(at_work: Desk) -> None:
+def test_page_query_count(at_work: Desk) -> None:
     client = at_work.as_("manager")
     client.get(at_work.url("progress/"))
     with CaptureQueriesContext(connection) as captured:
@@ -136,13 +136,13 @@ def test_the_page_shows_it_all_in_few_queries(at_work: Desk) -> None:
         assert client.get(at_work.url(f"progress/days.json?{hostile}")).status_code == 200
 
 
-def test_another_projects_work_is_not_counted(at_work: Desk) -> None:
+def test_other_projects_are_not_counted(at_work: Desk) -> None:
     other = make_desk("other")
     assert progress.people(other.project, progress.since(30)) == []
     assert not progress.labels_ever(other.project)
 
 
-def test_quality_says_whether_people_look(at_work: Desk) -> None:
+def test_quality_shows_automation_bias(at_work: Desk) -> None:
     client = at_work.as_("reviewer")
     page = client.get(at_work.url("progress/quality/")).content.decode()
     assert "No labels from pre-labels yet" in page
@@ -161,7 +161,7 @@ def test_quality_says_whether_people_look(at_work: Desk) -> None:
     assert "50 %" in page
 
 
-def test_agreement_of_those_who_labelled_the_same(at_work: Desk) -> None:
+def test_agreement_on_overlap(at_work: Desk) -> None:
     Document.objects.filter(external_id="inv-0005").update(wanted=2)
     document = Document.objects.get(external_id="inv-0005")
     for role in ("annotator", "reviewer"):

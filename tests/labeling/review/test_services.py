@@ -45,7 +45,7 @@ def statements(queries: CaptureQueriesContext) -> list[str]:
     return [query["sql"] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
 
 
-def test_a_submitted_label_waits_and_is_gold_once_it_is_approved(desk: Desk) -> None:
+def test_approved_label_is_gold(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
     assert (saved.submitted, saved.approved, saved.state) == (True, False, "submitted")
@@ -59,7 +59,7 @@ def test_a_submitted_label_waits_and_is_gold_once_it_is_approved(desk: Desk) -> 
     assert not review_queries.pending_review(desk.project).exists()
 
 
-def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) -> None:
+def test_rejected_label_returns_to_its_author(desk: Desk) -> None:
     first, document = desk.document("one"), desk.document()
     submit(document, desk.ana)
     review_services.reject(document=fresh(document), user=desk.rita, reason="The vendor is\n Acme  Supplies Ltd.")
@@ -79,7 +79,7 @@ def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) ->
     assert list(review_queries.pending_review(desk.project)) == [document]
 
 
-def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
+def test_rejected_label_of_former_member_goes_to_anyone(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     Membership.objects.filter(user=desk.ana).delete()
@@ -89,7 +89,7 @@ def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("reason", "words"), [(" \n ", "Enter a reason"), ("x" * 1001, "1,001 characters")])
-def test_a_rejection_says_why(desk: Desk, reason: str, words: str) -> None:
+def test_rejection_needs_a_reason(desk: Desk, reason: str, words: str) -> None:
     document = desk.document()
     submit(document, desk.ana)
     with pytest.raises(Refused, match=words):
@@ -105,7 +105,7 @@ def test_a_reason_keeps_its_lines(desk: Desk) -> None:
     assert review.reason == "Two things:\n\n- the date\n- the total"
 
 
-def test_nobody_reviews_their_own_label_where_four_eyes_are_on(desk: Desk) -> None:
+def test_four_eyes_forbids_own_review(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.rita)
     assert saved.approved is False
@@ -133,7 +133,7 @@ def test_only_reviewers_decide(desk: Desk) -> None:
     assert not Gold.objects.exists()
 
 
-def test_what_was_not_seen_is_not_approved(desk: Desk) -> None:
+def test_unseen_version_is_not_approved(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana)
     submit(document, desk.ana, first.version, vendor="Acme")
@@ -145,7 +145,7 @@ def test_what_was_not_seen_is_not_approved(desk: Desk) -> None:
     assert (now.state, Gold.objects.count(), Review.objects.count()) == (DocumentState.SUBMITTED, 0, 0)
 
 
-def test_a_draft_begun_meanwhile_does_not_keep_a_label_from_being_approved(desk: Desk) -> None:
+def test_later_draft_does_not_prevent_approval(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana)
     annotation_services.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=first.version)
@@ -155,7 +155,7 @@ def test_a_draft_begun_meanwhile_does_not_keep_a_label_from_being_approved(desk:
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
 
 
-def test_there_is_nothing_to_decide_twice(desk: Desk) -> None:
+def test_second_decision_is_refused(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
     review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
@@ -186,7 +186,7 @@ def test_a_reviewer_fixes_and_approves_in_one_step(desk: Desk) -> None:
     ("changes", "rule"),
     [({"total_amount": "12"}, "type"), ({"vendor": "Globex"}, "evidence"), ({"x": 1}, "additional")],
 )
-def test_nothing_invalid_is_approved(desk: Desk, changes: dict[str, Any], rule: str) -> None:
+def test_invalid_label_is_not_approved(desk: Desk, changes: dict[str, Any], rule: str) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
     with pytest.raises(review_services.InvalidLabel) as refused:
@@ -209,7 +209,7 @@ def test_a_reviewers_submit_on_the_labeling_screen_approves(desk: Desk) -> None:
     assert Review.objects.get(document=other).decision == "approve"
 
 
-def test_after_an_approval_a_new_submit_waits_and_the_approved_label_stays_gold(desk: Desk) -> None:
+def test_submit_after_approval_needs_review(desk: Desk) -> None:
     change(desk, review_required=False)
     document = desk.document()
     first = submit(document, desk.ana)
@@ -235,7 +235,7 @@ def test_reviewers_get_different_labels_in_turn(desk: Desk) -> None:
     assert take(project=desk.project, user=desk.rita, after=third.pk) == first
 
 
-def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
+def test_label_of_older_schema_cannot_be_reviewed(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
     text = desk.project.schema_version.schema_text.replace(
@@ -251,7 +251,7 @@ def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
     assert review_services.approve(document=fresh(document), user=desk.rita, base_version=again.version)
 
 
-def test_nobody_approves_what_they_change_of_their_own_approved_label(desk: Desk) -> None:
+def test_own_change_of_approved_label_needs_review(desk: Desk) -> None:
     change(desk, review_required=False)
     document = desk.document()
     submit(document, desk.rita)
@@ -264,7 +264,7 @@ def test_nobody_approves_what_they_change_of_their_own_approved_label(desk: Desk
     assert submit(document, desk.rita, 2, vendor="Acme Supplies").approved
 
 
-def test_each_decision_is_told(desk: Desk) -> None:
+def test_decisions_emit_events(desk: Desk) -> None:
     listen(desk)
     document = desk.document()
     submit(document, desk.ana)
@@ -282,7 +282,7 @@ def test_each_decision_is_told(desk: Desk) -> None:
     assert "secret words" not in str(told[1].payload)
 
 
-def test_the_most_that_a_save_asks_of_the_database(desk: Desk) -> None:
+def test_save_query_count(desk: Desk) -> None:
     listen(desk)
     document = desk.document()
     first = submit(document, desk.ana, vendor="Acme")

@@ -43,7 +43,7 @@ def dispute(desk: Desk, **changes: Any) -> Any:
     return document
 
 
-def test_where_nothing_waits_the_page_says_what_would(desk: Desk) -> None:
+def test_empty_review_page(desk: Desk) -> None:
     assert "Every submitted label is reviewed before it is gold." in page(desk, desk.rita)
     disputed = page(desk, desk.rita, "?show=disputed")
     assert "No conflicts" in disputed
@@ -53,7 +53,7 @@ def test_where_nothing_waits_the_page_says_what_would(desk: Desk) -> None:
     assert "10 % of new documents go to 2 annotators." in page(desk, desk.rita, "?show=disputed")
 
 
-def test_what_waits_is_listed_with_whose_it_is(desk: Desk) -> None:
+def test_pending_labels_show_their_author(desk: Desk) -> None:
     document = desk.document(name="<b>odd</b>")
     submit(document, desk.ana)
     submit(desk.document(), desk.rita)
@@ -69,7 +69,7 @@ def test_what_waits_is_listed_with_whose_it_is(desk: Desk) -> None:
     assert f"{desk.ana.username}, {desk.ben.username}" in page(desk, desk.rita, "?show=disputed")
 
 
-def test_a_long_list_has_pages(desk: Desk) -> None:
+def test_review_list_is_paginated(desk: Desk) -> None:
     documents = [desk.document(f"text {number}", state=DocumentState.SUBMITTED) for number in range(32)]
     first = page(desk, desk.rita)
     assert f"?after={documents[29].pk}" in first
@@ -78,7 +78,7 @@ def test_a_long_list_has_pages(desk: Desk) -> None:
         assert page(desk, desk.rita, nonsense)
 
 
-def test_one_label_beside_its_document(desk: Desk) -> None:
+def test_review_page_of_a_document(desk: Desk) -> None:
     text = "<script>alert(1)</script> Invoice A-1029 of Jan 14, 2026, Acme Supplies, USD 1,248.50"
     document = desk.document(text)
     submit(document, desk.ana)
@@ -93,7 +93,7 @@ def test_one_label_beside_its_document(desk: Desk) -> None:
     assert f"{desk.rita.username} also has this document open" in page(desk, desk.owner, f"{document.pk}/")
 
 
-def test_approving_goes_to_the_next(desk: Desk) -> None:
+def test_approve_redirects_to_next(desk: Desk) -> None:
     first, second = desk.document(), desk.document()
     version = submit(first, desk.ana).version
     submit(second, desk.ana)
@@ -110,7 +110,7 @@ def test_approving_goes_to_the_next(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "x", "7", "-1", "99999999999999999999999"])
-def test_approving_what_was_not_seen_is_refused(desk: Desk, version: str) -> None:
+def test_stale_approval_is_refused(desk: Desk, version: str) -> None:
     document = desk.document()
     submit(document, desk.ana)
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/approve/"), {"version": version}, follow=True)
@@ -119,7 +119,7 @@ def test_approving_what_was_not_seen_is_refused(desk: Desk, version: str) -> Non
     assert not Gold.objects.exists()
 
 
-def test_sending_back_takes_a_reason(desk: Desk) -> None:
+def test_reject_needs_a_reason(desk: Desk) -> None:
     document = desk.document()
     version = submit(document, desk.ana).version
     rita = browser(desk.rita)
@@ -141,7 +141,7 @@ def test_sending_back_takes_a_reason(desk: Desk) -> None:
     assert "Changes since" in page(desk, desk.rita, f"{document.pk}/")
 
 
-def test_ones_own_label_says_so(desk: Desk) -> None:
+def test_own_label_cannot_be_reviewed(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.rita)
     shown = page(desk, desk.rita, f"{document.pk}/")
@@ -150,7 +150,7 @@ def test_ones_own_label_says_so(desk: Desk) -> None:
     assert browser(desk.rita).get(at(desk, "next/"))["Location"] == at(desk)
 
 
-def test_others_do_not_decide(desk: Desk) -> None:
+def test_decisions_need_permission(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     mia = member(desk, "mia", Role.MANAGER)
@@ -165,7 +165,7 @@ def test_others_do_not_decide(desk: Desk) -> None:
     assert fresh(document).state == DocumentState.SUBMITTED
 
 
-def test_adjudication_shows_only_what_differs(desk: Desk) -> None:
+def test_adjudication_shows_conflicts_only(desk: Desk) -> None:
     document = dispute(desk)
     shown = page(desk, desk.rita, f"{document.pk}/")
     assert shown.count('<fieldset class="question') == 1
@@ -174,7 +174,7 @@ def test_adjudication_shows_only_what_differs(desk: Desk) -> None:
         assert words in shown
 
 
-def test_each_candidate_says_where_it_stands(desk: Desk) -> None:
+def test_candidates_have_evidence(desk: Desk) -> None:
     document = dispute(desk)
     shown = page(desk, desk.rita, f"{document.pk}/")
     start = TEXT.index("Acme Supplies")
@@ -182,7 +182,7 @@ def test_each_candidate_says_where_it_stands(desk: Desk) -> None:
         assert f'data-start="{start}" data-end="{start + len(value)}"' in shown
 
 
-def test_a_reviewer_asks_without_deciding(desk: Desk) -> None:
+def test_reviewer_comments_without_decision(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     rita = browser(desk.rita)
@@ -198,7 +198,7 @@ def test_a_reviewer_asks_without_deciding(desk: Desk) -> None:
     assert elsewhere.headers["location"] == f"{document.get_absolute_url()}#comments"
 
 
-def test_picking_makes_gold(desk: Desk) -> None:
+def test_adjudication_creates_gold(desk: Desk) -> None:
     document, second = dispute(desk), dispute(desk)
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "1"}, follow=True)
     assert answer.redirect_chain[-1][0] == at(desk, f"{second.pk}/")
@@ -206,7 +206,7 @@ def test_picking_makes_gold(desk: Desk) -> None:
     assert Review.objects.get().decision == "adjudicate"
 
 
-def test_another_value_is_typed_as_in_the_form(desk: Desk) -> None:
+def test_adjudicated_value_can_be_typed(desk: Desk) -> None:
     document = desk.document(f"{TEXT} Of which goods 1,100.00", wanted=2)
     submit(document, desk.ana)
     submit(document, desk.ben, total_amount=1100)
@@ -231,7 +231,7 @@ def test_another_value_is_typed_as_in_the_form(desk: Desk) -> None:
     assert (str(revision.value["total_amount"]), revision.evidence["total_amount"]["of"]) == ("9.00", "9.00")
 
 
-def test_not_in_the_document_can_be_picked(desk: Desk) -> None:
+def test_absent_can_be_chosen(desk: Desk) -> None:
     document = desk.document(desk.document().text + " PO 77")
     type(document).objects.filter(pk=document.pk).update(wanted=2)
     for user, number in ((desk.ana, "77"), (desk.ben, "PO 77")):
@@ -241,7 +241,7 @@ def test_not_in_the_document_can_be_picked(desk: Desk) -> None:
     assert Gold.objects.get().revision.value.get("purchase_order") is None
 
 
-def test_a_dispute_that_changed_meanwhile_is_drawn_anew(desk: Desk) -> None:
+def test_changed_conflict_is_shown_again(desk: Desk) -> None:
     document = dispute(desk)
     submit(document, desk.ben, 2, vendor="Supplies")
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "1"}, follow=True)
@@ -252,7 +252,7 @@ def test_a_dispute_that_changed_meanwhile_is_drawn_anew(desk: Desk) -> None:
     assert "no conflict" in over.content.decode()
 
 
-def test_a_party_sees_the_differences_and_does_not_decide(desk: Desk) -> None:
+def test_involved_reviewer_cannot_adjudicate(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     submit(document, desk.rita, vendor="Acme")
@@ -264,7 +264,7 @@ def test_a_party_sees_the_differences_and_does_not_decide(desk: Desk) -> None:
     assert not Gold.objects.exists()
 
 
-def test_a_dispute_can_be_sent_back(desk: Desk) -> None:
+def test_conflict_can_be_rejected(desk: Desk) -> None:
     document = dispute(desk)
     rita = browser(desk.rita)
     empty = rita.post(at(desk, f"{document.pk}/reject/"), {"version": 2, "reason": ""}, follow=True)
@@ -274,7 +274,7 @@ def test_a_dispute_can_be_sent_back(desk: Desk) -> None:
     assert (fresh(document).disputed, fresh(document).state) == (False, DocumentState.REJECTED)
 
 
-def test_pages_ask_little_of_the_database(desk: Desk) -> None:
+def test_review_pages_query_count(desk: Desk) -> None:
     for _ in range(5):
         submit(desk.document(), desk.ana)
         dispute(desk)
@@ -287,7 +287,7 @@ def test_pages_ask_little_of_the_database(desk: Desk) -> None:
         assert len(queries) <= most, [query["sql"][:120] for query in queries]
 
 
-def test_rows_that_not_everybody_has(db: None) -> None:
+def test_rows_of_some_annotators(db: None) -> None:
     desk = make_desk("invoice-with-lines", slug="lines")
     member(desk, "rita", Role.REVIEWER)
     text = "Invoice A-1 2026-01-14 Acme USD\nPump 1 10.00 10.00\nHose 2 5.00 10.00\nTotal 20.00"

@@ -71,7 +71,7 @@ def under(number: int) -> Any:
     return AnnotationRevision.objects.filter(annotation__schema_version__number=number).order_by("number")
 
 
-def test_a_label_under_review_goes_along_although_its_author_went_on(desk: Desk) -> None:
+def test_pending_label_migrates_with_a_later_draft(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     draft(document, desk.ana, 1, vendor="Acme")
@@ -85,7 +85,7 @@ def test_a_label_under_review_goes_along_although_its_author_went_on(desk: Desk)
     assert annotation_services.open_document(document=fresh(document), user=desk.ana).value["vendor"] == "Acme"
 
 
-def test_a_label_that_was_taken_along_stays_under_review_while_its_author_goes_on(desk: Desk) -> None:
+def test_migrated_label_stays_pending_with_a_later_draft(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     migrate(desk, schema(desk))
@@ -94,7 +94,7 @@ def test_a_label_that_was_taken_along_stays_under_review_while_its_author_goes_o
     review_services.approve(document=fresh(document), user=desk.rita, base_version=1)
 
 
-def test_what_nobody_answers_for_any_more_goes_back_into_the_queue(desk: Desk) -> None:
+def test_document_without_valid_label_is_requeued(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     draft(document, desk.ana, 1, vendor="Acme Supplies of Delaware")
@@ -104,7 +104,7 @@ def test_what_nobody_answers_for_any_more_goes_back_into_the_queue(desk: Desk) -
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 
 
-def test_a_dispute_ends_where_a_label_no_longer_fits(desk: Desk) -> None:
+def test_invalid_label_ends_a_conflict(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
@@ -118,7 +118,7 @@ def test_a_dispute_ends_where_a_label_no_longer_fits(desk: Desk) -> None:
     assert (fresh(document).state, fresh(document).disputed) == (DocumentState.SUBMITTED, False)
 
 
-def test_an_old_label_that_gold_replaced_does_not_decide(desk: Desk) -> None:
+def test_replaced_label_does_not_decide(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana, vendor="Acme")
     review_services.approve(document=fresh(document), user=desk.rita, base_version=1, value=gold(), evidence={})
@@ -128,7 +128,7 @@ def test_an_old_label_that_gold_replaced_does_not_decide(desk: Desk) -> None:
     assert Gold.objects.newest_of(desk.project).get().revision.annotation.user == desk.rita
 
 
-def test_gold_goes_along_although_somebody_drafted_under_a_later_schema(desk: Desk) -> None:
+def test_gold_migrates_with_a_draft_under_a_later_schema(desk: Desk) -> None:
     change(desk, review_required=False)
     document = desk.document()
     submit(document, desk.ana)
@@ -154,9 +154,7 @@ def with_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch, tab: Any) -> SchemaM
 
 
 @pytest.mark.parametrize("who", ["ana", "ben"])
-def test_a_tab_that_was_open_all_the_time_strands_nothing(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, who: str
-) -> None:
+def test_open_tab_during_migration(desk: Desk, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
     change(desk, review_required=False)
     document = desk.document()
     other = desk.document()
@@ -181,7 +179,7 @@ def repeated(run: SchemaMigration) -> dict[str, Any]:
     return {**{name: getattr(run, name) for name in names}, "dry_run": False}
 
 
-def test_a_tab_does_not_end_a_review(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draft_of_open_tab_keeps_pending_review(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     document = desk.document()
     submit(document, desk.ana)
     with_a_tab(desk, monkeypatch, lambda: draft(document, desk.ben, 1, 1))
@@ -191,7 +189,7 @@ def test_a_tab_does_not_end_a_review(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert found.revision.value["seller"] == "Acme Supplies"
 
 
-def test_labels_of_the_others_go_along_beside_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_others_migrate_beside_a_draft(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     change(desk, review_required=False)
     document = desk.document(wanted=2)
     submit(document, desk.ana)
@@ -201,9 +199,7 @@ def test_labels_of_the_others_go_along_beside_a_tab(desk: Desk, monkeypatch: pyt
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
-def test_what_a_tab_saved_before_the_change_went_on_hides_nothing_from_it(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_draft_before_resume_hides_no_label(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     change(desk, review_required=False)
     document, shared = desk.document(), desk.document(wanted=2)
     for one in (document, shared):
@@ -226,9 +222,7 @@ def test_what_a_tab_saved_before_the_change_went_on_hides_nothing_from_it(
     assert Annotation.objects.filter(document=shared, schema_version__number=2, submitted=True).get().user == desk.ana
 
 
-def test_what_was_submitted_under_the_new_schema_is_newer_than_gold(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_submit_under_new_schema_wins_over_gold(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     change(desk, review_required=False)
     document = desk.document()
     submit(document, desk.ana)
@@ -245,7 +239,7 @@ def test_what_was_submitted_under_the_new_schema_is_newer_than_gold(
 # -- the contract's own way, without a mapping -------------------------------------------------------------------------
 
 
-def test_saving_the_contract_asks_again_for_what_waits_for_agreement(desk: Desk) -> None:
+def test_contract_save_requeues_overlap(desk: Desk) -> None:
     change(desk, review_required=False)
     document = desk.document(wanted=2)
     submit(document, desk.ana)
@@ -258,7 +252,7 @@ def test_saving_the_contract_asks_again_for_what_waits_for_agreement(desk: Desk)
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
-def test_saving_the_contract_ends_disputes(desk: Desk) -> None:
+def test_contract_save_ends_conflicts(desk: Desk) -> None:
     change(desk, review_required=False)
     document = desk.document(wanted=2)
     submit(document, desk.ana)
@@ -269,7 +263,7 @@ def test_saving_the_contract_ends_disputes(desk: Desk) -> None:
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 
 
-def test_the_contract_is_not_saved_while_labels_are_taken_along(desk: Desk) -> None:
+def test_contract_save_is_refused_during_migration(desk: Desk) -> None:
     submit(desk.document(), desk.ana)
     first = desk.project.schema_version.schema_text
     plan(desk, schema(desk), dry_run=True)
@@ -281,7 +275,7 @@ def test_the_contract_is_not_saved_while_labels_are_taken_along(desk: Desk) -> N
     assert contract(desk, schema(desk, shortest=2)).number == 2
 
 
-def test_a_change_is_not_gone_on_with_under_a_newer_schema(desk: Desk) -> None:
+def test_superseded_migration_cannot_resume(desk: Desk) -> None:
     submit(desk.document(), desk.ana)
     run = migrate(desk, schema(desk))
     SchemaMigration.objects.filter(pk=run.pk).update(status="cancelled")

@@ -58,7 +58,7 @@ def moved(*steps: dict[str, Any], value: Any = None) -> Any:
     return mapper(check(list(steps), old, new), new)(VALUE if value is None else value)
 
 
-def test_the_difference_names_the_topmost_of_what_came_and_went() -> None:
+def test_difference_has_top_level_fields() -> None:
     differs = difference(*schemas())
     assert list(differs.removed) == ["vendor", "address", "rows[].price", "note"]
     assert list(differs.added) == ["vendor_name", "street", "zip", "rows[].unit_price", "country"]
@@ -67,7 +67,7 @@ def test_the_difference_names_the_topmost_of_what_came_and_went() -> None:
     assert not difference(compile_schema(OLD), compile_schema(OLD))
 
 
-def test_suggestions_rename_what_is_alike_and_drop_the_rest() -> None:
+def test_suggestion_renames_similar_fields_and_drops_others() -> None:
     steps = suggest_mapping(*schemas())
     assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in steps
     assert {"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"} in steps
@@ -81,7 +81,7 @@ def texts(*names: str, **more: Any) -> CompiledSchema:
     return compile_schema({"type": "object", "properties": {**{name: {"type": "string"} for name in names}, **more}})
 
 
-def test_one_field_that_went_and_one_of_its_kind_that_came_are_taken_for_the_same() -> None:
+def test_single_replacement_is_a_rename() -> None:
     assert suggest_mapping(texts("id", "company"), texts("id", "seller")) == [
         {"do": "rename", "field": "company", "to": "seller"}
     ]
@@ -96,18 +96,18 @@ def test_one_field_that_went_and_one_of_its_kind_that_came_are_taken_for_the_sam
     assert {"do": "drop", "field": "company"} in suggest_mapping(texts("id", "company"), moved_down)
 
 
-def test_rename_works_row_by_row_and_leaves_missing_ones_missing() -> None:
+def test_rename_applies_per_row() -> None:
     result = moved({"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"})
     assert result["rows"] == [{"text": "a", "unit_price": "1"}, {"text": "b"}, {"unit_price": "3"}]
 
 
-def test_the_value_itself_is_left_as_it_was() -> None:
+def test_input_value_is_not_modified() -> None:
     before = dumps(VALUE)
     moved({"do": "drop", "field": "note"}, {"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"})
     assert dumps(VALUE) == before
 
 
-def test_split_reads_the_parts_as_their_types_and_keeps_what_does_not_match() -> None:
+def test_split_parses_parts_and_keeps_mismatches() -> None:
     step = {
         "do": "split",
         "field": "address",
@@ -120,7 +120,7 @@ def test_split_reads_the_parts_as_their_types_and_keeps_what_does_not_match() ->
     assert other == {"address": "somewhere"}
 
 
-def test_convert_reads_texts_as_typed_and_keeps_what_has_no_reading() -> None:
+def test_convert_parses_texts_and_keeps_others() -> None:
     assert moved({"do": "convert", "field": "total"})["total"] == Decimal("1248.50")
     assert moved({"do": "convert", "field": "total"}, value={"total": "free"}) == {"total": "free"}
     assert moved({"do": "convert", "field": "tags[]"})["tags"] == [7, 8]
@@ -135,7 +135,7 @@ def test_replace_and_default() -> None:
     assert moved({"do": "default", "field": "country", "value": "DE"}, value={"country": "FR"})["country"] == "FR"
 
 
-def test_steps_are_done_in_their_own_order() -> None:
+def test_steps_have_a_fixed_order() -> None:
     result = moved(
         {"do": "drop", "field": "note"},
         {"do": "default", "field": "vendor_name", "value": "nobody"},
@@ -159,23 +159,23 @@ def test_steps_are_done_in_their_own_order() -> None:
         ([{"do": "drop", "field": ["note"]}], "there is no field"),
     ],
 )
-def test_a_mapping_that_cannot_be_names_its_step(steps: Any, said: str) -> None:
+def test_invalid_mapping_names_its_step(steps: Any, said: str) -> None:
     with pytest.raises(MappingError) as caught:
         check(steps, *schemas())
     assert said in str(caught.value)
 
 
-def test_a_catastrophic_expression_takes_no_time() -> None:
+def test_catastrophic_expression_is_fast() -> None:
     step = {"do": "split", "field": "address", "by": "(?P<s>(a+)+)$", "into": {"s": "street"}}
     assert moved(step, value={"address": "a" * 5_000 + "!"}) == {"address": "a" * 5_000 + "!"}
 
 
-def test_values_of_another_shape_are_left_alone() -> None:
+def test_values_of_other_shapes_are_unchanged() -> None:
     steps = suggest_mapping(*schemas())
     shapes: list[Any] = [{}, {"rows": None}, {"rows": [1, None]}, {"rows": "x", "total": [1, 2]}, [], None, 3]
     for odd in shapes:
         moved(*steps, value=odd)
 
 
-def test_every_step_has_words() -> None:
+def test_every_step_has_a_description() -> None:
     assert next(in_words(step) for step in suggest_mapping(*schemas())) == "vendor becomes vendor_name"

@@ -65,7 +65,7 @@ def renamed(desk: Desk) -> str:
     return changed(desk, vendor=None, seller={"type": "string"})
 
 
-def test_a_dry_run_counts_and_shows_and_changes_nothing(desk: Desk) -> None:
+def test_dry_run_changes_nothing(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
     done = run(desk, renamed(desk), RENAME)
     assert done.status == "done", done.error
@@ -80,7 +80,7 @@ def test_a_dry_run_counts_and_shows_and_changes_nothing(desk: Desk) -> None:
     assert Annotation.objects.count() == 2
 
 
-def test_applying_takes_gold_along_as_new_revisions(desk: Desk) -> None:
+def test_migration_writes_gold_as_new_revisions(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     old = freeze(project=desk.project, user=None)
     done = run(desk, renamed(desk), RENAME, dry_run=False)
@@ -96,7 +96,7 @@ def test_applying_takes_gold_along_as_new_revisions(desk: Desk) -> None:
     assert new.counts["left_out"]["does_not_fit_schema"] == 0
 
 
-def test_only_what_became_invalid_is_queued_again(desk: Desk) -> None:
+def test_only_invalid_labels_are_requeued(desk: Desk) -> None:
     odd = invoice(2)
     odd["gold"]["vendor"] = "B"
     bring_in(desk.project, [invoice(1), odd])
@@ -111,7 +111,7 @@ def test_only_what_became_invalid_is_queued_again(desk: Desk) -> None:
     assert [problem.path for problem in opened.checks.problems] == ["vendor"]
 
 
-def test_drafts_come_along_and_stay_drafts(desk: Desk) -> None:
+def test_drafts_migrate_as_drafts(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     document = Document.objects.get()
     annotator = desk.people["annotator"]
@@ -130,7 +130,7 @@ def test_drafts_come_along_and_stay_drafts(desk: Desk) -> None:
     assert (saved.version, saved.value) == (2, {"seller": "Acme Inc"})
 
 
-def test_a_draft_begun_after_submitting_does_not_replace_gold(desk: Desk) -> None:
+def test_later_draft_does_not_replace_gold(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     document, annotator = Document.objects.get(), desk.people["annotator"]
     label: dict[str, Any] = {"document": document, "user": annotator, "evidence": {}}
@@ -143,7 +143,7 @@ def test_a_draft_begun_after_submitting_does_not_replace_gold(desk: Desk) -> Non
     assert gold.revision.annotation.value["seller"] == "Acme"
 
 
-def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_migration_resumes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 8)])
     monkeypatch.setattr(schema_migration_services, "BATCH", 3)
     whole = schema_migration_services._migrate_batch
@@ -177,7 +177,7 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     assert freeze(project=desk.project, user=None).counts["documents"] == 7
 
 
-def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -> None:
+def test_outdated_dry_run_cannot_be_applied(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
     planned = schema_migration_services.start_dry_run(
         project=desk.project, user=None, schema_text=renamed(desk), mapping=RENAME, dry_run=False
@@ -192,7 +192,7 @@ def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -
     assert "Another user changed the schema" in planned.error
 
 
-def test_what_cannot_be_planned_says_why(desk: Desk) -> None:
+def test_invalid_dry_run_is_refused(desk: Desk) -> None:
     plan: dict[str, Any] = {"project": desk.project, "user": None, "mapping": []}
     with pytest.raises(Refused, match="schema is unchanged"):
         schema_migration_services.start_dry_run(**plan, schema_text=desk.project.schema_version.schema_text)
@@ -207,9 +207,7 @@ def test_what_cannot_be_planned_says_why(desk: Desk) -> None:
         schema_migration_services.start_dry_run(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
 
 
-def test_a_label_whose_save_was_under_way_comes_along(
-    transactional_db: None, queues: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_save_migrates(transactional_db: None, queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = make_desk()
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     document = Document.objects.get(external_id="inv-0002")
@@ -240,7 +238,7 @@ def test_a_label_whose_save_was_under_way_comes_along(
 
 
 @pytest.mark.parametrize("what", ["schema", "review"])
-def test_a_submit_that_began_before_a_plain_save_is_gold(
+def test_submit_concurrent_with_contract_save_is_gold(
     transactional_db: None, queues: None, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     desk = make_desk()
@@ -298,7 +296,7 @@ def current(desk: Desk) -> dict[str, Any]:
     return {gold.document.external_id: gold.revision.value for gold in golds}
 
 
-def test_a_document_that_returns_says_why(desk: Desk) -> None:
+def test_requeued_document_has_a_reason(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     run(desk, added(desk), [], dry_run=False)
     document = Document.objects.get(external_id="inv-0001")
@@ -312,7 +310,7 @@ def test_a_document_that_returns_says_why(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("state", [DocumentState.SUBMITTED, DocumentState.APPROVED])
-def test_going_back_to_a_schema_restores_the_labels_that_were_valid_under_it(desk: Desk, state: str) -> None:
+def test_return_to_schema_restores_valid_labels(desk: Desk, state: str) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 4)])
     Document.objects.update(state=state)
     first, before = desk.project.schema_version.schema_text, current(desk)
@@ -329,7 +327,7 @@ def test_going_back_to_a_schema_restores_the_labels_that_were_valid_under_it(des
     assert not drafts.exists()
 
 
-def test_going_back_keeps_what_people_wrote_meanwhile(desk: Desk) -> None:
+def test_return_to_schema_keeps_newer_labels(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 4)])
     first, before = desk.project.schema_version.schema_text, current(desk)
     run(desk, added(desk), [], dry_run=False)
@@ -346,7 +344,7 @@ def test_going_back_keeps_what_people_wrote_meanwhile(desk: Desk) -> None:
     assert (opened.value["vendor"], opened.annotation and opened.annotation.submitted) == ("Acme", False)
 
 
-def test_going_back_restores_values_that_the_change_dropped(desk: Desk) -> None:
+def test_return_to_schema_restores_dropped_values(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     first, before = desk.project.schema_version.schema_text, current(desk)
     run(desk, changed(desk, vendor=None), [{"do": "drop", "field": "vendor"}], dry_run=False)
@@ -355,7 +353,7 @@ def test_going_back_restores_values_that_the_change_dropped(desk: Desk) -> None:
     assert current(desk) == before
 
 
-def test_a_label_that_was_rejected_meanwhile_stays_rejected(desk: Desk) -> None:
+def test_return_to_schema_keeps_rejections(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
     first = desk.project.schema_version.schema_text
     run(desk, renamed(desk), RENAME, dry_run=False)
@@ -367,7 +365,7 @@ def test_a_label_that_was_rejected_meanwhile_stays_rejected(desk: Desk) -> None:
     assert not Annotation.objects.filter(schema_version__number=3, submitted=True).exists()
 
 
-def test_a_label_under_review_is_restored_as_one(desk: Desk) -> None:
+def test_return_to_schema_restores_pending_review(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     desk.project.review_required = True
     desk.project.save(update_fields=["review_required"])
@@ -384,7 +382,7 @@ def test_a_label_under_review_is_restored_as_one(desk: Desk) -> None:
     assert (label.submitted, label.value, label.user) == (True, invoice(1)["gold"], desk.people["annotator"])
 
 
-def test_a_second_change_is_named_too_and_going_back_behind_both_restores(desk: Desk) -> None:
+def test_return_over_two_changes_restores(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
     Document.objects.update(state=DocumentState.APPROVED)
     first, before = desk.project.schema_version.schema_text, current(desk)
@@ -402,7 +400,7 @@ def test_a_second_change_is_named_too_and_going_back_behind_both_restores(desk: 
 
 
 @pytest.mark.parametrize("then", ["submitted", "rejected", "approved later"])
-def test_going_back_keeps_gold_what_a_reviewer_approved(desk: Desk, then: str) -> None:
+def test_return_to_schema_keeps_approved_gold(desk: Desk, then: str) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     desk.project.review_required = True
     desk.project.save(update_fields=["review_required"])

@@ -38,7 +38,7 @@ def planned(desk: Desk) -> SchemaMigration:
     return run
 
 
-def test_planning_suggests_a_mapping_and_saves_the_instruction(desk: Desk) -> None:
+def test_dry_run_suggests_mapping_and_saves_instruction(desk: Desk) -> None:
     run = planned(desk)
     assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in run.mapping
     desk.project.contract.refresh_from_db()
@@ -49,7 +49,7 @@ def test_planning_suggests_a_mapping_and_saves_the_instruction(desk: Desk) -> No
     assert "Apply to all labels" in page
 
 
-def test_another_mapping_is_tried_before_it_is_applied(desk: Desk) -> None:
+def test_changed_mapping_needs_a_dry_run(desk: Desk) -> None:
     run = planned(desk)
     client = desk.as_("engineer")
     url = desk.url(f"contract/migrations/{run.pk}/")
@@ -65,7 +65,7 @@ def test_another_mapping_is_tried_before_it_is_applied(desk: Desk) -> None:
     assert [value["vendor_name"] for value in values] == ["somebody", "somebody"]
 
 
-def test_an_expression_that_is_none_is_said_beside_the_form(desk: Desk) -> None:
+def test_invalid_expression_is_a_form_error(desk: Desk) -> None:
     run = planned(desk)
     url = desk.url(f"contract/migrations/{run.pk}/")
     answer = desk.as_("engineer").post(url, {"gone-0": "split", "by-0": "(?P<vendor_name>(", "do": "try"})
@@ -75,14 +75,14 @@ def test_an_expression_that_is_none_is_said_beside_the_form(desk: Desk) -> None:
     assert "Enter an expression" in missing.content.decode()
 
 
-def test_a_schema_that_is_none_goes_back_to_the_contract(desk: Desk) -> None:
+def test_invalid_schema_redirects_to_contract(desk: Desk) -> None:
     data = {**contract_data(desk), "schema": "{"}
     answer = desk.as_("engineer").post(desk.url("contract/migrations/plan/"), data, follow=True)
     assert "This is not JSON" in answer.content.decode()
     assert not SchemaMigration.objects.exists()
 
 
-def test_members_read_it_and_only_some_change_it(desk: Desk) -> None:
+def test_permissions_of_migrations(desk: Desk) -> None:
     run = planned(desk)
     page = desk.as_("annotator").get(desk.url(f"contract/migrations/{run.pk}/"))
     assert page.status_code == 200
@@ -90,7 +90,7 @@ def test_members_read_it_and_only_some_change_it(desk: Desk) -> None:
     assert desk.as_("annotator").post(desk.url(f"contract/migrations/{run.pk}/"), {}).status_code == 403
 
 
-def test_the_fragment_brings_the_buttons_once_it_is_done(desk: Desk) -> None:
+def test_finished_fragment_has_buttons(desk: Desk) -> None:
     run = planned(desk)
     fragment = desk.as_("engineer").get(desk.url(f"contract/migrations/{run.pk}/"), headers={"hx-request": "true"})
     body = fragment.content.decode()
@@ -113,7 +113,7 @@ def schema_of(desk: Desk, **properties: Any) -> dict[str, Any]:
     return schema
 
 
-def test_saving_a_schema_that_breaks_labels_leads_through_the_migration(desk: Desk) -> None:
+def test_breaking_schema_starts_a_dry_run(desk: Desk) -> None:
     first = schema_of(desk)
     schema = schema_of(desk, po_number={"type": "string"})
     schema["required"].append("po_number")
@@ -140,7 +140,7 @@ def test_saving_a_schema_that_breaks_labels_leads_through_the_migration(desk: De
     assert Gold.objects.current(desk.project).count() == 2
 
 
-def test_saving_a_schema_that_changes_no_label_is_done_at_once(desk: Desk) -> None:
+def test_compatible_schema_is_saved_directly(desk: Desk) -> None:
     answer = save(desk, schema_of(desk, note={"type": "string"}))
     assert answer["Location"] == desk.url("contract/")
     assert desk.project.schema_version.number == 2
@@ -148,7 +148,7 @@ def test_saving_a_schema_that_changes_no_label_is_done_at_once(desk: Desk) -> No
     assert not SchemaMigration.objects.exists()
 
 
-def test_a_renamed_field_is_mapped_by_plain_save(desk: Desk) -> None:
+def test_renamed_field_gets_a_mapping(desk: Desk) -> None:
     data = contract_data(desk)
     answer = desk.as_("engineer").post(desk.url("contract/"), data)
     run = SchemaMigration.objects.get()
@@ -156,7 +156,7 @@ def test_a_renamed_field_is_mapped_by_plain_save(desk: Desk) -> None:
     assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in run.mapping
 
 
-def test_the_label_screen_and_the_list_say_why_a_document_is_back(desk: Desk) -> None:
+def test_requeue_reason_is_displayed(desk: Desk) -> None:
     schema = schema_of(desk, po_number={"type": "string"})
     schema["required"].append("po_number")
     run = schema_migration_services.start_dry_run(

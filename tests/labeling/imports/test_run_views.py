@@ -1,0 +1,180 @@
+"""The page of an import: progress, result, rejected rows, cancelling and restarting."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from labeling.imports import services as import_services
+from labeling.imports import uploads
+from labeling.imports.formats import scans
+from labeling.jobs import run_import
+from labeling.models import (
+    Document,
+    ImportRun,
+    Project,
+    Webhook,
+    WebhookDelivery,
+)
+from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from tests.labeling.desk import Desk, invoice, jsonl, make_desk
+from tests.labeling.import_files import packed, pdf
+from tests.labeling.import_pages import PAGE, file, imported, upload_token
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def test_queued_import_can_be_cancelled(desk: Desk) -> None:
+    desk.as_("engineer").post(desk.url(PAGE), {"rows": '{"text": "a"}'})
+    run = ImportRun.objects.get()
+    url = desk.url(f"{PAGE}{run.pk}/cancel/")
+    assert desk.as_("annotator").post(url).status_code == 403
+    assert desk.as_("engineer").get(url).status_code == 405
+    assert desk.as_("owner").post(url).status_code == 302
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    page = desk.as_("owner").post(url, follow=True).content.decode()
+    assert "has already ended" in page
+
+
+def test_cancelled_import_can_be_restarted(desk: Desk) -> None:
+    desk.as_("engineer").post(desk.url(PAGE), {"rows": '{"text": "a"}'})
+    run = ImportRun.objects.get()
+    run.cancel()
+    url = desk.url(f"{PAGE}{run.pk}/again/")
+    assert "Restart import" in desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+    assert desk.as_("reviewer").post(url).status_code == 403
+    answer = desk.as_("engineer").post(url)
+    new = ImportRun.objects.exclude(pk=run.pk).get()
+    assert answer["Location"] == desk.url(f"{PAGE}{new.pk}/")
+    run_import(new.pk)
+    assert Document.objects.count() == 1
+    said = desk.as_("engineer").post(desk.url(f"{PAGE}{new.pk}/again/"), follow=True).content.decode()
+    assert "cannot be restarted" in said
+
+
+def test_full_project_refuses_imports(desk: Desk, settings: Any) -> None:
+    client = desk.as_("engineer")
+    client.post(desk.url(PAGE), {"rows": '{"text": "a"}'})
+    run = ImportRun.objects.get()
+    run.cancel()
+    address = client.post(desk.url(PAGE), {"file": file("rows.csv", b"id,text\na,b\n")})["Location"]
+    settings.PROJECT_STORAGE_GB = 1e-9
+    cache.clear()
+    said = client.post(desk.url(f"{PAGE}{run.pk}/again/"), follow=True).content.decode()
+    assert "PROJECT_STORAGE_GB" in said
+    assert artifacts.store().exists(run.upload_key)
+    for url, data in ((f"{PAGE}columns/", {"u": upload_token(address)}), (PAGE, {"rows": '{"text": "b"}'})):
+        answer = client.post(desk.url(url), data)
+        assert (answer.status_code, "PROJECT_STORAGE_GB" in answer.content.decode()) == (422, True)
+    assert ImportRun.objects.get() == run
+    settings.PROJECT_STORAGE_GB = 0
+    assert client.post(desk.url(f"{PAGE}columns/"), {"u": upload_token(address)}).status_code == 302
+    assert client.post(desk.url(f"{PAGE}{run.pk}/again/")).status_code == 302
+    assert ImportRun.objects.count() == 3
+
+
+def test_no_rejects_file_without_rejects(desk: Desk) -> None:
+    run = imported(desk, {"rows": '{"text": "a"}'})
+    for name in ("rejected.jsonl", "rejected.txt"):
+        assert desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/{name}")).status_code == 404
+
+
+def test_hostile_names_and_reasons_are_escaped(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script>"
+    row = json.dumps({"id": hostile, "text": 7})
+    run = imported(desk, {"file": file(f"{hostile}.jsonl", row.encode())})
+    for path in (PAGE, f"{PAGE}{run.pk}/"):
+        assert hostile not in desk.as_("engineer").get(desk.url(path)).content.decode()
+
+
+def test_unreadable_file_fails_the_import(desk: Desk) -> None:
+    upload = uploads.store_upload(files=[file("t.csv", b"a,b\n1,2\n")])
+    from labeling.imports.services import start_upload
+
+    run = start_upload(project=desk.project, user=desk.people["engineer"], upload=upload)
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert run.error == "Choose the column that holds the document text. The columns are: a, b."
+
+
+def test_import_emits_event(desk: Desk) -> None:
+    Webhook.objects.create(project=desk.project, url="https://example.org/hook", events=["import.finished"], salt="s")
+    Project.objects.filter(pk=desk.project.pk).update(webhook_events=["import.finished"])
+    imported(desk, {"rows": jsonl([invoice(1), "oops"]).decode()})
+    told = WebhookDelivery.objects.get()
+    assert told.payload["imported"] == told.payload["rejected"] == 1
+
+
+def test_upload_is_deleted_after_the_import(desk: Desk) -> None:
+    run = imported(desk, {"rows": '{"text": "a"}'})
+    assert not artifacts.store().exists(run.upload_key)
+
+
+def test_the_page_names_the_encoding(desk: Desk) -> None:
+    run = imported(desk, {"file": file("a.txt", "Grüße".encode("cp1252"))})
+    assert run.encoding == "Windows-1252 (Western Europe)"
+    assert Document.objects.get().text == "Grüße"
+    assert run.encoding in desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+    many = packed({"a.txt": "Straße".encode("cp1252"), "b.txt": "Gräte".encode(), "c.jsonl": jsonl([invoice(1)])})
+    assert imported(desk, {"file": file("f.zip", many)}).encoding == "Windows-1252 (Western Europe), UTF-8"
+    assert imported(desk, {"file": file("a.pdf", pdf([["Total 2.50"]]))}).encoding == ""
+
+
+def test_import_links_to_its_documents(desk: Desk) -> None:
+    first = imported(desk, {"file": file("rows.jsonl", jsonl([invoice(1), invoice(2)]))})
+    second = imported(desk, {"file": file("rows.jsonl", jsonl([invoice(2), invoice(3)]))})
+    client = desk.as_("engineer")
+    for run, names in ((first, {"inv-0001", "inv-0002"}), (second, {"inv-0003"})):
+        link = f"documents/?imported={run.pk}"
+        assert link in client.get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+        page = client.get(desk.url(link))
+        assert {row.document.external_id for row in page.context["rows"]} == names
+        assert [chip.title for chip in page.context["chips"]] == ["import"]
+        assert f'name="imported" value="{run.pk}"' in page.content.decode()
+    for strange in ("999", "x", "99999999999999999999"):
+        page = client.get(desk.url(f"documents/?imported={strange}"))
+        assert page.status_code == 200
+
+
+@pytest.mark.parametrize(("rows", "said"), [(1, "The document is a duplicate"), (2, "All 2 documents are duplicates")])
+def test_import_of_duplicates_only(desk: Desk, rows: int, said: str) -> None:
+    data = jsonl([invoice(number) for number in range(rows)])
+    imported(desk, {"file": file("rows.jsonl", data)})
+    again = imported(desk, {"file": file("rows.jsonl", data)})
+    assert said in desk.as_("engineer").get(desk.url(f"{PAGE}{again.pk}/")).content.decode()
+
+
+def test_pdf_progress_counts_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[dict[str, Any]] = []
+    beat, answer = ImportRun.send_heartbeat, scans.Scanner._answer
+
+    def noted(run: ImportRun, **columns: Any) -> bool:
+        beats.append(columns)
+        return beat(run, **columns)
+
+    def slow(scanner: scans.Scanner, page: int) -> dict[str, Any]:
+        found = answer(scanner, page)
+        until = time.monotonic() + 5
+        # The next page is read only once this one was told.
+        while page > 1 and time.monotonic() < until and not any(b.get("progress_done") == page - 1 for b in beats):
+            time.sleep(0.005)
+        return found
+
+    monkeypatch.setattr(import_services, "PAGE_PROGRESS_SECONDS", 0.01)
+    monkeypatch.setattr(ImportRun, "send_heartbeat", noted)
+    monkeypatch.setattr(scans.Scanner, "_answer", slow)
+    run = imported(desk, {"file": file("a.pdf", pdf([["one"], ["two"], ["three"]]))})
+    assert run.status == Status.DONE
+    pages = [(b["progress_done"], b["progress_total"]) for b in beats if b.get("stage") == "reading pages"]
+    assert {(1, 3), (2, 3), (3, 3)} <= {*pages, (3, 3)}
+    assert pages == sorted(pages)
