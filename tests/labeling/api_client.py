@@ -61,7 +61,7 @@ class Api:
 
 
 def api_of(project: Project, user: User, *scopes: str) -> Api:
-    """A client of somebody in a project; without scopes with all that are of use to their role."""
+    """A client of a member; by default with all scopes of their role."""
     from labeling.models import Membership
 
     role = Membership.objects.get(project=project, user=user).role

@@ -37,7 +37,7 @@ class Desk:
     mia: Any = None
 
     def document(self, text: str = TEXT, name: str = "", **more: Any) -> Document:
-        """One more document. Equal texts are told apart by a number at their end."""
+        """A new document. Equal texts get a number at their end."""
         number = Document.objects.filter(project=self.project).count() + 1
         if Document.objects.filter(project=self.project, text=text).exists():
             text = f"{text} [{number}]"

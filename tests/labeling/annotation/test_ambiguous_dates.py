@@ -36,13 +36,13 @@ def save(client: Client, document: Document, entry: Any, base: int = 0, **more: 
 
 def test_form_asks_about_ambiguous_date(desk: Desk, client: Client) -> None:
     document = desk.document(TEXT)
-    said = save(client, document, ENTRY).json()
-    assert [(problem["path"], problem["rule"]) for problem in said["problems"]] == [("date", "ambiguous")]
-    assert said["readings"] == {"date": ["2026-04-03", "2026-03-04"]}
-    assert "date" not in said["shown"]
+    found = save(client, document, ENTRY).json()
+    assert [(problem["path"], problem["rule"]) for problem in found["problems"]] == [("date", "ambiguous")]
+    assert found["readings"] == {"date": ["2026-04-03", "2026-03-04"]}
+    assert "date" not in found["shown"]
     assert Annotation.objects.get().value["date"] == "03/04/2026"
     state = client.get(reverse("label_state", args=["desk", document.pk])).json()
-    assert (state["entry"]["date"], state["readings"]) == ("03/04/2026", said["readings"])
+    assert (state["entry"]["date"], state["readings"]) == ("03/04/2026", found["readings"])
     assert save(client, document, ENTRY, 1, submit=True).status_code == 422
     assert not Gold.objects.exists()
     answer = save(client, document, {**ENTRY, "date": "2026-03-04"}, 2, submit=True)
@@ -53,14 +53,14 @@ def test_form_asks_about_ambiguous_date(desk: Desk, client: Client) -> None:
 
 @pytest.mark.parametrize(("other", "expected"), [("27/03/2026", "2026-04-03"), ("03/27/2026", "2026-03-04")])
 def test_other_dates_resolve_ambiguity(desk: Desk, client: Client, other: str, expected: str) -> None:
-    said = save(client, desk.document(f"{TEXT} Ordered {other}."), ENTRY).json()
-    assert (said["problems"], said["shown"]["date"]) == ([], expected)
+    found = save(client, desk.document(f"{TEXT} Ordered {other}."), ENTRY).json()
+    assert (found["problems"], found["shown"]["date"]) == ([], expected)
 
 
 def test_json_view_asks_about_ambiguous_date(desk: Desk, client: Client) -> None:
     text = json.dumps({**json.loads(json.dumps(gold(), default=float)), "date": "03/04/2026"})
-    said = save(client, desk.document(TEXT), None, json=text).json()
-    assert [problem["rule"] for problem in said["problems"]] == ["ambiguous"]
+    found = save(client, desk.document(TEXT), None, json=text).json()
+    assert [problem["rule"] for problem in found["problems"]] == ["ambiguous"]
 
 
 def test_api_rejects_ambiguous_date(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""What nobody may learn before they have labelled a document: what others wrote, and what a model proposed."""
+"""What annotators cannot see before they label a document: labels of others and withheld predictions."""
 
 from typing import Any
 

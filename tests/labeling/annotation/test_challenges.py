@@ -37,18 +37,18 @@ def test_a_broken_invariant_stops_the_submit_until_it_is_confirmed(desk: Desk, c
     document = desk.document(TEXT)
     answer = save(client, document, "Jan 10, 2026")
     assert answer.status_code == 422
-    said = answer.json()
-    assert [(one["path"], one["rule"]) for one in said["warnings"]] == [("due_date", "invariant")]
+    found = answer.json()
+    assert [(one["path"], one["rule"]) for one in found["warnings"]] == [("due_date", "invariant")]
     assert not Gold.objects.exists()
-    evidence = {"due_date": {"doubts": list(said["doubts"]["due_date"])}}
+    evidence = {"due_date": {"doubts": list(found["doubts"]["due_date"])}}
     # Another value is another doubt.
     assert save(client, document, "Jan 9, 2026", 1, evidence=evidence).status_code == 422
     answer = save(client, document, "Jan 10, 2026", 2, evidence=evidence)
     assert (answer.status_code, answer.json()["warnings"]) == (200, [])
-    assert answer.json()["doubts"] == said["doubts"]
+    assert answer.json()["doubts"] == found["doubts"]
     assert Gold.objects.get().revision.evidence["due_date"]["doubts"] == evidence["due_date"]["doubts"]
     state = client.get(reverse("label_state", args=["desk", document.pk])).json()
-    assert (state["warnings"], state["doubts"]) == ([], said["doubts"])
+    assert (state["warnings"], state["doubts"]) == ([], found["doubts"])
 
 
 def test_program_can_confirm_all_broken_invariants(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Two people, or two tabs, on one document: nobody's work is put over anybody's."""
+"""Concurrent saves of one document by two users or tabs: no work is overwritten."""
 
 import threading
 from typing import Any

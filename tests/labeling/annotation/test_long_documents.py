@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from labeling.form import validation
 from labeling.form.codec import Parsed
 from labeling.form.validation import check
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
@@ -44,7 +43,7 @@ def test_each_value_is_searched_once(receipt: CompiledSchema, monkeypatch: pytes
         asked.append(value)
         return find(value, *rest)
 
-    monkeypatch.setattr(validation.finder, "find", counted)
+    monkeypatch.setattr("labeling.form.validation.finder.find", counted)
     found = check(receipt, Parsed(value_of(90)), text_of(90), {})
     assert len(asked) == 90 + 3 + 90
     assert found.warnings == []

@@ -110,7 +110,7 @@ def test_row_order_of_names_is_ignored() -> None:
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_many_rows_merge_fast(equal: bool) -> None:
-    """Whoever saves holds the document's row meanwhile."""
+    """A save locks the document's row during the merge."""
     count = 12_000
     base = [{"x": "" if equal else str(number)} for number in range(count)]
     mine = [*base[:500], {"x": "mine"}, *base[501:9_000], {"x": "more"}, *base[9_001:]]

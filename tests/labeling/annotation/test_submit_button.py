@@ -19,7 +19,7 @@ def desk(db: None) -> Desk:
 
 
 def approves(document: Document, user: User) -> bool:
-    """What the screen is told when this person opens the document."""
+    """The state of the screen when this user opens the document."""
     client = Client()
     client.force_login(user)
     return bool(client.get(reverse("label_state", args=["desk", document.pk])).json()["approves"])

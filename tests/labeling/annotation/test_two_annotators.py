@@ -167,7 +167,7 @@ def test_expired_lock_is_acquired_once(desk: Desk) -> None:
         holder = fresh(document).locked_by
         assert holder is not None
         assert holder in (desk.ben, desk.owner)
-        # Ana comes back: she is told, and her save is merged with what the other writes, not put over it.
+        # Ana returns: she is warned, and her save is merged with the newer one.
         assert annotation_services.acquire_lock(document=document, user=desk.ana) == holder
         annotation_services.save_draft(
             document=document, user=holder, value={"vendor": "Acme"}, evidence={}, base_version=0
@@ -208,7 +208,7 @@ def test_requeue_and_approve(desk: Desk) -> None:
             partial(review_services.approve, document=fresh(document), user=desk.rita, base_version=version),
             partial(bulk_edit.change_one, document=fresh(document), user=desk.owner, action="requeue", params={}),
         )
-        # Whoever came second saw what the first had done.
+        # The second one saw the result of the first.
         assert fresh(document).state == DocumentState.IN_PROGRESS
         assert Gold.objects.filter(document=document).exists() == isinstance(approved, Review)
 

@@ -84,17 +84,17 @@ def test_save_returns_the_screen_state(desk: Desk) -> None:
     document = desk.document()
     answer = save(client_of(desk.ana), document, {**ENTRY, "vendor": "Globex", "due_date": "soon"})
     assert answer.status_code == 200
-    said = answer.json()
-    assert (said["version"], said["valid"], said["submitted"], said["state"]) == (1, False, False, "in_progress")
-    assert [(problem["path"], problem["rule"]) for problem in said["problems"]] == [("due_date", "format")]
-    assert [(warning["path"], warning["rule"]) for warning in said["warnings"]] == [("vendor", "evidence")]
-    assert said["missing"] == {"vendor": '"Globex"'}
-    assert said["shown"] == {"date": "2026-01-14", "total_amount": "1248.50"}
-    start, end = said["spans"]["total_amount"][0]
+    found = answer.json()
+    assert (found["version"], found["valid"], found["submitted"], found["state"]) == (1, False, False, "in_progress")
+    assert [(problem["path"], problem["rule"]) for problem in found["problems"]] == [("due_date", "format")]
+    assert [(warning["path"], warning["rule"]) for warning in found["warnings"]] == [("vendor", "evidence")]
+    assert found["missing"] == {"vendor": '"Globex"'}
+    assert found["shown"] == {"date": "2026-01-14", "total_amount": "1248.50"}
+    start, end = found["spans"]["total_amount"][0]
     assert TEXT[start:end].endswith("1,248.50")
-    assert said["evidence"]["date"] == {"start": TEXT.index("Jan 14"), "end": TEXT.index(". Payment")}
-    assert '"total_amount": 1248.50' in said["json"]
-    assert "entry" not in said
+    assert found["evidence"]["date"] == {"start": TEXT.index("Jan 14"), "end": TEXT.index(". Payment")}
+    assert '"total_amount": 1248.50' in found["json"]
+    assert "entry" not in found
 
 
 def test_submit_takes_eight_queries(desk: Desk) -> None:
@@ -124,10 +124,10 @@ def test_stale_submit_returns_409_with_merged_value(desk: Desk) -> None:
     save(client_of(desk.ana), document, {"vendor": "Acme", "purchase_order": "PO-1"})
     answer = save(client_of(desk.ben), document, ENTRY, submit=True)
     assert answer.status_code == 409
-    said = answer.json()
-    assert said["entry"]["purchase_order"] == "PO-1"
-    assert (said["merged"], said["merged_with"]) == (["purchase_order"], desk.ana.username)
-    assert said["clashes"] == [{"path": "vendor", "absent": False, "entry": "Acme", "shown": '"Acme"'}]
+    found = answer.json()
+    assert found["entry"]["purchase_order"] == "PO-1"
+    assert (found["merged"], found["merged_with"]) == (["purchase_order"], desk.ana.username)
+    assert found["clashes"] == [{"path": "vendor", "absent": False, "entry": "Acme", "shown": '"Acme"'}]
     assert not Gold.objects.exists()
 
 
@@ -135,10 +135,10 @@ def test_json_view_keeps_digits(desk: Desk) -> None:
     document = desk.document()
     client = client_of(desk.ana)
     text = '{"total_amount": 1248.500, "vendor": "Acme Supplies", "own": {"x": [1e2, null]}}'
-    said = save(client, document, None, json=text).json()
-    assert said["entry"]["total_amount"] == "1248.500"
-    assert said["entry"]["own"] == {"$json": '{"x":[1E+2,null]}'}
-    assert [problem["path"] for problem in said["problems"] if problem["rule"] != "required"] == ["own"]
+    found = save(client, document, None, json=text).json()
+    assert found["entry"]["total_amount"] == "1248.500"
+    assert found["entry"]["own"] == {"$json": '{"x":[1E+2,null]}'}
+    assert [problem["path"] for problem in found["problems"] if problem["rule"] != "required"] == ["own"]
     assert client.get(url("label_state", document)).json()["entry"]["total_amount"] == "1248.500"
 
 
@@ -178,8 +178,8 @@ def test_next_document_is_prefetched(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
     client = client_of(desk.ana)
     client.get(url("label"))
-    said = post(client, "label_next", None, {"after": first.pk}).json()
-    assert (said["id"], said["text"], said["held_by"]) == (second.pk, "two", "")
+    found = post(client, "label_next", None, {"after": first.pk}).json()
+    assert (found["id"], found["text"], found["held_by"]) == (second.pk, "two", "")
     second.refresh_from_db()
     assert second.locked_by == desk.ana
     assert post(client, "label_next", None, {"after": second.pk}).json()["id"] == first.pk
@@ -191,9 +191,9 @@ def test_next_document_is_prefetched(desk: Desk) -> None:
 def test_locked_document_names_its_user(desk: Desk) -> None:
     document = desk.document()
     save(client_of(desk.ana), document, {"vendor": "Acme"})
-    said = client_of(desk.ben).get(url("label_state", document)).json()
-    assert (said["held_by"], said["author"]) == (desk.ana.username, desk.ana.username)
-    assert (said["entry"], said["version"]) == ({"vendor": "Acme"}, 1)
+    found = client_of(desk.ben).get(url("label_state", document)).json()
+    assert (found["held_by"], found["author"]) == (desk.ana.username, desk.ana.username)
+    assert (found["entry"], found["version"]) == ({"vendor": "Acme"}, 1)
 
 
 def test_queue_strip(desk: Desk) -> None:
@@ -299,10 +299,10 @@ def test_new_schema_starts_from_the_old_label(desk: Desk) -> None:
     save(client, document, ENTRY)
     text = desk.project.schema_version.schema_text.replace('"vendor":{', '"seller":{', 1).replace('"vendor",', "")
     save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
-    said = client.get(url("label_state", document)).json()
-    assert (said["schema"], said["version"]) == (2, 0)
-    assert said["entry"]["vendor"] == {"$json": '"Acme Supplies"'}
-    assert said["entry"]["total_amount"] == "1248.50"
+    found = client.get(url("label_state", document)).json()
+    assert (found["schema"], found["version"]) == (2, 0)
+    assert found["entry"]["vendor"] == {"$json": '"Acme Supplies"'}
+    assert found["entry"]["total_amount"] == "1248.50"
 
 
 def test_typed_texts_in_the_json_view_are_parsed(desk: Desk) -> None:

@@ -77,7 +77,7 @@ def test_thousand_rows_are_imported_immediately(desk: Desk, api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "status", "said"),
+    ("body", "kind", "status", "message"),
     [
         (b"[]", "application/json", 422, "no rows"),
         (b"\n \n", "application/jsonl", 422, "no rows"),
@@ -87,9 +87,9 @@ def test_thousand_rows_are_imported_immediately(desk: Desk, api: Api) -> None:
         (b"<x/>", "", 415, "application/jsonl"),
     ],
 )
-def test_body_without_rows(desk: Desk, api: Api, body: bytes, kind: str, status: int, said: str) -> None:
+def test_body_without_rows(desk: Desk, api: Api, body: bytes, kind: str, status: int, message: str) -> None:
     answer = api("POST", "documents", body, content_type=kind)
-    assert (answer.status, said in answer.json["detail"]) == (status, True), answer.json
+    assert (answer.status, message in answer.json["detail"]) == (status, True), answer.json
     assert not Document.objects.exists()
 
 
@@ -115,7 +115,7 @@ def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "fields", "said"),
+    ("name", "content", "fields", "message"),
     [
         ("rows.jsonl", b"", {}, "empty"),
         ("rows.jsonl", b"{}", {"kind": "floppy"}, "no format floppy"),
@@ -133,10 +133,12 @@ def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None
         ("rows.jsonl", b"{}", {"holdout": "true"}, "Unknown field holdout"),
     ],
 )
-def test_unsupported_file(desk: Desk, api: Api, name: str, content: bytes, fields: dict[str, str], said: str) -> None:
+def test_unsupported_file(
+    desk: Desk, api: Api, name: str, content: bytes, fields: dict[str, str], message: str
+) -> None:
     answer = upload(api, name, content, **fields)
     assert answer.status_code == 422, answer.content
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
     assert not ImportRun.objects.exists()
 
 
@@ -267,7 +269,7 @@ def test_predictions_are_stored(desk: Desk, api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("items", "said"),
+    ("items", "message"),
     [
         ([{"value": {}}], "document or external_id"),
         ([{"document": 1, "external_id": "a", "value": {}}], "document or external_id"),
@@ -281,11 +283,11 @@ def test_predictions_are_stored(desk: Desk, api: Api) -> None:
         ([{"document": 1, "raw": "x"}] * 1_001, "predictions"),
     ],
 )
-def test_invalid_predictions_change_nothing(desk: Desk, api: Api, items: list[Any], said: str) -> None:
+def test_invalid_predictions_change_nothing(desk: Desk, api: Api, items: list[Any], message: str) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     answer = api.post("predictions", {"model": "m", "source": "s", "predictions": items})
     assert answer.status == 422
-    assert said in answer.json["detail"], answer.json
+    assert message in answer.json["detail"], answer.json
     assert not Prediction.objects.exists()
 
 

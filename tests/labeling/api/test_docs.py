@@ -44,10 +44,10 @@ def run(command: list[str], code: str, desk: Desk, url: str, folder: Path) -> st
 @pytest.mark.django_db(transaction=True)
 def test_the_example_in_python(live_server: LiveServer, queues: None, tmp_path: Path) -> None:
     desk = make_desk()
-    said = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path).splitlines()
-    assert said[:2] == ["2 imported, 0 duplicates, 1 rejected", 'row 3: "text" is missing']
-    assert said[2:4] == ["A-1029 submitted", "A-1030 submitted"]
-    outputs = [json.loads(json.loads(line)["output"])["total_amount"] for line in said[4:]]
+    found = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path).splitlines()
+    assert found[:2] == ["2 imported, 0 duplicates, 1 rejected", 'row 3: "text" is missing']
+    assert found[2:4] == ["A-1029 submitted", "A-1030 submitted"]
+    outputs = [json.loads(json.loads(line)["output"])["total_amount"] for line in found[4:]]
     assert outputs == [1248.5, 99.9]
     assert Gold.objects.count() == 2
     again = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path)
@@ -62,13 +62,13 @@ def test_the_example_with_curl(live_server: LiveServer, idle_workers: Workers, t
     gold = {"invoice_id": "B-2", "date": "2026-01-17", "vendor": "Acme Supplies", "total_amount": 2}
     more = {"id": "B-2", "text": "Invoice B-2 of 2026-01-17 from Acme Supplies. Total 2.00", "gold": gold}
     (tmp_path / "rows.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(more)}\n")
-    said = run(["sh"], example("sh", "queue/next"), desk, live_server.url, tmp_path).splitlines()
-    assert json.loads(said[0])["imported"] == 2
-    assert json.loads(said[1])["submitted"] is True
-    assert '"total_amount":12.50' in said[1]
+    found = run(["sh"], example("sh", "queue/next"), desk, live_server.url, tmp_path).splitlines()
+    assert json.loads(found[0])["imported"] == 2
+    assert json.loads(found[1])["submitted"] is True
+    assert '"total_amount":12.50' in found[1]
     assert Document.objects.get(external_id="A-1031").state == "submitted"
     assert DatasetVersion.objects.get().counts["documents"] == 2
-    assert {json.loads(line)["messages"][1]["content"] for line in said[2:]} == {row["text"], more["text"]}
+    assert {json.loads(line)["messages"][1]["content"] for line in found[2:]} == {row["text"], more["text"]}
 
 
 def test_documented_signature_check() -> None:

@@ -1,4 +1,4 @@
-"""The REST interface held to its own description, with requests that a program makes up: right ones and wrong ones.
+"""Property-based tests of the REST interface against its OpenAPI document, with valid and invalid requests.
 
 Nothing may end in a 5xx, in a status or content type that the description does not name, or in an answer that is not of
 the shape it promises; what is wrong must be refused, and nothing is open without a token.

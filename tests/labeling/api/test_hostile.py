@@ -64,12 +64,12 @@ NOT_JSON = [
 ]
 
 
-@pytest.mark.parametrize(("body", "said"), NOT_JSON)
+@pytest.mark.parametrize(("body", "message"), NOT_JSON)
 @pytest.mark.parametrize("path", ["documents/{}/draft", "documents/{}/submit"])
-def test_strict_json(api: Api, pk: int, path: str, body: bytes, said: str) -> None:
+def test_strict_json(api: Api, pk: int, path: str, body: bytes, message: str) -> None:
     answer = api("PUT" if path.endswith("draft") else "POST", path.format(pk), body)
     assert answer.status == 400, answer.json
-    assert said in answer.json["detail"]
+    assert message in answer.json["detail"]
     assert {"line", "column"} <= set(answer.json)
     assert not Annotation.objects.exists()
 
@@ -234,14 +234,14 @@ def test_ids_of_another_project_are_unknown(desk: Desk, api: Api) -> None:
     bring_in(other.project, [invoice(2, gold=False)])
     theirs = Document.objects.exclude(project=desk.project).get()
     stranger = api_of(other.project, other.people["owner"])
-    said = stranger.post(f"documents/{theirs.pk}/comments", {"text": "ours"}).json["id"]
+    found = stranger.post(f"documents/{theirs.pk}/comments", {"text": "ours"}).json["id"]
     sent = {"value": {}, "base_version": 0}
     for method, path, body in (
         ("GET", "", None),
         ("GET", "/history", None),
         ("GET", "/comments", None),
         ("POST", "/comments", {"text": "x"}),
-        ("POST", f"/comments/{said}/resolve", {}),
+        ("POST", f"/comments/{found}/resolve", {}),
         ("POST", "/open", {}),
         ("POST", "/release", {}),
         ("PUT", "/draft", sent),

@@ -161,9 +161,9 @@ def test_history_and_restore(desk: Desk, api: Api) -> None:
 
 def test_comments(desk: Desk, api: Api) -> None:
     pk = seed().pk
-    said = api.post(f"documents/{pk}/comments", {"text": "Two totals?", "field": "total_amount"})
-    assert said.status == 201
-    assert said.json["user"] == desk.people["annotator"].username
+    found = api.post(f"documents/{pk}/comments", {"text": "Two totals?", "field": "total_amount"})
+    assert found.status == 201
+    assert found.json["user"] == desk.people["annotator"].username
     [row] = api.get(f"documents/{pk}/comments").json["items"]
     assert (row["text"], row["field"], row["resolved_at"]) == ("Two totals?", "total_amount", None)
     assert api.post(f"documents/{pk}/comments/{row['id']}/resolve").json["resolved_at"]

@@ -60,25 +60,25 @@ def test_invalid_comments_are_refused(desk: Desk, document: Document, text: str,
 
 
 def test_nul_bytes_are_dropped_and_html_stays_text(desk: Desk, document: Document) -> None:
-    said = comment_services.add(document=document, user=desk.ana, text="<b>a\x00</b> \u202eb")
-    assert said.text == "<b>a</b> \u202eb"
+    found = comment_services.add(document=document, user=desk.ana, text="<b>a\x00</b> \u202eb")
+    assert found.text == "<b>a</b> \u202eb"
 
 
 def test_first_resolver_is_stored(desk: Desk, document: Document) -> None:
-    said = comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} why?")
+    found = comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} why?")
     comment_services.add(document=document, user=desk.ana, text="Still open")
-    comment_services.resolve(comment=said, user=desk.ben)
-    again = comment_services.resolve(comment=said, user=desk.owner)
+    comment_services.resolve(comment=found, user=desk.ben)
+    again = comment_services.resolve(comment=found, user=desk.owner)
     assert again.resolved_by == desk.ben
-    assert [one.text for one in comment_services.threads(document=document)] == ["Still open", said.text]
+    assert [one.text for one in comment_services.threads(document=document)] == ["Still open", found.text]
     assert comment_services.unread_count(project=desk.project, user=desk.ben) == 0
 
 
 def test_comment_event_has_no_text(desk: Desk, document: Document) -> None:
     webhooks.create(project=desk.project, user=desk.owner, url="https://93.184.216.34/", events=["comment.added"])
-    said = comment_services.add(document=fresh(document), user=desk.ana, text="secret", path="vendor")
+    found = comment_services.add(document=fresh(document), user=desk.ana, text="secret", path="vendor")
     [delivery] = WebhookDelivery.objects.all()
-    assert (delivery.payload["comment"], delivery.payload["path"]) == (said.pk, "vendor")
+    assert (delivery.payload["comment"], delivery.payload["path"]) == (found.pk, "vendor")
     assert "secret" not in str(delivery.payload)
 
 

@@ -1,4 +1,4 @@
-"""Dataset versions: the same content is the same file, nothing in them changes, and what cannot go in is said."""
+"""Dataset versions: equal content gives an equal file, versions are immutable, exclusions are counted."""
 
 import hashlib
 import json
@@ -158,7 +158,7 @@ def test_origins_of_the_holdout_are_counted(desk: Desk) -> None:
     label_again(desk, "inv-0001", vendor="By hand")
     label_again(desk, "inv-0003", vendor="By hand")
     counts = frozen(desk).counts
-    # A generated document stays synthetic, whoever labelled it.
+    # A generated document is always synthetic.
     assert counts["holdout_origins"] == {"human": 1, "imported": 1}
     assert counts["origins"] == {"human": 1, "imported": 2}
     assert counts["left_out"]["holdout_not_by_people"] == 1

@@ -1,4 +1,4 @@
-"""What a freeze is asked to do: groups, strata, filters; what it tells of; and that nobody is overtaken."""
+"""The rules of a freeze (groups, strata, filters), its events, and concurrent changes."""
 
 from typing import Any
 
@@ -170,12 +170,12 @@ def test_superseded_freeze_creates_nothing(desk: Desk, monkeypatch: pytest.Monke
     bring_in(desk.project, [invoice(number) for number in range(20)])
     write = dataset_files.write_rows
 
-    def meanwhile(*arguments: Any) -> Any:
+    def concurrent(*arguments: Any) -> Any:
         monkeypatch.setattr(dataset_files, "write_rows", write)
         frozen(desk, seed=99)
         return write(*arguments)
 
-    monkeypatch.setattr(dataset_files, "write_rows", meanwhile)
+    monkeypatch.setattr(dataset_files, "write_rows", concurrent)
     with pytest.raises(Refused, match="Another user changed the hold-out"):
         frozen(desk)
     assert DatasetVersion.objects.count() == 1
@@ -183,7 +183,7 @@ def test_superseded_freeze_creates_nothing(desk: Desk, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("number", "meanwhile", "after"),
+    ("number", "concurrent", "after"),
     [
         (13, {"holdout": True}, ["holdout"]),  # else it is trained on now, and judged by the next version
         (3, {"holdout": False}, ["train", "validation"]),
@@ -192,7 +192,7 @@ def test_superseded_freeze_creates_nothing(desk: Desk, monkeypatch: pytest.Monke
     ],
 )
 def test_moved_document_cancels_the_freeze(
-    desk: Desk, number: int, meanwhile: dict[str, Any], after: list[str | None]
+    desk: Desk, number: int, concurrent: dict[str, Any], after: list[str | None]
 ) -> None:
     bring_in(desk.project, [invoice(n) for n in range(8)], as_holdout=True)
     bring_in(desk.project, [invoice(n) for n in range(8, 20)])
@@ -200,7 +200,7 @@ def test_moved_document_cancels_the_freeze(
 
     def progress(stage: str, done: int, total: int) -> None:
         if stage == "storing":
-            moved.update(**meanwhile)
+            moved.update(**concurrent)
 
     with pytest.raises(Refused, match="Documents were moved"):
         frozen(desk, progress=progress)
@@ -223,7 +223,7 @@ def test_changed_schema_cancels_the_freeze(desk: Desk, monkeypatch: pytest.Monke
     bring_in(desk.project, [invoice(number) for number in range(5)])
     plan = freeze_module._assign_splits
 
-    def meanwhile(*arguments: Any) -> Any:
+    def concurrent(*arguments: Any) -> Any:
         schema = loads(desk.project.schema_version.schema_text)
         schema["properties"]["currency"] = {"type": ["string", "null"]}
         save_contract(
@@ -232,7 +232,7 @@ def test_changed_schema_cancels_the_freeze(desk: Desk, monkeypatch: pytest.Monke
         )  # fmt: skip
         return plan(*arguments)
 
-    monkeypatch.setattr(freeze_module, "_assign_splits", meanwhile)
+    monkeypatch.setattr(freeze_module, "_assign_splits", concurrent)
     with pytest.raises(Refused, match="The schema changed"):
         frozen(desk)
     assert not DatasetVersion.objects.exists()
@@ -240,13 +240,13 @@ def test_changed_schema_cancels_the_freeze(desk: Desk, monkeypatch: pytest.Monke
 
 
 def test_progress_is_saved_outside_transactions(transactional_db: None) -> None:
-    """Else nobody would see it before the end, and a cancel would wait for it."""
+    """Otherwise progress would be visible only at the end, and a cancel would wait."""
     desk = make_desk()
     bring_in(desk.project, [invoice(number) for number in range(5)])
-    told: list[tuple[str, bool]] = []
-    frozen(desk, progress=lambda stage, done, total: told.append((stage, connection.in_atomic_block)))
-    assert {stage for stage, _ in told} == {"comparing texts", "drawing", "writing", "storing"}
-    assert not any(inside for _, inside in told)
+    emitted: list[tuple[str, bool]] = []
+    frozen(desk, progress=lambda stage, done, total: emitted.append((stage, connection.in_atomic_block)))
+    assert {stage for stage, _ in emitted} == {"comparing texts", "drawing", "writing", "storing"}
+    assert not any(inside for _, inside in emitted)
 
 
 @pytest.mark.parametrize("stage", ["comparing texts", "drawing", "writing", "storing"])

@@ -67,8 +67,8 @@ def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
 @given(rows=documents, knobs=knobs)
 def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
-    told = [*found.split, *(pk for left_out in reasons(found) for pk in left_out)]
-    assert sorted(told) == [row.pk for row in rows]
+    emitted = [*found.split, *(pk for left_out in reasons(found) for pk in left_out)]
+    assert sorted(emitted) == [row.pk for row in rows]
     assert set(found.split.values()) <= set(ORDER)
 
 

@@ -66,18 +66,18 @@ def test_unchanged_freeze_shows_a_message(desk: Desk, frozen: DatasetVersion) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"seed": "x"}, "whole number"),
         ({"validation": "60"}, "less than or equal to 50"),
         ({"holdout": "-1"}, "greater than or equal to 0"),
     ],
 )
-def test_invalid_settings_show_errors(desk: Desk, changes: dict[str, str], said: str) -> None:
+def test_invalid_settings_show_errors(desk: Desk, changes: dict[str, str], message: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, **changes})
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
 
 
 def test_nothing_to_freeze(desk: Desk) -> None:
@@ -198,7 +198,7 @@ def test_rules_reach_the_version(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"group_by": "metadata.nowhere"}, "not one of the available choices"),
         ({"stratify": "invoice_id"}, "not one of the available choices"),
@@ -208,11 +208,11 @@ def test_rules_reach_the_version(desk: Desk) -> None:
         ({"seed": "9" * 400}, "less than or equal to 2147483647"),
     ],
 )
-def test_invalid_rules_show_errors(desk: Desk, changes: dict[str, Any], said: str) -> None:
+def test_invalid_rules_show_errors(desk: Desk, changes: dict[str, Any], message: str) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, **changes})
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not DatasetVersion.objects.exists()
 
 
@@ -281,7 +281,7 @@ def test_changed_settings_are_shown(desk: Desk, frozen: DatasetVersion) -> None:
     bring_in(desk.project, [invoice(number, tags=["cut_off"]) for number in range(100, 110)])
     freeze(project=desk.project, user=desk.people["engineer"], rules=rules, seed=5, validation_share=0.125)
     page = desk.as_("manager").get(desk.url("datasets/diff/?a=1&b=2")).content.decode()
-    for said in (
+    for found in (
         "<dt>Near-duplicate threshold</dt><dd><del>80 %</del> → <ins>90 %</ins>",
         "<dt>Grouped by</dt><dd><del>–</del> → <ins>metadata.shop</ins>",
         "<dt>Tags</dt><dd><del>–</del> → <ins>ocr_noise, cut_off</ins>",
@@ -289,7 +289,7 @@ def test_changed_settings_are_shown(desk: Desk, frozen: DatasetVersion) -> None:
         "<dt>Validation</dt><dd><del>10 %</del> → <ins>12.5 %</ins>",
         "<dt>Seed</dt><dd><del>17</del> → <ins>5</ins>",
     ):
-        assert said in page
+        assert found in page
     assert "Hold-out, when it was first drawn" not in page
 
 

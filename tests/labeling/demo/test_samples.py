@@ -1,4 +1,4 @@
-"""The made invoices: seeded, valid, told by the text, tagged for what makes them hard, and short enough."""
+"""The sample invoices: seeded, valid, consistent with their text, tagged, and short."""
 
 import hashlib
 import os

@@ -109,7 +109,7 @@ def test_requeue_keeps_labels(desk: Desk) -> None:
     assert states[skipped.pk] == DocumentState.NEW
     assert edit.changed == 4
     assert Document.objects.filter(annotations__isnull=False, golds__isnull=False).count() == 3
-    # What counts until somebody submits a newer label goes into datasets meanwhile; the pages say so.
+    # Until a newer label is submitted, the current one stays in datasets; the pages show it.
     assert freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0).counts["documents"] == 3
     assert "A gold label stays" in desk.as_("engineer").get(edit.get_absolute_url()).content.decode()
     undone(desk, edit)
@@ -227,7 +227,7 @@ def test_undo_needs_the_stored_values(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "params", "said"),
+    ("action", "params", "message"),
     [
         ("undo", {}, "does not exist"),
         ("drop", {}, "does not exist"),
@@ -241,8 +241,8 @@ def test_undo_needs_the_stored_values(desk: Desk) -> None:
         (Action.OVERLAP, {}, "from 1 to 10"),
     ],
 )
-def test_invalid_bulk_edit_is_refused(desk: Desk, action: str, params: dict[str, Any], said: str) -> None:
-    with pytest.raises(Refused, match=said):
+def test_invalid_bulk_edit_is_refused(desk: Desk, action: str, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refused, match=message):
         bulk_edit.start(project=desk.project, user=desk.people["engineer"], action=action, params=params, query="")
     assert not BulkEdit.objects.exists()
 
@@ -308,7 +308,7 @@ def test_bulk_edit_of_all_matches_needs_confirmation(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({}, "Choose a change"),
         ({"action": "undo"}, "does not exist"),
@@ -324,10 +324,10 @@ def test_bulk_edit_of_all_matches_needs_confirmation(desk: Desk) -> None:
         ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No document is selected"),
     ],
 )
-def test_invalid_request_redirects_with_a_message(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_request_redirects_with_a_message(desk: Desk, data: dict[str, str], message: str) -> None:
     answer = desk.as_("engineer").post(desk.url("documents/bulk/"), data, follow=True)
     assert answer.status_code == 200
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not BulkEdit.objects.exists()
 
 

@@ -1,4 +1,4 @@
-"""How many documents there are: exact up to a limit, and said to be about so many beyond it."""
+"""Counts of documents: exact up to a limit, above it estimated."""
 
 import pytest
 from django.db import connection

@@ -358,12 +358,12 @@ def test_document_list_query_count(full: Desk) -> None:
     client.get(full.url("documents/"))
     with CaptureQueriesContext(connection) as captured:
         client.get(full.url("documents/?state=submitted&q=acme&tag=ocr_noise&order=newest"))
-    said = [
+    found = [
         query["sql"]
         for query in captured
         if "SAVEPOINT" not in query["sql"] and "statement_timeout" not in query["sql"]
     ]
-    assert len(said) <= 16, said
+    assert len(found) <= 16, found
 
 
 def test_tools_depend_on_permissions(full: Desk) -> None:

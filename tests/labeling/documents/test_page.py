@@ -200,7 +200,7 @@ def test_document_is_assigned_moved_and_requeued(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({}, "Choose a change"),
         ({"action": "undo"}, "does not exist"),
@@ -210,18 +210,18 @@ def test_document_is_assigned_moved_and_requeued(desk: Desk) -> None:
         ({"action": "assign", "user": "desk-annotator"}, "is not in the queue"),
     ],
 )
-def test_invalid_change_has_a_message(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_change_has_a_message(desk: Desk, data: dict[str, str], message: str) -> None:
     answer = change(desk, 1, **data)
     assert answer.status_code == 200
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
 
 
 def test_tags_need_permission(desk: Desk) -> None:
     url = desk.url(f"documents/{document(1).pk}/tags/")
     desk.as_("annotator").post(url, {"tags": ["ocr_noise", "cut_off"]})
     assert set(document(1).tags) == {"ocr_noise", "cut_off"}
-    said = desk.as_("annotator").post(url, {"tags": ["nonsense"]}, follow=True).content.decode()
-    assert "Unknown failure tag: nonsense" in said
+    found = desk.as_("annotator").post(url, {"tags": ["nonsense"]}, follow=True).content.decode()
+    assert "Unknown failure tag: nonsense" in found
     desk.as_("annotator").post(url, {})
     assert document(1).tags == []
 

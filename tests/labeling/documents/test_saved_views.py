@@ -61,7 +61,7 @@ def test_private_view_of_another_user_stays(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"name": " ", "query": "state=new"}, "Enter a name for the view"),
         ({"name": "x" * 61, "query": "state=new"}, "at most 60"),
@@ -76,10 +76,10 @@ def test_private_view_of_another_user_stays(desk: Desk) -> None:
         ({"name": "\0", "query": ""}, "Enter a name for the view"),
     ],
 )
-def test_invalid_view_has_a_message(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_view_has_a_message(desk: Desk, data: dict[str, str], message: str) -> None:
     answer = desk.as_("annotator").post(desk.url("documents/views/"), data, follow=True)
     assert answer.status_code == 200
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not SavedView.objects.exists()
 
 

@@ -1,4 +1,4 @@
-"""An optional field that nobody filled is told apart from one that is not in the document."""
+"""Unanswered optional fields differ from fields that are absent from the document."""
 
 import json
 from typing import Any

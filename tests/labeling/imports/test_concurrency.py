@@ -47,7 +47,7 @@ def test_worker_imports(workers: Any, wait_for: Callable[..., None]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("who", ["the machine starts again", "somebody starts it again"])
+@pytest.mark.parametrize("who", ["reaper", "user"])
 def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., None], who: str) -> None:
     desk = make_desk()
     bring_in(desk.project, [invoice(7)])
@@ -72,7 +72,7 @@ def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., 
     assert run.status == Status.RUNNING, "it was killed too late"
     assert 1 < there < count, "it was killed too late"
     assert there == run.imported + 1, "a batch and its count are one transaction"
-    if who == "the machine starts again":
+    if who == "reaper":
         assert requeue_interrupted() == [run]
         new = run
     else:
@@ -88,5 +88,5 @@ def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., 
     wait_for(lambda: not ImportRun.objects.get(pk=new.pk).is_live, message=idle_workers.text)
     new.refresh_from_db()
     assert (new.status, new.imported + new.duplicates, new.rejected) == (Status.DONE, count, 2)
-    assert new.imported == (count - 1 if new == run else count - there), "what the first try brought in is told apart"
+    assert new.imported == (count - 1 if new == run else count - there), "rows of the first attempt are no duplicates"
     assert (Document.objects.count(), Gold.objects.count()) == (count, 900)

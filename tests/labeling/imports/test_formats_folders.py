@@ -107,7 +107,9 @@ def test_zip_file_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ReadError, match="too many files"):
         detect(path, "f.zip")
     monkeypatch.setattr(zip_files, "MAX_DIRECTORY_BYTES", 10_000)
-    monkeypatch.setattr(zip_files.zipfile, "ZipFile", None)  # the list of files must not be read into memory
+    monkeypatch.setattr(
+        "labeling.imports.formats.zip_files.zipfile.ZipFile", None
+    )  # the list of files must not be read into memory
     with pytest.raises(ReadError, match=r"f\.zip is a zip with too many files"):
         detect(path, "f.zip")
 

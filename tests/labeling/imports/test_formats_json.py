@@ -62,7 +62,7 @@ def test_overlong_row_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ('{"text": "a", "text": "b"}', "occurs twice"),
         ('{"text": "a", "n": NaN}', "NaN is not a number"),
@@ -72,9 +72,9 @@ def test_overlong_row_is_skipped(tmp_path: Path) -> None:
         ('{"text": "a\\u0000"}', "NUL"),
     ],
 )
-def test_hostile_values_are_rejected(tmp_path: Path, row: str, said: str) -> None:
+def test_hostile_values_are_rejected(tmp_path: Path, row: str, message: str) -> None:
     bad, good = read(stored(tmp_path, "rows.json", f'[{row}, {{"text": "fine"}}]'))
-    assert said in bad.error
+    assert message in bad.error
     assert good.data == {"text": "fine"}
 
 
@@ -117,7 +117,7 @@ def test_the_format_is_detected_from_the_content(tmp_path: Path, name: str, data
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [
         ("a.jsonl", b"", "empty"),
         ("a.docx", packed({"[Content_Types].xml": "", "word/document.xml": ""}), "Office file"),
@@ -127,8 +127,8 @@ def test_the_format_is_detected_from_the_content(tmp_path: Path, name: str, data
         pytest.param("a.zip", packed({"a": "b" * 500})[:60], "cannot be opened", id="a broken zip"),
     ],
 )
-def test_unsupported_format_is_refused(tmp_path: Path, name: str, data: bytes, said: str) -> None:
-    with pytest.raises(ReadError, match=said):
+def test_unsupported_format_is_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    with pytest.raises(ReadError, match=message):
         detect(stored(tmp_path, name, data), name)
 
 
@@ -183,9 +183,9 @@ def typed(name: str, text: str) -> dict[str, Any]:
     return {"from_name": name, "to_name": "text", "type": "textarea", "value": {"text": [text]}}
 
 
-def span(label: str, said: str) -> dict[str, Any]:
-    start = TEXT.index(said)
-    value = {"start": start, "end": start + len(said), "text": said, "labels": [label]}
+def span(label: str, message: str) -> dict[str, Any]:
+    start = TEXT.index(message)
+    value = {"start": start, "end": start + len(message), "text": message, "labels": [label]}
     return {"from_name": "label", "to_name": "text", "type": "labels", "value": value}
 
 
@@ -249,7 +249,7 @@ def test_newest_annotation_and_predictions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "said"),
+    ("one", "message"),
     [
         ({"id": 1, "data": {"image": "https://example.org/a.png"}, "annotations": []}, "not fetched"),
         ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("nothing", "x")]}]}, "not a field"),
@@ -267,9 +267,9 @@ def test_newest_annotation_and_predictions(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_invalid_task_has_a_reason(tmp_path: Path, one: dict[str, Any], said: str) -> None:
+def test_invalid_task_has_a_reason(tmp_path: Path, one: dict[str, Any], message: str) -> None:
     (row,) = read(stored(tmp_path, "ls.json", [one]), "labelstudio")
-    with pytest.raises(RowError, match=said):
+    with pytest.raises(RowError, match=message):
         validate_row(row, schema())
 
 

@@ -105,7 +105,7 @@ def huge_png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "data", "said"),
+    ("name", "kind", "data", "message"),
     [
         ("a.pdf", "pdf", pdf([["x"]], encrypted=True), "protected with a password"),
         ("a.pdf", "pdf", pdf([["x"]])[:200], "not a valid PDF"),
@@ -120,10 +120,10 @@ def huge_png(width: int, height: int) -> bytes:
     ],
 )
 def test_hostile_files_are_rejected(
-    reader: Scanner, tmp_path: Path, name: str, kind: str, data: bytes, said: str
+    reader: Scanner, tmp_path: Path, name: str, kind: str, data: bytes, message: str
 ) -> None:
     row = row_of(reader, stored(tmp_path, name, data), kind)
-    assert said in row.error
+    assert message in row.error
     after = row_of(reader, stored(tmp_path, "fine.pdf", pdf([["fine"]])), "pdf")
     assert after.data["text"] == "fine"
 

@@ -139,7 +139,7 @@ def test_duplicate_and_empty_column_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mapping", "said"),
+    ("mapping", "message"),
     [
         ({"a": "beside"}, "Choose the column"),
         ({"a": "text", "b": "text"}, "a and b cannot both be document text"),
@@ -148,8 +148,8 @@ def test_duplicate_and_empty_column_names(tmp_path: Path) -> None:
         ({"z": "text"}, "There is no column z"),
     ],
 )
-def test_invalid_mapping_has_a_reason(mapping: dict[str, str], said: str) -> None:
-    assert said in columns.mapping_error(mapping, ["a", "b", "c"], schema())
+def test_invalid_mapping_has_a_reason(mapping: dict[str, str], message: str) -> None:
+    assert message in columns.mapping_error(mapping, ["a", "b", "c"], schema())
 
 
 def test_gold_in_one_column(tmp_path: Path) -> None:

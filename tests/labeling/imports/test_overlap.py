@@ -110,7 +110,7 @@ def test_adjudicated_label_is_gold(desk: Desk) -> None:
     found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
     assert [label.annotation.user for label in found.labels] == [desk.ana, desk.ben]
     settled = found.resolve({"vendor": "Acme"})
-    assert [(one.path, [said.value for said in one.votes]) for one in settled.conflicts] == [
+    assert [(one.path, [response.value for response in one.votes]) for one in settled.conflicts] == [
         ("vendor", ["Acme Supplies", "Acme"])
     ]
     review = adjudication.adjudicate(
@@ -172,7 +172,7 @@ def test_adjudicated_pre_labels_stay_pre_labeled(desk: Desk) -> None:
         submit(document, desk.ana)
         submit(document, desk.ben, **changes)
         proposals[document] = bool(changes)
-        # From now on it is shown to nobody, the reviewer neither.
+        # From now on it is hidden from everyone, including the reviewer.
         type(document).objects.filter(pk=document.pk).update(holdout=True)
     options: dict[str, Any] = {"user": desk.rita, "value": gold(), "evidence": {}, "base_version": 2}
     for document, differ in proposals.items():

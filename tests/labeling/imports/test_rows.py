@@ -28,7 +28,7 @@ def row(**values: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"id": "a"}', '"text" is missing'),
         ('{"id": "a", "text": null}', '"text" is missing'),
@@ -62,8 +62,8 @@ def row(**values: Any) -> str:
         (row(gold=False), "the gold does not fit the schema"),
     ],
 )
-def test_invalid_row_has_a_reason(line: str | bytes, said: str) -> None:
-    assert said in reason(line)
+def test_invalid_row_has_a_reason(line: str | bytes, message: str) -> None:
+    assert message in reason(line)
 
 
 def test_invalid_json_names_its_line() -> None:

@@ -57,8 +57,8 @@ def test_cancelled_import_can_be_restarted(desk: Desk) -> None:
     assert answer["Location"] == desk.url(f"{PAGE}{new.pk}/")
     run_import(new.pk)
     assert Document.objects.count() == 1
-    said = desk.as_("engineer").post(desk.url(f"{PAGE}{new.pk}/again/"), follow=True).content.decode()
-    assert "cannot be restarted" in said
+    found = desk.as_("engineer").post(desk.url(f"{PAGE}{new.pk}/again/"), follow=True).content.decode()
+    assert "cannot be restarted" in found
 
 
 def test_full_project_refuses_imports(desk: Desk, settings: Any) -> None:
@@ -69,8 +69,8 @@ def test_full_project_refuses_imports(desk: Desk, settings: Any) -> None:
     address = client.post(desk.url(PAGE), {"file": file("rows.csv", b"id,text\na,b\n")})["Location"]
     settings.PROJECT_STORAGE_GB = 1e-9
     cache.clear()
-    said = client.post(desk.url(f"{PAGE}{run.pk}/again/"), follow=True).content.decode()
-    assert "PROJECT_STORAGE_GB" in said
+    found = client.post(desk.url(f"{PAGE}{run.pk}/again/"), follow=True).content.decode()
+    assert "PROJECT_STORAGE_GB" in found
     assert artifacts.store().exists(run.upload_key)
     for url, data in ((f"{PAGE}columns/", {"u": upload_token(address)}), (PAGE, {"rows": '{"text": "b"}'})):
         answer = client.post(desk.url(url), data)
@@ -111,8 +111,8 @@ def test_import_emits_event(desk: Desk) -> None:
     Webhook.objects.create(project=desk.project, url="https://example.org/hook", events=["import.finished"], salt="s")
     Project.objects.filter(pk=desk.project.pk).update(webhook_events=["import.finished"])
     imported(desk, {"rows": jsonl([invoice(1), "oops"]).decode()})
-    told = WebhookDelivery.objects.get()
-    assert told.payload["imported"] == told.payload["rejected"] == 1
+    emitted = WebhookDelivery.objects.get()
+    assert emitted.payload["imported"] == emitted.payload["rejected"] == 1
 
 
 def test_upload_is_deleted_after_the_import(desk: Desk) -> None:
@@ -146,12 +146,14 @@ def test_import_links_to_its_documents(desk: Desk) -> None:
         assert page.status_code == 200
 
 
-@pytest.mark.parametrize(("rows", "said"), [(1, "The document is a duplicate"), (2, "All 2 documents are duplicates")])
-def test_import_of_duplicates_only(desk: Desk, rows: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("rows", "message"), [(1, "The document is a duplicate"), (2, "All 2 documents are duplicates")]
+)
+def test_import_of_duplicates_only(desk: Desk, rows: int, message: str) -> None:
     data = jsonl([invoice(number) for number in range(rows)])
     imported(desk, {"file": file("rows.jsonl", data)})
     again = imported(desk, {"file": file("rows.jsonl", data)})
-    assert said in desk.as_("engineer").get(desk.url(f"{PAGE}{again.pk}/")).content.decode()
+    assert message in desk.as_("engineer").get(desk.url(f"{PAGE}{again.pk}/")).content.decode()
 
 
 def test_pdf_progress_counts_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +167,7 @@ def test_pdf_progress_counts_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     def slow(scanner: scans.Scanner, page: int) -> dict[str, Any]:
         found = answer(scanner, page)
         until = time.monotonic() + 5
-        # The next page is read only once this one was told.
+        # The next page is read after the progress of this one is stored.
         while page > 1 and time.monotonic() < until and not any(b.get("progress_done") == page - 1 for b in beats):
             time.sleep(0.005)
         return found

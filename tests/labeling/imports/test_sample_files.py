@@ -8,10 +8,9 @@ import pyarrow as pa
 import pytest
 
 from labeling.imports import uploads
-from labeling.imports.formats import arrow
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.import_files import packed
-from tests.labeling.imports.test_views import PAGE, file, ticket
+from tests.labeling.import_pages import PAGE, file, upload_token
 
 pytestmark = pytest.mark.django_db
 
@@ -51,7 +50,7 @@ class Children:
         def forbidden(*arguments: Any, **keywords: Any) -> None:
             raise AssertionError("unpacked in the web process")
 
-        monkeypatch.setattr(arrow.subprocess, "Popen", counting)
+        monkeypatch.setattr("labeling.imports.formats.arrow.subprocess.Popen", counting)
         monkeypatch.setattr("labeling.imports.formats.zip_folder._unpack", forbidden)
 
 
@@ -75,4 +74,4 @@ def test_bomb_is_stopped_by_ratio(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         assert answer.status_code == 200
         assert "unpacks to more than 16 MB" in answer.context["error"]
     assert children.started == 1
-    assert desk.as_("engineer").post(desk.url(f"{PAGE}columns/"), {"u": ticket(address)}).status_code == 422
+    assert desk.as_("engineer").post(desk.url(f"{PAGE}columns/"), {"u": upload_token(address)}).status_code == 422

@@ -71,8 +71,8 @@ def test_rejected_rows_as_jsonl_and_text(desk: Desk) -> None:
     assert (first["file"], first["row"], first["line"]) == ("in/rows.jsonl", 2, "oops")
     assert second["file"] == "in/b.txt"
     words = client.get(desk.url(f"{PAGE}{run.pk}/rejected.txt"))
-    said = b"".join(words.streaming_content).decode()  # type: ignore[attr-defined]
-    assert said.startswith("in/rows.jsonl, row 2: not JSON")
+    found = b"".join(words.streaming_content).decode()  # type: ignore[attr-defined]
+    assert found.startswith("in/rows.jsonl, row 2: not JSON")
     assert words["Content-Type"] == "text/plain; charset=utf-8"
     assert "in/b.txt" in client.get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
 
@@ -106,7 +106,7 @@ def test_files_with_equal_names_are_numbered(desk: Desk, paths: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({}, "Choose a file, or paste text below"),
         ({"rows": "  \n"}, "Choose a file, or paste text below"),
@@ -118,13 +118,13 @@ def test_files_with_equal_names_are_numbered(desk: Desk, paths: str) -> None:
     ],
 )
 @pytest.mark.parametrize("htmx", [False, True])
-def test_invalid_upload_has_a_message(desk: Desk, data: dict[str, Any], said: str, htmx: bool) -> None:
+def test_invalid_upload_has_a_message(desk: Desk, data: dict[str, Any], message: str, htmx: bool) -> None:
     if "file" in data:
         data = {**data, "file": file(*data["file"])}
     answer = desk.as_("engineer").post(desk.url(PAGE), data, headers=HTMX if htmx else {})
     assert answer.status_code == 422
     page = answer.content.decode()
-    assert said in page
+    assert message in page
     assert ("<html" in page) is not htmx
     assert not ImportRun.objects.exists()
 

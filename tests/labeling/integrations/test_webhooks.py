@@ -1,4 +1,4 @@
-"""Webhooks: told after commit, signed, tried again with growing pauses, given up and said, never sent to inside."""
+"""Webhooks: sent after commit, signed, retried with increasing delays, never sent to internal addresses."""
 
 import hashlib
 import hmac
@@ -44,7 +44,7 @@ def hook_for(desk: Desk, url: str, *events: str, **more: Any) -> Webhook:
     return hook
 
 
-def told(desk: Desk, **payload: Any) -> WebhookDelivery:
+def emitted(desk: Desk, **payload: Any) -> WebhookDelivery:
     webhooks.emit(desk.project, "document.submitted", payload or {"document": 7})
     return WebhookDelivery.objects.latest("pk")
 
@@ -55,7 +55,7 @@ def due_now(delivery: WebhookDelivery) -> None:
 
 def test_delivery_signature(desk: Desk, receiver: Receiver, queues: None) -> None:
     hook = hook_for(desk, receiver.url)
-    delivery = told(desk, document=7, url="/p/desk/documents/7/")
+    delivery = emitted(desk, document=7, url="/p/desk/documents/7/")
     assert webhooks.deliver(delivery.pk)
     [message] = receiver.messages
     stamp, _, digest = message.headers["slm-signature"].partition(",")
@@ -107,12 +107,12 @@ def test_delivery_is_transactional(queues: None, receiver: Receiver) -> None:
     hook_for(desk, receiver.url)
     queue = django_rq.get_queue("webhooks")
     with transaction.atomic():
-        told(desk)
+        emitted(desk)
         transaction.set_rollback(True)
     assert not WebhookDelivery.objects.exists()
     assert queue.count == 0
     with transaction.atomic():
-        delivery = told(desk)
+        delivery = emitted(desk)
         assert queue.count == 0
     [job] = queue.jobs
     assert (job.func_name, list(job.args)) == ("labeling.jobs.deliver_webhook", [delivery.pk])
@@ -121,7 +121,7 @@ def test_delivery_is_transactional(queues: None, receiver: Receiver) -> None:
 def test_failed_delivery_is_retried(desk: Desk, receiver: Receiver, queues: None) -> None:
     receiver.statuses = [500] * 20
     hook_for(desk, receiver.url)
-    delivery = told(desk)
+    delivery = emitted(desk)
     pauses = []
     for attempt in range(1, webhooks.MAX_ATTEMPTS + 1):
         assert not webhooks.deliver(delivery.pk)
@@ -148,7 +148,7 @@ def test_failed_delivery_is_retried(desk: Desk, receiver: Receiver, queues: None
 def test_receiver_recovers(desk: Desk, receiver: Receiver, queues: None) -> None:
     receiver.statuses = [503, 200]
     hook_for(desk, receiver.url)
-    delivery = told(desk)
+    delivery = emitted(desk)
     assert not webhooks.deliver(delivery.pk)
     due_now(delivery)
     assert webhooks.deliver(delivery.pk)
@@ -161,7 +161,7 @@ def test_redirects_are_not_followed(desk: Desk, receiver: Receiver, queues: None
     with receiving() as inside:
         receiver.statuses, receiver.location = [status], inside.url
         hook_for(desk, receiver.url)
-        delivery = told(desk)
+        delivery = emitted(desk)
         assert not webhooks.deliver(delivery.pk)
     assert len(receiver.messages) == 1
     assert not inside.messages
@@ -173,7 +173,7 @@ def test_receiver_timeout(desk: Desk, receiver: Receiver, queues: None, monkeypa
     monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.3)
     receiver.seconds = 1
     hook_for(desk, receiver.url)
-    delivery = told(desk)
+    delivery = emitted(desk)
     assert not webhooks.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert delivery.response_code is None
@@ -184,7 +184,7 @@ def test_slow_response_timeout(desk: Desk, receiver: Receiver, queues: None, mon
     monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.5)
     receiver.drips = 30
     hook_for(desk, receiver.url)
-    delivery = told(desk)
+    delivery = emitted(desk)
     assert not webhooks.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert "no response" in delivery.error
@@ -194,7 +194,7 @@ def test_slow_response_timeout(desk: Desk, receiver: Receiver, queues: None, mon
 def test_connection_error(desk: Desk, settings: Any, queues: None) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     hook_for(desk, "http://127.0.0.1:9/hook")
-    delivery = told(desk)
+    delivery = emitted(desk)
     assert not webhooks.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert "cannot be reached" in delivery.error
@@ -229,7 +229,7 @@ def test_internal_and_invalid_urls_are_refused(desk: Desk, url: str) -> None:
 def test_url_is_checked_at_delivery(desk: Desk, receiver: Receiver, queues: None, settings: Any) -> None:
     hook_for(desk, receiver.url)
     settings.OUTBOUND_ALLOW = []
-    delivery = told(desk)
+    delivery = emitted(desk)
     assert not webhooks.deliver(delivery.pk)
     assert not receiver.messages
     delivery.refresh_from_db()
@@ -248,7 +248,7 @@ def test_timeouts_suspend_a_webhook(
 ) -> None:
     dead, alive = hook_for(desk, "http://127.0.0.1:9/hook"), hook_for(desk, receiver.url)
     for _ in range(webhooks.MAX_CONSECUTIVE_TIMEOUTS + 2):
-        told(desk)
+        emitted(desk)
     of_dead = WebhookDelivery.objects.filter(webhook=dead).order_by("pk")
     for pk in WebhookDelivery.objects.order_by("pk").values_list("pk", flat=True):
         webhooks.deliver(pk)
@@ -294,7 +294,7 @@ def test_reaper_queues_and_deletes_deliveries(
     desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
 ) -> None:
     hook_for(desk, receiver.url)
-    delivery, fresh, old = told(desk), told(desk), told(desk)
+    delivery, fresh, old = emitted(desk), emitted(desk), emitted(desk)
     a_minute_ago, long_ago = timezone.now() - timedelta(minutes=1), timezone.now() - timedelta(days=31)
     WebhookDelivery.objects.filter(pk=delivery.pk).update(next_attempt_at=a_minute_ago)
     WebhookDelivery.objects.filter(pk=old.pk).update(created_at=long_ago, status=Status.DELIVERED)
@@ -307,7 +307,7 @@ def test_reaper_queues_and_deletes_deliveries(
 
 def test_delivery_of_dead_worker_is_due_again(desk: Desk, receiver: Receiver, queues: None) -> None:
     hook_for(desk, receiver.url)
-    delivery = told(desk)
+    delivery = emitted(desk)
     WebhookDelivery.objects.filter(pk=delivery.pk).update(
         attempts=webhooks.MAX_ATTEMPTS, next_attempt_at=timezone.now()
     )

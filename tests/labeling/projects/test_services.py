@@ -98,7 +98,7 @@ def test_order_changes_a_schema_but_spacing_does_not(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "not JSON"),
         ('{"type": "object",}', "line 1, column 19"),
@@ -112,10 +112,10 @@ def test_order_changes_a_schema_but_spacing_does_not(desk: Desk) -> None:
         ('{"type": "object", "description": "' + "x" * 500_000 + '"}', "longer than"),
     ],
 )
-def test_invalid_schema_is_refused_with_its_path(desk: Desk, text: str, said: str) -> None:
+def test_invalid_schema_is_refused_with_its_path(desk: Desk, text: str, message: str) -> None:
     with pytest.raises(ContractError) as caught:
         save(desk, schema_text=text)
-    assert said in caught.value.errors["schema"]
+    assert message in caught.value.errors["schema"]
     assert SchemaVersion.objects.count() == 1
 
 

@@ -65,7 +65,7 @@ def test_removed_member_loses_tokens_and_locks(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "message"),
     [
         ({"username": "nobody-here", "role": "annotator"}, "There is no user with this name"),
         ({"username": "desk-manager", "role": "annotator"}, "already a member of this project"),
@@ -74,12 +74,12 @@ def test_removed_member_loses_tokens_and_locks(desk: Desk) -> None:
         ({"username": "a\x00b", "role": "annotator"}, "Null characters"),
     ],
 )
-def test_invalid_member_is_refused(desk: Desk, sent: dict[str, str], said: str) -> None:
+def test_invalid_member_is_refused(desk: Desk, sent: dict[str, str], message: str) -> None:
     person("outside")
     before = Membership.objects.count()
     answer = desk.as_("owner").post(desk.url("settings/members/add/"), sent)
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert Membership.objects.count() == before
 
 
@@ -141,7 +141,7 @@ def test_workflow_settings_are_saved(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("overlap_share", "101", "less than or equal to 100"),
         ("withheld_share", "-1", "greater than or equal to 0"),
@@ -154,10 +154,10 @@ def test_workflow_settings_are_saved(desk: Desk) -> None:
         ("extra_tags", "a\u202eb", "printable"),
     ],
 )
-def test_invalid_setting_changes_nothing(desk: Desk, name: str, value: str, said: str) -> None:
+def test_invalid_setting_changes_nothing(desk: Desk, name: str, value: str, message: str) -> None:
     answer = desk.as_("owner").post(desk.url("settings/"), {**WORK, name: value})
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     desk.project.refresh_from_db()
     assert desk.project.review_required is False
 
@@ -195,7 +195,7 @@ def test_htmx_gets_a_fragment(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "message"),
     [
         ({"name": ""}, "required"),
         ({"scopes": []}, "at least one scope"),
@@ -204,10 +204,10 @@ def test_htmx_gets_a_fragment(desk: Desk) -> None:
         ({"days": "99999999"}, "less than or equal to"),
     ],
 )
-def test_invalid_token_is_refused(desk: Desk, sent: dict[str, Any], said: str) -> None:
+def test_invalid_token_is_refused(desk: Desk, sent: dict[str, Any], message: str) -> None:
     answer = desk.as_("annotator").post(desk.url("tokens/"), {"name": "a", "scopes": ["read"], "days": "", **sent})
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not ApiToken.objects.exists()
 
 
@@ -261,7 +261,7 @@ def test_a_webhook_is_added_changed_and_removed(desk: Desk, queues: None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "message"),
     [
         ({"url": "http://10.0.0.1/"}, "internal address"),
         ({"url": "javascript:alert(1)"}, "begin with https"),
@@ -270,10 +270,10 @@ def test_a_webhook_is_added_changed_and_removed(desk: Desk, queues: None) -> Non
         ({"events": ["document.eaten"]}, "not one of the available"),
     ],
 )
-def test_invalid_webhook_is_refused(desk: Desk, sent: dict[str, Any], said: str) -> None:
+def test_invalid_webhook_is_refused(desk: Desk, sent: dict[str, Any], message: str) -> None:
     answer = desk.as_("owner").post(desk.url("settings/webhooks/add/"), {**HOOK, **sent})
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not Webhook.objects.exists()
 
 

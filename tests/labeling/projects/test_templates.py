@@ -62,7 +62,7 @@ every_template = pytest.mark.parametrize("made", templates(), ids=lambda made: m
 
 
 def decodes(schema: dict[str, Any], text: str) -> bool:
-    """Whether the decoder, held to the schema, could write exactly this text."""
+    """Whether constrained decoding can generate exactly this text."""
     tokenizer = LLTokenizer("byte")
     matcher = LLMatcher(tokenizer, grammar(schema))
     tokens = tokenizer.tokenize_str(text)

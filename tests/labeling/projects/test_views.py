@@ -49,7 +49,7 @@ def test_list_shows_own_projects(desk: Desk) -> None:
 
 
 def creator(name: str = "new") -> Any:
-    """Somebody whose account may make projects."""
+    """A user with the permission to create projects."""
     user = person(name)
     user.groups.add(Group.objects.get(name=GROUP))
     return user
@@ -94,7 +94,7 @@ def test_creator_becomes_owner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"name": "", "template": "invoice"}, "This field is required"),
         ({"name": "Desk", "template": "invoice"}, "The URL name desk is taken"),
@@ -103,10 +103,10 @@ def test_creator_becomes_owner() -> None:
         ({"name": "A", "template": "nothing"}, "not one of the available choices"),
     ],
 )
-def test_invalid_project_form(desk: Desk, data: dict[str, str], said: str) -> None:
+def test_invalid_project_form(desk: Desk, data: dict[str, str], message: str) -> None:
     answer = browser(creator()).post("/", data)
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert Project.objects.count() == 1
 
 
@@ -214,7 +214,7 @@ def test_invalid_schema_keeps_the_typed_text(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "said"),
+    ("schema", "message"),
     [
         ('{"type": "object", "properties": {"city": {"type": "string", "title": "City", "maxLength": 9}}}', "City"),
         ('{"type": "object", "properties": {"c": {"enum": ["red", "green"]}}}', "green"),
@@ -222,11 +222,11 @@ def test_invalid_schema_keeps_the_typed_text(desk: Desk) -> None:
         ("", "not JSON"),
     ],
 )
-def test_preview_of_typed_schema(desk: Desk, schema: str, said: str) -> None:
+def test_preview_of_typed_schema(desk: Desk, schema: str, message: str) -> None:
     answer = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": schema})
     page = answer.content.decode()
     assert answer.status_code == 200
-    assert said in page
+    assert message in page
     assert "<html" not in page
     assert SchemaVersion.objects.count() == 1
 

@@ -81,7 +81,7 @@ def test_kappa_of_several_annotators_is_a_weighted_mean() -> None:
     # ana and ben agree on four units; ana and cleo disagree on two; ben and cleo share none.
     units = [["x", "x", _], ["y", "y", _], ["x", "x", _], ["y", "y", _], ["x", _, "y"], ["y", _, "x"]]
     assert mean_pairwise_kappa(units) == pytest.approx((4 * 1 + 2 * -1) / 6)
-    # A pair that only ever said one thing has no kappa, and says nothing about the others.
+    # A pair with a single value has no kappa and does not affect the others.
     assert mean_pairwise_kappa([*units, [_, "x", "x"]]) == pytest.approx((4 * 1 + 2 * -1) / 6)
     assert mean_pairwise_kappa([["x", _, _]]) is None
 

@@ -24,7 +24,7 @@ def test_conflicts_list_most_frequent_value_first() -> None:
     dispute = resolve_conflicts(ROOT, [label(total=16), label(), label()])
     [difference] = dispute.conflicts
     assert difference.path == "total"
-    assert [(said.value, said.labels) for said in difference.votes] == [(15, (1, 2)), (16, (0,))]
+    assert [(found.value, found.labels) for found in difference.votes] == [(15, (1, 2)), (16, (0,))]
     assert dispute.value["total"] == 15
     assert resolve_conflicts(ROOT, [label(total=16), label(), label()], {"total": 16}).value["total"] == 16
     assert resolve_conflicts(ROOT, [label(total=16), label()], {"total": 17}).value["total"] == 17
@@ -33,7 +33,7 @@ def test_conflicts_list_most_frequent_value_first() -> None:
 def test_absence_is_a_value() -> None:
     without = {name: value for name, value in label().items() if name != "total"}
     [difference] = resolve_conflicts(ROOT, [label(), without]).conflicts
-    assert [said.value for said in difference.votes] == [15, MISSING]
+    assert [found.value for found in difference.votes] == [15, MISSING]
     assert "total" not in resolve_conflicts(ROOT, [label(), without], {"total": MISSING}).value
     assert resolve_conflicts(ROOT, [label(), without, label(total=None)], {"total": None}).value["total"] is None
 
@@ -42,7 +42,7 @@ def test_rows_are_paired_by_similarity() -> None:
     other = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 11}])
     [difference] = resolve_conflicts(ROOT, [label(), other]).conflicts
     assert difference.path == "rows[0].amount"
-    assert [said.value for said in difference.votes] == [10, 11]
+    assert [found.value for found in difference.votes] == [10, 11]
     assert resolve_conflicts(ROOT, [label(), other], {"rows[0].amount": 11}).value["rows"] == [
         {"what": "pump", "amount": 11},
         {"what": "hose", "amount": 5},
@@ -54,7 +54,7 @@ def test_row_of_some_annotators_can_be_kept_or_omitted() -> None:
     dispute = resolve_conflicts(ROOT, [label(), other])
     [difference] = dispute.conflicts
     assert (difference.path, difference.is_row) == ("rows[0]", True)
-    assert [said.value for said in difference.votes] == [{"what": "pump", "amount": 10}, MISSING]
+    assert [found.value for found in difference.votes] == [{"what": "pump", "amount": 10}, MISSING]
     kept = resolve_conflicts(ROOT, [label(), other], {"rows[0]": KEEP}).value
     left = resolve_conflicts(ROOT, [label(), other], {"rows[0]": LEAVE_OUT})
     assert kept["rows"] == label()["rows"]
@@ -105,7 +105,7 @@ def test_choosing_one_annotator_yields_their_label(mine: dict[str, Any], other: 
     picks: dict[str, Any] = {}
     # A pick can bring up no new differences, so that one round is enough.
     for difference in resolve_conflicts(SCHEMA.root, [mine, other]).conflicts:
-        given = next((said.value for said in difference.votes if 0 in said.labels), MISSING)
+        given = next((found.value for found in difference.votes if 0 in found.labels), MISSING)
         picks[difference.path] = (LEAVE_OUT if given is MISSING else KEEP) if difference.is_row else given
     settled = resolve_conflicts(SCHEMA.root, [mine, other], picks)
     assert count_differences(SCHEMA, settled.value, mine)[0] == 0

@@ -69,7 +69,7 @@ def test_rejected_label_returns_to_its_author(desk: Desk) -> None:
     assert opened.rejection is not None
     assert (opened.rejection.reason, opened.rejection.reviewer) == ("The vendor is\nAcme Supplies Ltd.", desk.rita)
     annotation_services.release_lock(document=now, user=desk.ana)
-    # First in her queue, although another has a lower number; in nobody else's.
+    # First in her queue, although another has a lower id, and in no other queue.
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
     annotation_services.release_lock(document=now, user=desk.ana)
     assert annotation_services.next_document(project=desk.project, user=desk.ben) == first
@@ -271,15 +271,15 @@ def test_decisions_emit_events(desk: Desk) -> None:
     review_services.reject(document=fresh(document), user=desk.rita, reason="secret words")
     second = submit(document, desk.ana, 1, vendor="Acme")
     review_services.approve(document=fresh(document), user=desk.rita, base_version=second.version)
-    told = list(WebhookDelivery.objects.order_by("created_at"))
-    assert [one.event for one in told] == [
+    emitted = list(WebhookDelivery.objects.order_by("created_at"))
+    assert [one.event for one in emitted] == [
         "document.submitted",
         "document.rejected",
         "document.submitted",
         "document.approved",
     ]
-    assert [one.payload["user"] for one in told] == [person.username for person in (desk.ana, desk.rita) * 2]
-    assert "secret words" not in str(told[1].payload)
+    assert [one.payload["user"] for one in emitted] == [person.username for person in (desk.ana, desk.rita) * 2]
+    assert "secret words" not in str(emitted[1].payload)
 
 
 def test_save_query_count(desk: Desk) -> None:

@@ -187,9 +187,9 @@ def test_reviewer_comments_without_decision(desk: Desk) -> None:
     submit(document, desk.ana)
     rita = browser(desk.rita)
     address = f"/p/{desk.project.slug}/documents/{document.pk}/comment/"
-    said = rita.post(address, {"text": "Which <total>?", "from": "review"}, follow=True)
-    assert said.redirect_chain == [(f"{at(desk, f'{document.pk}/')}#comments", 302)]
-    assert "Which &lt;total&gt;?" in said.content.decode()
+    found = rita.post(address, {"text": "Which <total>?", "from": "review"}, follow=True)
+    assert found.redirect_chain == [(f"{at(desk, f'{document.pk}/')}#comments", 302)]
+    assert "Which &lt;total&gt;?" in found.content.decode()
     comment = comment_services.threads(document=document)[0]
     rita.post(address, {"settle": comment.pk, "from": "review"})
     assert "Which" not in page(desk, desk.rita, f"{document.pk}/")

@@ -145,7 +145,7 @@ def test_steps_have_a_fixed_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "message"),
     [
         ("drop", "A mapping is a list"),
         ([{"do": "explode", "field": "note"}], 'Step 1: "do" must be one of'),
@@ -159,10 +159,10 @@ def test_steps_have_a_fixed_order() -> None:
         ([{"do": "drop", "field": ["note"]}], "there is no field"),
     ],
 )
-def test_invalid_mapping_names_its_step(steps: Any, said: str) -> None:
+def test_invalid_mapping_names_its_step(steps: Any, message: str) -> None:
     with pytest.raises(MappingError) as caught:
         check(steps, *schemas())
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_catastrophic_expression_is_fast() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from labeling import jobs
+from labeling.annotation import revisions
 from labeling.annotation import services as annotation_services
 from labeling.contract.errors import ContractError
 from labeling.datasets import export as dataset_export
@@ -212,7 +213,7 @@ def test_concurrent_save_migrates(transactional_db: None, queues: None, monkeypa
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     document = Document.objects.get(external_id="inv-0002")
     holds, may_go_on = threading.Event(), threading.Event()
-    write = annotation_services.write_revision
+    write = revisions.write_revision
 
     def slow(*args: Any) -> Any:
         holds.set()  # the schema has been read
@@ -248,7 +249,7 @@ def test_submit_concurrent_with_contract_save_is_gold(
         members.change_settings(project=desk.project, by=owner, values={"review_required": True})
     document = Document.objects.select_related("project").get()
     holds, may_go_on = threading.Event(), threading.Event()
-    write, wait = annotation_services.write_revision, transactions.wait_for
+    write, wait = revisions.write_revision, transactions.wait_for
 
     def slow(*args: Any) -> Any:
         holds.set()  # the schema and the settings have been read

@@ -163,13 +163,13 @@ def test_requeue_reason_is_displayed(desk: Desk) -> None:
         project=desk.project, user=desk.people["owner"], schema_text=dumps(schema), mapping=[], dry_run=False
     )
     jobs.run_schema_migration(run.pk)
-    said = "The schema changed to v2: field po_number is new."
+    found = "The schema changed to v2: field po_number is new."
     document = Document.objects.first()
     assert document is not None
     client = desk.as_("annotator")
-    assert client.get(desk.url(f"label/{document.pk}/state/")).json()["returned"] == said
+    assert client.get(desk.url(f"label/{document.pk}/state/")).json()["returned"] == found
     for path in ("documents/", f"documents/{document.pk}/"):
-        assert said in client.get(desk.url(path)).content.decode()
+        assert found in client.get(desk.url(path)).content.decode()
     api = api_of(desk.project, desk.people["annotator"])
-    assert api.get(f"documents/{document.pk}").json["returned"] == said
-    assert api.post(f"documents/{document.pk}/open").json["returned"] == said
+    assert api.get(f"documents/{document.pk}").json["returned"] == found
+    assert api.post(f"documents/{document.pk}/open").json["returned"] == found
