@@ -102,11 +102,6 @@ class RunSpec:
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     too_long: Literal["refuse", "leave_out"] = "refuse"
 
-    @property
-    def effective_batch_size(self) -> int:
-        """Rows per optimizer step, over all devices."""
-        return self.batch_size * self.accumulation * self.devices
-
     def problems(self) -> Problems:
         for name in ("batch_size", "accumulation", "devices"):
             if getattr(self, name) < 1:

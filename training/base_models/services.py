@@ -91,14 +91,16 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
     allowed = [root.resolve() for root in settings.MODEL_FOLDERS]
     if not any(path.is_relative_to(root) and path != root for root in allowed):
         places = ", ".join(str(root) for root in allowed)
-        raise Refused(f"{path} is not below {places} (setting MODEL_FOLDERS).", field="folder")
+        raise Refused(
+            f"{path} is not below {places} (setting MODEL_FOLDERS).", field="folder", code="outside_model_folders"
+        )
     if not _is_folder(path):
         raise Refused(f"{path} is not a folder.", field="folder")
     if slugify(slug) != slug or not slug:
         raise Refused("A slug has lowercase letters, digits and hyphens only.", field="slug")
     taken = BaseModel.objects.filter(slug=slug).first()
     if taken is not None and (taken.source != BaseModel.Source.FOLDER or taken.location != str(path)):
-        raise Refused(f"{slug} is already {taken.name} from {taken.location}.", field="slug")
+        raise Refused(f"{slug} is already {taken.name} from {taken.location}.", field="slug", code="slug_taken")
     model = taken or BaseModel(slug=slug, source=BaseModel.Source.FOLDER, location=str(path))
     model.name, model.licence = name, licence
     try:
@@ -149,7 +151,11 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
         )
         model.name = name.strip() or hub_id.partition("/")[2]
     elif model.is_prepared and revision not in ("", model.revision):
-        raise Refused(f"{model} is already prepared at revision {model.revision[:12]}.", field="revision")
+        raise Refused(
+            f"{model} is already prepared at revision {model.revision[:12]}.",
+            field="revision",
+            code="other_revision",
+        )
     model.revision = revision or model.revision
     model.full_clean()
     model.save()

@@ -10,7 +10,6 @@ from training.hyperparameters.values import Hyperparameters
 from training.model_shape import ModelShape
 
 MIB = 1024**2
-GIB = 1024**3
 WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "q8_0": 1.0625, "int4": 0.5625}
 
 

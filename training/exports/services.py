@@ -33,10 +33,10 @@ def request_export(*, run: TrainingRun, kind: str, user: User) -> Export:
     if kind in TRAINERS:
         return _request(SpecExport, {"training_run": run, "kind": kind}, user)
     if kind not in GGUF:
-        raise Refused(f"There is no export {kind!r}.", field="kind")
+        raise Refused(f"There is no export {kind!r}.", field="kind", code="unknown_export")
     model = model_of(run)
     if model is None:
-        raise Refused("The run has no model to export yet. Wait until it is done.", field="kind")
+        raise Refused("The run has no model to export yet. Wait until it is done.", field="kind", code="no_model")
     return _request(ModelExport, {"model_version": model, "kind": kind}, user)
 
 

@@ -191,11 +191,6 @@ class NewRunForm(ChoiceForm):
                 field.widget.attrs.setdefault("aria-describedby", f"{name}-hint {name}-message")
 
     @property
-    def primary_fields(self) -> list[forms.BoundField]:
-        """The most important hyperparameters."""
-        return [self[name] for name in self.PRIMARY]
-
-    @property
     def advanced_fields(self) -> list[forms.BoundField]:
         """The other hyperparameters, without those of LoRA in full fine-tuning."""
         full, several = self["method"].value() == "full", self.capabilities["gpus"] > 1

@@ -223,16 +223,19 @@ def test_damaged_checkpoint_resumes_from_an_older_one(run: TrainingRun) -> None:
 
 
 def test_unresumable_run_is_rejected(run: TrainingRun, people: dict[str, Any]) -> None:
-    with pytest.raises(Refused, match="cannot be resumed"):
+    with pytest.raises(Refused) as caught:
         resume(run=run, user=people["engineer"])
+    assert caught.value.code == "not_ended"
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED)
-    with pytest.raises(Refused, match="before its first checkpoint"):
+    with pytest.raises(Refused) as caught:
         resume(run=run, user=people["engineer"])
+    assert caught.value.code == "no_checkpoint"
     run.checkpoint_step = 5
     run.save(update_fields=["checkpoint_step"])
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.DONE)
-    with pytest.raises(Refused, match="is done"):
+    with pytest.raises(Refused) as caught:
         resume(run=run, user=people["engineer"])
+    assert caught.value.code == "not_ended"
 
 
 def test_revived_worker_leaves_the_run_to_its_new_worker(run: TrainingRun) -> None:

@@ -44,7 +44,6 @@ def test_written_text_is_stable() -> None:
 def test_defaults_are_filled_in() -> None:
     spec = RunSpec.from_yaml(run_yaml())
     assert (spec.method, spec.prompt, spec.precision, spec.too_long) == ("lora", "chat", "auto", "refuse")
-    assert spec.effective_batch_size == spec.batch_size * spec.accumulation
 
 
 def test_schema_keeps_digits_order_and_hash() -> None:
