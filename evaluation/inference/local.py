@@ -25,7 +25,7 @@ from slmstudio.runs.supervisor import ChildExit, supervise
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 from slmstudio.workers.devices import ReservationCancelled, reserve_for_run
-from training.base_models import services as base_model_services
+from training.base_models import preparation
 from training.models import BaseModel, ModelExport, TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import build
@@ -146,7 +146,7 @@ class LocalBackend(Backend):
         if base is not None and not base.is_prepared:
             task.job.record(stage="preparing the model")
             # Not fetched by a job: it may be many gigabytes, and a user downloads it on its page.
-            base_model_services.prepare(base_model=base, run=task.job, download=False)
+            preparation.prepare(base_model=base, run=task.job, download=False)
         task.job.record(stage="checking the files")
         with keep_alive(task.job):  # gigabytes are hashed
             self.check_files()

@@ -1,7 +1,7 @@
 """The job that prepares a base model."""
 
 from slmstudio.runs.reaper import reap_lost_runs
-from training.base_models.services import prepare
+from training.base_models.preparation import prepare
 from training.job_failures import FailureHandler
 from training.models import ModelPull
 

@@ -1,29 +1,16 @@
-"""Register base models, and prepare them in clean, checked folders."""
+"""Register base models: the catalog, folders, hub models."""
 
-import fcntl
-import json
 import re
-import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.text import slugify
 
 from slmstudio.errors import Refused
-from slmstudio.runs.child_environment import DOWNLOADS
-from slmstudio.runs.models import BackgroundRun
-from slmstudio.storage.hashing import folder_hash
 from training.base_models.catalog import CATALOG, CatalogEntry
-from training.base_models.downloads import download_required
-from training.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.models import BaseModel
-from training.spec import PrepareSpec, VerifySpec
 
 TINY = "tiny-random"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -41,7 +28,7 @@ def sync_catalog() -> list[BaseModel]:
     existing = _by_origin(BaseModel.objects.order_by("-pk"))  # of several with one origin, the oldest
     rows = []
     for known in CATALOG:
-        row, columns = existing.get(_origin(known)), known.columns()
+        row, columns = existing.get(origin_of(known)), known.columns()
         if row is None:
             columns["slug"] = _free_slug(known.slug)
             rows.append(BaseModel.objects.get_or_create(slug=columns["slug"], defaults=columns)[0])
@@ -58,14 +45,14 @@ def sync_catalog() -> list[BaseModel]:
     return rows
 
 
-def _origin(model: BaseModel | CatalogEntry) -> tuple[str, str]:
+def origin_of(model: BaseModel | CatalogEntry) -> tuple[str, str]:
     """The origin of the weights. Hub ids are case-insensitive."""
     hub = model.source == BaseModel.Source.HUB
     return str(model.source), model.location.lower() if hub else model.location
 
 
 def _by_origin(models: Iterable[BaseModel]) -> dict[tuple[str, str], BaseModel]:
-    return {_origin(model): model for model in models}
+    return {origin_of(model): model for model in models}
 
 
 def find_base_model(slug: str) -> BaseModel:
@@ -195,195 +182,3 @@ def register_tiny() -> BaseModel:
             "licence": "none",
         },
     )[0]
-
-
-def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None, download: bool = True) -> BaseModel:
-    """Prepares a model in ``$SLM_HOME/models/<slug>`` and stores its hash, size and context. Blocks for a minute.
-
-    Concurrent callers do the work once. The folder is built under a temporary name and appears whole. With a ``run``,
-    it sends heartbeats. Without ``download``, nothing is downloaded.
-
-    Raises:
-        Refused: the model cannot be prepared, or must be downloaded first.
-        ChildCancelled: the run was cancelled.
-    """
-    home = Path(settings.HOME) / "models"
-    target = home / base_model.slug
-    if base_model.source == BaseModel.Source.FOLDER and Path(base_model.location) == target.resolve():
-        target = home / f"{base_model.slug}-prepared"  # never overwrites the registered folder
-    with _preparation_lock(home / f".{base_model.slug}.lock", run):
-        base_model.refresh_from_db()
-        if _is_intact(base_model):
-            return base_model
-        if base_model.source == BaseModel.Source.HUB and not download:
-            raise download_required(base_model)
-        if not base_model.is_prepared and _is_already_prepared(target, base_model):
-            done, sha256 = _prepare_into(target, base_model, run), folder_hash(target)  # only verified
-        else:
-            done, sha256 = _build_folder(home / f".{base_model.slug}.new", target, base_model, run)
-        base_model.folder, base_model.sha256 = str(target), sha256
-        _store_config_facts(base_model, done)
-        base_model.save(
-            update_fields=[
-                "folder", "sha256", "parameters", "context", "licence", "instruction_tuned", "architecture", "shape",
-                "size_bytes", "revision",
-            ]
-        )  # fmt: skip
-    return base_model
-
-
-def _build_folder(
-    draft: Path, target: Path, base_model: BaseModel, run: BackgroundRun | None
-) -> tuple[dict[str, Any], str]:
-    """Builds the folder under a temporary name, then moves it; returns the child's ``done`` event and the hash."""
-    _remove_draft(draft)
-    try:
-        done = _prepare_into(draft, base_model, run)
-        sha256 = folder_hash(draft)
-        shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
-    finally:
-        _remove_draft(draft)
-    return done, sha256
-
-
-def _remove_draft(draft: Path) -> None:
-    """Removes a draft and the leftovers of a killed child, for example a download."""
-    for folder in (draft, *draft.parent.glob(f".{draft.name}.*")):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_already_prepared(target: Path, base_model: BaseModel) -> bool:
-    """Whether the folder of this model exists without a row in the database: the child then only verifies it."""
-    spec = _prepare_spec(base_model, target)
-    try:
-        source = json.loads((target / "source.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    same = isinstance(source, dict) and (source.get("kind"), source.get("source")) == (spec.kind, spec.source)
-    # a local folder can have changed, and a branch moves
-    return same and spec.kind in ("packaged", "tiny")
-
-
-def _is_intact(base_model: BaseModel) -> bool:
-    """Whether it is prepared and its files are unchanged."""
-    return (
-        base_model.is_prepared
-        and Path(base_model.folder).is_dir()
-        and folder_hash(base_model.folder) == base_model.sha256
-    )
-
-
-def _prepare_into(draft: Path, base_model: BaseModel, run: BackgroundRun | None) -> dict[str, Any]:
-    spec = spec_file(_prepare_spec(base_model, draft).to_yaml())
-    log = draft.with_suffix(".log")
-    try:
-        return run_child("training.ml.prepare", spec, log, run=run, on_event=_report_progress(run), also=DOWNLOADS).get(
-            "done", {}
-        )
-    except ChildFailed as failure:
-        raise Refused(f"{base_model} cannot be prepared. {failure}", field="base_model") from failure
-    finally:
-        spec.unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
-
-
-def _prepare_spec(base_model: BaseModel, output: Path) -> PrepareSpec:
-    kind: Literal["packaged", "local", "hub", "tiny"]
-    if base_model.source == BaseModel.Source.FOLDER:
-        kind = "local"
-    elif base_model.source == BaseModel.Source.HUB:
-        kind = "hub"
-    else:
-        kind = "tiny" if base_model.slug == TINY else "packaged"
-    return PrepareSpec(
-        kind=kind,
-        source=base_model.location,
-        output_dir=str(output),
-        revision=base_model.revision or "main",
-        most_gb=float(settings.MODEL_MOST_GB),
-    )
-
-
-def _report_progress(run: BackgroundRun | None) -> Callable[[dict[str, Any]], None]:
-    """Shows the stage of the child on the run."""
-
-    def tell(event: dict[str, Any]) -> None:
-        if run is not None and event["event"] == "stage":
-            run.record(stage=str(event.get("text", ""))[:120])
-
-    return tell
-
-
-def _store_config_facts(base_model: BaseModel, done: dict[str, Any]) -> None:
-    """Stores what the child read from the model's configuration."""
-    base_model.parameters = int(done.get("parameters") or base_model.parameters)
-    base_model.context = int(done.get("context_length") or base_model.context)
-    base_model.architecture = str(done.get("architecture") or base_model.architecture)[:80]
-    base_model.shape = done.get("shape") or base_model.shape
-    base_model.size_bytes = int(done.get("size_bytes") or 0)
-    base_model.revision = str(done.get("revision") or base_model.revision)[:64]
-    base_model.licence = base_model.licence or str(done.get("license") or "")[:80]
-    known = _origin(base_model) in {_origin(one) for one in CATALOG}
-    if "chat_template" in done and not known:
-        base_model.instruction_tuned = bool(done["chat_template"])
-
-
-@contextmanager
-def _preparation_lock(lock: Path, run: BackgroundRun | None) -> Iterator[None]:
-    """A file lock for one preparation of a model at a time, across processes. Sends heartbeats while it waits."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if run is not None and not run.send_heartbeat():
-                    raise ChildCancelled from None
-                time.sleep(0.5)
-        yield
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check of a prepared model."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-def check_model(*, base_model: BaseModel, gguf: Path | None = None) -> list[CheckResult]:
-    """Verifies a prepared model: files, tokenizer, weights and, with a GGUF file, parity with llama.cpp. Blocks.
-
-    A packaged model is compared with the file of its package.
-
-    Raises:
-        Refused: it is not prepared, or the verification failed.
-    """
-    if not base_model.is_prepared:
-        raise Refused(f"{base_model} is not prepared. Run: manage.py models pull {base_model.slug}", field="base_model")
-    packaged = base_model.source == BaseModel.Source.PACKAGED and base_model.slug != TINY and gguf is None
-    verify = VerifySpec(
-        path=base_model.folder,
-        sha256=base_model.sha256,
-        prompt="chat" if base_model.instruction_tuned else "plain",
-        gguf=str(gguf.expanduser().resolve()) if gguf else "",
-        package=base_model.location if packaged else "",
-    )
-    spec, results = spec_file(verify.to_yaml()), list[CheckResult]()
-
-    def note(event: dict[str, Any]) -> None:
-        if event["event"] == "check":
-            results.append(CheckResult(event["name"], bool(event["ok"]), str(event["detail"])))
-
-    log = Path(settings.HOME) / "models" / f".{base_model.slug}.check.log"
-    try:
-        run_child("training.ml.verify", spec, log, on_event=note)
-    except ChildFailed as failure:
-        raise Refused(f"{base_model} could not be verified. {failure}", field="base_model") from failure
-    finally:
-        spec.unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
-    return results

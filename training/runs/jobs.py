@@ -17,7 +17,7 @@ from slmstudio.stack.programs import EXIT_WITH_PARENT
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, ReservedGpus, own_machine, reserve_for_run
-from training.base_models.services import prepare
+from training.base_models.preparation import prepare
 from training.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.estimates.machine_fit import any_worker_fits, capability_problem
 from training.hyperparameters.values import Hyperparameters

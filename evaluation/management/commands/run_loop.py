@@ -39,7 +39,8 @@ from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.paths import Paths
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
-from training.base_models.services import find_base_model, prepare, sync_catalog
+from training.base_models.preparation import prepare
+from training.base_models.services import find_base_model, sync_catalog
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.values import METHODS
 from training.models import BaseModel

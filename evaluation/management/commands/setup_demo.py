@@ -27,7 +27,8 @@ from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.workers.registry import active_queues
-from training.base_models.services import find_base_model, prepare, sync_catalog
+from training.base_models.preparation import prepare
+from training.base_models.services import find_base_model, sync_catalog
 from training.hyperparameters.defaults import default_hyperparameters
 from training.models import BaseModel
 from training.runs.jobs import measure_lengths as measure_lengths_job

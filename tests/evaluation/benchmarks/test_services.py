@@ -27,7 +27,7 @@ from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started
 from tests.evaluation.factories import World, broken, pretend, right
-from training.base_models import services as base_model_services
+from training.base_models import preparation
 from training.models import BaseModel
 
 
@@ -202,7 +202,7 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
         asked.append((base_model.slug, run.number, download))
         raise Refused("The package is not installed.", field="base_model")
 
-    monkeypatch.setattr(base_model_services, "prepare", prepare)
+    monkeypatch.setattr(preparation, "prepare", prepare)
     made = started(wide)
     run_evaluation(made.runs.get().pk)
     assert asked == [("small-base", 1, False)]

@@ -29,7 +29,8 @@ from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, drawn, make_world
 from tests.evaluation.fake_openai import Fake, error, says, sends, slowly
-from training.base_models.services import prepare, register_tiny
+from training.base_models.preparation import prepare
+from training.base_models.services import register_tiny
 from training.models import ModelVersion
 
 FRESH = 8

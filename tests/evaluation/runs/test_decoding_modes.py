@@ -29,7 +29,8 @@ from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
 from tests.evaluation.factories import World, copied, evaluated, right
 from tests.evaluation.runs.test_external_model import endpoint
-from training.base_models.services import prepare, register_tiny
+from training.base_models.preparation import prepare
+from training.base_models.services import register_tiny
 from training.models import ModelExport, ModelVersion
 
 

@@ -22,7 +22,8 @@ from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation.factories import World, evaluated, right
-from training.base_models.services import prepare, register_tiny
+from training.base_models.preparation import prepare
+from training.base_models.services import register_tiny
 from training.models import ModelVersion, TrainingRun
 
 

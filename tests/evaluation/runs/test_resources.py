@@ -24,7 +24,8 @@ from tests.evaluation.factories import World, evaluated, rewrite, right
 from tests.evaluation.fake_openai import says, sends
 from tests.evaluation.gates.test_services import verdict_of
 from tests.evaluation.runs.test_external_model import ended, endpoint, fake, quick, start  # noqa: F401
-from training.base_models.services import prepare, register_tiny
+from training.base_models.preparation import prepare
+from training.base_models.services import register_tiny
 
 
 def measured(

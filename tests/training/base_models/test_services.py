@@ -15,10 +15,10 @@ from django.core.management import CommandError, call_command
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from slmstudio.workers.hardware import Hardware
+from training.base_models.preparation import prepare
 from training.base_models.services import (
     add_hub_model,
     find_base_model,
-    prepare,
     register_folder,
     register_tiny,
     resolve_model,

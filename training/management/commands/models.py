@@ -13,15 +13,8 @@ from labeling.models import Project
 from slmstudio.errors import Refused
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
-from training.base_models.services import (
-    check_model,
-    find_base_model,
-    prepare,
-    register_folder,
-    register_tiny,
-    resolve_model,
-    sync_catalog,
-)
+from training.base_models.preparation import check_model, prepare
+from training.base_models.services import find_base_model, register_folder, register_tiny, resolve_model, sync_catalog
 from training.base_models.table import ModelRow, model_rows
 from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.machines import gpu_hardware
