@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from django.contrib.auth.models import User
+from django.db.models import Model
 
 Place = Literal["home", "document", "dataset"]
 Panel = Callable[..., "PanelContent | None"]
@@ -62,6 +63,6 @@ def render_panels(place: Place, *args: Any) -> list[PanelContent]:
     return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
 
 
-def next_step_for(project: Any, user: User) -> NextStep | None:
+def next_step_for(project: Model, user: User) -> NextStep | None:
     """The next step of this user."""
     return next((step for _, ask in _steps if (step := ask(project, user)) is not None), None)

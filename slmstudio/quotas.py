@@ -7,16 +7,19 @@ Apps register the files of a project and the bytes it stores elsewhere; hours ar
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Q
+from django.db.models import Model, Q
 from django.utils import timezone
 
 from slmstudio.hooks import project_bytes, project_files
 from slmstudio.storage.artifacts import store
+
+if TYPE_CHECKING:
+    from slmstudio.runs.models import BackgroundRun
 
 DAYS = 30
 _GB = 10**9
@@ -40,7 +43,7 @@ class Usage:
         return bool(self.limit) and self.used >= self.limit
 
 
-def storage(project: Any) -> Usage:
+def storage(project: Model) -> Usage:
     """Gigabytes that a project stores: files and the texts of documents. Cached for a minute."""
     key = f"slmstudio.quotas.storage.{project.pk}"
     found = cache.get(key)
@@ -52,29 +55,29 @@ def storage(project: Any) -> Usage:
     return Usage("Stored", found / _GB, settings.PROJECT_STORAGE_GB, "GB", "PROJECT_STORAGE_GB")
 
 
-def compute(project: Any) -> Usage:
+def compute(project: Model) -> Usage:
     """Hours that a project's runs of the queue ``gpu`` took in the last 30 days, times the number of their GPUs."""
     now = timezone.now()
     since = now - timedelta(days=DAYS)
     seconds = sum(
-        max(0.0, ((run.finished_at or now) - max(run.started_at, since)).total_seconds()) * run.gpus
+        max(0.0, ((run.finished_at or now) - max(run.started_at or now, since)).total_seconds()) * run.gpus
         for run in _recent(project, since)
     )
     return Usage(f"GPU hours of {DAYS} days", seconds / 3600, settings.PROJECT_GPU_HOURS, "hours", "PROJECT_GPU_HOURS")
 
 
-def _recent(project: Any, since: Any) -> Iterable[Any]:
+def _recent(project: Model, since: datetime) -> Iterable["BackgroundRun"]:
     from slmstudio.runs.models import Status
     from slmstudio.runs.reaper import run_models
     from slmstudio.workers.queues import project_path
 
     at_work = Q(status=Status.RUNNING) | Q(finished_at__gt=since)
     for model in run_models():
-        if model.queue_name == "gpu" and (way := project_path(model)):
-            yield from model.objects.filter(at_work, started_at__isnull=False, **{way: project})
+        if model.queue_name == "gpu" and (path := project_path(model)):
+            yield from model.objects.filter(at_work, started_at__isnull=False, **{path: project})
 
 
-def storage_problem(project: Any) -> str:
+def storage_problem(project: Model) -> str:
     """Why a project may store no more, as a sentence; "" if it may."""
     usage = storage(project)
     if not usage.is_full:
@@ -85,7 +88,7 @@ def storage_problem(project: Any) -> str:
     )
 
 
-def compute_problem(project: Any) -> str:
+def compute_problem(project: Model) -> str:
     """Why a project may start no more runs on GPU workers, as a sentence; "" if it may."""
     usage = compute(project)
     if not usage.is_full:
