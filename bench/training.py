@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = ("studio", "plain", "tuned")
 PACKAGED = {"smollm2-135m-instruct": "chat", "gemma-3-270m": "plain"}
 WATCHED = 16  # receipts that the loss is measured on
-LONGEST = 1024  # where SFTConfig would cut
+MAX_VALUE_LENGTH = 1024  # where SFTConfig would cut
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> R
         contract=ContractRef(instruction=receipt.instruction, schema=receipt.schema),
         output_dir="",
         prompt="chat" if PACKAGED[name] == "chat" else "plain",
-        max_length=LONGEST,
+        max_length=MAX_VALUE_LENGTH,
         lora=Lora(),
         batch_size=options.batch,
         epochs=1,
@@ -142,7 +142,7 @@ def _encoded(spec: RunSpec) -> dict[str, list[dict[str, Any]]]:
             for one in encode_rows(
                 of_split(rows, split), instruction=spec.contract.instruction, schema=schema, encoder=encoder
             )
-            if one.length <= LONGEST
+            if one.length <= MAX_VALUE_LENGTH
         ]
         for split in ("train", "holdout")
     }

@@ -28,11 +28,11 @@ _WEEK = 7 * 24 * 3600
 
 @dataclass(frozen=True)
 class CostLine:
-    """One line of a cost report; ``incumbent``: of the baseline, None where it is unknown."""
+    """One line of a cost report; ``baseline``: of the baseline, None where it is unknown."""
 
     words: str
     candidate: Amount
-    incumbent: Amount | None = None
+    baseline: Amount | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CostReport:
     volume: float
     monthly: bool
     candidate_name: str
-    incumbent_name: str
+    baseline_name: str
     costs: ErrorCostReport
     lines: tuple[CostLine, ...]
     difference: Amount | None
@@ -99,7 +99,7 @@ def money(report: GateReport, automated: AutomationReport | None = None) -> Cost
         return None
     constraints = constraints_of(run)
     volume = float(constraints.get("expected_volume") or DEFAULT_VOLUME)
-    lines = [CostLine("errors without review", costs.candidate.times(volume), _times(costs.incumbent, volume))]
+    lines = [CostLine("errors without review", costs.candidate.times(volume), _times(costs.baseline, volume))]
     lines += _running(run, baseline, constraints, volume)
     lines += _reviewed(run, automated, constraints, volume, samples)
     return CostReport(
@@ -107,7 +107,7 @@ def money(report: GateReport, automated: AutomationReport | None = None) -> Cost
         volume=volume,
         monthly=bool(constraints.get("expected_volume")),
         candidate_name=run.short_name,
-        incumbent_name=baseline.short_name if baseline is not None else "",
+        baseline_name=baseline.short_name if baseline is not None else "",
         costs=costs,
         lines=tuple(lines),
         difference=_times(costs.difference, volume),

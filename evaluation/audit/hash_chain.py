@@ -2,7 +2,7 @@
 
 The hash of an entry is the SHA-256 of ``previous_sha256``, a line feed and its content, which is the JSON text of the
 database function ``evaluation_audit_content``; exports contain it. The owner of the tables can rewrite the chain from
-some entry on: only a hash that was stored elsewhere, such as in an export, reveals that.
+some entry on: only a hash that is stored outside the database, such as in an export, reveals that.
 """
 
 from dataclasses import dataclass

@@ -176,11 +176,11 @@ def as_report(benchmark: Benchmark, runs: Sequence[EvalRun]) -> dict[str, Any]:
 def _reported(row: BenchmarkRow) -> dict[str, Any]:
     run = row.run
     kind = "elsewhere" if run.backend.is_external else row.kind
-    said: dict[str, Any] = {"run": run.number, "model": run.model_label, "kind": kind, "mode": run.mode}
+    report: dict[str, Any] = {"run": run.number, "model": run.model_label, "kind": kind, "mode": run.mode}
     if not row.done:
-        return {**said, "status": run.status, "error": run.error}
+        return {**report, "status": run.status, "error": run.error}
     return {
-        **said,
+        **report,
         "status": run.status,
         "schema_valid": run.scores["schema_valid"],
         "field_exact": {**row.fields, "interval": "bootstrap over documents"},

@@ -95,13 +95,13 @@ def benchmark(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     context |= _table(found, runs) | {"done": done}
     context["matrix"] = results.matrix(found, done)
     context["errors"] = results.errors(done)
-    judges = found.dataset.items.filter(document__in=found.documents)
-    context["counts"] = _counts(judges.values_list("split", "origin"))
+    items = found.dataset.items.filter(document__in=found.documents)
+    context["counts"] = _counts(items.values_list("split", "origin"))
     return render(request, "evaluation/benchmarks/benchmark.html", context)
 
 
 def _table(found: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
-    """What the table of models shows."""
+    """The context of the table of models."""
     return {
         "rows": results.rows(found, runs),
         "limits": results.limits(found),
@@ -112,7 +112,7 @@ def _table(found: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
 def _progress(
     request: SignedInRequest, context: dict[str, Any], runs: list[EvalRun], *, was_live: bool
 ) -> HttpResponse:
-    """How far a live benchmark is; with the table only where an evaluation began or ended since the page saw it."""
+    """The progress of a live benchmark; with the table if an evaluation started or ended since the last request."""
     found = context["benchmark"]
     if not was_live:
         return HttpResponse(headers={"HX-Refresh": "true"})
@@ -120,14 +120,14 @@ def _progress(
     if query_param(request, "seen") != context["seen"]:
         parts.append("table")
         context |= _table(found, runs)
-    context["beside"] = True
+    context["out_of_band"] = True
     return HttpResponse(
         "".join(render_to_string(f"evaluation/benchmarks/benchmark.html#{one}", context, request) for one in parts)
     )
 
 
 def _counts(items: Any) -> dict[str, int]:
-    """How many documents came from which split, and how many were labelled where."""
+    """Documents by split and by origin of their label."""
     counts: dict[str, int] = {}
     for split, origin in items:
         counts[split] = counts.get(split, 0) + 1
@@ -137,8 +137,8 @@ def _counts(items: Any) -> dict[str, int]:
 
 @require_POST
 def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels a benchmark with all its evaluations; what is measured stays."""
+    """Cancels a benchmark with all its evaluations; existing results are kept."""
     project, found = object_for(request.user, slug, Action.RUN, Benchmark, number=number)
     if not service.cancel(benchmark=found, user=request.user):
-        messages.info(request, f"Benchmark {found.number} had ended already.")
+        messages.info(request, f"Benchmark {found.number} has already ended.")
     return redirect("benchmark", project.slug, found.number)

@@ -1,9 +1,9 @@
-"""The automation rate: how large a share of documents can go straight through, the surest first. Pure.
+"""The automation rate: the largest share of documents, most confident first, within an error limit. Pure.
 
-A document is as sure as its least sure field (``evaluation.inference.confidence``). Ten shares are tried, from the
-surest tenth to all of them; for each the exact upper bound of its error rate is worked out at a tenth of the error
-level, so that the best of the ten may be chosen afterwards (Bonferroni; "learn then test", Angelopoulos et al. 2021).
-Everything below the chosen threshold is for people.
+The confidence of a document is the lowest of its fields (``evaluation.inference.confidence``). Ten shares are tested,
+from the most confident tenth to all documents. Each gets an exact upper bound of its error rate at a tenth of the error
+level, so the best of the ten can be chosen afterwards (Bonferroni; "learn then test", Angelopoulos et al. 2021).
+Documents below the chosen threshold are reviewed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,9 @@ STEPS = tuple(round(tenth / 10, 1) for tenth in range(1, 11))
 
 @dataclass(frozen=True)
 class Step:
-    """What goes through from ``threshold`` on: so many documents, so many wrong, and how many that could mean."""
+    """A share: the documents with a confidence of ``threshold`` or more, the wrong ones, and the upper bound of their
+    error rate. ``holds``: the bound is within the limit.
+    """
 
     threshold: float
     documents: int
@@ -29,10 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Automation:
-    """The steps from the surest on. ``best`` is the largest that holds; None: everything is for people.
-
-    ``documents`` are all of them, with those that have no answer that could be read.
-    """
+    """The tested shares, smallest first. ``documents``: all documents, with those without a readable output."""
 
     limit: float
     confidence: float
@@ -41,7 +40,7 @@ class Automation:
 
     @property
     def best(self) -> Step | None:
-        """The largest share whose error rate is proven to be within the limit."""
+        """The largest share whose error rate is proven to be within the limit; None: every document is reviewed."""
         return next((step for step in reversed(self.steps) if step.holds), None)
 
 
@@ -52,38 +51,38 @@ def automation(
     confidence: float = 0.95,
     shares: Sequence[float] = STEPS,
 ) -> Automation:
-    """How much can go straight through with at most ``limit`` of it wrong.
+    """Tests which shares can skip review with an error rate of at most ``limit``.
 
-    ``rows``: how sure the model was of each document, from 0 to 1, and whether the whole of it is right. A document of
-    confidence 0 never goes through.
+    ``rows``: of each document, the model's confidence from 0 to 1, and whether the output is an exact match. Documents
+    with a confidence of 0 are always reviewed.
     """
     if not 0 < limit < 1:
-        raise ValueError("the limit lies between 0 and 1")
+        raise ValueError("the limit must be between 0 and 1")
     everything = list(rows)
-    sure = sorted((row for row in everything if row[0] > 0), key=lambda row: -row[0])
-    ends = sorted({_end(sure, max(1, round(share * len(sure)))) for share in shares}) if sure else []
+    ranked = sorted((row for row in everything if row[0] > 0), key=lambda row: -row[0])
+    ends = sorted({_end(ranked, max(1, round(share * len(ranked)))) for share in shares}) if ranked else []
     each = 1 - (1 - confidence) / len(shares)
     steps = []
     for end in ends:
-        wrong = sum(not right for _, right in sure[:end])
+        wrong = sum(not right for _, right in ranked[:end])
         bound = exact_upper(wrong, end, each)
         share = end / len(everything)
-        steps.append(Step(sure[end - 1][0], end, wrong, share, bound, bound <= limit))
+        steps.append(Step(ranked[end - 1][0], end, wrong, share, bound, bound <= limit))
     return Automation(limit, confidence, len(everything), tuple(steps))
 
 
-def _end(sure: Sequence[tuple[float, bool]], wanted: int) -> int:
-    """Where a share ends: whoever is as sure as the last one goes through with it."""
-    end = wanted
-    while end < len(sure) and sure[end][0] == sure[wanted - 1][0]:
+def _end(ranked: Sequence[tuple[float, bool]], count: int) -> int:
+    """The end of a share of ``count`` documents, which includes all with the confidence of the last one."""
+    end = count
+    while end < len(ranked) and ranked[end][0] == ranked[count - 1][0]:
         end += 1
     return end
 
 
 def document_confidence(confidence: Mapping[str, Any] | None) -> float:
-    """How sure the model was of a whole document: the least of its fields; 0 where nothing was said.
+    """The confidence of a document: the lowest of its fields; 0 where there is none.
 
-    ``confidence`` is field path -> probability, or [least, mean] as the model's process writes them.
+    ``confidence``: field path -> probability, or [lowest, mean] as the child process writes them.
     """
     if not confidence:
         return 0.0

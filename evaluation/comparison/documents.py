@@ -1,4 +1,4 @@
-"""The documents of a comparison as its page lists them: what is asked for, ten at a time, gold and both outputs."""
+"""The documents of a comparison page: filtered, ten a page, with gold and both outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 
-from evaluation.comparison.document_columns import STATES, Cases, Wanted, choose
+from evaluation.comparison.document_columns import STATES, DocumentColumns, DocumentFilter, select_documents
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.scores.display import FieldRow, split_rows
 from labeling.models import Document
 
 PAGE = 10
-#: what one case shows at most; the page of the output has all of it
+#: field rows that one document shows; the page of the output has all
 MAX_ROWS = 60
 
 
 @dataclass(frozen=True)
 class ComparedDocument:
-    """One document: its state, what both said, and the rows of fields that are not right in both, or are."""
+    """One document: its state, both outputs, and the rows of its fields: ``right`` in both, or ``wrong``."""
 
     key: str
     state: str
@@ -33,10 +33,10 @@ class ComparedDocument:
 
 
 def page_of_documents(
-    cases: Cases, wanted: Wanted, *, a: EvalRun, b: EvalRun, pinned: set[int], number: Any
+    cases: DocumentColumns, filters: DocumentFilter, *, a: EvalRun, b: EvalRun, pinned: set[int], number: Any
 ) -> tuple[Page[Any], list[ComparedDocument]]:
-    """A page of what is wanted, broken first. Only the documents on it are loaded."""
-    page = Paginator(choose(cases, wanted), PAGE).get_page(number)
+    """A page of the filtered documents, broken first. Only these are loaded."""
+    page = Paginator(select_documents(cases, filters), PAGE).get_page(number)
     keys = [cases.keys[place] for place, _ in page]
     documents = {
         row.external_id: row
@@ -46,7 +46,7 @@ def page_of_documents(
     }
     outputs = _outputs([a, b], [row.pk for row in documents.values()])
     return page, [
-        _case(
+        _compared(
             documents[cases.keys[place]],
             state,
             outputs,
@@ -65,7 +65,7 @@ def _outputs(runs: Sequence[EvalRun], documents: Sequence[int]) -> dict[tuple[in
     return {(row.eval_run_id, row.document_id): row for row in rows}
 
 
-def _case(
+def _compared(
     document: Document,
     state: str,
     outputs: Mapping[tuple[int, int], EvalOutput],
@@ -91,15 +91,15 @@ def _case(
     )
 
 
-def parse_filter(asked: Mapping[str, str]) -> Wanted:
-    """What an address asks for; a state or a side that there is not asks for nothing."""
-    state, side = asked.get("state", ""), asked.get("in", "")
-    return Wanted(
+def parse_filter(parameters: Mapping[str, str]) -> DocumentFilter:
+    """The filters in a query string; an unknown state or side does not filter."""
+    state, side = parameters.get("state", ""), parameters.get("in", "")
+    return DocumentFilter(
         state=state if state in STATES else "",
-        field=asked.get("field", ""),
-        error=asked.get("error", ""),
+        field=parameters.get("field", ""),
+        error=parameters.get("error", ""),
         side=side if side in ("a", "b") else "",
-        tag=asked.get("tag", ""),
-        slice=asked.get("slice", ""),
-        gold=asked.get("gold", "") == "other",
+        tag=parameters.get("tag", ""),
+        slice=parameters.get("slice", ""),
+        gold=parameters.get("gold", "") == "other",
     )

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.comparison.document_columns import LETTERS, Cases
+from evaluation.comparison.document_columns import LETTERS, DocumentColumns
 from evaluation.scores.rates import field_accuracy, is_mixed, sign_test
 from evaluation.scores.score_view import FieldCount
 from evaluation.stats import benjamini_hochberg
 
 
-def failure_modes(cases: Cases, a: Sequence[FieldCount], b: Sequence[FieldCount]) -> list[dict[str, Any]]:
+def failure_modes(cases: DocumentColumns, a: Sequence[FieldCount], b: Sequence[FieldCount]) -> list[dict[str, Any]]:
     """A row for every tag and every metadata slice, the largest drop first; the counts are in the order of the cases.
 
     ``a`` and ``b``: field accuracy with its interval. ``broken`` and ``fixed``: whole documents. ``p_value``: sign test
@@ -28,7 +28,7 @@ def _mode(
     key: str,
     value: str,
     places: Sequence[int],
-    cases: Cases,
+    cases: DocumentColumns,
     a: Sequence[FieldCount],
     b: Sequence[FieldCount],
 ) -> dict[str, Any]:

@@ -68,19 +68,19 @@ def production_baseline(*runs: EvalRun) -> EvalRun | None:
     return None if key is None else EvalRun.objects.with_model().get(pk=key)
 
 
-def production_baseline_note(b: EvalRun, beside: EvalRun | None) -> str:
+def production_baseline_note(b: EvalRun, production: EvalRun | None) -> str:
     """A note where the current production model was scored with other labels than B; "" otherwise."""
-    if beside is None or b.benchmark_id is not None or beside.dataset_id == b.dataset_id:
+    if production is None or b.benchmark_id is not None or production.dataset_id == b.dataset_id:
         return ""
-    if b.split == Split.HOLDOUT and beside.dataset.holdout_sha256 == b.dataset.holdout_sha256:
+    if b.split == Split.HOLDOUT and production.dataset.holdout_sha256 == b.dataset.holdout_sha256:
         return ""
     return (
-        f"Current production model ({beside.short_name}) was scored with {beside.dataset}, so some documents and "
-        f"labels differ. Re-score it with {b.dataset}."
+        f"Current production model ({production.short_name}) was scored with {production.dataset}, so some "
+        f"documents and labels differ. Re-score it with {b.dataset}."
     )
 
 
-def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[RateLine]:
+def rates(result: Mapping[str, Any], production: EvalRun | None) -> list[RateLine]:
     """Rates on the documents that A and B share; those of the production model are over its own."""
     found = []
     for measure in measures(result):
@@ -88,7 +88,7 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[RateLine]:
         if not (a["n"] and b["n"]):
             continue
         change = float(b["rate"]) - float(a["rate"])
-        values = (a, b) if beside is None else (a, b, own_rate(beside, measure["name"]))
+        values = (a, b) if production is None else (a, b, own_rate(production, measure["name"]))
         gain = change if measure["good_is_up"] else -change
         better, worse = measure["better"], measure["worse"]
         found.append(
@@ -106,12 +106,12 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[RateLine]:
     return found
 
 
-def differences(result: Mapping[str, Any], beside: EvalRun | None) -> list[dict[str, str]]:
+def differences(result: Mapping[str, Any], production: EvalRun | None) -> list[dict[str, str]]:
     """The setup differences of A and B: ``name``, ``a``, ``b``, and ``today`` of the current production model."""
     found = [dict(zip(("name", "a", "b"), row, strict=True)) for row in result["differences"]]
-    if beside is None:
+    if production is None:
         return found
-    third = describe_setup(beside)
+    third = describe_setup(production)
     return [{**row, "today": third.get(row["name"], "–")} for row in found]
 
 
@@ -122,12 +122,12 @@ def own_rate(run: EvalRun, name: str) -> Mapping[str, Any]:
 
 def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[str, Any] | None] = ()) -> list[TextLine]:
     """Latency, throughput, output length and cost of runs, A and B first. ``tokens``: distribution of output tokens per
-    document, where it is known better than from the sum.
+    document, where it is known.
     """
     constraints = project.contract.constraints
     currency = str(constraints.get("currency") or "")
     costs = [cost_of(run, constraints) for run in runs]
-    lengths = [_length(run, told) for run, told in zip(runs, [*tokens, *[None] * len(runs)], strict=False)]
+    lengths = [_length(run, length) for run, length in zip(runs, [*tokens, *[None] * len(runs)], strict=False)]
     found = [
         TextLine("Latency p50 · p95", tuple(map(_latency, runs)), _change([run.latency.get("p50") for run in runs])),
         _line("Documents per second", [run.facts.get("docs_per_second") for run in runs], lambda rate: f"{rate:.2f}"),
@@ -152,9 +152,9 @@ def _latency(run: EvalRun) -> str:
     return f"{text}, of the first evaluation" if run.rescored_from_id is not None else text
 
 
-def _length(run: EvalRun, told: Mapping[str, Any] | None) -> float | None:
-    if told and told.get("mean") is not None:
-        return float(told["mean"])
+def _length(run: EvalRun, tokens: Mapping[str, Any] | None) -> float | None:
+    if tokens and tokens.get("mean") is not None:
+        return float(tokens["mean"])
     written, documents = run.facts.get("output_tokens"), run.scores.get("documents")
     return written / documents if written is not None and documents else None
 

@@ -83,11 +83,11 @@ def matrix(patterns: Mapping[str, int], runs: int) -> Matrix:
     return Matrix(n, right, pairs)
 
 
-def _count(patterns: Mapping[str, int], wanted: Mapping[int, str]) -> int:
+def _count(patterns: Mapping[str, int], filters: Mapping[int, str]) -> int:
     return sum(
         count
         for pattern, count in patterns.items()
-        if all(pattern[place] == letter for place, letter in wanted.items())
+        if all(pattern[place] == letter for place, letter in filters.items())
     )
 
 

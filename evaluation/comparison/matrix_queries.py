@@ -78,22 +78,20 @@ def build_matrix(*, project: Project, runs: Sequence[EvalRun]) -> ComparisonMatr
     patterns = _patterns(runs, shared)
     if not patterns:
         raise Refused(f"Evaluations {numbers} have no document in common.", field="runs")
-    twofold = documents_with_several_golds(runs, shared)
-    alike = shared is None and not twofold
-    standings, beside = regression_suite_services.suite_results(project, runs), production_baseline(*runs)
-    unlike = matrix_notes(runs, documents=len(patterns), golds=len(twofold), shared=shared)
+    several_golds = documents_with_several_golds(runs, shared)
+    alike = shared is None and not several_golds
+    standings, production = regression_suite_services.suite_results(project, runs), production_baseline(*runs)
+    unlike = matrix_notes(runs, documents=len(patterns), golds=len(several_golds), shared=shared)
     return ComparisonMatrix(
         runs=runs,
-        today=beside,
+        today=production,
         documents=len(patterns),
-        found=matrix(Counter(row for key, row in patterns.items() if key not in twofold), len(runs)),
+        found=matrix(Counter(row for key, row in patterns.items() if key not in several_golds), len(runs)),
         alike=alike,
-        lines=lines(project, [*runs, beside] if beside else runs),
+        lines=lines(project, [*runs, production] if production else runs),
         fields=_fields(runs, alike),
         suite=[standings[run.pk] for run in runs],
-        notes=[
-            note for note in (_note(runs, len(patterns)), *unlike, production_baseline_note(runs[-1], beside)) if note
-        ],
+        notes=list(filter(None, (_note(runs, len(patterns)), *unlike, production_baseline_note(runs[-1], production)))),
     )
 
 
@@ -112,22 +110,22 @@ def _patterns(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> dict[in
 
 
 def _right(shared: frozenset[str] | None) -> Case:
-    """Whether an output is right, as "1" or "0": the whole of it, or as far as the fields of ``shared`` go, by the rule
-    of ``evaluation.scores.score_view.ScoreView.within``.
+    """Whether an output is right, as "1" or "0": all of it, or the fields of ``shared``, by the rule of
+    ``evaluation.scores.score_view.ScoreView.within``.
     """
     branches = [When(exact=True, then=Value("1"))]
     if shared is not None:
         branches += [
             When(valid=False, then=Value("0")),
             When(wrong_fields__overlap=sorted(shared), then=Value("0")),
-            # Last, because a score is long and PostgreSQL reads it only where nothing before has decided.
+            # Last: a score is long, and PostgreSQL reads it only where no earlier branch applies.
             When(score__contains={"no_extra_keys": False}, then=Value("0")),
         ]
     return Case(*branches, default=Value("0" if shared is None else "1"), output_field=CharField())
 
 
 def _fields(runs: Sequence[EvalRun], alike: bool) -> list[tuple[str, list[dict[str, Any] | None], float | None]]:
-    """Rates per field as each run counted them, with the best where they differ and were counted alike."""
+    """Rates per field as each run counted them, with the best where they differ and are comparable."""
     names = dict.fromkeys(name for run in runs for name in run.scores.get("per_field", {}))
     found = []
     for name in names:

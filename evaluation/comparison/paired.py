@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evaluation.comparison.document_columns import IN_A, IN_B, IN_BOTH, LETTERS, NEITHER, NOT_THERE, STATES, Cases
+from evaluation.comparison.document_columns import (
+    ABSENT,
+    IN_A,
+    IN_B,
+    IN_BOTH,
+    LETTERS,
+    NEITHER,
+    STATES,
+    DocumentColumns,
+)
 from evaluation.scores.rates import field_accuracy, sign_test
 from evaluation.scores.score_view import UNCOUNTED_OUTCOME, FieldCount, ScoreView
 from evaluation.stats import holm, mcnemar_exact
@@ -19,9 +28,8 @@ from slmstudio.contract.scoring.summary import wilson
 class FieldComparison:
     """One field (a pattern like ``line_items[].amount``) over the documents where it counts.
 
-    In a document it is right where all its occurrences are; documents where it is absent on both sides in
-    both runs are left out. ``p_value`` is exact McNemar over documents, ``p_adjusted`` after Holm over all
-    fields.
+    A document has it right if all its occurrences are right; documents in which gold and both outputs lack it do not
+    count. ``p_value`` is exact McNemar over documents, ``p_adjusted`` after Holm over all fields.
     """
 
     field: str
@@ -36,7 +44,7 @@ class FieldComparison:
     p_adjusted: float
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, with counts in the place of ids: those stand in the columns of the cases."""
+        """JSON-ready, with counts instead of ids, which are in the columns."""
         by_state = {state: len(getattr(self, state)) for state in STATES}
         return {
             "field": self.field,
@@ -53,7 +61,7 @@ class FieldComparison:
 class RateChange:
     """A rate of both runs on the documents they share, each ``{k, n, rate, low, high}``.
 
-    ``better`` and ``worse`` count the documents that moved; ``p_value`` is the exact sign test of that.
+    ``better`` and ``worse``: changed documents; ``p_value``: their exact sign test.
     """
 
     name: str
@@ -69,10 +77,9 @@ class RateChange:
 class Comparison:
     """A against B over their common documents; each tuple holds document ids in the order of A.
 
-    A document is right where the whole of it is exact. ``left_out_a`` and ``left_out_b`` count the documents
-    that only A or only B has. ``outcomes`` gives, for each outcome of a field, how often A and B have it; ``errors``,
-    for each kind of error, in how many fields of A and B it is, and in how many documents. The counts are in the order
-    of the cases.
+    A document is right if it is an exact match. ``left_out_a`` and ``left_out_b`` count the documents that only A or
+    only B has. ``outcomes``: outcome of a field -> its count in A and in B; ``errors``: error type -> its fields in A
+    and in B, and its documents in A and in B. ``field_counts``: in the order of ``cases``.
     """
 
     n: int
@@ -87,16 +94,16 @@ class Comparison:
     measures: tuple[RateChange, ...]
     outcomes: Mapping[str, tuple[int, int]]
     errors: Mapping[str, tuple[int, int, int, int]]
-    cases: Cases
+    cases: DocumentColumns
     field_counts: tuple[tuple[FieldCount, ...], tuple[FieldCount, ...]]
 
     @property
     def note(self) -> str:
-        """What was left out, as a sentence; "" where nothing was."""
+        """The excluded documents, as a sentence; "" if there are none."""
         if not (self.left_out_a or self.left_out_b):
             return ""
         return (
-            f"Compared on the {self.n:,} documents both runs have; left out: "
+            f"Compared on the {self.n:,} documents that both runs have; excluded: "
             f"{self.left_out_a:,} only in A, {self.left_out_b:,} only in B."
         )
 
@@ -105,7 +112,7 @@ class Comparison:
         return [(key, state) for state in STATES for key in getattr(self, state)]
 
     def as_dict(self) -> dict[str, Any]:
-        """The comparison as JSON-ready data; ids of the documents that changed, counts and columns for the others."""
+        """JSON-ready: ids of changed documents, counts and columns of all."""
         return {
             "n": self.n,
             "left_out_a": self.left_out_a,
@@ -128,15 +135,15 @@ def compare(
 ) -> Comparison:
     """Compares two runs, each a list of (document id, score); ValueError where one has a document twice.
 
-    ``shared``: the fields that both were scored for, where their schemas differ. What only one was asked for is neither
-    right nor wrong in the other, so such fields count nowhere, and a document is right where the shared ones are.
+    ``shared``: the fields that both were scored for, where their schemas differ. Fields of only one schema do not
+    count, and a document is right if its shared fields are.
     """
     scores_a, scores_b = _by_document(a, "A", shared), _by_document(b, "B", shared)
     common = [key for key in scores_a if key in scores_b]
     names = _field_names((scores_a[key], scores_b[key]) for key in common)
     keys = sorted(common, key=lambda key: STATES.index(_state(scores_a[key].exact, scores_b[key].exact)))
     in_a, in_b = [scores_a[key] for key in keys], [scores_b[key] for key in keys]
-    cases = Cases(
+    cases = DocumentColumns(
         keys=tuple(keys),
         state="".join(LETTERS[_state(one.exact, other.exact)] for one, other in zip(in_a, in_b, strict=True)),
         fields=_field_columns(names, in_a, in_b),
@@ -175,7 +182,7 @@ def _state(right_a: bool, right_b: bool) -> str:
 
 
 def _in_order(keys: Sequence[str], column: str) -> dict[str, tuple[str, ...]]:
-    """State -> the keys whose letter in the column says so."""
+    """State -> the keys with its letter in the column."""
     return {
         state: tuple(key for key, its in zip(keys, column, strict=True) if its == letter)
         for state, letter in LETTERS.items()
@@ -192,11 +199,11 @@ def _field_names(pairs: Iterable[tuple[ScoreView, ScoreView]]) -> list[str]:
 
 
 def _field_columns(names: Sequence[str], in_a: Sequence[ScoreView], in_b: Sequence[ScoreView]) -> dict[str, str]:
-    columns = {name: [NOT_THERE] * len(in_a) for name in names}
+    columns = {name: [ABSENT] * len(in_a) for name in names}
     for place, (one, other) in enumerate(zip(in_a, in_b, strict=True)):
         right_a, right_b = one.correct_fields(), other.correct_fields()
         for name in right_a | right_b:
-            # absent on both sides in one run only: that run was right to leave it out
+            # counted in one run only: gold and the other output lack it, which is right
             columns[name][place] = LETTERS[_state(right_a.get(name, True), right_b.get(name, True))]
     return {name: "".join(column) for name, column in columns.items()}
 
@@ -208,7 +215,7 @@ def _error_columns(in_a: Sequence[ScoreView], in_b: Sequence[ScoreView]) -> dict
     return {kind: "".join(letters[kind in one, kind in other] for one, other in pairs) for kind in kinds}
 
 
-def _fields(common: Sequence[str], cases: Cases) -> tuple[FieldComparison, ...]:
+def _fields(common: Sequence[str], cases: DocumentColumns) -> tuple[FieldComparison, ...]:
     """The table per field; its ids in the order of A."""
     place = {key: number for number, key in enumerate(cases.keys)}
     order = [place[key] for key in common]

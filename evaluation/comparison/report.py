@@ -1,10 +1,10 @@
-"""A comparison to keep or to send, as JSON-ready data. ``report_markdown`` renders it."""
+"""The report of a comparison as JSON-ready data. ``report_markdown`` renders it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.comparison.document_columns import Cases
+from evaluation.comparison.document_columns import DocumentColumns
 from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
 from evaluation.comparison.matrix_queries import ComparisonMatrix
 from evaluation.comparison.regressions import (
@@ -23,7 +23,7 @@ from labeling.models import Document, Project
 
 
 def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
-    """How the pinned documents did: standings of both, and names and states of those that B has wrong."""
+    """Results on the pinned documents: counts of both, and the names of those that B has wrong."""
     standings = regression_suite_services.suite_results(project, [a, b])
     before, after = standings[a.pk], standings[b.pk]
     names = dict(Document.objects.filter(pk__in=after.broken).values_list("pk", "external_id")) if after.broken else {}
@@ -37,25 +37,25 @@ def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
 
 
 def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, any_document: bool = False) -> Any:
-    """Everything the page says, and what became of every document. JSON-ready once written by ``dumps``."""
+    """The content of the page and the state of every document. Written by ``dumps``."""
     result = comparison.result
-    cases, pinned, beside = Cases.of(result["cases"]), suite(project, a, b), production_baseline(a, b)
-    runs = [a, b] if beside is None else [a, b, beside]
+    cases, pinned, production = DocumentColumns.of(result["cases"]), suite(project, a, b), production_baseline(a, b)
+    runs = [a, b] if production is None else [a, b, production]
     return {
         "project": project.slug,
         "a": _run(a),
         "b": _run(b),
-        "today": None if beside is None else _run(beside),
+        "today": None if production is None else _run(production),
         "documents": result["n"],
         "judged": shared_gold_result(result)["n"],
-        "notes": [*result["notes"], *filter(None, [production_baseline_note(b, beside)])],
+        "notes": [*result["notes"], *filter(None, [production_baseline_note(b, production)])],
         "basis": sample_note(result),
         "regressions": regressions(result, pinned["broken"], any_document=any_document),
         "gains": improvements(result),
         "counts": result["counts"],
         "p_adjusted": document_p(result),
         "measures": measures(result),
-        "rates": [asdict(rate) for rate in rates(result, beside)],
+        "rates": [asdict(rate) for rate in rates(result, production)],
         "figures": [
             {"title": line.title, "values": list(line.values), "change": line.change}
             for line in lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]])
@@ -68,7 +68,7 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
         },
         "failure_modes": result["modes"],
         "pinned": _pinned(pinned),
-        "differences": differences(result, beside),
+        "differences": differences(result, production),
         "cases": _cases(cases),
     }
 
@@ -97,7 +97,7 @@ def _run(run: EvalRun) -> dict[str, Any]:
     }
 
 
-def _cases(cases: Cases) -> list[dict[str, Any]]:
+def _cases(cases: DocumentColumns) -> list[dict[str, Any]]:
     """A row for every document, broken first; ``fields`` are those that are not right in both."""
     words = {"b": "broken", "f": "fixed", "w": "still_wrong", "r": "still_right"}
     return [
@@ -112,10 +112,10 @@ def _cases(cases: Cases) -> list[dict[str, Any]]:
 
 
 def matrix_report(project: Project, table: ComparisonMatrix) -> dict[str, Any]:
-    """Several runs as JSON-ready data; ``pairs`` holds the later of two runs against the earlier. Pairs, ``best`` and
-    ``document_exact`` rest on the ``shared_gold_result`` of the ``documents``, those with one gold.
+    """Several runs as JSON-ready data; ``pairs`` compares the later of two runs with the earlier. Pairs, ``best`` and
+    ``document_exact`` use the documents with one gold label (``judged`` of the ``documents``).
 
-    Where there is a model of today, it comes last among the values of rates and figures.
+    The current production model (``today``), if there is one, comes last among the values of rates and figures.
     """
     runs: Sequence[EvalRun] = table.runs
     return {

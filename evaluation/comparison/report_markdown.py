@@ -13,7 +13,7 @@ _READINGS = {
     "worse": "worse",
     "luck": "not significantly different",
     "same": "the same",
-    "unjudged": "not judged",
+    "unjudged": "no verdict",
 }
 
 

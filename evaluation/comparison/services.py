@@ -23,14 +23,13 @@ VERSION = 4
 
 
 def get_or_create_comparison(*, a: EvalRun, b: EvalRun) -> Comparison:
-    """What ``b`` fixed and broke against ``a``, document by document; made once for a pair and kept.
+    """The comparison of ``b`` with ``a`` by document; computed once for a pair and stored.
 
-    Both have ended, so their outputs do not change and neither does the comparison. Its ``result`` is that of
-    ``evaluation.comparison.paired.Comparison.as_dict``, and beside it ``modes`` (see
-    ``evaluation.comparison.failure_modes``), ``tokens`` (written for each document, by side), ``notes`` (what stands
-    against the comparison, in sentences), ``differences`` (what the two runs do not have in common: name, A, B) and,
-    where some documents have two golds, ``judged``: what a verdict rests on, which is the others (see
-    ``evaluation.comparison.regressions``).
+    Both runs have ended, so the comparison does not change. Its ``result`` has the keys of
+    ``evaluation.comparison.paired.Comparison.as_dict`` and ``modes`` (``evaluation.comparison.failure_modes``),
+    ``tokens`` (output tokens per document, by side), ``notes`` (what limits the comparison, in sentences),
+    ``differences`` (of the setups: name, A, B) and, where some documents have two gold labels, ``judged``: the part
+    over the other documents, which verdicts use (``evaluation.comparison.regressions``).
 
     Raises:
         Refused: the same run twice, a run that is not done, no document or no field in common.
@@ -42,7 +41,7 @@ def get_or_create_comparison(*, a: EvalRun, b: EvalRun) -> Comparison:
     comparison, _ = Comparison.objects.update_or_create(
         a=a, b=b, defaults={"project_id": a.project_id, "result": _result(a, b)}
     )
-    comparison.refresh_from_db(fields=["result"])  # as JSON has it, whoever asks first
+    comparison.refresh_from_db(fields=["result"])  # in its JSON form, as later readers get it
     return comparison
 
 
@@ -71,8 +70,8 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
         raise Refused(f"Evaluations {a.number} and {b.number} have no document in common.", field="runs")
     rows = EvalOutput.objects.filter(eval_run=b)
     known = list(rows.values_list("document__external_id", "document_id", "tags", "document__metadata"))
-    twofold = documents_with_several_golds([a, b], shared)
-    other_gold = {name for name, key, _, _ in known if key in twofold}
+    several_golds = documents_with_several_golds([a, b], shared)
+    other_gold = {name for name, key, _, _ in known if key in several_golds}
     cases = found.cases.about(
         tags={name: tags for name, _, tags, _ in known},
         metadata={name: metadata for name, _, _, metadata in known},
@@ -94,8 +93,8 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
 
 def _scores(run: EvalRun) -> list[tuple[str, ScoreView]]:
     rows = EvalOutput.objects.filter(eval_run=run).order_by("document_id")
-    told = rows.values_list("document__external_id", "score").iterator(chunk_size=500)
-    return [(key, ScoreView.of(score)) for key, score in told]
+    scores = rows.values_list("document__external_id", "score").iterator(chunk_size=500)
+    return [(key, ScoreView.of(score)) for key, score in scores]
 
 
 def shared_fields(runs: Sequence[EvalRun]) -> frozenset[str] | None:
@@ -117,7 +116,7 @@ def _unshared_fields_note(a: EvalRun, b: EvalRun) -> str:
         return ""
     left, right = _scored(a), _scored(b)
     alone = [f"{name} ({side})" for side, names in (("A", left - right), ("B", right - left)) for name in sorted(names)]
-    return f"Left out of fields and documents, because only one schema has them: {', '.join(alone)}." if alone else ""
+    return f"Excluded from fields and documents, because only one schema has them: {', '.join(alone)}." if alone else ""
 
 
 def _judged(
@@ -129,30 +128,30 @@ def _judged(
     """The comparison over the documents with one gold, as far as a verdict reads it."""
     left, right = ([row for row in rows if row[0] not in other_gold] for rows in (a, b))
     found: Compared = compare(left, right, shared)
-    told = found.as_dict()
-    return {name: told[name] for name in ("n", "broken", "measures", "fields")}
+    data = found.as_dict()
+    return {name: data[name] for name in ("n", "broken", "measures", "fields")}
 
 
 def _tokens(run: EvalRun, keys: tuple[str, ...]) -> dict[str, Any]:
-    """How long the outputs are, on the documents both have."""
+    """The distribution of output tokens on the documents both have."""
     rows = dict(EvalOutput.objects.filter(eval_run=run).values_list("document__external_id", "output_tokens"))
     return distribution([float(rows[key]) for key in keys])
 
 
 def documents_with_several_golds(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> set[int]:
-    """Keys of the documents that all of the runs have and were scored against more than one gold for: in the fields of
-    ``shared``, where the schemas differ. What only one schema has makes no second gold, for it counts nowhere.
+    """Keys of the documents that all runs have and that were scored with different gold labels: in the fields of
+    ``shared``, where the schemas differ. Fields of only one schema do not count.
     """
     if len({run.dataset_id for run in runs}) == 1:
         return set()
     rows = EvalOutput.objects.filter(eval_run__in=[run.pk for run in runs]).values("document_id")
-    told = rows.annotate(answers=Count("pk"), golds=Count("gold", distinct=True))
-    found = set(told.filter(answers=len(runs), golds__gt=1).values_list("document_id", flat=True))
+    counts = rows.annotate(answers=Count("pk"), golds=Count("gold", distinct=True))
+    found = set(counts.filter(answers=len(runs), golds__gt=1).values_list("document_id", flat=True))
     return found if shared is None or not found else _several_within(runs, shared, found)
 
 
 def _several_within(runs: Sequence[EvalRun], shared: frozenset[str], documents: set[int]) -> set[int]:
-    """Which of these documents have more than one gold in the fields of ``shared``."""
+    """Those of these documents with different gold labels in the fields of ``shared``."""
     golds: dict[int, set[Hashable]] = defaultdict(set)
     # Gold is that of a dataset version, so one run of each is read.
     for run in {run.dataset_id: run for run in runs}.values():
@@ -160,7 +159,7 @@ def _several_within(runs: Sequence[EvalRun], shared: frozenset[str], documents: 
         rows = EvalOutput.objects.filter(eval_run=run, document__in=documents)
         for key, gold in rows.values_list("document_id", "gold").iterator(chunk_size=500):
             golds[key].add(gold_subset(root, gold, shared))
-    return {key for key, said in golds.items() if len(said) > 1}
+    return {key for key, values in golds.items() if len(values) > 1}
 
 
 def _notes(a: EvalRun, b: EvalRun, golds: int) -> Iterator[str]:
@@ -174,12 +173,12 @@ def _notes(a: EvalRun, b: EvalRun, golds: int) -> Iterator[str]:
     if a.dataset.schema_version_id != b.dataset.schema_version_id:
         yield f"The schema changed between {a.dataset} and {b.dataset}; each run was scored with its own."
     if a.scorer_version != b.scorer_version:
-        yield f"Scored by different scorers: version {a.scorer_version} and version {b.scorer_version}."
+        yield f"Scored with different scorers: version {a.scorer_version} and version {b.scorer_version}."
 
 
 def matrix_notes(runs: Sequence[EvalRun], *, documents: int, golds: int, shared: frozenset[str] | None) -> list[str]:
-    """What makes several runs unlike beside their models, in sentences. ``golds`` of the ``documents`` that all of them
-    have were scored against more than one gold; ``shared`` is what ``shared_fields`` says.
+    """Differences of several runs other than their models, in sentences. ``golds`` of the shared ``documents`` were
+    scored with different gold labels; ``shared``: from ``shared_fields``.
     """
     found = []
     if golds:
@@ -187,20 +186,20 @@ def matrix_notes(runs: Sequence[EvalRun], *, documents: int, golds: int, shared:
         rest = documents - golds
         left = f"pairs and exact match use the other {rest:,}" if rest else "no pair has a verdict"
         found.append(
-            f"{many} more than one gold among these evaluations ({_versions(runs)}), so they were not scored against "
-            f"the same there: {left}. Re-score them with one dataset version."
+            f"{many} different gold among these evaluations ({_versions(runs)}), so they were not scored "
+            f"equally there: {left}. Re-score them with one dataset version."
         )
     if shared is not None:
         found.append(
-            f"The schema changed ({_versions(runs)}); each was scored by its own, and here a document is wholly right "
-            "where the fields that all of them have are."
+            f"The schema changed ({_versions(runs)}); each was scored with its own. Here, a document is an exact match "
+            "if the fields that all schemas have are right."
         )
         alone = sorted({name for run in runs for name in _scored(run)} - shared)
         if alone:
-            found.append(f"Left out of pairs and documents, because not every schema has them: {', '.join(alone)}.")
+            found.append(f"Excluded from pairs and documents, because not every schema has them: {', '.join(alone)}.")
     scorers = sorted({run.scorer_version for run in runs})
     if len(scorers) > 1:
-        found.append(f"Scored by different scorers: versions {', '.join(scorers)}.")
+        found.append(f"Scored with different scorers: versions {', '.join(scorers)}.")
     return found
 
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from evaluation.comparison import documents as listing
-from evaluation.comparison.document_columns import STATES, Cases
+from evaluation.comparison.document_columns import STATES, DocumentColumns
 from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
 from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS
 from evaluation.comparison.matrix_queries import build_matrix
@@ -34,8 +34,8 @@ FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")
 WORDS = {
     "broken": ("broken", "right in A, wrong in B"),
     "fixed": ("fixed", "wrong in A, right in B"),
-    "still_wrong": ("still wrong", "wrong in both"),
-    "still_right": ("still right", "right in both"),
+    "still_wrong": ("both wrong", "wrong in A and B"),
+    "still_right": ("both right", "right in A and B"),
 }
 
 
@@ -114,8 +114,8 @@ def _file(request: SignedInRequest, slug: str, text: str, ending: str, kind: str
 
 
 def _numbers(request: SignedInRequest) -> list[str]:
-    wanted = ",".join(request.GET.getlist("runs"))
-    numbers = list(dict.fromkeys(part.strip() for part in wanted.split(",") if part.strip()))
+    filters = ",".join(request.GET.getlist("runs"))
+    numbers = list(dict.fromkeys(part.strip() for part in filters.split(",") if part.strip()))
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers) or len(numbers) < 2:
         raise InvalidSelection("Select two evaluations to compare, or more for a matrix.")
     if len(numbers) > MAX_RUNS:
@@ -138,23 +138,23 @@ def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) ->
     context.update(_documents(request, project, a, b, result))
     if is_htmx(request):
         return render(request, "evaluation/comparison/comparison.html#documents", context)
-    beside = production_baseline(a, b)
+    production = production_baseline(a, b)
     pinned = suite(project, a, b)
-    runs = [a, b] if beside is None else [a, b, beside]
+    runs = [a, b] if production is None else [a, b, production]
     p_adjusted = document_p(result)
     context.update(
-        today=beside,
+        today=production,
         suite=pinned,
         regressions=regressions(result, pinned["broken"]),
         gains=improvements(result),
         basis=sample_note(result),
-        today_note=production_baseline_note(b, beside),
+        today_note=production_baseline_note(b, production),
         p_adjusted=p_adjusted,
         significant=p_adjusted is not None and p_adjusted < SIGNIFICANCE_LEVEL,
         bar=_bar(result),
         fields=_fields(result),
-        rates=rates(result, beside),
-        differences=differences(result, beside),
+        rates=rates(result, production),
+        differences=differences(result, production),
         lines=lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]]),
         errors=_errors(result),
         modes=_modes(project, result),
@@ -214,25 +214,25 @@ def _documents(
     request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun, result: dict[str, Any]
 ) -> dict[str, Any]:
     """The list of documents for the query string, and its filters."""
-    wanted = {name: query_param(request, name) for name in FILTERS}
-    cases = Cases.of(result["cases"])
+    filters = {name: query_param(request, name) for name in FILTERS}
+    cases = DocumentColumns.of(result["cases"])
     pinned = regression_suite_services.pinned_documents(project)
     page, found = listing.page_of_documents(
-        cases, listing.parse_filter(wanted), a=a, b=b, pinned=pinned, number=request.GET.get("page")
+        cases, listing.parse_filter(filters), a=a, b=b, pinned=pinned, number=request.GET.get("page")
     )
     return {
         "page": page,
         "cases": found,
         "states": STATES,
-        "filters": wanted,
-        "filtered": any(wanted.values()),
+        "filters": filters,
+        "filtered": any(filters.values()),
         "tags": [(tag, title_of(project, tag)) for tag in cases.tags],
         "slices": [(str(one), one.words) for one in (Slice(key=k, value=v) for k, v, _ in cases.slices())],
         "kinds": [(kind, ERROR_LABELS.get(kind, kind)) for kind in result["errors"]],
         "patterns": [row["field"] for row in result["fields"]],
         "golds": cases.gold.count("1"),
         # Only where the list shows exactly what would be pinned.
-        "pinnable": [name for name in FILTERS if wanted[name]] == ["state"]
-        and wanted["state"] == "fixed"
+        "pinnable": [name for name in FILTERS if filters[name]] == ["state"]
+        and filters["state"] == "fixed"
         and 0 < result["counts"]["fixed"] <= regression_suite_services.MAX_PINS,
     }

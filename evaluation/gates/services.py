@@ -1,4 +1,4 @@
-"""Gate reports: the verdicts of a project's policy on an evaluation, in three steps: gather, judge, store."""
+"""Gate reports: the verdicts of a project's policy on an evaluation, in three steps: gather, test, store."""
 
 from dataclasses import dataclass
 

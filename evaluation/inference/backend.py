@@ -224,7 +224,7 @@ class Backend(ABC):
         return 0
 
     def describe(self, facts: Mapping[str, Any], spec: str) -> dict[str, str]:
-        """How outputs were generated, by name, so that two runs can be told apart."""
+        """How outputs were generated, by name, to distinguish two runs."""
         return {}
 
     # -- what it can do ---------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def _for_review(challenge: GoldQuestion, score: Any) -> LabelChallenge:
         value=candidate_label(challenge.revision.value, (score or {}).get("output"), challenge.field),
         suggested_by=run.model_label if run is not None else "a model",
         created_by=challenge.created_by_id,
-        name=challenge.created_by.get_username() if challenge.created_by else "Somebody",
+        name=challenge.created_by.get_username() if challenge.created_by else "A former member",
         reason=challenge.reason,
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.ml.prompting import common_prefix
+from evaluation.ml.prompts import common_prefix
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Constraint
 from training.ml.decoding.decoder import Loaded

@@ -22,7 +22,7 @@ from transformers import set_seed
 from evaluation.inference.confidence import per_field
 from evaluation.inference.spec import EvalSpec
 from evaluation.ml.batches import BatchGenerator, BatchItem, can_batch
-from evaluation.ml.prompting import (
+from evaluation.ml.prompts import (
     DEFAULT_TOKENS,
     MAX_BOUNDED_TOKENS,
     DocumentOutput,

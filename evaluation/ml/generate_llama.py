@@ -23,7 +23,7 @@ import httpx
 import psutil
 
 from evaluation.inference.spec import EvalSpec, GgufRef
-from evaluation.ml.prompting import DocumentOutput, PromptBuilder, common_prefix, selected_rows, write_outputs
+from evaluation.ml.prompts import DocumentOutput, PromptBuilder, common_prefix, selected_rows, write_outputs
 from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.errors import Refused

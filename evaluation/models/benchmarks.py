@@ -21,10 +21,10 @@ class Benchmark(BackgroundRun):
     number = models.PositiveIntegerField()
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="benchmarks")
     seed = models.PositiveIntegerField()
-    documents = ArrayField(models.BigIntegerField(), help_text="keys of the documents that judge, in the order asked")
-    examples = ArrayField(models.BigIntegerField(), help_text="keys of the solved documents that base models are shown")
+    documents = ArrayField(models.BigIntegerField(), help_text="keys of the documents, in evaluation order")
+    examples = ArrayField(models.BigIntegerField(), help_text="keys of the few-shot examples of base models")
     modes = ArrayField(models.CharField(max_length=12), help_text="of EvalRun.Mode")
-    constraints = models.JSONField(default=dict, blank=True, help_text="those of the contract when it was started")
+    constraints = models.JSONField(default=dict, blank=True, help_text="constraints of the contract when it started")
     result = models.JSONField(
         default=dict, blank=True, help_text="see evaluation.benchmarks.recommendation.Recommendation"
     )

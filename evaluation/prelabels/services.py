@@ -190,7 +190,7 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
 
 
 def cancel(*, run: PrelabelRun, user: User) -> bool:
-    """Cancels a queued run at once and asks a running one to stop. False if it had ended already."""
+    """Cancels a queued run at once and asks a running one to stop. False if it has already ended."""
     with transaction.atomic():
         if not run.cancel():
             return False
@@ -300,7 +300,7 @@ class RunStatistics:
     """The results of a run so far. ``outcomes``: (status, label, count), most frequent first."""
 
     outcomes: list[tuple[str, str, int]]
-    asked: int
+    requested: int
     valid: dict[str, Any]
     found: dict[str, Any]
     usable: int
@@ -312,7 +312,7 @@ class RunStatistics:
 def run_statistics(run: PrelabelRun) -> RunStatistics:
     """Counts the results of a run in three queries."""
     counts: dict[str, int] = dict(run.items.values_list("outcome").annotate(n=Count("pk")).order_by())
-    asked = {
+    requested = {
         name: n
         for name, n in counts.items()
         if name not in (ResponseStatus.WAITING, ResponseStatus.HELD_OUT, ResponseStatus.GONE)
@@ -320,17 +320,17 @@ def run_statistics(run: PrelabelRun) -> RunStatistics:
     sums = run.items.aggregate(
         found=Sum("found"), looked_for=Sum("looked_for"), tokens=Sum("tokens"), seconds=Avg("seconds")
     )
-    total = sum(asked.values())
+    total = sum(requested.values())
     withheld = Prediction.objects.filter(
         document__project=run.project_id, source=run.source, withheld=True, value__isnull=False
     ).count()
     outcomes = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return RunStatistics(
         outcomes=[(name, STATUS_LABELS[ResponseStatus(name)], n) for name, n in outcomes],
-        asked=total,
-        valid=wilson(asked.get(ResponseStatus.VALID, 0), total),
+        requested=total,
+        valid=wilson(requested.get(ResponseStatus.VALID, 0), total),
         found=wilson(sums["found"] or 0, sums["looked_for"] or 0),
-        usable=sum(asked.get(name, 0) for name in USABLE),
+        usable=sum(requested.get(name, 0) for name in USABLE),
         withheld=withheld,
         tokens=sums["tokens"] or 0,
         seconds=sums["seconds"] if total else None,

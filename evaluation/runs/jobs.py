@@ -28,7 +28,7 @@ def run_evaluation(pk: int) -> None:
     """Evaluates a model: its backend generates the outputs, which are scored and stored as they come.
 
     Delivered twice, it works once (it claims the run). The reaper requeues a run whose worker was lost, at most twice;
-    a worker that is asked to stop requeues it, which is no attempt. When the run has ended, its benchmark or pipeline
+    a stopping worker requeues it, which is no attempt. When the run has ended, its benchmark or pipeline
     is notified.
     """
     rows = EvalRun.objects.with_model().select_related("project", "dataset__schema_version", "benchmark")
@@ -89,7 +89,7 @@ def _end(run: EvalRun, ending: ChildExit, recorder: Recorder) -> None:
     if ending.cancelled:
         with_retries(lambda: run.cancelled(facts=kept))
     elif ending.interrupted:
-        with_retries(run.release_attempt)  # the worker was asked to stop; the next one starts it again
+        with_retries(run.release_attempt)  # the worker is stopping; another one starts the run again
     elif not ending.ok:
         with_retries(lambda: run.fail(ending.error, facts=kept))
     else:

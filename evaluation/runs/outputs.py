@@ -188,7 +188,7 @@ def token_counts(rows: list[EvalOutput]) -> dict[str, Any]:
 
 
 def _with_cost(run: EvalRun, facts: dict[str, Any], answered: int) -> dict[str, Any]:
-    """The facts with the cost of a document at today's prices, which change."""
+    """The facts with the cost of a document at current prices."""
     contract = Contract.objects.filter(project=run.project_id).only("constraints").first()
     constraints = contract.constraints if contract else {}
     price = run.backend.price(facts, constraints.get("hardware_price_per_hour"))

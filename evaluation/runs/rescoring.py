@@ -35,7 +35,7 @@ _JOB_FACTS = ("attempts", "forgiven")
 
 
 def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> EvalRun:
-    """Queues a re-scoring of a run's outputs with a dataset version. Asked twice, it is the same evaluation.
+    """Queues a re-scoring of a run's outputs with a dataset version. Idempotent.
 
     Of a re-scored evaluation the first one's outputs are used.
 

@@ -89,7 +89,7 @@ def write_spec(run: EvalRun) -> Path:
 
 
 def describe_setup(run: EvalRun) -> dict[str, str]:
-    """How a run's outputs were generated, by name, so that two runs can be told apart."""
+    """How a run's outputs were generated, by name, to distinguish two runs."""
     backend = run.backend
     return {
         "Model": backend.label,

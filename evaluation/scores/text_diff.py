@@ -7,7 +7,7 @@ def diff_chars(a: str, b: str) -> list[tuple[str, str]]:
     """The characters that differ: ("equal" | "delete" | "insert", text) pieces that turn ``a`` into ``b``.
 
     The parts kept and deleted, joined, give ``a``; those kept and inserted give ``b``. Beyond the common
-    start and end, texts of more than ``LONGEST_DIFF`` characters are taken as wholly different.
+    start and end, texts of more than ``LONGEST_DIFF`` characters count as entirely different.
     """
     from rapidfuzz.distance import Levenshtein
 

@@ -138,7 +138,7 @@ def _evaluate(page: Page) -> None:
     right, total = _recount(run)
     expect(page.locator("main")).to_contain_text(f"{right} of {total}")
     page.goto("/p/invoices/evaluation/compare/?runs=1,2")
-    expect(page.locator("main")).to_contain_text("still wrong")
+    expect(page.locator("main")).to_contain_text("both wrong")
 
 
 def _recount(run: EvalRun) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from evaluation.gates.metrics.measurement import Measurement
-from evaluation.gates.metrics.wording import count_words
+from evaluation.gates.metrics.verdict_texts import count_words
 from evaluation.stats import RequiredSample
 
 

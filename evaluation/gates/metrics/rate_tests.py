@@ -6,7 +6,7 @@ the threshold, FAIL where the opposite bound misses it, NOT PROVEN otherwise.
 
 from typing import NamedTuple
 
-from evaluation.gates.metrics import wording as say
+from evaluation.gates.metrics import verdict_texts as texts
 from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.units import format_number
@@ -22,21 +22,23 @@ from evaluation.stats import (
 
 def rate_at_least(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
     """A share of documents that must be high; exact binomial bounds."""
-    needed = f"{say.format_percent(threshold)} required"
+    needed = f"{texts.format_percent(threshold)} required"
     if measurement.k is None or measurement.n == 0:
         return not_measured(measurement, additional_sample_size(0, 0, threshold, levels.next_alpha))
     k, n = measurement.k, measurement.n
     low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
     finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k)
     if low >= threshold:
-        return finding._replace(status=Status.PASS, text=f"{k:,} of {n:,}: at least {say.format_bound(low)}, {needed}")
+        return finding._replace(
+            status=Status.PASS, text=f"{k:,} of {n:,}: at least {texts.format_bound(low)}, {needed}"
+        )
     if high < threshold:
-        text = f"{k:,} of {n:,}: at most {say.format_bound(high, threshold)}, {needed}"
+        text = f"{k:,} of {n:,}: at most {texts.format_bound(high, threshold)}, {needed}"
         return finding._replace(status=Status.FAIL, text=text)
     required = additional_sample_size(k, n, threshold, levels.next_alpha)
-    best = say.best_case(n - k, n, threshold, levels.next_alpha)
-    advice = say.requirement(required, k / n > threshold, best=best)
-    text = f"{k:,} of {n:,}: at least {say.format_bound(low, threshold)}, {needed}; {advice}"
+    best = texts.best_case(n - k, n, threshold, levels.next_alpha)
+    advice = texts.requirement(required, k / n > threshold, best=best)
+    text = f"{k:,} of {n:,}: at least {texts.format_bound(low, threshold)}, {needed}; {advice}"
     return finding._replace(text=text, required=required)
 
 
@@ -44,22 +46,22 @@ def rate_at_most(
     threshold: float, measurement: Measurement, levels: ConfidenceLevels, failing: str = "wrong"
 ) -> Finding:
     """A share of documents that must be low; exact binomial bounds. ``failing``: what these documents are."""
-    allowed = f"at most {say.format_percent(threshold)} allowed"
+    allowed = f"at most {texts.format_percent(threshold)} allowed"
     if measurement.k is None or measurement.n == 0:
         return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
     k, n = measurement.k, measurement.n
     low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
     finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k)
     if high <= threshold:
-        text = f"{k:,} of {n:,} {failing}: at most {say.format_bound(high)}, {allowed}"
+        text = f"{k:,} of {n:,} {failing}: at most {texts.format_bound(high)}, {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if low > threshold:
-        text = f"{k:,} of {n:,} {failing}: at least {say.format_bound(low, threshold)}, {allowed}"
+        text = f"{k:,} of {n:,} {failing}: at least {texts.format_bound(low, threshold)}, {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
     required = additional_sample_size(n - k, n, round(1 - threshold, 12), levels.next_alpha)
-    best = say.best_case(k, n, 1 - threshold, levels.next_alpha)
-    advice = say.requirement(required, k / n < threshold, failing=failing, best=best)
-    text = f"{k:,} of {n:,} {failing}: up to {say.format_bound(high, threshold)}, {allowed}; {advice}"
+    best = texts.best_case(k, n, 1 - threshold, levels.next_alpha)
+    advice = texts.requirement(required, k / n < threshold, failing=failing, best=best)
+    text = f"{k:,} of {n:,} {failing}: up to {texts.format_bound(high, threshold)}, {allowed}; {advice}"
     return finding._replace(text=text, required=required)
 
 
@@ -99,17 +101,17 @@ def field_share_at_most(threshold: float, measurement: Measurement, levels: Conf
         return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
     share = _share_bounds(threshold, measurement, levels)
     wrong, counted = sum(w for w, _ in measurement.pairs), sum(c for _, c in measurement.pairs)
-    what = f"{wrong:,.0f} of {counted:,.0f} fields wrong in {say.documents(measurement.n)}"
-    allowed = f"at most {say.format_percent(threshold)} allowed"
+    what = f"{wrong:,.0f} of {counted:,.0f} fields wrong in {texts.documents(measurement.n)}"
+    allowed = f"at most {texts.format_percent(threshold)} allowed"
     finding = Finding(Status.NOT_PROVEN, "", share.estimate, share.low, share.high, share.losing_documents)
     if share.high <= threshold:
-        text = f"{what}: at most {say.format_bound(share.high)}, {allowed}"
+        text = f"{what}: at most {texts.format_bound(share.high)}, {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if share.low > threshold:
-        text = f"{what}: at least {say.format_bound(share.low, threshold)}, {allowed}"
+        text = f"{what}: at least {texts.format_bound(share.low, threshold)}, {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
-    advice = say.requirement(share.required, share.estimate < threshold, share.is_estimate)
-    text = f"{what}: up to {say.format_bound(share.high, threshold)}, {allowed}; {advice}"
+    advice = texts.requirement(share.required, share.estimate < threshold, share.is_estimate)
+    text = f"{what}: up to {texts.format_bound(share.high, threshold)}, {allowed}; {advice}"
     return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
 
 
@@ -121,17 +123,17 @@ def field_share_at_least(threshold: float, measurement: Measurement, levels: Con
         return not_measured(measurement, required, failing="with a miss")
     share = _share_bounds(limit, measurement, levels)
     missed, expected = sum(m for m, _ in measurement.pairs), sum(e for _, e in measurement.pairs)
-    what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {say.documents(measurement.n)}"
-    needed = f"{say.format_percent(threshold)} required"
+    what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {texts.documents(measurement.n)}"
+    needed = f"{texts.format_percent(threshold)} required"
     finding = Finding(Status.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents)
     if share.high <= limit:
-        text = f"{what}: at least {say.format_bound(1 - share.high)}, {needed}"
+        text = f"{what}: at least {texts.format_bound(1 - share.high)}, {needed}"
         return finding._replace(status=Status.PASS, text=text)
     if share.low > limit:
-        text = f"{what}: at most {say.format_bound(1 - share.low, threshold)}, {needed}"
+        text = f"{what}: at most {texts.format_bound(1 - share.low, threshold)}, {needed}"
         return finding._replace(status=Status.FAIL, text=text)
-    advice = say.requirement(share.required, share.estimate < limit, share.is_estimate, "with a miss")
-    text = f"{what}: at least {say.format_bound(1 - share.high, threshold)}, {needed}; {advice}"
+    advice = texts.requirement(share.required, share.estimate < limit, share.is_estimate, "with a miss")
+    text = f"{what}: at least {texts.format_bound(1 - share.high, threshold)}, {needed}; {advice}"
     return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
 
 
@@ -142,20 +144,20 @@ def not_worse(threshold: float, measurement: Measurement, levels: ConfidenceLeve
     before, after = [b for b, _ in measurement.pairs], [a for _, a in measurement.pairs]
     loss = paired_loss(before, after, confidence=levels.confidence)
     gain = paired_loss(after, before, confidence=levels.confidence)
-    difference = say.format_points(-loss.estimate)
-    what = f"{difference} compared with {measurement.baseline} on the same {say.documents(measurement.n)}"
+    difference = texts.format_points(-loss.estimate)
+    what = f"{difference} compared with {measurement.baseline} on the same {texts.documents(measurement.n)}"
     allowed = f"{format_number(-100 * threshold)} points allowed"
     finding = Finding(Status.NOT_PROVEN, "", 0.0 - loss.estimate, -loss.value, gain.value, loss.losing_documents)
     if loss.value < threshold:
-        text = f"{what}, at worst {say.format_points(-loss.value)}; {allowed}"
+        text = f"{what}, at worst {texts.format_points(-loss.value)}; {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if -gain.value > threshold:
-        text = f"{what}, at best {say.format_points(gain.value)}; {allowed}"
+        text = f"{what}, at best {texts.format_points(gain.value)}; {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
     later = paired_loss(before, after, confidence=levels.next_confidence)
     required, is_estimate = _required(later.documents_for(threshold), measurement.n, loss.losing_documents)
-    advice = say.requirement(required, loss.estimate < threshold, is_estimate, "worse")
-    text = f"{what}, at worst {say.format_points(-loss.value, -threshold)}; {allowed}; {advice}"
+    advice = texts.requirement(required, loss.estimate < threshold, is_estimate, "worse")
+    text = f"{what}, at worst {texts.format_points(-loss.value, -threshold)}; {allowed}; {advice}"
     return finding._replace(text=text, required=required, is_estimate=is_estimate)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.utils.translation import ngettext
 
-from evaluation.gates.metrics import wording as say
+from evaluation.gates.metrics import verdict_texts as texts
 from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.metric import Metric, Request, Sample, Source
@@ -99,20 +99,20 @@ def _test_latency(threshold: float, measurement: Measurement, levels: Confidence
     measured = percentile(values, 0.95)
     low = quantile_lower(values, 0.95, levels.confidence)
     high = quantile_upper(values, 0.95, levels.confidence)
-    what = f"p95 of {say.requests(measurement.n)} is {say.format_milliseconds(measured)}"
-    allowed = f"at most {say.format_milliseconds(threshold)} allowed"
+    what = f"p95 of {texts.requests(measurement.n)} is {texts.format_milliseconds(measured)}"
+    allowed = f"at most {texts.format_milliseconds(threshold)} allowed"
     finding = Finding(Status.NOT_PROVEN, "", measured, low, high, within)
     if high is not None and high <= threshold:
-        text = f"{what}, at most {say.format_milliseconds(high)}; {allowed}"
+        text = f"{what}, at most {texts.format_milliseconds(high)}; {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if low is not None and low > threshold:
-        text = f"{what}, at least {say.format_milliseconds(low)}; {allowed}"
+        text = f"{what}, at least {texts.format_milliseconds(low)}; {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
-    bound = "too few requests for a bound" if high is None else f"up to {say.format_milliseconds(high)}"
+    bound = "too few requests for a bound" if high is None else f"up to {texts.format_milliseconds(high)}"
     if required is None:
         advice = "more requests will not pass this gate, latency must decrease"
     else:
-        advice = f"measure {required.more:,} more, {say.count_words(required.allowed_failures)} over the limit"
+        advice = f"measure {required.more:,} more, {texts.count_words(required.allowed_failures)} over the limit"
     return finding._replace(text=f"{what}, {bound}; {allowed}; {advice}", required=required)
 
 
@@ -157,7 +157,7 @@ def _test_mean(limit: float, measurement: Measurement, levels: ConfidenceLevels,
         return wording.text(wording.displayed(value))
 
     mean = sum(values) / n
-    what, needed = f"{say.requests(n)} {wording.verb} {text(mean)}", f"{wording.good} {text(limit)} required"
+    what, needed = f"{texts.requests(n)} {wording.verb} {text(mean)}", f"{wording.good} {text(limit)} required"
     finding = Finding(Status.NOT_PROVEN, "", wording.displayed(mean), is_estimate=True)
     high = mean_bound(values, "less", confidence=levels.confidence)
     low = mean_bound(values, "greater", confidence=levels.confidence)

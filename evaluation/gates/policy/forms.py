@@ -131,7 +131,7 @@ class PolicyForm(forms.Form):
                 continue
             threshold = METRICS[gate.metric].unit.from_input(value)
             if gate in self.policy.gates and threshold == gate.threshold:
-                gates.append(gate)  # with its title, however titles are worded today
+                gates.append(gate)  # with its stored title
                 continue
             try:
                 gates.append(replace(gate, threshold=threshold, title=""))

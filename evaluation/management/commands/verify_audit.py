@@ -1,7 +1,7 @@
 """``manage.py verify_audit [PROJECT...] [--head SHA256]``: computes every hash of the audit log anew.
 
 Ends with 0 where all entries are as they were written, 1 where one is not, a kept hash is gone, or the database does
-not refuse changes of the log. ``--head`` is a hash of one project's log that was kept elsewhere.
+not refuse changes of the log. ``--head`` is a hash of one project's log that is stored outside the database.
 """
 
 from argparse import ArgumentParser

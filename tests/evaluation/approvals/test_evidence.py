@@ -46,10 +46,10 @@ def test_error_cost_is_compared_with_the_baseline(world: World) -> None:
     line = money.lines[0]
     assert line.candidate.value == 0
     assert line.candidate.high > 0
-    assert line.incumbent is not None
-    assert 0 < line.incumbent.value <= 2000 * prices
+    assert line.baseline is not None
+    assert 0 < line.baseline.value <= 2000 * prices
     assert money.difference is not None
-    assert money.difference.value == pytest.approx(-line.incumbent.value)
+    assert money.difference.value == pytest.approx(-line.baseline.value)
     assert money.sentence == "Its errors cost less"
 
 

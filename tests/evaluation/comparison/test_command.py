@@ -40,7 +40,7 @@ def test_what_is_no_worse_ends_with_nought(world: World) -> None:
     evaluated(world, pretend(1, spoil=0.5), tuned=False)
     evaluated(world, right)
     out, err, code = compare("1", "2", fail_on_regression=True)
-    assert out.startswith("# evaluation 2 (model v1, constrained) against evaluation 1")
+    assert out.startswith("# Evaluation 2 (model v1, constrained) compared with evaluation 1")
     assert (err, code) == ("", 0)
 
 
@@ -128,7 +128,7 @@ def test_a_pin_that_is_right_or_not_among_the_documents_fails_nothing(world: Wor
         pin(project=world.project, document=documents[name], user=world.engineer)
     out, err, code = compare("1", "2", fail_on_regression=True)
     assert (err, code) == ("", 0)
-    assert "1 of 1 pinned documents correct, 1 not among the documents." in out
+    assert "1 of 1 pinned documents correct, 1 not in this evaluation." in out
 
 
 def test_one_broken_document_is_enough_where_that_is_asked_for(world: World) -> None:

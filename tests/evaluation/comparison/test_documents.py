@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from evaluation.comparison.document_columns import MOST_KEYS, MOST_VALUES, NOT_THERE, Cases, Wanted, choose
+from evaluation.comparison.document_columns import (
+    ABSENT,
+    MAX_KEYS,
+    MAX_VALUES,
+    DocumentColumns,
+    DocumentFilter,
+    select_documents,
+)
 
-CASES = Cases(
+CASES = DocumentColumns(
     keys=("d1", "d2", "d3", "d4"),
     state="bfwr",
     fields={"total": "bfwr", "date": "r-br"},
@@ -25,15 +32,24 @@ CASES = Cases(
 
 
 def keys(**wanted: Any) -> list[str]:
-    return [CASES.keys[place] for place, _ in choose(CASES, Wanted(**wanted))]
+    return [CASES.keys[place] for place, _ in select_documents(CASES, DocumentFilter(**wanted))]
 
 
 def test_without_a_wish_all_are_there_broken_first() -> None:
-    assert choose(CASES, Wanted()) == [(0, "broken"), (1, "fixed"), (2, "still_wrong"), (3, "still_right")]
+    assert select_documents(CASES, DocumentFilter()) == [
+        (0, "broken"),
+        (1, "fixed"),
+        (2, "still_wrong"),
+        (3, "still_right"),
+    ]
 
 
 def test_a_field_has_its_own_states_and_leaves_out_where_it_does_not_count() -> None:
-    assert choose(CASES, Wanted(field="date")) == [(2, "broken"), (0, "still_right"), (3, "still_right")]
+    assert select_documents(CASES, DocumentFilter(field="date")) == [
+        (2, "broken"),
+        (0, "still_right"),
+        (3, "still_right"),
+    ]
     assert keys(field="date", state="still_right") == ["d1", "d4"]
     assert keys(field="nothing") == []
 
@@ -55,12 +71,12 @@ def test_tags_and_metadata_narrow_the_list() -> None:
 
 def test_documents_with_two_golds_can_be_asked_for() -> None:
     assert keys(gold=True) == ["d4"]
-    one_gold = Cases(("d",), "r", {}, {})
-    assert choose(one_gold, Wanted(gold=True)) == []
+    one_gold = DocumentColumns(("d",), "r", {}, {})
+    assert select_documents(one_gold, DocumentFilter(gold=True)) == []
 
 
 def test_they_come_back_from_json_as_they_went() -> None:
-    assert Cases.of(CASES.as_dict()) == CASES
+    assert DocumentColumns.of(CASES.as_dict()) == CASES
 
 
 def test_what_changed_in_a_document_is_told_by_field() -> None:
@@ -75,14 +91,14 @@ def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
             "file": f"{name}.pdf",  # another for each
             "batch": "same for all",
             "supplier": f"supplier {i % 5}",
-            "many": f"{i % (MOST_VALUES + 1):02}",
+            "many": f"{i % (MAX_VALUES + 1):02}",
             "urgent": i % 2 == 0,
             "lines": [1, 2],
             "note": "x" * 500 if i % 2 else "y",
         }
         for i, name in enumerate(names)
     }
-    found = Cases(tuple(names), "r" * 100, {}, {}).about(tags={}, metadata=metadata)
+    found = DocumentColumns(tuple(names), "r" * 100, {}, {}).about(tags={}, metadata=metadata)
 
     assert sorted(found.metadata) == ["many", "note", "supplier", "urgent"]
     assert found.metadata["urgent"]["values"] == ["false", "true"]
@@ -91,27 +107,27 @@ def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
         (f"supplier {i}", 20) for i in range(5)
     ]
     # Of too many values the most frequent: 00 to 06 occur four times, the others three.
-    assert found.metadata["many"]["values"] == [f"{i:02}" for i in range(MOST_VALUES)]
-    assert found.metadata["many"]["at"].count(NOT_THERE) == 3
-    assert len(choose(found, Wanted(slice="metadata.many=00"))) == 4
-    assert choose(found, Wanted(slice="metadata.many=30")) == []
+    assert found.metadata["many"]["values"] == [f"{i:02}" for i in range(MAX_VALUES)]
+    assert found.metadata["many"]["at"].count(ABSENT) == 3
+    assert len(select_documents(found, DocumentFilter(slice="metadata.many=00"))) == 4
+    assert select_documents(found, DocumentFilter(slice="metadata.many=30")) == []
 
 
 def test_a_hundred_keys_are_not_a_hundred_columns() -> None:
     metadata = {f"d{i}": {f"key{k:03}": str(i % 2) for k in range(100)} for i in range(10)}
-    found = Cases(tuple(metadata), "r" * 10, {}, {}).about(tags={}, metadata=metadata)
+    found = DocumentColumns(tuple(metadata), "r" * 10, {}, {}).about(tags={}, metadata=metadata)
 
-    assert len(found.metadata) == MOST_KEYS
+    assert len(found.metadata) == MAX_KEYS
 
 
 def test_keys_with_all_their_values_go_before_those_with_some() -> None:
     metadata: dict[str, dict[str, Any]] = {f"d{i}": {"a": f"{i % 40}"} for i in range(80)}
-    alone = Cases(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
-    assert len(alone.metadata["a"]["values"]) == MOST_VALUES
+    alone = DocumentColumns(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
+    assert len(alone.metadata["a"]["values"]) == MAX_VALUES
     for i, row in enumerate(metadata.values()):
-        row.update({f"k{k:02}": str(i % 2) for k in range(MOST_KEYS)})
-    found = Cases(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
-    assert list(found.metadata) == [f"k{k:02}" for k in range(MOST_KEYS)]
+        row.update({f"k{k:02}": str(i % 2) for k in range(MAX_KEYS)})
+    found = DocumentColumns(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
+    assert list(found.metadata) == [f"k{k:02}" for k in range(MAX_KEYS)]
 
 
 def test_ten_thousand_documents_are_filtered_in_a_moment() -> None:
@@ -120,7 +136,7 @@ def test_ten_thousand_documents_are_filtered_in_a_moment() -> None:
     def column(letters: str) -> str:
         return "".join(rng.choices(letters, k=10_000))
 
-    cases = Cases(
+    cases = DocumentColumns(
         keys=tuple(f"doc-{i}" for i in range(10_000)),
         state=column("bfwr"),
         fields={f"field_{i}": column("bfwr-") for i in range(12)},
@@ -128,7 +144,7 @@ def test_ten_thousand_documents_are_filtered_in_a_moment() -> None:
         tags={"ocr_noise": column("01")},
     )
     start = time.process_time()
-    found = choose(cases, Wanted(field="field_3", error="missing", tag="ocr_noise"))
+    found = select_documents(cases, DocumentFilter(field="field_3", error="missing", tag="ocr_noise"))
 
     assert 1000 < len(found) < 5000
     assert time.process_time() - start < 0.5

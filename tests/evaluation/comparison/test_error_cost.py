@@ -1,4 +1,4 @@
-"""What errors cost: by hand, against the incumbent, and how often the intervals miss."""
+"""What errors cost: by hand, against the baseline, and how often the intervals miss."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_a_document_costs_what_its_wrong_fields_cost() -> None:
     assert found is not None
     assert found.candidate.value == pytest.approx((0 + 5 + 6 + 0) / 4)
     assert found.candidate.low < found.candidate.value < found.candidate.high <= 6
-    assert (found.incumbent, found.difference) == (None, None)
+    assert (found.baseline, found.difference) == (None, None)
     assert [(row.field, row.candidate_errors, row.candidate) for row in found.fields] == [
         ("total", 2, 2.5),
         ("date", 1, 0.25),
@@ -37,10 +37,10 @@ def test_the_incumbent_is_held_against_it_on_the_documents_both_have() -> None:
     found = error_costs(COSTS, {1: RIGHT, 2: RIGHT, 3: RIGHT}, {1: WRONG_TOTAL, 2: RIGHT, 9: UNREADABLE})
     assert found is not None
     assert found.documents == 2
-    assert found.incumbent is not None
+    assert found.baseline is not None
     assert found.difference is not None
-    assert (found.candidate.value, found.incumbent.value, found.difference.value) == (0, 2.5, -2.5)
-    assert [row.incumbent_errors for row in found.fields] == [1, 0]
+    assert (found.candidate.value, found.baseline.value, found.difference.value) == (0, 2.5, -2.5)
+    assert [row.baseline_errors for row in found.fields] == [1, 0]
 
 
 @pytest.mark.parametrize(("costs", "scores"), [({}, {1: RIGHT}), ({"total": 0.0}, {1: RIGHT}), (COSTS, {})])

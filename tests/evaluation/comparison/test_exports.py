@@ -61,7 +61,7 @@ def test_the_markdown_has_a_line_for_every_field_and_broken_document(
     text = answer.content.decode()
 
     assert answer["Content-Disposition"].endswith('.md"')
-    assert text.startswith("# evaluation 1 (Small base 10M, constrained) against evaluation 2 (")
+    assert text.startswith("# Evaluation 1 (Small base 10M, constrained) compared with evaluation 2 (")
     for row in result["fields"]:
         assert f"| `{row['field']}` | {row['n']} |" in text
     broken = text.split("## Broken documents")[1]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evaluation.comparison.document_columns import Cases
+from evaluation.comparison.document_columns import DocumentColumns
 from evaluation.comparison.failure_modes import failure_modes
 from evaluation.scores.rates import field_accuracy, sign_test
 from evaluation.scores.score_view import FieldCount
@@ -17,7 +17,7 @@ ALL, HALF, NONE = FieldCount(10, 10), FieldCount(5, 10), FieldCount(0, 10)
 
 
 def test_a_row_for_every_tag_what_lost_most_first() -> None:
-    cases = Cases(tuple("abcd"), "bwfr", {}, {}).about(
+    cases = DocumentColumns(tuple("abcd"), "bwfr", {}, {}).about(
         tags={"a": ["worse"], "b": ["worse"], "c": ["better"], "d": ["better", "same"]}, metadata={}
     )
     rows = failure_modes(cases, [ALL, HALF, NONE, ALL], [NONE, HALF, ALL, ALL])
@@ -32,7 +32,7 @@ def test_a_row_for_every_tag_what_lost_most_first() -> None:
 
 
 def test_metadata_makes_slices_beside_tags() -> None:
-    cases = Cases(tuple("abcd"), "rrrr", {}, {}).about(
+    cases = DocumentColumns(tuple("abcd"), "rrrr", {}, {}).about(
         tags={}, metadata={key: {"supplier": "ACME" if key < "c" else "Bolt"} for key in "abcd"}
     )
     rows = failure_modes(cases, [ALL] * 4, [ALL] * 4)
@@ -45,7 +45,7 @@ def test_metadata_makes_slices_beside_tags() -> None:
 
 def test_a_slice_that_is_worse_by_more_than_luck_is_found() -> None:
     names = [f"d{i}" for i in range(60)]
-    cases = Cases(tuple(names), "b" * 30 + "r" * 30, {}, {}).about(
+    cases = DocumentColumns(tuple(names), "b" * 30 + "r" * 30, {}, {}).about(
         tags={name: ["bad" if i < 30 else "good"] for i, name in enumerate(names)}, metadata={}
     )
     rows = failure_modes(cases, [ALL] * 60, [HALF] * 30 + [ALL] * 30)
@@ -58,7 +58,7 @@ def test_a_slice_that_is_worse_by_more_than_luck_is_found() -> None:
 def test_a_rate_that_rises_while_most_documents_get_worse_is_mixed() -> None:
     """40 documents lose one of 10 fields, 10 gain 30 of 40."""
     names = tuple(f"d{i}" for i in range(50))
-    cases = Cases(names, "w" * 50, {}, {}).about(tags={name: ["all"] for name in names}, metadata={})
+    cases = DocumentColumns(names, "w" * 50, {}, {}).about(tags={name: ["all"] for name in names}, metadata={})
     [row] = failure_modes(
         cases, [ALL] * 40 + [FieldCount(5, 40)] * 10, [FieldCount(9, 10)] * 40 + [FieldCount(35, 40)] * 10
     )
@@ -74,7 +74,7 @@ def test_nothing_is_found_in_noise_more_often_than_allowed() -> None:
     alarms = 0
     for _ in range(200):
         tags = {name: [f"tag{rng.randrange(10)}"] for name in names}
-        cases = Cases(names, "r" * 100, {}, {}).about(tags=tags, metadata={})
+        cases = DocumentColumns(names, "r" * 100, {}, {}).about(tags=tags, metadata={})
         a, b = ([FieldCount(rng.randrange(11), 10) for _ in names] for _ in "ab")
         alarms += any(row["p_adjusted"] < 0.05 for row in failure_modes(cases, a, b))
 

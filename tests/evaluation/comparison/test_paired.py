@@ -58,7 +58,7 @@ def test_only_common_documents_count_and_the_rest_is_told() -> None:
     result = compare(RUN_A, RUN_B)
 
     assert (result.n, result.left_out_a, result.left_out_b) == (4, 1, 2)
-    assert result.note == "Compared on the 4 documents both runs have; left out: 1 only in A, 2 only in B."
+    assert result.note == "Compared on the 4 documents that both runs have; excluded: 1 only in A, 2 only in B."
     assert compare(RUN_A, RUN_A).note == ""
 
 

@@ -188,7 +188,7 @@ def test_figures_are_over_the_documents_both_have(world: World, client: Client, 
     a, _ = pair
     a.outputs.filter(pk=a.outputs.earliest("document_id").pk).delete()
     page = client.get(f"{PAGE}?runs=1,2")
-    assertContains(page, "Compared on the 11 documents both runs have")
+    assertContains(page, "Compared on the 11 documents that both runs have")
     document_exact = next(row for row in page.context["rates"] if row.title == "Exact match")
     assert [value["n"] for value in document_exact.values] == [11, 11]
 

@@ -11,7 +11,7 @@ import pytest
 from evaluation.inference.spec import EvalSpec
 from evaluation.ml import generate, generate_llama
 from evaluation.ml.batches import BatchGenerator, BatchItem
-from evaluation.ml.prompting import PromptBuilder, common_prefix
+from evaluation.ml.prompts import PromptBuilder, common_prefix
 from slmstudio.contract.decoding import grounding
 from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.decoding.grounding import collapse_spaces

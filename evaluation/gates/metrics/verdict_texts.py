@@ -1,4 +1,4 @@
-"""The wording of verdicts: bounds that never look like the threshold they miss, and required sample sizes."""
+"""Texts of verdicts: bounds that are distinguishable from a missed threshold, and required sample sizes."""
 
 from django.utils.translation import ngettext
 
