@@ -67,20 +67,20 @@ def _make_all(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def frozen_receipts(shared_rows: "SharedRows", db: None) -> dict[str, Any]:
-    """People, project and dataset as the tests before had them; empty where they are to be made."""
+    """People, project and dataset shared with earlier tests; empty before the first one."""
     shared_rows.offer("frozen_receipts", _make_all)
     return shared_rows.copy("frozen_receipts") or {}
 
 
 @pytest.fixture
 def people(request: pytest.FixtureRequest, db: None) -> dict[str, Any]:
-    """A user for each role, and a stranger. The accounts of those who may run may have models fetched."""
+    """A user for each role, and a stranger. Users with the run permission can download models."""
     return _shared(request, "people") or _make_people()
 
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest, people: dict[str, Any]) -> "Project":
-    """A project on receipts in which everybody but the stranger has the role of their name."""
+    """A project on receipts; every user but the stranger has the role of their name."""
     return _shared(request, "project") or _make_project(people)
 
 
@@ -91,7 +91,7 @@ def dataset(frozen_receipts: dict[str, Any], project: "Project", people: dict[st
 
 
 def _shared(request: pytest.FixtureRequest, name: str) -> Any:
-    """What tests with a dataset share; those without one have no dataset in the database either."""
+    """The dataset that tests share; tests without it have none in the database."""
     if "frozen_receipts" not in request.fixturenames:
         return None
     return request.getfixturevalue("frozen_receipts").get(name)
@@ -118,7 +118,7 @@ def lengths(dataset: "DatasetVersion", tiny_base_model: "BaseModel") -> "LengthR
 
 @pytest.fixture
 def login(people: dict[str, Any]) -> "Callable[[str], Client]":
-    """``login("engineer")`` gives a client of that person."""
+    """``login("engineer")`` returns a client of that user."""
     from django.test import Client
 
     def make(name: str) -> "Client":

@@ -1,5 +1,4 @@
-"""Training processes for tests that kill them: forked off one that has torch loaded already, so that each is there at
-once."""
+"""Training processes for tests that kill them, forked from a process with torch loaded: they start immediately."""
 
 import atexit
 import json

@@ -87,7 +87,7 @@ def of_watched():
     except OSError:
         return 0.0
 
-def tell(level):
+def report_usage(level):
     (left @ right).sum()
     before = time.process_time()
     time.sleep(0.3)
@@ -99,13 +99,13 @@ def read():
     own = time.process_time()
     return contention.CpuUsage(time.monotonic(), own, {0: own + of_watched()})
 
-tell(0)
+report_usage(0)
 contention.ContentionMonitor(read, period=0.2, on_change=lambda level: changes.append(level.level)).start()
 while True:
     left @ right
     time.sleep(0.01)
     while changes:
-        tell(changes.pop(0))
+        report_usage(changes.pop(0))
 """
 
 

@@ -288,8 +288,8 @@ def test_smollm2_outputs_match_on_llama_cpp(tmp_path: Path) -> None:
     # that would rather write blanks is led astray by a grammar without them, and by each grammar in its own way.
     encoder = load_encoder(str(model), "chat")
     first, *others = rows()[:4]
-    solved = [FewShotExample(row["text"], f'{{"invoice_id":"{row["gold"]["invoice_id"]}"}}') for row in others]
-    parts: dict[str, Any] = {"instruction": INSTRUCTION, "document": first["text"], "examples": solved}
+    examples = [FewShotExample(row["text"], f'{{"invoice_id":"{row["gold"]["invoice_id"]}"}}') for row in others]
+    parts: dict[str, Any] = {"instruction": INSTRUCTION, "document": first["text"], "examples": examples}
     with running(file, context=1024) as llama:
 
         def ask(**held: Any) -> str:
