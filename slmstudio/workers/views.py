@@ -1,4 +1,4 @@
-"""The workers page: live workers, queued jobs, failed jobs; for people who may start runs."""
+"""The workers page: live workers, queued jobs, failed jobs; for users who may start runs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +34,7 @@ class WorkersPageAccess:
 
     @classmethod
     def of(cls, user: User) -> "WorkersPageAccess":
-        """Raises PermissionDenied for a person who may start no runs anywhere."""
+        """Raises PermissionDenied for a user who may not start runs in any project."""
         roles = dict(user.memberships.values_list("project_id", "role"))
         everything = user.is_staff or user.is_superuser
         if not (everything or any(may(role, Action.RUN) for role in roles.values())):
@@ -42,12 +42,12 @@ class WorkersPageAccess:
         return cls(roles, everything)
 
     def can_view(self, run: BackgroundRun | None) -> bool:
-        """Whether a run may be shown to this person. Runs of no project are shown to staff."""
+        """Whether a run may be shown to this user. Runs of no project are shown to staff."""
         project = project_of(run) if run is not None else None
         return self.all if project is None else project.pk in self.roles
 
     def can_requeue(self, run: BackgroundRun | None) -> bool:
-        """Whether this person may requeue its failed job."""
+        """Whether this user may requeue its failed job."""
         project = project_of(run) if run is not None else None
         if project is None or self.all:
             return self.all
@@ -56,7 +56,7 @@ class WorkersPageAccess:
 
 @dataclass(frozen=True)
 class VisibleRun:
-    """A run as one person may see it."""
+    """A run as a user may see it."""
 
     words: str
     url: str = ""
@@ -75,7 +75,7 @@ class WorkerRow:
 
 @dataclass(frozen=True)
 class FailedRow:
-    """A failed job as one person may see it."""
+    """A failed job as a user may see it."""
 
     job: FailedJob
     run: VisibleRun
@@ -98,7 +98,7 @@ def workers(request: SignedInRequest) -> HttpResponse:
         context["workers"] = _worker_rows(found, viewer)
         context["failed"] = _failed_rows(failed_jobs(), viewer)
     except RedisError as error:
-        context["problem"] = f"The job queue is not reachable ({type(error).__name__}). Jobs wait until it does."
+        context["problem"] = f"The job queue is not reachable ({type(error).__name__}). Jobs stay queued until it is."
     context["absent"] = [queue for queue in context["queues"] if not queue.workers]
     context["failed_total"] = sum(queue.failed for queue in context["queues"])
     return render(request, "workers.html#live" if part else "workers.html", context)
@@ -124,7 +124,7 @@ def _failed_rows(jobs: list[FailedJob], viewer: WorkersPageAccess) -> list[Faile
         run = runs.get(job.id)
         shown = viewer.can_view(run)
         words = _named(run, viewer) if run is not None else VisibleRun(job.function or "a job")
-        error = job.error if shown else "Only members of its project see why."
+        error = job.error if shown else "Only members of the project can see the error."
         rows.append(FailedRow(job, words, error, job.ended, viewer.can_requeue(run)))
     return rows
 
