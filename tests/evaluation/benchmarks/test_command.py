@@ -97,7 +97,7 @@ def test_it_ends_with_1_where_none_was_measured(wide: World, worked: Callable[[W
     assert ended.value.returncode == 1
 
 
-def test_a_dataset_whose_file_has_gone_is_told_in_a_sentence(wide: World) -> None:
+def test_missing_dataset_file_is_reported(wide: World) -> None:
     dataset_queries.file_path(wide.dataset).unlink()
     with pytest.raises(CommandError, match="The file of dataset v1 is missing"):
         run("--models", "small-base")

@@ -81,7 +81,7 @@ def test_a_dataset_whose_file_has_gone_is_refused(wide: World) -> None:
         started(wide)
 
 
-def test_an_example_that_is_held_out_is_shown_to_nobody(wide: World) -> None:
+def test_holdout_example_is_not_used(wide: World) -> None:
     run = started(wide).runs.get()
     Document.objects.filter(pk=run.benchmark.examples[0]).update(holdout=True)
     with pytest.raises(Refused, match="A few-shot example of dataset v1 is in the hold-out now"):
@@ -90,7 +90,7 @@ def test_an_example_that_is_held_out_is_shown_to_nobody(wide: World) -> None:
         few_shot.few_shot_examples(run)
 
 
-def test_pre_labelled_and_generated_gold_judges_nobody(wide: World) -> None:
+def test_prelabeled_and_generated_gold_is_excluded(wide: World) -> None:
     keys = list(wide.dataset.items.exclude(split=Split.HOLDOUT).order_by("pk").values_list("pk", flat=True))
     rewrite_items(where={"pk__in": keys[:4]}, origin="prelabelled")
     rewrite_items(where={"pk__in": keys[4:6]}, origin="synthetic")

@@ -72,7 +72,7 @@ def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fak
     assert cost.per_thousand == pytest.approx(1000 * (100 * 2.5 + 20 * 10.0) / 1e6)
 
 
-def test_it_is_told_as_what_has_to_be_beaten_and_recommended_only_alone(wide: World, fake: Fake) -> None:
+def test_external_model_is_the_baseline_and_recommended_only_alone(wide: World, fake: Fake) -> None:
     made = started(wide, endpoint(wide, fake.url))
     run_evaluation(made.runs.get().pk)
     made.refresh_from_db()
@@ -99,7 +99,7 @@ def test_one_that_is_asked_in_words_alone_is_not_held_to_the_schema(wide: World,
     ]  # fmt: skip
 
 
-def test_a_document_held_out_meanwhile_is_not_sent(wide: World, fake: Fake) -> None:
+def test_document_moved_to_holdout_is_not_sent(wide: World, fake: Fake) -> None:
     made = started(wide, endpoint(wide, fake.url))
     wide.project.documents.filter(pk=made.documents[3]).update(holdout=True)
     run = made.runs.get()
@@ -111,9 +111,7 @@ def test_a_document_held_out_meanwhile_is_not_sent(wide: World, fake: Fake) -> N
     assert not EvalOutput.objects.filter(eval_run=run, document=moved).exists()
 
 
-def test_an_example_held_out_meanwhile_is_sent_no_more(
-    wide: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_example_moved_to_holdout_is_not_sent(wide: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     made = started(wide, endpoint(wide, fake.url))
     add = outputs.OutputWriter.add
 

@@ -87,7 +87,7 @@ def test_where_none_keeps_to_the_contract_none_is_recommended() -> None:
         assert value in found.sentence
 
 
-def test_a_model_stands_for_its_better_mode_and_the_other_is_told() -> None:
+def test_better_mode_of_a_model_counts_and_the_other_is_listed() -> None:
     free = candidate(2, "Small", [2] * N, mode="unconstrained", valid=0.5)
     found = recommend([candidate(1, "Small", [1] * N), free, candidate(3, "Large", [1] * N)], LIMITS)
     assert found.run == 2
@@ -103,7 +103,7 @@ def test_an_external_model_is_a_baseline_and_never_recommended() -> None:
     assert found.notes == ("Baseline: gpt-x, constrained, 100.0 % field accuracy, 400 ms at p50.",)
 
 
-def test_a_model_that_stands_alone_is_told_as_measured_and_not_as_the_winner() -> None:
+def test_single_model_is_measured_but_not_recommended() -> None:
     found = recommend([candidate(1, "Small", [1] * N)], LIMITS)
     assert (found.run, found.alone, found.separable) == (1, True, False)
     assert found.sentence.startswith("Small, constrained: the only model measured; 25.0 % field accuracy")

@@ -59,7 +59,7 @@ def test_it_recommends_with_its_reason_once_all_have_ended(wide: World, tmp_path
     assert (pair["documents"], pair["p_adjusted"] < 0.05) == (20, True)
 
 
-def test_the_child_is_told_the_documents_by_name(wide: World) -> None:
+def test_child_gets_documents_by_name(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
 
@@ -101,7 +101,7 @@ def test_what_resembles_what_a_candidate_learned_does_not_judge_it(
     assert copy in judging(), "it is the likeness alone that keeps it out"
 
 
-def test_it_is_no_look_at_the_hold_out_and_no_gate_judges_it(wide: World) -> None:
+def test_benchmark_is_no_holdout_evaluation_and_has_no_gate_report(wide: World) -> None:
     made = started(wide)
     run = answered(made.runs.get(), right)
     assert run.split == "benchmark"
@@ -115,7 +115,7 @@ def test_the_scores_in_the_list_of_documents_stay_those_of_real_evaluations(wide
     assert not DocumentScore.objects.exists()
 
 
-def test_two_of_its_runs_can_be_held_against_each_other(wide: World, tmp_path: Path) -> None:
+def test_two_runs_of_a_benchmark_can_be_compared(wide: World, tmp_path: Path) -> None:
     made = finished(wide, tmp_path, broken, right)
     first, *_, last = made.runs.order_by("number")
     assert get_or_create_comparison(a=first, b=last).result["n"] == 20

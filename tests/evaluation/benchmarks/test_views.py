@@ -159,7 +159,7 @@ def test_models_stand_side_by_side_with_the_recommendation_on_top(
     assertContains(engineer.get(LIST), "best field accuracy within")
 
 
-def test_what_breaks_the_contract_and_what_is_not_known_are_said(wide: World, engineer: Client) -> None:
+def test_exceeded_and_unknown_constraints_are_listed(wide: World, engineer: Client) -> None:
     Contract.objects.update(constraints={"latency_p95_ms": 200})
     wide.project.contract.refresh_from_db()
     answered(started(wide).runs.get(), right)

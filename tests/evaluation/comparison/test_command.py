@@ -36,7 +36,7 @@ def one_wrong(row: dict[str, Any]) -> dict[str, Any]:
     return broken(row) if row["id"].endswith("1") else right(row)
 
 
-def test_what_is_no_worse_ends_with_nought(world: World) -> None:
+def test_no_regression_exits_with_zero(world: World) -> None:
     evaluated(world, pretend(1, spoil=0.5), tuned=False)
     evaluated(world, right)
     out, err, code = compare("1", "2", fail_on_regression=True)
@@ -44,7 +44,7 @@ def test_what_is_no_worse_ends_with_nought(world: World) -> None:
     assert (err, code) == ("", 0)
 
 
-def test_a_regression_is_said_and_ends_with_three_where_it_shall(world: World) -> None:
+def test_regression_exits_with_three(world: World) -> None:
     evaluated(world, right, tuned=False)
     evaluated(world, broken)
     out, err, code = compare("1", "2")
@@ -81,7 +81,7 @@ def test_where_every_document_has_two_golds_nothing_is_judged_and_that_is_no_pas
     assert compare("1", "2", fail_on_regression=True)[2] == REGRESSION, "a pin needs no comparison"
 
 
-def test_what_the_verdict_rests_on_is_said_where_it_is_not_every_document(world: World) -> None:
+def test_verdict_basis_is_stated_if_not_all_documents(world: World) -> None:
     evaluated(world, right, tuned=False)
     change_gold(evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world))), 1)
     _, err, code = compare("1", "2", fail_on_regression=True)
@@ -151,7 +151,7 @@ def test_json_goes_to_a_file(world: World, tmp_path: Path) -> None:
         compare("1", "2", output=tmp_path)
 
 
-def test_more_than_two_make_a_matrix_each_held_against_the_first(world: World) -> None:
+def test_three_runs_make_a_matrix(world: World) -> None:
     evaluated(world, right, tuned=False)
     evaluated(world, right)
     evaluated(world, broken)

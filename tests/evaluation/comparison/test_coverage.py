@@ -33,7 +33,7 @@ def test_an_answer_that_cannot_be_read_never_goes_through_and_counts_all_the_sam
     assert (found.best.documents, found.best.share) == (200, 0.5)
 
 
-def test_whoever_is_as_sure_goes_through_with_them() -> None:
+def test_share_includes_documents_of_equal_confidence() -> None:
     found = automation([(0.9, True)] * 100 + [(0.5, True)] * 100, 0.1)
     assert {step.documents for step in found.steps} == {100, 200}
 

@@ -35,7 +35,7 @@ def keys(**wanted: Any) -> list[str]:
     return [CASES.keys[place] for place, _ in select_documents(CASES, DocumentFilter(**wanted))]
 
 
-def test_without_a_wish_all_are_there_broken_first() -> None:
+def test_no_filter_lists_all_broken_first() -> None:
     assert select_documents(CASES, DocumentFilter()) == [
         (0, "broken"),
         (1, "fixed"),
@@ -79,7 +79,7 @@ def test_they_come_back_from_json_as_they_went() -> None:
     assert DocumentColumns.of(CASES.as_dict()) == CASES
 
 
-def test_what_changed_in_a_document_is_told_by_field() -> None:
+def test_document_changes_are_listed_by_field() -> None:
     assert CASES.changed(2) == {"total": "still_wrong", "date": "broken"}
     assert CASES.changed(3) == {}
 

@@ -33,7 +33,7 @@ def test_a_document_costs_what_its_wrong_fields_cost() -> None:
     ]
 
 
-def test_the_incumbent_is_held_against_it_on_the_documents_both_have() -> None:
+def test_baseline_is_compared_on_shared_documents() -> None:
     found = error_costs(COSTS, {1: RIGHT, 2: RIGHT, 3: RIGHT}, {1: WRONG_TOTAL, 2: RIGHT, 9: UNREADABLE})
     assert found is not None
     assert found.documents == 2

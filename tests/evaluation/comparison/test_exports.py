@@ -80,7 +80,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head(client: Client, pair
         assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, table
 
 
-def test_the_model_of_today_is_in_the_exports_with_its_rates(
+def test_production_model_is_exported_with_its_rates(
     world: World, client: Client, pair: tuple[EvalRun, EvalRun]
 ) -> None:
     large = evaluated(world, right, tuned=False)

@@ -86,7 +86,7 @@ def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[Ev
     assert [value["k"] for value in table.found.right] == [run.scores["document_exact"]["k"] for run in table.runs]
 
 
-def test_only_documents_that_all_have_count_and_this_is_said(world: World, three: list[EvalRun]) -> None:
+def test_only_documents_of_all_runs_count_with_a_note(world: World, three: list[EvalRun]) -> None:
     three[1].outputs.filter(document_id=three[1].outputs.earliest("document_id").document_id).delete()
     table = build_matrix(project=world.project, runs=three)
 
@@ -95,7 +95,7 @@ def test_only_documents_that_all_have_count_and_this_is_said(world: World, three
     assert note.startswith("Compared on the 11 documents")
 
 
-def test_other_gold_and_another_scorer_are_said(world: World, three: list[EvalRun], client: Client) -> None:
+def test_different_gold_and_scorer_are_noted(world: World, three: list[EvalRun], client: Client) -> None:
     later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
     assert build_matrix(project=world.project, runs=[*three, later]).notes == []
     row = later.outputs.earliest("document_id")
@@ -194,9 +194,7 @@ def test_the_share_of_fields_has_the_bounds_of_documents_or_none(client: Client,
     assert all("low" in value for value in others)
 
 
-def test_the_model_of_today_stands_beside_them_and_in_no_pair(
-    world: World, client: Client, three: list[EvalRun]
-) -> None:
+def test_production_model_is_shown_but_not_paired(world: World, client: Client, three: list[EvalRun]) -> None:
     large = evaluated(world, pretend(3, spoil=0.3), tuned=False)
     endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
     rewrite(large, endpoint=endpoint, base_model=None)

@@ -54,7 +54,7 @@ def test_documents_fall_into_four_states() -> None:
     assert (result.broken, result.fixed, result.still_wrong, result.still_right) == (("d1",), ("d2",), ("d4",), ("d3",))
 
 
-def test_only_common_documents_count_and_the_rest_is_told() -> None:
+def test_only_shared_documents_count_with_a_note() -> None:
     result = compare(RUN_A, RUN_B)
 
     assert (result.n, result.left_out_a, result.left_out_b) == (4, 1, 2)
@@ -166,7 +166,7 @@ def test_the_head_counts_the_documents_that_moved() -> None:
     assert (measures["schema_valid"].better, measures["schema_valid"].p_value) == (0, 1.0)
 
 
-def test_more_made_up_values_are_worse() -> None:
+def test_more_hallucinated_values_are_worse() -> None:
     invented = score(date="correct", total="hallucinated")
     measures = {measure.name: measure for measure in compare([("d", RIGHT)], [("d", invented)]).measures}
 

@@ -57,7 +57,7 @@ def test_one_broken_pin_is_enough() -> None:
     assert regressions(result(20, 20, 0), many) == ["8 pinned documents broken: p0, p1, p2, p3, p4 and 3 more."]
 
 
-def test_what_was_tested_is_said_where_the_rate_goes_the_other_way() -> None:
+def test_tested_change_is_shown_where_the_rate_differs() -> None:
     """40 documents lose one of 10 fields, 10 gain 30 of 40: more fields are right, and most documents are worse."""
 
     def document(right: int, counted: int) -> dict[str, Any]:

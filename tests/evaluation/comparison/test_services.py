@@ -62,7 +62,7 @@ def test_itself_an_unfinished_run_and_another_projects_run_are_refused(world: Wo
         get_or_create_comparison(a=done, b=other)
 
 
-def test_gold_that_changed_between_the_two_is_said_and_can_be_asked_for(world: World) -> None:
+def test_changed_gold_is_noted_and_can_be_filtered(world: World) -> None:
     a, b = evaluated(world, right, tuned=False), evaluated(world, right)
     assert get_or_create_comparison(a=a, b=b).result["notes"] == []
     later = DatasetVersion.objects.get(pk=freeze_again(world))
@@ -147,7 +147,7 @@ def freeze_again(world: World) -> int:
     return freeze(project=world.project, user=world.engineer, validation_share=0.1).pk
 
 
-def test_another_scorer_is_said(world: World) -> None:
+def test_different_scorer_versions_are_noted(world: World) -> None:
     a, b = evaluated(world, right, tuned=False), evaluated(world, broken)
     rows: Any = EvalRun.objects.filter(pk=b.pk)
     rows.update(scorer_version="0")

@@ -193,7 +193,7 @@ def test_figures_are_over_the_documents_both_have(world: World, client: Client, 
     assert [value["n"] for value in document_exact.values] == [11, 11]
 
 
-def test_a_regression_is_said_first(world: World, client: Client) -> None:
+def test_regression_is_shown_first(world: World, client: Client) -> None:
     client.force_login(world.manager)
     evaluated(world, right, tuned=False)
     evaluated(world, broken)
@@ -214,7 +214,7 @@ def test_failure_modes_stand_with_what_lost_most_first(client: Client, pair: tup
     assertContains(page, "Failure modes")
 
 
-def test_the_pinned_documents_are_told_with_those_that_broke(
+def test_pinned_documents_are_listed_with_broken_ones(
     world: World, client: Client, pair: tuple[EvalRun, EvalRun]
 ) -> None:
     assertNotContains(client.get(f"{PAGE}?runs=1,2"), "verdict-suite")
@@ -228,9 +228,7 @@ def test_the_pinned_documents_are_told_with_those_that_broke(
     assert swapped.context["suite"]["newly"] == [fixed[0]]
 
 
-def test_the_large_model_of_today_stands_beside_with_what_it_costs(
-    world: World, client: Client, pair: tuple[EvalRun, EvalRun]
-) -> None:
+def test_production_model_is_shown_with_its_cost(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
     assert client.get(f"{PAGE}?runs=1,2").context["today"] is None
     Contract.objects.filter(project=world.project).update(
         constraints={"hardware_price_per_hour": "3.6", "currency": "EUR"}
@@ -249,7 +247,7 @@ def test_the_large_model_of_today_stands_beside_with_what_it_costs(
     assert other.context["today"] is None
 
 
-def test_the_model_of_today_is_there_after_a_correction_too_and_this_is_said(world: World, client: Client) -> None:
+def test_production_model_is_shown_after_a_correction_with_a_note(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     large = evaluated(world, right, tuned=False)
     endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")

@@ -49,7 +49,7 @@ def test_changes_are_removed_changed_and_added_gates() -> None:
     ]
 
 
-def test_what_others_changed_meanwhile_stays() -> None:
+def test_concurrent_changes_are_kept() -> None:
     base, ours = (
         Policy((VALID, WRONG)),
         Policy((WRONG, Gate("fast", "p95_latency_ms", "<=", 900)), single_evaluation=True),
@@ -153,7 +153,7 @@ def test_a_second_proposal_starts_from_the_open_one(world: World, client: Client
     assert list(log) == ["proposed", "took back"]
 
 
-def test_what_another_manager_set_meanwhile_is_not_undone(world: World, client: Client) -> None:
+def test_concurrent_policy_change_is_kept(world: World, client: Client) -> None:
     proposed(world, client)
     client.force_login(world.manager)
     seen = {"seen": client.get(GATES).context["policy"].number}

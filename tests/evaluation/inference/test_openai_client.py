@@ -103,7 +103,7 @@ def test_tokens_that_were_not_counted_apart_are_not_all_taken_for_read(
     assert (completion.tokens, completion.output_tokens, completion.estimated) == (120, written, estimated)
 
 
-def test_the_model_is_told_the_task_and_held_to_the_schema(fake: Fake) -> None:
+def test_request_has_the_task_and_the_schema(fake: Fake) -> None:
     ask(fake)
     [body] = fake.asked
     assert body["model"] == "fake-1"
@@ -294,7 +294,7 @@ def test_an_answer_without_an_end_is_given_up_when_its_time_is_over(fake: Fake, 
     assert 0.5 < time.monotonic() - started < 3
 
 
-def test_nobody_there_is_unreachable(fake: Fake) -> None:
+def test_no_server_is_unreachable(fake: Fake) -> None:
     completion = ask(fake, url="http://127.0.0.1:9/v1")
     assert completion.status == ResponseStatus.UNREACHABLE
     assert completion.attempts == module.MAX_ATTEMPTS

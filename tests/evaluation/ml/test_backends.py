@@ -88,7 +88,7 @@ def test_a_held_field_says_only_what_stands_in_its_document(tmp_path: Path) -> N
     assert any(json.loads(one["raw"])["invoice_id"] not in texts[name] for name, one in free.items()), "it can invent"
 
 
-def test_a_field_whose_gold_is_not_in_its_text_is_left_alone_and_said(tmp_path: Path) -> None:
+def test_field_without_gold_in_text_is_not_grounded(tmp_path: Path) -> None:
     made = rows()
     for row in made:
         row["gold"]["total"] = "about " + row["gold"]["total"]

@@ -95,7 +95,7 @@ def test_a_document_that_fails_does_not_fail_the_run(tmp_path: Path) -> None:
     assert outputs[1]["raw"] == ""
 
 
-def test_answers_are_the_same_whoever_comes_before(tmp_path: Path) -> None:
+def test_outputs_do_not_depend_on_order(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()
     second.mkdir()

@@ -40,7 +40,7 @@ def told() -> list[tuple[int, str, int]]:
     return [(payload["prelabels"], payload["status"], payload["usable"]) for payload in rows]
 
 
-def test_a_run_that_ends_well_is_told(run: PrelabelRun) -> None:
+def test_finished_run_notifies_webhooks(run: PrelabelRun) -> None:
     run.claim()
     store = PrelabelWriter(run)
     store.add(Document.objects.get(external_id="late").pk, Completion(ResponseStatus.VALID, text=GOOD))
@@ -51,14 +51,14 @@ def test_a_run_that_ends_well_is_told(run: PrelabelRun) -> None:
     assert WebhookDelivery.objects.get().payload["url"] == run.get_absolute_url()
 
 
-def test_a_run_that_goes_wrong_is_told(run: PrelabelRun) -> None:
+def test_failed_run_notifies_webhooks(run: PrelabelRun) -> None:
     run_prelabels(run.pk)  # there are no weights
     run.refresh_from_db()
     assert told() == [(1, "failed", 0)]
     assert WebhookDelivery.objects.get().payload["error"] == run.error != ""
 
 
-def test_a_run_that_is_cancelled_is_told_once_it_has_stopped(run: PrelabelRun, world: World) -> None:
+def test_cancelled_run_notifies_webhooks_once_stopped(run: PrelabelRun, world: World) -> None:
     run.claim()
     assert prelabel_services.cancel(run=run, user=world.engineer)
     assert told() == []
@@ -77,7 +77,7 @@ def lose_its_worker(run: PrelabelRun) -> None:
     run.refresh_from_db()
 
 
-def test_a_run_goes_on_after_its_worker_has_gone_and_is_told_when_that_does_not_help(run: PrelabelRun) -> None:
+def test_lost_run_is_requeued_then_fails(run: PrelabelRun) -> None:
     for _ in range(2):
         lose_its_worker(run)
         assert (run.status, run.stage) == ("queued", "worker lost; requeued")

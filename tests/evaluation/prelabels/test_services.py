@@ -96,9 +96,7 @@ def ended(run: PrelabelRun) -> PrelabelRun:
 # -- whom it asks about ------------------------------------------------------------------------------------------------
 
 
-def test_documents_that_nobody_has_begun_are_chosen_in_order_up_to_the_limit(
-    world: World, fresh: list[Document]
-) -> None:
+def test_unstarted_documents_are_selected_in_order_up_to_the_limit(world: World, fresh: list[Document]) -> None:
     run = started(world, limit=5)
     assert list(run.items.order_by("pk").values_list("document", flat=True)) == [one.pk for one in fresh[:5]]
     assert (run.progress_total, run.source) == (5, "prelabel-1")
@@ -191,9 +189,7 @@ def test_a_prelabel_is_never_an_annotation_or_gold_by_itself(world: World, fresh
     assert set(Document.objects.filter(pk__in=[one.pk for one in fresh]).values_list("state", flat=True)) == {"new"}
 
 
-def test_a_document_that_moves_to_the_holdout_meanwhile_gets_none(
-    world: World, fresh: list[Document], fake: Fake
-) -> None:
+def test_document_moved_to_holdout_gets_no_prelabel(world: World, fresh: list[Document], fake: Fake) -> None:
     run = started(world, make_endpoint(world, fake))
     Document.objects.filter(pk=fresh[0].pk).update(holdout=True)
     ended(run)
@@ -256,7 +252,7 @@ def test_a_refused_key_ends_the_run_and_keeps_what_there_is(world: World, fresh:
     assert again.progress_total == FRESH - 2, "a new run goes on with the others"
 
 
-def test_an_address_where_nobody_answers_is_given_up_early(
+def test_unreachable_endpoint_ends_the_run_early(
     world: World, fresh: list[Document], fake: Fake, settings: Any
 ) -> None:
     run = started(world, make_endpoint(world, fake, at_once=1))
@@ -307,7 +303,7 @@ def test_delivered_twice_it_asks_once(world: World, fresh: list[Document], fake:
     run_prelabels(0)
 
 
-def test_an_answer_that_is_told_twice_changes_nothing(world: World, fresh: list[Document]) -> None:
+def test_repeated_output_event_changes_nothing(world: World, fresh: list[Document]) -> None:
     run = started(world)
     run.claim()
     for text in ('{"invoice_id": "A"}', '{"invoice_id": "B"}'):
@@ -335,7 +331,7 @@ def test_no_solved_example_was_held_out_since(world: World, fresh: list[Document
     assert shown not in {one["text"] for one in again.examples}
 
 
-def test_a_key_that_is_gone_when_the_run_starts_is_said(
+def test_missing_key_fails_the_run(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLM_KEY_TEST", "sk-1")
@@ -372,7 +368,7 @@ def with_tiny_weights(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_model_proposes_by_its_own_child_on_a_real_worker(
+def test_real_model_prelabels_on_a_real_worker(
     transactional_db: None, tmp_path: Any, workers: Any, wait_for: Callable[..., None]
 ) -> None:
     world = make_world(tmp_path / "base", documents=24, holdout=12)

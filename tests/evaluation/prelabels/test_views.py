@@ -94,7 +94,7 @@ def test_an_engineer_starts_a_run_and_lands_on_its_page(world: World, fresh: lis
         ({"examples": "99"}, "less than or equal to 5"),
     ],
 )
-def test_bad_input_is_said_beside_its_field(
+def test_invalid_input_is_shown_at_its_field(
     world: World, fresh: list[Document], engineer: Client, changes: dict[str, str], words: str
 ) -> None:
     answer = engineer.post(url("prelabel_new"), form(**changes))
@@ -242,7 +242,7 @@ def test_an_endpoint_that_cannot_be_used_is_not_kept(
     assert not Endpoint.objects.exists()
 
 
-def test_a_test_that_fails_says_what_the_server_said(world: World, fake: Fake, engineer: Client) -> None:
+def test_failed_test_shows_the_server_message(world: World, fake: Fake, engineer: Client) -> None:
     row = make_endpoint(world, fake)
     fake.replies = [error(401, "wrong key")]
     engineer.post(url("endpoint_test", row.pk))

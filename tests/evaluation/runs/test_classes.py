@@ -211,7 +211,7 @@ def test_all_fields_are_called_wrong_only_where_nothing_could_be_read(world: Wor
     assertContains(page, "<code>date</code>", count=1)
 
 
-def test_what_is_made_up_and_what_breaks_a_rule_opens_its_documents(world: World, client: Client) -> None:
+def test_hallucinated_and_invariant_counts_link_to_documents(world: World, client: Client) -> None:
     def invented(row: dict[str, Any]) -> dict[str, Any]:
         return {
             "raw": dumps({**row["gold"], "vendor": "Nobody at all Ltd", "date": "2026-02-01", "due_date": "2026-01-01"})

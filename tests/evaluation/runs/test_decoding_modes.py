@@ -190,7 +190,7 @@ def test_what_the_form_orders_is_started(world: World, engineer: Client) -> None
     assert "?model=run-1&amp;dataset=1&amp;split=validation&amp;mode=free&amp;at_once=4" in page
 
 
-def test_a_refusal_stands_beside_its_field(world: World, engineer: Client, settings: Any) -> None:
+def test_refusal_is_shown_at_its_form_field(world: World, engineer: Client, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     one = endpoint(world, "http://127.0.0.1:9/v1")
     order = {"model": f"endpoint-{one.pk}", "dataset": "1", "split": "holdout", "mode": "free", "at_once": "99"}

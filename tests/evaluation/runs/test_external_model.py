@@ -117,7 +117,7 @@ def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
     assert "hold-out documents" in run.error
 
 
-def test_a_training_document_held_out_meanwhile_stays_here(world: World, fake: Fake) -> None:
+def test_training_document_moved_to_holdout_is_not_sent(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
     permits.grant(endpoint=one, user=world.owner)  # for the hold-out as it was drawn, not for this
     run = start(world, one)
@@ -133,7 +133,7 @@ def test_a_training_document_held_out_meanwhile_stays_here(world: World, fake: F
     assert outputs.rows_match_file(run)
 
 
-def test_where_all_were_held_out_meanwhile_there_is_nothing_to_judge(world: World, fake: Fake) -> None:
+def test_run_without_remaining_documents_has_no_result(world: World, fake: Fake) -> None:
     run = start(world, endpoint(world, fake.url), split="validation")
     world.project.documents.filter(dataset_items__split="validation").update(holdout=True)
     run = ended(run)

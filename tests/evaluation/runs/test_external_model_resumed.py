@@ -119,7 +119,7 @@ def test_an_attempt_that_was_given_up_writes_neither_rows_nor_into_the_file(worl
     assert not EvalOutput.objects.filter(eval_run=run, raw="late").exists()
 
 
-def test_a_run_that_failed_goes_on_with_what_it_was_told(world: World, fake: Fake, client: Client) -> None:
+def test_resumed_run_keeps_its_outputs(world: World, fake: Fake, client: Client) -> None:
     good = fake.replies[0]
     fake.replies = [good, good, error(400, "not now")]
     run = ended(start(world, endpoint(world, fake.url)))
@@ -298,7 +298,7 @@ def test_another_model_behind_the_name_is_asked_about_everything(world: World, f
     assert (run.status, len(fake.asked)) == (Status.DONE, 4 + run.progress_total)
 
 
-def test_a_worker_that_is_told_to_stop_puts_the_run_back(
+def test_stopping_worker_requeues_the_run(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch, queues: None
 ) -> None:
     run = start(world, endpoint(world, fake.url))

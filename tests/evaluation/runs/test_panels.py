@@ -45,9 +45,7 @@ def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:
     assert step(world, world.manager, panels.decision_step) is None
 
 
-def test_a_manager_is_told_of_an_approval_that_is_void_or_soon_will_be(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_manager_is_notified_of_a_void_or_expiring_approval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)

@@ -127,7 +127,7 @@ def test_it_waits_in_the_queue_without_a_device(run: EvalRun) -> None:
     assert (run.queue(), EvalRun(rescored_from=run).queue()) == ("gpu", "default")
 
 
-def test_documents_that_only_one_version_has_are_left_out_and_said(world: World, run: EvalRun) -> None:
+def test_documents_of_one_version_only_are_excluded_with_a_note(world: World, run: EvalRun) -> None:
     gone = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[3]
     Document.objects.filter(pk=gone.pk).update(state="rejected")  # set aside: no version takes it
     text = "Quite another kind of paper: lorem ipsum dolor sit amet, consectetur, total 12.00"
@@ -210,7 +210,7 @@ def test_broken_outputs_stay_broken(world: World) -> None:
     assert made.facts["cut_off"] == run.facts["cut_off"] > 0
 
 
-def test_documents_are_told_their_new_score_unless_a_newer_evaluation_spoke(world: World, run: EvalRun) -> None:
+def test_rescoring_updates_documents_without_a_newer_evaluation(world: World, run: EvalRun) -> None:
     dataset = corrected(world, run)
     made = scored_again(run, dataset, world.engineer)
     assert set(DocumentScore.objects.values_list("source", flat=True)) == {f"evaluation {made.number}"}
@@ -320,9 +320,7 @@ def test_the_command_scores_by_the_newest_version_and_tells_the_noise(world: Wor
     assert "1 of 1 wrong fields were label errors, 0 are new" in said
 
 
-def test_the_command_goes_on_behind_a_refusal_and_says_that_nobody_of_the_project_did_it(
-    world: World, run: EvalRun, capsys: Any
-) -> None:
+def test_command_continues_after_a_refusal_and_audits_no_member(world: World, run: EvalRun, capsys: Any) -> None:
     other = evaluated(world, right, tuned=False)
     corrected(world, run)
     with pytest.raises(CommandError, match="no evaluation 99"):

@@ -38,7 +38,7 @@ def test_a_run_is_queued_with_its_number_its_size_and_an_audit_entry(world: Worl
     assert (entry.user, entry.action, entry.details["dataset"]) == (world.engineer, "started", world.dataset.sha256)
 
 
-def test_validation_is_what_is_evaluated_where_nobody_says_otherwise(world: World) -> None:
+def test_default_split_is_validation(world: World) -> None:
     run = start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
     assert (run.split, EvalRun().split) == ("validation", "validation")
 
@@ -135,13 +135,13 @@ def test_a_lost_run_is_queued_again(world: World, queues: None) -> None:
     assert run.stage == "worker lost; requeued"
 
 
-def test_a_worker_that_was_told_to_stop_has_lost_nothing(world: World) -> None:
+def test_stopping_worker_loses_nothing(world: World) -> None:
     run = start(world)
     run.facts = {"attempts": 4, "forgiven": 2}
     assert run.attempts_since_restart == 2
 
 
-def test_a_run_that_was_lost_too_often_fails_with_a_sentence_and_its_loop_is_told(world: World) -> None:
+def test_run_lost_too_often_fails_with_its_pipeline(world: World) -> None:
     base, tuned = start(world), start(world, model=world.training_run)
     loop = make_loop(world, base, tuned)
     base.claim(facts={"attempts": 3})

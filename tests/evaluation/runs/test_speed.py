@@ -54,9 +54,7 @@ def test_a_slow_evaluation_says_so_while_it_is_at_work_and_afterwards(world: Wor
 
 
 @pytest.mark.parametrize(("latency_ms", "documents"), [(1500.0, 4), (5000.0, 2)])
-def test_what_is_not_far_behind_or_has_said_little_says_nothing(
-    world: World, latency_ms: float, documents: int
-) -> None:
+def test_small_or_early_lag_has_no_warning(world: World, latency_ms: float, documents: int) -> None:
     evaluated(world, right, latency_ms=lambda index: 1000.0)
     run: Any = at_work(world, latency_ms, documents)
     assert throughput.slow_run_warning(run) == ""

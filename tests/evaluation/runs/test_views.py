@@ -118,7 +118,7 @@ def test_an_evaluation_is_started_from_the_form(world: World, engineer: Client) 
         ({"split": "validation"}, "validation split of dataset v1 is empty"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said_beside_the_field(
+def test_refusal_is_shown_at_its_form_field(
     world: World, engineer: Client, changes: dict[str, str], words: str
 ) -> None:
     world.dataset.items.filter(split="validation").delete()
@@ -342,7 +342,7 @@ def test_the_page_takes_the_same_queries_for_every_filter(
         engineer.get(f"{run.get_absolute_url()}?state=inexact", headers=HTMX)
 
 
-def test_an_output_stands_beside_its_document_and_gold(world: World, engineer: Client) -> None:
+def test_output_is_shown_with_document_and_gold(world: World, engineer: Client) -> None:
     def say(row: dict[str, Any]) -> dict[str, Any]:
         return {"raw": '{"vendor":"<script>alert(1)</script>"}'}
 

@@ -159,7 +159,7 @@ def test_changes_are_written_in_points_with_a_real_minus() -> None:
     assert [change(value) for value in (0.0321, -0.005, 0.0001, None)] == ["+3.2", "−0.5", "0.0", "–"]
 
 
-def test_free_text_stands_beside_the_fields_and_is_neither_right_nor_wrong() -> None:
+def test_free_text_is_shown_but_not_scored() -> None:
     written = {"path": "why", "field": "why", "gold": "It is", "output": "It was"}
     stored = {**score(outcome("queue", "correct", "a", "a")), "free": [written]}
     rows = score_rows(stored)
