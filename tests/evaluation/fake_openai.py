@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = Callable[["Handler", dict[str, Any]], None]
+#: a valid answer
+GOOD = '{"id": "A-1", "total": 2.50}'
 
 
 class Fake:

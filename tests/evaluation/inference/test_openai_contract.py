@@ -14,8 +14,8 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
 from evaluation.inference.response_status import ResponseStatus
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.fake_openai import Fake, completion, error, pieces, reasons, says
-from tests.evaluation.inference.test_openai_client import COMPILED, GOOD, TURNS
+from tests.evaluation.fake_openai import GOOD, Fake, completion, error, pieces, reasons, says
+from tests.evaluation.openai_calls import COMPILED, TURNS
 
 
 @pytest.fixture

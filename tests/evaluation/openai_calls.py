@@ -1,0 +1,35 @@
+"""Calls of a model behind a fake endpoint."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+from evaluation.inference.completion import Completion
+from evaluation.inference.endpoint_keys import messages
+from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
+from tests.evaluation.fake_openai import (
+    Fake,
+)
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "x-slm": {"kind": "exact"}},
+        "total": {"type": ["number", "null"], "multipleOf": 0.01},
+    },
+    "required": ["id", "total"],
+    "additionalProperties": False,
+}
+COMPILED = compile_schema(loads(dumps(SCHEMA)))  # fractions are Decimal, as in the database
+TURNS = messages("Extract.", SCHEMA, "Invoice A-1, total 2.50")
+
+
+def ask(fake: Fake, **changes: Any) -> Completion:
+    """The completion of one document."""
+    config = replace(EndpointConfig(fake.url, "fake-1", timeout_seconds=5), **changes)
+    client = OpenAIClient(config, COMPILED, threading.Event())
+    try:
+        return client.complete(TURNS)
+    finally:
+        client.close()
