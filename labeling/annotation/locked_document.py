@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Q, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from labeling.form.tree import FormNode, tree_of
-from labeling.models import AnnotationRevision, Document, Review, SchemaVersion
+from labeling.models import AnnotationRevision, Document, Project, Review, SchemaVersion
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.database.fields import ExactDecoder
@@ -28,12 +28,12 @@ def schema_of(pk: int, sha256: str) -> SchemaVersion:
     return SchemaVersion.objects.get(pk=pk, sha256=sha256)
 
 
-def newest_schema(project: Any) -> Any:
+def newest_schema(project: Project | OuterRef) -> QuerySet[SchemaVersion]:
     """The schema versions of a project, newest first."""
     return SchemaVersion.objects.filter(project=project).order_by("-number")
 
 
-def newest_decision(document: Any) -> Any:
+def newest_decision(document: Document | OuterRef) -> Subquery:
     """The decision of a document's newest review, as a subquery."""
     return Subquery(Review.objects.filter(document=document).order_by("-pk").values("decision")[:1])
 
@@ -44,16 +44,19 @@ IS_REVIEWED_SQL = """COALESCE(
     IN ('approve', 'fix', 'adjudicate'), false)"""
 
 
-def is_blind_overlap(document: Any, decision: str | None) -> bool:
+def is_blind_overlap(document: Document, decision: str | None) -> bool:
     """Whether several annotators label a document independently; ends with a review that accepts a label."""
     return document.wanted > 1 and decision not in REVIEWED_DECISIONS
 
 
-def label_revisions(document: Any, schema_version: Any) -> Any:
+def label_revisions(
+    document: Document | OuterRef, schema_version: SchemaVersion | OuterRef | Subquery
+) -> QuerySet[AnnotationRevision]:
     """The revisions of a document that are labels (``LABEL_ACTIONS``), newest first."""
-    return AnnotationRevision.objects.filter(
+    rows: QuerySet[AnnotationRevision] = AnnotationRevision.objects.filter(
         action__in=LABEL_ACTIONS, annotation__document=document, annotation__schema_version=schema_version
-    ).order_by("-number", "-pk")
+    )
+    return rows.order_by("-number", "-pk")
 
 
 @dataclass(slots=True)

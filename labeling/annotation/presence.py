@@ -5,9 +5,9 @@ prefetches. A visible tab reports its document every few seconds.
 """
 
 from datetime import timedelta
-from typing import Any
 
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from labeling.models import Document, Presence
@@ -46,7 +46,7 @@ def active_users(*, project_id: int, user: User) -> dict[str, str]:
     return dict(rows.values_list("user__username", "document__external_id"))
 
 
-def works_elsewhere(*, document: Document, other: Any) -> bool:
+def works_elsewhere(*, document: Document, other: User) -> bool:
     """Whether a user has only other documents of the project open, so their lock on this one is a prefetch."""
     rows = Presence.objects.filter(
         user=other, document__project=document.project_id, seen_at__gte=timezone.now() - PRESENCE_DURATION
@@ -55,5 +55,5 @@ def works_elsewhere(*, document: Document, other: Any) -> bool:
     return bool(open_now) and document.pk not in open_now
 
 
-def _current(user: User) -> Any:
+def _current(user: User) -> QuerySet[Presence]:
     return Presence.objects.filter(seen_at__gte=timezone.now() - PRESENCE_DURATION).exclude(user=user)

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from labeling.annotation import presence, state
@@ -38,7 +38,9 @@ def unlocked_for(user: User) -> Q:
 # -- the next document -------------------------------------------------------------------------------------------------
 
 
-def next_document(*, project: Project, user: User, after: int | None = None, rows: Any = None) -> Document | None:
+def next_document(
+    *, project: Project, user: User, after: int | None = None, rows: QuerySet[Document] | None = None
+) -> Document | None:
     """Locks the next document of a user's queue for ten minutes; None if the queue is empty. ``rows``: the query that
     reads it (``services.with_open_data()`` saves a query if the document is opened next).
 
@@ -132,7 +134,9 @@ def _tier_of(project: Project, user: User, pk: int) -> int:
 
 
 @transaction.atomic
-def claim_first(candidates: Sequence[int], user: User, states: Iterable[str], rows: Any = None) -> Document | None:
+def claim_first(
+    candidates: Sequence[int], user: User, states: Iterable[str], rows: QuerySet[Document] | None = None
+) -> Document | None:
     """Locks the first of some documents that is unlocked and in one of these states; None where none is.
 
     Skips rows that another transaction has locked instead of waiting for them.
@@ -162,7 +166,7 @@ def previous_document(*, project: Project, user: User, before: int) -> Document 
 # -- locks -------------------------------------------------------------------------------------------------------------
 
 
-def acquire_lock(*, document: Document, user: User, shared: bool = False) -> Any:
+def acquire_lock(*, document: Document, user: User, shared: bool = False) -> User | None:
     """Acquires or renews a user's lock. Returns the other user who has it, or None.
 
     ``shared``: several annotators label it independently, so locks do not block.

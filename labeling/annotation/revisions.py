@@ -230,7 +230,7 @@ def record_review(
     )
 
 
-def set_gold(locked: LockedDocument, revision_id: int, origin: str, approved_by: Any = None) -> None:
+def set_gold(locked: LockedDocument, revision_id: int, origin: str, approved_by: User | None = None) -> None:
     """Makes a revision the gold label."""
     gold = Gold(
         document=locked.document,

@@ -16,7 +16,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Subquery, Value, When
+from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -117,7 +117,7 @@ class OpenDocument:
     value: Any
     evidence: dict[str, Any]
     version: int
-    locked_by_other: Any
+    locked_by_other: User | None
     checks: Checks
     prediction: VisiblePrediction | None = None
     rejection: Review | None = None
@@ -127,7 +127,7 @@ class OpenDocument:
     approves: bool = False
 
     @property
-    def author(self) -> Any:
+    def author(self) -> User | None:
         """The author of the value; None for an import or without an annotation."""
         return self.annotation.user if self.annotation else None
 
@@ -139,14 +139,14 @@ class OpenDocument:
         return self.prediction.id if self.prediction is not None and self.value == self.prediction.value else None
 
 
-def with_open_data() -> Any:
+def with_open_data() -> QuerySet[Document]:
     """Documents with everything ``open_document`` needs, which saves it a query."""
     newest = newest_schema(OuterRef("project_id"))
     usable = Prediction.objects.filter(
         document=OuterRef("pk"), schema_version=OuterRef("schema_pk"), value__isnull=False
     )
     comments = Comment.objects.filter(document=OuterRef("pk"), resolved_at__isnull=True).order_by().values("document")
-    return Document.objects.annotate(
+    rows: QuerySet[Document] = Document.objects.annotate(
         schema_pk=Subquery(newest.values("pk")[:1]),
         schema_sha256=Subquery(newest.values("sha256")[:1]),
         decision=newest_decision(OuterRef("pk")),
@@ -154,6 +154,7 @@ def with_open_data() -> Any:
         open_comments=Coalesce(Subquery(comments.annotate(total=Count("pk")).values("total")), 0),
         instruction=Subquery(Contract.objects.filter(project=OuterRef("project_id")).values("instruction")[:1]),
     )
+    return rows
 
 
 def open_document(*, document: Document, user: User) -> OpenDocument:

@@ -6,10 +6,10 @@ reproducible by its seed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from labeling.datasets import splits
 from labeling.datasets.freeze_candidates import CHUNK, group_expression
@@ -41,7 +41,7 @@ def sample_holdout(
     count: int,
     seed: int,
     only: Q | None = None,
-    people: Sequence[Any] = (),
+    people: Sequence[User] = (),
     known: "TrainingTexts | None" = None,
 ) -> HoldoutSample:
     """Moves up to ``count`` more documents to the hold-out, and assigns unassigned ones to ``people`` in turn (empty:
@@ -70,11 +70,11 @@ def sample_holdout(
     return HoldoutSample([pk for pk in chosen if pk in taken], near, len(order), seed)
 
 
-def unlabeled_documents(project: Project, only: Q | None = None) -> Any:
+def unlabeled_documents(project: Project, only: Q | None = None) -> QuerySet[Document]:
     """Documents that can enter the hold-out: new, unlabeled, and in no dataset version. Generated ones only if the
     hold-out has no real ones.
     """
-    rows: Any = Document.objects.unlabeled(project).filter(only or Q(), holdout=False)
+    rows: QuerySet[Document] = Document.objects.unlabeled(project).filter(only or Q(), holdout=False)
     if Document.objects.filter(project=project, holdout=True, synthetic=False).exists():
         rows = rows.filter(synthetic=False)
     used = DatasetItem.objects.filter(dataset__project=project).values("document")
@@ -82,13 +82,13 @@ def unlabeled_documents(project: Project, only: Q | None = None) -> Any:
 
 
 @transaction.atomic
-def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) -> set[int]:
+def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[User]) -> set[int]:
     """Marks documents that are still unlabeled, under the lock that all moves between splits use."""
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     free = unlabeled_documents(project).filter(pk__in=chosen).select_for_update(of=("self",), no_key=True)
     still = set(free.values_list("pk", flat=True))
     taken = [pk for pk in chosen if pk in still]
-    turns: dict[Any, list[int]] = {}
+    turns: dict[User | None, list[int]] = {}
     for number, pk in enumerate(taken):
         turns.setdefault(people[number % len(people)] if people else None, []).append(pk)
     for person, mine in turns.items():

@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.integrations import tokens
-from labeling.models import Membership
+from labeling.models import Membership, Project
 from labeling.projects import members
 from labeling.projects.settings_forms import MemberForm, WorkflowForm
 from slmstudio import quotas
@@ -90,7 +90,9 @@ def _roles_for(row: Membership, viewer: User) -> list[tuple[str, str]]:
     return [(value, label) for value, label in Role.choices if value in allowed]
 
 
-def _page(request: SignedInRequest, project: Any, refused: tuple[int, str] | None = None, **forms: Any) -> HttpResponse:
+def _page(
+    request: SignedInRequest, project: Project, refused: tuple[int, str] | None = None, **forms: Any
+) -> HttpResponse:
     """The page; 422 if a form or ``refused`` (a member and a message) has an error."""
     context = {
         "project": project,

@@ -84,7 +84,7 @@ class AdjudicationDocument:
     labels: list[AnnotationRevision]
     version: int
     refusal: str
-    held_by: Any
+    held_by: User | None
     challenge: LabelChallenge | None = None
 
     @property
@@ -111,7 +111,7 @@ class AdjudicationDocument:
 def open_adjudication(*, document: Document, user: User) -> AdjudicationDocument:
     """Opens a document for adjudication, and locks it if the user can decide."""
     project = document.project
-    newest = newest_schema(project).only("pk", "sha256").first()
+    newest = newest_schema(project).only("pk", "sha256")[0]
     version = schema_of(newest.pk, newest.sha256)
     challenge = challenge_for(document)
     written = _challenged_labels(document, version) if challenge else _newest_labels(document, version)

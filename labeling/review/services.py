@@ -99,7 +99,7 @@ class ReviewDocument:
     revision: AnnotationRevision | None
     checks: Checks
     refusal: str
-    held_by: Any
+    held_by: User | None
     reviews: list[Review]
     rejection: Review | None
 
@@ -109,7 +109,7 @@ class ReviewDocument:
         return self.revision.number if self.revision else 0
 
     @property
-    def author(self) -> Any:
+    def author(self) -> User | None:
         """The author of the label; None for an import."""
         return self.revision.annotation.user if self.revision else None
 
@@ -117,7 +117,7 @@ class ReviewDocument:
 def open_review(*, document: Document, user: User) -> ReviewDocument:
     """Opens a document for a reviewer, and locks it if they can decide."""
     project = document.project
-    newest = newest_schema(project).only("pk", "sha256").first()
+    newest = newest_schema(project).only("pk", "sha256")[0]
     version = schema_of(newest.pk, newest.sha256)
     revision = label_revisions(document, version).select_related("annotation__user").first()
     value = version.compiled.ordered(revision.value) if revision else {}

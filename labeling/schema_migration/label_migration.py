@@ -28,7 +28,7 @@ from labeling.models.documents import LABELED_STATES
 from labeling.schema_migration.mapping import reason
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, dumps, loads
 
-Note = Callable[["RevisionMigration"], Any]
+Note = Callable[["RevisionMigration"], None]
 
 
 @dataclass(slots=True)

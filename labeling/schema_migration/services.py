@@ -12,7 +12,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from labeling.annotation.diffs import field_changes
 from labeling.annotation.locked_document import LABEL_ACTIONS
@@ -170,7 +170,7 @@ def process(run: SchemaMigration) -> None:
     under_way = set() if version is None else transactions.running()
     back_to = _restorable_version(run)
 
-    def work_through(rows: Any, done: int) -> tuple[int, bool]:
+    def work_through(rows: QuerySet[Document], done: int) -> tuple[int, bool]:
         for keys in _batches(rows):
             if version is None:
                 _count_batch(run, keys, apply, compiled, tally, back_to)
@@ -200,13 +200,13 @@ def _restorable_version(run: SchemaMigration) -> SchemaVersion | None:
     return earlier.order_by("-number").first()
 
 
-def _labeled_documents(run: SchemaMigration) -> Any:
+def _labeled_documents(run: SchemaMigration) -> QuerySet[Document]:
     """Documents with a label under the old version; once the new version exists, those that are not migrated.
 
     A draft under the new version does not mean migrated: an open tab can save one.
     """
     annotations = Annotation.objects.filter(document=OuterRef("pk"))
-    rows = Document.objects.filter(Exists(annotations), project=run.project)
+    rows: QuerySet[Document] = Document.objects.filter(Exists(annotations), project=run.project)
     if run.to_version_id:
         new = annotations.filter(schema_version=run.to_version_id)
         answered = AnnotationRevision.objects.filter(
@@ -220,7 +220,7 @@ def _labeled_documents(run: SchemaMigration) -> Any:
     return rows
 
 
-def _batches(documents: Any) -> Iterator[list[int]]:
+def _batches(documents: QuerySet[Document]) -> Iterator[list[int]]:
     """Batches of keys in order."""
     last = 0
     while keys := list(documents.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]):
