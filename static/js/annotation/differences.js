@@ -36,7 +36,7 @@ export function differingPaths(one, other, path = "", found = []) {
 }
 
 /**
- * The steps to the first difference; null where there is none.
+ * The steps to the first difference; null without one.
  * @param {Entry} one @param {Entry} other @param {Steps} steps
  * @returns {Steps | null}
  */

@@ -134,7 +134,7 @@ export class Evidence {
     else status.showField(null);
   }
 
-  /** Goes to the next place in the document where the value occurs. @returns {boolean} false where there is none */
+  /** Moves to the next occurrence of the value in the document. @returns {boolean} false without one */
   cycle() {
     const { path } = this;
     const spans = path === null ? undefined : this.validation.shown.spans[path];

@@ -69,7 +69,7 @@ export class Shortcuts {
     return capsOf(this.bindings[action][0]).join(" ");
   }
 
-  /** Writes the user's keys wherever one is named. @param {ParentNode} root */
+  /** Displays the user's keys in all places that name one. @param {ParentNode} root */
   writeLabels(root) {
     for (const element of root.querySelectorAll("[data-keys]")) element.textContent = this.label(element.dataset.keys ?? "");
     for (const [selector, action] of Object.entries(BUTTONS)) {

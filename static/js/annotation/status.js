@@ -61,7 +61,7 @@ export class Status {
     }
   }
 
-  /** Names other users with this document open. @param {string} names separated by commas; "" for nobody */
+  /** Names other users with this document open. @param {string} names separated by commas; "" for none */
   showOthers(names) {
     $("others").hidden = !names;
     if (names) $("others-words").textContent = `${names} also ${names.includes(", ") ? "have" : "has"} this document open. All changes are merged field by field.`;

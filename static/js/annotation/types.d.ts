@@ -17,7 +17,7 @@ export type Steps = (string | number)[];
 /** Values by path ("line_items[0].amount"), without a prototype: a field may be called constructor. */
 export type ByPath<T> = Record<string, T>;
 
-/** Where a value is in the document, in characters, and what a person said of it. */
+/** The span of a value in the document, in characters, and the user's confirmations. */
 export interface FieldEvidence {
   start?: number;
   end?: number;
@@ -175,7 +175,7 @@ export interface CommentList {
   members: string[];
 }
 
-/** What stands in the form or in the JSON view: one of `entry` and `json`. */
+/** The content of the form or of the JSON view: one of `entry` and `json`. */
 export interface Content {
   entry?: Entry;
   json?: string;

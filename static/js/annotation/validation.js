@@ -134,7 +134,7 @@ export class Validation {
     this.drawFacts();
   }
 
-  /** Everything that is said about the label. @returns {[FieldTone, Item][]} */
+  /** All messages about the label. @returns {[FieldTone, Item][]} */
   #items() {
     const { shown, form: { draft }, visibleProblems } = this;
     const toItem = (/** @type {Problem} */ { path, rule, message }) => ({ path, rule, text: message });

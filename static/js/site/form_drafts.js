@@ -130,7 +130,7 @@ function formOf(target) {
 }
 
 /**
- * Fills a form, and fields that a choice brings in from the server once they are there, until the user goes on.
+ * Fills a form, and fields that a choice brings in from the server once they are there, until the user continues.
  * @param {string} key @param {HTMLFormElement} form @param {Draft["values"]} values
  */
 function restore(key, form, values) {
