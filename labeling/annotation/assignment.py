@@ -35,7 +35,7 @@ def assign(*, documents: QuerySet[Document], user: User | None) -> AssignmentRes
     if user is not None:
         members = Membership.objects.filter(user=user).values("project")
         if rows.exclude(project__in=members).exists():
-            raise Refused(f"{user.get_username()} is not a member of this project.")
+            raise Refused(f"{user.get_username()} is not a member of this project.", code="member")
     total = rows.count()
     changed = Document.objects.filter(pk__in=rows.values("pk"), state__in=QUEUE).update(assigned_to=user)
     return AssignmentResult(changed, total - changed)
@@ -49,7 +49,7 @@ def set_overlap(*, documents: QuerySet[Document], people: int) -> AssignmentResu
         Refused: the number is out of range.
     """
     if not 1 <= people <= MAX_OVERLAP:
-        raise Refused(f"The overlap must be from 1 to {MAX_OVERLAP}.")
+        raise Refused(f"The overlap must be from 1 to {MAX_OVERLAP}.", code="overlap")
     rows = documents.order_by()
     total = rows.count()
     changed = Document.objects.filter(pk__in=rows.values("pk"), state__in=QUEUE).update(wanted=people)

@@ -279,9 +279,9 @@ def skip(*, document: Document, user: User, reason: str) -> None:
     """
     reason = " ".join(reason.replace("\x00", "").split())[:300]
     if not reason:
-        raise Refused("Enter a reason for skipping this document.")
+        raise Refused("Enter a reason for skipping this document.", code="reason")
     if not Document.objects.filter(pk=document.pk, state__in=state.SKIPPABLE).update(**state.skip(reason)):
-        raise Refused("This document is already submitted and cannot be skipped.")
+        raise Refused("This document is already submitted and cannot be skipped.", code="submitted")
     emit_document_event("document.skipped", document, user)
 
 
@@ -297,7 +297,7 @@ def flag(*, document: Document, user: User, tags: Iterable[str]) -> list[str]:
         requested = set(tags)
         unknown = sorted(requested.difference(known))
         if unknown:
-            raise Refused(f"Unknown failure tag: {', '.join(unknown)[:200]}.")
+            raise Refused(f"Unknown failure tag: {', '.join(unknown)[:200]}.", code="tag")
         row.tags = [tag for tag in known if tag in requested]
         row.save(update_fields=["tags"])
     return list(row.tags)

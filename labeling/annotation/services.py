@@ -379,10 +379,12 @@ def restore(*, document: Document, user: User, revision_id: int, base_version: i
         .first()
     )
     if revision is None:
-        raise Refused("This document has no such revision.")
+        raise Refused("This document has no such revision.", code="revision")
     row = Document.objects.only("wanted").get(pk=document.pk)
     if is_blind_overlap(row, revision.decision) and revision.annotation.user_id != user.pk:
-        raise Refused("Annotators label this document independently. You can only restore your own labels.")
+        raise Refused(
+            "Annotators label this document independently. You can only restore your own labels.", code="independent"
+        )
     return save_draft(
         document=document,
         user=user,

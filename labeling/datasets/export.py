@@ -103,7 +103,7 @@ def export_project(
     file_format = FORMATS[format_name]
     PARTS[part]
     if SchemaMigration.unfinished(project):
-        raise Refused("A label migration is incomplete. Finish it first.")
+        raise Refused("A label migration is incomplete. Finish it first.", code="migration")
     chosen = Document.objects.filter(project=project) if documents is None else documents
     if part == "gold":
         chosen = chosen.filter(pk__in=Gold.objects.current(project).values("document"))

@@ -108,7 +108,7 @@ def freeze(
 
 def _check_change(project: Project) -> None:
     if SchemaMigration.unfinished(project):
-        raise Refused("A label migration is incomplete. Finish it first.", field="form")
+        raise Refused("A label migration is incomplete. Finish it first.", field="form", code="migration")
 
 
 def validate_settings(
@@ -146,12 +146,13 @@ def _assign_splits(
     rules: splits.Rules,
 ) -> splits.SplitAssignment:
     if not collected.entries:
-        raise Refused(_nothing_to_freeze(collected.invalid), field="form")
+        raise Refused(_nothing_to_freeze(collected.invalid), field="form", code="no_gold")
     if not any(candidate.holdout for candidate in collected.candidates):
         waiting = Document.objects.filter(project=project, holdout=True).count()
         if waiting:
             documents = ngettext("hold-out document has", "hold-out documents have", waiting)
-            raise Refused(f"{waiting:,} {documents} no gold label. Label the hold-out first.", field="form")
+            message = f"{waiting:,} {documents} no gold label. Label the hold-out first."
+            raise Refused(message, field="form", code="unlabeled_holdout")
     plan = splits.assign_splits(
         collected.candidates,
         seed=seed,
@@ -160,7 +161,7 @@ def _assign_splits(
         most=rules.most,
     )
     if splits.TRAIN not in plan.split.values():
-        raise Refused(_empty_training_split(plan, rules), field="form")
+        raise Refused(_empty_training_split(plan, rules), field="form", code="no_training")
     return plan
 
 
@@ -269,7 +270,11 @@ def _mark_holdout(dataset: DatasetVersion, plan: splits.SplitAssignment, newest:
     # One freeze or import batch per project at a time; rows that reference the project do not wait.
     Project.objects.select_for_update(no_key=True).get(pk=dataset.project.pk)
     if dataset.project.schema_versions.order_by("-number").first() != dataset.schema_version:
-        raise Refused("The schema changed during the freeze. No version was created. Try again.", field="form")
+        raise Refused(
+            "The schema changed during the freeze. No version was created. Try again.",
+            field="form",
+            code="schema_changed",
+        )
     marked = Document.objects.filter(project=dataset.project, holdout=True)
     if plan.new_holdout and (marked.exists() or _newest_number(dataset.project) != newest):
         raise Refused(

@@ -61,13 +61,15 @@ def start(
         filters = read_query(query, project.schema_version.compiled)
         if filters.errors:
             # An ignored filter would change more documents than the user saw.
-            raise Refused(f"{filters.errors[0]} Nothing was changed.")
+            raise Refused(f"{filters.errors[0]} Nothing was changed.", code="filter")
         chosen: dict[str, Any] = {"query": filters.query()}
     else:
         if not ids:
-            raise Refused("No document is selected. Select documents, or all that match.")
+            raise Refused("No document is selected. Select documents, or all that match.", code="selection")
         if len(ids) > MAX_IDS:
-            raise Refused(f"At most {MAX_IDS:,} documents can be selected. Use a filter and select all that match.")
+            raise Refused(
+                f"At most {MAX_IDS:,} documents can be selected. Use a filter and select all that match.", code="limit"
+            )
         chosen = {"ids": sorted(set(ids))}
     with transaction.atomic():
         edit = BulkEdit(project=project, action=action, filters=chosen, params=clean, created_by=user)

@@ -39,7 +39,7 @@ def save_view(*, project: Project, user: User, name: str, query: str, shared: bo
     view = SavedView.objects.filter(project=project, user=user, name=name).first()
     if view is None:
         if SavedView.objects.filter(project=project, user=user).count() >= MAX_VIEWS:
-            raise Refused(f"You have {MAX_VIEWS} views. Delete one first.")
+            raise Refused(f"You have {MAX_VIEWS} views. Delete one first.", code="limit")
         view = SavedView(project=project, user=user, name=name)
     view.query, view.shared = filters.query(), shared
     try:

@@ -178,7 +178,7 @@ def _lock_project(project: Project) -> None:
 def _row(membership: Membership) -> Membership:
     row: Membership | None = Membership.objects.select_related("user").filter(pk=membership.pk).first()
     if row is None:
-        raise Refused("This user is no longer a member of the project.", field="form")
+        raise Refused("This user is no longer a member of the project.", field="form", code="ended")
     return row
 
 

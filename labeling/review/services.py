@@ -266,14 +266,14 @@ def lock_for_decision(
         raise ConflictingChange(_conflict_message(document)) from gone
     found = locked.document
     if not locked.may_review:
-        raise Refused("You do not have the right to review in this project.")
+        raise Refused("You do not have the right to review in this project.", code="permission")
     if found.label_pk is None:
-        raise Refused(NO_LABEL)
+        raise Refused(NO_LABEL, code="no_label")
     if base_version is not None and base_version != found.label_number:
         raise ConflictingChange("The label was changed. Reload and review it again.")
     own = found.own_pk is not None if is_blind_overlap(found, found.decision) else found.label_by == user.pk
     if found.project.four_eyes and own:
-        raise Refused(OWN_LABEL)
+        raise Refused(OWN_LABEL, code="own_label")
     return locked
 
 

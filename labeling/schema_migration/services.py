@@ -55,10 +55,10 @@ def start_dry_run(
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         newest = project.schema_version
         if text == newest.schema_text:
-            raise Refused("The schema is unchanged.")
+            raise Refused("The schema is unchanged.", code="unchanged")
         check(mapping, newest.compiled, compiled)
         if not dry_run and SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
-            raise Refused("Another label migration is running. Wait until it is done.")
+            raise Refused("Another label migration is running. Wait until it is done.", code="running")
         run = SchemaMigration(
             project=project,
             from_version=newest,

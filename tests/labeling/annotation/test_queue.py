@@ -110,13 +110,13 @@ def test_queue_position(desk: Desk) -> None:
 
 def test_skip_needs_a_reason_and_an_unsubmitted_document(desk: Desk) -> None:
     document = desk.document()
-    with pytest.raises(Refused, match="Enter a reason"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "reason"):
         annotation_services.skip(document=document, user=desk.ana, reason="  ")
     annotation_services.skip(document=document, user=desk.ana, reason="blank\n page")
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SKIPPED, "blank page")
     annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
-    with pytest.raises(Refused, match="already submitted"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "submitted"):
         annotation_services.skip(document=document, user=desk.ana, reason="no")
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SUBMITTED, "")
@@ -128,7 +128,7 @@ def test_tags_are_in_the_vocabulary_or_imported(desk: Desk) -> None:
         document=document, user=desk.ana, tags=["several_totals", "ocr_noise", "from the import"]
     )
     assert tags == ["ocr_noise", "several_totals", "from the import"]
-    with pytest.raises(Refused, match="Unknown failure tag: made up"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "tag"):
         annotation_services.flag(document=document, user=desk.ana, tags=["made up"])
     document.refresh_from_db()
     assert document.tags == tags

@@ -94,11 +94,11 @@ def test_invalid_rules_are_refused(desk: Desk, rules: Rules, field: str) -> None
 
 def test_rules_without_matches_are_refused(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
-    with pytest.raises(Refused, match="2 documents are excluded"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "no_training"):
         frozen(desk, rules=Rules(tags=("handwriting",)))
     bring_in(desk.project, [invoice(3, company="a")], as_holdout=True)
     Document.objects.update(metadata={"company": "a"})
-    with pytest.raises(Refused, match="Use smaller groups"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "no_training"):
         frozen(desk, rules=Rules(group_by="metadata.company"))
 
 
@@ -233,7 +233,7 @@ def test_changed_schema_cancels_the_freeze(desk: Desk, monkeypatch: pytest.Monke
         return plan(*arguments)
 
     monkeypatch.setattr(freeze_module, "_assign_splits", concurrent)
-    with pytest.raises(Refused, match="The schema changed"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "schema_changed"):
         frozen(desk)
     assert not DatasetVersion.objects.exists()
     assert not Document.objects.filter(holdout=True).exists()

@@ -248,11 +248,11 @@ def test_invalid_bulk_edit_is_refused(desk: Desk, action: str, params: dict[str,
 
 
 def test_invalid_filters_change_nothing(desk: Desk) -> None:
-    with pytest.raises(Refused, match="Nothing was changed"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "filter"):
         do(desk, Action.REQUEUE, "state=nonsense")
-    with pytest.raises(Refused, match="No document is selected"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "selection"):
         do(desk, Action.REQUEUE, None, [])
-    with pytest.raises(Refused, match="At most"):
+    with pytest.raises(Refused, check=lambda refusal: refusal.code == "limit"):
         do(desk, Action.REQUEUE, None, list(range(bulk_edit.MAX_IDS + 1)))
 
 
