@@ -209,7 +209,7 @@ def test_unsupported_schemas_use_validated_json(desk: Desk, open_label: Open) ->
     use_schema(desk, {"type": "object", "properties": {"$json": {"type": "string", "maxLength": 3}}})
     page = open_label(desk.ana, desk.document("A text."))
     expect(page.locator("#form")).to_contain_text(
-        "Written as JSON: a field of it has a name that forms use themselves."
+        "Written as JSON: one of its fields has a reserved name."
     )
     page.locator("#form textarea").fill('{"$json": "long text"}')
     page.keyboard.press("Tab")
