@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
+# Compiled files are kept, whatever the environment asks for: the processes of a run, and the hundreds that they start,
+# would compile the application and rewrite the assertions of the tests each for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 _home = tempfile.TemporaryDirectory(prefix="slm-test-", ignore_cleanup_errors=True)
 # A process that xdist starts inherits the addresses of the one that started it, so that one says which were not given.
 _embedded = os.environ.setdefault("SLM_TEST_EMBEDDED", " ".join(environment.missing())).split()

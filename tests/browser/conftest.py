@@ -69,7 +69,8 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """One Chromium for the session."""
-    names = ("chromium", "chromium-browser", "google-chrome")
+    # The shell draws and runs pages as Chromium does, without the windows around them: about half the processor time.
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     path = next((found for name in names if (found := shutil.which(name))), None)
     if path is None:
         pytest.fail("Chromium is not on the PATH; make test installs it.")

@@ -49,7 +49,9 @@ def from_bytes(data: bytes, **columns: str) -> StudioJob:
     return job
 
 
-def test_unknown_functions_are_not_run(workers: Workers, wait_for: Callable[..., None], tmp_path: Path) -> None:
+def test_unknown_functions_are_not_run(idle_workers: Workers, wait_for: Callable[..., None], tmp_path: Path) -> None:
+    workers = idle_workers
+    workers.start("default")
     marks = {name: tmp_path / name for name in ("system", "pickle")}
     calm = call("training.runs.jobs.run_training", 0)
 

@@ -67,6 +67,21 @@ def smollm2() -> Path:
     return _made_once("smollm2", make)
 
 
+@cache
+def smollm2_layers(count: int) -> Path:
+    """The packaged model with its first layers alone: its shapes and its tokenizer, in a fraction of the time."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    whole = smollm2()
+
+    def make(folder: Path) -> None:
+        model = AutoModelForCausalLM.from_pretrained(whole, num_hidden_layers=count, dtype="auto")
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
+
+    return _made_once(f"smollm2-{count}", make)
+
+
 def _made_once(name: str, make: Callable[[Path], object]) -> Path:
     """A folder below ``_models``, made by the process that comes first; the others wait for it."""
     folder, mark = _models() / name, _models() / f"{name}.made"

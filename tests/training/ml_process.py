@@ -16,21 +16,32 @@ from tests.training.ml_data import REPO
 Event = dict[str, Any]
 
 _NURSERY = """
-import json, os, resource, sys
+import json, os, resource, socket, sys
 from functools import partial
 from training.ml.events import run_child
 from training.ml.train import main
 from training.spec import RunSpec
 for line in sys.stdin:
     spec, *flags = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        for name, more in (one[2:].split("=") for one in flags if "=" in one):
+    values = dict(one[2:].split("=") for one in flags if "=" in one)
+    count = int(values.pop("processes", 1))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pids = []
+    for rank in range(count):
+        pids.append(os.fork())
+        if pids[-1]:
+            continue
+        if count > 1:  # what the launchers of torch and accelerate set
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1"}
+            os.environ |= {name: str(value) for name, value in {**place, "MASTER_PORT": port}.items()}
+        for name, more in values.items():
             used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() if name == "AS" else 0
             resource.setrlimit(getattr(resource, "RLIMIT_" + name), (used + int(more), resource.RLIM_INFINITY))
         os._exit(run_child(["train", spec], RunSpec.from_yaml, partial(main, resume="--resume" in flags)))
-    print(json.dumps({"event": "born", "pid": pid}), flush=True)
-    print(json.dumps({"event": "died", "code": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}), flush=True)
+    print(json.dumps({"event": "born", "pids": pids}), flush=True)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    print(json.dumps({"event": "died", "code": next(filter(None, codes), 0)}), flush=True)
 """
 
 
@@ -48,20 +59,20 @@ class Nursery:
             # One thread: the tiny model has nothing to share out, and on a busy machine two wait for each other.
             env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        self.pid = 0
+        self.pids: list[int] = []
         self.code = 0
         self._running = False
 
     def run(self, spec: Path, *flags: str) -> Iterator[Event]:
-        """The events of one run, as they come. ``pid`` and, at the end, ``code`` are those of its process.
+        """The events of one run, as they come. ``pids`` and, at the end, ``code`` are those of its processes.
 
         ``flags``: those of the process, and its limits in bytes: ``--FSIZE=`` of a file, ``--AS=`` of memory on top of
-        what it has.
+        what it has. ``--processes=`` of more than one share the run.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         if self._running:  # a test has failed in the middle of a run
-            os.kill(self.pid, signal.SIGKILL)
+            self.send(signal.SIGKILL)
             for line in self._process.stdout:
                 if '"event": "died"' in line:
                     break
@@ -72,12 +83,17 @@ class Nursery:
                 continue  # cut off by a kill
             event = json.loads(line)
             if event["event"] == "born":
-                self.pid, self._running = event["pid"], True
+                self.pids, self._running = event["pids"], True
             elif event["event"] == "died":
                 self.code, self._running = event["code"], False
                 return
             else:
                 yield event
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the processes of the run."""
+        for pid in self.pids:
+            os.kill(pid, number)
 
     def signal_at(self, number: signal.Signals, spec: Path, metrics: int, *flags: str) -> list[Event]:
         """The events of a run that gets a signal once it has taken ``metrics`` steps and reported them."""
@@ -87,7 +103,7 @@ class Nursery:
             events.append(event)
             before = event.get("resumed_from", before)
             if event["event"] == "metrics" and event["step"] == before + metrics:
-                os.kill(self.pid, number)
+                self.send(number)
         return events
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """``manage.py run_loop`` on real workers with the tiny model: what it reports can be counted again by anyone."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from labeling.models import DatasetVersion, ImportRun, Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import sha256_file
-from slmstudio.workers.registry import WorkerGone, active_queues
+from slmstudio.workers.registry import StartedWorkers, WorkerGone, active_queues
 from tests.conftest import Workers, worker_environment
 from training.models import LengthReport, ModelVersion, TrainingRun
 
@@ -57,6 +58,12 @@ def test_a_worker_is_asked_for_on_every_queue_that_is_waited_for(
         call_command("run_loop", template="receipt", train=receipts)
     waited_for: tuple[type[BackgroundRun], ...] = (ImportRun, LengthReport, EvalRun, TrainingRun)
     assert {one.queue_name for one in waited_for} <= {*asked}
+
+
+@pytest.fixture
+def workers_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands that end before any worker has something to do."""
+    monkeypatch.setattr(run_loop, "ensure_workers", lambda queues, *, say: nullcontext(StartedWorkers()))
 
 
 @pytest.mark.slow
@@ -125,7 +132,7 @@ def _recount(figures: dict[str, Any], path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_missing_file_is_one_sentence(workers: None, tmp_path: Path) -> None:
+def test_a_missing_file_is_one_sentence(workers_listen: None, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="Cannot read"):
         call_command(
             "run_loop", template="receipt", train=tmp_path / "nowhere.jsonl", base_model="smollm2-135m-instruct"
@@ -134,7 +141,7 @@ def test_a_missing_file_is_one_sentence(workers: None, tmp_path: Path) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_file_that_cannot_be_used_is_one_sentence_and_leaves_no_project(
-    workers: None, tiny_base_model: Any, receipts: Path, tmp_path: Path
+    workers_listen: None, tiny_base_model: Any, receipts: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "given.json"
     for option, text, sentence in (

@@ -368,9 +368,8 @@ def with_tiny_weights(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_real_model_prelabels_on_a_real_worker(
-    transactional_db: None, tmp_path: Any, workers: Any, wait_for: Callable[..., None]
-) -> None:
+def test_real_model_prelabels_on_a_real_worker(tmp_path: Any, idle_workers: Any, wait_for: Callable[..., None]) -> None:
+    idle_workers.start("gpu")
     world = make_world(tmp_path / "base", documents=24, holdout=12)
     fresh = add_fresh(world)
     Document.objects.filter(pk=fresh[0].pk).update(text=fresh[0].text * 40)
@@ -379,7 +378,7 @@ def test_real_model_prelabels_on_a_real_worker(
     wait_for(
         lambda: PrelabelRun.objects.get(pk=run.pk).status in (Status.DONE, Status.FAILED),
         seconds=400,
-        message=workers.text,
+        message=idle_workers.text,
     )
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.DONE, "")

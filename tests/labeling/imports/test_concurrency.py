@@ -37,11 +37,12 @@ def test_concurrent_imports_of_equal_rows() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_worker_imports(workers: Any, wait_for: Callable[..., None]) -> None:
+def test_worker_imports(idle_workers: Any, wait_for: Callable[..., None]) -> None:
+    idle_workers.start("imports")
     desk = make_desk()
     upload = ContentFile(jsonl([invoice(1), "oops"]), name="rows.jsonl")
     run = start_import(project=desk.project, user=desk.people["engineer"], file=upload)
-    wait_for(lambda: not ImportRun.objects.get(pk=run.pk).is_live, message=workers.text)
+    wait_for(lambda: not ImportRun.objects.get(pk=run.pk).is_live, message=idle_workers.text)
     run.refresh_from_db()
     assert (run.status, run.imported, run.rejected) == (Status.DONE, 1, 1)
 

@@ -1,6 +1,5 @@
 """A run that is killed and resumed ends like an uninterrupted one: same bytes, same curve."""
 
-import os
 import random
 import signal
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from slmstudio.errors import Refused
-from tests.training.ml_data import named, rows, smollm2, tiny, train_spec, write_dataset
+from tests.training.ml_data import named, rows, smollm2_layers, tiny, train_spec, write_dataset
 from tests.training.ml_process import Event, nursery
 from training.ml.loop.fingerprint import check_fingerprint, fingerprint_values
 from training.spec import RunSpec
@@ -107,7 +106,7 @@ def test_evaluation_interrupted_by_a_stop_is_repeated(unkilled: list[Event], tmp
     for event in nursery().run(spec):
         first_events.append(event)
         if event["event"] == "validation":
-            os.kill(nursery().pid, signal.SIGTERM)
+            nursery().send(signal.SIGTERM)
     assert named(first_events, "done")[0]["stopped"] is True
     last = list(nursery().run(spec, "--resume"))
     assert curve([*first_events, *last]) == curve(unkilled)
@@ -176,7 +175,7 @@ def test_run_lost_before_saving_only_saves_its_model(tmp_path: Path) -> None:
 
 @pytest.mark.real_model
 def test_packaged_model_resumes_identically(tmp_path: Path) -> None:
-    changes = {"model": smollm2(), "precision": "auto", "max_steps": 3, "sample_documents": 0, "save_every": 1}
+    changes = {"model": smollm2_layers(4), "precision": "auto", "max_steps": 3, "sample_documents": 0, "save_every": 1}
     whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
     spec = spec_file(tmp_path / "killed", **changes)
     nursery().signal_at(signal.SIGKILL, spec, 2)

@@ -1,42 +1,28 @@
 """Several processes share a run: each step matches that of one process, and one of them emits events."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.training.ml.test_train import Events, run, spec_in
-from tests.training.ml_data import REPO, named
+from tests.training.ml_data import named
+from tests.training.ml_process import nursery
 
 CHANGES: dict[str, Any] = {"batch_size": 2, "max_steps": 4, "eval_every": 1, "lora": {"r": 4, "alpha": 8}}
-#: what `accelerate launch` calls for GPUs; for a CPU it would want MPI
-LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "training.ml.train")
 
 
 def launch(spec: Path, *flags: str, stop: bool = False) -> Events:
     """The events of two processes; with ``stop`` both are stopped after their first step."""
-    group = subprocess.Popen(
-        [sys.executable, *LAUNCHER, str(spec), *flags],
-        cwd=REPO,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    assert group.stdout is not None
     events: Events = []
-    for line in group.stdout:
-        events.append(json.loads(line))
-        if stop and events[-1]["event"] == "metrics":
-            os.killpg(group.pid, signal.SIGTERM)
+    for event in nursery().run(spec, "--processes=2", *flags):
+        events.append(event)
+        if stop and event["event"] == "metrics":
+            nursery().send(signal.SIGTERM)
             stop = False
-    group.wait(timeout=120)
+    assert nursery().code == 0, events[-1:]
     return events
 
 

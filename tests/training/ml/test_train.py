@@ -303,7 +303,8 @@ def test_evaluation_does_not_change_training(tmp_path: Path) -> None:
 
 @pytest.mark.real_model
 def test_packaged_model_learns_short_invoices(tmp_path: Path) -> None:
-    changes = {"model": smollm2(), "precision": "auto", "learning_rate": 1e-3, "max_steps": 16, "sample_documents": 2}
+    changes = {"model": smollm2(), "precision": "auto", "learning_rate": 1e-3, "sample_documents": 2}
+    changes |= {"max_steps": 16, "eval_every": 16}
     events = run(tmp_path, rows(train=24), **changes)
     losses = [one["loss"] for one in named(events, "metrics")]
     assert losses[-1] < losses[0] / 4

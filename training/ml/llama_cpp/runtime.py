@@ -144,7 +144,7 @@ def running(gguf: Path, *, context: int = 4096, parallel: int = 1) -> Iterator[L
     parameters = xllamacpp.CommonParams()
     parameters.model.path, parameters.hostnames, parameters.port = str(gguf), ["127.0.0.1"], 0
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = context * parallel, parallel, False
-    parameters.cpuparams.n_threads = len(allowed_cores())
+    parameters.cpuparams.n_threads = int(os.environ.get("OMP_NUM_THREADS") or len(allowed_cores()))
     with stdout_to_stderr():
         server = xllamacpp.Server(parameters)
         try:
