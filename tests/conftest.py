@@ -7,7 +7,9 @@ REDIS_URL set, those servers are used.
 Spread over several processes (``-n auto --dist loadfile``), each has a home and servers of its own.
 """
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 import subprocess
@@ -53,6 +55,20 @@ os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and own
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more process than cores, as they wait for browsers and workers; none where they would share a queue."""
     return min(4, (os.cpu_count() or 1) + 1) if "valkey" in _embedded else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Each process of a spread run loads the test files from another place on, as rewriting their assertions takes
+    seconds: what one has compiled, the others find."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw")[2:]
+    if not number.isdigit() or [Path(one).name for one in session.config.args] != ["tests"]:
+        return
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    first = int(number) * len(files) // _share
+    for file in files[first:] + files[:first]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # collecting it says what is wrong
+            importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
 
 
 def pytest_collection_finish() -> None:

@@ -123,10 +123,10 @@ def test_a_deadline_bounds_a_call_and_ends_with_its_block(settings: Any) -> None
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         started = time.monotonic()
-        with outbound.client(timeout=20) as client:
+        with outbound.client(timeout=60) as client:
             with outbound.deadline(0.4), pytest.raises(httpx.TimeoutException):
                 client.get(address)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
             with outbound.deadline(0), pytest.raises(httpx.TimeoutException):
                 client.get(address)
     assert outbound._left(7.0, RuntimeError) == 7.0

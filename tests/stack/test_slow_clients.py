@@ -17,7 +17,7 @@ from tests.stack.web import answer, connect, serving, status
 
 GET = "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: {}\r\n\r\n"
 # A server whose threads the slow clients hold answers after their time-out; a busy machine takes this long at most.
-SERVED_SECONDS = 8.0
+SERVED_SECONDS = 12.0
 LARGE = "/static/vendor/vanilla-jsoneditor/standalone.js"
 
 

@@ -194,8 +194,8 @@ def test_stopped_worker_saves_a_checkpoint_and_requeues(
     worker = idle_workers.processes.pop("gpu")
     began = time.monotonic()
     worker.terminate()
-    assert worker.wait(15) == 0
-    assert time.monotonic() - began < 10
+    assert worker.wait(60) == 0
+    assert time.monotonic() - began < 30  # the run would take minutes
     run.refresh_from_db()
     assert (run.status, run.attempts_since_restart) == (Status.QUEUED, 0)
     assert 10 <= run.checkpoint_step == len(curve(run)) < STEPS
