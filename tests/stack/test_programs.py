@@ -20,7 +20,7 @@ import os, sys
 from pathlib import Path
 from slmstudio.stack.programs import Program, Supervisor
 programs = [
-    Program(chr(97 + n), (sys.executable, "-c", source), patience=float(os.environ["PATIENCE"]), grace=1.0)
+    Program(chr(97 + n), (sys.executable, "-c", source), patience=float(os.environ.get("PATIENCE", 0.5)), grace=1.0)
     for n, source in enumerate(sys.argv[1:])
 ]
 sys.exit(Supervisor(programs, cwd=Path.cwd(), env=dict(os.environ)).run())
@@ -144,7 +144,7 @@ def test_a_crashed_program_starts_again() -> None:
 
 def test_optional_programs_restart_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
-    monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("patience=0.5", "vital=n == 0, patience=0.5"))
+    monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("grace=1.0", "grace=1.0, vital=n == 0"))
     session = Session(POLITE, "import sys; sys.exit('no such thing')")
     session.until(r"b +\| no such thing", 3)
     assert "b ended 2 times in a row; the reason is in its lines above; it restarts in 2 s." in session.output
