@@ -105,7 +105,7 @@ def test_curves_of_a_run_and_an_overlay(desk: Desk, engineer: Page) -> None:
     assert time.monotonic() - began < 30, "the curves of 2,000 points and 100 looks take too long"
     redraw = """() => { const began = performance.now(); document.querySelector("[data-smooth]").click();
         document.querySelector("canvas").getBoundingClientRect(); return performance.now() - began }"""
-    redrawn = min(page.evaluate(redraw) for _ in range(4))
+    redrawn = min(page.evaluate(redraw) for _ in range(3))  # an odd number: each toggles it
     assert redrawn < 1500, redrawn
     fields = page.locator("[data-chart=fields]")
     expect(fields.locator(".chart-key")).to_have_text(
