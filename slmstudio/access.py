@@ -33,6 +33,7 @@ class Action(TextChoices):
     PROPOSE_POLICY = "propose_policy", "propose a gate policy"
     SET_POLICY = "set_policy", "set the gate policy"
     APPROVE = "approve", "approve, reject or waive"
+    DEPLOY = "deploy", "deploy or roll back a model"
     ADMINISTER = "administer", "change members, tokens or retention"
 
 
@@ -47,6 +48,7 @@ TABLE: dict[Action, frozenset[Role]] = {
     Action.PROPOSE_POLICY: frozenset({Role.ENGINEER, Role.MANAGER, Role.OWNER}),
     Action.SET_POLICY: frozenset({Role.MANAGER, Role.OWNER}),
     Action.APPROVE: frozenset({Role.MANAGER}),
+    Action.DEPLOY: frozenset({Role.ENGINEER, Role.MANAGER, Role.OWNER}),
     Action.ADMINISTER: frozenset({Role.OWNER}),
 }
 

@@ -28,6 +28,8 @@ SCOPES: dict[str, str] = {
     "import": "import documents and predictions",
     "curate": "freeze dataset versions",
     "webhooks": "manage webhooks",
+    "extract": "send documents to the deployed model",
+    "deploy": "deploy and roll back",
 }
 #: the permission that each scope requires
 ACTIONS: dict[str, Action] = {
@@ -37,6 +39,8 @@ ACTIONS: dict[str, Action] = {
     "import": Action.CURATE,
     "curate": Action.CURATE,
     "webhooks": Action.ADMINISTER,
+    "extract": Action.DEPLOY,
+    "deploy": Action.DEPLOY,
 }
 PREFIX = "slm_"
 MAX_TOKENS = 20

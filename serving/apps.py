@@ -1,0 +1,12 @@
+"""The serving app: packages, deployments, the gateway."""
+
+from django.apps import AppConfig
+
+
+class ServingConfig(AppConfig):
+    """Registers the app's panels, navigation and hooks when Django starts."""
+
+    name = "serving"
+
+    def ready(self) -> None:
+        from serving import navigation, panels  # noqa: F401

@@ -1,0 +1,149 @@
+"""llama.cpp as an engine: a server of this process on a UNIX socket that only this process knows.
+
+Prompts are token ids of the model's own tokenizer, the grammar comes with each request, and every output is checked
+against it: where a grammar does not compile, llama.cpp continues without it and answers 200.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from evaluation.inference.confidence import per_field
+from evaluation.ml.prompts import PromptBuilder
+from serving.replicas.protocol import Answer, Confidence
+from slmstudio.contract.decoding.grounding import is_accepted
+from slmstudio.errors import Refused
+from slmstudio.workers.hardware import allowed_cores
+from training.ml.data.encoder import Encoder
+from training.ml.llama_cpp.gguf import check_file
+from training.ml.llama_cpp.runtime import stdout_to_stderr
+
+#: tokens of a request where the model does not say how many it knows
+DEFAULT_CONTEXT = 4096
+
+
+class LlamaCppEngine:
+    """Answers with a GGUF file. ``slots``: concurrent documents."""
+
+    def __init__(self, file: Path, builder: PromptBuilder, encoder: Encoder, *, slots: int) -> None:
+        self._file = file
+        self._builder = builder
+        self._encoder = encoder
+        self._slots = slots
+        self._free = asyncio.Semaphore(slots)
+        self._key = secrets.token_urlsafe(16)
+        self._folder = tempfile.TemporaryDirectory(prefix="slm-llama-")
+        self._server: Any = None
+        self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def version(self) -> str:
+        return f"llama.cpp {metadata.version('xllamacpp')}"
+
+    async def start(self) -> None:
+        check_file(self._file)
+        socket = str(Path(self._folder.name) / "llama.sock")
+        self._server = await asyncio.to_thread(self._load, socket)
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(socket, limit=self._slots + 2),
+            headers={"Authorization": f"Bearer {self._key}"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+    def _load(self, socket: str) -> Any:
+        import xllamacpp
+
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(self._file)
+        parameters.hostnames, parameters.port, parameters.api_keys = [socket], 0, [self._key]
+        parameters.n_ctx = (self._builder.context or DEFAULT_CONTEXT) * self._slots
+        parameters.n_parallel, parameters.cache_ram_mib = self._slots, 0
+        parameters.cpuparams.n_threads = len(allowed_cores())
+        parameters.ui = parameters.endpoint_slots = parameters.endpoint_props = False
+        parameters.endpoint_metrics, parameters.warmup = True, True
+        with stdout_to_stderr():
+            try:
+                return xllamacpp.Server(parameters)
+            except Exception as error:
+                raise Refused(f"llama.cpp does not load {self._file.name}: {error}", code="engine") from error
+
+    async def answer(self, text: str) -> Answer:
+        arrived = time.perf_counter()
+        async with self._free:
+            started = time.perf_counter()
+            queue_ms = round((started - arrived) * 1000, 2)
+            try:
+                prompt, grammar = await asyncio.to_thread(self._prepare, text)
+            except Refused as error:
+                code = "too_long" if error.code == "length" else "engine"
+                return Answer.failed(code, error.message, queue_ms=queue_ms)
+            constraint = {"grammar": grammar} if grammar else {}
+            limit = self._builder.max_output_tokens(prompt)
+            try:
+                response = await self._complete(prompt, limit, n_probs=1, return_tokens=True, **constraint)
+            except (aiohttp.ClientError, OSError) as error:
+                return Answer.failed("engine", f"llama.cpp does not answer: {error}", queue_ms=queue_ms)
+            return await asyncio.to_thread(self._read, response, grammar, len(prompt), queue_ms, started)
+
+    def _prepare(self, text: str) -> tuple[list[int], str]:
+        return self._builder.prompt_within_context(text), self._builder.grammar(text)
+
+    def _read(self, response: dict[str, Any], grammar: str, prompt: int, queue_ms: float, started: float) -> Answer:
+        tokens = [int(token) for token in response["tokens"]]
+        raw = self._encoder.decode(tokens)
+        finish = "length" if response.get("stop_type") == "limit" or response.get("truncated") else "stop"
+        model_ms = round((time.perf_counter() - started) * 1000, 2)
+        # A truncated output may end in half a character.
+        if grammar and not is_accepted(grammar, raw.removesuffix("\ufffd") if finish == "length" else raw):
+            return Answer.failed(
+                "grammar", "The output violates its grammar: llama.cpp did not apply it.",
+                queue_ms=queue_ms, model_ms=model_ms,
+            )  # fmt: skip
+        confidence = self._confidence(raw, response.get("completion_probabilities") or [])
+        return Answer(raw, finish, queue_ms, model_ms, prompt, len(tokens), confidence)
+
+    def _confidence(self, raw: str, probabilities: list[dict[str, Any]]) -> Confidence:
+        tokens = [int(one["id"]) for one in probabilities]
+        ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
+        found = per_field(raw, ends, [float(one["logprob"]) for one in probabilities])
+        return {path: (round(field.minimum, 4), round(field.mean, 4)) for path, field in found.items()}
+
+    async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
+        # Compact JSON: free white space would let a weak model write nothing else.
+        compact = {**json.loads(schema), "x-guidance": {"whitespace_flexible": False}}
+        grammar = f"%llguidance {{}}\nstart: %json {json.dumps(compact)}"
+        response = await self._complete(prompt, tokens, grammar=grammar)
+        return str(response["content"])
+
+    async def _complete(self, prompt: str | list[int], limit: int, **more: Any) -> dict[str, Any]:
+        assert self._client is not None, "the engine is not started"
+        body = {
+            "prompt": prompt, "n_predict": limit, "temperature": 0.0, "top_k": 1, "cache_prompt": True, "seed": 1,
+            **more,
+        }  # fmt: skip
+        async with self._client.post("http://llama/completion", json=body) as response:
+            response.raise_for_status()
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def metrics(self) -> str:
+        assert self._client is not None, "the engine is not started"
+        async with self._client.get("http://llama/metrics") as response:
+            return await response.text()
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+        self._server = None
+        with contextlib.suppress(OSError):
+            os.unlink(Path(self._folder.name) / "llama.sock")
+        self._folder.cleanup()

@@ -1,0 +1,84 @@
+"""transformers as an engine: the generator of evaluations with the weights of the package, one document at a time."""
+
+import asyncio
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evaluation.ml.generate import Generator
+from evaluation.ml.prompts import PromptBuilder
+from serving.replicas.protocol import Answer
+from slmstudio.contract.decoding import grammar
+from slmstudio.contract.json_text import loads
+from training.ml.data.encoder import Encoder
+from training.ml.data.rows import Row
+from training.ml.decoding.constraint import Grammar
+from training.ml.decoding.decoder import Decoder, Loaded, load
+from training.ml.hardware import device as machine
+
+
+class TransformersEngine:
+    """Answers with the weights; concurrent documents wait for their turn."""
+
+    def __init__(self, folder: Path, builder: PromptBuilder, encoder: Encoder) -> None:
+        self._folder = folder
+        self._builder = builder
+        self._encoder = encoder
+        self._turn = asyncio.Lock()
+        self._loaded: Loaded | None = None
+        self._generator: Generator | None = None
+
+    @property
+    def version(self) -> str:
+        return f"transformers {metadata.version('transformers')}"
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._load)
+
+    def _load(self) -> None:
+        machine.set_threads()
+        self._loaded = load(str(self._folder))
+        self._generator = Generator(self._builder, self._loaded, self._encoder, confidence=True)
+        # Two documents that share nothing: what their prompts share is the instruction with its examples.
+        self._generator.warm([Row(id=name, split="", text=name, gold=None) for name in ("0", "a")])
+
+    async def answer(self, text: str) -> Answer:
+        arrived = time.perf_counter()
+        async with self._turn:
+            queue_ms = round((time.perf_counter() - arrived) * 1000, 2)
+            # A thread cannot be stopped: where the caller has hung up, its turn ends with its output.
+            return await asyncio.shield(asyncio.to_thread(self._answer, text, queue_ms))
+
+    def _answer(self, text: str, queue_ms: float) -> Answer:
+        assert self._generator is not None, "the engine is not started"
+        output = self._generator.answer(Row(id="request", split="", text=text, gold=None))
+        if output.finish_reason == "error":
+            code = "too_long" if output.error.startswith("The prompt has ") else "engine"
+            return Answer.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
+        return Answer(
+            output.raw, output.finish_reason, queue_ms, output.latency_ms, output.prompt_tokens, output.output_tokens,
+            output.confidence or {},
+        )  # fmt: skip
+
+    async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
+        async with self._turn:
+            return await asyncio.to_thread(self._answer_prompt, prompt, loads(schema), tokens)
+
+    def _answer_prompt(self, prompt: str, schema: Any, tokens: int) -> str:
+        assert self._loaded is not None, "the engine is not started"
+        held = Grammar(
+            grammar.grammar(schema),
+            self._encoder.tokenizer,
+            vocabulary=self._loaded.model.get_output_embeddings().weight.shape[0],
+            stop_ids=self._encoder.stop_ids,
+        )
+        ids = list(self._encoder.tokenizer(prompt)["input_ids"])
+        decoder = Decoder(self._loaded, self._encoder, speculate=False)
+        return decoder.answer(lambda: ids, max_new_tokens=tokens, constraint=held.constraint()).text
+
+    async def metrics(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        self._generator = self._loaded = None

@@ -1,0 +1,60 @@
+"""Loads the package of a folder: its spec, verified files, prompt builder and engine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.ml.prompts import PromptBuilder, TokenLimit
+from serving.ml.engines.engine import Engine
+from serving.ml.engines.llama_cpp import LlamaCppEngine
+from serving.packages.spec import FILE, ServeSpec
+from slmstudio.contract.decoding.grammar import exceeds_optional_limit
+from slmstudio.contract.decoding.grounding import GroundingPlan
+from slmstudio.errors import Refused
+from slmstudio.storage.hashing import folder_hash
+from training.ml.data.rows import compiled
+from training.ml.lengths import load_encoder
+
+
+@dataclass(frozen=True)
+class LoadedPackage:
+    """A package whose files were verified, ready to start its engine."""
+
+    spec: ServeSpec
+    sha256: str
+    builder: PromptBuilder
+    engine: Engine
+
+
+def load_package(folder: Path, *, sha256: str = "", slots: int = 1) -> LoadedPackage:
+    """Reads a package. ``sha256``: its folder hash; empty: not checked. ``slots``: concurrent documents.
+
+    Raises:
+        Refused: the folder is missing or changed, or the engine cannot serve the schema.
+        SpecError: its spec is not valid.
+    """
+    if not (folder / FILE).is_file():
+        raise Refused(f"There is no package in the folder {folder.name}.", code="package")
+    found = folder_hash(folder)
+    if sha256 and found != sha256:
+        raise Refused(
+            f"The files of the package have changed: their hash is {found[:12]}, the recorded hash is {sha256[:12]}.",
+            code="package",
+        )
+    spec = ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8"))
+    schema = compiled(spec.contract)
+    encoder = load_encoder(str(folder / spec.model), spec.prompt)
+    limit = TokenLimit(spec.output_tokens.reserved, spec.output_tokens.maximum)
+    ground = None if spec.grounding is None else GroundingPlan(spec.grounding.held, spec.grounding.left)
+    builder = PromptBuilder(spec, schema, encoder, spec.context, limit, ground)
+    if spec.engine == "llama_cpp":
+        if spec.mode != "free" and exceeds_optional_limit(schema.schema):
+            raise Refused(
+                "llama.cpp does not support that many optional fields. Serve the weights instead.", code="schema"
+            )
+        engine: Engine = LlamaCppEngine(folder / spec.gguf, builder, encoder, slots=slots)
+    else:
+        # torch only where it is used: a llama.cpp replica takes a tenth of the memory without it.
+        from serving.ml.engines.transformers import TransformersEngine
+
+        engine = TransformersEngine(folder / spec.model, builder, encoder)
+    return LoadedPackage(spec, found, builder, engine)

@@ -1,0 +1,121 @@
+"""Builds a package: ``python -m serving.ml.pack SPEC.yaml`` with a ``PackSpec``.
+
+Files are linked where the disk allows it, else copied. Then the package is loaded as a replica would load it, and
+answers documents of its evaluation again. Events: ``progress`` {stage, done, total}, ``parity`` (the fields of
+``Parity``; the package is complete even where it is bad: services decide).
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from evaluation.ml.prompts import PromptBuilder
+from serving.ml.loading import load_package
+from serving.ml.probe import check_enforcement
+from serving.packages.parity import AnsweredDocument, compare
+from serving.packages.spec import FILE, Grounding, OutputTokens, PackSpec, ParityDocument, ServeSpec
+from slmstudio.contract.json_text import loads
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_file
+from training.ml.data.rows import compiled, read_rows
+from training.ml.events import Emitter, run_child
+from training.ml.lengths import load_encoder
+from training.ml.modeling.folder_checks import check_ref
+from training.strict_yaml import build
+
+#: the context of a replica in tokens, where the model allows it: memory is reserved for all of it
+MIN_CONTEXT = 4096
+#: how much longer than the longest evaluated document one may be
+_CONTEXT_FACTOR = 2
+GGUF = "model.gguf"
+
+
+def main(spec: PackSpec, emitter: Emitter) -> None:
+    """The child process."""
+    config = check_ref(spec.model)
+    target = Path(spec.output_dir)
+    shutil.rmtree(target, ignore_errors=True)
+    (target / "model").mkdir(parents=True)
+    emitter.emit("progress", stage="copying the model", done=0, total=0)
+    _copy_folder(Path(spec.model.path), target / "model", weights=spec.engine == "transformers")
+    if spec.gguf is not None:
+        source = Path(spec.gguf.path)
+        if spec.gguf.sha256 and sha256_file(source) != spec.gguf.sha256:
+            raise Refused(f"The GGUF file {source.name} has changed since the export: its hash differs.", code="gguf")
+        _copy(source, target / GGUF)
+    schema = compiled(spec.evaluation.contract)
+    documents = [
+        build(ParityDocument, loads(line)) for line in Path(spec.parity).read_text().splitlines() if line.strip()
+    ]
+    serve = _serve_spec(spec, schema, config.get("max_position_embeddings"))
+    (target / FILE).write_text(serve.to_yaml(), encoding="utf-8")
+    asyncio.run(_check(target, documents, emitter))
+
+
+def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | None) -> ServeSpec:
+    evaluation = spec.evaluation
+    rows = read_rows(evaluation.documents.path, evaluation.documents.sha256)
+    encoder = load_encoder(spec.model.path, evaluation.prompt)
+    builder = PromptBuilder.of_evaluation(evaluation, schema, encoder, rows, known_context)
+    longest = max((len(builder.prompt(row.text)) for row in rows), default=0) + builder.limit.maximum
+    needed = max(MIN_CONTEXT, 256 * -(-_CONTEXT_FACTOR * longest // 256))
+    ground = builder.ground
+    return ServeSpec(
+        engine=spec.engine,
+        contract=evaluation.contract,
+        output_tokens=OutputTokens(reserved=builder.limit.reserved, maximum=builder.limit.maximum),
+        gguf="" if spec.gguf is None else GGUF,
+        prompt=evaluation.prompt,
+        include_schema=evaluation.include_schema,
+        examples=evaluation.examples,
+        mode=evaluation.mode,
+        grounding=None if ground is None else Grounding(held=dict(ground.held), left=dict(ground.left)),
+        context=needed if known_context is None else min(known_context, needed),
+        seed=evaluation.seed,
+    )
+
+
+async def _check(folder: Path, documents: list[ParityDocument], emitter: Emitter) -> None:
+    package = load_package(folder)
+    await package.engine.start()
+    try:
+        await check_enforcement(package.engine)
+        answered = []
+        for number, document in enumerate(documents):
+            emitter.emit("progress", stage="checking parity", done=number, total=len(documents))
+            answer = await package.engine.answer(document.text)
+            if answer.finish_reason == "error":
+                raise Refused(f"The package does not answer document {document.id}: {answer.error}", code="parity")
+            answered.append(AnsweredDocument(document.text, document.gold, document.raw, answer.raw))
+    finally:
+        await package.engine.close()
+    emitter.emit("parity", **compare(package.builder.schema, answered).as_dict(), engine=package.engine.version)
+
+
+def _copy_folder(source: Path, target: Path, *, weights: bool) -> None:
+    """The files of a model folder; without ``weights`` only configuration, tokenizer and chat template."""
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and (weights or path.suffix != ".safetensors"):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _copy(path, place)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+def parity_line(document: ParityDocument) -> str:
+    """A document as a line of the parity file."""
+    return json.dumps({"id": document.id, "text": document.text, "raw": document.raw, "gold": document.gold})
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(sys.argv, PackSpec.from_yaml, main))

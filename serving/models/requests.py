@@ -1,0 +1,55 @@
+"""The log of requests, partitioned by day: dropping a day takes no time, however many requests it had."""
+
+from django.db import models
+
+from serving.models.deployments import Release, Stage
+
+
+class RequestLog(models.Model):
+    """One answered request. Texts and outputs are empty where the project does not store them.
+
+    ``project_id`` and ``token_id`` are no foreign keys: the log is written in bulk by the gateway, and rows leave with
+    their partition.
+    """
+
+    class Source(models.TextChoices):
+        """What answered."""
+
+        STABLE = "stable", "stable"
+        CANDIDATE = "candidate", "candidate"
+        FALLBACK = "fallback", "fallback"
+        NONE = "", "nothing"
+
+    pk = models.CompositePrimaryKey("day", "id")
+    day = models.DateField(help_text="the day of the request in UTC, by which the table is partitioned")
+    id = models.UUIDField(help_text="the request id that the caller got")
+    created_at = models.DateTimeField()
+    project_id = models.BigIntegerField()
+    release = models.ForeignKey(Release, null=True, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)
+    token_id = models.BigIntegerField(null=True)
+    stage = models.CharField(max_length=10, choices=Stage.choices, blank=True, help_text="of the candidate at the time")
+    source = models.CharField(max_length=10, choices=Source.choices, blank=True)
+    shadow_of = models.UUIDField(null=True, help_text="the request that this one repeats in shadow")
+    protocol = models.CharField(max_length=12, help_text="extract or openai")
+    status = models.PositiveSmallIntegerField(help_text="of the HTTP response; 499: the caller hung up")
+    code = models.CharField(max_length=40, blank=True, help_text="of the error")
+    valid = models.BooleanField(null=True, help_text="whether the output matches the schema")
+    key_sha256 = models.CharField(max_length=64, help_text="of the text, or of the idempotency key")
+    caller = models.CharField(max_length=80, blank=True, help_text="whom the caller asked for, for erasure")
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    total_ms = models.FloatField()
+    queue_ms = models.FloatField(default=0)
+    model_ms = models.FloatField(default=0)
+    confidence = models.JSONField(default=dict, help_text="field -> [minimum, mean]")
+    detail = models.TextField(blank=True)
+    text = models.TextField(blank=True)
+    output = models.TextField(blank=True)
+
+    class Meta:
+        # The table is created by the migration: Django does not know partitions.
+        managed = False
+        db_table = "serving_requestlog"
+
+    def __str__(self) -> str:
+        return f"request {self.id}"

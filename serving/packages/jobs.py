@@ -1,0 +1,59 @@
+"""The job that builds a package."""
+
+import shutil
+from typing import Any
+
+from serving.models import Package
+from serving.packages import services
+from slmstudio.database.retries import with_retries
+from slmstudio.hooks import ModelHooks
+from slmstudio.runs.heartbeat import keep_alive
+from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import folder_manifest, manifest_hash
+from training.child_processes import run_child, spec_file
+from training.job_failures import FailureHandler
+
+#: called with a package when its build has ended, whatever its status
+package_ended: "ModelHooks[[Package], None]" = ModelHooks()
+
+
+def build_package(pk: int) -> None:
+    """Builds a package. At most once per request; it can be requested again."""
+    reap_lost_runs()
+    package = Package.objects.with_content().filter(pk=pk).first()
+    if package is None or not package.claim():
+        return
+    with FailureHandler(package):
+        _build(package)
+    package.refresh_from_db()
+    package_ended["serving.Package"].call(package)
+
+
+def _build(package: Package) -> None:
+    key = services.folder_key(package)
+    spec = spec_file(services.pack_spec(package).to_yaml())
+    parity: dict[str, Any] = {}
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            package.record(
+                stage=str(event["stage"])[:120], progress_done=int(event["done"]), progress_total=int(event["total"])
+            )
+        elif event["event"] == "parity":
+            parity.update((name, value) for name, value in event.items() if name != "event")
+
+    try:
+        run_child("serving.ml.pack", spec, local_path(f"{key}.log"), run=package, on_event=on_event)
+    except BaseException:
+        shutil.rmtree(local_path(key), ignore_errors=True)
+        raise
+    finally:
+        spec.unlink(missing_ok=True)
+    with keep_alive(package):  # gigabytes are hashed
+        manifest = folder_manifest(local_path(key))
+    with_retries(
+        lambda: package.finish(
+            folder_key=key, files=[dict(entry) for entry in manifest], sha256=manifest_hash(manifest), parity=parity
+        )
+    )

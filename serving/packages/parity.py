@@ -1,0 +1,72 @@
+"""Parity of a package with the evaluation it is of: the same documents, answered by both. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evaluation.scores.score_view import ScoreView
+from evaluation.stats import paired_loss
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.scoring.scorer import count_differences, score_document
+
+#: documents of the evaluation that a package answers again
+DOCUMENTS = 20
+
+
+@dataclass(frozen=True)
+class AnsweredDocument:
+    """A document with gold and two raw outputs: of the evaluation, and of the package."""
+
+    text: str
+    gold: Any
+    evaluated: str
+    packaged: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The agreement of two engines.
+
+    ``equal``: documents with the same output text; ``different_fields`` of ``fields`` values differ after
+    normalization. ``accuracy``: mean field accuracy of the package, ``evaluated_accuracy`` of the evaluation, on these
+    documents. ``max_loss``: one-sided 95 % upper bound of how much lower the package's is.
+    """
+
+    documents: int
+    equal: int
+    fields: int
+    different_fields: int
+    accuracy: float
+    evaluated_accuracy: float
+    max_loss: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is stored with the package."""
+        return asdict(self)
+
+
+def compare(compiled: CompiledSchema, documents: Sequence[AnsweredDocument]) -> Parity:
+    """Compares the outputs of a package with those of its evaluation."""
+    fields = different = 0
+    before, after = [], []
+    for one in documents:
+        left, _ = compiled.check(one.evaluated)
+        right, _ = compiled.check(one.packaged)
+        wrong, counted = count_differences(compiled, left, right)
+        fields, different = fields + counted, different + wrong
+        before.append(_accuracy(compiled, one, one.evaluated))
+        after.append(_accuracy(compiled, one, one.packaged))
+    count = max(1, len(documents))
+    return Parity(
+        documents=len(documents),
+        equal=sum(one.evaluated == one.packaged for one in documents),
+        fields=fields,
+        different_fields=different,
+        accuracy=sum(after) / count,
+        evaluated_accuracy=sum(before) / count,
+        max_loss=paired_loss(before, after).value,
+    )
+
+
+def _accuracy(compiled: CompiledSchema, one: AnsweredDocument, raw: str) -> float:
+    return ScoreView.of(score_document(compiled, text=one.text, gold=one.gold, raw=raw)).accuracy

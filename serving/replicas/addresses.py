@@ -1,0 +1,39 @@
+"""Addresses of replicas, and the secret that a gateway sends them."""
+
+import hashlib
+import hmac
+import os
+import socket
+from pathlib import Path
+
+from django.conf import settings
+
+from slmstudio.stack.paths import Paths
+
+HTTP = "http://"
+UNIX = "unix:"
+
+
+def secret() -> str:
+    """The secret of replicas, the same for every process with this SECRET_KEY."""
+    return hmac.new(settings.SECRET_KEY.encode(), b"serving.replicas", hashlib.sha256).hexdigest()
+
+
+def host_name() -> str:
+    """The name of this host in the rows of replicas."""
+    return str(settings.REPLICA_HOST_NAME or socket.gethostname())
+
+
+def new_address(name: str) -> str:
+    """An address for a replica: a UNIX socket in SLM_HOME, or with REPLICA_BIND a free port of that address."""
+    if settings.REPLICA_BIND:
+        with socket.socket(socket.AF_INET6 if ":" in settings.REPLICA_BIND else socket.AF_INET) as free:
+            free.bind((settings.REPLICA_BIND, 0))
+            port = free.getsockname()[1]
+        host = f"[{settings.REPLICA_BIND}]" if ":" in settings.REPLICA_BIND else settings.REPLICA_BIND
+        return f"{HTTP}{host}:{port}"
+    folder = Path(settings.HOME) / "serve"
+    folder = Paths.of(Path(settings.HOME)).socket_folder(folder, f"{name}.sock")
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chmod(folder, 0o700)
+    return f"{UNIX}{folder / name}.sock"

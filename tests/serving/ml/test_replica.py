@@ -1,0 +1,164 @@
+"""Packages and the replicas that answer for them, with real engines."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from evaluation.ml import generate
+from serving.ml import pack
+from serving.ml.engines.engine import Engine
+from serving.ml.probe import check_enforcement
+from serving.packages.spec import FILE, PackSpec, ServeSpec
+from serving.replicas.protocol import SECRET_VARIABLE, Answer
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.errors import Refused
+from slmstudio.storage.hashing import folder_hash, sha256_file
+from tests.conftest import ROOT
+from tests.evaluation import tiny_gguf
+from tests.evaluation.ml.test_backends import COPIED, by_id, run, spec
+from tests.training.ml_data import SCHEMA, EventCollector, named, rows, tiny
+from training.spec import ModelRef
+
+
+def packed(folder: Path, engine: Literal["transformers", "llama_cpp"], **changes: Any) -> dict[str, Any]:
+    """Evaluates the tiny model and packs it; gives the parity event. The package is in ``folder/package``."""
+    changes = {"max_new_tokens": 40, **changes}
+    outputs = by_id(run(folder, child=generate, **changes))
+    parity = folder / "parity.jsonl"
+    known = {row["id"]: row for row in rows()}
+    parity.write_text(
+        "".join(
+            dumps({"id": name, "text": known[name]["text"], "raw": one["raw"], "gold": known[name]["gold"]}) + "\n"
+            for name, one in outputs.items()
+        )
+    )
+    gguf = None
+    if engine == "llama_cpp":
+        file = tiny_gguf.write(tiny(), folder / "tiny.gguf")
+        gguf = ModelRef(path=str(file), sha256=sha256_file(file))
+    package = PackSpec(
+        evaluation=spec(folder, **changes),
+        engine=engine,
+        model=ModelRef(path=str(tiny()), sha256=folder_hash(tiny())),
+        output_dir=str(folder / "package"),
+        parity=str(parity),
+        gguf=gguf,
+    )
+    events = EventCollector()
+    pack.main(PackSpec.from_yaml(package.to_yaml()), events.emitter)
+    [found] = named(events.events, "parity")
+    return found
+
+
+@contextlib.contextmanager
+def replica(folder: Path, *, secret: str = "", sha256: str = "", slots: int = 2) -> Iterator["subprocess.Popen[str]"]:
+    """A replica of the package on ``folder/r.sock``; it answers when the block begins."""
+    command = [sys.executable, "-m", "serving.ml.replica", str(folder / "package"), "--slots", str(slots)]
+    command += ["--address", f"unix:{folder}/r.sock", "--sha256", sha256]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, SECRET_VARIABLE: secret},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        event = json.loads(process.stdout.readline() or "{}")
+        assert event.get("event") == "ready", (event, process.stderr.read() if process.stderr else "")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def client(folder: Path, secret: str = "") -> httpx.Client:
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    transport = httpx.HTTPTransport(uds=str(folder / "r.sock"))
+    return httpx.Client(transport=transport, base_url="http://replica", headers=headers, timeout=60)
+
+
+@pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
+@pytest.mark.parametrize("mode", ["constrained", "grounded"])
+def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mode: str) -> None:
+    found = packed(tmp_path, engine, mode=mode, schema=COPIED)
+    # Random weights: where two tokens are equally likely, the engines round differently.
+    assert (found["documents"], found["fields"]) == (3, 6)
+    assert found["equal"] >= (3 if engine == "transformers" else 1)
+    assert found["max_loss"] < 0.7  # an interval of three documents is wide
+    served = ServeSpec.from_yaml((tmp_path / "package" / FILE).read_text())
+    assert (served.engine, served.mode, served.output_tokens.maximum) == (engine, mode, 40)
+    weights = (tmp_path / "package/model/model.safetensors").exists()
+    assert weights == (engine == "transformers")
+
+
+@pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
+def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
+    packed(tmp_path, engine)
+    sha256 = folder_hash(tmp_path / "package")
+    expected = by_id(run(tmp_path / "again", max_new_tokens=40))
+    with replica(tmp_path, secret="s3cret", sha256=sha256) as process, client(tmp_path, "s3cret") as caller:
+        health = caller.get("/health").json()
+        assert health["state"] == "ready"
+        assert health["identity"]["package"] == sha256
+        for row in rows():
+            if row["id"] in expected:
+                answer = Answer.of(caller.post("/answer", json={"text": row["text"]}).json())
+                assert answer.finish_reason == "stop"
+                assert compile_schema(SCHEMA).check(answer.raw)[1] == []
+                assert engine == "llama_cpp" or answer.raw == expected[row["id"]]["raw"]
+                assert set(answer.confidence) <= {"invoice_id", "total"}
+                assert answer.model_ms > 0
+        too_long = Answer.of(caller.post("/answer", json={"text": "again and again " * 4_000}).json())
+        assert (too_long.finish_reason, too_long.code) == ("error", "too_long")
+        assert caller.post("/answer", json={"text": 5}).status_code == 422
+        assert caller.post("/answer", content=b"{").status_code == 422
+        with client(tmp_path, "wrong") as stranger:
+            assert stranger.post("/answer", json={"text": "a"}).status_code == 401
+            assert stranger.post("/drain").status_code == 401
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_changed_package_is_not_served(tmp_path: Path) -> None:
+    packed(tmp_path, "transformers")
+    sha256 = folder_hash(tmp_path / "package")
+    file = tmp_path / "package" / FILE
+    file.write_text(file.read_text().replace("mode: constrained", "mode: free"))
+    command = [sys.executable, "-m", "serving.ml.replica", str(tmp_path / "package"), "--sha256", sha256]
+    done = subprocess.run(
+        [*command, "--address", f"unix:{tmp_path}/r.sock"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, json.loads(done.stdout)["kind"]) == (2, "package")
+
+
+class Fake:
+    """An engine that writes what it likes."""
+
+    version = "fake 1"
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+
+    async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
+        return self.output or dumps({"nonce": json.loads(schema)["properties"]["nonce"]["const"]})
+
+
+def test_an_engine_that_ignores_the_schema_is_not_served() -> None:
+    def probe(output: str) -> None:
+        engine: Engine = Fake(output)  # type: ignore[assignment]
+        asyncio.run(check_enforcement(engine))
+
+    probe("")
+    for output in ("A word.", '{"nonce": "a"}', '{"nonce": '):
+        with pytest.raises(Refused) as caught:
+            probe(output)
+        assert caught.value.code == "enforcement"
