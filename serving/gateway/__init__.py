@@ -1,0 +1,1 @@
+"""The gateway: a process of its own that answers callers with the deployed models."""

@@ -1,0 +1,36 @@
+"""``python -m serving.gateway --bind 127.0.0.1:8001``: the gateway on this machine, until it is stopped."""
+
+import argparse
+import sys
+
+import uvicorn
+
+from slmstudio.stack import environment
+
+
+def main() -> int:
+    """Runs the workers; SIGTERM finishes open requests."""
+    parser = argparse.ArgumentParser(prog="python -m serving.gateway", description="Answers with the deployed models.")
+    parser.add_argument("--bind", default="127.0.0.1:8001", help="address and port (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--stop-seconds", type=int, default=10, help="to finish requests when stopped")
+    options = parser.parse_args()
+    host, _, port = options.bind.rpartition(":")
+    with environment.servers():
+        uvicorn.run(
+            "serving.gateway.app:app",
+            host=host.strip("[]"),
+            port=int(port),
+            workers=options.workers,
+            access_log=False,
+            log_level="info",
+            timeout_graceful_shutdown=options.stop_seconds,
+            timeout_keep_alive=75,
+            limit_concurrency=2_000,
+            server_header=False,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Answers a document for any interface: route, model, check, log. Interfaces only read requests and write responses."""
+
+import asyncio
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from evaluation.inference.output_text import classify_output
+from evaluation.inference.response_status import ResponseStatus
+from serving.gateway.pool import ReplicaPool
+from serving.gateway.problems import Problem
+from serving.gateway.request_log import LogEntry, RequestLogWriter, now
+from serving.gateway.routes import ReleaseRoute, Route
+from serving.models import RequestLog
+from serving.replicas.protocol import Answer
+
+logger = logging.getLogger(__name__)
+Source = RequestLog.Source
+#: requests that are repeated in shadow at once; more are answered without one
+MAX_SHADOWS = 32
+CLIENT_CLOSED = 499
+_CODES = {
+    "too_long": (413, "The document is too long for the model."),
+    "grammar": (502, "The model's output does not match the schema."),
+    "engine": (502, "The model failed."),
+}
+
+
+@dataclass(slots=True)
+class Question:
+    """A document to answer. ``key``: what the split of the traffic depends on; "" for the text itself."""
+
+    text: str
+    protocol: str
+    token_id: int | None = None
+    key: str = ""
+    caller: str = ""
+    #: the version that the caller names; None: by the split of the traffic
+    number: int | None = None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def key_sha256(self) -> str:
+        return hashlib.sha256((self.key or self.text).encode(errors="replace")).hexdigest()
+
+
+@dataclass(slots=True)
+class Answered:
+    """A valid output with what is known about it. Times in milliseconds."""
+
+    request_id: str
+    release: ReleaseRoute
+    source: str
+    raw: str
+    confidence: dict[str, tuple[float, float]]
+    prompt_tokens: int
+    output_tokens: int
+    total_ms: float
+    queue_ms: float
+    model_ms: float
+
+
+@dataclass
+class Answerer:
+    """Answers questions with the deployed releases."""
+
+    pool: ReplicaPool
+    log: RequestLogWriter
+    shadows: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    async def answer(self, route: Route, question: Question) -> Answered:
+        """The output for a question; it is in the log when this returns or raises.
+
+        Raises:
+            Problem: there is no output that matches the schema, with the reason.
+        """
+        key = question.key_sha256
+        entry = LogEntry(
+            id=question.id, created_at=now(), project_id=route.project_id, protocol=question.protocol,
+            token_id=question.token_id, stage=route.stage, key_sha256=key, caller=question.caller,
+        )  # fmt: skip
+        if route.retention_days:
+            entry.text = question.text
+        try:
+            answered = await self._answer(route, question, key, entry)
+        except Problem as problem:
+            entry.status, entry.code, entry.detail = problem.status, problem.code, problem.detail
+            self._write(entry, question)
+            raise
+        except asyncio.CancelledError:
+            entry.status, entry.code = CLIENT_CLOSED, "client_closed"
+            self._write(entry, question)
+            raise
+        except Exception:
+            entry.status, entry.code = 500, "internal"
+            self._write(entry, question)
+            raise
+        entry.status = 200
+        self._write(entry, question)
+        answered.total_ms = entry.total_ms
+        shadow = route.shadow
+        if shadow is not None and len(self.shadows) < MAX_SHADOWS:
+            self._spawn(self._shadow(route, shadow, question, entry))
+        return answered
+
+    async def _answer(self, route: Route, question: Question, key: str, entry: LogEntry) -> Answered:
+        release, is_candidate = route.choose(key, question.number)
+        if release is None:
+            raise Problem(404, "not_deployed", "No model of this project is deployed.")
+        entry.release_id = release.id
+        entry.source = Source.CANDIDATE if is_candidate else Source.STABLE
+        found = await self.pool.answer(release, question.text, max_queue=route.max_queue)
+        _note(entry, found, store=bool(route.retention_days))
+        check(release, found, entry)
+        return Answered(
+            request_id=question.id, release=release, source=entry.source, raw=found.raw,
+            confidence=found.confidence,
+            prompt_tokens=entry.prompt_tokens, output_tokens=entry.output_tokens, total_ms=0.0,
+            queue_ms=entry.queue_ms, model_ms=entry.model_ms,
+        )  # fmt: skip
+
+    def _write(self, entry: LogEntry, question: Question) -> None:
+        """Raises Problem 503 where the entry of a success cannot be stored."""
+        entry.total_ms = round((time.perf_counter() - question.started) * 1000, 2)
+        try:
+            self.log.write(entry)
+        except OSError as error:
+            logger.error("the request log cannot be written: %s", error)
+            if entry.status == 200:
+                raise Problem(
+                    503, "log", "The request cannot be logged at the moment.", headers={"Retry-After": "10"}
+                ) from error
+
+    async def _shadow(self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry) -> None:
+        """Repeats a question with the candidate; only the log sees its output."""
+        started = time.perf_counter()
+        entry = LogEntry(
+            id=str(uuid.uuid4()), created_at=now(), project_id=route.project_id, protocol=question.protocol,
+            token_id=question.token_id, stage=route.stage, key_sha256=of.key_sha256, caller=of.caller,
+            shadow_of=question.id, release_id=release.id, source=Source.CANDIDATE,
+        )  # fmt: skip
+        try:
+            found = await self.pool.answer(release, question.text, max_queue=route.max_queue)
+            _note(entry, found, store=bool(route.retention_days))
+            check(release, found, entry)
+            entry.status = 200
+        except Problem as problem:
+            entry.status, entry.code, entry.detail = problem.status, problem.code, problem.detail
+        entry.total_ms = round((time.perf_counter() - started) * 1000, 2)
+        try:
+            self.log.write(entry)
+        except OSError as error:
+            logger.error("the request log cannot be written: %s", error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self.shadows.add(task)
+        task.add_done_callback(self.shadows.discard)
+
+
+def check(release: ReleaseRoute, found: Answer, entry: LogEntry) -> None:
+    """Raises Problem where a replica's answer is no output that matches the schema; notes that in ``entry``."""
+    if found.finish_reason == "error":
+        entry.valid = False if found.code == "grammar" else None
+        status, sentence = _CODES.get(found.code, _CODES["engine"])
+        raise Problem(status, found.code or "engine", f"{sentence} {found.error}".strip())
+    outcome, detail = classify_output(release.schema, found.raw, truncated=found.finish_reason == "length")
+    entry.valid = outcome == ResponseStatus.VALID
+    if not entry.valid:
+        raise Problem(502, "invalid_output", f"The model's output does not match the schema: {detail or outcome}")
+
+
+def _note(entry: LogEntry, found: Answer, *, store: bool) -> None:
+    entry.prompt_tokens, entry.output_tokens = found.prompt_tokens, found.output_tokens
+    entry.queue_ms, entry.model_ms = found.queue_ms, found.model_ms
+    entry.confidence = found.confidence
+    if store:
+        entry.output = found.raw

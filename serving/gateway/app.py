@@ -1,0 +1,88 @@
+"""The ASGI application of the gateway, started by ``python -m serving.gateway``."""
+
+import contextlib
+import logging
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "slmstudio.settings")
+django.setup()
+
+from starlette.applications import Starlette  # noqa: E402
+from starlette.requests import ClientDisconnect, Request  # noqa: E402
+from starlette.responses import PlainTextResponse, Response  # noqa: E402
+from starlette.routing import Route  # noqa: E402
+
+from serving.gateway import chat_completions, extract  # noqa: E402
+from serving.gateway.context import Gateway, HungUp  # noqa: E402
+from serving.gateway.problems import Problem  # noqa: E402
+
+logger = logging.getLogger(__name__)
+Handler = Callable[[Request, Gateway, str], Awaitable[Response]]
+
+
+def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], Awaitable[Response]]:
+    """A Starlette endpoint: every error becomes a response of the interface."""
+
+    async def endpoint(request: Request) -> Response:
+        request_id = str(uuid.uuid4())
+        try:
+            return await handler(request, request.app.state.gateway, request_id)
+        except Problem as found:
+            problem = found
+        except (ClientDisconnect, HungUp):
+            return Response(status_code=499)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            problem = Problem(500, "internal", "Internal error; see the log of the gateway.")
+        return problem.openai_response(request_id) if openai else problem.response(request_id)
+
+    return endpoint
+
+
+async def _models(request: Request, gateway: Gateway, request_id: str) -> Response:
+    return await chat_completions.models(request, gateway)
+
+
+async def _model(request: Request, gateway: Gateway, request_id: str) -> Response:
+    return await chat_completions.model(request, gateway)
+
+
+async def _health(request: Request) -> Response:
+    """200 once the routes were read."""
+    ready = request.app.state.gateway.table.loaded
+    return PlainTextResponse("ok" if ready else "starting", status_code=200 if ready else 503)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    detail = "The method is not allowed here." if status == 405 else "There is nothing at this address."
+    return Problem(status, "address", detail).response(str(uuid.uuid4()))
+
+
+def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
+    """The application. ``make`` is called when it starts."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.gateway = make()
+        async with app.state.gateway.running():
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/healthz", _health),
+            Route("/api/v1/projects/{slug}/extract", _endpoint(extract.extract), methods=["POST"]),
+            Route("/v1/models", _endpoint(_models, openai=True)),
+            Route("/v1/models/{model:path}", _endpoint(_model, openai=True)),
+            Route("/v1/chat/completions", _endpoint(chat_completions.chat_completions, openai=True), methods=["POST"]),
+        ],
+        exception_handlers={404: _not_found, 405: _not_found},
+        lifespan=lifespan,
+    )
+
+
+app = create_app()

@@ -1,0 +1,159 @@
+"""The OpenAI-compatible interface: ``/v1/models`` and ``/v1/chat/completions``.
+
+``model`` is the slug of the project, or ``slug@version``. The document is the last user message; instructions and
+examples in other messages are not sent: the model gets the prompt that it was trained with. The output always matches
+the schema of the project, so ``response_format`` may be left out; sampling parameters have no effect.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from serving.gateway.answers import Answered, Question
+from serving.gateway.bodies import read_object
+from serving.gateway.context import SCOPE, Gateway
+from serving.gateway.problems import Problem
+
+#: characters of one event of a stream
+_CHUNK = 64
+
+
+async def models(request: Request, gateway: Gateway) -> Response:
+    """The models that the token may ask."""
+    caller = await gateway.tokens.caller(request.headers.get("authorization", ""), scope=SCOPE)
+    route = gateway.table.get(caller.slug)
+    data = []
+    if route is not None:
+        versions = [release.number for release in route.answering if release.can_answer]
+        data = [_model(caller.slug), *(_model(f"{caller.slug}@{number}") for number in versions)] if versions else []
+    return _json({"object": "list", "data": data})
+
+
+async def model(request: Request, gateway: Gateway) -> Response:
+    """One of them. Raises Problem 404."""
+    name = request.path_params["model"]
+    slug, number = parse_model(name)
+    await gateway.authorize(request, slug)
+    gateway.route(slug, number)
+    return _json(_model(name))
+
+
+async def chat_completions(request: Request, gateway: Gateway, question_id: str) -> Response:
+    """Answers the last user message. Raises Problem."""
+    body = await read_object(request)
+    if not isinstance(body.get("model"), str):
+        raise Problem(422, "field", "model must be the slug of a project, or slug@version.", field="model")
+    slug, number = parse_model(body["model"])
+    caller = await gateway.authorize(request, slug)
+    route = gateway.route(slug, number)
+    if body.get("n") not in (None, 1):
+        raise Problem(422, "field", "n must be 1: the output is deterministic.", field="n")
+    question = Question(
+        text=document_of(body.get("messages")),
+        protocol="openai",
+        token_id=caller.token_id,
+        key=request.headers.get("idempotency-key", "")[:200],
+        caller=str(body.get("user") or "")[:80],
+        number=number,
+        id=question_id,
+    )
+    answered = await gateway.answer(request, route, question)
+    headers = {"X-Request-Id": question.id}
+    if body.get("stream") is True:
+        options = body.get("stream_options")
+        with_usage = isinstance(options, dict) and options.get("include_usage") is True
+        # The output was validated as a whole before its first character is sent.
+        events = _stream(slug, answered, with_usage=with_usage)
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return Response(
+        orjson.dumps(
+            {
+                **_head(slug, answered, "chat.completion"),
+                "choices": [
+                    {
+                        "index": 0,
+                        "message": {"role": "assistant", "content": answered.raw, "refusal": None},
+                        "logprobs": None,
+                        "finish_reason": "stop",
+                    }
+                ],
+                "usage": _usage(answered),
+            }
+        ),
+        media_type="application/json",
+        headers=headers,
+    )
+
+
+def parse_model(name: str) -> tuple[str, int | None]:
+    """Slug and version of a model name. Raises Problem 404."""
+    slug, at, version = name.partition("@")
+    if at and not (version.isdecimal() and len(version) < 9):
+        raise Problem(404, "model_not_found", f"The model {name[:80]!r} does not exist.")
+    return slug, int(version) if at else None
+
+
+def document_of(messages: Any) -> str:
+    """The document in the messages: the text of the last user message. Raises Problem 422."""
+    rows = messages if isinstance(messages, list) else []
+    last = next((one for one in reversed(rows) if isinstance(one, dict) and one.get("role") == "user"), None)
+    if last is None:
+        raise Problem(422, "field", "messages must have a user message with the document.", field="messages")
+    content = last.get("content")
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict)]
+        if len(parts) != len(content) or any(part.get("type") != "text" for part in parts):
+            raise Problem(422, "field", "Only text can be sent; extract the text of files first.", field="messages")
+        content = "".join(str(part.get("text", "")) for part in parts)
+    if not isinstance(content, str) or not content.strip():
+        raise Problem(422, "field", "The last user message is empty.", field="messages")
+    if "\0" in content:
+        raise Problem(422, "field", "The last user message has a NUL character.", field="messages")
+    return content
+
+
+async def _stream(slug: str, answered: Answered, *, with_usage: bool) -> AsyncIterator[bytes]:
+    head = _head(slug, answered, "chat.completion.chunk")
+    usage = {"usage": None} if with_usage else {}
+
+    def event(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return b"data: " + orjson.dumps({**head, "choices": [choice], **usage}) + b"\n\n"
+
+    yield event({"role": "assistant", "content": "", "refusal": None})
+    for at in range(0, len(answered.raw), _CHUNK):
+        yield event({"content": answered.raw[at : at + _CHUNK]})
+    yield event({}, "stop")
+    if with_usage:
+        yield b"data: " + orjson.dumps({**head, "choices": [], "usage": _usage(answered)}) + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+def _head(slug: str, answered: Answered, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{answered.request_id}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": f"{slug}@{answered.release.number}",
+        "system_fingerprint": None,
+    }
+
+
+def _usage(answered: Answered) -> dict[str, int]:
+    return {
+        "prompt_tokens": answered.prompt_tokens,
+        "completion_tokens": answered.output_tokens,
+        "total_tokens": answered.prompt_tokens + answered.output_tokens,
+    }
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "slm-studio"}
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")

@@ -1,0 +1,122 @@
+"""What the requests of one gateway process share."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.conf import settings
+from starlette.requests import Request
+
+from serving.gateway.answers import Answered, Answerer, Question
+from serving.gateway.limits import RateLimiter
+from serving.gateway.pool import ReplicaPool
+from serving.gateway.problems import Problem
+from serving.gateway.request_log import RequestLogWriter
+from serving.gateway.routes import Route, RouteTable
+from serving.gateway.tokens import Caller, TokenCache
+from serving.replicas.addresses import secret
+
+T = TypeVar("T")
+SCOPE = "extract"
+
+
+class HungUp(Exception):
+    """The caller closed the connection before the response."""
+
+
+@dataclass
+class Gateway:
+    """Routes, tokens, limits, connections and the log."""
+
+    tokens: TokenCache
+    table: RouteTable
+    limits: RateLimiter
+    pool: ReplicaPool
+    log: RequestLogWriter
+    answerer: Answerer
+    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    @classmethod
+    def of_settings(cls) -> "Gateway":
+        """The gateway of this process."""
+        tokens = TokenCache()
+        pool = ReplicaPool(secret(), settings.REPLICA_SLOTS, float(settings.GATEWAY_TIMEOUT_SECONDS))
+        log = RequestLogWriter(Path(settings.HOME) / "request-log")
+        limits = RateLimiter(settings.REDIS_URL, per_minute=settings.API_REQUESTS_PER_MINUTE)
+        return cls(tokens, RouteTable(on_change=tokens.clear), limits, pool, log, Answerer(pool, log))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keeps routes and log up to date during the block."""
+        await self.table.refresh()
+        work = (self.table.run(), self.limits.run(), self.log.run())
+        self._tasks = [asyncio.create_task(one) for one in work]
+        try:
+            yield
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, *self.answerer.shadows, return_exceptions=True)
+            await self.pool.close()
+            await self.limits.close()
+            await self.log.flush()
+
+    async def authorize(self, request: Request, slug: str) -> Caller:
+        """The caller of a request to a project. Raises Problem: 401, 403, 404 (another project) or 429."""
+        caller = await self.tokens.caller(request.headers.get("authorization", ""), scope=SCOPE)
+        if caller.slug != slug:
+            raise Problem(404, "project", "There is no such project, or the token belongs to another one.")
+        self.limits.count(caller.token_id)
+        return caller
+
+    def route(self, slug: str, number: int | None = None) -> Route:
+        """The deployment of a project. ``number``: the version that the caller names. Raises Problem 404."""
+        route = self.table.get(slug)
+        if route is None or (route.stable is None and route.candidate is None):
+            raise Problem(404, "not_deployed", "No model of this project is deployed.")
+        if number is not None:
+            known = [one.number for one in route.answering]
+            if number not in known:
+                shown = ", ".join(f"{slug}@{one}" for one in known)
+                raise Problem(404, "version", f"Version {number} is not deployed. Deployed: {shown}.")
+        return route
+
+    @staticmethod
+    def reject_unknown(body: dict[str, Any], known: set[str]) -> None:
+        """Raises Problem 422 for a field that does not exist, which may be a spelling mistake."""
+        unknown = sorted(set(body) - known)
+        if unknown:
+            raise Problem(
+                422, "field", f"{unknown[0]} is unknown. Known: {', '.join(sorted(known))}.", field=unknown[0]
+            )
+
+    async def answer(self, request: Request, route: Route, question: Question) -> Answered:
+        """Answers a question, unless the caller hangs up: then the generation is cancelled.
+
+        Raises:
+            Problem: as ``Answerer.answer``.
+            HungUp: nobody waits for the response.
+        """
+        return await self._unless_disconnected(request, self.answerer.answer(route, question))
+
+    async def _unless_disconnected(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        answering = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                return answering.result()
+            answering.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Problem):
+                await answering
+            raise HungUp
+        finally:
+            gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

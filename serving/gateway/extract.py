@@ -1,0 +1,78 @@
+"""Our own interface: ``POST /api/v1/projects/{slug}/extract``."""
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.gateway.answers import Answered, Question
+from serving.gateway.bodies import read_object, text_field
+from serving.gateway.context import Gateway
+from slmstudio.contract.json_text import loads
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.scoring.pairing import pair
+from slmstudio.contract.values import evidence
+
+_FIELDS = {"text", "evidence", "caller"}
+_MAX_KEY = 200
+
+
+async def extract(request: Request, gateway: Gateway, question_id: str) -> Response:
+    """Answers one document: ``{"text", "evidence"?, "caller"?}``. Raises Problem."""
+    slug = request.path_params["slug"]
+    caller = await gateway.authorize(request, slug)
+    route = gateway.route(slug)
+    body = await read_object(request)
+    gateway.reject_unknown(body, _FIELDS)
+    question = Question(
+        text=text_field(body, "text"),
+        protocol="extract",
+        token_id=caller.token_id,
+        key=request.headers.get("idempotency-key", "")[:_MAX_KEY],
+        caller=str(body.get("caller") or "")[:80],
+        id=question_id,
+    )
+    answered = await gateway.answer(request, route, question)
+    with_evidence = body.get("evidence", True) is True
+    return Response(
+        orjson.dumps(response_of(slug, answered, question.text if with_evidence else None)),
+        media_type="application/json",
+        headers={"X-Request-Id": question.id},
+    )
+
+
+def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, Any]:
+    """The body of a response. ``text``: the document, for evidence; None: without."""
+    found: dict[str, Any] = {
+        "request_id": answered.request_id,
+        "model": f"{slug}@{answered.release.number}",
+        "version": answered.release.number,
+        # As the model wrote it: numbers keep all their digits.
+        "output": orjson.Fragment(answered.raw.encode()),
+        "valid": True,
+        "answered_by": answered.source,
+        "confidence": {path: low for path, (low, _) in answered.confidence.items()},
+        "latency_ms": {
+            "total": answered.total_ms,
+            "queue": answered.queue_ms,
+            "model": answered.model_ms,
+            "gateway": round(max(0.0, answered.total_ms - answered.queue_ms - answered.model_ms), 2),
+        },
+        "usage": {"prompt_tokens": answered.prompt_tokens, "output_tokens": answered.output_tokens},
+    }
+    if text is not None:
+        found["evidence"] = evidence_of(answered.release.schema, loads(answered.raw), text)
+    return found
+
+
+def evidence_of(schema: CompiledSchema, output: Any, text: str) -> dict[str, list[list[int]]]:
+    """Field path -> the places of its value in the text, as [start, end] each; fields without one are left out."""
+    found: dict[str, list[list[int]]] = {}
+    for leaf in pair(schema.root, output, output):
+        if leaf.output is None or leaf.field.evidence == "none":
+            continue
+        spans = evidence.find(leaf.output, leaf.field, text)
+        if spans:
+            found[leaf.path] = [[span.start, span.end] for span in spans]
+    return found

@@ -1,0 +1,146 @@
+"""Asks replicas: the one with the fewest open requests, with a circuit breaker each and a bounded queue a release."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+import orjson
+
+from serving.gateway.problems import Problem
+from serving.gateway.routes import ReleaseRoute
+from serving.replicas.addresses import HTTP, UNIX
+from serving.replicas.protocol import Answer
+
+#: consecutive failures that open a breaker, and the longest time that it stays open
+FAILURES_TO_OPEN = 3
+MAX_OPEN_SECONDS = 30.0
+#: retries may be this share of the requests, so that a failing backend is not asked twice as often
+RETRY_SHARE = 0.1
+_RETRY_BURST = 10.0
+
+
+@dataclass
+class _Backend:
+    """One replica as this gateway sees it."""
+
+    address: str
+    session: aiohttp.ClientSession
+    outstanding: int = 0
+    failures: int = 0
+    opened_until: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker keeps requests away; after its time one request tries again."""
+        return time.monotonic() < self.opened_until
+
+    def failed(self) -> None:
+        self.failures += 1
+        if self.failures >= FAILURES_TO_OPEN:
+            pause = min(2.0 ** (self.failures - FAILURES_TO_OPEN), MAX_OPEN_SECONDS)
+            self.opened_until = time.monotonic() + pause
+
+    def succeeded(self) -> None:
+        self.failures, self.opened_until = 0, 0.0
+
+
+class ReplicaUnavailable(Exception):
+    """A replica did not answer; the request may be tried on another one."""
+
+
+@dataclass
+class ReplicaPool:
+    """Connections to the replicas of all releases. ``slots``: documents that one replica answers concurrently."""
+
+    secret: str
+    slots: int
+    timeout: float
+    _backends: dict[str, _Backend] = field(default_factory=dict)
+    _closing: set["asyncio.Future[None]"] = field(default_factory=set)
+    _retries: float = _RETRY_BURST
+
+    async def answer(self, release: ReleaseRoute, text: str, *, max_queue: int) -> Answer:
+        """The answer of a replica.
+
+        Raises:
+            Problem: 429 where too many requests wait, 503 without a replica, 504 where it takes too long.
+        """
+        backends = [self._backend(address) for address in release.addresses]
+        if not backends:
+            raise Problem(503, "no_replica", "The model is not running.", headers={"Retry-After": "5"})
+        waiting = sum(backend.outstanding for backend in backends)
+        if waiting >= len(backends) * self.slots + max_queue:
+            raise Problem(
+                429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
+            )
+        self._retries = min(_RETRY_BURST, self._retries + RETRY_SHARE)
+        tried: set[str] = set()
+        while True:
+            backend = self._pick(backends, tried)
+            if backend is None:
+                raise Problem(503, "no_replica", "The model does not answer.", headers={"Retry-After": "5"})
+            tried.add(backend.address)
+            try:
+                return await self._ask(backend, text)
+            except ReplicaUnavailable:
+                if self._retries < 1:
+                    raise Problem(
+                        503, "no_replica", "The model does not answer.", headers={"Retry-After": "5"}
+                    ) from None
+                self._retries -= 1
+
+    def _pick(self, backends: list[_Backend], tried: set[str]) -> _Backend | None:
+        left = [backend for backend in backends if backend.address not in tried and not backend.is_open]
+        return min(left, key=lambda backend: backend.outstanding, default=None)
+
+    async def _ask(self, backend: _Backend, text: str) -> Answer:
+        backend.outstanding += 1
+        try:
+            body = orjson.dumps({"text": text})
+            async with asyncio.timeout(self.timeout), backend.session.post("/answer", data=body) as response:
+                read = await response.read()
+            if response.status != 200:
+                raise ReplicaUnavailable(f"status {response.status}")
+            answer = Answer.of(orjson.loads(read))
+        except TimeoutError:
+            backend.failed()
+            raise Problem(504, "timeout", f"The model did not answer within {self.timeout:g} s.") from None
+        except (aiohttp.ClientError, OSError, ValueError, ReplicaUnavailable) as error:
+            backend.failed()
+            raise ReplicaUnavailable(str(error)) from error
+        finally:
+            backend.outstanding -= 1
+        backend.succeeded()
+        return answer
+
+    def _backend(self, address: str) -> _Backend:
+        found = self._backends.get(address)
+        if found is None:
+            found = self._backends[address] = _Backend(address, self._session(address))
+        return found
+
+    def _session(self, address: str) -> aiohttp.ClientSession:
+        connector: aiohttp.BaseConnector
+        if address.startswith(UNIX):
+            connector, base = aiohttp.UnixConnector(address.removeprefix(UNIX), limit=0), f"{HTTP}replica"
+        else:
+            connector, base = aiohttp.TCPConnector(limit=0), address
+        headers = {"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
+        return aiohttp.ClientSession(base, connector=connector, headers=headers, timeout=timeout)
+
+    def forget_others(self, addresses: set[str]) -> None:
+        """Closes connections to replicas that no route names any more and that answer nothing."""
+        for address in [one for one in self._backends if one not in addresses]:
+            if not self._backends[address].outstanding:
+                backend = self._backends.pop(address)
+                closing = asyncio.ensure_future(backend.session.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for backend in self._backends.values():
+            await backend.session.close()
+        self._backends.clear()

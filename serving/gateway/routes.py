@@ -1,0 +1,170 @@
+"""Where requests of each project go: a snapshot of deployments and replicas in memory, read again when they change."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis.asyncio
+from django.conf import settings
+from django.db import DatabaseError, connection
+from redis.exceptions import RedisError
+
+from labeling.models import SchemaVersion
+from serving.models import Deployment, Release, Replica, Stage
+from serving.replicas.changes import CHANNEL
+from slmstudio.contract.schema.compiled import CompiledSchema
+
+logger = logging.getLogger(__name__)
+REFRESH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class ReleaseRoute:
+    """A release and the addresses that answer for it now."""
+
+    id: int
+    number: int
+    schema: CompiledSchema
+    addresses: tuple[str, ...]
+    endpoint_id: int | None = None
+
+    @property
+    def can_answer(self) -> bool:
+        return bool(self.addresses) or self.endpoint_id is not None
+
+
+@dataclass(frozen=True)
+class Route:
+    """The deployment of a project."""
+
+    project_id: int
+    slug: str
+    stable: ReleaseRoute | None
+    candidate: ReleaseRoute | None
+    stage: str
+    share: float
+    max_queue: int
+    retention_days: int
+
+    def choose(self, key_sha256: str, number: int | None = None) -> tuple[ReleaseRoute | None, bool]:
+        """The release that answers a request, and whether it is the candidate. ``number``: the caller names it.
+
+        Traffic is split by a hash of the document or idempotency key, so the same document gets the same release.
+        """
+        if number is not None:
+            named = next((release for release in self.answering if release.number == number), None)
+            return named, named is not None and named is self.candidate
+        candidate = self.candidate
+        if candidate is None or not candidate.can_answer or self.stage == Stage.SHADOW:
+            return self.stable, False
+        if self.stable is None or not self.stable.can_answer or position(key_sha256) < self.share:
+            return candidate, True
+        return self.stable, False
+
+    @property
+    def answering(self) -> list[ReleaseRoute]:
+        """The releases that callers may name."""
+        candidate = None if self.stage == Stage.SHADOW else self.candidate
+        return [release for release in (self.stable, candidate) if release is not None]
+
+    @property
+    def shadow(self) -> ReleaseRoute | None:
+        """The release that repeats every request without being seen."""
+        candidate = self.candidate
+        return candidate if self.stage == Stage.SHADOW and candidate is not None and candidate.can_answer else None
+
+
+def position(key_sha256: str) -> float:
+    """Where a key falls in [0, 1): uniform, and the same on every gateway."""
+    return int(hashlib.sha256(f"split:{key_sha256}".encode()).hexdigest()[:13], 16) / 16**13
+
+
+@dataclass
+class RouteTable:
+    """The routes of all projects by slug; the last snapshot stays while the database does not answer."""
+
+    on_change: Callable[[], None] = lambda: None
+    routes: dict[str, Route] = field(default_factory=dict)
+    loaded: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def get(self, slug: str) -> Route | None:
+        """The route of a project, None where nothing is deployed."""
+        return self.routes.get(slug)
+
+    async def run(self) -> None:
+        """Refreshes until it is cancelled."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            while True:
+                await self.refresh()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), REFRESH_SECONDS)
+                self._changed.clear()
+        finally:
+            listener.cancel()
+
+    async def refresh(self) -> None:
+        """Reads the snapshot again."""
+        try:
+            self.routes = await asyncio.to_thread(_read)
+            self.loaded = True
+        except DatabaseError:
+            logger.warning("the database does not answer; requests go where they went before")
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                client = redis.asyncio.Redis.from_url(settings.REDIS_URL)
+                async with client.pubsub() as channel:
+                    await channel.subscribe(CHANNEL)
+                    async for message in channel.listen():
+                        if message["type"] == "message":
+                            self.on_change()
+                            self._changed.set()
+            except (RedisError, OSError):
+                await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _read() -> dict[str, Route]:
+    try:
+        return _routes()
+    except DatabaseError:
+        connection.close()
+        raise
+
+
+def _routes() -> dict[str, Route]:
+    addresses: defaultdict[int, list[str]] = defaultdict(list)
+    for release, address in Replica.objects.ready().order_by("pk").values_list("release_id", "address"):
+        addresses[release].append(address)
+    rows = Deployment.objects.with_releases().filter(project__deployment__isnull=False)
+    return {
+        row.project.slug: Route(
+            project_id=row.project_id,
+            slug=row.project.slug,
+            stable=_release(row.stable, addresses),
+            candidate=_release(row.candidate, addresses),
+            stage=row.stage,
+            share=row.share,
+            max_queue=row.max_queue,
+            retention_days=row.retention_days,
+        )
+        for row in rows
+    }
+
+
+def _release(release: Release | None, addresses: dict[int, list[str]]) -> ReleaseRoute | None:
+    if release is None:
+        return None
+    if release.package is not None:
+        schema: SchemaVersion = release.package.eval_run.dataset.schema_version
+    else:
+        schema = release.project.schema_version
+    return ReleaseRoute(
+        release.pk, release.number, schema.compiled, tuple(addresses.get(release.pk, ())), release.endpoint_id
+    )

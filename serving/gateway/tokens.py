@@ -1,0 +1,110 @@
+"""Tokens of callers, cached: the database is asked at the first use, after a change, and every half minute."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from labeling.integrations import tokens
+from serving.gateway import passes
+from serving.gateway.problems import Problem
+from slmstudio.access import may
+
+logger = logging.getLogger(__name__)
+#: seconds that a token is not looked up again
+FRESH_SECONDS = 30.0
+#: seconds that it is still accepted while the database does not answer
+STALE_SECONDS = 600.0
+_MAX_CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A valid token: its project, its scopes that the role of its member still allows, and when it expires.
+
+    ``token_id`` is None for a pass.
+    """
+
+    token_id: int | None
+    slug: str
+    scopes: frozenset[str]
+    expires_at: datetime | None
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+
+class TokenCache:
+    """Tokens by their hash. Invalid ones are cached as None, so that guessing costs the database nothing."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+
+    def clear(self) -> None:
+        """Looks every token up again at its next use."""
+        self._known = OrderedDict((key, (0.0, caller)) for key, (_, caller) in self._known.items() if caller)
+
+    async def caller(self, authorization: str, *, scope: str) -> Caller:
+        """The caller of a request.
+
+        Raises:
+            Problem: 401 without a valid token, 403 without the scope.
+        """
+        scheme, _, text = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
+            raise Problem(
+                401, "no_token", "Send a token: Authorization: Bearer slm_...", headers={"WWW-Authenticate": "Bearer"}
+            )
+        caller = await self._lookup(text.strip())
+        if caller is None or caller.has_expired:
+            raise Problem(
+                401, "invalid_token", "The token is invalid, revoked or expired.",
+                headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+            )  # fmt: skip
+        if scope not in caller.scopes:
+            raise Problem(403, "scope", f"The token lacks the scope {scope} ({tokens.SCOPES[scope]}).")
+        return caller
+
+    async def _lookup(self, text: str) -> Caller | None:
+        if text.startswith(passes.PREFIX):
+            slug = passes.verify(text)
+            return None if slug is None else Caller(None, slug, frozenset({"extract"}), None)
+        key = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+        now = time.monotonic()
+        checked, caller = self._known.get(key, (-STALE_SECONDS, None))
+        if key in self._known and now - checked < FRESH_SECONDS and checked:
+            return caller
+        try:
+            caller = await asyncio.to_thread(_authenticated, text)
+        except DatabaseError:
+            if key in self._known and caller is not None:
+                logger.warning("the database does not answer; token %s is accepted as it was", caller.token_id)
+                return caller
+            raise Problem(
+                503, "database", "Tokens cannot be checked at the moment.", headers={"Retry-After": "5"}
+            ) from None
+        self._known[key] = (now, caller)
+        self._known.move_to_end(key)
+        while len(self._known) > _MAX_CACHED:
+            self._known.popitem(last=False)
+        return caller
+
+
+def _authenticated(text: str) -> Caller | None:
+    try:
+        token = tokens.authenticate(text)
+    except DatabaseError:
+        connection.close()
+        raise
+    if token is None or token.role is None:
+        return None
+    role = token.role
+    allowed = frozenset(scope for scope in token.scopes if may(role, tokens.ACTIONS[scope]))
+    return Caller(token.pk, token.project.slug, allowed, token.expires_at)

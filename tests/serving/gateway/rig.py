@@ -1,0 +1,160 @@
+"""A gateway in this process without a database: routes and tokens are given, replicas are HTTP servers on sockets."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Path_
+
+from serving.gateway.answers import Answerer
+from serving.gateway.app import create_app
+from serving.gateway.context import Gateway
+from serving.gateway.limits import RateLimiter
+from serving.gateway.pool import ReplicaPool
+from serving.gateway.request_log import RequestLogWriter
+from serving.gateway.routes import ReleaseRoute, Route, RouteTable
+from serving.gateway.tokens import Caller, TokenCache
+from slmstudio.contract.schema.compiled import compile_schema
+
+SCHEMA = compile_schema(
+    {
+        "type": "object",
+        "properties": {"number": {"type": "string"}, "total": {"type": "number"}},
+        "required": ["number", "total"],
+        "additionalProperties": False,
+    }
+)
+TEXT = "Invoice A-17, total 12.50"
+RAW = '{"number":"A-17","total":12.50}'
+ANSWER: dict[str, Any] = {
+    "raw": RAW, "finish_reason": "stop", "queue_ms": 1.0, "model_ms": 2.0, "prompt_tokens": 30, "output_tokens": 12,
+    "confidence": {"number": [0.9, 0.95], "total": [0.8, 0.85]}, "error": "", "code": "",
+}  # fmt: skip
+Reply = Callable[[str], Awaitable[Response]]
+
+
+def reply(**changes: Any) -> Reply:
+    """A replica that answers everything the same."""
+
+    async def answer(text: str) -> Response:
+        return JSONResponse({**ANSWER, **changes})
+
+    return answer
+
+
+@dataclass
+class Backend:
+    """A replica of the test, and the texts that it got."""
+
+    address: str
+    asked: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+
+
+@contextlib.asynccontextmanager
+async def backend(path: Path, answer: Reply) -> AsyncIterator[Backend]:
+    """An HTTP server on a UNIX socket."""
+    found = Backend(f"unix:{path}")
+
+    async def handle(request: Request) -> Response:
+        text = json.loads(await request.body())["text"]
+        found.asked.append(text)
+        return await answer(text)
+
+    app = Starlette(routes=[Path_("/answer", handle, methods=["POST"])])
+    server = uvicorn.Server(uvicorn.Config(app, uds=str(path), log_level="error", lifespan="off"))
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    running = asyncio.ensure_future(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+    try:
+        yield found
+    finally:
+        server.should_exit = server.force_exit = True
+        await running
+
+
+def release(number: int, *addresses: str) -> ReleaseRoute:
+    """A release that these addresses answer for."""
+    return ReleaseRoute(number, number, SCHEMA, addresses)
+
+
+def route(stable: ReleaseRoute | None, candidate: ReleaseRoute | None = None, **changes: Any) -> Route:
+    """The deployment of the project ``invoices``."""
+    values = {"stage": "", "share": 0.0, "max_queue": 8, "retention_days": 30, **changes}
+    return Route(1, "invoices", stable, candidate, **values)
+
+
+class Tokens(TokenCache):
+    """Two tokens that are valid without a database."""
+
+    async def _lookup(self, text: str) -> Caller | None:
+        known = {
+            "good": Caller(7, "invoices", frozenset({"extract", "read"}), None),
+            "other": Caller(8, "receipts", frozenset({"extract"}), None),
+            "reader": Caller(9, "invoices", frozenset({"read"}), None),
+        }
+        return known.get(text)
+
+
+class Log(RequestLogWriter):
+    """The log's files; nothing is moved to a database."""
+
+    async def flush(self) -> None:
+        self._close()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Everything that was logged, in order."""
+        lines = [line for path in sorted(self._folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in lines]
+
+
+class Table(RouteTable):
+    """Given routes."""
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def refresh(self) -> None:
+        self.loaded = True
+
+
+@dataclass
+class Rig:
+    """The gateway and a client of it."""
+
+    gateway: Gateway
+    client: httpx.AsyncClient
+    log: Log
+
+    async def extract(self, text: Any = TEXT, *, token: str = "good", slug: str = "invoices", **more: Any) -> Any:
+        """The response to a document."""
+        headers = {"Authorization": f"Bearer {token}", **more.pop("headers", {})}
+        return await self.client.post(f"/api/v1/projects/{slug}/extract", json={"text": text, **more}, headers=headers)
+
+
+@contextlib.asynccontextmanager
+async def rig(
+    folder: Path, *routes: Route, per_minute: int = 10_000, slots: int = 1, timeout: float = 5.0
+) -> AsyncIterator[Rig]:
+    """A running gateway with these routes."""
+    pool, log = ReplicaPool("secret", slots, timeout), Log(folder / "log")
+    table = Table(routes={one.slug: one for one in routes})
+    limits = RateLimiter("redis://127.0.0.1:1", per_minute=per_minute)
+    gateway = Gateway(Tokens(), table, limits, pool, log, Answerer(pool, log))
+    app = create_app(lambda: gateway)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://gateway") as client,
+    ):
+        yield Rig(gateway, client, log)
