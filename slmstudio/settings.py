@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "labeling",
     "training",
     "evaluation",
+    "serving",
 ]
 
 MIDDLEWARE = [
@@ -201,6 +202,19 @@ PROJECT_GPU_HOURS = env.int("PROJECT_GPU_HOURS", default=500, minimum=0)
 
 # Maximum days that a gate waiver is valid.
 WAIVER_MAX_DAYS = env.int("WAIVER_MAX_DAYS", default=180, minimum=1, maximum=3_650)
+
+# Serving. The address of the gateway for callers, and how replicas are reached: a UNIX socket on this host, or with
+# REPLICA_BIND a port of that address, for gateways on other hosts.
+GATEWAY_URL = env.url("GATEWAY_URL", schemes=["http", "https"], default="http://127.0.0.1:8001")
+GATEWAY_TIMEOUT_SECONDS = env.int("GATEWAY_TIMEOUT_SECONDS", default=120, minimum=1)
+REPLICA_BIND = env.str("REPLICA_BIND", default="")
+REPLICA_HOST_NAME = env.str("REPLICA_HOST_NAME", default="")
+# Documents that one replica of llama.cpp answers concurrently.
+REPLICA_SLOTS = env.int("REPLICA_SLOTS", default=2, minimum=1, maximum=64)
+REPLICA_LOST_AFTER_SECONDS = 15
+# How long a replica that is drained still accepts requests: gateways look every two seconds.
+DRAIN_NOTICE_SECONDS = 4
+SERVE_STOP_SECONDS = 10
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {

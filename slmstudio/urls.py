@@ -18,6 +18,7 @@ urlpatterns = [
     path("", include("labeling.urls")),
     path("p/<slug:slug>/", include("training.urls")),
     path("p/<slug:slug>/", include("evaluation.urls")),
+    path("p/<slug:slug>/", include("serving.urls")),
 ]
 handler400 = "slmstudio.web.views.bad_request"
 handler403 = "slmstudio.web.views.forbidden"

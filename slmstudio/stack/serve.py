@@ -34,6 +34,7 @@ def main() -> int:
     try:
         port = env.int("PORT", default=8000, minimum=1, maximum=65535)
         require_port(HOST, port)
+        require_port(HOST, port + 1)
         with environment.servers() as running:
             return _serve(port, running, dev=options.dev, loop=not options.no_loop)
     except (StackError, EnvError) as error:
@@ -44,7 +45,9 @@ def main() -> int:
 
 
 def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool) -> int:
+    gateway = f"{HOST}:{port + 1}"
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
+    variables.setdefault("GATEWAY_URL", f"http://{gateway}")
     if dev:
         variables["DEBUG"] = "1"
     if (code := _manage(variables, "migrate", "--verbosity=0")[0]) != 0:
@@ -72,6 +75,13 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
             # An import is not waited for: the next start requeues what was interrupted. A training saves a checkpoint.
             Program("imports", (*manage, "rqworker", "imports"), vital=False, patience=1.0),
             Program("gpu", (*manage, "rqworker", "gpu"), vital=False, patience=20.0),
+            Program(
+                "gateway",
+                (sys.executable, "-m", "serving.gateway", "--bind", gateway),
+                vital=False,
+                patience=12.0,
+            ),
+            Program("serve", (*manage, "serve"), vital=False, patience=15.0),
             Program("sweep", (*manage, "sweep", "--every", "30"), vital=False, patience=1.0),
         ],
         cwd=ROOT,

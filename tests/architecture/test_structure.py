@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-APPS = ("slmstudio", "labeling", "training", "evaluation")
+APPS = ("slmstudio", "labeling", "training", "evaluation", "serving")
 MAX_TOP_MODULES = 15
 MAX_PACKAGE_MODULES = 20
 MAX_LINES = 420

@@ -1,0 +1,131 @@
+"""What the gateway adds to a replica that answers at once: ``python -m bench.serving``.
+
+Real processes: PostgreSQL, Valkey, one gateway process, one replica, one process that sends requests, 1, 50 and 200 at
+once, each connection as fast as it is answered. Beside them the same requests to the replica alone.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.studio import free_port, studio, wait_for
+from bench.timing import percentile, table
+from slmstudio.stack.environment import ROOT
+
+CONCURRENT = (1, 50, 200)
+TEXT = "Invoice A-17 of 14 January 2026, Bradley Ltd, total 12.50 EUR. " * 20
+
+
+def main() -> None:
+    """Starts everything, measures, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=3000, help="of each row")
+    parser.add_argument("--memory", type=int, default=0, help="further requests, to see that memory stays flat")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="slm-serving-") as folder, studio(web_workers=1) as _:
+        socket = f"unix:{folder}/replica.sock"
+        token = _rows(socket)
+        body = Path(folder) / "body.json"
+        body.write_text(json.dumps({"text": TEXT}))
+        port = free_port()
+        environment = {**os.environ, "API_REQUESTS_PER_MINUTE": "100000000"}
+        backend = subprocess.Popen([sys.executable, "-m", "bench.serving_load", "replica", socket], cwd=ROOT)
+        gateway = subprocess.Popen(
+            [sys.executable, "-m", "serving.gateway", "--bind", f"127.0.0.1:{port}"], cwd=ROOT, env=environment
+        )
+        try:
+            wait_for(port)
+            time.sleep(3)
+            _measure(port, socket, token, body, options.requests)
+            if options.memory:
+                _memory(gateway.pid, port, token, body, options.memory)
+        finally:
+            for process in (gateway, backend):
+                process.terminate()
+                process.wait(20)
+
+
+def _measure(port: int, socket: str, token: str, body: Path, number: int) -> None:
+    path = "/api/v1/projects/bench/extract"
+    rows = []
+    for concurrent in CONCURRENT:
+        alone = _send(socket, "/answer", concurrent, number, token, body)
+        through = _send(f"http://127.0.0.1:{port}", path, concurrent, number, token, body)
+        values = [f"{percentile(found['times'], share):.2f}" for found in (alone, through) for share in (0.5, 0.99)]
+        added = [
+            f"{percentile(through['times'], share) - percentile(alone['times'], share):.2f}" for share in (0.5, 0.99)
+        ]
+        rows.append((str(concurrent), *values, *added, f"{number / through['seconds']:.0f}", str(through["failed"])))
+    heads = ("at once", "alone p50", "p99", "gateway p50", "p99", "added p50", "p99", "requests/s", "failed")
+    print(table("Gateway over a replica that answers at once, ms", heads, rows))
+
+
+def _memory(pid: int, port: int, token: str, body: Path, number: int) -> None:
+    process, rows = psutil.Process(pid), []
+    for part in range(5):
+        rows.append((f"{part * number // 4:,}", f"{process.memory_info().rss / 2**20:.0f}"))
+        if part < 4:
+            _send(f"http://127.0.0.1:{port}", "/api/v1/projects/bench/extract", 50, number // 4, token, body)
+    print(table("Memory of the gateway after so many more requests, MiB", ("requests", "resident"), rows))
+
+
+def _send(address: str, path: str, concurrent: int, number: int, token: str, body: Path) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        "-m",
+        "bench.serving_load",
+        address,
+        path,
+        str(concurrent),
+        str(number),
+        token,
+        str(body),
+    ]
+    found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
+def _rows(address: str) -> str:
+    """A project whose release this address answers for; returns a token."""
+    from django.contrib.auth import get_user_model
+    from django.utils import timezone
+
+    from evaluation.models import EvalRun
+    from labeling.integrations import tokens
+    from labeling.models import DatasetVersion
+    from labeling.projects.services import create_project
+    from serving.models import Deployment, Package, Release, Replica
+    from training.models import BaseModel
+
+    user = get_user_model().objects.create_user("ana", password=secrets.token_hex(8))
+    project = create_project(owner=user, name="Bench", slug="bench", template="invoice")
+    dataset = DatasetVersion.objects.create(
+        project=project, number=1, schema_version=project.schema_version, created_by=user, seed=17
+    )
+    model = BaseModel.objects.create(slug="bench", name="Bench", source=BaseModel.Source.FOLDER, location="none")
+    run = EvalRun.objects.create(project=project, number=1, dataset=dataset, base_model=model, status="done")
+    package = Package.objects.create(
+        project=project, number=1, eval_run=run, engine="transformers", status="done", sha256="0" * 64
+    )
+    release = Release.objects.create(project=project, number=1, package=package)
+    Deployment.objects.create(project=project, stable=release)
+    Replica.objects.create(
+        release=release, host="bench", slot=0, state="ready", address=address,
+        heartbeat_at=timezone.now() + timedelta(days=1),
+    )  # fmt: skip
+    _, text = tokens.create(project=project, user=user, name="bench", scopes=["extract"], days=None)
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The forms of the page of a deployment."""
+
+from typing import Any
+
+from django import forms
+
+from evaluation.models import GateReport
+from labeling.models import Project
+from serving.deployments import queries
+from serving.models import Package, Stage
+
+_SELECT = {"class": "form-select"}
+
+
+class DeployForm(forms.Form):
+    """An approved report, the engine and the stage."""
+
+    report = forms.ChoiceField(label="Approved report", widget=forms.Select(attrs=_SELECT))
+    engine = forms.ChoiceField(
+        label="Engine",
+        required=False,
+        choices=[("", "as evaluated"), *Package.Engine.choices],
+        help_text="Another engine than that of the evaluation is compared with it first.",
+        widget=forms.Select(attrs=_SELECT),
+    )
+    stage = forms.ChoiceField(
+        label="Stage",
+        choices=[
+            (Stage.SHADOW, "Shadow: repeats requests, callers do not see it"),
+            (Stage.CANARY, "Canary: answers a share of the requests"),
+            (Stage.FULL, "Full: answers all requests"),
+        ],
+        widget=forms.Select(attrs=_SELECT),
+    )
+    share = forms.IntegerField(
+        label="Share of a canary, %",
+        required=False,
+        min_value=1,
+        max_value=99,
+        initial=5,
+        widget=forms.NumberInput(attrs={"class": "form-control"}),
+    )
+
+    def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
+        super().__init__(data, initial=initial)
+        self.reports: dict[str, GateReport] = {str(one.number): one for one in queries.approved_reports(project)}
+        self.fields["report"].choices = [  # type: ignore[attr-defined]
+            (number, f"Report {number}: {one.eval_run.model_label}") for number, one in self.reports.items()
+        ]
+        message = "Select an approved report."
+        self.fields["report"].error_messages = {"required": message, "invalid_choice": message}
+
+    def options(self) -> dict[str, Any]:
+        """What ``deployments.services.deploy`` takes."""
+        share = self.cleaned_data["share"]
+        return {
+            "report": self.reports[self.cleaned_data["report"]],
+            "engine": self.cleaned_data["engine"],
+            "stage": self.cleaned_data["stage"],
+            "share": share / 100 if share and self.cleaned_data["stage"] == Stage.CANARY else None,
+        }
+
+
+class ReasonForm(forms.Form):
+    """Why a candidate is taken out, or a version rolled back."""
+
+    reason = forms.CharField(
+        label="Reason", max_length=1_000, widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"})
+    )
+
+
+class TryForm(forms.Form):
+    """A document to send to the gateway."""
+
+    text = forms.CharField(
+        label="Document",
+        max_length=200_000,
+        strip=False,
+        widget=forms.Textarea(attrs={"class": "form-control", "rows": 12}),
+    )

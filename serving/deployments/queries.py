@@ -1,0 +1,123 @@
+"""What the page of a deployment shows."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Avg, Count, Q
+from django.utils import timezone
+
+from evaluation.approvals.decisions import CurrentState, void_reasons
+from evaluation.models import Approval, GateReport
+from labeling.models import Document, Project
+from serving.models import Deployment, DeploymentEvent, Release, Replica, RequestLog
+from slmstudio.runs.models import ACTIVE
+
+#: rows of the lists on the page
+MAX_EVENTS = 20
+MAX_REQUESTS = 20
+
+
+@dataclass(frozen=True)
+class ReleaseStatus:
+    """A release with its replicas and what it answered in the last day."""
+
+    release: Release
+    replicas: list[Replica]
+    wanted: int
+    requests: int
+    failed: int
+    mean_ms: float | None
+
+    @property
+    def ready(self) -> int:
+        """Replicas that answer."""
+        return sum(replica.state == Replica.State.READY for replica in self.replicas)
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """The state of its badge, and its label."""
+        if self.release.package is None:
+            return "done", "external"
+        package = self.release.package
+        if package.status in ACTIVE:
+            return "running", "package is being built"
+        if not package.is_ready:
+            return "failed", "package failed"
+        if self.ready:
+            return "done", "answering" if self.ready >= self.wanted else f"{self.ready} of {self.wanted} answer"
+        if any(replica.state == Replica.State.FAILED for replica in self.replicas):
+            return "failed", "does not start"
+        return "queued", "starting" if self.replicas else "waiting for manage.py serve"
+
+    @property
+    def error(self) -> str:
+        """Why it does not answer, as a sentence."""
+        package = self.release.package
+        if package is not None and package.error:
+            return package.error
+        return next((replica.error for replica in self.replicas if replica.error), "")
+
+
+def find(project: Project) -> Deployment | None:
+    """The deployment of a project, None before its first release."""
+    found: Deployment | None = Deployment.objects.with_releases().filter(project=project).first()
+    if found is not None:
+        found.project = project
+    return found
+
+
+def status_of(deployment: Deployment, release: Release | None) -> ReleaseStatus | None:
+    """A release with its replicas and figures."""
+    if release is None:
+        return None
+    since = timezone.now() - timedelta(days=1)
+    rows = RequestLog.objects.filter(
+        project_id=deployment.project_id, release=release, created_at__gte=since, day__gte=since.date()
+    )
+    # A caller that hung up is no failure of the model.
+    figures = rows.aggregate(
+        requests=Count("id"),
+        failed=Count("id", filter=Q(status__gte=500)),
+        mean_ms=Avg("total_ms", filter=Q(status=200)),
+    )
+    replicas = list(Replica.objects.alive().filter(release=release).order_by("host", "slot"))
+    return ReleaseStatus(release, replicas, deployment.replicas, **figures)
+
+
+def events(project: Project) -> list[DeploymentEvent]:
+    """The newest changes."""
+    rows = DeploymentEvent.objects.filter(project=project).select_related("release", "stable", "user").order_by("-pk")
+    return list(rows[:MAX_EVENTS])
+
+
+def requests(project: Project) -> list[RequestLog]:
+    """The newest requests of callers."""
+    rows = RequestLog.objects.filter(project_id=project.pk, shadow_of=None).select_related("release")
+    return list(rows.defer("text", "output").order_by("-created_at")[:MAX_REQUESTS])
+
+
+def approved_reports(project: Project) -> list[GateReport]:
+    """Reports whose approval is valid, the newest first."""
+    approvals = (
+        Approval.objects.filter(report__project=project, decision=Approval.Decision.APPROVED)
+        .select_related(
+            "report__policy", "report__eval_run__dataset__schema_version", "report__eval_run__base_model",
+            "report__eval_run__training_run", "report__eval_run__model_version", "report__eval_run__endpoint",
+            "report__eval_run__export", "report__baseline",
+        )
+        .order_by("-report__number")
+    )  # fmt: skip
+    current = CurrentState(project)
+    found = []
+    for approval in approvals[:10]:
+        approval.report.project = project
+        if approval.report.eval_run.endpoint_id is None and not void_reasons(approval, files=False, current=current):
+            found.append(approval.report)
+    return found
+
+
+def sample_text(project: Project) -> str:
+    """The text of a document, to try the model with."""
+    rows: Any = Document.objects.filter(project=project).order_by("pk").values_list("text", flat=True)
+    return str(rows.first() or "")[:8_000]

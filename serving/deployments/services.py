@@ -1,0 +1,280 @@
+"""Deployments: deploy, promote, roll back and stop. Every change is an event and an entry of the audit log."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Max
+
+from evaluation.approvals.decisions import void_reasons
+from evaluation.audit import services as audit_services
+from evaluation.models import Approval, Endpoint, EvalRun, GateReport
+from labeling.models import Membership, Project
+from serving.models import Deployment, DeploymentEvent, Package, Release, Stage
+from serving.packages.services import request_package
+from slmstudio.access import Action, Forbidden, may
+from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
+
+Kind = DeploymentEvent.Kind
+#: the share of a canary where none is given
+CANARY_SHARE = 0.05
+
+
+def deploy(
+    *,
+    project: Project,
+    user: User,
+    stage: str,
+    report: GateReport | None = None,
+    run: EvalRun | None = None,
+    share: float | None = None,
+    engine: str = "",
+) -> Deployment:
+    """Deploys the model of an approved gate report, or in shadow that of any evaluation.
+
+    The package is built where there is none yet. The release is the candidate until replicas answer: at stage full it
+    then becomes the stable one, and until then the previous release keeps answering.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is stage, report, run, share or engine.
+    """
+    _check_role(project, user)
+    if stage not in Stage.values:
+        raise Refused(f"Select a stage: {', '.join(Stage.values)}.", field="stage", code="stage")
+    share = _checked_share(stage, share)
+    if report is not None:
+        run = report.eval_run
+    if run is None or run.project_id != project.pk:
+        raise Refused("Select a gate report or an evaluation of this project.", field="report", code="report")
+    approved = report is not None and _check_approval(report, required=stage != Stage.SHADOW)
+    if stage != Stage.SHADOW and report is None:
+        raise Refused("Only an approved model may answer. Deploy it to shadow.", field="stage", code="not_approved")
+    package = request_package(run=run, user=user, engine=engine)
+    with transaction.atomic():
+        deployment = _locked(project)
+        if deployment.candidate_id is not None:
+            current = deployment.candidate
+            assert current is not None
+            if current.package_id != package.pk:
+                raise Refused(
+                    f"{str(current).capitalize()} is the candidate. Promote it or abort it first.",
+                    field="stage",
+                    code="busy",
+                )
+        if deployment.stable is None and stage != Stage.FULL:
+            raise Refused(
+                "Nothing is deployed yet. Deploy a first version to all traffic.", field="stage", code="no_stable"
+            )
+        release = _release(project, package, report if approved else None, user)
+        if deployment.stable_id == release.pk:
+            raise Refused(f"{str(release).capitalize()} already answers.", field="report", code="deployed")
+        deployment.candidate, deployment.stage, deployment.share = release, stage, share
+        _save(deployment)
+        _record(deployment, Kind.DEPLOYED, release, user)
+    return deployment
+
+
+def _checked_share(stage: str, share: float | None) -> float:
+    if stage == Stage.SHADOW:
+        return 0.0
+    if stage == Stage.FULL:
+        return 1.0
+    share = CANARY_SHARE if share is None else share
+    if not 0 < share < 1:
+        raise Refused("Enter a share above 0 and below 100 %.", field="share", code="share")
+    return share
+
+
+def _check_approval(report: GateReport, *, required: bool) -> bool:
+    """Whether a report has a valid approval. Raises Refused where it is ``required`` and missing or void."""
+    approval = Approval.objects.filter(report=report, decision=Approval.Decision.APPROVED).first()
+    if approval is None:
+        if required:
+            raise Refused(f"{str(report).capitalize()} is not approved.", field="report", code="not_approved")
+        return False
+    reasons = void_reasons(approval)
+    if reasons and required:
+        raise Refused("The approval is void. " + " ".join(reasons), field="report", code="void")
+    return not reasons
+
+
+def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint) -> Deployment:
+    """Makes the external model that is used today the stable side: it answers, and its traffic is recorded.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: something is deployed already, or the endpoint is of another project.
+    """
+    _check_role(project, user)
+    if endpoint.project_id != project.pk or endpoint.retired_at is not None:
+        raise Refused("Select an external model of this project.", field="endpoint", code="endpoint")
+    with transaction.atomic():
+        deployment = _locked(project)
+        if deployment.stable_id is not None:
+            raise Refused("Another version is deployed already.", field="endpoint", code="busy")
+        release = Release.objects.filter(project=project, endpoint=endpoint).first() or Release.objects.create(
+            project=project, number=_next_number(project), endpoint=endpoint, created_by=user
+        )
+        deployment.stable = release
+        _save(deployment)
+        _record(deployment, Kind.DEPLOYED, release, user)
+    return deployment
+
+
+def promote(*, deployment: Deployment, user: User | None, share: float | None = None, reason: str = "") -> Deployment:
+    """Moves the candidate on: to a share of the traffic, or (None) to all of it.
+
+    ``user`` None: the application. Raises Forbidden, or Refused where there is no candidate or it is not approved.
+    """
+    if user is not None:
+        _check_role(deployment.project, user)
+    with transaction.atomic():
+        deployment = _locked(deployment.project)
+        candidate = _candidate(deployment)
+        if candidate.report is None:
+            raise Refused(f"{str(candidate).capitalize()} is not approved.", field="stage", code="not_approved")
+        _check_approval(candidate.report, required=True)
+        stage = Stage.FULL if share is None else Stage.CANARY
+        deployment.stage, deployment.share = stage, _checked_share(stage, share)
+        _save(deployment)
+        _record(deployment, Kind.PROMOTED, candidate, user, reason)
+    return deployment
+
+
+def settle(deployment: Deployment) -> bool:
+    """Makes a candidate at stage full the stable release; called once its replicas answer. Whether it changed."""
+    with transaction.atomic():
+        deployment = _locked(deployment.project)
+        if deployment.candidate is None or deployment.stage != Stage.FULL:
+            return False
+        deployment.stable = deployment.candidate
+        _clear_candidate(deployment)
+        _save(deployment)
+        _record(deployment, Kind.PROMOTED, deployment.stable, None, "Its replicas answer.")
+    return True
+
+
+def abort(*, deployment: Deployment, user: User | None, reason: str) -> Deployment:
+    """Takes the candidate out: everything goes to the stable release. ``user`` None: the application."""
+    if user is not None:
+        _check_role(deployment.project, user)
+    with transaction.atomic():
+        deployment = _locked(deployment.project)
+        candidate = _candidate(deployment)
+        _clear_candidate(deployment)
+        _save(deployment)
+        _record(deployment, Kind.ABORTED, candidate, user, reason)
+    return deployment
+
+
+def roll_back(*, deployment: Deployment, user: User, reason: str = "") -> Deployment:
+    """Back to the release that was stable before; a candidate is taken out.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: there is no earlier release, or its approval is void.
+    """
+    _check_role(deployment.project, user)
+    with transaction.atomic():
+        deployment = _locked(deployment.project)
+        if deployment.candidate is not None:
+            candidate = deployment.candidate
+            _clear_candidate(deployment)
+            _save(deployment)
+            _record(deployment, Kind.ABORTED, candidate, user, reason)
+            return deployment
+        previous = previous_stable(deployment)
+        if previous is None:
+            raise Refused("There is no earlier version to roll back to.", field="form", code="no_previous")
+        if previous.report is not None:
+            _check_approval(previous.report, required=True)
+        # Its replicas have to start again: until they answer, the current release does.
+        deployment.candidate, deployment.stage, deployment.share = previous, Stage.FULL, 1.0
+        _save(deployment)
+        _record(deployment, Kind.ROLLED_BACK, previous, user, reason)
+    return deployment
+
+
+def stop(*, deployment: Deployment, user: User, reason: str = "") -> Deployment:
+    """Nothing answers any more."""
+    _check_role(deployment.project, user)
+    with transaction.atomic():
+        deployment = _locked(deployment.project)
+        release = deployment.stable
+        deployment.stable = None
+        _clear_candidate(deployment)
+        _save(deployment)
+        _record(deployment, Kind.STOPPED, release, user, reason)
+    return deployment
+
+
+def previous_stable(deployment: Deployment) -> Release | None:
+    """The release that was stable before the current one."""
+    rows = DeploymentEvent.objects.filter(project=deployment.project_id, stable__isnull=False)
+    event = rows.exclude(stable=deployment.stable_id).select_related("stable__report").order_by("-pk").first()
+    return event.stable if event is not None else None
+
+
+def is_waiting_for_package(release: Release) -> bool:
+    """Whether a release cannot start because its package is still being built."""
+    return release.package is not None and release.package.status in (Status.QUEUED, Status.RUNNING)
+
+
+# -- helpers ----------------------------------------------------------------------------------------------------------
+
+
+def _check_role(project: Project, user: User) -> None:
+    membership = Membership.objects.filter(project=project, user=user).first()
+    if membership is None or not may(membership.role, Action.DEPLOY):
+        raise Forbidden(membership.role if membership else "annotator", Action.DEPLOY)
+
+
+def _locked(project: Project) -> Deployment:
+    """The deployment of a project, locked; created where there is none."""
+    Deployment.objects.bulk_create([Deployment(project=project)], ignore_conflicts=True)
+    found: Deployment = Deployment.objects.select_for_update(of=("self",)).with_releases().get(project=project)
+    found.project = project
+    return found
+
+
+def _release(project: Project, package: Package, report: GateReport | None, user: User) -> Release:
+    found = Release.objects.filter(package=package, report=report).first()
+    return found or Release.objects.create(
+        project=project, number=_next_number(project), package=package, report=report, created_by=user
+    )
+
+
+def _next_number(project: Project) -> int:
+    return (Release.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0) + 1
+
+
+def _candidate(deployment: Deployment) -> Release:
+    if deployment.candidate is None:
+        raise Refused("There is no candidate.", field="form", code="no_candidate")
+    return deployment.candidate
+
+
+def _clear_candidate(deployment: Deployment) -> None:
+    deployment.candidate, deployment.stage, deployment.share = None, "", 0.0
+
+
+def _save(deployment: Deployment) -> None:
+    deployment.revision += 1
+    deployment.full_clean(exclude=["project"])
+    deployment.save()
+
+
+def _record(deployment: Deployment, kind: str, release: Release | None, user: User | None, reason: str = "") -> None:
+    DeploymentEvent.objects.create(
+        project=deployment.project, kind=kind, release=release, stable=deployment.stable, stage=deployment.stage,
+        share=deployment.share, user=user, reason=reason.strip(),
+    )  # fmt: skip
+    details: dict[str, Any] = {"stage": deployment.stage, "share": deployment.share, "reason": reason.strip()}
+    if release is not None and release.package is not None:
+        details["package_sha256"] = release.package.sha256
+    audit_services.record(
+        project=deployment.project, user=user, action=str(Kind(kind).label), about=str(release or "deployment"),
+        details=details,
+    )  # fmt: skip

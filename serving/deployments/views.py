@@ -1,0 +1,152 @@
+"""The page of a deployment: what answers, trying it, calling it, changing it."""
+
+from typing import Any
+
+import httpx
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from labeling.form.codec import pretty
+from serving.deployments import gateway_client, queries, services
+from serving.deployments.forms import DeployForm, ReasonForm, TryForm
+from serving.deployments.snippets import snippets
+from serving.models import Deployment, Stage
+from slmstudio.access import Action, project_for
+from slmstudio.contract.json_text import loads
+from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
+
+_TEMPLATE = "serving/deployments/deployment.html"
+#: share of the traffic that a button gives a candidate, in the order of the rollout
+STEPS = (0.05, 0.10, 0.25, 0.50)
+
+
+@require_safe
+def deployment(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The page; its status refreshes itself."""
+    project = project_for(request.user, slug, Action.READ)
+    part = "#status" if is_htmx(request) and request.GET.get("part") == "status" else ""
+    context = _status(project)
+    if not part:
+        context |= {
+            "snippets": snippets(slug),
+            "try_form": TryForm(initial={"text": queries.sample_text(project)}),
+            "deploy_form": _deploy_form(request, project, context["deployment"]),
+        }
+    return render(request, f"{_TEMPLATE}{part}", context)
+
+
+def _status(project: Any) -> dict[str, Any]:
+    found = queries.find(project)
+    stable = queries.status_of(found, found.stable) if found else None
+    candidate = queries.status_of(found, found.candidate) if found else None
+    settling = any(one is not None and one.state[0] in ("queued", "running") for one in (stable, candidate))
+    steps = [one for one in STEPS if found is not None and found.stage and one > found.share] if candidate else []
+    return {
+        "project": project,
+        "deployment": found,
+        "stable": stable,
+        "candidate": candidate,
+        "settling": settling,
+        "steps": [(int(100 * one), one) for one in steps],
+        "previous": services.previous_stable(found) if found and found.stable_id else None,
+        "events": queries.events(project),
+        "requests": queries.requests(project),
+        "reason_form": ReasonForm(),
+    }
+
+
+def _deploy_form(request: SignedInRequest, project: Any, found: Deployment | None) -> DeployForm | None:
+    if Action.DEPLOY not in project.can:
+        return None
+    first = found is None or found.stable_id is None
+    initial = {"stage": Stage.FULL if first else Stage.SHADOW, "report": request.GET.get("report", "")}
+    return DeployForm(project=project, initial=initial)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Deploys an approved report."""
+    project = project_for(request.user, slug, Action.DEPLOY)
+    if request.method != "POST":
+        return redirect_to(request, f"{reverse('deployment', args=[slug])}?{request.GET.urlencode()}#deploy")
+    form = DeployForm(request.POST, project=project)
+    if form.is_valid():
+        try:
+            services.deploy(project=project, user=request.user, **form.options())
+        except Refused as error:
+            form.add_error(error.field if error.field in form.fields else None, error.message)
+        else:
+            return redirect_to(request, reverse("deployment", args=[slug]))
+    part = "#deploy_form" if is_htmx(request) else ""
+    context = {**_status(project), "deploy_form": form, "snippets": snippets(slug), "try_form": TryForm()}
+    return render(request, f"{_TEMPLATE}{part}", context, status=422)
+
+
+@require_POST
+def promote(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Moves the candidate to a larger share, or to all traffic."""
+    share = next((one for one in STEPS if str(int(100 * one)) == request.POST.get("share")), None)
+    return _change(request, slug, lambda found: services.promote(deployment=found, user=request.user, share=share))
+
+
+@require_POST
+def abort(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Takes the candidate out."""
+    reason = request.POST.get("reason", "")[:1_000]
+    return _change(request, slug, lambda found: services.abort(deployment=found, user=request.user, reason=reason))
+
+
+@require_POST
+def roll_back(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Back to the release before."""
+    reason = request.POST.get("reason", "")[:1_000]
+    return _change(request, slug, lambda found: services.roll_back(deployment=found, user=request.user, reason=reason))
+
+
+@require_POST
+def stop(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Nothing answers any more."""
+    reason = request.POST.get("reason", "")[:1_000]
+    return _change(request, slug, lambda found: services.stop(deployment=found, user=request.user, reason=reason))
+
+
+def _change(request: SignedInRequest, slug: str, change: Any) -> HttpResponse:
+    project = project_for(request.user, slug, Action.DEPLOY)
+    found = queries.find(project)
+    refused = "Nothing is deployed."
+    if found is not None:
+        try:
+            change(found)
+        except Refused as error:
+            refused = error.message
+        else:
+            return redirect_to(request, reverse("deployment", args=[slug]))
+    context = {**_status(project), "refused": refused, "deploy_form": _deploy_form(request, project, found)}
+    context |= {"snippets": snippets(slug), "try_form": TryForm(initial={"text": queries.sample_text(project)})}
+    part = "#status" if is_htmx(request) else ""
+    return render(request, f"{_TEMPLATE}{part}", context, status=422)
+
+
+@require_POST
+def try_document(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Sends a document to the gateway, as a caller would, and shows its answer."""
+    project = project_for(request.user, slug, Action.DEPLOY)
+    form = TryForm(request.POST)
+    context: dict[str, Any] = {"project": project, "try_form": form}
+    status = 422
+    if form.is_valid():
+        try:
+            response = gateway_client.send(slug=slug, text=form.cleaned_data["text"])
+        except httpx.HTTPError:
+            form.add_error(None, "The gateway does not answer. It is started by: python -m serving.gateway")
+        else:
+            answer = loads(response.text)
+            if response.status_code == 200:
+                context["answer"], status = answer, 200
+                context["output"] = pretty(answer["output"])
+            else:
+                form.add_error(None, str(answer.get("detail", "The gateway rejected the request.")))
+    return render(request, f"{_TEMPLATE}#try_form", context, status=status)

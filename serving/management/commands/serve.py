@@ -1,0 +1,34 @@
+"""``manage.py serve``: keeps the replicas of the deployments running on this host, until it is stopped."""
+
+import logging
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, connection
+
+from serving.replicas.supervisor import HostSupervisor
+
+logger = logging.getLogger(__name__)
+STEP_SECONDS = 1.0
+
+
+class Command(BaseCommand):
+    """Any number of hosts may run it; each keeps its own replicas of every release."""
+
+    help = __doc__ or ""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stopped = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        supervisor = HostSupervisor()
+        self.stdout.write(f"serving on {supervisor.host}")
+        while not stopped.wait(STEP_SECONDS):
+            try:
+                supervisor.step()
+            except DatabaseError as error:  # replicas keep answering
+                logger.warning("the database does not answer: %s", str(error).splitlines()[0] if str(error) else error)
+                connection.close()
+        supervisor.stop()

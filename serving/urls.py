@@ -1,0 +1,15 @@
+"""URLs of serving, below /p/<slug>/."""
+
+from django.urls import path
+
+from serving.deployments import views
+
+urlpatterns = [
+    path("deploy/", views.deployment, name="deployment"),
+    path("deploy/new/", views.deploy, name="deploy_new"),
+    path("deploy/promote/", views.promote, name="deploy_promote"),
+    path("deploy/abort/", views.abort, name="deploy_abort"),
+    path("deploy/roll-back/", views.roll_back, name="deploy_roll_back"),
+    path("deploy/stop/", views.stop, name="deploy_stop"),
+    path("deploy/try/", views.try_document, name="deploy_try"),
+]

@@ -1,0 +1,165 @@
+"""Deploying, promoting, aborting, rolling back: who may, what it takes, and what is recorded."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from evaluation.approvals.decisions import withdraw
+from evaluation.models import AuditEntry
+from serving.deployments import queries, services
+from serving.models import Deployment, DeploymentEvent, Package
+from slmstudio.access import Forbidden
+from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
+from tests.evaluation.factories import World, evaluated, right
+from tests.serving.factories import approved_report, built
+
+Deploy = Callable[..., Deployment]
+
+
+@pytest.fixture
+def deploy(world: World) -> Deploy:
+    """Deploys as the engineer."""
+
+    def work(**changes: Any) -> Deployment:
+        values = {"project": world.project, "user": world.engineer, "stage": "full", **changes}
+        return services.deploy(**values)
+
+    return work
+
+
+def code_of(work: Callable[[], object]) -> str:
+    with pytest.raises(Refused) as caught:
+        work()
+    return caught.value.code
+
+
+def settled(world: World, deployment: Deployment) -> Deployment:
+    """As the supervisor leaves it once the replicas answer."""
+    assert deployment.candidate is not None
+    assert deployment.candidate.package is not None
+    built(deployment.candidate.package)
+    assert services.settle(deployment)
+    found = queries.find(world.project)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("who", "allowed"), [
+    ("annotator", False), ("engineer", True), ("manager", True), ("owner", True), ("stranger", False),
+])  # fmt: skip
+def test_who_may_deploy(world: World, deploy: Deploy, who: str, allowed: bool) -> None:
+    report = approved_report(world)
+    if allowed:
+        assert deploy(report=report, user=getattr(world, who)).candidate is not None
+    else:
+        with pytest.raises(Forbidden):
+            deploy(report=report, user=getattr(world, who))
+        assert not Deployment.objects.exists()
+
+
+@pytest.mark.parametrize("decision", ["", "rejected"])
+def test_only_an_approved_model_answers(world: World, deploy: Deploy, decision: str) -> None:
+    report = approved_report(world, decision=decision)
+    assert code_of(lambda: deploy(report=report)) == "not_approved"
+    assert not Package.objects.exists()
+
+
+def test_a_void_approval_does_not_deploy(world: World, deploy: Deploy) -> None:
+    report = approved_report(world)
+    withdraw(report=report, user=world.manager, reason="Wrong gates.")
+    assert code_of(lambda: deploy(report=report)) == "void"
+
+
+def test_the_first_version_becomes_stable_once_it_answers(world: World, deploy: Deploy) -> None:
+    deployment = deploy(report=approved_report(world))
+    assert deployment.stable is None
+    assert deployment.candidate is not None
+    assert (deployment.candidate.number, deployment.stage, deployment.share) == (1, "full", 1.0)
+    [package] = Package.objects.all()
+    assert (package.status, package.engine, package.number) == (Status.QUEUED, "transformers", 1)
+    found = settled(world, deployment)
+    assert (found.stable, found.candidate, found.stage, found.share) == (deployment.candidate, None, "", 0.0)
+    assert found.revision > deployment.revision
+    kinds = [*DeploymentEvent.objects.order_by("pk").values_list("kind", "user__username")]
+    assert kinds == [("deployed", "erik"), ("promoted", None)]
+    actions = [*AuditEntry.objects.filter(about="version 1").order_by("pk").values_list("action", flat=True)]
+    assert actions == ["deployed", "promoted"]
+
+
+def test_the_first_version_has_no_shadow_or_canary(world: World, deploy: Deploy) -> None:
+    report = approved_report(world)
+    assert code_of(lambda: deploy(report=report, stage="canary")) == "no_stable"
+    assert code_of(lambda: deploy(run=report.eval_run, stage="shadow")) == "no_stable"
+
+
+def test_shadow_takes_any_evaluated_model_and_is_not_promoted_without_approval(world: World, deploy: Deploy) -> None:
+    settled(world, deploy(report=approved_report(world)))
+    other = evaluated(world, right, tuned=False)
+    deployment = deploy(run=other, stage="shadow")
+    assert deployment.candidate is not None
+    assert (deployment.candidate.report, deployment.stage, deployment.share) == (None, "shadow", 0.0)
+    assert code_of(lambda: services.promote(deployment=deployment, user=world.engineer)) == "not_approved"
+    services.abort(deployment=deployment, user=None, reason="Too many failures.")
+    assert Deployment.objects.get().candidate is None
+    event = DeploymentEvent.objects.latest("pk")
+    assert (event.kind, event.user, event.reason) == ("aborted", None, "Too many failures.")
+
+
+def test_one_candidate_at_a_time(world: World, deploy: Deploy) -> None:
+    report = approved_report(world)
+    settled(world, deploy(report=report))
+    deploy(run=evaluated(world, right, tuned=False), stage="shadow")
+    another = evaluated(world, right, tuned=False)
+    assert code_of(lambda: deploy(run=another, stage="shadow")) == "busy"
+    assert code_of(lambda: deploy(report=report)) == "busy"
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5])
+def test_the_share_of_a_canary(world: World, deploy: Deploy, share: float) -> None:
+    report = approved_report(world)
+    assert code_of(lambda: deploy(report=report, stage="canary", share=share)) == "share"
+
+
+def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, deploy: Deploy) -> None:
+    first = settled(world, deploy(report=approved_report(world)))
+    second = approved_report(world)
+    deployment = deploy(report=second, stage="canary", engine="")
+    assert (deployment.stage, deployment.share) == ("canary", 0.05)
+    deployment = services.promote(deployment=deployment, user=world.engineer, share=0.25)
+    assert (deployment.stage, deployment.share) == ("canary", 0.25)
+    deployment = services.promote(deployment=deployment, user=world.engineer)
+    found = settled(world, deployment)
+    assert found.stable != first.stable
+    services.roll_back(deployment=found, user=world.manager, reason="Wrong dates.")
+    back = settled(world, queries.find(world.project))  # type: ignore[arg-type]
+    assert back.stable == first.stable
+    assert services.previous_stable(back) == found.stable
+
+
+def test_rolling_back_takes_a_candidate_out_first(world: World, deploy: Deploy) -> None:
+    stable = settled(world, deploy(report=approved_report(world))).stable
+    deployment = deploy(run=evaluated(world, right, tuned=False), stage="shadow")
+    found = services.roll_back(deployment=deployment, user=world.engineer)
+    assert (found.stable, found.candidate) == (stable, None)
+    assert code_of(lambda: services.roll_back(deployment=found, user=world.engineer)) == "no_previous"
+
+
+def test_stopping_ends_everything(world: World, deploy: Deploy) -> None:
+    deployment = settled(world, deploy(report=approved_report(world)))
+    found = services.stop(deployment=deployment, user=world.owner, reason="Moved.")
+    assert found.serving == []
+    assert DeploymentEvent.objects.latest("pk").kind == "stopped"
+
+
+def test_a_deployed_version_is_not_deployed_again(world: World, deploy: Deploy) -> None:
+    report = approved_report(world)
+    settled(world, deploy(report=report))
+    assert code_of(lambda: deploy(report=report)) == "deployed"
+
+
+def test_llama_cpp_needs_a_gguf_file(world: World, deploy: Deploy) -> None:
+    report = approved_report(world)
+    assert code_of(lambda: deploy(report=report, engine="llama_cpp")) == "no_gguf"
+    assert code_of(lambda: deploy(report=report, engine="abacus")) == ""

@@ -1,0 +1,141 @@
+"""The page of a deployment."""
+
+from typing import Any
+
+import httpx
+import pytest
+from django.test import Client
+
+from serving.deployments import gateway_client, queries, services
+from serving.models import Deployment
+from tests.evaluation.factories import World
+from tests.serving.factories import answering, approved_report, built
+
+
+def client(user: Any) -> Client:
+    found = Client()
+    found.force_login(user)
+    return found
+
+
+@pytest.fixture
+def deployed(world: World) -> Deployment:
+    """A first version that answers."""
+    deployment = services.deploy(
+        project=world.project, user=world.engineer, stage="full", report=approved_report(world)
+    )
+    assert deployment.candidate is not None
+    assert deployment.candidate.package is not None
+    built(deployment.candidate.package)
+    answering(deployment.candidate)
+    services.settle(deployment)
+    found = queries.find(world.project)
+    assert found is not None
+    return found
+
+
+def test_the_empty_page_leads_to_the_gates_or_to_the_form(world: World) -> None:
+    page = client(world.engineer).get("/p/invoices/deploy/")
+    assert page.status_code == 200
+    assert page.context["deploy_form"].reports == {}
+    report = approved_report(world)
+    page = client(world.engineer).get("/p/invoices/deploy/")
+    assert list(page.context["deploy_form"].reports) == [str(report.number)]
+    assert page.context["deploy_form"].initial["stage"] == "full"
+
+
+@pytest.mark.parametrize(("who", "form"), [
+    ("annotator", False), ("engineer", True), ("manager", True), ("owner", True),
+])  # fmt: skip
+def test_every_member_sees_the_page(world: World, deployed: Deployment, who: str, form: bool) -> None:
+    page = client(getattr(world, who)).get("/p/invoices/deploy/")
+    assert page.status_code == 200
+    assert (page.context["deploy_form"] is not None) == form
+    assert page.context["stable"].state == ("done", "answering")
+
+
+def test_strangers_do_not_see_it(world: World, deployed: Deployment) -> None:
+    assert client(world.stranger).get("/p/invoices/deploy/").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["new", "promote", "abort", "roll-back", "stop", "try"])
+def test_annotators_change_nothing(world: World, deployed: Deployment, path: str) -> None:
+    revision = Deployment.objects.get().revision
+    assert client(world.annotator).post(f"/p/invoices/deploy/{path}/").status_code == 403
+    assert Deployment.objects.get().revision == revision
+
+
+def test_an_approved_report_is_deployed(world: World) -> None:
+    report = approved_report(world)
+    answer = client(world.manager).post(
+        "/p/invoices/deploy/new/", {"report": report.number, "stage": "full", "engine": "", "share": "5"}
+    )
+    assert answer.status_code == 302
+    candidate = Deployment.objects.get().candidate
+    assert candidate is not None
+    assert candidate.report == report
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"report": "99"}, "report"),
+        ({"stage": "now"}, "stage"),
+        ({"share": "120"}, "share"),
+        ({"stage": "canary"}, "stage"),
+        ({"engine": "llama_cpp"}, "engine"),
+    ],
+)
+def test_errors_name_their_field(world: World, changes: dict[str, str], field: str) -> None:
+    report = approved_report(world)
+    values = {"report": str(report.number), "stage": "full", "engine": "", "share": "5", **changes}
+    answer = client(world.engineer).post("/p/invoices/deploy/new/", values, headers={"HX-Request": "true"})
+    assert answer.status_code == 422
+    assert list(answer.context["deploy_form"].errors) == [field]
+
+
+def test_buttons_promote_abort_and_stop(world: World, deployed: Deployment) -> None:
+    engineer = client(world.engineer)
+    second = approved_report(world)
+    services.deploy(project=world.project, user=world.engineer, stage="canary", report=second)
+    assert engineer.post("/p/invoices/deploy/promote/", {"share": "25"}).status_code == 302
+    assert Deployment.objects.get().share == 0.25
+    assert engineer.post("/p/invoices/deploy/abort/", {"reason": "Slow."}).status_code == 302
+    assert Deployment.objects.get().candidate is None
+    refused = engineer.post("/p/invoices/deploy/abort/", {"reason": "Slow."})
+    assert refused.status_code == 422
+    assert engineer.post("/p/invoices/deploy/stop/", {"reason": "Moved."}).status_code == 302
+    assert Deployment.objects.get().stable is None
+
+
+def test_a_document_is_tried_through_the_gateway(
+    world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def send(**values: Any) -> httpx.Response:
+        sent.append(values)
+        return httpx.Response(200, json={
+            "output": {"total": 1}, "model": "invoices@1", "request_id": "r", "confidence": {"total": 0.9},
+            "evidence": {}, "latency_ms": {"total": 5, "model": 4}, "usage": {"output_tokens": 3},
+        })  # fmt: skip
+
+    monkeypatch.setattr(gateway_client, "send", send)
+    answer = client(world.engineer).post("/p/invoices/deploy/try/", {"text": "Total 1"}, headers={"HX-Request": "true"})
+    assert (answer.status_code, sent) == (200, [{"slug": "invoices", "text": "Total 1"}])
+    assert answer.context["answer"]["output"] == {"total": 1}
+
+
+@pytest.mark.parametrize("response", [httpx.Response(502, json={"detail": "No."}), httpx.ConnectError("refused")])
+def test_what_the_gateway_says_is_shown(
+    world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch, response: Any
+) -> None:
+    def send(**_: Any) -> httpx.Response:
+        if isinstance(response, Exception):
+            raise response
+        return response
+
+    monkeypatch.setattr(gateway_client, "send", send)
+    answer = client(world.engineer).post("/p/invoices/deploy/try/", {"text": "Total 1"}, headers={"HX-Request": "true"})
+    assert answer.status_code == 422
+    assert answer.context["try_form"].non_field_errors()
