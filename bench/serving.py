@@ -1,7 +1,7 @@
 """What the gateway adds to a replica that answers at once: ``python -m bench.serving``.
 
 Real processes: PostgreSQL, Valkey, one gateway process, one replica, one process that sends requests, 1, 50 and 200 at
-once, each connection as fast as it is answered. Beside them the same requests to the replica alone.
+once, at 200 requests a second and as fast as they are answered. Beside them the same requests to the replica alone.
 """
 
 import argparse
@@ -20,10 +20,11 @@ import psutil
 
 from bench.studio import free_port, studio, wait_for
 from bench.timing import percentile, table
+from labeling.demo.samples import generate
 from slmstudio.stack.environment import ROOT
 
-CONCURRENT = (1, 50, 200)
-TEXT = "Invoice A-17 of 14 January 2026, Bradley Ltd, total 12.50 EUR. " * 20
+#: connections, and requests a second over all of them (0: as fast as they are answered)
+LOADS = ((1, 0.0), (50, 200.0), (200, 200.0), (50, 0.0), (200, 0.0))
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
         socket = f"unix:{folder}/replica.sock"
         token = _rows(socket)
         body = Path(folder) / "body.json"
-        body.write_text(json.dumps({"text": TEXT}))
+        body.write_text(json.dumps({"text": next(iter(generate(1, 17))).text}))
         port = free_port()
         environment = {**os.environ, "API_REQUESTS_PER_MINUTE": "100000000"}
         backend = subprocess.Popen([sys.executable, "-m", "bench.serving_load", "replica", socket], cwd=ROOT)
@@ -58,14 +59,17 @@ def main() -> None:
 def _measure(port: int, socket: str, token: str, body: Path, number: int) -> None:
     path = "/api/v1/projects/bench/extract"
     rows = []
-    for concurrent in CONCURRENT:
-        alone = _send(socket, "/answer", concurrent, number, token, body)
-        through = _send(f"http://127.0.0.1:{port}", path, concurrent, number, token, body)
+    for concurrent, rate in LOADS:
+        alone = _send(socket, "/answer", concurrent, rate, number, token, body)
+        through = _send(f"http://127.0.0.1:{port}", path, concurrent, rate, number, token, body)
         values = [f"{percentile(found['times'], share):.2f}" for found in (alone, through) for share in (0.5, 0.99)]
         added = [
             f"{percentile(through['times'], share) - percentile(alone['times'], share):.2f}" for share in (0.5, 0.99)
         ]
-        rows.append((str(concurrent), *values, *added, f"{number / through['seconds']:.0f}", str(through["failed"])))
+        pace = f"{rate:g}/s" if rate else "full"
+        rows.append(
+            (f"{concurrent}, {pace}", *values, *added, f"{number / through['seconds']:.0f}", str(through["failed"]))
+        )
     heads = ("at once", "alone p50", "p99", "gateway p50", "p99", "added p50", "p99", "requests/s", "failed")
     print(table("Gateway over a replica that answers at once, ms", heads, rows))
 
@@ -75,22 +79,13 @@ def _memory(pid: int, port: int, token: str, body: Path, number: int) -> None:
     for part in range(5):
         rows.append((f"{part * number // 4:,}", f"{process.memory_info().rss / 2**20:.0f}"))
         if part < 4:
-            _send(f"http://127.0.0.1:{port}", "/api/v1/projects/bench/extract", 50, number // 4, token, body)
+            _send(f"http://127.0.0.1:{port}", "/api/v1/projects/bench/extract", 50, 0.0, number // 4, token, body)
     print(table("Memory of the gateway after so many more requests, MiB", ("requests", "resident"), rows))
 
 
-def _send(address: str, path: str, concurrent: int, number: int, token: str, body: Path) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "bench.serving_load",
-        address,
-        path,
-        str(concurrent),
-        str(number),
-        token,
-        str(body),
-    ]
+def _send(address: str, path: str, concurrent: int, rate: float, number: int, token: str, body: Path) -> dict[str, Any]:
+    options = (address, path, str(concurrent), str(number), str(rate), token, str(body))
+    command = [sys.executable, "-m", "bench.serving_load", *options]
     found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
     return found
 
@@ -118,7 +113,7 @@ def _rows(address: str) -> str:
         project=project, number=1, eval_run=run, engine="transformers", status="done", sha256="0" * 64
     )
     release = Release.objects.create(project=project, number=1, package=package)
-    Deployment.objects.create(project=project, stable=release)
+    Deployment.objects.create(project=project, stable=release, max_queue=1_000)
     Replica.objects.create(
         release=release, host="bench", slot=0, state="ready", address=address,
         heartbeat_at=timezone.now() + timedelta(days=1),

@@ -1,6 +1,6 @@
 """Concurrent HTTP requests from one process, and a replica that answers at once; parts of ``bench.serving``.
 
-python -m bench.serving_load ADDRESS PATH CONCURRENT REQUESTS TOKEN BODY_FILE
+python -m bench.serving_load ADDRESS PATH CONCURRENT REQUESTS PER_SECOND TOKEN BODY_FILE
 python -m bench.serving_load replica unix:PATH
 """
 
@@ -11,18 +11,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: seconds between two requests of one connection, at most, where the load is open
 Times = list[float]
 
 
-async def _connection(address: str, request: bytes, times: Times, statuses: list[int], left: list[int]) -> None:
+async def _connection(
+    address: str, request: bytes, times: Times, statuses: list[int], left: list[int], pause: float, first: float
+) -> None:
     if address.startswith("unix:"):
         reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
     else:
         host, _, port = address.removeprefix("http://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
+    due = time.perf_counter() + first
     while left[0] > 0:
         left[0] -= 1
+        if pause:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            due += pause
         started = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
@@ -33,8 +38,14 @@ async def _connection(address: str, request: bytes, times: Times, statuses: list
     writer.close()
 
 
-async def load(address: str, path: str, concurrent: int, requests: int, token: str, body: bytes) -> dict[str, Any]:
-    """Sends the requests, each connection one after another; times in milliseconds."""
+async def load(
+    address: str, path: str, concurrent: int, requests: int, per_second: float, token: str, body: bytes
+) -> dict[str, Any]:
+    """Sends the requests, each connection one after another; times in milliseconds.
+
+    ``per_second``: of all connections together; 0: as fast as they are answered.
+    """
+    pause = concurrent / per_second if per_second else 0.0
     head = (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -44,7 +55,10 @@ async def load(address: str, path: str, concurrent: int, requests: int, token: s
     left = [requests]
     began = time.perf_counter()
     await asyncio.gather(
-        *[_connection(address, head.encode() + body, times, statuses, left) for _ in range(concurrent)]
+        *[
+            _connection(address, head.encode() + body, times, statuses, left, pause, pause * number / concurrent)
+            for number in range(concurrent)
+        ]
     )
     return {
         "seconds": time.perf_counter() - began,
@@ -82,6 +96,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "replica":
         replica(sys.argv[2])
     else:
-        where, path, concurrent, number, token, file = sys.argv[1:]
-        found = asyncio.run(load(where, path, int(concurrent), int(number), token, Path(file).read_bytes()))
+        where, path, concurrent, number, rate, token, file = sys.argv[1:]
+        work = load(where, path, int(concurrent), int(number), float(rate), token, Path(file).read_bytes())
+        found = asyncio.run(work)
         print(json.dumps(found))

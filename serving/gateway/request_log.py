@@ -12,7 +12,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -57,10 +57,6 @@ class LogEntry:
     text: str = ""
     output: str = ""
 
-    @property
-    def day(self) -> str:
-        return self.created_at[:10]
-
 
 class RequestLogWriter:
     """The log of one gateway process. ``folder``: on this host's disk, shared by its gateway processes."""
@@ -77,7 +73,7 @@ class RequestLogWriter:
 
     def write(self, entry: LogEntry) -> None:
         """Appends an entry. Raises OSError where the disk is full: the request must not be answered as a success."""
-        line = orjson.dumps({**asdict(entry), "day": entry.day}) + b"\n"
+        line = orjson.dumps(entry) + b"\n"
         if self._file is None:
             self._open()
         assert self._file is not None
