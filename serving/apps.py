@@ -9,4 +9,8 @@ class ServingConfig(AppConfig):
     name = "serving"
 
     def ready(self) -> None:
+        from evaluation.approvals.actions import report_actions
         from serving import navigation, panels  # noqa: F401
+        from serving.deployments.queries import deploy_action
+
+        report_actions.register(deploy_action)

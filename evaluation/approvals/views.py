@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from evaluation.approvals import decisions
+from evaluation.approvals.actions import ReportAction, report_actions
 from evaluation.approvals.forms import DecisionForm, WithdrawalForm
 from evaluation.approvals.report import report_content
 from evaluation.approvals.report_markdown import report_markdown
@@ -52,9 +53,14 @@ def _context(
         "may_decide": may_decide,
         "own_recent_role": decisions.recent_role(found, request.user) if may_decide else "",
         "changed": sum(not check.equal for check in content.checks),
+        "actions": _actions(request, found) if content.approved and not content.void else [],
         "form": form or (DecisionForm(report=found, user=request.user) if may_decide else None),
         "withdrawal": withdrawal or (WithdrawalForm(prefix="withdrawal") if may_withdraw else None),
     }
+
+
+def _actions(request: SignedInRequest, found: GateReport) -> list[ReportAction]:
+    return [action for action in report_actions.call(found, request.user) if action is not None]
 
 
 @require_safe

@@ -4,13 +4,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Avg, Count, Q
+from django.urls import reverse
 from django.utils import timezone
 
+from evaluation.approvals.actions import ReportAction
 from evaluation.approvals.decisions import CurrentState, void_reasons
 from evaluation.models import Approval, GateReport
 from labeling.models import Document, Project
 from serving.models import Deployment, DeploymentEvent, Release, Replica, RequestLog
+from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE
 
 #: rows of the lists on the page
@@ -115,6 +119,17 @@ def approved_reports(project: Project) -> list[GateReport]:
         if approval.report.eval_run.endpoint_id is None and not void_reasons(approval, files=False, current=current):
             found.append(approval.report)
     return found
+
+
+def deploy_action(report: GateReport, user: User) -> ReportAction | None:
+    """The button on the page of an approved report, for users who may deploy; None where its model is deployed."""
+    if Action.DEPLOY not in getattr(report.project, "can", ()) or report.eval_run.endpoint_id is not None:
+        return None
+    found = find(report.project)
+    if found is not None and report.pk in {release.report_id for release in found.serving}:
+        return None
+    url = reverse("deployment", args=[report.project.slug])
+    return ReportAction("Deploy", "rocket-takeoff", f"{url}?report={report.number}#deploy")
 
 
 def sample_text(project: Project) -> str:

@@ -76,6 +76,20 @@ def test_an_approved_report_is_deployed(world: World) -> None:
     assert candidate.report == report
 
 
+def test_an_approved_report_leads_to_its_deployment(world: World) -> None:
+    report = approved_report(world)
+    page = client(world.engineer).get(report.get_absolute_url())
+    assert [action.url for action in page.context["actions"]] == [f"/p/invoices/deploy/?report={report.number}#deploy"]
+    assert client(world.annotator).get(report.get_absolute_url()).context["actions"] == []
+    services.deploy(project=world.project, user=world.engineer, stage="full", report=report)
+    assert client(world.engineer).get(report.get_absolute_url()).context["actions"] == []
+
+
+def test_a_report_without_a_valid_approval_has_no_deploy_button(world: World) -> None:
+    report = approved_report(world, decision="")
+    assert client(world.engineer).get(report.get_absolute_url()).context["actions"] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
