@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from serving.gateway.answers import Answered, Question
 from serving.gateway.bodies import read_object
 from serving.gateway.context import SCOPE, Gateway
+from serving.gateway.idempotency import HEADER
 from serving.gateway.problems import Problem
 
 #: characters of one event of a stream
@@ -56,37 +57,32 @@ async def chat_completions(request: Request, gateway: Gateway, question_id: str)
         text=document_of(body.get("messages")),
         protocol="openai",
         token_id=caller.token_id,
-        key=request.headers.get("idempotency-key", "")[:200],
+        key=request.headers.get(HEADER, ""),
         caller=str(body.get("user") or "")[:80],
         number=number,
         id=question_id,
     )
-    answered = await gateway.answer(request, route, question)
-    headers = {"X-Request-Id": question.id}
     if body.get("stream") is True:
+        answered = await gateway.answer(request, route, question)
         options = body.get("stream_options")
         with_usage = isinstance(options, dict) and options.get("include_usage") is True
         # The output was validated as a whole before its first character is sent.
         events = _stream(slug, answered, with_usage=with_usage)
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    return Response(
-        orjson.dumps(
-            {
-                **_head(slug, answered, "chat.completion"),
-                "choices": [
-                    {
-                        "index": 0,
-                        "message": {"role": "assistant", "content": answered.raw, "refusal": None},
-                        "logprobs": None,
-                        "finish_reason": "stop",
-                    }
-                ],
-                "usage": _usage(answered),
-            }
-        ),
-        media_type="application/json",
-        headers=headers,
-    )
+        return StreamingResponse(events, media_type="text/event-stream", headers={"X-Request-Id": question.id})
+
+    async def make() -> bytes:
+        return orjson.dumps(_completion(slug, await gateway.answer(request, route, question)))
+
+    return await gateway.respond(request, caller, body, question_id, make)
+
+
+def _completion(slug: str, answered: Answered) -> dict[str, Any]:
+    message = {"role": "assistant", "content": answered.raw, "refusal": None}
+    return {
+        **_head(slug, answered, "chat.completion"),
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": _usage(answered),
+    }
 
 
 def parse_model(name: str) -> tuple[str, int | None]:

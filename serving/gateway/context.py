@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 from django.conf import settings
 from starlette.requests import Request
+from starlette.responses import Response
 
+from serving.gateway import idempotency
 from serving.gateway.answers import Answered, Answerer, Question
+from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
@@ -37,6 +41,7 @@ class Gateway:
     pool: ReplicaPool
     log: RequestLogWriter
     answerer: Answerer
+    keys: IdempotencyKeys
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     @classmethod
@@ -46,7 +51,8 @@ class Gateway:
         pool = ReplicaPool(secret(), settings.REPLICA_SLOTS, float(settings.GATEWAY_TIMEOUT_SECONDS))
         log = RequestLogWriter(Path(settings.HOME) / "request-log")
         limits = RateLimiter(settings.REDIS_URL, per_minute=settings.API_REQUESTS_PER_MINUTE)
-        return cls(tokens, RouteTable(on_change=tokens.clear), limits, pool, log, Answerer(pool, log))
+        keys = IdempotencyKeys(settings.REDIS_URL)
+        return cls(tokens, RouteTable(on_change=tokens.clear), limits, pool, log, Answerer(pool, log), keys)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -62,6 +68,7 @@ class Gateway:
             await asyncio.gather(*self._tasks, *self.answerer.shadows, return_exceptions=True)
             await self.pool.close()
             await self.limits.close()
+            await self.keys.close()
             await self.log.flush()
 
     async def authorize(self, request: Request, slug: str) -> Caller:
@@ -101,6 +108,32 @@ class Gateway:
             HungUp: nobody waits for the response.
         """
         return await self._unless_disconnected(request, self.answerer.answer(route, question))
+
+    async def respond(
+        self,
+        request: Request,
+        caller: Caller,
+        body: dict[str, Any],
+        request_id: str,
+        make: Callable[[], Awaitable[bytes]],
+    ) -> Response:
+        """The response that ``make`` creates as JSON, or the stored one where the idempotency key was used before."""
+        key = request.headers.get(idempotency.HEADER, "")
+        owner = f"{caller.slug} {caller.token_id} {request.url.path}"
+        claim = await self.keys.claim(owner=owner, key=key, body=orjson.dumps(body)) if key else None
+        headers = {"X-Request-Id": request_id}
+        if isinstance(claim, bytes):
+            headers = {"Idempotent-Replayed": "true"}
+            return Response(claim, media_type="application/json", headers=headers)
+        try:
+            content = await make()
+        except BaseException:
+            if claim is not None:
+                await self.keys.release(claim)
+            raise
+        if claim is not None:
+            await self.keys.store(claim, content)
+        return Response(content, media_type="application/json", headers=headers)
 
     async def _unless_disconnected(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         answering = asyncio.ensure_future(work)

@@ -9,13 +9,13 @@ from starlette.responses import Response
 from serving.gateway.answers import Answered, Question
 from serving.gateway.bodies import read_object, text_field
 from serving.gateway.context import Gateway
+from serving.gateway.idempotency import HEADER
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.values import evidence
 
 _FIELDS = {"text", "evidence", "caller"}
-_MAX_KEY = 200
 
 
 async def extract(request: Request, gateway: Gateway, question_id: str) -> Response:
@@ -29,17 +29,17 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
         text=text_field(body, "text"),
         protocol="extract",
         token_id=caller.token_id,
-        key=request.headers.get("idempotency-key", "")[:_MAX_KEY],
+        key=request.headers.get(HEADER, ""),
         caller=str(body.get("caller") or "")[:80],
         id=question_id,
     )
-    answered = await gateway.answer(request, route, question)
     with_evidence = body.get("evidence", True) is True
-    return Response(
-        orjson.dumps(response_of(slug, answered, question.text if with_evidence else None)),
-        media_type="application/json",
-        headers={"X-Request-Id": question.id},
-    )
+
+    async def make() -> bytes:
+        answered = await gateway.answer(request, route, question)
+        return orjson.dumps(response_of(slug, answered, question.text if with_evidence else None))
+
+    return await gateway.respond(request, caller, body, question_id, make)
 
 
 def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, Any]:

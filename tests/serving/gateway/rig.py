@@ -18,6 +18,7 @@ from starlette.routing import Route as Path_
 from serving.gateway.answers import Answerer
 from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
+from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.request_log import RequestLogWriter
@@ -144,13 +145,19 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def rig(
-    folder: Path, *routes: Route, per_minute: int = 10_000, slots: int = 1, timeout: float = 5.0
+    folder: Path,
+    *routes: Route,
+    per_minute: int = 10_000,
+    slots: int = 1,
+    timeout: float = 5.0,
+    redis: str = "redis://127.0.0.1:1",
 ) -> AsyncIterator[Rig]:
     """A running gateway with these routes."""
     pool, log = ReplicaPool("secret", slots, timeout), Log(folder / "log")
     table = Table(routes={one.slug: one for one in routes})
-    limits = RateLimiter("redis://127.0.0.1:1", per_minute=per_minute)
-    gateway = Gateway(Tokens(), table, limits, pool, log, Answerer(pool, log))
+    limits = RateLimiter(redis, per_minute=per_minute)
+    keys = IdempotencyKeys(redis)
+    gateway = Gateway(Tokens(), table, limits, pool, log, Answerer(pool, log), keys)
     app = create_app(lambda: gateway)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
