@@ -1,0 +1,105 @@
+"""Power and false aborts of a rollout: requests until a candidate that fails more often is stopped.
+
+    .venv/bin/python -m bench.rollout_simulation [--rounds 5000] [--seed 14]
+
+Prints Markdown. Every process is read after every failure, where alone it can grow. Failures are independent.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from serving.rollouts.evidence import FailureRatio, PairedFailures
+
+ALPHA = 0.05
+STABLE = 0.01
+CANDIDATES = (0.02, 0.03, 0.05, 0.10)
+SHARES = (0.05, 0.10, 0.25, 0.50)
+#: requests after which a round ends undecided
+HORIZON = 100_000
+Round = Callable[[np.random.Generator, float], int | None]
+
+
+def shadow(rng: np.random.Generator, candidate: float) -> int | None:
+    """Requests until the candidate is stopped in shadow, None: it is not."""
+    process = PairedFailures()
+    only = candidate * (1 - STABLE), STABLE * (1 - candidate)
+    at = 0
+    while (at := at + int(rng.geometric(sum(only)))) <= HORIZON:
+        is_candidate = rng.random() < only[0] / sum(only)
+        process.add(candidate_only=is_candidate, stable_only=not is_candidate)
+        if process.worse and process.decided(ALPHA):
+            return at
+    return None
+
+
+def canary(*shares: float) -> Round:
+    """The same in a canary; with several shares they take turns every 1,000 requests."""
+
+    def work(rng: np.random.Generator, candidate: float) -> int | None:
+        process = FailureRatio()
+        at = 0
+        while True:
+            share = shares[at // 1_000 % len(shares)]
+            rate = share * candidate + (1 - share) * STABLE
+            step, left = int(rng.geometric(rate)), 1_000 - at % 1_000
+            if len(shares) > 1 and step > left:
+                at += left
+            else:
+                at += step
+                is_candidate = rng.random() < share * candidate / rate
+                process.add(candidate=is_candidate, stable=not is_candidate, share=share)
+                if process.decided(ALPHA):
+                    return at
+            if at > HORIZON:
+                return None
+
+    return work
+
+
+def table(rounds: int, seed: int) -> list[str]:
+    """The lines of the power table: the median, and 90 % of the rounds."""
+    columns: dict[str, Round] = {"shadow": shadow, **{f"canary {share:.0%}": canary(share) for share in SHARES}}
+    lines = ["| Candidate fails | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for candidate in CANDIDATES:
+        cells = []
+        for at, work in enumerate(columns.values()):
+            rng = np.random.default_rng([seed, at, round(1_000 * candidate)])
+            found = np.array([work(rng, candidate) or np.inf for _ in range(rounds)])
+            cells.append(" / ".join(_rounded(float(np.quantile(found, q, method="higher"))) for q in (0.5, 0.9)))
+        lines.append(f"| {candidate:.0%} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _rounded(value: float) -> str:
+    return f"> {HORIZON:,}" if np.isinf(value) else f"{round(value, -1 if value < 1_000 else -2):,.0f}"
+
+
+def false_aborts(rounds: int, seed: int) -> list[str]:
+    """How often a candidate that fails as often as the stable release is stopped within the horizon."""
+    rows: dict[str, Round] = {"shadow": shadow, "canary 5 %": canary(0.05), "5, 10, 25, 50 % in turn": canary(*SHARES)}
+    lines = ["| Stage | Aborted although equal |", "|---|---:|"]
+    for at, (name, work) in enumerate(rows.items()):
+        rng = np.random.default_rng([seed, 100 + at])
+        stopped = sum(work(rng, STABLE) is not None for _ in range(rounds))
+        lines.append(f"| {name} | {stopped / rounds:.1%} |")
+    return lines
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5_000)
+    parser.add_argument("--null-rounds", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=14)
+    options = parser.parse_args()
+    began = time.monotonic()
+    print("\n".join(table(options.rounds, options.seed)), end="\n\n")
+    print("\n".join(false_aborts(options.null_rounds, options.seed)), end="\n\n")
+    print(f"{options.rounds} and {options.null_rounds} rounds, seed {options.seed}, {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
