@@ -46,7 +46,7 @@ def main() -> None:
                     missing.append(f"{field.pattern} {value!r}")
             summary = row.error or f"{len(text)} characters, {len(row.pages[0].lines)} boxes"
             print(f"{name}: {seconds[-1]:.1f} s, {summary}{'; not found: ' + '; '.join(missing) if missing else ''}")
-    print(f"\n{'field':<12}{'n':>4}{'exactly':>12}{'normalised':>14}")
+    print(f"\n{'field':<12}{'n':>4}{'exactly':>12}{'normalized':>14}")
     every = [pair for pairs in found.values() for pair in pairs]
     for field_name, pairs in [*found.items(), ("all", every)]:
         whole, alike = sum(one for one, _ in pairs), sum(one for _, one in pairs)

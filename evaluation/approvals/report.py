@@ -25,7 +25,7 @@ from evaluation.gates.policy.services import thresholds_set_at
 from evaluation.gates.verdicts import without_number
 from evaluation.models import Approval, AuditEntry, Comparison, EvalRun, GateReport
 from evaluation.regression_suite.services import SuiteResult, suite_result
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
 
 #: p-values of significant regressions

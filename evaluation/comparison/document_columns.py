@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from evaluation.scores.slices import Slice, as_text
-from slmstudio.contract.scoring.slices import top_shared_values
+from evaluation.scores.slice_selector import Slice, as_text
+from slmstudio.contract.scoring.slice_scores import top_shared_values
 
 STATES = ("broken", "fixed", "still_wrong", "still_right")
 LETTERS = dict(zip(STATES, "bfwr", strict=True))
@@ -30,7 +30,7 @@ class DocumentFilter:
     """Filters of a list of documents; "" does not filter.
 
     ``state``: of the field where ``field`` is set. ``side``: "a" or "b", the run with the ``error``. ``slice``: a
-    metadata slice as ``evaluation.scores.slices`` writes it. ``gold``: only documents with two gold labels.
+    metadata slice as ``evaluation.scores.slice_selector`` writes it. ``gold``: only documents with two gold labels.
     """
 
     state: str = ""

@@ -21,7 +21,7 @@ from evaluation.comparison.services import get_or_create_comparison
 from evaluation.http import set_project
 from evaluation.models import EvalRun
 from evaluation.regression_suite import services as regression_suite_services
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 from labeling.failure_tags import title_of
 from labeling.models import Project
 from slmstudio.access import Action, project_for

@@ -10,7 +10,7 @@ from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.metric import Request, Resources, Sample, Source, SuiteAnswers
 from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate, GatePolicy
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 
 
 @dataclass(frozen=True)

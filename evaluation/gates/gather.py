@@ -15,7 +15,7 @@ from evaluation.gates.policy.definition import GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 from labeling.models import Contract, Document
 
 

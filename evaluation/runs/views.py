@@ -18,7 +18,7 @@ from evaluation.scores.display import ConfusionMatrix, confusion_matrices, score
 from labeling.failure_tags import title_of
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wilson
-from slmstudio.contract.scoring.slices import OTHER
+from slmstudio.contract.scoring.slice_scores import OTHER
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.web.requests import SignedInRequest, is_htmx, query_param

@@ -42,7 +42,7 @@ class ValueCell:
 
     @property
     def label(self) -> str:
-        """The outcome, with the kind of error if it adds information."""
+        """The outcome, with the error type if it adds information."""
         label = OUTCOME_LABELS.get(self.outcome, self.outcome)
         error = ERROR_LABELS.get(self.error, self.error)
         return label if not error or error == label else f"{label}: {error}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Self
 
-from evaluation.scores.slices import as_text
+from evaluation.scores.slice_selector import as_text
 from slmstudio.contract.scoring.outcomes import Outcome
 
 #: outcomes that are no error

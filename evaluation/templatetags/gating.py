@@ -5,7 +5,7 @@ from typing import Any
 from django import template
 
 from evaluation.gates.display import format_confidence
-from evaluation.scores.slices import Slice, SliceError
+from evaluation.scores.slice_selector import Slice, SliceError
 
 register = template.Library()
 register.filter(format_confidence)

@@ -3,7 +3,7 @@
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from labeling.annotation.keyboard import with_shortcut, without_shortcut
+from labeling.annotation.shortcuts import with_shortcut, without_shortcut
 from labeling.models import Preferences
 
 
@@ -13,7 +13,7 @@ def of(user: User) -> Preferences:
 
 
 def set_key(*, user: User, action: str, chord: str) -> Preferences:
-    """Sets the chord of an action. Raises labeling.annotation.keyboard.InvalidShortcut."""
+    """Sets the chord of an action. Raises labeling.annotation.shortcuts.InvalidShortcut."""
     with transaction.atomic():
         mine = _locked_row(user)
         mine.keys = with_shortcut(mine.keys, action, chord)
@@ -22,7 +22,7 @@ def set_key(*, user: User, action: str, chord: str) -> Preferences:
 
 
 def reset_keys(*, user: User, action: str = "") -> Preferences:
-    """Resets one action, or all, to the default chords. Raises labeling.annotation.keyboard.InvalidShortcut."""
+    """Resets one action, or all, to the default chords. Raises labeling.annotation.shortcuts.InvalidShortcut."""
     with transaction.atomic():
         mine = _locked_row(user)
         mine.keys = without_shortcut(mine.keys, action) if action else {}

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling.annotation import keyboard, preferences, presence, services
+from labeling.annotation import preferences, presence, services, shortcuts
 from labeling.annotation.locked_document import is_blind_overlap, newest_decision
 from labeling.annotation.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
 from labeling.annotation.screen_state import document_state, save_state, tag_titles
@@ -46,7 +46,7 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
     opened = services.open_document(document=document, user=request.user)
     node = tree_of(opened.schema_version.compiled)
     mine = preferences.of(request.user)
-    bound = keyboard.bindings(mine.keys)
+    bound = shortcuts.bindings(mine.keys)
     reviewing = "review" in request.GET and "review" in project.can
     context = {
         "project": project,
@@ -61,8 +61,8 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
         "skip_reasons": SKIP_REASONS,
         "exceptions_only": mine.exceptions_only,
         "bindings": bound,
-        "key_rows": keyboard.rows(bound),
-        "hints": {name: " ".join(keyboard.parts(chords[0])) for name, chords in bound.items()},
+        "key_rows": shortcuts.rows(bound),
+        "hints": {name: " ".join(shortcuts.parts(chords[0])) for name, chords in bound.items()},
     }
     return render(request, "labeling/annotation/screen.html", context)
 

@@ -8,7 +8,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 
 from labeling.imports.formats.base import PASTED, Format, Option
-from labeling.imports.formats.columns import Preview, RoleChoice
+from labeling.imports.formats.column_mapping import Preview, RoleChoice
 from labeling.imports.formats.registry import FORMATS
 from labeling.widgets import SELECT
 from slmstudio.contract.json_text import JsonError, loads

@@ -18,7 +18,7 @@ from django.core.files import File
 from django.utils import timezone
 
 from labeling.imports.formats.base import Context, Format
-from labeling.imports.formats.columns import Preview, Sample
+from labeling.imports.formats.column_mapping import Preview, Sample
 from labeling.imports.formats.registry import FORMATS, detect, open_file
 from labeling.imports.formats.zip_files import MAX_FILES
 from labeling.imports.rows import ParsedRow, ReadError, RowError, validate_row

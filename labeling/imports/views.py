@@ -12,7 +12,7 @@ from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.imports import queries, services, uploads
-from labeling.imports.formats.columns import guess_roles, mapping_error, role_choices
+from labeling.imports.formats.column_mapping import guess_roles, mapping_error, role_choices
 from labeling.imports.formats.registry import COLUMNS, FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
 from labeling.imports.uploads import MAX_UPLOAD

@@ -18,7 +18,7 @@ from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.runs.reaper import run_models
 from slmstudio.workers.job_names import StudioJob, current_name
-from slmstudio.workers.registry import LiveWorker
+from slmstudio.workers.live_workers import LiveWorker
 
 #: maximum number of failed jobs shown, the newest ones
 MAX_FAILED = 25

@@ -21,8 +21,8 @@ from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.web.requests import SignedInRequest
 from slmstudio.workers.failed_jobs import JobNotFound, discard_job, failed_job, requeue_job
+from slmstudio.workers.live_workers import LiveWorker, live_workers
 from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
-from slmstudio.workers.registry import LiveWorker, live_workers
 
 
 @dataclass(frozen=True)

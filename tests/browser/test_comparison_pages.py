@@ -40,7 +40,7 @@ def test_two_runs_are_compared_and_a_document_pinned(world: World, manager: Page
         page.get_by_label(f"Compare evaluation {number}").check()
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("heading", name="Comparison")).to_be_visible()
-    page.get_by_label("Kind of error").select_option(index=1)
+    page.get_by_label("Error type").select_option(index=1)
     expect(page).to_have_url(re.compile("error="))
     page.get_by_role("link", name="Clear").click()
     expect(page.locator(".case-card")).to_have_count(10)

@@ -43,7 +43,7 @@ def desk(transactional_db: None, tiny_base_model: BaseModel, queues: None, monke
         longest=360,
         model_sha256=tiny_base_model.sha256,
     )
-    monkeypatch.setattr("slmstudio.workers.registry.hardware_of", lambda queue: box(16 * 2**30))
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: box(16 * 2**30))
     return found
 
 
@@ -144,7 +144,7 @@ def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pyt
     for _ in range(2):
         run_of(desk, 8, 2)
     # room for two documents at once, which is what the form proposes, and not for three
-    monkeypatch.setattr("slmstudio.workers.registry.hardware_of", lambda queue: box(3_400_000_000))
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: box(3_400_000_000))
     page = engineer
     page.goto("/p/desk/training/new/")
     expect(page.locator("#estimate")).to_contain_text("It fits.")

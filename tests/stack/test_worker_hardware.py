@@ -17,7 +17,7 @@ from django.utils import timezone
 from slmstudio.runs import supervisor
 from slmstudio.workers import hardware
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
-from slmstudio.workers.registry import hardware_of, live_workers
+from slmstudio.workers.live_workers import hardware_of, live_workers
 from slmstudio.workers.worker import FACTS_KEY, StudioWorker, process_space
 
 
@@ -136,5 +136,7 @@ def test_the_most_capable_machine_of_a_queue(queues: None, monkeypatch: pytest.M
         def __init__(self, machine: Hardware | None) -> None:
             self.hardware, self.queues = machine, idle_worker["queues"]
 
-    monkeypatch.setattr("slmstudio.workers.registry.live_workers", lambda: [Found(small), Found(large), Found(None)])
+    monkeypatch.setattr(
+        "slmstudio.workers.live_workers.live_workers", lambda: [Found(small), Found(large), Found(None)]
+    )
     assert hardware_of("gpu") == large

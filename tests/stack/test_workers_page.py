@@ -19,7 +19,7 @@ from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.workers import views as worker_views
 from slmstudio.workers.hardware import Gpu, this_machine
-from slmstudio.workers.registry import LiveWorker
+from slmstudio.workers.live_workers import LiveWorker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -2,7 +2,7 @@
 
 from redis.exceptions import RedisError
 
-from slmstudio.workers import registry as worker_registry
+from slmstudio.workers import live_workers
 from slmstudio.workers.hardware import Hardware
 from training.estimates.machines import capabilities_of
 from training.estimates.services import estimate_for
@@ -30,7 +30,7 @@ def capability_problem(run: TrainingRun, hyperparameters: Hyperparameters, machi
 def any_worker_fits(run: TrainingRun, hyperparameters: Hyperparameters) -> bool:
     """Whether a live worker of the run's queue can train it; assumed where the queue is not reachable."""
     try:
-        machines = worker_registry.hardware_by_worker(run.queue_name)
+        machines = live_workers.hardware_by_worker(run.queue_name)
     except RedisError:
         return True
     return any(not capability_problem(run, hyperparameters, machine) for machine in machines)

@@ -5,7 +5,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from slmstudio.workers import registry as worker_registry
+from slmstudio.workers import live_workers
 from slmstudio.workers.hardware import Hardware
 from training.models import TrainingRun
 
@@ -13,7 +13,7 @@ from training.models import TrainingRun
 def gpu_hardware() -> Hardware | None:
     """The hardware of a live worker of the queue ``gpu``; None without a worker, or where the queue is unreachable."""
     try:
-        hardware = worker_registry.hardware_of("gpu")
+        hardware = live_workers.hardware_of("gpu")
     except RedisError:
         return None
     return with_measured_bf16(hardware) if hardware else None

@@ -10,7 +10,7 @@ from labeling.models import Project
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
-from slmstudio.workers.registry import no_worker_message
+from slmstudio.workers.warnings import no_worker_message
 from training.exports import downloads, services
 from training.exports.axolotl_validation import last_validation
 from training.models import TrainingRun

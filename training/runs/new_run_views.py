@@ -19,7 +19,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
-from slmstudio.workers.registry import no_worker_message
+from slmstudio.workers.warnings import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
 from training.estimates.advice import full_fine_tuning_advice
 from training.estimates.estimate import Estimate

@@ -15,7 +15,7 @@ from evaluation.gates.holdout import membership
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.verdicts import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELED_STATES

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from evaluation.gates.metrics.units import format_number
 from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate, GatePolicy
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Self, overload
 
 from evaluation.gates.metrics import METRICS, Metric
-from evaluation.scores.slices import Slice, SliceError
+from evaluation.scores.slice_selector import Slice, SliceError
 
 #: what a gate compares with, as stored in policies
 ABSOLUTE, COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE = "", "deployed", "base"
@@ -34,7 +34,7 @@ class Gate:
 
     ``threshold`` is a share between 0 and 1 for rates; for ``no_regression`` it is how much worse than the baseline
     (``compared_with``: the deployed or the base model) a document may be on average: 0.02 is two points. ``slice``
-    selects documents ("": all; see ``evaluation.scores.slices``), ``field`` a field (a pattern like
+    selects documents ("": all; see ``evaluation.scores.slice_selector``), ``field`` a field (a pattern like
     ``line_items[].amount``; "": all), and ``value`` one of its values in gold (recall of a class).
     """
 

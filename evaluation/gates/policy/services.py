@@ -14,7 +14,7 @@ from evaluation.gates.policy.defaults import default_policy
 from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.models import GatePolicy, GateReport
 from evaluation.runs.services import next_number
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 from labeling.failure_tags import tags_of
 from labeling.models import Contract, Project
 from slmstudio.contract.json_text import dumps

@@ -31,7 +31,7 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import milliseconds, percent
-from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
+from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import sync_catalog
 
 POLL_SECONDS = 1.0

@@ -38,7 +38,7 @@ from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.paths import Paths
 from slmstudio.templatetags.studio import milliseconds, percent
-from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
+from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.preparation import prepare
 from training.base_models.services import find_base_model, sync_catalog
 from training.hyperparameters.defaults import default_hyperparameters

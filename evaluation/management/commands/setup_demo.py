@@ -26,7 +26,7 @@ from slmstudio.access import Role
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
-from slmstudio.workers.registry import active_queues
+from slmstudio.workers.live_workers import active_queues
 from training.base_models.preparation import prepare
 from training.base_models.services import find_base_model, sync_catalog
 from training.hyperparameters.defaults import default_hyperparameters

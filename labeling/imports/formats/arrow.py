@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from labeling.imports.formats import zip_folder
 from labeling.imports.formats.base import FileHead, Format, Source
-from labeling.imports.formats.columns import MAX_COLUMNS, Sample, parse_records
+from labeling.imports.formats.column_mapping import MAX_COLUMNS, Sample, parse_records
 from labeling.imports.rows import MAX_LINE, ParsedRow, ReadError
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.child_environment import child_environment

@@ -13,7 +13,7 @@ from labeling.imports.rows import ParsedRow, ReadError
 from slmstudio.contract.schema.compiled import CompiledSchema
 
 if TYPE_CHECKING:
-    from labeling.imports.formats.columns import Preview, Sample
+    from labeling.imports.formats.column_mapping import Preview, Sample
 
 __all__ = ["PASTED", "Context", "FileHead", "Format", "Option", "Progress", "ReadError", "Session", "Source"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from labeling.datasets.formats.table import unescape_formula
-from labeling.imports.formats import columns, encodings
+from labeling.imports.formats import column_mapping, encodings
 from labeling.imports.formats.base import Context, Format, Option, Source
 from labeling.imports.rows import MAX_LINE, ParsedRow, ReadError
 
@@ -183,8 +183,8 @@ def names_of(first: list[str], layout: Layout) -> list[str]:
     Raises:
         ReadError: there are too many.
     """
-    if len(first) > columns.MAX_COLUMNS:
-        raise ReadError(f"The table has {len(first):,} columns; the maximum is {columns.MAX_COLUMNS}.")
+    if len(first) > column_mapping.MAX_COLUMNS:
+        raise ReadError(f"The table has {len(first):,} columns; the maximum is {column_mapping.MAX_COLUMNS}.")
     names: list[str] = []
     for number, cell in enumerate(first, 1):
         name = " ".join(cell.split())[:100] if layout.header else ""
@@ -203,20 +203,20 @@ def rows(source: Source) -> Iterator[ParsedRow]:
 
 def _rows(stream: IO[bytes], encoding: str, context: Context) -> Iterator[ParsedRow]:
     layout = Layout.of({**context.options, "encoding": encoding}, stream)
-    mapper: columns.Mapper | None = None
+    mapper: column_mapping.Mapper | None = None
     names: list[str] = []
     for record in records(stream, layout):
         if mapper is None:
             if record.error:
                 raise ReadError(f"The first line of the table cannot be read: {record.error}.")
             names = names_of(record.cells, layout)
-            mapper = columns.mapper_of(names, context)
+            mapper = column_mapping.mapper_of(names, context)
             if layout.header:
                 continue
         yield _row(record, names, mapper)
 
 
-def _row(record: Record, names: list[str], mapper: columns.Mapper) -> ParsedRow:
+def _row(record: Record, names: list[str], mapper: column_mapping.Mapper) -> ParsedRow:
     if record.error:
         return ParsedRow(record.line, None, record.error, record.raw)
     cells = [
@@ -231,7 +231,7 @@ def _row(record: Record, names: list[str], mapper: columns.Mapper) -> ParsedRow:
         return ParsedRow(record.line, None, str(error), record.raw)
 
 
-def preview(path: Path, options: Mapping[str, object], limit: int = 8) -> columns.Preview:
+def preview(path: Path, options: Mapping[str, object], limit: int = 8) -> column_mapping.Preview:
     """The column names and the first rows.
 
     Raises:
@@ -253,7 +253,7 @@ def preview(path: Path, options: Mapping[str, object], limit: int = 8) -> column
                 break
     if not names:
         raise ReadError("The table is empty.")
-    return columns.Preview(names, shown, {"delimiter": layout.delimiter, "encoding": layout.encoding})
+    return column_mapping.Preview(names, shown, {"delimiter": layout.delimiter, "encoding": layout.encoding})
 
 
 FORMAT = Format(

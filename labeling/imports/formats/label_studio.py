@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 from labeling.imports.formats.base import FileHead, Format, Source
-from labeling.imports.formats.columns import UNAMBIGUOUS, arrays, without_null
+from labeling.imports.formats.column_mapping import UNAMBIGUOUS, arrays, without_null
 from labeling.imports.formats.encodings import read_text, to_utf8
 from labeling.imports.formats.json_values import first_item, first_line, is_list, is_spread, parsed_values
 from labeling.imports.rows import ParsedRow, RowPrediction

@@ -21,7 +21,7 @@ from slmstudio.contract.scoring.field_outcomes import FieldScorer
 from slmstudio.contract.scoring.outcomes import ERROR_LABELS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
 from slmstudio.contract.scoring.pairing import Leaf, cells, get, pair
 from slmstudio.contract.scoring.protocols import cord, sroie
-from slmstudio.contract.scoring.slices import metadata_slices, slices
+from slmstudio.contract.scoring.slice_scores import metadata_slices, slices
 from slmstudio.contract.scoring.summary import summarize, wilson
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize

@@ -6,7 +6,7 @@
 import { readBlock, writeBlock } from "./clipboard.js";
 import { choicesOf, controlOf, indexOf, keyOf, newItem, rowsOf, stepsOf } from "./nodes.js";
 import { table } from "./paths.js";
-import { chord } from "./shortcuts.js";
+import { chord } from "./chords.js";
 import { find } from "../site/dom.js";
 
 /** @typedef {HTMLTableCellElement} Cell */

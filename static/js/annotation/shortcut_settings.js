@@ -1,6 +1,6 @@
 // The user's shortcuts: "Change" waits for a chord, which the server accepts or rejects with a reason.
 
-import { capElements, chord, isModifier } from "./shortcuts.js";
+import { capElements, chord, isModifier } from "./chords.js";
 import { $, around, find, make } from "../site/dom.js";
 
 /**

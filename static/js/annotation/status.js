@@ -6,7 +6,7 @@
 /** @import { UnsavedDraftEntry } from "./unsaved_drafts.js" */
 /** @import { Validation } from "./validation.js" */
 
-import { keyCap } from "./shortcuts.js";
+import { keyCap } from "./chords.js";
 import { formatDate } from "./validation.js";
 import { $, find, make } from "../site/dom.js";
 

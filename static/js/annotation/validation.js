@@ -5,7 +5,7 @@
 
 import { childOf, isLeaf, parentOf, rowsOf } from "./nodes.js";
 import { table } from "./paths.js";
-import { keyCap } from "./shortcuts.js";
+import { keyCap } from "./chords.js";
 import { around, find, make } from "../site/dom.js";
 
 /**

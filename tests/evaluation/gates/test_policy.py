@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.gates.verdicts import Gate, GateError, GatePolicy, default_policy
-from evaluation.scores.slices import Slice
+from evaluation.scores.slice_selector import Slice
 from labeling.demo.templates import templates
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)

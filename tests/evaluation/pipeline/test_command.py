@@ -15,7 +15,7 @@ from labeling.models import DatasetVersion, ImportRun, Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import sha256_file
-from slmstudio.workers.registry import StartedWorkers, WorkerGone, active_queues
+from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, active_queues
 from tests.conftest import Workers, worker_environment
 from training.models import LengthReport, ModelVersion, TrainingRun
 

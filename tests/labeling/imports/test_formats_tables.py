@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.imports.formats import columns
+from labeling.imports.formats import column_mapping
 from labeling.imports.formats.csv_table import preview
 from labeling.imports.rows import ReadError, RowError, validate_row
 from tests.labeling.import_files import read, schema, stored
@@ -34,8 +34,8 @@ def test_row_without_gold_is_unlabeled(tmp_path: Path) -> None:
 
 def test_class_column_maps_to_the_only_choice() -> None:
     routing = schema("ticket-routing")
-    assert columns.guess_roles(["text", "category"], routing) == {"text": "text", "category": "gold:queue"}
-    assert columns.guess_roles(["Body", "id", "queue", "lang"], routing) == {
+    assert column_mapping.guess_roles(["text", "category"], routing) == {"text": "text", "category": "gold:queue"}
+    assert column_mapping.guess_roles(["Body", "id", "queue", "lang"], routing) == {
         "Body": "text",
         "id": "id",
         "queue": "gold:queue",
@@ -149,7 +149,7 @@ def test_duplicate_and_empty_column_names(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_mapping_has_a_reason(mapping: dict[str, str], message: str) -> None:
-    assert message in columns.mapping_error(mapping, ["a", "b", "c"], schema())
+    assert message in column_mapping.mapping_error(mapping, ["a", "b", "c"], schema())
 
 
 def test_gold_in_one_column(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hardware | None], Non
     """``hardware(x)``: the worker of the queue gpu has this machine."""
 
     def set_to(found: Hardware | None) -> None:
-        monkeypatch.setattr("slmstudio.workers.registry.hardware_of", lambda queue: found)
+        monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: found)
 
     set_to(None)
     return set_to

@@ -12,8 +12,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.stack.programs import EXIT_WITH_PARENT
-from slmstudio.workers import devices
-from slmstudio.workers import registry as worker_registry
+from slmstudio.workers import devices, live_workers
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 from tests.training.fakes import attempts
 from training.base_models.catalog import CATALOG
@@ -111,7 +110,7 @@ def test_run_waits_for_a_busy_worker_with_enough_gpus(run: TrainingRun, monkeypa
     on_cards(run, 2)
     monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
-    monkeypatch.setattr(worker_registry, "hardware_by_worker", lambda queue: [replace(this_machine(), gpus=CARDS)])
+    monkeypatch.setattr(live_workers, "hardware_by_worker", lambda queue: [replace(this_machine(), gpus=CARDS)])
     for _ in range(3):
         run_jobs.run_training(run.pk)
         run.refresh_from_db()
@@ -145,7 +144,7 @@ def large(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
 
 def test_machine_with_too_little_memory_requeues_the_run(large: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = large
-    monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [small(), small(64 << 30)])
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_by_worker", lambda queue: [small(), small(64 << 30)])
     queue = django_rq.get_queue("gpu")
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
@@ -161,7 +160,7 @@ def test_run_too_large_for_every_machine_fails_with_a_setting(
 ) -> None:
     run = large
     monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
-    monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [small()])
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_by_worker", lambda queue: [small()])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
@@ -174,7 +173,7 @@ def test_machine_without_a_package_names_what_to_install(run: TrainingRun, monke
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "own_machine", lambda: replace(this_machine(), packages=()))
-    monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [])
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_by_worker", lambda queue: [])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, "pip install wandb" in run.error) == (Status.FAILED, True)

@@ -126,7 +126,7 @@ def test_waiting_ends_with_the_run(
     """The worker is played by what the command would start one with."""
     from contextlib import contextmanager
 
-    from slmstudio.workers.registry import StartedWorkers
+    from slmstudio.workers.live_workers import StartedWorkers
 
     @contextmanager
     def played(queues: list[str], *, say: Any) -> Any:

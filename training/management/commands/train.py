@@ -17,7 +17,8 @@ from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
-from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers, no_worker_message
+from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
+from slmstudio.workers.warnings import no_worker_message
 from training.base_models.services import find_base_model
 from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for

@@ -53,7 +53,7 @@ class Parity:
         return (
             f"The token ids equal llama.cpp's on {self.texts} texts; of {self.documents} documents continued greedily "
             f"{self.same_first} begin with the same token, and {self.same_tokens} of {self.tokens} tokens agree before "
-            "the first difference (quantised weights round differently)."
+            "the first difference (quantized weights round differently)."
         )
 
 

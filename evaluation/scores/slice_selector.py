@@ -1,4 +1,4 @@
-"""Slices: all documents, those with a failure tag, or those with a metadata value.
+"""Selectors of slices: all documents, those with a failure tag, or those with a metadata value.
 
 Written as ``""``, ``"bad_scan"``, ``"metadata.supplier=ACME"``. Pure.
 """

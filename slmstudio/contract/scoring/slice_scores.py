@@ -20,7 +20,7 @@ def slices(scores: Sequence["DocumentScore"], labels: Sequence[Iterable[str]]) -
     """Scores of the documents with each label, by label; ``labels`` in the order of ``scores``.
 
     A document has any number of labels. Each slice has ``documents``, ``schema_valid``, ``field_exact`` and
-    ``document_exact``, counted as in ``summarise``.
+    ``document_exact``, counted as in ``summarize``.
     """
     sums: dict[str, list[int]] = {}
     for score, borne in zip(scores, labels, strict=True):

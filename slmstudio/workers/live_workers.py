@@ -14,7 +14,6 @@ import django_rq
 import psutil
 from django.conf import settings
 from django.utils import timezone
-from redis.exceptions import RedisError
 from rq import Worker
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.utils import utcparse
@@ -121,16 +120,6 @@ def _is_lost(near: bool, pid: int, beat: datetime) -> bool:
 def active_queues() -> set[str]:
     """Names of the queues with a live worker."""
     return {name for worker in live_workers() for name in worker.queues}
-
-
-def no_worker_message(queue: str) -> str:
-    """A message where no worker serves a queue, or the queue is not reachable; else empty."""
-    try:
-        if queue in active_queues():
-            return ""
-    except RedisError:
-        return "The job queue is not reachable. Queued jobs wait until it is."
-    return f"No worker for the queue {queue}; its jobs wait. Start one with manage.py rqworker {queue}."
 
 
 def hardware_of(queue: str) -> Hardware | None:

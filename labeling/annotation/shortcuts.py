@@ -1,7 +1,7 @@
 """Keyboard shortcuts of the labeling screen: actions, default chords, and a user's own. Pure.
 
 A chord names a place on the keyboard, as ``event.code`` does, with its modifiers in this order: "Ctrl+Shift+KeyZ",
-"Alt+Digit0". On a Mac, Alt is Ctrl+Option and Ctrl is Cmd. ``static/js/annotation/shortcuts.js`` uses the same names.
+"Alt+Digit0". On a Mac, Alt is Ctrl+Option and Ctrl is Cmd. ``static/js/annotation/chords.js`` uses the same names.
 """
 
 import re
@@ -91,7 +91,7 @@ def with_shortcut(own: Mapping[str, str], name: str, chord: str) -> dict[str, st
     """A user's shortcuts with another chord for an action.
 
     Raises:
-        KeyRefused: no such action or chord, or the chord is another action's or the browser's.
+        InvalidShortcut: no such action or chord, or the chord is another action's or the browser's.
     """
     if name not in BY_NAME:
         raise InvalidShortcut(f"Unknown action {name[:40]!r}.")

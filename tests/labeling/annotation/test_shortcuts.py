@@ -7,17 +7,17 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from labeling.annotation import keyboard, preferences
+from labeling.annotation import preferences, shortcuts
 from tests.labeling.label_desk import Desk, make_desk
 
 
 def test_default_chords_are_unique_and_valid() -> None:
-    chords = [chord for action in keyboard.ACTIONS for chord in action.defaults]
+    chords = [chord for action in shortcuts.ACTIONS for chord in action.defaults]
     assert len(chords) == len(set(chords))
-    for action in keyboard.ACTIONS:
+    for action in shortcuts.ACTIONS:
         for chord in action.defaults:
             # What is a default can be taken back by hand as well.
-            assert keyboard.with_shortcut({}, action.name, chord).get(action.name, chord) == chord
+            assert shortcuts.with_shortcut({}, action.name, chord).get(action.name, chord) == chord
 
 
 @pytest.mark.parametrize(
@@ -36,27 +36,27 @@ def test_default_chords_are_unique_and_valid() -> None:
     ],
 )
 def test_invalid_chord_is_refused(chord: str, why: str) -> None:
-    with pytest.raises(keyboard.InvalidShortcut, match=re.escape(why)) as refusal:
-        keyboard.with_shortcut({}, "skip", chord)
+    with pytest.raises(shortcuts.InvalidShortcut, match=re.escape(why)) as refusal:
+        shortcuts.with_shortcut({}, "skip", chord)
     assert len(str(refusal.value)) < 200
 
 
 def test_unknown_action_is_refused() -> None:
-    with pytest.raises(keyboard.InvalidShortcut, match="Unknown action"):
-        keyboard.with_shortcut({}, "explode", "Alt+KeyU")
+    with pytest.raises(shortcuts.InvalidShortcut, match="Unknown action"):
+        shortcuts.with_shortcut({}, "explode", "Alt+KeyU")
 
 
 def test_reset_is_refused_while_another_action_uses_the_chord() -> None:
-    own = keyboard.with_shortcut({}, "skip", "Alt+KeyU")
-    own = keyboard.with_shortcut(own, "flag", "Alt+KeyX")
-    with pytest.raises(keyboard.InvalidShortcut, match="is in use: set failure tags"):
-        keyboard.without_shortcut(own, "skip")
-    assert keyboard.without_shortcut(keyboard.without_shortcut(own, "flag"), "skip") == {}
+    own = shortcuts.with_shortcut({}, "skip", "Alt+KeyU")
+    own = shortcuts.with_shortcut(own, "flag", "Alt+KeyX")
+    with pytest.raises(shortcuts.InvalidShortcut, match="is in use: set failure tags"):
+        shortcuts.without_shortcut(own, "skip")
+    assert shortcuts.without_shortcut(shortcuts.without_shortcut(own, "flag"), "skip") == {}
 
 
 @pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}])
 def test_invalid_stored_shortcuts_are_ignored(stored: object) -> None:
-    assert keyboard.bindings(stored)["skip"] == ("Alt+KeyX",)
+    assert shortcuts.bindings(stored)["skip"] == ("Alt+KeyX",)
 
 
 @pytest.fixture
