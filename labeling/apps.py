@@ -15,7 +15,7 @@ class LabelingConfig(AppConfig):
         from labeling.datasets import panels as dataset_panels  # noqa: F401
         from labeling.documents import panels as document_panels  # noqa: F401
         from labeling.documents import search_index
-        from labeling.integrations import tokens, webhooks
+        from labeling.integrations import deliveries, tokens
         from labeling.models import Membership
         from labeling.projects import panels as project_panels  # noqa: F401
         from labeling.projects.storage import file_keys, text_bytes
@@ -23,11 +23,11 @@ class LabelingConfig(AppConfig):
         from slmstudio import hooks
         from slmstudio.workers import job_names
 
-        job_names.register(webhooks.JOB)
+        job_names.register(deliveries.JOB)
         post_save.connect(tokens.revoke_on_password_change, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
         hooks.membership.register(Membership.objects.of)
         hooks.token_checked.register(tokens.is_valid_header)
         hooks.project_files.register(file_keys)
         hooks.project_bytes.register(text_bytes)
         hooks.reaper_passed.register(search_index.sweep)
-        hooks.reaper_passed.register(webhooks.sweep)
+        hooks.reaper_passed.register(deliveries.sweep)

@@ -7,7 +7,7 @@ from labeling.datasets import freeze
 from labeling.documents import bulk_edit, search_index
 from labeling.imports import services as import_services
 from labeling.imports.rows import ReadError
-from labeling.integrations import webhooks
+from labeling.integrations import deliveries
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
 from labeling.schema_migration import services as schema_migration_services
 from labeling.schema_migration.mapping import MappingError
@@ -50,7 +50,7 @@ def run_indexing(pk: int) -> None:
 
 def deliver_webhook(pk: int) -> None:
     """Makes an attempt of a webhook delivery; never in two workers at a time."""
-    webhooks.deliver(pk)
+    deliveries.deliver(pk)
 
 
 def run_schema_migration(pk: int) -> None:

@@ -27,7 +27,7 @@ from labeling.documents.list import filters as listed
 from labeling.documents.list.search import matching_documents
 from labeling.form.codec import Parsed
 from labeling.form.validation import check
-from labeling.integrations import webhooks
+from labeling.integrations import events
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELED_STATES
 from slmstudio import quotas
@@ -347,7 +347,7 @@ def notify_webhooks(run: PrelabelRun) -> None:
         "usable": run.items.filter(outcome__in=USABLE).count(),
         "url": run.get_absolute_url(),
     }
-    webhooks.emit(run.project, "prelabel.finished", facts)
+    events.emit(run.project, "prelabel.finished", facts)
 
 
 @transaction.atomic

@@ -10,6 +10,8 @@ from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas.webhooks import DeliveriesOut, DeliveryOut, WebhookChange, WebhookIn, WebhookOut, WebhooksOut
 from labeling.api.wire import answer, at, nothing
+from labeling.integrations import deliveries as delivery_service
+from labeling.integrations import events
 from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery
 from slmstudio.errors import Refused
@@ -23,7 +25,7 @@ PER_PAGE = 50
 def webhooks(request: HttpRequest, slug: Slug) -> HttpResponse:
     """The project's webhooks, and the available events."""
     project = project_of(request)
-    return answer({"items": [_out(hook) for hook in project.webhooks.order_by("pk")], "events": service.EVENTS})
+    return answer({"items": [_out(hook) for hook in project.webhooks.order_by("pk")], "events": events.EVENTS})
 
 
 @router.post("", summary="Add a webhook", **operation("webhooks", WebhookOut, 400, 422, status=201))
@@ -36,7 +38,7 @@ def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> HttpRespon
         )
     except Refused as refusal:
         raise field_problem(refusal.field, refusal.message) from refusal
-    return answer(_out(hook, secret=service.secret_of(hook)), 201)
+    return answer(_out(hook, secret=delivery_service.secret_of(hook)), 201)
 
 
 @router.get("/{int:pk}", summary="Read a webhook", **operation("webhooks", WebhookOut))
@@ -69,7 +71,7 @@ def remove_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 def webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The webhook with its signing secret."""
     hook = object_of(request, Webhook, pk=pk)
-    return answer(_out(hook, secret=service.secret_of(hook)))
+    return answer(_out(hook, secret=delivery_service.secret_of(hook)))
 
 
 @router.post("/{int:pk}/secret", summary="Rotate the secret", **operation("webhooks", WebhookOut))
@@ -84,7 +86,7 @@ def new_webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpRespons
 def test_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Sends a ``test`` event. The delivery shows the result."""
     hook = object_of(request, Webhook, pk=pk)
-    return answer(_delivery(service.send_test(webhook=hook, user=caller(request).user)), 202)
+    return answer(_delivery(delivery_service.send_test(webhook=hook, user=caller(request).user)), 202)
 
 
 @router.get("/{int:pk}/deliveries", summary="Read the delivery log", **operation("webhooks", DeliveriesOut, 422))
@@ -109,7 +111,7 @@ def redeliver(request: HttpRequest, slug: Slug, pk: int, delivery: int) -> HttpR
     if row is None:
         raise Problem(404, "This webhook has no such delivery.")
     try:
-        return answer(_delivery(service.redeliver(delivery=row)), 202)
+        return answer(_delivery(delivery_service.redeliver(delivery=row)), 202)
     except Refused as refusal:
         raise Problem(409, refusal.message) from refusal
 

@@ -30,7 +30,7 @@ from labeling.datasets.freeze_candidates import (
     no_progress,
 )
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST
-from labeling.integrations import webhooks
+from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaMigration, SchemaVersion
 from labeling.models.annotations import EXCLUDED_STATES
 from slmstudio.audit import note
@@ -329,7 +329,7 @@ def _notify(dataset: DatasetVersion) -> None:
     }
     note(project=dataset.project, user=dataset.created_by, action="froze", about=str(dataset), details=facts)
     url = reverse("dataset", args=[dataset.project.slug, dataset.number])
-    webhooks.emit(dataset.project, "dataset.frozen", {"dataset": dataset.number, "url": url, **facts})
+    events.emit(dataset.project, "dataset.frozen", {"dataset": dataset.number, "url": url, **facts})
 
 
 # -- in the background -------------------------------------------------------------------------------------------------

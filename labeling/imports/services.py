@@ -26,7 +26,7 @@ from labeling.imports.formats.registry import FORMATS, open_file, options_error
 from labeling.imports.prefetch import Prefetcher
 from labeling.imports.rows import ParsedRow
 from labeling.imports.uploads import Upload
-from labeling.integrations import webhooks
+from labeling.integrations import events
 from labeling.models import ImportRun, Project
 from slmstudio import quotas
 from slmstudio.errors import Refused
@@ -187,7 +187,7 @@ def process(run: ImportRun) -> None:
             run.cancelled(**ended)
         else:
             run.finish(**ended, progress_total=result.rows)
-        webhooks.emit(run.project, "import.finished", _event_payload(run))
+        events.emit(run.project, "import.finished", _event_payload(run))
     if run.status == Status.DONE:
         artifacts.store().delete(run.upload_key)
     uploads.delete_expired()
@@ -197,7 +197,7 @@ def fail(run: ImportRun, error: str) -> None:
     """Ends an import with an error. The documents that it imported stay."""
     with transaction.atomic():
         if run.fail(error):
-            webhooks.emit(run.project, "import.finished", _event_payload(run))
+            events.emit(run.project, "import.finished", _event_payload(run))
 
 
 def _import(run: ImportRun, path: Path, folder: Path, rejects: IO[bytes]) -> tuple[ImportResult, str]:

@@ -1,12 +1,36 @@
-"""Webhook events about documents: ids and URLs, no texts."""
+"""Webhook events of a project: ids and URLs, no texts."""
 
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.urls import reverse
 
-from labeling.integrations import webhooks
-from labeling.models import Document
+from labeling.integrations import deliveries
+from labeling.models import Document, Project, Webhook
+
+#: event -> what happened
+EVENTS: dict[str, str] = {
+    "document.submitted": "a label was submitted",
+    "document.approved": "a label was approved in review",
+    "document.rejected": "a label was rejected in review",
+    "document.skipped": "a document was skipped",
+    "comment.added": "a comment was added to a document",
+    "import.finished": "an import ended",
+    "dataset.frozen": "a dataset version was frozen",
+    "prelabel.finished": "a pre-label run ended",
+}
+
+
+def emit(project: Project, event: str, payload: dict[str, Any]) -> None:
+    """Sends an event to the project's webhooks after commit. No query if none subscribes to it.
+
+    ``project.webhook_events`` must be loaded; ``payload`` is JSON: ids and URLs, no texts. Call it inside the
+    transaction of the event.
+    """
+    if event not in project.webhook_events:
+        return
+    hooks = Webhook.objects.filter(project=project, active=True, events__contains=[event]).values_list("pk", flat=True)
+    deliveries.send(hooks, event, payload)
 
 
 def emit_document_event(event: str, document: Document, user: User, **more: Any) -> None:
@@ -20,4 +44,4 @@ def emit_document_event(event: str, document: Document, user: User, **more: Any)
         "user": user.get_username() if user is not None else None,
         **more,
     }
-    webhooks.emit(project, event, payload)
+    emit(project, event, payload)

@@ -4,8 +4,8 @@ from typing import Any
 
 from django import forms
 
+from labeling.integrations.events import EVENTS
 from labeling.integrations.tokens import MAX_DAYS, scopes_for
-from labeling.integrations.webhooks import EVENTS
 from labeling.widgets import CONTROL
 
 

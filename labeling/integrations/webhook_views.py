@@ -7,6 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from labeling.integrations import deliveries
 from labeling.integrations import webhooks as service
 from labeling.integrations.forms import WebhookForm
 from labeling.models import Webhook, WebhookDelivery
@@ -59,11 +60,11 @@ def webhook(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "project": project,
         "hook": hook,
         "form": form,
-        "secret": service.secret_of(hook),
+        "secret": deliveries.secret_of(hook),
         "log": log,
         "live": any(row.status == WebhookDelivery.Status.WAITING for row in log.rows),
-        "retry_schedule": service.retry_schedule(),
-        "retention_days": service.RETENTION_DAYS,
+        "retry_schedule": deliveries.retry_schedule(),
+        "retention_days": deliveries.RETENTION_DAYS,
     }
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     template = f"labeling/integrations/webhook.html{'#log' if fragment else ''}"
@@ -83,7 +84,7 @@ def rotate_secret(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def send_test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sends a test event."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
-    service.send_test(webhook=hook, user=request.user)
+    deliveries.send_test(webhook=hook, user=request.user)
     messages.info(request, "A test was sent. The log shows its result.")
     return redirect("webhook", slug, pk)
 
@@ -103,7 +104,7 @@ def redeliver(request: SignedInRequest, slug: str, pk: int, delivery: int) -> Ht
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     row = get_object_or_404(WebhookDelivery, webhook=hook, pk=delivery)
     try:
-        service.redeliver(delivery=row)
+        deliveries.redeliver(delivery=row)
         messages.info(request, "The delivery is sent again with the same id.")
     except Refused as refusal:
         messages.warning(request, refusal.message)

@@ -25,7 +25,7 @@ from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit, saved_views
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
-from labeling.integrations import tokens, webhooks
+from labeling.integrations import deliveries, tokens, webhooks
 from labeling.models import Document, Mention, Webhook
 from labeling.projects.services import create_project
 from slmstudio.access import Role
@@ -88,7 +88,7 @@ def _furnish(folder: Path) -> None:
     project, user = world.project, world.owner
     import_rows(project=project, rows=[ParsedRow(1, {"id": "b", "text": "Theirs alone"})], source="test")
     hook = webhooks.create(project=project, user=user, url="http://127.0.0.1/", events=["document.submitted"])
-    webhooks.send_test(webhook=hook, user=user)
+    deliveries.send_test(webhook=hook, user=user)
     tokens.create(project=project, user=user, name="theirs", scopes=["read"], days=None)
     document = Document.objects.filter(project=project, holdout=False).earliest("pk")
     annotation_services.save_draft(

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from labeling.integrations import tokens, webhooks
+from labeling.integrations import deliveries, tokens, webhooks
 from labeling.models import ApiToken, WebhookDelivery
 from tests.browser.conftest import Watch
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -47,7 +47,7 @@ def test_the_pages_are_accessible(work: Desk, logged_in: Callable[[Any], Page], 
         events=["document.submitted", "dataset.frozen"],
     )
     for number in range(3):
-        webhooks.send_test(webhook=hook, user=work.people["owner"])
+        deliveries.send_test(webhook=hook, user=work.people["owner"])
         tokens.create(
             project=work.project, user=work.people["owner"], name=f"import {number}", scopes=["read", "import"], days=90
         )
@@ -123,7 +123,7 @@ def test_the_delivery_log_updates(work: Desk, logged_in: Callable[[Any], Page]) 
     page.goto(f"/p/desk/settings/webhooks/{hook.pk}/")
     page.get_by_role("button", name="Send a test").click()
     expect(page.locator("#log")).to_contain_text(re.compile("queued|retrying"))
-    webhooks.deliver(WebhookDelivery.objects.get().pk)
+    deliveries.deliver(WebhookDelivery.objects.get().pk)
     expect(page.locator("#log")).to_contain_text("cannot be reached")
 
 

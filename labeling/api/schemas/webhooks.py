@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from labeling.api.schemas.base import In, Json, Out, Text
-from labeling.integrations.webhooks import EVENTS
+from labeling.integrations.events import EVENTS
 
 #: unknown names are rejected by the service
 Events = Annotated[

@@ -13,7 +13,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from labeling.integrations import webhooks
+from labeling.integrations import deliveries, events, webhooks
 from labeling.models import Project, Webhook, WebhookDelivery
 from slmstudio.errors import Refused
 from slmstudio.runs import reaper
@@ -45,7 +45,7 @@ def hook_for(desk: Desk, url: str, *events: str, **more: Any) -> Webhook:
 
 
 def emitted(desk: Desk, **payload: Any) -> WebhookDelivery:
-    webhooks.emit(desk.project, "document.submitted", payload or {"document": 7})
+    events.emit(desk.project, "document.submitted", payload or {"document": 7})
     return WebhookDelivery.objects.latest("pk")
 
 
@@ -56,11 +56,11 @@ def due_now(delivery: WebhookDelivery) -> None:
 def test_delivery_signature(desk: Desk, receiver: Receiver, queues: None) -> None:
     hook = hook_for(desk, receiver.url)
     delivery = emitted(desk, document=7, url="/p/desk/documents/7/")
-    assert webhooks.deliver(delivery.pk)
+    assert deliveries.deliver(delivery.pk)
     [message] = receiver.messages
     stamp, _, digest = message.headers["slm-signature"].partition(",")
     stamp, digest = stamp.removeprefix("t="), digest.removeprefix("v1=")
-    secret = webhooks.secret_of(hook)
+    secret = deliveries.secret_of(hook)
     assert hmac.new(secret.encode(), f"{stamp}.".encode() + message.body, hashlib.sha256).hexdigest() == digest
     assert abs(int(stamp) - time.time()) < 60
     assert message.headers["slm-event"] == "document.submitted"
@@ -77,17 +77,17 @@ def test_delivery_signature(desk: Desk, receiver: Receiver, queues: None) -> Non
 
 def test_secret_is_derived_and_rotates(desk: Desk, receiver: Receiver) -> None:
     hook = hook_for(desk, receiver.url)
-    secret = webhooks.secret_of(hook)
+    secret = deliveries.secret_of(hook)
     row = Webhook.objects.filter(pk=hook.pk).values().get()
     assert not any(secret.removeprefix("whsec_") in str(value) for value in row.values())
     assert webhooks.rotate_secret(webhook=hook, user=desk.people["owner"]) != secret
-    assert webhooks.secret_of(Webhook.objects.get(pk=hook.pk)) != secret
+    assert deliveries.secret_of(Webhook.objects.get(pk=hook.pk)) != secret
 
 
 def test_no_delivery_without_subscription(desk: Desk, receiver: Receiver, django_assert_num_queries: Any) -> None:
     hook_for(desk, receiver.url, "dataset.frozen")
     with django_assert_num_queries(0):
-        webhooks.emit(desk.project, "document.submitted", {})
+        events.emit(desk.project, "document.submitted", {})
     assert not WebhookDelivery.objects.exists()
 
 
@@ -95,9 +95,9 @@ def test_inactive_and_foreign_webhooks_get_nothing(desk: Desk, receiver: Receive
     hook_for(desk, receiver.url, active=False)
     other = make_desk("other")
     hook_for(other, receiver.url)
-    webhooks.emit(desk.project, "document.submitted", {})
+    events.emit(desk.project, "document.submitted", {})
     desk.project.webhook_events = ["document.submitted"]  # as one that was read a moment ago would say
-    webhooks.emit(desk.project, "document.submitted", {})
+    events.emit(desk.project, "document.submitted", {})
     assert not WebhookDelivery.objects.exists()
 
 
@@ -123,35 +123,35 @@ def test_failed_delivery_is_retried(desk: Desk, receiver: Receiver, queues: None
     hook_for(desk, receiver.url)
     delivery = emitted(desk)
     pauses = []
-    for attempt in range(1, webhooks.MAX_ATTEMPTS + 1):
-        assert not webhooks.deliver(delivery.pk)
+    for attempt in range(1, deliveries.MAX_ATTEMPTS + 1):
+        assert not deliveries.deliver(delivery.pk)
         delivery.refresh_from_db()
         assert delivery.attempts == attempt
         assert "500" in delivery.error
         if delivery.next_attempt_at is not None:
             pauses.append(round((delivery.next_attempt_at - timezone.now()).total_seconds()))
         # Not due yet: a second job for it, or a sweep, does nothing.
-        assert not webhooks.deliver(delivery.pk)
+        assert not deliveries.deliver(delivery.pk)
         due_now(delivery)
-    assert pauses == list(webhooks.RETRY_DELAYS)
-    assert len(receiver.messages) == webhooks.MAX_ATTEMPTS
+    assert pauses == list(deliveries.RETRY_DELAYS)
+    assert len(receiver.messages) == deliveries.MAX_ATTEMPTS
     assert len({message.headers["slm-delivery"] for message in receiver.messages}) == 1
     delivery.refresh_from_db()
     assert delivery.status == Status.GIVEN_UP
     assert delivery.response_code == 500
     # The button in the log.
     receiver.statuses = []
-    webhooks.redeliver(delivery=delivery)
-    assert webhooks.deliver(delivery.pk)
+    deliveries.redeliver(delivery=delivery)
+    assert deliveries.deliver(delivery.pk)
 
 
 def test_receiver_recovers(desk: Desk, receiver: Receiver, queues: None) -> None:
     receiver.statuses = [503, 200]
     hook_for(desk, receiver.url)
     delivery = emitted(desk)
-    assert not webhooks.deliver(delivery.pk)
+    assert not deliveries.deliver(delivery.pk)
     due_now(delivery)
-    assert webhooks.deliver(delivery.pk)
+    assert deliveries.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts, delivery.error) == (Status.DELIVERED, 2, "")
 
@@ -162,7 +162,7 @@ def test_redirects_are_not_followed(desk: Desk, receiver: Receiver, queues: None
         receiver.statuses, receiver.location = [status], inside.url
         hook_for(desk, receiver.url)
         delivery = emitted(desk)
-        assert not webhooks.deliver(delivery.pk)
+        assert not deliveries.deliver(delivery.pk)
     assert len(receiver.messages) == 1
     assert not inside.messages
     delivery.refresh_from_db()
@@ -170,22 +170,22 @@ def test_redirects_are_not_followed(desk: Desk, receiver: Receiver, queues: None
 
 
 def test_receiver_timeout(desk: Desk, receiver: Receiver, queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(deliveries, "TIMEOUT_SECONDS", 0.3)
     receiver.seconds = 1
     hook_for(desk, receiver.url)
     delivery = emitted(desk)
-    assert not webhooks.deliver(delivery.pk)
+    assert not deliveries.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert delivery.response_code is None
     assert "no response" in delivery.error
 
 
 def test_slow_response_timeout(desk: Desk, receiver: Receiver, queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(deliveries, "TIMEOUT_SECONDS", 0.5)
     receiver.drips = 30
     hook_for(desk, receiver.url)
     delivery = emitted(desk)
-    assert not webhooks.deliver(delivery.pk)
+    assert not deliveries.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert "no response" in delivery.error
     assert delivery.next_attempt_at is not None
@@ -195,7 +195,7 @@ def test_connection_error(desk: Desk, settings: Any, queues: None) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     hook_for(desk, "http://127.0.0.1:9/hook")
     delivery = emitted(desk)
-    assert not webhooks.deliver(delivery.pk)
+    assert not deliveries.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert "cannot be reached" in delivery.error
 
@@ -230,7 +230,7 @@ def test_url_is_checked_at_delivery(desk: Desk, receiver: Receiver, queues: None
     hook_for(desk, receiver.url)
     settings.OUTBOUND_ALLOW = []
     delivery = emitted(desk)
-    assert not webhooks.deliver(delivery.pk)
+    assert not deliveries.deliver(delivery.pk)
     assert not receiver.messages
     delivery.refresh_from_db()
     assert "OUTBOUND_ALLOW" in delivery.error
@@ -247,12 +247,12 @@ def test_timeouts_suspend_a_webhook(
     desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
 ) -> None:
     dead, alive = hook_for(desk, "http://127.0.0.1:9/hook"), hook_for(desk, receiver.url)
-    for _ in range(webhooks.MAX_CONSECUTIVE_TIMEOUTS + 2):
+    for _ in range(deliveries.MAX_CONSECUTIVE_TIMEOUTS + 2):
         emitted(desk)
     of_dead = WebhookDelivery.objects.filter(webhook=dead).order_by("pk")
     for pk in WebhookDelivery.objects.order_by("pk").values_list("pk", flat=True):
-        webhooks.deliver(pk)
-    assert list(of_dead.values_list("attempts", flat=True)) == [1] * webhooks.MAX_CONSECUTIVE_TIMEOUTS + [0, 0]
+        deliveries.deliver(pk)
+    assert list(of_dead.values_list("attempts", flat=True)) == [1] * deliveries.MAX_CONSECUTIVE_TIMEOUTS + [0, 0]
     late = of_dead.last()
     assert late is not None
     assert late.status == Status.WAITING
@@ -260,22 +260,22 @@ def test_timeouts_suspend_a_webhook(
     assert late.next_attempt_at > timezone.now()
     assert (
         WebhookDelivery.objects.filter(webhook=alive, status=Status.DELIVERED).count()
-        == webhooks.MAX_CONSECUTIVE_TIMEOUTS + 2
+        == deliveries.MAX_CONSECUTIVE_TIMEOUTS + 2
     )
-    django_rq.get_connection("webhooks").delete(f"{webhooks._TIMEOUTS_KEY.format(dead.pk)}:rest")  # its time is up
+    django_rq.get_connection("webhooks").delete(f"{deliveries._TIMEOUTS_KEY.format(dead.pk)}:rest")  # its time is up
     for attempts in (1, 1):  # it is asked once, and rests again
         due_now(late)
-        assert not webhooks.deliver(late.pk)
+        assert not deliveries.deliver(late.pk)
         late.refresh_from_db()
         assert late.attempts == attempts
-    test = webhooks.send_test(webhook=dead, user=desk.people["owner"])
-    webhooks.deliver(test.pk)
+    test = deliveries.send_test(webhook=dead, user=desk.people["owner"])
+    deliveries.deliver(test.pk)
     test.refresh_from_db()
     assert test.attempts == 1
     with django_capture_on_commit_callbacks(execute=True):
         webhooks.change(webhook=dead, user=desk.people["owner"], url=receiver.url)
     due_now(late)
-    assert webhooks.deliver(late.pk)
+    assert deliveries.deliver(late.pk)
 
 
 def test_project_stores_subscribed_events(desk: Desk, receiver: Receiver) -> None:
@@ -309,16 +309,16 @@ def test_delivery_of_dead_worker_is_due_again(desk: Desk, receiver: Receiver, qu
     hook_for(desk, receiver.url)
     delivery = emitted(desk)
     WebhookDelivery.objects.filter(pk=delivery.pk).update(
-        attempts=webhooks.MAX_ATTEMPTS, next_attempt_at=timezone.now()
+        attempts=deliveries.MAX_ATTEMPTS, next_attempt_at=timezone.now()
     )
-    assert not webhooks.deliver(delivery.pk)
+    assert not deliveries.deliver(delivery.pk)
     delivery.refresh_from_db()
     assert delivery.status == Status.GIVEN_UP
     assert not receiver.messages
 
 
 def test_deleted_delivery_is_ignored(db: None) -> None:
-    assert not webhooks.deliver(12345)
+    assert not deliveries.deliver(12345)
 
 
 def test_worker_delivers(
@@ -328,7 +328,7 @@ def test_worker_delivers(
     idle_workers.start("webhooks")
     desk = make_desk()
     hook = hook_for(desk, receiver.url)
-    webhooks.send_test(webhook=hook, user=desk.people["owner"])
+    deliveries.send_test(webhook=hook, user=desk.people["owner"])
     wait_for(lambda: receiver.messages, seconds=30, message=idle_workers.text)
     wait_for(lambda: WebhookDelivery.objects.filter(status=Status.DELIVERED).exists(), seconds=10)
-    assert receiver.messages[0].headers["slm-event"] == webhooks.TEST
+    assert receiver.messages[0].headers["slm-event"] == deliveries.TEST

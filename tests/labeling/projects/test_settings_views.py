@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from evaluation.models import AuditEntry
-from labeling.integrations import tokens, webhooks
+from labeling.integrations import deliveries, tokens, webhooks
 from labeling.models import ApiToken, Document, Membership, Webhook, WebhookDelivery
 from labeling.projects import members
 from slmstudio.access import Role
@@ -246,16 +246,16 @@ def test_a_webhook_is_added_changed_and_removed(desk: Desk, queues: None) -> Non
     client = desk.as_("owner")
     page = follow(client, desk.url("settings/webhooks/add/"), **HOOK)
     hook = Webhook.objects.get()
-    assert webhooks.secret_of(hook) in page
+    assert deliveries.secret_of(hook) in page
     assert "Saved." in follow(
         client, desk.url(f"settings/webhooks/{hook.pk}/"), url=HOOK["url"], events=["dataset.frozen"]
     )
     hook.refresh_from_db()
     assert (hook.events, hook.active) == (["dataset.frozen"], False)
-    before = webhooks.secret_of(hook)
+    before = deliveries.secret_of(hook)
     page = follow(client, desk.url(f"settings/webhooks/{hook.pk}/secret/"))
     assert before not in page
-    assert webhooks.secret_of(Webhook.objects.get()) in page
+    assert deliveries.secret_of(Webhook.objects.get()) in page
     follow(client, desk.url(f"settings/webhooks/{hook.pk}/remove/"))
     assert not Webhook.objects.exists()
 
@@ -299,7 +299,7 @@ def test_log_shows_and_redelivers(desk: Desk, queues: None) -> None:
 def test_log_is_paginated(desk: Desk, queues: None) -> None:
     client, hook = desk.as_("owner"), hook_of(desk)
     for _ in range(31):
-        webhooks.send_test(webhook=hook, user=desk.people["owner"])
+        deliveries.send_test(webhook=hook, user=desk.people["owner"])
     address = desk.url(f"settings/webhooks/{hook.pk}/")
     found = re.search(r'href="(\?after=\d+)">Older', client.get(address).content.decode())
     assert found

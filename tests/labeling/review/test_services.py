@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from labeling.annotation import services as annotation_services
-from labeling.integrations import webhooks
+from labeling.integrations import events, webhooks
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -35,9 +35,7 @@ def desk(db: None) -> Desk:
 
 
 def listen(desk: Desk) -> None:
-    webhooks.create(
-        project=desk.project, user=desk.owner, url="https://93.184.216.34/hook", events=list(webhooks.EVENTS)
-    )
+    webhooks.create(project=desk.project, user=desk.owner, url="https://93.184.216.34/hook", events=list(events.EVENTS))
     desk.project.refresh_from_db()
 
 
