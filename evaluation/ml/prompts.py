@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from evaluation.inference.spec import DocumentsRef, EvalSpec, ExampleRef
 from slmstudio.contract.decoding import grammar
@@ -78,6 +78,15 @@ class PromptSpec(Protocol):
     def examples(self) -> Sequence[ExampleRef]: ...
 
 
+class _PromptParts(TypedDict):
+    """Arguments of the encoder."""
+
+    instruction: str
+    document: str
+    schema_text: str | None
+    examples: Sequence[FewShotExample]
+
+
 class PromptBuilder:
     """Builds the prompts of a spec. ``context``: tokens of prompt and output together, None if it is unknown."""
 
@@ -98,7 +107,7 @@ class PromptBuilder:
         self.context = context
         self.ground = ground
         self._rows = rows
-        self._encoder = encoder
+        self.encoder = encoder
         self._schema_text = dumps(prompt_schema(schema.schema)) if spec.include_schema else None
         self._examples = [FewShotExample(one.text, schema.canonical(one.gold)) for one in spec.examples]
 
@@ -115,12 +124,19 @@ class PromptBuilder:
 
     def prompt(self, document: str) -> list[int]:
         """Token ids of a document's prompt."""
-        return self._encoder.prompt(
-            instruction=self.spec.contract.instruction,
-            document=document,
-            schema_text=self._schema_text,
-            examples=self._examples,
-        )
+        return self.encoder.prompt(**self._parts(document))
+
+    def text(self, document: str) -> str:
+        """The text of a document's prompt."""
+        return self.encoder.text(**self._parts(document))
+
+    def _parts(self, document: str) -> _PromptParts:
+        return {
+            "instruction": self.spec.contract.instruction,
+            "document": document,
+            "schema_text": self._schema_text,
+            "examples": self._examples,
+        }
 
     def prompt_within_context(self, document: str) -> list[int]:
         """The same. Raises Refused if it leaves no room for an output."""
@@ -142,7 +158,7 @@ class PromptBuilder:
     def known_outputs(self) -> list[list[int]]:
         """Token ids of the gold of training documents; outputs will be similar."""
         rows = islice(of_split(self._rows, "train"), _MAX_EXAMPLE_OUTPUTS)
-        return [self._encoder.completion(self.schema.canonical(row.gold)) for row in rows]
+        return [self.encoder.completion(self.schema.canonical(row.gold)) for row in rows]
 
     def grammar(self, document: str) -> str:
         """The grammar of a document's output, in llguidance's Lark; "" for unconstrained decoding."""

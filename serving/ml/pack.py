@@ -2,7 +2,8 @@
 
 Files are linked where the disk allows it, else copied. Then the package is loaded as a replica would load it, and
 answers documents of its evaluation again. Events: ``progress`` {stage, done, total}, ``parity`` (the fields of
-``Parity``; the package is complete even where it is bad: services decide).
+``Parity``, ``engine``, and ``offline_problem``: why ``extract.py`` is left out; the package is complete even where
+parity is bad: services decide).
 """
 
 import asyncio
@@ -13,7 +14,9 @@ import sys
 from pathlib import Path
 
 from evaluation.ml.prompts import PromptBuilder
-from serving.ml.loading import load_package
+from serving.ml.engines.llama_cpp import LlamaCppEngine
+from serving.ml.loading import LoadedPackage, load_package
+from serving.ml.offline import write_offline_files
 from serving.ml.probe import check_enforcement
 from serving.packages.parity import AnsweredDocument, compare
 from serving.packages.spec import FILE, Grounding, OutputTokens, PackSpec, ParityDocument, ServeSpec
@@ -91,9 +94,27 @@ async def _check(folder: Path, documents: list[ParityDocument], emitter: Emitter
             if answer.finish_reason == "error":
                 raise Refused(f"The package does not answer document {document.id}: {answer.error}", code="parity")
             answered.append(AnsweredDocument(document.text, document.gold, document.raw, answer.raw))
+        problem = await _write_offline(folder, package, documents)
     finally:
         await package.engine.close()
-    emitter.emit("parity", **compare(package.builder.schema, answered).as_dict(), engine=package.engine.version)
+    emitter.emit(
+        "parity",
+        **compare(package.builder.schema, answered).as_dict(),
+        engine=package.engine.version,
+        offline_problem=problem,
+    )
+
+
+async def _write_offline(folder: Path, package: LoadedPackage, documents: list[ParityDocument]) -> str:
+    """Writes the files for use without the studio; gives the reason where that is not possible."""
+    if not isinstance(package.engine, LlamaCppEngine):
+        return "It needs llama.cpp."
+    texts = [document.text for document in documents]
+    try:
+        await write_offline_files(folder, package.spec, package.builder, package.engine, texts)
+    except Refused as refused:
+        return refused.message
+    return ""
 
 
 def _copy_folder(source: Path, target: Path, *, weights: bool) -> None:

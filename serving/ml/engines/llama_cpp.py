@@ -135,6 +135,14 @@ class LlamaCppEngine:
             answer: dict[str, Any] = await response.json()
             return answer
 
+    async def tokenize(self, content: str | list[int | str]) -> list[int]:
+        """Token ids that llama.cpp reads from a prompt given as text, or as first token ids and text."""
+        assert self._client is not None, "the engine is not started"
+        body = {"content": content, "add_special": True, "parse_special": True}
+        async with self._client.post("http://llama/tokenize", json=body) as response:
+            response.raise_for_status()
+            return [int(token) for token in (await response.json())["tokens"]]
+
     async def metrics(self) -> str:
         assert self._client is not None, "the engine is not started"
         async with self._client.get("http://llama/metrics") as response:

@@ -15,13 +15,14 @@ from training.prompts import FewShotExample
 class Encoder:
     """A tokenizer and a prompt style.
 
-    ``end_id`` closes every completion; ``stop_ids`` are all tokens that end a generation.
+    ``end_id`` closes every completion; ``stop_ids`` are all tokens that end a generation. ``special_tokens`` are the
+    texts of control tokens, which are escaped in documents.
     """
 
     def __init__(self, tokenizer: Any, style: str, generation_config: Any = None) -> None:
         self.tokenizer = tokenizer
         self.style = style
-        self._specials = tuple(tokenizer.all_special_tokens) + tuple(
+        self.special_tokens: tuple[str, ...] = tuple(tokenizer.all_special_tokens) + tuple(
             token.content for token in tokenizer.added_tokens_decoder.values() if token.special
         )
         self._system_role = True
@@ -94,7 +95,7 @@ class Encoder:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _safe(self, text: str) -> str:
-        return prompts.escape_special_tokens(text, self._specials)
+        return prompts.escape_special_tokens(text, self.special_tokens)
 
     def _render(self, messages: list[prompts.Message], *, generate: bool = True) -> str:
         if not self._system_role:
