@@ -3,6 +3,7 @@
 from django.urls import path
 
 from serving.deployments import views
+from serving.packages import views as package_views
 
 urlpatterns = [
     path("deploy/", views.deployment, name="deployment"),
@@ -12,4 +13,5 @@ urlpatterns = [
     path("deploy/roll-back/", views.roll_back, name="deploy_roll_back"),
     path("deploy/stop/", views.stop, name="deploy_stop"),
     path("deploy/try/", views.try_document, name="deploy_try"),
+    path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
 ]

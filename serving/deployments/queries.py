@@ -14,6 +14,7 @@ from evaluation.approvals.decisions import CurrentState, void_reasons
 from evaluation.models import Approval, GateReport
 from labeling.models import Document, Project
 from serving.models import Deployment, DeploymentEvent, Release, Replica, RequestLog
+from serving.packages.bundle import has_bundle
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE
 
@@ -53,6 +54,11 @@ class ReleaseStatus:
         if any(replica.state == Replica.State.FAILED for replica in self.replicas):
             return "failed", "does not start"
         return "queued", "starting" if self.replicas else "waiting for manage.py serve"
+
+    @property
+    def has_bundle(self) -> bool:
+        """Whether it can be downloaded for use without the studio."""
+        return self.release.package is not None and has_bundle(self.release.package)
 
     @property
     def error(self) -> str:

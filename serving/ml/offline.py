@@ -14,14 +14,13 @@ from typing import Any
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.llama_cpp import DEFAULT_CONTEXT, LlamaCppEngine
 from serving.packages import extract
-from serving.packages.spec import ServeSpec
+from serving.packages.spec import GRAMMAR, PROMPT, SCHEMA, SCRIPT, ServeSpec
 from slmstudio.contract.decoding.grounding import GroundingPlan, grammar_of
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.structure import split
 from slmstudio.errors import Refused
 from training.ml.llama_cpp.runtime import TEXTS
 
-SCRIPT, PROMPT, SCHEMA, GRAMMAR = "extract.py", "prompt.json", "schema.json", "grammar.lark"
 #: stands for the document when a prompt is rendered
 _MARK = "7c1d90ef"
 

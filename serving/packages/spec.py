@@ -9,6 +9,8 @@ from training.spec import ContractRef, ModelRef, Problems, PromptStyle
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
+#: files of a package that answers without the studio
+SCRIPT, PROMPT, SCHEMA, GRAMMAR = "extract.py", "prompt.json", "schema.json", "grammar.lark"
 ENGINES = ("llama_cpp", "transformers")
 
 

@@ -107,7 +107,10 @@ def test_a_broken_model_is_no_output(tmp_path: Path) -> None:
         ({"enum": ["a", 1, None]}, ["a", 1, None], ["b", True, 0]),
         ({"const": False}, [False], [0, None]),
         ({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "number"}}]}, ["a", [1, 2.5]], [["a"], {}]),
-        ({"type": "array", "prefixItems": [{"type": "string"}], "items": False, "minItems": 1}, [["a"]], [[], [1], ["a", 1]]),
+        (
+            {"type": "array", "prefixItems": [{"type": "string"}], "items": False, "minItems": 1},
+            [["a"]], [[], [1], ["a", 1]],
+        ),
         (
             {
                 "type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"],

@@ -1,0 +1,45 @@
+"""``manage.py bundle``: writes the offline bundle of a release, for machines without the studio or a network."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from serving.models import Release
+from serving.packages.bundle import bundle_folder, bundle_name
+from slmstudio.errors import Refused
+from training.exports.downloads import zip_folder
+
+
+class Command(BaseCommand):
+    """The same file as the download on the page of the deployment."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", required=True, help="slug of the project")
+        parser.add_argument("--release", required=True, type=int, help="number of the version")
+        parser.add_argument("--output", required=True, type=Path, help="the zip file")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        releases = Release.objects.select_related("package", "project")
+        release = releases.filter(project__slug=options["project"], number=options["release"]).first()
+        if release is None:
+            raise CommandError(f"There is no version {options['release']} in {options['project']}.")
+        try:
+            folder = bundle_folder(release)
+        except Refused as refused:
+            raise CommandError(refused.message) from refused
+        path: Path = options["output"]
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                for chunk in zip_folder(folder, bundle_name(release)):
+                    file.write(chunk)
+            part.replace(path)
+        except OSError as error:
+            raise CommandError(f"Cannot write {path}: {error}.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        self.stdout.write(f"{path} has {path.stat().st_size:,} bytes")
