@@ -16,20 +16,20 @@ class Tag:
 
 
 FAILURE_TAGS: dict[str, Tag] = {
-    "missing_field": Tag("Missing field", "Something that should be there is not in the document."),
+    "missing_field": Tag("Missing field", "An expected value is not in the document."),
     "ocr_noise": Tag("OCR noise", "Letters are misread, words are broken or run together."),
-    "unreadable_value": Tag("Unreadable value", "OCR damaged a value itself; it is not in the text as it should be."),
-    "several_dates": Tag("Several dates", "More than one date is printed, and only one is the one asked for."),
+    "unreadable_value": Tag("Unreadable value", "OCR damaged a value itself; the correct value is not in the text."),
+    "several_dates": Tag("Several dates", "More than one date is printed, and only one of them is the right one."),
     "several_totals": Tag("Several totals", "More than one amount could be taken for the total."),
     "ambiguous": Tag("Ambiguous", "A value can be read in more than one way, and only the context decides."),
-    "rare_layout": Tag("Rare layout", "The document is arranged unlike most others."),
-    "foreign_format": Tag("Foreign format", "Dates or numbers are written as in another country."),
+    "rare_layout": Tag("Rare layout", "The layout differs from most other documents."),
+    "foreign_format": Tag("Foreign format", "Dates or numbers have the format of another country."),
     "other_language": Tag("Other language", "The document is not in the language of most others."),
-    "long_document": Tag("Long document", "The values stand among much other text."),
+    "long_document": Tag("Long document", "The values are surrounded by a lot of other text."),
     "cut_off": Tag("Cut off", "A part of the document is missing."),
     "poor_scan": Tag("Poor scan", "Skewed, faint or stained."),
-    "handwriting": Tag("Handwriting", "Something that matters is written by hand."),
-    "wrong_kind": Tag("Wrong kind", "This is not the kind of document that it should be."),
+    "handwriting": Tag("Handwriting", "A relevant value is written by hand."),
+    "wrong_kind": Tag("Wrong kind", "The document is not of the expected kind."),
 }
 
 

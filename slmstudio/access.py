@@ -62,8 +62,8 @@ class Forbidden(PermissionDenied):
     """A member whose role does not allow the action; the message says what is denied and who is allowed."""
 
     def __init__(self, role: str, action: Action) -> None:
-        who = ", ".join(str(Role(r).label) for r in Role if r in TABLE[action])
-        super().__init__(f"As {Role(role).label} you may not {action.label}. It takes one of: {who}.")
+        who = " or ".join(str(Role(r).label) for r in Role if r in TABLE[action])
+        super().__init__(f"As {Role(role).label} you may not {action.label}. Required role: {who}.")
 
 
 def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from evaluation.audit.services import AuditFilter, action_names, user_names
+from evaluation.audit.services import ACTION_LABELS, AuditFilter, action_names, user_names
 from evaluation.widgets import select, text_input
 from labeling.models import Project
 
@@ -35,7 +35,7 @@ class AuditForm(forms.Form):
     def __init__(self, data: Any, *, project: Project) -> None:
         super().__init__(data)
         actions, users = action_names(project), user_names(project)
-        self.fields["action"].choices = [("", "any"), *zip(actions, actions, strict=True)]  # type: ignore[attr-defined]
+        self.fields["action"].choices = [("", "any"), *((name, ACTION_LABELS.get(name, name)) for name in actions)]  # type: ignore[attr-defined]
         self.fields["user"].choices = [  # type: ignore[attr-defined]
             ("", "anyone"),
             *zip(users, users, strict=True),

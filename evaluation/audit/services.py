@@ -17,6 +17,16 @@ from labeling.datasets.formats.table import escape_formula
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
 
+#: stored actions that a page shows in other words
+ACTION_LABELS = {
+    "answered": "decided on",
+    "doubted": "challenged",
+    "fixed": "set",
+    "judged": "created",
+    "made": "issued",
+    "scored again": "re-scored",
+    "went on with": "resumed",
+}
 #: the action of withdrawing an approval
 WITHDRAWN = "withdrew the approval of"
 COLUMNS = ("number", "when", "who", "action", "about", "details")

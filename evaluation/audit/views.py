@@ -55,7 +55,8 @@ def _row(project: Any, entry: AuditEntry) -> dict[str, Any]:
     url = reverse(PAGES[named[1]], args=[project.slug, int(named[2])]) if named else ""
     if entry.about == "gate policy" or entry.about.startswith("policy proposal "):
         url = reverse("gates", args=[project.slug])
-    return {"entry": entry, "url": url, "reason": reason, "details": dict(_flat(details))}
+    action = services.ACTION_LABELS.get(entry.action, entry.action)
+    return {"entry": entry, "action": action, "url": url, "reason": reason, "details": dict(_flat(details))}
 
 
 def _flat(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -223,7 +223,7 @@ def _documents(
     return {
         "page": page,
         "cases": found,
-        "states": STATES,
+        "states": {state: WORDS[state][0] for state in STATES},
         "filters": filters,
         "filtered": any(filters.values()),
         "tags": [(tag, title_of(project, tag)) for tag in cases.tags],

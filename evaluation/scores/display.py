@@ -17,7 +17,7 @@ OUTCOME_LABELS = {
     "missing": "missing",
     "extra": "extra",
     "hallucinated": "hallucinated",
-    "both_absent": "absent, rightly",
+    "both_absent": "correctly absent",
     "unscorable": "no valid output",
     FREE_TEXT: "free text, not scored",
 }

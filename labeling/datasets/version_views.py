@@ -38,7 +38,7 @@ RULES = {
     "without_tags": "Excluded tags",
     "most": "Maximum for training and validation",
     "validation_share": "Validation",
-    "holdout_share": "Hold-out, when it was first drawn",
+    "holdout_share": "Hold-out, in the first version",
 }
 
 
@@ -68,6 +68,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "split": split,
         "splits": [(value, label, shown.counts["splits"].get(value, 0)) for value, label in Split.choices],
         "examples": examples,
+        "tag_titles": {name: tag.title for name, tag in tags_of(project).items()},
         "missing": missing,
         "page": here,
         "pages": pages,
@@ -198,7 +199,15 @@ def _tags(project: Project, counts: dict[str, Any]) -> list[dict[str, Any]]:
         train = None if validation is None else count - held - validation
         about = known.get(tag)
         rows.append(
-            {"tag": tag, "about": about, "all": count, "train": train, "validation": validation, "holdout": held}
+            {
+                "tag": tag,
+                "title": about.title if about else tag,
+                "about": about,
+                "all": count,
+                "train": train,
+                "validation": validation,
+                "holdout": held,
+            }
         )
     return rows
 

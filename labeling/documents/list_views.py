@@ -11,6 +11,7 @@ from labeling.documents.list import choices, counts, search
 from labeling.documents.list.chips import chips
 from labeling.documents.list.filters import PARTIAL, Filters, read_filters
 from labeling.documents.list.rows import rows
+from labeling.failure_tags import tags_of
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from slmstudio.database.statement_timeout import StatementTimeout
@@ -49,6 +50,7 @@ def documents(request: SignedInRequest, slug: str) -> HttpResponse:
         "count": count,
         "choices": offered,
         "chips": chips(filters, offered),
+        "tag_titles": {name: tag.title for name, tag in tags_of(project).items()},
         "order_lacks": PARTIAL.get(filters.order, ""),
         "views": saved_views.views_for(project=project, user=request.user),
         "query": filters.query(),

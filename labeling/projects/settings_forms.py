@@ -27,7 +27,7 @@ class WorkflowForm(forms.Form):
         required=False, label="Review: a submitted label becomes gold when a reviewer approves it"
     )
     four_eyes = forms.BooleanField(
-        required=False, label="Four eyes: users cannot review their own labels or approve their own runs"
+        required=False, label="Four-eyes review: users cannot review their own labels or approve their own runs"
     )
     overlap_share = _share(
         "Documents with overlap (%)", "Share of new documents. Annotators do not see the labels of others."
@@ -77,7 +77,7 @@ class MemberForm(forms.Form):
     """A user to add to the project."""
 
     username = forms.CharField(
-        label="User name",
+        label="Username",
         max_length=150,
         widget=forms.TextInput(
             attrs={**CONTROL, "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}

@@ -20,6 +20,9 @@ _FOLDERS = ("templates", "static/js", "slmstudio", "labeling", "training", "eval
 _ENDINGS = {".html", ".js", ".py"}
 _NAMED = re.compile(r"\bbi-([a-z0-9]+(?:-[a-z0-9]+)*)")
 _QUOTED = re.compile(r"""["']([a-z0-9]+(?:-[a-z0-9]+)*)["']""")
+#: an icon that a template chooses: ``bi-{% if done %}check-lg{% else %}dash{% endif %}``
+_CHOSEN = re.compile(r"\bbi-\{%.*?\{% endif %\}", re.DOTALL)
+_BRANCH = re.compile(r"%\}([a-z0-9]+(?:-[a-z0-9]+)*)")
 #: names may be assembled, so every quoted word of a file that mentions icons may be one
 _MENTIONS_ICONS = re.compile(r"""bi-(?:\$\{|\{\{|\{\})|\bicons?\b""", re.IGNORECASE)
 _BASE = """.bi::before { content: ""; display: inline-block; width: 1em; height: 1em; vertical-align: -.125em; \
@@ -38,6 +41,7 @@ def sources(root: Path) -> list[Path]:
 def named(text: str) -> set[str]:
     """Words of a file that may be names of icons."""
     found = set(_NAMED.findall(text))
+    found.update(name for choice in _CHOSEN.findall(text) for name in _BRANCH.findall(choice))
     return found | set(_QUOTED.findall(text)) if _MENTIONS_ICONS.search(text) else found
 
 

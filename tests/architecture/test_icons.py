@@ -27,13 +27,14 @@ def test_every_icon_that_is_named_is_there() -> None:
             assert name in there, f"{path} names {name}"
     assert {section.icon for section in navigation.sections()} <= there
     # Put together from parts in Python, in a template and in a script.
-    assert {"house", "exclamation-octagon", "people-fill"} <= there
+    assert {"house", "exclamation-octagon", "people-fill", "dash"} <= there
 
 
 def test_a_name_that_is_no_icon_and_hostile_words_are_left_out() -> None:
     assert "bi-" not in icons.sheet(DRAWINGS, {"no-such-thing"}).replace("--bi", "").replace("var(--bi)", "")
     assert icons.named('<i class="bi bi-x-lg"></i> "house"') == {"x-lg"}
     assert "house" in icons.named('icon = "house"')
+    assert icons.named("bi bi-{% if one %}dash{% else %}x-lg pip{% endif %}") == {"dash", "x-lg"}
 
 
 def test_it_is_small_and_one_rule_is_one_drawing() -> None:

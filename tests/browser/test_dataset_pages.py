@@ -101,7 +101,7 @@ def test_dataset_pages(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
     expect(page.locator("#token-lengths")).to_contain_text("too long")
     check(page, "version")
     page.get_by_role("navigation", name="Split").get_by_role("link", name="hold-out").click()
-    expect(page.locator("#examples .tag", has_text="holdout").first).to_be_visible()
+    expect(page.locator("#examples .tag", has_text="hold-out").first).to_be_visible()
     page.get_by_role("link", name="Next").click()
     expect(page.locator("#examples")).to_contain_text("page 2 of")
     page.reload()

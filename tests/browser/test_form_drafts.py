@@ -26,7 +26,7 @@ def page(desk: Desk, new_page: Callable[[], Page], live_server: LiveServer) -> P
 def log_in(page: Page, address: str, desk: Desk) -> Page:
     if address:
         page.goto(address)
-    page.get_by_label("Name").fill(desk.owner.username)
+    page.get_by_label("Username").fill(desk.owner.username)
     page.get_by_label("Password").fill("x")
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(re.compile("/p/desk/"))

@@ -46,7 +46,7 @@ def enter(new_page: Callable[[], Page], project: Project) -> Callable[[str], Pag
     def login(name: str) -> Page:
         page = new_page()
         page.goto("/login/")
-        page.get_by_label("Name").fill(name)
+        page.get_by_label("Username").fill(name)
         page.get_by_label("Password").fill("x")
         page.get_by_role("button", name="Log in").click()
         page.get_by_role("link", name="Invoices").first.click()

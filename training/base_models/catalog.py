@@ -102,7 +102,7 @@ CATALOG = (
         _shape(999_885_952, 32_768, 262_144, (26, 1152, 6912), (4, 1, 256), window=512),
     ),
     _hub(
-        "llama-3-2-1b-instruct", "Llama 3.2 1B Instruct", "meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 licence",
+        "llama-3-2-1b-instruct", "Llama 3.2 1B Instruct", "meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 license",
         _LLAMA, _shape(1_235_814_400, 131_072, 128_256, (16, 2048, 8192), (32, 8, 64)),
     ),
     _hub(

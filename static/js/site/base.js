@@ -9,6 +9,13 @@ if (document.querySelector("#main form[method=post]")) {
   import("./form_drafts.js").then((forms) => (interrupted = forms.interrupted)).catch(() => {});
 }
 
+// On a phone the sections are one line that scrolls: the current one is in view.
+const current = document.querySelector(".sidebar [aria-current]");
+if (current?.parentElement) {
+  const { parentElement: line } = current;
+  line.scrollLeft += current.getBoundingClientRect().left - line.getBoundingClientRect().left - 40;
+}
+
 /** @param {HTMLElement} element */
 const isField = (element) =>
   element.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(element.tagName);

@@ -151,6 +151,6 @@ def test_every_decision_records_four_eyes(world: World, report: GateReport, clie
     approve(report, world.manager)
     content = report_content(GateReport.objects.with_content().get(pk=report.pk))
     copy = report_markdown(content, address="x", by=world.manager, at=timezone.now())
-    assert "Four eyes" in copy
+    assert "Four-eyes review" in copy
     client.force_login(world.manager)
-    assert "Four eyes were on" in client.get(report.get_absolute_url()).content.decode()
+    assert "Four-eyes review was on" in client.get(report.get_absolute_url()).content.decode()

@@ -96,7 +96,7 @@ def test_a_manager_who_decided_on_their_own_run_is_named(world: World, manager: 
     world.project.save(update_fields=["four_eyes"])
     approve(world, report)
     work = f"started evaluation {report.eval_run.number}"
-    assertContains(manager.get(report.get_absolute_url()), "four eyes were off")
+    assertContains(manager.get(report.get_absolute_url()), "four-eyes review was off")
     assert f"mona {work}" in manager.get(f"{report.get_absolute_url()}report.md").content.decode()
 
 

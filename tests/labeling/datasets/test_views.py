@@ -91,7 +91,7 @@ def test_a_version_shows_counts_hashes_and_examples(desk: Desk, frozen: DatasetV
     text = page.content.decode()
     assert frozen.sha256[:12] in text
     assert frozen.holdout_sha256[:12] in text
-    for words in ("Instruction", "Input", "Output", "ocr_noise", "imported"):
+    for words in ("Instruction", "Input", "Output", "OCR noise", "imported"):
         assert words in text
     first = page.context["examples"][0]
     assert json.loads(",".join(first["parts"])) == json.loads(json.dumps(first["gold"], default=float))
@@ -102,7 +102,7 @@ def test_examples_by_split_and_page(desk: Desk, frozen: DatasetVersion) -> None:
     fragment = client.get(desk.url("datasets/1/?split=holdout"), headers={"HX-Request": "true"})
     page = fragment.content.decode()
     assert "<html" not in page
-    assert page.count('<span class="tag">holdout</span>') == 4
+    assert page.count('<span class="tag">hold-out</span>') == 4
     assert '<span class="tag">train</span>' not in page
     assert client.get(desk.url("datasets/1/?page=999")).context["page"] == 4
     assert client.get(desk.url("datasets/1/?page=x&split=nonsense")).context["page"] == 1
@@ -290,7 +290,7 @@ def test_changed_settings_are_shown(desk: Desk, frozen: DatasetVersion) -> None:
         "<dt>Seed</dt><dd><del>17</del> → <ins>5</ins>",
     ):
         assert found in page
-    assert "Hold-out, when it was first drawn" not in page
+    assert "Hold-out, in the first version" not in page
 
 
 def test_script_in_a_document_is_escaped(desk: Desk) -> None:
