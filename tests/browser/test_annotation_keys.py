@@ -15,6 +15,7 @@ def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -
     page = open_label(desk.ana, document)
     page.get_by_role("button", name=desk.ana.username).click()
     page.get_by_role("link", name="Keyboard shortcuts").click()
+    page.wait_for_url("**/me/keys/")  # its script has loaded, too
     page.locator("#change-skip").click()
     expect(page.locator(".keys-waiting")).to_be_visible()
     page.keyboard.press("Escape")

@@ -29,13 +29,18 @@ print(json.dumps({"owned": running.owned, "database": running.database_url}), fl
 sys.stdin.readline()
 stack.stop(running)
 """
+# A start that does not end by itself: it waits for ever once the server runs.
+ENDLESS_START = """
+import time
+from slmstudio.stack.postgres import Postgres
+Postgres._make_database = lambda server: time.sleep(600)
+"""
 
 
-def user(home: Path) -> "subprocess.Popen[str]":
+def user(home: Path, before: str = "") -> "subprocess.Popen[str]":
     """A process that uses the servers until it reads a line."""
-    return subprocess.Popen(
-        [sys.executable, "-c", USER, str(home)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", before + USER, str(home)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def printed(process: "subprocess.Popen[str]") -> dict[str, object]:
@@ -246,8 +251,8 @@ def test_a_long_home_gets_short_sockets(home: Path) -> None:
 
 
 def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
-    process = user(home)
-    deadline = time.monotonic() + 30
+    process = user(home, before=ENDLESS_START)
+    deadline = time.monotonic() + 60
     while not (Paths.of(home).postgres / "data" / "postmaster.pid").exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -1,8 +1,8 @@
 """Lost runs are requeued or failed; others are left alone."""
 
-import time
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import django_rq
@@ -157,7 +157,7 @@ def test_sweep_waits_at_its_start_and_after_a_database_outage(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "reap_lost_runs", swept)
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=sleep))  # other threads of this process sleep as ever
     monkeypatch.setattr(command, "close_old_connections", lambda: None)
     with pytest.raises(KeyboardInterrupt):
         call_command("sweep", every=1, stdout=StringIO(), stderr=StringIO())
