@@ -19,6 +19,8 @@ from slmstudio.runs.models import Status
 Kind = DeploymentEvent.Kind
 #: the share of a canary where none is given
 CANARY_SHARE = 0.05
+#: shares of the requests that a candidate gets, in the order of the rollout
+STEPS = (0.05, 0.10, 0.25, 0.50)
 
 
 def deploy(

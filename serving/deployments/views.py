@@ -19,8 +19,6 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
 
 _TEMPLATE = "serving/deployments/deployment.html"
-#: share of the traffic that a button gives a candidate, in the order of the rollout
-STEPS = (0.05, 0.10, 0.25, 0.50)
 
 
 @require_safe
@@ -43,7 +41,9 @@ def _status(project: Any) -> dict[str, Any]:
     stable = queries.status_of(found, found.stable) if found else None
     candidate = queries.status_of(found, found.candidate) if found else None
     settling = any(one is not None and one.state[0] in ("queued", "running") for one in (stable, candidate))
-    steps = [one for one in STEPS if found is not None and found.stage and one > found.share] if candidate else []
+    steps = (
+        [one for one in services.STEPS if found is not None and found.stage and one > found.share] if candidate else []
+    )
     return {
         "project": project,
         "deployment": found,
@@ -88,7 +88,7 @@ def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_POST
 def promote(request: SignedInRequest, slug: str) -> HttpResponse:
     """Moves the candidate to a larger share, or to all traffic."""
-    share = next((one for one in STEPS if str(int(100 * one)) == request.POST.get("share")), None)
+    share = next((one for one in services.STEPS if str(int(100 * one)) == request.POST.get("share")), None)
     return _change(request, slug, lambda found: services.promote(deployment=found, user=request.user, share=share))
 
 

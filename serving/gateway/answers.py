@@ -82,7 +82,9 @@ class Answerer:
         key = question.key_sha256
         entry = LogEntry(
             id=question.id, created_at=now(), project_id=route.project_id, protocol=question.protocol,
-            token_id=question.token_id, stage=route.stage, key_sha256=key, caller=question.caller,
+            token_id=question.token_id, key_sha256=key, caller=question.caller,
+            # A request that names its version is no part of the split, nor of a rollout's evidence.
+            stage="" if question.number is not None else route.stage,
         )  # fmt: skip
         if route.retention_days:
             entry.text = question.text
@@ -91,6 +93,8 @@ class Answerer:
         except Problem as problem:
             entry.status, entry.code, entry.detail = problem.status, problem.code, problem.detail
             self._write(entry, question)
+            if entry.release_id is not None:
+                self._repeat(route, question, entry)
             raise
         except asyncio.CancelledError:
             entry.status, entry.code = CLIENT_CLOSED, "client_closed"
@@ -103,10 +107,14 @@ class Answerer:
         entry.status = 200
         self._write(entry, question)
         answered.total_ms = entry.total_ms
-        shadow = route.shadow
-        if shadow is not None and len(self.shadows) < MAX_SHADOWS:
-            self._spawn(self._shadow(route, shadow, question, entry))
+        self._repeat(route, question, entry)
         return answered
+
+    def _repeat(self, route: Route, question: Question, entry: LogEntry) -> None:
+        """Starts the shadow of a request; also of one that failed, so that failures of both releases are pairs."""
+        shadow = route.shadow
+        if shadow is not None and entry.status != 429 and len(self.shadows) < MAX_SHADOWS:
+            self._spawn(self._shadow(route, shadow, question, entry))
 
     async def _answer(self, route: Route, question: Question, key: str, entry: LogEntry) -> Answered:
         release, is_candidate = route.choose(key, question.number)

@@ -3,5 +3,16 @@
 from serving.models.deployments import Deployment, DeploymentEvent, Release, Replica, Stage
 from serving.models.packages import Package
 from serving.models.requests import RequestLog
+from serving.models.rollouts import Rollout, RolloutPlan
 
-__all__ = ["Deployment", "DeploymentEvent", "Package", "Release", "Replica", "RequestLog", "Stage"]
+__all__ = [
+    "Deployment",
+    "DeploymentEvent",
+    "Package",
+    "Release",
+    "Replica",
+    "RequestLog",
+    "Rollout",
+    "RolloutPlan",
+    "Stage",
+]

@@ -1,4 +1,4 @@
-"""``manage.py serve``: keeps the replicas of the deployments running on this host, until it is stopped."""
+"""``manage.py serve``: keeps this host's replicas running and watches rollouts, until it is stopped."""
 
 import logging
 import signal
@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
 from serving.replicas.supervisor import HostSupervisor
+from serving.rollouts.watch import RolloutWatch
 
 logger = logging.getLogger(__name__)
 STEP_SECONDS = 1.0
@@ -23,11 +24,12 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        supervisor = HostSupervisor()
+        supervisor, watch = HostSupervisor(), RolloutWatch()
         self.stdout.write(f"serving on {supervisor.host}")
         while not stopped.wait(STEP_SECONDS):
             try:
                 supervisor.step()
+                watch.step()
             except DatabaseError as error:  # replicas keep answering
                 logger.warning("the database does not answer: %s", str(error).splitlines()[0] if str(error) else error)
                 connection.close()

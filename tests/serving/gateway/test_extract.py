@@ -239,6 +239,25 @@ def test_shadow_repeats_requests_unseen(tmp_path: Path) -> None:
     run(work())
 
 
+def test_shadow_repeats_failed_requests_too(tmp_path: Path) -> None:
+    """Without them only the candidate could fail alone."""
+
+    async def work() -> None:
+        async with (
+            backend(tmp_path / "a", reply(raw="no JSON")) as stable,
+            backend(tmp_path / "b", reply()) as candidate,
+        ):
+            deployed = route(release(1, stable.address), release(2, candidate.address), stage="shadow")
+            async with rig(tmp_path, deployed) as found:
+                assert (await found.extract()).status_code == 502
+                await asyncio.gather(*found.gateway.answerer.shadows)
+                answered, shadow = found.log.rows()
+                assert (answered["status"], shadow["status"]) == (502, 200)
+                assert shadow["shadow_of"] == answered["id"]
+
+    asyncio.run(work())
+
+
 def test_a_broken_shadow_harms_no_caller(tmp_path: Path) -> None:
     async def work() -> None:
         async with backend(tmp_path / "a", reply()) as stable:

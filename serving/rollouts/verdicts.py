@@ -1,0 +1,167 @@
+"""From counts to a verdict about a candidate: go on, abort, or wait for data. Pure: no rows here."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from serving.rollouts.counts import Counts, Step
+from serving.rollouts.evidence import FailureRatio, PairedFailures, RateLimit, latency, log_mean_exp
+
+#: each question is decided at E >= 1/ALPHA
+ALPHA = 0.05
+#: the share of an event of shadow: each of the pair is as likely to be the one that fails
+PAIR_SHARE = 0.5
+
+
+class Plan(Protocol):
+    """What a candidate has to show; see ``RolloutPlan``."""
+
+    margin: float
+    max_failure_rate: float | None
+    p95_ms: int | None
+    min_requests: int
+
+
+class Action(StrEnum):
+    """What to do with the candidate."""
+
+    GO_ON = "go_on"
+    ABORT = "abort"
+    WAIT = "wait"
+
+
+class Code(StrEnum):
+    """Why."""
+
+    FAILS_MORE = "fails_more"
+    OVER_LIMIT = "over_limit"
+    SLOW = "slow"
+    FEW_REQUESTS = "few_requests"
+    UNDECIDED = "undecided"
+    LATENCY_UNDECIDED = "latency_undecided"
+    READY = "ready"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do, and why. ``log_e``: question -> logarithm of the evidence; ``ready`` is that for going on."""
+
+    action: Action
+    code: Code
+    sentence: str
+    log_e: dict[str, float] = field(default_factory=dict)
+
+
+def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
+    """The verdict about the last of the steps. Evidence of a canary carries over its shares, and that for going on over
+    all stages. Raises ValueError without a step."""
+    if not steps:
+        raise ValueError("a rollout has at least one step")
+    current = steps[-1]
+    log_e = evidence(steps, plan)
+    limit = -math.log(ALPHA)
+    total = _total(steps)
+    if log_e["fails_more"] >= limit and _fails_more(steps):
+        return Verdict(Action.ABORT, Code.FAILS_MORE, _fails_more_sentence(current, steps), log_e)
+    if log_e.get("over_limit", -math.inf) >= limit:
+        found = f"{_of(total.candidate_failures, total.candidate_requests)} of the candidate's requests failed"
+        return Verdict(Action.ABORT, Code.OVER_LIMIT, f"{found}; the limit is {plan.max_failure_rate:.2%}.", log_e)
+    if log_e.get("slow", -math.inf) >= limit:
+        found = f"{_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
+        return Verdict(Action.ABORT, Code.SLOW, f"{found} {plan.p95_ms:,} ms; 5 % may.", log_e)
+    answered = current.counts.candidate_requests
+    if answered < plan.min_requests:
+        sentence = f"{answered:,} of at least {plan.min_requests:,} requests of the candidate in this stage."
+        return Verdict(Action.WAIT, Code.FEW_REQUESTS, sentence, log_e)
+    if log_e["ready"] < limit:
+        sentence = "It is not shown yet that the candidate does not fail more often than the plan allows."
+        return Verdict(Action.WAIT, Code.UNDECIDED, sentence, log_e)
+    if not current.is_shadow and log_e.get("fast", math.inf) < limit:
+        sentence = f"It is not shown yet that 95 % of the candidate's answers take at most {plan.p95_ms:,} ms."
+        return Verdict(Action.WAIT, Code.LATENCY_UNDECIDED, sentence, log_e)
+    sentence = f"The candidate is non-inferior after {total.candidate_requests:,} requests."
+    return Verdict(Action.GO_ON, Code.READY, sentence, log_e)
+
+
+def evidence(steps: Sequence[Step], plan: Plan) -> dict[str, float]:
+    """Logarithms of the e-values of each question of the plan.
+
+    ``ready`` is the mean of the evidence that the candidate fails less than ``margin`` times as often and of that for a
+    rate under the limit: evidence against a candidate for which neither holds.
+    """
+    paired, ratio, mirror = PairedFailures(), FailureRatio(), FailureRatio(plan.margin, mirrored=True)
+    for step in steps:
+        candidate, stable = step.counts.candidate_documents_failed, step.counts.stable_documents_failed
+        if step.is_shadow:
+            paired.add(candidate_only=candidate, stable_only=stable)
+            # A risk ratio of at least the margin is at least that ratio of requests that one release alone fails.
+            mirror.add(candidate=candidate, stable=stable, share=PAIR_SHARE)
+        else:
+            ratio.add(candidate=candidate, stable=stable, share=step.share)
+            mirror.add(candidate=candidate, stable=stable, share=step.share)
+    found = {"fails_more": (paired if steps[-1].is_shadow else ratio).log_e}
+    ready = [mirror.log_e]
+    total = _total(steps)
+    if plan.max_failure_rate is not None:
+        over, under = RateLimit(plan.max_failure_rate), RateLimit(plan.max_failure_rate, mirrored=True)
+        for process in (over, under):
+            process.add(hits=total.candidate_failures, total=total.candidate_requests)
+        found["over_limit"] = over.log_e
+        ready.append(under.log_e)
+    if plan.p95_ms is not None:
+        slow, fast = latency(), latency(mirrored=True)
+        for process in (slow, fast):
+            process.add(hits=total.candidate_slow, total=total.candidate_timed)
+        found |= {"slow": slow.log_e, "fast": fast.log_e}
+    return {**found, "ready": log_mean_exp(ready)}
+
+
+def e_value(log_e: float) -> str:
+    """E for people: 3.2, 1,240 or 10^12."""
+    if log_e > math.log(1e6):
+        return f"10^{log_e / math.log(10):.0f}"
+    value = math.exp(log_e)
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def meaning(log_e: float) -> str:
+    """What E means, as a sentence about a candidate that is as good as the stable version."""
+    if log_e <= 0:
+        return "no evidence"
+    return f"an equal candidate gets there at most {_percent(math.exp(-log_e))} of the time"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.1 else f"{value:.2g}".replace("e-0", "e-") if value < 1e-4 else f"{value:.2%}"
+
+
+def _total(steps: Sequence[Step]) -> Counts:
+    return sum((step.counts for step in steps), Counts())
+
+
+def _same_stage(steps: Sequence[Step]) -> Counts:
+    return _total([step for step in steps if step.is_shadow == steps[-1].is_shadow])
+
+
+def _fails_more(steps: Sequence[Step]) -> bool:
+    """The paired evidence is two-sided: it also grows where the candidate fails less often."""
+    found = _same_stage(steps)
+    return not steps[-1].is_shadow or found.candidate_documents_failed > found.stable_documents_failed
+
+
+def _fails_more_sentence(current: Step, steps: Sequence[Step]) -> str:
+    found = _same_stage(steps)
+    if current.is_shadow:
+        return (
+            f"The candidate fails more often: it alone failed {found.candidate_documents_failed:,} documents, the "
+            f"stable version alone {found.stable_documents_failed:,}, of {found.candidate_requests:,} requests."
+        )
+    candidate = f"{found.candidate_failures:,} of its {found.candidate_requests:,} requests"
+    stable = f"the stable version {found.stable_failures:,} of {found.stable_requests:,}"
+    return f"The candidate fails more often: it failed {candidate}, {stable}."
+
+
+def _of(part: int, total: int) -> str:
+    return f"{part:,} of {total:,} ({part / total:.1%})" if total else "0"

@@ -1,0 +1,244 @@
+"""The watch of rollouts: what it counts, and what it does without a person."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connections, transaction
+from django.utils import timezone
+
+from serving.deployments import services
+from serving.models import Deployment, DeploymentEvent, Release, Replica, RequestLog, Rollout, RolloutPlan
+from serving.rollouts.counts import Step
+from serving.rollouts.watch import check, check_all
+from tests.evaluation.factories import World, evaluated, right
+from tests.serving.factories import answering
+from tests.serving.rollouts.rows import current, deployed, pairs, requests, with_candidate
+
+
+def steps(rollout: Rollout | None = None) -> list[Step]:
+    rollout = rollout or Rollout.objects.latest("pk")
+    return [Step.of_json(one) for one in rollout.steps]
+
+
+def soon(seconds: float = 1.0) -> datetime:
+    """A moment after the deployment."""
+    return timezone.now() + timedelta(seconds=seconds)
+
+
+def test_without_a_candidate_nothing_is_watched(world: World) -> None:
+    deployed(world)
+    assert check_all(timezone.now()) == 0
+    assert not Rollout.objects.exists()
+
+
+def test_a_bad_canary_is_aborted_without_a_person(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    requests(deployment, 300, candidate=False, failed=3, at=soon())
+    requests(deployment, 100, candidate=True, failed=20, at=soon())
+    check_all(soon(5))
+    found = current(world)
+    assert (found.candidate, found.stage, found.share, found.stable) == (None, "", 0.0, deployment.stable)
+    rollout = Rollout.objects.get()
+    assert (rollout.outcome, rollout.verdict, rollout.code) == ("aborted", "abort", "fails_more")
+    event = DeploymentEvent.objects.latest("pk")
+    assert (event.kind, event.user, event.reason) == ("aborted", None, rollout.reason)
+    check_all(soon(9))
+    assert DeploymentEvent.objects.count() == event.pk - DeploymentEvent.objects.earliest("pk").pk + 1
+
+
+def test_counts_of_a_canary(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    at = soon()
+    requests(deployment, 30, candidate=False, failed=2, at=at)
+    requests(deployment, 10, candidate=True, failed=1, at=at)
+    # None of these is part of the split: the callers' own errors, a version that was named, another stage, other sides.
+    requests(deployment, 3, candidate=True, at=at, status=499, code="client_closed")
+    requests(deployment, 3, candidate=True, at=at, status=429, code="rate_limit")
+    requests(deployment, 3, candidate=True, failed=3, at=at, stage="")
+    requests(deployment, 3, candidate=True, failed=3, at=at, stage="shadow")
+    requests(deployment, 3, candidate=True, failed=3, at=at, release=deployment.stable)
+    requests(deployment, 3, candidate=False, failed=3, at=at, release=deployment.candidate)
+    # A failure is the model's where the prompt does not fit, and where its queue is full.
+    requests(deployment, 1, candidate=True, at=at, key=next_key(deployment, 20), status=413, code="too_long")
+    requests(deployment, 1, candidate=True, at=at, key=next_key(deployment, 21), status=429, code="queue_full")
+    check_all(soon(5))
+    [step] = steps()
+    counts = step.counts
+    assert (counts.stable_requests, counts.stable_failures, counts.stable_documents_failed) == (30, 2, 2)
+    assert (counts.candidate_requests, counts.candidate_failures, counts.candidate_documents_failed) == (12, 3, 3)
+    rollout = Rollout.objects.get()
+    assert (rollout.verdict, rollout.code) == ("wait", "few_requests")
+
+
+def next_key(deployment: Deployment, number: int) -> str:
+    """A key of the candidate's part that the first rows do not have."""
+    from itertools import islice
+
+    from tests.serving.rollouts.rows import keys
+
+    return next(islice(keys(0, deployment.share), number, None))
+
+
+def test_a_repeated_failing_document_is_one_failure(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    key = next_key(deployment, 0)
+    for seconds in range(1, 40):
+        requests(deployment, 1, candidate=True, failed=1, at=soon(seconds / 10), key=key)
+    requests(deployment, 200, candidate=False, failed=1, at=soon())
+    check_all(soon(9))
+    [step] = steps()
+    assert (step.counts.candidate_failures, step.counts.candidate_documents_failed) == (39, 1)
+    assert Rollout.objects.get().log_e["fails_more"] < 3
+
+
+def test_requests_settle_and_are_counted_once(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    requests(deployment, 40, candidate=True, at=soon())
+    for seconds in (5, 100, 200, 300, 400):
+        check_all(soon(seconds))
+        [step] = steps()
+        assert step.counts.candidate_requests == 40
+    assert (step.settled.candidate_requests, step.recent.candidate_requests) == (40, 0)
+    # A slow request that began before it was counted is in the table later.
+    requests(deployment, 2, candidate=True, failed=2, at=soon(350))
+    check_all(soon(420))
+    assert steps()[-1].counts.candidate_requests == 42
+
+
+def test_a_good_canary_waits_for_a_person(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    requests(deployment, 600, candidate=True, at=soon())
+    requests(deployment, 1_800, candidate=False, at=soon())
+    check_all(soon(5))
+    assert current(world).share == 0.25
+    rollout = Rollout.objects.get()
+    assert (rollout.verdict, rollout.code, rollout.outcome) == ("go_on", "ready", "")
+
+
+def test_a_plan_promotes_share_by_share_up_to_all_requests(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    RolloutPlan.objects.create(deployment=deployment, auto_promote=True)
+    begin = soon()
+
+    def at(seconds: int) -> datetime:
+        return begin + timedelta(seconds=seconds)
+
+    requests(deployment, 600, candidate=True, at=at(1))
+    requests(deployment, 1_800, candidate=False, at=at(1))
+    check_all(at(5))
+    found = current(world)
+    assert (found.stage, found.share, found.candidate) == ("canary", 0.5, deployment.candidate)
+    event = DeploymentEvent.objects.latest("pk")
+    assert (event.kind, event.user, event.share) == ("promoted", None, 0.5)
+    DeploymentEvent.objects.filter(pk=event.pk).update(created_at=at(5))
+    check_all(at(10))  # evidence carries over, but the new share has no requests yet
+    assert [step.share for step in steps()] == [0.25, 0.5]
+    assert [step.counts.candidate_requests for step in steps()] == [600, 0]
+    assert Rollout.objects.get().code == "few_requests"
+    requests(found, 250, candidate=True, at=at(11))
+    requests(deployment, 1, candidate=False, failed=1, at=at(4))  # began before the change, stored after it
+    check_all(at(15))
+    assert steps()[0].counts.stable_failures == 1
+    found = current(world)
+    assert (found.stage, found.share) == ("full", 1.0)
+    services.settle(found)
+    check_all(at(20))
+    rollout = Rollout.objects.get()
+    assert (rollout.outcome, rollout.ended_at is not None) == ("promoted", True)
+
+
+def test_an_unapproved_model_stays_in_shadow(world: World) -> None:
+    deployed(world)
+    run = evaluated(world, right, tuned=False)
+    deployment = services.deploy(project=world.project, user=world.engineer, stage="shadow", run=run)
+    RolloutPlan.objects.create(deployment=deployment, auto_promote=True)
+    pairs(deployment, 500, at=soon())
+    check_all(soon(5))
+    assert current(world).stage == "shadow"
+    assert Rollout.objects.get().verdict == "go_on"
+
+
+def test_shadow_compares_pairs(world: World) -> None:
+    deployment = with_candidate(world, stage="shadow")
+    pairs(deployment, 100, candidate_failed=2, stable_failed=3, at=soon())
+    check_all(soon(5))
+    counts = steps()[0].counts
+    assert (counts.candidate_requests, counts.candidate_documents_failed, counts.stable_documents_failed) == (100, 2, 3)
+    assert current(world).candidate == deployment.candidate
+
+
+def test_a_bad_candidate_is_aborted_in_shadow(world: World) -> None:
+    deployment = with_candidate(world, stage="shadow")
+    pairs(deployment, 200, candidate_failed=12, at=soon())
+    check_all(soon(5))
+    assert current(world).candidate is None
+    assert Rollout.objects.get().code == "fails_more"
+
+
+def test_a_better_candidate_is_not_aborted_in_shadow(world: World) -> None:
+    deployment = with_candidate(world, stage="shadow")
+    pairs(deployment, 200, stable_failed=20, at=soon())
+    check_all(soon(5))
+    assert Rollout.objects.get().log_e["fails_more"] > 3
+    assert current(world).candidate == deployment.candidate
+
+
+def test_a_slow_candidate_is_aborted(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    RolloutPlan.objects.create(deployment=deployment, p95_ms=200)
+    requests(deployment, 150, candidate=True, at=soon())
+    requests(deployment, 40, candidate=True, at=soon(), total_ms=300.0)
+    requests(deployment, 300, candidate=False, at=soon())
+    check_all(soon(5))
+    assert Rollout.objects.get().code == "slow"
+    assert current(world).candidate is None
+
+
+def test_nothing_is_aborted_while_the_stable_version_does_not_answer(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    Replica.objects.filter(release=deployment.stable).delete()
+    requests(deployment, 100, candidate=True, failed=50, at=soon())
+    check_all(soon(5))
+    assert current(world).candidate == deployment.candidate
+    assert isinstance(deployment.stable, Release)
+    answering(deployment.stable)
+    check_all(soon(10))
+    assert current(world).candidate == deployment.candidate
+    assert steps()[0].counts.candidate_failures == 0
+
+
+def test_a_new_candidate_begins_without_evidence(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    requests(deployment, 60, candidate=True, failed=1, at=soon())
+    check_all(soon(5))
+    services.abort(deployment=deployment, user=world.engineer, reason="Again.")
+    assert deployment.candidate is not None
+    assert deployment.candidate.report is not None
+    services.deploy(
+        project=world.project, user=world.engineer, stage="canary", share=0.25, report=deployment.candidate.report
+    )
+    RequestLog.objects.all().delete()
+    check_all(soon(10))
+    first, second = Rollout.objects.order_by("pk")
+    assert (first.outcome, second.outcome) == ("aborted", "")
+    assert steps(second)[0].counts.candidate_requests == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_hosts_do_not_act_at_the_same_time(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    with transaction.atomic():
+        Deployment.objects.select_for_update().get(pk=deployment.pk)
+        from concurrent.futures import ThreadPoolExecutor
+
+        def other() -> bool:
+            try:
+                return check(deployment.pk, soon())
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(1) as pool:
+            assert not pool.submit(other).result()
+    now = soon()
+    assert check(deployment.pk, now)
+    assert not check(deployment.pk, now)
