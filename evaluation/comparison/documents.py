@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 
-from evaluation.comparison.document_columns import STATES, DocumentColumns, DocumentFilter, select_documents
+from evaluation.comparison.document_filter import STATES, DocumentColumns, DocumentFilter, select_documents
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.scores.display import FieldRow, split_rows
 from labeling.models import Document

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.comparison.document_columns import LETTERS, DocumentColumns
+from evaluation.comparison.document_filter import LETTERS, DocumentColumns
 from evaluation.scores.rates import field_accuracy, is_mixed, sign_test
 from evaluation.scores.score_view import FieldCount
 from evaluation.stats import benjamini_hochberg

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evaluation.comparison.document_columns import (
+from evaluation.comparison.document_filter import (
     ABSENT,
     IN_A,
     IN_B,

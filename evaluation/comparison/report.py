@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.comparison.document_columns import DocumentColumns
+from evaluation.comparison.document_filter import DocumentColumns
 from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
 from evaluation.comparison.matrix_queries import ComparisonMatrix
 from evaluation.comparison.regressions import (

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.endpoints import permits
+from evaluation.inference.clients.client import client_for
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import api_key, endpoint_config, messages
-from evaluation.inference.openai_client import OpenAIClient
 from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
 from evaluation.models import Endpoint
 from labeling.annotation import predictions
@@ -93,7 +93,7 @@ def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
     except Refused as refusal:
         completion, options = Completion(ResponseStatus.REFUSED, refusal.message), {}
     else:
-        client = OpenAIClient(config.with_timeout(TEST_SECONDS), compiled, threading.Event(), max_attempts=1)
+        client = client_for(config.with_timeout(TEST_SECONDS), compiled, threading.Event(), max_attempts=1)
         try:
             completion = client.complete(messages(project.contract.instruction, compiled.schema, text))
             options = client.options

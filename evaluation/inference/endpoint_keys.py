@@ -10,9 +10,9 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS
 from evaluation.inference.external_model import ExternalModel
-from evaluation.inference.openai_client import EndpointConfig
-from evaluation.inference.request_options import TOKEN_LIMIT_PARAMETERS
 from labeling.models import Project
 from slmstudio.contract.schema.compiled import dumps
 from slmstudio.errors import Refused

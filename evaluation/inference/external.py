@@ -10,10 +10,11 @@ from typing import Any, Self
 
 from evaluation.inference.backend import Backend, EvaluatedModel, EvaluatedRun, ModelKey, ModelRun, Output, Task
 from evaluation.inference.circuit_breaker import CircuitBreaker
+from evaluation.inference.clients.client import Client, client_for
+from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import endpoint_config, messages
 from evaluation.inference.external_model import ExternalModel
-from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
 from evaluation.inference.output_text import extract_json, strip_reasoning
 from evaluation.inference.prices import Price, TokenPrice
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
@@ -128,7 +129,7 @@ class ExternalBackend(Backend):
         ]
         task.on_event({"event": "ready", "at_once": config.at_once, "examples": len(examples)})
         stop = threading.Event()
-        client = OpenAIClient(config, task.compiled, stop)
+        client = client_for(config, task.compiled, stop)
         breaker, beat = CircuitBreaker(str(self.endpoint)), Heartbeat(task.job)
         in_flight: dict[Future[Completion], str] = {}
         with self._pool(task, config, client, stop) as pool:
@@ -163,7 +164,7 @@ class ExternalBackend(Backend):
 
     @contextmanager
     def _pool(
-        self, task: Task, config: EndpointConfig, client: OpenAIClient, stop: threading.Event
+        self, task: Task, config: EndpointConfig, client: Client, stop: threading.Event
     ) -> Iterator[ThreadPoolExecutor]:
         """Threads that send requests. At the end they are stopped, and requests in flight are not waited for."""
         pool = ThreadPoolExecutor(config.at_once, thread_name_prefix="endpoint")

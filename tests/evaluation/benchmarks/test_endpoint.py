@@ -9,7 +9,7 @@ import pytest
 from evaluation.benchmarks import results
 from evaluation.benchmarks.services import cancel
 from evaluation.endpoints.services import save_endpoint
-from evaluation.inference import openai_client
+from evaluation.inference.clients import openai_client
 from evaluation.models import Endpoint, EvalOutput
 from evaluation.runs import few_shot, outputs
 from evaluation.runs.jobs import run_evaluation

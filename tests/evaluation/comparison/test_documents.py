@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.comparison.document_columns import (
+from evaluation.comparison.document_filter import (
     ABSENT,
     MAX_KEYS,
     MAX_VALUES,

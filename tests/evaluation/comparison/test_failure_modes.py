@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evaluation.comparison.document_columns import DocumentColumns
+from evaluation.comparison.document_filter import DocumentColumns
 from evaluation.comparison.failure_modes import failure_modes
 from evaluation.scores.rates import field_accuracy, sign_test
 from evaluation.scores.score_view import FieldCount

@@ -7,7 +7,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from evaluation.comparison import documents as listing
-from evaluation.comparison.document_columns import LETTERS, STATES
+from evaluation.comparison.document_filter import LETTERS, STATES
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Comparison, Endpoint, EvalRun
 from evaluation.regression_suite.services import pin

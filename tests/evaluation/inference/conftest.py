@@ -16,7 +16,7 @@ from tests.evaluation.fake_openai import (
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr("evaluation.inference.openai_client.INITIAL_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("evaluation.inference.clients.openai_client.INITIAL_BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture

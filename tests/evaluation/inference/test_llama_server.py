@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from evaluation.endpoints.services import _SAMPLE_TEXT
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_client import OpenAIClient
+from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import messages
-from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
-from evaluation.inference.request_options import TOKEN_LIMIT_PARAMETERS
 from evaluation.inference.response_status import ANSWERED, ResponseStatus
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.evaluation import llama_server

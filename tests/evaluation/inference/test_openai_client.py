@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from evaluation.inference import openai_client as module
 from evaluation.inference.circuit_breaker import CircuitBreaker
-from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
+from evaluation.inference.clients import openai_client as module
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.output_text import extract_json
 from evaluation.inference.response_status import ResponseStatus
 from slmstudio.contract.schema.compiled import compile_schema, dumps

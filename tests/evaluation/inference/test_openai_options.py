@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.completion import Completion
-from evaluation.inference.openai_client import EndpointConfig, OpenAIClient
 from evaluation.inference.response_status import ResponseStatus
 from slmstudio.contract.schema.compiled import dumps
 from tests.evaluation import fake_openai as fakes

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation.endpoints.services import save_endpoint
-from evaluation.inference import openai_client
+from evaluation.inference.clients import openai_client
 from evaluation.inference.completion import Completion
 from evaluation.inference.response_status import ResponseStatus
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.inference import openai_client
+from evaluation.inference.clients import openai_client
 from evaluation.inference.response_status import STATUS_LABELS
 from evaluation.inference.response_status import ResponseStatus as S
 from evaluation.models import EvalOutput, EvalRun

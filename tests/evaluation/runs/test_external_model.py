@@ -9,7 +9,7 @@ import pytest
 from evaluation.benchmarks import results
 from evaluation.endpoints import permits
 from evaluation.endpoints.services import retire, save_endpoint
-from evaluation.inference import openai_client
+from evaluation.inference.clients import openai_client
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import outputs

@@ -11,7 +11,8 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.inference import circuit_breaker, openai_client
+from evaluation.inference import circuit_breaker
+from evaluation.inference.clients import openai_client
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import outputs

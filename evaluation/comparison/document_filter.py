@@ -1,4 +1,4 @@
-"""The compared documents as columns with one character a document, which filter ten thousand in milliseconds.
+"""Filters of the compared documents: columns of one character a document, ten thousand filtered in milliseconds.
 
 Pure. A comparison stores its columns: a page filters them and loads only the documents that it shows. Documents are in
 list order, broken first.

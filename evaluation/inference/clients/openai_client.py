@@ -9,19 +9,19 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx
 
-from evaluation.inference.completion import Completion
-from evaluation.inference.request_options import (
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_options import (
     RESPONSE_FORMATS,
-    TOKEN_LIMIT_PARAMETERS,
     OptionNegotiator,
     RequestOptions,
 )
-from evaluation.inference.response import error_message, parse_completion, rejected_parameter
+from evaluation.inference.clients.openai_response import error_message, parse_completion, rejected_parameter
+from evaluation.inference.completion import Completion
 from evaluation.inference.response_status import ResponseStatus
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.errors import Refused
@@ -40,33 +40,6 @@ _TOO_LONG_ERRORS = (
 )  # fmt: skip
 #: a completion, and after how many seconds the request may be retried (None: not at all)
 Attempt = tuple[Completion, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointConfig:
-    """How an endpoint is called. ``key`` goes into the Authorization header and nowhere else.
-
-    ``reasoning_effort``: as OpenAI names it; "" sends none. ``limit_name`` and ``temperature``: which token limit
-    parameter it was found to take, and whether it takes a temperature. ``limit_known``: it has answered with this
-    limit name before.
-    """
-
-    url: str
-    model: str
-    key: str = field(default="", repr=False)
-    structured: str = "auto"
-    logprobs: bool = True
-    timeout_seconds: float = 60
-    at_once: int = 4
-    max_tokens: int = 1024
-    reasoning_effort: str = ""
-    limit_name: str = TOKEN_LIMIT_PARAMETERS[0]
-    temperature: bool = True
-    limit_known: bool = False
-
-    def with_timeout(self, seconds: float) -> "EndpointConfig":
-        """The same with a timeout of at most ``seconds``."""
-        return replace(self, timeout_seconds=min(self.timeout_seconds, seconds))
 
 
 class OpenAIClient:

@@ -1,0 +1,1 @@
+"""Clients of external APIs: one module for each API, and its line in ``client``."""
