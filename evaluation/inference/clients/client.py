@@ -1,4 +1,4 @@
-"""The protocol of a client, and the client of an endpoint. Another API is a module here and a line in ``client_for``."""
+"""The protocol of a client, and ``client_for``. Another API is a module in this package and a line there."""
 
 import threading
 from collections.abc import Sequence
