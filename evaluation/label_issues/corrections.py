@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from evaluation.models import EvalRun, GoldQuestion
 from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
+from labeling.datasets.freeze_rules import rules_of
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
 from slmstudio.errors import Refused
@@ -68,7 +69,7 @@ def freeze(*, project: Project, user: User) -> DatasetVersion | FreezeRun:
         name: float(newest.rules.get(name, default))
         for name, default in (("validation_share", 0.1), ("holdout_share", 0.2))
     }
-    options: dict[str, Any] = {"seed": newest.seed, "rules": freeze_module.rules_of(newest.rules), **shares}
+    options: dict[str, Any] = {"seed": newest.seed, "rules": rules_of(newest.rules), **shares}
     try:
         if gold_count(project).number > freeze_module.BACKGROUND_THRESHOLD:
             return freeze_module.start_freeze(project=project, user=user, **options)

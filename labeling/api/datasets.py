@@ -17,7 +17,7 @@ from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.formats.base import Format
 from labeling.datasets.formats.registry import FORMATS
-from labeling.datasets.splits import Rules
+from labeling.datasets.freeze_rules import Rules
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
 from labeling.models.documents import QUEUE
 from slmstudio.access import Action, may

@@ -5,8 +5,8 @@ from typing import Any
 from django import forms
 
 from labeling.datasets.freeze_candidates import class_fields, metadata_keys
+from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
-from labeling.datasets.splits import Rules
 from labeling.failure_tags import tags_of
 from labeling.models import DocumentState, Origin, Project
 from labeling.widgets import CONTROL, SELECT

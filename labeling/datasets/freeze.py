@@ -4,7 +4,7 @@
 "holdout_tags", "unanswered"}``, each but the first a count by name (``unanswered``: documents by the pattern of an
 unanswered field); ``"left_out"``, a count by reason (``EXCLUSION_REASONS``); and ``"near_duplicates"``: ``{"pairs",
 "groups", "documents", "across"}``, where across counts split pairs. ``DatasetVersion.rules`` holds the fields of
-``splits.Rules``, validation_share and holdout_share.
+``freeze_rules.Rules``, validation_share and holdout_share.
 """
 
 import tempfile
@@ -29,6 +29,7 @@ from labeling.datasets.freeze_candidates import (
     collect_candidates,
     no_progress,
 )
+from labeling.datasets.freeze_rules import Rules, rules_of
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST
 from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaMigration, SchemaVersion
@@ -57,7 +58,7 @@ def freeze(
     seed: int = 17,
     validation_share: float = 0.1,
     holdout_share: float = 0.2,
-    rules: splits.Rules | None = None,
+    rules: Rules | None = None,
     progress: Progress = no_progress,
 ) -> DatasetVersion:
     """Freezes the current gold labels. Returns the newest version if nothing has changed since.
@@ -70,7 +71,7 @@ def freeze(
         Refused: a setting is invalid, there is nothing to freeze or to train on, a label migration is incomplete, or
             the schema or the hold-out changed during the freeze.
     """
-    rules = rules or splits.Rules()
+    rules = rules or Rules()
     _check_change(project)
     version = project.schema_version
     validate_settings(seed, validation_share, holdout_share, rules, version.compiled)
@@ -112,7 +113,7 @@ def _check_change(project: Project) -> None:
 
 
 def validate_settings(
-    seed: int, validation_share: float, holdout_share: float, rules: splits.Rules, compiled: CompiledSchema
+    seed: int, validation_share: float, holdout_share: float, rules: Rules, compiled: CompiledSchema
 ) -> None:
     """Raises Refused if a setting is out of range, or a rule names an unknown field."""
     if not 0 <= seed < 2**31:
@@ -143,7 +144,7 @@ def _assign_splits(
     seed: int,
     validation_share: float,
     holdout_share: float,
-    rules: splits.Rules,
+    rules: Rules,
 ) -> splits.SplitAssignment:
     if not collected.entries:
         raise Refused(_nothing_to_freeze(collected.invalid), field="form", code="no_gold")
@@ -174,7 +175,7 @@ def _nothing_to_freeze(unfit: int) -> str:
     return "No document has a gold label. Label documents, or import rows with gold labels."
 
 
-def _empty_training_split(plan: splits.SplitAssignment, rules: splits.Rules) -> str:
+def _empty_training_split(plan: splits.SplitAssignment, rules: Rules) -> str:
     if plan.group_members:
         return (
             f"{_documents(plan.group_members, 'belongs', 'belong')} to the same group as a hold-out document, so "
@@ -335,7 +336,7 @@ def _notify(dataset: DatasetVersion) -> None:
 # -- in the background -------------------------------------------------------------------------------------------------
 
 
-def start_freeze(*, project: Project, user: User | None, rules: splits.Rules, **settings: Any) -> FreezeRun:
+def start_freeze(*, project: Project, user: User | None, rules: Rules, **settings: Any) -> FreezeRun:
     """Queues a freeze. ``settings``: seed, validation_share, holdout_share.
 
     Raises:
@@ -374,12 +375,3 @@ def process(run: FreezeRun) -> None:
         run.fail(refusal.message)
     else:
         run.finish(dataset=dataset, unchanged=dataset.number <= before)
-
-
-def rules_of(saved: dict[str, Any]) -> splits.Rules:
-    """The rules that a run or a version stores."""
-    names = splits.Rules.__dataclass_fields__
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in saved.items() if name in names
-    }
-    return splits.Rules(**values)

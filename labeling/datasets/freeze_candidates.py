@@ -10,6 +10,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.fields import BooleanField, TextField
 
 from labeling.datasets import splits
+from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, MinHashIndex, NearDuplicates
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
 from labeling.models.annotations import EXCLUDED_STATES
@@ -84,7 +85,7 @@ class TextIndex:
         return found, dict(zip(self.places, found.group, strict=True))
 
 
-def collect_candidates(project: Project, rules: splits.Rules, texts: TextIndex) -> FreezeCandidates:
+def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> FreezeCandidates:
     """All gold labels with the result of the rules. Reads texts that ``texts`` does not have."""
     items = DatasetItem.objects.filter(dataset__project=project)
     used = set(items.values_list("document_id", flat=True).distinct())
@@ -177,12 +178,10 @@ class Preview:
     holdout_origins: dict[str, int] = field(default_factory=dict)
 
 
-def preview(*, project: Project, rules: splits.Rules | None = None) -> Preview:
+def preview(*, project: Project, rules: Rules | None = None) -> Preview:
     """The counts of a freeze with these rules."""
     result = Preview()
-    wanted = Case(
-        When(_filter_condition(rules or splits.Rules()), then=True), default=False, output_field=BooleanField()
-    )
+    wanted = Case(When(_filter_condition(rules or Rules()), then=True), default=False, output_field=BooleanField())
     rows = list(
         Gold.objects.current(project)
         .values_list("document__holdout", origin_expression(), wanted)
@@ -209,8 +208,8 @@ def preview(*, project: Project, rules: splits.Rules | None = None) -> Preview:
     return result
 
 
-def _filter_condition(rules: splits.Rules) -> Q:
-    """``splits.Rules.matches`` as a condition on gold labels."""
+def _filter_condition(rules: Rules) -> Q:
+    """``Rules.matches`` as a condition on gold labels."""
     condition = Q(pk__isnull=False)
     if rules.states:
         condition &= Q(document__state__in=rules.states)

@@ -1,4 +1,4 @@
-"""The split assignment of a dataset version. Pure: candidates, rules and a seed in, splits out.
+"""The split assignment of a dataset version. Pure: candidates and a seed in, splits out.
 
 A hash of seed and key gives a number from 0 to 1, which does not change while a project grows. Near-duplicates, and
 documents with the same value of the grouping rule, form a group: its oldest member's key decides, and it is never
@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from labeling.datasets.near_duplicates import THRESHOLD, normal_form
+from labeling.datasets.near_duplicates import normal_form
 
 TRAIN, VALIDATION, HOLDOUT = "train", "validation", "holdout"
 ORDER = (TRAIN, VALIDATION, HOLDOUT)
@@ -41,34 +41,6 @@ class Candidate:
     group: str = ""
     strata: tuple[str, ...] = ()
     included: bool = True
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The rules of a version. By default: all labeled documents, grouped by near-duplicates.
-
-    ``group_by`` is "", "source" or "metadata.<key>"; ``stratify`` "", "tags" or the pattern of a class field.
-    ``states``, ``origins`` and ``tags`` include documents with one of these, ``without_tags`` excludes; ``most`` limits
-    training and validation together. Rules do not apply to hold-out documents.
-    """
-
-    similarity: float = THRESHOLD
-    group_by: str = ""
-    stratify: str = ""
-    states: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    without_tags: tuple[str, ...] = ()
-    most: int | None = None
-
-    def matches(self, *, state: str, origin: str, tags: Sequence[str]) -> bool:
-        """Whether a document passes the filters."""
-        return (
-            (not self.states or state in self.states)
-            and (not self.origins or origin in self.origins)
-            and (not self.tags or any(tag in self.tags for tag in tags))
-            and not any(tag in self.without_tags for tag in tags)
-        )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from labeling.contract.schema_text import pretty
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries
 from labeling.datasets.formats.registry import FORMATS
-from labeling.datasets.freeze import EXCLUSION_REASONS, rules_of
+from labeling.datasets.freeze import EXCLUSION_REASONS
+from labeling.datasets.freeze_rules import Rules, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
-from labeling.datasets.splits import HUMAN_ORIGINS, Rules
+from labeling.datasets.splits import HUMAN_ORIGINS
 from labeling.failure_tags import tags_of
 from labeling.form.tree import tree_of
 from labeling.models import DatasetVersion, Project, Split

@@ -65,7 +65,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='datasetversion',
             name='rules',
-            field=models.JSONField(blank=True, default=dict, help_text='labeling.datasets.splits.Rules and the shares of the splits'),
+            field=models.JSONField(blank=True, default=dict, help_text='labeling.datasets.freeze_rules.Rules and the shares of the splits'),
         ),
         migrations.AlterField(
             model_name='document',

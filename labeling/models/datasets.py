@@ -56,7 +56,7 @@ class DatasetVersion(models.Model):
     instruction = models.TextField()
     seed = models.PositiveIntegerField()
     rules = models.JSONField(
-        default=dict, blank=True, help_text="labeling.datasets.splits.Rules and the shares of the splits"
+        default=dict, blank=True, help_text="labeling.datasets.freeze_rules.Rules and the shares of the splits"
     )
     sha256 = models.CharField(max_length=64)
     holdout_sha256 = models.CharField(max_length=64, help_text="of the hold-out rows")

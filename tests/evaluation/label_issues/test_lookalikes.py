@@ -11,7 +11,7 @@ from evaluation.label_issues.lookalikes import OutputFilter
 from evaluation.models import AuditEntry, EvalRun
 from labeling.annotation.queue import next_document
 from labeling.datasets import freeze
-from labeling.datasets.splits import Rules
+from labeling.datasets.freeze_rules import Rules
 from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
 from slmstudio.contract.json_text import dumps, sha256

@@ -10,8 +10,8 @@ from labeling.datasets import files as dataset_files
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets import freeze_candidates
 from labeling.datasets.freeze import freeze, process, start_freeze
+from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.queries import near_duplicate_pairs, rows
-from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
 from labeling.projects.services import save_contract

@@ -8,8 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from labeling.datasets.freeze import freeze, start_freeze
+from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.queries import file_path
-from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.storage import artifacts
