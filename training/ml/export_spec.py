@@ -27,7 +27,7 @@ from training.ml.data.rows import compiled, of_split, read_rows
 from training.ml.events import Emitter, run_child
 from training.ml.lengths import EncodedRow, encode_rows, load_encoder
 from training.ml.loop.artifacts import write_json
-from training.ml.modeling.assembly import eval_interval, total_steps
+from training.ml.loop.training_arguments import eval_interval, total_steps
 from training.ml.modeling.folder_checks import check_ref
 
 SPLITS = ("train", "validation")

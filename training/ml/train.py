@@ -36,16 +36,16 @@ from training.ml.loop import artifacts, tracking
 from training.ml.loop.checkpoint_callback import CheckpointManager
 from training.ml.loop.checkpoints import Checkpoint
 from training.ml.loop.fingerprint import fingerprint_values
+from training.ml.loop.launch import check_machine, is_main_process
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
 from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.run_lock import WAIT_SECONDS, folder_lock
 from training.ml.loop.trainer import TrainingStopped
+from training.ml.loop.trainer_assembly import build_trainer
+from training.ml.loop.training_arguments import total_steps
 from training.ml.modeling import quantization
-from training.ml.modeling.assembly import build_trainer, check_machine, eval_interval, is_main_process, total_steps
 from training.ml.modeling.folder_checks import check_ref
 from training.spec import RunSpec
-
-__all__ = ["eval_interval", "main", "total_steps"]
 
 
 def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:

@@ -20,7 +20,8 @@ from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import REPO, SCHEMA, EventCollector, named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
-from training.ml.train import eval_interval, main, total_steps
+from training.ml.loop.training_arguments import eval_interval, total_steps
+from training.ml.train import main
 from training.spec import RunSpec
 from training.strict_yaml import build
 

@@ -10,9 +10,9 @@ from training.ml.events import Emitter
 from training.ml.loop.checkpoints import Checkpoint, CheckpointStore, DiskFull
 from training.ml.loop.event_log import EventLog
 from training.ml.loop.fingerprint import check_fingerprint, fingerprint
+from training.ml.loop.launch import is_main_process
 from training.ml.loop.progress_callback import ProgressCallback
 from training.ml.loop.resumable_trainer import ResumableTrainer
-from training.ml.modeling.assembly import is_main_process
 
 
 class CheckpointManager:

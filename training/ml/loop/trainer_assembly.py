@@ -1,0 +1,115 @@
+"""Builds the trainer of a run: base model, adapter, datasets, arguments and progress callback."""
+
+import os
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM
+
+from slmstudio.contract.schema.compiled import CompiledSchema
+from training.ml.data.encoded_dataset import EncodedDataset
+from training.ml.data.encoder import Encoder
+from training.ml.decoding.decoder import Loaded
+from training.ml.events import Emitter
+from training.ml.hardware.memory_limit import memory_limit
+from training.ml.lengths import EncodedRow, answer_limit
+from training.ml.loop.curve_warnings import TrainingMonitor
+from training.ml.loop.early_stopping import EarlyStopping
+from training.ml.loop.launch import is_main_process
+from training.ml.loop.progress_callback import ProgressCallback, StopSignal
+from training.ml.loop.resumable_trainer import ResumableTrainer
+from training.ml.loop.samples import ValidationSampler
+from training.ml.loop.training_arguments import training_arguments
+from training.ml.modeling import quantization
+from training.spec import RunSpec
+
+
+def build_trainer(
+    spec: RunSpec,
+    data: EncodedDataset,
+    schema: CompiledSchema,
+    encoder: Encoder,
+    emitter: Emitter,
+    stop: StopSignal,
+    device: torch.device,
+    precision: str,
+) -> tuple[ResumableTrainer, ProgressCallback]:
+    """The trainer and its progress callback."""
+    model = _load_base(spec, precision)
+    # The first documents by id, not the shortest ones.
+    sampled = sorted(data.validation, key=lambda one: one.row.id)[: spec.sample_documents]
+    limit = answer_limit(len(one.completion) for one in data.train)
+    sampler = (
+        ValidationSampler(sampled, schema=schema, encoder=encoder, limit=limit)
+        if sampled and is_main_process()
+        else None
+    )
+
+    def sample() -> dict[str, Any]:
+        assert sampler is not None
+        inner = trainer.model if spec.method == "full" else trainer.model.get_base_model()
+        inner.eval()
+        loaded = Loaded(inner, encoder.tokenizer, device, precision)
+        return sampler.sample(loaded, stopped=progress.should_stop_sampling)
+
+    progress = ProgressCallback(
+        emitter,
+        stop,
+        sample if sampler else None,
+        early_stopping=EarlyStopping(spec.early_stopping),
+        monitor=TrainingMonitor(memory_limit(device)),
+        save_every=spec.save_every,
+    )
+    trainer = ResumableTrainer(
+        model=model,
+        args=training_arguments(spec, data, device, precision),
+        train_dataset=_dataset(data.train),
+        eval_dataset=_dataset(data.validation) if data.validation else None,
+        processing_class=encoder.tokenizer,
+        peft_config=None if spec.method == "full" else _lora(spec),
+        callbacks=[progress],
+        lengths=[one.length for one in data.train],
+    )
+    if spec.method == "qlora":
+        quantization.cast_trainable_to_fp32(trainer.model)
+    progress.attach(trainer)
+    return trainer, progress
+
+
+def _load_base(spec: RunSpec, precision: str) -> Any:
+    """Frozen weights have the compute type; trainable ones are always fp32."""
+    if spec.method == "qlora":
+        return quantization.load(spec, precision, int(os.environ.get("LOCAL_RANK", "0")))
+    frozen = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    return AutoModelForCausalLM.from_pretrained(
+        spec.base_model.path,
+        dtype=frozen if spec.method == "lora" else torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+
+
+def _lora(spec: RunSpec) -> LoraConfig:
+    targets = spec.lora.targets
+    return LoraConfig(
+        r=spec.lora.r,
+        lora_alpha=spec.lora.alpha,
+        lora_dropout=spec.lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _dataset(rows: list[EncodedRow]) -> Dataset:
+    return Dataset.from_list(
+        [
+            {
+                "input_ids": one.prompt + one.completion,
+                "labels": [-100] * len(one.prompt) + one.completion,
+            }
+            for one in rows
+        ]
+    )
