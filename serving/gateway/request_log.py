@@ -7,6 +7,7 @@ is recognized by its id. Files of processes that have ended are taken over by th
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -18,15 +19,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
+from serving.gateway.database import in_database
 from serving.models import RequestLog
+from slmstudio.database.retries import first_line
 
 logger = logging.getLogger(__name__)
 FLUSH_SECONDS = 0.5
 #: bytes of a file until the next one is begun, and rows of one statement
 _MAX_FILE = 8 * 1024 * 1024
 _BATCH = 500
+#: what a line that cannot be a row raises
+_BAD_ROW = (DataError, IntegrityError, ValueError, TypeError, KeyError)
 
 
 @dataclass(slots=True)
@@ -77,12 +82,13 @@ class RequestLogWriter:
         if self._file is None:
             self._open()
         assert self._file is not None
-        begin = self._size
         try:
-            self._file.write(line)  # unbuffered: the kernel has it when this returns
+            # Unbuffered: the kernel has it when this returns. On a disk that is almost full it takes a part of it.
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             with contextlib.suppress(OSError):
-                self._file.truncate(begin)  # no half line
+                self._file.truncate(self._size)  # no half line
             raise
         self._size += len(line)
 
@@ -90,17 +96,18 @@ class RequestLogWriter:
         """Moves lines into the database until it is cancelled."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:  # the next pass tries again
+                logger.exception("the request log could not be stored")
 
     async def flush(self) -> None:
         """Stores everything that was written so far."""
         self._close()
         try:
-            await asyncio.to_thread(self._store_files)
+            await in_database(self._store_files, seconds=None)
         except DatabaseError as error:
-            logger.warning(
-                "the request log waits for the database: %s", str(error).splitlines()[0] if str(error) else error
-            )
+            logger.warning("the request log waits for the database: %s", first_line(error))
 
     def _open(self) -> None:
         self._number += 1
@@ -116,19 +123,26 @@ class RequestLogWriter:
             self._file = None
 
     def _store_files(self) -> None:
-        try:
-            for path in sorted(self._folder.glob("*.jsonl")):
-                with _taken(path) as lines:
-                    for batch in _batches(lines):
-                        self._store(batch)
-                    if lines is not None:
-                        path.unlink(missing_ok=True)
-        except DatabaseError:
-            connection.close()
-            raise
+        for path in sorted(self._folder.glob("*.jsonl")):
+            with _taken(path) as lines:
+                for batch in _batches(lines):
+                    self._store(batch, path)
+                if lines is not None:
+                    path.unlink(missing_ok=True)
 
-    def _store(self, lines: list[bytes]) -> None:
-        rows = [_row(line) for line in lines]
+    def _store(self, lines: list[bytes], path: Path) -> None:
+        try:
+            self._insert([_row(line) for line in lines])
+        except _BAD_ROW as error:
+            if len(lines) == 1:  # it must not hold up the others
+                logger.error("a line of the request log cannot be stored: %s", first_line(error))
+                with path.with_suffix(".rejected").open("ab") as rejected:
+                    rejected.write(lines[0] + b"\n")
+                return
+            for line in lines:
+                self._store([line], path)
+
+    def _insert(self, rows: list[RequestLog]) -> None:
         for day in {row.day for row in rows} - self._days:
             ensure_partition(day)
             self._days.add(day)
@@ -160,7 +174,11 @@ def _batches(lines: list[bytes] | None) -> Iterable[list[bytes]]:
 
 
 def _row(line: bytes) -> RequestLog:
-    values = orjson.loads(line)
+    # PostgreSQL stores no NUL.
+    values = {
+        name: value.replace("\0", "\ufffd") if isinstance(value, str) else value
+        for name, value in orjson.loads(line).items()
+    }
     values["created_at"] = datetime.fromisoformat(values["created_at"])
     values["day"] = values["created_at"].astimezone(UTC).date()
     return RequestLog(**values)

@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import redis.asyncio
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from labeling.models import SchemaVersion
+from serving.gateway.database import in_database
 from serving.models import Deployment, Release, Replica, Stage
 from serving.replicas.changes import CHANNEL
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -91,6 +93,9 @@ class RouteTable:
     routes: dict[str, Route] = field(default_factory=dict)
     loaded: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _read_at: float = 0.0
+    #: after an outage of the database the supervisors need a moment to report that their replicas are alive
+    _trust_until: float = 0.0
 
     def get(self, slug: str) -> Route | None:
         """The route of a project, None where nothing is deployed."""
@@ -110,11 +115,17 @@ class RouteTable:
 
     async def refresh(self) -> None:
         """Reads the snapshot again."""
+        now = time.monotonic()
         try:
-            self.routes = await asyncio.to_thread(_read)
-            self.loaded = True
+            if self.loaded and now - self._read_at > settings.REPLICA_LOST_AFTER_SECONDS / 2:
+                self._trust_until = now + settings.REPLICA_LOST_AFTER_SECONDS
+            trusted = now < self._trust_until
+            self.routes = await in_database(lambda: _routes(without_heartbeat=trusted))
+            self.loaded, self._read_at = True, time.monotonic()
         except DatabaseError:
             logger.warning("the database does not answer; requests go where they went before")
+        except Exception:
+            logger.exception("the routes could not be read; requests go where they went before")
 
     async def _listen(self) -> None:
         while True:
@@ -130,17 +141,10 @@ class RouteTable:
                 await asyncio.sleep(REFRESH_SECONDS)
 
 
-def _read() -> dict[str, Route]:
-    try:
-        return _routes()
-    except DatabaseError:
-        connection.close()
-        raise
-
-
-def _routes() -> dict[str, Route]:
+def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
     addresses: defaultdict[int, list[str]] = defaultdict(list)
-    for release, address in Replica.objects.ready().order_by("pk").values_list("release_id", "address"):
+    replicas = Replica.objects.filter(state=Replica.State.READY) if without_heartbeat else Replica.objects.ready()
+    for release, address in replicas.order_by("pk").values_list("release_id", "address"):
         addresses[release].append(address)
     rows = Deployment.objects.with_releases().filter(project__deployment__isnull=False)
     return {

@@ -1,6 +1,5 @@
 """Tokens of callers, cached: the database is asked at the first use, after a change, and every half minute."""
 
-import asyncio
 import hashlib
 import logging
 import time
@@ -8,11 +7,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.utils import timezone
 
 from labeling.integrations import tokens
 from serving.gateway import passes
+from serving.gateway.database import in_database
 from serving.gateway.problems import Problem
 from slmstudio.access import may
 
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 FRESH_SECONDS = 30.0
 #: seconds that it is still accepted while the database does not answer
 STALE_SECONDS = 600.0
+#: seconds between two questions to a database that does not answer
+RETRY_SECONDS = 2.0
 _MAX_CACHED = 10_000
 
 
@@ -41,15 +43,31 @@ class Caller:
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
+@dataclass(slots=True)
+class _Known:
+    """A token that was looked up. Times are of the monotonic clock."""
+
+    caller: Caller | None
+    checked: float
+    is_fresh: bool = True
+
+    def is_current(self, now: float) -> bool:
+        return self.is_fresh and now - self.checked < FRESH_SECONDS
+
+
 class TokenCache:
     """Tokens by their hash. Invalid ones are cached as None, so that guessing costs the database nothing."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        #: the database did not answer; until then known tokens are accepted without asking it
+        self._ask_again_at = 0.0
 
     def clear(self) -> None:
         """Looks every token up again at its next use."""
-        self._known = OrderedDict((key, (0.0, caller)) for key, (_, caller) in self._known.items() if caller)
+        self._known = OrderedDict((key, known) for key, known in self._known.items() if known.caller)
+        for known in self._known.values():
+            known.is_fresh = False
 
     async def caller(self, authorization: str, *, scope: str) -> Caller:
         """The caller of a request.
@@ -78,19 +96,23 @@ class TokenCache:
             return None if slug is None else Caller(None, slug, frozenset({"extract"}), None)
         key = hashlib.sha256(text.encode(errors="replace")).hexdigest()
         now = time.monotonic()
-        checked, caller = self._known.get(key, (-STALE_SECONDS, None))
-        if key in self._known and now - checked < FRESH_SECONDS and checked:
-            return caller
+        known = self._known.get(key)
+        if known is not None and known.is_current(now):
+            return known.caller
+        acceptable = known is not None and known.caller is not None and now - known.checked < STALE_SECONDS
+        if known is not None and acceptable and now < self._ask_again_at:
+            return known.caller
         try:
-            caller = await asyncio.to_thread(_authenticated, text)
+            caller = await in_database(lambda: _authenticated(text))
         except DatabaseError:
-            if key in self._known and caller is not None:
-                logger.warning("the database does not answer; token %s is accepted as it was", caller.token_id)
-                return caller
+            self._ask_again_at = time.monotonic() + RETRY_SECONDS
+            if known is not None and acceptable:
+                logger.warning("the database does not answer; known tokens are accepted as they were")
+                return known.caller
             raise Problem(
                 503, "database", "Tokens cannot be checked at the moment.", headers={"Retry-After": "5"}
             ) from None
-        self._known[key] = (now, caller)
+        self._known[key] = _Known(caller, now)
         self._known.move_to_end(key)
         while len(self._known) > _MAX_CACHED:
             self._known.popitem(last=False)
@@ -98,11 +120,7 @@ class TokenCache:
 
 
 def _authenticated(text: str) -> Caller | None:
-    try:
-        token = tokens.authenticate(text)
-    except DatabaseError:
-        connection.close()
-        raise
+    token = tokens.authenticate(text)
     if token is None or token.role is None:
         return None
     role = token.role

@@ -23,6 +23,9 @@ from slmstudio.runs.path_redaction import redact_paths
 class ReplicaProcess:
     """A child of ``serving.ml.replica``. ``identity`` is what it reported once it answered."""
 
+    #: what runs; load and fault tests put a replica without a model here
+    module = "serving.ml.replica"
+
     def __init__(self, folder: Path, *, sha256: str, address: str, slots: int, log: Path) -> None:
         self.address = address
         self.started = time.monotonic()
@@ -34,7 +37,7 @@ class ReplicaProcess:
             self._since = errors.seek(0, os.SEEK_END)
             self._child = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "serving.ml.replica", str(folder)),
+                    *(sys.executable, "-m", self.module, str(folder)),
                     *("--address", address, "--sha256", sha256, "--slots", str(slots)),
                 ],
                 stdin=subprocess.DEVNULL,

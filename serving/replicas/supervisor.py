@@ -1,10 +1,12 @@
 """Keeps the replicas of one host as the deployments want them: starts, restarts, checks and drains them."""
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -21,6 +23,7 @@ State = Replica.State
 Slot = tuple[int, int]  # release, number on the host
 #: seconds that a replica has for its open requests when it is drained
 DRAIN_SECONDS = 60.0
+_STORED = ("state", "address", "pid", "identity", "error", "starts", "started_at")
 
 
 @dataclass
@@ -62,11 +65,13 @@ class HostSupervisor:
         for slot in self._slots.values():
             if slot.process is not None:
                 slot.process.drain()
-            self._store(slot, state=State.DRAINING)
+            with contextlib.suppress(DatabaseError):
+                self._store(slot, state=State.DRAINING)
         for slot in self._slots.values():
             if slot.process is not None:
                 slot.process.end(settings.SERVE_STOP_SECONDS)
-        Replica.objects.filter(host=self.host).delete()
+        with contextlib.suppress(DatabaseError):  # the next supervisor deletes them
+            Replica.objects.filter(host=self.host).delete()
         announce()
 
     def _wanted(self) -> dict[Slot, Release]:
@@ -159,7 +164,9 @@ class HostSupervisor:
     def _store(self, slot: _Slot, **changes: object) -> None:
         for name, value in changes.items():
             setattr(slot.row, name, value)
-        Replica.objects.filter(pk=slot.row.pk).update(heartbeat_at=Now(), **changes)
+        # All of them: what could not be stored while the database was away is stored now.
+        row = {name: getattr(slot.row, name) for name in _STORED}
+        Replica.objects.filter(pk=slot.row.pk).update(heartbeat_at=Now(), **row)
         announce()
 
     def _beat(self, slot: _Slot) -> None:
