@@ -92,14 +92,27 @@ def _send(address: str, path: str, concurrent: int, rate: float, number: int, to
 
 def _rows(address: str) -> str:
     """A project whose release this address answers for; returns a token."""
-    from django.contrib.auth import get_user_model
     from django.utils import timezone
+
+    from serving.models import Replica
+
+    token, release = deployed()
+    Replica.objects.create(
+        release=release, host="bench", slot=0, state="ready", address=address,
+        heartbeat_at=timezone.now() + timedelta(days=1),
+    )  # fmt: skip
+    return token
+
+
+def deployed(**changes: Any) -> tuple[str, Any]:
+    """A token, and the stable release of a project; ``changes`` of its deployment."""
+    from django.contrib.auth import get_user_model
 
     from evaluation.models import EvalRun
     from labeling.integrations import tokens
     from labeling.models import DatasetVersion
     from labeling.projects.services import create_project
-    from serving.models import Deployment, Package, Release, Replica
+    from serving.models import Deployment, Package, Release
     from training.models import BaseModel
 
     user = get_user_model().objects.create_user("ana", password=secrets.token_hex(8))
@@ -113,13 +126,9 @@ def _rows(address: str) -> str:
         project=project, number=1, eval_run=run, engine="transformers", status="done", sha256="0" * 64
     )
     release = Release.objects.create(project=project, number=1, package=package)
-    Deployment.objects.create(project=project, stable=release, max_queue=1_000)
-    Replica.objects.create(
-        release=release, host="bench", slot=0, state="ready", address=address,
-        heartbeat_at=timezone.now() + timedelta(days=1),
-    )  # fmt: skip
+    Deployment.objects.create(project=project, stable=release, **{"max_queue": 1_000, **changes})
     _, text = tokens.create(project=project, user=user, name="bench", scopes=["extract"], days=None)
-    return text
+    return text, release
 
 
 if __name__ == "__main__":

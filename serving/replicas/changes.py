@@ -16,7 +16,9 @@ def announce() -> None:
     """Publishes that something changed. Without the queue server gateways notice it a little later."""
     try:
         # A server that hangs must not stop the heartbeats of replicas.
-        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS) as client:
+        with redis.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
+        ) as client:
             client.publish(CHANNEL, "changed")
     except (RedisError, OSError):
         logger.info("the queue server does not answer; gateways notice the change by themselves")
