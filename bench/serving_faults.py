@@ -150,7 +150,9 @@ class Rig:
             if recent and all(one.right for one in recent) and await asyncio.to_thread(self._is_whole):
                 return
             if time.monotonic() > deadline:
-                raise SystemExit(f"It does not recover; the last requests: {Counter(one.status for one in recent)}")
+                statuses = Counter(one.status for one in recent)
+                state = f"{len(self.workers())} workers, {len(self.replicas())} replicas"
+                raise SystemExit(f"It does not recover: {state}; the last requests: {dict(statuses)}")
 
     def _is_whole(self) -> bool:
         from django.db import DatabaseError, connection
@@ -286,6 +288,7 @@ async def _measure(rig: Rig, name: str, *, quick: bool) -> Result:
     title, seconds, quick_seconds, fault = FAULTS[name]
     seconds = quick_seconds if quick else seconds
     await rig.whole()
+    print(title.format(seconds), file=sys.stderr)
     first, began = len(rig.sent), time.monotonic()
     await fault(rig, seconds)
     await rig.whole()

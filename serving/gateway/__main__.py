@@ -1,10 +1,12 @@
 """``python -m serving.gateway --bind 127.0.0.1:8001``: the gateway on this machine, until it is stopped."""
 
 import argparse
+import contextlib
 import sys
 
 import uvicorn
 
+from serving.gateway.metrics_folder import shared_folder
 from slmstudio.stack import environment
 
 
@@ -16,7 +18,7 @@ def main() -> int:
     parser.add_argument("--stop-seconds", type=int, default=10, help="to finish requests when stopped")
     options = parser.parse_args()
     host, _, port = options.bind.rpartition(":")
-    with environment.servers():
+    with environment.servers(), shared_folder() if options.workers > 1 else contextlib.nullcontext():
         uvicorn.run(
             "serving.gateway.app:app",
             host=host.strip("[]"),

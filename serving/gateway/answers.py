@@ -91,10 +91,12 @@ class Answerer:
         try:
             answered = await self._answer(route, question, key, entry)
         except Problem as problem:
-            entry.status, entry.code, entry.detail = problem.status, problem.code, problem.detail
+            entry.status, entry.code = problem.status, problem.code
+            entry.detail = problem.detail if route.retention_days else ""  # it may quote the output
             self._write(entry, question)
             if entry.release_id is not None:
                 self._repeat(route, question, entry)
+            problem.is_logged = True
             raise
         except asyncio.CancelledError:
             entry.status, entry.code = CLIENT_CLOSED, "client_closed"
@@ -158,7 +160,8 @@ class Answerer:
             check(release, found, entry)
             entry.status = 200
         except Problem as problem:
-            entry.status, entry.code, entry.detail = problem.status, problem.code, problem.detail
+            entry.status, entry.code = problem.status, problem.code
+            entry.detail = problem.detail if route.retention_days else ""
         entry.total_ms = round((time.perf_counter() - started) * 1000, 2)
         try:
             self.log.write(entry)

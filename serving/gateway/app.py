@@ -1,8 +1,11 @@
 """The ASGI application of the gateway, started by ``python -m serving.gateway``."""
 
+import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -11,6 +14,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "slmstudio.settings")
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 from starlette.requests import ClientDisconnect, Request  # noqa: E402
 from starlette.responses import PlainTextResponse, Response  # noqa: E402
@@ -18,7 +22,9 @@ from starlette.routing import Route  # noqa: E402
 
 from serving.gateway import chat_completions, extract  # noqa: E402
 from serving.gateway.context import Gateway, HungUp  # noqa: E402
+from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import Problem  # noqa: E402
+from slmstudio.runs.parent_death import die_with_parent  # noqa: E402
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[Request, Gateway, str], Awaitable[Response]]
@@ -38,6 +44,8 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             problem = Problem(500, "internal", "Internal error; see the log of the gateway.")
+        if not problem.is_logged:
+            request.app.state.gateway.metrics.rejected(problem.status, problem.code)
         return problem.openai_response(request_id) if openai else problem.response(request_id)
 
     return endpoint
@@ -49,6 +57,18 @@ async def _models(request: Request, gateway: Gateway, request_id: str) -> Respon
 
 async def _model(request: Request, gateway: Gateway, request_id: str) -> Response:
     return await chat_completions.model(request, gateway)
+
+
+async def _metrics(request: Request, gateway: Gateway, request_id: str) -> Response:
+    """With METRICS_TOKEN all metrics; with a token of the scope ``read`` those of its project."""
+    given = request.headers.get("authorization", "")
+    expected = f"Bearer {settings.METRICS_TOKEN}"
+    project = None
+    if not settings.METRICS_TOKEN or not secrets.compare_digest(given.encode(), expected.encode()):
+        caller = await gateway.tokens.caller(given, scope="read")
+        gateway.limits.count(caller.token_id)
+        project = caller.slug
+    return Response(await asyncio.to_thread(gateway.metrics.text, project), media_type=CONTENT_TYPE)
 
 
 async def _health(request: Request) -> Response:
@@ -75,6 +95,7 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
     return Starlette(
         routes=[
             Route("/healthz", _health),
+            Route("/metrics", _endpoint(_metrics)),
             Route("/api/v1/projects/{slug}/extract", _endpoint(extract.extract), methods=["POST"]),
             Route("/v1/models", _endpoint(_models, openai=True)),
             Route("/v1/models/{model:path}", _endpoint(_model, openai=True)),
@@ -85,4 +106,6 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
     )
 
 
+if multiprocessing.parent_process() is not None:
+    die_with_parent()  # a worker that outlives the gateway would keep its port
 app = create_app()

@@ -16,6 +16,7 @@ from serving.gateway import idempotency
 from serving.gateway.answers import Answered, Answerer, Question
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter
+from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import RequestLogWriter
@@ -42,6 +43,7 @@ class Gateway:
     log: RequestLogWriter
     answerer: Answerer
     keys: IdempotencyKeys
+    metrics: Metrics
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     @classmethod
@@ -49,10 +51,14 @@ class Gateway:
         """The gateway of this process."""
         tokens = TokenCache()
         pool = ReplicaPool(secret(), settings.REPLICA_SLOTS, float(settings.GATEWAY_TIMEOUT_SECONDS))
-        log = RequestLogWriter(Path(settings.HOME) / "request-log")
+        table = RouteTable(on_change=tokens.clear)
+        metrics = Metrics(table)
+        log = RequestLogWriter(
+            Path(settings.HOME) / "request-log", on_write=metrics.record, on_failure=metrics.log_failed
+        )
         limits = RateLimiter(settings.REDIS_URL, per_minute=settings.API_REQUESTS_PER_MINUTE)
         keys = IdempotencyKeys(settings.REDIS_URL)
-        return cls(tokens, RouteTable(on_change=tokens.clear), limits, pool, log, Answerer(pool, log), keys)
+        return cls(tokens, table, limits, pool, log, Answerer(pool, log), keys, metrics)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -107,7 +113,8 @@ class Gateway:
             Problem: as ``Answerer.answer``.
             HungUp: nobody waits for the response.
         """
-        return await self._unless_disconnected(request, self.answerer.answer(route, question))
+        with self.metrics.in_flight(route.slug):
+            return await self._unless_disconnected(request, self.answerer.answer(route, question))
 
     async def respond(
         self,

@@ -19,6 +19,8 @@ class Problem(Exception):
         super().__init__(detail)
         self.status, self.code, self.detail = status, code, detail
         self.headers, self.more = dict(headers or {}), more
+        #: whether the request has an entry in the log
+        self.is_logged = False
 
     def as_dict(self, request_id: str) -> dict[str, Any]:
         """The object."""

@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -66,8 +66,15 @@ class LogEntry:
 class RequestLogWriter:
     """The log of one gateway process. ``folder``: on this host's disk, shared by its gateway processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        on_write: Callable[[LogEntry], None] = lambda entry: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
         self._folder = folder
+        self._on_write, self._on_failure = on_write, on_failure
         folder.mkdir(parents=True, exist_ok=True)
         os.chmod(folder, 0o700)
         self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -78,7 +85,14 @@ class RequestLogWriter:
 
     def write(self, entry: LogEntry) -> None:
         """Appends an entry. Raises OSError where the disk is full: the request must not be answered as a success."""
-        line = orjson.dumps(entry) + b"\n"
+        try:
+            self._append(orjson.dumps(entry) + b"\n")
+        except OSError:
+            self._on_failure()
+            raise
+        self._on_write(entry)
+
+    def _append(self, line: bytes) -> None:
         if self._file is None:
             self._open()
         assert self._file is not None

@@ -20,6 +20,7 @@ from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter
+from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import ReleaseRoute, Route, RouteTable
@@ -153,11 +154,13 @@ async def rig(
     redis: str = "redis://127.0.0.1:1",
 ) -> AsyncIterator[Rig]:
     """A running gateway with these routes."""
-    pool, log = ReplicaPool("secret", slots, timeout), Log(folder / "log")
     table = Table(routes={one.slug: one for one in routes})
+    metrics = Metrics(table)
+    pool = ReplicaPool("secret", slots, timeout)
+    log = Log(folder / "log", on_write=metrics.record, on_failure=metrics.log_failed)
     limits = RateLimiter(redis, per_minute=per_minute)
     keys = IdempotencyKeys(redis)
-    gateway = Gateway(Tokens(), table, limits, pool, log, Answerer(pool, log), keys)
+    gateway = Gateway(Tokens(), table, limits, pool, log, Answerer(pool, log), keys, metrics)
     app = create_app(lambda: gateway)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (

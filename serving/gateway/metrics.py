@@ -1,0 +1,142 @@
+"""``GET /metrics``: counters and histograms of the gateway in Prometheus's text format.
+
+``python -m serving.gateway`` with several workers gives them a shared folder, so that any worker
+answers for all. Projects, versions and codes are labels; nothing that a caller writes is.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from serving.gateway.metrics_folder import FOLDER_VARIABLE
+from serving.gateway.request_log import LogEntry
+from serving.gateway.routes import RouteTable
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_GATEWAY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_RELEASE = ("project", "version", "source")
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """The metrics of one process. ``table``: for the names of projects and versions."""
+
+    def __init__(self, table: RouteTable) -> None:
+        self._table = table
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "slm_requests", "Requests with an entry in the log, by status and error code.",
+            (*_RELEASE, "status", "code"), registry=registry,
+        )  # fmt: skip
+        self._outputs = Counter(
+            "slm_outputs", "Outputs of the model, by whether they match the schema.", (*_RELEASE, "valid"),
+            registry=registry,
+        )  # fmt: skip
+        self._tokens = Counter("slm_tokens", "Tokens of prompts and outputs.", (*_RELEASE, "kind"), registry=registry)
+        self._latency = {
+            part: Histogram(
+                f"slm_{part}_seconds", f"{text} of requests that were answered.", _RELEASE, registry=registry,
+                buckets=_GATEWAY_SECONDS if part == "gateway" else _SECONDS,
+            )
+            for part, text in (
+                ("request", "Latency"), ("queue", "Time in the queue of a replica"), ("model", "Time of the model"),
+                ("gateway", "Time in the gateway"),
+            )
+        }  # fmt: skip
+        self._in_flight = Gauge(
+            "slm_requests_in_flight", "Requests that are being answered.", ("project",), registry=registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
+        self._rejected = Counter(
+            "slm_rejected", "Requests that were rejected without an entry in the log.", ("status", "code"),
+            registry=registry,
+        )  # fmt: skip
+        self._log_failures = Counter(
+            "slm_log_failures", "Entries of the log that could not be written.", registry=registry
+        )
+
+    def record(self, entry: LogEntry) -> None:
+        """Counts a request that is in the log."""
+        release = self._labels(entry)
+        self._requests.labels(*release, str(entry.status), entry.code).inc()
+        if entry.valid is not None:
+            self._outputs.labels(*release, "true" if entry.valid else "false").inc()
+        if entry.output_tokens or entry.prompt_tokens:
+            self._tokens.labels(*release, "prompt").inc(entry.prompt_tokens)
+            self._tokens.labels(*release, "output").inc(entry.output_tokens)
+        if entry.status == 200:
+            gateway_ms = max(0.0, entry.total_ms - entry.queue_ms - entry.model_ms)
+            times = (entry.total_ms, entry.queue_ms, entry.model_ms, gateway_ms)
+            for histogram, milliseconds in zip(self._latency.values(), times, strict=True):
+                histogram.labels(*release).observe(milliseconds / 1_000)
+
+    def rejected(self, status: int, code: str) -> None:
+        """Counts a request that was rejected before it had an entry."""
+        self._rejected.labels(str(status), code).inc()
+
+    def log_failed(self) -> None:
+        """Counts an entry that could not be written."""
+        self._log_failures.inc()
+
+    @contextlib.contextmanager
+    def in_flight(self, slug: str) -> Iterator[None]:
+        """A request of a project is being answered during the block."""
+        gauge = self._in_flight.labels(slug)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
+
+    def text(self, project: str | None = None) -> bytes:
+        """All metrics, or those of one project."""
+        registry = self._registry
+        folder = os.environ.get(FOLDER_VARIABLE)
+        if folder:
+            _forget_ended(Path(folder))
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)
+        if project is not None:
+            registry = _OfProject(registry, project)
+        return generate_latest(registry)
+
+    def _labels(self, entry: LogEntry) -> tuple[str, str, str]:
+        slug, version = "", ""
+        for route in self._table.routes.values():
+            if route.project_id == entry.project_id:
+                slug = route.slug
+                known = {one.id: one.number for one in (route.stable, route.candidate) if one is not None}
+                version = str(known.get(entry.release_id or 0, ""))
+        return slug, version, "shadow" if entry.shadow_of else entry.source
+
+
+class _OfProject(CollectorRegistry):
+    """The samples of another registry that belong to a project."""
+
+    def __init__(self, of: CollectorRegistry, project: str) -> None:
+        super().__init__()
+        self._of, self._project = of, project
+
+    def collect(self) -> Iterable[Metric]:
+        """Its metrics; those without a project are left out."""
+        for metric in self._of.collect():
+            found = Metric(metric.name, metric.documentation, metric.type)
+            found.samples = [one for one in metric.samples if one.labels.get("project") == self._project]
+            if found.samples:
+                yield found
+
+
+def _forget_ended(folder: Path) -> None:
+    """Workers that were killed have no requests in flight."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = path.stem.rpartition("_")[2]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call]

@@ -1,0 +1,227 @@
+"""``GET /metrics`` of the gateway."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.studio import free_port
+from tests.conftest import ROOT
+from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
+
+SAMPLE = tuple[str, frozenset[tuple[str, str]]]
+
+
+def run(work: Any) -> Any:
+    return asyncio.run(work)
+
+
+def samples(text: str) -> dict[SAMPLE, float]:
+    """Every sample by name and labels."""
+    return {
+        (one.name, frozenset(one.labels.items())): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+def value(found: dict[SAMPLE, float], name: str, **labels: str) -> float:
+    return found[name, frozenset(labels.items())]
+
+
+async def metrics(found: Rig, token: str) -> Any:
+    return await found.client.get("/metrics", headers={"Authorization": f"Bearer {token}"} if token else {})
+
+
+@pytest.fixture(autouse=True)
+def operator(settings: Any) -> None:
+    settings.METRICS_TOKEN = "operator"
+
+
+def test_requests_are_counted_by_release_status_and_code(tmp_path: Path) -> None:
+    async def work() -> None:
+        stable = {"project": "invoices", "version": "3", "source": "stable"}
+        async with backend(tmp_path / "a", reply()) as good, backend(tmp_path / "b", reply(raw="{}")) as bad:
+            shadow = route(release(3, good.address), release(4, bad.address), stage="shadow")
+            async with rig(tmp_path, shadow) as found:
+                for _ in range(3):
+                    assert (await found.extract()).status_code == 200
+                assert (await found.extract(5)).status_code == 422
+                while found.gateway.answerer.shadows:
+                    await asyncio.gather(*found.gateway.answerer.shadows)
+                got = samples((await metrics(found, "operator")).text)
+        assert value(got, "slm_requests_total", **stable, status="200", code="") == 3
+        assert value(got, "slm_outputs_total", **stable, valid="true") == 3
+        candidate = {"project": "invoices", "version": "4", "source": "shadow"}
+        assert value(got, "slm_requests_total", **candidate, status="502", code="invalid_output") == 3
+        assert value(got, "slm_outputs_total", **candidate, valid="false") == 3
+        assert value(got, "slm_tokens_total", **stable, kind="prompt") == 90
+        assert value(got, "slm_tokens_total", **stable, kind="output") == 36
+        for part in ("request", "queue", "model", "gateway"):
+            assert value(got, f"slm_{part}_seconds_count", **stable) == 3
+        assert value(got, "slm_queue_seconds_sum", **stable) == pytest.approx(0.003)
+        assert value(got, "slm_requests_in_flight", project="invoices") == 0
+        assert value(got, "slm_rejected_total", status="422", code="field") == 1
+
+    run(work())
+
+
+def test_an_open_request_is_in_flight(tmp_path: Path) -> None:
+    answered = asyncio.Event()
+
+    async def late(text: str) -> Any:
+        await answered.wait()
+        return await reply()(text)
+
+    async def work() -> None:
+        async with backend(tmp_path / "a", late) as one, rig(tmp_path, route(release(3, one.address))) as found:
+            asking = asyncio.ensure_future(found.extract())
+            while not one.asked:
+                await asyncio.sleep(0.005)
+            got = samples((await metrics(found, "operator")).text)
+            assert value(got, "slm_requests_in_flight", project="invoices") == 1
+            answered.set()
+            await asking
+
+    run(work())
+
+
+def test_a_line_that_cannot_be_written_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+
+            def full(line: bytes) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(found.log, "_append", full)
+            assert (await found.extract()).status_code == 503
+            got = samples((await metrics(found, "operator")).text)
+            assert value(got, "slm_log_failures_total") == 1
+            assert value(got, "slm_rejected_total", status="503", code="log") == 1
+            assert not [name for name, _ in got if name == "slm_requests_total"]
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("token", "status"), [("", 401), ("wrong", 401), ("other", 403), ("good", 200), ("reader", 200), ("operator", 200)]
+)
+def test_metrics_need_a_token(tmp_path: Path, token: str, status: int) -> None:
+    async def work() -> None:
+        async with rig(tmp_path, route(release(1))) as found:
+            assert (await metrics(found, token)).status_code == status
+
+    run(work())
+
+
+def test_without_an_operator_token_none_is_accepted(tmp_path: Path, settings: Any) -> None:
+    settings.METRICS_TOKEN = ""
+
+    async def work() -> None:
+        async with rig(tmp_path, route(release(1))) as found:
+            for header in ("Bearer ", "Bearer", ""):
+                assert (await found.client.get("/metrics", headers={"Authorization": header})).status_code == 401
+
+    run(work())
+
+
+def test_a_project_reads_only_its_own_metrics(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one:
+            other = route(release(9, one.address))
+            object.__setattr__(other, "slug", "receipts")
+            object.__setattr__(other, "project_id", 2)
+            async with rig(tmp_path, route(release(1, one.address)), other) as found:
+                assert (await found.extract()).status_code == 200
+                assert (await found.extract(token="other", slug="receipts")).status_code == 200
+                everything = samples((await metrics(found, "operator")).text)
+                assert {dict(labels).get("project") for _, labels in everything} > {"invoices", "receipts"}
+                own = samples((await metrics(found, "reader")).text)
+                assert {dict(labels)["project"] for _, labels in own} == {"invoices"}
+
+    run(work())
+
+
+@pytest.fixture
+def served(transactional_db: None, tmp_path: Path) -> Any:
+    """The port of a real gateway with two workers."""
+    from tests.conftest import worker_environment
+
+    port = free_port()
+    environment = {**worker_environment(), "METRICS_TOKEN": "operator", "SLM_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "serving.gateway", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
+    gateway = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield port
+    finally:
+        gateway.terminate()
+        gateway.wait(30)
+
+
+def rejected(port: int) -> float:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": "Bearer operator"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        found = samples(response.read().decode())
+    return found.get(("slm_rejected_total", frozenset({("status", "401"), ("code", "no_token")})), 0.0)
+
+
+@pytest.mark.slow
+def test_every_worker_answers_for_all(served: int) -> None:
+    for _ in range(20):  # each on a new connection, so that both workers get some
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{served}/metrics", timeout=10)
+    assert [rejected(served) for _ in range(6)] == [20.0] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
+def test_prometheus_scrapes_it(served: int, tmp_path: Path) -> None:
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{served}/metrics", timeout=10)
+    (tmp_path / "token").write_text("operator")
+    scrape = {
+        "job_name": "gateway", "scrape_interval": "1s", "scrape_timeout": "1s",
+        "authorization": {"credentials_file": str(tmp_path / "token")},
+        "static_configs": [{"targets": [f"127.0.0.1:{served}"]}],
+    }  # fmt: skip
+    (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))
+    port = free_port()
+    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    log = (tmp_path / "prometheus.log").open("wb")
+    environment = {"PATH": os.environ["PATH"]}
+    with subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], env=environment, stderr=log) as server:
+        try:
+            deadline, found = time.monotonic() + 30, []
+            query = f"http://127.0.0.1:{port}/api/v1/query?query=slm_rejected_total"
+            while not found:
+                assert time.monotonic() < deadline, (tmp_path / "prometheus.log").read_text()
+                time.sleep(0.5)
+                try:
+                    with urllib.request.urlopen(query, timeout=5) as response:
+                        found = json.load(response)["data"]["result"]
+                except OSError:
+                    continue
+        finally:
+            server.terminate()
+    [one] = found
+    assert one["metric"] | {"instance": ""} == {
+        "__name__": "slm_rejected_total", "job": "gateway", "instance": "", "status": "401", "code": "no_token",
+    }  # fmt: skip
+    assert one["value"][1] == "1"
