@@ -12,5 +12,8 @@ class ServingConfig(AppConfig):
         from evaluation.approvals.actions import report_actions
         from serving import navigation, panels  # noqa: F401
         from serving.deployments.queries import deploy_action
+        from serving.retention import services as retention
+        from slmstudio import hooks
 
         report_actions.register(deploy_action)
+        hooks.reaper_passed.register(retention.pass_if_due)

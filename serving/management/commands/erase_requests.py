@@ -1,0 +1,40 @@
+"""``manage.py erase_requests``: erases texts, outputs and the caller of logged requests; see ``docs/serving.md``."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError
+
+from labeling.models import Project
+from serving.retention import services
+from slmstudio.access import Forbidden
+from slmstudio.errors import Refused
+
+
+class Command(BaseCommand):
+    """The erasure is an entry of the audit log."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", required=True, help="slug of the project")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--caller", default="", help="the caller that the requests name")
+        what.add_argument("--request", nargs="+", default=[], metavar="ID", help="request ids")
+        parser.add_argument("--user", help="who erases, for the audit log (default: the application)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"There is no project {options['project']!r}.")
+        user = None
+        if options["user"]:
+            user = get_user_model().objects.filter(username=options["user"]).first()
+            if user is None:
+                raise CommandError(f"There is no account {options['user']!r}.")
+        try:
+            erased = services.erase(project=project, user=user, caller=options["caller"], ids=options["request"])
+        except (Refused, Forbidden) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{erased} requests erased")

@@ -1,0 +1,150 @@
+"""How long requests are stored, and their erasure.
+
+Texts and outputs are erased after the days that a deployment says; rows without them stay for at least 90 days, as
+figures need them, and leave with their partition. What a gateway has not stored yet (half a second, or as long as the
+database was away) is not erased.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection, transaction
+from django.db.models import Max, Q, QuerySet
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from evaluation.audit import services as audit_services
+from labeling.models import Membership, Project
+from serving.models import Deployment, RequestLog
+from slmstudio.access import Action, Forbidden, may
+from slmstudio.errors import Refused
+
+logger = logging.getLogger(__name__)
+#: days that rows without text are stored, at least
+ROW_DAYS = 90
+PASS_SECONDS = 3_600
+MAX_IDS = 1_000
+_BATCH = 5_000
+_KEY = "slm:serving:retention"
+#: the members of a row that quote a document or an output
+_CONTENT: dict[str, Any] = {"text": "", "output": "", "detail": "", "confidence": {}}
+_last_pass = 0.0
+
+
+def pass_if_due() -> bool:
+    """Erases and drops what is too old, at most once an hour over all processes; called by the reaper.
+
+    Returns whether it was due.
+    """
+    global _last_pass
+    if not _is_due():
+        return False
+    _last_pass = time.monotonic()
+    erased = erase_expired()
+    dropped = drop_old_partitions()
+    if erased or dropped:
+        logger.info("erased the texts of %d requests, dropped %d days of the request log", erased, dropped)
+    return True
+
+
+def _is_due() -> bool:
+    import django_rq
+
+    try:
+        return bool(django_rq.get_connection("default").set(_KEY, "1", nx=True, ex=PASS_SECONDS))
+    except RedisError:  # each process by itself
+        return not _last_pass or time.monotonic() - _last_pass >= PASS_SECONDS
+
+
+def erase_expired() -> int:
+    """Erases texts and outputs that are older than their deployment stores them; returns the number of requests."""
+    erased = 0
+    now = timezone.now()
+    for project_id, days in Deployment.objects.values_list("project_id", "retention_days"):
+        before = now - timedelta(days=days)
+        erased += _erase(_with_content().filter(project_id=project_id, created_at__lt=before, day__lte=before.date()))
+    return erased
+
+
+def drop_old_partitions() -> int:
+    """Drops the days that no deployment stores any more; returns their number. None while others read them."""
+    before = oldest_day()
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # Requests wait behind a lock that is waited for: better try again in an hour.
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
+            cursor.execute("SELECT serving_drop_partitions(%s)", [before])
+            dropped = int(cursor.fetchone()[0])
+    except OperationalError as error:
+        logger.warning("no day of the request log is dropped now: %s", error)
+        return 0
+    RequestLog.objects.filter(day__lt=before).delete()  # rows without a partition of their own
+    return dropped
+
+
+def oldest_day() -> date:
+    """The first day whose rows are stored."""
+    longest = Deployment.objects.aggregate(days=Max("retention_days"))["days"] or 0
+    # One day more: a day in UTC ends later than the time of its first request.
+    return timezone.now().date() - timedelta(days=max(ROW_DAYS, longest) + 1)
+
+
+def erase(*, project: Project, user: User | None, caller: str = "", ids: Iterable[str] = ()) -> int:
+    """Erases everything that leads back to a caller from their requests, with their shadows; returns their number.
+
+    The audit log has the number and the request ids, not the caller. ``user`` None: an operator at the command line.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is caller or ids: neither or both are given, or an id is invalid.
+    """
+    if user is not None:
+        _check_role(project, user)
+    caller, wanted = caller.strip(), [_parsed(one) for one in ids]
+    if bool(caller) == bool(wanted):
+        raise Refused("Give a caller, or request ids.", field="caller", code="what")
+    if len(wanted) > MAX_IDS:
+        raise Refused(f"Give at most {MAX_IDS:,} request ids.", field="ids", code="too_many")
+    condition = Q(caller=caller) if caller else Q(id__in=wanted) | Q(shadow_of__in=wanted)
+    rows = RequestLog.objects.filter(condition, project_id=project.pk)
+    with transaction.atomic():
+        erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
+        details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
+        if wanted:
+            details["ids"] = [str(one) for one in wanted]
+        audit_services.record(project=project, user=user, action="erased", about="requests", details=details)
+    return erased
+
+
+def _parsed(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(str(text).removeprefix("chatcmpl-"))
+    except ValueError:
+        raise Refused(f"{str(text)[:80]!r} is not a request id.", field="ids", code="id") from None
+
+
+def _check_role(project: Project, user: User) -> None:
+    membership = Membership.objects.filter(project=project, user=user).first()
+    if membership is None or not may(membership.role, Action.ADMINISTER):
+        raise Forbidden(membership.role if membership else "annotator", Action.ADMINISTER)
+
+
+def _with_content() -> QuerySet[RequestLog]:
+    """Rows with a text, an output or a detail; the condition of the index ``request_with_content``."""
+    return RequestLog.objects.exclude(text="", output="", detail="")
+
+
+def _erase(rows: QuerySet[RequestLog]) -> int:
+    """Erases the content of rows in short transactions."""
+    erased = 0
+    while True:
+        keys = list(rows.values_list("day", "id")[:_BATCH])
+        if not keys:
+            return erased
+        days = {day for day, _ in keys}
+        erased += RequestLog.objects.filter(day__in=days, id__in=[one for _, one in keys]).update(**_CONTENT)
