@@ -41,7 +41,7 @@ REPLICAS = 2
 HUNG_UP = 10
 _PATH = "/api/v1/projects/bench/extract"
 #: seconds that a fault has to be over
-_PATIENCE = 90.0
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -144,6 +144,8 @@ class Rig:
         """Waits until every process runs and the last half second had no failed request."""
         deadline = time.monotonic() + _PATIENCE
         while True:
+            if self.gateway is not None and self.gateway.poll() is not None:  # as a service manager does
+                self.start_gateway()
             since = time.monotonic()
             await asyncio.sleep(0.5)
             recent = [one for one in self.sent if one.ended > since]
@@ -152,7 +154,8 @@ class Rig:
             if time.monotonic() > deadline:
                 statuses = Counter(one.status for one in recent)
                 state = f"{len(self.workers())} workers, {len(self.replicas())} replicas"
-                raise SystemExit(f"It does not recover: {state}; the last requests: {dict(statuses)}")
+                log = (self.running.places.home / "gateway.log").read_text()[-3_000:]
+                raise SystemExit(f"It does not recover: {state}; the last requests: {dict(statuses)}\n{log}")
 
     def _is_whole(self) -> bool:
         from django.db import DatabaseError, connection

@@ -1,6 +1,11 @@
 """The serving app: packages, deployments, the gateway."""
 
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
+
+if TYPE_CHECKING:
+    from ninja import Router
 
 
 class ServingConfig(AppConfig):
@@ -10,10 +15,18 @@ class ServingConfig(AppConfig):
 
     def ready(self) -> None:
         from evaluation.approvals.actions import report_actions
+        from labeling.api.routers import more_routers
         from serving import navigation, panels  # noqa: F401
         from serving.deployments.queries import deploy_action
         from serving.retention import services as retention
         from slmstudio import hooks
 
         report_actions.register(deploy_action)
+        more_routers.register(_deployment_router)
         hooks.reaper_passed.register(retention.pass_if_due)
+
+
+def _deployment_router() -> "tuple[str, Router]":
+    from serving.deployments.api import router
+
+    return "/projects/{slug:slug}/deployment", router

@@ -28,6 +28,7 @@ from labeling.api import (
     webhooks,
 )
 from labeling.api.operations import status_text
+from labeling.api.routers import more_routers
 from labeling.api.wire import JSON, ExactParser, ExactRenderer
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES
@@ -78,7 +79,7 @@ _ROUTERS = [
     (f"{_PROJECT}/webhooks", webhooks.router),
     (f"{_PROJECT}/tokens", tokens.router),
 ]
-for _prefix, _router in _ROUTERS:
+for _prefix, _router in [*_ROUTERS, *more_routers.call()]:
     for _path, _view in _router.path_operations.items():
         _route = f"{PREFIX}{_prefix}{_path}".strip("/").replace("{", "<").replace("}", ">")
         for _operation in _view.operations:
@@ -90,6 +91,12 @@ _FILES_AT = f"{PREFIX}/projects/{{slug}}/imports"
 _FILE_HANDLERS = [f"django.core.files.uploadhandler.{name}FileUploadHandler" for name in ("Memory", "Temporary")]
 
 
+def _operation_id(name: str) -> str:
+    """ninja's id without the module; operations of higher apps name their own."""
+    ours = name.removeprefix("labeling_api_")
+    return ours.partition("_")[2] if ours != name else name
+
+
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """The OpenAPI document: that of ninja, with corrections."""
@@ -97,7 +104,7 @@ def document() -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             scope = operation["x-scope"]
-            operation["operationId"] = operation["operationId"].removeprefix("labeling_api_").partition("_")[2]
+            operation["operationId"] = _operation_id(operation["operationId"])
             operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
             for status, answer in operation["responses"].items():
                 answer["description"] = status_text(int(status))

@@ -106,6 +106,7 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
     )
 
 
-if multiprocessing.parent_process() is not None:
-    die_with_parent()  # a worker that outlives the gateway would keep its port
+_parent = multiprocessing.parent_process()
+if _parent is not None:
+    die_with_parent(_parent.pid)  # a worker that outlives the gateway would keep its port
 app = create_app()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from django.db import DatabaseError, Error, OperationalError, connection
@@ -10,14 +9,13 @@ from django.db import DatabaseError, Error, OperationalError, connection
 T = TypeVar("T")
 #: seconds that a request waits for the database
 QUERY_SECONDS = 5.0
-_threads = ThreadPoolExecutor(8, thread_name_prefix="database")
 
 
 async def in_database(work: Callable[[], T], *, seconds: float | None = QUERY_SECONDS) -> T:
     """The result of ``work``. Raises DatabaseError, also where the connection is broken or no answer comes in time."""
     try:
         async with asyncio.timeout(seconds):
-            return await asyncio.get_running_loop().run_in_executor(_threads, _checked, work)
+            return await asyncio.to_thread(_checked, work)
     except TimeoutError:
         raise OperationalError(f"no answer within {seconds:g} s") from None
 

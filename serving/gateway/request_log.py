@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
 from serving.gateway.database import in_database
@@ -31,7 +32,7 @@ FLUSH_SECONDS = 0.5
 _MAX_FILE = 8 * 1024 * 1024
 _BATCH = 500
 #: what a line that cannot be a row raises
-_BAD_ROW = (DataError, IntegrityError, ValueError, TypeError, KeyError)
+_BAD_ROW = (DataError, IntegrityError, ValidationError, ValueError, TypeError, KeyError)
 
 
 @dataclass(slots=True)

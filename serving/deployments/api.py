@@ -1,0 +1,198 @@
+"""The deployment of a project over REST, with the rules of the page."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+from pydantic import Field
+
+from evaluation.models import GateReport
+from labeling.api.access import Slug, caller, project_of
+from labeling.api.operations import operation
+from labeling.api.problems import Problem, field_problem
+from labeling.api.schemas.base import In, Number, Out, Text, Whole
+from labeling.api.wire import answer, at
+from labeling.models import Project
+from serving.deployments import queries, services
+from serving.models import Deployment, Release, Stage
+from slmstudio.errors import Refused
+
+router = Router(tags=["deployment"])
+#: codes of refusals by the state of the deployment, not by what was sent
+_CONFLICTS = {"busy", "no_stable", "deployed", "no_candidate", "no_previous"}
+Share = Annotated[Number | None, Field(gt=0, lt=1, description="of the requests, for a canary")]
+Reason = Annotated[Text, Field(max_length=1_000)]
+
+
+class DeployIn(In):
+    """What to deploy."""
+
+    report: Annotated[Whole, Field(ge=1, lt=2**31, description="number of the gate report")]
+    stage: Text = Field("full", description="shadow, canary or full", json_schema_extra={"enum": [*Stage.values]})
+    share: Share = None
+    engine: Text = Field("", description="transformers or llama_cpp; empty: that of the evaluation", max_length=20)
+
+
+class PromoteIn(In):
+    """How far to promote the candidate."""
+
+    share: Share = None
+    reason: Reason = ""
+
+
+class ReasonIn(In):
+    """Why."""
+
+    reason: Reason = ""
+
+
+class ReleaseOut(Out):
+    """A version with its replicas and what it answered in the last day."""
+
+    version: int
+    model: str
+    report: int | None = Field(description="number of its gate report; null: it can only run in shadow")
+    state: str = Field(description="done where it answers; else queued, running or failed")
+    state_label: str
+    error: str
+    package_sha256: str
+    replicas_ready: int
+    replicas_wanted: int
+    requests: int
+    failed: int
+
+
+class EventOut(Out):
+    """A change."""
+
+    kind: str
+    version: int | None
+    stage: str
+    share: float
+    reason: str
+    user: str | None
+    created_at: str
+
+
+class DeploymentOut(Out):
+    """What answers for a project. ``stage`` and ``share`` are of the candidate."""
+
+    stable: ReleaseOut | None
+    candidate: ReleaseOut | None
+    stage: str
+    share: float
+    previous: int | None = Field(description="the version that a rollback returns to")
+    events: list[EventOut]
+
+
+_CHANGE = operation("deploy", DeploymentOut, 400, 409)
+
+
+@router.get("", summary="Read the deployment", operation_id="deployment", **operation("deploy", DeploymentOut))
+def deployment(request: HttpRequest, slug: Slug) -> HttpResponse:
+    """What answers for the project, its replicas, and the newest changes."""
+    return answer(_out(project_of(request)))
+
+
+@router.post("", summary="Deploy", operation_id="deploy", **_CHANGE)
+def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> HttpResponse:
+    """Deploys the model of an approved gate report; in shadow also of one that is not approved.
+
+    It is the candidate until its replicas answer: repeat the GET until ``candidate`` is null, or its ``state`` is done.
+    """
+    project = project_of(request)
+    report = GateReport.objects.filter(project=project, number=body.report).first()
+    if report is None:
+        raise field_problem("report", f"There is no gate report {body.report}.")
+    values = body.model_dump(exclude={"report"})
+    return _changed(project, lambda: services.deploy(project=project, user=_user(request), report=report, **values))
+
+
+@router.post(
+    "/promote", summary="Promote the candidate", operation_id="promote", **operation("deploy", DeploymentOut, 400, 409)
+)
+def promote(request: HttpRequest, slug: Slug, body: PromoteIn) -> HttpResponse:
+    """Gives the candidate a share of the requests, or without ``share`` all of them."""
+    return _change(request, services.promote, **body.model_dump())
+
+
+@router.post(
+    "/abort", summary="Abort the candidate", operation_id="abort", **operation("deploy", DeploymentOut, 400, 409)
+)
+def abort(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
+    """Takes the candidate out; all requests go to the stable version."""
+    return _change(request, services.abort, **body.model_dump())
+
+
+@router.post(
+    "/roll-back", summary="Roll back", operation_id="roll_back", **operation("deploy", DeploymentOut, 400, 409)
+)
+def roll_back(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
+    """Takes the candidate out, or returns to the version that was stable before."""
+    return _change(request, services.roll_back, **body.model_dump())
+
+
+def _change(request: HttpRequest, change: Callable[..., Any], **values: Any) -> HttpResponse:
+    project = project_of(request)
+    found = queries.find(project)
+    if found is None:
+        raise Problem(409, "Nothing is deployed.")
+    return _changed(project, lambda: change(deployment=found, user=_user(request), **values))
+
+
+def _changed(project: Project, change: Callable[[], Any]) -> HttpResponse:
+    try:
+        change()
+    except Refused as refusal:
+        conflict = refusal.code in _CONFLICTS
+        raise field_problem("" if conflict else refusal.field, refusal.message, 409 if conflict else 422) from refusal
+    return answer(_out(project))
+
+
+def _user(request: HttpRequest) -> Any:
+    return caller(request).user
+
+
+def _out(project: Project) -> dict[str, Any]:
+    found = queries.find(project)
+    previous = services.previous_stable(found) if found is not None and found.stable_id else None
+    return {
+        "stable": _release(found, found.stable) if found else None,
+        "candidate": _release(found, found.candidate) if found else None,
+        "stage": found.stage if found else "",
+        "share": found.share if found else 0.0,
+        "previous": previous.number if previous else None,
+        "events": [
+            {
+                "kind": event.kind,
+                "version": event.release.number if event.release else None,
+                "stage": event.stage,
+                "share": event.share,
+                "reason": event.reason,
+                "user": event.user.get_username() if event.user else None,
+                "created_at": at(event.created_at),
+            }
+            for event in queries.events(project)
+        ],
+    }
+
+
+def _release(deployment: Deployment, release: Release | None) -> dict[str, Any] | None:
+    status = queries.status_of(deployment, release)
+    if status is None:
+        return None
+    found, (state, label) = status.release, status.state
+    return {
+        "version": found.number,
+        "model": found.label.partition(": ")[2],
+        "report": found.report.number if found.report else None,
+        "state": state,
+        "state_label": label,
+        "error": status.error,
+        "package_sha256": found.package.sha256 if found.package else "",
+        "replicas_ready": status.ready,
+        "replicas_wanted": status.wanted,
+        "requests": status.requests,
+        "failed": status.failed,
+    }

@@ -1,0 +1,61 @@
+"""The request log: files of a gateway, moved to the database."""
+
+import asyncio
+import resource
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.gateway.request_log import LogEntry, RequestLogWriter, now
+from serving.models import RequestLog
+
+
+def entry(**changes: Any) -> LogEntry:
+    return LogEntry(**{"id": str(uuid.uuid4()), "created_at": now(), "project_id": 1, "protocol": "extract", **changes})
+
+
+@pytest.fixture
+def log(transactional_db: None, tmp_path: Path) -> Iterator[RequestLogWriter]:
+    yield RequestLogWriter(tmp_path / "log")
+    RequestLog.objects.all().delete()  # Django does not manage the table, so it does not empty it
+
+
+def flush(log: RequestLogWriter) -> None:
+    asyncio.run(log.flush())
+
+
+def test_a_line_that_is_no_row_does_not_hold_up_the_others(log: RequestLogWriter, tmp_path: Path) -> None:
+    good = [entry(), entry(caller="an\0a", text="a\0"), entry()]
+    bad = [entry(protocol="much longer than its column"), entry(id="no uuid"), entry(confidence={"a": "\0"})]
+    for one in (good[0], bad[0], good[1], bad[1], good[2], bad[2]):
+        log.write(one)
+    flush(log)
+    assert {str(row.id) for row in RequestLog.objects.all()} == {one.id for one in good}
+    assert RequestLog.objects.get(id=good[1].id).caller == "an\ufffda"
+    assert not list((tmp_path / "log").glob("*.jsonl"))
+    [rejected] = (tmp_path / "log").glob("*.rejected")
+    assert len(rejected.read_bytes().splitlines()) == len(bad)
+    log.write(entry())
+    flush(log)
+    assert RequestLog.objects.count() == len(good) + 1
+
+
+def test_a_line_that_was_written_in_part_is_no_success(log: RequestLogWriter, tmp_path: Path) -> None:
+    """A disk that is almost full takes a part of a line, and reports no error."""
+    first, second, third = entry(), entry(), entry()
+    log.write(first)
+    [file] = (tmp_path / "log").glob("*.jsonl")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, limits[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(OSError):
+                log.write(second)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.write(third)
+    flush(log)
+    assert {str(row.id) for row in RequestLog.objects.all()} == {first.id, third.id}
