@@ -13,5 +13,5 @@ BACKWARD = "DROP INDEX request_of_caller; DROP INDEX request_with_content;"
 class Migration(migrations.Migration):
     """SQL, as the table is."""
 
-    dependencies = [("serving", "0002_request_log")]
+    dependencies = [("serving", "0003_rollouts")]
     operations = [migrations.RunSQL(FORWARD, BACKWARD)]
