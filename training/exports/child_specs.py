@@ -51,11 +51,12 @@ class TrainerSpec:
     """A run for another trainer: its settings as that trainer names them, and its rows as the model reads them.
 
     ``base_model`` is what the other trainer loads: a hub id or a folder. ``revision``: the commit on the hub.
-    ``checker``: the Python of an environment with Axolotl that validates the files; empty: not validated.
+    ``trainer``: its name in the registry of trainers. ``checker``: the Python of an environment with it that validates
+    the files; empty: not validated.
     """
 
     run: RunSpec
-    trainer: Literal["axolotl", "unsloth"]
+    trainer: str
     output_dir: str
     base_model: str
     revision: str = ""

@@ -14,11 +14,12 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.storage.artifacts import local_path
 from training.exports.child_specs import GgufSpec, TrainerSpec
+from training.exports.trainers.base import Trainer
+from training.exports.trainers.registry import TRAINERS
 from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.spec import DatasetRef, ModelRef, RunSpec
 
 GGUF = tuple(ModelExport.Kind.values)
-TRAINERS = tuple(SpecExport.Trainer.values)
 KINDS = (*GGUF, *TRAINERS)
 
 
@@ -106,16 +107,16 @@ def gguf_spec(export: ModelExport) -> GgufSpec:
 def trainer_spec(export: SpecExport) -> TrainerSpec:
     """The spec of the child that writes settings and rows for another trainer."""
     run = export.training_run
-    spec, base = RunSpec.from_yaml(run.spec), run.base_model
+    spec, base, trainer = RunSpec.from_yaml(run.spec), run.base_model, TRAINERS[export.kind]
     on_hub = base.source == base.Source.HUB
     return TrainerSpec(
         run=spec,
-        trainer="axolotl" if export.kind == SpecExport.Trainer.AXOLOTL else "unsloth",
+        trainer=trainer.name,
         output_dir=str(local_path(next_folder_key(export))),
         base_model=base.location if on_hub else spec.base_model.path,
         revision=base.revision if on_hub else "",
         title=f"{run.project.name}: {run}",
-        checker=settings.AXOLOTL_PYTHON if export.kind == SpecExport.Trainer.AXOLOTL else "",
+        checker=getattr(settings, trainer.python_setting) if trainer.python_setting else "",
     )
 
 
@@ -130,6 +131,11 @@ class ExportOption:
     title: str
     description: str
     export: Export | None
+
+    @property
+    def trainer(self) -> Trainer | None:
+        """The other trainer that it is for; None for a GGUF file."""
+        return TRAINERS.get(self.kind)
 
     @property
     def size(self) -> int:
@@ -172,8 +178,7 @@ DESCRIPTIONS = {
         "GGUF q8_0",
         "Half the size, and faster. With 8-bit weights some outputs differ; the parity check counts them.",
     ),
-    "axolotl": ("Axolotl", "This run's settings as axolotl.yaml, with its rows as the model reads them."),
-    "unsloth": ("Unsloth", "This run's settings as a training script, with the same rows."),
+    **{trainer.name: (trainer.title, trainer.description) for trainer in TRAINERS.values()},
 }
 
 

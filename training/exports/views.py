@@ -12,7 +12,6 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
 from slmstudio.workers.warnings import no_worker_message
 from training.exports import downloads, services
-from training.exports.axolotl_validation import last_validation
 from training.models import TrainingRun
 
 _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
@@ -27,7 +26,6 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
         "exported": [option for option in options if option.is_ready],
         "export_model": services.model_of(run),
         "export_no_worker": {queue: no_worker_message(queue) for queue in queues},
-        "axolotl_validation": last_validation(),
     }
 
 

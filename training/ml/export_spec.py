@@ -3,7 +3,7 @@
 Writes train.jsonl and validation.jsonl (texts with exactly the token ids of the studio's trainer, checked row by row),
 tokens.json (the hashes of those ids), and the configuration or script. Event ``done``: train, validation, left_out
 (dropped rows over the sequence length), longest. Before it ``validation`` {ok, version, rows, on, error} where the spec
-names an environment with Axolotl.
+names an environment with the trainer.
 """
 
 import hashlib
@@ -12,16 +12,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from slmstudio.errors import Refused
 from slmstudio.workers.hardware import on_allowed_cores
-from training.exports import axolotl, axolotl_check, unsloth
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import RowCounts
+from training.exports.trainers.base import Trainer
+from training.exports.trainers.registry import TRAINERS
+from training.exports.trainers.source_text import RowCounts
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled, of_split, read_rows
 from training.ml.events import Emitter, run_child
@@ -31,8 +32,8 @@ from training.ml.loop.training_arguments import eval_interval, total_steps
 from training.ml.modeling.folder_checks import check_ref
 
 SPLITS = ("train", "validation")
+CHECK = "check.py"
 _WORD = {"train": "training", "validation": "validation"}
-RowFormat = Callable[[str, str], dict[str, Any]]
 
 
 class TokenExactTexts:
@@ -61,7 +62,7 @@ class TokenExactTexts:
 
 def main(spec: TrainerSpec, emitter: Emitter) -> None:
     """The child process."""
-    run = spec.run
+    run, trainer = spec.run, TRAINERS[spec.trainer]
     check_ref(run.base_model)
     schema = compiled(run.contract)
     encoder = load_encoder(run.base_model.path, run.prompt)
@@ -70,7 +71,6 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     texts = TokenExactTexts(encoder, run.contract.instruction)
-    row_format: RowFormat = axolotl.row if spec.trainer == "axolotl" else unsloth.row
     kept: dict[str, list[EncodedRow]] = {}
     hashes: dict[str, dict[str, Any]] = {}
     left_out = 0
@@ -80,7 +80,7 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
         )
         kept[split] = [one for one in encoded if one.length <= run.max_length]
         left_out += _check_dropped(split, len(encoded) - len(kept[split]), spec)
-        lines = (row_format(*texts.of(one, schema.canonical(one.row.gold))) for one in kept[split])
+        lines = (trainer.row(*texts.of(one, schema.canonical(one.row.gold))) for one in kept[split])
         _write(output / f"{split}.jsonl", lines)
         hashes[split] = {"rows": len(kept[split]), "sha256": _hash(kept[split])}
     if not kept["train"]:
@@ -93,11 +93,14 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
         longest=max(one.length for part in kept.values() for one in part),
     )
     write_json(output / "tokens.json", hashes)
-    _write_configuration(output, spec, counts)
+    for name, text in trainer.files(spec, counts).items():
+        (output / name).write_text(text, encoding="utf-8")
+    if trainer.check is not None:
+        shutil.copyfile(trainer.check, output / CHECK)
     for path in output.iterdir():
         path.chmod(0o644)
     if spec.checker:
-        emitter.emit("validation", **_validate_with_axolotl(spec, output))
+        emitter.emit("validation", **_validate(trainer, spec, output))
     emitter.emit("done", train=counts.train, validation=counts.validation, left_out=left_out, longest=counts.longest)
 
 
@@ -126,18 +129,10 @@ def _hash(rows: list[EncodedRow]) -> str:
     return digest.hexdigest()
 
 
-def _write_configuration(output: Path, spec: TrainerSpec, counts: RowCounts) -> None:
-    if spec.trainer == "axolotl":
-        (output / axolotl.CONFIG).write_text(axolotl.config(spec, counts), encoding="utf-8")
-        shutil.copyfile(axolotl_check.__file__, output / "check.py")
-    else:
-        (output / unsloth.SCRIPT).write_text(unsloth.script(spec, counts), encoding="utf-8")
-
-
-def _validate_with_axolotl(spec: TrainerSpec, output: Path) -> dict[str, Any]:
-    """Validates the folder with Axolotl. Raises Refused where Axolotl rejects it."""
+def _validate(trainer: Trainer, spec: TrainerSpec, output: Path) -> dict[str, Any]:
+    """Validates the folder with the trainer itself. Raises Refused where that rejects it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = on_allowed_cores([spec.checker, str(output / "check.py"), str(output), spec.run.base_model.path])
+    command = on_allowed_cores([spec.checker, str(output / CHECK), str(output), spec.run.base_model.path])
     on = datetime.now(UTC).date().isoformat()
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sys.stderr, env=environment, timeout=600)
@@ -145,7 +140,7 @@ def _validate_with_axolotl(spec: TrainerSpec, output: Path) -> dict[str, Any]:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return {"ok": False, "on": on, "error": f"{spec.checker} could not validate it: {error}"[:500]}
     if not result["ok"]:
-        raise Refused(f"Axolotl rejects the export: {result['error']}", code="axolotl")
+        raise Refused(f"{trainer.title} rejects the export: {result['error']}", code=trainer.name)
     return {**result, "on": on}
 
 

@@ -4,27 +4,19 @@
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from slmstudio.storage.hashing import sha256_text
-from training.exports import axolotl
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import RowCounts
+from training.exports.trainers.axolotl_config import config
+from training.exports.trainers.base import ValidationRecord
+from training.exports.trainers.source_text import RowCounts
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
 NOTE = Path(__file__).with_name("validated.json")
-
-
-@dataclass(frozen=True)
-class ValidationRecord:
-    """Axolotl ``version`` loaded ``cases`` reference configurations on the date ``on`` (ISO)."""
-
-    version: str
-    on: str
-    cases: int
 
 
 def reference_cases() -> list[tuple[TrainerSpec, RowCounts]]:
@@ -63,7 +55,7 @@ def _case(run: RunSpec, revision: str = "") -> TrainerSpec:
 @cache
 def configuration_hash() -> str:
     """A hash of all reference configurations; it changes with the generated text."""
-    return sha256_text("\n".join(axolotl.config(spec, counts) for spec, counts in reference_cases()))
+    return sha256_text("\n".join(config(spec, counts) for spec, counts in reference_cases()))
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import RowCounts, accumulation, header, precision
+from training.exports.trainers.source_text import RowCounts, accumulation, header, precision
 
 #: the release that configurations are written for and tested with
 VERSION = "0.19.0"

@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 from training.exports.child_specs import TrainerSpec
-from training.exports.source_text import RowCounts, accumulation, header, precision
+from training.exports.trainers.base import Trainer
+from training.exports.trainers.source_text import RowCounts, accumulation, header, precision
 
 SCRIPT = "unsloth_train.py"
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -160,3 +161,17 @@ trainer.train()
 model.save_pretrained("out/adapter" if ADAPTER is not None else "out/model")
 tokenizer.save_pretrained("out/adapter" if ADAPTER is not None else "out/model")
 '''
+
+
+def _files(spec: TrainerSpec, counts: RowCounts) -> dict[str, str]:
+    return {SCRIPT: script(spec, counts)}
+
+
+TRAINER = Trainer(
+    name="unsloth",
+    title="Unsloth",
+    description="This run's settings as a training script, with the same rows.",
+    note="The script is compiled and its values are checked; it has not been run on a GPU.",
+    row=row,
+    files=_files,
+)

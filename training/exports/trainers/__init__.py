@@ -1,0 +1,1 @@
+"""Other trainers that a run can be exported for."""
