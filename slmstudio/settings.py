@@ -217,6 +217,10 @@ REPLICA_LOST_AFTER_SECONDS = 15
 # How long a replica that is drained still accepts requests: gateways look every two seconds.
 DRAIN_NOTICE_SECONDS = 4
 SERVE_STOP_SECONDS = 10
+# Keys of packages (PEM files, elliptic curve): the private one where packages are built, the public one where replicas
+# start. With either set, an unsigned package is not served.
+PACKAGE_SIGNING_KEY = env.str("PACKAGE_SIGNING_KEY", default="")
+PACKAGE_PUBLIC_KEY = env.str("PACKAGE_PUBLIC_KEY", default="")
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {

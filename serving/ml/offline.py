@@ -27,8 +27,9 @@ _MARK = "7c1d90ef"
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """A prompt as text. ``first_tokens``: ids before the text. ``strip``: the chat template trims the document.
+    """A prompt as text. ``strip``: the chat template trims the document.
 
+    ``first_tokens``: ids before the text; ``first_text``: what they stand for where the chat template writes it.
     ``special_tokens``: escaped in documents, in this order; see ``training.prompts.escape_special_tokens``.
     """
 
@@ -37,6 +38,7 @@ class PromptTemplate:
     suffix: str
     strip: bool
     special_tokens: tuple[str, ...]
+    first_text: str = ""
 
     def content(self, document: str) -> str | list[int | str]:
         """The prompt of a document as ``extract.py`` sends it."""
@@ -61,6 +63,7 @@ def prompt_template(builder: PromptBuilder) -> PromptTemplate:
     specials = {token: None for token in builder.encoder.special_tokens if len(token) > 1}
     ordered = tuple(sorted(specials, key=len, reverse=True))
     first: tuple[int, ...] = ()
+    start = ""
     ids = builder.prompt(_MARK)
     # As an id, because llama.cpp may add the start token by itself in front of a text.
     if builder.encoder.adds_bos:
@@ -69,7 +72,7 @@ def prompt_template(builder: PromptBuilder) -> PromptTemplate:
         start = next((token for token in ordered if prefix.startswith(token)), "")
         if start and builder.encoder.tokenizer.convert_tokens_to_ids(start) == ids[0]:
             first, prefix = (ids[0],), prefix.removeprefix(start)
-    return PromptTemplate(first, prefix, suffix, strip, ordered)
+    return PromptTemplate(first, prefix, suffix, strip, ordered, start if first else "")
 
 
 async def write_offline_files(

@@ -3,11 +3,13 @@
 
     python extract.py < document.txt > output.json
     python extract.py --input documents.jsonl --output outputs.jsonl
+    python extract.py --listen 127.0.0.1:8080
     python extract.py --verify
 
 A line of the input has ``id`` and ``text``; a line of the output has ``id`` and ``output``, or ``error`` with ``code``.
-``--verify`` compares every file of this folder with package.json. Exit codes: 0; 1 where a document has no valid
-output; 2 where the model cannot be loaded or a file has changed.
+``--listen`` answers ``POST /answer`` {"text"} and ``GET /health``, one document at a time; with REPLICA_SECRET in the
+environment it needs that as bearer token. ``--verify`` compares every file of this folder with package.json. Exit code
+0; 1 where a document has no valid output; 2 where the model cannot be loaded or a file has changed.
 """
 
 import argparse
@@ -18,12 +20,16 @@ import re
 import secrets
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TextIO
 
 FOLDER = Path(__file__).resolve().parent
+#: bytes of a request
+MAX_BODY = 16_000_000
 
 
 class ExtractionError(Exception):
@@ -72,6 +78,10 @@ class Extractor:
         Raises:
             ExtractionError: too_long, invalid_output, ungrounded, engine.
         """
+        return self.extract_with_usage(text)[0]
+
+    def extract_with_usage(self, text: str) -> tuple[str, dict[str, int]]:
+        """The same, with ``prompt_tokens`` and ``completion_tokens``."""
         answer = self._complete(self._prompt_of(text), self.grammar, self.prompt["max_output_tokens"])
         used = answer["usage"]["prompt_tokens"]
         if used + self.prompt["reserved_output_tokens"] > self.prompt["context"]:
@@ -92,7 +102,7 @@ class Extractor:
                 raise ExtractionError(
                     "ungrounded", f"The document does not contain the value of {field['pattern']}: {missing!r}."
                 )
-        return output
+        return output, answer["usage"]
 
     def _prompt_of(self, document: str) -> Any:
         """Leading token ids, then the text around the document, in which control tokens are escaped."""
@@ -145,9 +155,9 @@ def problems(schema: Any, value: Any, root: dict[str, Any], path: str = "") -> I
         return
     if "$ref" in schema:
         yield from problems(_resolved(schema["$ref"], root), value, root, path)
-    if "const" in schema and not _equal(value, schema["const"]):
+    if "const" in schema and not _is_any(value, [schema["const"]]):
         yield f"{where} is not {schema['const']!r}"
-    if "enum" in schema and not any(_equal(value, one) for one in schema["enum"]):
+    if "enum" in schema and not _is_any(value, schema["enum"]):
         yield f"{where} is not one of the allowed values"
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
@@ -223,8 +233,8 @@ def _is(value: Any, name: str) -> bool:
     return isinstance(value, _TYPES[name])
 
 
-def _equal(left: Any, right: Any) -> bool:
-    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
+def _is_any(value: Any, values: list[Any]) -> bool:
+    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in values)
 
 
 def _not_copied(value: Any, steps: list[str | None], text: str, separators: list[str]) -> Iterator[str]:
@@ -247,18 +257,16 @@ def _not_copied(value: Any, steps: list[str | None], text: str, separators: list
 
 def verify(folder: Path) -> list[str]:
     """Files that differ from package.json, or are missing."""
-    listed = json.loads((folder / "package.json").read_text(encoding="utf-8"))["files"]
     changed = []
-    for entry in listed:
-        path = folder / entry["path"]
-        if not path.is_file() or _sha256(path) != entry["sha256"]:
+    for entry in json.loads((folder / "package.json").read_text(encoding="utf-8"))["files"]:
+        try:
+            with (folder / entry["path"]).open("rb") as file:
+                equal = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        except OSError:
+            equal = False
+        if not equal:
             changed.append(str(entry["path"]))
     return changed
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def extract_lines(extractor: Extractor, source: TextIO, target: TextIO) -> int:
@@ -284,11 +292,87 @@ def extract_lines(extractor: Extractor, source: TextIO, target: TextIO) -> int:
     return failed
 
 
+class Server(ThreadingHTTPServer):
+    """Answers over HTTP, as a replica of SLM Studio does."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], extractor: Extractor, secret: str) -> None:
+        super().__init__(address, Handler)
+        self.extractor, self.secret, self.turn = extractor, secret, threading.Lock()
+
+    def answer(self, text: str) -> dict[str, Any]:
+        """The body of an answer."""
+        arrived = time.perf_counter()
+        found: dict[str, Any] = {"raw": "", "finish_reason": "error", "confidence": {}, "error": "", "code": ""}
+        usage = {"prompt_tokens": 0, "completion_tokens": 0}
+        with self.turn:
+            started = time.perf_counter()
+            try:
+                found["raw"], usage = self.extractor.extract_with_usage(text)
+                found["finish_reason"] = "stop"
+            except ExtractionError as error:
+                found |= {"error": str(error), "code": error.code}
+        found |= {"prompt_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
+        ended = time.perf_counter()
+        return {**found, "queue_ms": 1000 * (started - arrived), "model_ms": 1000 * (ended - started)}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        """Whether it is ready."""
+        known = self.path == "/health"
+        self._send(*((200, {"state": "ready"}) if known else (404, {"detail": "Not found."})))
+
+    def do_POST(self) -> None:
+        """The output for a document."""
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        length = self.headers.get("Content-Length", "")
+        if self.server.secret and not secrets.compare_digest(given.encode(), self.server.secret.encode()):
+            return self._send(401, {"detail": "The secret is missing or wrong."})
+        if self.path != "/answer":
+            return self._send(404, {"detail": "Not found."})
+        if not length.isdigit() or int(length) > MAX_BODY:
+            return self._send(413, {"detail": f"Send at most {MAX_BODY:,} bytes, and their number."})
+        try:
+            text = json.loads(self.rfile.read(int(length)))["text"]
+        except (ValueError, KeyError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            return self._send(422, {"detail": "Send an object with a text."})
+        return self._send(200, self.server.answer(text))
+
+    def _send(self, status: int, value: dict[str, Any]) -> None:
+        body = json.dumps(value, ensure_ascii=False).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing is logged: documents may be confidential."""
+
+
+def listen(extractor: Extractor, address: str, ready: TextIO) -> None:
+    """Answers on HOST:PORT until the process ends; says where on ``ready``."""
+    host, _, port = address.rpartition(":")
+    with Server((host or "127.0.0.1", int(port)), extractor, os.environ.get("REPLICA_SECRET", "")) as server:
+        ready.write(f"Listening on {server.server_address[0]!s}:{server.server_address[1]}\n")
+        ready.flush()
+        server.serve_forever()
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", type=Path, help="JSON lines with id and text")
     parser.add_argument("--output", type=Path, help="JSON lines")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="answer over HTTP")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--verify", action="store_true", help="compare the files with package.json")
     parser.add_argument("--verbose", action="store_true", help="show the log of llama.cpp")
@@ -310,6 +394,8 @@ def _run(options: argparse.Namespace) -> int:
     os.dup2(2 if options.verbose else silent, 2)
     try:
         extractor = Extractor(threads=options.threads)
+        if options.listen:
+            listen(extractor, options.listen, errors)
         if options.input is None:
             output.write(extractor.extract(sys.stdin.buffer.read().decode()) + "\n")
             return 0

@@ -5,6 +5,7 @@ from typing import Any
 
 from serving.models import Package
 from serving.packages import services
+from serving.packages.documents.services import write_documents
 from slmstudio.database.retries import with_retries
 from slmstudio.hooks import ModelHooks
 from slmstudio.runs.heartbeat import keep_alive
@@ -45,13 +46,14 @@ def _build(package: Package) -> None:
 
     try:
         run_child("serving.ml.pack", spec, local_path(f"{key}.log"), run=package, on_event=on_event)
+        with keep_alive(package):  # gigabytes are hashed
+            write_documents(package, local_path(key), parity)
+            manifest = folder_manifest(local_path(key))
     except BaseException:
         shutil.rmtree(local_path(key), ignore_errors=True)
         raise
     finally:
         spec.unlink(missing_ok=True)
-    with keep_alive(package):  # gigabytes are hashed
-        manifest = folder_manifest(local_path(key))
     with_retries(
         lambda: package.finish(
             folder_key=key, files=[dict(entry) for entry in manifest], sha256=manifest_hash(manifest), parity=parity

@@ -12,9 +12,11 @@ from django.utils import timezone
 
 from serving.deployments.services import settle
 from serving.models import Deployment, Release, Replica
+from serving.packages.documents.manifest import verify_signature
 from serving.replicas.addresses import host_name, new_address
 from serving.replicas.changes import announce
 from serving.replicas.child import ReplicaProcess
+from slmstudio.errors import Refused
 from slmstudio.stack.programs import restart_delay
 from slmstudio.storage.artifacts import local_path
 
@@ -110,6 +112,13 @@ class HostSupervisor:
     def _start(self, slot: _Slot) -> None:
         package = slot.row.release.package
         assert package is not None
+        try:
+            verify_signature(package)
+        except Refused as refused:
+            slot.failures += 1
+            slot.start_at = time.monotonic() + restart_delay(slot.failures)
+            self._store(slot, state=State.FAILED, error=refused.message)
+            return
         address = new_address(f"{slot.row.release_id}-{slot.row.slot}")
         slot.process = ReplicaProcess(
             local_path(package.folder_key),

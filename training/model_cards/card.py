@@ -62,55 +62,65 @@ def write(folder: Path, facts: ModelCardFacts) -> None:
 
 def text(facts: ModelCardFacts) -> str:
     """The card as Markdown with the front matter that model hubs read."""
+    return f"{front_matter(front_matter_of(facts))}\n\n{body(facts)}"
+
+
+def body(facts: ModelCardFacts) -> str:
+    """The card without front matter."""
     parts = [
-        _front_matter(facts),
-        f"# {_escaped_line(facts.project)}: {_escaped_line(facts.run)}",
-        f"{_escaped_line(facts.base_model)}, fine-tuned to extract a JSON object of a fixed schema from a document.",
+        f"# {escaped_line(facts.project)}: {escaped_line(facts.run)}",
+        f"{escaped_line(facts.base_model)}, fine-tuned to extract a JSON object of a fixed schema from a document.",
         _summary_section(facts),
         _usage_section(facts),
         _training_section(facts),
         _limits_section(facts),
-        _table("Lineage", ("What", "Value"), [(name, f"`{value}`") for name, value in facts.lineage.items()]),
+        table("Lineage", ("What", "Value"), [(name, f"`{value}`") for name, value in facts.lineage.items()]),
         _environment(facts.environment),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(facts: ModelCardFacts) -> str:
+def front_matter_of(facts: ModelCardFacts) -> dict[str, Any]:
+    """The metadata that model hubs read."""
     values: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if facts.licence:
         values["license"] = facts.licence.lower()
     if facts.base_reference:
         values["base_model"] = facts.base_reference
     values["tags"] = ["structured-extraction", "slm-studio"]
+    return values
+
+
+def front_matter(values: dict[str, Any]) -> str:
+    """Metadata as the front matter of a card."""
     return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
 
 
 def _summary_section(facts: ModelCardFacts) -> str:
-    counts = ", ".join(f"{count:,} {_escaped_line(name)}" for name, count in facts.counts.items())
+    counts = ", ".join(f"{count:,} {escaped_line(name)}" for name, count in facts.counts.items())
     left = f" {facts.left_out:,} were longer than the sequence length and were dropped." if facts.left_out else ""
     rows = [
-        ("Base model", f"{_escaped_line(facts.base_model)} ({_escaped_line(facts.base_reference) or 'no hub id'})"),
+        ("Base model", f"{escaped_line(facts.base_model)} ({escaped_line(facts.base_reference) or 'no hub id'})"),
         (
             "License of the base model",
-            _escaped_line(facts.licence) or "unknown: check it before you distribute the model",
+            escaped_line(facts.licence) or "unknown: check it before you distribute the model",
         ),
-        ("Dataset", f"{_escaped_line(facts.dataset)}: {counts} documents.{left}"),
+        ("Dataset", f"{escaped_line(facts.dataset)}: {counts} documents.{left}"),
         ("Context", f"{facts.context:,} tokens" if facts.context else "unknown"),
     ]
     return (
-        _table("Model", ("", ""), rows)
+        table("Model", ("", ""), rows)
         + "\n\nSchema of its output:\n\n"
-        + _fenced(json.dumps(facts.schema, indent=2, ensure_ascii=False, default=float), "json")
+        + fenced(json.dumps(facts.schema, indent=2, ensure_ascii=False, default=float), "json")
     )
 
 
 def _usage_section(facts: ModelCardFacts) -> str:
-    parts = ["## Usage", "The exact instruction of its training:", _fenced(facts.instruction)]
+    parts = ["## Usage", "The exact instruction of its training:", fenced(facts.instruction)]
     if facts.prompt:
         parts += [
             f"The prompt as the model reads it, with `{PLACEHOLDER}` in place of the document:",
-            _fenced(facts.prompt),
+            fenced(facts.prompt),
         ]
     end = f", then `{facts.end_token}`" if facts.end_token else ""
     parts.append(
@@ -143,7 +153,7 @@ def _transformers(facts: ModelCardFacts) -> str:
         "output = model.generate(**inputs, do_sample=False, max_new_tokens=512)\n"
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))'
     )
-    return "With transformers:\n\n" + _fenced(code, "python")
+    return "With transformers:\n\n" + fenced(code, "python")
 
 
 def _servers(facts: ModelCardFacts) -> str:
@@ -162,9 +172,9 @@ def _servers(facts: ModelCardFacts) -> str:
     lines = "vllm serve FOLDER\nllama-server -m FILE.gguf -c 4096 --jinja"
     return (
         "With vLLM, or with llama.cpp and a GGUF file of the model (each line starts a server):\n\n"
-        + _fenced(lines, "sh")
+        + fenced(lines, "sh")
         + f"\n\nThen `POST /v1/{call}`; `response_format` constrains the output to the schema:\n\n"
-        + _fenced(shown, "json")
+        + fenced(shown, "json")
     )
 
 
@@ -175,10 +185,10 @@ def _training_section(facts: ModelCardFacts) -> str:
         for step, loss, exact, valid in facts.evaluations
     ]
     parts = [
-        _table("Training", ("Setting", "Value"), [(one, _escaped_line(value)) for one, value in facts.settings]),
-        _table("", ("Measured", "Value"), [(one, _escaped_line(value)) for one, value in facts.totals]),
-        _table("", ("Step", "Training loss"), rows),
-        _table("", ("Step", "Validation loss", "Field accuracy in samples", "Schema-valid samples"), evaluations),
+        table("Training", ("Setting", "Value"), [(one, escaped_line(value)) for one, value in facts.settings]),
+        table("", ("Measured", "Value"), [(one, escaped_line(value)) for one, value in facts.totals]),
+        table("", ("Step", "Training loss"), rows),
+        table("", ("Step", "Validation loss", "Field accuracy in samples", "Schema-valid samples"), evaluations),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -202,12 +212,13 @@ def _limits_section(facts: ModelCardFacts) -> str:
 
 
 def _environment(found: dict[str, Any]) -> str:
-    rows = [(name, _escaped_line(str(value))) for name, value in found.items() if not isinstance(value, dict)]
-    rows += [(name, _escaped_line(str(value))) for name, value in (found.get("packages") or {}).items()]
-    return _table("Environment", ("", ""), rows)
+    rows = [(name, escaped_line(str(value))) for name, value in found.items() if not isinstance(value, dict)]
+    rows += [(name, escaped_line(str(value))) for name, value in (found.get("packages") or {}).items()]
+    return table("Environment", ("", ""), rows)
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A section with a table; "" without rows."""
     if not rows:
         return ""
     lines = [f"## {title}\n"] if title else []
@@ -219,13 +230,13 @@ def _cells(row: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 
-def _escaped_line(words: str) -> str:
+def escaped_line(words: str) -> str:
     """A user's text as one line with Markdown and HTML escaped."""
     line = " ".join("".join(one if one.isprintable() else " " for one in words).split())
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", line)
 
 
-def _fenced(words: str, language: str = "") -> str:
+def fenced(words: str, language: str = "") -> str:
     """A fenced block, with a fence longer than any in the text."""
     longest = max((len(run) for run in re.findall(r"`+", words)), default=0)
     fence = "`" * max(3, longest + 1)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from serving.packages import extract
@@ -80,6 +81,34 @@ def test_the_script_answers_as_the_replica_does(tmp_path: Path) -> None:
     assert raws == [one.raw for one in expected]
     alone = run_script(tmp_path, text=texts[0])
     assert (alone.returncode, alone.stdout) == (0, expected[0].raw + "\n"), alone.stderr
+
+
+def test_the_script_listens(tmp_path: Path) -> None:
+    packed(tmp_path, "llama_cpp")
+    text = rows()[0]["text"]
+    [expected] = replica_outputs(tmp_path, [text])
+    python = environment(tmp_path)
+    process = subprocess.Popen(
+        [str(python), "-I", str(tmp_path / "package/extract.py"), "--listen", "127.0.0.1:0"],
+        stderr=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"], "REPLICA_SECRET": "s3cret"},
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        address = process.stderr.readline().removeprefix("Listening on ").strip()
+        with httpx.Client(base_url=f"http://{address}", timeout=60, trust_env=False) as caller:
+            assert caller.get("/health").json() == {"state": "ready"}
+            assert caller.post("/answer", json={"text": text}).status_code == 401
+            caller.headers["Authorization"] = "Bearer s3cret"
+            answer = Answer.of(caller.post("/answer", json={"text": text}).json())
+            assert (answer.raw, answer.finish_reason) == (expected.raw, "stop")
+            assert answer.prompt_tokens == expected.prompt_tokens
+            assert Answer.of(caller.post("/answer", json={"text": "again " * 9_000}).json()).code == "too_long"
+            assert caller.post("/answer", json={"text": 5}).status_code == 422
+            assert caller.post("/answer", content=b"{").status_code == 422
+            assert caller.post("/other").status_code == 404
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_grounded_outputs_are_checked_against_the_document(tmp_path: Path) -> None:

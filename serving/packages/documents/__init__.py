@@ -1,0 +1,1 @@
+"""The documents of a package: model card, evidence, bill of materials, files for other servers, manifest."""

@@ -1,0 +1,101 @@
+"""The bill of materials of a package: CycloneDX 1.6 with a model card (https://cyclonedx.org/docs/1.6/json/). Pure."""
+
+import uuid
+from typing import Any
+
+from serving.packages.documents.facts import PackageFacts
+from slmstudio.storage.hashing import manifest_hash
+
+#: the namespace of serial numbers: the same files have the same number
+_NAMESPACE = uuid.UUID("6f6c3c0e-3a53-4b0c-9d0e-6f1f1c5f7a11")
+
+
+def bill_of_materials(facts: PackageFacts) -> dict[str, Any]:
+    """Model, base model, dataset, libraries and files, with their hashes."""
+    components = [_base_model(facts), _dataset(facts), *_libraries(facts), *_files(facts)]
+    root = _model(facts)
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, manifest_hash(list(facts.files)))}",
+        "version": 1,
+        "metadata": {"timestamp": facts.built_at, "component": root},
+        "components": components,
+        "dependencies": [{"ref": root["bom-ref"], "dependsOn": [one["bom-ref"] for one in components]}],
+    }
+
+
+def _model(facts: PackageFacts) -> dict[str, Any]:
+    metrics = [
+        {
+            "type": one.name, "value": f"{one.value:.4f}", "slice": facts.split,
+            "confidenceInterval": {"lowerBound": f"{one.low:.4f}", "upperBound": f"{one.high:.4f}"},
+        }
+        for one in facts.metrics
+    ]  # fmt: skip
+    parameters: dict[str, Any] = {
+        "approach": {"type": "supervised"},
+        "task": "structured extraction",
+        "architectureFamily": "transformer",
+        "datasets": [{"ref": "dataset"}],
+        "inputs": [{"format": "text"}],
+        "outputs": [{"format": "application/json"}],
+    }
+    if facts.architecture:
+        parameters["modelArchitecture"] = facts.architecture
+    limits = ["An output can match the schema and still have wrong values. Verify them."]
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": "model",
+        "name": facts.slug,
+        "version": str(facts.number),
+        "description": f"{facts.model}, served with {facts.engine}",
+        **_license(facts),
+        "modelCard": {
+            "modelParameters": parameters,
+            "quantitativeAnalysis": {"performanceMetrics": metrics},
+            "considerations": {"technicalLimitations": limits},
+        },
+    }
+
+
+def _base_model(facts: PackageFacts) -> dict[str, Any]:
+    found = {"type": "machine-learning-model", "bom-ref": "base-model", "name": facts.base_model, **_license(facts)}
+    if facts.base_reference:
+        found["purl"] = f"pkg:huggingface/{facts.base_reference}"
+    return {**found, **_hashes(facts.base_sha256)}
+
+
+def _dataset(facts: PackageFacts) -> dict[str, Any]:
+    name = f"{facts.slug} dataset"
+    data = {"type": "dataset", "name": name, "description": "documents with gold, frozen"}
+    return {
+        "type": "data", "bom-ref": "dataset", "name": name, "version": str(facts.dataset), "data": [data],
+        **_hashes(facts.dataset_sha256),
+    }  # fmt: skip
+
+
+def _libraries(facts: PackageFacts) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "library", "bom-ref": f"pkg:pypi/{name}@{version}", "name": name, "version": version,
+            "purl": f"pkg:pypi/{name}@{version}",
+        }
+        for name, version in sorted(facts.versions.items())
+    ]  # fmt: skip
+
+
+def _files(facts: PackageFacts) -> list[dict[str, Any]]:
+    return [
+        {"type": "file", "bom-ref": f"file:{one['path']}", "name": one["path"], **_hashes(one["sha256"])}
+        for one in facts.files
+    ]
+
+
+def _license(facts: PackageFacts) -> dict[str, Any]:
+    return {"licenses": [{"license": {"name": facts.licence}}]} if facts.licence else {}
+
+
+def _hashes(sha256: str) -> dict[str, Any]:
+    return {"hashes": [{"alg": "SHA-256", "content": sha256}]} if sha256 else {}

@@ -1,0 +1,107 @@
+"""The README of a package: a model card with the metadata that model hubs read, and how to answer with it. Pure."""
+
+from typing import Any
+
+from serving.packages.documents.facts import PackageFacts
+from training.model_cards.card import escaped_line, fenced, front_matter, table
+
+
+def text(facts: PackageFacts) -> str:
+    """The card as Markdown."""
+    title = f"# {escaped_line(facts.project)}, package {facts.number}"
+    lead = f"{escaped_line(facts.model)} extracts a JSON object of a fixed schema from a document."
+    parts = [front_matter(_metadata(facts)), title, lead, _usage(facts), _evaluation(facts), _parity(facts)]
+    parts.append(_files(facts))
+    if facts.training_card:
+        parts.append("## Training card\n\n" + _lower_headings(facts.training_card))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _metadata(facts: PackageFacts) -> dict[str, Any]:
+    values: dict[str, Any] = {"library_name": "transformers" if facts.prompt is None else "gguf"}
+    values["pipeline_tag"] = "text-generation"
+    if facts.licence:
+        values["license"] = facts.licence.lower()
+    if facts.base_reference:
+        values["base_model"] = facts.base_reference
+    dataset = {"type": facts.slug, "name": f"{facts.project}, dataset version {facts.dataset}", "split": facts.split}
+    metrics = [{"type": one.name, "name": one.title, "value": round(one.value, 4)} for one in facts.metrics]
+    task = {"type": "text-generation", "name": "structured extraction"}
+    if metrics:
+        values["model-index"] = [
+            {"name": facts.name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
+        ]
+    values["tags"] = ["structured-extraction", "slm-studio"]
+    return values
+
+
+def _usage(facts: PackageFacts) -> str:
+    if facts.prompt is None:
+        return "## Usage\n\nWith vLLM:\n\n" + fenced("sh vllm.sh", "sh")
+    commands = (
+        "pip install -r requirements.txt\n"
+        "python extract.py --verify\n"
+        "python extract.py < document.txt\n"
+        "python extract.py --input documents.jsonl --output outputs.jsonl\n"
+        "docker compose up"
+    )
+    parts = ["## Usage", "No network and no studio is needed once xllamacpp is installed:", fenced(commands, "sh")]
+    parts.append(
+        "Every output is checked for types, names, enums, lengths, ranges and alternatives of schema.json. Formats, "
+        "invariants, and rules between fields are not checked here."
+    )
+    if grounded := facts.prompt["grounded"]:
+        fields = ", ".join(f"`{one['pattern']}`" for one in grounded)
+        parts.append(
+            f"The evaluation restricted {fields} to text of the document during decoding. extract.py does not: it "
+            "rejects an output with a value that the document does not contain (code `ungrounded`), so fewer documents "
+            "have an output than on a replica."
+        )
+    parts.append("Ollama reads the Modelfile; send schema.json as `format` with every request.")
+    return "\n\n".join(parts)
+
+
+def _evaluation(facts: PackageFacts) -> str:
+    rows = []
+    for one in facts.metrics:
+        value, low, high = (100 * share for share in (one.value, one.low, one.high))
+        rows.append((one.title, f"{value:.1f} %", f"{low:.1f} to {high:.1f} %"))
+    where = f"Evaluation {facts.evaluation}, {facts.mode}, split {facts.split} of dataset version {facts.dataset}."
+    return f"{table('Evaluation', ('Metric', 'Value', '95 % interval'), rows)}\n\n{where}" if rows else ""
+
+
+def _parity(facts: PackageFacts) -> str:
+    parity = facts.parity
+    if not parity:
+        return ""
+    return (
+        f"## Parity\n\nOn {parity['documents']} documents of the evaluation {parity['equal']} outputs are equal; field "
+        f"accuracy {100 * parity['accuracy']:.1f} % instead of {100 * parity['evaluated_accuracy']:.1f} %, at most "
+        f"{100 * parity['max_loss']:.1f} % lower (upper 95 % bound)."
+    )
+
+
+def _files(facts: PackageFacts) -> str:
+    about = {
+        "serve.yaml": "how the studio serves it",
+        "extract.py": "answers without the studio",
+        "prompt.json": "the prompt around the document, and the token limits",
+        "grammar.lark": "the grammar of the output for llguidance",
+        "schema.json": "the JSON Schema of the output",
+        "package.json": "every file with its SHA-256; package.json.sig is its signature",
+        "bom.json": "bill of materials, CycloneDX 1.6",
+        "evidence/": "parity, evaluation, hashes, approval",
+    }
+    there = {str(entry["path"]) for entry in facts.files} | {"package.json", "bom.json", "evidence/"}
+    return table("Files", ("File", "What"), [(f"`{one}`", what) for one, what in about.items() if one in there])
+
+
+def _lower_headings(card: str) -> str:
+    """Headings one level deeper, outside code."""
+    lines, fence = [], ""
+    for line in card.split("\n"):
+        mark = line[: len(line) - len(line.lstrip("`"))]
+        if len(mark) >= 3 and (not fence or mark == fence):
+            fence = "" if fence else mark
+        lines.append(f"#{line}" if line.startswith("#") and not fence else line)
+    return "\n".join(lines).strip()

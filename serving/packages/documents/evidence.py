@@ -1,0 +1,105 @@
+"""The facts and the evidence of a package, read from the database when it is built."""
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from evaluation.approvals.decisions import void_reasons
+from evaluation.models import Approval, EvalRun
+from serving.models import Package
+from serving.packages.documents.facts import Metric, PackageFacts
+from serving.packages.spec import FILE, PROMPT, ServeSpec
+from slmstudio.storage.hashing import folder_manifest, sha256_file, sha256_text
+from training.model_cards import card
+from training.model_cards.facts import facts_of
+
+_METRICS = {
+    "field_exact": "Field accuracy", "document_exact": "Exact documents", "schema_valid": "Schema-valid outputs",
+    "hallucinated": "Documents with a hallucinated value",
+}  # fmt: skip
+_LIBRARIES = {"llama_cpp": ("xllamacpp",), "transformers": ("transformers", "torch", "tokenizers", "llguidance")}
+
+
+def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFacts:
+    """What the documents of a package in ``folder`` say."""
+    run, serve = package.eval_run, ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8"))
+    training = run.training_run if run.model_version_id is not None else None
+    base = training.base_model if training is not None else run.base_model
+    assert base is not None
+    prompt = folder / PROMPT
+    return PackageFacts(
+        project=package.project.name,
+        slug=package.project.slug,
+        number=package.number,
+        engine=package.engine,
+        model=run.model_label,
+        base_model=base.name,
+        base_reference=base.reference or (base.location if base.source == "hub" else ""),
+        base_sha256=base.sha256,
+        licence=base.licence,
+        architecture=base.architecture,
+        dataset=run.dataset.number,
+        dataset_sha256=run.dataset.sha256,
+        evaluation=run.number,
+        split=run.split,
+        mode=run.get_mode_display(),
+        metrics=_metrics(run),
+        parity=parity,
+        context=serve.context or 0,
+        max_output_tokens=serve.output_tokens.maximum,
+        seed=serve.seed,
+        built_at=timezone.now().isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        versions={name: metadata.version(name) for name in _LIBRARIES[package.engine]},
+        files=folder_manifest(folder),
+        prompt=json.loads(prompt.read_text(encoding="utf-8")) if prompt.exists() else None,
+        training_card=card.body(facts_of(training)) if training is not None else "",
+    )
+
+
+def _metrics(run: EvalRun) -> list[Metric]:
+    found = []
+    for name, title in _METRICS.items():
+        rate = run.scores.get(name) or {}
+        if rate.get("rate") is not None:
+            found.append(Metric(name, title, float(rate["rate"]), float(rate["low"]), float(rate["high"])))
+    return found
+
+
+def evidence(package: Package, folder: Path, parity: dict[str, Any]) -> dict[str, Any]:
+    """File name -> contents of the evidence folder."""
+    run = package.eval_run
+    return {
+        "parity.json": parity,
+        "evaluation.json": {
+            "number": run.number, "dataset": run.dataset.number, "split": run.split, "mode": run.mode,
+            "scorer_version": run.scorer_version, "scores": run.scores, "latency": run.latency,
+        },
+        "hashes.json": {
+            "schema": run.dataset.schema_version.compiled.hash,
+            "schema_text": run.dataset.schema_version.sha256,
+            "prompt": sha256_file(folder / FILE),
+            "evaluation_spec": sha256_text(run.spec),
+            "outputs": run.outputs_sha256,
+            "dataset": run.dataset.sha256,
+            "holdout": run.dataset.holdout_sha256,
+        },
+        "approval.json": _approval(run),
+    }  # fmt: skip
+
+
+def _approval(run: EvalRun) -> dict[str, Any]:
+    """The newest valid approval of the evaluation when the package was built."""
+    rows = Approval.objects.filter(report__eval_run=run, decision=Approval.Decision.APPROVED)
+    for one in rows.select_related("report__project", "report__policy", "decided_by").order_by("-report__number"):
+        if not void_reasons(one, files=False):
+            return {
+                "approved": True, "report": one.report.number, "decided_by": one.decided_by.get_username(),
+                "decided_at": one.decided_at.isoformat(), "reason": one.reason, "waiver": one.waiver,
+                "manifest_sha256": one.packet_sha256, "manifest": one.report.packet,
+            }  # fmt: skip
+    return {"approved": False}

@@ -1,0 +1,57 @@
+"""What the documents of a package say. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from slmstudio.storage.hashing import FileEntry
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A share measured by the evaluation, 0 to 1, with its 95 % interval."""
+
+    name: str
+    title: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageFacts:
+    """A package. ``prompt``: the contents of prompt.json, None where there is none. ``licence``, ``base_reference``: ""
+    where unknown. ``versions``: package -> version of what it was built with. ``built_at``: ISO 8601, UTC.
+    """
+
+    project: str
+    slug: str
+    number: int
+    engine: str
+    model: str
+    base_model: str
+    base_reference: str
+    base_sha256: str
+    licence: str
+    architecture: str
+    dataset: int
+    dataset_sha256: str
+    evaluation: int
+    split: str
+    mode: str
+    metrics: Sequence[Metric]
+    parity: dict[str, Any]
+    context: int
+    max_output_tokens: int
+    seed: int
+    built_at: str
+    python: str
+    versions: dict[str, str]
+    files: Sequence[FileEntry]
+    prompt: dict[str, Any] | None = None
+    training_card: str = field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name for other servers."""
+        return f"{self.slug}-{self.number}"

@@ -1,0 +1,86 @@
+"""Files that start a package on other servers: Ollama, vLLM, a container. Pure."""
+
+import json
+
+import yaml
+
+from serving.packages.documents.facts import PackageFacts
+
+#: the port of the container
+PORT = 8080
+_RELEASE = "bookworm"
+
+
+def modelfile(facts: PackageFacts) -> str:
+    """Ollama's Modelfile of a GGUF package. It cannot contain a schema: each request sends it as ``format``."""
+    assert facts.prompt is not None
+    prompt = facts.prompt
+    template = f"{_literal(prompt['prefix'])}{{{{ .Prompt }}}}{_literal(prompt['suffix'])}"
+    # The first special token is part of the text again: Ollama takes no token ids.
+    start = _literal(prompt.get("first_text", ""))
+    return (
+        '# ollama create NAME -f Modelfile. With every request send the contents of schema.json as "format", and\n'
+        "# escape the special tokens of prompt.json in the document.\n"
+        f"FROM ./{prompt['gguf']}\n"
+        f'TEMPLATE """{start}{template}"""\n'
+        "PARAMETER temperature 0\n"
+        "PARAMETER top_k 1\n"
+        f"PARAMETER seed {facts.seed}\n"
+        f"PARAMETER num_ctx {facts.context}\n"
+        f"PARAMETER num_predict {facts.max_output_tokens}\n"
+    )
+
+
+def _literal(text: str) -> str:
+    """A text in a template in triple quotes, with strings for braces and quotes that would end it."""
+    marked = text.replace("{{", "\0").replace('"""', "\1")
+    return marked.replace("\0", '{{ "{{" }}').replace("\1", '{{ "\\"\\"\\"" }}')
+
+
+def vllm(facts: PackageFacts) -> str:
+    """The command line of vLLM for a package with weights."""
+    outputs = json.dumps({"backend": "guidance", "disable_any_whitespace": True})
+    return (
+        "#!/bin/sh\n"
+        "# vLLM 0.32 or newer. Send the rendered prompt to /v1/completions with\n"
+        '# "structured_outputs": {"json": SCHEMA}, "temperature": 0, "add_special_tokens": false.\n'
+        f"exec vllm serve ./model --served-model-name {facts.name} --max-model-len {facts.context} \\\n"
+        f"  --generation-config vllm --seed {facts.seed} --structured-outputs-config '{outputs}'\n"
+    )
+
+
+def requirements(facts: PackageFacts) -> str:
+    """The pinned packages that extract.py needs."""
+    return f"xllamacpp=={facts.versions['xllamacpp']}\n"
+
+
+def dockerfile(facts: PackageFacts) -> str:
+    """A container that answers for the package on a port, without the studio."""
+    return (
+        f"FROM python:{facts.python}-slim-{_RELEASE}\n"
+        "RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*\n"
+        "COPY requirements.txt /package/\n"
+        "RUN pip install --no-cache-dir --no-deps -r /package/requirements.txt\n"
+        "COPY . /package/\n"
+        "USER 65534:65534\n"
+        f"EXPOSE {PORT}\n"
+        f'CMD ["python", "/package/extract.py", "--listen", "0.0.0.0:{PORT}"]\n'
+    )
+
+
+def compose(facts: PackageFacts) -> str:
+    """The same with docker compose; the port is open on this machine only."""
+    check = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{PORT}/health', timeout=5)"
+    service = {
+        "build": ".",
+        "image": f"{facts.name}:{facts.number}",
+        "ports": [f"127.0.0.1:{PORT}:{PORT}"],
+        "environment": {"REPLICA_SECRET": "${REPLICA_SECRET:-}"},
+        "read_only": True,
+        "tmpfs": ["/tmp"],
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "restart": "unless-stopped",
+        "healthcheck": {"test": ["CMD", "python", "-c", check], "interval": "30s", "start_period": "60s"},
+    }
+    return yaml.safe_dump({"services": {"replica": service}}, sort_keys=False)
