@@ -8,6 +8,7 @@ from serving.packages import views as package_views
 urlpatterns = [
     path("deploy/", views.deployment, name="deployment"),
     path("deploy/new/", views.deploy, name="deploy_new"),
+    path("deploy/endpoint/", views.deploy_endpoint, name="deploy_endpoint"),
     path("deploy/promote/", views.promote, name="deploy_promote"),
     path("deploy/abort/", views.abort, name="deploy_abort"),
     path("deploy/roll-back/", views.roll_back, name="deploy_roll_back"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from evaluation.models import GateReport
+from evaluation.models import Endpoint, GateReport
 from labeling.models import Project
 from serving.deployments import queries
 from serving.models import Package, Stage
@@ -59,6 +59,24 @@ class DeployForm(forms.Form):
             "stage": self.cleaned_data["stage"],
             "share": share / 100 if share and self.cleaned_data["stage"] == Stage.CANARY else None,
         }
+
+
+class EndpointForm(forms.Form):
+    """The external model that is used today, as the first stable version."""
+
+    endpoint = forms.ModelChoiceField(
+        queryset=Endpoint.objects.none(),
+        label="External model",
+        empty_label=None,
+        help_text="It gets the instruction and the schema of the contract with each document.",
+        widget=forms.Select(attrs=_SELECT),
+    )
+
+    def __init__(self, data: Any = None, *, project: Project) -> None:
+        super().__init__(data)
+        endpoints = Endpoint.objects.in_use(project)
+        self.fields["endpoint"].queryset = endpoints  # type: ignore[attr-defined]
+        self.has_choices = endpoints.exists()
 
 
 class ReasonForm(forms.Form):

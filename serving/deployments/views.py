@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from labeling.form.codec import pretty
 from serving.deployments import gateway_client, queries, services
-from serving.deployments.forms import DeployForm, ReasonForm, TryForm
+from serving.deployments.forms import DeployForm, EndpointForm, ReasonForm, TryForm
 from serving.deployments.snippets import snippets
 from serving.models import Deployment, Stage
 from slmstudio.access import Action, project_for
@@ -32,6 +32,7 @@ def deployment(request: SignedInRequest, slug: str) -> HttpResponse:
             "snippets": snippets(slug),
             "try_form": TryForm(initial={"text": queries.sample_text(project)}),
             "deploy_form": _deploy_form(request, project, context["deployment"]),
+            "endpoint_form": _endpoint_form(project, context["deployment"]),
         }
     return render(request, f"{_TEMPLATE}{part}", context)
 
@@ -66,6 +67,14 @@ def _deploy_form(request: SignedInRequest, project: Any, found: Deployment | Non
     return DeployForm(project=project, initial=initial)
 
 
+def _endpoint_form(project: Any, found: Deployment | None) -> EndpointForm | None:
+    """For users who may deploy, where nothing is deployed and the project has an external model."""
+    if Action.DEPLOY not in project.can or (found is not None and found.serving):
+        return None
+    form = EndpointForm(project=project)
+    return form if form.has_choices else None
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
     """Deploys an approved report."""
@@ -82,6 +91,23 @@ def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
             return redirect_to(request, reverse("deployment", args=[slug]))
     part = "#deploy_form" if is_htmx(request) else ""
     context = {**_status(project), "deploy_form": form, "snippets": snippets(slug), "try_form": TryForm()}
+    return render(request, f"{_TEMPLATE}{part}", context, status=422)
+
+
+@require_POST
+def deploy_endpoint(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Makes an external model the first stable version."""
+    project = project_for(request.user, slug, Action.DEPLOY)
+    form = EndpointForm(request.POST, project=project)
+    if form.is_valid():
+        try:
+            services.deploy_endpoint(project=project, user=request.user, endpoint=form.cleaned_data["endpoint"])
+        except Refused as error:
+            form.add_error(error.field if error.field in form.fields else None, error.message)
+        else:
+            return redirect_to(request, reverse("deployment", args=[slug]))
+    part = "#endpoint_form" if is_htmx(request) else ""
+    context = {**_status(project), "endpoint_form": form, "snippets": snippets(slug), "try_form": TryForm()}
     return render(request, f"{_TEMPLATE}{part}", context, status=422)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
+from serving.gateway.external import ExternalModels
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, RequestLogWriter, now
@@ -71,6 +72,7 @@ class Answerer:
 
     pool: ReplicaPool
     log: RequestLogWriter
+    external: ExternalModels
     shadows: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def answer(self, route: Route, question: Question) -> Answered:
@@ -124,7 +126,7 @@ class Answerer:
             raise Problem(404, "not_deployed", "No model of this project is deployed.")
         entry.release_id = release.id
         entry.source = Source.CANDIDATE if is_candidate else Source.STABLE
-        found = await self.pool.answer(release, question.text, max_queue=route.max_queue)
+        found = await self._ask(release, question.text, route.max_queue)
         _note(entry, found, store=bool(route.retention_days))
         check(release, found, entry)
         return Answered(
@@ -133,6 +135,11 @@ class Answerer:
             prompt_tokens=entry.prompt_tokens, output_tokens=entry.output_tokens, total_ms=0.0,
             queue_ms=entry.queue_ms, model_ms=entry.model_ms,
         )  # fmt: skip
+
+    async def _ask(self, release: ReleaseRoute, text: str, max_queue: int) -> Answer:
+        if release.external is not None:
+            return await self.external.answer(release.external, text, max_queue=max_queue)
+        return await self.pool.answer(release, text, max_queue=max_queue)
 
     def _write(self, entry: LogEntry, question: Question) -> None:
         """Raises Problem 503 where the entry of a success cannot be stored."""
@@ -155,7 +162,7 @@ class Answerer:
             shadow_of=question.id, release_id=release.id, source=Source.CANDIDATE,
         )  # fmt: skip
         try:
-            found = await self.pool.answer(release, question.text, max_queue=route.max_queue)
+            found = await self._ask(release, question.text, route.max_queue)
             _note(entry, found, store=bool(route.retention_days))
             check(release, found, entry)
             entry.status = 200

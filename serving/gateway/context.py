@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from serving.gateway import idempotency
 from serving.gateway.answers import Answered, Answerer, Question
+from serving.gateway.external import ExternalModels
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter
 from serving.gateway.metrics import Metrics
@@ -58,7 +59,8 @@ class Gateway:
         )
         limits = RateLimiter(settings.REDIS_URL, per_minute=settings.API_REQUESTS_PER_MINUTE)
         keys = IdempotencyKeys(settings.REDIS_URL)
-        return cls(tokens, table, limits, pool, log, Answerer(pool, log), keys, metrics)
+        answerer = Answerer(pool, log, ExternalModels(float(settings.GATEWAY_TIMEOUT_SECONDS)))
+        return cls(tokens, table, limits, pool, log, answerer, keys, metrics)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -73,6 +75,7 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*self._tasks, *self.answerer.shadows, return_exceptions=True)
             await self.pool.close()
+            self.answerer.external.close()
             await self.limits.close()
             await self.keys.close()
             await self.log.flush()

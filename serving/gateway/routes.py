@@ -14,11 +14,14 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from evaluation.inference.endpoint_keys import endpoint_config
 from labeling.models import SchemaVersion
 from serving.gateway.database import in_database
+from serving.gateway.external import ExternalRoute
 from serving.models import Deployment, Release, Replica, Stage
 from serving.replicas.changes import CHANNEL
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 2.0
@@ -31,12 +34,12 @@ class ReleaseRoute:
     id: int
     number: int
     schema: CompiledSchema
-    addresses: tuple[str, ...]
-    endpoint_id: int | None = None
+    addresses: tuple[str, ...] = ()
+    external: ExternalRoute | None = None
 
     @property
     def can_answer(self) -> bool:
-        return bool(self.addresses) or self.endpoint_id is not None
+        return bool(self.addresses) or self.external is not None
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,21 @@ def _release(release: Release | None, addresses: dict[int, list[str]]) -> Releas
         return None
     if release.package is not None:
         schema: SchemaVersion = release.package.eval_run.dataset.schema_version
-    else:
-        schema = release.project.schema_version
-    return ReleaseRoute(
-        release.pk, release.number, schema.compiled, tuple(addresses.get(release.pk, ())), release.endpoint_id
+        return ReleaseRoute(release.pk, release.number, schema.compiled, tuple(addresses.get(release.pk, ())))
+    external = _external(release)
+    return ReleaseRoute(release.pk, release.number, external.schema, external=external)
+
+
+def _external(release: Release) -> ExternalRoute:
+    """How an external model is called now; its key is in the environment of the gateway."""
+    endpoint, project = release.endpoint, release.project
+    assert endpoint is not None
+    config, problem = None, "It was removed."
+    if endpoint.retired_at is None:
+        try:
+            config, problem = endpoint_config(endpoint), ""
+        except Refused as error:
+            problem = error.message
+    return ExternalRoute(
+        endpoint.pk, str(endpoint), config, project.contract.instruction, project.schema_version.compiled, problem
     )

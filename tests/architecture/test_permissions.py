@@ -90,7 +90,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
     "deployment": Action.READ,
     **dict.fromkeys(("deploy_new", "deploy_promote", "deploy_abort", "deploy_roll_back"), Action.DEPLOY),
-    **dict.fromkeys(("deploy_stop", "deploy_try", "release_bundle"), Action.DEPLOY),
+    **dict.fromkeys(("deploy_stop", "deploy_try", "deploy_endpoint", "release_bundle"), Action.DEPLOY),
 }
 # Open to those who may run and to those who may approve; no single action says that.
 EITHER = {"gate_report_new": (Action.RUN, Action.APPROVE)}

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from django.test import Client
 
+from evaluation.models import Endpoint
 from serving.deployments import gateway_client, queries, services
 from serving.models import Deployment
 from tests.evaluation.factories import World
@@ -106,6 +107,22 @@ def test_errors_name_their_field(world: World, changes: dict[str, str], field: s
     answer = client(world.engineer).post("/p/invoices/deploy/new/", values, headers={"HX-Request": "true"})
     assert answer.status_code == 422
     assert list(answer.context["deploy_form"].errors) == [field]
+
+
+def test_the_current_production_model_is_the_first_version(world: World) -> None:
+    endpoint = Endpoint.objects.create(project=world.project, name="Big", url="http://127.0.0.1:9/v1", model="big")
+    engineer = client(world.engineer)
+    assert engineer.get("/p/invoices/deploy/").context["endpoint_form"] is not None
+    assert client(world.annotator).get("/p/invoices/deploy/").context["endpoint_form"] is None
+    assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": "0"}).status_code == 422
+    assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk}).status_code == 302
+    stable = Deployment.objects.get().stable
+    assert stable is not None
+    assert stable.endpoint == endpoint
+    page = engineer.get("/p/invoices/deploy/")
+    assert page.context["endpoint_form"] is None
+    assert page.context["stable"].state == ("done", "external")
+    assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk}).status_code == 422
 
 
 def test_buttons_promote_abort_and_stop(world: World, deployed: Deployment) -> None:

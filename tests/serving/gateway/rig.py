@@ -18,6 +18,7 @@ from starlette.routing import Route as Path_
 from serving.gateway.answers import Answerer
 from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
+from serving.gateway.external import ExternalModels
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter
 from serving.gateway.metrics import Metrics
@@ -160,7 +161,8 @@ async def rig(
     log = Log(folder / "log", on_write=metrics.record, on_failure=metrics.log_failed)
     limits = RateLimiter(redis, per_minute=per_minute)
     keys = IdempotencyKeys(redis)
-    gateway = Gateway(Tokens(), table, limits, pool, log, Answerer(pool, log), keys, metrics)
+    answerer = Answerer(pool, log, ExternalModels(timeout))
+    gateway = Gateway(Tokens(), table, limits, pool, log, answerer, keys, metrics)
     app = create_app(lambda: gateway)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (

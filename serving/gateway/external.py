@@ -1,0 +1,119 @@
+"""External models as releases: the model that a team uses today answers through the gateway."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from evaluation.inference.clients.client import Client, client_for
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.completion import Completion
+from evaluation.inference.endpoint_keys import messages
+from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
+from serving.gateway.problems import Problem
+from serving.replicas.protocol import Answer
+from slmstudio.contract.schema.compiled import CompiledSchema
+
+#: requests for one document: the first and one more, because a caller waits
+MAX_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class ExternalRoute:
+    """How an external model is called. ``problem``: why it cannot be, as a sentence."""
+
+    endpoint_id: int
+    name: str
+    config: EndpointConfig | None
+    instruction: str
+    schema: CompiledSchema
+    problem: str = ""
+
+
+@dataclass
+class _Connection:
+    """A client of an endpoint with its threads, as long as the settings stay."""
+
+    route: ExternalRoute
+    client: Client
+    threads: ThreadPoolExecutor
+    stop: threading.Event
+    outstanding: int = 0
+
+
+@dataclass
+class ExternalModels:
+    """Clients of all endpoints. ``timeout``: seconds of one request."""
+
+    timeout: float
+    _connections: dict[int, _Connection] = field(default_factory=dict)
+
+    async def answer(self, route: ExternalRoute, text: str, *, max_queue: int) -> Answer:
+        """The answer of an external model.
+
+        Raises:
+            Problem: 429 where too many requests wait, 503 where the endpoint cannot be called.
+        """
+        connection = self._connection(route)
+        config = connection.route.config
+        assert config is not None
+        if connection.outstanding >= config.at_once + max_queue:
+            raise Problem(
+                429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
+            )
+        prompt = messages(route.instruction, route.schema.schema, text)
+        connection.outstanding += 1
+        arrived = time.perf_counter()
+        try:
+            loop = asyncio.get_running_loop()
+            completion = await loop.run_in_executor(connection.threads, connection.client.complete, prompt)
+        finally:
+            connection.outstanding -= 1
+        elapsed = (time.perf_counter() - arrived) * 1000
+        return answer_of(completion, elapsed_ms=elapsed)
+
+    def _connection(self, route: ExternalRoute) -> _Connection:
+        found = self._connections.get(route.endpoint_id)
+        if found is not None and found.route == route:
+            return found
+        if route.config is None:
+            raise Problem(503, "endpoint", f"{route.name} cannot be called: {route.problem}")
+        if found is not None:
+            self._close(found)
+        stop = threading.Event()
+        client = client_for(route.config.with_timeout(self.timeout), route.schema, stop, max_attempts=MAX_ATTEMPTS)
+        threads = ThreadPoolExecutor(route.config.at_once, thread_name_prefix="external")
+        self._connections[route.endpoint_id] = _Connection(route, client, threads, stop)
+        return self._connections[route.endpoint_id]
+
+    @staticmethod
+    def _close(connection: _Connection) -> None:
+        """Open requests end by themselves; no further attempt is made."""
+        connection.stop.set()
+        connection.threads.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for connection in self._connections.values():
+            self._close(connection)
+            connection.client.close()
+        self._connections.clear()
+
+
+def answer_of(completion: Completion, *, elapsed_ms: float) -> Answer:
+    """A completion as the answer of a replica; what is no output becomes an error with a code."""
+    model_ms = round(completion.seconds * 1000, 2)
+    queue_ms = round(max(0.0, elapsed_ms - model_ms), 2)
+    if completion.status not in ANSWERED:
+        code = "too_long" if completion.status == ResponseStatus.TOO_LONG else "engine"
+        label = STATUS_LABELS[completion.status]
+        detail = f"{label[:1].upper()}{label[1:]}. {completion.detail}".strip()
+        return Answer.failed(code, detail, queue_ms=queue_ms, model_ms=model_ms)
+    cut_off = completion.status == ResponseStatus.CUT_OFF
+    return replace(
+        Answer(completion.text or completion.content, "length" if cut_off else "stop", queue_ms, model_ms),
+        prompt_tokens=max(0, completion.tokens - completion.output_tokens),
+        output_tokens=completion.output_tokens,
+        confidence={path: (low, low) for path, low in completion.confidence.items()},
+    )

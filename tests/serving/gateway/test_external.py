@@ -1,0 +1,88 @@
+"""An external model as a release: a real HTTP server that speaks the OpenAI protocol answers through the gateway."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from serving.gateway.external import ExternalRoute
+from serving.gateway.routes import ReleaseRoute
+from tests.evaluation import fake_openai
+from tests.serving.gateway.rig import RAW, SCHEMA, TEXT, backend, release, reply, rig, route
+
+
+@pytest.fixture(autouse=True)
+def reachable(settings: Any) -> None:
+    """The gateway may call this machine."""
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+
+
+def external(url: str, *, problem: str = "", **changes: Any) -> ReleaseRoute:
+    """A release that this URL answers for."""
+    config = EndpointConfig(url=url, model="big", **changes) if not problem else None
+    return ReleaseRoute(9, 9, SCHEMA, external=ExternalRoute(4, "Big", config, "Extract.", SCHEMA, problem))
+
+
+def test_an_external_model_answers(tmp_path: Path) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        async with rig(tmp_path, route(external(fake.url))) as found:
+            response = await found.extract()
+            assert response.status_code == 200
+            assert f'"output":{RAW}' in response.text
+            assert response.json()["model"] == "invoices@9"
+            [row] = found.log.rows()
+            assert (row["release_id"], row["status"], row["output"]) == (9, 200, RAW)
+            assert row["model_ms"] > 0
+        assert TEXT in str(fake.asked[0]["messages"])
+        assert "Extract." in str(fake.asked[0]["messages"])
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says(RAW)]
+        asyncio.run(work(fake))
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (fake_openai.says('{"number": 5}'), 502, "invalid_output"),
+        (fake_openai.says("I am sorry"), 502, "invalid_output"),
+        (fake_openai.error(401, "wrong key"), 502, "engine"),
+        (fake_openai.error(400, "maximum context length exceeded"), 413, "too_long"),
+    ],
+)
+def test_what_it_gets_wrong_is_an_error(tmp_path: Path, answer: Any, status: int, code: str) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        async with rig(tmp_path, route(external(fake.url, structured="free"))) as found:
+            response = await found.extract()
+            assert (response.status_code, response.json()["code"]) == (status, code)
+
+    with fake_openai.running() as fake:
+        fake.replies = [answer]
+        asyncio.run(work(fake))
+
+
+def test_without_its_key_it_cannot_be_called(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with rig(tmp_path, route(external("http://127.0.0.1:9/v1", problem="The key is not set."))) as found:
+            response = await found.extract()
+            assert (response.status_code, response.json()["code"]) == (503, "endpoint")
+
+    asyncio.run(work())
+
+
+def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        async with backend(tmp_path / "a", reply()) as small:
+            deployed = route(external(fake.url), release(2, small.address), stage="shadow")
+            async with rig(tmp_path, deployed) as found:
+                assert (await found.extract()).json()["version"] == 9
+                await asyncio.gather(*found.gateway.answerer.shadows)
+                answered, shadow = found.log.rows()
+                assert (answered["release_id"], shadow["release_id"]) == (9, 2)
+                assert shadow["shadow_of"] == answered["id"]
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says(RAW)]
+        asyncio.run(work(fake))
