@@ -11,13 +11,12 @@ from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models import ModelExport
 
 
-class PackageQuerySet(RunQuerySet):
+class PackageQuerySet(RunQuerySet["Package"]):
     """Named reads of packages."""
 
     def with_content(self) -> Self:
         """With the rows that their labels and builds need, in one query."""
-        rows: Any = self
-        found: Self = rows.select_related(
+        return self.select_related(
             "project",
             "eval_run__base_model",
             "eval_run__dataset__schema_version",
@@ -27,7 +26,6 @@ class PackageQuerySet(RunQuerySet):
             "export",
             "created_by",
         )
-        return found
 
 
 class Package(BackgroundRun):

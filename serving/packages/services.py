@@ -39,7 +39,7 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
     project = Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
     engine = engine or default_engine(run)
     export = _export(run, engine, export)
-    package = Package.objects.filter(eval_run=run, engine=engine, export=export).first()
+    package: Package | None = Package.objects.filter(eval_run=run, engine=engine, export=export).first()
     if package is not None and (package.is_ready or package.status in ACTIVE):
         return package
     if why := quotas.storage_problem(project) or quotas.compute_problem(project):

@@ -208,7 +208,8 @@ def test_prometheus_scrapes_it(served: int, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"]}
     with subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], env=environment, stderr=log) as server:
         try:
-            deadline, found = time.monotonic() + 30, []
+            deadline = time.monotonic() + 30
+            found: list[Any] = []
             query = f"http://127.0.0.1:{port}/api/v1/query?query=slm_rejected_total"
             while not found:
                 assert time.monotonic() < deadline, (tmp_path / "prometheus.log").read_text()
