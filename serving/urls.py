@@ -4,6 +4,7 @@ from django.urls import path
 
 from serving.deployments import views
 from serving.packages import views as package_views
+from serving.rollouts import views as rollout_views
 
 urlpatterns = [
     path("deploy/", views.deployment, name="deployment"),
@@ -13,6 +14,8 @@ urlpatterns = [
     path("deploy/abort/", views.abort, name="deploy_abort"),
     path("deploy/roll-back/", views.roll_back, name="deploy_roll_back"),
     path("deploy/stop/", views.stop, name="deploy_stop"),
+    path("deploy/rollout/", rollout_views.rollout, name="deploy_rollout"),
+    path("deploy/plan/", rollout_views.plan, name="deploy_plan"),
     path("deploy/try/", views.try_document, name="deploy_try"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
 ]

@@ -126,15 +126,23 @@ def e_value(log_e: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
-def meaning(log_e: float) -> str:
-    """What E means, as a sentence about a candidate that is as good as the stable version."""
+#: whom the evidence of a question speaks against
+_NULL = {
+    "fails_more": "a candidate that fails no more often",
+    "over_limit": "a candidate within the limit",
+    "slow": "a candidate within the limit",
+    "ready": "a candidate that the plan does not admit",
+    "fast": "a candidate over the limit",
+}
+
+
+def meaning(question: str, log_e: float) -> str:
+    """What E means, as a sentence: by Ville's inequality, 1/E bounds how often it gets there by chance."""
     if log_e <= 0:
         return "no evidence"
-    return f"an equal candidate gets there at most {_percent(math.exp(-log_e))} of the time"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}" if value >= 0.1 else f"{value:.2g}".replace("e-0", "e-") if value < 1e-4 else f"{value:.2%}"
+    chance = math.exp(-log_e)
+    shown = f"{100 * chance:.2g} %" if chance >= 1e-5 else f"10^{math.log10(chance):.0f}" if chance else "0 %"
+    return f"{_NULL[question]} gets there at most {shown} of the time"
 
 
 def _total(steps: Sequence[Step]) -> Counts:

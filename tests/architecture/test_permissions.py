@@ -88,7 +88,8 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose
     "gate_labels": Action.CURATE,
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
-    "deployment": Action.READ,
+    **dict.fromkeys(("deployment", "deploy_rollout"), Action.READ),
+    "deploy_plan": Action.DEPLOY,
     **dict.fromkeys(("deploy_new", "deploy_promote", "deploy_abort", "deploy_roll_back"), Action.DEPLOY),
     **dict.fromkeys(("deploy_stop", "deploy_try", "deploy_endpoint", "release_bundle"), Action.DEPLOY),
 }

@@ -155,7 +155,7 @@ def test_false_alarms_of_a_rate_at_its_limit(mirrored: bool) -> None:
     """The mirror grows between hits, so it is read just before each one and at the end."""
     rng = np.random.default_rng(4)
     false = 0
-    for row in rng.random((ROUNDS, 3_000)) < 0.05:
+    for row in rng.random((ROUNDS // 4, 3_000)) < 0.05:
         process = latency(mirrored=mirrored)
         for begin, end in pairwise([0, *np.flatnonzero(row), len(row)]):
             process.add(hits=0, total=end - begin - bool(begin))
@@ -167,7 +167,7 @@ def test_false_alarms_of_a_rate_at_its_limit(mirrored: bool) -> None:
             if not mirrored and process.decided(ALPHA):
                 false += 1
                 break
-    assert false <= MOST
+    assert false <= 23  # 250 rounds: 12.5 and 3.1 standard deviations
 
 
 def test_power_agrees_with_the_documentation() -> None:

@@ -79,4 +79,4 @@ def test_steps_are_stored_as_they_are() -> None:
 @pytest.mark.parametrize(("log_e", "shown"), [(0.0, "1"), (3.0, "20"), (-700, "9.9e-305"), (2_000.0, "10^869")])
 def test_evidence_is_shown(log_e: float, shown: str) -> None:
     assert e_value(log_e) == shown
-    assert meaning(log_e)
+    assert all(meaning(question, log_e) for question in ("fails_more", "over_limit", "slow", "ready", "fast"))

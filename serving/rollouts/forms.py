@@ -1,0 +1,63 @@
+"""The form of a rollout's plan."""
+
+from typing import Any
+
+from django import forms
+
+from serving.models import RolloutPlan
+from serving.models.rollouts import DEFAULT_MARGIN
+
+_INPUT = {"class": "form-control"}
+
+
+class PlanForm(forms.Form):
+    """Shares are entered in percent."""
+
+    auto_promote = forms.BooleanField(
+        label="Promote automatically",
+        required=False,
+        help_text="A candidate that is ready goes on to the next stage. A bad one is always aborted.",
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+    )
+    max_failure_rate = forms.FloatField(
+        label="Failed requests, at most, %",
+        required=False,
+        min_value=0.01,
+        max_value=50,
+        widget=forms.NumberInput(attrs={**_INPUT, "step": "0.01"}),
+    )
+    p95_ms = forms.IntegerField(
+        label="p95 latency, at most, ms",
+        required=False,
+        min_value=1,
+        max_value=600_000,
+        widget=forms.NumberInput(attrs=_INPUT),
+    )
+    min_requests = forms.IntegerField(
+        label="Requests of the candidate at each share, at least",
+        min_value=1,
+        max_value=1_000_000,
+        widget=forms.NumberInput(attrs=_INPUT),
+    )
+    margin = forms.FloatField(
+        label="Non-inferior: fewer than so many times as many failures",
+        min_value=1.05,
+        max_value=10,
+        initial=DEFAULT_MARGIN,
+        widget=forms.NumberInput(attrs={**_INPUT, "step": "0.05"}),
+    )
+
+    @classmethod
+    def of(cls, plan: RolloutPlan) -> "PlanForm":
+        """The form with a plan's values."""
+        rate = plan.max_failure_rate
+        values: dict[str, Any] = {
+            "auto_promote": plan.auto_promote, "p95_ms": plan.p95_ms, "min_requests": plan.min_requests,
+            "margin": plan.margin, "max_failure_rate": None if rate is None else round(100 * rate, 4),
+        }  # fmt: skip
+        return cls(initial=values)
+
+    def values(self) -> dict[str, Any]:
+        """What ``rollouts.services.set_plan`` takes."""
+        rate = self.cleaned_data["max_failure_rate"]
+        return {**self.cleaned_data, "max_failure_rate": None if rate is None else rate / 100}

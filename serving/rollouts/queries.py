@@ -1,0 +1,109 @@
+"""What the page of a deployment shows of its rollout."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from labeling.models import Project
+from serving.deployments import services
+from serving.models import Deployment, Rollout, RolloutPlan, Stage
+from serving.rollouts.counts import Counts, Step
+from serving.rollouts.log_counts import requests_per_hour
+from serving.rollouts.planner import Forecast, failure_rate, forecast
+from serving.rollouts.verdicts import ALPHA, Action, e_value, meaning
+
+_QUESTIONS = {
+    "fails_more": "It fails more often",
+    "over_limit": "It exceeds the failure rate of the plan",
+    "slow": "It exceeds the p95 latency of the plan",
+    "ready": "It is non-inferior",
+    "fast": "It keeps the p95 latency of the plan",
+}
+
+
+@dataclass(frozen=True)
+class EvidenceLine:
+    """A question about the candidate, with the evidence for it."""
+
+    question: str
+    e_value: str
+    meaning: str
+    is_decided: bool
+
+
+@dataclass(frozen=True)
+class RolloutStatus:
+    """The rollout of a deployment, or its last one."""
+
+    deployment: Deployment
+    rollout: Rollout | None
+    plan: RolloutPlan
+    steps: list[Step]
+    evidence: list[EvidenceLine]
+    forecasts: list[Forecast]
+    per_hour: float
+
+    @property
+    def badge(self) -> tuple[str, str]:
+        """The state of its badge, and its label."""
+        if self.rollout is None or not self.rollout.verdict:
+            return "queued", "no requests counted yet"
+        if self.rollout.outcome:
+            return ("failed" if self.rollout.outcome == Rollout.Outcome.ABORTED else "done"), self.rollout.outcome
+        if self.rollout.verdict == Action.GO_ON:
+            return "done", "ready for the next stage"
+        return "running", "waiting for data"
+
+    @property
+    def needed(self) -> str:
+        """The e-value that decides."""
+        return e_value(-math.log(ALPHA))
+
+
+def status_of(project: Project, now: datetime) -> RolloutStatus | None:
+    """The rollout of a project's candidate; None where there is neither a candidate in shadow or canary nor an earlier
+    rollout."""
+    deployment: Deployment | None = Deployment.objects.with_releases().filter(project=project).first()
+    if deployment is None:
+        return None
+    rollout: Rollout | None = Rollout.objects.filter(deployment=deployment).order_by("-pk").first()
+    is_running = deployment.stage in (Stage.SHADOW, Stage.CANARY)
+    if is_running and rollout is not None and rollout.ended_at is not None:
+        rollout = None  # that of an earlier candidate
+    if rollout is None and not is_running:
+        return None
+    plan = plan_of(deployment)
+    steps = [Step.of_json(one) for one in rollout.steps] if rollout is not None else []
+    per_hour = requests_per_hour(project.pk, now)
+    return RolloutStatus(
+        deployment=deployment, rollout=rollout, plan=plan, steps=steps, evidence=_lines(rollout),
+        forecasts=_forecasts(deployment, steps, plan, per_hour, now) if is_running else [], per_hour=per_hour,
+    )  # fmt: skip
+
+
+def plan_of(deployment: Deployment) -> RolloutPlan:
+    """The plan of a deployment; the default where none is stored."""
+    return RolloutPlan.objects.filter(deployment=deployment).first() or RolloutPlan(deployment=deployment)
+
+
+def _lines(rollout: Rollout | None) -> list[EvidenceLine]:
+    log_e = rollout.log_e if rollout is not None else {}
+    return [
+        EvidenceLine(text, e_value(log_e[key]), meaning(key, log_e[key]), log_e[key] >= -math.log(ALPHA))
+        for key, text in _QUESTIONS.items()
+        if key in log_e
+    ]
+
+
+def _forecasts(
+    deployment: Deployment, steps: list[Step], plan: RolloutPlan, per_hour: float, now: datetime
+) -> list[Forecast]:
+    if not steps:
+        assert deployment.candidate_id is not None
+        if deployment.stable_id is None:
+            return []
+        releases = deployment.candidate_id, deployment.stable_id
+        steps = [Step(deployment.stage, deployment.share, *releases, began_at=now, settled_until=now)]
+    total = sum((step.counts for step in steps), Counts())
+    rate = failure_rate(total.stable_failures, total.stable_requests)
+    return forecast(steps, services.STEPS, plan, rate=rate, per_hour=per_hour)
