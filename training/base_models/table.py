@@ -5,8 +5,9 @@ from importlib.util import find_spec
 
 from slmstudio.workers.hardware import Hardware
 from training.base_models.catalog import CATALOG
-from training.estimates.estimate import DEFAULT_MEMORY_LIMIT, TYPICAL_TOKENS, Fit, fit
+from training.estimates.estimate import TYPICAL_TOKENS, Fit, fit
 from training.estimates.memory import training_memory
+from training.estimates.memory_limit import DEFAULT_MEMORY_LIMIT
 from training.estimates.services import shape_of
 from training.estimates.throughput import request_seconds
 from training.hyperparameters.values import Hyperparameters

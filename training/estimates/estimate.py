@@ -1,6 +1,6 @@
 """Memory, time and disk of a training run before it starts, and what to change where it does not fit. Pure.
 
-The memory model is in ``memory``, the search for settings that fit in ``reduction``.
+The memory model is in ``memory``, the limit in ``memory_limit``, the search for settings that fit in ``reduction``.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmstudio.storage.sizes import format_bytes
 from training.estimates.memory import MemoryPart, inference_memory
+from training.estimates.memory_limit import DEFAULT_MEMORY_LIMIT, usable_memory
 from training.estimates.reduction import Requirements, memory_problems
 from training.estimates.throughput import STARTUP_SECONDS, estimate_source, estimated_throughput
 from training.hyperparameters.values import Hyperparameters
@@ -16,12 +17,8 @@ from training.model_shape import ModelShape
 if TYPE_CHECKING:
     from slmstudio.workers.hardware import Hardware
 
-#: bytes of the production hardware where a project's contract names none
-DEFAULT_MEMORY_LIMIT = 16_000_000_000
 #: tokens of a request where nothing is measured
 TYPICAL_TOKENS = 1024
-#: share of a machine's memory that a run can use; the rest is left to the system
-USABLE_SHARE = 0.92
 #: field of ``Estimate`` -> its key in ``TrainingRun.estimate``
 _STORED_KEYS = {"largest_part": "binding", "problems": "refusals", "suggestions": "turn"}
 
@@ -110,7 +107,7 @@ def estimate(
     needs = Requirements(shape, hardware, kept, min(kept), max(kept), answer)
     parts = needs.parts(hyperparameters)
     total = sum(part.bytes for part in parts)
-    limit, name = memory_limit(hardware)
+    limit, name = usable_memory(hardware)
     tokens = round(sum(kept) * hyperparameters.epochs)
     if not speed and hardware is not None:
         speed = estimated_throughput(shape, hyperparameters, hardware, sum(kept) / len(kept))
@@ -135,16 +132,6 @@ def estimate(
         problems=problems,
         suggestions=suggestions,
     )
-
-
-def memory_limit(hardware: "Hardware | None") -> tuple[int | None, str]:
-    """Bytes that a run can use on each of its devices, and the name of that memory; None without hardware."""
-    if hardware is None:
-        return None, ""
-    if hardware.gpus:
-        gpu = min(hardware.gpus, key=lambda one: one.memory_bytes)
-        return int(gpu.memory_bytes * USABLE_SHARE), f"{gpu.name} of {hardware.host}"
-    return int(hardware.memory_bytes * USABLE_SHARE), f"the memory of {hardware.host}"
 
 
 def disk_bytes(shape: ModelShape, hyperparameters: Hyperparameters) -> int:
