@@ -14,7 +14,7 @@ from evaluation.gates.metrics.metric import Source, SuiteAnswers
 from evaluation.gates.policy.services import gates_of, policy_hash
 from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import EvalRun, GateReport
-from evaluation.runs import outputs, resources
+from evaluation.runs import outputs, resources, summary
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
@@ -225,7 +225,7 @@ def _from_files(report: GateReport, *, modified_since: float | None = None) -> d
         more = {name: partial(str, value) for name, value in run.backend.current_identity().items()}
         more["spec"] = lambda: run.backend.spec_hash(run)
     if baseline is not None:
-        more["baseline_scores"] = lambda: scores_hash(outputs.recompute_summary(baseline))
+        more["baseline_scores"] = lambda: scores_hash(summary.recompute_summary(baseline))
     if "pins" in report.packet:
         more["pins"] = lambda: suite_hash(suite_answers(run))
     measurement = report.measurement
@@ -237,7 +237,7 @@ def _from_files(report: GateReport, *, modified_since: float | None = None) -> d
         "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(gates_of(report.policy)),
-        "scores": lambda: scores_hash(outputs.recompute_summary(run)),
+        "scores": lambda: scores_hash(summary.recompute_summary(run)),
         "verdicts": lambda: verdicts_hash(report),
     }
 

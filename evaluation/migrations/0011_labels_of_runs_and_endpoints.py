@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='evalrun',
             name='scores',
-            field=models.JSONField(blank=True, default=dict, help_text='see evaluation.runs.outputs.summarize_outputs'),
+            field=models.JSONField(blank=True, default=dict, help_text='see evaluation.runs.summary.summarize_outputs'),
         ),
         migrations.AlterField(
             model_name='prelabelitem',

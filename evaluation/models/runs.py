@@ -95,7 +95,7 @@ class EvalRun(RetryableRun):
         help_text="the run whose outputs are re-scored with this run's dataset version",
     )
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
-    scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.runs.outputs.summarize_outputs")
+    scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.runs.summary.summarize_outputs")
     latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in ms, one document at a time")
     facts = models.JSONField(default=dict, blank=True, help_text="documents per second, peak memory, seconds")
     scorer_version = models.CharField(max_length=20, blank=True)

@@ -1,36 +1,22 @@
-"""Outputs of an eval run: scored as they come, stored once each, summarized, and recomputed on demand."""
+"""Outputs of an eval run: scored as they come, stored once each, and completed with a summary."""
 
 import json
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
 from evaluation.inference.backend import Backend
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import run_documents
+from evaluation.runs import run_documents, summary
 from evaluation.runs.batch_writer import BatchWriter
 from evaluation.scores.measurements import benchmark_bounds
-from evaluation.scores.rates import field_accuracy
 from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import distribution
 from labeling.documents import evaluation_scores
-from labeling.models import Contract, Document
-from slmstudio.contract.json_text import dumps, loads
+from labeling.models import Contract
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.contract.scoring.protocols import SROIE_FIELDS
-from slmstudio.contract.scoring.scorer import (
-    SCORER_VERSION,
-    DocumentScore,
-    class_scores,
-    cord,
-    metadata_slices,
-    score_document,
-    slices,
-    sroie,
-    summarize,
-)
+from slmstudio.contract.scoring.scorer import SCORER_VERSION, DocumentScore, score_document
 from slmstudio.database.storable import storable_text
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
@@ -142,9 +128,15 @@ def complete(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int 
         raise InvalidOutputs(f"Only {len(rows)} of {expected} documents were answered. Start the evaluation again.")
     if not rows:
         raise InvalidOutputs("Every document was moved to the hold-out during the run, so none was sent.")
-    times = latencies(rows)
-    scores, slices_by_metadata = _summaries(run.dataset.schema_version.compiled, rows)
-    facts = {**run.facts, **facts, **token_counts(rows), **_intervals(run, rows, times), "slices": slices_by_metadata}
+    times = summary.latencies(rows)
+    scores, slices_by_metadata = summary.summarize_with_metadata(run.dataset.schema_version.compiled, rows)
+    facts = {
+        **run.facts,
+        **facts,
+        **summary.token_counts(rows),
+        **_intervals(run, rows, times),
+        "slices": slices_by_metadata,
+    }
     finished = run.finish(
         progress_done=expected,
         progress_total=expected,
@@ -168,25 +160,6 @@ def update_document_scores(run: EvalRun, rows: Iterable[EvalOutput]) -> None:
     evaluation_scores.record(project=run.project, rows=scores, source=f"evaluation {run.number}")
 
 
-def latencies(rows: Iterable[EvalOutput]) -> list[float]:
-    """Milliseconds of each request. A failed one counts as the slowest answered one at least, so that a short timeout
-    does not lower the latency.
-    """
-    rows = list(rows)
-    slowest = max((row.latency_ms for row in rows if row.finish_reason != "error"), default=0.0)
-    return [max(row.latency_ms, slowest) if row.finish_reason == "error" else row.latency_ms for row in rows]
-
-
-def token_counts(rows: list[EvalOutput]) -> dict[str, Any]:
-    """Prompt and output tokens, and how many outputs were truncated or failed."""
-    return {
-        "prompt_tokens": sum(row.prompt_tokens for row in rows),
-        "output_tokens": sum(row.output_tokens for row in rows),
-        "cut_off": sum(row.finish_reason == "length" for row in rows),
-        "failed": sum(row.finish_reason == "error" for row in rows),
-    }
-
-
 def _with_cost(run: EvalRun, facts: dict[str, Any], answered: int) -> dict[str, Any]:
     """The facts with the cost of a document at current prices."""
     contract = Contract.objects.filter(project=run.project_id).only("constraints").first()
@@ -201,81 +174,7 @@ def _intervals(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict
     """Confidence intervals, computed once. A benchmark needs more of them; others are tested by gates."""
     if run.benchmark is not None:
         return {"bounds": benchmark_bounds((row.score for row in rows), times)}
-    return {"bounds": {"field_exact": field_accuracy_interval(rows)}}
-
-
-def field_accuracy_interval(rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """The 95 % interval of field accuracy with the document as the unit. No part of the scores, whose own interval
-    treats fields as independent: their hash is in manifests.
-    """
-    rate = field_accuracy([ScoreView.of(row.score).count() for row in rows])
-    return {"low": rate["low"], "high": rate["high"]}
-
-
-def summarize_outputs(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """The summary of stored scores: rates, classes, failure tags, CORD, and SROIE where the schema has its fields."""
-    rows = list(rows)
-    return _summary(compiled, rows, [DocumentScore.from_dict(row.score) for row in rows])
-
-
-def _summaries(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``summarize_outputs`` and ``by_metadata`` in one pass over the scores."""
-    scores = [DocumentScore.from_dict(row.score) for row in rows]
-    return _summary(compiled, rows, scores), _by_metadata_value(rows, scores)
-
-
-def _summary(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
-    result = summarize(scores)
-    result["slices"] = slices(scores, [row.tags for row in rows])
-    result["classes"] = class_scores(compiled, scores)
-    result["cord"] = cord((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
-    if set(SROIE_FIELDS) <= {field.pattern for field in compiled.fields}:
-        pairs = zip(rows, scores, strict=True)
-        result["sroie"] = sroie(
-            (_numbers_as_written(row.gold), _numbers_as_written(score.output)) for row, score in pairs
-        )
-    return result
-
-
-def _numbers_as_written(value: Any) -> Any:
-    """Numbers as text with their original digits, because the protocol compares texts."""
-    if not isinstance(value, dict):
-        return None
-    return {
-        name: str(item) if isinstance(item, int | Decimal) and not isinstance(item, bool) else item
-        for name, item in value.items()
-    }
-
-
-def by_metadata(rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """Rates by the documents' current metadata. No part of the summary: metadata can change."""
-    rows = list(rows)
-    return _by_metadata_value(rows, [DocumentScore.from_dict(row.score) for row in rows])
-
-
-def _by_metadata_value(rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
-    metadata = dict(Document.objects.filter(pk__in=[row.document_id for row in rows]).values_list("pk", "metadata"))
-    return metadata_slices(scores, [metadata.get(row.document_id) for row in rows])
-
-
-def recompute_summary(run: EvalRun) -> dict[str, Any]:
-    """The summary computed again from the raw outputs and the gold they were scored against.
-
-    Equal to ``run.scores`` as long as scorer, schema and outputs are unchanged.
-    """
-    compiled = run.dataset.schema_version.compiled
-    texts = {str(row["id"]): row["text"] for row in run_documents.rows(run)}
-    rows, backend = list(EvalOutput.objects.filter(eval_run=run).with_documents()), run.backend
-    for row in rows:
-        score = score_document(
-            compiled,
-            text=texts[row.document.external_id],
-            gold=row.gold,
-            raw=backend.scorable_text(row.raw, benchmark=run.benchmark_id is not None),
-            finish_reason=row.finish_reason,
-        )
-        row.score = loads(dumps(score.as_dict()))
-    return summarize_outputs(compiled, sorted(rows, key=lambda row: row.document_id))
+    return {"bounds": {"field_exact": summary.field_accuracy_interval(rows)}}
 
 
 def rows_match_file(run: EvalRun) -> bool:

@@ -15,7 +15,7 @@ from django.db import transaction
 
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import outputs, run_documents
+from evaluation.runs import outputs, run_documents, summary
 from evaluation.runs.services import next_number
 from evaluation.scores.label_noise import LabelNoise
 from evaluation.stats import distribution
@@ -210,9 +210,9 @@ def _finish(run: EvalRun, source: EvalRun, noise: LabelNoise, sha256: str) -> No
     facts = {
         **{name: value for name, value in source.facts.items() if name not in _JOB_FACTS},
         **run.facts,
-        "slices": outputs.by_metadata(done),
-        "bounds": {"field_exact": outputs.field_accuracy_interval(done)},
-        **outputs.token_counts(done),
+        "slices": summary.by_metadata(done),
+        "bounds": {"field_exact": summary.field_accuracy_interval(done)},
+        **summary.token_counts(done),
         "rescored": {
             "noise": noise.as_dict(),
             **_left_out(run, source),
@@ -224,8 +224,8 @@ def _finish(run: EvalRun, source: EvalRun, noise: LabelNoise, sha256: str) -> No
     finished = run.finish(
         progress_done=len(done),
         progress_total=len(done),
-        scores=outputs.summarize_outputs(run.dataset.schema_version.compiled, done),
-        latency=distribution(outputs.latencies(done)),
+        scores=summary.summarize_outputs(run.dataset.schema_version.compiled, done),
+        latency=distribution(summary.latencies(done)),
         facts=facts,
         scorer_version=SCORER_VERSION,
         outputs_sha256=sha256,

@@ -8,8 +8,8 @@ from django.db import transaction
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.runs import run_documents
-from evaluation.runs.outputs import latencies
 from evaluation.runs.services import holdout_obstacle
+from evaluation.runs.summary import latencies
 from evaluation.stats import distribution
 from labeling.models import Project
 from slmstudio import quotas

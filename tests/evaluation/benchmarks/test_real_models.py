@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.benchmarks import results
 from evaluation.models import EvalOutput
-from evaluation.runs import outputs
+from evaluation.runs import summary
 from evaluation.runs.jobs import run_evaluation
 from slmstudio.runs.models import Status
 from slmstudio.storage.hashing import folder_hash
@@ -35,5 +35,5 @@ def test_a_real_model_is_measured_on_the_documents_of_a_benchmark(
     assert run.scores["schema_valid"]["k"] == 3, "held to the schema, every answer fits it"
     assert run.facts["peak_memory_bytes"] > 100_000_000
     assert results.cost_of(run, {"hardware_price_per_hour": 1}).per_thousand
-    assert outputs.recompute_summary(run) == run.scores
+    assert summary.recompute_summary(run) == run.scores
     assert made.result["sentence"]

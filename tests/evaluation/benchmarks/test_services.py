@@ -13,8 +13,8 @@ from evaluation.gates.services import create_report
 from evaluation.inference import local
 from evaluation.inference.spec import EvalSpec
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from evaluation.runs import outputs
 from evaluation.runs import services as run_services
+from evaluation.runs import summary
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets.freeze import freeze
 from labeling.imports.rows import ParsedRow
@@ -81,7 +81,7 @@ def test_child_gets_documents_by_name(wide: World) -> None:
     assert (len(spec.documents.ids), spec.documents.split, len(spec.examples)) == (20, "benchmark", 2)
     names = dict(wide.dataset.items.values_list("document__external_id", "document_id"))
     assert [names[key] for key in spec.documents.ids] == made.documents
-    assert outputs.recompute_summary(run) == run.scores
+    assert summary.recompute_summary(run) == run.scores
 
 
 def test_what_resembles_what_a_candidate_learned_does_not_judge_it(

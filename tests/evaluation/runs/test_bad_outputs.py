@@ -12,7 +12,7 @@ from evaluation.inference.clients import openai_client
 from evaluation.inference.response_status import STATUS_LABELS
 from evaluation.inference.response_status import ResponseStatus as S
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import outputs
+from evaluation.runs import outputs, summary
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
@@ -63,7 +63,7 @@ def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Clien
     assert run.scores["documents"] == run.scores["field_exact"]["n"] // 4 == total, "it stays in every denominator"
     assert run.scores["document_exact"]["k"] == total - 1
     assert outputs.rows_match_file(run)
-    assert outputs.recompute_summary(run) == run.scores
+    assert summary.recompute_summary(run) == run.scores
     row = EvalOutput.objects.get(eval_run=run, document__external_id=first)
     assert (row.exact, row.state in ("invalid", "valid")) == (False, True)
     client.force_login(world.engineer)

@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import outputs
+from evaluation.runs import summary
 from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
@@ -112,7 +112,7 @@ def test_a_choice_where_gold_has_none_opens_its_documents(routing: EvalRun, worl
         row.wrong_fields, row.exact = ["queue"], False
         row.save()
     rows = EvalOutput.objects.filter(eval_run=routing)
-    routing.scores = outputs.summarize_outputs(routing.dataset.schema_version.compiled, rows)
+    routing.scores = summary.summarize_outputs(routing.dataset.schema_version.compiled, rows)
     routing.save(update_fields=["scores"])
     assert routing.scores["classes"]["queue"]["matrix"][""] == {"": 1, "sales": 1}
     assert rows.confused_as("queue", "(none)", "sales").get().document.external_id == "t1"
@@ -135,7 +135,7 @@ def test_other_values_are_one_row_and_keys_that_tell_nothing_apart_are_named(
         shop = f"S{number % 2}" if number < 8 else f"{number}" * 61  # too long for the name of a slice
         row.document.metadata = {"shop": shop, "file": f"scan {number}.pdf" * 10}
         row.document.save(update_fields=["metadata"])
-    routing.facts["slices"] = outputs.by_metadata(rows)
+    routing.facts["slices"] = summary.by_metadata(rows)
     routing.save(update_fields=["facts"])
     client.force_login(world.owner)
     page = client.get(routing.get_absolute_url())

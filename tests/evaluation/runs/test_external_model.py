@@ -12,7 +12,7 @@ from evaluation.endpoints.services import retire, save_endpoint
 from evaluation.inference.clients import openai_client
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
-from evaluation.runs import outputs
+from evaluation.runs import outputs, summary
 from evaluation.runs import services as run_services
 from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.jobs import run_evaluation
@@ -215,7 +215,7 @@ def test_a_request_that_failed_is_no_quicker_than_the_slowest_answer(world: Worl
     assert run.facts["failed"] == 1
     assert run.latency["n"] == run.progress_total
     failed = EvalOutput.objects.get(eval_run=run, finish_reason="error")
-    assert failed.latency_ms < 200 <= min(outputs.latencies(EvalOutput.objects.filter(eval_run=run)))
+    assert failed.latency_ms < 200 <= min(summary.latencies(EvalOutput.objects.filter(eval_run=run)))
 
 
 def test_a_model_that_thinks_until_its_tokens_are_gone_is_judged_like_any_other(world: World, fake: Fake) -> None:
@@ -239,7 +239,7 @@ def test_the_json_in_a_fence_is_scored_and_the_whole_is_kept(world: World, fake:
     assert run.scores["document_exact"]["k"] == run.progress_total
     assert all("```" in raw for raw in EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True))
     assert outputs.rows_match_file(run)
-    assert outputs.recompute_summary(run) == run.scores
+    assert summary.recompute_summary(run) == run.scores
     text = '[{"invoice_id": "A-1"}]'
     assert run.backend.scorable_text(text, benchmark=False) == text, "a list is no object"
 

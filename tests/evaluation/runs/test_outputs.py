@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import outputs
+from evaluation.runs import outputs, summary
 from evaluation.runs.outputs import InvalidOutputs, OutputWriter
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
@@ -123,14 +123,14 @@ def test_slices_count_the_documents_of_a_tag(world: World) -> None:
 
 def test_counting_again_from_the_stored_outputs_gives_the_same_figures(world: World) -> None:
     run = evaluated(world, pretend(4, spoil=0.3, invalid=0.2))
-    assert loads(dumps(outputs.recompute_summary(run))) == loads(dumps(run.scores))
+    assert loads(dumps(summary.recompute_summary(run))) == loads(dumps(run.scores))
 
 
 def test_counting_again_sees_an_output_that_was_changed(world: World) -> None:
     run = evaluated(world, right)
     first = run.outputs.get(document__external_id=gold_rows(run)[0]["id"])
     EvalOutput.objects.filter(pk=first.pk).update(raw="{}")
-    assert outputs.recompute_summary(run) != run.scores
+    assert summary.recompute_summary(run) != run.scores
     assert not outputs.rows_match_file(run)
 
 

@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from evaluation.inference import local
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import few_shot, outputs, tasks
+from evaluation.runs import few_shot, outputs, summary, tasks
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
@@ -209,7 +209,7 @@ def test_a_real_model_is_evaluated_from_the_files_to_the_figures(world: World) -
     assert {row.finish_reason for row in rows} <= {"stop", "length"}
     assert run.outputs_sha256 == sha256_file(artifacts.local_path(run.outputs_key))
     assert outputs.rows_match_file(run)
-    assert outputs.recompute_summary(run) == run.scores
+    assert summary.recompute_summary(run) == run.scores
     assert run.scores["documents"] == run.progress_done == 12
     assert 0 < run.latency["p50"] <= run.latency["p95"] <= run.latency["p99"]
     assert run.facts["device"]

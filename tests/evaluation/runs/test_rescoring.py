@@ -14,7 +14,7 @@ from evaluation.comparison.services import get_or_create_comparison
 from evaluation.label_issues import challenges, corrections
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
-from evaluation.runs import outputs, rescoring
+from evaluation.runs import outputs, rescoring, summary
 from evaluation.templatetags.evaluation import field_accuracy_rate, interval
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
@@ -84,14 +84,14 @@ def test_nothing_is_generated_and_all_else_is_carried_over(world: World, run: Ev
     assert said[0] == said[1]
     assert artifacts.local_path(made.outputs_key).read_bytes() == artifacts.local_path(run.outputs_key).read_bytes()
     assert outputs.rows_match_file(made)
-    assert loads(dumps(outputs.recompute_summary(made))) == loads(dumps(made.scores)), (
+    assert loads(dumps(summary.recompute_summary(made))) == loads(dumps(made.scores)), (
         "it can be counted again like any other"
     )
 
 
 def test_the_interval_of_right_fields_is_worked_out_anew(world: World, run: EvalRun, client: Client) -> None:
     made = scored_again(run, corrected(world, run), world.engineer)
-    assert made.facts["bounds"] == {"field_exact": outputs.field_accuracy_interval(made.outputs.all())}
+    assert made.facts["bounds"] == {"field_exact": summary.field_accuracy_interval(made.outputs.all())}
     assert made.facts["bounds"] != run.facts["bounds"]
     client.force_login(world.engineer)
     page = client.get(made.get_absolute_url())
