@@ -47,7 +47,7 @@ def test_every_case_has_the_button(world: World, run: EvalRun, engineer: Client)
 def test_the_form_offers_what_is_wrong_first_and_sends_it_on(world: World, run: EvalRun, engineer: Client) -> None:
     page = engineer.get(address(world, run))
     assert page.context["form"]["field"].value() == "total_amount"
-    assertContains(page, "Four eyes are on")
+    assertContains(page, "Four-eyes review is on")
     sent = engineer.post(address(world, run), {"field": "total_amount", "reason": "It says 7.77."})
     assert (sent.status_code, sent["Location"]) == (302, LIST)
     assert GoldQuestion.objects.get().reason == "It says 7.77."
