@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.exports.child_specs import TrainerSpec
@@ -61,6 +61,11 @@ runs = st.fixed_dictionaries(
 )
 
 
+#: the first draw builds tables of Unicode, which takes seconds on a busy machine
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@patient
 @given(runs)
 def test_axolotl_config_has_every_hyperparameter(hyperparameters: dict[str, Any]) -> None:
     wanted = spec(**hyperparameters)
@@ -86,6 +91,7 @@ def test_axolotl_config_has_every_hyperparameter(hyperparameters: dict[str, Any]
     assert found.get("use_tensorboard", False) == ("tensorboard" in run.trackers)
 
 
+@patient
 @given(runs)
 def test_unsloth_script_has_every_hyperparameter(hyperparameters: dict[str, Any]) -> None:
     wanted = spec(**hyperparameters)
@@ -136,6 +142,7 @@ def test_user_text_stays_a_comment_or_a_value(hostile: str) -> None:
     assert ast.dump(ast.parse(script)) == ast.dump(ast.parse(unsloth.script(harmless, COUNTS)))
 
 
+@patient
 @given(st.text(), st.text())
 def test_rows_contain_prompt_and_completion_verbatim(prompt: str, answer: str) -> None:
     segments = json.loads(json.dumps(axolotl_config.row(prompt, answer)))["segments"]
