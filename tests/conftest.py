@@ -25,6 +25,7 @@ import pytest
 from slmstudio import stack
 from slmstudio.stack import environment
 from slmstudio.stack.paths import Paths
+from tests import database_template
 
 if TYPE_CHECKING:
     from tests.shared_rows import SharedRows
@@ -111,8 +112,9 @@ def servers() -> Iterator[stack.Running | None]:
     if not _embedded:
         yield None
         return
+    copied = "postgres" in _embedded and database_template.copy_to(Path(_home.name))
     running = stack.start(Path(_home.name), _embedded)
-    if "postgres" in _embedded:
+    if "postgres" in _embedded and not copied:
         from tests import database
 
         database.tune(running.places)
@@ -123,6 +125,12 @@ def servers() -> Iterator[stack.Running | None]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(servers: stack.Running | None) -> None:
     """pytest-django's hook before it makes the test database: by then the server must run."""
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_keepdb: bool) -> bool:
+    """pytest-django's: the test database that was copied is used, and ends with its server."""
+    return django_db_keepdb or "postgres" in _embedded
 
 
 @pytest.fixture(scope="session")
