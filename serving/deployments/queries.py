@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Avg, Count, Q
+from django.db.models import Aggregate, Count, FloatField, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -21,6 +21,15 @@ from slmstudio.runs.models import ACTIVE
 #: rows of the lists on the page
 MAX_EVENTS = 20
 MAX_REQUESTS = 20
+MAX_CODES = 8
+
+
+class _Percentile(Aggregate):
+    """A percentile of a column by PostgreSQL; ``share``: 0 to 1."""
+
+    function = "PERCENTILE_CONT"
+    template = "%(function)s(%(share)s) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = FloatField()
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,10 @@ class ReleaseStatus:
     wanted: int
     requests: int
     failed: int
-    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    #: code -> number of requests without an output, the most frequent first
+    errors: dict[str, int]
 
     @property
     def ready(self) -> int:
@@ -89,10 +101,13 @@ def status_of(deployment: Deployment, release: Release | None) -> ReleaseStatus 
     figures = rows.aggregate(
         requests=Count("id"),
         failed=Count("id", filter=Q(status__gte=500)),
-        mean_ms=Avg("total_ms", filter=Q(status=200)),
+        p50_ms=_Percentile("total_ms", share=0.5, filter=Q(status=200)),
+        p95_ms=_Percentile("total_ms", share=0.95, filter=Q(status=200)),
     )
+    counted = rows.exclude(status=200).values("code").annotate(number=Count("id")).order_by("-number", "code")
+    errors = {row["code"]: row["number"] for row in counted[:MAX_CODES]}
     replicas = list(Replica.objects.alive().filter(release=release).order_by("host", "slot"))
-    return ReleaseStatus(release, replicas, deployment.replicas, **figures)
+    return ReleaseStatus(release, replicas, deployment.replicas, errors=errors, **figures)
 
 
 def events(project: Project) -> list[DeploymentEvent]:

@@ -1,14 +1,19 @@
 """The page of a deployment."""
 
+import uuid
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from evaluation.models import Endpoint
 from serving.deployments import gateway_client, queries, services
-from serving.models import Deployment
+from serving.models import Deployment, RequestLog
 from tests.evaluation.factories import World
 from tests.serving.factories import answering, approved_report, built
 
@@ -170,3 +175,33 @@ def test_what_the_gateway_says_is_shown(
     answer = client(world.engineer).post("/p/invoices/deploy/try/", {"text": "Total 1"}, headers={"HX-Request": "true"})
     assert answer.status_code == 422
     assert answer.context["try_form"].non_field_errors()
+
+
+def test_the_last_day_is_summed_up_in_a_fixed_number_of_queries(world: World, deployed: Deployment) -> None:
+    def page() -> Any:
+        with CaptureQueriesContext(connection) as queries_made:
+            found = client(world.engineer).get("/p/invoices/deploy/")
+        return found.context["stable"], len(queries_made)
+
+    empty, before = page()
+    assert (empty.p50_ms, empty.p95_ms, empty.errors) == (None, None, {})
+    for number in range(1, 101):
+        logged(deployed, total_ms=float(number))
+    for code, status, times in (("invalid_output", 502, 3), ("queue_full", 429, 2), ("client_closed", 499, 1)):
+        for _ in range(times):
+            logged(deployed, code=code, status=status, total_ms=9_000.0)
+    logged(deployed, total_ms=9_000.0, days=2)
+    shown, after = page()
+    assert (shown.requests, shown.failed) == (106, 3)
+    assert (shown.p50_ms, shown.p95_ms) == (50.5, pytest.approx(95.05))
+    assert list(shown.errors.items()) == [("invalid_output", 3), ("queue_full", 2), ("client_closed", 1)]
+    assert after == before
+
+
+def logged(deployment: Deployment, *, days: int = 0, **changes: Any) -> None:
+    """A request to the stable version."""
+    at = timezone.now() - timedelta(days=days)
+    values = {"id": uuid.uuid4(), "protocol": "extract", "status": 200, "key_sha256": "", "total_ms": 1.0, **changes}
+    RequestLog.objects.create(
+        day=at.date(), created_at=at, project_id=deployment.project_id, release=deployment.stable, **values
+    )

@@ -1,0 +1,68 @@
+"""Faults of serving with real processes under load; ``bench.serving_faults`` makes and measures them."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench.serving_faults import FAULTS
+from tests.conftest import ROOT
+
+#: statuses of requests that may fail, by fault; 0: no response. Of what is not here, no request may fail.
+ALLOWED = {
+    "replicas": {503},
+    "worker": {0},
+    "gateway": {0},
+    "serve": {503},
+    "disk": {503},
+}
+
+
+@functools.cache
+def measured() -> dict[str, dict[str, Any]]:
+    """The results of all faults, from one run."""
+    command = [sys.executable, "-m", "bench.serving_faults", "--quick", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    results = json.loads(done.stdout.splitlines()[-1])
+    return dict(zip(FAULTS, results, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_lost_or_answered_wrongly(fault: str) -> None:
+    found = measured()[fault]
+    assert found["requests"] > 0
+    assert (found["wrong"], found["missing"]) == (0, 0)
+    assert {int(status) for status in found["statuses"]} <= ALLOWED.get(fault, set()), found
+
+
+_PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "bench.serving_replica", *sys.argv[1:]], stdout=subprocess.PIPE)
+print(child.pid, child.stdout.readline(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_replica_ends_with_its_supervisor(tmp_path: Path) -> None:
+    (tmp_path / "schema").write_text("hash")
+    command = [sys.executable, "-c", _PARENT, str(tmp_path), "--address", f"unix:{tmp_path}/r.sock"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid, _, event = parent.stdout.readline().partition(" ")
+        assert '"ready"' in event
+        replica = psutil.Process(int(pid))
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while replica.is_running() and replica.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
