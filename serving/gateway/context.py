@@ -52,7 +52,7 @@ class Gateway:
         """The gateway of this process."""
         tokens = TokenCache()
         pool = ReplicaPool(secret(), settings.REPLICA_SLOTS, float(settings.GATEWAY_TIMEOUT_SECONDS))
-        table = RouteTable(on_change=tokens.clear)
+        table = RouteTable(on_change=tokens.clear, on_read=pool.forget_others)
         metrics = Metrics(table)
         log = RequestLogWriter(
             Path(settings.HOME) / "request-log", on_write=metrics.record, on_failure=metrics.log_failed

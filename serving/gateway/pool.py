@@ -29,13 +29,17 @@ class _Backend:
     outstanding: int = 0
     failures: int = 0
     opened_until: float = 0.0
+    #: the one request that tries again after the breaker's time is open
+    is_tried: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether the breaker keeps requests away; after its time one request tries again."""
-        return time.monotonic() < self.opened_until
+        return time.monotonic() < self.opened_until or self.is_tried
 
     def failed(self) -> None:
+        if time.monotonic() < self.opened_until:
+            return  # it was on its way when the breaker opened
         self.failures += 1
         if self.failures >= FAILURES_TO_OPEN:
             pause = min(2.0 ** (self.failures - FAILURES_TO_OPEN), MAX_OPEN_SECONDS)
@@ -96,6 +100,8 @@ class ReplicaPool:
 
     async def _ask(self, backend: _Backend, text: str) -> Answer:
         backend.outstanding += 1
+        tries = backend.failures >= FAILURES_TO_OPEN
+        backend.is_tried = tries or backend.is_tried
         try:
             body = orjson.dumps({"text": text})
             async with asyncio.timeout(self.timeout), backend.session.post("/answer", data=body) as response:
@@ -103,14 +109,19 @@ class ReplicaPool:
             if response.status != 200:
                 raise ReplicaUnavailable(f"status {response.status}")
             answer = Answer.of(orjson.loads(read))
+        except (aiohttp.ClientError, ValueError, ReplicaUnavailable) as error:
+            backend.failed()
+            raise ReplicaUnavailable(str(error)) from error
         except TimeoutError:
             backend.failed()
             raise Problem(504, "timeout", f"The model did not answer within {self.timeout:g} s.") from None
-        except (aiohttp.ClientError, OSError, ValueError, ReplicaUnavailable) as error:
+        except OSError as error:
             backend.failed()
             raise ReplicaUnavailable(str(error)) from error
         finally:
             backend.outstanding -= 1
+            if tries:
+                backend.is_tried = False
         backend.succeeded()
         return answer
 
@@ -131,8 +142,11 @@ class ReplicaPool:
         return aiohttp.ClientSession(base, connector=connector, headers=headers, timeout=timeout)
 
     def forget_others(self, addresses: set[str]) -> None:
-        """Closes connections to replicas that no route names any more and that answer nothing."""
+        """Closes connections to replicas that no route names any more, and forgets their failures: one that has the
+        same address later was started again.
+        """
         for address in [one for one in self._backends if one not in addresses]:
+            self._backends[address].succeeded()
             if not self._backends[address].outstanding:
                 backend = self._backends.pop(address)
                 closing = asyncio.ensure_future(backend.session.close())

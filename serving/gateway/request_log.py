@@ -190,7 +190,7 @@ def _batches(lines: list[bytes] | None) -> Iterable[list[bytes]]:
 
 def _row(line: bytes) -> RequestLog:
     # PostgreSQL stores no NUL.
-    values = {
+    values: dict[str, Any] = {
         name: value.replace("\0", "\ufffd") if isinstance(value, str) else value
         for name, value in orjson.loads(line).items()
     }

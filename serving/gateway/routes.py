@@ -93,6 +93,8 @@ class RouteTable:
     """The routes of all projects by slug; the last snapshot stays while the database does not answer."""
 
     on_change: Callable[[], None] = lambda: None
+    #: gets the addresses of all replicas after each reading
+    on_read: Callable[[set[str]], None] = lambda addresses: None
     routes: dict[str, Route] = field(default_factory=dict)
     loaded: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,6 +105,10 @@ class RouteTable:
     def get(self, slug: str) -> Route | None:
         """The route of a project, None where nothing is deployed."""
         return self.routes.get(slug)
+
+    def _addresses(self) -> set[str]:
+        releases = [one for route in self.routes.values() for one in (route.stable, route.candidate) if one is not None]
+        return {address for release in releases for address in release.addresses}
 
     async def run(self) -> None:
         """Refreshes until it is cancelled."""
@@ -125,6 +131,7 @@ class RouteTable:
             trusted = now < self._trust_until
             self.routes = await in_database(lambda: _routes(without_heartbeat=trusted))
             self.loaded, self._read_at = True, time.monotonic()
+            self.on_read(self._addresses())
         except DatabaseError:
             logger.warning("the database does not answer; requests go where they went before")
         except Exception:

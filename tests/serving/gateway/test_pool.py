@@ -1,0 +1,111 @@
+"""Breakers and retries of the gateway, with replicas that fail."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+from starlette.responses import Response
+
+from serving.gateway import pool as pool_module
+from serving.gateway.pool import ReplicaPool, ReplicaUnavailable
+from serving.gateway.problems import Problem
+from tests.serving.gateway.rig import backend, release, reply
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that breakers see, in its only element."""
+    now = [1_000.0]
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def with_pool(work: Callable[[ReplicaPool], Any]) -> None:
+    async def run() -> None:
+        pool = ReplicaPool("secret", 8, 5.0)
+        try:
+            await work(pool)
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+async def codes(pool: ReplicaPool, address: str, number: int = 1) -> list[str]:
+    """The results of concurrent requests: a code, or "" for an answer."""
+
+    async def one() -> str:
+        try:
+            await pool.answer(release(1, address), "a", max_queue=100)
+        except Problem as problem:
+            return problem.code
+        return ""
+
+    return list(await asyncio.gather(*[one() for _ in range(number)]))
+
+
+def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock: list[float]) -> None:
+    asked = 0
+
+    async def broken(text: str) -> Response:
+        nonlocal asked
+        asked += 1
+        return Response(status_code=500)
+
+    async def work(pool: ReplicaPool) -> None:
+        async with backend(tmp_path / "a", broken) as one:
+            await codes(pool, one.address, 20)
+            assert pool._backends[one.address].opened_until == pytest.approx(clock[0] + 1)
+            assert (await codes(pool, one.address), asked) == (["no_replica"], 20)
+            clock[0] += 1.1
+            assert await codes(pool, one.address, 20) == ["no_replica"] * 20
+            assert asked == 21  # one request tries, the others do not wait for it
+
+    with_pool(work)
+
+
+def test_a_replica_that_answers_again_closes_the_breaker(tmp_path: Path, clock: list[float]) -> None:
+    async def work(pool: ReplicaPool) -> None:
+        address = f"unix:{tmp_path}/a"
+        await codes(pool, address, 5)
+        clock[0] += 1.1
+        async with backend(tmp_path / "a", reply()):
+            assert await codes(pool, address) == [""]
+            assert await codes(pool, address, 5) == [""] * 5
+
+    with_pool(work)
+
+
+def test_a_replica_that_was_started_again_is_asked_at_once(tmp_path: Path, clock: list[float]) -> None:
+    """Its supervisor takes it out of the routes until it answers."""
+
+    async def work(pool: ReplicaPool) -> None:
+        address = f"unix:{tmp_path}/a"
+        await codes(pool, address, 5)
+        pool.forget_others(set())
+        async with backend(tmp_path / "a", reply()):
+            assert await codes(pool, address) == [""]
+
+    with_pool(work)
+
+
+def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(tmp_path: Path) -> None:
+    class Unreachable:
+        def post(self, path: str, data: bytes) -> Any:
+            raise aiohttp.ConnectionTimeoutError("no route")
+
+        async def close(self) -> None:
+            pass
+
+    async def work(pool: ReplicaPool) -> None:
+        found = pool._backend("http://192.0.2.1:1")
+        await found.session.close()
+        found.session = Unreachable()  # type: ignore[assignment]
+        with pytest.raises(ReplicaUnavailable):
+            await pool._ask(found, "a")
+
+    with_pool(work)
