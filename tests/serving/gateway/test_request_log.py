@@ -1,6 +1,5 @@
 """The request log: files of a gateway, moved to the database."""
 
-import asyncio
 import resource
 import uuid
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ def log(transactional_db: None, tmp_path: Path) -> Iterator[RequestLogWriter]:
 
 
 def flush(log: RequestLogWriter) -> None:
-    asyncio.run(log.flush())
+    log._close()
+    log._store_files()  # in this thread, on the connection of the test
 
 
 def test_a_line_that_is_no_row_does_not_hold_up_the_others(log: RequestLogWriter, tmp_path: Path) -> None:
