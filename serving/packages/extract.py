@@ -57,6 +57,8 @@ class Extractor:
             self._check_enforcement()
 
     def _load(self, folder: Path, threads: int) -> Any:
+        # Threads that spin while they wait make decoding several times slower on a busy machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import xllamacpp
 
         parameters = xllamacpp.CommonParams()
@@ -250,9 +252,6 @@ def _not_copied(value: Any, steps: list[str | None], text: str, separators: list
             yield from _not_copied(item, steps[1:], text, separators)
     elif isinstance(value, dict) and steps[0] in value:
         yield from _not_copied(value[steps[0]], steps[1:], text, separators)
-
-
-# -- the command ---------------------------------------------------------------------------------------------------
 
 
 def verify(folder: Path) -> list[str]:
