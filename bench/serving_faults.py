@@ -149,7 +149,7 @@ class Rig:
             since = time.monotonic()
             await asyncio.sleep(0.5)
             recent = [one for one in self.sent if one.ended > since]
-            if recent and all(one.right for one in recent) and await asyncio.to_thread(self._is_whole):
+            if recent and all(one.right for one in recent) and await self._is_whole():
                 return
             if time.monotonic() > deadline:
                 statuses = Counter(one.status for one in recent)
@@ -157,15 +157,15 @@ class Rig:
                 log = (self.running.places.home / "gateway.log").read_text()[-3_000:]
                 raise SystemExit(f"It does not recover: {state}; the last requests: {dict(statuses)}\n{log}")
 
-    def _is_whole(self) -> bool:
-        from django.db import DatabaseError, connection
+    async def _is_whole(self) -> bool:
+        from django.db import DatabaseError
 
+        from serving.gateway.database import in_database
         from serving.models import Replica
 
         try:
-            pids = set(Replica.objects.ready().values_list("pid", flat=True))
+            pids = await in_database(lambda: set(Replica.objects.ready().values_list("pid", flat=True)))
         except DatabaseError:
-            connection.close()
             return False
         return pids == {one.pid for one in self.replicas()} and len(pids) == REPLICAS and len(self.workers()) == 2
 
@@ -257,10 +257,11 @@ async def _hang_up(rig: Rig, seconds: float) -> None:
 
 
 async def _slow(rig: Rig) -> int:
+    from serving.gateway.database import in_database
     from serving.models import Replica
 
     number = 0
-    for address in await asyncio.to_thread(lambda: list(Replica.objects.ready().values_list("address", flat=True))):
+    for address in await in_database(lambda: list(Replica.objects.ready().values_list("address", flat=True))):
         connector = aiohttp.UnixConnector(address.removeprefix("unix:"))
         async with (
             aiohttp.ClientSession("http://replica", connector=connector) as client,
@@ -298,7 +299,7 @@ async def _measure(rig: Rig, name: str, *, quick: bool) -> Result:
     ended = time.monotonic()
     sent = rig.sent[first:]
     failed = [one for one in sent if one.status != 200]
-    missing = await asyncio.to_thread(_missing, {one.id for one in rig.sent[first - 100 :] if one.id})
+    missing = await _missing({one.id for one in rig.sent[first - 100 :] if one.id})
     return Result(
         fault=title.format(seconds), requests=len(sent), failed=len(failed),
         wrong=sum(one.status == 200 and not one.right for one in sent),
@@ -307,16 +308,17 @@ async def _measure(rig: Rig, name: str, *, quick: bool) -> Result:
     )  # fmt: skip
 
 
-def _missing(ids: set[str]) -> int:
+async def _missing(ids: set[str]) -> int:
     """Requests that are not in the log, once nothing more arrives."""
+    from serving.gateway.database import in_database
     from serving.models import RequestLog
 
     deadline = time.monotonic() + 15
     while True:
-        left = len(ids) - RequestLog.objects.filter(id__in=ids).count()
+        left = len(ids) - await in_database(lambda: RequestLog.objects.filter(id__in=ids).count())
         if not left or time.monotonic() > deadline:
             return left
-        time.sleep(0.2)
+        await asyncio.sleep(0.2)
 
 
 @contextlib.asynccontextmanager
