@@ -75,7 +75,7 @@ def main() -> int:
         ReplicaProcess.module = "bench.serving_replica"
         call_command("serve")
         return 0
-    replica.load_package = _load
+    replica.load_package = _load  # type: ignore[attr-defined]
     return replica.main(sys.argv[1:])
 
 

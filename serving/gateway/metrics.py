@@ -103,7 +103,7 @@ class Metrics:
         if folder:
             _forget_ended(Path(folder))
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry, folder)
         if project is not None:
             registry = _OfProject(registry, project)
         return generate_latest(registry)
