@@ -32,7 +32,7 @@ def _sign(folder: Path) -> None:
     from model_signing import signing
 
     try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=Path(settings.PACKAGE_SIGNING_KEY))
+        signer = signing.Config().use_elliptic_key_signer(private_key=Path(settings.PACKAGE_SIGNING_KEY))  # type: ignore[no-untyped-call]
         signer.sign(folder / MANIFEST, folder / SIGNATURE)
     except (OSError, ValueError, TypeError) as error:
         raise Refused(f"The package cannot be signed with PACKAGE_SIGNING_KEY: {error}", code="signing") from error
@@ -65,7 +65,7 @@ def _check_signature(folder: Path) -> None:
     try:
         with tempfile.TemporaryDirectory() as made:
             key = Path(settings.PACKAGE_PUBLIC_KEY) if settings.PACKAGE_PUBLIC_KEY else _public_key(Path(made))
-            verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
+            verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)  # type: ignore[no-untyped-call]
             verifier.verify(folder / MANIFEST, folder / SIGNATURE)
     except Exception as error:  # whatever the library raises, the package is not verified
         raise Refused(
