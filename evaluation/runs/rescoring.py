@@ -17,6 +17,7 @@ from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents, summary
 from evaluation.runs.services import next_number
+from evaluation.runs.slices import current_slices
 from evaluation.scores.label_noise import LabelNoise
 from evaluation.stats import distribution
 from labeling.form.merge import same
@@ -210,7 +211,7 @@ def _finish(run: EvalRun, source: EvalRun, noise: LabelNoise, sha256: str) -> No
     facts = {
         **{name: value for name, value in source.facts.items() if name not in _JOB_FACTS},
         **run.facts,
-        "slices": summary.by_metadata(done),
+        "slices": current_slices(done),
         "bounds": {"field_exact": summary.field_accuracy_interval(done)},
         **summary.token_counts(done),
         "rescored": {

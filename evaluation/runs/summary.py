@@ -6,9 +6,9 @@ from typing import Any
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents
+from evaluation.runs.slices import slices_by_metadata, slices_by_tag
 from evaluation.scores.rates import field_accuracy
 from evaluation.scores.score_view import ScoreView
-from labeling.models import Document
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.protocols import SROIE_FIELDS
@@ -16,9 +16,7 @@ from slmstudio.contract.scoring.scorer import (
     DocumentScore,
     class_scores,
     cord,
-    metadata_slices,
     score_document,
-    slices,
     sroie,
     summarize,
 )
@@ -60,12 +58,12 @@ def summarize_outputs(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> d
 def summarize_with_metadata(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[str, Any], dict[str, Any]]:
     """``summarize_outputs`` and ``by_metadata`` in one pass over the scores."""
     scores = [DocumentScore.from_dict(row.score) for row in rows]
-    return _summary(compiled, rows, scores), _by_metadata_value(rows, scores)
+    return _summary(compiled, rows, scores), slices_by_metadata(rows, scores)
 
 
 def _summary(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
     result = summarize(scores)
-    result["slices"] = slices(scores, [row.tags for row in rows])
+    result["slices"] = slices_by_tag(rows, scores)
     result["classes"] = class_scores(compiled, scores)
     result["cord"] = cord((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
     if set(SROIE_FIELDS) <= {field.pattern for field in compiled.fields}:
@@ -84,17 +82,6 @@ def _numbers_as_written(value: Any) -> Any:
         name: str(item) if isinstance(item, int | Decimal) and not isinstance(item, bool) else item
         for name, item in value.items()
     }
-
-
-def by_metadata(rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """Rates by the documents' current metadata. No part of the summary: metadata can change."""
-    rows = list(rows)
-    return _by_metadata_value(rows, [DocumentScore.from_dict(row.score) for row in rows])
-
-
-def _by_metadata_value(rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
-    metadata = dict(Document.objects.filter(pk__in=[row.document_id for row in rows]).values_list("pk", "metadata"))
-    return metadata_slices(scores, [metadata.get(row.document_id) for row in rows])
 
 
 def recompute_summary(run: EvalRun) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from serving.gateway import idempotency
 from serving.gateway.answers import Answered, Answerer, Question
 from serving.gateway.external import ExternalModels
 from serving.gateway.idempotency import IdempotencyKeys
-from serving.gateway.limits import RateLimiter
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
+from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache

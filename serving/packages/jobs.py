@@ -7,16 +7,12 @@ from serving.models import Package
 from serving.packages import services
 from serving.packages.documents.services import write_documents
 from slmstudio.database.retries import with_retries
-from slmstudio.hooks import ModelHooks
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.child_processes import run_child, spec_file
 from training.job_failures import FailureHandler
-
-#: called with a package when its build has ended, whatever its status
-package_ended: "ModelHooks[[Package], None]" = ModelHooks()
 
 
 def build_package(pk: int) -> None:
@@ -27,8 +23,6 @@ def build_package(pk: int) -> None:
         return
     with FailureHandler(package):
         _build(package)
-    package.refresh_from_db()
-    package_ended["serving.Package"].call(package)
 
 
 def _build(package: Package) -> None:

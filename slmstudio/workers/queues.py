@@ -22,19 +22,17 @@ from slmstudio.workers.live_workers import LiveWorker
 
 #: maximum number of failed jobs shown, the newest ones
 MAX_FAILED = 25
-COMMANDS = {"default": "manage.py rqworker default webhooks --with-scheduler"}
 
 
 @dataclass(frozen=True)
 class QueueState:
-    """One queue. ``oldest``: seconds that its first job has waited; ``command`` starts a worker for it."""
+    """One queue. ``oldest``: seconds that its first job has waited."""
 
     name: str
     waiting: int
     failed: int
     oldest: float | None
     workers: int
-    command: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ def queue_states(workers: Iterable[LiveWorker]) -> list[QueueState]:
             failed=answers[3 * at + 2],
             oldest=_seconds_since(since[at]),
             workers=listeners[queue.name],
-            command=COMMANDS.get(queue.name, f"manage.py rqworker {queue.name}"),
         )
         for at, queue in enumerate(queues)
     ]

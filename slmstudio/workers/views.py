@@ -23,6 +23,7 @@ from slmstudio.web.requests import SignedInRequest
 from slmstudio.workers.failed_jobs import JobNotFound, discard_job, failed_job, requeue_job
 from slmstudio.workers.live_workers import LiveWorker, live_workers
 from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
+from slmstudio.workers.warnings import missing_worker
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def workers(request: SignedInRequest) -> HttpResponse:
         context["failed"] = _failed_rows(failed_jobs(), viewer)
     except RedisError as error:
         context["problem"] = f"The job queue is not reachable ({type(error).__name__}). Jobs stay queued until it is."
-    context["absent"] = [queue for queue in context["queues"] if not queue.workers]
+    context["warnings"] = [missing_worker(one.name, one.waiting) for one in context["queues"] if not one.workers]
     context["failed_total"] = sum(queue.failed for queue in context["queues"])
     return render(request, "workers.html#live" if part else "workers.html", context)
 

@@ -108,8 +108,8 @@ def test_workers_with_hardware_and_memory(page: Callable[[str], str], monkeypatc
         "12 s ago",
     ):
         assert words in text, words
-    assert "No worker for queue <code>default</code>" in text
-    assert "No worker for queue <code>gpu</code>" not in text
+    assert "No worker for the queue default" in text
+    assert "No worker for the queue gpu" not in text
 
 
 def test_current_jobs_are_shown_to_project_members(

@@ -7,7 +7,7 @@ from slmstudio.workers.hardware import Hardware
 from training.base_models.catalog import CATALOG
 from training.estimates.estimate import TYPICAL_TOKENS, Fit, fit
 from training.estimates.memory import training_memory
-from training.estimates.memory_limit import DEFAULT_MEMORY_LIMIT
+from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT
 from training.estimates.services import shape_of
 from training.estimates.throughput import request_seconds
 from training.hyperparameters.values import Hyperparameters

@@ -1,6 +1,7 @@
 """Memory, time and disk of a training run before it starts, and what to change where it does not fit. Pure.
 
-The memory model is in ``memory``, the limit in ``memory_limit``, the search for settings that fit in ``reduction``.
+The memory model is in ``memory``, the safety margin in ``memory_margin``, the search for settings that fit in
+``reduction``.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmstudio.storage.sizes import format_bytes
 from training.estimates.memory import MemoryPart, inference_memory
-from training.estimates.memory_limit import DEFAULT_MEMORY_LIMIT, usable_memory
+from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT, usable_memory
 from training.estimates.reduction import Requirements, memory_problems
 from training.estimates.throughput import STARTUP_SECONDS, estimate_source, estimated_throughput
 from training.hyperparameters.values import Hyperparameters

@@ -9,7 +9,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.hardware import Hardware
 from training.estimates.estimate import Estimate, estimate
 from training.estimates.machines import gpu_hardware, with_measured_bf16
-from training.estimates.memory_limit import DEFAULT_MEMORY_LIMIT
+from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT
 from training.estimates.reduction import resolved_precision
 from training.estimates.throughput import scaled_throughput
 from training.hyperparameters.values import Hyperparameters

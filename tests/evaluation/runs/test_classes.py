@@ -11,6 +11,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import summary
+from evaluation.runs.slices import current_slices
 from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
@@ -135,7 +136,7 @@ def test_other_values_are_one_row_and_keys_that_tell_nothing_apart_are_named(
         shop = f"S{number % 2}" if number < 8 else f"{number}" * 61  # too long for the name of a slice
         row.document.metadata = {"shop": shop, "file": f"scan {number}.pdf" * 10}
         row.document.save(update_fields=["metadata"])
-    routing.facts["slices"] = summary.by_metadata(rows)
+    routing.facts["slices"] = current_slices(rows)
     routing.save(update_fields=["facts"])
     client.force_login(world.owner)
     page = client.get(routing.get_absolute_url())

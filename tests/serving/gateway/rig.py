@@ -20,9 +20,9 @@ from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
 from serving.gateway.external import ExternalModels
 from serving.gateway.idempotency import IdempotencyKeys
-from serving.gateway.limits import RateLimiter
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
+from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import ReleaseRoute, Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from statistics import fmean, median
 from typing import Any
 
+from training.estimates.memory_margin import USABLE_SHARE
+
 WINDOW_STEPS = 10
 EARLY_STEPS = 4 * WINDOW_STEPS  # steps after which the early slope is checked
-MEMORY_WARNING_SHARE = 0.92  # share of the memory above which the run may be killed
+MEMORY_WARNING_SHARE = USABLE_SHARE  # of the memory: above it the run may be killed
 
 
 class TrainingMonitor:
