@@ -29,9 +29,11 @@ print(json.dumps({"owned": running.owned, "database": running.database_url}), fl
 sys.stdin.readline()
 stack.stop(running)
 """
-# A start that does not end by itself: it waits for ever once the server runs.
+# A start that does not end by itself: it waits for ever once the server runs. Tests that run in the background ignore
+# SIGINT, and their children would too.
 ENDLESS_START = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from slmstudio.stack.postgres import Postgres
 Postgres._make_database = lambda server: time.sleep(600)
 """

@@ -10,6 +10,7 @@ from evaluation.inference.clients.endpoint_config import EndpointConfig
 from serving.gateway.external import ExternalRoute
 from serving.gateway.routes import ReleaseRoute
 from tests.evaluation import fake_openai
+from tests.serving import event_loop
 from tests.serving.gateway.rig import RAW, SCHEMA, TEXT, backend, release, reply, rig, route
 
 
@@ -40,7 +41,7 @@ def test_an_external_model_answers(tmp_path: Path) -> None:
 
     with fake_openai.running() as fake:
         fake.replies = [fake_openai.says(RAW)]
-        asyncio.run(work(fake))
+        event_loop.run(work(fake))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_what_it_gets_wrong_is_an_error(tmp_path: Path, answer: Any, status: int
 
     with fake_openai.running() as fake:
         fake.replies = [answer]
-        asyncio.run(work(fake))
+        event_loop.run(work(fake))
 
 
 def test_without_its_key_it_cannot_be_called(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_without_its_key_it_cannot_be_called(tmp_path: Path) -> None:
             response = await found.extract()
             assert (response.status_code, response.json()["code"]) == (503, "endpoint")
 
-    asyncio.run(work())
+    event_loop.run(work())
 
 
 def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> None:
@@ -85,4 +86,4 @@ def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> Non
 
     with fake_openai.running() as fake:
         fake.replies = [fake_openai.says(RAW)]
-        asyncio.run(work(fake))
+        event_loop.run(work(fake))

@@ -9,11 +9,12 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from serving.gateway.routes import position
+from tests.serving import event_loop
 from tests.serving.gateway.rig import ANSWER, RAW, TEXT, backend, release, reply, rig, route
 
 
 def run(work: Any) -> Any:
-    return asyncio.run(work)
+    return event_loop.run(work)
 
 
 def test_an_answer_has_output_evidence_confidence_and_version(tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_shadow_repeats_failed_requests_too(tmp_path: Path) -> None:
                 assert (answered["status"], shadow["status"]) == (502, 200)
                 assert shadow["shadow_of"] == answered["id"]
 
-    asyncio.run(work())
+    event_loop.run(work())
 
 
 def test_a_broken_shadow_harms_no_caller(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from starlette.responses import JSONResponse, Response
 
+from tests.serving import event_loop
 from tests.serving.gateway.rig import ANSWER, TEXT, backend, release, reply, rig, route
 
 KEY = {"Idempotency-Key": "order 17"}
@@ -27,7 +28,7 @@ def test_a_repeated_request_gets_the_first_response(queues: None, tmp_path: Path
                 assert (await found.extract(headers={"Idempotency-Key": "order 18"})).status_code == 200
                 assert len(one.asked) == 2
 
-    asyncio.run(work())
+    event_loop.run(work())
 
 
 def test_a_second_request_while_the_first_is_answered(queues: None, tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_a_second_request_while_the_first_is_answered(queues: None, tmp_path: Pa
                 gate.set()
                 assert (await first).status_code == 200
 
-    asyncio.run(work())
+    event_loop.run(work())
 
 
 def test_a_failed_request_may_be_sent_again(queues: None, tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_a_failed_request_may_be_sent_again(queues: None, tmp_path: Path) -> Non
                 assert codes == [502, 200, 200]
                 assert len(one.asked) == 2
 
-    asyncio.run(work())
+    event_loop.run(work())
 
 
 def test_without_the_queue_server_requests_are_answered(tmp_path: Path) -> None:
@@ -74,4 +75,4 @@ def test_without_the_queue_server_requests_are_answered(tmp_path: Path) -> None:
             assert codes == [200, 200]
             assert len(one.asked) == 2
 
-    asyncio.run(work())
+    event_loop.run(work())

@@ -16,13 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.studio import free_port
 from tests.conftest import ROOT
+from tests.serving import event_loop
 from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
 
 SAMPLE = tuple[str, frozenset[tuple[str, str]]]
 
 
 def run(work: Any) -> Any:
-    return asyncio.run(work)
+    return event_loop.run(work)
 
 
 def samples(text: str) -> dict[SAMPLE, float]:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from serving.gateway import pool as pool_module
 from serving.gateway.pool import ReplicaPool, ReplicaUnavailable
 from serving.gateway.problems import Problem
+from tests.serving import event_loop
 from tests.serving.gateway.rig import backend, release, reply
 
 
@@ -32,7 +33,7 @@ def with_pool(work: Callable[[ReplicaPool], Any]) -> None:
         finally:
             await pool.close()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 async def codes(pool: ReplicaPool, address: str, number: int = 1) -> list[str]:

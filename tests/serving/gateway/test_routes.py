@@ -1,6 +1,5 @@
 """The routes of a gateway while the database is away and after."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +9,7 @@ from django.db import OperationalError
 
 from serving.gateway import routes
 from serving.gateway.routes import Route, RouteTable
+from tests.serving import event_loop
 from tests.serving.gateway.rig import release, route
 
 
@@ -31,7 +31,7 @@ def test_after_an_outage_replicas_get_time_to_report(monkeypatch: pytest.MonkeyP
 
     def refresh(seconds: float) -> bool:
         now[0] += seconds
-        asyncio.run(table.refresh())
+        event_loop.run(table.refresh())
         assert table.get("invoices") is not None
         return asked[-1]
 

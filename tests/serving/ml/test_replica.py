@@ -1,6 +1,5 @@
 """Packages and the replicas that answer for them, with real engines."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -27,6 +26,7 @@ from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.conftest import ROOT
 from tests.evaluation import tiny_gguf
 from tests.evaluation.ml.test_backends import COPIED, by_id, run, spec
+from tests.serving import event_loop
 from tests.training.ml_data import SCHEMA, EventCollector, named, rows, tiny
 from training.spec import ModelRef
 
@@ -56,7 +56,7 @@ def packed(folder: Path, engine: Literal["transformers", "llama_cpp"], **changes
         gguf=gguf,
     )
     events = EventCollector()
-    pack.main(PackSpec.from_yaml(package.to_yaml()), events.emitter)
+    event_loop.in_thread(lambda: pack.main(PackSpec.from_yaml(package.to_yaml()), events.emitter))
     [found] = named(events.events, "parity")
     return found
 
@@ -155,7 +155,7 @@ class Fake:
 def test_an_engine_that_ignores_the_schema_is_not_served() -> None:
     def probe(output: str) -> None:
         engine: Engine = Fake(output)  # type: ignore[assignment]
-        asyncio.run(check_enforcement(engine))
+        event_loop.run(check_enforcement(engine))
 
     probe("")
     for output in ("A word.", '{"nonce": "a"}', '{"nonce": '):
