@@ -127,8 +127,12 @@ class RequestLogWriter:
     def _open(self) -> None:
         self._number += 1
         path = self._folder / f"{self._name}-{self._number:08}.jsonl"
-        self._file = path.open("ab", buffering=0)
+        # It gets its name once it is locked: another process would take an empty file for one that is complete, and
+        # delete it while this one writes.
+        draft = path.with_suffix(".new")
+        self._file = draft.open("ab", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.rename(path)
         self._size = 0
 
     def _close(self) -> None:

@@ -1,5 +1,6 @@
 """The request log: files of a gateway, moved to the database."""
 
+import fcntl
 import resource
 import uuid
 from collections.abc import Iterator
@@ -59,3 +60,21 @@ def test_a_line_that_was_written_in_part_is_no_success(log: RequestLogWriter, tm
     log.write(third)
     flush(log)
     assert {str(row.id) for row in RequestLog.objects.all()} == {first.id, third.id}
+
+
+def test_a_file_that_is_just_opened_is_not_taken_for_a_complete_one(
+    log: RequestLogWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker stores the files of the folder between the opening of a file and its lock."""
+    other, lock = RequestLogWriter(tmp_path / "log"), fcntl.flock
+
+    def between(file: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        other._store_files()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", between)
+    one = entry()
+    log.write(one)
+    flush(log)
+    assert [str(row.id) for row in RequestLog.objects.all()] == [one.id]
