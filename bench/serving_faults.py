@@ -41,7 +41,7 @@ REPLICAS = 2
 HUNG_UP = 10
 _PATH = "/api/v1/projects/bench/extract"
 #: seconds that a fault has to be over
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 @dataclass
@@ -313,7 +313,7 @@ async def _missing(ids: set[str]) -> int:
     from serving.gateway.database import in_database
     from serving.models import RequestLog
 
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while True:
         left = len(ids) - await in_database(lambda: RequestLog.objects.filter(id__in=ids).count())
         if not left or time.monotonic() > deadline:
