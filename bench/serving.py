@@ -1,7 +1,7 @@
 """What the gateway adds to a replica that answers at once: ``python -m bench.serving``.
 
 Real processes: PostgreSQL, Valkey, one gateway process, one replica, one process that sends requests, 1, 50 and 200 at
-once, at 200 requests a second and as fast as they are answered. Beside them the same requests to the replica alone.
+once, at 200 requests a second and as fast as they are answered, and the same requests to the replica alone.
 """
 
 import argparse

@@ -114,7 +114,7 @@ class Gateway:
 
         Raises:
             Problem: as ``Answerer.answer``.
-            HungUp: nobody waits for the response.
+            HungUp: the caller closed the connection.
         """
         with self.metrics.in_flight(route.slug):
             return await self._unless_disconnected(request, self.answerer.answer(route, question))
