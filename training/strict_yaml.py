@@ -3,6 +3,7 @@
 Pure; shared by web process, jobs and child processes.
 """
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -15,6 +16,8 @@ import yaml
 T = typing.TypeVar("T")
 #: digits of one number in a file; 1e300 is written out
 MAX_DIGITS = 1_000
+#: levels of mappings and lists that the fast loader, which is recursive in C, gets
+_MAX_DEPTH = 200
 
 
 class SpecError(ValueError):
@@ -88,9 +91,34 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
     return mapping
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
-_Loader.add_constructor("tag:yaml.org,2002:float", _exact_float)
-_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+class _FastLoader(yaml.CSafeLoader):
+    """The same ten times as fast, for texts that ``_is_plain``."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+for _loader in (_Loader, _FastLoader):
+    _loader.add_constructor("tag:yaml.org,2002:int", _whole)
+    _loader.add_constructor("tag:yaml.org,2002:float", _exact_float)
+    _loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text has no aliases, no tags and few levels."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None or depth > _MAX_DEPTH:
+            return False
+    return True
+
+
+def _load(text: str) -> Any:
+    """The content of a text; what libyaml rejects is left to the loader whose messages are ours."""
+    with contextlib.suppress(yaml.YAMLError, UnicodeError):
+        if _is_plain(text):
+            return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
 
 
 class _Dumper(yaml.SafeDumper):
@@ -125,7 +153,7 @@ def from_yaml(cls: type[T], text: str) -> T:
     ``problems()``. Builds plain values only (no YAML tags, no aliases).
     """
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        data = _load(text)
     except SpecError:
         raise
     except yaml.YAMLError as error:
