@@ -259,13 +259,14 @@ async def _hang_up(rig: Rig, seconds: float) -> None:
 async def _slow(rig: Rig) -> int:
     from serving.gateway.database import in_database
     from serving.models import Replica
+    from serving.replicas.addresses import secret
 
     number = 0
     for address in await in_database(lambda: list(Replica.objects.ready().values_list("address", flat=True))):
         connector = aiohttp.UnixConnector(address.removeprefix("unix:"))
         async with (
             aiohttp.ClientSession("http://replica", connector=connector) as client,
-            client.get("/metrics") as response,
+            client.get("/metrics", headers={"Authorization": f"Bearer {secret()}"}) as response,
         ):
             number += int((await response.text()).split()[1])
     return number
@@ -375,21 +376,27 @@ def main() -> None:
     print(table(f"Faults at {PER_SECOND} requests a second", heads, rows))
 
 
+def deployed_without_model(replicas: int) -> tuple[str, Any]:
+    """A token, and a release that ``bench.serving_replica`` answers for."""
+    from bench.serving import deployed
+    from serving.models import Package
+    from slmstudio.storage.artifacts import local_path
+
+    token, release = deployed(replicas=replicas)
+    folder = local_path("packages/bench")
+    folder.mkdir()
+    (folder / "schema").write_text(release.project.schema_version.compiled.hash)
+    Package.objects.update(folder_key="packages/bench")
+    return token, release
+
+
 def _results(running: stack.Running, names: list[str], *, quick: bool) -> list[Result]:
     import django
 
     django.setup()
     from django.db import connections
 
-    from bench.serving import deployed
-    from serving.models import Package
-    from slmstudio.storage.artifacts import local_path
-
-    token, release = deployed(replicas=REPLICAS)
-    folder = local_path("packages/bench")
-    folder.mkdir()
-    (folder / "schema").write_text(release.project.schema_version.compiled.hash)
-    Package.objects.update(folder_key="packages/bench")
+    token, _ = deployed_without_model(REPLICAS)
     rig = Rig(running, free_port(), token)
     try:
         return asyncio.run(_run(rig, names, quick=quick))

@@ -57,9 +57,9 @@ class NoModel:
         return f"slow {self.slow}\n"
 
 
-def _load(folder: Path, *, sha256: str = "", slots: int = 1) -> Any:
+def _load(folder: Path, *, sha256: str = "", slots: int = 1, variant: str = "") -> Any:
     schema = SimpleNamespace(hash=(folder / "schema").read_text())
-    spec = SimpleNamespace(to_yaml=lambda: "")
+    spec = SimpleNamespace(to_yaml=lambda: "", key=variant)
     return SimpleNamespace(spec=spec, sha256=sha256, builder=SimpleNamespace(schema=schema), engine=NoModel())
 
 

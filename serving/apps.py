@@ -23,6 +23,7 @@ class ServingConfig(AppConfig):
 
         report_actions.register(deploy_action)
         more_routers.register(_deployment_router)
+        more_routers.register(_packages_router)
         hooks.reaper_passed.register(retention.pass_if_due)
 
 
@@ -30,3 +31,9 @@ def _deployment_router() -> "tuple[str, Router]":
     from serving.deployments.api import router
 
     return "/projects/{slug:slug}/deployment", router
+
+
+def _packages_router() -> "tuple[str, Router]":
+    from serving.packages.api import router
+
+    return "/projects/{slug:slug}/packages", router

@@ -17,5 +17,7 @@ urlpatterns = [
     path("deploy/rollout/", rollout_views.rollout, name="deploy_rollout"),
     path("deploy/plan/", rollout_views.plan, name="deploy_plan"),
     path("deploy/try/", views.try_document, name="deploy_try"),
+    path("deploy/packages/", package_views.packages, name="packages"),
+    path("deploy/packages/<int:number>/build/", package_views.build_again, name="package_build"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
 ]

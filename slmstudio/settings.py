@@ -214,6 +214,11 @@ REPLICA_HOST_NAME = env.str("REPLICA_HOST_NAME", default="")
 # Documents that one replica of llama.cpp answers concurrently.
 REPLICA_SLOTS = env.int("REPLICA_SLOTS", default=2, minimum=1, maximum=64)
 REPLICA_LOST_AFTER_SECONDS = 15
+# Engines outside the replicas. vLLM: the program or the folder of its virtual environment, started by each replica; or
+# the addresses of running servers. Ollama: the address of a server, which gets the GGUF files of packages.
+VLLM_COMMAND = env.str("VLLM_COMMAND", default="")
+VLLM_URL = env.str("VLLM_URL", default="")
+OLLAMA_URL = env.str("OLLAMA_URL", default="")
 # How long a replica that is drained still accepts requests: gateways look every two seconds.
 DRAIN_NOTICE_SECONDS = 4
 SERVE_STOP_SECONDS = 10

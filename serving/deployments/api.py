@@ -31,7 +31,7 @@ class DeployIn(In):
     report: Annotated[Whole, Field(ge=1, lt=2**31, description="number of the gate report")]
     stage: Text = Field("full", description="shadow, canary or full", json_schema_extra={"enum": [*Stage.values]})
     share: Share = None
-    engine: Text = Field("", description="transformers or llama_cpp; empty: that of the evaluation", max_length=20)
+    engine: Text = Field("", description="an engine or a variant; empty: that of the evaluation", max_length=40)
 
 
 class PromoteIn(In):

@@ -7,7 +7,7 @@ from django import forms
 from evaluation.models import Endpoint, GateReport
 from labeling.models import Project
 from serving.deployments import queries
-from serving.models import Package, Stage
+from serving.models import Stage
 
 _SELECT = {"class": "form-select"}
 
@@ -19,7 +19,6 @@ class DeployForm(forms.Form):
     engine = forms.ChoiceField(
         label="Engine",
         required=False,
-        choices=[("", "as evaluated"), *Package.Engine.choices],
         help_text="Another engine than that of the evaluation is compared with it first.",
         widget=forms.Select(attrs=_SELECT),
     )
@@ -44,6 +43,7 @@ class DeployForm(forms.Form):
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
         self.reports: dict[str, GateReport] = {str(one.number): one for one in queries.approved_reports(project)}
+        self.fields["engine"].choices = [("", "as evaluated"), *queries.engine_choices(self.reports.values())]  # type: ignore[attr-defined]
         self.fields["report"].choices = [  # type: ignore[attr-defined]
             (number, f"Report {number}: {one.eval_run.model_label}") for number, one in self.reports.items()
         ]

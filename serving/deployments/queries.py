@@ -1,5 +1,6 @@
 """What the page of a deployment shows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,8 +14,9 @@ from evaluation.approvals.actions import ReportAction
 from evaluation.approvals.decisions import CurrentState, void_reasons
 from evaluation.models import Approval, GateReport
 from labeling.models import Document, Project
-from serving.models import Deployment, DeploymentEvent, Release, Replica, RequestLog
+from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
 from serving.packages.bundle import has_bundle
+from serving.packages.services import choices
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE
 
@@ -71,6 +73,18 @@ class ReleaseStatus:
     def has_bundle(self) -> bool:
         """Whether it can be downloaded for use without the studio."""
         return self.release.package is not None and has_bundle(self.release.package)
+
+    @property
+    def parity(self) -> dict[str, Any]:
+        """The parity check of the engine and file that it uses; {} before the build."""
+        variant = self.release.package.variant(self.release.variant) if self.release.package is not None else None
+        return variant.parity if variant is not None else {}
+
+    @property
+    def quantization(self) -> str:
+        """Of its GGUF file; "" for weights."""
+        variant = self.release.package.variant(self.release.variant) if self.release.package is not None else None
+        return variant.kind if variant is not None else ""
 
     @property
     def error(self) -> str:
@@ -140,6 +154,15 @@ def approved_reports(project: Project) -> list[GateReport]:
         if approval.report.eval_run.endpoint_id is None and not void_reasons(approval, files=False, current=current):
             found.append(approval.report)
     return found
+
+
+def engine_choices(reports: Iterable[GateReport]) -> list[tuple[str, str]]:
+    """Key and label of every engine that can serve the models of reports."""
+    found = {
+        choice.key: choice.label for report in reports for choice in choices(report.eval_run) if not choice.problem
+    }
+    # By the engine alone as well: the first GGUF file then.
+    return list({**{str(key): str(label) for key, label in Package.Engine.choices[:2]}, **found}.items())
 
 
 def deploy_action(report: GateReport, user: User) -> ReportAction | None:

@@ -54,12 +54,15 @@ def deploy(
     if stage != Stage.SHADOW and report is None:
         raise Refused("Only an approved model may answer. Deploy it to shadow.", field="stage", code="not_approved")
     package = request_package(run=run, user=user, engine=engine)
+    variant = package.variant(engine)
+    # "" is the first one, so that a release of before has the same value.
+    key = "" if variant is None or variant.key == package.all_variants[0].key else variant.key
     with transaction.atomic():
         deployment = _locked(project)
         if deployment.candidate_id is not None:
             current = deployment.candidate
             assert current is not None
-            if current.package_id != package.pk:
+            if (current.package_id, current.variant) != (package.pk, key):
                 raise Refused(
                     f"{str(current).capitalize()} is the candidate. Promote it or abort it first.",
                     field="stage",
@@ -69,7 +72,7 @@ def deploy(
             raise Refused(
                 "Nothing is deployed yet. Deploy a first version to all traffic.", field="stage", code="no_stable"
             )
-        release = _release(project, package, report if approved else None, user)
+        release = _release(project, package, key, report if approved else None, user)
         if deployment.stable_id == release.pk:
             raise Refused(f"{str(release).capitalize()} already answers.", field="report", code="deployed")
         deployment.candidate, deployment.stage, deployment.share = release, stage, share
@@ -241,10 +244,10 @@ def _locked(project: Project) -> Deployment:
     return found
 
 
-def _release(project: Project, package: Package, report: GateReport | None, user: User) -> Release:
-    found = Release.objects.filter(package=package, report=report).first()
+def _release(project: Project, package: Package, variant: str, report: GateReport | None, user: User) -> Release:
+    found = Release.objects.filter(package=package, variant=variant, report=report).first()
     return found or Release.objects.create(
-        project=project, number=_next_number(project), package=package, report=report, created_by=user
+        project=project, number=_next_number(project), package=package, variant=variant, report=report, created_by=user
     )
 
 

@@ -64,6 +64,7 @@ def _deploy_form(request: SignedInRequest, project: Any, found: Deployment | Non
         return None
     first = found is None or found.stable_id is None
     initial = {"stage": Stage.FULL if first else Stage.SHADOW, "report": request.GET.get("report", "")}
+    initial["engine"] = request.GET.get("engine", "")
     return DeployForm(project=project, initial=initial)
 
 

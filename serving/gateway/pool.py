@@ -1,6 +1,7 @@
 """Asks replicas: the one with the fewest open requests, with a circuit breaker each and a bounded queue a release."""
 
 import asyncio
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -17,7 +18,20 @@ FAILURES_TO_OPEN = 3
 MAX_OPEN_SECONDS = 30.0
 #: retries may be this share of the requests, so that a failing backend is not asked twice as often
 RETRY_SHARE = 0.1
+#: of a connection to another host: seconds of silence, between probes, probes; milliseconds for sent data
+_KEEPALIVE = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 5_000}
 _RETRY_BURST = 10.0
+
+
+def _socket(address: "aiohttp.AddrInfoType") -> socket.socket:
+    """A connection that ends some seconds after the other host has, without waiting for an answer of it."""
+    family, kind, protocol, _, _ = address
+    found = socket.socket(family, kind, protocol)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return found
 
 
 @dataclass
@@ -136,7 +150,7 @@ class ReplicaPool:
         if address.startswith(UNIX):
             connector, base = aiohttp.UnixConnector(address.removeprefix(UNIX), limit=0), f"{HTTP}replica"
         else:
-            connector, base = aiohttp.TCPConnector(limit=0), address
+            connector, base = aiohttp.TCPConnector(limit=0, socket_factory=_socket), address
         headers = {"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
         return aiohttp.ClientSession(base, connector=connector, headers=headers, timeout=timeout)

@@ -11,6 +11,7 @@ from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.contract.decoding.grounding import GroundingPlan
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled
 from training.ml.lengths import load_encoder
 
@@ -25,8 +26,10 @@ class LoadedPackage:
     engine: Engine
 
 
-def load_package(folder: Path, *, sha256: str = "", slots: int = 1) -> LoadedPackage:
+def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str = "") -> LoadedPackage:
     """Reads a package. ``sha256``: its folder hash; empty: not checked. ``slots``: concurrent documents.
+
+    ``variant``: the key of the engine and file to use; "": the first one.
 
     Raises:
         Refused: the folder is missing or changed, or the engine cannot serve the schema.
@@ -40,21 +43,33 @@ def load_package(folder: Path, *, sha256: str = "", slots: int = 1) -> LoadedPac
             f"The files of the package have changed: their hash is {found[:12]}, the recorded hash is {sha256[:12]}.",
             code="package",
         )
-    spec = ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8"))
+    spec = ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8")).of_variant(variant)
     schema = compiled(spec.contract)
     encoder = load_encoder(str(folder / spec.model), spec.prompt)
     limit = TokenLimit(spec.output_tokens.reserved, spec.output_tokens.maximum)
     ground = None if spec.grounding is None else GroundingPlan(spec.grounding.held, spec.grounding.left)
     builder = PromptBuilder(spec, schema, encoder, spec.context, limit, ground)
+    return LoadedPackage(spec, found, builder, _engine(folder, spec, builder, encoder, slots))
+
+
+def _engine(folder: Path, spec: ServeSpec, builder: PromptBuilder, encoder: Encoder, slots: int) -> Engine:
+    """The engine of a spec. Modules are imported where they are used: a llama.cpp replica takes a tenth of the memory
+    without torch.
+    """
     if spec.engine == "llama_cpp":
-        if spec.mode != "free" and exceeds_optional_limit(schema.schema):
+        if spec.mode != "free" and exceeds_optional_limit(builder.schema.schema):
             raise Refused(
                 "llama.cpp does not support that many optional fields. Serve the weights instead.", code="schema"
             )
-        engine: Engine = LlamaCppEngine(folder / spec.gguf, builder, encoder, slots=slots)
-    else:
-        # torch only where it is used: a llama.cpp replica takes a tenth of the memory without it.
-        from serving.ml.engines.transformers import TransformersEngine
+        return LlamaCppEngine(folder / spec.gguf, builder, encoder, slots=slots)
+    if spec.engine == "vllm":
+        from serving.ml.engines.vllm import VllmEngine
 
-        engine = TransformersEngine(folder / spec.model, builder, encoder)
-    return LoadedPackage(spec, found, builder, engine)
+        return VllmEngine(folder / spec.model, spec, builder, encoder)
+    if spec.engine == "ollama":
+        from serving.ml.engines.ollama import OllamaEngine
+
+        return OllamaEngine(folder / spec.gguf, spec, builder, slots=slots)
+    from serving.ml.engines.transformers import TransformersEngine
+
+    return TransformersEngine(folder / spec.model, builder, encoder)

@@ -1,9 +1,10 @@
 """Builds a package: ``python -m serving.ml.pack SPEC.yaml`` with a ``PackSpec``.
 
 Files are linked where the disk allows it, else copied. Then the package is loaded as a replica would load it, and
-answers documents of its evaluation again. Events: ``progress`` {stage, done, total}, ``parity`` (the fields of
-``Parity``, ``engine``, and ``offline_problem``: why ``extract.py`` is left out; the package is complete even where
-parity is bad: services decide).
+answers documents of its evaluation again, with each of its variants. Events: ``progress`` {stage, done, total},
+``parity`` (``variant``, the fields of ``Parity``, ``engine``, and ``offline_problem``: why ``extract.py`` is left out;
+the package is complete even where parity is bad: services decide), ``variant_failed`` {variant, message}: it is left
+out of the deployment.
 """
 
 import asyncio
@@ -15,11 +16,24 @@ from pathlib import Path
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.llama_cpp import LlamaCppEngine
+from serving.ml.fingerprint import fingerprint
 from serving.ml.loading import LoadedPackage, load_package
 from serving.ml.offline import write_offline_files
 from serving.ml.probe import check_enforcement
 from serving.packages.parity import AnsweredDocument, compare
-from serving.packages.spec import FILE, Grounding, OutputTokens, PackSpec, ParityDocument, ServeSpec
+from serving.packages.spec import (
+    FILE,
+    FINGERPRINTS,
+    GGUF_ENGINES,
+    SCRIPT,
+    Grounding,
+    OutputTokens,
+    PackSpec,
+    PackVariant,
+    ParityDocument,
+    ServeSpec,
+    VariantFile,
+)
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
@@ -34,7 +48,6 @@ from training.strict_yaml import build
 MIN_CONTEXT = 4096
 #: how much longer than the longest evaluated document one may be
 _CONTEXT_FACTOR = 2
-GGUF = "model.gguf"
 
 
 def main(spec: PackSpec, emitter: Emitter) -> None:
@@ -44,19 +57,27 @@ def main(spec: PackSpec, emitter: Emitter) -> None:
     shutil.rmtree(target, ignore_errors=True)
     (target / "model").mkdir(parents=True)
     emitter.emit("progress", stage="copying the model", done=0, total=0)
-    _copy_folder(Path(spec.model.path), target / "model", weights=spec.engine == "transformers")
-    if spec.gguf is not None:
-        source = Path(spec.gguf.path)
-        if spec.gguf.sha256 and sha256_file(source) != spec.gguf.sha256:
-            raise Refused(f"The GGUF file {source.name} has changed since the export: its hash differs.", code="gguf")
-        _copy(source, target / GGUF)
+    weights = any(one.engine not in GGUF_ENGINES for one in spec.all_variants)
+    _copy_folder(Path(spec.model.path), target / "model", weights=weights)
+    for variant in spec.all_variants:
+        _copy_gguf(variant, target)
     schema = compiled(spec.evaluation.contract)
     documents = [
         build(ParityDocument, loads(line)) for line in Path(spec.parity).read_text().splitlines() if line.strip()
     ]
     serve = _serve_spec(spec, schema, config.get("max_position_embeddings"))
     (target / FILE).write_text(serve.to_yaml(), encoding="utf-8")
-    asyncio.run(_check(target, documents, emitter))
+    asyncio.run(_check_variants(target, spec, documents, emitter))
+
+
+def _copy_gguf(variant: PackVariant, target: Path) -> None:
+    """Copies the file of a variant. Raises Refused (code ``gguf``) where its hash differs."""
+    if variant.gguf is None or (target / variant.name).exists():  # two engines may load the same file
+        return
+    source = Path(variant.gguf.path)
+    if variant.gguf.sha256 and sha256_file(source) != variant.gguf.sha256:
+        raise Refused(f"The GGUF file {source.name} has changed since the export: its hash differs.", code="gguf")
+    _copy(source, target / variant.name)
 
 
 def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | None) -> ServeSpec:
@@ -71,7 +92,13 @@ def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | Non
         engine=spec.engine,
         contract=evaluation.contract,
         output_tokens=OutputTokens(reserved=builder.limit.reserved, maximum=builder.limit.maximum),
-        gguf="" if spec.gguf is None else GGUF,
+        gguf="" if spec.gguf is None else spec.gguf_name,
+        name=spec.name,
+        key=spec.key,
+        variants=tuple(
+            VariantFile(key=one.key, engine=one.engine, gguf="" if one.gguf is None else one.name)
+            for one in spec.variants
+        ),
         prompt=evaluation.prompt,
         include_schema=evaluation.include_schema,
         examples=evaluation.examples,
@@ -82,27 +109,54 @@ def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | Non
     )
 
 
-async def _check(folder: Path, documents: list[ParityDocument], emitter: Emitter) -> None:
-    package = load_package(folder)
-    await package.engine.start()
+async def _check_variants(folder: Path, spec: PackSpec, documents: list[ParityDocument], emitter: Emitter) -> None:
+    """The parity of every variant. Raises Refused where the first one cannot be served."""
+    fingerprints: dict[str, list[str]] = {}
+    for variant in spec.all_variants:
+        is_first = variant.key == spec.key
+        try:
+            await _check(folder, variant.key, documents, emitter, fingerprints)
+        except Refused as refused:
+            if is_first:
+                raise
+            emitter.emit("variant_failed", variant=variant.key, message=refused.message)
+    if fingerprints:
+        (folder / FINGERPRINTS).parent.mkdir(exist_ok=True)
+        (folder / FINGERPRINTS).write_text(json.dumps(fingerprints, indent=2) + "\n", encoding="utf-8")
+
+
+async def _check(
+    folder: Path, key: str, documents: list[ParityDocument], emitter: Emitter, fingerprints: dict[str, list[str]]
+) -> None:
+    package = load_package(folder, variant=key)
+    problem = ""
     try:
+        await package.engine.start()
         await check_enforcement(package.engine)
         answered = []
         for number, document in enumerate(documents):
-            emitter.emit("progress", stage="checking parity", done=number, total=len(documents))
+            emitter.emit("progress", stage=_stage(package.spec), done=number, total=len(documents))
             answer = await package.engine.answer(document.text)
             if answer.finish_reason == "error":
                 raise Refused(f"The package does not answer document {document.id}: {answer.error}", code="parity")
             answered.append(AnsweredDocument(document.text, document.gold, document.raw, answer.raw))
-        problem = await _write_offline(folder, package, documents)
+        if hasattr(package.engine, "is_remote"):
+            fingerprints[key] = await fingerprint(package)
+        if not (folder / SCRIPT).exists():
+            problem = await _write_offline(folder, package, documents)
     finally:
         await package.engine.close()
     emitter.emit(
         "parity",
+        variant=key,
         **compare(package.builder.schema, answered).as_dict(),
         engine=package.engine.version,
         offline_problem=problem,
     )
+
+
+def _stage(spec: ServeSpec) -> str:
+    return f"checking parity of {spec.key}" if spec.key else "checking parity"
 
 
 async def _write_offline(folder: Path, package: LoadedPackage, documents: list[ParityDocument]) -> str:

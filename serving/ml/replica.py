@@ -4,7 +4,8 @@ HTTP on a UNIX socket (``unix:PATH``) or a port (``http://HOST:PORT``), with the
 ``REPLICA_SECRET`` as bearer token where it is set:
 
 - ``POST /answer`` {"text"} -> the fields of ``Answer``. Closing the connection cancels the generation.
-- ``GET /health`` -> {"state": "ready" | "draining", "active", "identity"}; ``identity`` has the hashes of what runs.
+- ``GET /health`` -> {"state": "ready" | "draining"}, and with the secret {"active", "identity"}: the hashes of what
+  runs.
 - ``POST /drain``: finishes what it has, rejects more with 503, and ends.
 - ``GET /metrics``: of the engine, in Prometheus's text format.
 
@@ -30,6 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving.ml.fingerprint import check_fingerprint
 from serving.ml.loading import LoadedPackage, load_package
 from serving.ml.probe import check_enforcement
 from serving.replicas.protocol import MAX_TEXT, SECRET_VARIABLE, Answer
@@ -49,6 +51,7 @@ class Replica:
             "schema": package.builder.schema.hash,
             "prompt": sha256_text(package.spec.to_yaml()),
             "engine": package.engine.version,
+            "variant": package.spec.key,
         }
         self._secret = secret
         self._active = 0
@@ -98,7 +101,8 @@ class Replica:
     async def health(self, request: Request) -> Response:
         """Its state and what it runs."""
         state = "draining" if self._draining else "ready"
-        return _json({"state": state, "active": self._active, "identity": self.identity})
+        known = {"active": self._active, "identity": self.identity} if self._is_authorized(request) else {}
+        return _json({"state": state, **known})
 
     async def drain(self, request: Request) -> Response:
         """Rejects further documents; the process ends after the last one."""
@@ -115,6 +119,8 @@ class Replica:
 
     async def metrics(self, request: Request) -> Response:
         """Metrics of the engine."""
+        if not self._is_authorized(request):
+            return _json({"detail": "The secret is missing or wrong."}, 401)
         return Response(await self.package.engine.metrics(), media_type="text/plain; version=0.0.4")
 
     def _is_authorized(self, request: Request) -> bool:
@@ -139,16 +145,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(folder: Path, address: str, *, sha256: str, slots: int, emitter: Emitter) -> None:
+async def serve(folder: Path, address: str, *, sha256: str, slots: int, emitter: Emitter, variant: str = "") -> None:
     """Loads the package, checks that its engine applies schemas, and answers until it is drained.
 
     Raises:
         Refused, SpecError: the package cannot be served.
     """
-    package = load_package(folder, sha256=sha256, slots=slots)
-    await package.engine.start()
+    package = load_package(folder, sha256=sha256, slots=slots, variant=variant)
     try:
+        await package.engine.start()
         await check_enforcement(package.engine)
+        await check_fingerprint(folder, package)
         replica = Replica(package, os.environ.get(SECRET_VARIABLE, ""))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, replica.start_draining)
@@ -192,11 +199,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--address", required=True)
     parser.add_argument("--sha256", default="")
     parser.add_argument("--slots", type=int, default=1)
+    parser.add_argument("--variant", default="", help="key of the engine and file; default: the first one")
     options = parser.parse_args(argv)
     die_with_parent()
     emitter = open_events()
     try:
-        asyncio.run(serve(options.folder, options.address, sha256=options.sha256, slots=options.slots, emitter=emitter))
+        asyncio.run(
+            serve(
+                options.folder,
+                options.address,
+                sha256=options.sha256,
+                slots=options.slots,
+                emitter=emitter,
+                variant=options.variant,
+            )
+        )
     except Exception as error:
         kind, message = describe_error(error)
         emitter.emit("error", kind=kind, message=message)

@@ -1,7 +1,7 @@
 """The tables of serving."""
 
 from serving.models.deployments import Deployment, DeploymentEvent, Release, Replica, Stage
-from serving.models.packages import Package
+from serving.models.packages import Package, Variant
 from serving.models.requests import RequestLog
 from serving.models.rollouts import Rollout, RolloutPlan
 
@@ -15,4 +15,5 @@ __all__ = [
     "Rollout",
     "RolloutPlan",
     "Stage",
+    "Variant",
 ]

@@ -31,6 +31,7 @@ class Release(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="releases")
     number = models.PositiveIntegerField(help_text="the version that callers see")
     package = models.ForeignKey(Package, null=True, blank=True, on_delete=models.PROTECT, related_name="releases")
+    variant = models.CharField(max_length=40, blank=True, help_text="of the package; empty: the first one")
     endpoint = models.ForeignKey(Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="releases")
     report = models.ForeignKey(GateReport, null=True, blank=True, on_delete=models.PROTECT, related_name="releases")
     created_by = models.ForeignKey(
@@ -42,7 +43,7 @@ class Release(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="release_number_once"),
             models.UniqueConstraint(
-                fields=["package", "report"],
+                fields=["package", "report", "variant"],
                 name="release_once",
                 nulls_distinct=False,
                 condition=models.Q(package__isnull=False),

@@ -1,5 +1,6 @@
 """Packages: an evaluated model as a folder that can be served."""
 
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from django.db import models
@@ -9,6 +10,36 @@ from evaluation.models import EvalRun
 from labeling.models import Project
 from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models import ModelExport
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An engine with the file that it loads.
+
+    ``kind``: quantization of a GGUF file; "" for weights. ``export``: id of the ModelExport. ``gguf``: name of the file
+    in the package. ``problem``: why it cannot be deployed, as a sentence; "" where it passed its parity check.
+    """
+
+    key: str
+    engine: str
+    kind: str = ""
+    export: int | None = None
+    gguf: str = ""
+    parity: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        engine = str(Package.Engine(self.engine).label)
+        return f"{engine}, GGUF {self.kind}" if self.kind else engine
+
+    @property
+    def difference(self) -> float | None:
+        """Field accuracy less that of the evaluation, on the documents of the parity check."""
+        if "accuracy" not in self.parity:
+            return None
+        return float(self.parity["accuracy"]) - float(self.parity["evaluated_accuracy"])
 
 
 class PackageQuerySet(RunQuerySet["Package"]):
@@ -31,8 +62,9 @@ class PackageQuerySet(RunQuerySet["Package"]):
 class Package(BackgroundRun):
     """A model as it was evaluated, with everything that is needed to serve it, in one folder with its hashes.
 
-    It is built once: prompts, limits and grammar are those of the evaluation; a package of another engine or
-    quantization passes a parity check against the outputs of the evaluation.
+    A row is built once; *Build again* adds another. Prompts, limits and grammar are those of the evaluation. Each
+    variant (an engine with the file that it loads) passes a parity check against the outputs of the evaluation;
+    ``engine``, ``export`` and ``parity`` are of the first one.
     """
 
     job_name = "serving.packages.jobs.build_package"
@@ -43,6 +75,8 @@ class Package(BackgroundRun):
 
         LLAMA_CPP = "llama_cpp", "llama.cpp"
         TRANSFORMERS = "transformers", "transformers"
+        VLLM = "vllm", "vLLM"
+        OLLAMA = "ollama", "Ollama"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="packages")
     number = models.PositiveIntegerField()
@@ -57,13 +91,17 @@ class Package(BackgroundRun):
     sha256 = models.CharField(max_length=64, blank=True, help_text="of the folder")
     files = models.JSONField(default=list, blank=True, help_text="{path, size, sha256} of the folder")
     parity = models.JSONField(default=dict, blank=True, help_text="see serving.packages.parity")
+    variants = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="{key, engine, kind, export, gguf, parity, problem} of each",
+    )
 
     objects: ClassVar[Any] = PackageQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="package_number_once"),
-            models.UniqueConstraint(fields=["eval_run", "engine", "export"], name="package_once", nulls_distinct=False),
         ]
 
     def __str__(self) -> str:
@@ -77,3 +115,26 @@ class Package(BackgroundRun):
     def is_ready(self) -> bool:
         """Whether it is built and can be served."""
         return self.status == Status.DONE and bool(self.sha256)
+
+    @property
+    def all_variants(self) -> "list[Variant]":
+        """Its variants, the first one first."""
+        if not self.variants:  # built before a package could have several
+            return [Variant(key=self.engine, engine=self.engine, export=self.export_id, parity=self.parity)]
+        return [Variant(**one) for one in self.variants]
+
+    def variant(self, wanted: str) -> "Variant | None":
+        """The variant with this key, or the first one of this engine; "": the first one."""
+        found = self.all_variants
+        exact = [one for one in found if one.key == wanted or not wanted]
+        return next(iter(exact or [one for one in found if one.engine == wanted]), None)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it has a signature."""
+        return any(one["path"] == "package.json.sig" for one in self.files)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(int(one["size"]) for one in self.files)

@@ -1,10 +1,12 @@
 """The job that builds a package."""
 
 import shutil
+from dataclasses import asdict
 from typing import Any
 
 from serving.models import Package
 from serving.packages import services
+from serving.packages.backends import VARIABLES
 from serving.packages.documents.services import write_documents
 from slmstudio.database.retries import with_retries
 from slmstudio.runs.heartbeat import keep_alive
@@ -29,6 +31,7 @@ def _build(package: Package) -> None:
     key = services.folder_key(package)
     spec = spec_file(services.pack_spec(package).to_yaml())
     parity: dict[str, Any] = {}
+    package.variants = [{**asdict(one), "parity": {}, "problem": ""} for one in package.all_variants]
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "progress":
@@ -36,10 +39,16 @@ def _build(package: Package) -> None:
                 stage=str(event["stage"])[:120], progress_done=int(event["done"]), progress_total=int(event["total"])
             )
         elif event["event"] == "parity":
-            parity.update((name, value) for name, value in event.items() if name != "event")
+            found = {name: value for name, value in event.items() if name not in ("event", "variant")}
+            variant = _variant(package, event.get("variant", ""))
+            variant["parity"] = found
+            if variant is package.variants[0]:
+                parity.update(found)
+        elif event["event"] == "variant_failed":
+            _variant(package, event["variant"])["problem"] = str(event["message"])
 
     try:
-        run_child("serving.ml.pack", spec, local_path(f"{key}.log"), run=package, on_event=on_event)
+        run_child("serving.ml.pack", spec, local_path(f"{key}.log"), run=package, on_event=on_event, also=VARIABLES)
         with keep_alive(package):  # gigabytes are hashed
             write_documents(package, local_path(key), parity)
             manifest = folder_manifest(local_path(key))
@@ -50,6 +59,15 @@ def _build(package: Package) -> None:
         spec.unlink(missing_ok=True)
     with_retries(
         lambda: package.finish(
-            folder_key=key, files=[dict(entry) for entry in manifest], sha256=manifest_hash(manifest), parity=parity
+            folder_key=key,
+            files=[dict(entry) for entry in manifest],
+            sha256=manifest_hash(manifest),
+            parity=parity,
+            variants=package.variants,
         )
     )
+
+
+def _variant(package: Package, key: str) -> dict[str, Any]:
+    """The row of a variant; "": the first one."""
+    return next((one for one in package.variants if one["key"] == key), package.variants[0])

@@ -11,6 +11,8 @@ from slmstudio.contract.scoring.scorer import count_differences, score_document
 
 #: documents of the evaluation that a package answers again
 DOCUMENTS = 20
+#: of each side of an interval with 95 %
+_ONE_SIDE = 0.975
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Parity:
 
     ``equal``: documents with the same output text; ``different_fields`` of ``fields`` values differ after
     normalization. ``accuracy``: mean field accuracy of the package, ``evaluated_accuracy`` of the evaluation, on these
-    documents. ``max_loss``: one-sided 95 % upper bound of how much lower the package's is.
+    documents. ``max_loss``: one-sided 95 % upper bound of how much lower the package's is. ``difference_low`` and
+    ``difference_high``: 95 % interval of the package's field accuracy less that of the evaluation.
     """
 
     documents: int
@@ -39,6 +42,8 @@ class Parity:
     accuracy: float
     evaluated_accuracy: float
     max_loss: float
+    difference_low: float
+    difference_high: float
 
     def as_dict(self) -> dict[str, Any]:
         """As it is stored with the package."""
@@ -65,6 +70,8 @@ def compare(compiled: CompiledSchema, documents: Sequence[AnsweredDocument]) -> 
         accuracy=sum(after) / count,
         evaluated_accuracy=sum(before) / count,
         max_loss=paired_loss(before, after).value,
+        difference_low=-paired_loss(before, after, confidence=_ONE_SIDE).value,
+        difference_high=paired_loss(after, before, confidence=_ONE_SIDE).value,
     )
 
 

@@ -1,5 +1,10 @@
 """Packages: requests, and the spec of the child process that builds one."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
@@ -8,9 +13,9 @@ from evaluation.inference.spec import EvalSpec
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents
 from labeling.models import Project
-from serving.models import Package
+from serving.models import Package, Variant
 from serving.packages.parity import DOCUMENTS
-from serving.packages.spec import PackSpec, ParityDocument
+from serving.packages.spec import GGUF_ENGINES, PackSpec, PackVariant, ParityDocument
 from slmstudio import quotas
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -22,62 +27,162 @@ from training.spec import ModelRef
 Engine = Package.Engine
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A variant that a package can have. ``problem``: why it cannot, as a sentence."""
+
+    key: str
+    engine: str
+    export: ModelExport | None = None
+    problem: str = ""
+
+    def as_row(self) -> dict[str, Any]:
+        """As it is stored with a package before its build."""
+        kind = self.export.kind if self.export is not None else ""
+        export = self.export.pk if self.export is not None else None
+        gguf = f"model-{kind}.gguf" if kind else ""
+        return asdict(Variant(self.key, self.engine, kind, export, gguf))
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return Variant(self.key, self.engine, self.export.kind if self.export is not None else "").label
+
+
 def default_engine(run: EvalRun) -> str:
     """The engine that serves an evaluation by default: what it was evaluated with."""
     return Engine.LLAMA_CPP if run.export_id is not None else Engine.TRANSFORMERS
 
 
+def choices(run: EvalRun) -> list[Choice]:
+    """Every variant that the package of an evaluation can have; that of the evaluation first."""
+    exports = [one for one in _exports(run) if one.is_available]
+    found = [
+        Choice(Engine.TRANSFORMERS, Engine.TRANSFORMERS),
+        Choice(Engine.VLLM, Engine.VLLM, problem=_vllm_problem()),
+    ]
+    for engine, problem in ((Engine.LLAMA_CPP, ""), (Engine.OLLAMA, _ollama_problem(run))):
+        found += [Choice(variant_key(engine, one), engine, one, problem) for one in exports]
+    first = default_engine(run)
+    return sorted(found, key=lambda one: (one.engine != first, one.export is not None and one.export != run.export))
+
+
+def variant_key(engine: str, export: ModelExport | None) -> str:
+    """The key of a variant, such as ``vllm`` or ``llama_cpp-q8_0``."""
+    return str(engine) if export is None else f"{engine}-{export.kind}"
+
+
+def _vllm_problem() -> str:
+    return "" if settings.VLLM_COMMAND or settings.VLLM_URL else "Set VLLM_COMMAND or VLLM_URL."
+
+
+def _ollama_problem(run: EvalRun) -> str:
+    if run.mode == "grounded":
+        return "Ollama does not support grounded decoding."
+    return "" if settings.OLLAMA_URL else "Set OLLAMA_URL."
+
+
+def _exports(run: EvalRun) -> Any:
+    return ModelExport.objects.filter(model_version__isnull=False, model_version=run.model_version_id).order_by("kind")
+
+
 @transaction.atomic
 def request_package(*, run: EvalRun, user: User, engine: str = "", export: ModelExport | None = None) -> Package:
-    """The package of an evaluation on an engine: the existing one, or a new one that is queued.
+    """The newest package of an evaluation with this engine, or a new one that is queued.
 
-    ``engine`` "": that of the evaluation. ``export``: the GGUF file of another quantization, for llama.cpp.
+    ``engine``: an engine or the key of a variant; "": that of the evaluation. ``export``: the GGUF file of another
+    quantization.
 
     Raises:
         Refused: ``field`` is run or engine; the model cannot be served like this.
     """
-    project = Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
-    engine = engine or default_engine(run)
-    export = _export(run, engine, export)
-    package: Package | None = Package.objects.filter(eval_run=run, engine=engine, export=export).first()
-    if package is not None and (package.is_ready or package.status in ACTIVE):
-        return package
-    if why := quotas.storage_problem(project) or quotas.compute_problem(project):
-        raise Refused(why, field="run", code="quota")
-    if package is not None:
+    project = _locked(run)
+    wanted = _choice(run, engine, export)
+    for package in Package.objects.filter(eval_run=run).order_by("-number"):
+        variant = package.variant(wanted.key)
+        # A package of before has the engine as its key.
+        if variant is None and package.engine == wanted.engine and not package.variants:
+            variant = package.variant("")
+        if variant is None or variant.problem or (wanted.export and variant.export != wanted.export.pk):
+            continue
+        if package.is_ready or package.status in ACTIVE:
+            return package
+        _check_quota(project)
         package.requeue_by(user)
         return package
+    _check_quota(project)
+    return _create(project, run, user, [wanted])
+
+
+@transaction.atomic
+def build_again(*, run: EvalRun, user: User, variants: Sequence[str]) -> Package:
+    """Another package of an evaluation, with these variants; the first one is the default.
+
+    Releases keep the package that they run until they are deployed again.
+
+    Raises:
+        Refused: ``field`` is variants; a variant cannot be built, or a package of the evaluation is being built.
+    """
+    project = _locked(run)
+    if not variants:
+        raise Refused("Select an engine.", field="variants", code="variants")
+    wanted = [_choice(run, key, None, field="variants") for key in dict.fromkeys(variants)]
+    if Package.objects.filter(eval_run=run, status__in=ACTIVE).exists():
+        raise Refused("A package of this evaluation is being built.", field="variants", code="busy")
+    _check_quota(project)
+    return _create(project, run, user, wanted)
+
+
+def _locked(run: EvalRun) -> Project:
+    return Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
+
+
+def _check_quota(project: Project) -> None:
+    if why := quotas.storage_problem(project) or quotas.compute_problem(project):
+        raise Refused(why, field="run", code="quota")
+
+
+def _create(project: Project, run: EvalRun, user: User, wanted: Sequence[Choice]) -> Package:
     last = Package.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
     package = Package.objects.create(
-        project=project, number=last + 1, eval_run=run, engine=engine, export=export, created_by=user
-    )
+        project=project, number=last + 1, eval_run=run, engine=wanted[0].engine, export=wanted[0].export,
+        variants=[one.as_row() for one in wanted], created_by=user,
+    )  # fmt: skip
     package.enqueue()
     return package
 
 
-def _export(run: EvalRun, engine: str, export: ModelExport | None) -> ModelExport | None:
-    """The GGUF file of a package; checks that the evaluation can be packaged."""
+def _choice(run: EvalRun, wanted: str, export: ModelExport | None, field: str = "engine") -> Choice:
+    """A variant by its key or engine; checks that the evaluation can be packaged with it."""
+    wanted = wanted or default_engine(run)
+    engine, _, kind = wanted.partition("-")
     if engine not in Engine.values:
-        raise Refused(f"There is no engine {engine!r}. The engines are {', '.join(Engine.values)}.", field="engine")
+        raise Refused(f"There is no engine {wanted!r}. The engines are {', '.join(Engine.values)}.", field=field)
     if run.status != Status.DONE or run.benchmark_id is not None:
         raise Refused("Only a finished evaluation can be packaged.", field="run", code="unfinished")
     if run.endpoint_id is not None or not run.spec:
         raise Refused("An external model has no files to package.", field="run", code="external")
-    if engine == Engine.TRANSFORMERS:
-        return None
-    export = export or run.export
-    if export is None and run.model_version_id is not None:
-        export = (
-            ModelExport.objects.filter(model_version=run.model_version_id, status=Status.DONE).order_by("kind").first()
-        )
+    found = Choice(engine, engine)
+    if engine in GGUF_ENGINES:
+        export = _export(run, export or (_exports(run).filter(kind=kind).first() if kind else run.export), field)
+        found = Choice(variant_key(engine, export), engine, export)
+    problem = {Engine.VLLM: _vllm_problem, Engine.OLLAMA: lambda: _ollama_problem(run)}.get(Engine(engine), str)()
+    if problem:
+        raise Refused(problem, field=field, code="no_server")
+    return found
+
+
+def _export(run: EvalRun, export: ModelExport | None, field: str) -> ModelExport:
+    """The GGUF file of a variant."""
+    export = export or _exports(run).filter(status=Status.DONE).first()
     if export is None or not export.is_available:
         raise Refused(
             "llama.cpp needs a GGUF file of this model. Create one under Exports on the page of the training run.",
-            field="engine",
+            field=field,
             code="no_gguf",
         )
     if export.model_version_id != run.model_version_id:
-        raise Refused("The GGUF file is of another model.", field="engine", code="other_model")
+        raise Refused("The GGUF file is of another model.", field=field, code="other_model")
     return export
 
 
@@ -92,20 +197,36 @@ def pack_spec(package: Package) -> PackSpec:
     evaluation = EvalSpec.from_yaml(run.spec)
     key = f"{folder_key(package)}.parity.jsonl"
     artifacts.write_text(key, "".join(dumps(one) + "\n" for one in _parity_documents(run)))
-    export = package.export
-    gguf = None
-    if export is not None:
-        file = next(file for file in export.files if str(file["path"]).endswith(".gguf"))
-        path = artifacts.local_path(export.folder_key) / str(file["path"])
-        gguf = ModelRef(path=str(path), sha256=str(file["sha256"]))
+    first, *others = [_pack_variant(one) for one in package.all_variants]
     return PackSpec(
         evaluation=evaluation,
-        engine="llama_cpp" if package.engine == Engine.LLAMA_CPP else "transformers",
+        engine=first.engine,
         model=evaluation.model,
         output_dir=str(artifacts.local_path(folder_key(package))),
         parity=str(artifacts.local_path(key)),
-        gguf=gguf,
+        gguf=first.gguf,
+        gguf_name=first.name or "model.gguf",
+        key=first.key,
+        name=served_name(package),
+        variants=tuple(others),
     )
+
+
+def served_name(package: Package) -> str:
+    """The name of the model on a server with several: the same for every package of the same weights."""
+    model = EvalSpec.from_yaml(package.eval_run.spec).model.sha256
+    return f"{package.project.slug}-{model[:12] or package.eval_run_id}"
+
+
+def _pack_variant(variant: Variant) -> PackVariant:
+    gguf = None
+    if variant.export is not None:
+        export = ModelExport.objects.get(pk=variant.export)
+        file = next(file for file in export.files if str(file["path"]).endswith(".gguf"))
+        path = artifacts.local_path(export.folder_key) / str(file["path"])
+        gguf = ModelRef(path=str(path), sha256=str(file["sha256"]))
+    engine: Any = variant.engine
+    return PackVariant(key=variant.key, engine=engine, gguf=gguf, name=variant.gguf or ("model.gguf" if gguf else ""))
 
 
 def _parity_documents(run: EvalRun) -> list[dict[str, object]]:

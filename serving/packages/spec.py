@@ -1,9 +1,10 @@
 """The spec of a package: what a serving process needs to answer exactly as the evaluation did. Pure Python."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from evaluation.inference.spec import EvalSpec, ExampleRef
+from slmstudio.errors import Refused
 from training import strict_yaml
 from training.spec import ContractRef, ModelRef, Problems, PromptStyle
 
@@ -11,7 +12,11 @@ from training.spec import ContractRef, ModelRef, Problems, PromptStyle
 FILE = "serve.yaml"
 #: files of a package that answers without the studio
 SCRIPT, PROMPT, SCHEMA, GRAMMAR = "extract.py", "prompt.json", "schema.json", "grammar.lark"
-ENGINES = ("llama_cpp", "transformers")
+#: the file with the outputs of servers whose weights cannot be hashed, from the build
+FINGERPRINTS = "evidence/fingerprints.json"
+EngineName = Literal["llama_cpp", "transformers", "vllm", "ollama"]
+#: engines that load a GGUF file; the others load weights
+GGUF_ENGINES = ("llama_cpp", "ollama")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +36,31 @@ class Grounding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VariantFile:
+    """Another engine of a package, or the same with another file. ``gguf``: "" for an engine that loads weights."""
+
+    key: str
+    engine: EngineName
+    gguf: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeSpec:
     """One model and how it answers. Paths are relative to the folder of the package.
 
-    ``model``: the folder with tokenizer and chat template, and for transformers the weights. ``gguf``: the file that
-    llama.cpp loads. ``context``: tokens of prompt and output together; None: unknown.
+    ``model``: the folder with tokenizer and chat template, and the weights where an engine loads them. ``gguf``: the
+    file that llama.cpp and Ollama load. ``variants``: further engines and files. ``name``: the model's name on a server
+    that serves several. ``context``: tokens of prompt and output together; None: unknown.
     """
 
-    engine: Literal["llama_cpp", "transformers"]
+    engine: EngineName
     contract: ContractRef
     output_tokens: OutputTokens
     model: str = "model"
     gguf: str = ""
+    name: str = ""
+    key: str = ""
+    variants: tuple[VariantFile, ...] = ()
     version: Literal[1] = 1
     prompt: PromptStyle = "chat"
     include_schema: bool = False
@@ -53,10 +71,23 @@ class ServeSpec:
     seed: int = 17
 
     def problems(self) -> Problems:
-        if self.engine == "llama_cpp" and not self.gguf:
-            yield "gguf", "is required by llama.cpp"
+        if self.engine in GGUF_ENGINES and not self.gguf:
+            yield "gguf", "is required by llama.cpp and Ollama"
         if self.mode == "grounded" and self.grounding is None:
             yield "grounding", "is required by grounded decoding"
+
+    def of_variant(self, key: str) -> "ServeSpec":
+        """This spec for one of its variants; "": the first one.
+
+        Raises:
+            Refused: (code ``variant``) there is no such variant.
+        """
+        if key in ("", self.key):
+            return self
+        for one in self.variants:
+            if one.key == key:
+                return replace(self, engine=one.engine, gguf=one.gguf, key=one.key)
+        raise Refused(f"The package has no variant {key!r}.", code="variant")
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
@@ -79,20 +110,41 @@ class ParityDocument:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackVariant:
+    """A variant to build. ``gguf``: the file and its ``name`` in the package, for engines that load one."""
+
+    key: str
+    engine: EngineName
+    gguf: ModelRef | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackSpec:
     """The build of a package from an evaluation.
 
-    ``evaluation``: its EvalSpec. ``model``: the folder of the model. ``gguf``: the file for llama.cpp, None for
-    transformers. ``parity``: a JSON lines file of ``ParityDocument``.
+    ``evaluation``: its EvalSpec. ``model``: the folder of the model. ``gguf``: the file for llama.cpp and Ollama, None
+    for other engines. ``variants``: further engines and files. ``parity``: a JSON lines file of ``ParityDocument``.
+    ``name``: the model's name on a server that serves several.
     """
 
     evaluation: EvalSpec
-    engine: Literal["llama_cpp", "transformers"]
+    engine: EngineName
     model: ModelRef
     output_dir: str
     parity: str
     gguf: ModelRef | None = None
+    gguf_name: str = "model.gguf"
+    key: str = ""
+    name: str = ""
+    variants: tuple[PackVariant, ...] = ()
     version: Literal[1] = 1
+
+    @property
+    def all_variants(self) -> tuple[PackVariant, ...]:
+        """All variants, the first one first."""
+        first = PackVariant(key=self.key, engine=self.engine, gguf=self.gguf, name=self.gguf_name)
+        return (first, *self.variants)
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""

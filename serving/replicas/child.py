@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
+from serving.packages.backends import VARIABLES
 from serving.replicas.addresses import secret
 from serving.replicas.protocol import SECRET_VARIABLE
 from slmstudio.runs.child_environment import child_environment
@@ -26,7 +27,7 @@ class ReplicaProcess:
     #: what runs; load and fault tests put a replica without a model here
     module = "serving.ml.replica"
 
-    def __init__(self, folder: Path, *, sha256: str, address: str, slots: int, log: Path) -> None:
+    def __init__(self, folder: Path, *, sha256: str, address: str, slots: int, log: Path, variant: str = "") -> None:
         self.address = address
         self.started = time.monotonic()
         self.identity: dict[str, str] = {}
@@ -39,12 +40,13 @@ class ReplicaProcess:
                 [
                     *(sys.executable, "-m", self.module, str(folder)),
                     *("--address", address, "--sha256", sha256, "--slots", str(slots)),
+                    *(("--variant", variant) if variant else ()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=settings.BASE_DIR,
-                env={**child_environment(), "PYTHONUNBUFFERED": "1", SECRET_VARIABLE: secret()},
+                env={**child_environment(VARIABLES), "PYTHONUNBUFFERED": "1", SECRET_VARIABLE: secret()},
                 start_new_session=True,
             )
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -126,6 +126,7 @@ class HostSupervisor:
             address=address,
             slots=settings.REPLICA_SLOTS,
             log=local_path(f"{package.folder_key}.serve.log"),
+            variant=slot.row.release.variant,
         )
         self._store(
             slot, state=State.STARTING, address=address, pid=slot.process.pid, identity={},
@@ -137,6 +138,8 @@ class HostSupervisor:
         package = slot.row.release.package
         assert package is not None
         expected = {"package": package.sha256, "schema": package.eval_run.dataset.schema_version.compiled.hash}
+        if slot.row.release.variant:
+            expected["variant"] = slot.row.release.variant
         found = {name: process.identity.get(name, "") for name in expected}
         if found != expected:
             process.end(0)

@@ -22,6 +22,15 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 @register.filter
+def points(value: float | None) -> str:
+    """A difference of shares in percentage points with its sign: 0.012 as "+1.2"."""
+    if value is None:
+        return "–"
+    text = f"{100 * float(value):+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+@register.filter
 def rate(value: dict[str, Any] | None) -> SafeString | str:
     """A rate with its count and interval: ``{"k", "n", "rate", "low", "high"}``."""
     if not value or not value.get("n"):

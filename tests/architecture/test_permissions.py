@@ -89,7 +89,8 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "gate_labels": Action.CURATE,
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
     **dict.fromkeys(("deployment", "deploy_rollout"), Action.READ),
-    "deploy_plan": Action.DEPLOY,
+    "packages": Action.READ,
+    **dict.fromkeys(("deploy_plan", "package_build"), Action.DEPLOY),
     **dict.fromkeys(("deploy_new", "deploy_promote", "deploy_abort", "deploy_roll_back"), Action.DEPLOY),
     **dict.fromkeys(("deploy_stop", "deploy_try", "deploy_endpoint", "release_bundle"), Action.DEPLOY),
 }

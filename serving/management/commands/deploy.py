@@ -4,14 +4,14 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.models import GateReport
-from labeling.models import Membership, Project
+from labeling.models import Project
 from serving.deployments import queries, services
-from serving.models import Deployment, Package, Stage
-from slmstudio.access import Action, Forbidden, may
+from serving.management.users import member_who_deploys
+from serving.models import Deployment, Stage
+from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 
 POLL_SECONDS = 1.0
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--report", required=True, type=int, help="number of the approved gate report")
         parser.add_argument("--stage", default=Stage.FULL, choices=Stage.values, help="default: %(default)s")
         parser.add_argument("--share", type=float, help="share of a canary, 0 to 1")
-        parser.add_argument("--engine", default="", choices=["", *Package.Engine.values], help="default: as evaluated")
+        parser.add_argument("--engine", default="", help="engine or variant of the package; default: as evaluated")
         parser.add_argument("--user", help="who deploys (default: the first member who may)")
         parser.add_argument("--no-wait", action="store_true", help="return before it answers")
 
@@ -38,9 +38,10 @@ class Command(BaseCommand):
         report = GateReport.objects.filter(project=project, number=options["report"]).first()
         if report is None:
             raise CommandError(f"There is no gate report {options['report']} in {project.slug}.")
+        user = member_who_deploys(project, options["user"])
         try:
             deployment = services.deploy(
-                project=project, user=_user(project, options["user"]), stage=options["stage"], report=report,
+                project=project, user=user, stage=options["stage"], report=report,
                 share=options["share"], engine=options["engine"],
             )  # fmt: skip
         except (Refused, Forbidden) as error:
@@ -71,16 +72,3 @@ class Command(BaseCommand):
             if state == "done" and (deployment.stage != Stage.FULL or deployment.candidate is None):
                 return
             time.sleep(POLL_SECONDS)
-
-
-def _user(project: Project, name: str | None) -> Any:
-    if name:
-        user = get_user_model().objects.filter(username=name).first()
-        if user is None:
-            raise CommandError(f"There is no account {name!r}.")
-        return user
-    rows = Membership.objects.filter(project=project).select_related("user").order_by("pk")
-    found = next((row.user for row in rows if may(row.role, Action.DEPLOY)), None)
-    if found is None:
-        raise CommandError("No member of the project may deploy.")
-    return found

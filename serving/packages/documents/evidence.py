@@ -21,7 +21,10 @@ _METRICS = {
     "field_exact": "Field accuracy", "document_exact": "Exact documents", "schema_valid": "Schema-valid outputs",
     "hallucinated": "Documents with a hallucinated value",
 }  # fmt: skip
-_LIBRARIES = {"llama_cpp": ("xllamacpp",), "transformers": ("transformers", "torch", "tokenizers", "llguidance")}
+_LIBRARIES = {
+    "llama_cpp": ("xllamacpp",), "transformers": ("transformers", "torch", "tokenizers", "llguidance"), "vllm": (),
+    "ollama": (),
+}  # fmt: skip
 
 
 def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFacts:
@@ -54,9 +57,11 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
         seed=serve.seed,
         built_at=timezone.now().isoformat(timespec="seconds"),
         python=platform.python_version(),
-        versions={name: metadata.version(name) for name in _LIBRARIES[package.engine]},
+        versions={name: metadata.version(name) for one in package.all_variants for name in _LIBRARIES[one.engine]},
         files=folder_manifest(folder),
         prompt=json.loads(prompt.read_text(encoding="utf-8")) if prompt.exists() else None,
+        served_name=serve.name,
+        variants=[(one.label, one.parity) for one in package.all_variants],
         training_card=card.body(facts_of(training)) if training is not None else "",
     )
 
@@ -75,6 +80,7 @@ def evidence(package: Package, folder: Path, parity: dict[str, Any]) -> dict[str
     run = package.eval_run
     return {
         "parity.json": parity,
+        **({"variants.json": package.variants} if len(package.variants) > 1 else {}),
         "evaluation.json": {
             "number": run.number, "dataset": run.dataset.number, "split": run.split, "mode": run.mode,
             "scorer_version": run.scorer_version, "scores": run.scores, "latency": run.latency,

@@ -22,6 +22,7 @@ class Metric:
 class PackageFacts:
     """A package. ``prompt``: the contents of prompt.json, None where there is none. ``licence``, ``base_reference``: ""
     where unknown. ``versions``: package -> version of what it was built with. ``built_at``: ISO 8601, UTC.
+    ``served_name``: of the model on a server with several. ``variants``: label and parity of each engine.
     """
 
     project: str
@@ -49,7 +50,14 @@ class PackageFacts:
     versions: dict[str, str]
     files: Sequence[FileEntry]
     prompt: dict[str, Any] | None = None
+    served_name: str = ""
+    variants: Sequence[tuple[str, dict[str, Any]]] = ()
     training_card: str = field(default="", repr=False)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the package has weights beside or instead of GGUF files."""
+        return any(str(one["path"]).endswith(".safetensors") for one in self.files)
 
     @property
     def name(self) -> str:

@@ -46,12 +46,10 @@ def verify_signature(package: Package) -> None:
     Raises:
         Refused: (code ``unsigned``, ``signature``, ``manifest``) the package must not be served.
     """
-    if not settings.PACKAGE_PUBLIC_KEY and not settings.PACKAGE_SIGNING_KEY:
+    if not requires_signature():
         return
     folder = local_path(package.folder_key)
-    if not (folder / SIGNATURE).is_file() or not (folder / MANIFEST).is_file():
-        raise Refused(f"{str(package).capitalize()} is not signed. Build it again.", code="unsigned")
-    _check_signature(folder)
+    check_signature(folder, str(package))
     listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     recorded = [FileEntry(path=one["path"], size=one["size"], sha256=one["sha256"]) for one in package.files]
     rest = [one for one in recorded if one["path"] not in (MANIFEST, SIGNATURE)]
@@ -59,7 +57,19 @@ def verify_signature(package: Package) -> None:
         raise Refused(f"The signed manifest of {package} lists other files than its row.", code="manifest")
 
 
-def _check_signature(folder: Path) -> None:
+def requires_signature() -> bool:
+    """Whether a key is set, so that unsigned packages are not used."""
+    return bool(settings.PACKAGE_PUBLIC_KEY or settings.PACKAGE_SIGNING_KEY)
+
+
+def check_signature(folder: Path, name: str = "the package") -> None:
+    """Checks the signature of the manifest in a folder. ``name``: for the message.
+
+    Raises:
+        Refused: (code ``unsigned``, ``signature``) it has none, or not of this key.
+    """
+    if not (folder / SIGNATURE).is_file() or not (folder / MANIFEST).is_file():
+        raise Refused(f"{name.capitalize()} is not signed. Build it again.", code="unsigned")
     from model_signing import verifying
 
     try:

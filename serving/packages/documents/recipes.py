@@ -1,9 +1,10 @@
 """Files that start a package on other servers: Ollama, vLLM, a container. Pure."""
 
-import json
+import shlex
 
 import yaml
 
+from serving.packages.backends import MIN_VLLM, vllm_options
 from serving.packages.documents.facts import PackageFacts
 
 #: the port of the container
@@ -39,13 +40,14 @@ def _literal(text: str) -> str:
 
 def vllm(facts: PackageFacts) -> str:
     """The command line of vLLM for a package with weights."""
-    outputs = json.dumps({"backend": "guidance", "disable_any_whitespace": True})
+    options = vllm_options(name=facts.served_name or facts.name, context=facts.context, seed=facts.seed)
     return (
         "#!/bin/sh\n"
-        "# vLLM 0.32 or newer. Send the rendered prompt to /v1/completions with\n"
+        f"# vLLM {'.'.join(map(str, MIN_VLLM))} or newer. The studio starts it with the same arguments, or uses this\n"
+        "# server where VLLM_URL names it. Send the rendered prompt to /v1/completions with\n"
         '# "structured_outputs": {"json": SCHEMA}, "temperature": 0, "add_special_tokens": false.\n'
-        f"exec vllm serve ./model --served-model-name {facts.name} --max-model-len {facts.context} \\\n"
-        f"  --generation-config vllm --seed {facts.seed} --structured-outputs-config '{outputs}'\n"
+        'cd "$(dirname "$0")" || exit 1\n'
+        f'exec vllm serve ./model {shlex.join(options)} "$@"\n'
     )
 
 

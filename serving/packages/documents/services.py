@@ -31,7 +31,7 @@ def write_documents(package: Package, folder: Path, parity: dict[str, Any]) -> N
             "Dockerfile": recipes.dockerfile(found),
             "compose.yaml": recipes.compose(found),
         }
-    if package.engine == Package.Engine.TRANSFORMERS:
+    if found.has_weights:
         texts["vllm.sh"] = recipes.vllm(found)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -124,6 +124,8 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
         with client(tmp_path, "wrong") as stranger:
             assert stranger.post("/answer", json={"text": "a"}).status_code == 401
             assert stranger.post("/drain").status_code == 401
+            assert stranger.get("/metrics").status_code == 401
+            assert stranger.get("/health").json() == {"state": "ready"}
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 

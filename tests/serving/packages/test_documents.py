@@ -43,13 +43,16 @@ context: 4096
 """
 
 
-def child(name: str, spec: Path, log: Path, *, run: Package, on_event: Any) -> None:
+def child(name: str, spec: Path, log: Path, *, run: Package, on_event: Any, also: Any = ()) -> None:
     """What the child process leaves: the files of a package, and its event."""
     pack = PackSpec.from_yaml(spec.read_text())
     folder = Path(pack.output_dir)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     offline = pack.engine == "llama_cpp"
+    (folder / "model").mkdir()
+    if not offline:
+        (folder / "model/model.safetensors").write_bytes(b"weights")
     gguf = "gguf: model.gguf\n" if offline else ""
     (folder / FILE).write_text(SERVE.format(engine=pack.engine) + gguf)
     (folder / "model.gguf").write_bytes(b"GGUF")
@@ -126,7 +129,7 @@ def test_a_model_without_an_approval_says_so(world: World, package: Package) -> 
 
 def offline_documents(world: World, package: Package, folder: Path) -> Path:
     """The documents of a llama.cpp package."""
-    package.engine = "llama_cpp"
+    package.engine, package.variants = "llama_cpp", []
     (folder / FILE).write_text(SERVE.format(engine="llama_cpp") + "gguf: model.gguf\n")
     (folder / "prompt.json").write_text(json.dumps(PROMPT))
     write_documents(package, folder, PARITY)

@@ -1,0 +1,167 @@
+"""Ollama as an engine: a server at ``OLLAMA_URL`` that gets the GGUF file of the package.
+
+The rendered prompt goes to ``/api/generate`` with ``raw``, the schema as ``format``
+(https://docs.ollama.com/api/generate). Ollama writes its own grammar from the schema, so white space is free, and it
+answers without one where it does not understand the schema: every output is validated by the gateway.
+"""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from evaluation.ml.prompts import PromptBuilder
+from serving.ml.engines.http import ModelServer, ServerError
+from serving.ml.engines.token_confidence import of_ends
+from serving.packages.backends import OLLAMA_API_KEY, OLLAMA_URL, urls
+from serving.packages.spec import ServeSpec
+from serving.replicas.protocol import Answer, Confidence
+from slmstudio.contract.decoding.grammar import decoder_schema
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_file
+
+#: tokens of a request where the model does not say how many it knows
+DEFAULT_CONTEXT = 4096
+KEEP_ALIVE = "30m"
+#: words of an error about the length of a prompt
+_TOO_LONG = ("context length", "context_length", "exceeds the context", "input length")
+
+
+class OllamaEngine:
+    """Answers with a GGUF file on an Ollama server. ``slots``: concurrent documents."""
+
+    def __init__(self, file: Path, spec: ServeSpec, builder: PromptBuilder, *, slots: int) -> None:
+        self._file = file
+        self._spec = spec
+        self._builder = builder
+        self._free = asyncio.Semaphore(slots)
+        self._server: ModelServer | None = None
+        self._version = ""
+        self._schema: dict[str, Any] | None = None
+        #: a file has its own name, so that another build does not replace it while it answers
+        self._name = ""
+
+    @property
+    def version(self) -> str:
+        return f"Ollama {self._version}"
+
+    async def start(self) -> None:
+        if self._spec.mode == "grounded":
+            raise Refused("Ollama does not support grounded decoding. Serve it with llama.cpp.", code="engine")
+        addresses = urls(OLLAMA_URL)
+        if len(addresses) != 1:
+            raise Refused("Set OLLAMA_URL to the address of an Ollama server.", code="engine")
+        if self._spec.mode != "free":
+            self._schema = _inlined(json.loads(dumps(decoder_schema(self._builder.schema.schema))))
+        self._server = ModelServer(addresses[0], key=os.environ.get(OLLAMA_API_KEY, ""))
+        try:
+            self._version = str((await self._server.get("/api/version")).get("version", "unknown"))
+            digest = await asyncio.to_thread(sha256_file, self._file)
+            self._name = f"{self._spec.name or 'slm'}-{digest[:12]}"
+            await self._create(self._server, digest)
+            await self._check_file(self._server, digest)
+        except ServerError as error:
+            raise Refused(f"Ollama: {error}", code="engine") from error
+
+    async def _create(self, server: ModelServer, digest: str) -> None:
+        """Uploads the file and creates the model, where the server does not have it."""
+        if await self._has_model(server, digest):
+            return
+        if not await server.exists(f"/api/blobs/sha256:{digest}"):
+            await server.upload(f"/api/blobs/sha256:{digest}", self._file)
+        body = {"model": self._name, "files": {self._file.name: f"sha256:{digest}"}, "stream": False}
+        await server.post("/api/create", body)
+
+    async def _has_model(self, server: ModelServer, digest: str) -> bool:
+        try:
+            return _names_file(await server.post("/api/show", {"model": self._name}), digest)
+        except ServerError as error:
+            if error.status == 404:
+                return False
+            raise
+
+    async def _check_file(self, server: ModelServer, digest: str) -> None:
+        """The model on the server has the file of the package, by its hash."""
+        if not _names_file(await server.post("/api/show", {"model": self._name}), digest):
+            raise Refused(f"The model {self._name} on the Ollama server has another file.", code="package")
+
+    async def answer(self, text: str) -> Answer:
+        arrived = time.perf_counter()
+        async with self._free:
+            started = time.perf_counter()
+            queue_ms = round((started - arrived) * 1000, 2)
+            try:
+                tokens = await asyncio.to_thread(self._builder.prompt_within_context, text)
+                prompt = await asyncio.to_thread(self._builder.text, text)
+            except Refused as error:
+                code = "too_long" if error.code == "length" else "engine"
+                return Answer.failed(code, error.message, queue_ms=queue_ms)
+            try:
+                response = await self._generate(prompt, self._builder.max_output_tokens(tokens), self._schema)
+            except ServerError as error:
+                code = "too_long" if any(word in str(error).lower() for word in _TOO_LONG) else "engine"
+                return Answer.failed(code, f"Ollama: {error}", queue_ms=queue_ms)
+            return self._read(response, queue_ms, started)
+
+    async def _generate(self, prompt: str, limit: int, schema: dict[str, Any] | None) -> dict[str, Any]:
+        assert self._server is not None, "the engine is not started"
+        options = {
+            "temperature": 0, "top_k": 1, "seed": self._spec.seed, "num_predict": limit,
+            "num_ctx": self._spec.context or DEFAULT_CONTEXT, "repeat_penalty": 1.0,
+        }  # fmt: skip
+        body = {
+            "model": self._name, "prompt": prompt, "raw": True, "stream": False, "truncate": False, "shift": False,
+            "keep_alive": KEEP_ALIVE, "logprobs": True, "options": options,
+        }  # fmt: skip
+        return await self._server.post("/api/generate", {**body, "format": schema} if schema else body)
+
+    def _read(self, response: dict[str, Any], queue_ms: float, started: float) -> Answer:
+        model_ms = round((time.perf_counter() - started) * 1000, 2)
+        raw = response.get("response")
+        if not isinstance(raw, str) or not response.get("done"):
+            return Answer.failed("engine", "Ollama sent no output.", queue_ms=queue_ms, model_ms=model_ms)
+        finish = "length" if response.get("done_reason") == "length" else "stop"
+        return Answer(
+            raw, finish, queue_ms, model_ms, int(response.get("prompt_eval_count") or 0),
+            int(response.get("eval_count") or 0), _confidence(raw, response.get("logprobs")),
+        )  # fmt: skip
+
+    async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
+        try:
+            return str((await self._generate(prompt, tokens, loads(schema))).get("response", ""))
+        except ServerError as error:
+            raise Refused(f"Ollama rejects a schema: {error}", code="enforcement") from error
+
+    async def metrics(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        if self._server is not None:
+            await self._server.close()
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose root is no reference."""
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    return {**schema["$defs"][name], "$defs": schema["$defs"]} if name else schema
+
+
+def _names_file(model: dict[str, Any], digest: str) -> bool:
+    """Whether a model's Modelfile starts from a blob with this hash."""
+    lines = str(model.get("modelfile", "")).splitlines()
+    return any(line.startswith("FROM ") and line.rstrip().endswith(f"sha256-{digest}") for line in lines)
+
+
+def _confidence(raw: str, logprobs: Any) -> Confidence:
+    """From ``[{token, logprob, bytes}]``; {} where the server sends none."""
+    if not isinstance(logprobs, list) or not all(isinstance(one, dict) and "logprob" in one for one in logprobs):
+        return {}
+    written, ends = b"", []
+    for one in logprobs:
+        part = one.get("bytes")
+        written += bytes(part) if isinstance(part, list) else str(one.get("token", "")).encode()
+        ends.append(len(written.decode(errors="ignore")))
+    return of_ends(raw, ends, [float(one["logprob"]) for one in logprobs]) if written.decode(errors="ignore") else {}

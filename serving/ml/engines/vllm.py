@@ -1,0 +1,193 @@
+"""vLLM as an engine: a server that this process starts on a UNIX socket, or one that runs elsewhere.
+
+Prompts are token ids of the model's own tokenizer on the completion endpoint, the grammar comes with each request as
+``structured_outputs`` (https://docs.vllm.ai/en/latest/features/structured_outputs/), and every output is checked
+against it. ``VLLM_COMMAND`` starts a server; ``VLLM_URL`` names running ones.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from evaluation.ml.prompts import PromptBuilder
+from serving.ml.engines.http import ModelServer, ServerError
+from serving.ml.engines.token_confidence import of_ends
+from serving.ml.engines.vllm_server import VllmServer
+from serving.packages.backends import (
+    MIN_VLLM,
+    SEQUENCES,
+    VLLM_API_KEY,
+    VLLM_COMMAND,
+    VLLM_URL,
+    urls,
+)
+from serving.packages.spec import ServeSpec
+from serving.replicas.protocol import Answer
+from slmstudio.contract.decoding.grounding import is_accepted
+from slmstudio.errors import Refused
+from training.ml.data.encoder import Encoder
+from training.ml.llama_cpp.runtime import TEXTS
+
+
+class VllmEngine:
+    """Answers with the weights of a package. ``folder``: of the model."""
+
+    def __init__(self, folder: Path, spec: ServeSpec, builder: PromptBuilder, encoder: Encoder) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._builder = builder
+        self._encoder = encoder
+        self._free = asyncio.Semaphore(SEQUENCES)
+        self._child: VllmServer | None = None
+        self._server: ModelServer | None = None
+        self._version = ""
+
+    @property
+    def version(self) -> str:
+        return f"vLLM {self._version}"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether somebody else started the server, so that its weights cannot be hashed."""
+        return self._child is None
+
+    async def start(self) -> None:
+        command = os.environ.get(VLLM_COMMAND, "")
+        if command:
+            self._child = VllmServer(command, self._folder, self._spec)
+            self._server = await self._child.start()
+        else:
+            self._server = await self._find()
+        self._version = await self._checked_version()
+        await self._check_tokens()
+
+    async def _find(self) -> ModelServer:
+        """The server of ``VLLM_URL`` that serves the model under the package's name."""
+        addresses = urls(VLLM_URL)
+        if not addresses:
+            raise Refused("Set VLLM_COMMAND, or VLLM_URL to a running server.", code="engine")
+        problem = ""
+        for address in addresses:
+            server = ModelServer(address, key=os.environ.get(VLLM_API_KEY, ""))
+            try:
+                models = (await server.get("/v1/models")).get("data", [])
+                found = next((one for one in models if one.get("id") == self._spec.name), None)
+                problem = self._problem(address, found)
+            except ServerError as error:
+                problem = str(error)
+            if not problem:
+                return server
+            await server.close()
+        raise Refused(problem, code="engine")
+
+    def _problem(self, address: str, model: dict[str, Any] | None) -> str:
+        if model is None:
+            return f"{address} does not serve a model named {self._spec.name}. Start it with vllm.sh of the package."
+        length, needed = model.get("max_model_len"), self._spec.context
+        if needed and isinstance(length, int) and length < needed:
+            return f"{address} serves {self._spec.name} with a context of {length} tokens instead of {needed}."
+        return ""
+
+    async def _checked_version(self) -> str:
+        text = str((await self._asked().get("/version")).get("version", ""))
+        parts = re.match(r"(\d+)\.(\d+)", text)
+        if parts is None or (int(parts[1]), int(parts[2])) < MIN_VLLM:
+            wanted = ".".join(map(str, MIN_VLLM))
+            raise Refused(f"The server runs vLLM {text or 'of an unknown version'}; {wanted} is needed.", code="engine")
+        return text
+
+    async def _check_tokens(self) -> None:
+        """The server has the package's tokenizer: the same ids for texts that tokenizers split differently."""
+        for text in TEXTS:
+            body = {"model": self._spec.name, "prompt": text, "add_special_tokens": False}
+            try:
+                found = (await self._asked().post("/tokenize", body)).get("tokens")
+            except ServerError as error:
+                if error.status == 404 and self.is_remote:  # a router in front has no such page
+                    return
+                raise Refused(f"vLLM does not tokenize: {error}", code="engine") from error
+            if found != list(self._encoder.tokenizer(text, add_special_tokens=False)["input_ids"]):
+                raise Refused("The server splits texts into other tokens than the model's tokenizer.", code="tokens")
+
+    def _asked(self) -> ModelServer:
+        assert self._server is not None, "the engine is not started"
+        return self._server
+
+    async def answer(self, text: str) -> Answer:
+        arrived = time.perf_counter()
+        async with self._free:
+            started = time.perf_counter()
+            queue_ms = round((started - arrived) * 1000, 2)
+            try:
+                prompt, grammar = await asyncio.to_thread(self._prepare, text)
+            except Refused as error:
+                code = "too_long" if error.code == "length" else "engine"
+                return Answer.failed(code, error.message, queue_ms=queue_ms)
+            constraint = {"structured_outputs": {"grammar": grammar}} if grammar else {}
+            limit = self._builder.max_output_tokens(prompt)
+            try:
+                response = await self._complete(prompt, limit, logprobs=0, **constraint)
+            except ServerError as error:
+                return Answer.failed("engine", f"vLLM: {error}", queue_ms=queue_ms)
+            return await asyncio.to_thread(self._read, response, grammar, len(prompt), queue_ms, started)
+
+    def _prepare(self, text: str) -> tuple[list[int], str]:
+        return self._builder.prompt_within_context(text), self._builder.grammar(text)
+
+    async def _complete(self, prompt: list[int] | str, limit: int, **more: Any) -> dict[str, Any]:
+        body = {
+            "model": self._spec.name, "prompt": prompt, "max_tokens": limit, "temperature": 0, "seed": self._spec.seed,
+            "add_special_tokens": False, "return_token_ids": True, "stop_token_ids": list(self._encoder.stop_ids),
+            **more,
+        }  # fmt: skip
+        response = await self._asked().post("/v1/completions", body)
+        choices = response.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            raise ServerError(200, "the response has no choices")
+        choice: dict[str, Any] = choices[0]
+        return choice
+
+    def _read(self, choice: dict[str, Any], grammar: str, prompt: int, queue_ms: float, started: float) -> Answer:
+        model_ms = round((time.perf_counter() - started) * 1000, 2)
+        tokens = choice.get("token_ids")
+        if not isinstance(tokens, list):
+            return Answer.failed("engine", "vLLM sent no token ids.", queue_ms=queue_ms, model_ms=model_ms)
+        raw = self._encoder.decode(tokens)
+        finish = "length" if choice.get("finish_reason") == "length" else "stop"
+        # A truncated output may end in half a character.
+        if grammar and not is_accepted(grammar, raw.removesuffix("\ufffd") if finish == "length" else raw):
+            return Answer.failed(
+                "grammar", "The output violates its grammar: vLLM did not apply it.",
+                queue_ms=queue_ms, model_ms=model_ms,
+            )  # fmt: skip
+        found = (choice.get("logprobs") or {}).get("token_logprobs") or []
+        confidence = {}
+        if len(found) == len(tokens) and None not in found:
+            ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
+            confidence = of_ends(raw, ends, [float(one) for one in found])
+        return Answer(raw, finish, queue_ms, model_ms, prompt, len(tokens), confidence)
+
+    async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
+        # Compact JSON: free white space would let a weak model write nothing else.
+        compact = {**json.loads(schema), "x-guidance": {"whitespace_flexible": False}}
+        grammar = f"%llguidance {{}}\nstart: %json {json.dumps(compact)}"
+        try:
+            choice = await self._complete(prompt, tokens, structured_outputs={"grammar": grammar})
+        except ServerError as error:
+            raise Refused(f"vLLM rejects a grammar: {error}", code="enforcement") from error
+        return str(choice.get("text", ""))
+
+    async def metrics(self) -> str:
+        return await self._asked().text("/metrics")
+
+    async def close(self) -> None:
+        if self._server is not None:
+            await self._server.close()
+        if self._child is not None:
+            with contextlib.suppress(OSError):
+                await self._child.stop()

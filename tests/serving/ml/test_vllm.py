@@ -1,0 +1,228 @@
+"""vLLM as an engine, against a stand-in with the API of vLLM 0.32, and against the real one where it is installed."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from serving.ml.engines.vllm import VllmEngine
+from serving.ml.fingerprint import check_fingerprint, fingerprint
+from serving.ml.loading import LoadedPackage
+from serving.ml.probe import check_enforcement
+from serving.packages.backends import vllm_options, vllm_serve
+from serving.packages.spec import FINGERPRINTS
+from serving.replicas.protocol import Answer
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.errors import Refused
+from tests.serving import event_loop
+from tests.serving.ml.engine_rig import RAW, TEXT, listening, nonce_of, served
+from tests.training.ml_data import SCHEMA, rows, smollm2
+
+#: a command that starts vLLM 0.32 or newer, for the tests of the real one
+REAL = os.environ.get("SLM_TEST_VLLM", "")
+
+
+@dataclass
+class StandIn:
+    """The part of vLLM's API that the engine uses. ``write``: the output of a prompt under a grammar."""
+
+    version: str = "0.32.0"
+    models: tuple[str, ...] = ("invoices-1",)
+    length: int = 512
+    split: Callable[[list[int]], list[int]] = list
+    write: Callable[[dict[str, Any]], str] = lambda body: RAW
+    applies: bool = True
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    waits: bool = False
+
+    def routes(self) -> list[web.RouteDef]:
+        self.encoder = served("vllm")[2]
+        return [
+            web.get("/version", self._version),
+            web.get("/v1/models", self._models),
+            web.post("/tokenize", self._tokenize),
+            web.post("/v1/completions", self._complete),
+            web.get("/metrics", self._metrics),
+        ]
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": self.version})
+
+    async def _models(self, request: web.Request) -> web.Response:
+        data = [{"id": one, "object": "model", "max_model_len": self.length} for one in self.models]
+        return web.json_response({"object": "list", "data": data})
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        ids = list(self.encoder.tokenizer(body["prompt"], add_special_tokens=body["add_special_tokens"])["input_ids"])
+        return web.json_response({"count": len(ids), "max_model_len": self.length, "tokens": self.split(ids)})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(text="vllm:num_requests_running 0\n")
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.asked.append(body)
+        if self.waits:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                self.gone.set()
+        nonce = nonce_of(json.dumps(body).replace("\\", ""))
+        text = nonce if nonce and self.applies else self.write(body)
+        tokens = [*self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"], self.encoder.end_id]
+        logprobs = {"token_logprobs": [-0.5] * len(tokens), "tokens": [""] * len(tokens), "text_offset": [0]}
+        choice = {
+            "index": 0, "text": text, "finish_reason": "stop", "token_ids": tokens,
+            "logprobs": logprobs if "logprobs" in body else None,
+        }  # fmt: skip
+        return web.json_response({"id": "cmpl-1", "object": "text_completion", "choices": [choice]})
+
+
+def asked(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, work: Callable[[VllmEngine], Any]) -> Any:
+    """The result of ``work`` with an engine that uses the stand-in."""
+
+    async def main() -> Any:
+        async with listening(*stand_in.routes()) as address:
+            monkeypatch.setenv("VLLM_URL", address)
+            monkeypatch.delenv("VLLM_COMMAND", raising=False)
+            engine = VllmEngine(Path("none"), *served("vllm"))
+            try:
+                await engine.start()
+                return await work(engine)
+            finally:
+                await engine.close()
+
+    return event_loop.run(main())
+
+
+def code_of(work: Callable[[], Any]) -> str:
+    with pytest.raises(Refused) as caught:
+        work()
+    return caught.value.code
+
+
+def test_the_request_has_token_ids_and_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = StandIn()
+    answer: Answer = asked(stand_in, monkeypatch, lambda engine: engine.answer(TEXT))
+    assert (answer.raw, answer.finish_reason) == (RAW, "stop")
+    assert answer.confidence["invoice_id"] == pytest.approx((0.6065, 0.6065), abs=1e-3)
+    [body] = stand_in.asked
+    _, builder, encoder = served("vllm")
+    assert body == {
+        "model": "invoices-1", "prompt": builder.prompt(TEXT), "max_tokens": 60, "temperature": 0, "seed": 17,
+        "add_special_tokens": False, "return_token_ids": True, "stop_token_ids": list(encoder.stop_ids), "logprobs": 0,
+        "structured_outputs": {"grammar": builder.grammar(TEXT)},
+    }  # fmt: skip
+    assert (answer.prompt_tokens, answer.output_tokens) == (len(body["prompt"]), len(encoder.completion(RAW)))
+
+
+def test_an_output_that_violates_the_grammar_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = StandIn(write=lambda body: "Here you are: {}")
+    answer: Answer = asked(stand_in, monkeypatch, lambda engine: engine.answer(TEXT))
+    assert (answer.finish_reason, answer.code) == ("error", "grammar")
+
+
+def test_a_server_that_ignores_the_grammar_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(StandIn(), monkeypatch, check_enforcement)
+    assert code_of(lambda: asked(StandIn(applies=False), monkeypatch, check_enforcement)) == "enforcement"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"version": "0.31.0"}, "engine"),
+        ({"version": ""}, "engine"),
+        ({"models": ("other",)}, "engine"),
+        ({"length": 256}, "engine"),
+        ({"split": lambda ids: [*ids, 1]}, "tokens"),
+    ],
+)
+def test_another_server_is_not_used(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: str) -> None:
+    assert code_of(lambda: asked(StandIn(**changes), monkeypatch, lambda engine: engine.metrics())) == code
+
+
+def test_a_server_with_another_model_is_not_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def package(engine: VllmEngine) -> LoadedPackage:
+        spec, builder, _ = served("vllm", key="vllm")
+        return LoadedPackage(spec, "", builder, engine)
+
+    found = asked(StandIn(), monkeypatch, lambda engine: fingerprint(package(engine)))
+    (tmp_path / FINGERPRINTS).parent.mkdir()
+    (tmp_path / FINGERPRINTS).write_text(json.dumps({"vllm": found}))
+    asked(StandIn(), monkeypatch, lambda engine: check_fingerprint(tmp_path, package(engine)))
+    other = StandIn(write=lambda body: '{"invoice_id":"X","total":null}')
+    code = code_of(lambda: asked(other, monkeypatch, lambda engine: check_fingerprint(tmp_path, package(engine))))
+    assert code == "identity"
+
+
+def test_a_cancelled_request_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = StandIn()
+
+    async def work(engine: VllmEngine) -> bool:
+        stand_in.waits = True
+        request = asyncio.ensure_future(engine.answer(TEXT))
+        while not stand_in.asked:
+            await asyncio.sleep(0.01)
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        await asyncio.wait_for(stand_in.gone.wait(), 5)
+        return True
+
+    assert asked(stand_in, monkeypatch, work)
+
+
+def test_a_long_document_and_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer: Answer = asked(StandIn(), monkeypatch, lambda engine: engine.answer("again and again " * 2_000))
+    assert (answer.finish_reason, answer.code) == ("error", "too_long")
+
+    async def away(engine: VllmEngine) -> Answer:
+        assert engine._server is not None
+        engine._server.url = "http://127.0.0.1:1"
+        return await engine.answer(TEXT)
+
+    answer = asked(StandIn(), monkeypatch, away)
+    assert (answer.finish_reason, answer.code) == ("error", "engine")
+
+
+def test_the_command_is_a_program_or_a_virtual_environment(tmp_path: Path) -> None:
+    options = vllm_options(name="invoices-1", context=512, seed=17)
+    assert options[:4] == ["--served-model-name", "invoices-1", "--max-model-len", "512"]
+    assert vllm_serve("vllm --enforce-eager", "m", ["--seed", "1"]) == [
+        "vllm", "serve", "m", "--seed", "1", "--enforce-eager"
+    ]  # fmt: skip
+    assert vllm_serve(str(tmp_path), "m", [])[0] == f"{tmp_path}/bin/python"
+
+
+@pytest.mark.skipif(not REAL, reason="SLM_TEST_VLLM names no vLLM")
+def test_the_real_vllm_answers_and_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_COMMAND", REAL)
+    folder = smollm2()
+
+    async def main() -> list[Answer]:
+        spec, _, _ = served("vllm", context=1024)
+        from evaluation.ml.prompts import PromptBuilder, TokenLimit
+        from training.ml.lengths import load_encoder
+
+        encoder = load_encoder(str(folder), "chat")
+        builder = PromptBuilder(spec, compile_schema(SCHEMA), encoder, 1024, TokenLimit(60, 60), None)
+        engine = VllmEngine(folder, spec, builder, encoder)
+        try:
+            await engine.start()
+            await check_enforcement(engine)
+            texts = [row["text"] for row in rows(1, 0, 3)]
+            return list(await asyncio.gather(*[engine.answer(text) for text in texts]))
+        finally:
+            await engine.close()
+
+    for answer in event_loop.run(main()):
+        assert answer.finish_reason == "stop", answer.error
+        assert compile_schema(SCHEMA).check(answer.raw)[1] == []
+        assert set(answer.confidence) >= {"invoice_id"}

@@ -1,0 +1,163 @@
+"""Packages with several engines, building again, and deploying one of the engines."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from evaluation.models import GateReport
+from serving.deployments import services as deployments
+from serving.models import Deployment, Package
+from serving.packages import jobs
+from serving.packages.services import build_again, choices, pack_spec, request_package
+from serving.packages.spec import PackSpec
+from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import folder_manifest
+from tests.evaluation.factories import World
+from tests.labeling.api_client import api_of
+from tests.serving.factories import approved_report, built
+from training.models import ModelExport
+
+PARITY = {
+    "documents": 20, "equal": 19, "fields": 80, "different_fields": 1, "accuracy": 0.95, "evaluated_accuracy": 0.96,
+    "max_loss": 0.04, "difference_low": -0.05, "difference_high": 0.01, "engine": "llama.cpp 1", "offline_problem": "",
+}  # fmt: skip
+TWO = ["llama_cpp-f16", "llama_cpp-q8_0"]
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    """An approved report of a model with both GGUF files."""
+    for kind in ("f16", "q8_0"):
+        folder = local_path(f"exports/{kind}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.gguf").write_bytes(f"GGUF {kind}".encode())
+        ModelExport.objects.create(
+            model_version=world.version, kind=kind, status=Status.DONE, folder_key=f"exports/{kind}",
+            files=folder_manifest(folder),
+        )  # fmt: skip
+    return approved_report(world)
+
+
+def child(name: str, spec: Path, log: Path, *, run: Package, on_event: Any, also: Any) -> None:
+    """The build: the second variant cannot be served."""
+    pack = PackSpec.from_yaml(spec.read_text())
+    folder = Path(pack.output_dir)
+    (folder / "model").mkdir(parents=True)
+    (folder / "serve.yaml").write_text(
+        f"engine: {pack.engine}\ncontract: {{instruction: Extract., schema: {{}}}}\n"
+        f"output_tokens: {{reserved: 40, maximum: 60}}\ngguf: {pack.gguf_name}\nname: {pack.name}\n"
+    )
+    on_event({"event": "parity", "variant": pack.key, **PARITY})
+    for other in pack.variants:
+        on_event({"event": "variant_failed", "variant": other.key, "message": "It does not load."})
+
+
+def code_of(work: Callable[[], object]) -> tuple[str, str]:
+    with pytest.raises(Refused) as caught:
+        work()
+    return caught.value.field, caught.value.code
+
+
+def test_every_engine_that_can_serve_the_model_is_a_choice(report: GateReport, settings: Any, world: World) -> None:
+    found = {one.key: bool(one.problem) for one in choices(report.eval_run)}
+    assert found == {
+        "transformers": False, "vllm": True, "llama_cpp-f16": False, "llama_cpp-q8_0": False, "ollama-f16": True,
+        "ollama-q8_0": True,
+    }  # fmt: skip
+    settings.VLLM_COMMAND, settings.OLLAMA_URL = "vllm", "http://127.0.0.1:11434"
+    assert not any(one.problem for one in choices(report.eval_run))
+
+
+def test_a_package_with_two_files_has_the_parity_of_each(
+    world: World, report: GateReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = build_again(run=report.eval_run, user=world.engineer, variants=TWO)
+    spec = pack_spec(package)
+    assert [(one.key, one.engine, one.name) for one in spec.all_variants] == [
+        ("llama_cpp-f16", "llama_cpp", "model-f16.gguf"), ("llama_cpp-q8_0", "llama_cpp", "model-q8_0.gguf"),
+    ]  # fmt: skip
+    assert len({one.gguf.sha256 for one in spec.all_variants if one.gguf}) == 2
+    assert spec.name == f"invoices-{spec.model.sha256[:12]}"
+    monkeypatch.setattr(jobs, "run_child", child)
+    jobs.build_package(package.pk)
+    package.refresh_from_db()
+    assert package.status == Status.DONE, package.error
+    first, second = package.all_variants
+    assert (first.parity["equal"], first.problem, second.parity, second.problem) == (19, "", {}, "It does not load.")
+    assert first.difference == pytest.approx(-0.01)
+    # A variant that failed is no variant to deploy: another package is built for it.
+    assert request_package(run=report.eval_run, user=world.engineer, engine="llama_cpp-f16") == package
+    assert request_package(run=report.eval_run, user=world.engineer, engine="llama_cpp-q8_0") != package
+
+
+def test_a_rebuilt_package_serves_after_the_next_deployment(world: World, report: GateReport) -> None:
+    deployment = deployments.deploy(project=world.project, user=world.engineer, stage="full", report=report)
+    assert deployment.candidate is not None
+    first = built(deployment.candidate.package)  # type: ignore[arg-type]
+    deployments.settle(deployment)
+    again = build_again(run=report.eval_run, user=world.engineer, variants=["transformers", *TWO])
+    assert (again.number, again.status) == (first.number + 1, Status.QUEUED)
+    field, code = code_of(lambda: build_again(run=report.eval_run, user=world.engineer, variants=TWO))
+    assert (field, code) == ("variants", "busy")
+    again = built(again)
+    stable = Deployment.objects.get().stable
+    assert stable is not None
+    assert stable.package == first  # until it is deployed again
+    found = deployments.deploy(project=world.project, user=world.engineer, stage="full", report=report)
+    assert found.candidate is not None
+    assert (found.candidate.package, found.candidate.variant, found.candidate.number) == (again, "", 2)
+
+
+def test_the_deployment_chooses_an_engine_of_the_package(world: World, report: GateReport) -> None:
+    package = built(build_again(run=report.eval_run, user=world.engineer, variants=TWO))
+    options = {"project": world.project, "user": world.engineer, "stage": "full", "report": report}
+    found = deployments.deploy(**options, engine="llama_cpp-q8_0").candidate  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.package, found.variant) == (package, "llama_cpp-q8_0")
+    code = code_of(lambda: deployments.deploy(**options, engine="llama_cpp-f16"))[1]  # type: ignore[arg-type]
+    assert code == "busy"
+
+
+def test_what_cannot_be_built(world: World, report: GateReport) -> None:
+    def build(*variants: str) -> tuple[str, str]:
+        return code_of(lambda: build_again(run=report.eval_run, user=world.engineer, variants=variants))
+
+    assert build() == ("variants", "variants")
+    assert build("vllm") == ("variants", "no_server")
+    assert build("ollama-q8_0") == ("variants", "no_server")
+    assert build("abacus") == ("variants", "")
+    assert not Package.objects.exists()
+
+
+def test_the_page_the_command_and_rest_build_again(world: World, report: GateReport) -> None:
+    package = built(build_again(run=report.eval_run, user=world.engineer, variants=TWO))
+    Package.objects.update(variants=[{**one, "parity": PARITY} for one in package.variants])
+    client = Client()
+    client.force_login(world.engineer)
+    page = client.get("/p/invoices/deploy/packages/")
+    assert page.status_code == 200
+    assert [one.package.number for group in page.context["groups"] for one in group.packages] == [1]
+    assert b"engine=llama_cpp-q8_0" in page.content
+    assert client.post("/p/invoices/deploy/packages/1/build/").status_code == 422
+    assert client.post("/p/invoices/deploy/packages/1/build/", {"variants": TWO}).status_code == 302
+    api = api_of(world.project, world.engineer, "deploy")
+    [newest, first] = api.get("packages").json["packages"]
+    assert (newest["status"], first["status"], newest["package"]) == ("queued", "done", 2)
+    assert [one["key"] for one in first["variants"]] == TWO
+    assert float(first["variants"][0]["difference"]) == pytest.approx(-0.01)
+    assert api.post("packages", {"report": report.number, "variants": TWO}).status == 409
+    Package.objects.filter(number=2).update(status=Status.CANCELLED)
+    assert api.post("packages", {"report": report.number, "variants": ["abacus"]}).status == 422
+    assert api.post("packages", {"report": report.number, "variants": TWO}).json["package"] == 3
+    Package.objects.filter(number=3).update(status=Status.CANCELLED)
+    arguments = ["--project", "invoices", "--report", str(report.number), "--variants"]
+    call_command("build_package", *arguments, "transformers", "--no-wait", verbosity=0)
+    assert Package.objects.latest("pk").engine == "transformers"
+    with pytest.raises(CommandError):
+        call_command("build_package", *arguments, "abacus")
