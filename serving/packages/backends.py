@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ VARIABLES = (VLLM_COMMAND, VLLM_URL, VLLM_API_KEY, "VLLM_CPU_*", "VLLM_LOGGING_L
 MIN_VLLM = (0, 32)
 #: sequences that vLLM computes together
 SEQUENCES = 16
+#: share of the memory of a machine without a GPU that one server uses; an option in VLLM_COMMAND overrides it
+CPU_MEMORY = "0.2"
 
 
 def urls(variable: str, environment: Mapping[str, str] | None = None) -> list[str]:
@@ -32,7 +35,9 @@ def vllm_serve(command: str, model: str, options: list[str]) -> list[str]:
         start = [str(folder / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     else:
         start = [program, "serve", model]
-    return [*start, *options, *more]
+    # Without a GPU it would reserve nearly all memory of the machine.
+    memory = [] if shutil.which("nvidia-smi") or shutil.which("rocm-smi") else ["--gpu-memory-utilization", CPU_MEMORY]
+    return [*start, *options, *memory, *more]
 
 
 def vllm_options(*, name: str, context: int | None, seed: int) -> list[str]:

@@ -132,7 +132,7 @@ def _pull_from_hub(place: str, folder: Path) -> None:
 
 
 def _filesystem(place: str) -> tuple[Any, str]:
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
 
     try:
         system, path = fsspec.core.url_to_fs(place if "://" in place else Path(place).absolute().as_uri())

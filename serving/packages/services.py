@@ -25,6 +25,7 @@ from training.models import ModelExport
 from training.spec import ModelRef
 
 Engine = Package.Engine
+_WEIGHT_ENGINES = (str(Engine.TRANSFORMERS), str(Engine.VLLM))
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,9 @@ def default_engine(run: EvalRun) -> str:
 def choices(run: EvalRun) -> list[Choice]:
     """Every variant that the package of an evaluation can have; that of the evaluation first."""
     exports = [one for one in _exports(run) if one.is_available]
-    found = [
-        Choice(Engine.TRANSFORMERS, Engine.TRANSFORMERS),
-        Choice(Engine.VLLM, Engine.VLLM, problem=_vllm_problem()),
-    ]
-    for engine, problem in ((Engine.LLAMA_CPP, ""), (Engine.OLLAMA, _ollama_problem(run))):
+    found = [Choice(engine, engine, problem=_server_problem(run, engine)) for engine in _WEIGHT_ENGINES]
+    for engine in GGUF_ENGINES:
+        problem = _server_problem(run, engine)
         found += [Choice(variant_key(engine, one), engine, one, problem) for one in exports]
     first = default_engine(run)
     return sorted(found, key=lambda one: (one.engine != first, one.export is not None and one.export != run.export))
@@ -72,14 +71,13 @@ def variant_key(engine: str, export: ModelExport | None) -> str:
     return str(engine) if export is None else f"{engine}-{export.kind}"
 
 
-def _vllm_problem() -> str:
-    return "" if settings.VLLM_COMMAND or settings.VLLM_URL else "Set VLLM_COMMAND or VLLM_URL."
-
-
-def _ollama_problem(run: EvalRun) -> str:
-    if run.mode == "grounded":
+def _server_problem(run: EvalRun, engine: str) -> str:
+    """Why a server outside the replicas cannot be used, as a sentence."""
+    if engine == Engine.VLLM and not (settings.VLLM_COMMAND or settings.VLLM_URL):
+        return "Set VLLM_COMMAND or VLLM_URL."
+    if engine == Engine.OLLAMA and run.mode == "grounded":
         return "Ollama does not support grounded decoding."
-    return "" if settings.OLLAMA_URL else "Set OLLAMA_URL."
+    return "Set OLLAMA_URL." if engine == Engine.OLLAMA and not settings.OLLAMA_URL else ""
 
 
 def _exports(run: EvalRun) -> Any:
@@ -166,7 +164,7 @@ def _choice(run: EvalRun, wanted: str, export: ModelExport | None, field: str = 
     if engine in GGUF_ENGINES:
         export = _export(run, export or (_exports(run).filter(kind=kind).first() if kind else run.export), field)
         found = Choice(variant_key(engine, export), engine, export)
-    problem = {Engine.VLLM: _vllm_problem, Engine.OLLAMA: lambda: _ollama_problem(run)}.get(Engine(engine), str)()
+    problem = _server_problem(run, engine)
     if problem:
         raise Refused(problem, field=field, code="no_server")
     return found

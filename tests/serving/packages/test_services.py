@@ -117,10 +117,10 @@ def test_a_rebuilt_package_serves_after_the_next_deployment(world: World, report
 def test_the_deployment_chooses_an_engine_of_the_package(world: World, report: GateReport) -> None:
     package = built(build_again(run=report.eval_run, user=world.engineer, variants=TWO))
     options = {"project": world.project, "user": world.engineer, "stage": "full", "report": report}
-    found = deployments.deploy(**options, engine="llama_cpp-q8_0").candidate  # type: ignore[arg-type]
+    found = deployments.deploy(**options, engine="llama_cpp-q8_0").candidate
     assert found is not None
     assert (found.package, found.variant) == (package, "llama_cpp-q8_0")
-    code = code_of(lambda: deployments.deploy(**options, engine="llama_cpp-f16"))[1]  # type: ignore[arg-type]
+    code = code_of(lambda: deployments.deploy(**options, engine="llama_cpp-f16"))[1]
     assert code == "busy"
 
 
