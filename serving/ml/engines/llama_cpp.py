@@ -29,6 +29,8 @@ from training.ml.llama_cpp.runtime import stdout_to_stderr
 
 #: tokens of a request where the model does not say how many it knows
 DEFAULT_CONTEXT = 4096
+#: of speculation: tokens that have to match, and tokens of a draft
+_NGRAM, _DRAFT = 3, 8
 
 
 class LlamaCppEngine:
@@ -39,6 +41,10 @@ class LlamaCppEngine:
         self._builder = builder
         self._encoder = encoder
         self._slots = slots
+        #: keeps the instruction and the few-shot examples, which all prompts start with, in the cache of a slot
+        self.cache_prompt = True
+        #: drafts tokens that follow the last three somewhere in the prompt; they are verified, so outputs stay the same
+        self.speculate = False
         self._free = asyncio.Semaphore(slots)
         self._key = secrets.token_urlsafe(16)
         self._folder = tempfile.TemporaryDirectory(prefix="slm-llama-")
@@ -68,6 +74,10 @@ class LlamaCppEngine:
         parameters.n_ctx = (self._builder.context or DEFAULT_CONTEXT) * self._slots
         parameters.n_parallel, parameters.cache_ram_mib = self._slots, 0
         parameters.cpuparams.n_threads = len(allowed_cores())
+        if self.speculate:
+            speculative = parameters.speculative
+            speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+            speculative.ngram_simple.size_n, speculative.ngram_simple.size_m = _NGRAM, _DRAFT
         parameters.ui = parameters.endpoint_slots = parameters.endpoint_props = False
         parameters.endpoint_metrics, parameters.warmup = True, True
         with stdout_to_stderr():
@@ -127,7 +137,8 @@ class LlamaCppEngine:
     async def _complete(self, prompt: str | list[int], limit: int, **more: Any) -> dict[str, Any]:
         assert self._client is not None, "the engine is not started"
         body = {
-            "prompt": prompt, "n_predict": limit, "temperature": 0.0, "top_k": 1, "cache_prompt": True, "seed": 1,
+            "prompt": prompt, "n_predict": limit, "temperature": 0.0, "top_k": 1, "cache_prompt": self.cache_prompt,
+            "seed": 1,
             **more,
         }  # fmt: skip
         async with self._client.post("http://llama/completion", json=body) as response:
