@@ -60,9 +60,14 @@ def dockerfile(facts: PackageFacts) -> str:
     """A container that answers for the package on a port, without the studio."""
     return (
         f"FROM python:{facts.python}-slim-{_RELEASE}\n"
-        "RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*\n"
-        "COPY requirements.txt /package/\n"
-        "RUN pip install --no-cache-dir --no-deps -r /package/requirements.txt\n"
+        "# Without a network: put the wheel of requirements.txt into a folder wheels, and build with\n"
+        "# --build-arg PIP_OPTIONS=--no-index.\n"
+        'ARG PIP_OPTIONS=""\n'
+        "RUN ldconfig -p | grep -q libgomp.so.1 || (apt-get update \\\n"
+        "    && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*)\n"
+        "COPY requirements.txt wheels* /build/\n"
+        "RUN pip install --no-cache-dir --no-deps --find-links /build ${PIP_OPTIONS} -r /build/requirements.txt \\\n"
+        "    && rm -r /build\n"
         "COPY . /package/\n"
         "USER 65534:65534\n"
         f"EXPOSE {PORT}\n"

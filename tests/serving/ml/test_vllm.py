@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiohttp import web
 
@@ -217,11 +218,16 @@ def test_the_real_vllm_answers_and_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
             await engine.start()
             await check_enforcement(engine)
             texts = [row["text"] for row in rows(1, 0, 3)]
+            family.extend(psutil.Process().children(recursive=True))
             return list(await asyncio.gather(*[engine.answer(text) for text in texts]))
         finally:
             await engine.close()
 
-    for answer in event_loop.run(main()):
+    family: list[psutil.Process] = []
+    answers = event_loop.run(main())
+    assert len(family) >= 2  # the server and its engine
+    assert psutil.wait_procs(family, 10)[1] == []
+    for answer in answers:
         assert answer.finish_reason == "stop", answer.error
         assert compile_schema(SCHEMA).check(answer.raw)[1] == []
         assert set(answer.confidence) >= {"invoice_id"}

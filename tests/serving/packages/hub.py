@@ -73,6 +73,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.repositories.setdefault(name, {})
         self._json({"url": f"{self.server.address}/{name}", "name": name, "id": name})
 
+    def validate(self, body: bytes) -> None:
+        assert json.loads(body)["repoType"] == "model"
+        self._json({"errors": [], "warnings": []})
+
     def preupload(self, body: bytes, repo: str, revision: str) -> None:
         files = [
             {
@@ -161,6 +165,7 @@ class Handler(BaseHTTPRequestHandler):
 _REPO = r"(?P<repo>[^/]+/[^/]+)"
 _ROUTES: list[tuple[str, Any]] = [
     ("POST /api/repos/create", Handler.create),
+    ("POST /api/validate-yaml", Handler.validate),
     (rf"POST /api/models/{_REPO}/preupload/(?P<revision>[^/]+)", Handler.preupload),
     (rf"POST /{_REPO}\.git/info/lfs/objects/batch", Handler.batch),
     (r"PUT /upload/(?P<oid>\w+)", Handler.upload),

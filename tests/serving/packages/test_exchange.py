@@ -51,7 +51,8 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with hub() as found:
         monkeypatch.setenv("HF_ENDPOINT", found.address)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        for name, value in (("HF_HUB_DISABLE_XET", True), ("HF_HUB_OFFLINE", False)):
+            monkeypatch.setattr(constants, name, value)
         yield found
 
 
@@ -68,7 +69,7 @@ def test_a_package_goes_to_a_hub_and_comes_back(package: tuple[Path, list[str]],
     assert address.startswith(f"{running.address}/team/invoices/commit/")
     assert running.repositories["team/invoices"] == {**FILES, "package.json": (folder / "package.json").read_bytes()}
     [created] = running.created
-    assert (created["name"], created["organization"], created["private"]) == ("invoices", "team", True)
+    assert (created["name"], created["organization"], created["visibility"]) == ("invoices", "team", "private")
     assert sorted(running.large.values()) == sorted([FILES["model/model.safetensors"], FILES["model-q8_0.gguf"]])
     found = exchange.pull("hf:team/invoices", tmp_path / "pulled", sha256=folder_hash(folder))
     assert found == folder_hash(tmp_path / "pulled") == folder_hash(folder)
