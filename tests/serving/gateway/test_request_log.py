@@ -1,15 +1,16 @@
 """The request log: files of a gateway, moved to the database."""
 
+import datetime
 import fcntl
 import resource
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
-from serving.gateway.request_log import LogEntry, RequestLogWriter, now
+from serving.gateway.request_log import LogEntry, RequestLogWriter, ensure_partition, now
 from serving.models import RequestLog
 
 
@@ -18,9 +19,8 @@ def entry(**changes: Any) -> LogEntry:
 
 
 @pytest.fixture
-def log(transactional_db: None, tmp_path: Path) -> Iterator[RequestLogWriter]:
-    yield RequestLogWriter(tmp_path / "log")
-    RequestLog.objects.all().delete()  # Django does not manage the table, so it does not empty it
+def log(transactional_db: None, tmp_path: Path) -> RequestLogWriter:
+    return RequestLogWriter(tmp_path / "log")
 
 
 def flush(log: RequestLogWriter) -> None:
@@ -78,3 +78,21 @@ def test_a_file_that_is_just_opened_is_not_taken_for_a_complete_one(
     log.write(one)
     flush(log)
     assert [str(row.id) for row in RequestLog.objects.all()] == [one.id]
+
+
+def test_requests_of_the_default_partition_move_to_their_day(db: None) -> None:
+    """They got there before the day had a partition, and would keep it from ever having one."""
+    day = datetime.date(2001, 2, 3)
+    for at in (day, day + datetime.timedelta(days=1)):
+        RequestLog.objects.create(
+            day=at, id=uuid.uuid4(), created_at=now(), project_id=1, protocol="extract", status=200,
+            key_sha256="a" * 64, total_ms=1,
+        )  # fmt: skip
+    ensure_partition(day)
+    ensure_partition(day)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tableoid::regclass::text, day FROM serving_requestlog ORDER BY day")
+        assert cursor.fetchall() == [
+            ("serving_requestlog_20010203", day),
+            ("serving_requestlog_default", day + datetime.timedelta(days=1)),
+        ]
