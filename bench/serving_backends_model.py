@@ -92,17 +92,18 @@ def export(home: Path, dataset: Path, model: Path, kind: Any) -> Path:
 
 def pack(home: Path, dataset: Path, model: Path, files: dict[str, Path]) -> Path:
     """The package with all variants; made once."""
-    package = home / "package"
-    if (package / "serve.yaml").exists():
+    package, complete = home / "package", home / "package.complete"
+    if complete.exists():
         return package
     reference = ModelRef(path=str(model), sha256=folder_hash(model))
     documents = DocumentsRef(path=str(dataset), sha256=sha256_file(dataset), split="holdout")
-    evaluation = EvalSpec(
-        model=reference, contract=contract(), documents=documents, outputs=str(home / "outputs.jsonl")
-    )
-    events = _child("evaluation.ml.generate", home / "evaluation.yaml", evaluation.to_yaml())
-    raw = {one["id"]: one["raw"] for one in events if one["event"] == "output"}
+    outputs = home / "outputs.jsonl"
+    evaluation = EvalSpec(model=reference, contract=contract(), documents=documents, outputs=str(outputs))
     rows = [json.loads(line) for line in dataset.read_text().splitlines()]
+    wanted = sum(row["split"] == "holdout" for row in rows)
+    if not outputs.exists() or len(outputs.read_text().splitlines()) < wanted:
+        _child("evaluation.ml.generate", home / "evaluation.yaml", evaluation.to_yaml())
+    raw = {one["id"]: one["raw"] for one in map(json.loads, outputs.read_text().splitlines())}
     parity = home / "parity.jsonl"
     with parity.open("w", encoding="utf-8") as file:
         for row in [one for one in rows if one["id"] in raw][:PARITY]:
@@ -121,6 +122,7 @@ def pack(home: Path, dataset: Path, model: Path, files: dict[str, Path]) -> Path
     for event in _child("serving.ml.pack", home / "pack.yaml", spec.to_yaml()):
         if event["event"] in ("parity", "variant_failed"):
             print(json.dumps(event), flush=True)
+    complete.touch()
     return package
 
 

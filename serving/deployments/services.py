@@ -11,7 +11,7 @@ from evaluation.audit import services as audit_services
 from evaluation.models import Approval, Endpoint, EvalRun, GateReport
 from labeling.models import Membership, Project
 from serving.models import Deployment, DeploymentEvent, Package, Release, Stage
-from serving.packages.services import request_package
+from serving.packages.services import request_package, wanted_key
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -54,7 +54,7 @@ def deploy(
     if stage != Stage.SHADOW and report is None:
         raise Refused("Only an approved model may answer. Deploy it to shadow.", field="stage", code="not_approved")
     package = request_package(run=run, user=user, engine=engine)
-    variant = package.variant(engine)
+    variant = package.variant(wanted_key(run, engine))
     # "" is the first one, so that a release of before has the same value.
     key = "" if variant is None or variant.key == package.all_variants[0].key else variant.key
     with transaction.atomic():

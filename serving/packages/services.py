@@ -112,6 +112,11 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
     return _create(project, run, user, [wanted])
 
 
+def wanted_key(run: EvalRun, engine: str) -> str:
+    """The key of the variant that ``request_package`` looks for. Raises Refused as that does."""
+    return _choice(run, engine, None).key
+
+
 @transaction.atomic
 def build_again(*, run: EvalRun, user: User, variants: Sequence[str]) -> Package:
     """Another package of an evaluation, with these variants; the first one is the default.

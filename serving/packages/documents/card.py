@@ -74,11 +74,21 @@ def _parity(facts: PackageFacts) -> str:
     parity = facts.parity
     if not parity:
         return ""
-    return (
+    others = [(label, one) for label, one in facts.variants if "accuracy" in one]
+    rows = [
+        (
+            label, f"{one['equal']} of {one['documents']}", f"{100 * one['accuracy']:.1f} %",
+            f"{100 * (one['accuracy'] - one['evaluated_accuracy']):+.1f}",
+        )
+        for label, one in others
+    ]  # fmt: skip
+    engines = table("", ("Engine", "Outputs equal", "Field accuracy", "Points"), rows) if len(rows) > 1 else ""
+    text = (
         f"## Parity\n\nOn {parity['documents']} documents of the evaluation {parity['equal']} outputs are equal; field "
         f"accuracy {100 * parity['accuracy']:.1f} % instead of {100 * parity['evaluated_accuracy']:.1f} %, at most "
         f"{100 * parity['max_loss']:.1f} % lower (upper 95 % bound)."
     )
+    return f"{text}\n\n{engines}" if engines else text
 
 
 def _files(facts: PackageFacts) -> str:

@@ -114,6 +114,16 @@ def test_a_rebuilt_package_serves_after_the_next_deployment(world: World, report
     assert (found.candidate.package, found.candidate.variant, found.candidate.number) == (again, "", 2)
 
 
+def test_an_engine_without_a_file_is_that_of_the_evaluation(world: World, report: GateReport) -> None:
+    package = built(build_again(run=report.eval_run, user=world.engineer, variants=[*reversed(TWO), "transformers"]))
+    options: Any = {"project": world.project, "user": world.engineer, "stage": "full", "report": report}
+    for engine, variant in (("", "transformers"), ("llama_cpp", "llama_cpp-f16"), ("llama_cpp-q8_0", "")):
+        found = deployments.deploy(**options, engine=engine)
+        assert found.candidate is not None
+        assert (found.candidate.package, found.candidate.variant) == (package, variant)
+        deployments.abort(deployment=found, user=world.engineer, reason="Next.")
+
+
 def test_the_deployment_chooses_an_engine_of_the_package(world: World, report: GateReport) -> None:
     package = built(build_again(run=report.eval_run, user=world.engineer, variants=TWO))
     options = {"project": world.project, "user": world.engineer, "stage": "full", "report": report}
