@@ -1,5 +1,6 @@
 """Packages with several engines, building again, and deploying one of the engines."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def child(name: str, spec: Path, log: Path, *, run: Package, on_event: Any, also
     """The build: the second variant cannot be served."""
     pack = PackSpec.from_yaml(spec.read_text())
     folder = Path(pack.output_dir)
+    shutil.rmtree(folder, ignore_errors=True)
     (folder / "model").mkdir(parents=True)
     (folder / "serve.yaml").write_text(
         f"engine: {pack.engine}\ncontract: {{instruction: Extract., schema: {{}}}}\n"
