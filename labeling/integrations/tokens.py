@@ -29,6 +29,7 @@ SCOPES: dict[str, str] = {
     "curate": "freeze dataset versions",
     "webhooks": "manage webhooks",
     "extract": "send documents to the deployed model",
+    "feedback": "say whether answers of the deployed model are right",
     "deploy": "deploy and roll back",
 }
 #: the permission that each scope requires
@@ -40,6 +41,7 @@ ACTIONS: dict[str, Action] = {
     "curate": Action.CURATE,
     "webhooks": Action.ADMINISTER,
     "extract": Action.DEPLOY,
+    "feedback": Action.DEPLOY,
     "deploy": Action.DEPLOY,
 }
 PREFIX = "slm_"

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request  # noqa: E402
 from starlette.responses import PlainTextResponse, Response  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 
-from serving.gateway import chat_completions, extract  # noqa: E402
+from serving.gateway import chat_completions, extract, feedback  # noqa: E402
 from serving.gateway.context import Gateway, HungUp  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import Problem  # noqa: E402
@@ -97,6 +97,7 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
             Route("/healthz", _health),
             Route("/metrics", _endpoint(_metrics)),
             Route("/api/v1/projects/{slug}/extract", _endpoint(extract.extract), methods=["POST"]),
+            Route("/api/v1/projects/{slug}/feedback", _endpoint(feedback.feedback), methods=["POST"]),
             Route("/v1/models", _endpoint(_models, openai=True)),
             Route("/v1/models/{model:path}", _endpoint(_model, openai=True)),
             Route("/v1/chat/completions", _endpoint(chat_completions.chat_completions, openai=True), methods=["POST"]),

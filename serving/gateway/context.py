@@ -80,9 +80,12 @@ class Gateway:
             await self.keys.close()
             await self.log.flush()
 
-    async def authorize(self, request: Request, slug: str) -> Caller:
-        """The caller of a request to a project. Raises Problem: 401, 403, 404 (another project) or 429."""
-        caller = await self.tokens.caller(request.headers.get("authorization", ""), scope=SCOPE)
+    async def authorize(self, request: Request, slug: str, *, also: str = "") -> Caller:
+        """The caller of a request to a project. ``also``: a scope that is enough, too.
+
+        Raises Problem: 401, 403, 404 (another project) or 429.
+        """
+        caller = await self.tokens.caller(request.headers.get("authorization", ""), scope=SCOPE, also=also)
         if caller.slug != slug:
             raise Problem(404, "project", "There is no such project, or the token belongs to another one.")
         self.limits.count(caller.token_id)

@@ -69,8 +69,8 @@ class TokenCache:
         for known in self._known.values():
             known.is_fresh = False
 
-    async def caller(self, authorization: str, *, scope: str) -> Caller:
-        """The caller of a request.
+    async def caller(self, authorization: str, *, scope: str, also: str = "") -> Caller:
+        """The caller of a request. ``also``: another scope that is enough.
 
         Raises:
             Problem: 401 without a valid token, 403 without the scope.
@@ -86,7 +86,7 @@ class TokenCache:
                 401, "invalid_token", "The token is invalid, revoked or expired.",
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )  # fmt: skip
-        if scope not in caller.scopes:
+        if caller.scopes.isdisjoint({scope, also}):
             raise Problem(403, "scope", f"The token lacks the scope {scope} ({tokens.SCOPES[scope]}).")
         return caller
 

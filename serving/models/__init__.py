@@ -1,6 +1,7 @@
 """The tables of serving."""
 
 from serving.models.deployments import Deployment, DeploymentEvent, Release, Replica, Stage
+from serving.models.feedback import Judgment
 from serving.models.packages import Package, Variant
 from serving.models.requests import RequestLog
 from serving.models.rollouts import Rollout, RolloutPlan
@@ -8,6 +9,7 @@ from serving.models.rollouts import Rollout, RolloutPlan
 __all__ = [
     "Deployment",
     "DeploymentEvent",
+    "Judgment",
     "Package",
     "Release",
     "Replica",

@@ -105,6 +105,7 @@ class Tokens(TokenCache):
             "good": Caller(7, "invoices", frozenset({"extract", "read"}), None),
             "other": Caller(8, "receipts", frozenset({"extract"}), None),
             "reader": Caller(9, "invoices", frozenset({"read"}), None),
+            "judge": Caller(10, "invoices", frozenset({"feedback"}), None),
         }
         return known.get(text)
 
