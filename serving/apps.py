@@ -18,13 +18,16 @@ class ServingConfig(AppConfig):
         from labeling.api.routers import more_routers
         from serving import navigation, panels  # noqa: F401
         from serving.deployments.queries import deploy_action
+        from serving.feedback import gold_labels, sampling
         from serving.retention import services as retention
+        from serving.retraining import services as retraining
         from slmstudio import hooks
 
         report_actions.register(deploy_action)
         more_routers.register(_deployment_router)
         more_routers.register(_packages_router)
-        hooks.reaper_passed.register(retention.pass_if_due)
+        for work in (retention.pass_if_due, sampling.draw_all, gold_labels.judge_all, retraining.propose_all):
+            hooks.reaper_passed.register(work)
 
 
 def _deployment_router() -> "tuple[str, Router]":

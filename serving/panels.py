@@ -6,6 +6,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from serving.deployments import queries
+from serving.retraining.queries import open_proposals
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
 
@@ -22,6 +23,22 @@ def deployment_panel(project: Any, user: User) -> PanelContent | None:
     elif found is not None and found.candidate is not None:
         cell |= {"note": f"version {found.candidate.number} is starting"}
     return PanelContent("", {"strip": [cell]})
+
+
+@register("home", 72)
+def retraining_panel(project: Any, user: User) -> PanelContent | None:
+    """The training runs that rules propose."""
+    found = open_proposals(project)
+    return PanelContent("serving/retraining/panel.html", {"project": project, "proposals": found}) if found else None
+
+
+@next_step(26)
+def retraining_step(project: Any, user: User) -> NextStep | None:
+    """For users who may train: a training run that a rule proposes."""
+    if Action.RUN not in getattr(project, "can", ()):
+        return None
+    found = open_proposals(project)
+    return NextStep(f"Retrain? {found[0].text}", found[0].button, found[0].url) if found else None
 
 
 @next_step(24)

@@ -3,8 +3,10 @@
 from django.urls import path
 
 from serving.deployments import views
+from serving.feedback import views as feedback_views
 from serving.packages import views as package_views
 from serving.rollouts import views as rollout_views
+from serving.versions import views as version_views
 
 urlpatterns = [
     path("deploy/", views.deployment, name="deployment"),
@@ -16,6 +18,11 @@ urlpatterns = [
     path("deploy/stop/", views.stop, name="deploy_stop"),
     path("deploy/rollout/", rollout_views.rollout, name="deploy_rollout"),
     path("deploy/plan/", rollout_views.plan, name="deploy_plan"),
+    path("deploy/review/", feedback_views.queue, name="deploy_review"),
+    path("deploy/review/decide/", feedback_views.decide, name="deploy_review_decide"),
+    path("deploy/accuracy/", feedback_views.accuracy, name="deploy_accuracy"),
+    path("deploy/versions/", version_views.versions, name="deploy_versions"),
+    path("deploy/retraining/dismiss/", version_views.dismiss, name="deploy_retraining_dismiss"),
     path("deploy/try/", views.try_document, name="deploy_try"),
     path("deploy/packages/", package_views.packages, name="packages"),
     path("deploy/packages/<int:number>/build/", package_views.build_again, name="package_build"),

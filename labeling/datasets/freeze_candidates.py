@@ -14,6 +14,7 @@ from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, MinHashIndex, NearDuplicates
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
 from labeling.models.annotations import EXCLUDED_STATES
+from labeling.models.documents import Selection
 from slmstudio.contract.schema.compiled import CompiledSchema, split
 
 CHUNK = 500
@@ -99,6 +100,7 @@ def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> Free
             "document__holdout",
             "document__state",
             "document__tags",
+            "document__selection",
             "revision_id",
             origin_expression(),
             group_expression(rules.group_by),
@@ -110,7 +112,7 @@ def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> Free
         texts.read(project, no_progress, late)
     found, groups = texts.groups()
     result = FreezeCandidates(invalid=Gold.objects.outdated(project).count(), found=found, places=texts.places)
-    for pk, external_id, holdout, state, tags, revision_id, origin, family, value in rows:
+    for pk, external_id, holdout, state, tags, selection, revision_id, origin, family, value in rows:
         result.entries.append(Entry(pk, external_id, revision_id, origin, tags))
         result.candidates.append(
             splits.Candidate(
@@ -124,6 +126,7 @@ def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> Free
                 group=family or "",
                 strata=tuple(tags) if rules.stratify == "tags" else ((value,) if value else ()),
                 included=rules.matches(state=state, origin=origin, tags=tags),
+                targeted=selection == Selection.TARGETED,
             )
         )
     return result

@@ -15,6 +15,7 @@ from labeling.datasets import splits
 from labeling.datasets.freeze_candidates import CHUNK, group_expression
 from labeling.datasets.near_duplicates import SHORT_SKETCH, THRESHOLD, MinHashIndex
 from labeling.models import DatasetItem, Document, Gold, Project, Split
+from labeling.models.documents import Selection
 
 #: sampled in addition, to replace near-duplicates of training documents
 SPARE = 25
@@ -71,10 +72,11 @@ def sample_holdout(
 
 
 def unlabeled_documents(project: Project, only: Q | None = None) -> QuerySet[Document]:
-    """Documents that can enter the hold-out: new, unlabeled, and in no dataset version. Generated ones only if the
-    hold-out has no real ones.
+    """Documents that can enter the hold-out: new, unlabeled, in no dataset version, not targeted. Generated ones only
+    if the hold-out has no real ones.
     """
     rows: QuerySet[Document] = Document.objects.unlabeled(project).filter(only or Q(), holdout=False)
+    rows = rows.exclude(selection=Selection.TARGETED)
     if Document.objects.filter(project=project, holdout=True, synthetic=False).exists():
         rows = rows.filter(synthetic=False)
     used = DatasetItem.objects.filter(dataset__project=project).values("document")

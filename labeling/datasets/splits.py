@@ -27,9 +27,10 @@ def text_key(text: str) -> bytes:
 class Candidate:
     """A document with a gold label. ``key``: its ``text_key``.
 
-    ``used``: an earlier version trained on it, so it can never enter the hold-out. ``duplicate_group``: the number of
-    its near-duplicate group (default: its text). ``group``: the value of the grouping rule ("": none). ``strata``: its
-    failure tags or class, to stratify by. ``included``: whether it passes the filters; hold-out documents always do.
+    ``used``: an earlier version trained on it, so it can never enter the hold-out; nor can ``targeted`` ones, requests
+    that were chosen for review because the model failed. ``duplicate_group``: the number of its near-duplicate group
+    (default: its text). ``group``: the value of the grouping rule ("": none). ``strata``: its failure tags or class, to
+    stratify by. ``included``: whether it passes the filters; hold-out documents always do.
     """
 
     pk: int
@@ -41,6 +42,7 @@ class Candidate:
     group: str = ""
     strata: tuple[str, ...] = ()
     included: bool = True
+    targeted: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def assign_splits(
     """Splits for all candidates.
 
     An existing hold-out stays the hold-out. Without one, ``holdout_share`` of all included documents is drawn from
-    those that no earlier version used. A hold-out has real documents that people labeled without a pre-label; other
-    documents only if there are none. Validation is a share of the rest. Near-duplicates and group members of hold-out
-    documents are excluded.
+    those that no earlier version used and that are not targeted. A hold-out has real documents that people labeled
+    without a pre-label; other documents only if there are none. Validation is a share of the rest. Near-duplicates and
+    group members of hold-out documents are excluded.
     """
     everyone = sorted(candidates, key=lambda candidate: candidate.pk)
     taken = [candidate for candidate in everyone if candidate.included or candidate.holdout]
@@ -192,7 +194,7 @@ def _draw_holdout(groups: list[_Group], seed: int, share: float) -> list[_Group]
     """Whole groups, proportionally from each stratum; at least one, never all."""
     if share <= 0 or len(groups) < 2:
         return []
-    fresh = [group for group in groups if not any(member.used for member in group.members)]
+    fresh = [group for group in groups if not any(member.used or member.targeted for member in group.members)]
     fresh.sort(key=lambda group: hash_fraction(seed, HOLDOUT, group.key))
     people_made = [group for group in fresh if all(member.origin in HUMAN_ORIGINS for member in group.members)]
     others = [group for group in fresh if any(member.origin not in HUMAN_ORIGINS for member in group.members)]

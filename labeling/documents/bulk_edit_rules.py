@@ -5,20 +5,21 @@ from typing import Any
 
 from labeling.annotation import state
 from labeling.models import BulkEdit
-from labeling.models.documents import QUEUE
+from labeling.models.documents import QUEUE, Selection
 
 #: columns of a document that each action reads or writes
 COLUMNS: dict[str, tuple[str, ...]] = {
     BulkEdit.Action.ASSIGN: ("assigned_to_id", "state"),
     BulkEdit.Action.TAG: ("tags",),
     BulkEdit.Action.UNTAG: ("tags",),
-    BulkEdit.Action.HOLDOUT: ("holdout",),
+    BulkEdit.Action.HOLDOUT: ("holdout", "selection"),
     BulkEdit.Action.TRAIN: ("holdout",),
     BulkEdit.Action.REQUEUE: ("state", "skip_reason", "disputed"),
     BulkEdit.Action.OVERLAP: ("wanted", "state"),
 }
 MOVES = (BulkEdit.Action.HOLDOUT, BulkEdit.Action.TRAIN)
 FROZEN = "a dataset version used it"
+TARGETED = "it is a request that was chosen for review"
 _NOT_IN_QUEUE = "it is not in the queue"
 #: the columns to change, {} if nothing changes, or the reason why the document is skipped
 Change = dict[str, Any] | str
@@ -44,6 +45,8 @@ def _move(holdout: bool) -> Callable[[Any, Mapping[str, Any]], Change]:
     def move(row: Any, params: Mapping[str, Any]) -> Change:
         if row.holdout == holdout:
             return {}
+        if holdout and row.selection == Selection.TARGETED:
+            return TARGETED
         return FROZEN if row.frozen else {"holdout": holdout}
 
     return move

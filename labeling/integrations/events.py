@@ -18,6 +18,7 @@ EVENTS: dict[str, str] = {
     "import.finished": "an import ended",
     "dataset.frozen": "a dataset version was frozen",
     "prelabel.finished": "a pre-label run ended",
+    "retraining.proposed": "a rule proposed a training run",
 }
 
 

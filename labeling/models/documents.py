@@ -41,6 +41,14 @@ class Origin(models.TextChoices):
     SYNTHETIC = "synthetic", "synthetic"
 
 
+class Selection(models.TextChoices):
+    """How a document came out of the requests to a deployed model."""
+
+    NONE = "", "not from requests"
+    UNIFORM = "uniform", "uniform sample of requests"
+    TARGETED = "targeted", "request chosen for review"
+
+
 class DocumentQuerySet(models.QuerySet["Document"]):
     """Named queries of documents."""
 
@@ -132,6 +140,10 @@ class Document(models.Model):
     disputed = models.BooleanField(
         default=False, db_default=False, help_text="its annotations conflict; it waits for adjudication"
     )
+    selection = models.CharField(
+        max_length=8, choices=Selection.choices, blank=True, default="", db_default="",
+        help_text="targeted documents are never drawn into the hold-out: they do not represent the requests",
+    )  # fmt: skip
     page_count = models.PositiveSmallIntegerField(default=0, help_text="pages with an image; 0 for plain text")
     skip_reason = models.CharField(max_length=300, blank=True)
     returned = models.JSONField(

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from evaluation.audit import services as audit_services
 from labeling.models import Membership, Project
+from serving.feedback import erasure
 from serving.models import Deployment, RequestLog
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.errors import Refused
@@ -67,6 +68,7 @@ def erase_expired() -> int:
     now = timezone.now()
     for project_id, days in Deployment.objects.values_list("project_id", "retention_days"):
         before = now - timedelta(days=days)
+        erasure.erase_expired(project_id, before)
         erased += _erase(_with_content().filter(project_id=project_id, created_at__lt=before, day__lte=before.date()))
     return erased
 
@@ -113,8 +115,12 @@ def erase(*, project: Project, user: User | None, caller: str = "", ids: Iterabl
     condition = Q(caller=caller) if caller else Q(id__in=wanted) | Q(shadow_of__in=wanted)
     rows = RequestLog.objects.filter(condition, project_id=project.pk)
     with transaction.atomic():
+        known = [*wanted, *rows.values_list("id", flat=True)]
+        documents = erasure.erase_requests(project.pk, known)
         erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
         details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
+        if documents:
+            details["documents"] = documents
         if wanted:
             details["ids"] = [str(one) for one in wanted]
         audit_services.record(project=project, user=user, action="erased", about="requests", details=details)

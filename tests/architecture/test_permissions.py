@@ -91,6 +91,10 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("deployment", "deploy_rollout"), Action.READ),
     "packages": Action.READ,
     **dict.fromkeys(("deploy_plan", "package_build"), Action.DEPLOY),
+    **dict.fromkeys(("deploy_review", "deploy_review_decide"), Action.REVIEW),
+    **dict.fromkeys(("deploy_accuracy", "deploy_versions"), Action.READ),
+    ("deploy_accuracy", "post"): Action.DEPLOY,
+    "deploy_retraining_dismiss": Action.RUN,
     **dict.fromkeys(("deploy_new", "deploy_promote", "deploy_abort", "deploy_roll_back"), Action.DEPLOY),
     **dict.fromkeys(("deploy_stop", "deploy_try", "deploy_endpoint", "release_bundle"), Action.DEPLOY),
 }

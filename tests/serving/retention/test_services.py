@@ -12,13 +12,16 @@ from django.db import connection
 from django.utils import timezone
 
 from evaluation.models import AuditEntry
+from labeling.models import Document
+from serving.feedback import judgments
 from serving.gateway.request_log import ensure_partition
-from serving.models import Deployment, RequestLog
+from serving.models import Deployment, Draw, Judgment, RequestLog, ReviewItem
 from serving.retention import services
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from slmstudio.runs.reaper import reap_lost_runs
 from tests.evaluation.factories import World
+from tests.serving.feedback.rows import deployed, gold_of
 
 
 def request(project_id: int, *, days: float = 0, **changes: Any) -> RequestLog:
@@ -63,7 +66,7 @@ def test_contents_are_erased_after_the_days_of_their_project(
     assert [stored(one) for one in (old, detail, new, other)] == [False, False, True, True]
     row = RequestLog.objects.get(id=old.id)
     assert (row.status, row.caller, row.total_ms) == (200, "ana", 5)  # figures stay
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(4):
         assert services.erase_expired() == 0
 
 
@@ -170,3 +173,74 @@ def test_the_command_erases(world: World, deployment: Deployment) -> None:
     ):
         with pytest.raises(CommandError):
             call_command("erase_requests", *arguments, stdout=out)
+
+
+def judged(world: World, row: RequestLog) -> None:
+    """A judgment of a request with a correction, and its place in the review queue."""
+    judgments.judge(project=world.project, request=row, source="caller", output=gold_of(39), token_id=1)
+    item, _ = ReviewItem.objects.get_or_create(
+        project=world.project, text_sha256="a" * 64,
+        defaults={"reason": "feedback", "reasons": ["feedback"], "request_id": row.id, "day": row.day},
+    )  # fmt: skip
+    Draw.objects.create(
+        project=world.project, item=item, request_id=row.id, day=row.day, created_at=row.created_at,
+        release=row.release, probabilities={"feedback": 1.0},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def served(world: World) -> Deployment:
+    """A deployment with a version."""
+    return deployed(world)
+
+
+def test_judgments_and_queue_items_are_erased_with_the_requests(world: World, served: Deployment) -> None:
+    rows = [request(served.project_id, days=1, release=served.stable, caller=name) for name in ("ana", "ana", "ben")]
+    for row in rows:
+        judged(world, row)
+    services.erase(project=world.project, user=world.owner, caller="ana")
+    assert [one.request_id for one in Judgment.objects.all()] == [rows[2].id]
+    assert [one.request_id for one in Draw.objects.all()] == [rows[2].id]
+    item = ReviewItem.objects.get()
+    assert (item.request_id, item.draws_count) == (rows[2].id, 1)
+    services.erase(project=world.project, user=world.owner, ids=[str(rows[2].id)])
+    assert [model.objects.count() for model in (Judgment, Draw, ReviewItem)] == [0, 0, 0]
+
+
+def test_judgments_of_requests_that_left_the_log_are_erased_by_id(world: World, served: Deployment) -> None:
+    row = request(served.project_id, days=1, release=served.stable)
+    judged(world, row)
+    RequestLog.objects.all().delete()
+    assert services.erase(project=world.project, user=world.owner, ids=[str(row.id)]) == 0
+    assert not Judgment.objects.exists()
+
+
+def test_documents_that_came_of_erased_requests_are_named(world: World, served: Deployment) -> None:
+    row = request(served.project_id, days=1, release=served.stable)
+    judged(world, row)
+    document = Document.objects.create(
+        project=world.project, external_id=f"request-{row.id}", text="Ana", sha256="b" * 64, source="requests"
+    )
+    ReviewItem.objects.update(document=document)
+    services.erase(project=world.project, user=world.owner, caller="ana")
+    assert AuditEntry.objects.get(action="erased").details["documents"] == [document.external_id]
+    assert Document.objects.filter(pk=document.pk).exists()
+
+
+def test_corrections_and_queue_items_leave_with_the_texts(world: World, served: Deployment) -> None:
+    old, new = (request(served.project_id, days=ago, release=served.stable) for ago in (29, 1))
+    judged(world, new)
+    judged(world, old)
+    item = ReviewItem.objects.get()
+    services.erase_expired()
+    assert Judgment.objects.exclude(correction="").count() == 2
+    Deployment.objects.update(retention_days=10)
+    services.erase_expired()
+    found = {one.request_id: one for one in Judgment.objects.all()}
+    assert (found[old.id].correction, bool(found[new.id].correction)) == ("", True)
+    assert not found[old.id].right  # figures stay
+    assert ReviewItem.objects.filter(pk=item.pk).exists()  # the newer request sent the same text
+    Deployment.objects.update(retention_days=0)
+    services.erase_expired()
+    assert not ReviewItem.objects.exists()
+    assert Draw.objects.count() == 2

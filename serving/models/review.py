@@ -1,0 +1,220 @@
+"""The sample of requests that is drawn for labeling, and the review queue."""
+
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+
+from labeling.models import AnnotationRevision, Document, Project
+from serving.models.deployments import Deployment, Release
+
+DEFAULT_SHARE = 0.01
+DEFAULT_PER_DAY = 20
+DEFAULT_TARGETED_PER_DAY = 50
+
+
+class SamplePlan(models.Model):
+    """How many requests of a deployment are drawn for review, what is redacted, and when retraining is proposed."""
+
+    deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="sample_plan")
+    share = models.FloatField(
+        default=DEFAULT_SHARE, validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text="of the answered requests, for the uniform sample",
+    )  # fmt: skip
+    per_day = models.PositiveIntegerField(
+        default=DEFAULT_PER_DAY, help_text="the uniform sample has about this many requests a day, at least"
+    )
+    targeted_per_day = models.PositiveIntegerField(
+        default=DEFAULT_TARGETED_PER_DAY, help_text="requests drawn for each other reason, about, at most"
+    )
+    low_confidence = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text="below it the confidence of a field is low; empty: that of the project's forms",
+    )  # fmt: skip
+    redact = ArrayField(
+        models.CharField(max_length=12), default=list, blank=True,
+        help_text="kinds of values that the queue and documents do not show; see serving.feedback.redaction",
+    )  # fmt: skip
+    drawn_until = models.DateTimeField(null=True, blank=True, help_text="requests before it were considered")
+    retrain_labels = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)],
+        help_text="new gold labels after which a training run is proposed; empty: never",
+    )  # fmt: skip
+    retrain_tag = models.CharField(max_length=40, blank=True, help_text="only documents with this failure tag count")
+    retrain_below = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text="a training run is proposed once live accuracy is below it, with confidence; empty: never",
+    )  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"sample plan of {self.deployment_id}"
+
+
+class SampleDay(models.Model):
+    """What one release answered on one day, counted when requests were drawn. It stays when the log is erased.
+
+    ``predicted``: requests with a predictor, see ``serving.feedback.predictors``; with its sum and sum of squares.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField(help_text="in UTC")
+    requests = models.PositiveIntegerField(default=0)
+    answered = models.PositiveIntegerField(default=0)
+    predicted = models.PositiveIntegerField(default=0)
+    predictor_sum = models.FloatField(default=0)
+    predictor_squares = models.FloatField(default=0)
+    reasons = models.JSONField(default=dict, blank=True, help_text="reason -> requests that had it")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "day", "release"], name="sample_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.requests} requests to {self.release_id} on {self.day}"
+
+
+class Reason(models.TextChoices):
+    """Why a request is in the queue, the most urgent first."""
+
+    FEEDBACK = "feedback", "negative feedback"
+    FAILURE = "failure", "invalid output"
+    SHADOW = "shadow", "shadow disagrees"
+    FALLBACK = "fallback", "fallback"
+    LOW_CONFIDENCE = "confidence", "low confidence"
+    UNIFORM = "uniform", "uniform sample"
+
+
+class ReviewItemQuerySet(models.QuerySet["ReviewItem"]):
+    """Named reads of the queue."""
+
+    def open(self, project: Project, reason: str = "") -> Self:
+        """What waits for a decision, near-duplicates once."""
+        rows = self.filter(project=project, status=ReviewItem.Status.OPEN, leader=None)
+        return rows.filter(reasons__contains=[reason]) if reason else rows
+
+
+class ReviewItem(models.Model):
+    """One text in the queue, with all the drawn requests that sent it.
+
+    ``leader``: of near-duplicates the first one; only it is listed. Requests of the uniform sample have no leader, as
+    each of them counts.
+    """
+
+    class Status(models.TextChoices):
+        """What was decided."""
+
+        OPEN = "open", "open"
+        SENT = "sent", "sent to labeling"
+        RIGHT = "right", "marked right"
+        DISMISSED = "dismissed", "dismissed"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="review_items", db_index=False)
+    text_sha256 = models.CharField(max_length=64)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.OPEN)
+    reason = models.CharField(max_length=10, choices=Reason.choices, help_text="the most urgent one")
+    reasons = ArrayField(models.CharField(max_length=10), default=list)
+    severity = models.FloatField(default=0, help_text="0 to 1; the order of the queue, worst first")
+    draws_count = models.PositiveIntegerField(default=0)
+    leader = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="members")
+    members_count = models.PositiveIntegerField(default=0, help_text="near-duplicates that it leads")
+    signature = models.BinaryField(null=True, help_text="MinHash of the text, a byte each, of leaders")
+    request_id = models.UUIDField(help_text="the request that is shown")
+    day = models.DateField(help_text="of that request")
+    release = models.ForeignKey(Release, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    document = models.ForeignKey(
+        Document, null=True, blank=True, on_delete=models.SET_NULL, related_name="review_items"
+    )
+    judged_by = models.ForeignKey(
+        AnnotationRevision, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
+        help_text="the gold label that judged its requests",
+    )  # fmt: skip
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[Any] = ReviewItemQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "text_sha256"], name="review_item_once")]
+        indexes = [
+            models.Index(
+                fields=["project", "-id"], name="review_newest_open",
+                condition=models.Q(status="open", leader__isnull=True),
+            ),
+            models.Index(
+                fields=["project", "-severity", "-id"], name="review_worst_open",
+                condition=models.Q(status="open", leader__isnull=True),
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"review item {self.pk}"
+
+
+class Draw(models.Model):
+    """A request that was drawn for review, with the probability of each reason.
+
+    Whether a request is drawn for a reason depends only on a hash of its id, so the draws are independent.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    item = models.ForeignKey(ReviewItem, null=True, blank=True, on_delete=models.SET_NULL, related_name="draws")
+    request_id = models.UUIDField(unique=True)
+    day = models.DateField(help_text="of the request in UTC")
+    created_at = models.DateTimeField(help_text="of the request")
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="+", db_index=False)
+    probabilities = models.JSONField(default=dict, help_text="reason -> probability of being drawn for it")
+    uniform_probability = models.FloatField(null=True, help_text="where it is in the uniform sample")
+    predictor = models.FloatField(null=True, help_text="the expected probability that the output is right")
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["project", "release", "day"], name="draw_uniform",
+                condition=models.Q(uniform_probability__isnull=False),
+            )
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"draw of request {self.request_id}"
+
+
+class RetrainingProposal(models.Model):
+    """A training run that a rule proposes; a person starts it.
+
+    ``key``: what it depends on, so that a rule proposes once: the dataset version or the release.
+    """
+
+    class Rule(models.TextChoices):
+        """Which rule."""
+
+        LABELS = "labels", "new labels"
+        ACCURACY = "accuracy", "live accuracy"
+
+    class State(models.TextChoices):
+        """What became of it."""
+
+        OPEN = "open", "open"
+        STARTED = "started", "training started"
+        DISMISSED = "dismissed", "dismissed"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="retraining_proposals")
+    rule = models.CharField(max_length=10, choices=Rule.choices)
+    key = models.CharField(max_length=40)
+    facts = models.JSONField(default=dict, help_text="the figures at the time")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "rule", "key"], name="retraining_proposed_once")]
+
+    def __str__(self) -> str:
+        return f"retraining by {self.get_rule_display()}"

@@ -1,0 +1,1 @@
+"""Retraining by rule: proposes a training run; a person starts it."""

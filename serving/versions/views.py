@@ -1,0 +1,39 @@
+"""The page of the versions over time."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from serving.retraining import services as retraining_services
+from serving.retraining.queries import open_proposals
+from serving.versions import queries
+from slmstudio.access import Action, project_for
+from slmstudio.web.requests import SignedInRequest, positive_int
+
+
+@require_safe
+def versions(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Every version that was served."""
+    project = project_for(request.user, slug, Action.READ)
+    context = {
+        "project": project,
+        "tab": "versions",
+        "versions": queries.versions(project, timezone.now()),
+        "currency": queries.currency(project),
+        "proposals": open_proposals(project),
+        "share_days": queries.SHARE_DAYS,
+    }
+    return render(request, "serving/versions/versions.html", context)
+
+
+@require_POST
+def dismiss(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Closes a retraining proposal."""
+    project = project_for(request.user, slug, Action.RUN)
+    pk = positive_int(request.POST.get("proposal"))
+    if not retraining_services.dismiss(project=project, user=request.user, pk=pk):
+        messages.error(request, "The proposal is not open.")
+    return redirect(reverse("deploy_versions", args=[slug]))
