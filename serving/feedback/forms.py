@@ -27,7 +27,8 @@ class DecisionForm(forms.Form):
         items, tag = self.fields["items"], self.fields["tag"]
         assert isinstance(items, forms.TypedMultipleChoiceField)
         assert isinstance(tag, forms.ChoiceField)
-        given = [one for one in self.data.getlist("items") if one.isascii() and one.isdigit() and len(one) < 19]
+        data: Any = self.data
+        given = [one for one in data.getlist("items") if one.isascii() and one.isdigit() and len(one) < 19]
         items.choices = [(one, one) for one in given]
         tag.choices = [("", "no failure tag"), *((name, found.title) for name, found in tags_of(project).items())]
 

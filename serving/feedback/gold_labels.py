@@ -43,7 +43,8 @@ def judge_by_gold(project: Project) -> int:
     )
     kinds = SamplePlan.objects.filter(deployment__project=project).values_list("redact", flat=True).first() or []
     judged = 0
-    for item in list(items[:BATCH]):
+    rows: list[Any] = list(items[:BATCH])
+    for item in rows:
         revision = AnnotationRevision.objects.select_related("user").get(pk=item.gold)
         judged += _judge(project, item, revision, kinds)
         item.judged_by = revision

@@ -50,7 +50,7 @@ def live_accuracies(project: Project, since: date | None = None) -> dict[int, Li
     ):
         right, correct, counted = judged.get(request, (None, 0, 0))
         found[release].sample.append(
-            Sampled(probability, right, predictor, set(probabilities) != {Reason.UNIFORM}, correct, counted)
+            Sampled(float(probability or 0), right, predictor, set(probabilities) != {Reason.UNIFORM}, correct, counted)
         )
     for release, traffic in _traffic(days).items():
         found[release].traffic = traffic

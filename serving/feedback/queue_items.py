@@ -149,7 +149,7 @@ class _Queue:
 
     def _read_leaders(self, length: int) -> None:
         rows = ReviewItem.objects.open(self._project).filter(signature__isnull=False).order_by("-pk")
-        found = list(rows.values_list("pk", "signature")[:MAX_LEADERS])
+        found: list[tuple[int, Any]] = list(rows.values_list("pk", "signature")[:MAX_LEADERS])
         self._leaders = [pk for pk, _ in found]
         signatures = [np.frombuffer(bytes(signature), dtype=np.uint8) for _, signature in found]
         self._signatures = np.vstack(signatures) if signatures else np.empty((0, length), dtype=np.uint8)

@@ -110,7 +110,8 @@ class _Pass:
             created_at__gte=self.since, created_at__lt=self.until,
             day__gte=self.since.astimezone(UTC).date(), day__lte=self.until.astimezone(UTC).date(),
         )  # fmt: skip
-        return rows.order_by("created_at").values(*_COLUMNS).iterator(chunk_size=CHUNK)
+        found: Iterable[dict[str, Any]] = rows.order_by("created_at").values(*_COLUMNS).iterator(chunk_size=CHUNK)
+        return found
 
     def _candidate(self, row: dict[str, Any], limit: float) -> Candidate:
         found = Candidate(row["id"], row["day"], row["created_at"], row["release_id"])
@@ -153,7 +154,7 @@ class _Pass:
         found = []
         schema = self.plan.deployment.project.schema_version.compiled
         for at in range(0, len(pairs), CHUNK):
-            part = {shadow_of: output for shadow_of, output, _ in pairs[at : at + CHUNK]}
+            part: dict[Any, str] = {shadow_of: output for shadow_of, output, _ in pairs[at : at + CHUNK]}
             days = {day - timedelta(days=ago) for _, _, day in pairs[at : at + CHUNK] for ago in (0, 1)}
             rows = RequestLog.objects.filter(id__in=part, day__in=days, status=200, release__isnull=False)
             for row in rows.values(*_COLUMNS, "output"):

@@ -155,7 +155,8 @@ def judge(deployment: Deployment, number: int, right: int) -> None:
         row = logged(deployment, days=HOUR)
         Draw.objects.create(
             project=deployment.project, request_id=row.id, day=row.day, created_at=row.created_at,
-            release=deployment.stable, probabilities={"uniform": 0.5}, uniform_probability=0.5, predictor=0.9,
+            release_id=int(deployment.stable_id or 0), probabilities={"uniform": 0.5}, uniform_probability=0.5,
+            predictor=0.9,
         )  # fmt: skip
         Judgment.objects.create(
             project=deployment.project, request_id=row.id, day=row.day, requested_at=row.created_at,

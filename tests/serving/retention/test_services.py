@@ -184,7 +184,7 @@ def judged(world: World, row: RequestLog) -> None:
     )  # fmt: skip
     Draw.objects.create(
         project=world.project, item=item, request_id=row.id, day=row.day, created_at=row.created_at,
-        release=row.release, probabilities={"feedback": 1.0},
+        release_id=int(row.release_id or 0), probabilities={"feedback": 1.0},
     )  # fmt: skip
 
 

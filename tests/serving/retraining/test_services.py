@@ -70,7 +70,7 @@ def test_low_live_accuracy_proposes_once_its_upper_bound_is_below(world: World, 
     assert services.propose_all() == 0
     found = RetrainingProposal.objects.get()
     assert (found.rule, found.facts["version"]) == (Rule.ACCURACY, deployment.stable.number)  # type: ignore[union-attr]
-    assert found.facts["high"] < row.retrain_below  # type: ignore[operator]
+    assert found.facts["high"] < row.retrain_below
 
 
 def test_webhooks_hear_of_it(world: World, deployment: Deployment) -> None:
