@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("labeling", "0008_field_texts"),
-        ("serving", "0005_package_variants"),
+        ("serving", "0006_partition_of_stored_days"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('labeling', '0009_document_selection'),
-        ('serving', '0006_judgments'),
+        ('serving', '0007_judgments'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
