@@ -24,6 +24,7 @@ from bench.serving_backends_model import contract
 from bench.studio import free_port, studio, wait_for
 from bench.timing import percentile, table
 from serving.packages.spec import FILE, ServeSpec
+from slmstudio.contract.json_text import dumps, loads
 from slmstudio.stack.environment import ROOT
 
 _PATH = "/api/v1/projects/bench/extract"
@@ -165,8 +166,7 @@ async def _ask(port: int, token: str, rows: list[dict[str, Any]], callers: int) 
         async def send(text: str) -> str:
             async with client.post(f"http://127.0.0.1:{port}{_PATH}", json={"text": text, "evidence": False}) as found:
                 body = await found.text()
-                # The output as the model wrote it.
-                return body[body.index('"output":') + 9 : body.index(',"model":')] if found.status == 200 else ""
+                return dumps(loads(body)["output"]) if found.status == 200 else ""
 
         async def caller() -> None:
             while waiting:

@@ -115,6 +115,7 @@ async def _run(rig: Rig, hosts: dict[str, Host]) -> list[tuple[str, ...]]:
         rows.append(await _row(rig, "both answer"))
         hosts["a"].kill()
         rows.append(await _row(rig, "host a is killed"))
+        await _ready({"b"})
         hosts["a"].start(rig.running.places.home / "a.log")
         await _ready({*hosts})
         await asyncio.sleep(3)

@@ -109,7 +109,8 @@ class ReplicaPool:
                 self._retries -= 1
 
     def _pick(self, backends: list[_Backend], tried: set[str]) -> _Backend | None:
-        left = [backend for backend in backends if backend.address not in tried and not backend.is_open]
+        # A backend that was forgotten while the request waited for another one is closed.
+        left = [one for one in backends if one.address not in tried and not one.is_open and not one.session.closed]
         return min(left, key=lambda backend: backend.outstanding, default=None)
 
     async def _ask(self, backend: _Backend, text: str) -> Answer:

@@ -94,6 +94,20 @@ def test_a_replica_that_was_started_again_is_asked_at_once(tmp_path: Path, clock
     with_pool(work)
 
 
+def test_a_replica_that_was_forgotten_is_not_asked(tmp_path: Path) -> None:
+    gone, there = f"unix:{tmp_path}/gone.sock", tmp_path / "there.sock"
+
+    async def work(pool: ReplicaPool) -> None:
+        async with backend(there, reply()) as found:
+            # The request has its list of replicas; then the route of one of them ends.
+            forgotten = pool._backend(gone)
+            await forgotten.session.close()
+            answer = await pool.answer(release(1, gone, found.address), "a", max_queue=8)
+            assert (answer.finish_reason, len(found.asked)) == ("stop", 1)
+
+    with_pool(work)
+
+
 def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(tmp_path: Path) -> None:
     class Unreachable:
         def post(self, path: str, data: bytes) -> Any:

@@ -68,9 +68,11 @@ def test_a_package_goes_to_a_hub_and_comes_back(package: tuple[Path, list[str]],
     address = exchange.push(folder, "hf:team/invoices", files=files, message="Package 1")
     assert address.startswith(f"{running.address}/team/invoices/commit/")
     assert running.repositories["team/invoices"] == {**FILES, "package.json": (folder / "package.json").read_bytes()}
-    [created] = running.created
+    created = running.created[0]
     assert (created["name"], created["organization"], created["visibility"]) == ("invoices", "team", "private")
     assert sorted(running.large.values()) == sorted([FILES["model/model.safetensors"], FILES["model-q8_0.gguf"]])
+    running.repositories["team/invoices"]["of-the-package-before.gguf"] = b"GGUF"
+    exchange.push(folder, "hf:team/invoices", files=files, message="Package 1 again")
     found = exchange.pull("hf:team/invoices", tmp_path / "pulled", sha256=folder_hash(folder))
     assert found == folder_hash(tmp_path / "pulled") == folder_hash(folder)
 
