@@ -211,6 +211,7 @@ def _llama(package: Path, rows: list[dict[str, Any]]) -> None:
                     f"{equal} of {len(rows)}", f"{100 * accuracy(rows, measured.outputs):.1f} %",
                 )
             )  # fmt: skip
+            print("llama.cpp:", " ".join(found[-1]), file=sys.stderr, flush=True)
     heads = ("variant", "prefix cache", "speculation", "documents/s", "p50 ms", "p95 ms", "equal", "field accuracy")
     print(table("llama.cpp alone, one document after another", heads, found))
 
