@@ -1,8 +1,10 @@
 """The serving app: packages, deployments, the gateway."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
+from django.db import transaction
+from django.db.models.signals import post_save
 
 if TYPE_CHECKING:
     from ninja import Router
@@ -19,6 +21,7 @@ class ServingConfig(AppConfig):
         from serving import navigation, panels  # noqa: F401
         from serving.deployments.queries import deploy_action
         from serving.feedback import gold_labels, sampling
+        from serving.models import Deployment
         from serving.retention import services as retention
         from serving.retraining import services as retraining
         from slmstudio import hooks
@@ -28,6 +31,8 @@ class ServingConfig(AppConfig):
         more_routers.register(_packages_router)
         for work in (retention.pass_if_due, sampling.draw_all, gold_labels.judge_all, retraining.propose_all):
             hooks.reaper_passed.register(work)
+        more_routers.register(_experiment_router)
+        post_save.connect(_announce, sender=Deployment)
 
 
 def _deployment_router() -> "tuple[str, Router]":
@@ -40,3 +45,16 @@ def _packages_router() -> "tuple[str, Router]":
     from serving.packages.api import router
 
     return "/projects/{slug:slug}/packages", router
+
+
+def _experiment_router() -> "tuple[str, Router]":
+    from serving.experiments.api import router
+
+    return "/projects/{slug:slug}/deployment/ab-tests", router
+
+
+def _announce(**values: Any) -> None:
+    """Gateways notice a change of a deployment at once, also an abort and a rollback."""
+    from serving.replicas.changes import announce
+
+    transaction.on_commit(announce, robust=True)

@@ -2,9 +2,13 @@
 
 from django.urls import path
 
+from serving.captures import views as capture_views
+from serving.certificates import views as certificate_views
 from serving.deployments import views
+from serving.experiments import views as experiment_views
 from serving.feedback import views as feedback_views
 from serving.packages import views as package_views
+from serving.replays import views as replay_views
 from serving.rollouts import views as rollout_views
 from serving.versions import views as version_views
 
@@ -26,5 +30,27 @@ urlpatterns = [
     path("deploy/try/", views.try_document, name="deploy_try"),
     path("deploy/packages/", package_views.packages, name="packages"),
     path("deploy/packages/<int:number>/build/", package_views.build_again, name="package_build"),
+    path("deploy/captured/", capture_views.captures, name="captures"),
+    path("deploy/captured/collect/", capture_views.collect, name="captures_collect"),
+    path("deploy/captured/options/", capture_views.options, name="captures_options"),
+    path("deploy/captured/instruction/", capture_views.instruction, name="captures_instruction"),
+    path("deploy/certificates/", certificate_views.certificates, name="certificates"),
+    path("deploy/certificates/new/", certificate_views.certificate_new, name="certificate_new"),
+    path("deploy/certificates/<int:number>/", certificate_views.certificate, name="certificate"),
+    path("deploy/certificates/<int:number>/draw/", certificate_views.certificate_draw, name="certificate_draw"),
+    path("deploy/certificates/<int:number>/issue/", certificate_views.certificate_issue, name="certificate_issue"),
+    path(
+        "deploy/certificates/<int:number>/certificate.json", certificate_views.certificate_json, name="certificate_json"
+    ),
+    path(
+        "deploy/certificates/<int:number>/certificate.md",
+        certificate_views.certificate_markdown,
+        name="certificate_markdown",
+    ),
+    path("deploy/ab-tests/", experiment_views.experiments, name="experiments"),
+    path("deploy/ab-tests/new/", experiment_views.experiment_new, name="experiment_new"),
+    path("deploy/ab-tests/stop/", experiment_views.experiment_stop, name="experiment_stop"),
+    path("deploy/replay/", replay_views.replay_new, name="replay_new"),
+    path("deploy/replay/cancel/", replay_views.replay_cancel, name="replay_cancel"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
 ]

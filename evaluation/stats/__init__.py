@@ -9,6 +9,7 @@ this package at start.
 
 from evaluation.stats.common import ALPHA, Tail
 from evaluation.stats.families import alpha_level, benjamini_hochberg, holm
+from evaluation.stats.noninferiority import NonInferiority, family_loss, non_inferiority, pairs_needed
 from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
     Canary,
@@ -33,6 +34,7 @@ __all__ = [
     "ALPHA",
     "Canary",
     "LossBound",
+    "NonInferiority",
     "RequiredSample",
     "Tail",
     "additional_sample_size",
@@ -43,11 +45,14 @@ __all__ = [
     "distribution",
     "exact_lower",
     "exact_upper",
+    "family_loss",
     "holm",
     "mcnemar_exact",
     "mean_bound",
+    "non_inferiority",
     "paired_bootstrap_lower",
     "paired_loss",
+    "pairs_needed",
     "percentile",
     "quantile_lower",
     "quantile_upper",

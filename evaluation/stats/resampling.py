@@ -84,7 +84,7 @@ def paired_loss(
         raise ValueError("values must be between 0 and 1")
     estimate = sum(losses) / len(losses) if losses else 0.0
     upper = _bootstrap((losses,), _mean, "less", confidence, seed, resamples)
-    return _loss_bound(losses, estimate, upper, confidence)
+    return loss_bound(losses, estimate, upper, confidence)
 
 
 def paired_bootstrap_lower(
@@ -121,7 +121,7 @@ def share_loss(
     bad, all_ = [w for w, _ in pairs], [c for _, c in pairs]
     estimate = sum(bad) / sum(all_) if pairs else 0.0
     upper = _bootstrap((bad, all_), _ratio, "less", confidence, seed, resamples)
-    return _loss_bound([w / c for w, c in pairs], estimate, upper, confidence)
+    return loss_bound([w / c for w, c in pairs], estimate, upper, confidence)
 
 
 def share_interval(
@@ -166,7 +166,22 @@ def mean_bound(
     return max(mean + reach, resampled) if side == "less" else min(mean - reach, resampled)
 
 
-def _loss_bound(losses: list[float], estimate: float, upper: float, confidence: float) -> LossBound:
+def bootstrap_upper(
+    wrong: list[float], counted: list[float], confidence: float, seed: int = 17, resamples: int = RESAMPLES
+) -> float:
+    """The upper end of sum(wrong) / sum(counted), one number each per family: the wider one of the bootstrap and
+    Student's t, which is needed where families are few."""
+    if len(wrong) < 2:
+        return sum(wrong) / sum(counted)
+    import numpy as np
+
+    columns = np.asarray(wrong, dtype=float), np.asarray(counted, dtype=float)
+    resampled = _bootstrap((wrong, counted), _ratio, "less", confidence, seed, resamples)
+    return max(resampled, _student(columns, "less", confidence))
+
+
+def loss_bound(losses: list[float], estimate: float, upper: float, confidence: float) -> LossBound:
+    """The bound of losses, one per document or family, with its margin. ``upper``: the resampled end."""
     lost = [loss for loss in losses if loss > 0]
     severity = (sum(lost) + 1.0) / (len(lost) + 1)
     return LossBound(

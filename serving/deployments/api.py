@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from pydantic import Field
 
-from evaluation.models import GateReport
+from evaluation.models import Endpoint, GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
@@ -15,7 +15,7 @@ from labeling.api.schemas.base import In, Number, Out, Text, Whole
 from labeling.api.wire import answer, at
 from labeling.models import Project
 from serving.deployments import queries, services
-from serving.models import Deployment, Release, Stage
+from serving.models import Capture, Deployment, Release, Stage
 from slmstudio.errors import Refused
 
 router = Router(tags=["deployment"])
@@ -32,6 +32,16 @@ class DeployIn(In):
     stage: Text = Field("full", description="shadow, canary or full", json_schema_extra={"enum": [*Stage.values]})
     share: Share = None
     engine: Text = Field("", description="an engine or a variant; empty: that of the evaluation", max_length=40)
+
+
+class ExternalIn(In):
+    """The external model that answers today."""
+
+    endpoint: Text = Field(description="name of the endpoint", max_length=80)
+    capture: Text = Field(
+        "token", description="who may send requests that are forwarded unchanged; empty: nobody",
+        json_schema_extra={"enum": ["", *Capture.values]},
+    )  # fmt: skip
 
 
 class PromoteIn(In):
@@ -82,6 +92,8 @@ class DeploymentOut(Out):
     candidate: ReleaseOut | None
     stage: str
     share: float
+    capture: str = Field(description="who may send requests that are forwarded unchanged; empty: nobody")
+    sticky: bool = Field(description="whether a caller always gets the same version")
     previous: int | None = Field(description="the version that a rollback returns to")
     events: list[EventOut]
 
@@ -107,6 +119,19 @@ def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> HttpResponse:
         raise field_problem("report", f"There is no gate report {body.report}.")
     values = body.model_dump(exclude={"report"})
     return _changed(project, lambda: services.deploy(project=project, user=_user(request), report=report, **values))
+
+
+@router.post("/external", summary="Start with an external model", operation_id="deploy_external", **_CHANGE)
+def deploy_external(request: HttpRequest, slug: Slug, body: ExternalIn) -> HttpResponse:
+    """Makes the external model that callers use today the first stable version."""
+    project = project_of(request)
+    endpoint = Endpoint.objects.in_use(project).filter(name=body.endpoint).first()
+    if endpoint is None:
+        raise field_problem("endpoint", "There is no such endpoint.")
+    return _changed(
+        project,
+        lambda: services.deploy_endpoint(project=project, user=_user(request), endpoint=endpoint, capture=body.capture),
+    )
 
 
 @router.post(
@@ -162,6 +187,8 @@ def _out(project: Project) -> dict[str, Any]:
         "candidate": _release(found, found.candidate) if found else None,
         "stage": found.stage if found else "",
         "share": found.share if found else 0.0,
+        "capture": found.capture if found else "",
+        "sticky": found.sticky if found else False,
         "previous": previous.number if previous else None,
         "events": [
             {

@@ -7,7 +7,7 @@ from django import forms
 from evaluation.models import Endpoint, GateReport
 from labeling.models import Project
 from serving.deployments import queries
-from serving.models import Stage
+from serving.models import Capture, Stage
 
 _SELECT = {"class": "form-select"}
 
@@ -68,7 +68,18 @@ class EndpointForm(forms.Form):
         queryset=Endpoint.objects.none(),
         label="External model",
         empty_label=None,
-        help_text="It gets the instruction and the schema of the contract with each document.",
+        widget=forms.Select(attrs=_SELECT),
+    )
+    capture = forms.ChoiceField(
+        label="Requests that callers send today",
+        required=False,
+        choices=[
+            (Capture.TOKEN, "Forward unchanged: callers send a token of this project"),
+            (Capture.OWN_KEY, "Forward unchanged: callers keep the key they have"),
+            ("", "Do not forward: every document gets the instruction and the schema of the contract"),
+        ],
+        initial=Capture.TOKEN,
+        help_text="Callers only change the base URL of their client. Requests and answers are logged.",
         widget=forms.Select(attrs=_SELECT),
     )
 

@@ -24,6 +24,8 @@ from slmstudio.runs.models import ACTIVE
 MAX_EVENTS = 20
 MAX_REQUESTS = 20
 MAX_CODES = 8
+#: a rollback that takes longer was not one
+_ROLLBACK_WITHIN = timedelta(minutes=10)
 
 
 class _Percentile(Aggregate):
@@ -128,6 +130,40 @@ def events(project: Project) -> list[DeploymentEvent]:
     """The newest changes."""
     rows = DeploymentEvent.objects.filter(project=project).select_related("release", "stable", "user").order_by("-pk")
     return list(rows[:MAX_EVENTS])
+
+
+@dataclass(frozen=True)
+class RollbackTime:
+    """Seconds from the newest rollback or abort to the last request that the old version began, and to the first
+    response of the version that it went back to; None where there was none."""
+
+    event: DeploymentEvent
+    last: float | None
+    first: float | None
+
+
+def rollback_time(project: Project) -> RollbackTime | None:
+    """How fast the newest rollback or abort took effect, by the request log; None before the first."""
+    kinds = (DeploymentEvent.Kind.ABORTED, DeploymentEvent.Kind.ROLLED_BACK)
+    event = DeploymentEvent.objects.filter(project=project, kind__in=kinds).order_by("-pk").first()
+    if event is None or event.release_id is None:
+        return None
+    at = event.created_at
+    later = DeploymentEvent.objects.filter(project=project, pk__gt=event.pk, kind=DeploymentEvent.Kind.DEPLOYED)
+    end = later.order_by("pk").values_list("created_at", flat=True).first() or at + _ROLLBACK_WITHIN
+    rows = RequestLog.objects.filter(
+        project_id=project.pk, shadow_of=None, created_at__gte=at, created_at__lte=min(end, at + _ROLLBACK_WITHIN),
+        day__gte=at.date(),
+    )  # fmt: skip
+    back = event.release_id if event.kind == DeploymentEvent.Kind.ROLLED_BACK else event.stable_id
+    old = rows.exclude(release=back).exclude(release=None).order_by("-created_at").values_list("created_at", flat=True)
+    new = rows.filter(release=back, status=200).order_by("created_at").values_list("created_at", "total_ms").first()
+    last = old.first()
+    return RollbackTime(
+        event,
+        last=(last - at).total_seconds() if last is not None else None,
+        first=(new[0] - at).total_seconds() + new[1] / 1000 if new is not None else None,
+    )
 
 
 def requests(project: Project) -> list[RequestLog]:

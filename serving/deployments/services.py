@@ -10,7 +10,7 @@ from evaluation.approvals.decisions import void_reasons
 from evaluation.audit import services as audit_services
 from evaluation.models import Approval, Endpoint, EvalRun, GateReport
 from labeling.models import Membership, Project
-from serving.models import Deployment, DeploymentEvent, Package, Release, Stage
+from serving.models import Capture, Deployment, DeploymentEvent, Package, Release, Stage
 from serving.packages.services import request_package, wanted_key
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.errors import Refused
@@ -105,14 +105,17 @@ def _check_approval(report: GateReport, *, required: bool) -> bool:
     return not reasons
 
 
-def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint) -> Deployment:
+def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint, capture: str = "") -> Deployment:
     """Makes the external model that is used today the stable side: it answers, and its traffic is recorded.
+
+    ``capture``: who may send requests that are forwarded unchanged (``Capture``); "": nobody.
 
     Raises:
         Forbidden: the user's role does not permit it.
         Refused: something is deployed already, or the endpoint is of another project.
     """
     _check_role(project, user)
+    _check_capture(capture)
     if endpoint.project_id != project.pk or endpoint.retired_at is not None:
         raise Refused("Select an external model of this project.", field="endpoint", code="endpoint")
     with transaction.atomic():
@@ -122,10 +125,40 @@ def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint) -> Depl
         release = Release.objects.filter(project=project, endpoint=endpoint).first() or Release.objects.create(
             project=project, number=_next_number(project), endpoint=endpoint, created_by=user
         )
-        deployment.stable = release
+        deployment.stable, deployment.capture = release, capture
         _save(deployment)
         _record(deployment, Kind.DEPLOYED, release, user)
     return deployment
+
+
+def set_options(*, deployment: Deployment, user: User, capture: str, sticky: bool) -> Deployment:
+    """Sets who may send requests that are forwarded unchanged, and whether a caller always gets the same version.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is capture, or sticky: a canary runs.
+    """
+    _check_role(deployment.project, user)
+    _check_capture(capture)
+    with transaction.atomic():
+        deployment = _locked(deployment.project)
+        if sticky != deployment.sticky and deployment.stage == Stage.CANARY:
+            raise Refused(
+                "The requests are being split. Change this before or after the canary.", field="sticky", code="busy"
+            )
+        if (capture, sticky) != (deployment.capture, deployment.sticky):
+            deployment.capture, deployment.sticky = capture, sticky
+            _save(deployment)
+            audit_services.record(
+                project=deployment.project, user=user, action="options changed", about="deployment",
+                details={"capture": capture, "sticky": sticky},
+            )  # fmt: skip
+    return deployment
+
+
+def _check_capture(capture: str) -> None:
+    if capture and capture not in Capture.values:
+        raise Refused(f"Select one of: {', '.join(Capture.values)}.", field="capture", code="capture")
 
 
 def promote(*, deployment: Deployment, user: User | None, share: float | None = None, reason: str = "") -> Deployment:

@@ -14,6 +14,11 @@ class Snippet:
     code: str
 
 
+def capture_url(slug: str) -> str:
+    """The base URL of OpenAI clients whose requests are forwarded unchanged."""
+    return f"{str(settings.GATEWAY_URL).rstrip('/')}/capture/{slug}/v1"
+
+
 def snippets(slug: str) -> list[Snippet]:
     """The snippets of a project; the token is a placeholder."""
     url = str(settings.GATEWAY_URL).rstrip("/")

@@ -54,6 +54,7 @@ def _status(project: Any) -> dict[str, Any]:
         "steps": [(int(100 * one), one) for one in steps],
         "previous": services.previous_stable(found) if found and found.stable_id else None,
         "events": queries.events(project),
+        "rollback": queries.rollback_time(project),
         "requests": queries.requests(project),
         "reason_form": ReasonForm(),
     }
@@ -102,11 +103,12 @@ def deploy_endpoint(request: SignedInRequest, slug: str) -> HttpResponse:
     form = EndpointForm(request.POST, project=project)
     if form.is_valid():
         try:
-            services.deploy_endpoint(project=project, user=request.user, endpoint=form.cleaned_data["endpoint"])
+            services.deploy_endpoint(project=project, user=request.user, **form.cleaned_data)
         except Refused as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            return redirect_to(request, reverse("deployment", args=[slug]))
+            name = "captures" if form.cleaned_data["capture"] else "deployment"
+            return redirect_to(request, reverse(name, args=[slug]))
     part = "#endpoint_form" if is_htmx(request) else ""
     context = {**_status(project), "endpoint_form": form, "snippets": snippets(slug), "try_form": TryForm()}
     return render(request, f"{_TEMPLATE}{part}", context, status=422)

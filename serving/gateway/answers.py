@@ -31,6 +31,11 @@ _CODES = {
 }
 
 
+def caller_name(caller: str, token_id: int | None) -> str:
+    """Who a caller is for a sticky split: the name in the request, or else its token."""
+    return f"caller:{caller}" if caller else f"token:{token_id or 0}"
+
+
 @dataclass(slots=True)
 class Question:
     """A document to answer. ``key``: what the split of the traffic depends on; "" for the text itself."""
@@ -48,6 +53,12 @@ class Question:
     @property
     def key_sha256(self) -> str:
         return hashlib.sha256((self.key or self.text).encode(errors="replace")).hexdigest()
+
+    def split_sha256(self, route: Route) -> str:
+        """What decides which release answers: the key, or with sticky callers who asks."""
+        if not route.sticky:
+            return self.key_sha256
+        return hashlib.sha256(caller_name(self.caller, self.token_id).encode(errors="replace")).hexdigest()
 
 
 @dataclass(slots=True)
@@ -73,7 +84,7 @@ class Answerer:
     pool: ReplicaPool
     log: RequestLogWriter
     external: ExternalModels
-    shadows: set["asyncio.Task[None]"] = field(default_factory=set)
+    shadows: set["asyncio.Task[LogEntry]"] = field(default_factory=set)
 
     async def answer(self, route: Route, question: Question) -> Answered:
         """The output for a question; it is in the log when this returns or raises.
@@ -91,37 +102,37 @@ class Answerer:
         if route.retention_days:
             entry.text = question.text
         try:
-            answered = await self._answer(route, question, key, entry)
+            answered = await self._answer(route, question, entry)
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""  # it may quote the output
-            self._write(entry, question)
+            self.write(entry, question)
             if entry.release_id is not None:
-                self._repeat(route, question, entry)
+                self.repeat(route, question, entry)
             problem.is_logged = True
             raise
         except asyncio.CancelledError:
             entry.status, entry.code = CLIENT_CLOSED, "client_closed"
-            self._write(entry, question)
+            self.write(entry, question)
             raise
         except Exception:
             entry.status, entry.code = 500, "internal"
-            self._write(entry, question)
+            self.write(entry, question)
             raise
         entry.status = 200
-        self._write(entry, question)
+        self.write(entry, question)
         answered.total_ms = entry.total_ms
-        self._repeat(route, question, entry)
+        self.repeat(route, question, entry)
         return answered
 
-    def _repeat(self, route: Route, question: Question, entry: LogEntry) -> None:
+    def repeat(self, route: Route, question: Question, entry: LogEntry) -> None:
         """Starts the shadow of a request; also of one that failed, so that failures of both releases are pairs."""
         shadow = route.shadow
         if shadow is not None and entry.status != 429 and len(self.shadows) < MAX_SHADOWS:
             self._spawn(self._shadow(route, shadow, question, entry))
 
-    async def _answer(self, route: Route, question: Question, key: str, entry: LogEntry) -> Answered:
-        release, is_candidate = route.choose(key, question.number)
+    async def _answer(self, route: Route, question: Question, entry: LogEntry) -> Answered:
+        release, is_candidate = route.choose(question.split_sha256(route), question.number)
         if release is None:
             raise Problem(404, "not_deployed", "No model of this project is deployed.")
         entry.release_id = release.id
@@ -141,8 +152,8 @@ class Answerer:
             return await self.external.answer(release.external, text, max_queue=max_queue)
         return await self.pool.answer(release, text, max_queue=max_queue)
 
-    def _write(self, entry: LogEntry, question: Question) -> None:
-        """Raises Problem 503 where the entry of a success cannot be stored."""
+    def write(self, entry: LogEntry, question: Question) -> None:
+        """Logs a request that has ended. Raises Problem 503 where the entry of a success cannot be stored."""
         entry.total_ms = round((time.perf_counter() - question.started) * 1000, 2)
         try:
             self.log.write(entry)
@@ -153,7 +164,15 @@ class Answerer:
                     503, "log", "The request cannot be logged at the moment.", headers={"Retry-After": "10"}
                 ) from error
 
-    async def _shadow(self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry) -> None:
+    async def replay(self, route: Route, release: ReleaseRoute, question: Question, *, key_sha256: str) -> LogEntry:
+        """Repeats a logged request, whose id ``question`` has, with the candidate; returns the row of the log."""
+        of = LogEntry(
+            id=question.id, created_at="", project_id=route.project_id, protocol=question.protocol,
+            key_sha256=key_sha256,
+        )  # fmt: skip
+        return await self._shadow(route, release, question, of)
+
+    async def _shadow(self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry) -> LogEntry:
         """Repeats a question with the candidate; only the log sees its output."""
         started = time.perf_counter()
         entry = LogEntry(
@@ -174,8 +193,9 @@ class Answerer:
             self.log.write(entry)
         except OSError as error:
             logger.error("the request log cannot be written: %s", error)
+        return entry
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, LogEntry]) -> None:
         task = asyncio.ensure_future(work)
         self.shadows.add(task)
         task.add_done_callback(self.shadows.discard)

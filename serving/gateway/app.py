@@ -21,9 +21,12 @@ from starlette.responses import PlainTextResponse, Response  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 
 from serving.gateway import chat_completions, extract, feedback  # noqa: E402
-from serving.gateway.context import Gateway, HungUp  # noqa: E402
+from serving.gateway.bodies import HungUp  # noqa: E402
+from serving.gateway.capture.requests import capture  # noqa: E402
+from serving.gateway.context import Gateway  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import Problem  # noqa: E402
+from serving.gateway.replays.requests import replay  # noqa: E402
 from slmstudio.runs.parent_death import die_with_parent  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -98,9 +101,11 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
             Route("/metrics", _endpoint(_metrics)),
             Route("/api/v1/projects/{slug}/extract", _endpoint(extract.extract), methods=["POST"]),
             Route("/api/v1/projects/{slug}/feedback", _endpoint(feedback.feedback), methods=["POST"]),
+            Route("/api/v1/projects/{slug}/replay", _endpoint(replay), methods=["POST"]),
             Route("/v1/models", _endpoint(_models, openai=True)),
             Route("/v1/models/{model:path}", _endpoint(_model, openai=True)),
             Route("/v1/chat/completions", _endpoint(chat_completions.chat_completions, openai=True), methods=["POST"]),
+            Route("/capture/{slug}/v1/{path:path}", _endpoint(capture, openai=True), methods=["GET", "POST"]),
         ],
         exception_handlers={404: _not_found, 405: _not_found},
         lifespan=lifespan,

@@ -1,8 +1,9 @@
-"""Reads the bodies of requests, within limits of size and time."""
+"""Reads the bodies of requests, within limits of size and time, and notices callers that hang up."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import orjson
 from django.conf import settings
@@ -10,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.gateway.problems import Problem
 
+T = TypeVar("T")
 #: seconds that a body may take to arrive
 BODY_SECONDS = 30.0
 
@@ -24,11 +26,7 @@ async def read_object(request: Request, parse: Callable[[bytes], Any] = orjson.l
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem(415, "content_type", "Send application/json.")
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            body = await _read(request)
-    except TimeoutError:
-        raise Problem(408, "slow_body", f"The body did not arrive within {BODY_SECONDS:g} s.") from None
+    body = await read_bytes(request)
     try:
         value = parse(body)
     except ValueError as error:
@@ -36,6 +34,15 @@ async def read_object(request: Request, parse: Callable[[bytes], Any] = orjson.l
     if not isinstance(value, dict):
         raise Problem(400, "invalid_json", "The body must be a JSON object.")
     return value
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The body of a request as it was sent. Raises Problem 408 or 413, and ClientDisconnect."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read(request)
+    except TimeoutError:
+        raise Problem(408, "slow_body", f"The body did not arrive within {BODY_SECONDS:g} s.") from None
 
 
 async def _read(request: Request) -> bytes:
@@ -64,4 +71,29 @@ def text_field(value: dict[str, Any], name: str) -> str:
     return text
 
 
-__all__ = ["ClientDisconnect", "read_object", "text_field"]
+class HungUp(Exception):
+    """The caller closed the connection before the response."""
+
+
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled where the caller hangs up. Raises HungUp then."""
+    answering = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        answering.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Problem):
+            await answering
+        raise HungUp
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+__all__ = ["ClientDisconnect", "HungUp", "read_bytes", "read_object", "text_field", "unless_disconnected"]

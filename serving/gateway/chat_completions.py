@@ -18,6 +18,8 @@ from serving.gateway.bodies import read_object
 from serving.gateway.context import SCOPE, Gateway
 from serving.gateway.idempotency import HEADER
 from serving.gateway.problems import Problem
+from serving.gateway.routes import Route
+from serving.gateway.tokens import Caller
 
 #: characters of one event of a stream
 _CHUNK = 64
@@ -62,18 +64,27 @@ async def chat_completions(request: Request, gateway: Gateway, question_id: str)
         number=number,
         id=question_id,
     )
+    return await respond(request, gateway, route, body, question, caller)
+
+
+async def respond(
+    request: Request, gateway: Gateway, route: Route, body: dict[str, Any], question: Question, caller: Caller | None
+) -> Response:
+    """Answers a question in the form of a chat completion. ``caller`` None: without idempotency keys."""
     if body.get("stream") is True:
         answered = await gateway.answer(request, route, question)
         options = body.get("stream_options")
         with_usage = isinstance(options, dict) and options.get("include_usage") is True
         # The output was validated as a whole before its first character is sent.
-        events = _stream(slug, answered, with_usage=with_usage)
+        events = _stream(route.slug, answered, with_usage=with_usage)
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Request-Id": question.id})
 
     async def make() -> bytes:
-        return orjson.dumps(_completion(slug, await gateway.answer(request, route, question)))
+        return orjson.dumps(_completion(route.slug, await gateway.answer(request, route, question)))
 
-    return await gateway.respond(request, caller, body, question_id, make)
+    if caller is None:
+        return Response(await make(), media_type="application/json", headers={"X-Request-Id": question.id})
+    return await gateway.respond(request, caller, body, question.id, make)
 
 
 def _completion(slug: str, answered: Answered) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from django.conf import settings
@@ -14,6 +14,9 @@ from starlette.responses import Response
 
 from serving.gateway import idempotency
 from serving.gateway.answers import Answered, Answerer, Question
+from serving.gateway.bodies import unless_disconnected
+from serving.gateway.capture.accepted_keys import AcceptedKeys
+from serving.gateway.capture.upstream import Upstream
 from serving.gateway.external import ExternalModels
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.metrics import Metrics
@@ -25,12 +28,7 @@ from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
 from serving.replicas.addresses import secret
 
-T = TypeVar("T")
 SCOPE = "extract"
-
-
-class HungUp(Exception):
-    """The caller closed the connection before the response."""
 
 
 @dataclass
@@ -45,6 +43,8 @@ class Gateway:
     answerer: Answerer
     keys: IdempotencyKeys
     metrics: Metrics
+    upstream: Upstream = field(default_factory=Upstream)
+    accepted: AcceptedKeys = field(default_factory=AcceptedKeys)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     @classmethod
@@ -75,6 +75,7 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*self._tasks, *self.answerer.shadows, return_exceptions=True)
             await self.pool.close()
+            await self.upstream.close()
             self.answerer.external.close()
             await self.limits.close()
             await self.keys.close()
@@ -120,7 +121,7 @@ class Gateway:
             HungUp: the caller closed the connection.
         """
         with self.metrics.in_flight(route.slug):
-            return await self._unless_disconnected(request, self.answerer.answer(route, question))
+            return await unless_disconnected(request, self.answerer.answer(route, question))
 
     async def respond(
         self,
@@ -147,22 +148,3 @@ class Gateway:
         if claim is not None:
             await self.keys.store(claim, content)
         return Response(content, media_type="application/json", headers=headers)
-
-    async def _unless_disconnected(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        answering = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                return answering.result()
-            answering.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Problem):
-                await answering
-            raise HungUp
-        finally:
-            gone.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

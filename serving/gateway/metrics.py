@@ -4,6 +4,7 @@
 answers for all. Projects, versions and codes are labels; nothing that a caller writes is.
 """
 
+import collections
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
@@ -59,6 +60,8 @@ class Metrics:
             "slm_rejected", "Requests that were rejected without an entry in the log.", ("status", "code"),
             registry=registry,
         )  # fmt: skip
+        #: project -> requests of callers that this process is answering
+        self.live: collections.Counter[str] = collections.Counter()
         self._log_failures = Counter(
             "slm_log_failures", "Entries of the log that could not be written.", registry=registry
         )
@@ -91,10 +94,12 @@ class Metrics:
         """A request of a project is being answered during the block."""
         gauge = self._in_flight.labels(slug)
         gauge.inc()
+        self.live[slug] += 1
         try:
             yield
         finally:
             gauge.dec()
+            self.live[slug] -= 1
 
     def text(self, project: str | None = None) -> bytes:
         """All metrics, or those of one project."""

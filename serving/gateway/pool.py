@@ -108,6 +108,11 @@ class ReplicaPool:
                     ) from None
                 self._retries -= 1
 
+    def has_free_slot(self, release: ReleaseRoute) -> bool:
+        """Whether a replica of the release would answer at once, as far as this process knows."""
+        backends = [self._backend(address) for address in release.addresses]
+        return any(one.outstanding < self.slots and not one.is_open for one in backends)
+
     def _pick(self, backends: list[_Backend], tried: set[str]) -> _Backend | None:
         # A backend that was forgotten while the request waited for another one is closed.
         left = [one for one in backends if one.address not in tried and not one.is_open and not one.session.closed]

@@ -62,6 +62,7 @@ class LogEntry:
     detail: str = ""
     text: str = ""
     output: str = ""
+    exchange: str = ""
 
 
 class RequestLogWriter:

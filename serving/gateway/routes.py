@@ -54,6 +54,8 @@ class Route:
     share: float
     max_queue: int
     retention_days: int
+    capture: str = ""
+    sticky: bool = False
 
     def choose(self, key_sha256: str, number: int | None = None) -> tuple[ReleaseRoute | None, bool]:
         """The release that answers a request, and whether it is the candidate. ``number``: the caller names it.
@@ -167,6 +169,8 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
             share=row.share,
             max_queue=row.max_queue,
             retention_days=row.retention_days,
+            capture=row.capture,
+            sticky=row.sticky,
         )
         for row in rows
     }

@@ -22,6 +22,13 @@ class Stage(models.TextChoices):
     FULL = "full", "full"
 
 
+class Capture(models.TextChoices):
+    """Who may send requests that are forwarded to the external model as they are."""
+
+    TOKEN = "token", "with a token of this project"
+    OWN_KEY = "own_key", "with a token, or with the key of the external model that the caller has today"
+
+
 class Release(models.Model):
     """A version of a project's model for callers: a package, or an external model that is used today.
 
@@ -98,6 +105,10 @@ class Deployment(models.Model):
     retention_days = models.PositiveSmallIntegerField(
         default=30, help_text="days that texts and outputs of requests are stored; 0: never stored"
     )
+    capture = models.CharField(
+        max_length=8, choices=Capture.choices, blank=True, help_text="whether requests are forwarded unchanged"
+    )
+    sticky = models.BooleanField(default=False, help_text="whether a caller always gets the same version")
     revision = models.PositiveIntegerField(default=1)
     updated_at = models.DateTimeField(auto_now=True)
 

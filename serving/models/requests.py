@@ -30,7 +30,7 @@ class RequestLog(models.Model):
     stage = models.CharField(max_length=10, choices=Stage.choices, blank=True, help_text="of the candidate at the time")
     source = models.CharField(max_length=10, choices=Source.choices, blank=True)
     shadow_of = models.UUIDField(null=True, help_text="the request that this one repeats in shadow")
-    protocol = models.CharField(max_length=12, help_text="extract or openai")
+    protocol = models.CharField(max_length=12, help_text="extract, openai, capture or replay")
     status = models.PositiveSmallIntegerField(help_text="of the HTTP response; 499: the caller hung up")
     code = models.CharField(max_length=40, blank=True, help_text="of the error")
     valid = models.BooleanField(null=True, help_text="whether the output matches the schema")
@@ -45,6 +45,9 @@ class RequestLog(models.Model):
     detail = models.TextField(blank=True)
     text = models.TextField(blank=True)
     output = models.TextField(blank=True)
+    exchange = models.TextField(
+        blank=True, help_text="of a forwarded request: JSON, see serving.gateway.capture.exchange"
+    )
 
     class Meta:
         # The table is created by the migration: Django does not know partitions.

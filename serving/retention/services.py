@@ -33,7 +33,7 @@ MAX_IDS = 1_000
 _BATCH = 5_000
 _KEY = "slm:serving:retention"
 #: the members of a row that quote a document or an output
-_CONTENT: dict[str, Any] = {"text": "", "output": "", "detail": "", "confidence": {}}
+_CONTENT: dict[str, Any] = {"text": "", "output": "", "exchange": "", "detail": "", "confidence": {}}
 _last_pass = 0.0
 
 
@@ -142,7 +142,7 @@ def _check_role(project: Project, user: User) -> None:
 
 def _with_content() -> QuerySet[RequestLog]:
     """Rows with a text, an output or a detail; the condition of the index ``request_with_content``."""
-    return RequestLog.objects.exclude(text="", output="", detail="")
+    return RequestLog.objects.exclude(text="", output="", exchange="", detail="")
 
 
 def _erase(rows: QuerySet[RequestLog]) -> int:

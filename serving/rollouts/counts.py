@@ -49,6 +49,8 @@ class Step:
     ended_at: datetime | None = None
     settled: Counts = field(default_factory=Counts)
     recent: Counts = field(default_factory=Counts)
+    #: with sticky callers, the newest look at them
+    look: int = 0
 
     @property
     def counts(self) -> Counts:

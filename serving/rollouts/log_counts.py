@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import connection
 
+from serving.rollouts.callers import CallerCount
 from serving.rollouts.counts import Counts, Step
 
 #: a row that says something about the model: an answer, or a failure that is not the caller's. A document that is too
@@ -66,10 +67,52 @@ FROM (
     JOIN serving_requestlog s ON s.id = r.shadow_of AND s.day IN (r.day, r.day - 1)
     WHERE r.project_id = %(project)s AND r.created_at >= %(since)s AND r.created_at < %(until)s
       AND r.day BETWEEN %(since_day)s AND %(until_day)s
-      AND r.stage = 'shadow' AND r.release_id = %(candidate)s AND {_PAIR_OUTCOME.format("r")}
+      AND r.stage = 'shadow' AND r.protocol <> 'replay' AND r.release_id = %(candidate)s AND {_PAIR_OUTCOME.format("r")}
       AND s.project_id = %(project)s AND s.release_id = %(stable)s AND {_PAIR_OUTCOME.format("s")}
 ) c
 """  # noqa: S608
+# A replay repeats a request of any day. It waits for live traffic, so its latency says nothing.
+_REPLAY = (
+    _SHADOW.replace(" AND s.day IN (r.day, r.day - 1)", "")
+    .replace("r.protocol <> 'replay'", "r.protocol = 'replay'")
+    .replace("count(*) FILTER (WHERE NOT c.failed)", "0")
+    .replace("count(*) FILTER (WHERE NOT c.failed AND c.total_ms > %(p95)s)", "0")
+)
+# With sticky callers the split is by who asks; see serving.gateway.answers.caller_name. Requests before the rollout
+# show how often a caller's requests fail with the stable release.
+_NAME = "CASE WHEN r.caller <> '' THEN 'caller:' || r.caller ELSE 'token:' || coalesce(r.token_id, 0) END"
+_CALLER_POSITION = POSITION.replace("r.key_sha256", "encode(sha256(convert_to(c.name, 'UTF8')), 'hex')")
+_CALLERS = f"""
+SELECT {_CALLER_POSITION} < %(share)s,
+    count(*) FILTER (WHERE NOT c.past AND c.release_id = CASE WHEN {_CALLER_POSITION} < %(share)s
+        THEN %(candidate)s ELSE %(stable)s END),
+    count(*) FILTER (WHERE NOT c.past AND c.failed AND c.release_id = CASE WHEN {_CALLER_POSITION} < %(share)s
+        THEN %(candidate)s ELSE %(stable)s END),
+    count(*) FILTER (WHERE c.past AND c.release_id = %(stable)s),
+    count(*) FILTER (WHERE c.past AND c.release_id = %(stable)s AND c.failed)
+FROM (
+    SELECT {_NAME} AS name, r.release_id, {_FAILED.format("r")} AS failed, r.created_at < %(rollout)s AS past
+    FROM serving_requestlog r
+    WHERE r.project_id = %(project)s AND r.day BETWEEN %(past_day)s AND %(until_day)s AND r.shadow_of IS NULL
+      AND {_OUTCOME.format("r")} AND r.created_at < %(until)s
+      AND (r.created_at < %(rollout)s OR (r.created_at >= %(since)s AND r.stage = 'canary'))
+) c
+GROUP BY c.name
+"""  # noqa: S608
+#: days before a rollout that show how often a caller's requests fail
+_PAST_DAYS = 7
+
+
+def count_callers(*, project_id: int, step: Step, rollout_began_at: datetime, until: datetime) -> list[CallerCount]:
+    """What each caller sent in a step with sticky callers, and before the rollout."""
+    values: dict[str, Any] = {
+        "project": project_id, "candidate": step.release, "stable": step.stable, "share": step.share,
+        "since": step.began_at, "until": until, "until_day": _day(until), "rollout": rollout_began_at,
+        "past_day": _day(rollout_began_at - timedelta(days=_PAST_DAYS)),
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(_CALLERS, values)
+        return [CallerCount(bool(row[0]), *(int(value) for value in row[1:])) for row in cursor.fetchall()]
 
 
 def count(
@@ -84,10 +127,11 @@ def count(
         "rollout": rollout_began_at, "rollout_day": _day(rollout_began_at),
         "p95": float("inf") if p95_ms is None else p95_ms,
     }  # fmt: skip
+    found = Counts()
     with connection.cursor() as cursor:
-        cursor.execute(_SHADOW if step.is_shadow else _CANARY, values)
-        row = cursor.fetchone()
-    found = Counts(*(int(value) for value in row))
+        for query in (_SHADOW, _REPLAY) if step.is_shadow else (_CANARY,):
+            cursor.execute(query, values)
+            found += Counts(*(int(value) for value in cursor.fetchone()))
     if p95_ms is None:
         found.candidate_timed = found.candidate_slow = 0
     return found

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from labeling.models import Project
 from serving.deployments import services
-from serving.models import Deployment, Rollout, RolloutPlan, Stage
+from serving.models import Deployment, Replay, Rollout, RolloutPlan, Stage
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.log_counts import requests_per_hour
 from serving.rollouts.planner import Forecast, failure_rate, forecast
@@ -42,6 +42,20 @@ class RolloutStatus:
     evidence: list[EvidenceLine]
     forecasts: list[Forecast]
     per_hour: float
+    replay: Replay | None = None
+    #: with sticky callers nothing is forecast: callers count, and how they fail is not known
+    sticky: bool = False
+
+    @property
+    def offers_replay(self) -> bool:
+        """Whether logged requests can be answered by the candidate: in shadow, where none are being replayed."""
+        live = self.replay is not None and self.replay.is_live
+        return self.deployment.stage == Stage.SHADOW and not live
+
+    @property
+    def is_too_slow(self) -> bool:
+        """Whether shadow takes too long at the current traffic."""
+        return bool(self.forecasts) and not self.forecasts[0].is_possible
 
     @property
     def badge(self) -> tuple[str, str]:
@@ -75,10 +89,19 @@ def status_of(project: Project, now: datetime) -> RolloutStatus | None:
     plan = plan_of(deployment)
     steps = [Step.of_json(one) for one in rollout.steps] if rollout is not None else []
     per_hour = requests_per_hour(project.pk, now)
+    sticky = deployment.sticky and deployment.stage == Stage.CANARY
     return RolloutStatus(
         deployment=deployment, rollout=rollout, plan=plan, steps=steps, evidence=_lines(rollout),
-        forecasts=_forecasts(deployment, steps, plan, per_hour, now) if is_running else [], per_hour=per_hour,
+        forecasts=_forecasts(deployment, steps, plan, per_hour, now) if is_running and not sticky else [],
+        per_hour=per_hour, replay=_replay(deployment), sticky=sticky,
     )  # fmt: skip
+
+
+def _replay(deployment: Deployment) -> Replay | None:
+    """The newest replay for the candidate."""
+    rows = Replay.objects.filter(project=deployment.project_id, candidate=deployment.candidate_id)
+    found: Replay | None = rows.order_by("-pk").first()
+    return found
 
 
 def plan_of(deployment: Deployment) -> RolloutPlan:

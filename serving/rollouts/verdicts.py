@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from serving.rollouts.callers import CallerCount, alpha_of, look_of
+from serving.rollouts.callers import log_e as log_e_of_callers
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.evidence import FailureRatio, PairedFailures, RateLimit, latency, log_mean_exp
 
@@ -42,6 +44,7 @@ class Code(StrEnum):
     UNDECIDED = "undecided"
     LATENCY_UNDECIDED = "latency_undecided"
     READY = "ready"
+    CALLERS = "callers"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,34 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
         return Verdict(Action.WAIT, Code.LATENCY_UNDECIDED, sentence, log_e)
     sentence = f"The candidate is non-inferior after {total.candidate_requests:,} requests."
     return Verdict(Action.GO_ON, Code.READY, sentence, log_e)
+
+
+def judge_callers(steps: Sequence[Step], callers: Sequence[CallerCount]) -> Verdict:
+    """The verdict where a caller always gets the same version. It is read at some numbers of requests only, aborts a
+    candidate whose callers fail more often, and leaves the next share to a person. Notes the look in the last step.
+    """
+    current = steps[-1]
+    look = look_of(sum(one.requests for one in callers))
+    mine = [one for one in callers if one.is_candidate and one.requests]
+    sentence = (
+        f"Callers count, not requests: {len(mine):,} of {sum(one.requests > 0 for one in callers):,} callers got the "
+        "candidate. A person promotes it."
+    )
+    if not look:
+        return Verdict(Action.WAIT, Code.CALLERS, sentence)
+    number = sum(step.look for step in steps[:-1]) + look
+    # Scaled, so that 1/ALPHA decides at each look.
+    found = log_e_of_callers(callers, current.share) + math.log(alpha_of(number, ALPHA) / ALPHA)
+    if look > current.look and found >= -math.log(ALPHA):
+        failed, total = sum(one.failures for one in mine), sum(one.requests for one in mine)
+        others = [one for one in callers if not one.is_candidate]
+        rest = _of(sum(one.failures for one in others), sum(one.requests for one in others))
+        text = (
+            f"Callers of the candidate fail more often: {_of(failed, total)} of their requests, {rest} of the others'."
+        )
+        return Verdict(Action.ABORT, Code.FAILS_MORE, text, {"fails_more": found})
+    current.look = max(look, current.look)
+    return Verdict(Action.WAIT, Code.CALLERS, sentence, {"fails_more": found})
 
 
 def evidence(steps: Sequence[Step], plan: Plan) -> dict[str, float]:

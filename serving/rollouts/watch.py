@@ -15,11 +15,11 @@ from django.db.models import Q
 from django.utils import timezone
 
 from serving.deployments import services
-from serving.models import Deployment, DeploymentEvent, Replica, Rollout, RolloutPlan, Stage
+from serving.models import Deployment, DeploymentEvent, Experiment, Replica, Rollout, RolloutPlan, Stage
 from serving.replicas.changes import announce
 from serving.rollouts.counts import Counts, Step
-from serving.rollouts.log_counts import count
-from serving.rollouts.verdicts import Action, Verdict, judge
+from serving.rollouts.log_counts import count, count_callers
+from serving.rollouts.verdicts import Action, Verdict, judge, judge_callers
 from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
@@ -146,16 +146,36 @@ def _judge(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, now: dat
     stable = deployment.stable
     assert stable is not None
     answers = stable.endpoint_id is not None or Replica.objects.ready().filter(release=stable).exists()
+    sticky = deployment.sticky and deployment.stage == Stage.CANARY
     for step in steps:
-        if not step.is_complete:
+        if not step.is_complete and not (sticky and not step.is_shadow):
             _count(deployment.project_id, rollout.began_at, step, plan, now, skip=not answers)
+    if not answers:
+        verdict = None
+    else:
+        verdict = _of_callers(deployment.project_id, rollout.began_at, steps, now) if sticky else judge(steps, plan)
     rollout.steps, rollout.checked_at = [one.to_json() for one in steps], now
-    verdict = judge(steps, plan) if answers else None
     if verdict is not None:
         rollout.log_e = verdict.log_e
         rollout.verdict, rollout.code, rollout.reason = verdict.action, verdict.code, verdict.sentence
     rollout.save()
     return verdict
+
+
+def _of_callers(project_id: int, rollout_began_at: datetime, steps: list[Step], now: datetime) -> Verdict:
+    """The verdict about the last step, in which callers are split; its counts are those of all callers."""
+    step = steps[-1]
+    callers = count_callers(project_id=project_id, step=step, rollout_began_at=rollout_began_at, until=now)
+    step.settled, step.recent = (
+        Counts(),
+        Counts(
+            stable_requests=sum(one.requests for one in callers if not one.is_candidate),
+            candidate_requests=sum(one.requests for one in callers if one.is_candidate),
+            stable_failures=sum(one.failures for one in callers if not one.is_candidate),
+            candidate_failures=sum(one.failures for one in callers if one.is_candidate),
+        ),
+    )
+    return judge_callers(steps, callers)
 
 
 def _count(
@@ -187,7 +207,10 @@ def _act(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, verdict: V
         rollout.ended_at, rollout.outcome = timezone.now(), Outcome.ABORTED
         rollout.save(update_fields=["ended_at", "outcome"])
         return True
-    if verdict.action == Action.GO_ON and plan.auto_promote and deployment.candidate and deployment.candidate.report:
+    # The share of an A/B test is fixed.
+    fixed = Experiment.objects.running().filter(deployment=deployment).exists()
+    may_promote = plan.auto_promote and not fixed
+    if verdict.action == Action.GO_ON and may_promote and deployment.candidate and deployment.candidate.report:
         # Inside: a void approval leaves the counts as they are.
         with transaction.atomic():
             services.promote(deployment=deployment, user=None, share=next_share(deployment), reason=verdict.sentence)

@@ -47,7 +47,7 @@ def check(url: str) -> None:
         raise Refused("An address must begin with https:// or http:// and name a host.")
     if parts.username is not None or parts.password is not None:
         raise Refused("An address must not contain a user name or password.")
-    _addresses(parts.hostname, port or (443 if parts.scheme == "https" else 80))
+    addresses(parts.hostname, port or (443 if parts.scheme == "https" else 80))
 
 
 def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
@@ -59,7 +59,7 @@ def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
 
 def is_internal(host: str) -> bool:
     """Whether a host is internal and allowed by OUTBOUND_ALLOW. Raises Refused for other internal hosts."""
-    return not any(_is_public(ipaddress.ip_address(one.partition("%")[0])) for one in _addresses(host, 443))
+    return not any(_is_public(ipaddress.ip_address(one.partition("%")[0])) for one in addresses(host, 443))
 
 
 _due = threading.local()
@@ -87,20 +87,20 @@ def _left(timeout: float | None, error: type[Exception]) -> float | None:
     return left if timeout is None else min(timeout, left)
 
 
-def _addresses(host: str, port: int) -> list[str]:
-    """The addresses of a host, all of them allowed."""
+def addresses(host: str, port: int) -> list[str]:
+    """The addresses of a host, all of them allowed. Raises Refused: it is unknown, or internal and not allowed."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Refused(f"The host {host[:100]} is unknown.") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    for address in addresses:
+    resolved = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for address in resolved:
         if not _allowed(host, ipaddress.ip_address(address.partition("%")[0])):
             raise Refused(
                 f"The host {host[:100]} is an internal address ({address}); an administrator can allow it with "
                 "OUTBOUND_ALLOW."
             )
-    return addresses
+    return resolved
 
 
 def _allowed(host: str, address: _Address) -> bool:
@@ -143,7 +143,7 @@ class _AllowlistBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        *others, last = _addresses(host, port)
+        *others, last = addresses(host, port)
         for address in others:
             try:
                 return self._connect(address, port, timeout, local_address, socket_options)

@@ -1,4 +1,4 @@
-"""``manage.py deploy``: deploys an approved model, and waits until it answers."""
+"""``manage.py deploy``: deploys an approved model and waits until it answers, or starts with an external model."""
 
 import time
 from argparse import ArgumentParser
@@ -6,11 +6,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.models import GateReport
+from evaluation.models import Endpoint, GateReport
 from labeling.models import Project
 from serving.deployments import queries, services
+from serving.deployments.snippets import capture_url
 from serving.management.users import member_who_deploys
-from serving.models import Deployment, Stage
+from serving.models import Capture, Deployment, Stage
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 
@@ -24,7 +25,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="slug of the project")
-        parser.add_argument("--report", required=True, type=int, help="number of the approved gate report")
+        model = parser.add_mutually_exclusive_group(required=True)
+        model.add_argument("--report", type=int, help="number of the approved gate report")
+        model.add_argument("--endpoint", help="name of the external model that callers use today")
+        parser.add_argument(
+            "--capture", default=Capture.TOKEN, choices=["", *Capture.values],
+            help="with --endpoint: who may send requests that are forwarded unchanged (default: %(default)s)",
+        )  # fmt: skip
         parser.add_argument("--stage", default=Stage.FULL, choices=Stage.values, help="default: %(default)s")
         parser.add_argument("--share", type=float, help="share of a canary, 0 to 1")
         parser.add_argument("--engine", default="", help="engine or variant of the package; default: as evaluated")
@@ -35,6 +42,9 @@ class Command(BaseCommand):
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
             raise CommandError(f"There is no project {options['project']!r}.")
+        if options["endpoint"]:
+            self._start_with(project, options)
+            return
         report = GateReport.objects.filter(project=project, number=options["report"]).first()
         if report is None:
             raise CommandError(f"There is no gate report {options['report']} in {project.slug}.")
@@ -51,6 +61,19 @@ class Command(BaseCommand):
         self.stdout.write(f"{release.label} is being deployed")
         if not options["no_wait"]:
             self._wait(project, deployment)
+
+    def _start_with(self, project: Project, options: dict[str, Any]) -> None:
+        endpoint = Endpoint.objects.in_use(project).filter(name=options["endpoint"]).first()
+        if endpoint is None:
+            raise CommandError(f"There is no endpoint {options['endpoint']!r} in {project.slug}.")
+        user = member_who_deploys(project, options["user"])
+        try:
+            services.deploy_endpoint(project=project, user=user, endpoint=endpoint, capture=options["capture"])
+        except (Refused, Forbidden) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{endpoint} answers")
+        if options["capture"]:
+            self.stdout.write(f"base URL of callers: {capture_url(project.slug)}")
 
     def _wait(self, project: Project, deployment: Deployment) -> None:
         shown = ""

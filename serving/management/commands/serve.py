@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
+from serving.experiments.services import ExperimentWatch
 from serving.replicas.supervisor import HostSupervisor
 from serving.rollouts.watch import RolloutWatch
 
@@ -24,12 +25,13 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        supervisor, watch = HostSupervisor(), RolloutWatch()
+        supervisor, watch, experiments = HostSupervisor(), RolloutWatch(), ExperimentWatch()
         self.stdout.write(f"serving on {supervisor.host}")
         while not stopped.wait(STEP_SECONDS):
             try:
                 supervisor.step()
                 watch.step()
+                experiments.step()
             except DatabaseError as error:  # replicas keep answering
                 logger.warning("the database does not answer: %s", str(error).splitlines()[0] if str(error) else error)
                 connection.close()

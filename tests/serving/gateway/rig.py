@@ -103,6 +103,7 @@ class Tokens(TokenCache):
     async def _lookup(self, text: str) -> Caller | None:
         known = {
             "good": Caller(7, "invoices", frozenset({"extract", "read"}), None),
+            "slm_good": Caller(7, "invoices", frozenset({"extract", "read"}), None),
             "other": Caller(8, "receipts", frozenset({"extract"}), None),
             "reader": Caller(9, "invoices", frozenset({"read"}), None),
             "judge": Caller(10, "invoices", frozenset({"feedback"}), None),

@@ -1,0 +1,1 @@
+"""Captured traffic: requests that were forwarded to an external model become documents with proposals."""

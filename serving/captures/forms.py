@@ -1,0 +1,57 @@
+"""The forms of the page of captured traffic."""
+
+from typing import Any
+
+from django import forms
+
+from serving.captures.services import MAX_DOCUMENTS
+from serving.models import Capture
+
+_INPUT = {"class": "form-control"}
+
+
+class CollectForm(forms.Form):
+    """Which documents to store."""
+
+    share = forms.FloatField(
+        label="Share of the documents, %",
+        min_value=0.01,
+        max_value=100,
+        initial=100,
+        help_text="Drawn by the hash of the document; a larger share contains a smaller one.",
+        widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
+    )
+    limit = forms.IntegerField(
+        label="At most",
+        min_value=1,
+        max_value=MAX_DOCUMENTS,
+        initial=500,
+        help_text="The newest first. Collect again for more.",
+        widget=forms.NumberInput(attrs=_INPUT),
+    )
+
+    def values(self) -> dict[str, Any]:
+        """What ``captures.services.collect`` takes."""
+        return {"share": self.cleaned_data["share"] / 100, "limit": self.cleaned_data["limit"]}
+
+
+class OptionsForm(forms.Form):
+    """Who may send requests that are forwarded, and whether a caller always gets the same version."""
+
+    capture = forms.ChoiceField(
+        label="Forward requests unchanged",
+        required=False,
+        choices=[
+            ("", "no"),
+            (Capture.TOKEN, "with a token of this project"),
+            (Capture.OWN_KEY, "with a token, or with the key that the caller has today"),
+        ],
+        help_text="The external model checks a caller's own key. Not for a server that accepts any key.",
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    sticky = forms.BooleanField(
+        label="A caller always gets the same version",
+        required=False,
+        help_text="In a canary. Evidence then counts callers instead of requests, and takes far longer.",
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+    )

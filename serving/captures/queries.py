@@ -1,0 +1,103 @@
+"""What the page of captured traffic shows."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.db.models import Count, Q, QuerySet
+
+from labeling.models import Project
+from serving.models import RequestLog
+
+PROTOCOL = "capture"
+#: newest requests that are read for their system prompts
+_READ = 1_000
+MAX_INSTRUCTIONS = 5
+
+
+@dataclass(frozen=True)
+class CapturedAnswer:
+    """What the external model answered. ``valid``: it matches the contract."""
+
+    content: str
+    model: str
+    valid: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A system prompt, and in how many of the newest requests it is."""
+
+    text: str
+    requests: int
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Captured requests of the last day, and what is stored."""
+
+    requests: int
+    documents: int
+    matching: int
+    failed: int
+    own_key: int
+    stored: int
+
+
+def captured(project: Project) -> QuerySet[RequestLog]:
+    """Forwarded requests of a project."""
+    rows: QuerySet[RequestLog] = RequestLog.objects.filter(
+        project_id=project.pk, protocol=PROTOCOL, shadow_of=None, release__endpoint__isnull=False
+    )
+    return rows
+
+
+def documents(project: Project) -> QuerySet[RequestLog]:
+    """Those of one document, answered with a text, that are still stored."""
+    return captured(project).filter(status=200, valid__isnull=False).exclude(text="")
+
+
+def answer_of(row: RequestLog) -> CapturedAnswer:
+    """The answer in a row."""
+    model = exchange_of(row).get("model") or str(row.release.endpoint if row.release else "external model")
+    return CapturedAnswer(row.output, str(model)[:200], bool(row.valid), row.model_ms / 1000)
+
+
+def exchange_of(row: RequestLog) -> dict[str, Any]:
+    """The stored exchange; {} where there is none."""
+    try:
+        value = orjson.loads(row.exchange)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def instructions(project: Project) -> list[Instruction]:
+    """The system prompts of the newest captured documents, the most frequent first."""
+    rows = documents(project).order_by("-created_at").only("exchange")[:_READ]
+    counts = Counter(str(exchange_of(row).get("system") or "").strip() for row in rows)
+    current = project.contract.instruction.strip()
+    return [
+        Instruction(text, number) for text, number in counts.most_common(MAX_INSTRUCTIONS) if text and text != current
+    ]
+
+
+def traffic(project: Project, now: datetime) -> Traffic:
+    """Counts for the page."""
+    since = now - timedelta(days=1)
+    found = (
+        captured(project)
+        .filter(created_at__gte=since, day__gte=since.date())
+        .aggregate(
+            requests=Count("id"),
+            documents=Count("id", filter=Q(valid__isnull=False)),
+            matching=Count("id", filter=Q(valid=True)),
+            failed=Count("id", filter=Q(status__gte=500)),
+            own_key=Count("id", filter=Q(token_id=None)),
+        )
+    )
+    stored = documents(project).aggregate(number=Count("key_sha256", distinct=True))
+    return Traffic(**found, stored=stored["number"])

@@ -1,0 +1,173 @@
+"""Turns captured requests into documents. The external model's answers become proposals, never gold."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from evaluation.audit import services as audit_services
+from evaluation.inference.output_text import extract_json
+from labeling.annotation import predictions
+from labeling.annotation.predictions import PredictionInput
+from labeling.contract.errors import ContractError
+from labeling.imports.services import insert_rows
+from labeling.models import Comment, Contract, Document, Membership, Prediction, Project
+from labeling.projects.services import save_contract
+from serving.captures import queries
+from slmstudio import quotas
+from slmstudio.access import Action, Forbidden, may
+from slmstudio.database.storable import storable_text
+from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_text
+
+#: where documents and proposals come from, as their lists show it
+SOURCE = "captured traffic"
+#: documents of one call; more are collected by the next one
+MAX_DOCUMENTS = 2_000
+_BATCH = 200
+_MAX_NOTE = 2_000
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Counts of a collection: new documents, proposals, notes, and documents that cannot be stored.
+
+    ``left``: drawn documents that the limit left for the next call.
+    """
+
+    documents: int = 0
+    proposals: int = 0
+    notes: int = 0
+    rejected: int = 0
+    left: int = 0
+
+    def __add__(self, other: "Collected") -> "Collected":
+        return Collected(
+            self.documents + other.documents, self.proposals + other.proposals, self.notes + other.notes,
+            self.rejected + other.rejected, self.left + other.left,
+        )  # fmt: skip
+
+
+def is_drawn(key_sha256: str, share: float) -> bool:
+    """Whether a document is in a sample: by its hash, so that a larger share contains a smaller one."""
+    digest = hashlib.sha256(f"capture:{key_sha256}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
+def collect(*, project: Project, user: User, share: float = 1.0, limit: int = MAX_DOCUMENTS) -> Collected:
+    """Stores a share of the captured documents that the project does not have, the newest first.
+
+    The answer of the external model becomes a proposal of its document; an answer that does not match the contract
+    becomes a note. Requests without a stored text (retention) are left out. Called again, it goes on.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is share or limit.
+    """
+    _check_role(project, user, Action.CURATE)
+    if not 0 < share <= 1:
+        raise Refused("Enter a share above 0 and up to 100 %.", field="share", code="share")
+    if not 1 <= limit <= MAX_DOCUMENTS:
+        raise Refused(f"Enter a number between 1 and {MAX_DOCUMENTS:,}.", field="limit", code="limit")
+    if problem := quotas.storage_problem(project):
+        raise Refused(problem, field="limit", code="storage")
+    drawn = _drawn(project, share)
+    found = Collected(left=max(0, len(drawn) - limit))
+    for at in range(0, min(limit, len(drawn)), _BATCH):
+        keys = drawn[at : min(at + _BATCH, limit)]
+        found += _store(project, user, queries.documents(project).filter(id__in=keys))
+    audit_services.record(
+        project=project, user=user, action="collected", about=SOURCE,
+        details={"share": share, "documents": found.documents, "proposals": found.proposals, "notes": found.notes},
+    )  # fmt: skip
+    return found
+
+
+def _drawn(project: Project, share: float) -> list[Any]:
+    """Ids of the newest request of each drawn document that was not collected yet."""
+    newest: dict[str, Any] = {}
+    for key, pk in queries.documents(project).order_by("-created_at").values_list("key_sha256", "id").iterator():
+        if key not in newest and is_drawn(key, share):
+            newest[key] = pk
+    for known in Document.objects.existing_texts(project, list(newest)):
+        del newest[known]
+    return list(newest.values())
+
+
+def _store(project: Project, user: User, rows: Any) -> Collected:
+    requests = {sha256_text(row.text): row for row in rows}
+    known = Document.objects.existing_texts(project, requests)
+    fresh = {key: row for key, row in requests.items() if key not in known}
+    with transaction.atomic():
+        result = insert_rows(project=project, user=user, rows=_rows(fresh.values()), source=SOURCE)
+        stored = dict(Document.objects.filter(project=project, sha256__in=fresh).values_list("sha256", "pk"))
+        answers = {stored[key]: queries.answer_of(row) for key, row in fresh.items() if key in stored}
+        proposals = _propose(project, {pk: answer for pk, answer in answers.items() if answer.valid})
+        notes = _note({pk: answer for pk, answer in answers.items() if not answer.valid})
+    return Collected(result.imported, proposals, notes, result.rejected)
+
+
+def _rows(requests: Any) -> Iterator[dict[str, Any]]:
+    for row in requests:
+        # Who asked stays in the log, where it can be erased; documents of one caller can still be grouped.
+        group = {"caller_group": sha256_text(f"{row.project_id} {row.caller}")[:12]} if row.caller else {}
+        yield {"text": row.text, "request_id": str(row.id), **group}
+
+
+def _propose(project: Project, answers: Mapping[int, queries.CapturedAnswer]) -> int:
+    written = 0
+    for model in sorted({answer.model for answer in answers.values()}):
+        inputs = [
+            PredictionInput(pk, extract_json(answer.content)[1], {}, answer.seconds)
+            for pk, answer in answers.items()
+            if answer.model == model
+        ]
+        found = predictions.record(
+            project=project, schema_version=project.schema_version, proposals=inputs, model=model, source=SOURCE
+        )
+        written += found.written
+    return written
+
+
+def _note(answers: Mapping[int, queries.CapturedAnswer]) -> int:
+    rows = [
+        Comment(
+            document_id=pk,
+            text=storable_text(f"{answer.model} answered, not as the contract says:\n{answer.content[:_MAX_NOTE]}"),
+        )
+        for pk, answer in answers.items()
+    ]
+    return len(Comment.objects.bulk_create(rows))
+
+
+def withhold(documents: Sequence[int]) -> int:
+    """Hides the proposals of these documents from annotators, so that they label without them."""
+    rows = Prediction.objects.filter(document__in=documents, source=SOURCE)
+    return int(rows.update(withheld=True))
+
+
+def use_instruction(*, project: Project, user: User, instruction: str) -> None:
+    """Makes a system prompt of the captured requests the instruction of the contract.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: it is no instruction.
+    """
+    _check_role(project, user, Action.CONTRACT)
+    contract = Contract.objects.get(project=project)
+    try:
+        save_contract(
+            project=project, user=user, instruction=instruction, constraints=contract.constraints,
+            schema_text=project.schema_version.schema_text,
+        )  # fmt: skip
+    except ContractError as error:
+        raise Refused(" ".join(error.errors.values()), field="instruction", code="instruction") from error
+
+
+def _check_role(project: Project, user: User, action: Action) -> None:
+    membership = Membership.objects.filter(project=project, user=user).first()
+    if membership is None or not may(membership.role, action):
+        raise Forbidden(membership.role if membership else "annotator", action)

@@ -1,0 +1,82 @@
+"""The page of captured traffic."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from serving.captures import queries, services
+from serving.captures.forms import CollectForm, OptionsForm
+from serving.deployments import queries as deployment_queries
+from serving.deployments import services as deployment_services
+from serving.deployments.snippets import capture_url
+from slmstudio.access import Action, project_for
+from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest, redirect_to
+
+_TEMPLATE = "serving/captures/captures.html"
+
+
+@require_safe
+def captures(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The address for callers, what came in, what can be made of it."""
+    return render(request, _TEMPLATE, _context(project_for(request.user, slug, Action.READ)))
+
+
+def _context(project: Any, **more: Any) -> dict[str, Any]:
+    found = deployment_queries.find(project)
+    return {
+        "project": project,
+        "deployment": found,
+        "url": capture_url(project.slug),
+        "traffic": queries.traffic(project, timezone.now()),
+        "instructions": queries.instructions(project),
+        "collect_form": CollectForm(),
+        "options_form": OptionsForm(initial={"capture": found.capture, "sticky": found.sticky}) if found else None,
+        **more,
+    }
+
+
+@require_POST
+def collect(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Stores captured documents."""
+    project = project_for(request.user, slug, Action.CURATE)
+    form = CollectForm(request.POST)
+    if form.is_valid():
+        try:
+            found = services.collect(project=project, user=request.user, **form.values())
+        except Refused as error:
+            form.add_error(error.field if error.field in form.fields else None, error.message)
+        else:
+            return render(request, _TEMPLATE, _context(project, collected=found, collect_form=form))
+    return render(request, _TEMPLATE, _context(project, collect_form=form), status=422)
+
+
+@require_POST
+def options(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Stores the options."""
+    project = project_for(request.user, slug, Action.DEPLOY)
+    found = deployment_queries.find(project)
+    form = OptionsForm(request.POST)
+    if found is not None and form.is_valid():
+        try:
+            deployment_services.set_options(deployment=found, user=request.user, **form.cleaned_data)
+        except Refused as error:
+            form.add_error(error.field if error.field in form.fields else None, error.message)
+        else:
+            return redirect_to(request, reverse("captures", args=[slug]))
+    return render(request, _TEMPLATE, _context(project, options_form=form), status=422)
+
+
+@require_POST
+def instruction(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Makes a system prompt the instruction of the contract."""
+    project = project_for(request.user, slug, Action.CONTRACT)
+    try:
+        services.use_instruction(project=project, user=request.user, instruction=request.POST.get("instruction", ""))
+    except Refused as error:
+        return render(request, _TEMPLATE, _context(project, refused=error.message), status=422)
+    return redirect_to(request, reverse("contract", args=[slug]))

@@ -1,0 +1,1 @@
+"""Certificates of non-inferiority of a candidate to what answers today."""

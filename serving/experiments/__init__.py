@@ -1,0 +1,1 @@
+"""A/B tests of two approved versions, with the evidence of rollouts."""

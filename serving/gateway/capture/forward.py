@@ -1,0 +1,183 @@
+"""Forwards one request: bytes in, bytes out, a line in the log in between."""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from evaluation.inference.output_text import classify_output, extract_json
+from evaluation.inference.response_status import ResponseStatus
+from serving.gateway.answers import CLIENT_CLOSED, Answerer, Question, Source
+from serving.gateway.capture import exchange
+from serving.gateway.capture.exchange import Asked, Said
+from serving.gateway.capture.upstream import response_headers
+from serving.gateway.problems import Problem
+from serving.gateway.request_log import LogEntry, now
+from serving.gateway.routes import Route
+
+#: our own id of a request: ``X-Request-Id`` is that of the external model
+REQUEST_ID = "X-SLM-Request-Id"
+#: bytes of a stream that are kept for the log
+MAX_KEPT = 4 * 1024 * 1024
+#: the last event of a stream of chat completions, and of responses
+_ENDS = (b"[DONE]", b"response.completed", b"response.incomplete", b"response.failed")
+#: errors of the caller's document, which every model would count as a failure of its own
+_TOO_LONG = ("context_length_exceeded", "string_above_max_length")
+
+
+@dataclass
+class Forwarded:
+    """A request on its way: what is asked, the row of the log, and when it was sent."""
+
+    answerer: Answerer
+    route: Route
+    question: Question
+    asked: Asked
+    path: str
+    body: dict[str, Any] | None
+    entry: LogEntry
+    is_logged: bool = False
+    sent: float = 0.0
+
+    @classmethod
+    def of(
+        cls, answerer: Answerer, route: Route, question: Question, asked: Asked, path: str, body: dict[str, Any] | None
+    ) -> "Forwarded":
+        """The row has the stage only where the split of the traffic could have chosen the candidate."""
+        assert route.stable is not None
+        entry = LogEntry(
+            id=question.id, created_at=now(), project_id=route.project_id, protocol=question.protocol,
+            token_id=question.token_id, key_sha256=question.key_sha256, caller=question.caller,
+            release_id=route.stable.id, source=Source.STABLE, stage=route.stage if asked.is_document else "",
+        )  # fmt: skip
+        return cls(answerer, route, question, asked, path, body, entry)
+
+    def log(self, status: int, response: Said, *, code: str = "") -> None:
+        """Writes the row, once. Raises Problem 503 where the row of an answer cannot be stored."""
+        if self.is_logged:
+            return
+        self.is_logged = True
+        entry, keeps = self.entry, bool(self.route.retention_days)
+        entry.status, entry.code = status, code or _code(status, response)
+        entry.prompt_tokens, entry.output_tokens = response.prompt_tokens, response.output_tokens
+        entry.model_ms = round((time.perf_counter() - self.sent) * 1000, 2) if self.sent else 0.0
+        if status == 200 and self.asked.is_document and response.content is not None:
+            entry.valid = _is_valid(self.route, response)
+        # Whoever is not let in by the external model leaves nothing behind.
+        if keeps and status not in (401, 403, CLIENT_CLOSED):
+            entry.text, entry.output = self.asked.text, response.content or ""
+            entry.exchange = exchange.stored(self.path, self.body, self.asked, response)
+        self.answerer.write(entry, self.question)
+        if self.asked.is_document and (status == 200 or status >= 500):
+            self.answerer.repeat(self.route, self.question, entry)
+
+
+def _is_valid(route: Route, response: Said) -> bool:
+    assert route.stable is not None
+    assert response.content is not None
+    _, output = extract_json(response.content)
+    cut_off = response.finish_reason == "length"
+    outcome, _ = classify_output(route.stable.schema, output, truncated=cut_off)
+    return outcome == ResponseStatus.VALID
+
+
+def _code(status: int, response: Said) -> str:
+    if status == 200:
+        return ""
+    return "too_long" if response.code in _TOO_LONG else (response.code or "external")
+
+
+def key_of(text: str, body: bytes) -> str:
+    """What the split depends on where there is no document: the request."""
+    return "" if text else hashlib.sha256(body).hexdigest()
+
+
+async def whole(work: Forwarded, upstream: aiohttp.ClientResponse) -> Response:
+    """The response with its whole body, as it came."""
+    try:
+        body = await upstream.read()
+    except TimeoutError:
+        raise Problem(504, "timeout", "The external model did not answer in time.") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise Problem(502, "broken", "The connection to the external model broke.") from error
+    finally:
+        upstream.release()
+    work.log(upstream.status, exchange.said(body, is_stream=False))
+    return _Unchanged(upstream, body, request_id=work.question.id)
+
+
+class _Unchanged(Response):
+    """A response with the status, headers and body of another one."""
+
+    def __init__(self, upstream: aiohttp.ClientResponse, body: bytes | None, *, request_id: str) -> None:
+        super().__init__(status_code=upstream.status)
+        headers = [(name.lower(), value) for name, value in response_headers(upstream.headers)]
+        headers.append((REQUEST_ID.lower(), request_id))
+        if body is not None:
+            self.body = body
+            headers.append(("content-length", str(len(body))))
+        self.raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+class Relayed(_Unchanged):
+    """A stream: every piece is sent on as it arrives. The row is in the log before the last event is sent."""
+
+    def __init__(self, work: Forwarded, upstream: aiohttp.ClientResponse) -> None:
+        super().__init__(upstream, None, request_id=work.question.id)
+        self._work, self._upstream = work, upstream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send(send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                sending.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await sending
+                return
+            sending.result()
+        finally:
+            gone.cancel()
+            self._upstream.close()
+            with contextlib.suppress(Problem):
+                self._work.log(CLIENT_CLOSED, Said(), code="client_closed")
+
+    async def _send(self, send: Send) -> None:
+        """Raises ConnectionError where the external model breaks off, and Problem where the row cannot be stored: the
+        server then closes the connection, and the caller notices that the stream is not complete."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        kept = bytearray()
+        try:
+            async for piece in self._upstream.content.iter_any():
+                kept += piece[: max(0, MAX_KEPT - len(kept))]
+                if any(end in kept[-len(piece) - 32 :] for end in _ENDS):
+                    self._log(kept)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._work.log(502, Said(), code="broken")
+            raise ConnectionError("the external model broke the stream off") from error
+        self._log(kept)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _log(self, kept: bytearray) -> None:
+        self._work.log(self._upstream.status, exchange.said(bytes(kept), is_stream=True))
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def is_stream(upstream: aiohttp.ClientResponse) -> bool:
+    """Whether a response is to be sent on piece by piece."""
+    return upstream.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
+
+
+__all__ = ["REQUEST_ID", "Forwarded", "Relayed", "is_stream", "key_of", "whole"]

@@ -1,0 +1,146 @@
+"""``/capture/{slug}/v1``: the address that callers give their OpenAI client instead of that of the external model.
+
+Requests go to the external model as they are, and its responses come back as they are. Once a small model answers a
+share of the requests or all of them, those that consist of a system prompt and one document are answered by it, at the
+same address. Others, such as conversations and calls of tools, stay with the external model.
+"""
+
+import time
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from labeling.integrations.tokens import PREFIX
+from serving.gateway import chat_completions
+from serving.gateway.answers import CLIENT_CLOSED, Question
+from serving.gateway.bodies import HungUp, read_bytes, unless_disconnected
+from serving.gateway.capture import exchange, forward
+from serving.gateway.capture.exchange import Asked
+from serving.gateway.capture.forward import Forwarded
+from serving.gateway.capture.upstream import KEYS, Upstream
+from serving.gateway.context import Gateway
+from serving.gateway.idempotency import HEADER
+from serving.gateway.problems import Problem
+from serving.gateway.routes import Route
+from serving.gateway.tokens import Caller
+from serving.models import Capture
+
+PROTOCOL = "capture"
+#: what is forwarded: a key of the gateway must not reach files, fine-tuning or billing
+POSTS = frozenset({exchange.CHAT, exchange.COMPLETIONS, exchange.RESPONSES, exchange.EMBEDDINGS})
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """Who asks: with a token of the project, or with a key of the external model."""
+
+    caller: Caller | None
+    own_key: str = ""
+
+    @property
+    def token_id(self) -> int | None:
+        return self.caller.token_id if self.caller is not None else None
+
+
+async def capture(request: Request, gateway: Gateway, request_id: str) -> Response:
+    """Forwards or answers a request. Raises Problem."""
+    slug, path = request.path_params["slug"], request.path_params["path"].strip("/")
+    route = gateway.table.get(slug)
+    if route is None or not route.capture:
+        raise Problem(404, "not_captured", "Requests are not forwarded for this project.")
+    who = await _asking(request, gateway, route)
+    if not (request.method == "POST" and path in POSTS) and not (request.method == "GET" and _is_models(path)):
+        raise Problem(404, "address", "This is not forwarded.")
+    raw = await read_bytes(request) if request.method == "POST" else b""
+    body = exchange.read_body(raw)
+    asked = exchange.asked(path, body)
+    question = Question(
+        text=asked.text, protocol=PROTOCOL, token_id=who.token_id,
+        key=request.headers.get(HEADER, "") or forward.key_of(asked.text, raw),
+        caller=asked.caller, id=request_id,
+    )  # fmt: skip
+    if body is not None and _is_answered_here(gateway, route, question, asked, path, who):
+        return await chat_completions.respond(request, gateway, route, body, question, who.caller)
+    return await _forward(request, gateway, route, who, raw, path, question, asked)
+
+
+async def _asking(request: Request, gateway: Gateway, route: Route) -> _Asking:
+    """Raises Problem 401, 403, 404 or 429."""
+    authorization = request.headers.get("authorization", "")
+    key = authorization.partition(" ")[2].strip()
+    own = key or next((request.headers[name] for name in sorted(KEYS) if name in request.headers), "")
+    if route.capture != Capture.OWN_KEY or key.startswith(PREFIX):
+        return _Asking(await gateway.authorize(request, route.slug))
+    if not own:
+        raise Problem(401, "no_token", "Send a token, or the key of the external model.")
+    gateway.limits.count(-route.project_id)
+    return _Asking(None, own)
+
+
+def _is_models(path: str) -> bool:
+    return path == "models" or (path.startswith("models/") and ".." not in path)
+
+
+def _is_answered_here(
+    gateway: Gateway, route: Route, question: Question, asked: Asked, path: str, who: _Asking
+) -> bool:
+    """Whether a small model answers: by the split of the traffic, and where it can do what is asked."""
+    release, _ = route.choose(question.split_sha256(route))
+    if release is None or release.external is not None:
+        return False
+    known = who.caller is not None or gateway.accepted.has(route, who.own_key)
+    if asked.is_document and path == exchange.CHAT and known:
+        return True
+    if route.stable is None or route.stable.external is None:
+        if who.caller is None:
+            raise Problem(401, "no_token", "The external model is not used any more. Send a token of the project.")
+        raise Problem(422, "field", "The model answers one document in a user message.", field="messages")
+    return False
+
+
+async def _forward(
+    request: Request, gateway: Gateway, route: Route, who: _Asking, raw: bytes, path: str, question: Question,
+    asked: Asked,
+) -> Response:  # fmt: skip
+    external = route.stable.external if route.stable is not None else None
+    if external is None:
+        raise Problem(404, "not_deployed", "No external model of this project is deployed.")
+    if external.config is None:
+        raise Problem(503, "endpoint", f"{external.name} cannot be called: {external.problem}")
+    # The small model could have been chosen, but may not answer this caller or this request yet.
+    _, is_candidate = route.choose(question.split_sha256(route))
+    work = Forwarded.of(gateway.answerer, route, question, asked, path, exchange.read_body(raw))
+    if is_candidate:
+        work.entry.stage = ""
+    key = None if who.own_key else external.config.key
+    with gateway.metrics.in_flight(route.slug):
+        try:
+            response = await unless_disconnected(
+                request, _ask(gateway.upstream, request, external.config.url, path, raw, key, work)
+            )
+        except Problem as problem:
+            if request.method == "POST":
+                work.log(problem.status, exchange.Said(), code=problem.code)
+                problem.is_logged = True
+            raise
+        except HungUp:
+            work.log(CLIENT_CLOSED, exchange.Said(), code="client_closed")
+            raise
+    if who.own_key and 200 <= response.status_code < 300:
+        gateway.accepted.add(route, who.own_key)
+    return response
+
+
+async def _ask(
+    upstream: Upstream, request: Request, base: str, path: str, raw: bytes, key: str | None, work: Forwarded
+) -> Response:
+    work.sent = time.perf_counter()
+    work.is_logged = request.method != "POST"  # lists of models are no requests to a model
+    found = await upstream.send(
+        base=base, path=path, query=request.url.query, method=request.method, headers=request.headers.items(), body=raw,
+        key=key,
+    )  # fmt: skip
+    if forward.is_stream(found):
+        return forward.Relayed(work, found)
+    return await forward.whole(work, found)

@@ -1,0 +1,130 @@
+"""Connections to external models for requests that are forwarded: allowed addresses only, no redirects, no proxy."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict
+
+from serving.gateway.problems import Problem
+from slmstudio.errors import Refused
+from slmstudio.web import outbound
+
+#: seconds that a model may think before the next byte; the default of OpenAI's client
+READ_SECONDS = 600.0
+CONNECT_SECONDS = 10.0
+_MAX_HEADER = 64 * 1024
+#: headers that belong to one connection (RFC 9110, 7.6.1), or to the gateway
+_OF_A_CONNECTION = frozenset(
+    {
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+        "transfer-encoding", "upgrade", "content-length", "host",
+    }
+)  # fmt: skip
+_NOT_SENT = _OF_A_CONNECTION | {"accept-encoding", "cookie", "expect", "forwarded", "x-real-ip", "via"}
+_NOT_RETURNED = _OF_A_CONNECTION | {"set-cookie", "date", "server", "alt-svc", "strict-transport-security"}
+#: headers in which servers take a key
+KEYS = frozenset({"authorization", "api-key", "x-api-key"})
+
+
+class _AllowedResolver(AbstractResolver):
+    """Resolves names to allowed addresses; the connection is made to what was checked."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        try:
+            found = await asyncio.to_thread(outbound.addresses, host, port)
+        except Refused as error:
+            raise OSError(error.message) from error
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, proto=0, flags=socket.AI_NUMERICHOST,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            )
+            for address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Upstream:
+    """The connections of one gateway process."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(
+        self, *, base: str, path: str, query: str, method: str, headers: Iterable[tuple[str, str]], body: bytes,
+        key: str | None,
+    ) -> aiohttp.ClientResponse:  # fmt: skip
+        """The response of an external model, once its head arrived; the caller releases it.
+
+        ``key``: sent instead of the caller's ("": none); None sends the caller's own.
+
+        Raises:
+            Problem: 502 where there is no connection, 504 where it takes too long.
+        """
+        host = urlsplit(base).hostname or ""
+        try:
+            if _is_literal(host):  # these are not resolved
+                outbound.check(base)
+            return await self._sessions().request(
+                method, f"{base.rstrip('/')}/{path}{f'?{query}' if query else ''}", data=body or None,
+                headers=request_headers(headers, key), allow_redirects=False,
+            )  # fmt: skip
+        except Refused as error:
+            raise Problem(502, "unreachable", error.message) from error
+        except TimeoutError:
+            raise Problem(504, "timeout", "The external model did not answer in time.") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Problem(502, "unreachable", "The external model cannot be reached.") from error
+
+    def _sessions(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=_AllowedResolver(), limit=0, ttl_dns_cache=30),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
+                auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), max_line_size=_MAX_HEADER,
+                max_field_size=_MAX_HEADER,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            )  # fmt: skip
+        return self._session
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def request_headers(headers: Iterable[tuple[str, str]], key: str | None) -> "CIMultiDict[str]":
+    """The headers that are sent on. A compressed response could not be logged, so none is asked for."""
+    found: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers:
+        lower = name.lower()
+        if lower in _NOT_SENT or lower.startswith("x-forwarded-") or (key is not None and lower in KEYS):
+            continue
+        found.add(name, value)
+    found["Accept-Encoding"] = "identity"
+    if key:
+        found["Authorization"] = f"Bearer {key}"
+    return found
+
+
+def response_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers that are returned: all that are not of the connection to the external model."""
+    return [(name, value) for name, value in headers.items() if name.lower() not in _NOT_RETURNED]
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

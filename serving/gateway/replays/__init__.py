@@ -1,0 +1,1 @@
+"""Logged requests for a candidate in shadow, sent by the studio."""

@@ -1,0 +1,38 @@
+"""``POST /api/v1/projects/{slug}/replay``: a logged request for the candidate in shadow, sent by the studio.
+
+It waits for live traffic: while a caller's request of the project is being answered by this gateway, or the candidate
+has no free slot, the answer is 429. The log has it as a shadow of the logged request, with the protocol ``replay``.
+"""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.gateway import passes
+from serving.gateway.answers import Question
+from serving.gateway.bodies import read_object, text_field
+from serving.gateway.context import Gateway
+from serving.gateway.problems import Problem
+
+PROTOCOL = "replay"
+_FIELDS = {"text", "request_id", "version", "key"}
+
+
+async def replay(request: Request, gateway: Gateway, question_id: str) -> Response:
+    """Answers ``{"status", "code"}``: how the candidate answered. Raises Problem: 401, 404, 409 or 429."""
+    slug = request.path_params["slug"]
+    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    if passes.verify(given) != f"{slug} replay":
+        raise Problem(401, "invalid_token", "Only the studio replays requests.")
+    body = await read_object(request)
+    gateway.reject_unknown(body, _FIELDS)
+    route = gateway.route(slug)
+    release = route.shadow
+    if release is None or release.number != body.get("version"):
+        raise Problem(409, "no_candidate", "This version is not in shadow, or has no replica.")
+    if gateway.metrics.live[slug] or gateway.answerer.shadows or not gateway.pool.has_free_slot(release):
+        raise Problem(429, "busy", "Callers are being answered.", headers={"Retry-After": "1"})
+    question = Question(text=text_field(body, "text"), protocol=PROTOCOL, id=str(body.get("request_id")))
+    entry = await gateway.answerer.replay(route, release, question, key_sha256=str(body.get("key"))[:64])
+    content = orjson.dumps({"status": entry.status, "code": entry.code})
+    return Response(content, media_type="application/json")

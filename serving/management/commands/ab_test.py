@@ -1,0 +1,59 @@
+"""``manage.py ab_test``: starts, shows and stops an A/B test of two approved versions."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from evaluation.models import GateReport
+from labeling.models import Project
+from serving.experiments import queries, services
+from serving.management.users import member_who_may
+from serving.models import Experiment
+from slmstudio.access import Action, Forbidden
+from slmstudio.errors import Refused
+
+
+class Command(BaseCommand):
+    """Without --report and --stop it shows the newest test."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", required=True, help="slug of the project")
+        action = parser.add_mutually_exclusive_group()
+        action.add_argument("--report", type=int, help="starts: the approved gate report of version B")
+        action.add_argument("--stop", choices=["a", "b"], help="stops: the version that answers then")
+        parser.add_argument("--question", choices=Experiment.Question.values, default=Experiment.Question.FAILURES)
+        parser.add_argument("--share", type=float, default=0.5, help="of B (default: %(default)s)")
+        parser.add_argument("--user", help="who does it (default: the first member who may)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"There is no project {options['project']!r}.")
+        try:
+            self._change(project, options)
+        except (Refused, Forbidden) as error:
+            raise CommandError(str(error)) from error
+        for one in queries.experiments(project)[:1]:
+            arms, test = one.arms, one.experiment
+            self.stdout.write(
+                f"{test.get_question_display()}: A {test.a}, {arms.a_events} of {arms.a_requests}; "
+                f"B {test.b} ({test.share:.0%}), {arms.b_events} of {arms.b_requests}; {one.badge[1]}"
+            )
+
+    def _change(self, project: Project, options: dict[str, Any]) -> None:
+        if not options["report"] and not options["stop"]:
+            return
+        user = member_who_may(project, Action.DEPLOY, options["user"])
+        if options["stop"]:
+            running = queries.running(project)
+            if running is None:
+                raise CommandError("No A/B test runs.")
+            services.stop(experiment=running, user=user, keep_b=options["stop"] == "b")
+            return
+        report = GateReport.objects.filter(project=project, number=options["report"]).first()
+        if report is None:
+            raise CommandError(f"There is no gate report {options['report']} in {project.slug}.")
+        services.start(project=project, user=user, report=report, question=options["question"], share=options["share"])

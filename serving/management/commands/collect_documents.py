@@ -1,0 +1,38 @@
+"""``manage.py collect_documents``: stores captured requests as documents, with the answers as proposals."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from labeling.models import Project
+from serving.captures import services
+from serving.management.users import member_who_may
+from slmstudio.access import Action, Forbidden
+from slmstudio.errors import Refused
+
+
+class Command(BaseCommand):
+    """Run again, it goes on with the documents that the limit left."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", required=True, help="slug of the project")
+        parser.add_argument("--share", type=float, default=1.0, help="of the documents, 0 to 1 (default: all)")
+        parser.add_argument("--limit", type=int, default=services.MAX_DOCUMENTS, help="default: %(default)s")
+        parser.add_argument("--user", help="who collects (default: the first member who may)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"There is no project {options['project']!r}.")
+        try:
+            user = member_who_may(project, Action.CURATE, options["user"])
+            found = services.collect(project=project, user=user, share=options["share"], limit=options["limit"])
+        except (Refused, Forbidden) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"{found.documents} documents, {found.proposals} proposals, {found.notes} notes, {found.rejected} rejected,"
+            f" {found.left} left"
+        )

@@ -1,0 +1,1 @@
+"""Replays of logged requests for a candidate in shadow, where the traffic is too small."""

@@ -1,0 +1,118 @@
+"""The non-inferiority test: its error rate at the margin, by enumeration and by simulation, and its planner."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from evaluation.stats import alpha_level, family_loss, non_inferiority, paired_loss, pairs_needed
+from evaluation.stats.noninferiority import evidence
+
+
+def expected(margin: float, chances: dict[float, float], sizes: tuple[int, ...]) -> float:
+    """The exact mean of E over everything that families of these sizes can do; all documents of one do the same."""
+    total = 0.0
+    names = [number for number, size in enumerate(sizes) for _ in range(size)]
+    for drawn in itertools.product(chances, repeat=len(sizes)):
+        gains = [gain for gain, size in zip(drawn, sizes, strict=True) for _ in range(size)]
+        total += math.prod(chances[gain] for gain in drawn) * math.exp(evidence(gains, names, margin))
+    return total
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 7, (1, 3, 2, 5), (4,)])
+@pytest.mark.parametrize("churn", [0.0, 0.2])
+def test_at_the_margin_the_mean_of_e_is_one(sizes: tuple[int, ...], churn: float) -> None:
+    margin = 0.1
+    at_margin = {-1.0: margin + churn, 0.0: 1 - margin - 2 * churn, 1.0: churn}
+    assert expected(margin, at_margin, sizes) == pytest.approx(1.0, abs=1e-9)
+    worse = {-1.0: margin + churn + 0.05, 0.0: 0.95 - margin - 2 * churn, 1.0: churn}
+    assert expected(margin, worse, sizes) < 1.0
+
+
+def shown_at_any_time(gains: "np.ndarray", margin: float, alpha: float) -> bool:
+    """Whether E suffices after any of the documents."""
+    values = list(gains)
+    return any(evidence(values[:n], range(n), margin) >= -math.log(alpha) for n in range(10, len(values) + 1, 10))
+
+
+def test_a_candidate_that_is_worse_by_the_margin_is_rarely_certified_however_often_it_is_read() -> None:
+    rng = np.random.default_rng(14)
+    rounds = 300
+    wrong = sum(
+        shown_at_any_time(rng.choice([-1.0, 0.0, 1.0], size=200, p=[0.08, 0.89, 0.03]), 0.05, 0.05)
+        for _ in range(rounds)
+    )
+    assert wrong / rounds <= 0.05
+
+
+def test_47_percent_do_not_match_50_and_neither_does_the_best_of_three() -> None:
+    rng = np.random.default_rng(17)
+    rounds, usual, certified, best = 300, 0, 0, 0
+    for _ in range(rounds):
+        wins = rng.random((3, 200)) < 0.47
+        usual += bool((wins.sum(axis=1) >= 100).any())
+        shown = [
+            non_inferiority(
+                [0.5] * 200, list(one.astype(float)), margin=0.03, alpha=alpha_level(k), resamples=9
+            ).is_shown
+            for k, one in enumerate(wins, start=1)
+        ]
+        certified += shown[0]
+        best += any(shown)
+    # "200 comparisons, half of them won or more" takes the best of three for as good every other time.
+    assert usual / rounds > 0.4
+    assert (certified / rounds <= 0.05, best / rounds <= 0.05) == (True, True)
+
+
+def test_a_candidate_that_is_as_good_is_certified_at_the_planned_number() -> None:
+    needed = pairs_needed(margin=0.05, discordance=0.1)
+    assert needed is not None
+    rng = np.random.default_rng(3)
+    found = [
+        evidence(list(rng.choice([-1.0, 0.0, 1.0], size=needed, p=[0.05, 0.9, 0.05])), range(needed), 0.05)
+        for _ in range(300)
+    ]
+    assert 0.72 <= float(np.mean(np.array(found) >= math.log(20))) <= 0.88
+
+
+def test_the_plan_grows_with_what_is_asked() -> None:
+    plain = pairs_needed(margin=0.05, discordance=0.1) or 0
+    assert plain < (pairs_needed(margin=0.03, discordance=0.1) or 0)
+    assert plain < (pairs_needed(margin=0.05, discordance=0.2) or 0)
+    assert plain < (pairs_needed(margin=0.05, discordance=0.1, alpha=alpha_level(3)) or 0)
+    assert pairs_needed(margin=0.001, discordance=0.5) is None
+
+
+def test_without_documents_nothing_is_shown() -> None:
+    found = non_inferiority([], [], margin=0.05)
+    assert (found.log_e, found.is_shown, found.is_bounded, found.bound.value) == (0.0, False, False, 1.0)
+
+
+def test_whole_families_count() -> None:
+    before, after = [1.0] * 40, [1.0] * 36 + [0.0] * 4
+    alone = paired_loss(before, after)
+    families = [number // 4 for number in range(40)]
+    together = family_loss(before, after, families)
+    assert (alone.n, together.n) == (40, 10)
+    assert together.estimate == pytest.approx(alone.estimate) == pytest.approx(0.1)
+    assert together.value > alone.value
+    found = non_inferiority(before, after, margin=0.2, families=families)
+    assert (found.pairs, found.families, found.bound.value) == (40, 10, together.value)
+    assert found.log_e < non_inferiority(before, after, margin=0.2).log_e
+
+
+def test_families_of_one_document_are_documents() -> None:
+    rng = np.random.default_rng(5)
+    before, after = list(rng.random(60)), list(rng.random(60))
+    one, other = (non_inferiority(before, after, margin=0.1, families=families) for families in (None, list(range(60))))
+    assert one.log_e == pytest.approx(other.log_e)
+    assert one.difference == pytest.approx(float(np.mean(after) - np.mean(before)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "margin"), [([1.0], [], 0.1), ([1.5], [1.0], 0.1), ([1.0], [1.0], 0.0), ([1.0], [1.0], 1.0)]
+)
+def test_other_values_are_rejected(before: list[float], after: list[float], margin: float) -> None:
+    with pytest.raises(ValueError, match="must"):
+        non_inferiority(before, after, margin=margin)

@@ -1,0 +1,238 @@
+"""Certificates: planned before labels, drawn from traffic, read honestly, issued with hashes."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from evaluation.models import Endpoint
+from evaluation.stats import alpha_level
+from labeling.annotation import services as annotation_services
+from labeling.models import Contract, Document, Gold, Origin, Prediction
+from serving.captures import services as captures
+from serving.certificates import content, queries, services
+from serving.deployments import queries as deployment_queries
+from serving.deployments import services as deployment_services
+from serving.models import Certificate, CertificatePair, Deployment, RequestLog
+from slmstudio.access import Forbidden
+from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_text
+from tests.evaluation.factories import World
+from tests.serving.factories import answering, approved_report
+
+
+def value(number: int, **changes: Any) -> dict[str, Any]:
+    """An invoice."""
+    found = {"invoice_id": f"N-{number}", "date": "2026-01-14", "vendor": "ACME", "total_amount": number + 0.5}
+    return {**found, **changes}
+
+
+@pytest.fixture
+def deployed(world: World) -> Deployment:
+    """The external model of today, and a small candidate in shadow."""
+    endpoint = Endpoint.objects.create(
+        project=world.project, name="Big", url="https://example.com/v1", model="big", price_in=2.0, price_out=10.0
+    )
+    deployment_services.deploy_endpoint(project=world.project, user=world.engineer, endpoint=endpoint, capture="token")
+    deployment_services.deploy(
+        project=world.project, user=world.engineer, stage="shadow", report=approved_report(world)
+    )
+    found = deployment_queries.find(world.project)
+    assert found is not None
+    assert found.candidate is not None
+    answering(found.candidate)
+    return found
+
+
+def traffic(deployment: Deployment, numbers: range, *, wrong: set[int] | None = None, failed: int = -1) -> None:
+    """Requests that both answered; the candidate is wrong about some."""
+    rows, at = [], timezone.now()
+    for number in numbers:
+        text = f"Invoice N-{number} of ACME, 14 January 2026, total {number + 0.5}"
+        shared: dict[str, Any] = {
+            "day": at.date(), "created_at": at, "project_id": deployment.project_id, "stage": "shadow", "status": 200,
+            "protocol": "capture", "key_sha256": sha256_text(text), "text": text, "valid": True,
+        }  # fmt: skip
+        first = RequestLog(
+            id=uuid.uuid4(), release=deployment.stable, source="stable", output=f"```json\n{dumps(value(number))}\n```",
+            total_ms=900.0, model_ms=890.0, prompt_tokens=1_000, output_tokens=100, **shared,
+        )  # fmt: skip
+        output = dumps(value(number, vendor="Wrong" if number in (wrong or ()) else "ACME"))
+        rows += [first, RequestLog(
+            id=uuid.uuid4(), release=deployment.candidate, source="candidate", shadow_of=first.id, output=output,
+            total_ms=90.0, model_ms=80.0, **{**shared, **({"status": 502} if number == failed else {})},
+        )]  # fmt: skip
+    RequestLog.objects.bulk_create(rows)
+
+
+def label(world: World, certificate: Certificate, number: int | None = None) -> None:
+    """People label drawn documents, without a look at either output."""
+    documents = Document.objects.filter(pk__in=certificate.pairs.values("document"), golds=None).order_by("pk")
+    for document in documents[:number]:
+        found = value(int(document.text.split()[1].removeprefix("N-")))
+        annotation_services.submit(document=document, user=world.annotator, value=found, evidence={}, base_version=0)
+    assert number is None or Gold.objects.filter(document__in=certificate.pairs.values("document")).count() >= number
+
+
+def planned(deployment: Deployment, world: World, **changes: Any) -> Certificate:
+    """A certificate with its documents."""
+    values = {"margin": 0.1, "wanted": 60, **changes}
+    certificate = services.plan(deployment=deployment, user=world.engineer, **values)
+    services.draw(certificate=certificate, user=world.engineer)
+    return certificate
+
+
+def test_documents_are_drawn_at_random_and_labeled_without_the_outputs(world: World, deployed: Deployment) -> None:
+    traffic(deployed, range(40))
+    captures.collect(project=world.project, user=world.engineer, limit=10)
+    certificate = planned(deployed, world, wanted=25)
+    pairs = CertificatePair.objects.filter(certificate=certificate)
+    assert pairs.count() == 25
+    numbers = sorted(int(pair.document.text.split()[1].removeprefix("N-")) for pair in pairs)
+    assert numbers != list(range(25))
+    assert numbers != list(range(15, 40))
+    proposals = Prediction.objects.filter(document__in=pairs.values("document"))
+    assert proposals.exists()
+    assert not proposals.filter(withheld=False).exists()
+    # Once more draws nothing, and more traffic fills a plan that it could not fill before.
+    assert services.draw(certificate=certificate, user=world.engineer) == 0
+    other = planned(deployed, world, wanted=50)
+    assert other.pairs.count() == 40
+    traffic(deployed, range(40, 60))
+    assert services.draw(certificate=other, user=world.engineer) == 10
+
+
+def test_documents_of_the_training_are_not_drawn(world: World, deployed: Deployment) -> None:
+    trained = Document.objects.filter(project=world.project, holdout=False).first()
+    assert trained is not None
+    traffic(deployed, range(3))
+    RequestLog.objects.filter(text__startswith="Invoice N-0").update(
+        text=trained.text, key_sha256=sha256_text(trained.text)
+    )
+    certificate = planned(deployed, world)
+    assert sorted(pair.document.text[:11] for pair in certificate.pairs.all()) == ["Invoice N-1", "Invoice N-2"]
+
+
+def test_it_is_not_shown_until_enough_is_labeled_and_then_issued_with_hashes(
+    world: World, deployed: Deployment
+) -> None:
+    Contract.objects.filter(project=world.project).update(
+        constraints={"hardware_price_per_hour": 3.6, "currency": "EUR"}
+    )
+    traffic(deployed, range(90), wrong={3})
+    certificate = planned(deployed, world, wanted=90)
+    label(world, certificate, 10)
+    status = queries.status_of(certificate)
+    assert (status.badge[0], status.may_issue, status.unlabeled) == ("running", False, 80)
+    with pytest.raises(Refused) as refused:
+        services.issue(certificate=certificate, user=world.manager)
+    assert refused.value.code == "not_shown"
+    label(world, certificate)
+    issued = services.issue(certificate=certificate, user=world.manager)
+    found = issued.content
+    assert (issued.outcome, found["pairs"], found["drawn"]) == ("certified", 90, 90)
+    assert (found["stable"]["accuracy"], found["candidate"]["accuracy"]) == (1.0, pytest.approx(89 / 90, abs=1e-6))
+    # 1,000 requests of 1,000 and 100 tokens at 2 and 10 a million; 80 ms at 3.60 an hour.
+    assert (found["stable"]["cost_per_1000"], found["candidate"]["cost_per_1000"]) == (3.0, 0.08)
+    assert (found["stable"]["latency_ms"]["p50"], found["candidate"]["latency_ms"]["p50"]) == (900.0, 90.0)
+    assert found["hashes"]["schema"] == world.project.schema_version.sha256
+    issued.refresh_from_db()
+    assert content.content_hash(issued.content) == issued.sha256
+    with pytest.raises(Refused):
+        services.issue(certificate=issued, user=world.manager)
+
+
+def test_a_candidate_that_is_worse_is_not_certified(world: World, deployed: Deployment) -> None:
+    traffic(deployed, range(60), wrong=set(range(0, 60, 5)))
+    certificate = planned(deployed, world, measure="document", margin=0.1)
+    label(world, certificate)
+    found = queries.status_of(certificate).comparison.result
+    assert found.difference == pytest.approx(-0.2)
+    assert (found.is_shown, found.is_bounded) == (False, False)
+
+
+def test_field_accuracy_is_another_measure_and_a_failure_has_no_output(world: World, deployed: Deployment) -> None:
+    traffic(deployed, range(20), wrong={1, 2}, failed=5)
+    by_field = planned(deployed, world, measure="field")
+    label(world, by_field)
+    result = queries.status_of(by_field).comparison.result
+    assert result.after == pytest.approx(1 - (2 * 0.25 + 1) / 20)
+
+
+def test_a_fixed_number_is_read_once_and_for_good(world: World, deployed: Deployment) -> None:
+    traffic(deployed, range(30), wrong=set(range(0, 30, 4)))
+    certificate = planned(deployed, world, wanted=30, method="fixed", margin=0.05)
+    label(world, certificate, 29)
+    assert queries.status_of(certificate).may_issue is False
+    label(world, certificate)
+    assert services.issue(certificate=certificate, user=world.manager).outcome == "not_shown"
+
+
+def test_labels_of_imports_do_not_count(world: World, deployed: Deployment) -> None:
+    traffic(deployed, range(5))
+    certificate = planned(deployed, world)
+    label(world, certificate)
+    Gold.objects.filter(document__in=certificate.pairs.values("document")).update(origin=Origin.IMPORTED)
+    assert queries.status_of(certificate).comparison.result.pairs == 0
+
+
+def test_each_further_candidate_has_a_smaller_alpha(world: World, deployed: Deployment) -> None:
+    first, second = (planned(deployed, world) for _ in range(2))
+    assert (first.attempt, first.alpha, second.attempt, second.alpha) == (1, alpha_level(1), 2, alpha_level(2))
+
+
+def test_families_are_those_of_the_callers(world: World, deployed: Deployment) -> None:
+    traffic(deployed, range(12))
+    for number in range(12):
+        RequestLog.objects.filter(text__startswith=f"Invoice N-{number} ").update(caller=f"customer-{number % 3}")
+    certificate = planned(deployed, world, family="caller")
+    label(world, certificate)
+    result = queries.status_of(certificate).comparison.result
+    assert (result.pairs, result.families) == (12, 3)
+    assert "customer-1" not in set(certificate.pairs.values_list("family", flat=True))
+
+
+def test_the_planner_says_beforehand_how_many(world: World, deployed: Deployment) -> None:
+    assert queries.plan_of(deployed).differing is None  # type: ignore[union-attr]
+    traffic(deployed, range(20), wrong={0, 1})
+    plan = queries.plan_of(deployed)
+    assert plan is not None
+    assert (plan.available, plan.differing, plan.alpha) == (20, 0.1, alpha_level(1))
+    needed = [number or 10**6 for _, number in plan.needed]
+    assert needed == sorted(needed, reverse=True)
+
+
+@pytest.mark.parametrize("changes", [{"margin": 0.0}, {"margin": 0.6}, {"wanted": 0}, {"wanted": 6_000}])
+def test_values_out_of_range(world: World, deployed: Deployment, changes: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        planned(deployed, world, **changes)
+    with pytest.raises(Forbidden):
+        services.plan(deployment=deployed, user=world.annotator, margin=0.05, wanted=5)
+    assert not Certificate.objects.exists()
+
+
+def test_the_pages_and_the_files(world: World, deployed: Deployment) -> None:
+    traffic(deployed, range(60))
+    client = Client()
+    client.force_login(world.engineer)
+    assert client.get("/p/invoices/deploy/certificates/").context["plan"].available == 60
+    answer = client.post(
+        "/p/invoices/deploy/certificates/new/",
+        {"margin": "10", "measure": "document", "method": "anytime", "family": "", "wanted": "60"},
+    )
+    address = answer["Location"]
+    certificate = Certificate.objects.get()
+    assert (address, certificate.margin, certificate.pairs.count()) == ("/p/invoices/deploy/certificates/1/", 0.1, 60)
+    assert client.get(address).context["status"].may_issue is False
+    assert client.post(f"{address}issue/").status_code == 422
+    label(world, certificate)
+    assert client.post(f"{address}issue/").status_code == 302
+    assert client.get(address).context["certificate"].outcome == "certified"
+    found = json.loads(client.get(f"{address}certificate.json").content)
+    certificate.refresh_from_db()
+    assert (found["outcome"], found["sha256"]) == ("certified", certificate.sha256)
+    assert certificate.sha256 in client.get(f"{address}certificate.md").content.decode()

@@ -1,0 +1,75 @@
+"""A candidate whose outputs are broken is taken out without a person: gateway, log, evidence and deployment in one."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from django.utils import timezone
+
+from serving.gateway.request_log import _row
+from serving.models import Deployment, DeploymentEvent, RequestLog
+from serving.rollouts import watch
+from tests.evaluation.factories import World
+from tests.serving import event_loop
+from tests.serving.gateway.rig import SCHEMA, backend, reply, rig, route
+from tests.serving.gateway.rig import release as release_route
+from tests.serving.rollouts.rows import current, with_candidate
+
+#: what a model with noise on its weights writes: no end within the token limit
+BROKEN: dict[str, Any] = {"raw": '{"number":"rq rq rq rq rq rq', "finish_reason": "length"}
+
+
+def answered(folder: Path, deployment: Deployment, number: int, **candidate: Any) -> list[dict[str, Any]]:
+    """The rows of so many different documents."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with backend(folder / "a", reply()) as good, backend(folder / "b", reply(**candidate)) as other:
+            stable = release_route(deployment.stable_id or 0, good.address)
+            tried = release_route(deployment.candidate_id or 0, other.address)
+            deployed = route(stable, tried, stage=deployment.stage, share=deployment.share)
+            async with rig(folder, deployed) as found:
+                for at in range(number):
+                    answer = await found.extract(f"Invoice {at}")
+                    assert answer.status_code == 200 or candidate
+                    for shadow in list(found.gateway.answerer.shadows):
+                        await shadow
+                return found.log.rows()
+
+    return event_loop.run(work())
+
+
+def stored(deployment: Deployment, rows: list[dict[str, Any]]) -> None:
+    """As the log's process stores them."""
+    for row in rows:
+        row["project_id"] = deployment.project_id
+    RequestLog.objects.bulk_create([_row(orjson.dumps(row)) for row in rows])
+
+
+@pytest.mark.parametrize(("stage", "share"), [("shadow", None), ("canary", 0.5)])
+def test_a_broken_candidate_is_aborted_without_a_person(
+    world: World, tmp_path: Path, stage: str, share: float | None
+) -> None:
+    deployment = with_candidate(world, stage=stage, share=share)
+    rows = answered(tmp_path, deployment, 40, **BROKEN)
+    failed = [row for row in rows if row["status"] == 502]
+    assert {row["release_id"] for row in failed} == {deployment.candidate_id}
+    # In shadow no caller noticed.
+    assert all(bool(row["shadow_of"]) == (stage == "shadow") for row in failed)
+    stored(deployment, rows)
+    watch.check(deployment.pk, timezone.now())
+    assert current(world).candidate is None
+    event = DeploymentEvent.objects.latest("pk")
+    assert (event.kind, event.user) == ("aborted", None)
+
+
+@pytest.mark.parametrize(("stage", "share"), [("shadow", None), ("canary", 0.5)])
+def test_a_good_one_stays(world: World, tmp_path: Path, stage: str, share: float | None) -> None:
+    deployment = with_candidate(world, stage=stage, share=share)
+    stored(deployment, answered(tmp_path, deployment, 40))
+    watch.check(deployment.pk, timezone.now())
+    assert current(world).candidate == deployment.candidate
+
+
+def test_the_schema_of_the_rig_rejects_it() -> None:
+    assert SCHEMA.check(BROKEN["raw"])[1] != []
