@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +132,14 @@ class Relayed(_Unchanged):
     def __init__(self, work: Forwarded, upstream: aiohttp.ClientResponse) -> None:
         super().__init__(upstream, None, request_id=work.question.id)
         self._work, self._upstream = work, upstream
+        #: entered while the stream is sent
+        self.in_flight: AbstractContextManager[None] = contextlib.nullcontext()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.in_flight:
+            await self._relay(receive, send)
+
+    async def _relay(self, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send(send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:

@@ -127,6 +127,8 @@ async def _forward(
         except HungUp:
             work.log(CLIENT_CLOSED, exchange.Said(), code="client_closed")
             raise
+    if isinstance(response, forward.Relayed):
+        response.in_flight = gateway.metrics.in_flight(route.slug)
     if who.own_key and 200 <= response.status_code < 300:
         gateway.accepted.add(route, who.own_key)
     return response
