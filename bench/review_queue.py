@@ -1,4 +1,4 @@
-"""How fast the review queue opens with many items: ``python -m bench.review_queue`` in a database of its own.
+"""How fast the review queue opens with many items, and requests are drawn: ``python -m bench.review_queue``.
 
 Run it with the settings of a demo (``SLM_HOME``); it makes a project, measures, and rolls everything back.
 """
@@ -6,6 +6,7 @@ Run it with the settings of a demo (``SLM_HOME``); it makes a project, measures,
 import argparse
 import time
 import uuid
+from datetime import timedelta
 
 import django
 
@@ -15,11 +16,13 @@ from django.contrib.auth import get_user_model  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
+from django.utils import timezone  # noqa: E402
 
 from evaluation.models import Endpoint  # noqa: E402
 from labeling.projects.services import create_project  # noqa: E402
+from serving.feedback.sampling import draw  # noqa: E402
 from serving.gateway.request_log import ensure_partition  # noqa: E402
-from serving.models import Deployment, Release  # noqa: E402
+from serving.models import Deployment, Release, SamplePlan  # noqa: E402
 
 FILL = """
 WITH made AS (
@@ -49,12 +52,13 @@ def main() -> None:
         project = create_project(owner=user, name=slug, slug=slug, template="invoice", members={})
         endpoint = Endpoint.objects.create(project=project, name="none", url="http://127.0.0.1:9/v1", model="none")
         release = Release.objects.create(project=project, number=1, endpoint=endpoint)
-        Deployment.objects.create(project=project, stable=release)
+        deployment = Deployment.objects.create(project=project, stable=release)
         with connection.cursor() as cursor:
             cursor.execute("SELECT current_date")
             ensure_partition(cursor.fetchone()[0])
             cursor.execute(FILL, {"project": project.pk, "release": release.pk, "items": options.items})
             cursor.execute("ANALYZE serving_reviewitem")
+        _draw(deployment, options.items)
         client = Client()
         client.force_login(user)
         for query in ("", "?order=newest", "?reason=failure", "?reason=failure&order=newest", "?after=0.5:1000000000"):
@@ -71,6 +75,15 @@ def main() -> None:
                 f"{len(made)} queries, the slowest {1000 * slowest:.0f} ms"
             )
         transaction.set_rollback(True)
+
+
+def _draw(deployment: Deployment, items: int) -> None:
+    """Draws from as many requests of the last hour."""
+    now = timezone.now() + timedelta(minutes=10)
+    SamplePlan.objects.create(deployment=deployment, drawn_until=now - timedelta(minutes=30))
+    began = time.perf_counter()
+    drawn = draw(deployment.pk, now)
+    print(f"{items:,} requests considered in {time.perf_counter() - began:.1f} s, {drawn:,} drawn")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,29 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from serving.deployments import queries
-from serving.retraining.queries import open_proposals
+from serving.feedback.queries import judged_requests
+from serving.models import Deployment
+from serving.retraining.queries import ShownProposal, open_proposals
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
+
+
+def _deployment(project: Any) -> Deployment | None:
+    """The deployment of a project; the panels of a page share it."""
+    if not hasattr(project, "shown_deployment"):
+        project.shown_deployment = queries.find(project)
+    found: Deployment | None = project.shown_deployment
+    return found
+
+
+def _proposals(project: Any) -> list[ShownProposal]:
+    """The open retraining proposals; no query where nothing is deployed."""
+    if _deployment(project) is None:
+        return []
+    if not hasattr(project, "shown_proposals"):
+        project.shown_proposals = open_proposals(project)
+    found: list[ShownProposal] = project.shown_proposals
+    return found
 
 
 @register("home", 70)
@@ -16,7 +36,7 @@ def deployment_panel(project: Any, user: User) -> PanelContent | None:
     """What answers for the project."""
     address = reverse("deployment", args=[project.slug])
     cell = {"title": "Deployed", "value": "–", "note": "nothing yet", "url": address}
-    found = queries.find(project)
+    found = _deployment(project)
     if found is not None and found.stable is not None:
         note = f"{found.get_stage_display()}: version {found.candidate.number}" if found.candidate else "all traffic"
         cell |= {"value": f"v{found.stable.number}", "note": note}
@@ -28,8 +48,15 @@ def deployment_panel(project: Any, user: User) -> PanelContent | None:
 @register("home", 72)
 def retraining_panel(project: Any, user: User) -> PanelContent | None:
     """The training runs that rules propose."""
-    found = open_proposals(project)
+    found = _proposals(project)
     return PanelContent("serving/retraining/panel.html", {"project": project, "proposals": found}) if found else None
+
+
+@register("document", 60)
+def request_panel(document: Any, user: User) -> PanelContent | None:
+    """The requests that a document came from, with what was judged about them."""
+    judged = judged_requests(document)
+    return PanelContent("serving/feedback/document_panel.html", {"requests": judged}) if judged else None
 
 
 @next_step(26)
@@ -37,7 +64,7 @@ def retraining_step(project: Any, user: User) -> NextStep | None:
     """For users who may train: a training run that a rule proposes."""
     if Action.RUN not in getattr(project, "can", ()):
         return None
-    found = open_proposals(project)
+    found = _proposals(project)
     return NextStep(f"Retrain? {found[0].text}", found[0].button, found[0].url) if found else None
 
 
@@ -49,7 +76,7 @@ def deploy_step(project: Any, user: User) -> NextStep | None:
     reports = queries.approved_reports(project)
     if not reports:
         return None
-    found = queries.find(project)
+    found = _deployment(project)
     deployed = {release.report_id for release in found.serving} if found is not None else set()
     newest = reports[0]
     if newest.pk in deployed:

@@ -47,6 +47,14 @@ response.raise_for_status()
 print(response.json()["output"])""",
         ),
         Snippet(
+            "feedback",
+            "Feedback",
+            f"""curl {url}/api/v1/projects/{slug}/feedback \\
+  -H "Authorization: Bearer $SLM_TOKEN" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"request_id": "REQUEST_ID", "right": true}}'""",
+        ),
+        Snippet(
             "openai",
             "OpenAI client",
             f"""import os

@@ -48,10 +48,13 @@ class PlanForm(forms.Form):
         widget=forms.NumberInput(attrs={**_INPUT, "step": "0.1"}),
     )  # fmt: skip
     per_day = forms.IntegerField(
-        label="At least so many a day, about", min_value=0, max_value=100_000, widget=forms.NumberInput(attrs=_INPUT)
+        label="Requests of the sample a day, at least (about)",
+        min_value=0,
+        max_value=100_000,
+        widget=forms.NumberInput(attrs=_INPUT),
     )
     targeted_per_day = forms.IntegerField(
-        label="For each other reason, about so many a day, at most", min_value=0, max_value=100_000,
+        label="Requests a day for each other reason, at most (about)", min_value=0, max_value=100_000,
         help_text="Invalid outputs, low confidence, fallbacks, disagreement in shadow. Negative feedback is always "
         "reviewed.",
         widget=forms.NumberInput(attrs=_INPUT),
@@ -67,7 +70,7 @@ class PlanForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
     )  # fmt: skip
     retrain_labels = forms.IntegerField(
-        label="Propose a training run after so many new labels", required=False, min_value=1, max_value=10_000_000,
+        label="New labels after which a training run is proposed", required=False, min_value=1, max_value=10_000_000,
         widget=forms.NumberInput(attrs=_INPUT),
     )  # fmt: skip
     retrain_tag = forms.ChoiceField(
@@ -75,8 +78,8 @@ class PlanForm(forms.Form):
         widget=forms.Select(attrs={"class": "form-select"}),
     )  # fmt: skip
     retrain_below = forms.FloatField(
-        label="Propose a training run if live accuracy is surely below, %", required=False, min_value=0, max_value=100,
-        help_text="Once the upper end of its 95 % interval is.",
+        label="Live accuracy below which a training run is proposed, %", required=False, min_value=0, max_value=100,
+        help_text="Once the upper end of its 95 % interval is below.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "0.1"}),
     )  # fmt: skip
 

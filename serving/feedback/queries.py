@@ -8,11 +8,12 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 
-from labeling.models import Project
+from labeling.models import Document, Project
 from serving.feedback import judgments
 from serving.feedback.redaction import redact, redact_value
-from serving.models import RequestLog, SamplePlan
-from serving.models.review import Reason, ReviewItem
+from serving.feedback.selection import ordered
+from serving.models import Judgment, RequestLog, SamplePlan
+from serving.models.review import Draw, Reason, ReviewItem
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.pairing import pair
@@ -203,3 +204,32 @@ def _pieces(text: str, spans: dict[str, tuple[int, int]]) -> list[Piece]:
     if at < len(text):
         pieces.append(Piece(text[at:]))
     return pieces
+
+
+@dataclass(frozen=True)
+class JudgedRequest:
+    """A drawn request of a document, and what each source says about its output."""
+
+    draw: Draw
+    reasons: list[str]
+    judgments: list[Judgment]
+
+
+def judged_requests(document: Document) -> list[JudgedRequest]:
+    """The requests that a document came from, the newest first; no query for other documents but one."""
+    draws = Draw.objects.filter(item__document=document).select_related("release").order_by("-created_at")
+    found = list(draws[:SIZE])
+    if not found:
+        return []
+    labels = dict(Reason.choices)
+    rows = Judgment.objects.filter(request_id__in=[draw.request_id for draw in found]).order_by("source")
+    by_request: dict[Any, list[Judgment]] = {}
+    for row in rows:
+        by_request.setdefault(row.request_id, []).append(row)
+    return [
+        JudgedRequest(
+            draw, [str(labels.get(one, one)) for one in ordered(draw.probabilities)],
+            by_request.get(draw.request_id, []),
+        )
+        for draw in found
+    ]  # fmt: skip

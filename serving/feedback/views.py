@@ -121,7 +121,7 @@ def accuracy(request: SignedInRequest, slug: str) -> HttpResponse:
         "form": form,
         "rows": _rows(project, deployment),
         "days": live.DAYS,
-        "target": TARGET,
+        "target": f"{100 * TARGET:g}",
     }
     return render(request, "serving/feedback/accuracy.html", context, status=status)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from labeling.annotation import services as annotation
@@ -10,6 +11,7 @@ from labeling.models import Document, Gold, Prediction
 from labeling.models.documents import Selection
 from serving.feedback import decisions
 from serving.feedback.gold_labels import judge_by_gold
+from serving.feedback.queries import judged_requests
 from serving.feedback.sampling import draw
 from serving.models import Deployment, Judgment, RequestLog, SamplePlan
 from serving.models.review import ReviewItem
@@ -174,3 +176,18 @@ def test_an_unknown_tag_is_refused(world: World, deployment: Deployment) -> None
     with pytest.raises(Refused) as caught:
         decisions.send(project=world.project, user=world.engineer, items=[item.pk], wrong=True, tag="none")
     assert caught.value.code == "tag"
+
+
+def test_the_page_of_a_document_shows_its_requests(world: World, deployment: Deployment) -> None:
+    item = drawn(deployment, uniform=False, text=other_text())
+    decisions.send(project=world.project, user=world.engineer, items=[item.pk], wrong=True)
+    document = Document.objects.get(source="requests")
+    [shown] = judged_requests(document)
+    assert (shown.draw.request_id, shown.reasons) == (item.request_id, ["invalid output"])
+    assert [one.right for one in shown.judgments] == [False]
+    client = Client()
+    client.force_login(world.annotator)
+    page = client.get(document.get_absolute_url())
+    assert page.status_code == 200
+    assert "serving/feedback/document_panel.html" in [one.name for one in page.templates]
+    assert judged_requests(Document.objects.exclude(pk=document.pk)[0]) == []
