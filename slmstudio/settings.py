@@ -227,6 +227,10 @@ SERVE_STOP_SECONDS = 10
 PACKAGE_SIGNING_KEY = env.str("PACKAGE_SIGNING_KEY", default="")
 PACKAGE_PUBLIC_KEY = env.str("PACKAGE_PUBLIC_KEY", default="")
 
+# Where built packages are copied to, and from where hosts without the artifact store copy them: a folder, or a URL of
+# fsspec such as s3://bucket/prefix.
+PACKAGE_STORE = env.str("PACKAGE_STORE", default="")
+
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {
     "version": 1,

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from django.conf import settings
+
 from serving.packages.documents.manifest import MANIFEST, SIGNATURE, check_signature, requires_signature
 from serving.packages.extract import verify
 from slmstudio.errors import Refused
@@ -20,6 +22,11 @@ from slmstudio.storage.hashing import folder_hash
 HUB = "hf:"
 #: what a hub or its client adds to a repository
 _ADDED = (".gitattributes", ".cache", ".git")
+
+
+def place_of(slug: str, number: int) -> str:
+    """Where a package is in ``PACKAGE_STORE``."""
+    return f"{str(settings.PACKAGE_STORE).rstrip('/')}/{slug}/{number}"
 
 
 def push(folder: Path, place: str, *, files: Sequence[str], message: str, private: bool = True) -> str:

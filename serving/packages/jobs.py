@@ -4,10 +4,13 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
+
 from serving.models import Package
 from serving.packages import services
 from serving.packages.backends import VARIABLES
 from serving.packages.documents.services import write_documents
+from serving.packages.exchange import place_of, push
 from slmstudio.database.retries import with_retries
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
@@ -52,6 +55,9 @@ def _build(package: Package) -> None:
         with keep_alive(package):  # gigabytes are hashed
             write_documents(package, local_path(key), parity)
             manifest = folder_manifest(local_path(key))
+            if settings.PACKAGE_STORE:
+                place = place_of(package.project.slug, package.number)
+                push(local_path(key), place, files=[entry["path"] for entry in manifest], message="")
     except BaseException:
         shutil.rmtree(local_path(key), ignore_errors=True)
         raise

@@ -16,6 +16,7 @@ from serving.packages.documents.manifest import verify_signature
 from serving.replicas.addresses import host_name, new_address
 from serving.replicas.changes import announce
 from serving.replicas.child import ReplicaProcess
+from serving.replicas.fetch import PackageFetcher
 from slmstudio.errors import Refused
 from slmstudio.stack.programs import restart_delay
 from slmstudio.storage.artifacts import local_path
@@ -45,6 +46,7 @@ class HostSupervisor:
     def __init__(self) -> None:
         self.host = host_name()
         self._slots: dict[Slot, _Slot] = {}
+        self._fetcher = PackageFetcher()
         # Processes of an earlier supervisor have ended with it.
         Replica.objects.filter(host=self.host).delete()
 
@@ -113,6 +115,9 @@ class HostSupervisor:
         package = slot.row.release.package
         assert package is not None
         try:
+            if not self._fetcher.is_here(package):
+                self._beat(slot)
+                return
             verify_signature(package)
         except Refused as refused:
             slot.failures += 1

@@ -17,7 +17,7 @@ from evaluation.ml import generate
 from serving.ml import pack
 from serving.ml.engines.engine import Engine
 from serving.ml.probe import check_enforcement
-from serving.packages.spec import FILE, PackSpec, ServeSpec
+from serving.packages.spec import FILE, PackSpec, PackVariant, ServeSpec
 from serving.replicas.protocol import SECRET_VARIABLE, Answer
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
@@ -33,6 +33,14 @@ from training.spec import ModelRef
 
 def packed(folder: Path, engine: Literal["transformers", "llama_cpp"], **changes: Any) -> dict[str, Any]:
     """Evaluates the tiny model and packs it; gives the parity event. The package is in ``folder/package``."""
+    [found] = named(packed_events(folder, engine, **changes), "parity")
+    return found
+
+
+def packed_events(
+    folder: Path, engine: Literal["transformers", "llama_cpp"], *, key: str = "", variants: Any = (), **changes: Any
+) -> Any:
+    """The same; gives all events. ``key``, ``variants``: as in PackSpec."""
     changes = {"max_new_tokens": 40, **changes}
     outputs = by_id(run(folder, child=generate, **changes))
     parity = folder / "parity.jsonl"
@@ -54,18 +62,21 @@ def packed(folder: Path, engine: Literal["transformers", "llama_cpp"], **changes
         output_dir=str(folder / "package"),
         parity=str(parity),
         gguf=gguf,
+        key=key,
+        variants=variants,
     )
     events = EventCollector()
     event_loop.in_thread(lambda: pack.main(PackSpec.from_yaml(package.to_yaml()), events.emitter))
-    [found] = named(events.events, "parity")
-    return found
+    return events.events
 
 
 @contextlib.contextmanager
-def replica(folder: Path, *, secret: str = "", sha256: str = "", slots: int = 2) -> Iterator["subprocess.Popen[str]"]:
+def replica(
+    folder: Path, *, secret: str = "", sha256: str = "", slots: int = 2, variant: str = ""
+) -> Iterator["subprocess.Popen[str]"]:
     """A replica of the package on ``folder/r.sock``; it answers when the block begins."""
     command = [sys.executable, "-m", "serving.ml.replica", str(folder / "package"), "--slots", str(slots)]
-    command += ["--address", f"unix:{folder}/r.sock", "--sha256", sha256]
+    command += ["--address", f"unix:{folder}/r.sock", "--sha256", sha256, "--variant", variant]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, SECRET_VARIABLE: secret},
@@ -128,6 +139,31 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
             assert stranger.get("/health").json() == {"state": "ready"}
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_a_package_with_several_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OLLAMA_URL", raising=False)
+    file = tiny_gguf.write(tiny(), tmp_path / "tiny.gguf")
+    gguf = ModelRef(path=str(file), sha256=sha256_file(file))
+    name = "model-f16.gguf"
+    variants = tuple(PackVariant(key=f"{one}-f16", engine=one, gguf=gguf, name=name) for one in ("llama_cpp", "ollama"))
+    events = packed_events(tmp_path, "transformers", key="transformers", variants=variants)
+    found = {one["variant"]: one for one in named(events, "parity")}
+    assert list(found) == ["transformers", "llama_cpp-f16"]
+    assert found["transformers"]["difference_low"] <= 0 <= found["transformers"]["difference_high"]
+    assert [one["variant"] for one in named(events, "variant_failed")] == ["ollama-f16"]
+    spec = ServeSpec.from_yaml((tmp_path / "package" / FILE).read_text())
+    assert (spec.of_variant("llama_cpp-f16").engine, spec.of_variant("llama_cpp-f16").gguf) == ("llama_cpp", name)
+    with pytest.raises(Refused) as caught:
+        spec.of_variant("vllm")
+    assert caught.value.code == "variant"
+    assert (tmp_path / "package/model/model.safetensors").exists()
+    assert (tmp_path / "package/extract.py").exists()
+    with replica(tmp_path, variant="llama_cpp-f16"), client(tmp_path) as caller:
+        identity = caller.get("/health").json()["identity"]
+        assert identity["variant"] == "llama_cpp-f16"
+        assert identity["engine"].startswith("llama.cpp")
+        assert Answer.of(caller.post("/answer", json={"text": "Invoice A-1"}).json()).finish_reason == "stop"
 
 
 def test_a_changed_package_is_not_served(tmp_path: Path) -> None:
