@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from serving.alerts.queries import firing
 from serving.deployments import queries
 from serving.feedback.queries import judged_requests
 from serving.models import Deployment
@@ -66,6 +67,13 @@ def retraining_step(project: Any, user: User) -> NextStep | None:
         return None
     found = _proposals(project)
     return NextStep(f"Retrain? {found[0].text}", found[0].button, found[0].url) if found else None
+
+
+@register("home", 5)
+def alert_panel(project: Any, user: User) -> PanelContent | None:
+    """The alerts that fire."""
+    found = firing(project)
+    return PanelContent("serving/alerts/home_panel.html", {"firing": found}) if found else None
 
 
 @next_step(24)

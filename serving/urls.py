@@ -2,11 +2,14 @@
 
 from django.urls import path
 
+from serving.alerts import views as alert_views
 from serving.captures import views as capture_views
 from serving.certificates import views as certificate_views
 from serving.deployments import views
+from serving.drift import views as drift_views
 from serving.experiments import views as experiment_views
 from serving.feedback import views as feedback_views
+from serving.monitoring import views as monitoring_views
 from serving.packages import views as package_views
 from serving.replays import views as replay_views
 from serving.rollouts import views as rollout_views
@@ -27,6 +30,11 @@ urlpatterns = [
     path("deploy/accuracy/", feedback_views.accuracy, name="deploy_accuracy"),
     path("deploy/versions/", version_views.versions, name="deploy_versions"),
     path("deploy/retraining/dismiss/", version_views.dismiss, name="deploy_retraining_dismiss"),
+    path("deploy/monitoring/", monitoring_views.monitoring, name="deploy_monitoring"),
+    path("deploy/alerts/", alert_views.alerts, name="deploy_alerts"),
+    path("deploy/alerts/recipients/", alert_views.recipients, name="deploy_alert_recipients"),
+    path("deploy/alerts/rules/<slug:metric>/", alert_views.alert_rule, name="deploy_alert_rule"),
+    path("deploy/drift/", drift_views.drift, name="deploy_drift"),
     path("deploy/try/", views.try_document, name="deploy_try"),
     path("deploy/packages/", package_views.packages, name="packages"),
     path("deploy/packages/<int:number>/build/", package_views.build_again, name="package_build"),

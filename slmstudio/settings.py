@@ -194,6 +194,16 @@ MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / 
 # Maximum size in gigabytes of a model downloaded from the hub; 0: limited by the disk only.
 MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
 
+# Mail, such as about alerts; without EMAIL_HOST none is sent. STUDIO_URL: the address of the pages, for links in mail.
+EMAIL_HOST = env.str("EMAIL_HOST", default="")
+EMAIL_PORT = env.int("EMAIL_PORT", default=587, minimum=1, maximum=65_535)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=True)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="slm-studio@localhost")
+STUDIO_URL = env.url("STUDIO_URL", schemes=["http", "https"], default="http://127.0.0.1:8000")
+
 # Quotas; 0 is no limit. Projects that one person may own, gigabytes that a project may store, and hours that its runs
 # may use on GPU workers in thirty days.
 PROJECTS_PER_PERSON = env.int("PROJECTS_PER_PERSON", default=20, minimum=0)

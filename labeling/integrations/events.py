@@ -19,6 +19,8 @@ EVENTS: dict[str, str] = {
     "dataset.frozen": "a dataset version was frozen",
     "prelabel.finished": "a pre-label run ended",
     "retraining.proposed": "a rule proposed a training run",
+    "alert.firing": "a deployment exceeds a limit",
+    "alert.resolved": "a deployment is within a limit again",
 }
 
 

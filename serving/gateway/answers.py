@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
@@ -16,8 +16,13 @@ from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, RequestLogWriter, now
 from serving.gateway.routes import ReleaseRoute, Route
+from serving.gateway.tracing import timeline
+from serving.gateway.tracing.names import MODEL, VALIDATION
 from serving.models import RequestLog
 from serving.replicas.protocol import Answer
+
+if TYPE_CHECKING:
+    from serving.gateway.tracing.traces import Tracer
 
 logger = logging.getLogger(__name__)
 Source = RequestLog.Source
@@ -85,6 +90,7 @@ class Answerer:
     log: RequestLogWriter
     external: ExternalModels
     shadows: set["asyncio.Task[LogEntry]"] = field(default_factory=set)
+    tracer: "Tracer | None" = None
 
     async def answer(self, route: Route, question: Question) -> Answered:
         """The output for a question; it is in the log when this returns or raises.
@@ -147,6 +153,7 @@ class Answerer:
             queue_ms=entry.queue_ms, model_ms=entry.model_ms,
         )  # fmt: skip
 
+    @timeline.timed(MODEL)
     async def _ask(self, release: ReleaseRoute, text: str, max_queue: int) -> Answer:
         if release.external is not None:
             return await self.external.answer(release.external, text, max_queue=max_queue)
@@ -155,6 +162,7 @@ class Answerer:
     def write(self, entry: LogEntry, question: Question) -> None:
         """Logs a request that has ended. Raises Problem 503 where the entry of a success cannot be stored."""
         entry.total_ms = round((time.perf_counter() - question.started) * 1000, 2)
+        self._trace(entry, question.started)
         try:
             self.log.write(entry)
         except OSError as error:
@@ -175,6 +183,7 @@ class Answerer:
     async def _shadow(self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry) -> LogEntry:
         """Repeats a question with the candidate; only the log sees its output."""
         started = time.perf_counter()
+        timeline.begin_shadow()
         entry = LogEntry(
             id=str(uuid.uuid4()), created_at=now(), project_id=route.project_id, protocol=question.protocol,
             token_id=question.token_id, stage=route.stage, key_sha256=of.key_sha256, caller=of.caller,
@@ -189,11 +198,16 @@ class Answerer:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""
         entry.total_ms = round((time.perf_counter() - started) * 1000, 2)
+        self._trace(entry, started)
         try:
             self.log.write(entry)
         except OSError as error:
             logger.error("the request log cannot be written: %s", error)
         return entry
+
+    def _trace(self, entry: LogEntry, started: float) -> None:
+        if self.tracer is not None:
+            self.tracer.record(entry, timeline.current(), started=started)
 
     def _spawn(self, work: Coroutine[Any, Any, LogEntry]) -> None:
         task = asyncio.ensure_future(work)
@@ -203,6 +217,11 @@ class Answerer:
 
 def check(release: ReleaseRoute, found: Answer, entry: LogEntry) -> None:
     """Raises Problem where a replica's answer is no output that matches the schema; notes that in ``entry``."""
+    with timeline.step(VALIDATION):
+        _check(release, found, entry)
+
+
+def _check(release: ReleaseRoute, found: Answer, entry: LogEntry) -> None:
     if found.finish_reason == "error":
         entry.valid = False if found.code == "grammar" else None
         status, sentence = _CODES.get(found.code, _CODES["engine"])

@@ -27,6 +27,7 @@ from serving.gateway.context import Gateway  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import Problem  # noqa: E402
 from serving.gateway.replays.requests import replay  # noqa: E402
+from serving.gateway.tracing import timeline  # noqa: E402
 from slmstudio.runs.parent_death import die_with_parent  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
 
     async def endpoint(request: Request) -> Response:
         request_id = str(uuid.uuid4())
+        if request.app.state.gateway.answerer.tracer is not None:
+            timeline.begin(request.headers.get("traceparent", ""))
         try:
             return await handler(request, request.app.state.gateway, request_id)
         except Problem as found:
@@ -71,7 +74,9 @@ async def _metrics(request: Request, gateway: Gateway, request_id: str) -> Respo
         caller = await gateway.tokens.caller(given, scope="read")
         gateway.limits.count(caller.token_id)
         project = caller.slug
-    return Response(await asyncio.to_thread(gateway.metrics.text, project), media_type=CONTENT_TYPE)
+    replicas, folder = await gateway.table.replicas(), gateway.log.folder
+    text = await asyncio.to_thread(lambda: gateway.metrics.text(project, replicas=replicas, log=folder))
+    return Response(text, media_type=CONTENT_TYPE)
 
 
 async def _health(request: Request) -> Response:

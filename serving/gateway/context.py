@@ -26,6 +26,7 @@ from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
+from serving.gateway.tracing.setup import tracer_of_environment
 from serving.replicas.addresses import secret
 
 SCOPE = "extract"
@@ -52,14 +53,21 @@ class Gateway:
         """The gateway of this process."""
         tokens = TokenCache()
         pool = ReplicaPool(secret(), settings.REPLICA_SLOTS, float(settings.GATEWAY_TIMEOUT_SECONDS))
-        table = RouteTable(on_change=tokens.clear, on_read=pool.forget_others)
+        table = RouteTable(on_change=tokens.clear)
         metrics = Metrics(table)
+
+        def note_addresses(addresses: set[str]) -> None:
+            pool.forget_others(addresses)
+            metrics.note_breakers(pool.open_addresses)
+
+        table.on_read = note_addresses
         log = RequestLogWriter(
             Path(settings.HOME) / "request-log", on_write=metrics.record, on_failure=metrics.log_failed
         )
         limits = RateLimiter(settings.REDIS_URL, per_minute=settings.API_REQUESTS_PER_MINUTE)
         keys = IdempotencyKeys(settings.REDIS_URL)
         answerer = Answerer(pool, log, ExternalModels(float(settings.GATEWAY_TIMEOUT_SECONDS)))
+        answerer.tracer = tracer_of_environment(table)
         return cls(tokens, table, limits, pool, log, answerer, keys, metrics)
 
     @contextlib.asynccontextmanager
@@ -80,6 +88,8 @@ class Gateway:
             await self.limits.close()
             await self.keys.close()
             await self.log.flush()
+            if self.answerer.tracer is not None:
+                await asyncio.to_thread(self.answerer.tracer.close)
 
     async def authorize(self, request: Request, slug: str, *, also: str = "") -> Caller:
         """The caller of a request to a project. ``also``: a scope that is enough, too.

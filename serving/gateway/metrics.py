@@ -7,17 +7,19 @@ answers for all. Projects, versions and codes are labels; nothing that a caller 
 import collections
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from serving.gateway.metrics_folder import FOLDER_VARIABLE
 from serving.gateway.request_log import LogEntry
-from serving.gateway.routes import RouteTable
+from serving.gateway.routes import ReplicaCounts, RouteTable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -62,6 +64,10 @@ class Metrics:
         )  # fmt: skip
         #: project -> requests of callers that this process is answering
         self.live: collections.Counter[str] = collections.Counter()
+        self._open_breakers = Gauge(
+            "slm_breakers_open", "Replicas that a gateway does not ask, as they failed.", ("project", "version"),
+            registry=registry, multiprocess_mode="livemax",
+        )  # fmt: skip
         self._log_failures = Counter(
             "slm_log_failures", "Entries of the log that could not be written.", registry=registry
         )
@@ -101,17 +107,29 @@ class Metrics:
             gauge.dec()
             self.live[slug] -= 1
 
-    def text(self, project: str | None = None) -> bytes:
-        """All metrics, or those of one project."""
+    def note_breakers(self, open_addresses: set[str]) -> None:
+        """Takes over which replicas this process does not ask."""
+        for route in self._table.routes.values():
+            for release in (route.stable, route.candidate):
+                if release is not None and release.addresses:
+                    number = len(open_addresses.intersection(release.addresses))
+                    self._open_breakers.labels(route.slug, str(release.number)).set(number)
+
+    def text(
+        self, project: str | None = None, *, replicas: ReplicaCounts | None = None, log: Path | None = None
+    ) -> bytes:
+        """All metrics, or those of one project. ``replicas``: as the database has them now; ``log``: the folder of the
+        request log."""
         registry = self._registry
         folder = os.environ.get(FOLDER_VARIABLE)
         if folder:
             _forget_ended(Path(folder))
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)
-        if project is not None:
-            registry = _OfProject(registry, project)
-        return generate_latest(registry)
+        more = CollectorRegistry()
+        more.register(_Now(replicas, log))
+        parts = [_OfProject(one, project) if project is not None else one for one in (registry, more)]
+        return b"".join(generate_latest(part) for part in parts)
 
     def _labels(self, entry: LogEntry) -> tuple[str, str, str]:
         slug, version = "", ""
@@ -121,6 +139,41 @@ class Metrics:
                 known = {one.id: one.number for one in (route.stable, route.candidate) if one is not None}
                 version = str(known.get(entry.release_id or 0, ""))
         return slug, version, "shadow" if entry.shadow_of else entry.source
+
+
+class _Now(Collector):
+    """Gauges that are read when they are asked for."""
+
+    def __init__(self, replicas: ReplicaCounts | None, log: Path | None) -> None:
+        self._replicas, self._log = replicas, log
+
+    def collect(self) -> Iterable[Metric]:
+        """Replicas by state; the backlog of the log."""
+        if self._replicas is not None:
+            family = GaugeMetricFamily(
+                "slm_replicas", "Replicas with a heartbeat, by state.", labels=("project", "version", "state")
+            )
+            for labels, number in self._replicas.items():
+                family.add_metric(labels, number)
+            yield family
+        if self._log is not None:
+            size, age = backlog(self._log)
+            yield GaugeMetricFamily(
+                "slm_log_backlog_bytes", "Entries of the log that are not in the database yet.", value=size
+            )
+            yield GaugeMetricFamily("slm_log_backlog_seconds", "Age of the oldest file of such entries.", value=age)
+
+
+def backlog(folder: Path) -> tuple[int, float]:
+    """Bytes of the files of the log that are not stored yet, and the seconds since the oldest one was written to."""
+    size, oldest = 0, time.time()
+    for path in folder.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # it was stored meanwhile
+            found = path.stat()
+            size += found.st_size
+            if found.st_size:
+                oldest = min(oldest, found.st_mtime)
+    return size, max(0.0, time.time() - oldest)
 
 
 class _OfProject(CollectorRegistry):

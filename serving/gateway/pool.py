@@ -161,6 +161,11 @@ class ReplicaPool:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
         return aiohttp.ClientSession(base, connector=connector, headers=headers, timeout=timeout)
 
+    @property
+    def open_addresses(self) -> set[str]:
+        """Replicas that are not asked now."""
+        return {address for address, backend in self._backends.items() if backend.is_open}
+
     def forget_others(self, addresses: set[str]) -> None:
         """Closes connections to replicas that no route names any more, and forgets their failures: one that has the
         same address later was started again.

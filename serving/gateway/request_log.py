@@ -85,6 +85,11 @@ class RequestLogWriter:
         self._size = 0
         self._days: set[date] = set()
 
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self._folder
+
     def write(self, entry: LogEntry) -> None:
         """Appends an entry. Raises OSError where the disk is full: the request must not be answered as a success."""
         try:

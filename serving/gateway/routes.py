@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError
+from django.db.models import Count
 from redis.exceptions import RedisError
 
 from evaluation.inference.endpoint_keys import endpoint_config
@@ -25,6 +26,8 @@ from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 2.0
+#: replicas with a heartbeat: project, version, state -> number
+ReplicaCounts = dict[tuple[str, str, str], int]
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,13 @@ class RouteTable:
         except Exception:
             logger.exception("the routes could not be read; requests go where they went before")
 
+    async def replicas(self) -> ReplicaCounts | None:
+        """Replicas by state; None while the database does not answer."""
+        try:
+            return await in_database(_replica_counts, seconds=2.0)
+        except DatabaseError:
+            return None
+
     async def _listen(self) -> None:
         while True:
             try:
@@ -151,6 +161,11 @@ class RouteTable:
                             self._changed.set()
             except (RedisError, OSError):
                 await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _replica_counts() -> ReplicaCounts:
+    rows = Replica.objects.alive().values_list("release__project__slug", "release__number", "state")
+    return {(slug, str(number), state): count for slug, number, state, count in rows.annotate(count=Count("pk"))}
 
 
 def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:

@@ -1,7 +1,9 @@
 """The tables of serving."""
 
+from serving.models.alerts import AlertEvent, AlertRecipients, AlertRule
 from serving.models.certificates import Certificate, CertificatePair
 from serving.models.deployments import Capture, Deployment, DeploymentEvent, Release, Replica, Stage
+from serving.models.drift import DriftCheck
 from serving.models.experiments import Experiment
 from serving.models.feedback import Judgment
 from serving.models.packages import Package, Variant
@@ -9,15 +11,21 @@ from serving.models.replays import Replay
 from serving.models.requests import RequestLog
 from serving.models.review import Draw, RetrainingProposal, ReviewItem, SampleDay, SamplePlan
 from serving.models.rollouts import Rollout, RolloutPlan
+from serving.models.traffic import HostSample, Traffic, TrafficMark
 
 __all__ = [
+    "AlertEvent",
+    "AlertRecipients",
+    "AlertRule",
     "Capture",
     "Certificate",
     "CertificatePair",
     "Deployment",
     "DeploymentEvent",
     "Draw",
+    "DriftCheck",
     "Experiment",
+    "HostSample",
     "Judgment",
     "Package",
     "Release",
@@ -31,5 +39,7 @@ __all__ = [
     "SampleDay",
     "SamplePlan",
     "Stage",
+    "Traffic",
+    "TrafficMark",
     "Variant",
 ]

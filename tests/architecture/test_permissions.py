@@ -88,7 +88,6 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose
     "gate_labels": Action.CURATE,
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
-    **dict.fromkeys(("deployment", "deploy_rollout"), Action.READ),
     "packages": Action.READ,
     **dict.fromkeys(("deploy_plan", "package_build"), Action.DEPLOY),
     **dict.fromkeys(("deploy_review", "deploy_review_decide"), Action.REVIEW),
@@ -103,6 +102,10 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "captures_collect": Action.CURATE,
     "captures_options": Action.DEPLOY,
     "captures_instruction": Action.CONTRACT,
+    **dict.fromkeys(
+        ("deployment", "deploy_rollout", "deploy_monitoring", "deploy_alerts", "deploy_drift"), Action.READ
+    ),
+    **dict.fromkeys(("deploy_plan", "deploy_alert_rule", "deploy_alert_recipients"), Action.DEPLOY),
     **dict.fromkeys(("deploy_new", "deploy_promote", "deploy_abort", "deploy_roll_back"), Action.DEPLOY),
     **dict.fromkeys(("deploy_stop", "deploy_try", "deploy_endpoint", "release_bundle"), Action.DEPLOY),
 }

@@ -1,14 +1,16 @@
-"""``manage.py serve``: keeps this host's replicas running and watches rollouts, until it is stopped."""
+"""``manage.py serve``: keeps this host's replicas running, watches rollouts and figures, until it is stopped."""
 
 import logging
 import signal
 import threading
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
 from serving.experiments.services import ExperimentWatch
+from serving.monitoring.watch import MonitoringLoop
 from serving.replicas.supervisor import HostSupervisor
 from serving.rollouts.watch import RolloutWatch
 
@@ -26,6 +28,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         supervisor, watch, experiments = HostSupervisor(), RolloutWatch(), ExperimentWatch()
+        monitoring = MonitoringLoop(stopped).start()
         self.stdout.write(f"serving on {supervisor.host}")
         while not stopped.wait(STEP_SECONDS):
             try:
@@ -36,3 +39,4 @@ class Command(BaseCommand):
                 logger.warning("the database does not answer: %s", str(error).splitlines()[0] if str(error) else error)
                 connection.close()
         supervisor.stop()
+        monitoring.join(settings.SERVE_STOP_SECONDS)

@@ -24,7 +24,7 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.request_log import RequestLogWriter
-from serving.gateway.routes import ReleaseRoute, Route, RouteTable
+from serving.gateway.routes import ReleaseRoute, ReplicaCounts, Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
 from slmstudio.contract.schema.compiled import compile_schema
 
@@ -131,6 +131,9 @@ class Table(RouteTable):
 
     async def refresh(self) -> None:
         self.loaded = True
+
+    async def replicas(self) -> ReplicaCounts | None:
+        return {(slug, "3", "ready"): 2 for slug in self.routes}
 
 
 @dataclass

@@ -96,6 +96,26 @@ def test_an_open_request_is_in_flight(tmp_path: Path) -> None:
     run(work())
 
 
+def test_replicas_breakers_and_the_backlog_of_the_log(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with rig(tmp_path, route(release(3, "unix:/none", "unix:/other"))) as found:
+            for _ in range(4):  # nothing listens there
+                assert (await found.extract()).status_code == 503
+            found.gateway.metrics.note_breakers(found.gateway.pool.open_addresses)
+            got = samples((await metrics(found, "operator")).text)
+            version = {"project": "invoices", "version": "3"}
+            assert value(got, "slm_replicas", **version, state="ready") == 2
+            assert value(got, "slm_breakers_open", **version) == 2
+            size = sum(path.stat().st_size for path in found.log.folder.glob("*.jsonl"))
+            assert value(got, "slm_log_backlog_bytes") == size > 0
+            assert 0 <= value(got, "slm_log_backlog_seconds") < 60
+            own = samples((await metrics(found, "reader")).text)
+            assert ("slm_log_backlog_bytes", frozenset()) not in own
+            assert value(own, "slm_replicas", **version, state="ready") == 2
+
+    run(work())
+
+
 def test_a_line_that_cannot_be_written_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
@@ -183,6 +203,13 @@ def rejected(port: int) -> float:
     return found.get(("slm_rejected_total", frozenset({("status", "401"), ("code", "no_token")})), 0.0)
 
 
+def rule_health(port: int) -> dict[str, str]:
+    """Name of each rule -> whether Prometheus evaluated it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/rules", timeout=5) as response:
+        groups = json.load(response)["data"]["groups"]
+    return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
+
+
 @pytest.mark.slow
 def test_every_worker_answers_for_all(served: int) -> None:
     for _ in range(20):  # each on a new connection, so that both workers get some
@@ -202,7 +229,11 @@ def test_prometheus_scrapes_it(served: int, tmp_path: Path) -> None:
         "authorization": {"credentials_file": str(tmp_path / "token")},
         "static_configs": [{"targets": [f"127.0.0.1:{served}"]}],
     }  # fmt: skip
-    (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))
+    config = {
+        "global": {"evaluation_interval": "1s"}, "scrape_configs": [scrape],
+        "rule_files": [str(ROOT / "docs/prometheus-rules.yml")],
+    }  # fmt: skip
+    (tmp_path / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
     log = (tmp_path / "prometheus.log").open("wb")
@@ -220,8 +251,13 @@ def test_prometheus_scrapes_it(served: int, tmp_path: Path) -> None:
                         found = json.load(response)["data"]["result"]
                 except OSError:
                     continue
+            deadline = time.monotonic() + 30
+            while not (health := rule_health(port)) or set(health.values()) != {"ok"}:
+                assert time.monotonic() < deadline, health
+                time.sleep(0.5)
         finally:
             server.terminate()
+    assert {"RequestsFail", "NoReplica", "LogWaits", "slm:request_seconds:p95_5m"} <= health.keys()
     [one] = found
     assert one["metric"] | {"instance": ""} == {
         "__name__": "slm_rejected_total", "job": "gateway", "instance": "", "status": "401", "code": "no_token",

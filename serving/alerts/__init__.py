@@ -1,0 +1,1 @@
+"""Alerts on a deployment: rules, their states, webhooks and mail."""

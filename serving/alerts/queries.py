@@ -1,0 +1,69 @@
+"""What pages show of alerts."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from labeling.models import Project
+from serving.alerts import messages, rules
+from serving.models import AlertEvent, AlertRecipients, AlertRule
+
+MAX_EVENTS = 50
+State = AlertRule.State
+_BADGES = {State.OK: ("done", "ok"), State.PENDING: ("queued", "pending"), State.FIRING: ("failed", "firing")}
+
+
+@dataclass(frozen=True)
+class AlertLine:
+    """A rule with what it says."""
+
+    rule: AlertRule
+    title: str
+    sentence: str
+    value: str
+
+    @property
+    def badge(self) -> tuple[str, str]:
+        """The state of its badge, and its label."""
+        return _BADGES[State(self.rule.state)] if self.rule.enabled else ("cancelled", "off")
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """Something that happened."""
+
+    event: AlertEvent
+    title: str
+
+
+def lines(project: Project) -> list[AlertLine]:
+    """All rules."""
+    return [_line(rule) for rule in rules.rules_of(project)]
+
+
+def firing(project: Project) -> list[AlertLine]:
+    """The alerts that fire, the oldest first."""
+    return [_line(rule) for rule in AlertRule.objects.firing().filter(project=project).order_by("since")]
+
+
+def _line(rule: AlertRule) -> AlertLine:
+    value = messages.shown(rule.metric, rule.value) if rule.enabled else "–"
+    return AlertLine(rule, messages.title(rule.metric), messages.rule_sentence(rule), value)
+
+
+def events(project: Project) -> list[EventLine]:
+    """The newest events."""
+    rows = AlertEvent.objects.filter(project=project).order_by("-pk")[:MAX_EVENTS]
+    return [EventLine(row, messages.title(row.metric)) for row in rows]
+
+
+def addresses(project: Project) -> str:
+    """Who gets mail, one a line."""
+    found = AlertRecipients.objects.filter(project=project).first()
+    return "\n".join(found.addresses) if found else ""
+
+
+def mail_problem() -> str:
+    """Why no mail is sent from here, as a sentence."""
+    smtp = settings.EMAIL_BACKEND.endswith("smtp.EmailBackend")
+    return "Mail is not sent: EMAIL_HOST is not set." if smtp and not settings.EMAIL_HOST else ""

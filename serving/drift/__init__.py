@@ -1,0 +1,1 @@
+"""Drift: whether live requests differ from the documents of the evaluation."""

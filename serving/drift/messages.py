@@ -1,0 +1,49 @@
+"""What a drift check found, in words."""
+
+from serving.drift.comparison import OTHER, Finding
+from slmstudio.templatetags.studio import percent
+
+PROBLEMS = {
+    "no_reference": "The evaluation of this version has too few outputs to compare with.",
+    "too_few": "Too few documents were sent to compare anything.",
+}
+
+
+def title(metric: str) -> str:
+    """What a metric is."""
+    kind, _, name = metric.partition(" ")
+    return {
+        "length": "Length of the documents",
+        "language": "Language of the documents",
+        "null": f"{name} is null",
+        "rows": f"Rows of {name}",
+        "characters": f"Length of {name}",
+        "value": f"Value of {name}",
+        "confidence": f"Confidence of {name}",
+    }.get(kind, metric)
+
+
+def figures(one: Finding) -> tuple[str, str]:
+    """Evaluation and live as text: medians, or shares of the category that changed most."""
+    if one.kind == "share":
+        return percent(one.reference), percent(one.live)
+    return _number(one.reference), _number(one.live)
+
+
+def sentence(one: Finding) -> str:
+    """What changed."""
+    before, after = figures(one)
+    kind, _, name = one.metric.partition(" ")
+    if kind == "null":
+        return f"{name} is null in {after} of the outputs instead of {before}."
+    if one.kind == "share":
+        what = "Other values" if one.category == OTHER else f"“{one.category}”"
+        of = "the documents" if kind == "language" else f"the outputs ({name})"
+        return f"{what}: {after} of {of} instead of {before}."
+    if one.reference == one.live:
+        return f"{title(one.metric)}: another distribution with the same median, {before}."
+    return f"{title(one.metric)}: median {after} instead of {before}."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"

@@ -1,0 +1,1 @@
+"""Traces of requests over OTLP, where OTEL_EXPORTER_OTLP_ENDPOINT is set."""

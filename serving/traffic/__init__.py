@@ -1,0 +1,1 @@
+"""Figures of the request log: counted per minute, read per window."""

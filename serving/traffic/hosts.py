@@ -1,0 +1,94 @@
+"""GPUs and the memory of replicas on this host, sampled once a minute by ``manage.py serve``."""
+
+import contextlib
+import logging
+from datetime import datetime
+from typing import Any
+
+import psutil
+from django.db.models import QuerySet
+
+from serving.models import HostSample, Replica
+from serving.replicas.addresses import host_name
+from serving.traffic.counting import floor
+from serving.traffic.series import Window
+
+logger = logging.getLogger(__name__)
+
+
+def sample(now: datetime) -> None:
+    """Stores what this host uses now; nothing where it has neither replicas nor GPUs."""
+    host = host_name()
+    replicas = [
+        {"project": project, "release": release, "slot": slot, "memory_bytes": memory}
+        for project, release, slot, pid in Replica.objects.alive()
+        .filter(host=host, pid__gt=0)
+        .order_by("release", "slot")
+        .values_list("release__project_id", "release_id", "slot", "pid")
+        if (memory := resident_bytes(pid))
+    ]
+    cards = gpus()
+    if replicas or cards:
+        HostSample.objects.update_or_create(
+            host=host, minute=floor(now, 60), defaults={"gpus": cards, "replicas": replicas}
+        )
+
+
+def resident_bytes(pid: int) -> int:
+    """The resident memory of a process with its children; 0 where it has ended."""
+    found = 0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        found = process.memory_info().rss
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found += child.memory_info().rss
+    return int(found)
+
+
+def gpus(nvml: Any = None) -> list[dict[str, Any]]:
+    """Name, load (0 to 1) and memory of each NVIDIA GPU; none without a driver. ``nvml``: the module, for tests."""
+    if nvml is None:
+        try:
+            import pynvml as nvml
+        except ImportError:
+            return []
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return []
+    try:
+        return [_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(nvml.nvmlDeviceGetCount())]
+    except nvml.NVMLError as error:
+        logger.warning("the GPUs cannot be read: %s", error)
+        return []
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, card: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": str(nvml.nvmlDeviceGetName(card)), "load": None, "memory_bytes": None, "used_bytes": None
+    }  # fmt: skip
+    with contextlib.suppress(nvml.NVMLError):  # a part of a GPU reports no load
+        found["load"] = nvml.nvmlDeviceGetUtilizationRates(card).gpu / 100
+    with contextlib.suppress(nvml.NVMLError):
+        memory = nvml.nvmlDeviceGetMemoryInfo(card)
+        found |= {"memory_bytes": int(memory.total), "used_bytes": int(memory.used)}
+    return found
+
+
+def samples(project_id: int, window: Window, now: datetime) -> QuerySet[HostSample]:
+    """One sample a point of the window, of hosts; the newest minute that began before the point's end is close enough.
+
+    ``replicas`` of other projects are in it too.
+    """
+    minutes = [floor(start, 60) for start in window.starts(now)] + [floor(now, 60)]
+    return HostSample.objects.filter(minute__in=minutes).order_by("host", "minute")
+
+
+def newest(now: datetime) -> list[HostSample]:
+    """The newest sample of each host, if it is from the last three minutes."""
+    since = floor(now, 60).timestamp() - 180
+    rows = HostSample.objects.filter(minute__gte=datetime.fromtimestamp(since, now.tzinfo)).order_by("host", "-minute")
+    return list(rows.distinct("host"))

@@ -1,0 +1,114 @@
+"""The daily check of drift."""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from labeling.demo.samples import Sample
+from serving.drift import checks
+from serving.drift.queries import newest_changes
+from serving.models import Deployment, DriftCheck, RequestLog
+from slmstudio.contract.json_text import dumps
+from tests.evaluation.factories import World, drawn
+from tests.serving.rollouts.rows import deployed
+
+NOW = timezone.now().astimezone(UTC).replace(hour=1, minute=0)
+YESTERDAY = NOW - timedelta(hours=12)
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world has twelve documents in its hold-out."""
+    monkeypatch.setattr(checks, "MIN_DOCUMENTS", 10)
+    monkeypatch.setattr(checks, "ENOUGH", 30)
+    monkeypatch.setattr("serving.drift.comparison.MIN_VALUES", 10)
+
+
+def sent(deployment: Deployment, samples: tuple[Sample, ...], at: datetime = YESTERDAY, **changes: Any) -> None:
+    """Documents with their gold as outputs."""
+    RequestLog.objects.bulk_create(
+        RequestLog(
+            id=uuid.uuid4(), day=at.date(), created_at=at, project_id=deployment.project_id, release=deployment.stable,
+            **{
+                "source": "stable", "protocol": "extract", "status": 200, "valid": True, "total_ms": 10.0,
+                "key_sha256": uuid.uuid4().hex, "text": one.text, "output": dumps(one.gold), **changes,
+            },
+        )
+        for one in samples
+    )  # fmt: skip
+
+
+def test_equal_documents_do_not_drift(world: World) -> None:
+    deployment = deployed(world)
+    sent(deployment, drawn(100)[30:80])
+    assert checks.check_due(NOW) == 1
+    check = DriftCheck.objects.get()
+    assert (check.changed, check.problem, check.live_count, check.reference_count) == (0, "", 50, 12)
+    assert {"length", "language", "null vendor"} <= {one["metric"] for one in check.findings}
+    assert newest_changes(world.project, NOW) == (0, [])
+
+
+def test_longer_documents_with_nulls_drift(world: World) -> None:
+    deployment = deployed(world)
+    other = [
+        replace(one, text=one.text * 5, gold={**one.gold, "vendor": None}) for one in drawn(400)[30:230]
+    ]  # fmt: skip
+    sent(deployment, tuple(other))
+    checks.check_due(NOW)
+    found = DriftCheck.objects.get()
+    changed = {one["metric"] for one in found.findings if one["changed"]}
+    assert {"length", "null vendor"} <= changed
+    number, sentences = newest_changes(world.project, NOW) or (0, [])
+    assert (number, len(sentences)) == (found.changed, len(changed))
+    page = Client()
+    page.force_login(world.annotator)
+    shown = page.get("/p/invoices/deploy/drift/").context["view"]
+    assert {line.finding.metric for line in shown.changed} == changed
+
+
+def test_a_day_is_checked_once(world: World) -> None:
+    deployment = deployed(world)
+    sent(deployment, drawn(100)[30:80])
+    assert [checks.check_due(NOW), checks.check_due(NOW), checks.check_due(NOW + timedelta(days=1))] == [1, 0, 1]
+    assert checks.check(deployment, YESTERDAY.date()) is not None
+    assert DriftCheck.objects.count() == 2
+
+
+def test_earlier_days_are_added_where_there_are_few_documents(world: World) -> None:
+    deployment = deployed(world)
+    sent(deployment, drawn(100)[30:40])
+    sent(deployment, drawn(100)[40:65], YESTERDAY - timedelta(days=2))
+    checks.check_due(NOW)
+    check = DriftCheck.objects.get()
+    assert (check.days, check.live_count) == (3, 35)
+
+
+def test_what_is_not_compared_says_why(world: World) -> None:
+    deployment = deployed(world)
+    sent(deployment, drawn(100)[30:35])
+    checks.check_due(NOW)
+    check = DriftCheck.objects.get()
+    assert (check.problem, check.days, check.findings) == (checks.TOO_FEW, checks.MAX_DAYS, [])
+    assert newest_changes(world.project, NOW) is None
+
+
+def test_repeated_documents_count_once_and_shadow_not_at_all(world: World) -> None:
+    deployment = deployed(world)
+    sent(deployment, drawn(100)[30:50])
+    sent(deployment, drawn(100)[50:80], key_sha256="a" * 64)
+    sent(deployment, drawn(100)[50:80], shadow_of=uuid.uuid4())
+    sent(deployment, drawn(100)[50:80], status=502)
+    checks.check_due(NOW)
+    assert DriftCheck.objects.get().live_count == 21
+
+
+def test_without_texts_only_confidence_is_left(world: World) -> None:
+    deployment = deployed(world)
+    sent(deployment, drawn(100)[30:80], text="", output="", confidence={"vendor": [0.9, 0.95]})
+    checks.check_due(NOW)
+    assert {one["metric"] for one in DriftCheck.objects.get().findings} <= {"confidence vendor"}

@@ -1,0 +1,97 @@
+"""Tests of drift: what they find, and how often they find what is not there."""
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from scipy import stats
+
+from serving.drift.comparison import LEVEL, MIN_SHARE, compare, fisher, numbers, shares
+from serving.drift.profiles import Profile
+
+Draw = Callable[[random.Random], Profile]
+
+
+def document(rng: random.Random, *, length: float = 1.0, null: float = 0.1, french: float = 0.05) -> Profile:
+    """A document of a made-up population."""
+    return Profile(
+        {
+            "length": float(round(200 + length * rng.lognormvariate(6, 0.5))),
+            "language": "fr" if rng.random() < french else "en",
+            "null vendor": rng.random() < null,
+            "value currency": rng.choices(["EUR", "USD", "GBP"], [0.7, 0.25, 0.05])[0],
+            "value total": round(rng.lognormvariate(5, 1), 2),
+            "confidence total": round(rng.betavariate(8, 1), 4),
+        }
+    )
+
+
+def sample(draw: Draw, number: int, seed: int) -> list[Profile]:
+    rng = random.Random(seed)
+    return [draw(rng) for _ in range(number)]
+
+
+@pytest.mark.parametrize(("k", "n", "j", "m"), [(1, 10, 9, 12), (0, 50, 5, 60), (30, 100, 28, 100), (3, 7, 0, 9)])
+def test_the_share_test_is_fishers(k: int, n: int, j: int, m: int) -> None:
+    less = stats.fisher_exact([[k, n - k], [j, m - j]], "less").pvalue
+    greater = stats.fisher_exact([[k, n - k], [j, m - j]], "greater").pvalue
+    assert fisher(k, n, j, m) == pytest.approx(min(1, 2 * min(less, greater)))
+
+
+def test_false_alarms_keep_their_rate() -> None:
+    """Equal populations, one reference for ten days, at a level of 20 %: at most 20 % of the days alarm."""
+    level, rounds, days = 0.2, 40, 10
+    alarms = 0
+    for number in range(rounds):
+        reference = sample(document, 60, seed=1_000 * number)
+        for day in range(1, days + 1):
+            found = compare(reference, sample(document, 90, seed=1_000 * number + day), level=level)
+            alarms += any(one.adjusted <= level for one in found)
+    # Days share a reference, so their alarms come together: the spread is that of the rounds.
+    assert alarms / (rounds * days) <= level + 3 * math.sqrt(level * (1 - level) / rounds)
+
+
+def test_each_p_value_is_no_smaller_than_it_may_be() -> None:
+    rng = random.Random(5)
+    rounds = 1_500
+    low_numbers = low_shares = 0
+    for _ in range(rounds):
+        first, second = ([rng.gauss(0, 1) for _ in range(size)] for size in (25, 40))
+        low_numbers += numbers("x", first, second).p <= 0.05
+        names = [rng.choices("abcd", [5, 3, 1, 1], k=size) for size in (30, 60)]
+        low_shares += shares("x", *names).p <= 0.05
+    spread = 3 * math.sqrt(0.05 * 0.95 / rounds)
+    assert low_numbers / rounds <= 0.05 + spread
+    assert low_numbers / rounds >= 0.02  # and not so careful that it finds nothing
+    assert low_shares / rounds <= 0.05 + spread
+
+
+@pytest.mark.parametrize(("metric", "draw", "category"), [
+    ("length", lambda rng: document(rng, length=2.0), ""),
+    ("null vendor", lambda rng: document(rng, null=0.4), "True"),
+    ("language", lambda rng: document(rng, french=0.4), "en"),
+])  # fmt: skip
+def test_a_change_is_found_and_named(metric: str, draw: Draw, category: str) -> None:
+    found = compare(sample(document, 200, 1), sample(draw, 500, 2))
+    changed = [one for one in found if one.changed]
+    assert [one.metric for one in changed] == [metric]
+    assert changed[0].adjusted <= LEVEL
+    assert changed[0].category in (category, "fr" if metric == "language" else category)
+
+
+def test_without_a_change_nothing_is_found() -> None:
+    assert not any(one.changed for one in compare(sample(document, 300, 1), sample(document, 2_000, 2)))
+
+
+def test_a_small_change_is_significant_and_does_not_matter() -> None:
+    """A fixed limit would be crossed by chance with few documents; a test alone by anything with many."""
+    few = [Profile({"null a": number % 100 < 2}) for number in range(20_000)]
+    more = [Profile({"null a": number % 100 < 5}) for number in range(20_000)]
+    [one] = compare(few, more)
+    assert one.adjusted <= LEVEL
+    assert (one.effect < MIN_SHARE, one.changed) == (True, False)
+
+
+def test_metrics_with_few_values_are_left_out() -> None:
+    assert compare(sample(document, 10, 1), sample(document, 500, 2)) == []

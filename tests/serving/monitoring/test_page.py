@@ -1,0 +1,150 @@
+"""The monitoring page: figures, charts and marks of a window."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from labeling.models import Contract
+from serving.deployments import services
+from serving.models import HostSample
+from serving.monitoring import queries
+from serving.monitoring.charts import HEIGHT, WIDTH, chart, nice
+from serving.traffic.counting import count_marked, floor
+from serving.traffic.series import WINDOWS
+from tests.evaluation.factories import World
+from tests.serving.rollouts.rows import deployed, with_candidate
+from tests.serving.traffic.rows import logged
+
+ADDRESS = "/p/invoices/deploy/monitoring/"
+
+
+def client(user: Any, *, htmx: bool = False) -> Client:
+    found = Client(headers={"HX-Request": "true"} if htmx else {})
+    found.force_login(user)
+    return found
+
+
+def test_figures_are_those_of_the_log(world: World) -> None:
+    Contract.objects.filter(project=world.project).update(
+        constraints={"hardware_price_per_hour": 3.6, "currency": "EUR"}
+    )
+    deployment = with_candidate(world, share=0.25)
+    now, project = timezone.now(), world.project.pk
+    stable, candidate = deployment.stable, deployment.candidate
+    logged(project, now, 60, release=stable, stage="canary")
+    logged(project, now, 20, release=candidate, source="candidate", stage="canary", total_ms=900.0, model_ms=800.0)
+    logged(project, now, 15, release=stable, stage="canary", status=502, valid=False, code="invalid_output")
+    logged(project, now, 5, release=stable, status=429, valid=None, code="queue_full")
+    logged(project, now, 7, release=candidate, stage="shadow", source="candidate", shadow_of="0" * 32)
+    logged(project, now - timedelta(hours=30), 3, release=stable)
+    while count_marked(now):
+        pass
+    page = queries.page(world.project, WINDOWS["24h"], now)
+    total = page.total
+    assert (total.requests, total.answered, total.failed, total.turned_away) == (100, 80, 15, 5)
+    assert (total.failure_share, total.rejected_share) == (0.15, 0.05)
+    assert total.valid_share == pytest.approx(80 / 95)
+    assert total.time("total", 0.5) == pytest.approx(100, rel=0.025)
+    assert total.time("total", 0.95) == pytest.approx(900, rel=0.025)
+    assert total.time("gateway", 0.5) == pytest.approx(5, rel=0.025)
+    assert total.frequent_errors == [("502 invalid_output", 15), ("429 queue_full", 5)]
+    # 60 + 15 + 5 requests of 90 ms and 20 of 800 ms, at 3.60 an hour.
+    assert total.cost_per_thousand == pytest.approx(1_000 * (80 * 0.09 + 20 * 0.8) / 3_600 * 3.6 / 100)
+    lines = {(line.number, line.role, line.stage): line.sums.requests for line in page.view.lines}
+    assert stable is not None
+    assert candidate is not None
+    assert lines == {
+        (stable.number, "stable", "canary"): 75, (stable.number, "stable", ""): 5,
+        (candidate.number, "candidate", "canary"): 20, (candidate.number, "shadow", "shadow"): 7,
+    }  # fmt: skip
+    assert queries.page(world.project, WINDOWS["7d"], now).total.requests == 103
+    own = queries.page(world.project, WINDOWS["1h"], now, version=candidate.number)
+    assert own.total.requests == 27
+    # The changes of the rollout are marked.
+    assert len(page.happened) >= 2
+    assert all(0 <= mark.x <= WIDTH for one in page.charts for mark in one.marks)
+    assert len(page.charts[0].marks) == len(page.happened)
+
+
+def test_fallbacks_have_their_share(world: World) -> None:
+    deployment = deployed(world)
+    now = timezone.now()
+    logged(world.project.pk, now, 3, release=deployment.stable)
+    logged(world.project.pk, now, 1, release=deployment.stable, source="fallback")
+    count_marked(now)
+    page = queries.page(world.project, WINDOWS["1h"], now)
+    assert page.total.fallback_share == 0.25
+    assert "Fallback" in [one.title for one in page.charts]
+
+
+@pytest.mark.parametrize("window", list(WINDOWS))
+def test_every_window_has_its_points(world: World, window: str) -> None:
+    deployment = deployed(world)
+    now = timezone.now()
+    logged(world.project.pk, now - timedelta(minutes=3), 4, release=deployment.stable)
+    count_marked(now)
+    page = queries.page(world.project, WINDOWS[window], now)
+    assert len(page.view.points) == WINDOWS[window].points == len(page.charts[0].hovers)
+    assert page.total.requests == sum(point.requests for point in page.view.points) == 4
+    assert client(world.annotator).get(f"{ADDRESS}?window={window}").status_code == 200
+
+
+def test_the_page_reads_itself_again(world: World) -> None:
+    deployed(world)
+    whole = client(world.annotator).get(ADDRESS)
+    assert whole.status_code == 200
+    assert b"<html" in whole.content
+    part = client(world.annotator, htmx=True).get(f"{ADDRESS}?part=figures&window=1h")
+    assert (part.status_code, b"<html" in part.content) == (200, False)
+    assert part.context["page"].window.key == "1h"
+    assert client(world.stranger).get(ADDRESS).status_code == 404
+    assert client(world.annotator).get(f"{ADDRESS}?window=x&version=-1").context["page"].window.key == "24h"
+
+
+def test_the_page_takes_as_many_queries_with_more_requests(world: World, django_assert_max_num_queries: Any) -> None:
+    deployment = deployed(world)
+    now = timezone.now()
+    for minute in range(30):
+        logged(world.project.pk, now - timedelta(minutes=minute), 2, release=deployment.stable)
+    count_marked(now)
+    with django_assert_max_num_queries(12):
+        queries.page(world.project, WINDOWS["1h"], now)
+
+
+def test_hosts_show_gpus_and_the_replicas_of_the_project(world: World) -> None:
+    release = deployed(world).stable
+    assert release is not None
+    now = timezone.now()
+    own = {"project": world.project.pk, "release": release.pk, "slot": 0, "memory_bytes": 3_000}
+    HostSample.objects.create(
+        host="gpu-1", minute=floor(now, 60), replicas=[own, {**own, "project": 0}],
+        gpus=[{"name": "H100", "load": 0.5, "memory_bytes": 80, "used_bytes": 20}],
+    )  # fmt: skip
+    page = queries.page(world.project, WINDOWS["1h"], now)
+    [line] = page.hosts
+    assert (line.host, line.replicas) == ("gpu-1", [(release.number, 1, 3_000)])
+    assert [one.title for one in page.charts][-3:] == ["GPU load", "GPU memory", "Memory of replicas"]
+    assert not page.charts[-1].is_empty
+
+
+def test_a_rollback_is_a_mark(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    services.abort(deployment=deployment, user=world.engineer, reason="Slow.")
+    page = queries.page(world.project, WINDOWS["1h"], timezone.now())
+    assert (page.happened[0].detail, page.happened[0].tone) == ("Slow.", "bad")
+
+
+def test_lines_have_gaps_where_there_are_no_data() -> None:
+    found = chart("t", [("a", [1.0, 2.0, None, 4.0, None])], list("vwxyz"), lambda value: f"{value:g}")
+    [line] = found.lines
+    assert (len(line.pieces), len(line.dots), line.newest, found.top) == (1, 1, "4", "5")
+    assert line.pieces[0] == f"60.0,{HEIGHT - 116 / 5:.1f} 180.0,{HEIGHT - 2 * 116 / 5:.1f}"
+    assert found.hovers[2].text == "x: no data"
+
+
+@pytest.mark.parametrize(("highest", "end"), [(0, 1), (0.03, 0.05), (1, 1), (1.2, 2), (240, 250), (900, 1_000)])
+def test_the_axis_ends_at_a_round_number(highest: float, end: float) -> None:
+    assert nice(highest) == pytest.approx(end)

@@ -1,0 +1,67 @@
+"""GPUs by NVML, and the memory of replicas."""
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from serving.models import HostSample
+from serving.replicas.addresses import host_name
+from serving.traffic import hosts
+from tests.evaluation.factories import World
+from tests.serving.factories import answering
+from tests.serving.rollouts.rows import deployed
+
+
+class NoDriver(Exception):
+    """As pynvml raises it."""
+
+
+def nvml(*, load: Any = 40, fails: bool = False) -> Any:
+    """A module like pynvml, with one GPU."""
+
+    def init() -> None:
+        if fails:
+            raise NoDriver
+
+    def rates(card: int) -> Any:
+        if load is None:
+            raise NoDriver
+        return SimpleNamespace(gpu=load)
+
+    return SimpleNamespace(
+        NVMLError=NoDriver, nvmlInit=init, nvmlShutdown=lambda: None, nvmlDeviceGetCount=lambda: 1,
+        nvmlDeviceGetHandleByIndex=lambda index: index, nvmlDeviceGetName=lambda card: "H100",
+        nvmlDeviceGetUtilizationRates=rates, nvmlDeviceGetMemoryInfo=lambda card: SimpleNamespace(total=80, used=20),
+    )  # fmt: skip
+
+
+def test_gpus_are_read_from_the_driver() -> None:
+    assert hosts.gpus(nvml()) == [{"name": "H100", "load": 0.4, "memory_bytes": 80, "used_bytes": 20}]
+    assert hosts.gpus(nvml(load=None))[0]["load"] is None
+    assert hosts.gpus(nvml(fails=True)) == []
+
+
+def test_a_host_stores_what_its_replicas_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "gpus", list)
+    release = deployed(world).stable
+    assert release is not None
+    now = timezone.now()
+    answering(release, pid=os.getpid())
+    hosts.sample(now)
+    assert not HostSample.objects.exists()  # it is a replica of another host
+    found = answering(release, pid=os.getpid())
+    type(found).objects.filter(pk=found.pk).update(host=host_name())
+    hosts.sample(now)
+    hosts.sample(now)
+    [stored] = HostSample.objects.all()
+    [replica] = stored.replicas
+    assert (replica["project"], replica["release"], replica["slot"]) == (world.project.pk, release.pk, found.slot)
+    assert replica["memory_bytes"] > 10_000_000
+    assert [one.host for one in hosts.newest(now)] == [host_name()]
+
+
+def test_a_process_that_has_ended_uses_nothing() -> None:
+    assert hosts.resident_bytes(2**22 - 1) == 0
