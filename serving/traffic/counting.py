@@ -90,7 +90,8 @@ class Figures:
     def columns(self) -> dict[str, Any]:
         """Column -> value."""
         values = dict(vars(self))
-        return {**values, **values.pop("times")}
+        times = values.pop("times")
+        return values | times
 
 
 Counted = dict[Minute, dict[Group, Figures]]

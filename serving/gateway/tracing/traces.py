@@ -76,7 +76,9 @@ class Tracer:
         self._table = table
         self._waiting: deque[Traced] = deque(maxlen=MAX_WAITING)
         self.dropped = 0
-        self._resource = Resource.create({SERVICE_NAME: names.SERVICE}).merge(Resource.create({}))
+        self._resource = Resource.create({})
+        if str(self._resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+            self._resource = self._resource.merge(Resource({SERVICE_NAME: names.SERVICE}))
         self._scope = InstrumentationScope(names.SCOPE)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)

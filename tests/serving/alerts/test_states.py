@@ -67,7 +67,7 @@ def test_checks_that_were_missed_prove_nothing() -> None:
 
 @pytest.mark.parametrize(("value", "is_lower", "expected"), [
     (0.051, False, OVER), (0.05, False, NEAR), (0.046, False, NEAR), (0.045, False, CLEAR), (None, False, UNKNOWN),
-    (0.049, True, OVER), (0.05, True, NEAR), (0.055, True, CLEAR),
+    (0.049, True, OVER), (0.05, True, NEAR), (0.056, True, CLEAR),
 ])  # fmt: skip
 def test_levels(value: float | None, is_lower: bool, expected: Level) -> None:
     assert level(value, 0.05, is_lower=is_lower) == expected

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from evaluation.models import AuditEntry
+from labeling.models import Contract
 from serving.alerts import rules
 from serving.models import AlertRecipients, AlertRule
 from tests.evaluation.factories import World
@@ -24,9 +25,8 @@ def client(user: Any) -> Client:
 
 
 def test_defaults_are_shown_to_everyone(world: World) -> None:
-    world.project.contract.constraints = {"latency_p95_ms": 800}
-    world.project.contract.save()
     deployed(world)
+    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 800})
     page = client(world.annotator).get(ADDRESS)
     assert page.status_code == 200
     found = {line.rule.metric: line for line in page.context["lines"]}

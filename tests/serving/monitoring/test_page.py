@@ -28,10 +28,9 @@ def client(user: Any, *, htmx: bool = False) -> Client:
 
 
 def test_figures_are_those_of_the_log(world: World) -> None:
-    Contract.objects.filter(project=world.project).update(
-        constraints={"hardware_price_per_hour": 3.6, "currency": "EUR"}
-    )
     deployment = with_candidate(world, share=0.25)
+    prices = {"hardware_price_per_hour": 3.6, "currency": "EUR"}
+    Contract.objects.filter(project=world.project).update(constraints=prices)
     now, project = timezone.now(), world.project.pk
     stable, candidate = deployment.stable, deployment.candidate
     logged(project, now, 60, release=stable, stage="canary")
