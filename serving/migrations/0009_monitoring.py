@@ -9,8 +9,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('labeling', '0008_field_texts'),
-        ('serving', '0004_request_content_index'),
+        ('labeling', '0009_document_selection'),
+        ('serving', '0008_review_queue'),
     ]
 
     operations = [
