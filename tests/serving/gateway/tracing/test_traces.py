@@ -32,6 +32,7 @@ def traced(
     environment: dict[str, str] | None = None, days: int = 30,
 ) -> tuple[Collector, Any]:  # fmt: skip
     """The collector after one request, and the response."""
+    folder.mkdir(exist_ok=True)
     with collector() as found:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
         for name, value in (environment or {}).items():
@@ -51,8 +52,14 @@ def traced(
         return found, run(work())
 
 
+async def slow(text: str) -> Any:
+    """An answer that takes longer than the time in the queue that it reports."""
+    await asyncio.sleep(0.02)
+    return await reply()(text)
+
+
 def test_a_request_has_spans_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, response = traced(tmp_path, monkeypatch)
+    found, response = traced(tmp_path, monkeypatch, answer=slow)
     root = found.named("POST /api/v1/projects/{slug}/extract")
     request_id = response.json()["request_id"]
     assert root.trace_id.hex() == uuid.UUID(request_id).hex

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('labeling', '0009_document_selection'),
-        ('serving', '0008_review_queue'),
+        ('serving', '0010_certificates'),
     ]
 
     operations = [

@@ -23,5 +23,5 @@ DROP FUNCTION serving_mark_traffic();
 class Migration(migrations.Migration):
     """SQL that Django's operations do not express."""
 
-    dependencies = [("serving", "0009_monitoring")]
+    dependencies = [("serving", "0011_monitoring")]
     operations = [migrations.RunSQL(FORWARD, BACKWARD)]
