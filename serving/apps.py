@@ -29,6 +29,7 @@ class ServingConfig(AppConfig):
         report_actions.register(deploy_action)
         more_routers.register(_deployment_router)
         more_routers.register(_packages_router)
+        more_routers.register(_policy_router)
         for work in (retention.pass_if_due, sampling.draw_all, gold_labels.judge_all, retraining.propose_all):
             hooks.reaper_passed.register(work)
         more_routers.register(_experiment_router)
@@ -58,3 +59,9 @@ def _announce(**values: Any) -> None:
     from serving.replicas.changes import announce
 
     transaction.on_commit(announce, robust=True)
+
+
+def _policy_router() -> "tuple[str, Router]":
+    from serving.policies.api import router
+
+    return "/projects/{slug:slug}/deployment/policy", router

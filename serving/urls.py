@@ -11,6 +11,7 @@ from serving.experiments import views as experiment_views
 from serving.feedback import views as feedback_views
 from serving.monitoring import views as monitoring_views
 from serving.packages import views as package_views
+from serving.policies import views as policy_views
 from serving.replays import views as replay_views
 from serving.rollouts import views as rollout_views
 from serving.versions import views as version_views
@@ -25,6 +26,9 @@ urlpatterns = [
     path("deploy/stop/", views.stop, name="deploy_stop"),
     path("deploy/rollout/", rollout_views.rollout, name="deploy_rollout"),
     path("deploy/plan/", rollout_views.plan, name="deploy_plan"),
+    path("deploy/confidence/", policy_views.confidence, name="deploy_confidence"),
+    path("deploy/confidence/policy/", policy_views.policy, name="deploy_policy"),
+    path("deploy/confidence/resume/", policy_views.resume, name="deploy_resume"),
     path("deploy/review/", feedback_views.queue, name="deploy_review"),
     path("deploy/review/decide/", feedback_views.decide, name="deploy_review_decide"),
     path("deploy/accuracy/", feedback_views.accuracy, name="deploy_accuracy"),

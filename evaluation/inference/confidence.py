@@ -45,6 +45,17 @@ def per_field(text: str, ends: Sequence[int], logprobs: Sequence[float]) -> dict
     return found
 
 
+def first_tokens(text: str, ends: Sequence[int]) -> dict[str, int]:
+    """Field path -> number of the first token of its value, which decides whether there is one. ``ends`` as above."""
+    found = {}
+    ranges = list(_ranges(ends))
+    for path, (start, end) in spans(text).items():
+        number = next((at for at, (first, last) in enumerate(ranges) if first < end and last > start), None)
+        if number is not None:
+            found[path] = number
+    return found
+
+
 def _ranges(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Range of each token. A token that ends no character (part of a multi-byte one) belongs to the last character."""
     before = 0

@@ -260,6 +260,16 @@ def is_waiting_for_package(release: Release) -> bool:
     return release.package is not None and release.package.status in (Status.QUEUED, Status.RUNNING)
 
 
+def record_change(deployment: Deployment, kind: str, user: User | None, reason: str = "") -> None:
+    """Records a change of how a deployment answers that changes no release; gateways notice the new revision.
+
+    Within a transaction; the caller has checked the role.
+    """
+    deployment = _locked(deployment.project)
+    _save(deployment)
+    _record(deployment, kind, None, user, reason)
+
+
 # -- helpers ----------------------------------------------------------------------------------------------------------
 
 

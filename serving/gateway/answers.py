@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
 from serving.gateway.external import ExternalModels
+from serving.gateway.fallback.models import FallbackModels, Outcome, assess, note_confidence
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, RequestLogWriter, now
@@ -19,7 +20,7 @@ from serving.gateway.routes import ReleaseRoute, Route
 from serving.gateway.tracing import timeline
 from serving.gateway.tracing.names import MODEL, VALIDATION
 from serving.models import RequestLog
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import Answer, Confidence
 
 if TYPE_CHECKING:
     from serving.gateway.tracing.traces import Tracer
@@ -74,7 +75,10 @@ class Answered:
     release: ReleaseRoute
     source: str
     raw: str
-    confidence: dict[str, tuple[float, float]]
+    #: as the engine gives it, of the small model
+    confidence: Confidence
+    outcome: Outcome
+    entry: LogEntry
     prompt_tokens: int
     output_tokens: int
     total_ms: float
@@ -91,6 +95,9 @@ class Answerer:
     external: ExternalModels
     shadows: set["asyncio.Task[LogEntry]"] = field(default_factory=set)
     tracer: "Tracer | None" = None
+
+    def __post_init__(self) -> None:
+        self.fallbacks = FallbackModels(self.external, self.pool.retries)
 
     async def answer(self, route: Route, question: Question) -> Answered:
         """The output for a question; it is in the log when this returns or raises.
@@ -143,12 +150,22 @@ class Answerer:
             raise Problem(404, "not_deployed", "No model of this project is deployed.")
         entry.release_id = release.id
         entry.source = Source.CANDIDATE if is_candidate else Source.STABLE
-        found = await self._ask(release, question.text, route.max_queue)
-        _note(entry, found, store=bool(route.retention_days))
-        check(release, found, entry)
+        found: Answer | None = None
+        problem: Problem | None = None
+        try:
+            found = await self._ask(release, question.text, route.max_queue)
+            _note(entry, found, store=bool(route.retention_days))
+            check(release, found, entry)
+        except Problem as error:
+            problem = error
+        outcome = await self.fallbacks.complete(
+            entry, text=question.text, schema=release.schema, found=found, problem=problem, known=release.confidence,
+            policy=route.policy, route=release.fallback, max_queue=route.max_queue,
+            deadline=question.started + self.external.timeout, store=bool(route.retention_days),
+        )  # fmt: skip
         return Answered(
-            request_id=question.id, release=release, source=entry.source, raw=found.raw,
-            confidence=found.confidence,
+            request_id=question.id, release=release, source=entry.source, raw=outcome.raw,
+            confidence=found.confidence if found is not None else {}, outcome=outcome, entry=entry,
             prompt_tokens=entry.prompt_tokens, output_tokens=entry.output_tokens, total_ms=0.0,
             queue_ms=entry.queue_ms, model_ms=entry.model_ms,
         )  # fmt: skip
@@ -193,6 +210,7 @@ class Answerer:
             found = await self._ask(release, question.text, route.max_queue)
             _note(entry, found, store=bool(route.retention_days))
             check(release, found, entry)
+            note_confidence(entry, assess(release.schema, found, question.text, release.confidence), release.confidence)
             entry.status = 200
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code

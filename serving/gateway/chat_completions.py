@@ -16,10 +16,13 @@ from starlette.responses import Response, StreamingResponse
 from serving.gateway.answers import Answered, Question
 from serving.gateway.bodies import read_object
 from serving.gateway.context import SCOPE, Gateway
+from serving.gateway.extract import policy_members
 from serving.gateway.idempotency import HEADER
 from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.scoring.pairing import pair
 
 #: characters of one event of a stream
 _CHUNK = 64
@@ -76,23 +79,48 @@ async def respond(
         options = body.get("stream_options")
         with_usage = isinstance(options, dict) and options.get("include_usage") is True
         # The output was validated as a whole before its first character is sent.
-        events = _stream(route.slug, answered, with_usage=with_usage)
+        events = _stream(route.slug, answered, content_of(answered, body), with_usage=with_usage)
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Request-Id": question.id})
 
     async def make() -> bytes:
-        return orjson.dumps(_completion(route.slug, await gateway.answer(request, route, question)))
+        answered = await gateway.answer(request, route, question)
+        return orjson.dumps(_completion(route.slug, answered, content_of(answered, body)))
 
     if caller is None:
         return Response(await make(), media_type="application/json", headers={"X-Request-Id": question.id})
     return await gateway.respond(request, caller, body, question.id, make)
 
 
-def _completion(slug: str, answered: Answered) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answered.raw, "refusal": None}
+def content_of(answered: Answered, body: dict[str, Any]) -> str:
+    """The content of the message: the object as the model wrote it, or where the schema is a single choice and the
+    caller asks for text, the class alone."""
+    wanted = body.get("response_format")
+    fields = answered.release.schema.fields
+    as_text = isinstance(wanted, dict) and wanted.get("type") == "text" and len(fields) == 1 and fields[0].is_choice
+    if not as_text:
+        return answered.raw
+    value = next((leaf.output for leaf in pair(answered.release.schema.root, None, loads(answered.raw))), None)
+    return answered.raw if value is None else value if isinstance(value, str) else dumps(value)
+
+
+def _decision(answered: Answered) -> dict[str, Any]:
+    """What our own interface says about an answer, as a member that OpenAI clients ignore."""
+    return {
+        "answered_by": answered.source,
+        "confidence": answered.outcome.confidence,
+        "calibrated": answered.outcome.is_calibrated,
+        "needs_review": answered.outcome.needs_review,
+        **policy_members(answered),
+    }
+
+
+def _completion(slug: str, answered: Answered, content: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content, "refusal": None}
     return {
         **_head(slug, answered, "chat.completion"),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
         "usage": _usage(answered),
+        "slm_studio": _decision(answered),
     }
 
 
@@ -123,7 +151,7 @@ def document_of(messages: Any) -> str:
     return content
 
 
-async def _stream(slug: str, answered: Answered, *, with_usage: bool) -> AsyncIterator[bytes]:
+async def _stream(slug: str, answered: Answered, content: str, *, with_usage: bool) -> AsyncIterator[bytes]:
     head = _head(slug, answered, "chat.completion.chunk")
     usage = {"usage": None} if with_usage else {}
 
@@ -132,9 +160,11 @@ async def _stream(slug: str, answered: Answered, *, with_usage: bool) -> AsyncIt
         return b"data: " + orjson.dumps({**head, "choices": [choice], **usage}) + b"\n\n"
 
     yield event({"role": "assistant", "content": "", "refusal": None})
-    for at in range(0, len(answered.raw), _CHUNK):
-        yield event({"content": answered.raw[at : at + _CHUNK]})
+    for at in range(0, len(content), _CHUNK):
+        yield event({"content": content[at : at + _CHUNK]})
+    head["slm_studio"] = _decision(answered)
     yield event({}, "stop")
+    del head["slm_studio"]
     if with_usage:
         yield b"data: " + orjson.dumps({**head, "choices": [], "usage": _usage(answered)}) + b"\n\n"
     yield b"data: [DONE]\n\n"

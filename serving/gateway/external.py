@@ -47,15 +47,15 @@ class ExternalModels:
     """Clients of all endpoints. ``timeout``: seconds of one request."""
 
     timeout: float
-    _connections: dict[int, _Connection] = field(default_factory=dict)
+    _connections: dict[tuple[int, int, str], _Connection] = field(default_factory=dict)
 
-    async def answer(self, route: ExternalRoute, text: str, *, max_queue: int) -> Answer:
-        """The answer of an external model.
+    async def answer(self, route: ExternalRoute, text: str, *, max_queue: int, attempts: int = MAX_ATTEMPTS) -> Answer:
+        """The answer of an external model. ``attempts``: requests that it may take.
 
         Raises:
             Problem: 429 where too many requests wait, 503 where the endpoint cannot be called.
         """
-        connection = self._connection(route)
+        connection = self._connection(route, attempts)
         config = connection.route.config
         assert config is not None
         if connection.outstanding >= config.at_once + max_queue:
@@ -73,8 +73,10 @@ class ExternalModels:
         elapsed = (time.perf_counter() - arrived) * 1000
         return answer_of(completion, elapsed_ms=elapsed)
 
-    def _connection(self, route: ExternalRoute) -> _Connection:
-        found = self._connections.get(route.endpoint_id)
+    def _connection(self, route: ExternalRoute, attempts: int) -> _Connection:
+        # Releases of one endpoint may have different schemas.
+        key = route.endpoint_id, attempts, route.schema.hash
+        found = self._connections.get(key)
         if found is not None and found.route == route:
             return found
         if route.config is None:
@@ -82,10 +84,10 @@ class ExternalModels:
         if found is not None:
             self._close(found)
         stop = threading.Event()
-        client = client_for(route.config.with_timeout(self.timeout), route.schema, stop, max_attempts=MAX_ATTEMPTS)
+        client = client_for(route.config.with_timeout(self.timeout), route.schema, stop, max_attempts=attempts)
         threads = ThreadPoolExecutor(route.config.at_once, thread_name_prefix="external")
-        self._connections[route.endpoint_id] = _Connection(route, client, threads, stop)
-        return self._connections[route.endpoint_id]
+        self._connections[key] = _Connection(route, client, threads, stop)
+        return self._connections[key]
 
     @staticmethod
     def _close(connection: _Connection) -> None:

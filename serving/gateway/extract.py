@@ -44,6 +44,7 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
 
 def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, Any]:
     """The body of a response. ``text``: the document, for evidence; None: without."""
+    entry = answered.entry
     found: dict[str, Any] = {
         "request_id": answered.request_id,
         "model": f"{slug}@{answered.release.number}",
@@ -52,17 +53,37 @@ def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, An
         "output": orjson.Fragment(answered.raw.encode()),
         "valid": True,
         "answered_by": answered.source,
-        "confidence": {path: low for path, (low, _) in answered.confidence.items()},
+        "confidence": answered.outcome.confidence,
+        "calibrated": answered.outcome.is_calibrated,
+        "raw_confidence": {path: known[0] for path, known in answered.confidence.items()},
+        "needs_review": answered.outcome.needs_review,
         "latency_ms": {
             "total": answered.total_ms,
             "queue": answered.queue_ms,
             "model": answered.model_ms,
-            "gateway": round(max(0.0, answered.total_ms - answered.queue_ms - answered.model_ms), 2),
+            "fallback": entry.fallback_ms,
+            "gateway": round(
+                max(0.0, answered.total_ms - answered.queue_ms - answered.model_ms - entry.fallback_ms), 2
+            ),
         },
         "usage": {"prompt_tokens": answered.prompt_tokens, "output_tokens": answered.output_tokens},
     }
+    found |= policy_members(answered)
     if text is not None:
         found["evidence"] = evidence_of(answered.release.schema, loads(answered.raw), text)
+    return found
+
+
+def policy_members(answered: Answered) -> dict[str, Any]:
+    """What the answer policy did: why a person should check the answer, and the larger model where it was asked."""
+    entry, found = answered.entry, dict[str, Any]()
+    if answered.outcome.needs_review:
+        found["review"] = {"reason": entry.review_reason, "fields": answered.outcome.review_fields}
+    if answered.outcome.fallback:
+        found["fallback"] = {
+            "model": answered.outcome.fallback, "reason": entry.fallback_reason, "error": entry.fallback_code or None,
+            "cost": entry.cost,
+        }  # fmt: skip
     return found
 
 

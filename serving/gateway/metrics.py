@@ -82,7 +82,7 @@ class Metrics:
             self._tokens.labels(*release, "prompt").inc(entry.prompt_tokens)
             self._tokens.labels(*release, "output").inc(entry.output_tokens)
         if entry.status == 200:
-            gateway_ms = max(0.0, entry.total_ms - entry.queue_ms - entry.model_ms)
+            gateway_ms = max(0.0, entry.total_ms - entry.queue_ms - entry.model_ms - entry.fallback_ms)
             times = (entry.total_ms, entry.queue_ms, entry.model_ms, gateway_ms)
             for histogram, milliseconds in zip(self._latency.values(), times, strict=True):
                 histogram.labels(*release).observe(milliseconds / 1_000)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 
+from serving.gateway.fallback.retries import RetryBudget
 from serving.gateway.problems import Problem
 from serving.gateway.routes import ReleaseRoute
 from serving.replicas.addresses import HTTP, UNIX
@@ -16,11 +17,8 @@ from serving.replicas.protocol import Answer
 #: consecutive failures that open a breaker, and the longest time that it stays open
 FAILURES_TO_OPEN = 3
 MAX_OPEN_SECONDS = 30.0
-#: retries may be this share of the requests, so that a failing backend is not asked twice as often
-RETRY_SHARE = 0.1
 #: of a connection to another host: seconds of silence, between probes, probes; milliseconds for sent data
 _KEEPALIVE = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 5_000}
-_RETRY_BURST = 10.0
 
 
 def _socket(address: "aiohttp.AddrInfoType") -> socket.socket:
@@ -76,7 +74,7 @@ class ReplicaPool:
     timeout: float
     _backends: dict[str, _Backend] = field(default_factory=dict)
     _closing: set["asyncio.Future[None]"] = field(default_factory=set)
-    _retries: float = _RETRY_BURST
+    retries: RetryBudget = field(default_factory=RetryBudget)
 
     async def answer(self, release: ReleaseRoute, text: str, *, max_queue: int) -> Answer:
         """The answer of a replica.
@@ -92,7 +90,7 @@ class ReplicaPool:
             raise Problem(
                 429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
             )
-        self._retries = min(_RETRY_BURST, self._retries + RETRY_SHARE)
+        self.retries.request()
         tried: set[str] = set()
         while True:
             backend = self._pick(backends, tried)
@@ -102,11 +100,10 @@ class ReplicaPool:
             try:
                 return await self._ask(backend, text)
             except ReplicaUnavailable:
-                if self._retries < 1:
+                if not self.retries.take():
                     raise Problem(
                         503, "no_replica", "The model does not answer.", headers={"Retry-After": "5"}
                     ) from None
-                self._retries -= 1
 
     def has_free_slot(self, release: ReleaseRoute) -> bool:
         """Whether a replica of the release would answer at once, as far as this process knows."""

@@ -59,10 +59,25 @@ class LogEntry:
     queue_ms: float = 0.0
     model_ms: float = 0.0
     confidence: dict[str, Any] = field(default_factory=dict)
+    calibrated: dict[str, float] = field(default_factory=dict)
+    lowest: float | None = None
+    needs_review: bool = False
+    review_reason: str = ""
+    automatic: bool = False
+    audit_probability: float | None = None
+    audited: bool = False
+    fallback_reason: str = ""
+    fallback_endpoint_id: int | None = None
+    fallback_ms: float = 0.0
+    fallback_code: str = ""
+    fallback_prompt_tokens: int = 0
+    fallback_output_tokens: int = 0
+    cost: float | None = None
     detail: str = ""
     text: str = ""
     output: str = ""
     exchange: str = ""
+    first_output: str = ""
 
 
 class RequestLogWriter:

@@ -16,10 +16,15 @@ from django.db.models import Count
 from redis.exceptions import RedisError
 
 from evaluation.inference.endpoint_keys import endpoint_config
-from labeling.models import SchemaVersion
+from evaluation.models import Endpoint
+from labeling.models import Project
+from serving.confidence.decisions import Policy
 from serving.gateway.database import in_database
 from serving.gateway.external import ExternalRoute
-from serving.models import Deployment, Release, Replica, Stage
+from serving.gateway.fallback.models import NO_POLICY, FallbackRoute
+from serving.models import AnswerPolicy, Deployment, Release, Replica, Stage
+from serving.policies import routing
+from serving.policies.routing import ReleaseConfidence
 from serving.replicas.changes import CHANNEL
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
@@ -39,6 +44,8 @@ class ReleaseRoute:
     schema: CompiledSchema
     addresses: tuple[str, ...] = ()
     external: ExternalRoute | None = None
+    confidence: ReleaseConfidence | None = None
+    fallback: FallbackRoute | None = None
 
     @property
     def can_answer(self) -> bool:
@@ -59,6 +66,7 @@ class Route:
     retention_days: int
     capture: str = ""
     sticky: bool = False
+    policy: Policy = NO_POLICY
 
     def choose(self, key_sha256: str, number: int | None = None) -> tuple[ReleaseRoute | None, bool]:
         """The release that answers a request, and whether it is the candidate. ``number``: the caller names it.
@@ -173,44 +181,57 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
     replicas = Replica.objects.filter(state=Replica.State.READY) if without_heartbeat else Replica.objects.ready()
     for release, address in replicas.order_by("pk").values_list("release_id", "address"):
         addresses[release].append(address)
-    rows = Deployment.objects.with_releases().filter(project__deployment__isnull=False)
-    return {
-        row.project.slug: Route(
-            project_id=row.project_id,
-            slug=row.project.slug,
-            stable=_release(row.stable, addresses),
-            candidate=_release(row.candidate, addresses),
-            stage=row.stage,
-            share=row.share,
-            max_queue=row.max_queue,
-            retention_days=row.retention_days,
-            capture=row.capture,
-            sticky=row.sticky,
-        )
-        for row in rows
-    }
+    rows = list(Deployment.objects.with_releases().filter(project__deployment__isnull=False))
+    policies = routing.policies(row.pk for row in rows)
+    return {row.project.slug: _route(row, policies.get(row.pk), addresses) for row in rows}
 
 
-def _release(release: Release | None, addresses: dict[int, list[str]]) -> ReleaseRoute | None:
-    if release is None:
+def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, list[str]]) -> Route:
+    applied = routing.deployment_policy(policy) if policy is not None else None
+    known = routing.release_confidences(row.serving, routing.budget_of(policy))
+
+    def route(release: Release | None) -> ReleaseRoute | None:
+        if release is None:
+            return None
+        endpoint = applied.endpoint if applied is not None else None
+        if release.package is None:
+            assert release.endpoint is not None
+            external = _external(release.endpoint, row.project, row.project.schema_version.compiled)
+            fallback = _fallback(endpoint, row.project, external.schema) if endpoint != release.endpoint else None
+            return ReleaseRoute(release.pk, release.number, external.schema, external=external, fallback=fallback)
+        schema = release.package.eval_run.dataset.schema_version.compiled
+        return ReleaseRoute(
+            release.pk, release.number, schema, tuple(addresses.get(release.pk, ())),
+            confidence=known.get(release.pk), fallback=_fallback(endpoint, row.project, schema),
+        )  # fmt: skip
+
+    return Route(
+        project_id=row.project_id,
+        slug=row.project.slug,
+        stable=route(row.stable),
+        candidate=route(row.candidate),
+        stage=row.stage,
+        share=row.share,
+        max_queue=row.max_queue,
+        retention_days=row.retention_days,
+        capture=row.capture,
+        sticky=row.sticky,
+        policy=applied.policy if applied is not None else NO_POLICY,
+    )
+
+
+def _fallback(endpoint: Endpoint | None, project: Project, schema: CompiledSchema) -> FallbackRoute | None:
+    if endpoint is None:
         return None
-    if release.package is not None:
-        schema: SchemaVersion = release.package.eval_run.dataset.schema_version
-        return ReleaseRoute(release.pk, release.number, schema.compiled, tuple(addresses.get(release.pk, ())))
-    external = _external(release)
-    return ReleaseRoute(release.pk, release.number, external.schema, external=external)
+    return FallbackRoute(_external(endpoint, project, schema), endpoint.price_in, endpoint.price_out)
 
 
-def _external(release: Release) -> ExternalRoute:
+def _external(endpoint: Endpoint, project: Project, schema: CompiledSchema) -> ExternalRoute:
     """How an external model is called now; its key is in the environment of the gateway."""
-    endpoint, project = release.endpoint, release.project
-    assert endpoint is not None
     config, problem = None, "It was removed."
     if endpoint.retired_at is None:
         try:
             config, problem = endpoint_config(endpoint), ""
         except Refused as error:
             problem = error.message
-    return ExternalRoute(
-        endpoint.pk, str(endpoint), config, project.contract.instruction, project.schema_version.compiled, problem
-    )
+    return ExternalRoute(endpoint.pk, str(endpoint), config, project.contract.instruction, schema, problem)

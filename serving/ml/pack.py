@@ -4,7 +4,7 @@ Files are linked where the disk allows it, else copied. Then the package is load
 answers documents of its evaluation again, with each of its variants. Events: ``progress`` {stage, done, total},
 ``parity`` (``variant``, the fields of ``Parity``, ``engine``, and ``offline_problem``: why ``extract.py`` is left out;
 the package is complete even where parity is bad: services decide), ``variant_failed`` {variant, message}: it is left
-out of the deployment.
+out of the deployment. Labeled documents calibrate the confidence of each variant: ``calibration`` {variant, file}.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from evaluation.ml.prompts import PromptBuilder
+from serving.ml.calibrate import calibrate_package, read_documents
 from serving.ml.engines.llama_cpp import LlamaCppEngine
 from serving.ml.fingerprint import fingerprint
 from serving.ml.loading import LoadedPackage, load_package
@@ -26,6 +27,7 @@ from serving.packages.spec import (
     FINGERPRINTS,
     GGUF_ENGINES,
     SCRIPT,
+    CalibrationDocument,
     Grounding,
     OutputTokens,
     PackSpec,
@@ -112,10 +114,11 @@ def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | Non
 async def _check_variants(folder: Path, spec: PackSpec, documents: list[ParityDocument], emitter: Emitter) -> None:
     """The parity of every variant. Raises Refused where the first one cannot be served."""
     fingerprints: dict[str, list[str]] = {}
+    labeled = read_documents(spec.calibration)
     for variant in spec.all_variants:
         is_first = variant.key == spec.key
         try:
-            await _check(folder, variant.key, documents, emitter, fingerprints)
+            await _check(folder, variant.key, documents, emitter, fingerprints, labeled)
         except Refused as refused:
             if is_first:
                 raise
@@ -126,7 +129,12 @@ async def _check_variants(folder: Path, spec: PackSpec, documents: list[ParityDo
 
 
 async def _check(
-    folder: Path, key: str, documents: list[ParityDocument], emitter: Emitter, fingerprints: dict[str, list[str]]
+    folder: Path,
+    key: str,
+    documents: list[ParityDocument],
+    emitter: Emitter,
+    fingerprints: dict[str, list[str]],
+    labeled: list[CalibrationDocument],
 ) -> None:
     package = load_package(folder, variant=key)
     problem = ""
@@ -144,6 +152,7 @@ async def _check(
             fingerprints[key] = await fingerprint(package)
         if not (folder / SCRIPT).exists():
             problem = await _write_offline(folder, package, documents)
+        await calibrate_package(folder, package, labeled, emitter, variant=key)
     finally:
         await package.engine.close()
     emitter.emit(

@@ -7,6 +7,7 @@ from serving.models.drift import DriftCheck
 from serving.models.experiments import Experiment
 from serving.models.feedback import Judgment
 from serving.models.packages import Package, Variant
+from serving.models.policies import AnswerPolicy, PackageCalibration
 from serving.models.replays import Replay
 from serving.models.requests import RequestLog
 from serving.models.review import Draw, RetrainingProposal, ReviewItem, SampleDay, SamplePlan
@@ -17,6 +18,7 @@ __all__ = [
     "AlertEvent",
     "AlertRecipients",
     "AlertRule",
+    "AnswerPolicy",
     "Capture",
     "Certificate",
     "CertificatePair",
@@ -28,6 +30,7 @@ __all__ = [
     "HostSample",
     "Judgment",
     "Package",
+    "PackageCalibration",
     "Release",
     "Replay",
     "Replica",

@@ -147,6 +147,9 @@ class DeploymentEvent(models.Model):
         ABORTED = "aborted", "aborted"
         ROLLED_BACK = "rolled_back", "rolled back"
         STOPPED = "stopped", "stopped"
+        POLICY = "policy", "answer policy changed"
+        BROKEN = "broken", "error budget exceeded"
+        RESUMED = "resumed", "error budget resumed"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployment_events", db_index=False)
     kind = models.CharField(max_length=12, choices=Kind.choices)

@@ -41,13 +41,34 @@ class RequestLog(models.Model):
     total_ms = models.FloatField()
     queue_ms = models.FloatField(default=0)
     model_ms = models.FloatField(default=0)
-    confidence = models.JSONField(default=dict, help_text="field -> [minimum, mean]")
+    confidence = models.JSONField(
+        default=dict, help_text="field -> lowest and mean token probability, and the margin of the first token if known"
+    )
+    calibrated = models.JSONField(default=dict, help_text="field -> probability that it is correct; {}: not calibrated")
+    lowest = models.FloatField(null=True, help_text="the lowest confidence of a field, calibrated where it can be")
+    needs_review = models.BooleanField(default=False, help_text="by the answer policy, a person should check it")
+    review_reason = models.CharField(
+        max_length=20, blank=True, help_text="see serving.confidence.decisions.Reason; of the review"
+    )
+    automatic = models.BooleanField(default=False, help_text="answered without a person under an error budget")
+    audit_probability = models.FloatField(null=True, help_text="with which it was drawn for the audit")
+    audited = models.BooleanField(default=False, help_text="whether it was drawn for the audit of the error budget")
+    fallback_reason = models.CharField(
+        max_length=20, blank=True, help_text="why the larger model was asked; empty: it was not"
+    )
+    fallback_endpoint_id = models.BigIntegerField(null=True)
+    fallback_ms = models.FloatField(default=0)
+    fallback_code = models.CharField(max_length=40, blank=True, help_text="why it has no valid output")
+    fallback_prompt_tokens = models.PositiveIntegerField(default=0)
+    fallback_output_tokens = models.PositiveIntegerField(default=0)
+    cost = models.FloatField(null=True, help_text="of the larger model, in the currency of the contract")
     detail = models.TextField(blank=True)
     text = models.TextField(blank=True)
     output = models.TextField(blank=True)
     exchange = models.TextField(
         blank=True, help_text="of a forwarded request: JSON, see serving.gateway.capture.exchange"
     )
+    first_output = models.TextField(blank=True, help_text="of the small model, where the larger one answered")
 
     class Meta:
         # The table is created by the migration: Django does not know partitions.

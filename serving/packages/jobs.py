@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.conf import settings
 from serving.models import Package
 from serving.packages import services
 from serving.packages.backends import VARIABLES
+from serving.packages.calibrations import calibration_documents, store
 from serving.packages.documents.services import write_documents
 from serving.packages.exchange import place_of, push
 from slmstudio.database.retries import with_retries
@@ -35,6 +37,7 @@ def _build(package: Package) -> None:
     spec = spec_file(services.pack_spec(package).to_yaml())
     parity: dict[str, Any] = {}
     package.variants = [{**asdict(one), "parity": {}, "problem": ""} for one in package.all_variants]
+    calibrations: dict[str, Path] = {}
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "progress":
@@ -49,6 +52,8 @@ def _build(package: Package) -> None:
                 parity.update(found)
         elif event["event"] == "variant_failed":
             _variant(package, event["variant"])["problem"] = str(event["message"])
+        elif event["event"] == "calibration":
+            calibrations[str(event["variant"])] = local_path(key) / str(event["file"])
 
     try:
         run_child("serving.ml.pack", spec, local_path(f"{key}.log"), run=package, on_event=on_event, also=VARIABLES)
@@ -63,6 +68,7 @@ def _build(package: Package) -> None:
         raise
     finally:
         spec.unlink(missing_ok=True)
+    with_retries(lambda: store(package, calibration_documents(package.eval_run), calibrations))
     with_retries(
         lambda: package.finish(
             folder_key=key,

@@ -14,6 +14,7 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents
 from labeling.models import Project
 from serving.models import Package, Variant
+from serving.packages.calibrations import calibration_documents
 from serving.packages.parity import DOCUMENTS
 from serving.packages.spec import GGUF_ENGINES, PackSpec, PackVariant, ParityDocument
 from slmstudio import quotas
@@ -200,6 +201,10 @@ def pack_spec(package: Package) -> PackSpec:
     evaluation = EvalSpec.from_yaml(run.spec)
     key = f"{folder_key(package)}.parity.jsonl"
     artifacts.write_text(key, "".join(dumps(one) + "\n" for one in _parity_documents(run)))
+    calibration = calibration_documents(run)
+    calibration_key = f"{folder_key(package)}.calibration.jsonl"
+    lines = "".join(dumps({"text": one.text, "gold": one.gold}) + "\n" for one in calibration.documents)
+    artifacts.write_text(calibration_key, lines)
     first, *others = [_pack_variant(one) for one in package.all_variants]
     return PackSpec(
         evaluation=evaluation,
@@ -212,6 +217,7 @@ def pack_spec(package: Package) -> PackSpec:
         key=first.key,
         name=served_name(package),
         variants=tuple(others),
+        calibration=str(artifacts.local_path(calibration_key)) if calibration.documents else "",
     )
 
 

@@ -120,12 +120,21 @@ class PackVariant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationDocument:
+    """A document with gold, whose answer shows how far the confidence of the package can be trusted."""
+
+    text: str
+    gold: Any
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackSpec:
     """The build of a package from an evaluation.
 
     ``evaluation``: its EvalSpec. ``model``: the folder of the model. ``gguf``: the file for llama.cpp and Ollama, None
     for other engines. ``variants``: further engines and files. ``parity``: a JSON lines file of ``ParityDocument``.
-    ``name``: the model's name on a server that serves several.
+    ``name``: the model's name on a server that serves several. ``calibration``: a file of ``CalibrationDocument``, ""
+    without.
     """
 
     evaluation: EvalSpec
@@ -138,6 +147,7 @@ class PackSpec:
     key: str = ""
     name: str = ""
     variants: tuple[PackVariant, ...] = ()
+    calibration: str = ""
     version: Literal[1] = 1
 
     @property

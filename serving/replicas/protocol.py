@@ -7,7 +7,7 @@ from typing import Any
 SECRET_VARIABLE = "REPLICA_SECRET"
 #: characters of a document
 MAX_TEXT = 4_000_000
-Confidence = dict[str, tuple[float, float]]
+Confidence = dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Answer:
 
     ``finish_reason``: stop, length (the token limit), or error; then ``code`` (too_long, grammar, engine) and ``error``
     say why. ``queue_ms``: waiting for a slot; ``model_ms``: tokenization, grammar, prefill and decoding.
-    ``confidence``: field -> lowest and mean probability of its tokens.
+    ``confidence``: field -> lowest and mean probability of its tokens, and where the engine gives it how much more
+    probable its first token was than the next one.
     """
 
     raw: str
@@ -38,7 +39,7 @@ class Answer:
     def of(cls, value: Any) -> "Answer":
         """Reads what a replica sent. Raises ValueError where it is no answer."""
         try:
-            confidence = {str(path): (float(low), float(mean)) for path, (low, mean) in value["confidence"].items()}
+            confidence = {str(path): _numbers(found) for path, found in value["confidence"].items()}
             if value["finish_reason"] not in ("stop", "length", "error"):
                 raise ValueError(f"the finish reason {value['finish_reason']!r}")
             return cls(
@@ -48,3 +49,9 @@ class Answer:
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no answer of a replica: {error}") from error
+
+
+def _numbers(found: Any) -> tuple[float, ...]:
+    if not 2 <= len(found) <= 3:
+        raise ValueError("the confidence of a field has two or three numbers")
+    return tuple(float(one) for one in found)

@@ -9,8 +9,9 @@ from serving.rollouts.callers import CallerCount
 from serving.rollouts.counts import Counts, Step
 
 #: a row that says something about the model: an answer, or a failure that is not the caller's. A document that is too
-#: long for one of the models is that model's failure.
-_FAILED = "({0}.status >= 500 OR {0}.code IN ('too_long', 'queue_full'))"
+#: long for one of the models is that model's failure, and so is an answer that the larger model gave in its place.
+_REPLACED = "{0}.fallback_reason IN ('invalid', 'unavailable')"
+_FAILED = "({0}.status >= 500 OR {0}.code IN ('too_long', 'queue_full') OR " + _REPLACED + ")"
 _OUTCOME = "({0}.status = 200 OR " + _FAILED + ")"
 #: in shadow, a full queue says nothing: the copy of a request has no right to a place in it
 _PAIR_OUTCOME = "({0}.status <> 429 AND " + _OUTCOME + ")"
@@ -22,8 +23,9 @@ POSITION = (
 #: whether the document failed before with the same release, in this rollout
 _AGAIN = """EXISTS (
     SELECT 1 FROM serving_requestlog e
-    WHERE e.project_id = {0}.project_id AND e.key_sha256 = {0}.key_sha256 AND e.status <> 200
-      AND e.release_id = {0}.release_id AND e.stage = {0}.stage AND (e.shadow_of IS NULL) = ({0}.shadow_of IS NULL)
+    WHERE e.project_id = {0}.project_id AND e.key_sha256 = {0}.key_sha256
+      AND (e.status <> 200 OR e.fallback_reason <> '') AND e.release_id = {0}.release_id
+      AND e.stage = {0}.stage AND (e.shadow_of IS NULL) = ({0}.shadow_of IS NULL)
       AND e.created_at >= %(rollout)s AND e.day >= %(rollout_day)s AND (e.created_at, e.id) < ({0}.created_at, {0}.id)
       AND {1})"""
 

@@ -1,4 +1,4 @@
-"""``manage.py serve``: keeps this host's replicas running, watches rollouts and figures, until it is stopped."""
+"""``manage.py serve``: keeps this host's replicas running, watches rollouts, budgets and figures, until stopped."""
 
 import logging
 import signal
@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 
 from serving.experiments.services import ExperimentWatch
 from serving.monitoring.watch import MonitoringLoop
+from serving.policies.watch import BudgetWatch
 from serving.replicas.supervisor import HostSupervisor
 from serving.rollouts.watch import RolloutWatch
 
@@ -27,7 +28,8 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        supervisor, watch, experiments = HostSupervisor(), RolloutWatch(), ExperimentWatch()
+        supervisor, watch = HostSupervisor(), RolloutWatch()
+        experiments, budgets = ExperimentWatch(), BudgetWatch()
         monitoring = MonitoringLoop(stopped).start()
         self.stdout.write(f"serving on {supervisor.host}")
         while not stopped.wait(STEP_SECONDS):
@@ -35,6 +37,7 @@ class Command(BaseCommand):
                 supervisor.step()
                 watch.step()
                 experiments.step()
+                budgets.step()
             except DatabaseError as error:  # replicas keep answering
                 logger.warning("the database does not answer: %s", str(error).splitlines()[0] if str(error) else error)
                 connection.close()

@@ -7,6 +7,7 @@ against it: where a grammar does not compile, llama.cpp continues without it and
 import asyncio
 import contextlib
 import json
+import math
 import os
 import secrets
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from evaluation.inference.confidence import per_field
+from evaluation.inference.confidence import first_tokens, per_field
 from evaluation.ml.prompts import PromptBuilder
 from serving.replicas.protocol import Answer, Confidence
 from slmstudio.contract.decoding.grounding import is_accepted
@@ -99,7 +100,7 @@ class LlamaCppEngine:
             constraint = {"grammar": grammar} if grammar else {}
             limit = self._builder.max_output_tokens(prompt)
             try:
-                response = await self._complete(prompt, limit, n_probs=1, return_tokens=True, **constraint)
+                response = await self._complete(prompt, limit, n_probs=2, return_tokens=True, **constraint)
             except (aiohttp.ClientError, OSError) as error:
                 return Answer.failed("engine", f"llama.cpp does not answer: {error}", queue_ms=queue_ms)
             return await asyncio.to_thread(self._read, response, grammar, len(prompt), queue_ms, started)
@@ -125,7 +126,11 @@ class LlamaCppEngine:
         tokens = [int(one["id"]) for one in probabilities]
         ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
         found = per_field(raw, ends, [float(one["logprob"]) for one in probabilities])
-        return {path: (round(field.minimum, 4), round(field.mean, 4)) for path, field in found.items()}
+        first = first_tokens(raw, ends)
+        return {
+            path: (round(field.minimum, 4), round(field.mean, 4), round(_margin(probabilities[first[path]]), 4))
+            for path, field in found.items()
+        }
 
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
         # Compact JSON: free white space would let a weak model write nothing else.
@@ -166,3 +171,9 @@ class LlamaCppEngine:
         with contextlib.suppress(OSError):
             os.unlink(Path(self._folder.name) / "llama.sock")
         self._folder.cleanup()
+
+
+def _margin(one: dict[str, Any]) -> float:
+    """How much more probable a token is than the most probable other one; negative where the grammar excluded that."""
+    others = [float(other["logprob"]) for other in one.get("top_logprobs") or () if other["id"] != one["id"]]
+    return math.exp(min(0.0, float(one["logprob"]))) - math.exp(min(0.0, max(others, default=-math.inf)))

@@ -58,7 +58,7 @@ class TransformersEngine:
             return Answer.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
         return Answer(
             output.raw, output.finish_reason, queue_ms, output.latency_ms, output.prompt_tokens, output.output_tokens,
-            output.confidence or {},
+            dict(output.confidence or {}),
         )  # fmt: skip
 
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:

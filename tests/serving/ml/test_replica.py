@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from evaluation.ml import generate
+from serving.confidence.calibration import Calibration
+from serving.confidence.records import DocumentRecord
 from serving.ml import pack
 from serving.ml.engines.engine import Engine
 from serving.ml.probe import check_enforcement
@@ -38,9 +40,16 @@ def packed(folder: Path, engine: Literal["transformers", "llama_cpp"], **changes
 
 
 def packed_events(
-    folder: Path, engine: Literal["transformers", "llama_cpp"], *, key: str = "", variants: Any = (), **changes: Any
+    folder: Path,
+    engine: Literal["transformers", "llama_cpp"],
+    *,
+    key: str = "",
+    variants: Any = (),
+    labeled: bool = False,
+    **changes: Any,
 ) -> Any:
-    """The same; gives all events. ``key``, ``variants``: as in PackSpec."""
+    """The same; gives all events. ``key``, ``variants``: as in PackSpec. ``labeled``: with documents to calibrate its
+    confidence."""
     changes = {"max_new_tokens": 40, **changes}
     outputs = by_id(run(folder, child=generate, **changes))
     parity = folder / "parity.jsonl"
@@ -55,6 +64,8 @@ def packed_events(
     if engine == "llama_cpp":
         file = tiny_gguf.write(tiny(), folder / "tiny.gguf")
         gguf = ModelRef(path=str(file), sha256=sha256_file(file))
+    calibration = folder / "calibration.jsonl"
+    calibration.write_text("".join(dumps({"text": one["text"], "gold": one["gold"]}) + "\n" for one in rows()))
     package = PackSpec(
         evaluation=spec(folder, **changes),
         engine=engine,
@@ -64,6 +75,7 @@ def packed_events(
         gguf=gguf,
         key=key,
         variants=variants,
+        calibration=str(calibration) if labeled else "",
     )
     events = EventCollector()
     event_loop.in_thread(lambda: pack.main(PackSpec.from_yaml(package.to_yaml()), events.emitter))
@@ -112,6 +124,23 @@ def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mo
 
 
 @pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
+def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any) -> None:
+    packed(tmp_path, engine, labeled=True)
+    found = json.loads((tmp_path / "package/evidence/calibration.json").read_text())
+    records = [DocumentRecord.of_json(one) for one in found["records"]]
+    assert found["documents"] == len(records) == len(list(rows()))
+    values = [one for record in records for one in record.fields]
+    assert values
+    assert {one.pattern for one in values} <= {"invoice_id", "total"}
+    assert found["summary"]["values"] == len(values)
+    assert all(0 < one.calibrated < 1 for one in values)
+    calibration = Calibration.of(found["calibration"])
+    assert calibration.values.fits[""].samples == sum(not one.is_null for one in values)
+    # A model with random weights is wrong everywhere, however probable its tokens are.
+    assert max(one.calibrated for one in values) < 0.5 or any(one.is_correct for one in values)
+
+
+@pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
 def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
     packed(tmp_path, engine)
     sha256 = folder_hash(tmp_path / "package")
@@ -127,6 +156,7 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
                 assert compile_schema(SCHEMA).check(answer.raw)[1] == []
                 assert engine == "llama_cpp" or answer.raw == expected[row["id"]]["raw"]
                 assert set(answer.confidence) <= {"invoice_id", "total"}
+                assert {len(known) for known in answer.confidence.values()} == {3 if engine == "llama_cpp" else 2}
                 assert answer.model_ms > 0
         too_long = Answer.of(caller.post("/answer", json={"text": "again and again " * 4_000}).json())
         assert (too_long.finish_reason, too_long.code) == ("error", "too_long")

@@ -1,0 +1,214 @@
+"""Small first, large as fallback: assesses the answer of a release, and asks the larger model where the policy of the
+deployment says so."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from evaluation.inference.output_text import classify_output
+from evaluation.inference.prices import cost_of_tokens
+from evaluation.inference.response_status import ResponseStatus
+from serving.confidence.decisions import (
+    Assessment,
+    Policy,
+    Reason,
+    asks_fallback,
+    doubt,
+    doubtful_fields,
+    is_drawn,
+)
+from serving.confidence.signals import field_signals
+from serving.gateway.external import ExternalModels, ExternalRoute
+from serving.gateway.fallback.retries import RetryBudget
+from serving.gateway.problems import Problem
+from serving.gateway.request_log import LogEntry
+from serving.policies.routing import ReleaseConfidence
+from serving.replicas.protocol import Answer
+from slmstudio.contract.json_text import loads
+from slmstudio.contract.rules import invariants
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.structure import pattern_of
+
+#: codes of the small model's errors by what the policy calls them; others are the caller's, or a full queue
+_REASONS = {
+    "invalid_output": Reason.INVALID, "grammar": Reason.INVALID, "too_long": Reason.INVALID,
+    "engine": Reason.UNAVAILABLE, "no_replica": Reason.UNAVAILABLE, "timeout": Reason.UNAVAILABLE,
+    "endpoint": Reason.UNAVAILABLE,
+}  # fmt: skip
+#: errors of the larger model that one more attempt may mend
+_RETRIED = ("engine",)
+_ATTEMPTS = 2
+#: without a policy
+NO_POLICY = Policy(on_invariant=False)
+_NOTHING = Assessment()
+
+
+@dataclass(frozen=True)
+class FallbackRoute:
+    """The larger model of a deployment with its prices per million tokens; None: unknown."""
+
+    external: ExternalRoute
+    price_in: float | None = None
+    price_out: float | None = None
+
+    def cost(self, answer: Answer) -> float | None:
+        """What an answer cost, in the currency of the contract."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return cost_of_tokens(answer.prompt_tokens, answer.output_tokens, self.price_in, self.price_out)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a caller gets. ``confidence``: of each field, calibrated where ``is_calibrated``; ``review_fields``: those
+    that a person should check. ``fallback``: the name of the larger model, "" where it was not asked; ``by_fallback``:
+    whether the output is its.
+    """
+
+    raw: str
+    confidence: dict[str, float]
+    is_calibrated: bool = False
+    needs_review: bool = False
+    review_fields: list[str] = field(default_factory=list)
+    fallback: str = ""
+    by_fallback: bool = False
+
+
+@dataclass
+class FallbackModels:
+    """Asks larger models. ``retries``: shared with the replicas."""
+
+    external: ExternalModels
+    retries: RetryBudget
+
+    async def complete(
+        self,
+        entry: LogEntry,
+        *,
+        text: str,
+        schema: CompiledSchema,
+        found: Answer | None,
+        problem: Problem | None,
+        known: ReleaseConfidence | None,
+        policy: Policy,
+        route: FallbackRoute | None,
+        max_queue: int,
+        deadline: float,
+        store: bool,
+    ) -> Outcome:
+        """The outcome of a request whose release answered ``found``, or failed with ``problem``; noted in ``entry``.
+
+        ``deadline``: of ``time.perf_counter``, for the larger model.
+
+        Raises:
+            Problem: neither model has a valid output; that of the small one.
+        """
+        assessment = None
+        if problem is None:
+            assert found is not None
+            assessment = assess(schema, found, text, known, with_invariants=policy.on_invariant)
+            note_confidence(entry, assessment, known)
+        why = _REASONS.get(problem.code, Reason.NONE) if problem is not None else doubt(policy, assessment or _NOTHING)
+        asked = route is not None and asks_fallback(policy, why)
+        larger = None
+        if asked and route is not None:
+            entry.fallback_reason, entry.fallback_endpoint_id = why, route.external.endpoint_id
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(max(0.0, deadline - started)):
+                    larger = await self._ask(entry, route, schema, text, max_queue)
+            except TimeoutError:
+                entry.fallback_code = "timeout"
+            finally:
+                entry.fallback_ms = round((time.perf_counter() - started) * 1000, 2)
+        if larger is not None:
+            if store:
+                entry.first_output, entry.output = entry.output, larger.raw
+            outcome = self._by_fallback(entry, schema, larger, policy)
+        elif problem is not None:
+            raise problem
+        else:
+            assert found is not None
+            assert assessment is not None
+            outcome = _by_release(entry, found, assessment, policy, why, fallback_failed=asked)
+        outcome.fallback = route.external.name if asked and route is not None else ""
+        outcome.is_calibrated = known is not None and not outcome.by_fallback
+        if policy.has_budget and not outcome.needs_review:
+            entry.automatic, entry.audit_probability = True, policy.audit_share
+            entry.audited = is_drawn(entry.id, policy.audit_share)
+        return outcome
+
+    async def _ask(
+        self, entry: LogEntry, route: FallbackRoute, schema: CompiledSchema, text: str, max_queue: int
+    ) -> Answer | None:
+        """The valid answer of the larger model, None where there is none. One more attempt takes from the budget."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                answer = await self.external.answer(route.external, text, max_queue=max_queue, attempts=1)
+            except Problem as problem:
+                entry.fallback_code = problem.code
+                return None
+            entry.fallback_prompt_tokens += answer.prompt_tokens
+            entry.fallback_output_tokens += answer.output_tokens
+            cost = route.cost(answer)
+            entry.cost = cost if entry.cost is None or cost is None else entry.cost + cost
+            entry.fallback_code = _code_of(answer, schema)
+            if not entry.fallback_code:
+                return answer
+            if attempt + 1 == _ATTEMPTS or entry.fallback_code not in _RETRIED or not self.retries.take():
+                return None
+        return None
+
+    @staticmethod
+    def _by_fallback(entry: LogEntry, schema: CompiledSchema, larger: Answer, policy: Policy) -> Outcome:
+        entry.source, entry.valid = "fallback", True
+        outcome = Outcome(larger.raw, {path: known[0] for path, known in larger.confidence.items()}, by_fallback=True)
+        # The larger model is not calibrated; what it is asked for is checked as far as the contract can.
+        if policy.on_invariant and invariants.declared(schema) and invariants.check(schema, loads(larger.raw)):
+            outcome.needs_review, entry.needs_review, entry.review_reason = True, True, Reason.INVARIANT
+        return outcome
+
+
+def _by_release(
+    entry: LogEntry, found: Answer, assessment: Assessment, policy: Policy, why: Reason, *, fallback_failed: bool
+) -> Outcome:
+    """The answer of the small model; below its limits a person should check it."""
+    outcome = Outcome(found.raw, dict(assessment.confidence))
+    if why != Reason.NONE:
+        outcome.needs_review, outcome.review_fields = True, doubtful_fields(policy, assessment)
+        entry.needs_review = True
+        entry.review_reason = Reason.FALLBACK if fallback_failed else why
+    return outcome
+
+
+def note_confidence(entry: LogEntry, assessment: Assessment, known: ReleaseConfidence | None) -> None:
+    """Notes the confidence of a valid output in its log entry."""
+    entry.lowest = assessment.lowest
+    entry.calibrated = dict(assessment.confidence) if known is not None else {}
+
+
+def assess(
+    schema: CompiledSchema, found: Answer, text: str, known: ReleaseConfidence | None, *, with_invariants: bool = False
+) -> Assessment:
+    """The confidence of the fields of a valid output: calibrated, or the lowest token probability."""
+    has_rules = with_invariants and invariants.declared(schema)
+    if known is None:
+        confidence = {path: round(values[0], 4) for path, values in found.confidence.items()}
+        holds = not (has_rules and invariants.check(schema, loads(found.raw)))
+        return Assessment(confidence, {path: pattern_of(path) for path in confidence}, holds)
+    output = loads(found.raw)
+    fields = field_signals(schema, output, text, found.confidence)
+    return Assessment(
+        {one.path: round(known.calibration.probability(one.pattern, one.signals), 4) for one in fields},
+        {one.path: one.pattern for one in fields},
+        not (has_rules and invariants.check(schema, output)),
+        known.limit,
+    )
+
+
+def _code_of(answer: Answer, schema: CompiledSchema) -> str:
+    """Why an answer is no valid output; "" if it is one."""
+    if answer.finish_reason == "error":
+        return answer.code or "engine"
+    status, _ = classify_output(schema, answer.raw, truncated=answer.finish_reason == "length")
+    return "" if status == ResponseStatus.VALID else "invalid_output"

@@ -1,0 +1,77 @@
+"""The calibration of a package: its documents, and what its build found about them."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from evaluation.models import EvalRun
+from evaluation.runs import run_documents
+from labeling.datasets import queries as dataset_queries
+from labeling.models import Split
+from serving.confidence.records import DocumentRecord
+from serving.models import Package, PackageCalibration
+from slmstudio.storage.hashing import sha256_file
+
+#: documents that a package answers for its calibration, at most
+MAX_DOCUMENTS = 400
+
+
+@dataclass(frozen=True)
+class LabeledDocument:
+    """A document of the dataset."""
+
+    name: str
+    text: str
+    gold: Any
+
+
+@dataclass(frozen=True)
+class CalibrationDocuments:
+    """The documents of a split. ``is_evaluated``: they are those of the evaluation."""
+
+    split: str
+    is_evaluated: bool
+    documents: list[LabeledDocument] = field(default_factory=list)
+
+
+def calibration_documents(run: EvalRun) -> CalibrationDocuments:
+    """The validation documents of the dataset; where it has none, those of the evaluation.
+
+    A model whose epochs were chosen by these documents looks a little better on them than it is.
+    """
+    rows = list(_first(dataset_queries.rows(run.dataset, Split.VALIDATION)))
+    if rows:
+        return CalibrationDocuments(Split.VALIDATION, run.split == Split.VALIDATION, rows)
+    return CalibrationDocuments(run.split, is_evaluated=True, documents=list(_first(run_documents.rows(run))))
+
+
+def _first(rows: Any) -> list[LabeledDocument]:
+    found = []
+    for row in rows:
+        found.append(LabeledDocument(str(row["id"]), str(row["text"]), row["gold"]))
+        if len(found) == MAX_DOCUMENTS:
+            break
+    return found
+
+
+def store(package: Package, documents: CalibrationDocuments, files: dict[str, Path]) -> None:
+    """Replaces the calibrations of a package by those of its build. ``files``: variant -> file in its folder."""
+    names = [one.name for one in documents.documents]
+    rows = []
+    for variant, file in files.items():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        records = [DocumentRecord.of_json(one) for one in found["records"]]
+        rows.append(
+            PackageCalibration(
+                package=package, variant=variant, split=documents.split, is_evaluated=documents.is_evaluated,
+                documents=len(records), fits=found["calibration"], summary=found["summary"], sha256=sha256_file(file),
+                # The file names no document.
+                records=[replace(one, name=names[int(one.name)]).to_json() for one in records],
+            )
+        )  # fmt: skip
+    with transaction.atomic():
+        PackageCalibration.objects.filter(package=package).delete()
+        PackageCalibration.objects.bulk_create(rows)

@@ -1,0 +1,317 @@
+"""Small first, large as fallback: who answers, what the caller gets, and what is logged."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from serving.confidence.calibration import Calibration, Fit, Kind
+from serving.confidence.decisions import Policy
+from serving.gateway.external import ExternalRoute
+from serving.gateway.fallback.models import FallbackRoute
+from serving.gateway.routes import ReleaseRoute
+from serving.policies.routing import ReleaseConfidence
+from slmstudio.contract.schema.compiled import compile_schema
+from tests.evaluation import fake_openai
+from tests.serving import event_loop
+from tests.serving.gateway.rig import RAW, SCHEMA, TEXT, Rig, backend, release, reply, rig, route
+
+LARGE = '{"number":"A-17","total":12.5}'
+#: the calibrated probability is half the token probability's logit: 0.9 becomes 0.75
+HALF = Calibration(Kind((), {"": Fit(100, slope=0.5)}), Kind())
+
+
+@pytest.fixture(autouse=True)
+def reachable(settings: Any) -> None:
+    """The gateway may call this machine."""
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+
+
+def larger(url: str, schema: Any = SCHEMA, *, price: float | None = 2.0) -> FallbackRoute:
+    config = EndpointConfig(url=url, model="big", structured="free")
+    return FallbackRoute(ExternalRoute(4, "Big", config, "Extract.", schema), price, price)
+
+
+def small(
+    address: str, url: str, *, limit: float | None = None, calibration: Calibration | None = HALF
+) -> ReleaseRoute:
+    known = ReleaseConfidence(calibration, limit) if calibration is not None else None
+    return replace(release(1, address), confidence=known, fallback=larger(url) if url else None)
+
+
+Work = Callable[[Rig, fake_openai.Fake, Any], Coroutine[Any, Any, None]]
+
+
+def with_models(
+    tmp_path: Path, work: Work, policy: Policy, answer: Any = None, *, large: Any = None, **more: Any
+) -> None:
+    """Runs ``work`` with a gateway between a small model, which replies ``answer``, and a large one."""
+
+    async def all_of_it(fake: fake_openai.Fake) -> None:
+        async with backend(tmp_path / "a", answer or reply()) as model:
+            deployed = route(small(model.address, fake.url, **more), policy=policy)
+            async with rig(tmp_path, deployed) as found:
+                await work(found, fake, model)
+
+    with fake_openai.running() as fake:
+        fake.replies = [large or fake_openai.says(LARGE)]
+        event_loop.run(all_of_it(fake))
+
+
+def test_a_confident_answer_is_the_small_models(tmp_path: Path) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        body = (await found.extract()).json()
+        assert (body["answered_by"], body["needs_review"], body["calibrated"]) == ("stable", False, True)
+        assert body["confidence"] == {"number": 0.75, "total": 0.6667}
+        assert body["raw_confidence"] == {"number": 0.9, "total": 0.8}
+        assert "fallback" not in body
+        assert fake.asked == []
+        [row] = found.log.rows()
+        assert (row["calibrated"], row["lowest"]) == (body["confidence"], 0.6667)
+        assert (row["confidence"], row["fallback_reason"]) == ({"number": [0.9, 0.95], "total": [0.8, 0.85]}, "")
+
+    with_models(tmp_path, work, Policy(has_fallback=True, min_confidence=0.6))
+
+
+def test_below_the_minimum_the_large_model_answers(tmp_path: Path) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        response = await found.extract()
+        body = response.json()
+        assert f'"output":{LARGE}' in response.text
+        assert (body["answered_by"], body["needs_review"], body["calibrated"]) == ("fallback", False, False)
+        cost = 2.0 * sum(fake_tokens(found)) / 1e6
+        assert body["fallback"] == {"model": "Big", "reason": "confidence", "error": None, "cost": cost}
+        [row] = found.log.rows()
+        assert (row["source"], row["status"], row["valid"], row["release_id"]) == ("fallback", 200, True, 1)
+        assert (row["output"], row["first_output"]) == (LARGE, RAW)
+        assert (row["fallback_reason"], row["fallback_code"], row["fallback_endpoint_id"]) == ("confidence", "", 4)
+        assert row["fallback_ms"] > 0
+        assert row["model_ms"] == 2.0
+        assert row["total_ms"] >= row["fallback_ms"]
+        assert row["cost"] == cost
+        assert len(fake.asked) == len(model.asked) == 1
+
+    with_models(tmp_path, work, Policy(has_fallback=True, min_confidence=0.7))
+
+
+def fake_tokens(found: Rig) -> tuple[int, int]:
+    [row] = found.log.rows()
+    assert row["fallback_prompt_tokens"] > 0
+    return row["fallback_prompt_tokens"], row["fallback_output_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (reply(raw='{"number": 5}'), "invalid"),
+        (reply(raw="", finish_reason="error", code="too_long", error="Too long."), "invalid"),
+        (reply(raw="", finish_reason="error", code="engine", error="Broken."), "unavailable"),
+    ],
+)
+def test_the_large_model_answers_where_the_small_one_cannot(tmp_path: Path, answer: Any, reason: str) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        body = (await found.extract()).json()
+        assert (body["answered_by"], body["fallback"]["reason"]) == ("fallback", reason)
+        [row] = found.log.rows()
+        assert (row["status"], row["code"], row["fallback_reason"]) == (200, "", reason)
+
+    with_models(tmp_path, work, Policy(has_fallback=True), answer)
+
+
+def test_without_a_replica_the_large_model_answers(tmp_path: Path) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        deployed = replace(release(1), fallback=larger(fake.url))
+        async with rig(tmp_path, route(deployed, policy=Policy(has_fallback=True))) as found:
+            assert (await found.extract()).json()["answered_by"] == "fallback"
+        async with rig(tmp_path, route(deployed, policy=Policy(has_fallback=True, on_unavailable=False))) as found:
+            assert (await found.extract()).status_code == 503
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says(LARGE)]
+        event_loop.run(work(fake))
+
+
+def test_a_fallback_that_fails_leaves_the_small_models_answer_for_review(tmp_path: Path) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        response = await found.extract()
+        body = response.json()
+        assert f'"output":{RAW}' in response.text
+        assert (body["answered_by"], body["needs_review"]) == ("stable", True)
+        assert body["review"] == {"reason": "fallback_failed", "fields": ["total"]}
+        assert body["fallback"]["error"] == "invalid_output"
+        [row] = found.log.rows()
+        assert (row["needs_review"], row["review_reason"], row["fallback_code"]) == (
+            True, "fallback_failed", "invalid_output",
+        )  # fmt: skip
+        assert (row["output"], row["first_output"], row["source"]) == (RAW, "", "stable")
+
+    with_models(tmp_path, work, Policy(has_fallback=True, min_confidence=0.7), large=fake_openai.says("I am sorry"))
+
+
+def test_where_both_fail_the_error_is_the_small_models(tmp_path: Path) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        response = await found.extract()
+        assert (response.status_code, response.json()["code"]) == (502, "invalid_output")
+        [row] = found.log.rows()
+        assert (row["status"], row["code"], row["fallback_code"]) == (502, "invalid_output", "engine")
+        assert (row["needs_review"], row["automatic"]) == (False, False)
+
+    with_models(tmp_path, work, Policy(has_fallback=True), reply(raw="{}"), large=fake_openai.error(401, "wrong key"))
+
+
+def test_retries_of_replicas_and_fallbacks_are_one_budget(tmp_path: Path) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        found.gateway.pool.retries.left = 1.0
+        for expected in (2, 3, 4):  # the first request takes the last retry
+            await found.extract()
+            assert len(fake.asked) == expected
+        assert found.gateway.pool.retries.left < 1
+        found.gateway.pool.retries.left = 9.0
+        await found.extract()
+        assert len(fake.asked) == 6  # one request never takes more than one
+
+    with_models(
+        tmp_path, work, Policy(has_fallback=True, min_confidence=0.7), large=fake_openai.error(500, "overloaded")
+    )
+
+
+def test_a_slow_fallback_ends_with_the_request(tmp_path: Path) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        async with backend(tmp_path / "a", reply()) as model:
+            policy = Policy(has_fallback=True, min_confidence=0.7)
+            async with rig(tmp_path, route(small(model.address, fake.url), policy=policy), timeout=0.3) as found:
+                body = (await found.extract()).json()
+                assert (body["answered_by"], body["needs_review"]) == ("stable", True)
+                assert body["fallback"]["error"] in ("timeout", "engine")
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.hangs]
+        event_loop.run(work(fake))
+
+
+def test_an_invariant_of_the_contract(tmp_path: Path) -> None:
+    schema = compile_schema({
+        "type": "object", "properties": {"net": {"type": "number"}, "gross": {"type": "number"}},
+        "required": ["net", "gross"], "additionalProperties": False, "x-slm": {"invariants": ["gross >= net"]},
+    })  # fmt: skip
+    wrong, right = '{"net":5,"gross":4}', '{"net":4,"gross":5}'
+
+    async def work(fake: fake_openai.Fake) -> None:
+        async with backend(tmp_path / "a", reply(raw=wrong, confidence={})) as model:
+            deployed = replace(ReleaseRoute(1, 1, schema, (model.address,)), fallback=larger(fake.url, schema))
+            async with rig(tmp_path, route(deployed, policy=Policy(has_fallback=True))) as found:
+                body = (await found.extract()).json()
+                assert (body["answered_by"], body["fallback"]["reason"]) == ("fallback", "invariant")
+                assert (await found.extract()).json()["needs_review"] is True  # the large model violates it, too
+            async with rig(tmp_path, route(replace(deployed, fallback=None), policy=Policy())) as found:
+                body = (await found.extract()).json()
+                assert (body["needs_review"], body["review"]["reason"]) == (True, "invariant")
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says(right), fake_openai.says(wrong)]
+        event_loop.run(work(fake))
+
+
+# -- the error budget -------------------------------------------------------------------------------------------------
+
+
+def test_above_the_limit_an_answer_is_automatic_and_may_be_audited(tmp_path: Path) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        body = (await found.extract()).json()
+        assert body["needs_review"] is False
+        [row] = found.log.rows()
+        assert (row["automatic"], row["audit_probability"], row["audited"]) == (True, 1.0, True)
+
+    with_models(tmp_path, work, Policy(has_budget=True, audit_share=1.0), limit=0.6)
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "reason"),
+    [
+        (Policy(has_budget=True, audit_share=1.0), 0.7, "budget"),
+        (Policy(has_budget=True, audit_share=1.0), None, "budget"),
+        (Policy(has_budget=True, audit_share=1.0, is_broken=True), 0.6, "broken"),
+    ],
+)
+def test_what_is_not_automatic_goes_to_people(tmp_path: Path, policy: Policy, limit: float | None, reason: str) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        body = (await found.extract()).json()
+        assert (body["needs_review"], body["review"]["reason"]) == (True, reason)
+        [row] = found.log.rows()
+        assert (row["automatic"], row["audited"], row["audit_probability"]) == (False, False, None)
+        assert fake.asked == []
+
+    with_models(tmp_path, work, policy, limit=limit)
+
+
+def test_or_to_the_large_model(tmp_path: Path) -> None:
+    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
+        body = (await found.extract()).json()
+        assert (body["answered_by"], body["fallback"]["reason"]) == ("fallback", "broken")
+        [row] = found.log.rows()
+        assert (row["needs_review"], row["audited"]) == (False, True)
+
+    policy = Policy(has_budget=True, is_broken=True, has_fallback=True, rest_to_fallback=True, audit_share=1.0)
+    with_models(tmp_path, work, policy, limit=0.6)
+
+
+# -- routing ----------------------------------------------------------------------------------------------------------
+
+DECISION = compile_schema({
+    "type": "object", "properties": {"action": {"enum": ["answer", "retrieve", "tool", "escalate"]}},
+    "required": ["action"], "additionalProperties": False,
+})  # fmt: skip
+
+
+def test_a_routing_decision_has_a_confidence_on_both_interfaces(tmp_path: Path) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        unsure = reply(raw='{"action":"tool"}', confidence={"action": [0.55, 0.6]})
+        async with backend(tmp_path / "a", unsure) as model:
+            deployed = replace(
+                ReleaseRoute(1, 1, DECISION, (model.address,)), confidence=ReleaseConfidence(HALF, None),
+                fallback=larger(fake.url, DECISION),
+            )  # fmt: skip
+            policy = Policy(has_fallback=True, min_confidence=0.7)
+            async with rig(tmp_path, route(deployed, policy=policy)) as found:
+                body = (await found.extract("Where is my parcel?")).json()
+                assert (body["output"], body["answered_by"]) == ({"action": "escalate"}, "fallback")
+            async with rig(tmp_path, route(deployed)) as found:
+                body = (await found.extract("Where is my parcel?")).json()
+                assert (body["output"], body["confidence"]) == ({"action": "tool"}, {"action": 0.5251})
+                asked = {"model": "invoices", "messages": [{"role": "user", "content": TEXT}]}
+                head = {"Authorization": "Bearer good"}
+                plain = await found.client.post("/v1/chat/completions", json=asked, headers=head)
+                choice = plain.json()["choices"][0]["message"]["content"]
+                assert json.loads(choice) == {"action": "tool"}
+                assert plain.json()["slm_studio"]["confidence"] == {"action": 0.5251}
+                as_text = {**asked, "response_format": {"type": "text"}}
+                text = await found.client.post("/v1/chat/completions", json=as_text, headers=head)
+                assert text.json()["choices"][0]["message"]["content"] == "tool"
+                stream = await found.client.post("/v1/chat/completions", json={**as_text, "stream": True}, headers=head)
+                events = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
+                said = "".join(one["choices"][0]["delta"].get("content", "") for one in events)
+                assert said == "tool"
+                assert events[-1]["slm_studio"]["calibrated"] is True
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says('{"action":"escalate"}')]
+        event_loop.run(work(fake))
+
+
+def test_a_shadow_is_calibrated_too(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one, backend(tmp_path / "b", reply()) as other:
+            candidate = replace(release(2, other.address), confidence=ReleaseConfidence(HALF, None))
+            async with rig(tmp_path, route(release(1, one.address), candidate, stage="shadow")) as found:
+                await found.extract()
+                await asyncio.gather(*found.gateway.answerer.shadows)
+                answered, shadow = found.log.rows()
+                assert (answered["calibrated"], answered["lowest"]) == ({}, 0.8)
+                assert (shadow["calibrated"], shadow["lowest"]) == ({"number": 0.75, "total": 0.6667}, 0.6667)
+
+    event_loop.run(work())
