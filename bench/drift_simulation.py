@@ -87,10 +87,10 @@ def main() -> None:
         rows.append((f"{reference}, {live}", f"{period:.1%} ± {spread:.1%}", f"{check:.3%}"))
     heads = ("evaluation, live", f"alarm in {PERIOD_DAYS} days (limit {PERIOD_LEVEL:.0%})", f"a check ({LEVEL:.3%})")
     print(table("False alarms where nothing changes, without the least effect", heads, rows))
-    rows = []
+    found: list[tuple[str, ...]] = []
     for name, changes in CHANGES.items():
-        rows.append((name, *(f"{power(rng, *size, options.rounds, changes):.0%}" for size in SIZES)))
-    print(table("Found by the first check", ("change", *(f"{a}, {b}" for a, b in SIZES)), rows))
+        found.append((name, *(f"{power(rng, *size, options.rounds, changes):.0%}" for size in SIZES)))
+    print(table("Found by the first check", ("change", *(f"{a}, {b}" for a, b in SIZES)), found))
 
 
 if __name__ == "__main__":

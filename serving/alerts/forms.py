@@ -31,7 +31,8 @@ class RuleForm(forms.Form):
     enabled = forms.BooleanField(label="On", required=False, widget=forms.CheckboxInput(attrs=_CHECK))
 
     def __init__(self, *args: Any, metric: Metric, **kwargs: Any) -> None:
-        super().__init__(*args, auto_id=f"id_{metric.key}_%s", **kwargs)
+        kwargs["auto_id"] = f"id_{metric.key}_%s"
+        super().__init__(*args, **kwargs)
         self.metric = metric
         limit = self.fields["limit"]
         unit = {"percent": ", %", "ms": ", ms"}.get(metric.unit, "")

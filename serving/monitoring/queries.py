@@ -10,14 +10,14 @@ from labeling.models import Contract, Project
 from serving.models import DeploymentEvent, Release, Rollout
 from serving.monitoring.charts import WIDTH, Chart, Mark, chart
 from serving.traffic import hosts
-from serving.traffic.series import Sums, TrafficView, Window, read
+from serving.traffic.series import Sums, TrafficView, VersionLine, Window, read
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import milliseconds, percent
 
 #: versions that have a line of their own
 MAX_VERSIONS = 6
 _MAX_MARKS = 40
-_TONES = {
+_TONES: dict[str, str] = {
     DeploymentEvent.Kind.DEPLOYED: "neutral",
     DeploymentEvent.Kind.PROMOTED: "good",
     DeploymentEvent.Kind.ABORTED: "bad",
@@ -64,6 +64,25 @@ class Page:
         return self.view.total
 
     @property
+    def cost_per_thousand(self) -> str:
+        """With the currency; "–" where nothing has a price."""
+        return self.money(self.total.cost_per_thousand)
+
+    @property
+    def cost(self) -> str:
+        """Of all requests."""
+        return self.money(self.total.cost)
+
+    def money(self, value: float | None) -> str:
+        """An amount as text."""
+        return "–" if value is None else f"{_money(value)} {self.currency}".strip()
+
+    @property
+    def line_costs(self) -> list[tuple[VersionLine, str]]:
+        """The lines by version, each with its cost per 1,000 requests."""
+        return [(line, self.money(line.sums.cost_per_thousand)) for line in self.view.lines]
+
+    @property
     def latency(self) -> list[tuple[str, list[str]]]:
         """Part -> p50, p95 and p99 as text."""
         return [
@@ -94,7 +113,7 @@ def _happened(project: Project, since: datetime, now: datetime) -> list[Happened
         found.append(Happened(event.created_at, text, event.reason, _TONES.get(event.kind, "neutral")))
     ended = Rollout.objects.filter(deployment__project=project, ended_at__gte=since, ended_at__lte=now)
     for rollout in ended.select_related("candidate")[:_MAX_MARKS]:
-        if rollout.outcome == Rollout.Outcome.PROMOTED:
+        if rollout.ended_at is not None and rollout.outcome == Rollout.Outcome.PROMOTED:
             found.append(Happened(rollout.ended_at, f"rollout of {rollout.candidate} ended", rollout.reason, "good"))
     return sorted(found, key=lambda one: one.at, reverse=True)
 
@@ -128,10 +147,10 @@ def _traffic_charts(view: TrafficView, marks: list[Mark], currency: str) -> list
             [(name, [count * per_minute for count in counts]) for name, counts in rate] or [("requests", each(_none))],
             _number,
         ),
-        made("Latency", [(f"p{p}", each(lambda one, p=p: one.time("total", p / 100))) for p in (50, 95, 99)], _ms),
+        made("Latency", [(f"p{p}", each(_time("total", p / 100))) for p in (50, 95, 99)], _ms),
         made(
             "p95 by part",
-            [(part, each(lambda one, part=part: one.time(part, 0.95))) for part in ("queue", "model", "gateway")],
+            [(part, each(_time(part, 0.95))) for part in ("queue", "model", "gateway")],
             _ms,
         ),
         made(
@@ -151,7 +170,7 @@ def _traffic_charts(view: TrafficView, marks: list[Mark], currency: str) -> list
             ],
             _number,
         ),
-    ]  # type: ignore[misc]
+    ]
     if view.total.fallbacks:
         charts.append(made("Fallback", [("share of the requests", each(lambda one: one.fallback_share))], _percent))
     if view.total.priced:
@@ -201,6 +220,10 @@ def _hosts(project: Project, numbers: dict[int, int], now: datetime) -> list[Hos
         if replicas or sample.gpus:
             found.append(HostLine(sample.host, sample.gpus, replicas))
     return found
+
+
+def _time(part: str, share: float) -> Callable[[Sums], float | None]:
+    return lambda point: point.time(part, share)
 
 
 def _none(point: Sums) -> float | None:

@@ -90,8 +90,8 @@ class Figures:
     def columns(self) -> dict[str, Any]:
         """Column -> value."""
         values = dict(vars(self))
-        times = values.pop("times")
-        return values | times
+        del values["times"]
+        return {**values, **self.times}
 
 
 Counted = dict[Minute, dict[Group, Figures]]
@@ -143,7 +143,10 @@ def _take(now: datetime) -> set[Minute]:
 
 def _from_log(minutes: set[Minute]) -> Counted:
     found: Counted = defaultdict(lambda: defaultdict(Figures))
-    values = {"projects": [project for project, _ in minutes], "minutes": [minute for _, minute in minutes]}
+    values: dict[str, Any] = {
+        "projects": [project for project, _ in minutes],
+        "minutes": [minute for _, minute in minutes],
+    }
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS, values)
         for project, minute, release, stage, source, status, code, number, *sums in cursor.fetchall():

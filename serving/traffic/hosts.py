@@ -50,9 +50,10 @@ def gpus(nvml: Any = None) -> list[dict[str, Any]]:
     """Name, load (0 to 1) and memory of each NVIDIA GPU; none without a driver. ``nvml``: the module, for tests."""
     if nvml is None:
         try:
-            import pynvml as nvml
+            import pynvml
         except ImportError:
             return []
+        nvml = pynvml
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:

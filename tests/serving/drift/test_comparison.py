@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -34,8 +35,8 @@ def sample(draw: Draw, number: int, seed: int) -> list[Profile]:
 
 @pytest.mark.parametrize(("k", "n", "j", "m"), [(1, 10, 9, 12), (0, 50, 5, 60), (30, 100, 28, 100), (3, 7, 0, 9)])
 def test_the_share_test_is_fishers(k: int, n: int, j: int, m: int) -> None:
-    less = stats.fisher_exact([[k, n - k], [j, m - j]], "less").pvalue
-    greater = stats.fisher_exact([[k, n - k], [j, m - j]], "greater").pvalue
+    counts = np.array([[k, n - k], [j, m - j]])
+    less, greater = (stats.fisher_exact(counts, side).pvalue for side in ("less", "greater"))
     assert fisher(k, n, j, m) == pytest.approx(min(1, 2 * min(less, greater)))
 
 
