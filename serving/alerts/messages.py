@@ -26,7 +26,7 @@ def rule_sentence(rule: AlertRule) -> str:
     """When a rule fires."""
     metric = METRICS[rule.metric]
     if not metric.has_limit:
-        return f"{metric.title}: fires when the daily check finds one."
+        return "when the daily check finds any"
     sign = "below" if metric.is_lower else "above"
     text = f"{sign} {shown(rule.metric, rule.limit)} for {duration(rule.for_seconds)}"
     if metric.key == "replicas":

@@ -25,7 +25,11 @@ class AlertLine:
     @property
     def badge(self) -> tuple[str, str]:
         """The state of its badge, and its label."""
-        return _BADGES[State(self.rule.state)] if self.rule.enabled else ("cancelled", "off")
+        if not self.rule.enabled:
+            return "cancelled", "off"
+        if self.rule.checked_at is None and self.rule.state == State.OK:
+            return "new", "not checked"
+        return _BADGES[State(self.rule.state)]
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,9 @@ def live_profiles(release: Release, schema: CompiledSchema, day: date) -> tuple[
         keys = _keys(release, day - timedelta(days=days - 1), day)
     rows = RequestLog.objects.filter(day__in={one for one, _ in keys}, id__in=[key for _, key in keys])
     profiles = [
-        profile(schema, text=row.text, raw=row.output, confidence=_minimums(row.confidence)) for row in rows.iterator()
+        # Where a larger model answered, what the small one wrote is compared.
+        profile(schema, text=row.text, raw=row.first_output or row.output, confidence=_minimums(row.confidence))
+        for row in rows.iterator()
     ]
     return [one for one in profiles if one.values], days
 

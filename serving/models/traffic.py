@@ -38,9 +38,11 @@ class Traffic(models.Model):
     prompt_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     model_ms = models.FloatField(default=0, help_text="time of the model, summed")
+    fallback_cost = models.FloatField(default=0, help_text="of the larger model, in the currency of the contract")
     total = models.JSONField(default=dict, blank=True)
     queue = models.JSONField(default=dict, blank=True)
     model = models.JSONField(default=dict, blank=True)
+    fallback = models.JSONField(default=dict, blank=True, help_text="of requests for which it was asked")
     gateway = models.JSONField(default=dict, blank=True)
 
     class Meta:

@@ -150,7 +150,11 @@ def _traffic_charts(view: TrafficView, marks: list[Mark], currency: str) -> list
         made("Latency", [(f"p{p}", each(_time("total", p / 100))) for p in (50, 95, 99)], _ms),
         made(
             "p95 by part",
-            [(part, each(_time(part, 0.95))) for part in ("queue", "model", "gateway")],
+            [
+                (part, each(_time(part, 0.95)))
+                for part in ("queue", "model", "fallback", "gateway")
+                if part != "fallback" or view.total.times[part]
+            ],
             _ms,
         ),
         made(

@@ -22,7 +22,7 @@ SPANS = {
     3_600: timedelta(days=62),
     21_600: timedelta(days=400),
 }
-PARTS = ("total", "queue", "model", "gateway")
+PARTS = ("total", "queue", "model", "fallback", "gateway")
 #: minutes that are counted in one transaction
 MAX_MINUTES = 240
 #: minutes of the log that are older are not counted any more: their day may be dropped
@@ -34,10 +34,17 @@ Minute = tuple[int, datetime]
 #: release, stage, source
 Group = tuple[int, str, str]
 
+#: OFFSET 0: minute by minute over the index; joined, the planner compares every row with every minute
 _ROWS = """
     FROM unnest(%(projects)s::bigint[], %(minutes)s::timestamptz[]) AS m (project_id, minute)
-    JOIN serving_requestlog r ON r.project_id = m.project_id AND r.created_at >= m.minute
-      AND r.created_at < m.minute + interval '1 minute' AND r.day = (m.minute AT TIME ZONE 'UTC')::date
+    CROSS JOIN LATERAL (
+        SELECT l.release_id, l.stage, l.shadow_of, l.source, l.status, l.code, l.valid, l.prompt_tokens,
+            l.output_tokens, l.total_ms, l.queue_ms, l.model_ms, l.fallback_ms, l.cost
+        FROM serving_requestlog l
+        WHERE l.project_id = m.project_id AND l.created_at >= m.minute
+          AND l.created_at < m.minute + interval '1 minute' AND l.day = (m.minute AT TIME ZONE 'UTC')::date
+        OFFSET 0
+    ) r
 """
 _GROUP = """
     m.project_id, m.minute, coalesce(r.release_id, 0), r.stage,
@@ -45,7 +52,7 @@ _GROUP = """
 """
 _COUNTS = f"""
 SELECT {_GROUP}, r.status, r.code, count(*), count(*) FILTER (WHERE NOT r.valid), count(r.valid),
-    sum(r.prompt_tokens), sum(r.output_tokens), sum(r.model_ms)
+    sum(r.prompt_tokens), sum(r.output_tokens), sum(r.model_ms), coalesce(sum(r.cost), 0)
 {_ROWS} GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 _TIMES = f"""
@@ -53,9 +60,9 @@ SELECT {_GROUP}, t.part, {SQL_BUCKET.format("t.ms")}, count(*)
 {_ROWS}
 CROSS JOIN LATERAL (VALUES
     ('total', r.total_ms), ('queue', r.queue_ms), ('model', r.model_ms),
-    ('gateway', r.total_ms - r.queue_ms - r.model_ms)
+    ('fallback', nullif(r.fallback_ms, 0)), ('gateway', r.total_ms - r.queue_ms - r.model_ms - r.fallback_ms)
 ) AS t (part, ms)
-WHERE r.status = 200 GROUP BY 1, 2, 3, 4, 5, 6, 7
+WHERE r.status = 200 AND t.ms IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
@@ -71,6 +78,7 @@ class Figures:
     prompt_tokens: int = 0
     output_tokens: int = 0
     model_ms: float = 0.0
+    fallback_cost: float = 0.0
     times: dict[str, Histogram] = field(default_factory=lambda: {part: {} for part in PARTS})
 
     def add(self, row: Traffic) -> None:
@@ -82,6 +90,7 @@ class Figures:
         self.prompt_tokens += row.prompt_tokens
         self.output_tokens += row.output_tokens
         self.model_ms += row.model_ms
+        self.fallback_cost += row.fallback_cost
         for name, number in row.errors.items():
             self.errors[name] = self.errors.get(name, 0) + number
         for part, times in self.times.items():
@@ -162,6 +171,7 @@ def _from_log(minutes: set[Minute]) -> Counted:
             figures.prompt_tokens += sums[2]
             figures.output_tokens += sums[3]
             figures.model_ms += sums[4]
+            figures.fallback_cost += sums[5]
         cursor.execute(_TIMES, values)
         for project, minute, release, stage, source, part, index, number in cursor.fetchall():
             found[project, minute][release, stage, source].times[part][index] = number

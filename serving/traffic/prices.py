@@ -27,10 +27,12 @@ class CostOf:
         return cls(hourly_price(constraints.get("hardware_price_per_hour")).per_hour, per_token)
 
     def row(self, row: Traffic) -> float | None:
-        """The cost of a span in the currency of the contract; None where its price is unknown."""
+        """The cost of a span with that of the larger model, in the currency of the contract; None: unknown."""
         if row.release_id in self.per_token:
             prices = self.per_token[row.release_id]
-            return None if prices is None else cost_of_tokens(row.prompt_tokens, row.output_tokens, *prices)
+            if prices is None:
+                return None
+            return row.fallback_cost + cost_of_tokens(row.prompt_tokens, row.output_tokens, *prices)
         if not self.per_hour:
             return None
-        return cost_of_time(row.model_ms, self.per_hour)
+        return row.fallback_cost + cost_of_time(row.model_ms, self.per_hour)

@@ -79,3 +79,8 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
     erik.get_by_role("navigation", name="Deploy").get_by_role("link", name="Drift").click()
     expect(erik.get_by_text("median 1,540 instead of 812")).to_be_visible()
     check(erik, "drift")
+
+    erik.set_viewport_size({"width": 390, "height": 844})
+    for page in ("drift", "alerts", "monitoring"):
+        erik.goto(f"/p/invoices/deploy/{page}/")
+        check(erik, f"{page}-narrow")

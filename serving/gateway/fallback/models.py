@@ -22,6 +22,8 @@ from serving.gateway.external import ExternalModels, ExternalRoute
 from serving.gateway.fallback.retries import RetryBudget
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry
+from serving.gateway.tracing import timeline
+from serving.gateway.tracing.names import FALLBACK
 from serving.policies.routing import ReleaseConfidence
 from serving.replicas.protocol import Answer
 from slmstudio.contract.json_text import loads
@@ -115,8 +117,9 @@ class FallbackModels:
             entry.fallback_reason, entry.fallback_endpoint_id = why, route.external.endpoint_id
             started = time.perf_counter()
             try:
-                async with asyncio.timeout(max(0.0, deadline - started)):
-                    larger = await self._ask(entry, route, schema, text, max_queue)
+                with timeline.step(FALLBACK):
+                    async with asyncio.timeout(max(0.0, deadline - started)):
+                        larger = await self._ask(entry, route, schema, text, max_queue)
             except TimeoutError:
                 entry.fallback_code = "timeout"
             finally:

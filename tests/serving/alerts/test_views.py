@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from evaluation.models import AuditEntry
 from labeling.models import Contract
 from serving.alerts import rules
+from serving.alerts.checks import check_all
 from serving.models import AlertRecipients, AlertRule
 from tests.evaluation.factories import World
 from tests.serving.rollouts.rows import deployed
@@ -30,7 +32,10 @@ def test_defaults_are_shown_to_everyone(world: World) -> None:
     page = client(world.annotator).get(ADDRESS)
     assert page.status_code == 200
     found = {line.rule.metric: line for line in page.context["lines"]}
-    assert found["failures"].badge[0] == "done"
+    assert found["failures"].badge[0] == "new"
+    check_all(timezone.now())
+    page = client(world.annotator).get(ADDRESS)
+    assert {line.badge[0] for line in page.context["lines"]} == {"done", "cancelled"}
     assert found["traffic"].badge[0] == "cancelled"
     assert found["p95"].rule.limit == 800
     assert b"Change" not in page.content

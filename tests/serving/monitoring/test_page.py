@@ -72,10 +72,15 @@ def test_fallbacks_have_their_share(world: World) -> None:
     deployment = deployed(world)
     now = timezone.now()
     logged(world.project.pk, now, 3, release=deployment.stable)
-    logged(world.project.pk, now, 1, release=deployment.stable, source="fallback")
+    asked = {"source": "fallback", "total_ms": 400.0, "fallback_ms": 300.0, "cost": 0.5}
+    logged(world.project.pk, now, 1, release=deployment.stable, **asked)
+    Contract.objects.filter(project=world.project).update(constraints={"hardware_price_per_hour": 3.6})
     count_marked(now)
     page = queries.page(world.project, WINDOWS["1h"], now)
     assert page.total.fallback_share == 0.25
+    assert page.total.time("fallback", 0.5) == pytest.approx(300, rel=0.025)
+    assert page.total.time("gateway", 1.0) == pytest.approx(5, rel=0.025)
+    assert page.total.cost_per_thousand == pytest.approx(1_000 * (0.5 + 4 * 0.09 / 3_600 * 3.6) / 4)
     assert "Fallback" in [one.title for one in page.charts]
 
 
