@@ -104,6 +104,12 @@ class Rig:
         children = psutil.Process(self.gateway.pid).children()
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
+    def log_store(self) -> psutil.Process:
+        """The process that stores the request log."""
+        assert self.gateway is not None
+        children = psutil.Process(self.gateway.pid).children()
+        return next(child for child in children if "serving.gateway.log_store" in child.cmdline())
+
     def server(self, name: str) -> psutil.Process:
         """PostgreSQL or Valkey."""
         server: Postgres | Valkey = (Postgres if name == "postgres" else Valkey)(self.running.places)
@@ -195,6 +201,10 @@ async def _worker(rig: Rig, seconds: float) -> None:
     rig.workers()[0].kill()
 
 
+async def _log_store(rig: Rig, seconds: float) -> None:
+    rig.log_store().kill()
+
+
 async def _serve(rig: Rig, seconds: float) -> None:
     assert rig.serve is not None
     replicas = rig.replicas()
@@ -278,6 +288,7 @@ FAULTS: dict[str, tuple[str, float, float, Fault]] = {
     "replicas": ("kill -9 of both replicas", 0, 0, _replicas),
     "worker": ("kill -9 of one of two gateway workers", 0, 0, _worker),
     "gateway": ("kill -9 of the gateway, started again at once", 0, 0, _gateway),
+    "log_store": ("kill -9 of the process that stores the log", 0, 0, _log_store),
     "serve": ("kill -9 of serve, started again at once", 0, 0, _serve),
     "valkey": ("Valkey away for {:g} s", 5, 2, _away("valkey")),
     "valkey_hangs": ("Valkey hangs for {:g} s", 20, 3, _hangs("valkey")),

@@ -1,7 +1,7 @@
 """Concurrent HTTP requests from one process, and a replica that answers at once; parts of ``bench.serving``.
 
 python -m bench.serving_load ADDRESS PATH CONCURRENT REQUESTS PER_SECOND TOKEN BODY_FILE
-python -m bench.serving_load replica unix:PATH
+python -m bench.serving_load replica unix:PATH|http://127.0.0.1:PORT
 """
 
 import asyncio
@@ -68,7 +68,7 @@ async def load(
 
 
 def replica(address: str) -> None:
-    """A replica that answers every document at once."""
+    """A replica that answers every document at once; below /v1 as an OpenAI-compatible server does."""
     import orjson
     import uvicorn
 
@@ -78,18 +78,35 @@ def replica(address: str) -> None:
         "confidence": {"invoice_id": [0.9, 0.95], "date": [0.8, 0.9], "vendor": [0.7, 0.8], "total_amount": [0.9, 0.9]},
         "error": "", "code": "",
     }  # fmt: skip
-    body = orjson.dumps(answer)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    message = {"role": "assistant", "content": answer["raw"]}
+    completion = {
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1_790_000_000, "model": "bench",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 300, "completion_tokens": 40, "total_tokens": 340},
+    }  # fmt: skip
+    responses = {
+        is_openai: (
+            [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+            body,
+        )
+        for is_openai, body in ((False, orjson.dumps(answer)), (True, orjson.dumps(completion)))
+    }
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
         while (await receive()).get("more_body"):
             pass
+        headers, body = responses[scope["path"].startswith("/v1/")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    uvicorn.run(app, uds=address.removeprefix("unix:"), log_level="error", access_log=False, lifespan="off")
+    if address.startswith("unix:"):
+        where: dict[str, Any] = {"uds": address.removeprefix("unix:")}
+    else:
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        where = {"host": host, "port": int(port)}
+    uvicorn.run(app, **where, log_level="error", access_log=False, lifespan="off")
 
 
 if __name__ == "__main__":

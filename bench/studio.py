@@ -84,9 +84,9 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def wait_for(port: int) -> None:
-    """Waits until a server responds on a port of this machine, at most half a minute."""
-    for _ in range(150):
+def wait_for(port: int, *, seconds: float = 30) -> None:
+    """Waits until a server responds on a port of this machine."""
+    for _ in range(int(5 * seconds)):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.2)

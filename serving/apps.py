@@ -17,8 +17,9 @@ class ServingConfig(AppConfig):
 
     def ready(self) -> None:
         from evaluation.approvals.actions import report_actions
-        from labeling.api.routers import more_routers
+        from labeling.api.routers import FILES_AT, more_routers
         from serving import navigation, panels  # noqa: F401
+        from serving.batches import services as batches
         from serving.deployments.queries import deploy_action
         from serving.feedback import gold_labels, sampling
         from serving.models import Deployment
@@ -34,6 +35,28 @@ class ServingConfig(AppConfig):
             hooks.reaper_passed.register(work)
         more_routers.register(_experiment_router)
         post_save.connect(_announce, sender=Deployment)
+        more_routers.register(_batch_router)
+        FILES_AT.add("/projects/{slug}/extract/batch")
+        hooks.project_files.register(batches.file_keys)
+        hooks.reaper_passed.register(batches.erase_expired)
+        hooks.run_reaped["serving.BatchRun"].register(batches.emit)
+        hooks.audit_noted.register(_access_changed)
+
+
+def _access_changed(*, about: str, **_: object) -> None:
+    """Gateways look tokens up again when a token or a member changes."""
+    from django.db import transaction
+
+    from serving.replicas.changes import announce
+
+    if about.startswith(("token ", "member ")):
+        transaction.on_commit(announce)
+
+
+def _batch_router() -> "tuple[str, Router]":
+    from serving.batches.api import router
+
+    return "/projects/{slug:slug}/extract/batch", router
 
 
 def _deployment_router() -> "tuple[str, Router]":

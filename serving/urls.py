@@ -3,6 +3,8 @@
 from django.urls import path
 
 from serving.alerts import views as alert_views
+from serving.batches import views as batch_views
+from serving.budgets import views as budget_views
 from serving.captures import views as capture_views
 from serving.certificates import views as certificate_views
 from serving.deployments import views
@@ -64,5 +66,11 @@ urlpatterns = [
     path("deploy/ab-tests/stop/", experiment_views.experiment_stop, name="experiment_stop"),
     path("deploy/replay/", replay_views.replay_new, name="replay_new"),
     path("deploy/replay/cancel/", replay_views.replay_cancel, name="replay_cancel"),
+    path("deploy/batches/", batch_views.batches, name="batches"),
+    path("deploy/batches/<int:pk>/result.jsonl", batch_views.result, name="batch_result"),
+    path("deploy/batches/<int:pk>/cancel/", batch_views.cancel, name="batch_cancel"),
+    path("deploy/batches/<int:pk>/resume/", batch_views.resume, name="batch_resume"),
+    path("deploy/usage/", budget_views.usage, name="usage"),
+    path("deploy/usage/<int:pk>/", budget_views.budget, name="budget"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
 ]

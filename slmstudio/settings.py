@@ -217,6 +217,9 @@ WAIVER_MAX_DAYS = env.int("WAIVER_MAX_DAYS", default=180, minimum=1, maximum=3_6
 # REPLICA_BIND a port of that address, for gateways on other hosts.
 GATEWAY_URL = env.url("GATEWAY_URL", schemes=["http", "https"], default="http://127.0.0.1:8001")
 GATEWAY_TIMEOUT_SECONDS = env.int("GATEWAY_TIMEOUT_SECONDS", default=120, minimum=1)
+# Files that one gateway process reads concurrently, and how long one may take, OCR included.
+GATEWAY_FILE_READERS = env.int("GATEWAY_FILE_READERS", default=1, minimum=1, maximum=64)
+GATEWAY_FILE_SECONDS = env.int("GATEWAY_FILE_SECONDS", default=60, minimum=1)
 # The bearer token with which Prometheus reads the metrics of the gateway; empty: only tokens of projects are accepted.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 REPLICA_BIND = env.str("REPLICA_BIND", default="")

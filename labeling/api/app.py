@@ -28,7 +28,7 @@ from labeling.api import (
     webhooks,
 )
 from labeling.api.operations import status_text
-from labeling.api.routers import more_routers
+from labeling.api.routers import FILES_AT, more_routers
 from labeling.api.wire import JSON, ExactParser, ExactRenderer
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES
@@ -86,8 +86,6 @@ for _prefix, _router in [*_ROUTERS, *more_routers.call()]:
             _scope = (_operation.openapi_extra or {})["x-scope"]
             access.SCOPE_OF.update({(_route, _method): _scope for _method in _operation.methods})
     api.add_router(_prefix, _router)
-#: the operation that accepts files
-_FILES_AT = f"{PREFIX}/projects/{{slug}}/imports"
 _FILE_HANDLERS = [f"django.core.files.uploadhandler.{name}FileUploadHandler" for name in ("Memory", "Temporary")]
 
 
@@ -207,7 +205,7 @@ def _url(pattern: Any) -> URLPattern:
         return response
 
     view.csrf_exempt = True  # type: ignore[attr-defined]  # access.Browser checks the CSRF token
-    if address == _FILES_AT:
+    if address.removeprefix(PREFIX) in FILES_AT:
         view = takes_files(MAX_UPLOAD + AROUND_FILES, *_FILE_HANDLERS, check=_may_send_files)(view)
     return path(f"v1/{pattern.pattern}", login_not_required(view), name=f"api_{pattern.name}")
 

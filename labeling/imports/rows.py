@@ -23,8 +23,8 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 class ParsedRow:
     """A row as it was read: ``number`` is its line, ``data`` its content, or ``error`` why it cannot be read.
 
-    ``file`` is its file in a folder, ``pages`` are those of a PDF or image, ``evidence`` maps field paths to spans in
-    the text.
+    ``code`` names the error of a PDF or image (``scan_child.CODES``), ``file`` is its file in a folder, ``pages`` are
+    those of a PDF or image, ``evidence`` maps field paths to spans in the text.
     """
 
     number: int
@@ -35,6 +35,7 @@ class ParsedRow:
     pages: tuple[ReadPage, ...] = ()
     evidence: Mapping[str, Any] | None = None
     predictions: "tuple[RowPrediction, ...]" = ()
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

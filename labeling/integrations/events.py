@@ -21,6 +21,7 @@ EVENTS: dict[str, str] = {
     "retraining.proposed": "a rule proposed a training run",
     "alert.firing": "a deployment exceeds a limit",
     "alert.resolved": "a deployment is within a limit again",
+    "batch.finished": "a batch of documents was answered, or stopped",
 }
 
 

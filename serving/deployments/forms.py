@@ -99,11 +99,25 @@ class ReasonForm(forms.Form):
 
 
 class TryForm(forms.Form):
-    """A document to send to the gateway."""
+    """A document to send to the gateway: a text, or a file."""
 
     text = forms.CharField(
         label="Document",
         max_length=200_000,
+        required=False,
         strip=False,
         widget=forms.Textarea(attrs={"class": "form-control", "rows": 12}),
     )
+    file = forms.FileField(
+        label="Or a file",
+        required=False,
+        help_text="PDF, PNG, JPEG, TIFF or text. Scans are read by OCR.",
+        widget=forms.FileInput(attrs={"class": "form-control", "accept": ".pdf,.png,.jpg,.jpeg,.tif,.tiff,.txt,.md"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """One of both; a file wins, as the text is filled in with an example."""
+        values: dict[str, Any] = super().clean() or {}
+        if not values.get("file") and not str(values.get("text") or "").strip() and not self.errors:
+            self.add_error("text", "Enter a text, or choose a file.")
+        return values

@@ -1,5 +1,7 @@
 """Sends a document of a signed-in user to the gateway, for the page and the command."""
 
+from typing import IO, Any
+
 import httpx
 from django.conf import settings
 
@@ -9,12 +11,13 @@ from serving.gateway import passes
 _CONNECT_SECONDS = 2.0
 
 
-def send(*, slug: str, text: str) -> httpx.Response:
-    """The gateway's response. Raises httpx.HTTPError where it does not answer."""
+def send(*, slug: str, text: str = "", file: tuple[str, IO[bytes]] | None = None) -> httpx.Response:
+    """The gateway's response to a text, or to a file with its name. Raises httpx.HTTPError where it does not answer."""
+    body: dict[str, Any] = {"json": {"text": text}} if file is None else {"files": {"file": file}}
     return httpx.post(
         f"{str(settings.GATEWAY_URL).rstrip('/')}/api/v1/projects/{slug}/extract",
         headers={"Authorization": f"Bearer {passes.issue(slug)}"},
-        json={"text": text},
+        **body,
         timeout=httpx.Timeout(settings.GATEWAY_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS),
         trust_env=False,
     )

@@ -76,4 +76,11 @@ from langchain_openai import ChatOpenAI
 model = ChatOpenAI(base_url="{url}/v1", api_key=os.environ["SLM_TOKEN"], model="{slug}")
 print(model.invoke("the text of a document").content)""",
         ),
+        Snippet(
+            "file",
+            "File",
+            f"""curl {url}/api/v1/projects/{slug}/extract \\
+  -H "Authorization: Bearer $SLM_TOKEN" \\
+  -F file=@document.pdf""",
+        ),
     ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -16,9 +17,11 @@ from serving.models import Deployment, Stage
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
+from slmstudio.web.body_limits import AROUND_FILES, takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
 
 _TEMPLATE = "serving/deployments/deployment.html"
+_MAX_FILE = int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) + AROUND_FILES
 
 
 @require_safe
@@ -159,16 +162,24 @@ def _change(request: SignedInRequest, slug: str, change: Any) -> HttpResponse:
     return render(request, f"{_TEMPLATE}{part}", context, status=422)
 
 
+def _may_try(request: SignedInRequest, slug: str) -> None:
+    project_for(request.user, slug, Action.DEPLOY)
+
+
+@takes_files(_MAX_FILE, "django.core.files.uploadhandler.TemporaryFileUploadHandler", check=_may_try)
 @require_POST
 def try_document(request: SignedInRequest, slug: str) -> HttpResponse:
     """Sends a document to the gateway, as a caller would, and shows its answer."""
     project = project_for(request.user, slug, Action.DEPLOY)
-    form = TryForm(request.POST)
+    form = TryForm(request.POST, request.FILES)
     context: dict[str, Any] = {"project": project, "try_form": form}
     status = 422
     if form.is_valid():
         try:
-            response = gateway_client.send(slug=slug, text=form.cleaned_data["text"])
+            file = form.cleaned_data["file"]
+            response = gateway_client.send(
+                slug=slug, text=form.cleaned_data["text"], file=(file.name, file.file) if file else None
+            )
         except httpx.HTTPError:
             form.add_error(None, "The gateway does not answer. It is started by: python -m serving.gateway")
         else:
@@ -177,5 +188,5 @@ def try_document(request: SignedInRequest, slug: str) -> HttpResponse:
                 context["answer"], status = answer, 200
                 context["output"] = pretty(answer["output"])
             else:
-                form.add_error(None, str(answer.get("detail", "The gateway rejected the request.")))
+                form.add_error("file" if file else None, str(answer.get("detail", "The gateway rejected the request.")))
     return render(request, f"{_TEMPLATE}#try_form", context, status=status)

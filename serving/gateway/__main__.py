@@ -6,6 +6,7 @@ import sys
 
 import uvicorn
 
+from serving.gateway.log_store.process import log_folder, log_store
 from serving.gateway.metrics_folder import shared_folder
 from slmstudio.stack import environment
 
@@ -18,7 +19,8 @@ def main() -> int:
     parser.add_argument("--stop-seconds", type=int, default=10, help="to finish requests when stopped")
     options = parser.parse_args()
     host, _, port = options.bind.rpartition(":")
-    with environment.servers(), shared_folder() if options.workers > 1 else contextlib.nullcontext():
+    metrics = shared_folder() if options.workers > 1 else contextlib.nullcontext()
+    with environment.servers(), metrics, log_store(log_folder()):
         uvicorn.run(
             "serving.gateway.app:app",
             host=host.strip("[]"),

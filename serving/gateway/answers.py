@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
+from serving.budgets.limits import NO_LIMITS, Limits
 from serving.gateway.external import ExternalModels
 from serving.gateway.fallback.models import FallbackModels, Outcome, assess, note_confidence
 from serving.gateway.pool import ReplicaPool
@@ -53,6 +54,10 @@ class Question:
     caller: str = ""
     #: the version that the caller names; None: by the split of the traffic
     number: int | None = None
+    #: of the token
+    limits: Limits = NO_LIMITS
+    #: live requests go first
+    is_batch: bool = False
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     started: float = field(default_factory=time.perf_counter)
 
@@ -119,6 +124,7 @@ class Answerer:
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""  # it may quote the output
+            problem.tokens = entry.prompt_tokens + entry.output_tokens
             self.write(entry, question)
             if entry.release_id is not None:
                 self.repeat(route, question, entry)
@@ -169,6 +175,16 @@ class Answerer:
             prompt_tokens=entry.prompt_tokens, output_tokens=entry.output_tokens, total_ms=0.0,
             queue_ms=entry.queue_ms, model_ms=entry.model_ms,
         )  # fmt: skip
+
+    def check_idle(self, route: Route, question: Question) -> None:
+        """Raises Problem 429 ``busy`` where a batch would take the last free place of a live request."""
+        release, _ = route.choose(question.key_sha256, question.number)
+        if release is not None and release.external is not None:
+            is_busy = self.external.is_busy(release.external)
+        else:
+            is_busy = release is not None and self.pool.is_busy(release)
+        if is_busy:
+            raise Problem(429, "busy", "Live requests go first.", headers={"Retry-After": "1"})
 
     @timeline.timed(MODEL)
     async def _ask(self, release: ReleaseRoute, text: str, max_queue: int) -> Answer:

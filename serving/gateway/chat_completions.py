@@ -62,6 +62,7 @@ async def chat_completions(request: Request, gateway: Gateway, question_id: str)
         text=document_of(body.get("messages")),
         protocol="openai",
         token_id=caller.token_id,
+        limits=caller.limits,
         key=request.headers.get(HEADER, ""),
         caller=str(body.get("user") or "")[:80],
         number=number,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,11 +17,13 @@ from serving.gateway.bodies import unless_disconnected
 from serving.gateway.capture.accepted_keys import AcceptedKeys
 from serving.gateway.capture.upstream import Upstream
 from serving.gateway.external import ExternalModels
+from serving.gateway.files.reader import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
+from serving.gateway.limits.rate_limits import RateLimiter, project_subject, token_subject
+from serving.gateway.log_store.process import log_folder
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
-from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
@@ -44,6 +45,7 @@ class Gateway:
     answerer: Answerer
     keys: IdempotencyKeys
     metrics: Metrics
+    files: FileReader
     upstream: Upstream = field(default_factory=Upstream)
     accepted: AcceptedKeys = field(default_factory=AcceptedKeys)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -61,14 +63,13 @@ class Gateway:
             metrics.note_breakers(pool.open_addresses)
 
         table.on_read = note_addresses
-        log = RequestLogWriter(
-            Path(settings.HOME) / "request-log", on_write=metrics.record, on_failure=metrics.log_failed
-        )
+        log = RequestLogWriter(log_folder(), on_write=metrics.record, on_failure=metrics.log_failed)
         limits = RateLimiter(settings.REDIS_URL, per_minute=settings.API_REQUESTS_PER_MINUTE)
         keys = IdempotencyKeys(settings.REDIS_URL)
         answerer = Answerer(pool, log, ExternalModels(float(settings.GATEWAY_TIMEOUT_SECONDS)))
         answerer.tracer = tracer_of_environment(table)
-        return cls(tokens, table, limits, pool, log, answerer, keys, metrics)
+        files = FileReader(readers=settings.GATEWAY_FILE_READERS, seconds=float(settings.GATEWAY_FILE_SECONDS))
+        return cls(tokens, table, limits, pool, log, answerer, keys, metrics, files)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -85,9 +86,10 @@ class Gateway:
             await self.pool.close()
             await self.upstream.close()
             self.answerer.external.close()
+            self.files.close()
             await self.limits.close()
             await self.keys.close()
-            await self.log.flush()
+            self.log.complete()
             if self.answerer.tracer is not None:
                 await asyncio.to_thread(self.answerer.tracer.close)
 
@@ -99,7 +101,7 @@ class Gateway:
         caller = await self.tokens.caller(request.headers.get("authorization", ""), scope=SCOPE, also=also)
         if caller.slug != slug:
             raise Problem(404, "project", "There is no such project, or the token belongs to another one.")
-        self.limits.count(caller.token_id)
+        self.limits.count(caller.token_id, caller.limits)
         return caller
 
     def route(self, slug: str, number: int | None = None) -> Route:
@@ -130,8 +132,23 @@ class Gateway:
             Problem: as ``Answerer.answer``.
             HungUp: the caller closed the connection.
         """
-        with self.metrics.in_flight(route.slug):
-            return await unless_disconnected(request, self.answerer.answer(route, question))
+        if question.is_batch:
+            self.answerer.check_idle(route, question)
+        subjects = [project_subject(route.project_id, route.limits)]
+        if question.token_id is not None:
+            subjects.append(token_subject(question.token_id, question.limits))
+        reserved = await self.limits.reserve(*subjects)
+        tokens, answered = 0, False
+        try:
+            with self.metrics.in_flight(route.slug):
+                found = await unless_disconnected(request, self.answerer.answer(route, question))
+            tokens, answered = found.prompt_tokens + found.output_tokens, True
+            return found
+        except Problem as problem:
+            tokens = problem.tokens
+            raise
+        finally:
+            reserved.settle(answered=answered, tokens=tokens)
 
     async def respond(
         self,

@@ -73,6 +73,13 @@ class ExternalModels:
         elapsed = (time.perf_counter() - arrived) * 1000
         return answer_of(completion, elapsed_ms=elapsed)
 
+    def is_busy(self, route: ExternalRoute) -> bool:
+        """Whether one more request would take the last free place, or wait where there is only one."""
+        if route.config is None:
+            return False
+        open_now = sum(one.outstanding for key, one in self._connections.items() if key[0] == route.endpoint_id)
+        return open_now >= max(1, route.config.at_once - 1)
+
     def _connection(self, route: ExternalRoute, attempts: int) -> _Connection:
         # Releases of one endpoint may have different schemas.
         key = route.endpoint_id, attempts, route.schema.hash

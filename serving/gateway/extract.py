@@ -1,5 +1,7 @@
 """Our own interface: ``POST /api/v1/projects/{slug}/extract``."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -7,28 +9,42 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.gateway.answers import Answered, Question
-from serving.gateway.bodies import read_object, text_field
+from serving.gateway.bodies import kind_of, read_object, text_field, unless_disconnected
 from serving.gateway.context import Gateway
+from serving.gateway.files.reader import FileText, document_of
+from serving.gateway.files.upload import KIND, read_upload
 from serving.gateway.idempotency import HEADER
+from serving.gateway.problems import Problem
+from serving.gateway.routes import Route
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.values import evidence
 
 _FIELDS = {"text", "evidence", "caller"}
+_FILE_FIELDS = {"evidence", "caller", "ocr"}
 
 
 async def extract(request: Request, gateway: Gateway, question_id: str) -> Response:
-    """Answers one document: ``{"text", "evidence"?, "caller"?}``. Raises Problem."""
+    """Answers one document: ``{"text", "evidence"?, "caller"?}``, or a file with the same fields. Raises Problem."""
     slug = request.path_params["slug"]
     caller = await gateway.authorize(request, slug)
     route = gateway.route(slug)
-    body = await read_object(request)
-    gateway.reject_unknown(body, _FIELDS)
+    kind = kind_of(request)
+    file = None
+    if kind == KIND:
+        body, file = await _read_file(request, gateway, route)
+    elif kind == "application/json":
+        body = await read_object(request)
+        gateway.reject_unknown(body, _FIELDS)
+    else:
+        raise Problem(415, "content_type", f"Send application/json, or a file as {KIND}.")
     question = Question(
         text=text_field(body, "text"),
-        protocol="extract",
+        protocol="batch" if caller.is_batch else "extract",
         token_id=caller.token_id,
+        limits=caller.limits,
+        is_batch=caller.is_batch,
         key=request.headers.get(HEADER, ""),
         caller=str(body.get("caller") or "")[:80],
         id=question_id,
@@ -37,9 +53,30 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
 
     async def make() -> bytes:
         answered = await gateway.answer(request, route, question)
-        return orjson.dumps(response_of(slug, answered, question.text if with_evidence else None))
+        found = response_of(slug, answered, question.text if with_evidence else None)
+        if file is not None:
+            found["document"] = document_of(file)
+            found["latency_ms"]["file"] = file.milliseconds
+        return orjson.dumps(found)
 
     return await gateway.respond(request, caller, body, question_id, make)
+
+
+async def _read_file(request: Request, gateway: Gateway, route: Route) -> tuple[dict[str, Any], FileText]:
+    """The fields of an upload with the text of its file as ``text``, and what was read."""
+    release = route.stable or route.candidate
+    assert release is not None
+    with tempfile.TemporaryDirectory(prefix="slm-upload-") as folder:
+        upload = await read_upload(request, Path(folder))
+        gateway.reject_unknown(upload.fields, _FILE_FIELDS)
+        reading = gateway.files.read(
+            upload.path, upload.name, schema=release.schema, ocr=upload.fields.get("ocr", "auto")
+        )
+        found = await unless_disconnected(request, reading)
+    evidence_too = upload.fields.get("evidence", "true").lower()
+    if evidence_too not in ("true", "false"):
+        raise Problem(422, "field", "evidence must be true or false.", field="evidence")
+    return {"text": found.text, "evidence": evidence_too == "true", "caller": upload.fields.get("caller", "")}, found
 
 
 def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, Any]:

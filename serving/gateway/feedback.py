@@ -14,13 +14,14 @@ from serving.gateway.bodies import read_object
 from serving.gateway.context import Gateway
 from serving.gateway.database import in_database
 from serving.gateway.problems import Problem
-from serving.gateway.request_log import FLUSH_SECONDS
 from serving.models import Judgment
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 
 _FIELDS = {"request_id", "right", "output"}
 SCOPE = "feedback"
+#: seconds between attempts to find a request: it is stored about a second after its answer
+WAITS = (0.3, 0.6, 1.2)
 
 
 async def feedback(request: Request, gateway: Gateway, question_id: str) -> Response:
@@ -61,14 +62,12 @@ async def feedback(request: Request, gateway: Gateway, question_id: str) -> Resp
 
 async def _with_stored_log(gateway: Gateway, judge: Any) -> Judgment:
     """The judgment. A request that was just answered may still be in a file: of this process, or of another one."""
-    try:
-        return await in_database(judge)
-    except judgments.UnknownRequest:
-        await gateway.log.flush()
-    try:
-        return await in_database(judge)
-    except judgments.UnknownRequest:
-        await asyncio.sleep(2 * FLUSH_SECONDS)
+    for seconds in WAITS:
+        try:
+            return await in_database(judge)
+        except judgments.UnknownRequest:
+            gateway.log.complete()
+            await asyncio.sleep(seconds)
     return await in_database(judge)
 
 

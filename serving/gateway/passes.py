@@ -1,4 +1,7 @@
-"""Passes: signed by the studio for a member who tries the model on its page or by a command, valid for five minutes."""
+"""Passes: signed by the studio for a member who tries the model on its page, for a command, or for a batch."""
+
+from dataclasses import dataclass
+from typing import Any
 
 from django.core import signing
 
@@ -7,15 +10,29 @@ _SALT = "serving.gateway.pass"
 MAX_AGE_SECONDS = 300
 
 
-def issue(slug: str) -> str:
-    """A pass for one project; the caller has checked the member's role."""
-    return PREFIX + signing.TimestampSigner(salt=_SALT).sign_object(slug)
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Requests to one project. ``token_id``: whose use they are; ``is_batch``: live requests go first."""
+
+    slug: str
+    token_id: int | None = None
+    is_batch: bool = False
 
 
-def verify(text: str) -> str | None:
-    """The slug of a valid pass."""
+def issue(slug: str, *, token_id: int | None = None, is_batch: bool = False) -> str:
+    """A pass, valid for five minutes; the caller has checked the member's role."""
+    return PREFIX + signing.TimestampSigner(salt=_SALT).sign_object([slug, token_id, is_batch])
+
+
+def verify(text: str) -> Pass | None:
+    """A valid pass."""
     try:
-        slug = signing.TimestampSigner(salt=_SALT).unsign_object(text.removeprefix(PREFIX), max_age=MAX_AGE_SECONDS)
+        value: Any = signing.TimestampSigner(salt=_SALT).unsign_object(
+            text.removeprefix(PREFIX), max_age=MAX_AGE_SECONDS
+        )
     except signing.BadSignature:
         return None
-    return slug if isinstance(slug, str) else None
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    slug, token_id, is_batch = value
+    return Pass(str(slug), token_id, bool(is_batch))

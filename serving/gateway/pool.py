@@ -1,35 +1,20 @@
 """Asks replicas: the one with the fewest open requests, with a circuit breaker each and a bounded queue a release."""
 
 import asyncio
-import socket
 import time
 from dataclasses import dataclass, field
 
-import aiohttp
 import orjson
 
+from serving.gateway.connections.client import ReplicaClient, Unavailable
 from serving.gateway.fallback.retries import RetryBudget
 from serving.gateway.problems import Problem
 from serving.gateway.routes import ReleaseRoute
-from serving.replicas.addresses import HTTP, UNIX
 from serving.replicas.protocol import Answer
 
 #: consecutive failures that open a breaker, and the longest time that it stays open
 FAILURES_TO_OPEN = 3
 MAX_OPEN_SECONDS = 30.0
-#: of a connection to another host: seconds of silence, between probes, probes; milliseconds for sent data
-_KEEPALIVE = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 5_000}
-
-
-def _socket(address: "aiohttp.AddrInfoType") -> socket.socket:
-    """A connection that ends some seconds after the other host has, without waiting for an answer of it."""
-    family, kind, protocol, _, _ = address
-    found = socket.socket(family, kind, protocol)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):
-            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return found
 
 
 @dataclass
@@ -37,7 +22,7 @@ class _Backend:
     """One replica as this gateway sees it."""
 
     address: str
-    session: aiohttp.ClientSession
+    client: ReplicaClient
     outstanding: int = 0
     failures: int = 0
     opened_until: float = 0.0
@@ -73,7 +58,6 @@ class ReplicaPool:
     slots: int
     timeout: float
     _backends: dict[str, _Backend] = field(default_factory=dict)
-    _closing: set["asyncio.Future[None]"] = field(default_factory=set)
     retries: RetryBudget = field(default_factory=RetryBudget)
 
     async def answer(self, release: ReleaseRoute, text: str, *, max_queue: int) -> Answer:
@@ -110,9 +94,15 @@ class ReplicaPool:
         backends = [self._backend(address) for address in release.addresses]
         return any(one.outstanding < self.slots and not one.is_open for one in backends)
 
+    def is_busy(self, release: ReleaseRoute) -> bool:
+        """Whether one more request would take the last free slot, or wait where there is only one."""
+        places = len(release.addresses) * self.slots
+        taken = sum(one.outstanding for address in release.addresses if (one := self._backends.get(address)))
+        return taken >= max(1, places - 1)
+
     def _pick(self, backends: list[_Backend], tried: set[str]) -> _Backend | None:
         # A backend that was forgotten while the request waited for another one is closed.
-        left = [one for one in backends if one.address not in tried and not one.is_open and not one.session.closed]
+        left = [one for one in backends if one.address not in tried and not one.is_open and not one.client.is_closed]
         return min(left, key=lambda backend: backend.outstanding, default=None)
 
     async def _ask(self, backend: _Backend, text: str) -> Answer:
@@ -121,12 +111,12 @@ class ReplicaPool:
         backend.is_tried = tries or backend.is_tried
         try:
             body = orjson.dumps({"text": text})
-            async with asyncio.timeout(self.timeout), backend.session.post("/answer", data=body) as response:
-                read = await response.read()
-            if response.status != 200:
-                raise ReplicaUnavailable(f"status {response.status}")
+            async with asyncio.timeout(self.timeout):
+                status, read = await backend.client.ask(body)
+            if status != 200:
+                raise ReplicaUnavailable(f"status {status}")
             answer = Answer.of(orjson.loads(read))
-        except (aiohttp.ClientError, ValueError, ReplicaUnavailable) as error:
+        except (Unavailable, ValueError, ReplicaUnavailable) as error:
             backend.failed()
             raise ReplicaUnavailable(str(error)) from error
         except TimeoutError:
@@ -145,18 +135,8 @@ class ReplicaPool:
     def _backend(self, address: str) -> _Backend:
         found = self._backends.get(address)
         if found is None:
-            found = self._backends[address] = _Backend(address, self._session(address))
+            found = self._backends[address] = _Backend(address, ReplicaClient(address, self.secret))
         return found
-
-    def _session(self, address: str) -> aiohttp.ClientSession:
-        connector: aiohttp.BaseConnector
-        if address.startswith(UNIX):
-            connector, base = aiohttp.UnixConnector(address.removeprefix(UNIX), limit=0), f"{HTTP}replica"
-        else:
-            connector, base = aiohttp.TCPConnector(limit=0, socket_factory=_socket), address
-        headers = {"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
-        return aiohttp.ClientSession(base, connector=connector, headers=headers, timeout=timeout)
 
     @property
     def open_addresses(self) -> set[str]:
@@ -170,13 +150,10 @@ class ReplicaPool:
         for address in [one for one in self._backends if one not in addresses]:
             self._backends[address].succeeded()
             if not self._backends[address].outstanding:
-                backend = self._backends.pop(address)
-                closing = asyncio.ensure_future(backend.session.close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+                self._backends.pop(address).client.close()
 
     async def close(self) -> None:
         """Closes all connections."""
         for backend in self._backends.values():
-            await backend.session.close()
+            backend.client.close()
         self._backends.clear()

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import Endpoint
 from labeling.models import Project
+from serving.budgets.limits import NO_LIMITS, Limits, limits_of_projects
 from serving.confidence.decisions import Policy
 from serving.gateway.database import in_database
 from serving.gateway.external import ExternalRoute
@@ -67,6 +68,7 @@ class Route:
     capture: str = ""
     sticky: bool = False
     policy: Policy = NO_POLICY
+    limits: Limits = NO_LIMITS
 
     def choose(self, key_sha256: str, number: int | None = None) -> tuple[ReleaseRoute | None, bool]:
         """The release that answers a request, and whether it is the candidate. ``number``: the caller names it.
@@ -182,11 +184,14 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
     for release, address in replicas.order_by("pk").values_list("release_id", "address"):
         addresses[release].append(address)
     rows = list(Deployment.objects.with_releases().filter(project__deployment__isnull=False))
-    policies = routing.policies(row.pk for row in rows)
-    return {row.project.slug: _route(row, policies.get(row.pk), addresses) for row in rows}
+    policies, limits = routing.policies(row.pk for row in rows), limits_of_projects()
+    return {
+        row.project.slug: _route(row, policies.get(row.pk), addresses, limits.get(row.project_id, NO_LIMITS))
+        for row in rows
+    }
 
 
-def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, list[str]]) -> Route:
+def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, list[str]], limits: Limits) -> Route:
     applied = routing.deployment_policy(policy) if policy is not None else None
     known = routing.release_confidences(row.serving, routing.budget_of(policy))
 
@@ -217,6 +222,7 @@ def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, li
         capture=row.capture,
         sticky=row.sticky,
         policy=applied.policy if applied is not None else NO_POLICY,
+        limits=limits,
     )
 
 

@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from labeling.integrations import tokens
+from serving.budgets.limits import NO_LIMITS, Limits, limits_of_token
 from serving.gateway import passes
 from serving.gateway.database import in_database
 from serving.gateway.problems import Problem
@@ -37,6 +38,9 @@ class Caller:
     slug: str
     scopes: frozenset[str]
     expires_at: datetime | None
+    limits: Limits = NO_LIMITS
+    #: of a batch: live requests go first
+    is_batch: bool = False
 
     @property
     def has_expired(self) -> bool:
@@ -60,11 +64,13 @@ class TokenCache:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._limits_of: dict[int, tuple[Limits, float]] = {}
         #: the database did not answer; until then known tokens are accepted without asking it
         self._ask_again_at = 0.0
 
     def clear(self) -> None:
         """Looks every token up again at its next use."""
+        self._limits_of.clear()
         self._known = OrderedDict((key, known) for key, known in self._known.items() if known.caller)
         for known in self._known.values():
             known.is_fresh = False
@@ -92,8 +98,7 @@ class TokenCache:
 
     async def _lookup(self, text: str) -> Caller | None:
         if text.startswith(passes.PREFIX):
-            slug = passes.verify(text)
-            return None if slug is None else Caller(None, slug, frozenset({"extract"}), None)
+            return await self._of_pass(text)
         key = hashlib.sha256(text.encode(errors="replace")).hexdigest()
         now = time.monotonic()
         known = self._known.get(key)
@@ -118,6 +123,25 @@ class TokenCache:
             self._known.popitem(last=False)
         return caller
 
+    async def _of_pass(self, text: str) -> Caller | None:
+        found = passes.verify(text)
+        if found is None:
+            return None
+        limits = NO_LIMITS if found.token_id is None else await self._limits(found.token_id)
+        return Caller(found.token_id, found.slug, frozenset({"extract"}), None, limits, found.is_batch)
+
+    async def _limits(self, token_id: int) -> Limits:
+        """The limits of a token, as they were in the last half minute."""
+        known = self._limits_of.get(token_id)
+        if known is not None and time.monotonic() - known[1] < FRESH_SECONDS:
+            return known[0]
+        try:
+            limits = await in_database(lambda: limits_of_token(token_id))
+        except DatabaseError:
+            limits = known[0] if known is not None else NO_LIMITS
+        self._limits_of[token_id] = limits, time.monotonic()
+        return limits
+
 
 def _authenticated(text: str) -> Caller | None:
     token = tokens.authenticate(text)
@@ -125,4 +149,4 @@ def _authenticated(text: str) -> Caller | None:
         return None
     role = token.role
     allowed = frozenset(scope for scope in token.scopes if may(role, tokens.ACTIONS[scope]))
-    return Caller(token.pk, token.project.slug, allowed, token.expires_at)
+    return Caller(token.pk, token.project.slug, allowed, token.expires_at, limits_of_token(token.pk))

@@ -1,6 +1,7 @@
 """The tables of serving."""
 
 from serving.models.alerts import AlertEvent, AlertRecipients, AlertRule
+from serving.models.batches import BatchRun
 from serving.models.certificates import Certificate, CertificatePair
 from serving.models.deployments import Capture, Deployment, DeploymentEvent, Release, Replica, Stage
 from serving.models.drift import DriftCheck
@@ -13,12 +14,15 @@ from serving.models.requests import RequestLog
 from serving.models.review import Draw, RetrainingProposal, ReviewItem, SampleDay, SamplePlan
 from serving.models.rollouts import Rollout, RolloutPlan
 from serving.models.traffic import HostSample, Traffic, TrafficMark
+from serving.models.usage import Budget, TokenUsage
 
 __all__ = [
     "AlertEvent",
     "AlertRecipients",
     "AlertRule",
     "AnswerPolicy",
+    "BatchRun",
+    "Budget",
     "Capture",
     "Certificate",
     "CertificatePair",
@@ -42,6 +46,7 @@ __all__ = [
     "SampleDay",
     "SamplePlan",
     "Stage",
+    "TokenUsage",
     "Traffic",
     "TrafficMark",
     "Variant",

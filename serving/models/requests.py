@@ -30,7 +30,7 @@ class RequestLog(models.Model):
     stage = models.CharField(max_length=10, choices=Stage.choices, blank=True, help_text="of the candidate at the time")
     source = models.CharField(max_length=10, choices=Source.choices, blank=True)
     shadow_of = models.UUIDField(null=True, help_text="the request that this one repeats in shadow")
-    protocol = models.CharField(max_length=12, help_text="extract, openai, capture or replay")
+    protocol = models.CharField(max_length=12, help_text="extract, batch, openai, capture or replay")
     status = models.PositiveSmallIntegerField(help_text="of the HTTP response; 499: the caller hung up")
     code = models.CharField(max_length=40, blank=True, help_text="of the error")
     valid = models.BooleanField(null=True, help_text="whether the output matches the schema")

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 
 #: the faults that a suite has time for; ``bench.serving_faults`` makes all
-FAULTS = ["replicas", "worker", "gateway", "serve", "valkey", "postgres", "disk"]
+FAULTS = ["replicas", "worker", "gateway", "log_store", "serve", "valkey", "postgres", "disk"]
 #: faults during which requests fail. Of the others none fails on an idle machine; on a busy one a few are rejected.
 FAILING = {"replicas", "worker", "gateway", "serve", "disk"}
 #: 503 from the gateway, 0: no response

@@ -1,8 +1,8 @@
 """The child process that opens PDFs and images: renders pages, reads the text layer, or reads scans by OCR.
 
 ``python -m labeling.imports.formats.scan_child`` takes one request a line on standard input, ``{"path", "kind", "out",
-"ocr"}``, and writes lines: one per page, then ``{"end": true}``, or ``{"error": sentence}``. It has a limit on
-memory and dies with its parent, so a hostile file affects only its own import.
+"ocr", "images"}``, and writes lines: one per page, then ``{"end": true}``, or ``{"error": sentence, "code"}``. It has
+a limit on memory and dies with its parent, so a hostile file affects only its own import.
 """
 
 import contextlib
@@ -29,8 +29,18 @@ QUALITY: Final = 80
 _MIN_LETTERS: Final = 8
 
 
+#: why a file is not read, for programs; ``no_text``, ``too_slow`` and ``cancelled`` are given by the parent
+CODES: Final = frozenset(
+    {"encrypted", "damaged", "too_many_pages", "too_many_pixels", "memory", "no_text", "too_slow", "cancelled"}
+)
+
+
 class FileRejectedError(ValueError):
-    """Why a file is not read."""
+    """Why a file is not read; ``code`` is one of ``CODES``."""
+
+    def __init__(self, message: str, code: str = "damaged") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def pages(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
@@ -42,13 +52,14 @@ def pages(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
     """
     path, out = Path(request["path"]), Path(request["out"])
     ocr = str(request.get("ocr", "auto"))
-    yield from _pdf(path, out, ocr) if request["kind"] == "pdf" else _images(path, out, ocr)
+    target = out if request.get("images", True) else None
+    yield from _pdf(path, target, ocr) if request["kind"] == "pdf" else _images(path, target, ocr)
 
 
 # -- PDF ---------------------------------------------------------------------------------------------------------------
 
 
-def _pdf(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]]:
+def _pdf(path: Path, out: Path | None, ocr: str) -> Iterator[tuple[dict[str, Any], int]]:
     import pypdfium2 as pdfium
 
     try:
@@ -56,12 +67,12 @@ def _pdf(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]
     except pdfium.PdfiumError as error:
         message = str(error).lower()
         if "password" in message or "security" in message:
-            raise FileRejectedError("the PDF is protected with a password; save it without one") from None
+            raise FileRejectedError("the PDF is protected with a password; save it without one", "encrypted") from None
         raise FileRejectedError("not a valid PDF: it is damaged, truncated, or another format") from None
     with contextlib.closing(document):
         count = len(document)
         if count > MAX_PAGES:
-            raise FileRejectedError(f"the PDF has {count:,} pages; the maximum is {MAX_PAGES}")
+            raise FileRejectedError(f"the PDF has {count:,} pages; the maximum is {MAX_PAGES}", "too_many_pages")
         for number in range(count):
             try:
                 page = document[number]
@@ -71,7 +82,7 @@ def _pdf(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]
                 yield _pdf_page(page, number + 1, out, ocr), count
 
 
-def _pdf_page(page: Any, number: int, out: Path, ocr: str) -> dict[str, Any]:
+def _pdf_page(page: Any, number: int, out: Path | None, ocr: str) -> dict[str, Any]:
     width, height = (max(1.0, side) for side in page.get_size())
     scale = min(DOTS_PER_INCH / 72, MAX_SIDE_PIXELS / max(width, height))
     bitmap = page.render(scale=scale)
@@ -139,7 +150,7 @@ def _clean(text: str) -> str:
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _images(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]]:
+def _images(path: Path, out: Path | None, ocr: str) -> Iterator[tuple[dict[str, Any], int]]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None  # checked below, with our own message
@@ -147,12 +158,13 @@ def _images(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], i
         with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
             frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
             if frames > MAX_PAGES:
-                raise FileRejectedError(f"the image has {frames:,} pages; the maximum is {MAX_PAGES}")
+                raise FileRejectedError(f"the image has {frames:,} pages; the maximum is {MAX_PAGES}", "too_many_pages")
             for number in range(frames):
                 image.seek(number)
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width:,} x {image.height:,} pixels"
-                    raise FileRejectedError(f"the image is {size}; the maximum is {MAX_PIXELS // 1_000_000} million")
+                    most = f"{MAX_PIXELS // 1_000_000} million"
+                    raise FileRejectedError(f"the image is {size}; the maximum is {most}", "too_many_pixels")
                 drawn = ImageOps.exif_transpose(image)
                 drawn.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
                 drawn = _on_white(drawn)
@@ -196,17 +208,18 @@ def _read(image: Any) -> Iterator[Segment]:
             yield Segment(cleaned, min(across), min(down), max(across), max(down))
 
 
-def _page(number: int, image: Any, segments: list[Segment], out: Path) -> dict[str, Any]:
+def _page(number: int, image: Any, segments: list[Segment], out: Path | None) -> dict[str, Any]:
     text, lines = text_of(segments[:MAX_BOXES])
-    target = out / f"{number}.webp"
-    image.save(target, "WEBP", quality=QUALITY, method=2)
+    target = out / f"{number}.webp" if out is not None else None
+    if target is not None:
+        image.save(target, "WEBP", quality=QUALITY, method=2)
     return {
         "number": number,
         "width": image.width,
         "height": image.height,
         "text": text,
         "lines": lines,
-        "image": str(target),
+        "image": str(target or ""),
     }
 
 
@@ -231,11 +244,11 @@ def main() -> None:
                 answer({"page": page, "of": count})
             answer({"end": True})
         except FileRejectedError as rejected:
-            answer({"error": str(rejected)})
+            answer({"error": str(rejected), "code": rejected.code})
         except MemoryError:
-            answer({"error": "reading it takes too much memory"})
+            answer({"error": "reading it takes too much memory", "code": "memory"})
         except Exception as error:
-            answer({"error": f"it cannot be read ({type(error).__name__}: {str(error)[:120]})"})
+            answer({"error": f"it cannot be read ({type(error).__name__}: {str(error)[:120]})", "code": "damaged"})
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 class _ScanError(Exception):
-    """Why a file cannot be read."""
+    """Why a file cannot be read; ``code`` is one of ``scan_child.CODES``."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 #: when the pages of PDFs and images are read by OCR
@@ -37,9 +41,15 @@ class Scanner:
     """The child process: started for the first file, and again after it crashed."""
 
     def __init__(
-        self, context: Context, seconds_per_page: float = SECONDS_PER_PAGE, progress: Progress | None = None
+        self,
+        context: Context,
+        seconds_per_page: float = SECONDS_PER_PAGE,
+        progress: Progress | None = None,
+        *,
+        images: bool = True,
     ) -> None:
         self.context = context
+        self.images = images
         self.seconds = seconds_per_page
         self.child: subprocess.Popen[bytes] | None = None
         self.buffer = b""
@@ -59,14 +69,13 @@ class Scanner:
         try:
             pages = list(self._pages(path, file_format, out))
         except _ScanError as error:
-            return ParsedRow(number, {"id": name}, str(error))
+            return ParsedRow(number, {"id": name}, str(error), code=error.code)
         if not pages:
-            return ParsedRow(number, {"id": name}, "it has no pages")
+            return ParsedRow(number, {"id": name}, "it has no pages", code="no_text")
         text, placed = join_pages(pages)
         if not text.strip():
-            return ParsedRow(
-                number, {"id": name}, f"no text was found ({len(pages)} page{'s' if len(pages) > 1 else ''})"
-            )
+            sentence = f"no text was found ({len(pages)} page{'s' if len(pages) > 1 else ''})"
+            return ParsedRow(number, {"id": name}, sentence, code="no_text")
         return ParsedRow(number, {"id": name, "text": text}, pages=placed)
 
     def _pages(self, path: Path, file_format: Format, out: Path) -> Iterator[tuple[str, ReadPage]]:
@@ -75,13 +84,14 @@ class Scanner:
             "kind": file_format.name,
             "out": str(out),
             "ocr": self.context.options.get("ocr", "auto"),
+            "images": self.images,
         }
         self._ask(request)
         seen = 0
         while True:
             answer = self._answer(seen + 1)
             if "error" in answer:
-                raise _ScanError(str(answer["error"]))
+                raise _ScanError(str(answer["error"]), str(answer["code"]))
             if "page" not in answer:
                 return
             seen += 1
@@ -98,7 +108,7 @@ class Scanner:
                     start=0,
                     end=len(text),
                     lines=lines,
-                    image=out / f"{seen}.webp",
+                    image=out / f"{seen}.webp" if self.images else None,
                 ),
             )
 
@@ -120,7 +130,7 @@ class Scanner:
             self.child.stdin.write(json.dumps(request).encode() + b"\n")
             self.child.stdin.flush()
         except BrokenPipeError:
-            raise _ScanError("its reader could not be started; see the log of the worker") from None
+            raise _ScanError("its reader could not be started; see the log of the worker", "damaged") from None
 
     def _answer(self, page: int) -> dict[str, Any]:
         assert self.child is not None
@@ -131,10 +141,10 @@ class Scanner:
             while b"\n" not in self.buffer:
                 if self.context.stopped():
                     self.close()
-                    raise _ScanError("the import was cancelled")
+                    raise _ScanError("the import was cancelled", "cancelled")
                 if time.monotonic() > until:
                     self.close()
-                    raise _ScanError(f"page {page} took longer than {self.seconds:.0f} seconds")
+                    raise _ScanError(f"page {page} took longer than {self.seconds:.0f} seconds", "too_slow")
                 if not selector.select(timeout=0.5):
                     continue
                 piece = os.read(self.child.stdout.fileno(), 1 << 16)
@@ -143,7 +153,8 @@ class Scanner:
                     self.close()
                     raise _ScanError(
                         f"its reader stopped at page {page} (exit code {code}): "
-                        "the file is damaged, or takes too much memory"
+                        "the file is damaged, or takes too much memory",
+                        "damaged",
                     )
                 self.buffer += piece
         line, _, self.buffer = self.buffer.partition(b"\n")

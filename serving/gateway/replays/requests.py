@@ -22,7 +22,8 @@ async def replay(request: Request, gateway: Gateway, question_id: str) -> Respon
     """Answers ``{"status", "code"}``: how the candidate answered. Raises Problem: 401, 404, 409 or 429."""
     slug = request.path_params["slug"]
     given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    if passes.verify(given) != f"{slug} replay":
+    found = passes.verify(given)
+    if found is None or found.slug != f"{slug} replay":
         raise Problem(401, "invalid_token", "Only the studio replays requests.")
     body = await read_object(request)
     gateway.reject_unknown(body, _FIELDS)

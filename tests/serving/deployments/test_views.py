@@ -2,10 +2,11 @@
 
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -158,8 +159,27 @@ def test_a_document_is_tried_through_the_gateway(
 
     monkeypatch.setattr(gateway_client, "send", send)
     answer = client(world.engineer).post("/p/invoices/deploy/try/", {"text": "Total 1"}, headers={"HX-Request": "true"})
-    assert (answer.status_code, sent) == (200, [{"slug": "invoices", "text": "Total 1"}])
+    assert (answer.status_code, sent) == (200, [{"slug": "invoices", "text": "Total 1", "file": None}])
     assert answer.context["answer"]["output"] == {"total": 1}
+
+
+def test_a_file_is_tried_through_the_gateway(
+    world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, bytes]] = []
+
+    def send(*, file: tuple[str, IO[bytes]], **_: Any) -> httpx.Response:
+        sent.append((file[0], file[1].read()))
+        return httpx.Response(415, json={"code": "file_type", "detail": "It is a zip."})
+
+    monkeypatch.setattr(gateway_client, "send", send)
+    upload = SimpleUploadedFile("a.zip", b"PK")
+    values = {"text": "ignored", "file": upload}
+    answer = client(world.engineer).post("/p/invoices/deploy/try/", values, headers={"HX-Request": "true"})
+    assert (answer.status_code, sent) == (422, [("a.zip", b"PK")])
+    assert answer.context["try_form"].errors["file"] == ["It is a zip."]
+    nothing = client(world.engineer).post("/p/invoices/deploy/try/", {"text": " "}, headers={"HX-Request": "true"})
+    assert (nothing.status_code, "text" in nothing.context["try_form"].errors) == (422, True)
 
 
 @pytest.mark.parametrize("response", [httpx.Response(502, json={"detail": "No."}), httpx.ConnectError("refused")])

@@ -12,7 +12,6 @@ from serving.feedback import decisions
 from serving.feedback.gold_labels import judge_by_gold
 from serving.feedback.live import live_accuracies
 from serving.feedback.sampling import draw
-from serving.gateway.request_log import RequestLogWriter
 from serving.models import Judgment, RequestLog
 from serving.models.review import ReviewItem
 from slmstudio.contract.json_text import dumps
@@ -41,7 +40,7 @@ def test_from_an_answer_to_a_judgment_by_its_label(world: World, tmp_path: Path)
             async with rig(tmp_path, route) as found:
                 response = await found.extract(TEXT)
                 assert response.status_code == 200, response.text
-                await RequestLogWriter.flush(found.log)
+                await found.log.store()
                 feedback = await send(found, {"request_id": response.json()["request_id"], "right": False})
                 assert (feedback.status_code, feedback.json()["right"]) == (200, False)
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ from starlette.routing import Route as Path_
 from serving.gateway.answers import Answerer
 from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
+from serving.gateway.database import in_database
 from serving.gateway.external import ExternalModels
+from serving.gateway.files.reader import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
+from serving.gateway.limits.rate_limits import RateLimiter, Used, used_of
+from serving.gateway.log_store.store import LogStore
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
-from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import ReleaseRoute, ReplicaCounts, Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
+from serving.models import RequestLog
 from slmstudio.contract.schema.compiled import compile_schema
 
 SCHEMA = compile_schema(
@@ -112,15 +117,23 @@ class Tokens(TokenCache):
 
 
 class Log(RequestLogWriter):
-    """The log's files; nothing is moved to a database."""
-
-    async def flush(self) -> None:
-        self._close()
+    """The log's files."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Everything that was logged, in order."""
-        lines = [line for path in sorted(self._folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+        lines = [line for path in sorted(self.folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
         return [json.loads(line) for line in lines]
+
+    async def store(self) -> None:
+        """Moves everything to the database, as the store's process does."""
+        self.complete()
+        await in_database(LogStore(self.folder).store_files, seconds=None)
+
+
+def row_of(entry: dict[str, Any]) -> RequestLog:
+    """The row of what ``rows`` returns."""
+    at = datetime.fromisoformat(entry["created_at"])
+    return RequestLog(**{**entry, "created_at": at, "day": at.astimezone(UTC).date()})
 
 
 class Table(RouteTable):
@@ -157,17 +170,20 @@ async def rig(
     per_minute: int = 10_000,
     slots: int = 1,
     timeout: float = 5.0,
+    file_seconds: float = 20.0,
     redis: str = "redis://127.0.0.1:1",
+    used: Used = used_of,
 ) -> AsyncIterator[Rig]:
     """A running gateway with these routes."""
     table = Table(routes={one.slug: one for one in routes})
     metrics = Metrics(table)
     pool = ReplicaPool("secret", slots, timeout)
     log = Log(folder / "log", on_write=metrics.record, on_failure=metrics.log_failed)
-    limits = RateLimiter(redis, per_minute=per_minute)
+    limits = RateLimiter(redis, per_minute=per_minute, used=used)
     keys = IdempotencyKeys(redis)
     answerer = Answerer(pool, log, ExternalModels(timeout))
-    gateway = Gateway(Tokens(), table, limits, pool, log, answerer, keys, metrics)
+    files = FileReader(readers=1, seconds=file_seconds)
+    gateway = Gateway(Tokens(), table, limits, pool, log, answerer, keys, metrics, files)
     app = create_app(lambda: gateway)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (

@@ -46,7 +46,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return answer
 
     monkeypatch.setattr(feedback_view, "in_database", in_database)
-    monkeypatch.setattr(feedback_view, "FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(feedback_view, "WAITS", (0.001, 0.001))
     return found
 
 

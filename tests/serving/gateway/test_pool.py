@@ -6,15 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
+import orjson
 import pytest
 from starlette.responses import Response
 
 from serving.gateway import pool as pool_module
+from serving.gateway.connections import client
 from serving.gateway.pool import ReplicaPool, ReplicaUnavailable
 from serving.gateway.problems import Problem
 from tests.serving import event_loop
-from tests.serving.gateway.rig import backend, release, reply
+from tests.serving.gateway import wire
+from tests.serving.gateway.rig import ANSWER, backend, release, reply
 
 
 @pytest.fixture
@@ -101,26 +103,47 @@ def test_a_replica_that_was_forgotten_is_not_asked(tmp_path: Path) -> None:
         async with backend(there, reply()) as found:
             # The request has its list of replicas; then the route of one of them ends.
             forgotten = pool._backend(gone)
-            await forgotten.session.close()
+            forgotten.client.close()
             answer = await pool.answer(release(1, gone, found.address), "a", max_queue=8)
             assert (answer.finish_reason, len(found.asked)) == ("stop", 1)
 
     with_pool(work)
 
 
-def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(tmp_path: Path) -> None:
-    class Unreachable:
-        def post(self, path: str, data: bytes) -> Any:
-            raise aiohttp.ConnectionTimeoutError("no route")
-
-        async def close(self) -> None:
-            pass
+def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.05)
 
     async def work(pool: ReplicaPool) -> None:
-        found = pool._backend("http://192.0.2.1:1")
-        await found.session.close()
-        found.session = Unreachable()  # type: ignore[assignment]
         with pytest.raises(ReplicaUnavailable):
-            await pool._ask(found, "a")
+            await pool._ask(pool._backend("http://192.0.2.1:1"), "a")
+
+    with_pool(work)
+
+
+def test_connections_are_used_again_and_a_stale_one_is_replaced(tmp_path: Path) -> None:
+    """A replica may close an idle connection in the moment in which it is used: it has not read the request then."""
+    connections: list[int] = []
+    closes = [False]
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        while True:
+            await wire.request_of(reader)
+            if closes[0]:
+                closes[0] = False
+                return
+            connections[-1] += 1
+            writer.write(wire.response(orjson.dumps(ANSWER)))
+            await writer.drain()
+
+    async def work(pool: ReplicaPool) -> None:
+        async with wire.raw_backend(tmp_path / "a", speak) as address:
+            assert [await codes(pool, address) for _ in range(3)] == [[""]] * 3
+            assert connections == [3]
+            closes[0] = True
+            assert await codes(pool, address) == [""]
+            assert connections == [3, 1]
+            assert await codes(pool, address, 5) == [""] * 5
+            assert len(connections) == 6
 
     with_pool(work)

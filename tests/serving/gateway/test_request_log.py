@@ -3,15 +3,23 @@
 import datetime
 import fcntl
 import resource
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 import pytest
 from django.db import connection
 
+from serving.gateway.log_store.process import log_store
+from serving.gateway.log_store.store import LogStore
 from serving.gateway.request_log import LogEntry, RequestLogWriter, ensure_partition, now
-from serving.models import RequestLog
+from serving.models import RequestLog, TokenUsage
+from tests.conftest import worker_environment
+
+T = TypeVar("T")
 
 
 def entry(**changes: Any) -> LogEntry:
@@ -24,8 +32,8 @@ def log(transactional_db: None, tmp_path: Path) -> RequestLogWriter:
 
 
 def flush(log: RequestLogWriter) -> None:
-    log._close()
-    log._store_files()  # in this thread, on the connection of the test
+    log.complete()
+    LogStore(log.folder).store_files()
 
 
 def test_a_line_that_is_no_row_does_not_hold_up_the_others(log: RequestLogWriter, tmp_path: Path) -> None:
@@ -66,11 +74,11 @@ def test_a_file_that_is_just_opened_is_not_taken_for_a_complete_one(
     log: RequestLogWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker stores the files of the folder between the opening of a file and its lock."""
-    other, lock = RequestLogWriter(tmp_path / "log"), fcntl.flock
+    other, lock = LogStore(tmp_path / "log"), fcntl.flock
 
     def between(file: Any, how: int) -> None:
         monkeypatch.setattr(fcntl, "flock", lock)
-        other._store_files()
+        other.store_files()
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", between)
@@ -96,3 +104,54 @@ def test_requests_of_the_default_partition_move_to_their_day(db: None) -> None:
             ("serving_requestlog_20010203", day),
             ("serving_requestlog_default", day + datetime.timedelta(days=1)),
         ]
+
+
+def test_the_use_of_a_token_is_added_up_once(log: RequestLogWriter, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    tokens = {"prompt_tokens": 30, "output_tokens": 12}
+    first = entry(token_id=7, status=200, **tokens)
+    failed = entry(token_id=7, status=502, **tokens)
+    for one in (first, failed, entry(token_id=7, status=200, shadow_of=first.id, **tokens), entry(status=429)):
+        log.write(one)
+    [file] = log.folder.glob("*.jsonl")
+    kept.write_bytes(file.read_bytes())
+    flush(log)
+    (log.folder / "again.jsonl").write_bytes(kept.read_bytes())  # as after a kill before the file was deleted
+    flush(log)
+    used = {
+        row.token_id: (row.requests, row.answered, row.prompt_tokens, row.output_tokens)
+        for row in TokenUsage.objects.filter(project_id=1)
+    }
+    assert used == {7: (2, 1, 60, 24), 0: (1, 0, 0, 0)}
+
+
+def test_the_process_stores_what_a_killed_one_left(
+    transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is killed and started again by the gateway's first process; the last pass is made at its end."""
+    monkeypatch.setenv("DATABASE_URL", worker_environment()["DATABASE_URL"])
+    log, first, second = RequestLogWriter(tmp_path / "log"), entry(), entry()
+    log.write(first)
+    log.complete()
+    with log_store(log.folder):
+        [child] = wait(lambda: [one for one in psutil.Process().children() if str(log.folder) in one.cmdline()])
+        wait(lambda: RequestLog.objects.filter(id=first.id).exists())
+        child.kill()
+        log.write(second)
+        log.complete()
+        wait(lambda: RequestLog.objects.filter(id=second.id).exists())
+        last = entry()
+        log.write(last)
+        log.complete()
+    assert RequestLog.objects.filter(id=last.id).exists()
+    assert not list(log.folder.glob("*.jsonl"))
+    RequestLog.objects.all().delete()
+
+
+def wait(found: Callable[[], T]) -> T:
+    """What ``found`` returns once it is true."""
+    deadline = time.monotonic() + 20
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value

@@ -6,13 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from django.test import Client
 from django.utils import timezone
 
 from serving.gateway import passes
-from serving.gateway.request_log import _row
 from serving.models import Deployment, Replay, RequestLog
 from serving.replays import jobs, services
 from serving.rollouts import watch
@@ -23,7 +21,7 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World
 from tests.serving import event_loop
-from tests.serving.gateway.rig import RAW, backend, release, reply, rig, route
+from tests.serving.gateway.rig import RAW, backend, release, reply, rig, route, row_of
 from tests.serving.rollouts.rows import with_candidate
 
 
@@ -188,7 +186,7 @@ def test_the_gateway_asks_the_candidate_and_marks_the_row(tmp_path: Path) -> Non
                 assert (row["protocol"], row["stage"], row["source"]) == ("replay", "shadow", "candidate")
                 assert (row["shadow_of"], row["key_sha256"]) == (str(uuid.UUID(int=5)), "k" * 64)
                 assert (stable.asked, small.asked) == ([], ["Invoice 1"])
-                assert _row(orjson.dumps(row)).shadow_of == str(uuid.UUID(int=5))
+                assert row_of(row).shadow_of == str(uuid.UUID(int=5))
 
     event_loop.run(work())
 

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from django.utils import timezone
 
-from serving.gateway.request_log import _row
 from serving.models import Deployment, DeploymentEvent, RequestLog
 from serving.rollouts import watch
 from tests.evaluation.factories import World
 from tests.serving import event_loop
-from tests.serving.gateway.rig import SCHEMA, backend, reply, rig, route
+from tests.serving.gateway.rig import SCHEMA, backend, reply, rig, route, row_of
 from tests.serving.gateway.rig import release as release_route
 from tests.serving.rollouts.rows import current, with_candidate
 
@@ -43,7 +41,7 @@ def stored(deployment: Deployment, rows: list[dict[str, Any]]) -> None:
     """As the log's process stores them."""
     for row in rows:
         row["project_id"] = deployment.project_id
-    RequestLog.objects.bulk_create([_row(orjson.dumps(row)) for row in rows])
+    RequestLog.objects.bulk_create([row_of(row) for row in rows])
 
 
 @pytest.mark.parametrize(("stage", "share"), [("shadow", None), ("canary", 0.5)])

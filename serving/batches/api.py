@@ -1,0 +1,199 @@
+"""Batches over REST: a file of documents, its progress, and its result."""
+
+from io import BytesIO
+from typing import IO, Annotated, Any
+
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from ninja import Query, Router
+from pydantic import Field
+
+from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.operations import operation
+from labeling.api.problems import Problem, field_problem
+from labeling.api.schemas.base import Flag, Out, Text
+from labeling.api.wire import answer, at
+from serving.batches import services
+from serving.models import BatchRun
+from slmstudio.errors import Refused
+from slmstudio.storage.artifacts import local_path
+from slmstudio.web.paging import page
+
+router = Router(tags=["batch"])
+PER_PAGE = 50
+_LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
+_CONFLICTS = {"not_deployed", "too_many_live", "storage", "ended"}
+_DOCUMENT = {"description": "An object with `text`; optional `id`, which the result repeats, and `caller`."}
+_BODY = {
+    "required": True,
+    "content": {
+        "application/jsonl": {"schema": {"type": "string", "description": "one such object per line"}},
+        "application/json": {"schema": {"type": "array", "minItems": 1, "items": _DOCUMENT}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary", "description": "up to 200 MB"}},
+            }
+        },
+    },
+}
+Name = Annotated[Text, Field(max_length=200)]
+
+
+class BatchOut(Out):
+    """A batch. ``done`` = answered + failed."""
+
+    id: int
+    name: str
+    status: str = Field(description="queued, running, done, failed or cancelled")
+    total: int
+    done: int
+    answered: int = Field(description="lines with a valid output")
+    failed: int = Field(description="lines with an error")
+    code: str = Field(description="why it stopped, such as budget; empty where it did not")
+    error: str
+    seconds_left: float | None
+    can_resume: bool
+    result: str | None = Field(description="where the result is, once the batch has ended")
+    created_at: str
+    finished_at: str | None
+    erased_at: str | None = Field(description="when its files were deleted")
+
+
+class BatchesOut(Out):
+    """Batches, the newest first."""
+
+    items: list[BatchOut]
+    next_before: int | None
+
+
+@router.post(
+    "",
+    summary="Start a batch",
+    operation_id="start_batch",
+    **operation("extract", BatchOut, 400, 409, 413, 415, status=202, also={200: BatchOut}, requestBody=_BODY),
+)
+def start(
+    request: HttpRequest,
+    slug: Slug,
+    name: Name = Query("", description="for people; the name of the file where it is one"),  # type: ignore[type-arg]
+    evidence: Flag = Query(True, description="places of the values in the text"),  # type: ignore[type-arg]
+) -> HttpResponse:
+    """Answers many documents in the background: JSONL, a JSON list, or a file with either.
+
+    Live requests go first. A bad line becomes a line with an error. With the header `Idempotency-Key`, a request that
+    is sent again gets the first batch (200).
+    """
+    project, who = project_of(request), caller(request)
+    source, file_name = _source(request)
+    try:
+        run, is_new = services.start(
+            project=project, user=who.user, token=who.token, source=source, name=name or file_name,
+            key=request.headers.get("Idempotency-Key", ""), evidence=evidence,
+        )  # fmt: skip
+    except Refused as refusal:
+        raise _problem(refusal) from refusal
+    run.project = project
+    return answer(_out(run), 202 if is_new else 200)
+
+
+def _source(request: HttpRequest) -> tuple[IO[bytes], str]:
+    kind = (request.content_type or "").lower()
+    if kind == "multipart/form-data":
+        if set(request.FILES) != {"file"} or len(request.FILES.getlist("file")) != 1:
+            raise field_problem("file", "Send one file in the field file.")
+        file: Any = request.FILES["file"]
+        return file.file, file.name or "batch"
+    if kind == "application/json" or kind in _LINES:
+        return BytesIO(request.body), "batch"
+    raise Problem(415, "Send application/jsonl (one object per line), application/json (a list), or a file.")
+
+
+def _problem(refusal: Refused) -> Problem:
+    status = 409 if refusal.code in _CONFLICTS else 413 if refusal.code in ("too_large", "too_many") else 422
+    found = field_problem(refusal.field, refusal.message, status)
+    found.more = {"code": refusal.code}
+    return found
+
+
+@router.get("", summary="List batches", operation_id="batches", **operation("extract", BatchesOut))
+def batches(
+    request: HttpRequest,
+    slug: Slug,
+    before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
+) -> HttpResponse:
+    """The batches of the project, the newest first, fifty per page."""
+    project = project_of(request)
+    found = page(BatchRun.objects.filter(project=project), after=before, newest=True, size=PER_PAGE)
+    for run in found.rows:
+        run.project = project
+    return answer({"items": [_out(run) for run in found.rows], "next_before": found.after})
+
+
+@router.get("/{int:pk}", summary="Read a batch", operation_id="batch", **operation("extract", BatchOut))
+def batch(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """The state of a batch."""
+    return answer(_out(object_of(request, BatchRun, pk=pk)))
+
+
+@router.get(
+    "/{int:pk}/result",
+    summary="Download the result of a batch",
+    operation_id="batch_result",
+    **operation("extract", None, files=("application/jsonl",)),
+)
+def result(request: HttpRequest, slug: Slug, pk: int) -> HttpResponseBase:
+    """JSONL in the order of the input: `line`, `id`, and the response to the document, or `error` with status, code
+    and detail. 404 until the batch has ended, and after its files were deleted.
+    """
+    run = object_of(request, BatchRun, pk=pk)
+    path = local_path(run.result_key) if run.has_result else None
+    if path is None or not path.exists():
+        raise Problem(404, "The batch has no result: it has not ended, or its files were deleted.")
+    return FileResponse(path.open("rb"), content_type="application/jsonl; charset=utf-8")
+
+
+@router.post(
+    "/{int:pk}/cancel", summary="Cancel a batch", operation_id="cancel_batch", **operation("extract", BatchOut)
+)
+def cancel(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """Cancels a batch; lines that were answered stay in the result. No effect on one that has ended."""
+    run = object_of(request, BatchRun, pk=pk)
+    services.cancel(run)
+    run.refresh_from_db()
+    return answer(_out(run))
+
+
+@router.post(
+    "/{int:pk}/resume", summary="Resume a batch", operation_id="resume_batch", **operation("extract", BatchOut, 409)
+)
+def resume(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """Goes on with a batch that was cancelled or has failed, such as one whose budget was spent."""
+    run = object_of(request, BatchRun, pk=pk)
+    try:
+        services.resume(run=run, user=caller(request).user)
+    except Refused as refusal:
+        raise _problem(refusal) from refusal
+    run.refresh_from_db()
+    return answer(_out(run))
+
+
+def _out(run: BatchRun) -> dict[str, Any]:
+    return {
+        "id": run.pk,
+        "name": run.name,
+        "status": run.status,
+        "total": run.progress_total,
+        "done": run.answered + run.failed,
+        "answered": run.answered,
+        "failed": run.failed,
+        "code": run.code,
+        "error": run.error,
+        "seconds_left": run.seconds_left,
+        "can_resume": run.can_resume,
+        "result": f"/api/v1/projects/{run.project.slug}/extract/batch/{run.pk}/result" if run.has_result else None,
+        "created_at": at(run.created_at),
+        "finished_at": at(run.finished_at),
+        "erased_at": at(run.erased_at),
+    }

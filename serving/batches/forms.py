@@ -1,0 +1,19 @@
+"""The form of a batch."""
+
+from django import forms
+
+
+class BatchForm(forms.Form):
+    """A file of documents."""
+
+    file = forms.FileField(
+        label="File",
+        help_text='JSONL, one {"text": …} per line, optionally with id and caller; or a JSON list. Up to 200 MB.',
+        widget=forms.FileInput(attrs={"class": "form-control", "accept": ".jsonl,.ndjson,.json"}),
+    )
+    evidence = forms.BooleanField(
+        label="Places of the values in the text",
+        required=False,
+        initial=True,
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+    )

@@ -1,0 +1,97 @@
+"""The page of batches: upload, progress, result."""
+
+from typing import Any
+
+from django.http import FileResponse, Http404, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from serving.batches import services
+from serving.batches.forms import BatchForm
+from serving.batches.lines import MAX_BYTES
+from serving.models import BatchRun
+from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
+from slmstudio.storage.artifacts import local_path
+from slmstudio.web.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.paging import page
+from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
+
+_TEMPLATE = "serving/batches/batches.html"
+SHOWN = 50
+
+
+def _may_start(request: SignedInRequest, slug: str) -> None:
+    project_for(request.user, slug, Action.DEPLOY)
+
+
+@takes_files(MAX_BYTES + AROUND_FILES, "django.core.files.uploadhandler.TemporaryFileUploadHandler", check=_may_start)
+@require_http_methods(["GET", "HEAD", "POST"])
+def batches(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The batches; POST starts one."""
+    project = project_for(request.user, slug, Action.DEPLOY)
+    form = BatchForm(request.POST, request.FILES) if request.method == "POST" else BatchForm()
+    if request.method == "POST" and form.is_valid():
+        file = form.cleaned_data["file"]
+        try:
+            services.start(
+                project=project, user=request.user, source=file.file, name=file.name,
+                evidence=form.cleaned_data["evidence"],
+            )  # fmt: skip
+        except Refused as error:
+            form.add_error(error.field if error.field in form.fields else None, error.message)
+        else:
+            return redirect_to(request, reverse("batches", args=[slug]))
+    part = ""
+    if is_htmx(request):
+        part = "#form" if request.method == "POST" else "#list" if request.GET.get("part") == "list" else ""
+    context = {**_listed(project), "form": form, "project": project}
+    return render(request, f"{_TEMPLATE}{part}", context, status=422 if form.errors else 200)
+
+
+def _listed(project: Any) -> dict[str, Any]:
+    found = page(
+        BatchRun.objects.filter(project=project).select_related("token", "created_by"), newest=True, size=SHOWN
+    )
+    return {"runs": found.rows, "live": any(run.is_live for run in found.rows)}
+
+
+@require_safe
+def result(request: SignedInRequest, slug: str, pk: int) -> HttpResponseBase:
+    """The result as JSONL."""
+    _, run = object_for(request.user, slug, Action.DEPLOY, BatchRun, pk=pk)
+    path = local_path(run.result_key) if run.has_result else None
+    if path is None or not path.exists():
+        raise Http404("The batch has no result.")
+    name = f"{slug}-batch-{run.pk}.jsonl"
+    return FileResponse(path.open("rb"), as_attachment=True, filename=name, content_type="application/jsonl")
+
+
+@require_POST
+def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Cancels a batch."""
+    project, run = object_for(request.user, slug, Action.DEPLOY, BatchRun, pk=pk)
+    run.project = project
+    services.cancel(run)
+    return _back(request, project)
+
+
+@require_POST
+def resume(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Goes on with a batch."""
+    project, run = object_for(request.user, slug, Action.DEPLOY, BatchRun, pk=pk)
+    try:
+        services.resume(run=run, user=request.user)
+    except Refused as error:
+        return _back(request, project, error.message)
+    return _back(request, project)
+
+
+def _back(request: SignedInRequest, project: Any, refused: str = "") -> HttpResponse:
+    if not is_htmx(request) and not refused:
+        return redirect_to(request, reverse("batches", args=[project.slug]))
+    part = "#list" if is_htmx(request) else ""
+    context = {**_listed(project), "form": BatchForm(), "project": project, "refused": refused}
+    return render(request, f"{_TEMPLATE}{part}", context, status=422 if refused else 200)

@@ -1,0 +1,1 @@
+"""Documents that callers send as files: PDF, images and text, read as an import reads them."""

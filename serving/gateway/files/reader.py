@@ -1,0 +1,164 @@
+"""The text of a PDF, an image or a text file, by the readers of the imports: a child process with limits."""
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from labeling.imports.formats import plain_text, scans
+from labeling.imports.formats.base import Context, Format, ReadError
+from labeling.imports.formats.registry import FORMATS, detect, open_file
+from labeling.imports.rows import ParsedRow
+from serving.gateway.problems import Problem
+from slmstudio.contract.schema.compiled import CompiledSchema
+
+logger = logging.getLogger(__name__)
+#: files that wait for a reader; more are rejected
+MAX_WAITING = 8
+#: code of a file that cannot be read -> status of the response; others are 422
+_STATUSES = {"too_many_pages": 413, "too_many_pixels": 413, "memory": 413}
+_OCR = tuple(str(choice) for choice in scans.OCR.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """What was read. ``pages``: [start, end] of each page in the text; none of a text file."""
+
+    format: str
+    text: str
+    pages: list[list[int]]
+    milliseconds: float
+
+
+@dataclass
+class _Job:
+    """A file that is being read; ``stop`` ends its reader within half a second."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    until: float = 0.0
+
+    def is_over(self) -> bool:
+        return self.stop.is_set() or time.monotonic() > self.until
+
+
+class FileReader:
+    """Reads files in ``readers`` child processes, each file within ``seconds``."""
+
+    def __init__(self, *, readers: int, seconds: float) -> None:
+        self._readers, self._seconds = readers, seconds
+        self._threads = ThreadPoolExecutor(readers, thread_name_prefix="files")
+        self._scanners: list[scans.Scanner] = []
+        self._lock = threading.Lock()
+        self._open = 0
+
+    async def read(self, path: Path, name: str, *, schema: CompiledSchema, ocr: str = "auto") -> FileText:
+        """The text of a file.
+
+        Raises:
+            Problem: 413, 415 or 422 where it cannot be read, with the reason; 429 where too many files wait.
+        """
+        if ocr not in _OCR:
+            raise Problem(422, "field", f"ocr must be one of {', '.join(_OCR)}.", field="ocr")
+        if self._open >= self._readers + MAX_WAITING:
+            raise Problem(429, "queue_full", "Too many files wait to be read.", headers={"Retry-After": "5"})
+        job = _Job()
+        self._open += 1
+        began = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(self._threads, self._read, path, name, schema, ocr, job)
+        reading.add_done_callback(lambda _: self._finished())
+        try:
+            found = await asyncio.shield(reading)
+        except asyncio.CancelledError:  # the caller hung up
+            job.stop.set()
+            raise
+        return replace(found, milliseconds=round((time.perf_counter() - began) * 1000, 2))
+
+    def _finished(self) -> None:
+        self._open -= 1
+
+    def _read(self, path: Path, name: str, schema: CompiledSchema, ocr: str, job: _Job) -> FileText:
+        if job.stop.is_set():
+            raise Problem(499, "client_closed", "The caller hung up.")
+        job.until = time.monotonic() + self._seconds
+        try:
+            file_format = _format_of(path, name)
+            row = self._row(path, name, file_format, schema, ocr, job)
+        except ReadError as error:
+            raise _type_problem(str(error)) from error
+        if row.error:
+            code = "too_slow" if row.code == "cancelled" else row.code or "damaged"
+            detail = f"{name} took longer than {self._seconds:g} s." if code == "too_slow" else f"{name}: {row.error}."
+            raise Problem(_STATUSES.get(code, 422), code, detail, field="file")
+        text = row.data["text"]
+        if not text.strip():
+            raise Problem(422, "no_text", f"{name} has no text.", field="file")
+        if "\0" in text:
+            raise Problem(422, "damaged", f"{name} has a NUL character.", field="file")
+        return FileText(file_format.name, text, [[page.start, page.end] for page in row.pages], 0.0)
+
+    def _row(
+        self, path: Path, name: str, file_format: Format, schema: CompiledSchema, ocr: str, job: _Job
+    ) -> ParsedRow:
+        folder = Path(tempfile.mkdtemp(prefix="slm-file-"))
+        try:
+            context = Context(schema, folder, {"ocr": ocr, "split": "whole"}, job.is_over)
+            if file_format.name == plain_text.FORMAT.name:
+                with open_file(path, file_format.name, name, context) as opened:
+                    return next(opened.rows)
+            scanner = self._scanner(context)
+            try:
+                return scanner.row(1, path, file_format, name)
+            finally:
+                with self._lock:
+                    self._scanners.append(scanner)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _scanner(self, context: Context) -> scans.Scanner:
+        """A child that is free, or a new one."""
+        with self._lock:
+            free = self._scanners.pop() if self._scanners else None
+        if free is None:
+            return scans.Scanner(context, self._seconds, images=False)
+        free.context = context
+        return free
+
+    def close(self) -> None:
+        """Ends the children."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            for scanner in self._scanners:
+                scanner.close()
+            self._scanners.clear()
+
+
+def _format_of(path: Path, name: str) -> Format:
+    """PDF, image or text. Raises Problem 415 or ReadError for other files."""
+    if not path.stat().st_size:
+        raise Problem(422, "no_text", f"{name} is empty.", field="file")
+    found = detect(path, name)
+    if found.name in (scans.PDF.name, scans.IMAGE.name):
+        return found
+    declared = next((one for one in FORMATS.values() if Path(name).suffix.lower() in one.extensions), plain_text.FORMAT)
+    if found.is_binary or declared.name != plain_text.FORMAT.name:
+        raise _type_problem(f"{name} is no PDF, image or text: {found.title}.")
+    return plain_text.FORMAT
+
+
+def _type_problem(sentence: str) -> Problem:
+    return Problem(415, "file_type", f"{sentence} Send a PDF, a PNG, JPEG or TIFF image, or a text.", field="file")
+
+
+def document_of(found: FileText) -> dict[str, Any]:
+    """The member ``document`` of a response: evidence is offsets in its text."""
+    document: dict[str, Any] = {"format": found.format, "text": found.text}
+    if found.pages:
+        document["pages"] = found.pages
+    return document

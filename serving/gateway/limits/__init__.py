@@ -1,0 +1,1 @@
+"""Limits of tokens and projects, counted over all gateways."""

@@ -1,0 +1,68 @@
+"""A gateway for the job of a batch: an HTTP server in a thread, whose responses the test decides."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+Reply = Callable[[str], "tuple[int, dict[str, Any]]"]
+OUTPUT = {"total": 12.5}
+
+
+def right(text: str) -> tuple[int, dict[str, Any]]:
+    """A valid output."""
+    return 200, {"output": {**OUTPUT, "number": text}, "valid": True, "request_id": f"r-{text}"}
+
+
+@dataclass
+class Gateway:
+    """Texts in the order in which they were asked, their tokens, and the most that were open at the same time."""
+
+    url: str
+    reply: Reply = right
+    delay: float = 0.0
+    asked: list[str] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
+    open: int = 0
+    most: int = 0
+
+
+@contextlib.contextmanager
+def gateway() -> Iterator[Gateway]:
+    """The server during the block."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    found = Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+    async def extract(request: Request) -> JSONResponse:
+        text = json.loads(await request.body())["text"]
+        found.asked.append(text)
+        found.tokens.add(request.headers["authorization"].removeprefix("Bearer "))
+        found.open += 1
+        found.most = max(found.most, found.open)
+        await asyncio.sleep(found.delay)
+        found.open -= 1
+        status, body = found.reply(text)
+        return JSONResponse(body, status_code=status)
+
+    app = Starlette(routes=[Route("/api/v1/projects/{slug}/extract", extract, methods=["POST"])])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    running = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
+    running.start()
+    try:
+        yield found
+    finally:
+        server.should_exit = server.force_exit = True
+        running.join(5)
+        listener.close()

@@ -1,0 +1,307 @@
+"""What callers and models get wrong: every case has a code, and no output that breaks the schema is a success."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from starlette.responses import JSONResponse, Response
+
+from serving.gateway import bodies
+from tests.evaluation import fake_openai
+from tests.serving import event_loop
+from tests.serving.gateway import wire
+from tests.serving.gateway.rig import ANSWER, RAW, SCHEMA, TEXT, backend, release, reply, rig, route
+from tests.serving.gateway.test_external import external
+
+ADDRESS = "/api/v1/projects/invoices/extract"
+CHAT = "/v1/chat/completions"
+BODY = json.dumps({"text": TEXT}).encode()
+
+
+def chat(**changes: Any) -> bytes:
+    return json.dumps({"model": "invoices", "messages": [{"role": "user", "content": TEXT}], **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        (ADDRESS, b'{"text": "a", "text": "b"}', 400, "invalid_json"),
+        (ADDRESS, b'{"text": "a", "te\\u0078t": "b"}', 400, "invalid_json"),
+        (ADDRESS, b'{"text": "\\ud800"}', 400, "invalid_json"),
+        (ADDRESS, b'{"text": "\xed\xa0\x80"}', 400, "invalid_json"),
+        (ADDRESS, b'{"text": NaN}', 400, "invalid_json"),
+        (ADDRESS, b"[" * 100_000, 400, "invalid_json"),
+        (ADDRESS, b'{"text":' * 100_000, 400, "invalid_json"),
+        (ADDRESS, b'{"text": "a"} {"text": "b"}', 400, "invalid_json"),
+        (ADDRESS, b'\xef\xbb\xbf{"text": "a"}', 400, "invalid_json"),
+        (ADDRESS, '{"text": "a"}'.encode("utf-16"), 400, "invalid_json"),
+        (ADDRESS, b'"text"', 400, "invalid_json"),
+        (ADDRESS, b'{"text": {"a": [1]}}', 422, "field"),
+        (ADDRESS, b'{"text": null}', 422, "field"),
+        (CHAT, b'{"model": "invoices", "model": "receipts", "messages": []}', 400, "invalid_json"),
+        (CHAT, chat(model="receipts"), 404, "project"),
+        (CHAT, chat(model="invoices@7"), 404, "version"),
+        (CHAT, chat(model="invoices@-1"), 404, "model_not_found"),
+        (CHAT, chat(model=5), 422, "field"),
+        (CHAT, chat(messages=[]), 422, "field"),
+        (CHAT, chat(messages="a"), 422, "field"),
+        (CHAT, chat(messages=[{"role": "user", "content": "a\0"}]), 422, "field"),
+        (CHAT, chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 422, "field"),
+        (CHAT, chat(n=2), 422, "field"),
+    ],
+    ids=range(23),
+)
+def test_bodies_that_are_rejected(tmp_path: Path, path: str, body: bytes, status: int, code: str) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+            headers = {"Authorization": "Bearer good", "Content-Type": "application/json"}
+            response = await found.client.post(path, content=body, headers=headers)
+            value = response.json()
+            assert (response.status_code, value.get("code") or value["error"]["code"]) == (status, code)
+            assert one.asked == []
+            assert found.log.rows() == []
+
+    event_loop.run(work())
+
+
+def test_a_megabyte_without_a_space_is_left_to_the_model(tmp_path: Path) -> None:
+    async def work() -> None:
+        too_long = reply(finish_reason="error", code="too_long", raw="")
+        async with backend(tmp_path / "a", too_long) as one, rig(tmp_path, route(release(1, one.address))) as found:
+            response = await found.extract("a" * 1_000_000)
+            assert (response.status_code, response.json()["code"]) == (413, "too_long")
+            assert [len(text) for text in one.asked] == [1_000_000]
+
+    event_loop.run(work())
+
+
+# -- the connection of the caller --------------------------------------------------------------------------------------
+
+
+def test_bodies_in_chunks_have_the_same_limits(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+            async with wire.listening(found) as port:
+                head = wire.HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+                chunk = b"%x\r\n%s\r\n" % (len(BODY), BODY)
+                assert (await wire.exchange(port, head, chunk, b"0\r\n\r\n"))[0] == 200
+                large = b"%x\r\n%s\r\n" % (2**20, b"a" * 2**20)
+                status, body = await wire.exchange(port, head, *[large] * 21)
+                assert (status, json.loads(body)["code"]) == (413, "too_large")
+                length = b"Content-Length: %d\r\n\r\n" % (30 * 2**20)
+                status, body = await wire.exchange(port, wire.HEAD + length)
+                assert (status, json.loads(body)["code"]) == (413, "too_large")
+                assert len(one.asked) == 1
+
+    event_loop.run(work())
+
+
+def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+            async with wire.listening(found) as port:
+                began = time.monotonic()
+                status, body = await wire.exchange(port, wire.HEAD + b"Content-Length: 100\r\n\r\n", b'{"text"')
+                assert (status, json.loads(body)["code"]) == (408, "slow_body")
+                assert time.monotonic() - began < 5
+                assert one.asked == []
+
+    event_loop.run(work())
+
+
+def test_a_caller_may_hang_up_at_any_point(tmp_path: Path) -> None:
+    """In the head, in the body, while it waits and while the model works: the gateway goes on, and the model stops."""
+    cancelled: list[str] = []
+
+    async def answer(text: str) -> Response:
+        if text == TEXT:
+            return JSONResponse(ANSWER)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(text)
+            raise
+        return Response()
+
+    async def work() -> None:
+        async with backend(tmp_path / "a", answer) as one, rig(tmp_path, route(release(1, one.address))) as found:
+            async with wire.listening(found) as port:
+                slow = json.dumps({"text": "slow"}).encode()
+                head = wire.HEAD + b"Content-Length: %d\r\n\r\n" % len(slow)
+                for pieces in ((), (wire.HEAD[:40],), (head,), (head, slow[:5])):
+                    await wire.hang_up(port, *pieces)
+                await wire.hang_up(port, head, slow, after=lambda: one.asked == ["slow"])
+                while not (rows := found.log.rows()):
+                    await asyncio.sleep(0.005)
+                assert [(row["status"], row["code"]) for row in rows] == [(499, "client_closed")]
+                length = b"Content-Length: %d\r\n\r\n" % len(BODY)
+                status, body = await wire.exchange(port, wire.HEAD + length, BODY)
+                assert (status, json.loads(body)["output"]) == (200, {"number": "A-17", "total": 12.5})
+                await wire.hang_up(port, wire.HEAD + length, BODY, after=lambda: len(found.log.rows()) == 3)
+                assert found.log.rows()[2]["status"] == 200
+                assert all(backend_.outstanding == 0 for backend_ in found.gateway.pool._backends.values())
+
+    event_loop.run(work())
+
+
+def test_bytes_that_are_no_http_harm_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+            async with wire.listening(found) as port:
+                for garbage in (b"\x16\x03\x01\x02\x00" * 20, b"GET /\r\n\r\n", b"\0" * 100):
+                    await wire.hang_up(port, garbage)
+                length = b"Content-Length: %d\r\n\r\n" % len(BODY)
+                assert (await wire.exchange(port, wire.HEAD + length, BODY))[0] == 200
+
+    event_loop.run(work())
+
+
+# -- the replica -------------------------------------------------------------------------------------------------------
+
+
+def said(**changes: Any) -> bytes:
+    """The response of a replica to a document."""
+    return wire.response(orjson.dumps({**ANSWER, **changes}))
+
+
+WHOLE = orjson.dumps(ANSWER)
+#: what a replica writes -> status and code; "" closes the connection without a byte
+REPLICAS: dict[str, tuple[bytes, int, str]] = {
+    "500": (wire.response(b"Internal Server Error", b"500 Internal Server Error", b"text/plain"), 503, "no_replica"),
+    "401": (wire.response(b"{}", b"401 Unauthorized"), 503, "no_replica"),
+    "redirect": (wire.response(b"", b"302 Found\r\nLocation: http://127.0.0.1:1/"), 503, "no_replica"),
+    "HTML": (wire.response(b"<html>Bad gateway</html>", kind=b"text/html"), 503, "no_replica"),
+    "nothing": (b"", 503, "no_replica"),
+    "an empty body": (wire.response(b""), 503, "no_replica"),
+    "half a response": (wire.response(WHOLE)[:-20], 503, "no_replica"),
+    "half a JSON": (wire.response(WHOLE[:-20]), 503, "no_replica"),
+    "no HTTP": (b"hello\r\n\r\n", 503, "no_replica"),
+    "a list": (wire.response(b"[]"), 503, "no_replica"),
+    "other members": (wire.response(b'{"choices": [{"text": "{}"}]}'), 503, "no_replica"),
+    "a finish reason of another server": (said(finish_reason="tool_calls"), 503, "no_replica"),
+    "another model": (said(raw='{"label":"invoice"}'), 502, "invalid_output"),
+    "an unconstrained answer": (said(raw="The total is 12.50."), 502, "invalid_output"),
+    "an answer in a fence": (said(raw=f"```json\n{RAW}\n```"), 502, "invalid_output"),
+    "an answer with an introduction": (said(raw=f"Here it is: {RAW}"), 502, "invalid_output"),
+    "two answers": (said(raw=RAW + RAW), 502, "invalid_output"),
+    "an unknown field": (said(raw=RAW[:-1] + ',"x":1}'), 502, "invalid_output"),
+    "the same field twice": (said(raw='{"number":"A","total":1,"total":2}'), 502, "invalid_output"),
+    "NaN": (said(raw='{"number":"A","total":NaN}'), 502, "invalid_output"),
+    "a number with 100 digits": (said(raw='{"number":"A","total":1' + "0" * 100 + "}"), 502, "invalid_output"),
+    "half a surrogate pair": (said(raw='{"number":"\\ud800","total":1}'), 502, "invalid_output"),
+    "a NUL": (said(raw='{"number":"\\u0000","total":1}'), 502, "invalid_output"),
+    "a list of objects": (said(raw=f"[{RAW}]"), 502, "invalid_output"),
+    "null": (said(raw="null"), 502, "invalid_output"),
+    "an answer cut off where it is valid": (said(raw=RAW[:-2], finish_reason="length"), 502, "invalid_output"),
+    "deep nesting": (said(raw="[" * 10_000), 502, "invalid_output"),
+}
+
+
+@pytest.mark.parametrize("name", REPLICAS)
+def test_no_replica_makes_a_wrong_success(tmp_path: Path, name: str) -> None:
+    written, status, code = REPLICAS[name]
+
+    async def work() -> None:
+        async with wire.raw_backend(tmp_path / "a", wire.writes(written)) as address:
+            async with rig(tmp_path, route(release(1, address))) as found:
+                response = await found.extract()
+                assert (response.status_code, response.json()["code"]) == (status, code)
+                assert "output" not in response.json()
+                streamed = await found.client.post(
+                    CHAT, content=chat(stream=True), headers={"Authorization": "Bearer good"}
+                )
+                assert streamed.status_code == status
+                assert [row["status"] for row in found.log.rows()] == [status] * 2
+                assert {row["valid"] for row in found.log.rows()} == {None if status == 503 else False}
+
+    event_loop.run(work())
+
+
+def test_a_replica_that_never_ends_its_response_times_out(tmp_path: Path) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await wire.request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async def work() -> None:
+        async with wire.raw_backend(tmp_path / "a", drip) as address:
+            async with rig(tmp_path, route(release(1, address)), timeout=0.2) as found:
+                response = await found.extract()
+                assert (response.status_code, response.json()["code"]) == (504, "timeout")
+
+    event_loop.run(work())
+
+
+# -- an external model -------------------------------------------------------------------------------------------------
+
+
+def completion(content: Any, **changes: Any) -> tuple[int, bytes]:
+    """The response of an OpenAI-compatible server."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+    return 200, orjson.dumps({"choices": [choice], "model": "big", **changes})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, b"Internal Server Error"), (200, b"<html>Sign in</html>"), (200, b""), (200, completion(RAW)[1][:-30]),
+        (200, b"[]"), (200, b'{"choices": []}'), (200, b'{"error": {"message": "no"}}'), completion(None),
+        completion(""), completion("I cannot help with that."), completion('{"label":"invoice"}', model="other"),
+        completion('{"number":"A","total":"12"}'), completion('{"number":"A","total":1,"total":2}'),
+        completion(RAW[:-3]),
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_no_external_model_makes_a_wrong_success(tmp_path: Path, answer: tuple[int, bytes], settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    status, content = answer
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await wire.request_of(reader)
+            writer.write(wire.response(content, b"%d Status" % status))
+            await writer.drain()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        model = external(f"http://127.0.0.1:{port}/v1", structured="free")
+        async with rig(tmp_path, route(model)) as found:
+            response = await found.extract()
+            assert response.status_code == 502, response.text
+            assert response.json()["code"] in ("engine", "invalid_output")
+            assert "output" not in response.json()
+            assert found.log.rows()[-1]["status"] == 502
+        server.close()
+
+    event_loop.run(work())
+
+
+def test_a_fence_of_an_external_model_is_removed_before_the_check(tmp_path: Path, settings: Any) -> None:
+    """Its client reads what models write around their JSON; what it returns is checked like any output."""
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+
+    async def work(fake: fake_openai.Fake) -> None:
+        async with rig(tmp_path, route(external(fake.url, structured="free"))) as found:
+            response = await found.extract()
+            assert response.status_code == 200
+            assert not SCHEMA.validate(response.json()["output"])
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says(f"```json\n{RAW}\n```")]
+        event_loop.run(work(fake))

@@ -1,0 +1,115 @@
+"""The manifests of Kubernetes: valid under the official schemas, consistent, and with commands that exist."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from django.conf import settings
+from django.core.management import get_commands
+
+FOLDER = settings.BASE_DIR / "deploy" / "kubernetes"
+FILES = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")
+VERSION = "1.34"
+
+
+def objects() -> Iterator[tuple[str, dict[str, Any]]]:
+    """File and manifest."""
+    for name in FILES:
+        for one in yaml.safe_load_all((FOLDER / name).read_text()):
+            yield name, one
+
+
+def pods() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Manifests with pods, and the specification of the pod."""
+    return [(one, one["spec"]["template"]["spec"]) for _, one in objects() if "template" in one.get("spec", {})]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_manifests_are_valid(name: str) -> None:
+    for file, one in objects():
+        if file == name:
+            kubernetes_validate.validate(one, VERSION, strict=True)
+
+
+def test_a_misspelled_member_is_noticed() -> None:
+    _, one = next(found for found in objects() if found[1]["kind"] == "Deployment")
+    one["spec"]["replica"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(one, VERSION, strict=True)
+
+
+def test_every_file_is_applied() -> None:
+    assert sorted(yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]) == FILES
+
+
+def test_every_process_of_the_documentation_has_a_pod() -> None:
+    commands = [" ".join(pod["containers"][0]["command"]) for _, pod in pods()]
+    wanted = (
+        "slmstudio.server", "serving.gateway", "rqworker default webhooks", "rqworker imports", "rqworker gpu",
+        "manage.py serve", "manage.py sweep", "manage.py migrate",
+    )  # fmt: skip
+    assert all(sum(name in command for command in commands) == 1 for name in wanted), commands
+    known = get_commands()
+    for command in commands:
+        if found := re.search(r"manage\.py (\w+)", command):
+            assert found[1] in known
+        elif found := re.search(r"-m ([\w.]+)", command):
+            module = Path(settings.BASE_DIR, *found[1].split("."))
+            assert (module / "__main__.py").exists()
+
+
+def test_secrets_are_references_and_pods_are_restricted() -> None:
+    for one, pod in pods():
+        name = one["metadata"]["name"]
+        assert pod["securityContext"]["runAsNonRoot"], name
+        assert pod["automountServiceAccountToken"] is False, name
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False, name
+            assert container["securityContext"]["readOnlyRootFilesystem"], name
+            assert container["resources"]["requests"]["memory"], name
+            assert container["resources"]["limits"]["memory"], name
+            sources = [next(iter(source)) for source in container["envFrom"]]
+            assert {"configMapRef", "secretRef"} == set(sources), name
+    assert "Secret" not in {one["kind"] for _, one in objects()}
+    config = next(one for _, one in objects() if one["kind"] == "ConfigMap")["data"]
+    assert not {"SECRET_KEY", "DATABASE_URL", "REDIS_URL", "DATABASE_OWNER_URL"} & set(config)
+    owners = [one["metadata"]["name"] for one, pod in pods() if "slmstudio-owner" in str(pod)]
+    assert owners == ["migrate"]
+
+
+def test_services_select_pods_and_their_ports() -> None:
+    labels = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one, _ in pods()}
+    ports = {
+        one["metadata"]["name"]: [port["name"] for port in pod["containers"][0].get("ports", ())] for one, pod in pods()
+    }
+    services = [one for _, one in objects() if one["kind"] == "Service"]
+    assert {one["metadata"]["name"] for one in services} == {"web", "gateway"}
+    for service in services:
+        name = service["metadata"]["name"]
+        assert service["spec"]["selector"] == labels[name]
+        assert [port["targetPort"] for port in service["spec"]["ports"]] == ports[name] == ["http"]
+    for one, pod in pods():
+        assert (
+            one["spec"].get("selector", {}).get("matchLabels", labels[one["metadata"]["name"]])
+            == (labels[one["metadata"]["name"]])
+        )
+        if pod["containers"][0].get("ports"):
+            assert {"readinessProbe", "livenessProbe"} <= set(pod["containers"][0])
+
+
+def test_the_ingress_sends_model_requests_to_the_gateway() -> None:
+    ingress = next(one for _, one in objects() if one["kind"] == "Ingress")
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+
+    def service_of(path: str) -> str:
+        found = next(one for one in paths if re.match(one["path"], path))
+        return str(found["backend"]["service"]["name"])
+
+    assert service_of("/v1/chat/completions") == "gateway"
+    assert service_of("/api/v1/projects/invoices/extract") == "gateway"
+    for path in ("/api/v1/projects/invoices/extract/batch", "/p/invoices/", "/api/v1/projects/invoices/documents"):
+        assert service_of(path) == "web"
