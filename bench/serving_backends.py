@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", help="default: all of the package")
     parser.add_argument("--documents", type=int, default=40)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--slots", type=int, nargs="+", default=[2], help="concurrent documents of llama.cpp")
     parser.add_argument("--llama", action="store_true", help="only the second table")
     options = parser.parse_args()
     package = options.home / "package"
@@ -55,7 +56,7 @@ def main() -> None:
     rows = [row for row in rows if row["split"] == "holdout"][: options.documents]
     if not options.llama:
         keys = options.variants or [spec.key, *(one.key for one in spec.variants)]
-        _through_gateway(package, keys, rows, options.callers)
+        _through_gateway(package, [(key, slots) for key in keys for slots in options.slots], rows, options.callers)
     if options.llama or not options.variants:
         _llama(package, rows)
 
@@ -77,7 +78,9 @@ def accuracy(rows: list[dict[str, Any]], outputs: list[str]) -> float:
 # -- behind the gateway -----------------------------------------------------------------------------------------------
 
 
-def _through_gateway(package: Path, keys: list[str], rows: list[dict[str, Any]], callers: list[int]) -> None:
+def _through_gateway(
+    package: Path, replicas: list[tuple[str, int]], rows: list[dict[str, Any]], callers: list[int]
+) -> None:
     found = []
     with studio(web_workers=1) as _:
         from bench.serving import deployed
@@ -90,19 +93,19 @@ def _through_gateway(package: Path, keys: list[str], rows: list[dict[str, Any]],
         gateway = subprocess.Popen(command, cwd=ROOT, env=environment)
         try:
             wait_for(port)
-            for key in keys:
-                with _Replica(package, key, package.parent / "bench.sock") as (process, engine):
+            for key, slots in replicas:
+                with _Replica(package, key, slots, package.parent / "bench.sock") as (process, engine):
                     Replica.objects.all().delete()
                     address = f"unix:{package.parent / 'bench.sock'}"
                     _announce(release, address)
                     for number in callers:
                         measured = asyncio.run(_ask(port, token, rows, number))
-                        found.append(_row(key, engine, number, rows, measured, _memory(process)))
+                        found.append(_row(key, engine, slots, number, rows, measured, _memory(process)))
                         print(" ".join(found[-1]), file=sys.stderr, flush=True)
         finally:
             gateway.terminate()
             gateway.wait(20)
-    heads = ("variant", "engine", "callers", "documents/s", "p50 ms", "p95 ms", "field accuracy", "MiB")
+    heads = ("variant", "engine", "slots", "callers", "documents/s", "p50 ms", "p95 ms", "field accuracy", "MiB")
     print(table("Behind the gateway", heads, found))
 
 
@@ -121,10 +124,10 @@ def _announce(release: Any, address: str) -> None:
 class _Replica:
     """A replica of one variant as a process; its engine's name once it answers."""
 
-    def __init__(self, package: Path, key: str, socket: Path) -> None:
+    def __init__(self, package: Path, key: str, slots: int, socket: Path) -> None:
         self._command = [
             *(sys.executable, "-m", "serving.ml.replica", str(package), "--address", f"unix:{socket}"),
-            *("--variant", key, "--slots", "2"),
+            *("--variant", key, "--slots", str(slots)),
         ]
         self._log = (package.parent / f"replica-{key}.log").open("wb")
 
@@ -183,11 +186,12 @@ async def _ask(port: int, token: str, rows: list[dict[str, Any]], callers: int) 
 
 
 def _row(
-    key: str, engine: str, callers: int, rows: list[dict[str, Any]], measured: Measured, memory: int
+    key: str, engine: str, slots: int, callers: int, rows: list[dict[str, Any]], measured: Measured, memory: int
 ) -> tuple[str, ...]:
     return (
-        key, engine, str(callers), f"{len(rows) / measured.seconds:.2f}", f"{percentile(measured.times, 0.5):.0f}",
-        f"{percentile(measured.times, 0.95):.0f}", f"{100 * accuracy(rows, measured.outputs):.1f} %", str(memory),
+        key, engine, str(slots), str(callers), f"{len(rows) / measured.seconds:.2f}",
+        f"{percentile(measured.times, 0.5):.0f}", f"{percentile(measured.times, 0.95):.0f}",
+        f"{100 * accuracy(rows, measured.outputs):.1f} %", str(memory),
     )  # fmt: skip
 
 
