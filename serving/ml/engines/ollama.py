@@ -7,6 +7,7 @@ answers without one where it does not understand the schema: every output is val
 
 import asyncio
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -114,7 +115,7 @@ class OllamaEngine:
         }  # fmt: skip
         body = {
             "model": self._name, "prompt": prompt, "raw": True, "stream": False, "truncate": False, "shift": False,
-            "keep_alive": KEEP_ALIVE, "logprobs": True, "options": options,
+            "keep_alive": KEEP_ALIVE, "logprobs": True, "top_logprobs": 2, "options": options,
         }  # fmt: skip
         return await self._server.post("/api/generate", {**body, "format": schema} if schema else body)
 
@@ -156,12 +157,14 @@ def _names_file(model: dict[str, Any], digest: str) -> bool:
 
 
 def _confidence(raw: str, logprobs: Any) -> Confidence:
-    """From ``[{token, logprob, bytes}]``; {} where the server sends none."""
+    """From ``[{token, logprob, bytes, top_logprobs}]``; {} where the server sends none."""
     if not isinstance(logprobs, list) or not all(isinstance(one, dict) and "logprob" in one for one in logprobs):
         return {}
-    written, ends = b"", []
+    written, ends, others = b"", [], []
     for one in logprobs:
         part = one.get("bytes")
         written += bytes(part) if isinstance(part, list) else str(one.get("token", "")).encode()
         ends.append(len(written.decode(errors="ignore")))
-    return of_ends(raw, ends, [float(one["logprob"]) for one in logprobs]) if written.decode(errors="ignore") else {}
+        top = [other for other in one.get("top_logprobs") or () if other.get("token") != one.get("token")]
+        others.append(max((float(other["logprob"]) for other in top), default=-math.inf))
+    return of_ends(raw, ends, [float(one["logprob"]) for one in logprobs], others)

@@ -8,6 +8,7 @@ against it. ``VLLM_COMMAND`` starts a server; ``VLLM_URL`` names running ones.
 import asyncio
 import contextlib
 import json
+import math
 import os
 import re
 import time
@@ -27,7 +28,7 @@ from serving.packages.backends import (
     urls,
 )
 from serving.packages.spec import ServeSpec
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import Answer, Confidence
 from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.errors import Refused
 from training.ml.data.encoder import Encoder
@@ -131,7 +132,7 @@ class VllmEngine:
             constraint = {"structured_outputs": {"grammar": grammar}} if grammar else {}
             limit = self._builder.max_output_tokens(prompt)
             try:
-                response = await self._complete(prompt, limit, logprobs=0, **constraint)
+                response = await self._complete(prompt, limit, logprobs=2, **constraint)
             except ServerError as error:
                 return Answer.failed("engine", f"vLLM: {error}", queue_ms=queue_ms)
             return await asyncio.to_thread(self._read, response, grammar, len(prompt), queue_ms, started)
@@ -165,12 +166,20 @@ class VllmEngine:
                 "grammar", "The output violates its grammar: vLLM did not apply it.",
                 queue_ms=queue_ms, model_ms=model_ms,
             )  # fmt: skip
-        found = (choice.get("logprobs") or {}).get("token_logprobs") or []
-        confidence = {}
-        if len(found) == len(tokens) and None not in found:
-            ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
-            confidence = of_ends(raw, ends, [float(one) for one in found])
+        confidence = self._confidence(raw, tokens, choice.get("logprobs") or {})
         return Answer(raw, finish, queue_ms, model_ms, prompt, len(tokens), confidence)
+
+    def _confidence(self, raw: str, tokens: list[int], found: dict[str, Any]) -> Confidence:
+        """From ``{tokens, token_logprobs, top_logprobs: [{text: logprob}]}``; {} where the server sends none."""
+        own, texts, top = (found.get(key) or [] for key in ("token_logprobs", "tokens", "top_logprobs"))
+        if not len(own) == len(texts) == len(top) == len(tokens) or None in own:
+            return {}
+        others = [
+            max((float(value) for text, value in (one or {}).items() if text != texts[at]), default=-math.inf)
+            for at, one in enumerate(top)
+        ]
+        ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
+        return of_ends(raw, ends, [float(one) for one in own], others)
 
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
         # Compact JSON: free white space would let a weak model write nothing else.

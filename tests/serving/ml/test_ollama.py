@@ -78,7 +78,10 @@ class StandIn:
         nonce = nonce_of(json.dumps(body.get("format")))
         text = (nonce or RAW) if self.applies else "It is an invoice."
         tokens = [text[:5], text[5:]]
-        logprobs = [{"token": one, "logprob": -0.1, "bytes": list(one.encode())} for one in tokens]
+        other = {"token": "other", "logprob": -3.0}
+        logprobs = [
+            {"token": one, "logprob": -0.1, "bytes": list(one.encode()), "top_logprobs": [other]} for one in tokens
+        ]
         return web.json_response(
             {
                 "model": body["model"], "created_at": "2026-11-28T12:00:00Z", "response": text, "done": True,
@@ -118,7 +121,7 @@ def test_the_file_is_uploaded_once_and_the_request_is_raw(monkeypatch: pytest.Mo
     stand_in = StandIn()
     answer: Answer = asked(stand_in, monkeypatch, tmp_path, lambda engine: engine.answer(TEXT))
     assert (answer.raw, answer.finish_reason, answer.prompt_tokens, answer.output_tokens) == (RAW, "stop", 30, 12)
-    assert answer.confidence["total"] == (0.9048, 0.9048)
+    assert answer.confidence["total"] == (0.9048, 0.9048, 0.8551)
     name = f"invoices-1-{DIGEST[:12]}"
     assert stand_in.blobs == {f"sha256:{DIGEST}": CONTENT}
     assert stand_in.created == [{"model": name, "files": {"model-q8_0.gguf": f"sha256:{DIGEST}"}, "stream": False}]
@@ -128,7 +131,7 @@ def test_the_file_is_uploaded_once_and_the_request_is_raw(monkeypatch: pytest.Mo
     _, builder, _ = served("ollama", gguf="m.gguf")
     assert body == {
         "model": name, "prompt": builder.text(TEXT), "raw": True, "stream": False, "truncate": False, "shift": False,
-        "keep_alive": "30m", "logprobs": True,
+        "keep_alive": "30m", "logprobs": True, "top_logprobs": 2,
         "options": {
             "temperature": 0, "top_k": 1, "seed": 17, "num_predict": 60, "num_ctx": 512, "repeat_penalty": 1.0,
         },

@@ -79,7 +79,10 @@ class StandIn:
         nonce = nonce_of(json.dumps(body).replace("\\", ""))
         text = nonce if nonce and self.applies else self.write(body)
         tokens = [*self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"], self.encoder.end_id]
-        logprobs = {"token_logprobs": [-0.5] * len(tokens), "tokens": [""] * len(tokens), "text_offset": [0]}
+        logprobs = {
+            "token_logprobs": [-0.5] * len(tokens), "tokens": ["own"] * len(tokens), "text_offset": [0],
+            "top_logprobs": [{"own": -0.5, "other": -1.5}] * len(tokens),
+        }  # fmt: skip
         choice = {
             "index": 0, "text": text, "finish_reason": "stop", "token_ids": tokens,
             "logprobs": logprobs if "logprobs" in body else None,
@@ -114,12 +117,12 @@ def test_the_request_has_token_ids_and_the_grammar(monkeypatch: pytest.MonkeyPat
     stand_in = StandIn()
     answer: Answer = asked(stand_in, monkeypatch, lambda engine: engine.answer(TEXT))
     assert (answer.raw, answer.finish_reason) == (RAW, "stop")
-    assert answer.confidence["invoice_id"] == pytest.approx((0.6065, 0.6065), abs=1e-3)
+    assert answer.confidence["invoice_id"] == pytest.approx((0.6065, 0.6065, 0.3834), abs=1e-3)
     [body] = stand_in.asked
     _, builder, encoder = served("vllm")
     assert body == {
         "model": "invoices-1", "prompt": builder.prompt(TEXT), "max_tokens": 60, "temperature": 0, "seed": 17,
-        "add_special_tokens": False, "return_token_ids": True, "stop_token_ids": list(encoder.stop_ids), "logprobs": 0,
+        "add_special_tokens": False, "return_token_ids": True, "stop_token_ids": list(encoder.stop_ids), "logprobs": 2,
         "structured_outputs": {"grammar": builder.grammar(TEXT)},
     }  # fmt: skip
     assert (answer.prompt_tokens, answer.output_tokens) == (len(body["prompt"]), len(encoder.completion(RAW)))
