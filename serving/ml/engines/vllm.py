@@ -95,7 +95,17 @@ class VllmEngine:
         return ""
 
     async def _checked_version(self) -> str:
-        text = str((await self._asked().get("/version")).get("version", ""))
+        """The version. Of a server elsewhere it is not checked: a router has its own, or none, and the probe finds
+        servers that do not know ``structured_outputs``.
+        """
+        try:
+            text = str((await self._asked().get("/version")).get("version", ""))
+        except ServerError as error:
+            if not self.is_remote or error.status != 404:
+                raise Refused(f"vLLM does not report its version: {error}", code="engine") from error
+            text = ""
+        if self.is_remote:
+            return text or "of an unknown version"
         parts = re.match(r"(\d+)\.(\d+)", text)
         if parts is None or (int(parts[1]), int(parts[2])) < MIN_VLLM:
             wanted = ".".join(map(str, MIN_VLLM))

@@ -12,7 +12,9 @@ import psutil
 import pytest
 from aiohttp import web
 
+from serving.ml.engines.http import ModelServer
 from serving.ml.engines.vllm import VllmEngine
+from serving.ml.engines.vllm_server import VllmServer
 from serving.ml.fingerprint import check_fingerprint, fingerprint
 from serving.ml.loading import LoadedPackage
 from serving.ml.probe import check_enforcement
@@ -54,7 +56,7 @@ class StandIn:
         ]
 
     async def _version(self, request: web.Request) -> web.Response:
-        return web.json_response({"version": self.version})
+        return web.json_response({"version": self.version}) if self.version else web.Response(status=404)
 
     async def _models(self, request: web.Request) -> web.Response:
         data = [{"id": one, "object": "model", "max_model_len": self.length} for one in self.models]
@@ -142,8 +144,6 @@ def test_a_server_that_ignores_the_grammar_is_not_served(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"version": "0.31.0"}, "engine"),
-        ({"version": ""}, "engine"),
         ({"models": ("other",)}, "engine"),
         ({"length": 256}, "engine"),
         ({"split": lambda ids: [*ids, 1]}, "tokens"),
@@ -151,6 +151,33 @@ def test_a_server_that_ignores_the_grammar_is_not_served(monkeypatch: pytest.Mon
 )
 def test_another_server_is_not_used(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: str) -> None:
     assert code_of(lambda: asked(StandIn(**changes), monkeypatch, lambda engine: engine.metrics())) == code
+
+
+def test_a_router_has_another_version_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def version(engine: VllmEngine) -> str:
+        return engine.version
+
+    assert asked(StandIn(version="0.1.7"), monkeypatch, version) == "vLLM 0.1.7"
+    assert asked(StandIn(version=""), monkeypatch, version) == "vLLM of an unknown version"
+
+
+def test_a_started_server_that_is_too_old_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def started(address: str) -> str:
+        engine = VllmEngine(Path("none"), *served("vllm"))
+        engine._server = ModelServer(address)
+        engine._child = VllmServer("vllm", Path("none"), served("vllm")[0])
+        try:
+            return await engine._checked_version()
+        finally:
+            await engine.close()
+
+    async def main(version: str) -> str:
+        async with listening(*StandIn(version=version).routes()) as address:
+            return await started(address)
+
+    assert event_loop.run(main("0.32.0")) == "0.32.0"
+    for version in ("0.31.0", ""):
+        assert code_of(lambda: event_loop.run(main(version))) == "engine"  # noqa: B023
 
 
 def test_a_server_with_another_model_is_not_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
