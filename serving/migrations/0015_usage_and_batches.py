@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('labeling', '0008_field_texts'),
-        ('serving', '0013_answer_policy'),
+        ('serving', '0014_traffic_of_fallbacks'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
