@@ -1,5 +1,6 @@
 """Decisions of reviewers, the documents that come of them, and the judgments by their labels."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def drawn(deployment: Deployment, *, uniform: bool, **changes: Any) -> ReviewIte
     if not uniform:
         changes = {"status": 502, "code": "invalid_output", "valid": False, **changes}
     row = logged(deployment, days=HOUR, **changes)
-    SamplePlan.objects.update(drawn_until=None)
+    SamplePlan.objects.update(drawn_until=timezone.now() - timedelta(hours=2))
     draw(deployment.pk, timezone.now())
     return ReviewItem.objects.get(draws__request_id=row.id)
 
@@ -191,3 +192,13 @@ def test_the_page_of_a_document_shows_its_requests(world: World, deployment: Dep
     assert page.status_code == 200
     assert "serving/feedback/document_panel.html" in [one.name for one in page.templates]
     assert judged_requests(Document.objects.exclude(pk=document.pk)[0]) == []
+
+
+def test_near_duplicates_of_a_right_output_are_reviewed_by_themselves(world: World, deployment: Deployment) -> None:
+    low = {"status": 200, "code": "", "valid": True, "confidence": {"total_amount": [0.1, 0.2]}}
+    items = [drawn(deployment, uniform=False, text=other_text() + ending, **low) for ending in ("", " 2", " 3")]
+    assert [one.leader_id for one in items] == [None, items[0].pk, items[0].pk]
+    decisions.mark_right(project=world.project, user=world.engineer, items=[items[0].pk])
+    [listed] = ReviewItem.objects.open(world.project)
+    assert (listed.pk, listed.members_count) == (items[1].pk, 1)
+    assert Judgment.objects.count() == 1

@@ -1,5 +1,6 @@
 """The pages of the review queue and of live accuracy."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -38,9 +39,8 @@ def fill(deployment: Deployment, number: int, **changes: Any) -> list[ReviewItem
     before = ReviewItem.objects.count()
     for at in range(number):
         logged(deployment, days=HOUR, text=f"Invoice number {before + at}. Total 12.50", **changes)
-    SamplePlan.objects.update_or_create(
-        deployment=deployment, defaults={"per_day": 100_000, "targeted_per_day": 100_000, "drawn_until": None}
-    )
+    rates = {"per_day": 100_000, "targeted_per_day": 100_000, "drawn_until": timezone.now() - timedelta(hours=2)}
+    SamplePlan.objects.update_or_create(deployment=deployment, defaults=rates)
     draw(deployment.pk, timezone.now())
     return list(ReviewItem.objects.order_by("pk"))
 
