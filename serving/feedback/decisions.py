@@ -17,6 +17,7 @@ from labeling.models.documents import Selection
 from serving.feedback import judgments
 from serving.feedback.output_scores import UNKNOWN_RIGHT, UNKNOWN_WRONG, compare
 from serving.feedback.redaction import redact, redact_value
+from serving.feedback.selection import INDEPENDENT
 from serving.models import Judgment, RequestLog, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
 from slmstudio.contract.json_text import JsonError, dumps, loads
@@ -79,8 +80,9 @@ def mark_right(*, project: Project, user: User, items: Iterable[int]) -> Decided
 def send(*, project: Project, user: User, items: Iterable[int], wrong: bool, tag: str = "") -> Decided:
     """Makes documents of items, for labeling. ``wrong``: the reviewer says that the output is.
 
-    Targeted documents get the output as a pre-label. Documents of the uniform sample get none: their label judges the
-    output, and they may be drawn into the hold-out. A text that the project has already becomes no second document.
+    Targeted documents get the output as a pre-label. Documents of the uniform sample and of the audit get none: their
+    label judges the output. Those of the uniform sample may be drawn into the hold-out. A text that the project has
+    already becomes no second document.
 
     Raises:
         Refused: the project has no such failure tag.
@@ -212,7 +214,7 @@ def _documents(
         fresh = [by_hash[hashes[item.pk]].pk for item in part if hashes[item.pk] not in known]
         Document.objects.filter(pk__in=fresh).update(selection=selection)
     for item in targeted:
-        if hashes[item.pk] not in known:
+        if hashes[item.pk] not in known and INDEPENDENT.isdisjoint(item.reasons):
             _prelabel(project, by_hash[hashes[item.pk]], requests[item.request_id], kinds)
     return {item.pk: by_hash[hashes[item.pk]] for item in items}
 

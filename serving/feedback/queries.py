@@ -186,7 +186,7 @@ def _values(
 
 
 def _confidence(request: RequestLog, path: str) -> float | None:
-    value: Any = request.confidence.get(path)
+    value: Any = request.calibrated.get(path, request.confidence.get(path))
     if isinstance(value, list):
         value = value[0] if value else None
     return float(value) if isinstance(value, int | float) else None

@@ -105,7 +105,7 @@ class _Queue:
             release_id=found.release_id, draws_count=1,
         )  # fmt: skip
         _note_reasons(item, found.reasons, found.predictor)
-        if Reason.UNIFORM not in found.reasons:
+        if selection.INDEPENDENT.isdisjoint(found.reasons):
             self._group(item, text)
         item.save()
         if item.leader_id is not None:
@@ -122,7 +122,7 @@ class _Queue:
         """A text that is in the queue, or was. A new request of the uniform sample needs a judgment of its own."""
         item.draws_count += 1
         _note_reasons(item, found.reasons, found.predictor)
-        if Reason.UNIFORM in found.reasons:
+        if not selection.INDEPENDENT.isdisjoint(found.reasons):
             item.leader = None
             if item.status in (Status.DISMISSED, Status.RIGHT):
                 item.status, item.decided_by, item.decided_at = Status.OPEN, None, None

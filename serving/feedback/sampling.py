@@ -34,7 +34,10 @@ STORED_WITHIN = 15
 FIRST = timedelta(days=1)
 WINDOW = timedelta(hours=1)
 CHUNK = 2_000
-_COLUMNS = ("id", "day", "created_at", "release_id", "source", "status", "code", "confidence")
+_COLUMNS = (
+    "id", "day", "created_at", "release_id", "source", "status", "code", "confidence", "lowest", "needs_review",
+    "audited", "audit_probability",
+)  # fmt: skip
 
 
 def draw_all(now: datetime | None = None) -> int:
@@ -79,6 +82,7 @@ class Candidate:
     release_id: int
     reasons: dict[str, float] = field(default_factory=dict)
     predictor: float | None = None
+    audit_probability: float = 1.0
 
 
 @dataclass
@@ -123,7 +127,12 @@ class _Pass:
             return found
         day.answered += 1
         found.reasons[Reason.UNIFORM] = 0.0
-        found.predictor = predictor(row["confidence"])
+        found.predictor = _expected(row)
+        if row["needs_review"]:
+            found.reasons[Reason.REVIEW] = 0.0
+        if row["audited"]:
+            found.reasons[Reason.AUDIT] = 0.0
+            found.audit_probability = row["audit_probability"] or 1.0
         if found.predictor is not None:
             day.predicted += 1
             day.predictor_sum += found.predictor
@@ -206,6 +215,8 @@ class _Pass:
             reasons = selection.drawn(str(one.id), {reason: probabilities[reason] for reason in one.reasons})
             if not reasons:
                 continue
+            if Reason.AUDIT in reasons:  # the gateway drew it
+                reasons[str(Reason.AUDIT)] = one.audit_probability
             if one.id in drawn:
                 drawn[one.id].reasons |= reasons
             else:
@@ -218,8 +229,14 @@ def _other(row: dict[str, Any], reason: str) -> Candidate:
     answered = row["status"] == 200
     return Candidate(
         row["id"], row["day"], row["created_at"], row["release_id"], {reason: 0.0},
-        predictor(row["confidence"]) if answered else None,
+        _expected(row) if answered else None,
     )  # fmt: skip
+
+
+def _expected(row: dict[str, Any]) -> float | None:
+    """How likely the output is right: the lowest confidence, calibrated where it can be."""
+    lowest: float | None = row["lowest"]
+    return predictor(row["confidence"]) if lowest is None else lowest
 
 
 def _differ(schema: CompiledSchema, one: str, other: str) -> bool:

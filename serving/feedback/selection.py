@@ -11,9 +11,16 @@ from dataclasses import dataclass
 
 UNIFORM, FEEDBACK, FAILURE = "uniform", "feedback", "failure"
 SHADOW, FALLBACK, CONFIDENCE = "shadow", "fallback", "confidence"
+REVIEW, AUDIT = "review", "audit"
 #: the most urgent first
-ORDER = (FEEDBACK, FAILURE, SHADOW, FALLBACK, CONFIDENCE, UNIFORM)
-_SEVERITY = {FEEDBACK: 1.0, FAILURE: 0.9, SHADOW: 0.7, FALLBACK: 0.6, CONFIDENCE: 0.2, UNIFORM: 0.0}
+ORDER = (FEEDBACK, FAILURE, REVIEW, SHADOW, FALLBACK, CONFIDENCE, AUDIT, UNIFORM)
+#: whose labels must not depend on the output that they judge
+INDEPENDENT = frozenset({AUDIT, UNIFORM})
+#: drawn whenever they occur: a caller, or the answer policy, asks for a person
+_ALWAYS = frozenset({FEEDBACK, REVIEW, AUDIT})
+_SEVERITY = {
+    FEEDBACK: 1.0, FAILURE: 0.9, REVIEW: 0.8, SHADOW: 0.7, FALLBACK: 0.6, CONFIDENCE: 0.2, AUDIT: 0.1, UNIFORM: 0.0,
+}  # fmt: skip
 #: error codes of requests whose document says something about the model
 FAILURE_CODES = frozenset({"invalid_output", "grammar", "too_long"})
 
@@ -28,8 +35,9 @@ class Rates:
     targeted_per_day: int
 
     def probability(self, reason: str, seen: int) -> float:
-        """Of being drawn for a reason that ``seen`` requests of the day have. Negative feedback is always drawn."""
-        if reason == FEEDBACK:
+        """Of being drawn for a reason that ``seen`` requests of the day have. Negative feedback, and what the
+        answer policy sends to people, is always drawn."""
+        if reason in _ALWAYS:
             return 1.0
         if reason == UNIFORM:
             return max(self.share, _portion(self.per_day, seen))
@@ -53,7 +61,7 @@ def drawn(request_id: str, probabilities: Mapping[str, float]) -> dict[str, floa
 def severity(reasons: Iterable[str], confidence: float | None) -> float:
     """The place in the queue, 0 to 1: the most urgent reason; among low confidences the lowest."""
     worst = max((_SEVERITY[reason] for reason in reasons), default=0.0)
-    if confidence is None or not 0 < worst <= _SEVERITY[CONFIDENCE]:
+    if confidence is None or worst != _SEVERITY[CONFIDENCE]:
         return worst
     return worst + 0.3 * (1 - confidence)
 

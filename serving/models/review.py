@@ -81,9 +81,11 @@ class Reason(models.TextChoices):
 
     FEEDBACK = "feedback", "negative feedback"
     FAILURE = "failure", "invalid output"
+    REVIEW = "review", "needs review"
     SHADOW = "shadow", "shadow disagrees"
     FALLBACK = "fallback", "fallback"
     LOW_CONFIDENCE = "confidence", "low confidence"
+    AUDIT = "audit", "audit sample"
     UNIFORM = "uniform", "uniform sample"
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from serving.feedback import judgments, sampling
+from labeling.models import Prediction
+from serving.feedback import decisions, judgments, sampling
 from serving.feedback.sampling import draw
 from serving.models import Deployment, Judgment, RequestLog, SampleDay, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
@@ -60,6 +61,8 @@ def test_the_probability_is_stored_and_falls_with_the_traffic(deployment: Deploy
     ({"status": 503, "code": "no_replica", "output": ""}, []),
     ({"confidence": {"total": [0.2, 0.9]}}, [Reason.LOW_CONFIDENCE, Reason.UNIFORM]),
     ({"source": "fallback"}, [Reason.FALLBACK, Reason.UNIFORM]),
+    ({"needs_review": True}, [Reason.REVIEW, Reason.UNIFORM]),
+    ({"lowest": 0.2}, [Reason.LOW_CONFIDENCE, Reason.UNIFORM]),
 ])  # fmt: skip
 def test_reasons_are_found_in_the_log(deployment: Deployment, changes: dict[str, Any], reasons: list[str]) -> None:
     logged(deployment, days=HOUR, **changes)
@@ -157,3 +160,29 @@ def test_a_failure_of_one_project_does_not_stop_the_others(
 
     monkeypatch.setattr(sampling, "draw", fail)
     assert sampling.draw_all() == 0
+
+
+def test_the_audit_of_an_error_budget_is_drawn_with_its_own_probability(deployment: Deployment) -> None:
+    plan(deployment, share=0.0, per_day=0, targeted_per_day=0)
+    row = logged(deployment, days=HOUR, automatic=True, audited=True, audit_probability=0.05, lowest=0.97)
+    logged(deployment, 38, days=HOUR, automatic=True, audit_probability=0.05, lowest=0.97)
+    assert draw_now(deployment) == 1
+    one = Draw.objects.get()
+    assert (one.request_id, one.probabilities, one.predictor) == (row.id, {Reason.AUDIT: 0.05}, 0.97)
+
+
+def test_documents_of_the_audit_have_no_pre_label(world: World, deployment: Deployment) -> None:
+    plan(deployment, share=0.0, per_day=0, targeted_per_day=0)
+    text = f"Copy. {logged(deployment, days=3).text}"
+    for changes in ({"audited": True, "automatic": True}, {"needs_review": True}):
+        logged(deployment, days=HOUR, text=f"{text} {len(changes)}", **changes)
+    draw_now(deployment)
+    audited, reviewed = ReviewItem.objects.order_by("reason")
+    assert (audited.leader, reviewed.leader) == (None, None)
+    decisions.send(project=world.project, user=world.engineer, items=[audited.pk, reviewed.pk], wrong=False)
+    labeled = {one.document_id: one for one in Prediction.objects.filter(document__source="requests")}
+    audited.refresh_from_db()
+    reviewed.refresh_from_db()
+    assert set(labeled) == {reviewed.document_id}
+    assert audited.document is not None
+    assert audited.document.selection == "targeted"  # the automatic part is not all of the traffic
