@@ -71,8 +71,8 @@ def retraining_step(project: Any, user: User) -> NextStep | None:
 
 @register("home", 5)
 def alert_panel(project: Any, user: User) -> PanelContent | None:
-    """The alerts that fire."""
-    found = firing(project)
+    """The alerts that fire; no query where nothing is deployed."""
+    found = firing(project) if _deployment(project) is not None else []
     return PanelContent("serving/alerts/home_panel.html", {"firing": found}) if found else None
 
 
