@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """Choices only."""
 
-    dependencies = [("serving", "0013_answer_policy")]
+    dependencies = [("serving", "0015_usage_and_batches")]
 
     operations = [
         migrations.AlterField(
