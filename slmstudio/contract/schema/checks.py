@@ -1,8 +1,8 @@
 """Checks of a schema before the project uses it. Every failed check is a SchemaError with the place and the reason.
 
 Rejected are parts that would not be validated, would be fetched from elsewhere, or would cost unbounded time: unknown
-keywords and formats, remote references and references without a field between, patterns that RE2 does not support,
-schemas that expand to more than 20,000 places.
+keywords and formats, remote references and references without a field between, invalid patterns, schemas that expand
+to more than 20,000 places.
 """
 
 from functools import cache, lru_cache
@@ -14,9 +14,10 @@ from jsonschema.exceptions import best_match
 
 from slmstudio.contract.json_text import MAX_DEPTH, dumps, loads
 from slmstudio.contract.rules.expressions import ExpressionError, parse
-from slmstudio.contract.schema.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
+from slmstudio.contract.schema.dialect import FORMATS, ExactValidator
 from slmstudio.contract.schema.keywords import ADVICE, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
 from slmstudio.contract.schema.messages import sentence, show
+from slmstudio.contract.schema.patterns import PatternError, compile_pattern
 from slmstudio.contract.schema.resolution import IN_PLACE, RecursionCut, branches, follow, loops, properties_of, resolve
 from slmstudio.contract.schema.structure import Node
 from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
@@ -170,7 +171,7 @@ def _check_pattern(steps: tuple[Any, ...], pattern: str) -> None:
     except PatternError as error:
         raise SchemaError(
             _dotted(steps),
-            f"this pattern is not supported ({error}); no look-around, back-references or repetitions over 1,000",
+            f"this is not a valid regular expression ({error})",
         ) from None
 
 

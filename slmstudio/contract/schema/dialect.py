@@ -2,10 +2,9 @@
 
 It differs from the plain ``jsonschema`` validator in six ways. Numbers may be ``Decimal``. All parts of a schema are
 checked by this dialect, whatever draft their ``$schema`` names. ``pattern`` is matched by RE2 in time linear in the
-text, so no pattern can hang a process; look-around and back-references, which RE2 (and constrained decoding) does not
-support, are rejected when the schema is compiled. ``required`` and ``additionalProperties`` report each field at its
-own path. ``uniqueItems`` is linear. ``format`` is checked, and accepts dates, times and durations as Python's libraries
-write them: without a time zone, with fractions of a second.
+text, or with a time limit (``patterns``), so no pattern can hang a process. ``required`` and ``additionalProperties``
+report each field at its own path. ``uniqueItems`` is linear. ``format`` is checked, and accepts dates, times and
+durations as Python's libraries write them: without a time zone, with fractions of a second.
 """
 
 import ipaddress
@@ -13,37 +12,14 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal, localcontext
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import re2  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
 from jsonschema.protocols import Validator
 
-_HEX_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u([0-9a-fA-F]{4})")
-
-
-class PatternError(ValueError):
-    """A regular expression that is invalid or cannot be matched in linear time."""
-
-
-@lru_cache(maxsize=4096)
-def compile_pattern(pattern: str) -> Any:
-    """A compiled RE2 pattern for a JSON Schema ``pattern``. Raises PatternError with RE2's reason."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 4 << 20
-    try:
-        return re2.compile(_HEX_ESCAPE.sub(r"\1\\x{\2}", pattern), options)
-    except (re2.error, UnicodeError) as error:
-        reason = error.args[0] if error.args else ""
-        raise PatternError(reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)) from None
-
-
-def pattern_matches(pattern: str, text: str) -> bool:
-    """Whether ``pattern`` matches anywhere in ``text``, as JSON Schema defines it (not anchored)."""
-    return compile_pattern(pattern).search(text) is not None
+from slmstudio.contract.schema.patterns import pattern_matches
 
 
 def is_number(value: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Schemas as generators and people write them, translated into the dialect of this project."""
