@@ -10,6 +10,7 @@ from labeling.api.operations import operation
 from labeling.api.problems import Problem
 from labeling.api.schemas.projects import ContractOut, ProjectOut, ProjectsOut
 from labeling.api.wire import answer
+from labeling.contract.schema_text import notes_of
 from labeling.integrations.tokens import scopes_for
 from labeling.models import Contract, Document, Membership
 from slmstudio.contract.json_text import loads
@@ -53,6 +54,7 @@ def contract(
             "schema_number": shown.number,
             "schema_sha256": shown.sha256,
             "schema": loads(shown.schema_text),
+            "schema_notes": notes_of(shown.source_text),
             "constraints": row.constraints,
             "versions": list(versions),
         }

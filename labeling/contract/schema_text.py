@@ -1,5 +1,6 @@
 """The text of a contract's schema: reading, storing and displaying it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import simplejson
@@ -10,17 +11,30 @@ from slmstudio.contract.schema.compiled import (
     JsonError,
     Problem,
     SchemaError,
-    compile_schema,
     dumps,
     loads,
 )
+from slmstudio.contract.translation.notes import sentences
+from slmstudio.contract.translation.translation import translate
 
 MAX_SCHEMA = 400_000
 MAX_INLINE_LENGTH = 72
 
 
-def read_schema(text: str) -> tuple[CompiledSchema, str]:
-    """The compiled schema of a typed text, and the compact text that is stored.
+@dataclass(frozen=True, slots=True)
+class ReadSchema:
+    """A typed or pasted schema: compiled, and as the compact ``text`` that is stored. ``source`` is what was pasted if
+    it was translated, else "", and ``notes`` says how, in sentences.
+    """
+
+    compiled: CompiledSchema
+    text: str
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def read_schema(text: str) -> ReadSchema:
+    """The schema of a typed text; schemas of other drafts and tools are translated.
 
     Raises:
         ContractError: it is not JSON, not a JSON Schema, or has no fields.
@@ -28,21 +42,23 @@ def read_schema(text: str) -> tuple[CompiledSchema, str]:
     if len(text) > MAX_SCHEMA:
         raise ContractError({"schema": f"The schema is longer than {MAX_SCHEMA:,} characters."})
     try:
-        schema = loads(text)
+        found = translate(text)
     except JsonError as error:
         raise ContractError(
             {"schema": f"This is not JSON: {error.message} (line {error.line}, column {error.column})."}
         ) from error
-    if not isinstance(schema, dict):
-        raise ContractError({"schema": 'A schema must be an object: {"type": "object", "properties": {...}}.'})
-    try:
-        compiled = compile_schema(schema)
     except SchemaError as error:
         place = f"At {error.path}: " if error.path else ""
-        raise ContractError({"schema": f"{place}{_sentence(error.message)}"}) from error
-    if not compiled.fields:
+        message = _sentence(error.message)
+        raise ContractError({"schema": place + (message if place else message[:1].upper() + message[1:])}) from error
+    if not found.compiled.fields:
         raise ContractError({"schema": 'The schema has no fields. Add at least one to "properties".'})
-    return compiled, dumps(schema)
+    return ReadSchema(found.compiled, dumps(found.compiled.schema), text if found.notes else "", sentences(found.notes))
+
+
+def notes_of(source: str) -> tuple[str, ...]:
+    """What the translation of a stored source changed; none for a schema that was not translated."""
+    return read_schema(source).notes if source else ()
 
 
 def _sentence(text: str) -> str:

@@ -150,6 +150,9 @@ class SchemaVersion(models.Model):
     number = models.PositiveIntegerField()
     # Text, not jsonb: jsonb sorts keys, and the order of properties is the order of form, decoder and output.
     schema_text = models.TextField(help_text="the schema as compact JSON, in the author's property order")
+    source_text = models.TextField(
+        blank=True, default="", help_text="the schema as it was pasted; empty if it was not translated"
+    )
     sha256 = models.CharField(max_length=64)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

@@ -164,6 +164,9 @@ class SchemaMigration(BackgroundRun):
     from_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
     to_version = models.ForeignKey(SchemaVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     schema_text = models.TextField()
+    source_text = models.TextField(
+        blank=True, default="", help_text="the schema as it was pasted; empty if it was not translated"
+    )
     mapping = models.JSONField(default=list, blank=True)
     dry_run = models.BooleanField(default=True)
     result = models.JSONField(default=dict, blank=True)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from labeling.annotation.diffs import DiffLine, compare_lines
 from labeling.contract.errors import ContractError
-from labeling.contract.schema_text import pretty, read_schema
+from labeling.contract.schema_text import notes_of, pretty, read_schema
 from labeling.form.tree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
 from labeling.projects import queries
@@ -138,12 +138,14 @@ def preview(request: SignedInRequest, slug: str) -> HttpResponse:
 def _preview(project: Project, text: str, version: SchemaVersion) -> dict[str, Any]:
     """The context of the preview. Existing labels are only validated if the schema changed."""
     try:
-        compiled, compact = read_schema(text)
+        schema = read_schema(text)
     except ContractError as error:
         return {"preview_error": error.errors["schema"]}
-    changed = compact != version.schema_text
+    compiled = schema.compiled
+    changed = schema.text != version.schema_text
     return {
         "preview_error": "",
+        "notes": schema.notes,
         "preview_form": form_for(compiled),
         "fields": compiled.fields,
         "limits": unsupported(compiled.schema),
@@ -169,5 +171,6 @@ def version(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "earlier": earlier,
         "lines": lines,
         "text": pretty(shown.schema_text),
+        "notes": notes_of(shown.source_text),
     }
     return render(request, "labeling/projects/contract_version.html", context)

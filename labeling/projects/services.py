@@ -73,7 +73,7 @@ def create_project(
     Contract.objects.create(
         project=project, instruction=start.instruction, constraints=clean_constraints(start.constraints)
     )
-    _, text = read_schema(dumps(start.schema))
+    text = read_schema(dumps(start.schema)).text
     SchemaVersion.objects.create(project=project, number=1, schema_text=text, sha256=sha256(text), created_by=owner)
     roles = {**(members or {}), owner: Role.OWNER}
     for user, role in roles.items():
@@ -144,16 +144,16 @@ def save_contract(
     elif len(instruction) > MAX_INSTRUCTION or "\0" in instruction:
         errors["instruction"] = f"The instruction can have at most {MAX_INSTRUCTION:,} characters, without NUL."
     clean: dict[str, Any] = {}
-    compiled, text = None, ""
+    schema = None
     try:
         clean = clean_constraints(constraints)
     except ContractError as error:
         errors.update(error.errors)
     try:
-        compiled, text = read_schema(schema_text)
+        schema = read_schema(schema_text)
     except ContractError as error:
         errors.update(error.errors)
-    if errors or compiled is None:
+    if errors or schema is None:
         raise ContractError(errors)
 
     before = changes.state(project)
@@ -161,14 +161,15 @@ def save_contract(
     contract.full_clean()
     contract.save(update_fields=["instruction", "constraints", "updated_at"])
     newest = project.schema_version
-    if newest.schema_text == text:
+    if newest.schema_text == schema.text:
         changes.record(project=project, user=user, before=before)
         return newest
     if SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
         raise ContractError({"schema": "A label migration is running. Save the contract when it has ended."})
     version = SchemaVersion(
-        project=project, number=newest.number + 1, schema_text=text, sha256=sha256(text), created_by=user
-    )
+        project=project, number=newest.number + 1, schema_text=schema.text, source_text=schema.source,
+        sha256=sha256(schema.text), created_by=user,
+    )  # fmt: skip
     version.full_clean()
     version.save()
     changes.record(project=project, user=user, before=before)
@@ -184,7 +185,8 @@ def needs_migration(project: Project, schema_text: str) -> bool:
     Raises:
         ContractError: the schema is invalid.
     """
-    compiled, text = read_schema(schema_text)
+    schema = read_schema(schema_text)
+    compiled, text = schema.compiled, schema.text
     newest = project.schema_version
     if text == newest.schema_text or not Annotation.objects.filter(project=project).exists():
         return False
@@ -207,7 +209,7 @@ def start_contract_dry_run(
     """
     with transaction.atomic():
         newest = project.schema_version
-        compiled, _ = read_schema(schema_text)
+        compiled = read_schema(schema_text).compiled
         save_contract(
             project=project,
             user=user,

@@ -41,28 +41,37 @@ MAX_CHANGES = 12
 
 
 def start_dry_run(
-    *, project: Project, user: User | None, schema_text: str, mapping: list[Step], dry_run: bool = True
+    *,
+    project: Project,
+    user: User | None,
+    schema_text: str,
+    mapping: list[Step],
+    dry_run: bool = True,
+    source_text: str = "",
 ) -> SchemaMigration:
     """Queues a dry run of a schema and a mapping over all labels, or the migration itself.
+
+    ``source_text``: what was pasted, if ``schema_text`` is a translation of it.
 
     Raises:
         ContractError: the schema is invalid.
         MappingError: a step of the mapping is invalid.
         Refused: the schema is unchanged, or another migration of this project is running.
     """
-    compiled, text = read_schema(schema_text)
+    schema = read_schema(schema_text)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         newest = project.schema_version
-        if text == newest.schema_text:
+        if schema.text == newest.schema_text:
             raise Refused("The schema is unchanged.", code="unchanged")
-        check(mapping, newest.compiled, compiled)
+        check(mapping, newest.compiled, schema.compiled)
         if not dry_run and SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
             raise Refused("Another label migration is running. Wait until it is done.", code="running")
         run = SchemaMigration(
             project=project,
             from_version=newest,
-            schema_text=text,
+            schema_text=schema.text,
+            source_text=schema.source or source_text,
             mapping=loads(dumps(mapping)),
             dry_run=dry_run,
             created_by=user,
@@ -91,6 +100,7 @@ def resume(*, run: SchemaMigration) -> SchemaMigration | None:
             from_version_id=run.from_version_id,
             to_version_id=run.to_version_id,
             schema_text=run.schema_text,
+            source_text=run.source_text,
             mapping=run.mapping,
             dry_run=False,
             created_by_id=run.created_by_id,
@@ -157,7 +167,7 @@ class MigrationTotals:
 
 def process(run: SchemaMigration) -> None:
     """Runs and ends a claimed run."""
-    compiled, _ = read_schema(run.schema_text)
+    compiled = read_schema(run.schema_text).compiled
     apply = mapper(check(loads(dumps(run.mapping)), run.from_version.compiled, compiled), compiled)
     documents = _labeled_documents(run)
     tally = MigrationTotals()
@@ -243,6 +253,7 @@ def _make_version(run: SchemaMigration) -> SchemaVersion:
             project=run.project,
             number=newest.number + 1,
             schema_text=run.schema_text,
+            source_text=run.source_text,
             sha256=sha256(run.schema_text),
             created_by=run.created_by,
         )

@@ -25,7 +25,7 @@ def migration(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     project, run = object_for(
         request.user, slug, action, SchemaMigration.objects.select_related("from_version", "to_version"), pk=pk
     )
-    compiled, _ = read_schema(run.schema_text)
+    compiled = read_schema(run.schema_text).compiled
     steps = loads(dumps(run.mapping))
     form = MappingForm(run.from_version.compiled, compiled, steps, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -58,7 +58,12 @@ def _start(request: SignedInRequest, run: SchemaMigration, form: MappingForm) ->
             messages.info(request, "The mapping changed after the dry run. Review the new dry run before applying.")
             apply = False
         return services.start_dry_run(
-            project=run.project, user=request.user, schema_text=run.schema_text, mapping=steps, dry_run=not apply
+            project=run.project,
+            user=request.user,
+            schema_text=run.schema_text,
+            source_text=run.source_text,
+            mapping=steps,
+            dry_run=not apply,
         )
     except (Refused, mapping.MappingError) as error:
         form.add_error(None, str(error))

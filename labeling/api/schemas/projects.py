@@ -33,5 +33,6 @@ class ContractOut(Out):
     schema_number: int
     schema_sha256: str
     schema_: Json = Field(alias="schema", description="the JSON Schema, in the author's order of properties")
+    schema_notes: list[str] = Field(description="what was translated or left out when the schema was pasted")
     constraints: dict[str, Any]
     versions: list[int]

@@ -21,9 +21,9 @@ from slmstudio.contract.schema.dialect import (
     identity,
     is_integer,
     is_number,
-    pattern_matches,
 )
 from slmstudio.contract.schema.keywords import TYPES
+from slmstudio.contract.schema.patterns import pattern_matches
 from slmstudio.contract.schema.resolution import WHEN, forms_of, properties_of, resolve, takes_null, type_of, types_of
 
 Place = Any

@@ -11,7 +11,7 @@ from slmstudio.contract.schema.keywords import KNOWN, LISTS, MAPS, SINGLES, TYPE
 from slmstudio.contract.schema.patterns import PatternError, compile_pattern
 from slmstudio.contract.translation.notes import Code, Note
 from slmstudio.contract.translation.references import REFERENCES, References
-from slmstudio.contract.translation.spelling import meant
+from slmstudio.contract.translation.spelling import is_near, meant
 
 _ALIASES = {
     "int": "integer", "long": "integer", "float": "number", "double": "number", "decimal": "number", "str": "string",
@@ -43,6 +43,8 @@ class Keywords:
             "required": self._required,
             "exclusiveMinimum": self._exclusive,
             "exclusiveMaximum": self._exclusive,
+            "minimum": self._bound,
+            "maximum": self._bound,
             "divisibleBy": self._renamed("multipleOf"),
             "nullable": self._skip,
             "optional": self._skip,
@@ -204,7 +206,10 @@ class Keywords:
         if lower in _ANY_TYPE or known:
             self._note(Code.DRAFT, where, f'type "{name}"')
             return "" if lower in _ANY_TYPE else known
-        return name
+        if near := next((one for one in TYPES if is_near(lower, one)), ""):
+            raise SchemaError(where, f"'{name}' is not a type of JSON; did you mean '{near}'?")
+        self._note(Code.UNCHECKED, where, f'type "{name}"')
+        return ""
 
     def _required(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
         if isinstance(value, list):
@@ -230,6 +235,10 @@ class Keywords:
         bound = key.replace("exclusiveM", "m")
         if value and isinstance(raw.get(bound), int | Decimal):
             out[key] = raw[bound]
+
+    def _bound(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
+        if raw.get(key.replace("m", "exclusiveM", 1)) is not True:
+            out[key] = value
 
     def _enum(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
         if isinstance(value, list):

@@ -48,7 +48,7 @@ _SENTENCES = {
 _SHOWN = 8
 
 
-def sentences(notes: Iterable[Note]) -> list[str]:
+def sentences(notes: Iterable[Note]) -> tuple[str, ...]:
     """One sentence for each kind of notes, with the names that occur and how often."""
     names: dict[Code, dict[str, int]] = {}
     for note in notes:
@@ -62,4 +62,4 @@ def sentences(notes: Iterable[Note]) -> list[str]:
             shown = ", ".join(listed[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
             text = sentence.format(names=shown)
             result.append(text[:1].upper() + text[1:])
-    return result
+    return tuple(result)

@@ -33,7 +33,7 @@ def meant(key: str, value: Any) -> str:
     if key in _OTHER:
         return ""
     for rule, types in _RULES.items():
-        if isinstance(value, types) and _is_near(key, rule) and _suits(rule, value):
+        if isinstance(value, types) and is_near(key, rule) and _suits(rule, value):
             return rule
     return ""
 
@@ -46,7 +46,8 @@ def _suits(rule: str, value: Any) -> bool:
     return True
 
 
-def _is_near(key: str, rule: str) -> bool:
+def is_near(key: str, rule: str) -> bool:
+    """Whether a word is another spelling of a keyword or type, or one mistake away from it (two if it is long)."""
     if key.lower() == rule.lower() or key.replace("_", "").replace("-", "").lower() == rule.lower():
         return True
     if len(rule) <= _SHORT:

@@ -15,6 +15,7 @@ from slmstudio.contract.translation.text import read
 
 ITEMS, VALUE = "items", "value"
 _DEFINITIONS = ("$defs", "definitions")
+_NAMES = ("patternProperties", "anyOf", "oneOf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +91,18 @@ def _as_object(schema: dict[str, Any], notes: list[Note]) -> tuple[dict[str, Any
             schema = {**schema, key: [part for part in parts if not is_null(part)]}
             notes.append(Note(Code.TYPE, key, "null at the top is left out"))
     try:
-        resolved, _ = resolve(schema, schema)
+        resolved, nullable = resolve(schema, schema)
         forms = branches(schema, resolved) or [resolved]
         kinds = [set(types_of(form)) - {"null"} for form in forms]
     except (KeyError, RecursionError, TypeError, AttributeError):
         return schema, ""  # the checks say what is wrong
-    if all(kind == {"object"} for kind in kinds) and all(properties_of(form) for form in forms):
+    if not nullable and all(kind == {"object"} for kind in kinds) and all(properties_of(form) for form in forms):
         if any(form.get("type") != "object" for form in forms):
             notes.append(Note(Code.TYPE, "type", '"type": "object" at the top'))
             schema = {**{key: value for key, value in schema.items() if key != "type"}, "type": "object"}
         return schema, ""
+    if resolved.get("properties") == {} and not any(resolved.get(key) for key in ("additionalProperties", *_NAMES)):
+        return schema, ""  # a schema in the making
     name = ITEMS if kinds == [{"array"}] else VALUE
     notes.append(Note(Code.WRAPPED, "", name))
     return _wrapped(schema, name), name
@@ -108,7 +111,7 @@ def _as_object(schema: dict[str, Any], notes: list[Note]) -> tuple[dict[str, Any
 def _wrapped(schema: dict[str, Any], name: str) -> dict[str, Any]:
     """An object with the document as its only field."""
     definitions = {key: schema[key] for key in _DEFINITIONS if key in schema}
-    top = {key: schema[key] for key in ("title", "description") if key in schema}
+    top: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
     inner = {key: value for key, value in schema.items() if key not in definitions and key not in top}
     recursive = [one for one in _all({**inner, **definitions}) if one.get("$ref") == "#"]
     if recursive:

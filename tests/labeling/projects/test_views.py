@@ -231,6 +231,18 @@ def test_preview_of_typed_schema(desk: Desk, schema: str, message: str) -> None:
     assert SchemaVersion.objects.count() == 1
 
 
+def test_a_translation_is_shown_before_and_after_it_is_saved(desk: Desk) -> None:
+    schema = {"name": "x", "schema": {"properties": {"<b>": {"widget": 1}}}}
+    pasted = f"```json\n{dumps(schema)}\n```"
+    preview = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": pasted})
+    assert list(preview.context["notes"])
+    desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=pasted))
+    page = desk.as_("annotator").get(desk.url("contract/versions/2/"))
+    assert page.context["notes"] == preview.context["notes"]
+    assert "{&quot;name&quot;:&quot;x&quot;" in page.content.decode()
+    assert desk.as_("annotator").get(desk.url("contract/versions/1/")).context["notes"] == ()
+
+
 def test_preview_shows_impact_and_decoder_limits(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
     schema = loads(desk.project.schema_version.schema_text)

@@ -66,6 +66,18 @@ def renamed(desk: Desk) -> str:
     return changed(desk, vendor=None, seller={"type": "string"})
 
 
+def test_a_migration_keeps_the_pasted_text(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)])
+    pasted = dumps({"name": "invoice", "schema": loads(renamed(desk))})
+    dry = run(desk, pasted, RENAME)
+    done = schema_migration_services.start_dry_run(
+        project=desk.project, user=desk.people["owner"], schema_text=dry.schema_text, source_text=dry.source_text,
+        mapping=RENAME, dry_run=False,
+    )  # fmt: skip
+    jobs.run_schema_migration(done.pk)
+    assert desk.project.schema_versions.order_by("-number")[0].source_text == pasted
+
+
 def test_dry_run_changes_nothing(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
     done = run(desk, renamed(desk), RENAME)

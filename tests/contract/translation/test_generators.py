@@ -1,0 +1,59 @@
+"""Schemas as real generators wrote them (``generators/`` makes the fixtures): each is accepted and can be decoded, and
+form, decoder and scorer agree on its values. ``SCHEMAS=5000`` in the environment looks at more values.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from slmstudio.contract.decoding.grammar import grammar
+from slmstudio.contract.translation.translation import translate
+from tests.contract.test_consistent_interpretation import check_meaning
+from tests.contract.translation.decoder_values import values
+
+FIXTURES = Path(__file__).with_name("fixtures")
+#: a type of TypeScript that lists several schemas, of which none is the one
+COLLECTIONS = {"ts.*.export", "ts.*.none", "ts.*.all"}
+#: schemas whose values are compared; all of them with SCHEMAS
+COMPARED = {
+    "Invoice", "Invoice.validation", "Total.serialization", "union", "list", "zod3.openApi3.false.node",
+    "zod3.refs.relative", "zod3.openAi.true.union", "zod4.draft-2020-12.output.strict", "zod4.draft-4.input.node",
+    "typebox", "typebox.rec", "valibot", "ts.Invoice.export", "ts.Pay.export",
+}  # fmt: skip
+EVERY = "SCHEMAS" in os.environ
+
+
+def _cases() -> Iterator[Any]:
+    for file in sorted(FIXTURES.glob("*.json")):
+        for name, schema in json.loads(file.read_text()).items():
+            if name not in COLLECTIONS:
+                yield pytest.param(name, json.dumps(schema), id=f"{file.stem}:{name}")
+
+
+@pytest.mark.parametrize(("name", "text"), [*_cases()])
+def test_generated_schemas_are_accepted(name: str, text: str) -> None:
+    compiled = translate(text).compiled
+    assert compiled.fields
+    assert grammar(compiled.schema)
+    if not (EVERY or name in COMPARED):
+        return
+    seen = 0
+
+    @settings(
+        max_examples=30 if EVERY else 12, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(values(compiled))
+    def agrees(value: Any) -> None:
+        nonlocal seen
+        if not compiled.validate(value):
+            seen += 1
+            check_meaning(compiled, value)
+
+    agrees()
+    assert seen

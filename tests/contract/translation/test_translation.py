@@ -1,0 +1,246 @@
+"""Pasted schemas: what is translated, what is noted, and what is refused with the place and the remedy."""
+
+import json
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.json_text import JsonError
+from slmstudio.contract.schema.checks import SchemaError
+from slmstudio.contract.translation.notes import Code, sentences
+from slmstudio.contract.translation.translation import Translation, translate
+
+LINE = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+
+def of(**fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields}
+
+
+def read(schema: Any) -> Translation:
+    return translate(json.dumps(schema))
+
+
+def field(schema: Any) -> Any:
+    """The translation of a field, and the codes of the notes."""
+    found = read(of(a=schema))
+    return found.compiled.schema["properties"]["a"], [note.code for note in found.notes]
+
+
+def test_an_accepted_schema_is_not_changed() -> None:
+    schema = {"$schema": "http://json-schema.org/draft-07/schema#", "$id": "x", **of(a={"x-note": 1})}
+    found = read(schema)
+    assert (found.compiled.schema, found.notes, found.wrapped) == (schema, (), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("\ufeff" + json.dumps(LINE), 1),
+        (f"```json\n{json.dumps(LINE)}\n```\n", 1),
+        (f"\ufeff```\n{json.dumps(LINE)}\n```", 2),
+    ],
+)
+def test_text_around_the_schema(text: str, notes: int) -> None:
+    found = translate(text)
+    assert found.compiled.schema == LINE
+    assert [note.code for note in found.notes] == [Code.TEXT] * notes
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        {"name": "invoice", "strict": True, "schema": LINE},
+        {"type": "json_schema", "json_schema": {"name": "invoice", "schema": LINE}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LINE}}},
+        {"model": "m", "text": {"format": {"type": "json_schema", "name": "a", "schema": LINE}}},
+        {"type": "function", "function": {"name": "a", "parameters": LINE}},
+        {"type": "function", "name": "a", "parameters": LINE, "strict": True},
+        {"name": "a", "description": "b", "input_schema": LINE},
+        {"name": "a", "description": "b", "parameters": LINE},
+        {"generationConfig": {"responseMimeType": "application/json", "responseSchema": LINE}},
+        {"components": {"schemas": {"Line": LINE}}, "openapi": "3.1.0"},
+    ],
+)
+def test_envelopes(envelope: Any) -> None:
+    found = read(envelope)
+    assert [one.pattern for one in found.compiled.fields] == ["a"]
+    assert found.compiled.root.children["a"].required
+    assert {note.code for note in found.notes} & {Code.ENVELOPE, Code.CHOSEN}
+
+
+def test_gemini_types_and_order() -> None:
+    found = read({
+        "response_schema": {
+            "type": "OBJECT", "propertyOrdering": ["b", "a"],
+            "properties": {"a": {"type": "STRING", "nullable": True}, "b": {"type": "INTEGER", "format": "int64"}},
+        }
+    })  # fmt: skip
+    assert list(found.compiled.root.children) == ["b", "a"]
+    assert found.compiled.schema["properties"]["a"] == {"type": ["string", "null"]}
+
+
+def test_the_schema_of_a_collection_is_the_one_that_no_other_uses() -> None:
+    schemas = {"Line": LINE, "Invoice": of(lines={"type": "array", "items": {"$ref": "#/components/schemas/Line"}})}
+    assert read({"components": {"schemas": schemas}}).compiled.by_pattern.keys() == {"lines[].a"}
+    with pytest.raises(SchemaError, match="Line, Invoice, Other"):
+        read({"components": {"schemas": {"Line": LINE, "Invoice": LINE, "Other": LINE}}})
+    chosen = {"$ref": "#/components/schemas/Invoice", "components": {"schemas": {**schemas, "Other": LINE}}}
+    assert read(chosen).compiled.by_pattern.keys() == {"lines[].a"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "translated"),
+    [
+        ({"type": "number", "minimum": 0, "exclusiveMinimum": True}, {"type": "number", "exclusiveMinimum": 0}),
+        ({"type": "number", "maximum": 9, "exclusiveMaximum": False}, {"type": "number", "maximum": 9}),
+        ({"type": "number", "divisibleBy": 5}, {"type": "number", "multipleOf": 5}),
+        ({"items": [{}, {"type": "string"}], "additionalItems": False, "type": "array"},
+         {"prefixItems": [{}, {"type": "string"}], "items": False, "type": "array"}),
+        ({"type": "object", "dependencies": {"a": ["b"], "b": "c", "c": LINE}},
+         {"type": "object", "dependentRequired": {"a": ["b"], "b": ["c"]}, "dependentSchemas": {"c": LINE}}),
+        ({"type": "any", "title": "t"}, {"title": "t"}),
+        ({"type": ["string"]}, {"type": "string"}),
+        ({"type": "Integer"}, {"type": "integer"}),
+        ({"type": "float"}, {"type": "number"}),
+        ({"type": ["null", {"type": "string"}]}, {"anyOf": [{"type": "null"}, {"type": "string"}]}),
+        ({"type": "string", "nullable": True}, {"type": ["string", "null"]}),
+        ({"type": "string", "nullable": False}, {"type": "string"}),
+        ({"enum": ["a", "b"], "type": "string", "nullable": True},
+         {"enum": ["a", "b", None], "type": ["string", "null"]}),
+        ({"allOf": [LINE], "nullable": True, "title": "t"},
+         {"title": "t", "anyOf": [{"allOf": [LINE]}, {"type": "null"}]}),
+        ({"type": "string", "example": "x"}, {"type": "string", "examples": ["x"]}),
+        ({"type": "string", "examples": {"one": {"value": "x"}}}, {"type": "string", "examples": ["x"]}),
+        ({"type": "object", "properties": {"x": {"type": "string", "required": True}}},
+         {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]}),
+        ({"extends": LINE}, {"allOf": [LINE]}),
+        ({"type": "number", "disallow": ["integer"]}, {"type": "number", "not": {"type": "integer"}}),
+        ({"type": "string", "format": "uuid4"}, {"type": "string", "format": "uuid"}),
+        ({"type": "string", "minLength": None, "description": None}, {"type": "string"}),
+        ({"enum": ["a", "a"]}, {"enum": ["a"]}),
+    ],
+)  # fmt: skip
+def test_other_drafts_are_translated(schema: Any, translated: Any) -> None:
+    assert field({**schema, "other": 1}) == (translated, field({**schema, "other": 1})[1])
+
+
+@pytest.mark.parametrize(
+    ("schema", "code"),
+    [
+        ({"type": "string", "propertyOrder": 3}, Code.IGNORED),
+        ({"type": "string", "widget": {"type": "strng"}}, Code.IGNORED),
+        ({"type": "string", "cost": 3}, Code.IGNORED),
+        ({"type": "string", "title": ["x"]}, Code.IGNORED),
+        ({"type": "integer", "format": "int32"}, Code.FORMAT),
+        ({"type": "string", "format": "color"}, Code.FORMAT),
+        ({"type": "string", "pattern": "("}, Code.UNCHECKED),
+        ({"type": "Uint8Array"}, Code.UNCHECKED),
+        ({"$ref": "https://example.com/a.json"}, Code.REMOTE),
+        ({"type": "string", "nullable": True}, Code.DRAFT),
+    ],
+)
+def test_what_is_left_out_is_noted(schema: Any, code: Code) -> None:
+    assert field(schema)[1] == [code]
+
+
+@pytest.mark.parametrize(
+    ("schema", "path", "meant"),
+    [
+        (of(a={"type": "string", "emum": ["a"]}), "properties.a.emum", "enum"),
+        ({**LINE, "additonalProperties": False}, "additonalProperties", "additionalProperties"),
+        (of(a={"anyof": [{"type": "string"}]}), "properties.a.anyof", "anyOf"),
+        (of(a={"type": "string", "max_length": 3}), "properties.a.max_length", "maxLength"),
+        (of(a={"type": "strng"}), "properties.a.type", "string"),
+        (of(a={"type": "string", "minLenght": 1}), "properties.a.minLenght", "minLength"),
+        ({**LINE, "require": ["a"]}, "require", "required"),
+    ],
+)
+def test_misspelled_rules_are_refused(schema: Any, path: str, meant: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        read(schema)
+    assert caught.value.path == path
+    assert f"'{meant}'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("more", "reference"),
+    [
+        ({"$defs": {"row": {**LINE, "$anchor": "line"}}}, "#line"),
+        ({"definitions": {"row": {**LINE, "id": "#line"}}}, "#line"),
+        ({"definitions": {"a b": LINE}}, "#/definitions/a%20b"),
+        ({"$id": "https://example.com/s.json", "$defs": {"row": LINE}}, "https://example.com/s.json#/$defs/row"),
+        ({"$id": "https://example.com/s.json", "$defs": {"row": {**LINE, "$id": "row.json"}}}, "row.json"),
+        ({"models": {"row": LINE}}, "#/models/row"),
+        ({"components": {"schemas": {"row": LINE}}}, "#/components/schemas/row"),
+    ],
+)
+def test_references(more: Any, reference: str) -> None:
+    schema = {**of(rows={"type": "array", "items": {"$ref": reference}}, other=1), **more}
+    schema["properties"].pop("other")
+    assert read({**schema, "note": 1}).compiled.by_pattern.keys() == {"rows[].a"}
+
+
+def test_recursion_by_dynamic_reference() -> None:
+    schema = {"$dynamicAnchor": "node", **of(name={"type": "string"}, below={"$dynamicRef": "#node"})}
+    assert read(schema).compiled.schema["properties"]["below"] == {"$ref": "#"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "patterns"),
+    [
+        ({"type": "array", "items": LINE}, "items", {"items[].a"}),
+        ({"type": "object", "additionalProperties": LINE}, "value", {"value"}),
+        ({"type": "string", "enum": ["a", "b"]}, "value", {"value"}),
+        ({"anyOf": [{"type": "string"}, LINE]}, "value", {"value"}),
+        ({"type": "array", "items": {"anyOf": [{"type": "string"}, {"$ref": "#"}]}}, "items", {"items[]"}),
+    ],
+)
+def test_a_document_that_is_no_object_becomes_a_field(schema: Any, name: str, patterns: set[str]) -> None:
+    found = read(schema)
+    assert (found.wrapped, {*found.compiled.by_pattern}) == (name, patterns)
+    assert [note.code for note in found.notes] == [Code.WRAPPED]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {}}},
+        {"type": ["object", "null"], "properties": {"a": {}}},
+        {"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "string"}}}]},
+    ],
+)
+def test_a_missing_type_at_the_top(schema: Any) -> None:
+    found = read(schema)
+    assert found.compiled.schema["type"] == "object"
+    assert [note.code for note in found.notes] == [Code.TYPE]
+
+
+def test_bounds_of_doubles_are_ignored() -> None:
+    text = '{"type":"object","properties":{"a":{"type":"number","maximum":1.7976931348623157E+308,"minimum":-5}}}'
+    found = translate(text)
+    assert found.compiled.schema["properties"]["a"] == {"type": "number", "minimum": -5}
+    assert [note.code for note in found.notes] == [Code.IGNORED]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1, "a": 1e400}', "[1"])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(JsonError):
+        translate(text)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [[], 3, {"type": "object", "properties": {}}, of(a={"$ref": "#/$defs/none"}), of(a={"$ref": "#/properties/a"})],
+)
+def test_what_is_no_contract_is_refused(schema: Any) -> None:
+    with pytest.raises(SchemaError):
+        read(schema)
+
+
+def test_a_sentence_for_each_kind_of_note() -> None:
+    fields = {f"f{number}": {"type": "string", "format": "color", "widget": "x"} for number in range(12)}
+    found = sentences(read(of(**fields)).notes)
+    assert len(found) == 2
+    assert "widget (12)" in found[0]
+    assert "color (12)" in found[1]
