@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from serving.drift.profiles import Profile, Value
 
@@ -80,6 +79,10 @@ def _compared(name: str, before: Sequence[Value], after: Sequence[Value]) -> Fin
 
 def numbers(name: str, before: Sequence[float], after: Sequence[float]) -> Finding:
     """The two-sample Kolmogorov-Smirnov test; with ties it is conservative."""
+    from scipy import stats
+
+    from scipy import stats
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # falls back to the asymptotic distribution
         result = stats.ks_2samp(before, after, method="auto")
@@ -110,6 +113,8 @@ def shares(name: str, before: Sequence[str], after: Sequence[str], *, only: str 
 
 def fisher(k: int, n: int, j: int, m: int) -> float:
     """The p-value of k of n against j of m, two-sided by doubling the smaller tail."""
+    from scipy import stats
+
     tail = stats.hypergeom(n + m, k + j, n)
     return float(min(1.0, 2 * min(tail.cdf(k), tail.sf(k - 1))))
 
