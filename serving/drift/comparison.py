@@ -81,8 +81,6 @@ def numbers(name: str, before: Sequence[float], after: Sequence[float]) -> Findi
     """The two-sample Kolmogorov-Smirnov test; with ties it is conservative."""
     from scipy import stats
 
-    from scipy import stats
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # falls back to the asymptotic distribution
         result = stats.ks_2samp(before, after, method="auto")
