@@ -78,8 +78,9 @@ def write_package(model: Path, target: Path, *, noise: float, seed: int = 14) ->
 def _deploy(model: Path, noise: float) -> str:
     """Both releases of a project; returns a token."""
     from bench.serving import deployed
+    from evaluation.models import EvalRun
     from labeling.contract.schema_text import read_schema
-    from labeling.models import SchemaVersion
+    from labeling.models import DatasetVersion, SchemaVersion
     from serving.models import DeploymentEvent, Package, Release
     from slmstudio.contract.schema.compiled import dumps
     from slmstudio.storage.artifacts import local_path
@@ -87,9 +88,15 @@ def _deploy(model: Path, noise: float) -> str:
     token, release = deployed(replicas=1)
     compiled, text = read_schema(dumps(SCHEMA))
     version = SchemaVersion.objects.create(project=release.project, number=2, schema_text=text, sha256=compiled.hash)
-    dataset = release.package.eval_run.dataset
-    dataset.schema_version = version
-    dataset.save()
+    # A dataset version is frozen with its schema.
+    dataset = DatasetVersion.objects.create(
+        project=release.project,
+        number=2,
+        schema_version=version,
+        created_by=release.project.memberships.get().user,
+        seed=17,
+    )
+    EvalRun.objects.update(dataset=dataset)
     package = Package.objects.get()
     package.folder_key, package.sha256 = "packages/good", write_package(model, local_path("packages/good"), noise=0)
     package.save()

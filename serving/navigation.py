@@ -2,4 +2,7 @@
 
 from slmstudio.navigation import Section, register
 
-register(130, Section(title="Deploy", icon="rocket-takeoff", view="deployment", key="y", pages=("deploy",)))
+#: the beginnings of the names of its pages
+PAGES = ("deploy", "captures", "certificate", "experiment", "replay", "package")
+
+register(130, Section(title="Deploy", icon="rocket-takeoff", view="deployment", key="y", pages=PAGES))

@@ -36,6 +36,7 @@ def deployment(request: SignedInRequest, slug: str) -> HttpResponse:
             "try_form": TryForm(initial={"text": queries.sample_text(project)}),
             "deploy_form": _deploy_form(request, project, context["deployment"]),
             "endpoint_form": _endpoint_form(project, context["deployment"]),
+            "offers_endpoint": Action.RUN in project.can and not (context["stable"] or context["candidate"]),
         }
     return render(request, f"{_TEMPLATE}{part}", context)
 
