@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.management import call_command
 from django.test import Client
@@ -205,3 +206,13 @@ def test_accuracy_is_that_of_judgments_of_the_split(world: World) -> None:
     found = checked(experiment)
     assert (found.counts["a_events"], found.counts["b_events"], found.counts["b_requests"]) == (0, 29, 30)
     assert found.verdict == "a"
+
+
+def test_alike_versions_rarely_get_a_verdict_however_often_it_is_read() -> None:
+    rng, share, rounds, wrong = np.random.default_rng(14), 0.3, 300, 0
+    for _ in range(rounds):
+        b = np.cumsum(rng.random(400) < share)
+        counts = ((int(one), number - int(one)) for number, one in enumerate(b, start=1))
+        wrong += any(verdict(evidence(Arms(b_events=of_b, a_events=of_a), share)) for of_b, of_a in counts)
+    # At most 5 %, and what 300 rounds can stray from that.
+    assert wrong / rounds <= 0.05 + 3 * (0.05 * 0.95 / rounds) ** 0.5

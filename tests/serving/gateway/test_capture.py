@@ -193,6 +193,23 @@ def test_a_caller_that_hangs_up_stops_the_model(gateway: Listening, model: Stand
     assert model.gone.wait(10)
 
 
+def test_what_cannot_be_logged_is_no_success(
+    gateway: Listening, model: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(line: bytes) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(gateway.rig.log, "_append", full)
+    with pytest.raises(openai.InternalServerError) as caught:
+        client(gateway.base()).chat.completions.create(model="big", messages=MESSAGES)
+    assert (caught.value.status_code, caught.value.code) == (503, "log")
+    model.answers(*events(RAW), kind="text/event-stream")
+    stream = client(gateway.base()).chat.completions.create(model="big", messages=MESSAGES, stream=True)
+    # The last event, which says that the answer is complete, never comes.
+    with pytest.raises(openai.APIConnectionError):
+        list(stream)
+
+
 def test_the_responses_interface_is_forwarded(gateway: Listening, model: StandIn) -> None:
     value = {
         "id": "resp_1", "object": "response", "created_at": 1, "model": "big-2026-08", "status": "completed",
