@@ -20,8 +20,9 @@ from serving.gateway.request_log import LogEntry, RequestLogWriter, now
 from serving.gateway.routes import ReleaseRoute, Route
 from serving.gateway.tracing import timeline
 from serving.gateway.tracing.names import MODEL, VALIDATION
-from serving.models import RequestLog
+from serving.models import RequestLog, Stage
 from serving.replicas.protocol import Answer, Confidence
+from slmstudio.contract.scoring.scorer import count_differences
 
 if TYPE_CHECKING:
     from serving.gateway.tracing.traces import Tracer
@@ -141,14 +142,21 @@ class Answerer:
         entry.status = 200
         self.write(entry, question)
         answered.total_ms = entry.total_ms
-        self.repeat(route, question, entry)
+        self.repeat(route, question, entry, raw=answered.raw)
         return answered
 
-    def repeat(self, route: Route, question: Question, entry: LogEntry) -> None:
-        """Starts the shadow of a request; also of one that failed, so that failures of both releases are pairs."""
+    def repeat(self, route: Route, question: Question, entry: LogEntry, *, raw: str = "") -> None:
+        """Starts the shadow of a request; also of one that failed, so that failures of both releases are pairs.
+
+        In a canary the stable release repeats what the candidate answered, so that their outputs are compared there,
+        too: together it gets no more requests than before. ``raw``: the valid output, "" without one.
+        """
         shadow = route.shadow
+        is_split = entry.stage == Stage.CANARY and entry.source == Source.CANDIDATE and raw
+        if is_split and route.stable is not None and route.stable.addresses:
+            shadow = route.stable
         if shadow is not None and entry.status != 429 and len(self.shadows) < MAX_SHADOWS:
-            self._spawn(self._shadow(route, shadow, question, entry))
+            self._spawn(self._shadow(route, shadow, question, entry, raw=raw))
 
     async def _answer(self, route: Route, question: Question, entry: LogEntry) -> Answered:
         release, is_candidate = route.choose(question.split_sha256(route), question.number)
@@ -213,14 +221,17 @@ class Answerer:
         )  # fmt: skip
         return await self._shadow(route, release, question, of)
 
-    async def _shadow(self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry) -> LogEntry:
-        """Repeats a question with the candidate; only the log sees its output."""
+    async def _shadow(
+        self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry, *, raw: str = ""
+    ) -> LogEntry:
+        """Repeats a question with another release; only the log sees its output. ``raw``: the output of the first."""
         started = time.perf_counter()
         timeline.begin_shadow()
         entry = LogEntry(
             id=str(uuid.uuid4()), created_at=now(), project_id=route.project_id, protocol=question.protocol,
             token_id=question.token_id, stage=route.stage, key_sha256=of.key_sha256, caller=of.caller,
-            shadow_of=question.id, release_id=release.id, source=Source.CANDIDATE,
+            shadow_of=question.id, release_id=release.id,
+            source=Source.STABLE if release is route.stable else Source.CANDIDATE,
         )  # fmt: skip
         try:
             found = await self._ask(release, question.text, route.max_queue)
@@ -228,6 +239,7 @@ class Answerer:
             check(release, found, entry)
             note_confidence(entry, assess(release.schema, found, question.text, release.confidence), release.confidence)
             entry.status = 200
+            entry.agreement = agreement(release, raw, found.raw) if raw else None
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""
@@ -247,6 +259,15 @@ class Answerer:
         task = asyncio.ensure_future(work)
         self.shadows.add(task)
         task.add_done_callback(self.shadows.discard)
+
+
+def agreement(release: ReleaseRoute, left: str, right: str) -> float | None:
+    """The share of fields on which two outputs agree after normalization; None where one cannot be read."""
+    one, other = release.schema.check(left)[0], release.schema.check(right)[0]
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return None
+    changed, total = count_differences(release.schema, one, other)
+    return round(1 - changed / total, 4) if total else 1.0
 
 
 def check(release: ReleaseRoute, found: Answer, entry: LogEntry) -> None:

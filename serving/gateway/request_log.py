@@ -66,6 +66,7 @@ class LogEntry:
     output: str = ""
     exchange: str = ""
     first_output: str = ""
+    agreement: float | None = None
 
 
 class RequestLogWriter:

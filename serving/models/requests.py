@@ -65,6 +65,9 @@ class RequestLog(models.Model):
     detail = models.TextField(blank=True)
     text = models.TextField(blank=True)
     output = models.TextField(blank=True)
+    agreement = models.FloatField(
+        null=True, help_text="of a request that was answered by both releases: the share of fields on which they agree"
+    )
     exchange = models.TextField(
         blank=True, help_text="of a forwarded request: JSON, see serving.gateway.capture.exchange"
     )

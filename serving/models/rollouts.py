@@ -11,6 +11,7 @@ from serving.models.deployments import Deployment, DeploymentEvent, Release
 DEFAULT_MARGIN = 2.0
 DEFAULT_MAX_FAILURE_RATE = 0.02
 DEFAULT_MIN_REQUESTS = 200
+DEFAULT_MAX_DISAGREEMENT = 0.5
 
 
 class RolloutPlan(models.Model):
@@ -27,6 +28,11 @@ class RolloutPlan(models.Model):
         validators=[MinValueValidator(0.0001), MaxValueValidator(0.5)], help_text="of the candidate; empty: no limit",
     )  # fmt: skip
     p95_ms = models.PositiveIntegerField(null=True, blank=True, help_text="of the candidate; empty: no limit")
+    max_disagreement = models.FloatField(
+        null=True, blank=True, default=DEFAULT_MAX_DISAGREEMENT,
+        validators=[MinValueValidator(0.05), MaxValueValidator(0.99)],
+        help_text="share of the documents on which fewer than half of the fields agree; empty: no limit",
+    )  # fmt: skip
     min_requests = models.PositiveIntegerField(
         default=DEFAULT_MIN_REQUESTS, help_text="that the candidate answers at each share"
     )

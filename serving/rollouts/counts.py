@@ -27,6 +27,9 @@ class Counts:
     #: answered requests of the candidate, and those of them over the limit of the p95 latency
     candidate_timed: int = 0
     candidate_slow: int = 0
+    #: documents that both releases answered, and those on which fewer than half of the fields agree
+    compared: int = 0
+    disagreed: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))

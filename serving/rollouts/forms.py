@@ -33,6 +33,14 @@ class PlanForm(forms.Form):
         max_value=600_000,
         widget=forms.NumberInput(attrs=_INPUT),
     )
+    max_disagreement = forms.FloatField(
+        label="Documents on which most fields differ, at most, %",
+        required=False,
+        min_value=5,
+        max_value=99,
+        help_text="A broken model can write valid outputs. Empty: no limit, for a stable version that is bad.",
+        widget=forms.NumberInput(attrs={**_INPUT, "step": "1"}),
+    )
     min_requests = forms.IntegerField(
         label="Requests of the candidate at each share, at least",
         min_value=1,
@@ -50,14 +58,18 @@ class PlanForm(forms.Form):
     @classmethod
     def of(cls, plan: RolloutPlan) -> "PlanForm":
         """The form with a plan's values."""
-        rate = plan.max_failure_rate
+        rate, apart = plan.max_failure_rate, plan.max_disagreement
         values: dict[str, Any] = {
             "auto_promote": plan.auto_promote, "p95_ms": plan.p95_ms, "min_requests": plan.min_requests,
             "margin": plan.margin, "max_failure_rate": None if rate is None else round(100 * rate, 4),
+            "max_disagreement": None if apart is None else round(100 * apart, 2),
         }  # fmt: skip
         return cls(initial=values)
 
     def values(self) -> dict[str, Any]:
         """What ``rollouts.services.set_plan`` takes."""
-        rate = self.cleaned_data["max_failure_rate"]
-        return {**self.cleaned_data, "max_failure_rate": None if rate is None else rate / 100}
+        shares = {
+            name: None if self.cleaned_data[name] is None else self.cleaned_data[name] / 100
+            for name in ("max_failure_rate", "max_disagreement")
+        }
+        return {**self.cleaned_data, **shares}

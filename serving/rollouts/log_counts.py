@@ -80,6 +80,13 @@ _REPLAY = (
     .replace("count(*) FILTER (WHERE NOT c.failed)", "0")
     .replace("count(*) FILTER (WHERE NOT c.failed AND c.total_ms > %(p95)s)", "0")
 )
+_AGREEMENT = """
+SELECT count(*), count(*) FILTER (WHERE r.agreement < 0.5)
+FROM serving_requestlog r
+WHERE r.project_id = %(project)s AND r.created_at >= %(since)s AND r.created_at < %(until)s
+  AND r.day BETWEEN %(since_day)s AND %(until_day)s AND r.stage = %(stage)s AND r.shadow_of IS NOT NULL
+  AND r.agreement IS NOT NULL AND r.release_id IN (%(candidate)s, %(stable)s)
+"""
 # With sticky callers the split is by who asks; see serving.gateway.answers.caller_name. Requests before the rollout
 # show how often a caller's requests fail with the stable release.
 _NAME = "CASE WHEN r.caller <> '' THEN 'caller:' || r.caller ELSE 'token:' || coalesce(r.token_id, 0) END"
@@ -134,6 +141,8 @@ def count(
         for query in (_SHADOW, _REPLAY) if step.is_shadow else (_CANARY,):
             cursor.execute(query, values)
             found += Counts(*(int(value) for value in cursor.fetchone()))
+        cursor.execute(_AGREEMENT, {**values, "stage": step.stage})
+        found.compared, found.disagreed = (int(value) for value in cursor.fetchone())
     if p95_ms is None:
         found.candidate_timed = found.candidate_slow = 0
     return found

@@ -16,6 +16,7 @@ _QUESTIONS = {
     "fails_more": "It fails more often",
     "over_limit": "It exceeds the failure rate of the plan",
     "slow": "It exceeds the p95 latency of the plan",
+    "disagrees": "It has little in common with the stable version",
     "ready": "It is non-inferior",
     "fast": "It keeps the p95 latency of the plan",
 }

@@ -9,7 +9,7 @@ from evaluation.audit import services as audit_services
 from serving.models import Deployment, Rollout, RolloutPlan
 from serving.rollouts.counts import Step
 
-FIELDS = ("auto_promote", "margin", "max_failure_rate", "p95_ms", "min_requests")
+FIELDS = ("auto_promote", "margin", "max_failure_rate", "p95_ms", "min_requests", "max_disagreement")
 
 
 def set_plan(*, deployment: Deployment, user: User, **values: Any) -> RolloutPlan:

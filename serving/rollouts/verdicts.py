@@ -24,6 +24,7 @@ class Plan(Protocol):
     max_failure_rate: float | None
     p95_ms: int | None
     min_requests: int
+    max_disagreement: float | None
 
 
 class Action(StrEnum):
@@ -45,6 +46,7 @@ class Code(StrEnum):
     LATENCY_UNDECIDED = "latency_undecided"
     READY = "ready"
     CALLERS = "callers"
+    DISAGREES = "disagrees"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
     if log_e.get("slow", -math.inf) >= limit:
         found = f"{_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
         return Verdict(Action.ABORT, Code.SLOW, f"{found} {plan.p95_ms:,} ms; 5 % may.", log_e)
+    if log_e.get("disagrees", -math.inf) >= limit:
+        sentence = (
+            f"On {_of(total.disagreed, total.compared)} of the documents that both versions answered, fewer than half "
+            f"of the fields agree; the limit is {plan.max_disagreement:.0%}."
+        )
+        return Verdict(Action.ABORT, Code.DISAGREES, sentence, log_e)
     answered = current.counts.candidate_requests
     if answered < plan.min_requests:
         sentence = f"{answered:,} of at least {plan.min_requests:,} requests of the candidate in this stage."
@@ -146,6 +154,10 @@ def evidence(steps: Sequence[Step], plan: Plan) -> dict[str, float]:
         for process in (slow, fast):
             process.add(hits=total.candidate_slow, total=total.candidate_timed)
         found |= {"slow": slow.log_e, "fast": fast.log_e}
+    if plan.max_disagreement is not None and total.compared:
+        apart = RateLimit(plan.max_disagreement)
+        apart.add(hits=total.disagreed, total=total.compared)
+        found["disagrees"] = apart.log_e
     return {**found, "ready": log_mean_exp(ready)}
 
 
@@ -162,6 +174,7 @@ _NULL = {
     "fails_more": "a candidate that fails no more often",
     "over_limit": "a candidate within the limit",
     "slow": "a candidate within the limit",
+    "disagrees": "a candidate within the limit",
     "ready": "a candidate that the plan does not admit",
     "fast": "a candidate over the limit",
 }

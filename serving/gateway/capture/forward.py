@@ -76,7 +76,8 @@ class Forwarded:
             entry.exchange = exchange.stored(self.path, self.body, self.asked, response)
         self.answerer.write(entry, self.question)
         if self.asked.is_document and (status == 200 or status >= 500):
-            self.answerer.repeat(self.route, self.question, entry)
+            valid = extract_json(response.content)[1] if entry.valid and response.content is not None else ""
+            self.answerer.repeat(self.route, self.question, entry, raw=valid)
 
 
 def _is_valid(route: Route, response: Said) -> bool:

@@ -102,7 +102,7 @@ def test_a_running_test_keeps_its_share(world: World) -> None:
     deployment = current(world)
     rollout_services.set_plan(
         deployment=deployment, user=world.engineer, auto_promote=True, margin=2.0, max_failure_rate=0.05, p95_ms=None,
-        min_requests=10,
+        min_requests=10, max_disagreement=None,
     )  # fmt: skip
     for is_b in (False, True):
         requests(deployment, 400, candidate=is_b, at=timezone.now())

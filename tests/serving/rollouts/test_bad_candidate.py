@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from serving.models import Deployment, DeploymentEvent, RequestLog
+from serving.models import Deployment, DeploymentEvent, RequestLog, RolloutPlan
 from serving.rollouts import watch
 from tests.evaluation.factories import World
 from tests.serving import event_loop
@@ -59,6 +59,31 @@ def test_a_broken_candidate_is_aborted_without_a_person(
     assert current(world).candidate is None
     event = DeploymentEvent.objects.latest("pk")
     assert (event.kind, event.user) == ("aborted", None)
+
+
+@pytest.mark.parametrize(("stage", "share"), [("shadow", None), ("canary", 0.5)])
+def test_valid_outputs_of_a_broken_model_are_noticed_too(
+    world: World, tmp_path: Path, stage: str, share: float | None
+) -> None:
+    deployment = with_candidate(world, stage=stage, share=share)
+    rows = answered(tmp_path, deployment, 60, raw='{"number":"rq rq rq","total":0}')
+    assert {row["status"] for row in rows} == {200}
+    assert {row["agreement"] for row in rows if row["shadow_of"]} == {0.0}
+    # In a canary the stable version repeats what the candidate answered.
+    other = deployment.candidate_id if stage == "shadow" else deployment.stable_id
+    assert {row["release_id"] for row in rows if row["shadow_of"]} == {other}
+    stored(deployment, rows)
+    watch.check(deployment.pk, timezone.now())
+    assert current(world).candidate is None
+    assert deployment.rollouts.get().code == "disagrees"
+
+
+def test_where_the_plan_has_no_limit_outputs_may_differ(world: World, tmp_path: Path) -> None:
+    deployment = with_candidate(world, stage="shadow")
+    RolloutPlan.objects.create(deployment=deployment, max_disagreement=None)
+    stored(deployment, answered(tmp_path, deployment, 40, raw='{"number":"other","total":0}'))
+    watch.check(deployment.pk, timezone.now())
+    assert current(world).candidate == deployment.candidate
 
 
 @pytest.mark.parametrize(("stage", "share"), [("shadow", None), ("canary", 0.5)])
