@@ -213,13 +213,18 @@ class Answerer:
                     503, "log", "The request cannot be logged at the moment.", headers={"Retry-After": "10"}
                 ) from error
 
-    async def replay(self, route: Route, release: ReleaseRoute, question: Question, *, key_sha256: str) -> LogEntry:
-        """Repeats a logged request, whose id ``question`` has, with the candidate; returns the row of the log."""
+    async def replay(
+        self, route: Route, release: ReleaseRoute, question: Question, *, key_sha256: str, raw: str
+    ) -> LogEntry:
+        """Repeats a logged request, whose id ``question`` has, with the candidate; returns the row of the log.
+
+        ``raw``: the output that the stable release had, "" without a valid one.
+        """
         of = LogEntry(
             id=question.id, created_at="", project_id=route.project_id, protocol=question.protocol,
             key_sha256=key_sha256,
         )  # fmt: skip
-        return await self._shadow(route, release, question, of)
+        return await self._shadow(route, release, question, of, raw=raw)
 
     async def _shadow(
         self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry, *, raw: str = ""

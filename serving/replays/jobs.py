@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 from django.conf import settings
 
+from evaluation.inference.output_text import extract_json
 from serving.gateway import passes
 from serving.models import Deployment, Replay, RequestLog, Stage
 from serving.replays.services import pending
@@ -56,6 +57,8 @@ def _send(replay: Replay, client: httpx.Client, row: RequestLog) -> bool | None:
     """Whether the candidate answered with a valid output; None where it is not to be asked any more."""
     url = f"{str(settings.GATEWAY_URL).rstrip('/')}/api/v1/projects/{replay.project.slug}/replay"
     body = {"text": row.text, "request_id": str(row.id), "version": replay.candidate.number, "key": row.key_sha256}
+    if row.valid:
+        body["output"] = extract_json(row.output)[1]
     pause, unreachable = PAUSE_SECONDS, 0
     while True:
         status, answered = _post(client, url, replay.project.slug, body)

@@ -15,7 +15,7 @@ from serving.gateway.context import Gateway
 from serving.gateway.problems import Problem
 
 PROTOCOL = "replay"
-_FIELDS = {"text", "request_id", "version", "key"}
+_FIELDS = {"text", "request_id", "version", "key", "output"}
 
 
 async def replay(request: Request, gateway: Gateway, question_id: str) -> Response:
@@ -34,6 +34,8 @@ async def replay(request: Request, gateway: Gateway, question_id: str) -> Respon
     if gateway.metrics.live[slug] or gateway.answerer.shadows or not gateway.pool.has_free_slot(release):
         raise Problem(429, "busy", "Callers are being answered.", headers={"Retry-After": "1"})
     question = Question(text=text_field(body, "text"), protocol=PROTOCOL, id=str(body.get("request_id")))
-    entry = await gateway.answerer.replay(route, release, question, key_sha256=str(body.get("key"))[:64])
+    entry = await gateway.answerer.replay(
+        route, release, question, key_sha256=str(body.get("key"))[:64], raw=str(body.get("output") or "")
+    )
     content = orjson.dumps({"status": entry.status, "code": entry.code})
     return Response(content, media_type="application/json")

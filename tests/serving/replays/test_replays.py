@@ -180,10 +180,11 @@ def test_the_gateway_asks_the_candidate_and_marks_the_row(tmp_path: Path) -> Non
         async with backend(tmp_path / "a", reply()) as stable, backend(tmp_path / "b", reply()) as small:
             deployed = route(release(1, stable.address), release(2, small.address), stage="shadow")
             async with rig(tmp_path, deployed) as found:
-                answer = await ask(found)
+                answer = await ask(found, output=RAW.replace("A-17", "B-17"))
                 assert (answer.status_code, answer.json()) == (200, {"status": 200, "code": ""})
                 [row] = found.log.rows()
                 assert (row["protocol"], row["stage"], row["source"]) == ("replay", "shadow", "candidate")
+                assert row["agreement"] == 0.5
                 assert (row["shadow_of"], row["key_sha256"]) == (str(uuid.UUID(int=5)), "k" * 64)
                 assert (stable.asked, small.asked) == ([], ["Invoice 1"])
                 assert row_of(row).shadow_of == str(uuid.UUID(int=5))
