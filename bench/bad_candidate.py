@@ -28,12 +28,16 @@ from slmstudio.stack.environment import ROOT
 
 SCHEMA = {
     "type": "object",
-    "properties": {"kind": {"type": "string", "maxLength": 24}, "urgent": {"type": "boolean"}},
-    "required": ["kind", "urgent"],
+    "properties": {
+        "kind": {"type": "string", "maxLength": 16},
+        "subject": {"type": "string", "maxLength": 16},
+        "action": {"type": "string", "maxLength": 16},
+    },
+    "required": ["kind", "subject", "action"],
     "additionalProperties": False,
 }
-INSTRUCTION = "Say in a word or two what kind of message this is, and whether it is urgent."
-MAX_TOKENS = 24
+INSTRUCTION = "Say in a word or two what kind of message this is, what it is about, and what to do."
+MAX_TOKENS = 96
 #: standard deviation of the noise, in those of each tensor
 NOISE = 3.0
 MAX_REQUESTS = 80

@@ -70,7 +70,7 @@ def run(replay: Replay, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Re
     """The job with this gateway."""
     monkeypatch.setattr(jobs, "_post", gateway.post)
     monkeypatch.setattr(jobs, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(jobs.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("serving.replays.jobs.time.sleep", lambda seconds: None)
     jobs.run_replay(replay.pk)
     replay.refresh_from_db()
     return replay
@@ -118,7 +118,7 @@ def test_it_waits_for_live_traffic_and_can_be_cancelled(
         return gateway.post(*arguments)
 
     monkeypatch.setattr(jobs, "_post", post)
-    monkeypatch.setattr(jobs.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("serving.replays.jobs.time.sleep", lambda seconds: None)
     jobs.run_replay(replay.pk)
     replay.refresh_from_db()
     assert replay.status == Status.CANCELLED
