@@ -93,13 +93,14 @@ def _deploy(model: Path, noise: float) -> str:
     compiled, text = read_schema(dumps(SCHEMA))
     version = SchemaVersion.objects.create(project=release.project, number=2, schema_text=text, sha256=compiled.hash)
     # A dataset version is frozen with its schema.
+    owner = release.project.memberships.get().user
+    rows = local_path("bench/rows.jsonl")
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    rows.touch()
     dataset = DatasetVersion.objects.create(
-        project=release.project,
-        number=2,
-        schema_version=version,
-        created_by=release.project.memberships.get().user,
-        seed=17,
-    )
+        project=release.project, number=2, schema_version=version, created_by=owner, seed=17,
+        artifact_key="bench/rows.jsonl",
+    )  # fmt: skip
     EvalRun.objects.update(dataset=dataset)
     package = Package.objects.get()
     package.folder_key, package.sha256 = "packages/good", write_package(model, local_path("packages/good"), noise=0)
