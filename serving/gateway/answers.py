@@ -142,7 +142,7 @@ class Answerer:
         entry.status = 200
         self.write(entry, question)
         answered.total_ms = entry.total_ms
-        self.repeat(route, question, entry, raw=answered.raw)
+        self.repeat(route, question, entry, raw="" if entry.source == Source.FALLBACK else answered.raw)
         return answered
 
     def repeat(self, route: Route, question: Question, entry: LogEntry, *, raw: str = "") -> None:
