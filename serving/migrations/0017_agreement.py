@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """The log's table in SQL, as it is partitioned."""
 
-    dependencies = [("serving", "0015_usage_and_batches")]
+    dependencies = [("serving", "0016_review_reasons")]
     operations = [
         migrations.RunSQL(
             "ALTER TABLE serving_requestlog ADD COLUMN agreement double precision",
