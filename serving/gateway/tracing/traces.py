@@ -29,8 +29,10 @@ from serving.gateway.tracing.timeline import Step, Timeline
 logger = logging.getLogger(__name__)
 #: requests that wait to be sent, and those of one message
 MAX_WAITING = 4_096
-MAX_BATCH = 128
+MAX_BATCH = 32
 SEND_SECONDS = 1.0
+#: between the requests of a batch, so that requests being answered get the interpreter
+_PAUSE_SECONDS = 0.0002
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _KINDS = {names.MODEL: SpanKind.CLIENT, names.FALLBACK: SpanKind.CLIENT, names.SHADOW: SpanKind.CLIENT}
@@ -128,6 +130,7 @@ class Tracer:
                     spans += self.spans(self._waiting.popleft())
                 except Exception:
                     logger.exception("a trace could not be made")
+                time.sleep(_PAUSE_SECONDS)
             try:
                 self._exporter.export(spans)
             except Exception as error:  # of the exporter; the next batch may get through
