@@ -14,9 +14,8 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
-
-import numpy as np
 
 from serving.drift.profiles import Profile, Value
 
@@ -79,14 +78,14 @@ def _compared(name: str, before: Sequence[Value], after: Sequence[Value]) -> Fin
 
 def numbers(name: str, before: Sequence[float], after: Sequence[float]) -> Finding:
     """The two-sample Kolmogorov-Smirnov test; with ties it is conservative."""
-    from scipy import stats
+    from scipy import stats  # takes a second, and pages do not test
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # falls back to the asymptotic distribution
         result = stats.ks_2samp(before, after, method="auto")
     return Finding(
-        name, "number", float(result.pvalue), 1.0, float(result.statistic), float(np.median(before)),
-        float(np.median(after)), len(before), len(after),
+        name, "number", float(result.pvalue), 1.0, float(result.statistic), float(median(before)),
+        float(median(after)), len(before), len(after),
     )  # fmt: skip
 
 

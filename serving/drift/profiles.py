@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import py3langid
-
 from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Node
@@ -46,6 +44,8 @@ def profile(
 
 def language(text: str) -> str:
     """The language of a text by its code (ISO 639-1); "?" where the text is too short."""
+    import py3langid  # loads its model; pages do not need it
+
     part = text[:_LANGUAGE_TEXT]
     return "?" if len(part.strip()) < _SHORT else str(py3langid.classify(part)[0])
 
