@@ -6,6 +6,7 @@ whenever a source file is newer, so that an icon only needs to be named.
 """
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class IconFinder(BaseFinder):
             names |= named(path.read_text(encoding="utf-8", errors="replace"))
         target.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may start concurrently; none may serve half a file.
-        temporary = target.with_suffix(".new")
-        temporary.write_text(sheet(self.root / "node_modules/bootstrap-icons/icons", names), encoding="utf-8")
-        temporary.replace(target)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
+            file.write(sheet(self.root / "node_modules/bootstrap-icons/icons", names))
+        Path(file.name).replace(target)
         return target

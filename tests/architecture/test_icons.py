@@ -4,6 +4,7 @@ import gzip
 import re
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 from django.contrib.staticfiles import finders
 
@@ -28,6 +29,21 @@ def test_every_icon_that_is_named_is_there() -> None:
     assert {section.icon for section in navigation.sections()} <= there
     # Put together from parts in Python, in a template and in a script.
     assert {"house", "exclamation-octagon", "people-fill", "dash"} <= there
+
+
+def test_another_process_makes_it_concurrently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finder, replace, others = icons.IconFinder(), Path.replace, []
+    finder.folder = tmp_path
+
+    def replaced(path: Path, target: Path) -> Path:
+        if not others:
+            others.append(path)
+            finder.find(icons.SHEET)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    assert finder.find(icons.SHEET) == str(tmp_path / icons.SHEET)
+    assert [path.name for path in (tmp_path / icons.SHEET).parent.iterdir()] == ["icons.css"]
 
 
 def test_a_name_that_is_no_icon_and_hostile_words_are_left_out() -> None:
