@@ -9,6 +9,9 @@ from pathlib import Path
 
 import django
 
+#: requests go first, also while this process and the gateway's workers start
+NICE = 5
+os.nice(NICE)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "slmstudio.settings")
 django.setup()
 
@@ -22,8 +25,6 @@ logger = logging.getLogger(__name__)
 STEP_SECONDS = 0.5
 #: seconds between two passes while the database does not answer
 RETRY_SECONDS = 1.0
-#: requests go first
-NICE = 5
 
 
 def main(folder: Path) -> int:
@@ -32,7 +33,6 @@ def main(folder: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the gateway stops it once its workers have ended
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     die_with_parent(by=signal.SIGTERM)
-    os.nice(NICE)
     store = LogStore(folder)
     while True:
         is_last = stopped.is_set()
