@@ -90,8 +90,10 @@ def _deploy(model: Path, noise: float) -> str:
     from slmstudio.storage.artifacts import local_path
 
     token, release = deployed(replicas=1)
-    compiled, text = read_schema(dumps(SCHEMA))
-    version = SchemaVersion.objects.create(project=release.project, number=2, schema_text=text, sha256=compiled.hash)
+    schema = read_schema(dumps(SCHEMA))
+    version = SchemaVersion.objects.create(
+        project=release.project, number=2, schema_text=schema.text, sha256=schema.compiled.hash
+    )
     # A dataset version is frozen with its schema.
     owner = release.project.memberships.get().user
     rows = local_path("bench/rows.jsonl")
