@@ -56,7 +56,7 @@ def test_style_is_used() -> None:
         (
             _texts("*.html", "templates")
             | _texts("*.js", "static/js")
-            | _texts("*.py", "evaluation", "labeling", "slmstudio", "training")
+            | _texts("*.py", "evaluation", "labeling", "serving", "slmstudio", "training")
         ).values()
     )
     words = set(re.findall(r"[A-Za-z][\w-]*", code))
