@@ -92,8 +92,8 @@ def test_firing_alerts_are_on_the_home_and_the_monitoring_page(world: World) -> 
     deployed(world)
     rules.ensure_rules(world.project)
     home = client(world.annotator).get("/p/invoices/")
-    assert b"panel-alerts" not in home.content
+    assert b"firing-alerts" not in home.content
     AlertRule.objects.filter(metric="failures").update(state="firing", value=0.2)
-    assert b"panel-alerts" in client(world.annotator).get("/p/invoices/").content
+    assert b"firing-alerts" in client(world.annotator).get("/p/invoices/").content
     page = client(world.annotator).get("/p/invoices/deploy/monitoring/")
     assert [line.rule.metric for line in page.context["firing"]] == ["failures"]
