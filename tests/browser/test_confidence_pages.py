@@ -30,7 +30,7 @@ def test_a_budget_is_set_exceeded_and_resumed(world: World, logged_in: As) -> No
     request(deployment, fallback_reason="confidence", source="fallback", fallback_ms=812.0, cost=0.02, audited=False)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/")
-    erik.get_by_role("navigation", name="Deploy").get_by_role("link", name="Confidence").click()
+    erik.get_by_role("navigation", name="Serving").get_by_role("link", name="Confidence").click()
     budget = erik.get_by_role("region", name="Error budget")
     expect(budget).to_contain_text("No budget is set")
     form = erik.locator("#policy")

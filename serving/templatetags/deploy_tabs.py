@@ -1,0 +1,64 @@
+"""The pages below the heading Deploy, in groups."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import template
+from django.urls import reverse
+
+register = template.Library()
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A page. ``action``: what a member needs to see it, "" if every member does."""
+
+    name: str
+    view: str
+    title: str
+    action: str = ""
+
+
+GROUPS: dict[str, tuple[Tab, ...]] = {
+    "Serving": (
+        Tab("deployment", "deployment", "Deployment"),
+        Tab("packages", "packages", "Packages"),
+        Tab("confidence", "deploy_confidence", "Confidence"),
+    ),
+    "Monitoring": (
+        Tab("monitoring", "deploy_monitoring", "Traffic"),
+        Tab("alerts", "deploy_alerts", "Alerts"),
+        Tab("drift", "deploy_drift", "Drift"),
+        Tab("accuracy", "deploy_accuracy", "Live accuracy"),
+    ),
+    "Review": (
+        Tab("review", "deploy_review", "Review queue", "review"),
+        Tab("captures", "captures", "Captured traffic"),
+    ),
+    "Versions": (
+        Tab("versions", "deploy_versions", "Versions"),
+        Tab("experiments", "experiments", "A/B tests"),
+        Tab("certificates", "certificates", "Certificates"),
+    ),
+    "Usage": (
+        Tab("usage", "usage", "Usage"),
+        Tab("batches", "batches", "Batches", "deploy"),
+    ),
+}
+
+
+@register.simple_tag
+def deploy_tabs(project: Any, current: str) -> dict[str, list[dict[str, Any]]]:
+    """The groups and, of the current one, the pages that the member sees: title, address, whether it is shown."""
+    groups, pages = [], []
+    for title, tabs in GROUPS.items():
+        seen = [tab for tab in tabs if not tab.action or tab.action in project.can]
+        active = any(tab.name == current for tab in seen)
+        if seen:
+            groups.append({"title": title, "url": reverse(seen[0].view, args=[project.slug]), "active": active})
+        if active and len(seen) > 1:
+            pages = [
+                {"title": tab.title, "url": reverse(tab.view, args=[project.slug]), "active": tab.name == current}
+                for tab in seen
+            ]
+    return {"groups": groups, "pages": pages}
