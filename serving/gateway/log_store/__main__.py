@@ -9,6 +9,8 @@ from pathlib import Path
 
 import django
 
+#: noted before the slow imports: it may end during them
+_PARENT = os.getppid()
 #: requests go first, also while this process and the gateway's workers start
 NICE = 5
 os.nice(NICE)
@@ -32,7 +34,7 @@ def main(folder: Path) -> int:
     stopped = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the gateway stops it once its workers have ended
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    die_with_parent(by=signal.SIGTERM)
+    die_with_parent(_PARENT, by=signal.SIGTERM)
     store = LogStore(folder)
     while True:
         is_last = stopped.is_set()
