@@ -42,7 +42,7 @@ def test_the_share_test_is_fishers(k: int, n: int, j: int, m: int) -> None:
 
 def test_false_alarms_keep_their_rate() -> None:
     """Equal populations, one reference for ten days, at a level of 20 %: at most 20 % of the days alarm."""
-    level, rounds, days = 0.2, 40, 10
+    level, rounds, days = 0.2, 20, 8
     alarms = 0
     for number in range(rounds):
         reference = sample(document, 60, seed=1_000 * number)
@@ -55,7 +55,7 @@ def test_false_alarms_keep_their_rate() -> None:
 
 def test_each_p_value_is_no_smaller_than_it_may_be() -> None:
     rng = random.Random(5)
-    rounds = 1_500
+    rounds = 600
     low_numbers = low_shares = 0
     for _ in range(rounds):
         first, second = ([rng.gauss(0, 1) for _ in range(size)] for size in (25, 40))
