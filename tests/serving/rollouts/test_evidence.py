@@ -171,7 +171,7 @@ def test_false_alarms_of_a_rate_at_its_limit(mirrored: bool) -> None:
 
 
 def test_power_agrees_with_the_documentation() -> None:
-    """1 % against 3 %: some 800 requests in shadow, 5,300 at a canary of 5 % (docs/serving.md)."""
+    """1 % against 3 %: some 800 requests in shadow, 5,300 at a canary of 5 % (docs/rollouts.md)."""
     from bench.rollout_simulation import canary, shadow
 
     rng = np.random.default_rng(5)
