@@ -160,7 +160,8 @@ def _live(home: Path, per_hour: float, seed: int) -> list[str]:
     real = timezone.now
     timezone.now = day.clock
     for model, name in ((DeploymentEvent, "created_at"), (Rollout, "began_at")):
-        model._meta.get_field(name).default = day.clock
+        field: Any = model._meta.get_field(name)
+        field.default = day.clock
     try:
         deployment = deployed(world)
         RolloutPlan.objects.create(deployment=deployment, auto_promote=True, p95_ms=P95_MS)

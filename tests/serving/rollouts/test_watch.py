@@ -79,6 +79,19 @@ def next_key(deployment: Deployment, number: int) -> str:
     return next(islice(keys(0, deployment.share), number, None))
 
 
+@pytest.mark.parametrize(
+    ("reason", "failures"), [("invalid", 4), ("unavailable", 4), ("invariant", 0), ("confidence", 0)]
+)
+def test_an_output_that_the_larger_model_replaced_is_a_failure(world: World, reason: str, failures: int) -> None:
+    """The caller got an answer, but not of the candidate; where it was only unsure, its output was valid."""
+    deployment = with_candidate(world, share=0.25)
+    requests(deployment, 30, candidate=False, at=soon())
+    requests(deployment, 4, candidate=True, at=soon(), source="fallback", fallback_reason=reason)
+    check_all(soon(5))
+    [step] = steps()
+    assert (step.counts.candidate_requests, step.counts.candidate_failures) == (4, failures)
+
+
 def test_a_repeated_failing_document_is_one_failure(world: World) -> None:
     deployment = with_candidate(world, share=0.25)
     key = next_key(deployment, 0)
