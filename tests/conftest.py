@@ -54,8 +54,8 @@ os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and own
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more process than cores, as they wait for browsers and workers; none where they would share a queue."""
-    return min(4, (os.cpu_count() or 1) + 1) if "valkey" in _embedded else 0
+    """Two more processes than cores, as they wait for browsers and workers; none where they would share a queue."""
+    return min(6, (os.cpu_count() or 1) + 2) if "valkey" in _embedded else 0
 
 
 @pytest.hookimpl(tryfirst=True)

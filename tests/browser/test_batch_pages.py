@@ -28,6 +28,7 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     deployed(world)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/")
+    erik.get_by_role("link", name="Usage").click()
     erik.get_by_role("link", name="Batches").click()
     lines = b'{"id": "a", "text": "1"}\n{"id": "b"}\n'
     erik.get_by_label("File").set_input_files({"name": "a.jsonl", "mimeType": "text/plain", "buffer": lines})

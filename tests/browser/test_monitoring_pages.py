@@ -56,7 +56,7 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
     count_marked(timezone.now())
     expect(first).to_contain_text(str(before + 5))  # the page reads itself again
 
-    erik.get_by_role("navigation", name="Deploy").get_by_role("link", name="Alerts").click()
+    erik.get_by_role("navigation", name="Monitoring").get_by_role("link", name="Alerts").click()
     check(erik, "alerts")
     erik.get_by_role("link", name="Change p95 latency").click()
     form = erik.get_by_role("form", name="p95 latency")
@@ -76,7 +76,7 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
         DriftCheck.objects.create(
             day=day, findings=[finding, {**share, "reference": 0.05, "live": 0.06}], changed=1, **values
         )
-    erik.get_by_role("navigation", name="Deploy").get_by_role("link", name="Drift").click()
+    erik.get_by_role("navigation", name="Monitoring").get_by_role("link", name="Drift").click()
     expect(erik.get_by_text("median 1,540 instead of 812")).to_be_visible()
     check(erik, "drift")
 

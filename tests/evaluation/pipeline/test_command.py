@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_used_is_one_sentence_and_leaves_no_project(
     for option, text, sentence in (
         ("gates", json.dumps({"gates": [{**GATE, "threshold": 75}]}), r"gates\[0\].threshold"),
         ("gates", '{"gates": [', "is not valid JSON"),
-        ("contract", '{"instruction": "Read.", "schema": {"type": "string"}}', "schema:"),
+        ("contract", '{"instruction": "Read.", "schema": {"properties": {"a": {"type": "strin"}}}}', "schema:"),
         ("contract", "[]", "must contain a JSON object"),
     ):
         path.write_text(text)
