@@ -32,7 +32,8 @@ def test_every_icon_that_is_named_is_there() -> None:
 
 
 def test_another_process_makes_it_concurrently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finder, replace, others = icons.IconFinder(), Path.replace, []
+    finder, replace = icons.IconFinder(), Path.replace
+    others: list[Path] = []
     finder.folder = tmp_path
 
     def replaced(path: Path, target: Path) -> Path:
