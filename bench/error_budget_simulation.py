@@ -64,7 +64,7 @@ def broken_after(judgments: Iterator[tuple[int, int]], largest: int, budget: flo
 
 
 def misses(judgments: Iterator[tuple[int, int]], largest: int, true: float, looks: int, every: int) -> bool:
-    """Whether the interval is beside the true rate at any look."""
+    """Whether the interval misses the true rate at any look."""
     rate = ErrorRate(largest)
     for number, (wrong, counted) in zip(range(1, looks * every + 1), judgments, strict=False):
         rate.add(wrong, counted)
@@ -102,7 +102,7 @@ def _rounded(value: float) -> str:
 
 
 def coverage_table(rounds: int, seed: int) -> list[str]:
-    """The lines: how often the 95 % interval is beside the true rate at any of 40 looks."""
+    """The lines: how often the 95 % interval misses the true rate at any of 40 looks."""
     lines = ["| True rate | " + " | ".join(KINDS) + " |", "|---|" + "---:|" * len(KINDS)]
     for true in (0.005, 0.02, 0.1):
         cells = []

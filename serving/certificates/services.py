@@ -185,7 +185,7 @@ def issue(*, certificate: Certificate, user: User) -> Certificate:
 
 
 def outcome_of(certificate: Certificate, found: Comparison) -> str:
-    """What may be said now: at a fixed number only once all of its documents are labeled, and then for good."""
+    """What may be stated now: at a fixed number only once all of its documents are labeled, and then for good."""
     if certificate.method == Method.ANYTIME:
         return Outcome.CERTIFIED if found.result.is_shown else Outcome.OPEN
     if found.result.pairs < certificate.wanted:

@@ -90,6 +90,6 @@ def asks_fallback(policy: Policy, why: Reason) -> bool:
 
 
 def is_drawn(request_id: str, probability: float) -> bool:
-    """Whether a request is in the uniform sample of the audit: by a hash of its id, so that nobody can choose."""
+    """Whether a request is in the uniform sample of the audit: by a hash of its id, so that no one can choose."""
     digest = hashlib.sha256(f"audit:{request_id}".encode()).hexdigest()
     return int(digest[:13], 16) / 16**13 < probability

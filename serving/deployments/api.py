@@ -39,7 +39,7 @@ class ExternalIn(In):
 
     endpoint: Text = Field(description="name of the endpoint", max_length=80)
     capture: Text = Field(
-        "token", description="who may send requests that are forwarded unchanged; empty: nobody",
+        "token", description="who may send requests that are forwarded unchanged; empty: no one",
         json_schema_extra={"enum": ["", *Capture.values]},
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ class DeploymentOut(Out):
     candidate: ReleaseOut | None
     stage: str
     share: float
-    capture: str = Field(description="who may send requests that are forwarded unchanged; empty: nobody")
+    capture: str = Field(description="who may send requests that are forwarded unchanged; empty: no one")
     sticky: bool = Field(description="whether a caller always gets the same version")
     previous: int | None = Field(description="the version that a rollback returns to")
     events: list[EventOut]

@@ -108,7 +108,7 @@ def _check_approval(report: GateReport, *, required: bool) -> bool:
 def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint, capture: str = "") -> Deployment:
     """Makes the external model that is used today the stable side: it answers, and its traffic is recorded.
 
-    ``capture``: who may send requests that are forwarded unchanged (``Capture``); "": nobody.
+    ``capture``: who may send requests that are forwarded unchanged (``Capture``); "": no one.
 
     Raises:
         Forbidden: the user's role does not permit it.

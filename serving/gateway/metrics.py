@@ -168,7 +168,7 @@ def backlog(folder: Path) -> tuple[int, float]:
     """Bytes of the files of the log that are not stored yet, and the seconds since the oldest one was written to."""
     size, oldest = 0, time.time()
     for path in folder.glob("*.jsonl"):
-        with contextlib.suppress(FileNotFoundError):  # it was stored meanwhile
+        with contextlib.suppress(FileNotFoundError):  # it has been stored
             found = path.stat()
             size += found.st_size
             if found.st_size:

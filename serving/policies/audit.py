@@ -78,8 +78,8 @@ def audit_of(deployment: Deployment, policy: AnswerPolicy) -> Audit | None:
 
 
 def judged(deployment: Deployment, requests: list[Any]) -> dict[Any, Judgment]:
-    """Request -> its most reliable judgment. Those of callers do not count: the sample is uniform only if whoever
-    judges did not choose what to judge."""
+    """Request -> its most reliable judgment. Those of callers do not count: the sample is uniform only if the person
+    who judges did not choose what to judge."""
     best: dict[Any, Judgment] = {}
     rows = Judgment.objects.of(deployment.project).by_people_of_the_project().filter(request_id__in=requests)
     for one in rows.order_by("updated_at"):

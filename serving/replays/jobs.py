@@ -1,4 +1,4 @@
-"""The job of a replay: sends logged requests to the gateway, which answers them when nobody waits."""
+"""The job of a replay: sends logged requests to the gateway, which answers them when no caller waits."""
 
 import time
 from typing import Any

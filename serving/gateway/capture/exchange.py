@@ -34,7 +34,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Said:
+class ModelResponse:
     """A response. ``content``: the text of its first choice; None where it has none, such as a call of a tool."""
 
     content: str | None = None
@@ -102,7 +102,7 @@ def _text_of(part: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def stored(path: str, body: dict[str, Any] | None, request: Asked, response: Said) -> str:
+def stored(path: str, body: dict[str, Any] | None, request: Asked, response: ModelResponse) -> str:
     """The exchange as the log stores it: ``{"path", "request", "model", "message"}`` as JSON; "" where it is too long.
 
     The document is left out of the request: it has a column of its own.
@@ -133,22 +133,22 @@ def _without_document(body: dict[str, Any], text: str) -> dict[str, Any]:
 # -- responses --------------------------------------------------------------------------------------------------------
 
 
-def said(body: bytes, *, is_stream: bool) -> Said:
+def response_of(body: bytes, *, is_stream: bool) -> ModelResponse:
     """What a response says."""
     if is_stream:
         return _of_stream(body)
     value = read_body(body)
     if value is None:
-        return Said()
+        return ModelResponse()
     error = value.get("error")
     if isinstance(error, dict | str):
         code = error.get("code") or error.get("type") if isinstance(error, dict) else ""
-        return Said(code=_text(code)[:40])
+        return ModelResponse(code=_text(code)[:40])
     return _of_object(value)
 
 
-def _of_object(value: dict[str, Any]) -> Said:
-    found = Said(model=_text(value.get("model")))
+def _of_object(value: dict[str, Any]) -> ModelResponse:
+    found = ModelResponse(model=_text(value.get("model")))
     _count(found, value.get("usage"))
     choices = value.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -171,9 +171,9 @@ def _of_object(value: dict[str, Any]) -> Said:
     return found
 
 
-def _of_stream(body: bytes) -> Said:
+def _of_stream(body: bytes) -> ModelResponse:
     """The events of a stream, put together."""
-    found, pieces = Said(), []
+    found, pieces = ModelResponse(), []
     for event in _events(body):
         whole = event.get("response")
         if isinstance(whole, dict) and event.get("type") in ("response.completed", "response.incomplete"):
@@ -201,7 +201,7 @@ def _events(body: bytes) -> Iterator[dict[str, Any]]:
                 yield event
 
 
-def _count(found: Said, usage: Any) -> None:
+def _count(found: ModelResponse, usage: Any) -> None:
     if not isinstance(usage, dict):
         return
     for name, keys in (

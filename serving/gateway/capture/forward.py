@@ -16,7 +16,7 @@ from evaluation.inference.output_text import classify_output, extract_json
 from evaluation.inference.response_status import ResponseStatus
 from serving.gateway.answers import CLIENT_CLOSED, Answerer, Question, Source
 from serving.gateway.capture import exchange
-from serving.gateway.capture.exchange import Asked, Said
+from serving.gateway.capture.exchange import Asked, ModelResponse
 from serving.gateway.capture.upstream import response_headers
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, now
@@ -59,7 +59,7 @@ class Forwarded:
         )  # fmt: skip
         return cls(answerer, route, question, asked, path, body, entry)
 
-    def log(self, status: int, response: Said, *, code: str = "") -> None:
+    def log(self, status: int, response: ModelResponse, *, code: str = "") -> None:
         """Writes the row, once. Raises Problem 503 where the row of an answer cannot be stored."""
         if self.is_logged:
             return
@@ -80,7 +80,7 @@ class Forwarded:
             self.answerer.repeat(self.route, self.question, entry, raw=valid)
 
 
-def _is_valid(route: Route, response: Said) -> bool:
+def _is_valid(route: Route, response: ModelResponse) -> bool:
     assert route.stable is not None
     assert response.content is not None
     _, output = extract_json(response.content)
@@ -89,7 +89,7 @@ def _is_valid(route: Route, response: Said) -> bool:
     return outcome == ResponseStatus.VALID
 
 
-def _code(status: int, response: Said) -> str:
+def _code(status: int, response: ModelResponse) -> str:
     if status == 200:
         return ""
     return "too_long" if response.code in _TOO_LONG else (response.code or "external")
@@ -110,7 +110,7 @@ async def whole(work: Forwarded, upstream: aiohttp.ClientResponse) -> Response:
         raise Problem(502, "broken", "The connection to the external model broke.") from error
     finally:
         upstream.release()
-    work.log(upstream.status, exchange.said(body, is_stream=False))
+    work.log(upstream.status, exchange.response_of(body, is_stream=False))
     return _Unchanged(upstream, body, request_id=work.question.id)
 
 
@@ -155,7 +155,7 @@ class Relayed(_Unchanged):
             gone.cancel()
             self._upstream.close()
             with contextlib.suppress(Problem):
-                self._work.log(CLIENT_CLOSED, Said(), code="client_closed")
+                self._work.log(CLIENT_CLOSED, ModelResponse(), code="client_closed")
 
     async def _send(self, send: Send) -> None:
         """Raises ConnectionError where the external model breaks off, and Problem where the row cannot be stored: the
@@ -169,13 +169,13 @@ class Relayed(_Unchanged):
                     self._log(kept)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._work.log(502, Said(), code="broken")
+            self._work.log(502, ModelResponse(), code="broken")
             raise ConnectionError("the external model broke the stream off") from error
         self._log(kept)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _log(self, kept: bytearray) -> None:
-        self._work.log(self._upstream.status, exchange.said(bytes(kept), is_stream=True))
+        self._work.log(self._upstream.status, exchange.response_of(bytes(kept), is_stream=True))
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -121,11 +121,11 @@ async def _forward(
             )
         except Problem as problem:
             if request.method == "POST":
-                work.log(problem.status, exchange.Said(), code=problem.code)
+                work.log(problem.status, exchange.ModelResponse(), code=problem.code)
                 problem.is_logged = True
             raise
         except HungUp:
-            work.log(CLIENT_CLOSED, exchange.Said(), code="client_closed")
+            work.log(CLIENT_CLOSED, exchange.ModelResponse(), code="client_closed")
             raise
     if isinstance(response, forward.Relayed):
         response.in_flight = gateway.metrics.in_flight(route.slug)

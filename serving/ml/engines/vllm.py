@@ -54,7 +54,7 @@ class VllmEngine:
 
     @property
     def is_remote(self) -> bool:
-        """Whether somebody else started the server, so that its weights cannot be hashed."""
+        """Whether another program started the server, so that its weights cannot be hashed."""
         return self._child is None
 
     async def start(self) -> None:

@@ -56,7 +56,7 @@ class PackageFacts:
 
     @property
     def has_weights(self) -> bool:
-        """Whether the package has weights beside or instead of GGUF files."""
+        """Whether the package has weights as well as, or instead of, GGUF files."""
         return any(str(one["path"]).endswith(".safetensors") for one in self.files)
 
     @property

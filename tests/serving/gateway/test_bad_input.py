@@ -165,7 +165,7 @@ def test_bytes_that_are_no_http_harm_nobody(tmp_path: Path) -> None:
 # -- the replica -------------------------------------------------------------------------------------------------------
 
 
-def said(**changes: Any) -> bytes:
+def answered(**changes: Any) -> bytes:
     """The response of a replica to a document."""
     return wire.response(orjson.dumps({**ANSWER, **changes}))
 
@@ -184,22 +184,22 @@ REPLICAS: dict[str, tuple[bytes, int, str]] = {
     "no HTTP": (b"hello\r\n\r\n", 503, "no_replica"),
     "a list": (wire.response(b"[]"), 503, "no_replica"),
     "other members": (wire.response(b'{"choices": [{"text": "{}"}]}'), 503, "no_replica"),
-    "a finish reason of another server": (said(finish_reason="tool_calls"), 503, "no_replica"),
-    "another model": (said(raw='{"label":"invoice"}'), 502, "invalid_output"),
-    "an unconstrained answer": (said(raw="The total is 12.50."), 502, "invalid_output"),
-    "an answer in a fence": (said(raw=f"```json\n{RAW}\n```"), 502, "invalid_output"),
-    "an answer with an introduction": (said(raw=f"Here it is: {RAW}"), 502, "invalid_output"),
-    "two answers": (said(raw=RAW + RAW), 502, "invalid_output"),
-    "an unknown field": (said(raw=RAW[:-1] + ',"x":1}'), 502, "invalid_output"),
-    "the same field twice": (said(raw='{"number":"A","total":1,"total":2}'), 502, "invalid_output"),
-    "NaN": (said(raw='{"number":"A","total":NaN}'), 502, "invalid_output"),
-    "a number with 100 digits": (said(raw='{"number":"A","total":1' + "0" * 100 + "}"), 502, "invalid_output"),
-    "half a surrogate pair": (said(raw='{"number":"\\ud800","total":1}'), 502, "invalid_output"),
-    "a NUL": (said(raw='{"number":"\\u0000","total":1}'), 502, "invalid_output"),
-    "a list of objects": (said(raw=f"[{RAW}]"), 502, "invalid_output"),
-    "null": (said(raw="null"), 502, "invalid_output"),
-    "an answer cut off where it is valid": (said(raw=RAW[:-2], finish_reason="length"), 502, "invalid_output"),
-    "deep nesting": (said(raw="[" * 10_000), 502, "invalid_output"),
+    "a finish reason of another server": (answered(finish_reason="tool_calls"), 503, "no_replica"),
+    "another model": (answered(raw='{"label":"invoice"}'), 502, "invalid_output"),
+    "an unconstrained answer": (answered(raw="The total is 12.50."), 502, "invalid_output"),
+    "an answer in a fence": (answered(raw=f"```json\n{RAW}\n```"), 502, "invalid_output"),
+    "an answer with an introduction": (answered(raw=f"Here it is: {RAW}"), 502, "invalid_output"),
+    "two answers": (answered(raw=RAW + RAW), 502, "invalid_output"),
+    "an unknown field": (answered(raw=RAW[:-1] + ',"x":1}'), 502, "invalid_output"),
+    "the same field twice": (answered(raw='{"number":"A","total":1,"total":2}'), 502, "invalid_output"),
+    "NaN": (answered(raw='{"number":"A","total":NaN}'), 502, "invalid_output"),
+    "a number with 100 digits": (answered(raw='{"number":"A","total":1' + "0" * 100 + "}"), 502, "invalid_output"),
+    "half a surrogate pair": (answered(raw='{"number":"\\ud800","total":1}'), 502, "invalid_output"),
+    "a NUL": (answered(raw='{"number":"\\u0000","total":1}'), 502, "invalid_output"),
+    "a list of objects": (answered(raw=f"[{RAW}]"), 502, "invalid_output"),
+    "null": (answered(raw="null"), 502, "invalid_output"),
+    "an answer cut off where it is valid": (answered(raw=RAW[:-2], finish_reason="length"), 502, "invalid_output"),
+    "deep nesting": (answered(raw="[" * 10_000), 502, "invalid_output"),
 }
 
 

@@ -296,7 +296,7 @@ def test_an_address_inside_is_not_reached(tmp_path: Path, model: StandIn, settin
     assert model.received == []
 
 
-# -- a small model beside it ------------------------------------------------------------------------------------------
+# -- with a small model in shadow --------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -294,8 +294,8 @@ def test_a_routing_decision_has_a_confidence_on_both_interfaces(tmp_path: Path) 
                 assert text.json()["choices"][0]["message"]["content"] == "tool"
                 stream = await found.client.post("/v1/chat/completions", json={**as_text, "stream": True}, headers=head)
                 events = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
-                said = "".join(one["choices"][0]["delta"].get("content", "") for one in events)
-                assert said == "tool"
+                streamed = "".join(one["choices"][0]["delta"].get("content", "") for one in events)
+                assert streamed == "tool"
                 assert events[-1]["slm_studio"]["calibrated"] is True
 
     with fake_openai.running() as fake:
