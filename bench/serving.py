@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=3000, help="of each row")
     parser.add_argument("--memory", type=int, default=0, help="further requests, to see that memory stays flat")
-    parser.add_argument("--busy", action="store_true", help="also beside a process that computes")
+    parser.add_argument("--busy", action="store_true", help="also while another process computes")
     parser.add_argument("--litellm", default="", help="executable of LiteLLM's proxy, to compare with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slm-serving-") as folder, studio(web_workers=1) as _:
@@ -99,7 +99,7 @@ def main() -> None:
             _measure("As fast as they are answered, ms", ours, socket, FULL, options.requests)
             if options.busy:
                 with _busy():
-                    _measure("The same beside a process that computes, ms", ours, socket, PACED, options.requests)
+                    _measure("The same while another process computes, ms", ours, socket, PACED, options.requests)
             if litellm is not None:
                 _compare(Target(url, _CHAT, token, chat, process), litellm, chat, options.requests)
             if options.memory:
@@ -194,7 +194,7 @@ def _compare(ours: Target, litellm: Target, body: Path, number: int) -> None:
             speed = (f"{number / found['seconds']:.0f}", f"{number / cpu:.0f}", str(sum(target.memory_mb())))
             rows.append((f"{name}, {concurrent}, {pace}", *times, *speed, str(found["failed"])))
     heads = ("/v1/chat/completions, at once", "p50", "p95", "p99", "requests/s", "a core", "MiB", "failed")
-    print(table("Beside LiteLLM's proxy with the same backend, ms", heads, rows), flush=True)
+    print(table("Compared with LiteLLM's proxy, same backend, ms", heads, rows), flush=True)
 
 
 def _histogram(url: str) -> str:

@@ -1,4 +1,4 @@
-"""A batch of 10,000 documents beside live requests: ``python -m bench.serving_batch [--documents N] [--no-kill]``.
+"""A batch of 10,000 documents during live requests: ``python -m bench.serving_batch [--documents N] [--no-kill]``.
 
 Real processes: PostgreSQL, Valkey, the web server, a worker, a gateway, and a replica that answers four documents at
 the same time, each after some milliseconds. The file is sent over REST; live requests are sent before and during the
@@ -80,7 +80,7 @@ def _measure(web: int, gateway: int, worker: int, token: str, number: int, *, ki
     sent.raise_for_status()
     accepted = time.monotonic() - began
     address = f"{_PATH}/batch/{sent.json()['id']}"
-    beside = asyncio.run(_live(gateway, token, seconds=10.0))
+    during = asyncio.run(_live(gateway, token, seconds=10.0))
     killed = _kill(client, address, worker) if kill else None
     while (state := client.get(address).json())["status"] in ("queued", "running"):
         time.sleep(1)
@@ -96,10 +96,10 @@ def _measure(web: int, gateway: int, worker: int, token: str, number: int, *, ki
         ("done after, s", f"{seconds:.1f}"), ("documents a second", f"{number / seconds:.0f}"),
         ("answered", f"{state['answered']:,}"), ("bad lines", f"{state['failed']:,}"),
         ("lines with one result", f"{sum(count == 1 for count in numbers.values()):,}"), ("wrong outputs", str(wrong)),
-        *((f"live {name}, ms, alone / beside", f"{percentile(alone, share):.1f} / {percentile(beside, share):.1f}")
+        *((f"live {name}, ms, alone / during", f"{percentile(alone, share):.1f} / {percentile(during, share):.1f}")
           for name, share in (("p50", 0.5), ("p95", 0.95))),
     ]  # fmt: skip
-    print(table(f"A batch beside {LIVE_PER_SECOND:g} live requests a second", ("", ""), rows))
+    print(table(f"A batch during {LIVE_PER_SECOND:g} live requests a second", ("", ""), rows))
 
 
 def _line(number: int) -> bytes:

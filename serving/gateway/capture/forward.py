@@ -70,7 +70,7 @@ class Forwarded:
         entry.model_ms = round((time.perf_counter() - self.sent) * 1000, 2) if self.sent else 0.0
         if status == 200 and self.asked.is_document and response.content is not None:
             entry.valid = _is_valid(self.route, response)
-        # Whoever is not let in by the external model leaves nothing behind.
+        # The content of requests that the external model does not authorize is not stored.
         if keeps and status not in (401, 403, CLIENT_CLOSED):
             entry.text, entry.output = self.asked.text, response.content or ""
             entry.exchange = exchange.stored(self.path, self.body, self.asked, response)

@@ -9,9 +9,9 @@ from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.schema.dialect import FORMATS, identity
 from slmstudio.contract.schema.keywords import KNOWN, LISTS, MAPS, SINGLES, TYPES
 from slmstudio.contract.schema.patterns import PatternError, compile_pattern
+from slmstudio.contract.translation.misspelled_keywords import is_near, meant
 from slmstudio.contract.translation.notes import Code, Note
 from slmstudio.contract.translation.references import REFERENCES, References
-from slmstudio.contract.translation.spelling import is_near, meant
 
 _ALIASES = {
     "int": "integer", "long": "integer", "float": "number", "double": "number", "decimal": "number", "str": "string",

@@ -123,9 +123,9 @@ def test_fields_of_a_request_are_one_observation() -> None:
 def test_the_forecast_is_kept() -> None:
     half = [Sampled(0.1, number % 10 != 0) for number in range(100)]
     found = estimate(half, Traffic())
-    told = forecast(found, per_day=20)
-    assert told.days == pytest.approx(told.labels / 20)
-    more = [Sampled(0.1, number % 10 != 0) for number in range(100 + told.labels)]
+    expected = forecast(found, per_day=20)
+    assert expected.days == pytest.approx(expected.labels / 20)
+    more = [Sampled(0.1, number % 10 != 0) for number in range(100 + expected.labels)]
     later = estimate(more, Traffic())
     assert later is not None
     assert later.half_width == pytest.approx(0.02, abs=0.0005)
@@ -134,6 +134,6 @@ def test_the_forecast_is_kept() -> None:
 
 @pytest.mark.parametrize(("found", "days"), [(None, None), (Estimate(0.9, 0.8, 0.95, 50, 50, ""), None)])
 def test_without_a_rate_the_forecast_has_no_days(found: Estimate | None, days: None) -> None:
-    told = forecast(found, per_day=0)
-    assert told.labels > 100
-    assert told.days is days
+    expected = forecast(found, per_day=0)
+    assert expected.labels > 100
+    assert expected.days is days

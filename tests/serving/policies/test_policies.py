@@ -171,7 +171,7 @@ def test_the_policy_over_rest(world: World, deployment: Deployment) -> None:
     assert audited == {"drawn": 0, "judged": 0, "wrong": 0, "counted": 0, "low": 0, "high": 1}
     assert api.put(path, {"budget_wrong": None}).json["audit"] is None
     assert AnswerPolicy.objects.get().endpoint is not None
-    assert api.put(path, {"larger_model": "Nobody"}).status == 422
+    assert api.put(path, {"larger_model": "Unknown"}).status == 422
     assert api.put(path, {"minimum": 1}).status == 422
     assert api.post(f"{path}/resume", {"reason": "x"}).status == 409
     assert api_of(world.project, world.engineer, "read").get(path).status == 403
