@@ -33,6 +33,7 @@ from slmstudio import stack
 from slmstudio.stack import control, environment
 from slmstudio.stack.environment import ROOT
 from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.processes import command
 from slmstudio.stack.valkey import Valkey
 
 CONNECTIONS = 20
@@ -82,33 +83,28 @@ class Rig:
 
     def start_gateway(self) -> None:
         """Two workers."""
-        command = [sys.executable, "-m", "serving.gateway", "--bind", f"127.0.0.1:{self.port}", "--workers", "2"]
-        self.gateway = subprocess.Popen(command, cwd=ROOT, stderr=self._log("gateway"))
+        arguments = [sys.executable, "-m", "serving.gateway", "--bind", f"127.0.0.1:{self.port}", "--workers", "2"]
+        self.gateway = subprocess.Popen(arguments, cwd=ROOT, stderr=self._log("gateway"))
 
     def start_serve(self) -> None:
         """It starts the replicas."""
-        command = [sys.executable, "-m", "bench.serving_replica", "serve"]
-        self.serve = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=self._log("serve"))
+        arguments = [sys.executable, "-m", "bench.serving_replica", "serve"]
+        self.serve = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=self._log("serve"))
 
     def _log(self, name: str) -> Any:
         return (self.running.places.home / f"{name}.log").open("ab")
 
     def replicas(self) -> list[psutil.Process]:
         """The processes of the replicas."""
-        assert self.serve is not None
-        return [child for child in psutil.Process(self.serve.pid).children() if child.status() != "zombie"]
+        return [child for child in _children(self.serve) if command(child)]
 
     def workers(self) -> list[psutil.Process]:
         """The processes of the gateway that answer requests."""
-        assert self.gateway is not None
-        children = psutil.Process(self.gateway.pid).children()
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return [child for child in _children(self.gateway) if "spawn_main" in " ".join(command(child))]
 
     def log_store(self) -> psutil.Process:
         """The process that stores the request log."""
-        assert self.gateway is not None
-        children = psutil.Process(self.gateway.pid).children()
-        return next(child for child in children if "serving.gateway.log_store" in child.cmdline())
+        return next(child for child in _children(self.gateway) if "serving.gateway.log_store" in command(child))
 
     def server(self, name: str) -> psutil.Process:
         """PostgreSQL or Valkey."""
@@ -176,6 +172,11 @@ class Rig:
         return pids == {one.pid for one in self.replicas()} and len(pids) == REPLICAS and len(self.workers()) == 2
 
 
+def _children(parent: "subprocess.Popen[bytes] | None") -> list[psutil.Process]:
+    assert parent is not None
+    return psutil.Process(parent.pid).children()
+
+
 # -- faults: each makes one, and puts back what does not come back by itself -------------------------------------------
 
 Fault = Callable[[Rig, float], Awaitable[None]]
@@ -211,7 +212,7 @@ async def _serve(rig: Rig, seconds: float) -> None:
     rig.serve.kill()
     await asyncio.to_thread(rig.serve.wait)
     left = (await asyncio.to_thread(psutil.wait_procs, replicas, 2))[1]
-    if any(one.is_running() and one.status() != "zombie" for one in left):
+    if any(command(one) for one in left):
         raise SystemExit("A replica outlives serve.")
     rig.start_serve()
 

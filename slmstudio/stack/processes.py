@@ -53,19 +53,23 @@ def ended(process: psutil.Process, seconds: float) -> bool:
 
 
 def works_in(process: psutil.Process, name: str, folder: Path) -> bool:
-    """Whether the process has this name and its working folder is ``folder``, as a server's is its data folder."""
+    """Whether a live process has this name and its working folder is ``folder``, as a server's is its data folder."""
     with contextlib.suppress(psutil.Error, OSError):
-        return process.name().startswith(name) and os.path.samefile(process.cwd(), folder)
+        live = process.status() != psutil.STATUS_ZOMBIE
+        return live and process.name().startswith(name) and os.path.samefile(process.cwd(), folder)
     return False
 
 
 def working_in(name: str, folder: Path) -> list[psutil.Process]:
     """All live processes of this name whose working folder is ``folder``."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if works_in(process, name, folder) and process.status() != psutil.STATUS_ZOMBIE
-    ]
+    return [process for process in psutil.process_iter() if works_in(process, name, folder)]
+
+
+def command(process: psutil.Process) -> list[str]:
+    """The command line; empty once the process has ended, which it may do at any moment."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 def descendants(pid: int) -> list[psutil.Process]:

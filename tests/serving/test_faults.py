@@ -5,13 +5,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from slmstudio.stack.processes import ended
 from tests.conftest import ROOT
 
 #: the faults that a suite has time for; ``bench.serving_faults`` makes all
@@ -65,7 +65,4 @@ def test_a_replica_ends_with_its_supervisor(tmp_path: Path) -> None:
         assert '"ready"' in event
         replica = psutil.Process(int(pid))
         parent.kill()
-    deadline = time.monotonic() + 10
-    while replica.is_running() and replica.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert ended(replica, 10)

@@ -142,7 +142,7 @@ def test_concurrent_starts_share_one_server(home: Path) -> None:
         postmasters = [
             process
             for process in processes.working_in("postgres", Paths.of(home).postgres / "data")
-            if "-D" in process.cmdline()
+            if "-D" in processes.command(process)
         ]
         assert len(postmasters) == 1
         for process in users:
@@ -270,3 +270,13 @@ def test_an_invalid_state_file_is_ignored(home: Path, content: str) -> None:
     running = stack.start(home, ["valkey"])
     assert running.owned
     stack.stop(running)
+
+
+def test_the_command_line_of_an_ended_process_is_empty() -> None:
+    """A process that its parent has not reaped yet, and one that is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        process = psutil.Process(child.pid)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process.status() == psutil.STATUS_ZOMBIE
+        assert processes.command(process) == []
+    assert processes.command(process) == []

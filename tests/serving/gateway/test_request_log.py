@@ -17,6 +17,7 @@ from serving.gateway.log_store.process import log_store
 from serving.gateway.log_store.store import LogStore
 from serving.gateway.request_log import LogEntry, RequestLogWriter, ensure_partition, now
 from serving.models import RequestLog, TokenUsage
+from slmstudio.stack.processes import command
 from tests.conftest import worker_environment
 
 T = TypeVar("T")
@@ -134,7 +135,7 @@ def test_the_process_stores_what_a_killed_one_left(
     log.write(first)
     log.complete()
     with log_store(log.folder):
-        [child] = wait(lambda: [one for one in psutil.Process().children() if str(log.folder) in one.cmdline()])
+        [child] = wait(lambda: [one for one in psutil.Process().children() if str(log.folder) in command(one)])
         wait(lambda: RequestLog.objects.filter(id=first.id).exists())
         child.kill()
         log.write(second)

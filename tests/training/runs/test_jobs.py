@@ -16,6 +16,7 @@ from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
+from slmstudio.stack.processes import command
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, sha256_text
 from training.child_processes import ChildFailed
@@ -70,14 +71,8 @@ def concurrently(act: Callable[[], bool]) -> Iterator[None]:
 
 def children() -> list[psutil.Process]:
     """Trainers this process has started."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if "-m training.ml.train" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
+    found = psutil.Process().children(recursive=True)
+    return [child for child in found if "-m training.ml.train" in " ".join(command(child))]
 
 
 @pytest.mark.slow
