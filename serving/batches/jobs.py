@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import IO, Any
 
@@ -67,7 +67,7 @@ def _process(run: BatchRun) -> None:
             authorization=work.authorization, evidence=run.evidence, concurrency=_concurrency(run),
             timeout=float(settings.GATEWAY_TIMEOUT_SECONDS) + 10, write=work.write, goes_on=work.goes_on,
         )  # fmt: skip
-        work.supervise(sender.send(waiting))
+        work.supervise(lambda: sender.send(waiting))
     if work.is_lost:
         return
     if work.is_cancelled:
@@ -88,12 +88,12 @@ class _Slice:
         self._is_over = False
         self._authorization, self._authorized_until = "", 0.0
 
-    def supervise(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs ``work``, and reports its progress. Raises Stop."""
+    def supervise(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs the coroutine that ``work`` makes, and reports its progress. Raises Stop."""
         until = time.monotonic() + SLICE_SECONDS
         self._authorize()
         with ThreadPoolExecutor(1, thread_name_prefix="batch") as pool:
-            sending = pool.submit(asyncio.run, work)
+            sending = pool.submit(lambda: asyncio.run(work()))
             try:
                 while not wait([sending], _PROGRESS_SECONDS).done:
                     self.report()

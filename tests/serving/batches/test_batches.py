@@ -195,13 +195,16 @@ def test_a_document_that_times_out_twice_is_an_error(
     assert result(batch)[0]["error"]["code"] == "timeout"
 
 
-def test_a_revoked_token_stops_it(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+def test_a_revoked_token_stops_it(
+    world: World, deployed: Deployment, stand_in: Gateway, recwarn: pytest.WarningsRecorder
+) -> None:
     token, _ = tokens.create(project=world.project, user=world.engineer, name="t", scopes=["extract"], days=None)
     batch = start(world, *documents(2), token=token)
     tokens.revoke(token=token, user=world.engineer)
     batch = run(batch)
     assert (batch.status, batch.code) == (Status.FAILED, "invalid_token")
     assert stand_in.asked == []
+    assert not [one.message for one in recwarn if one.category is RuntimeWarning]  # a coroutine that nothing awaits
 
 
 def test_a_cancelled_batch_keeps_what_it_has(
