@@ -1,5 +1,6 @@
 """The answer policy of a deployment over REST, with the rules of the page."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse
@@ -54,6 +55,19 @@ class AuditOut(Out):
     high: float
 
 
+class WhatIfOut(Out):
+    """A limit of the what-if curve, on the validation documents. ``rest``: the share of documents below it; ``cost``:
+    of 1,000 documents, null: unknown; ``accuracy``: the share of exact documents that is expected with the answers of
+    people or of the larger model for the rest, or among the others alone where these answers are not known."""
+
+    limit: float
+    rest: float
+    cost: float | None
+    accuracy: float
+    low: float
+    high: float
+
+
 class PolicyOut(Out):
     """The policy, and what it does."""
 
@@ -74,6 +88,7 @@ class PolicyOut(Out):
     broken_at: str | None
     broken_reason: str
     audit: AuditOut | None
+    what_if: list[WhatIfOut] = Field(description="what each minimum confidence would do; empty without a calibration")
 
 
 #: members that null takes away; null for the others says nothing
@@ -150,4 +165,5 @@ def _out(status: queries.ConfidenceStatus) -> dict[str, Any]:
             "drawn": audit.drawn, "judged": audit.judged, "wrong": audit.wrong, "counted": audit.counted,
             "low": audit.interval[0], "high": audit.interval[1],
         },
+        "what_if": [asdict(one) for one in status.curve],
     }  # fmt: skip

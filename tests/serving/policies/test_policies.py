@@ -167,6 +167,9 @@ def test_the_policy_over_rest(world: World, deployment: Deployment) -> None:
     assert found.status == 200, found.json
     assert (found.json["larger_model"], found.json["rest"]) == ("Big", "fallback")
     assert float(found.json["automatic_share"]) == 0.8
+    [at] = [one for one in found.json["what_if"] if float(one["limit"]) == float(found.json["limit"])]
+    assert float(at["rest"]) == pytest.approx(0.2)
+    assert (float(at["accuracy"]), at["cost"]) == (1, None)
     audited = {name: float(value) for name, value in found.json["audit"].items()}
     assert audited == {"drawn": 0, "judged": 0, "wrong": 0, "counted": 0, "low": 0, "high": 1}
     assert api.put(path, {"budget_wrong": None}).json["audit"] is None
