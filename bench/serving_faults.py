@@ -100,11 +100,11 @@ class Rig:
 
     def workers(self) -> list[psutil.Process]:
         """The processes of the gateway that answer requests."""
-        return [child for child in _children(self.gateway) if "spawn_main" in " ".join(command(child))]
+        return [child for child in _children(self.gateway) if "serving.gateway" in command(child) and not child.nice()]
 
     def log_store(self) -> psutil.Process:
-        """The process that stores the request log."""
-        return next(child for child in _children(self.gateway) if "serving.gateway.log_store" in command(child))
+        """The process that stores the request log, the one with a lower priority."""
+        return next(child for child in _children(self.gateway) if child.nice())
 
     def server(self, name: str) -> psutil.Process:
         """PostgreSQL or Valkey."""

@@ -96,6 +96,9 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            die_with_parent(parent.pid)  # a worker that outlives the gateway would keep its port
         app.state.gateway = make()
         async with app.state.gateway.running():
             yield
@@ -117,7 +120,4 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
     )
 
 
-_parent = multiprocessing.parent_process()
-if _parent is not None:
-    die_with_parent(_parent.pid)  # a worker that outlives the gateway would keep its port
 app = create_app()

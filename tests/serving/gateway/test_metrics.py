@@ -11,10 +11,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.studio import free_port
+from slmstudio.stack.processes import command
 from tests.conftest import ROOT
 from tests.serving import event_loop
 from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
@@ -212,6 +214,9 @@ def rule_health(port: int) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_every_worker_answers_for_all(served: int) -> None:
+    [gateway] = [one for one in psutil.Process().children() if str(served) in " ".join(command(one))]
+    forks = [one for one in gateway.children() if command(one) == command(gateway)]
+    assert len(forks) == 3  # two workers and the log store, without loading the application again
     for _ in range(20):  # each on a new connection, so that both workers get some
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{served}/metrics", timeout=10)
