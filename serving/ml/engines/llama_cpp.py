@@ -11,7 +11,6 @@ import math
 import os
 import secrets
 import tempfile
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ import aiohttp
 
 from evaluation.inference.confidence import first_tokens, per_field
 from evaluation.ml.prompts import PromptBuilder
+from serving.ml.engines.slots import Slots, Turn, violates
 from serving.replicas.protocol import Answer, Confidence
-from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.errors import Refused
 from slmstudio.workers.hardware import allowed_cores
 from training.ml.data.encoder import Encoder
@@ -41,12 +40,12 @@ class LlamaCppEngine:
         self._file = file
         self._builder = builder
         self._encoder = encoder
-        self._slots = slots
+        self._number = slots
+        self._slots = Slots(slots)
         #: keeps the instruction and the few-shot examples, which all prompts start with, in the cache of a slot
         self.cache_prompt = True
         #: drafts tokens that follow the last three somewhere in the prompt; they are verified, so outputs stay the same
         self.speculate = False
-        self._free = asyncio.Semaphore(slots)
         self._key = secrets.token_urlsafe(16)
         self._folder = tempfile.TemporaryDirectory(prefix="slm-llama-")
         self._server: Any = None
@@ -61,7 +60,7 @@ class LlamaCppEngine:
         socket = str(Path(self._folder.name) / "llama.sock")
         self._server = await asyncio.to_thread(self._load, socket)
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(socket, limit=self._slots + 2),
+            connector=aiohttp.UnixConnector(socket, limit=self._number + 2),
             headers={"Authorization": f"Bearer {self._key}"},
             timeout=aiohttp.ClientTimeout(total=None),
         )
@@ -72,8 +71,8 @@ class LlamaCppEngine:
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(self._file)
         parameters.hostnames, parameters.port, parameters.api_keys = [socket], 0, [self._key]
-        parameters.n_ctx = (self._builder.context or DEFAULT_CONTEXT) * self._slots
-        parameters.n_parallel, parameters.cache_ram_mib = self._slots, 0
+        parameters.n_ctx = (self._builder.context or DEFAULT_CONTEXT) * self._number
+        parameters.n_parallel, parameters.cache_ram_mib = self._number, 0
         parameters.cpuparams.n_threads = len(allowed_cores())
         if self.speculate:
             speculative = parameters.speculative
@@ -88,39 +87,30 @@ class LlamaCppEngine:
                 raise Refused(f"llama.cpp does not load {self._file.name}: {error}", code="engine") from error
 
     async def answer(self, text: str) -> Answer:
-        arrived = time.perf_counter()
-        async with self._free:
-            started = time.perf_counter()
-            queue_ms = round((started - arrived) * 1000, 2)
-            try:
-                prompt, grammar = await asyncio.to_thread(self._prepare, text)
-            except Refused as error:
-                code = "too_long" if error.code == "length" else "engine"
-                return Answer.failed(code, error.message, queue_ms=queue_ms)
-            constraint = {"grammar": grammar} if grammar else {}
-            limit = self._builder.max_output_tokens(prompt)
-            try:
-                response = await self._complete(prompt, limit, n_probs=2, return_tokens=True, **constraint)
-            except (aiohttp.ClientError, OSError) as error:
-                return Answer.failed("engine", f"llama.cpp does not answer: {error}", queue_ms=queue_ms)
-            return await asyncio.to_thread(self._read, response, grammar, len(prompt), queue_ms, started)
+        return await self._slots.answer(text, self._prepare, self._ask)
 
     def _prepare(self, text: str) -> tuple[list[int], str]:
         return self._builder.prompt_within_context(text), self._builder.grammar(text)
 
-    def _read(self, response: dict[str, Any], grammar: str, prompt: int, queue_ms: float, started: float) -> Answer:
+    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
+        prompt, grammar = prepared
+        constraint = {"grammar": grammar} if grammar else {}
+        limit = self._builder.max_output_tokens(prompt)
+        try:
+            response = await self._complete(prompt, limit, n_probs=2, return_tokens=True, **constraint)
+        except (aiohttp.ClientError, OSError) as error:
+            return turn.failed("engine", f"llama.cpp does not answer: {error}")
+        return await asyncio.to_thread(self._read, response, grammar, len(prompt), turn)
+
+    def _read(self, response: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> Answer:
+        model_ms = turn.model_ms
         tokens = [int(token) for token in response["tokens"]]
         raw = self._encoder.decode(tokens)
         finish = "length" if response.get("stop_type") == "limit" or response.get("truncated") else "stop"
-        model_ms = round((time.perf_counter() - started) * 1000, 2)
-        # A truncated output may end in half a character.
-        if grammar and not is_accepted(grammar, raw.removesuffix("\ufffd") if finish == "length" else raw):
-            return Answer.failed(
-                "grammar", "The output violates its grammar: llama.cpp did not apply it.",
-                queue_ms=queue_ms, model_ms=model_ms,
-            )  # fmt: skip
+        if violates(grammar, raw, finish):
+            return turn.failed("grammar", "The output violates its grammar: llama.cpp did not apply it.")
         confidence = self._confidence(raw, response.get("completion_probabilities") or [])
-        return Answer(raw, finish, queue_ms, model_ms, prompt, len(tokens), confidence)
+        return Answer(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
 
     def _confidence(self, raw: str, probabilities: list[dict[str, Any]]) -> Confidence:
         tokens = [int(one["id"]) for one in probabilities]

@@ -9,12 +9,12 @@ import asyncio
 import json
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.http import ModelServer, ServerError
+from serving.ml.engines.slots import Slots, Turn
 from serving.ml.engines.token_confidence import of_ends
 from serving.packages.backends import OLLAMA_API_KEY, OLLAMA_URL, urls
 from serving.packages.spec import ServeSpec
@@ -38,7 +38,7 @@ class OllamaEngine:
         self._file = file
         self._spec = spec
         self._builder = builder
-        self._free = asyncio.Semaphore(slots)
+        self._slots = Slots(slots)
         self._server: ModelServer | None = None
         self._version = ""
         self._schema: dict[str, Any] | None = None
@@ -90,22 +90,19 @@ class OllamaEngine:
             raise Refused(f"The model {self._name} on the Ollama server has another file.", code="package")
 
     async def answer(self, text: str) -> Answer:
-        arrived = time.perf_counter()
-        async with self._free:
-            started = time.perf_counter()
-            queue_ms = round((started - arrived) * 1000, 2)
-            try:
-                tokens = await asyncio.to_thread(self._builder.prompt_within_context, text)
-                prompt = await asyncio.to_thread(self._builder.text, text)
-            except Refused as error:
-                code = "too_long" if error.code == "length" else "engine"
-                return Answer.failed(code, error.message, queue_ms=queue_ms)
-            try:
-                response = await self._generate(prompt, self._builder.max_output_tokens(tokens), self._schema)
-            except ServerError as error:
-                code = "too_long" if any(word in str(error).lower() for word in _TOO_LONG) else "engine"
-                return Answer.failed(code, f"Ollama: {error}", queue_ms=queue_ms)
-            return self._read(response, queue_ms, started)
+        return await self._slots.answer(text, self._prepare, self._ask)
+
+    def _prepare(self, text: str) -> tuple[list[int], str]:
+        return self._builder.prompt_within_context(text), self._builder.text(text)
+
+    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
+        tokens, prompt = prepared
+        try:
+            response = await self._generate(prompt, self._builder.max_output_tokens(tokens), self._schema)
+        except ServerError as error:
+            code = "too_long" if any(word in str(error).lower() for word in _TOO_LONG) else "engine"
+            return turn.failed(code, f"Ollama: {error}")
+        return _read(response, turn)
 
     async def _generate(self, prompt: str, limit: int, schema: dict[str, Any] | None) -> dict[str, Any]:
         assert self._server is not None, "the engine is not started"
@@ -119,17 +116,6 @@ class OllamaEngine:
         }  # fmt: skip
         return await self._server.post("/api/generate", {**body, "format": schema} if schema else body)
 
-    def _read(self, response: dict[str, Any], queue_ms: float, started: float) -> Answer:
-        model_ms = round((time.perf_counter() - started) * 1000, 2)
-        raw = response.get("response")
-        if not isinstance(raw, str) or not response.get("done"):
-            return Answer.failed("engine", "Ollama sent no output.", queue_ms=queue_ms, model_ms=model_ms)
-        finish = "length" if response.get("done_reason") == "length" else "stop"
-        return Answer(
-            raw, finish, queue_ms, model_ms, int(response.get("prompt_eval_count") or 0),
-            int(response.get("eval_count") or 0), _confidence(raw, response.get("logprobs")),
-        )  # fmt: skip
-
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
         try:
             return str((await self._generate(prompt, tokens, loads(schema))).get("response", ""))
@@ -142,6 +128,17 @@ class OllamaEngine:
     async def close(self) -> None:
         if self._server is not None:
             await self._server.close()
+
+
+def _read(response: dict[str, Any], turn: Turn) -> Answer:
+    raw = response.get("response")
+    if not isinstance(raw, str) or not response.get("done"):
+        return turn.failed("engine", "Ollama sent no output.")
+    finish = "length" if response.get("done_reason") == "length" else "stop"
+    return Answer(
+        raw, finish, turn.queue_ms, turn.model_ms, int(response.get("prompt_eval_count") or 0),
+        int(response.get("eval_count") or 0), _confidence(raw, response.get("logprobs")),
+    )  # fmt: skip
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

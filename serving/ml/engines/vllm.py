@@ -11,12 +11,12 @@ import json
 import math
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.http import ModelServer, ServerError
+from serving.ml.engines.slots import Slots, Turn, violates
 from serving.ml.engines.token_confidence import of_ends
 from serving.ml.engines.vllm_server import VllmServer
 from serving.packages.backends import (
@@ -29,7 +29,6 @@ from serving.packages.backends import (
 )
 from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Answer, Confidence
-from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.errors import Refused
 from training.ml.data.encoder import Encoder
 from training.ml.llama_cpp.runtime import TEXTS
@@ -43,7 +42,7 @@ class VllmEngine:
         self._spec = spec
         self._builder = builder
         self._encoder = encoder
-        self._free = asyncio.Semaphore(SEQUENCES)
+        self._slots = Slots(SEQUENCES)
         self._child: VllmServer | None = None
         self._server: ModelServer | None = None
         self._version = ""
@@ -130,25 +129,19 @@ class VllmEngine:
         return self._server
 
     async def answer(self, text: str) -> Answer:
-        arrived = time.perf_counter()
-        async with self._free:
-            started = time.perf_counter()
-            queue_ms = round((started - arrived) * 1000, 2)
-            try:
-                prompt, grammar = await asyncio.to_thread(self._prepare, text)
-            except Refused as error:
-                code = "too_long" if error.code == "length" else "engine"
-                return Answer.failed(code, error.message, queue_ms=queue_ms)
-            constraint = {"structured_outputs": {"grammar": grammar}} if grammar else {}
-            limit = self._builder.max_output_tokens(prompt)
-            try:
-                response = await self._complete(prompt, limit, logprobs=2, **constraint)
-            except ServerError as error:
-                return Answer.failed("engine", f"vLLM: {error}", queue_ms=queue_ms)
-            return await asyncio.to_thread(self._read, response, grammar, len(prompt), queue_ms, started)
+        return await self._slots.answer(text, self._prepare, self._ask)
 
     def _prepare(self, text: str) -> tuple[list[int], str]:
         return self._builder.prompt_within_context(text), self._builder.grammar(text)
+
+    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
+        prompt, grammar = prepared
+        constraint = {"structured_outputs": {"grammar": grammar}} if grammar else {}
+        try:
+            choice = await self._complete(prompt, self._builder.max_output_tokens(prompt), logprobs=2, **constraint)
+        except ServerError as error:
+            return turn.failed("engine", f"vLLM: {error}")
+        return await asyncio.to_thread(self._read, choice, grammar, len(prompt), turn)
 
     async def _complete(self, prompt: list[int] | str, limit: int, **more: Any) -> dict[str, Any]:
         body = {
@@ -163,21 +156,17 @@ class VllmEngine:
         choice: dict[str, Any] = choices[0]
         return choice
 
-    def _read(self, choice: dict[str, Any], grammar: str, prompt: int, queue_ms: float, started: float) -> Answer:
-        model_ms = round((time.perf_counter() - started) * 1000, 2)
+    def _read(self, choice: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> Answer:
+        model_ms = turn.model_ms
         tokens = choice.get("token_ids")
         if not isinstance(tokens, list):
-            return Answer.failed("engine", "vLLM sent no token ids.", queue_ms=queue_ms, model_ms=model_ms)
+            return turn.failed("engine", "vLLM sent no token ids.")
         raw = self._encoder.decode(tokens)
         finish = "length" if choice.get("finish_reason") == "length" else "stop"
-        # A truncated output may end in half a character.
-        if grammar and not is_accepted(grammar, raw.removesuffix("\ufffd") if finish == "length" else raw):
-            return Answer.failed(
-                "grammar", "The output violates its grammar: vLLM did not apply it.",
-                queue_ms=queue_ms, model_ms=model_ms,
-            )  # fmt: skip
+        if violates(grammar, raw, finish):
+            return turn.failed("grammar", "The output violates its grammar: vLLM did not apply it.")
         confidence = self._confidence(raw, tokens, choice.get("logprobs") or {})
-        return Answer(raw, finish, queue_ms, model_ms, prompt, len(tokens), confidence)
+        return Answer(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
 
     def _confidence(self, raw: str, tokens: list[int], found: dict[str, Any]) -> Confidence:
         """From ``{tokens, token_logprobs, top_logprobs: [{text: logprob}]}``; {} where the server sends none."""
