@@ -61,6 +61,8 @@ class Question:
     is_batch: bool = False
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     started: float = field(default_factory=time.perf_counter)
+    #: of both models, for the budgets; known once it is in the log
+    used_tokens: int = 0
 
     @property
     def key_sha256(self) -> str:
@@ -125,7 +127,6 @@ class Answerer:
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""  # it may quote the output
-            problem.tokens = entry.prompt_tokens + entry.output_tokens
             self.write(entry, question)
             if entry.release_id is not None:
                 self.repeat(route, question, entry)
@@ -203,6 +204,7 @@ class Answerer:
     def write(self, entry: LogEntry, question: Question) -> None:
         """Logs a request that has ended. Raises Problem 503 where the entry of a success cannot be stored."""
         entry.total_ms = round((time.perf_counter() - question.started) * 1000, 2)
+        question.used_tokens = entry.used_tokens
         self._trace(entry, question.started)
         try:
             self.log.write(entry)

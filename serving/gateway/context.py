@@ -138,17 +138,14 @@ class Gateway:
         if question.token_id is not None:
             subjects.append(token_subject(question.token_id, question.limits))
         reserved = await self.limits.reserve(*subjects)
-        tokens, answered = 0, False
+        answered = False
         try:
             with self.metrics.in_flight(route.slug):
                 found = await unless_disconnected(request, self.answerer.answer(route, question))
-            tokens, answered = found.prompt_tokens + found.output_tokens, True
+            answered = True
             return found
-        except Problem as problem:
-            tokens = problem.tokens
-            raise
         finally:
-            reserved.settle(answered=answered, tokens=tokens)
+            reserved.settle(answered=answered, tokens=question.used_tokens)
 
     async def respond(
         self,

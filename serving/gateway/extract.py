@@ -120,6 +120,9 @@ def policy_members(answered: Answered) -> dict[str, Any]:
         found["fallback"] = {
             "model": answered.outcome.fallback, "reason": entry.fallback_reason, "error": entry.fallback_code or None,
             "cost": entry.cost,
+            "usage": {
+                "prompt_tokens": entry.fallback_prompt_tokens, "output_tokens": entry.fallback_output_tokens,
+            },
         }  # fmt: skip
     return found
 

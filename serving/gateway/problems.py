@@ -21,8 +21,6 @@ class Problem(Exception):
         self.headers, self.more = dict(headers or {}), more
         #: whether the request has an entry in the log
         self.is_logged = False
-        #: tokens that were used although there is no output
-        self.tokens = 0
 
     def as_dict(self, request_id: str) -> dict[str, Any]:
         """The object."""

@@ -68,6 +68,12 @@ class LogEntry:
     first_output: str = ""
     agreement: float | None = None
 
+    @property
+    def used_tokens(self) -> int:
+        """Tokens of both models, as budgets count them."""
+        larger = self.fallback_prompt_tokens + self.fallback_output_tokens
+        return self.prompt_tokens + self.output_tokens + larger
+
 
 class RequestLogWriter:
     """The log of one gateway process. ``folder``: on this host's disk, shared by its gateway processes."""

@@ -41,7 +41,8 @@ class Totals:
 
 
 class TokenUsage(models.Model):
-    """The requests of a token on one day in UTC; written with their log, kept longer than it.
+    """The requests of a token on one day in UTC; written with their log, kept longer than it. Tokens are those of the
+    model that was asked first and of the larger one.
 
     No foreign keys, as the log has none. ``token_id`` 0: requests from the page or a command of the studio.
     """

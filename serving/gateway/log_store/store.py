@@ -33,7 +33,8 @@ WITH stored AS (
     SELECT (created_at AT TIME ZONE 'UTC')::date, {_COLUMNS}
     FROM json_populate_recordset(NULL::serving_requestlog, %s)
     ON CONFLICT DO NOTHING
-    RETURNING project_id, token_id, day, status, prompt_tokens, output_tokens, shadow_of
+    RETURNING project_id, token_id, day, status, shadow_of, prompt_tokens + fallback_prompt_tokens AS prompt_tokens,
+        output_tokens + fallback_output_tokens AS output_tokens
 )
 INSERT INTO serving_tokenusage (project_id, token_id, day, requests, answered, prompt_tokens, output_tokens)
 SELECT project_id, coalesce(token_id, 0), day, count(*), count(*) FILTER (WHERE status = 200),

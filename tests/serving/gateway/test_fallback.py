@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from evaluation.inference.clients.endpoint_config import EndpointConfig
+from serving.budgets.limits import Limits
 from serving.confidence.calibration import Calibration, Fit, Kind
 from serving.confidence.decisions import Policy
 from serving.gateway.external import ExternalRoute
 from serving.gateway.fallback.models import FallbackRoute
+from serving.gateway.limits.rate_limits import Subject
 from serving.gateway.routes import ReleaseRoute
 from serving.policies.routing import ReleaseConfidence
 from slmstudio.contract.schema.compiled import compile_schema
@@ -85,7 +87,9 @@ def test_below_the_minimum_the_large_model_answers(tmp_path: Path) -> None:
         assert f'"output":{LARGE}' in response.text
         assert (body["answered_by"], body["needs_review"], body["calibrated"]) == ("fallback", False, False)
         cost = 2.0 * sum(fake_tokens(found)) / 1e6
-        assert body["fallback"] == {"model": "Big", "reason": "confidence", "error": None, "cost": cost}
+        usage = dict(zip(("prompt_tokens", "output_tokens"), fake_tokens(found), strict=True))
+        asked = {"model": "Big", "reason": "confidence", "error": None, "cost": cost, "usage": usage}
+        assert body["fallback"] == asked
         [row] = found.log.rows()
         assert (row["source"], row["status"], row["valid"], row["release_id"]) == ("fallback", 200, True, 1)
         assert (row["output"], row["first_output"]) == (LARGE, RAW)
@@ -103,6 +107,30 @@ def fake_tokens(found: Rig) -> tuple[int, int]:
     [row] = found.log.rows()
     assert row["fallback_prompt_tokens"] > 0
     return row["fallback_prompt_tokens"], row["fallback_output_tokens"]
+
+
+@pytest.mark.parametrize("large", [fake_openai.says(LARGE), fake_openai.says("I am sorry")])
+def test_tokens_of_both_models_count_in_budgets(tmp_path: Path, large: Any) -> None:
+    """Also those of an answer of the larger model that is no valid output."""
+
+    async def nothing(subject: Subject) -> tuple[int, int]:
+        return 0, 0
+
+    async def work(fake: fake_openai.Fake) -> None:
+        async with backend(tmp_path / "a", reply()) as model:
+            # One more than the small model takes for two documents.
+            limits = Limits(tokens_per_month=85)
+            policy = Policy(has_fallback=True, min_confidence=0.7)
+            deployed = route(small(model.address, fake.url), policy=policy, limits=limits)
+            async with rig(tmp_path, deployed, used=nothing) as found:
+                assert (await found.extract()).status_code == 200
+                assert sum(fake_tokens(found)) > 85 - 42
+                refused = (await found.extract()).json()
+                assert (refused["code"], refused["unit"]) == ("budget", "tokens")
+
+    with fake_openai.running() as fake:
+        fake.replies = [large]
+        event_loop.run(work(fake))
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def test_requests_of_the_default_partition_move_to_their_day(db: None) -> None:
 def test_the_use_of_a_token_is_added_up_once(log: RequestLogWriter, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     tokens = {"prompt_tokens": 30, "output_tokens": 12}
-    first = entry(token_id=7, status=200, **tokens)
+    larger = {"fallback_prompt_tokens": 300, "fallback_output_tokens": 10}
+    first = entry(token_id=7, status=200, **tokens, **larger)
     failed = entry(token_id=7, status=502, **tokens)
     for one in (first, failed, entry(token_id=7, status=200, shadow_of=first.id, **tokens), entry(status=429)):
         log.write(one)
@@ -123,7 +124,7 @@ def test_the_use_of_a_token_is_added_up_once(log: RequestLogWriter, tmp_path: Pa
         row.token_id: (row.requests, row.answered, row.prompt_tokens, row.output_tokens)
         for row in TokenUsage.objects.filter(project_id=1)
     }
-    assert used == {7: (2, 1, 60, 24), 0: (1, 0, 0, 0)}
+    assert used == {7: (2, 1, 360, 34), 0: (1, 0, 0, 0)}
 
 
 def test_the_process_stores_what_a_killed_one_left(
