@@ -9,7 +9,7 @@ class EvaluationConfig(AppConfig):
     name = "evaluation"
 
     def ready(self) -> None:
-        from evaluation import navigation, panels  # noqa: F401
+        from evaluation import navigation  # noqa: F401
         from evaluation.audit import services as log
         from evaluation.benchmarks import services as benchmarks
         from evaluation.gates.policy.proposals import propose_from_contract
@@ -19,8 +19,9 @@ class EvaluationConfig(AppConfig):
         from evaluation.runs.services import evaluation_ended, file_keys
         from labeling.annotation.challenges import challenge_sources
         from labeling.contract.changes import contract_changed
-        from slmstudio import hooks
+        from slmstudio import hooks, panels
 
+        panels.include("evaluation.panels")
         hooks.project_files.register(file_keys)
         hooks.audit_noted.register(log.record)
         contract_changed.register(propose_from_contract)

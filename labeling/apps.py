@@ -12,17 +12,15 @@ class LabelingConfig(AppConfig):
 
     def ready(self) -> None:
         from labeling import navigation  # noqa: F401
-        from labeling.datasets import panels as dataset_panels  # noqa: F401
-        from labeling.documents import panels as document_panels  # noqa: F401
         from labeling.documents import search_index
         from labeling.integrations import deliveries, tokens
         from labeling.models import Membership
-        from labeling.projects import panels as project_panels  # noqa: F401
         from labeling.projects.storage import file_keys, text_bytes
-        from labeling.review import next_steps  # noqa: F401
-        from slmstudio import hooks
+        from slmstudio import hooks, panels
         from slmstudio.workers import job_names
 
+        for feature in ("datasets.panels", "documents.panels", "projects.panels", "review.next_steps"):
+            panels.include(f"labeling.{feature}")
         job_names.register(deliveries.JOB)
         post_save.connect(tokens.revoke_on_password_change, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
         hooks.membership.register(Membership.objects.of)

@@ -18,15 +18,16 @@ class ServingConfig(AppConfig):
     def ready(self) -> None:
         from evaluation.approvals.actions import report_actions
         from labeling.api.routers import FILES_AT, more_routers
-        from serving import navigation, panels  # noqa: F401
+        from serving import navigation  # noqa: F401
         from serving.batches import services as batches
         from serving.deployments.queries import deploy_action
         from serving.feedback import gold_labels, sampling
         from serving.models import Deployment
         from serving.retention import services as retention
         from serving.retraining import services as retraining
-        from slmstudio import hooks
+        from slmstudio import hooks, panels
 
+        panels.include("serving.panels")
         report_actions.register(deploy_action)
         more_routers.register(_deployment_router)
         more_routers.register(_packages_router)

@@ -1,9 +1,11 @@
 """Panels: content that higher apps add to pages of lower apps, without imports.
 
-Each app registers its panels when Django starts (``AppConfig.ready``). A panel is a function from the object of the
-page to a template name and its context, or None if there is nothing to show.
+Each app names the modules of its panels when Django starts (``AppConfig.ready``). As most processes show no page, they
+are imported with the first one. A panel is a function from the object of the page to a template name and its context,
+or None if there is nothing to show.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,6 +38,21 @@ _panels: dict[Place, list[tuple[int, Panel]]] = {"home": [], "document": [], "da
 _steps: list[tuple[int, Callable[..., "NextStep | None"]]] = []
 
 
+#: not imported yet
+_modules: list[str] = []
+
+
+def include(module: str) -> None:
+    """Names a module whose functions are panels or next steps."""
+    _modules.append(module)
+
+
+def _load() -> None:
+    while _modules:
+        importlib.import_module(_modules[0])
+        _modules.pop(0)
+
+
 def register(place: Place, order: int) -> Callable[[Panel], Panel]:
     """Decorator: shows the function's panel at ``place``; a lower ``order`` comes first."""
 
@@ -60,9 +77,11 @@ def next_step(order: int) -> Callable[[Callable[..., "NextStep | None"]], Callab
 
 def render_panels(place: Place, *args: Any) -> list[PanelContent]:
     """The panels of a place, for a project (home), a document or a dataset version, and a user."""
+    _load()
     return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
 
 
 def next_step_for(project: Model, user: User) -> NextStep | None:
     """The next step of this user."""
+    _load()
     return next((step for _, ask in _steps if (step := ask(project, user)) is not None), None)

@@ -9,13 +9,14 @@ class TrainingConfig(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from slmstudio import hooks
-        from training import navigation, panels  # noqa: F401
+        from slmstudio import hooks, panels
+        from training import navigation  # noqa: F401
         from training.exports.services import keep_previous_export
         from training.exports.views import exports_context
         from training.runs.services import file_keys, restart
         from training.runs.views import run_sections
 
+        panels.include("training.panels")
         hooks.project_files.register(file_keys)
         hooks.run_restarted["training.TrainingRun"].register(restart)
         hooks.run_reaped["training.ModelExport"].register(keep_previous_export)
