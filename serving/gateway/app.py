@@ -23,6 +23,7 @@ from starlette.routing import Route  # noqa: E402
 from serving.gateway import chat_completions, extract, feedback  # noqa: E402
 from serving.gateway.bodies import HungUp  # noqa: E402
 from serving.gateway.capture.requests import capture  # noqa: E402
+from serving.gateway.connections import engine_metrics  # noqa: E402
 from serving.gateway.context import Gateway  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import Problem  # noqa: E402
@@ -74,8 +75,13 @@ async def _metrics(request: Request, gateway: Gateway, request_id: str) -> Respo
         caller = await gateway.tokens.caller(given, scope="read")
         gateway.limits.count(caller.token_id)
         project = caller.slug
-    replicas, folder = await gateway.table.replicas(), gateway.log.folder
-    text = await asyncio.to_thread(lambda: gateway.metrics.text(project, replicas=replicas, log=folder))
+    folder = gateway.log.folder
+    replicas, engines = await asyncio.gather(
+        gateway.table.replicas(), engine_metrics.scrape(gateway.pool.secret, project)
+    )
+    text = await asyncio.to_thread(
+        lambda: gateway.metrics.text(project, replicas=replicas, log=folder, engines=engines)
+    )
     return Response(text, media_type=CONTENT_TYPE)
 
 

@@ -116,10 +116,15 @@ class Metrics:
                     self._open_breakers.labels(route.slug, str(release.number)).set(number)
 
     def text(
-        self, project: str | None = None, *, replicas: ReplicaCounts | None = None, log: Path | None = None
+        self,
+        project: str | None = None,
+        *,
+        replicas: ReplicaCounts | None = None,
+        log: Path | None = None,
+        engines: Iterable[Metric] = (),
     ) -> bytes:
         """All metrics, or those of one project. ``replicas``: as the database has them now; ``log``: the folder of the
-        request log."""
+        request log; ``engines``: the engines' own metrics."""
         registry = self._registry
         folder = os.environ.get(FOLDER_VARIABLE)
         if folder:
@@ -127,7 +132,7 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)
         more = CollectorRegistry()
-        more.register(_Now(replicas, log))
+        more.register(_Now(replicas, log, engines))
         parts = [_OfProject(one, project) if project is not None else one for one in (registry, more)]
         return b"".join(generate_latest(part) for part in parts)
 
@@ -144,11 +149,12 @@ class Metrics:
 class _Now(Collector):
     """Gauges that are read when they are asked for."""
 
-    def __init__(self, replicas: ReplicaCounts | None, log: Path | None) -> None:
-        self._replicas, self._log = replicas, log
+    def __init__(self, replicas: ReplicaCounts | None, log: Path | None, engines: Iterable[Metric]) -> None:
+        self._replicas, self._log, self._engines = replicas, log, list(engines)
 
     def collect(self) -> Iterable[Metric]:
-        """Replicas by state; the backlog of the log."""
+        """Replicas by state; the backlog of the log; what engines report."""
+        yield from self._engines
         if self._replicas is not None:
             family = GaugeMetricFamily(
                 "slm_replicas", "Replicas with a heartbeat, by state.", labels=("project", "version", "state")

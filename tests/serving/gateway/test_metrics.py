@@ -1,6 +1,7 @@
 """``GET /metrics`` of the gateway."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -8,17 +9,25 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from aiohttp import web
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.studio import free_port
+from serving.gateway.connections import engine_metrics
+from serving.gateway.connections.engine_metrics import Source
+from serving.models import Replica
 from slmstudio.stack.processes import command
 from tests.conftest import ROOT
+from tests.evaluation.factories import World
 from tests.serving import event_loop
+from tests.serving.feedback.rows import deployed
 from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
 
 SAMPLE = tuple[str, frozenset[tuple[str, str]]]
@@ -133,6 +142,84 @@ def test_a_line_that_cannot_be_written_is_counted(tmp_path: Path, monkeypatch: p
             assert not [name for name, _ in got if name == "slm_requests_total"]
 
     run(work())
+
+
+LLAMA = """# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.
+# TYPE llamacpp:prompt_tokens_total counter
+llamacpp:prompt_tokens_total 42
+# TYPE process_open_fds gauge
+process_open_fds 7
+"""
+VLLM = """# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="invoices"} 2
+"""
+
+
+@contextlib.asynccontextmanager
+async def replica_with(path: Path, body: Callable[[], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """The address of a replica that reports this about its engine."""
+
+    async def handle(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer secret"
+        return await body()
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", handle)])
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    yield f"unix:{path}"
+    await runner.cleanup()
+
+
+def test_engines_report_with_our_labels_and_hold_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five replicas two report; the others are late, gone, and not readable."""
+
+    async def says(text: str) -> web.Response:
+        return web.Response(text=text)
+
+    async def late() -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response(text=LLAMA)
+
+    async def work() -> None:
+        async with (
+            replica_with(tmp_path / "a", lambda: says(LLAMA)) as first,
+            replica_with(tmp_path / "b", lambda: says(VLLM)) as second,
+            replica_with(tmp_path / "c", late) as slow,
+            replica_with(tmp_path / "d", lambda: says("llamacpp:broken{ 1")) as broken,
+        ):
+            found = [first, second, slow, broken, "unix:/none"]
+            sources = [
+                Source(address, (("project", "invoices"), ("version", "3"), ("replica", f"a/{n}"), ("engine", "e 1")))
+                for n, address in enumerate(found)
+            ]
+            monkeypatch.setattr(engine_metrics, "_sources", lambda project: sources)
+            async with rig(tmp_path, route(release(3))) as gateway:
+                response = await metrics(gateway, "operator")
+        assert response.status_code == 200
+        got = samples(response.text)
+        ours = {"project": "invoices", "version": "3", "engine": "e 1"}
+        assert value(got, "llamacpp:prompt_tokens_total", **ours, replica="a/0") == 42
+        own = {"exported_engine": "0", "model_name": "invoices"}
+        assert value(got, "vllm:num_requests_running", **ours, **own, replica="a/1") == 2
+        assert len([name for name, _ in got if name.startswith(("llamacpp", "vllm", "process"))]) == 2
+
+    run(work())
+
+
+def test_only_ready_replicas_of_a_project_are_asked(world: World) -> None:
+    stable = deployed(world).stable
+    assert stable is not None
+    for slot, state in enumerate(("ready", "starting")):
+        Replica.objects.create(
+            release=stable, host="a", slot=slot, state=state, address=f"unix:/{slot}", heartbeat_at=timezone.now(),
+            identity={"engine": "llama.cpp 1"},
+        )  # fmt: skip
+    [source] = engine_metrics._sources("invoices")
+    labels = {"project": "invoices", "version": str(stable.number), "replica": "a/0", "engine": "llama.cpp 1"}
+    assert (source.address, dict(source.labels)) == ("unix:/0", labels)
+    assert engine_metrics._sources("receipts") == []
 
 
 @pytest.mark.parametrize(
