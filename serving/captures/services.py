@@ -113,8 +113,13 @@ def _store(project: Project, user: User, rows: Any) -> Collected:
 def _rows(requests: Any) -> Iterator[dict[str, Any]]:
     for row in requests:
         # Who asked stays in the log, where it can be erased; documents of one caller can still be grouped.
-        group = {"caller_group": sha256_text(f"{row.project_id} {row.caller}")[:12]} if row.caller else {}
+        group = {"caller_group": caller_group(row.project_id, row.caller)} if row.caller else {}
         yield {"text": row.text, "request_id": str(row.id), **group}
+
+
+def caller_group(project_id: int, caller: str) -> str:
+    """What the documents of a caller have in common, without naming them."""
+    return sha256_text(f"{project_id} {caller}")[:12]
 
 
 def _propose(project: Project, answers: Mapping[int, queries.CapturedAnswer]) -> int:

@@ -4,30 +4,31 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-from labeling.models import Document
 from serving.models import Judgment
 from serving.models.review import Draw, ReviewItem
 
 _BATCH = 5_000
 
 
-def erase_requests(project_id: int, ids: Iterable[uuid.UUID]) -> list[str]:
-    """Deletes everything about some requests of a project, and the items that have no other request.
+def items_of(project_id: int, ids: Iterable[uuid.UUID]) -> list[int]:
+    """The items of the review queue for some requests of a project."""
+    wanted, found = list(ids), set[int]()
+    for at in range(0, len(wanted), _BATCH):
+        draws = Draw.objects.filter(project_id=project_id, request_id__in=wanted[at : at + _BATCH])
+        found.update(draws.exclude(item=None).values_list("item_id", flat=True))
+    return sorted(found)
 
-    Returns the ids of documents that were made of them, which stay: dataset versions may rest on them.
-    """
+
+def erase_requests(project_id: int, ids: Iterable[uuid.UUID]) -> None:
+    """Deletes everything about some requests of a project, and the items that have no other request."""
     wanted = list(ids)
-    documents: set[str] = set()
     for at in range(0, len(wanted), _BATCH):
         part = wanted[at : at + _BATCH]
         Judgment.objects.filter(project_id=project_id, request_id__in=part).delete()
         draws = Draw.objects.filter(project_id=project_id, request_id__in=part)
         items = list(draws.exclude(item=None).values_list("item_id", flat=True).distinct())
-        made = Document.objects.filter(review_items__in=items, source="requests")
-        documents.update(made.values_list("external_id", flat=True))
         draws.delete()
         _settle(items)
-    return sorted(documents)
 
 
 def _settle(items: list[int]) -> None:

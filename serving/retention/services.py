@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -19,9 +20,11 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from evaluation.audit import services as audit_services
+from labeling.documents.erasure import Erased
 from labeling.models import Membership, Project
 from serving.feedback import erasure
 from serving.models import Deployment, RequestLog
+from serving.retention import documents
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.errors import Refused
 
@@ -98,10 +101,21 @@ def oldest_day() -> date:
     return timezone.now().date() - timedelta(days=max(ROW_DAYS, longest) + 1)
 
 
-def erase(*, project: Project, user: User | None, caller: str = "", ids: Iterable[str] = ()) -> int:
-    """Erases everything that leads back to a caller from their requests, with their shadows; returns their number.
+@dataclass(frozen=True)
+class Erasure:
+    """The number of erased requests, and the documents that were made of them."""
 
-    The audit log has the number and the request ids, not the caller. ``user`` None: an operator at the command line.
+    requests: int
+    documents: Erased
+
+
+def erase(
+    *, project: Project, user: User | None, caller: str = "", ids: Iterable[str] = (), with_gold: bool = False
+) -> Erasure:
+    """Erases everything that leads back to a caller from their requests, with their shadows, and the documents that
+    were made of them; those with a gold label only ``with_gold``.
+
+    The audit log has the numbers and the ids, not the caller. ``user`` None: an operator at the command line.
 
     Raises:
         Forbidden: the user's role does not permit it.
@@ -118,15 +132,16 @@ def erase(*, project: Project, user: User | None, caller: str = "", ids: Iterabl
     rows = RequestLog.objects.filter(condition, project_id=project.pk)
     with transaction.atomic():
         known = [*wanted, *rows.values_list("id", flat=True)]
-        documents = erasure.erase_requests(project.pk, known)
+        items = erasure.items_of(project.pk, known)
+        found = documents.erase(project, known, items, caller=caller, with_gold=with_gold)
+        erasure.erase_requests(project.pk, known)
         erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
         details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
-        if documents:
-            details["documents"] = documents
+        details |= {name: names for name, names in asdict(found).items() if names}
         if wanted:
             details["ids"] = [str(one) for one in wanted]
         audit_services.record(project=project, user=user, action="erased", about="requests", details=details)
-    return erased
+    return Erasure(erased, found)
 
 
 def _parsed(text: str) -> uuid.UUID:

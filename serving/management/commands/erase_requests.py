@@ -1,4 +1,4 @@
-"""``manage.py erase_requests``: erases texts, outputs and the caller of logged requests; see ``docs/serving.md``."""
+"""``manage.py erase_requests``: erases logged requests and the documents made of them; see ``docs/serving.md``."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -22,6 +22,7 @@ class Command(BaseCommand):
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--caller", default="", help="the caller that the requests name")
         what.add_argument("--request", nargs="+", default=[], metavar="ID", help="request ids")
+        parser.add_argument("--with-gold", action="store_true", help="erase documents with a gold label, too")
         parser.add_argument("--user", help="who erases, for the audit log (default: the application)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,7 +35,21 @@ class Command(BaseCommand):
             if user is None:
                 raise CommandError(f"There is no account {options['user']!r}.")
         try:
-            erased = services.erase(project=project, user=user, caller=options["caller"], ids=options["request"])
+            erased = services.erase(
+                project=project, user=user, caller=options["caller"], ids=options["request"],
+                with_gold=options["with_gold"],
+            )  # fmt: skip
         except (Refused, Forbidden) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"{erased} requests erased")
+        documents = erased.documents
+        self.stdout.write(f"{erased.requests} requests and {len(documents.documents)} documents erased")
+        if documents.with_gold:
+            self.stdout.write(
+                f"{len(documents.with_gold)} documents with a gold label kept; erase them with --with-gold: "
+                + ", ".join(documents.with_gold)
+            )
+        if documents.in_use:
+            self.stdout.write(
+                f"{len(documents.in_use)} documents kept, as dataset versions, evaluations, the regression suite or "
+                f"certificates rest on them: {', '.join(documents.in_use)}"
+            )

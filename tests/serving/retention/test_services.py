@@ -12,7 +12,8 @@ from django.db import connection
 from django.utils import timezone
 
 from evaluation.models import AuditEntry
-from labeling.models import Document
+from labeling.models import Comment, Document, Gold
+from serving.captures.services import caller_group
 from serving.feedback import judgments
 from serving.gateway.request_log import ensure_partition
 from serving.models import Deployment, Draw, Judgment, RequestLog, ReviewItem
@@ -20,6 +21,7 @@ from serving.retention import services
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World
 from tests.serving.feedback.rows import deployed, gold_of
 
@@ -117,7 +119,7 @@ def test_a_caller_is_erased_with_their_shadows(world: World, deployment: Deploym
     row = request(project, days=3)
     shadow, other = request(project, shadow_of=row.id), request(project, caller="ben")
     elsewhere = request(project + 1)
-    assert services.erase(project=world.project, user=world.owner, caller=" ana ") == 2
+    assert services.erase(project=world.project, user=world.owner, caller=" ana ").requests == 2
     assert [stored(one) for one in (row, shadow, other, elsewhere)] == [False, False, True, True]
     erased = RequestLog.objects.get(id=row.id)
     assert (erased.caller, erased.key_sha256) == ("", "")
@@ -129,14 +131,14 @@ def test_a_caller_is_erased_with_their_shadows(world: World, deployment: Deploym
 def test_requests_are_erased_by_id(world: World, deployment: Deployment) -> None:
     row, other = request(deployment.project_id), request(deployment.project_id)
     shadow = request(deployment.project_id, shadow_of=row.id, caller="")
-    assert services.erase(project=world.project, user=world.owner, ids=[f"chatcmpl-{row.id}"]) == 2
+    assert services.erase(project=world.project, user=world.owner, ids=[f"chatcmpl-{row.id}"]).requests == 2
     assert [stored(one) for one in (row, shadow, other)] == [False, False, True]
     assert AuditEntry.objects.get(action="erased").details["ids"] == [str(row.id)]
 
 
 def test_requests_of_another_project_are_not_erased(world: World, deployment: Deployment) -> None:
     row = request(deployment.project_id + 1)
-    assert services.erase(project=world.project, user=world.owner, ids=[str(row.id)]) == 0
+    assert services.erase(project=world.project, user=world.owner, ids=[str(row.id)]).requests == 0
     assert stored(row)
 
 
@@ -211,20 +213,58 @@ def test_judgments_of_requests_that_left_the_log_are_erased_by_id(world: World, 
     row = request(served.project_id, days=1, release=served.stable)
     judged(world, row)
     RequestLog.objects.all().delete()
-    assert services.erase(project=world.project, user=world.owner, ids=[str(row.id)]) == 0
+    assert services.erase(project=world.project, user=world.owner, ids=[str(row.id)]).requests == 0
     assert not Judgment.objects.exists()
 
 
-def test_documents_that_came_of_erased_requests_are_named(world: World, served: Deployment) -> None:
-    row = request(served.project_id, days=1, release=served.stable)
-    judged(world, row)
-    document = Document.objects.create(
-        project=world.project, external_id=f"request-{row.id}", text="Ana", sha256="b" * 64, source="requests"
+def made(world: World, name: str, source: str = "captured traffic", **metadata: str) -> Document:
+    """A document that was made of a request."""
+    found: Document = Document.objects.create(
+        project=world.project, external_id=name, text=name, sha256=sha256_text(name), source=source, metadata=metadata
     )
-    ReviewItem.objects.update(document=document)
-    services.erase(project=world.project, user=world.owner, caller="ana")
-    assert AuditEntry.objects.get(action="erased").details["documents"] == [document.external_id]
-    assert Document.objects.filter(pk=document.pk).exists()
+    Comment.objects.create(document=found, text="A note.")
+    return found
+
+
+def test_documents_leave_with_their_requests(world: World, served: Deployment) -> None:
+    row = request(served.project_id, days=1, release=served.stable)
+    other = request(served.project_id, days=1, release=served.stable, caller="ben")
+    judged(world, row)
+    reviewed = made(world, "reviewed", "requests", request=str(uuid.uuid4()))
+    ReviewItem.objects.update(document=reviewed)
+    made(world, "collected", request_id=str(row.id))
+    # Its request is no longer in the log.
+    made(world, "older", request_id=str(uuid.uuid4()), caller_group=caller_group(world.project.pk, "ana"))
+    kept = made(world, "of another", request_id=str(other.id), caller_group=caller_group(world.project.pk, "ben"))
+    imported = made(world, "imported", "receipts.jsonl", request_id=str(row.id))
+    found = services.erase(project=world.project, user=world.owner, caller="ana").documents
+    assert sorted(found.documents) == ["collected", "older", "reviewed"]
+    assert not Document.objects.filter(external_id__in=found.documents).exists()
+    assert Document.objects.filter(pk__in=[kept.pk, imported.pk]).count() == 2
+    assert sorted(AuditEntry.objects.get(action="erased").details["documents"]) == sorted(found.documents)
+
+
+def test_documents_with_gold_are_counted_and_erased_only_on_request(world: World, served: Deployment) -> None:
+    row = request(served.project_id, days=1, release=served.stable)
+    golds = Document.objects.filter(project=world.project, golds__isnull=False)
+    in_use = golds.filter(dataset_items__isnull=False).first()
+    assert in_use is not None
+    free = made(world, "free")
+    revision = Gold.objects.filter(document=in_use).get().revision
+    Gold.objects.create(
+        document=free, schema_version=world.project.schema_version, revision=revision, origin="human"
+    )  # fmt: skip
+    ids = [free.pk, in_use.pk]
+    Document.objects.filter(pk__in=ids).update(source="captured traffic", metadata={"request_id": str(row.id)})
+    out = StringIO()
+    call_command("erase_requests", "--project", "invoices", "--request", str(row.id), stdout=out)
+    assert Document.objects.filter(pk__in=ids).count() == 2
+    lines = out.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2"]
+    call_command("erase_requests", "--project", "invoices", "--request", str(row.id), "--with-gold", stdout=out)
+    assert list(Document.objects.filter(pk__in=ids)) == [in_use]
+    assert Gold.objects.filter(document=in_use).exists()
+    assert AuditEntry.objects.filter(action="erased").order_by("-pk")[0].details["in_use"] == [in_use.external_id]
 
 
 def test_corrections_and_queue_items_leave_with_the_texts(world: World, served: Deployment) -> None:
