@@ -3,9 +3,10 @@
 Fitted on outputs for the validation split, per engine and quantization. Values and nulls are fitted apart: a model that
 is sure that a field is absent is wrong for other reasons than one that is sure of a value. A value's *score* is the
 logit of its lowest token probability, or, where that predicts better, a combination of all its signals. A field with at
-least ``ISOTONIC`` samples gets an isotonic regression on the score (Zadrozny and Elkan, 2002), one with fewer a
-logistic one (Platt, 1999) with a ridge penalty; a field with fewer than ``ENOUGH`` samples, or without both outcomes,
-uses the fit over all fields.
+least ``ISOTONIC`` samples gets an isotonic regression on the score (Zadrozny and Elkan, 2002), interpolated between the
+centers of its blocks (Oron and Flournoy, 2017), so that a limit can lie within a block; one with fewer a logistic one
+(Platt, 1999) with a ridge penalty; a field with fewer than ``ENOUGH`` samples, or without both outcomes, uses the fit
+over all fields.
 """
 
 import math
@@ -47,20 +48,26 @@ class Sample:
 
 @dataclass(frozen=True)
 class Fit:
-    """A monotone map from a score: a step function over ``knots`` with ``values``, or, without knots, a logistic
-    function with ``slope`` and ``intercept``. ``samples``: how many it is from."""
+    """A monotone map from a score: linear between ``knots`` with ``values`` (``is_step``, in packages of before: a step
+    function), or, without knots, a logistic function with ``slope`` and ``intercept``. ``samples``: how many it is
+    from."""
 
     samples: int
     slope: float = 1.0
     intercept: float = 0.0
     knots: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
+    is_step: bool = True
 
     def probability(self, score: float) -> float:
         """The probability that the value is correct."""
-        if self.knots:
-            return self.values[max(0, bisect_right(self.knots, score) - 1)]
-        return sigmoid(self.slope * score + self.intercept)
+        if not self.knots:
+            return sigmoid(self.slope * score + self.intercept)
+        at = bisect_right(self.knots, score) - 1
+        if self.is_step or at < 0 or at + 1 == len(self.knots):
+            return self.values[max(0, at)]
+        (left, right), (low, high) = self.knots[at : at + 2], self.values[at : at + 2]
+        return low + (high - low) * (score - left) / (right - left)
 
 
 @dataclass(frozen=True)
@@ -111,12 +118,16 @@ class Calibration:
         return cls(kind(value["values"]), kind(value["nulls"]))
 
 
-def fit(samples: Iterable[Sample]) -> Calibration:
-    """Fits a calibration; fields and kinds of values without samples have none."""
+def fit(samples: Iterable[Sample], *, share: float = 1.0) -> Calibration:
+    """Fits a calibration; fields and kinds of values without samples have none.
+
+    ``share``: of all samples, if these are a part of them. The numbers above count for all, so that a part gets the
+    same kinds of fits.
+    """
     apart: dict[bool, list[Sample]] = {True: [], False: []}
     for one in samples:
         apart[one.signals.is_null].append(one)
-    return Calibration(_best_kind(apart[False]), _best_kind(apart[True]))
+    return Calibration(_best_kind(apart[False], share), _best_kind(apart[True], share))
 
 
 def cross_fitted(samples: Sequence[Sample], folds: int = FOLDS) -> list[float]:
@@ -127,7 +138,8 @@ def cross_fitted(samples: Sequence[Sample], folds: int = FOLDS) -> list[float]:
     for number in range(folds):
         inside = [at for at in range(len(samples)) if fold[at] == number]
         if inside:
-            calibration = fit(one for at, one in enumerate(samples) if fold[at] != number)
+            rest = [one for at, one in enumerate(samples) if fold[at] != number]
+            calibration = fit(rest, share=len(rest) / len(samples))
             for at in inside:
                 found[at] = calibration.probability(samples[at].pattern, samples[at].signals)
     return found
@@ -141,18 +153,19 @@ def _folds(samples: Sequence[Sample], folds: int) -> list[int]:
     return [number[one.document] for one in samples]
 
 
-def _best_kind(samples: Sequence[Sample]) -> Kind:
+def _best_kind(samples: Sequence[Sample], share: float) -> Kind:
     """With the combination of all signals, where it predicts left-out documents better than the lowest probability."""
-    plain = Kind((), _fits(samples, ()))
+    plain = Kind((), _fits(samples, (), share))
     wrong = sum(not one.is_correct for one in samples)
-    if min(wrong, len(samples) - wrong) < _COMBINED_FROM or len({one.document for one in samples}) < 2:
+    if min(wrong, len(samples) - wrong) < share * _COMBINED_FROM or len({one.document for one in samples}) < 2:
         return plain
     fold = _folds(samples, 2)
     losses = [0.0, 0.0]
     for number in range(2):
         rest = [one for at, one in enumerate(samples) if fold[at] != number]
         weights = _weights(rest)
-        kinds = Kind((), _fits(rest, ())), Kind(weights, _fits(rest, weights))
+        half = share * len(rest) / len(samples)
+        kinds = Kind((), _fits(rest, (), half)), Kind(weights, _fits(rest, weights, half))
         for at, one in enumerate(samples):
             if fold[at] == number:
                 for which, kind in enumerate(kinds):
@@ -162,19 +175,19 @@ def _best_kind(samples: Sequence[Sample]) -> Kind:
     if losses[1] > losses[0] * (1 - _BETTER):
         return plain
     weights = _weights(samples)
-    return Kind(weights, _fits(samples, weights))
+    return Kind(weights, _fits(samples, weights, share))
 
 
-def _fits(samples: Sequence[Sample], weights: tuple[float, ...]) -> dict[str, Fit]:
+def _fits(samples: Sequence[Sample], weights: tuple[float, ...], share: float) -> dict[str, Fit]:
     kind = Kind(weights)
     groups: defaultdict[str, list[tuple[float, bool]]] = defaultdict(list)
     for one in samples:
         for name in {one.pattern, ""}:
             groups[name].append((kind.score(one.signals), one.is_correct))
     return {
-        name: _isotonic(rows) if len(rows) >= ISOTONIC else _logistic(rows)
+        name: _isotonic(rows) if len(rows) >= share * ISOTONIC else _logistic(rows)
         for name, rows in groups.items()
-        if not name or (len(rows) >= ENOUGH and 0 < sum(right for _, right in rows) < len(rows))
+        if not name or (len(rows) >= share * ENOUGH and 0 < sum(right for _, right in rows) < len(rows))
     }
 
 
@@ -215,12 +228,12 @@ def _isotonic(rows: Sequence[tuple[float, bool]]) -> Fit:
     knots, values = [], []
     for begin, end in pairwise(blocks):
         correct, count = sum(p[1] for p in points[begin:end]), sum(p[2] for p in points[begin:end])
-        knots.append(points[begin][0])
+        knots.append(sum(score * times for score, _, times in points[begin:end]) / count)
         values.append((correct + _PRIOR) / (count + 2 * _PRIOR))
     # The pseudo-counts weigh more in small blocks: made monotone again.
     for place in range(1, len(values)):
         values[place] = max(values[place], values[place - 1])
-    return Fit(len(rows), knots=tuple(knots), values=tuple(values))
+    return Fit(len(rows), knots=tuple(knots), values=tuple(values), is_step=False)
 
 
 def _logistic(points: Sequence[tuple[float, bool]]) -> Fit:

@@ -11,14 +11,15 @@ from serving.confidence.signals import JudgedField
 
 @dataclass(frozen=True, slots=True)
 class FieldRecord:
-    """A field with tokens: its lowest token probability ``raw``, and its ``calibrated`` confidence by a fit without its
-    document."""
+    """A field with tokens: its lowest token probability ``raw``, its ``calibrated`` confidence by a fit without its
+    document, and the one that is ``served``, by the fit over all documents."""
 
     pattern: str
     raw: float
     calibrated: float
     is_null: bool
     is_correct: bool
+    served: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +36,23 @@ class DocumentRecord:
 
     @property
     def confidence(self) -> float:
-        """The lowest of its fields; 0 without any."""
-        return min((one.calibrated for one in self.fields), default=0.0)
+        """What limits are compared with: the lowest of its fields, as the gateway computes it; 0 without any."""
+        return min((one.served for one in self.fields), default=0.0)
 
     def to_json(self) -> list[Any]:
         """As stored."""
-        fields = [[f.pattern, f.raw, f.calibrated, int(f.is_null), int(f.is_correct)] for f in self.fields]
+        fields = [[f.pattern, f.raw, f.calibrated, int(f.is_null), int(f.is_correct), f.served] for f in self.fields]
         return [self.name, int(self.is_valid), int(self.holds), self.wrong, self.counted, fields]
 
     @classmethod
     def of_json(cls, value: Sequence[Any]) -> "DocumentRecord":
         """Reads ``to_json`` again."""
         name, is_valid, holds, wrong, counted, rows = value
-        fields = tuple(FieldRecord(str(p), float(r), float(c), bool(n), bool(ok)) for p, r, c, n, ok in rows)
+        # Packages of before have no confidence as it is served.
+        fields = tuple(
+            FieldRecord(str(p), float(r), float(c), bool(n), bool(ok), float(served[0] if served else c))
+            for p, r, c, n, ok, *served in rows
+        )
         return cls(str(name), bool(is_valid), bool(holds), int(wrong), int(counted), fields)
 
 
@@ -68,14 +73,14 @@ def calibrate(documents: Sequence[AnsweredDocument]) -> tuple[Calibration, list[
         for one in document.fields or ()
         if one.signals is not None
     ]
-    left_out = iter(cross_fitted(samples))
+    left_out, fitted = iter(cross_fitted(samples)), fit(samples)
     records = []
     for document in documents:
         rows = document.fields or []
         fields = tuple(
             FieldRecord(
                 one.pattern, round(one.signals.minimum, 4), round(next(left_out), 4), one.signals.is_null,
-                one.is_correct,
+                one.is_correct, round(fitted.probability(one.pattern, one.signals), 4),
             )
             for one in rows
             if one.signals is not None
@@ -84,7 +89,7 @@ def calibrate(documents: Sequence[AnsweredDocument]) -> tuple[Calibration, list[
         wrong = sum(not one.is_correct for one in counted)
         is_valid = document.fields is not None
         records.append(DocumentRecord(document.name, is_valid, document.holds, wrong, len(counted), fields))
-    return fit(samples), records
+    return fitted, records
 
 
 def scored(records: Sequence[DocumentRecord], *, raw: bool = False, pattern: str = "") -> list[Scored]:

@@ -10,7 +10,7 @@ from serving.confidence.signals import JudgedField, Signals
 
 
 def record(name: int, confidence: float, wrong: int = 0, counted: int = 4, **changes: bool) -> DocumentRecord:
-    fields = (FieldRecord("total", confidence, confidence, is_null=False, is_correct=not wrong),)
+    fields = (FieldRecord("total", confidence, confidence, is_null=False, is_correct=not wrong, served=confidence),)
     return DocumentRecord(f"d{name}", changes.get("is_valid", True), changes.get("holds", True), wrong, counted, fields)
 
 
@@ -71,6 +71,38 @@ def test_a_proven_budget_holds_on_new_documents() -> None:
             exceeded += 1 - 9 / 10 * (1 - t**10) / (1 - t**9) > budget.rate
     assert claimed > 60
     assert exceeded / claimed <= 0.1
+
+
+def answered(number: int, seed: int) -> list[AnsweredDocument]:
+    """Documents of one field; the true probability of being correct is the token probability to the third power."""
+    rng = random.Random(seed)
+    found = []
+    for name in range(number):
+        minimum = rng.betavariate(8, 1)
+        field = JudgedField("queue", Signals(minimum), is_correct=rng.random() < minimum**3)
+        found.append(AnsweredDocument(str(name), [field]))
+    return found
+
+
+@pytest.mark.parametrize(("number", "tolerance"), [(220, 0.04), (400, 0.025)])
+def test_limits_are_of_confidences_as_they_are_served(number: int, tolerance: float) -> None:
+    """Calibration, limit, new documents: about as many are below the limit as the curve says, and a budget holds."""
+    budget = Budget(1, 10, "document")
+    new = [(one.fields or [])[0] for one in answered(1_000, 1_000)]
+    differences, claimed, exceeded = [], 0, 0
+    for seed in range(12):
+        calibration, records = calibrate(answered(number, seed))
+        served = [round(calibration.probability("queue", one.signals), 4) for one in new if one.signals]
+        point = min(what_if(records), key=lambda one: abs(one.rest - 0.25))
+        differences.append(abs(sum(one < point.limit for one in served) / len(served) - point.rest))
+        limit = choose(points(records, "document"), budget)
+        if limit is not None:
+            claimed += 1
+            kept = [not one.is_correct for one, at in zip(new, served, strict=True) if at >= limit.limit]
+            exceeded += sum(kept) / len(kept) > budget.rate
+    assert sum(differences) / len(differences) < tolerance, differences
+    assert claimed > 2
+    assert exceeded <= 1
 
 
 def test_what_if_between_nothing_and_everything() -> None:
