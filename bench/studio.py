@@ -32,12 +32,15 @@ class Studio:
 
 
 @contextlib.contextmanager
-def studio(*, web_workers: int = 2, threads: int = 4) -> Iterator[Studio]:
-    """Starts servers, migrations, the web server and an RQ worker in a temporary folder; Django is set up on return."""
+def studio(*, web_workers: int = 2, threads: int = 4, home: Path | None = None) -> Iterator[Studio]:
+    """Starts servers, migrations, the web server and an RQ worker in a temporary folder; Django is set up on return.
+
+    ``home``: a folder that stays, with its data.
+    """
     for variable in ("SLM_HOME", "DATABASE_URL", "REDIS_URL"):
         os.environ.pop(variable, None)
-    home = Path(tempfile.mkdtemp(prefix="slm-bench-"))
-    os.environ |= {"SLM_HOME": str(home), "DJANGO_SETTINGS_MODULE": "bench.settings"}
+    folder = home.absolute() if home is not None else Path(tempfile.mkdtemp(prefix="slm-bench-"))
+    os.environ |= {"SLM_HOME": str(folder), "DJANGO_SETTINGS_MODULE": "bench.settings"}
     started: list[subprocess.Popen[bytes]] = []
     try:
         with environment.servers():
@@ -53,7 +56,8 @@ def studio(*, web_workers: int = 2, threads: int = 4) -> Iterator[Studio]:
 
                 connections.close_all()
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        if home is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(started: list[subprocess.Popen[bytes]], web_workers: int, threads: int) -> Studio:
@@ -84,7 +88,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def wait_for(port: int, *, seconds: float = 30) -> None:
+def wait_for(port: int, *, seconds: float = 180) -> None:
     """Waits until a server responds on a port of this machine."""
     for _ in range(int(5 * seconds)):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -46,6 +46,15 @@ def test_routing_takes_the_classes_of_its_contract(tmp_path: Path) -> None:
     ]
 
 
+def test_every_class_of_routing_has_one_action() -> None:
+    contract = json.loads((FOLDER / "routing" / "contract.json").read_text())
+    actions = json.loads((FOLDER / "routing" / "actions.json").read_text())
+    assert list(actions) == ["answer", "retrieve", "tool", "escalate"]
+    assert sorted(name for names in actions.values() for name in names) == sorted(
+        contract["schema"]["properties"]["queue"]["enum"]
+    )
+
+
 def test_near_duplicates_stay_on_one_side() -> None:
     text = "A long message about a card that was swallowed by the machine at the station, number {}"
     rows = [{"id": str(number), "text": text.format(number)} for number in range(20)]
