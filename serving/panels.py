@@ -4,10 +4,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils.translation import ngettext
 
 from serving.alerts.queries import firing
 from serving.deployments import queries
-from serving.feedback.queries import judged_requests
+from serving.feedback.queries import judged_requests, urgent_items
 from serving.models import Deployment
 from serving.retraining.queries import ShownProposal, open_proposals
 from slmstudio.access import Action
@@ -67,6 +68,22 @@ def retraining_step(project: Any, user: User) -> NextStep | None:
         return None
     found = _proposals(project)
     return NextStep(f"Retrain? {found[0].text}", found[0].button, found[0].url) if found else None
+
+
+@next_step(28)
+def review_step(project: Any, user: User) -> NextStep | None:
+    """For users who may review: requests that failed or that callers called wrong, in the review queue."""
+    if Action.REVIEW not in getattr(project, "can", ()) or _deployment(project) is None:
+        return None
+    number = urgent_items(project)
+    if not number:
+        return None
+    text = ngettext(
+        "{n:,} request that failed or was judged wrong is in the review queue.",
+        "{n:,} requests that failed or were judged wrong are in the review queue.",
+        number,
+    )
+    return NextStep(text.format(n=number), "Review requests", reverse("deploy_review", args=[project.slug]))
 
 
 @register("home", 5)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from labeling.models import Project
+from serving.deployments.services import is_waiting_for_package
 from serving.drift.queries import newest_changes
 from serving.models import Deployment, Replica
 from serving.traffic.prices import CostOf
@@ -80,8 +81,9 @@ def _invalid(situation: Situation, seconds: int) -> Measured:
 
 
 def _missing_versions(situation: Situation, seconds: int) -> Measured:
-    """Versions that should answer and have no replica that does."""
-    releases = [one for one in situation.deployment.serving if one.package_id is not None]
+    """Versions that should answer and have no replica that does; not those whose package is being built."""
+    serving = [one for one in situation.deployment.serving if one.package_id is not None]
+    releases = [one for one in serving if not is_waiting_for_package(one)]
     ready = set(Replica.objects.ready().filter(release__in=releases).values_list("release_id", flat=True))
     missing = [one for one in releases if one.pk not in ready]
     return Measured(float(len(missing)), note=", ".join(str(one) for one in missing))

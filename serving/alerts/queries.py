@@ -3,13 +3,21 @@
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.urls import reverse
 
 from labeling.models import Project
 from serving.alerts import messages, rules
 from serving.models import AlertEvent, AlertRecipients, AlertRule
+from slmstudio.access import Action
 
 MAX_EVENTS = 50
 State = AlertRule.State
+#: metric -> the page that shows its requests, for users who may review, and the text of the link
+_REVIEW = {
+    "invalid": ("failure", "Review the invalid outputs"),
+    "fallback": ("fallback", "Review what the fallback answered"),
+}
+_PAGES = {"replicas": ("deployment", "View the versions"), "drift": ("deploy_drift", "View the drift")}
 _BADGES = {State.OK: ("done", "ok"), State.PENDING: ("queued", "pending"), State.FIRING: ("failed", "firing")}
 
 
@@ -21,6 +29,9 @@ class AlertLine:
     title: str
     sentence: str
     value: str
+    #: where the user sees more of it, and the text of the link
+    url: str
+    link: str
 
     @property
     def badge(self) -> tuple[str, str]:
@@ -42,17 +53,27 @@ class EventLine:
 
 def lines(project: Project) -> list[AlertLine]:
     """All rules."""
-    return [_line(rule) for rule in rules.rules_of(project)]
+    return [_line(project, rule) for rule in rules.rules_of(project)]
 
 
 def firing(project: Project) -> list[AlertLine]:
     """The alerts that fire, the oldest first."""
-    return [_line(rule) for rule in AlertRule.objects.firing().filter(project=project).order_by("since")]
+    return [_line(project, rule) for rule in AlertRule.objects.firing().filter(project=project).order_by("since")]
 
 
-def _line(rule: AlertRule) -> AlertLine:
+def _line(project: Project, rule: AlertRule) -> AlertLine:
     value = messages.shown(rule.metric, rule.value) if rule.enabled else "–"
-    return AlertLine(rule, messages.title(rule.metric), messages.rule_sentence(rule), value)
+    return AlertLine(
+        rule, messages.title(rule.metric), messages.rule_sentence(rule), value, *_more(project, rule.metric)
+    )
+
+
+def _more(project: Project, metric: str) -> tuple[str, str]:
+    if metric in _REVIEW and Action.REVIEW in getattr(project, "can", ()):
+        reason, link = _REVIEW[metric]
+        return f"{reverse('deploy_review', args=[project.slug])}?reason={reason}", link
+    view, link = _PAGES.get(metric, ("deploy_monitoring", "View the traffic"))
+    return reverse(view, args=[project.slug]), link
 
 
 def events(project: Project) -> list[EventLine]:

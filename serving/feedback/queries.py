@@ -95,6 +95,12 @@ def counts(project: Project) -> dict[str, int]:
     return dict(found)
 
 
+def urgent_items(project: Project) -> int:
+    """Open items of requests that failed, or that a caller judged wrong; one query."""
+    urgent = [Reason.FEEDBACK, Reason.FAILURE]
+    return ReviewItem.objects.open(project).filter(reason__in=urgent).count()
+
+
 def queue_page(project: Project, *, reason: str = "", order: str = WORST, after: str = "") -> QueuePage:
     """A page of the queue. ``after``: the position of the row before it, as ``QueuePage.after`` gives it."""
     rows = ReviewItem.objects.open(project, reason).defer("signature").select_related("release")

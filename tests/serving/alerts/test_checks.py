@@ -14,8 +14,9 @@ from labeling.models import WebhookDelivery
 from serving.alerts import checks, rules
 from serving.alerts.mail import send_waiting
 from serving.deployments import services
-from serving.models import AlertEvent, AlertRule, Deployment, DriftCheck, Replica
+from serving.models import AlertEvent, AlertRule, Deployment, DriftCheck, Package, Replica
 from serving.traffic.counting import count_marked
+from slmstudio.runs.models import Status
 from tests.evaluation.factories import World
 from tests.serving.rollouts.rows import deployed
 from tests.serving.traffic.rows import logged
@@ -129,6 +130,18 @@ def test_a_version_without_replicas_fires(deployment: Deployment) -> None:
         checks.check_all(START + timedelta(seconds=30 + seconds))
     assert kinds() == [(Kind.FIRING, START + timedelta(seconds=150))]
     assert AlertEvent.objects.get().sentence.endswith(f"{deployment.stable}.")
+
+
+def test_a_version_whose_package_is_being_built_does_not_fire(deployment: Deployment) -> None:
+    AlertRule.objects.update(enabled=False)
+    rule_of("replicas", for_seconds=0)
+    Replica.objects.all().delete()
+    Package.objects.update(status=Status.RUNNING)
+    checks.check_all(START)
+    assert kinds() == []
+    Package.objects.update(status=Status.DONE)
+    checks.check_all(START + timedelta(seconds=15))
+    assert [kind for kind, _ in kinds()] == [Kind.FIRING]
 
 
 def test_little_traffic_fires_below_a_limit(deployment: Deployment) -> None:

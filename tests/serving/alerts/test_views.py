@@ -97,3 +97,18 @@ def test_firing_alerts_are_on_the_home_and_the_monitoring_page(world: World) -> 
     assert b"firing-alerts" in client(world.annotator).get("/p/invoices/").content
     page = client(world.annotator).get("/p/invoices/deploy/monitoring/")
     assert [line.rule.metric for line in page.context["firing"]] == ["failures"]
+
+
+def test_an_alert_leads_to_what_it_is_about(world: World) -> None:
+    deployed(world)
+    rules.ensure_rules(world.project)
+    AlertRule.objects.filter(metric__in=["invalid", "p95", "replicas"]).update(state="firing", value=0.2)
+    address = "/p/invoices/deploy/monitoring/"
+
+    def urls(user: Any) -> dict[str, str]:
+        return {line.rule.metric: line.url for line in client(user).get(address).context["firing"]}
+
+    assert urls(world.engineer) == {
+        "invalid": "/p/invoices/deploy/review/?reason=failure", "p95": address, "replicas": "/p/invoices/deploy/",
+    }  # fmt: skip
+    assert urls(world.manager)["invalid"] == address  # who may not review
