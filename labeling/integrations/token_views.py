@@ -11,16 +11,17 @@ from labeling.integrations.forms import TokenForm
 from labeling.models import ApiToken
 from slmstudio.access import Action, may, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, query_param
 
 
 @never_cache
 @require_http_methods(["GET", "POST"])
 def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The user's tokens; POST creates one and shows it once."""
+    """The user's tokens; POST creates one and shows it once. ``scope``: the scope that is selected at first."""
     project = project_for(request.user, slug, Action.READ)
     created, secret = None, ""
-    form = TokenForm(request.POST or None, role=project.role)
+    scope = query_param(request, "scope") or "read"
+    form = TokenForm(request.POST or None, role=project.role, initial={"days": 90, "scopes": [scope]})
     if request.method == "POST" and form.is_valid():
         try:
             created, secret = service.create(project=project, user=request.user, **form.cleaned_data)

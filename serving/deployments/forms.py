@@ -8,14 +8,15 @@ from evaluation.models import Endpoint, GateReport
 from labeling.models import Project
 from serving.deployments import queries
 from serving.models import Capture, Stage
+from training.models import TrainingRun
 
 _SELECT = {"class": "form-select"}
 
 
 class DeployForm(forms.Form):
-    """An approved report, the engine and the stage."""
+    """An approved report, or for shadow an evaluation; the engine and the stage."""
 
-    report = forms.ChoiceField(label="Approved report", widget=forms.Select(attrs=_SELECT))
+    report = forms.ChoiceField(label="Model", widget=forms.Select(attrs=_SELECT))
     engine = forms.ChoiceField(
         label="Engine",
         required=False,
@@ -40,21 +41,39 @@ class DeployForm(forms.Form):
         widget=forms.NumberInput(attrs={"class": "form-control"}),
     )
 
+    #: whether the model needs a GGUF file that it does not have
+    leads_to_export = False
+
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
         self.reports: dict[str, GateReport] = {str(one.number): one for one in queries.approved_reports(project)}
-        self.fields["engine"].choices = [("", "as evaluated"), *queries.engine_choices(self.reports.values())]  # type: ignore[attr-defined]
-        self.fields["report"].choices = [  # type: ignore[attr-defined]
-            (number, f"Report {number}: {one.eval_run.model_label}") for number, one in self.reports.items()
-        ]
-        message = "Select an approved report."
+        self.runs = {f"evaluation-{one.number}": one for one in queries.shadow_runs(project, self.reports.values())}
+        runs = [*(one.eval_run for one in self.reports.values()), *self.runs.values()]
+        self.fields["engine"].choices = [("", "as evaluated"), *queries.engine_choices(runs)]  # type: ignore[attr-defined]
+        groups = {
+            "Approved": [(key, f"Report {key}: {one.eval_run.model_label}") for key, one in self.reports.items()],
+            "Not approved, in shadow only": [
+                (key, f"Evaluation {one.number}: {one.model_label}, {one.get_split_display()}")
+                for key, one in self.runs.items()
+            ],
+        }
+        self.fields["report"].choices = [(title, rows) for title, rows in groups.items() if rows]  # type: ignore[attr-defined]
+        message = "Select an approved report, or an evaluation for shadow."
         self.fields["report"].error_messages = {"required": message, "invalid_choice": message}
+
+    @property
+    def export_from(self) -> TrainingRun | None:
+        """The training run whose model has no GGUF file, where that is why it was rejected."""
+        key = self.cleaned_data.get("report", "") if self.leads_to_export else ""
+        run = self.reports[key].eval_run if key in self.reports else self.runs.get(key)
+        return run.model_version.training_run if run is not None and run.model_version is not None else None
 
     def options(self) -> dict[str, Any]:
         """What ``deployments.services.deploy`` takes."""
         share = self.cleaned_data["share"]
         return {
-            "report": self.reports[self.cleaned_data["report"]],
+            "report": self.reports.get(self.cleaned_data["report"]),
+            "run": self.runs.get(self.cleaned_data["report"]),
             "engine": self.cleaned_data["engine"],
             "stage": self.cleaned_data["stage"],
             "share": share / 100 if share and self.cleaned_data["stage"] == Stage.CANARY else None,

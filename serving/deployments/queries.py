@@ -12,18 +12,19 @@ from django.utils import timezone
 
 from evaluation.approvals.actions import ReportAction
 from evaluation.approvals.decisions import CurrentState, void_reasons
-from evaluation.models import Approval, GateReport
+from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
 from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
 from serving.packages.bundle import has_bundle
 from serving.packages.services import choices
 from slmstudio.access import Action
-from slmstudio.runs.models import ACTIVE
+from slmstudio.runs.models import ACTIVE, Status
 
 #: rows of the lists on the page
 MAX_EVENTS = 20
 MAX_REQUESTS = 20
 MAX_CODES = 8
+MAX_RUNS = 10
 #: a rollback that takes longer was not one
 _ROLLBACK_WITHIN = timedelta(minutes=10)
 
@@ -49,6 +50,11 @@ class ReleaseStatus:
     p95_ms: float | None
     #: code -> number of requests without an output, the most frequent first
     errors: dict[str, int]
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether it may answer callers: a report, which may be void by now, or an external model."""
+        return self.release.report_id is not None or self.release.package is None
 
     @property
     def ready(self) -> int:
@@ -192,11 +198,19 @@ def approved_reports(project: Project) -> list[GateReport]:
     return found
 
 
-def engine_choices(reports: Iterable[GateReport]) -> list[tuple[str, str]]:
-    """Key and label of every engine that can serve the models of reports."""
-    found = {
-        choice.key: choice.label for report in reports for choice in choices(report.eval_run) if not choice.problem
-    }
+def shadow_runs(project: Project, approved: Iterable[GateReport]) -> list[EvalRun]:
+    """The newest evaluations whose models can run in shadow, without those of approved reports; none where nothing
+    answers that a shadow could be compared with."""
+    if not Deployment.objects.filter(project=project, stable__isnull=False).exists():
+        return []
+    rows = EvalRun.objects.with_model().filter(project=project, status=Status.DONE, benchmark=None, endpoint=None)
+    rows = rows.filter(rescored_from=None).exclude(pk__in=[report.eval_run_id for report in approved])
+    return list(rows.exclude(spec="").order_by("-number")[:MAX_RUNS])
+
+
+def engine_choices(runs: Iterable[EvalRun]) -> list[tuple[str, str]]:
+    """Key and label of every engine that can serve the models of evaluations."""
+    found = {choice.key: choice.label for run in runs for choice in choices(run) if not choice.problem}
     # By the engine alone as well: the first GGUF file then.
     return list({**{str(key): str(label) for key, label in Package.Engine.choices[:2]}, **found}.items())
 

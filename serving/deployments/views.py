@@ -93,6 +93,7 @@ def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
             services.deploy(project=project, user=request.user, **form.options())
         except Refused as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
+            form.leads_to_export = error.code == "no_gguf"
         else:
             return redirect_to(request, reverse("deployment", args=[slug]))
     part = "#deploy_form" if is_htmx(request) else ""

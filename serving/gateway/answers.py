@@ -291,6 +291,9 @@ def _check(release: ReleaseRoute, found: Answer, entry: LogEntry) -> None:
     outcome, detail = classify_output(release.schema, found.raw, truncated=found.finish_reason == "length")
     entry.valid = outcome == ResponseStatus.VALID
     if not entry.valid:
+        if outcome == ResponseStatus.CUT_OFF:
+            limit = f"its limit of {found.output_tokens:,} tokens" if found.output_tokens else "its token limit"
+            raise Problem(502, "invalid_output", f"The model's output reached {limit} before it was complete.")
         raise Problem(502, "invalid_output", f"The model's output does not match the schema: {detail or outcome}")
 
 

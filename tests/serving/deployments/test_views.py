@@ -15,7 +15,7 @@ from django.utils import timezone
 from evaluation.models import Endpoint
 from serving.deployments import gateway_client, queries, services
 from serving.models import Deployment, RequestLog
-from tests.evaluation.factories import World
+from tests.evaluation.factories import World, evaluated, right
 from tests.serving.factories import answering, approved_report, built
 
 
@@ -95,6 +95,40 @@ def test_an_approved_report_leads_to_its_deployment(world: World) -> None:
 def test_a_report_without_a_valid_approval_has_no_deploy_button(world: World) -> None:
     report = approved_report(world, decision="")
     assert client(world.engineer).get(report.get_absolute_url()).context["actions"] == []
+
+
+def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deployed: Deployment) -> None:
+    run = evaluated(world, right)
+    engineer, key = client(world.engineer), f"evaluation-{run.number}"
+    values = {"report": key, "stage": "canary", "engine": "", "share": "5"}
+    answer = engineer.post("/p/invoices/deploy/new/", values)
+    assert list(answer.context["deploy_form"].errors) == ["stage"]
+    assert engineer.post("/p/invoices/deploy/new/", {**values, "stage": "shadow"}).status_code == 302
+    candidate = Deployment.objects.get().candidate
+    assert candidate is not None
+    assert candidate.package is not None
+    assert (candidate.package.eval_run, candidate.report) == (run, None)
+    page = engineer.get("/p/invoices/deploy/").content.decode()
+    assert "deploy/abort/" in page
+    assert "deploy/promote/" not in page
+
+
+def test_the_page_leads_to_a_token_that_may_send_documents(world: World, deployed: Deployment) -> None:
+    engineer = client(world.engineer)
+    address = "/p/invoices/tokens/?scope=extract"
+    assert address in engineer.get("/p/invoices/deploy/").content.decode()
+    assert engineer.get(address).context["form"].initial["scopes"] == ["extract"]
+
+
+def test_a_shadow_needs_a_version_that_answers(world: World) -> None:
+    evaluated(world, right)
+    assert client(world.engineer).get("/p/invoices/deploy/").context["deploy_form"].runs == {}
+
+
+def test_a_missing_gguf_file_leads_to_its_export(world: World) -> None:
+    values = {"report": str(approved_report(world).number), "stage": "full", "engine": "llama_cpp", "share": "5"}
+    answer = client(world.engineer).post("/p/invoices/deploy/new/", values)
+    assert f"{world.training_run.get_absolute_url()}#exports" in answer.content.decode()
 
 
 @pytest.mark.parametrize(
