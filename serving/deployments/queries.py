@@ -198,6 +198,11 @@ def approved_reports(project: Project) -> list[GateReport]:
     return found
 
 
+def was_deployed(report: GateReport) -> bool:
+    """Whether its model was deployed, also if it was taken back."""
+    return Release.objects.filter(report=report).exists()
+
+
 def shadow_runs(project: Project, approved: Iterable[GateReport]) -> list[EvalRun]:
     """The newest evaluations whose models can run in shadow, without those of approved reports; none where nothing
     answers that a shadow could be compared with."""

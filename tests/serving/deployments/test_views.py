@@ -125,6 +125,17 @@ def test_a_shadow_needs_a_version_that_answers(world: World) -> None:
     assert client(world.engineer).get("/p/invoices/deploy/").context["deploy_form"].runs == {}
 
 
+def test_a_version_that_was_taken_back_is_not_the_next_step(world: World, deployed: Deployment) -> None:
+    engineer = client(world.engineer)
+    second = approved_report(world)
+    address = f"/p/invoices/deploy/?report={second.number}#deploy"
+    assert engineer.get("/p/invoices/").context["step"].url == address
+    services.deploy(project=world.project, user=world.engineer, stage="canary", report=second)
+    services.abort(deployment=Deployment.objects.get(), user=world.engineer, reason="Worse.")
+    step = engineer.get("/p/invoices/").context["step"]
+    assert step is None or step.url != address
+
+
 def test_a_missing_gguf_file_leads_to_its_export(world: World) -> None:
     values = {"report": str(approved_report(world).number), "stage": "full", "engine": "llama_cpp", "share": "5"}
     answer = client(world.engineer).post("/p/invoices/deploy/new/", values)
