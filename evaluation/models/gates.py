@@ -89,27 +89,21 @@ class GateReportQuerySet(models.QuerySet["GateReport"]):
         return rows.order_by("-number")
 
     def with_content(self) -> Self:
-        """With everything that the page of a report displays, in one query."""
-        return self.select_related(
-            "project",
-            "policy",
-            "created_by",
-            "measurement",
-            "approval__decided_by",
-            "eval_run__base_model",
-            "eval_run__created_by",
-            "eval_run__dataset__created_by",
-            "eval_run__dataset__schema_version",
-            "eval_run__endpoint",
-            "eval_run__export__model_version",
-            "eval_run__model_version__training_run",
-            "eval_run__rescored_from__created_by",
-            "eval_run__training_run__created_by",
-            "baseline__base_model",
-            "baseline__endpoint",
-            "baseline__model_version",
-            "baseline__training_run",
-            "baseline__dataset",
+        """With everything that the page of a report displays.
+
+        In several queries: PostgreSQL plans one query with all 27 joins for 24 ms, these for 4 ms together.
+        """
+        runs = EvalRun.objects.select_related(
+            "base_model", "created_by", "dataset__created_by", "dataset__schema_version", "endpoint"
+        ).prefetch_related(
+            "export__model_version",
+            "model_version__training_run",
+            "rescored_from__created_by",
+            "training_run__created_by",
+        )
+        rows = self.select_related("project", "policy", "created_by", "measurement", "approval__decided_by")
+        return rows.prefetch_related(
+            models.Prefetch("eval_run", runs), models.Prefetch("baseline", EvalRun.objects.with_model())
         )
 
 
