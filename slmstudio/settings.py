@@ -210,6 +210,9 @@ PROJECTS_PER_PERSON = env.int("PROJECTS_PER_PERSON", default=20, minimum=0)
 PROJECT_STORAGE_GB = env.int("PROJECT_STORAGE_GB", default=200, minimum=0)
 PROJECT_GPU_HOURS = env.int("PROJECT_GPU_HOURS", default=500, minimum=0)
 
+# The commit of the application, for manifests; empty: the file COMMIT, or the git checkout.
+APPLICATION_COMMIT = env.str("APPLICATION_COMMIT", default="")
+
 # Maximum days that a gate waiver is valid.
 WAIVER_MAX_DAYS = env.int("WAIVER_MAX_DAYS", default=180, minimum=1, maximum=3_650)
 

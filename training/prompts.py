@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+#: in place of the document in the template of a prompt
+PLACEHOLDER = "{document}"
+
 
 class Message(TypedDict):
     """One turn of a chat."""

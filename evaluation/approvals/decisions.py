@@ -20,6 +20,7 @@ from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Proje
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
+from slmstudio.runs.application import application
 
 __all__ = [
     "CurrentState",
@@ -94,6 +95,7 @@ def decide(
             "reason": approval.reason,
             "waiver": approval.waiver,
             "packet_sha256": approval.packet_sha256,
+            "application": application(),
             **independence_details(report, user),
         },
     )

@@ -22,6 +22,7 @@ from evaluation.gates.holdout.sample_size import RequiredLabels
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.findings import Status
 from evaluation.gates.policy.services import thresholds_set_at
+from evaluation.gates.provenance import Section, sections
 from evaluation.gates.verdicts import without_number
 from evaluation.models import Approval, AuditEntry, Comparison, EvalRun, GateReport
 from evaluation.regression_suite.services import SuiteResult, suite_result
@@ -95,6 +96,7 @@ class ReportContent:
     regressions: Regressions | None
     history: list[HistoryEntry]
     checks: list[manifest.ManifestCheck]
+    provenance: list[Section]
     waivers: list[tuple[list[str], StoredWaiver]]
     own_involvement: str
     four_eyes: bool
@@ -166,6 +168,7 @@ def report_content(report: GateReport) -> ReportContent:
         regressions=regressions(report),
         history=_history(report, withdrawn),
         checks=manifest.verify(report, files=False),
+        provenance=sections(report),
         waivers=grouped(waivers_of(approval)) if approval is not None else [],
         own_involvement=circumstances.get("own_part", ""),
         four_eyes=circumstances.get("four_eyes", True),

@@ -19,6 +19,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
+from slmstudio.runs.application import scorer_code
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file, sha256_text
@@ -44,6 +45,7 @@ ENTRIES = {
     "baseline_scores": ("Baseline scores", "computed from its stored outputs"),
     "measurement": ("Measurement", "what each request took in the newest measurement of resources"),
     "pins": ("Regression suite", "the pinned documents, and which of them this model gets right"),
+    "provenance": ("Provenance", "versions, environments and constants of training and evaluation"),
     "verdicts": ("Verdicts", "the verdict of each gate, and the result"),
 }
 
@@ -105,29 +107,56 @@ def build_manifest(report: GateReport) -> Manifest:
         entries |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
     if report.measurement is not None:
         entries["measurement"] = report.measurement.sha256
+    if report.provenance:
+        entries["provenance"] = facts_hash(report.provenance)
     if tests_source(gates_of(report.policy), Source.REGRESSION_SUITE):
         entries["pins"] = report.pins_sha256 or suite_hash(suite_answers(eval_run))
     return entries
 
 
 def suite_hash(suite: SuiteAnswers) -> str:
-    """SHA-256 over the pinned documents and which of them a model gets right."""
-    return scores_hash({"pinned": suite.pinned, "right": {str(key): exact for key, exact in suite.right.items()}})
+    """SHA-256 of ``suite_text``."""
+    return sha256_text(suite_text(suite))
+
+
+def suite_text(suite: SuiteAnswers) -> str:
+    """The pinned documents and which of them a model gets right, as JSON."""
+    return scores_text({"pinned": suite.pinned, "right": {str(key): exact for key, exact in suite.right.items()}})
 
 
 def report_manifest_hash(manifest: Manifest) -> str:
     """One hash of a manifest, independent of the order of its entries."""
-    return sha256_text(dumps({name: manifest[name] for name in sorted(manifest)}))
+    return sha256_text(scores_text(manifest))
 
 
 def scores_hash(scores: object) -> str:
     """SHA-256 of a summary of scores, independent of the order of its keys."""
-    return sha256_text(dumps(_sorted(scores)))
+    return sha256_text(scores_text(scores))
+
+
+def scores_text(scores: object) -> str:
+    """The JSON that is hashed: names are sorted."""
+    return dumps(_sorted(scores))
 
 
 def verdicts_hash(report: GateReport) -> str:
-    """SHA-256 of the verdicts of a report; numbers are normalized, as the database may write 1.0 as 1."""
-    return scores_hash(_normalized_numbers([report.verdicts, report.passed]))
+    """SHA-256 of ``verdicts_text``."""
+    return sha256_text(verdicts_text(report))
+
+
+def verdicts_text(report: GateReport) -> str:
+    """The verdicts of a report and its result, as JSON."""
+    return facts_text([report.verdicts, report.passed])
+
+
+def facts_hash(facts: object) -> str:
+    """SHA-256 of ``facts_text``."""
+    return sha256_text(facts_text(facts))
+
+
+def facts_text(facts: object) -> str:
+    """Stored facts as JSON; numbers are normalized, as the database may write 1.0 as 1."""
+    return scores_text(_normalized_numbers(facts))
 
 
 def _normalized_numbers(value: object) -> object:
@@ -149,11 +178,14 @@ def verify(report: GateReport, *, files: bool = True) -> list[ManifestCheck]:
 
     With ``files`` hashes are computed from the files and scores from the outputs: about a second for half a gigabyte of
     weights. Without, only files that were modified since the report was created are read, and the hashes of the
-    others are those of their rows.
+    others are those of their rows. Scores are also computed again, once, where the code of the scorer has changed.
     """
     now = _from_files(report)
     if not files:
+        computed = now["scores"]
         now = {**_from_rows(report), **_from_files(report, modified_since=report.created_at.timestamp())}
+        if _scorer_changed(report) and now["scores"]() == report.packet["scores"]:
+            now["scores"] = partial(_cached, f"{report.pk}:{scorer_code()}", "scores", computed)
     checks = []
     for name in ENTRIES:
         if name not in report.packet or name not in now:
@@ -163,6 +195,12 @@ def verify(report: GateReport, *, files: bool = True) -> list[ManifestCheck]:
         except (OSError, ModelUnavailable, outputs.InvalidOutputs, ValueError, KeyError) as error:
             checks.append(ManifestCheck(name, report.packet[name], "", _error_message(error)))
     return checks
+
+
+def _scorer_changed(report: GateReport) -> bool:
+    """Whether the scorer has another code than the one that the report recorded, under the same version."""
+    code = (report.provenance.get("report") or {}).get("scorer_code")
+    return bool(code) and code != scorer_code() and report.packet["scorer"] == SCORER_VERSION
 
 
 def _error_message(error: Exception) -> str:
@@ -191,6 +229,7 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
         "baseline": baseline.outputs_sha256 if baseline is not None else "",
         "baseline_scores": scores_hash(baseline.scores) if baseline is not None else "",
         "verdicts": verdicts_hash(report),
+        "provenance": facts_hash(report.provenance),
     }
     if "pins" in report.packet:
         hashes["pins"] = suite_hash(suite_answers(run))
@@ -239,6 +278,7 @@ def _from_files(report: GateReport, *, modified_since: float | None = None) -> d
         "policy": lambda: policy_hash(gates_of(report.policy)),
         "scores": lambda: scores_hash(summary.recompute_summary(run)),
         "verdicts": lambda: verdicts_hash(report),
+        "provenance": lambda: facts_hash(report.provenance),
     }
 
 
@@ -265,7 +305,11 @@ def _cached_hash(name: str, path: Path, make: Callable[[], str]) -> str:
         return make()  # raises the error for the missing file
     places = sorted([path, *path.rglob("*")]) if path.is_dir() else [path]
     marks = [(str(one), *_file_stamp(one.lstat() if one != path else one.stat())) for one in places]
-    key = f"evaluation:packet:{name}:{sha256_text(dumps(marks))}"
+    return _cached(sha256_text(dumps(marks)), name, make)
+
+
+def _cached(mark: str, name: str, make: Callable[[], str]) -> str:
+    key = f"evaluation:packet:{name}:{mark}"
     found: str | None = cache.get(key)
     if found is None:
         found = make()

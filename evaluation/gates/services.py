@@ -18,6 +18,7 @@ from evaluation.gates.holdout.membership import training_overlap
 from evaluation.gates.metrics.metric import Source
 from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED
 from evaluation.gates.policy.services import current_policy, freeze_policy, gates_of
+from evaluation.gates.provenance import provenance_of
 from evaluation.gates.verdicts import all_passed, summary_sentence, verdicts_for
 from evaluation.models import EvalRun, GatePolicy, GateReport, ResourceMeasurement
 from evaluation.runs import resources
@@ -137,6 +138,7 @@ def _judge(basis: Basis, eval_run: EvalRun, baseline: EvalRun | None, user: User
         passed=all_passed(verdicts),
         created_by=user,
         pins_sha256=basis.suite_sha256,
+        provenance=provenance_of(eval_run, baseline),
     )
     report.packet = manifest.build_manifest(report)
     return report

@@ -1,10 +1,10 @@
 """Generates the outputs of a spec with transformers: ``python -m evaluation.ml.generate SPEC.yaml``.
 
-Events: start {documents, max_new_tokens, device, precision, threads, shared_tokens, warm_ms, stop_ids, seed, at_once,
-grounded, packages}; output {id, raw, finish_reason: stop | length | error, latency_ms, prompt_tokens, output_tokens,
-error}, one for each document, and where the spec asks for it confidence {path: [least, mean]}; done {seconds,
-docs_per_second, peak_memory_bytes, sha256}. Every output is also a line of the outputs file. A document that fails has
-an output with an error; it never ends the run.
+Events: start {documents, max_new_tokens, device, precision, threads, processor, environment, prompt_sha256,
+shared_tokens, warm_ms, stop_ids, seed, at_once, grounded}; output {id, raw, finish_reason: stop | length | error,
+latency_ms, prompt_tokens, output_tokens, error}, one for each document, and where the spec asks for it confidence
+{path: [least, mean]}; done {seconds, docs_per_second, peak_memory_bytes, sha256}. Every output is also a line of the
+outputs file. A document that fails has an output with an error; it never ends the run.
 
 Latency is that of one document at a time: tokenization, prefill of the part that is not shared with the other prompts,
 a grammar of its own where it has one, decoding. The prefix that all prompts share is computed once before the first
@@ -213,7 +213,8 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
         precision=loaded.precision,
         threads=environment["threads"],
         processor=environment["processor"],
-        packages=environment["packages"],
+        environment=environment,
+        prompt_sha256=builder.template_sha256(),
         shared_tokens=shared,
         warm_ms=round((time.perf_counter() - started) * 1000, 1),
         stop_ids=list(encoder.stop_ids),

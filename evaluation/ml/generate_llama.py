@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
-from slmstudio.workers.hardware import peak_resident_bytes, this_machine
+from slmstudio.workers.hardware import host_environment, peak_resident_bytes
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, describe_error, run_child
@@ -39,6 +38,7 @@ from training.ml.modeling.folder_checks import check_ref
 
 #: timeout of one request
 ANSWER_SECONDS = 600.0
+_PACKAGES = ("xllamacpp", "tokenizers", "llguidance")
 
 
 class LlamaGenerator:
@@ -136,16 +136,17 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
         shared = common_prefix(prompts)
         if shared:
             llama.complete(shared, 0, seconds=ANSWER_SECONDS)
-        hardware = this_machine()
+        environment = host_environment(_PACKAGES)
         emitter.emit(
             "start",
             documents=len(selected),
             max_new_tokens=builder.limit.maximum,
             device="cpu",
             precision=file.stem.rpartition("-")[2],
-            threads=hardware.cores,
-            processor=hardware.processor,
-            packages={"xllamacpp": metadata.version("xllamacpp")},
+            threads=environment["cores"],
+            processor=environment["processor"],
+            environment={**environment, "device": "cpu"},
+            prompt_sha256=builder.template_sha256(),
             shared_tokens=len(shared),
             warm_ms=round((time.perf_counter() - started) * 1000, 1),
             stop_ids=list(encoder.stop_ids),

@@ -130,6 +130,12 @@ class PromptBuilder:
         """The text of a document's prompt."""
         return self.encoder.text(**self._parts(document))
 
+    def template_sha256(self) -> str:
+        """As ``Encoder.template_sha256``."""
+        return self.encoder.template_sha256(
+            instruction=self.spec.contract.instruction, schema_text=self._schema_text, examples=self._examples
+        )
+
     def _parts(self, document: str) -> _PromptParts:
         return {
             "instruction": self.spec.contract.instruction,

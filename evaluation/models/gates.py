@@ -128,6 +128,7 @@ class GateReport(models.Model):
     sentence = models.CharField(max_length=300)
     passed = models.BooleanField()
     packet = models.JSONField(help_text="the manifest: hashes by name")
+    provenance = models.JSONField(default=dict, blank=True, help_text="see evaluation.gates.provenance")
     # In the manifest of policies with a gate on the regression suite, whose answers change while outputs stay.
     pins_sha256 = models.CharField(max_length=64, blank=True, default="")
     created_by = models.ForeignKey(

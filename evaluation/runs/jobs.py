@@ -15,6 +15,7 @@ from evaluation.runs.recorders import Recorder, recorder_of
 from evaluation.runs.tasks import evaluation_task, resolve_model_version
 from slmstudio.database.retries import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
+from slmstudio.runs.application import application
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
@@ -65,6 +66,7 @@ def _fail(run: EvalRun, message: str) -> None:
 
 def _generate(run: EvalRun) -> None:
     resolve_model_version(run)
+    run.record(facts={**run.facts, "application": application()})
     recorder = recorder_of(run)
     task = evaluation_task(
         run,

@@ -18,6 +18,7 @@ from labeling.models import Contract
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.scorer import SCORER_VERSION, DocumentScore, score_document
 from slmstudio.database.storable import storable_text
+from slmstudio.runs.application import scorer_code
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
@@ -136,6 +137,7 @@ def complete(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int 
         **summary.token_counts(rows),
         **_intervals(run, rows, times),
         "slices": slices_by_metadata,
+        "scorer_code": scorer_code(),
     }
     finished = run.finish(
         progress_done=expected,

@@ -24,6 +24,7 @@ from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
+from slmstudio.runs.application import scorer_code
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
@@ -212,6 +213,7 @@ def _finish(run: EvalRun, source: EvalRun, noise: LabelNoise, sha256: str) -> No
         **{name: value for name, value in source.facts.items() if name not in _JOB_FACTS},
         **run.facts,
         "slices": current_slices(done),
+        "scorer_code": scorer_code(),
         "bounds": {"field_exact": summary.field_accuracy_interval(done)},
         **summary.token_counts(done),
         "rescored": {

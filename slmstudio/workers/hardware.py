@@ -8,8 +8,10 @@ import platform
 import resource
 import socket
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,27 @@ def this_machine() -> Hardware:
         bf16=bool(flags & _BF16_FLAGS),
         packages=tuple(name for name in OPTIONAL if find_spec(name) is not None),
     )
+
+
+def host_environment(packages: Iterable[str]) -> dict[str, Any]:
+    """What the results of a process on this machine depend on: Python, system, processor, cores, memory in bytes, and
+    the versions of those of the ``packages`` that are installed."""
+    hardware = this_machine()
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": hardware.processor,
+        "cores": hardware.cores,
+        "memory_bytes": hardware.memory_bytes,
+        "packages": versions,
+    }
 
 
 def peak_resident_bytes() -> int:

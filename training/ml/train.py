@@ -24,10 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import set_seed
 
 from training.ml.data.encoded_dataset import EncodedDataset, load_dataset
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled
 from training.ml.events import Emitter, run_child
 from training.ml.hardware import device as machine
@@ -42,7 +42,7 @@ from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.run_lock import WAIT_SECONDS, folder_lock
 from training.ml.loop.trainer import TrainingStopped
 from training.ml.loop.trainer_assembly import build_trainer
-from training.ml.loop.training_arguments import total_steps
+from training.ml.loop.training_arguments import optimizer_constants, total_steps
 from training.ml.modeling import quantization
 from training.ml.modeling.folder_checks import check_ref
 from training.spec import RunSpec
@@ -71,10 +71,11 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
             output / "state", fingerprint_values(spec, precision=precision), trainer, progress, emitter
         )
         found = checkpoints.find_checkpoint(resume=resume)
-        changed = _write_environment(spec, output, machine.environment(device, precision)) if is_main_process() else ""
+        environment = machine.environment(device, precision)
+        changed = _write_environment(spec, output, environment) if is_main_process() else ""
         step = found.step if found else 0
         close = tracking.start_trackers(spec, emitter, resumed_from=step) if is_main_process() else lambda: None
-        _announce_start(spec, data, trainer, emitter, device, precision, step)
+        _announce_start(spec, data, trainer, emitter, encoder, environment, step)
         checkpoints.replay_events(found)
         if changed and found:
             message = f"Resumed with another {changed}: the last digits of the results can differ."
@@ -143,8 +144,8 @@ def _announce_start(
     data: EncodedDataset,
     trainer: ResumableTrainer,
     emitter: Emitter,
-    device: torch.device,
-    precision: str,
+    encoder: Encoder,
+    environment: dict[str, Any],
     resumed_from: int,
 ) -> None:
     parameters = list(trainer.model.parameters())
@@ -156,8 +157,11 @@ def _announce_start(
         train_rows=len(data.train),
         validation_rows=len(data.validation),
         left_out=data.left_out,
-        device=device.type,
-        precision=precision,
+        device=environment["device"],
+        precision=environment["precision"],
+        environment=environment,
+        optimizer=optimizer_constants(trainer.args),
+        prompt_sha256=encoder.template_sha256(instruction=spec.contract.instruction),
         longest=max(one.length for one in data.train),
         resumed_from=resumed_from,
     )

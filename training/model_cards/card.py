@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
+from training.prompts import PLACEHOLDER
+
 README, LINEAGE, ENVIRONMENT = "README.md", "lineage.json", "environment.json"
 #: what ``write`` puts into a model folder
 FILES = (README, LINEAGE, ENVIRONMENT)
-PLACEHOLDER = "{document}"
 #: evaluations that the card shows, spread over the run
 MAX_EVALUATIONS = 8
 

@@ -10,7 +10,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from training.model_cards import card
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.prompts import prompt_schema
+from training.prompts import PLACEHOLDER, prompt_schema
 from training.spec import RunSpec
 
 _KIND = TrainingEvent.Kind
@@ -57,14 +57,20 @@ def facts_of(run: TrainingRun) -> card.ModelCardFacts:
         dataset=f"version {dataset.number}",
         counts={str(name): int(count) for name, count in (dataset.counts.get("splits") or {}).items()},
         left_out=len(facts.get("left_out") or []),
-        settings=_settings(spec),
+        settings=[*_settings(spec), *((name, str(value)) for name, value in (facts.get("optimizer") or {}).items())],
         losses=card.spread(metrics),
         evaluations=card.spread(evaluations),
         samples=len((samples.data.get("rows") if samples else None) or []),
         totals=_totals(facts),
-        lineage={**lineage_of(run, spec), "licence": base.licence, "revision": base.revision},
+        lineage={**lineage_of(run, spec), "licence": base.licence, "revision": base.revision, **_made_by(facts)},
         environment=_environment(run),
     )
+
+
+def _made_by(facts: dict[str, Any]) -> dict[str, str]:
+    """The application that trained, and its prompt template; runs from before they were recorded have neither."""
+    found = {f"application_{name}": str(value) for name, value in (facts.get("application") or {}).items()}
+    return {**found, **({"prompt_sha256": facts["prompt_sha256"]} if facts.get("prompt_sha256") else {})}
 
 
 def _settings(spec: RunSpec) -> list[tuple[str, str]]:
@@ -121,7 +127,7 @@ def _prompt(run: TrainingRun) -> tuple[str, str]:
     end = str(shown["completion"]).rpartition("}")[2].strip()
     if not document.strip() or shown["prompt"].count(document) != 1:
         return "", end
-    return shown["prompt"].replace(document, card.PLACEHOLDER), end
+    return shown["prompt"].replace(document, PLACEHOLDER), end
 
 
 def _environment(run: TrainingRun) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.database.retries import with_retries
+from slmstudio.runs.application import application
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, ChildExit, cost_of, supervise
@@ -69,7 +70,7 @@ def _train(run: TrainingRun) -> None:
         _requeue(run, problem, hyperparameters_of(spec))
         return
     run.send_heartbeat(stage="checking model and dataset")
-    run.facts = {**run.facts, "machine": machine.kind}
+    run.facts = {**run.facts, "machine": machine.kind, "application": application()}
     run.facts.pop("nobody_since", None)
     with keep_alive(run):  # hashes some gigabytes
         _verify_inputs(spec)

@@ -107,5 +107,6 @@ def _approval(run: EvalRun) -> dict[str, Any]:
                 "approved": True, "report": one.report.number, "decided_by": one.decided_by.get_username(),
                 "decided_at": one.decided_at.isoformat(), "reason": one.reason, "waiver": one.waiver,
                 "manifest_sha256": one.packet_sha256, "manifest": one.report.packet,
+                "provenance": one.report.provenance,
             }  # fmt: skip
     return {"approved": False}

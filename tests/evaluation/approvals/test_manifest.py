@@ -217,7 +217,7 @@ def test_the_hashes_of_the_manifest_are_those_of_the_files(world: World) -> None
         "baseline": sha256_file(artifacts.local_path(base.outputs_key)),
     }
     assert expected.items() <= report.packet.items()
-    assert set(report.packet) == {*expected, "scorer", "policy", "scores", "verdicts", "baseline_scores"}
+    assert set(report.packet) == {*expected, "scorer", "policy", "scores", "verdicts", "baseline_scores", "provenance"}
     checks = manifest_module.verify(report)
     assert [check.name for check in checks if not check.equal] == []
     assert {check.name for check in checks} == set(report.packet)

@@ -83,6 +83,9 @@ def test_events_of_a_run(finished: tuple[Path, Events]) -> None:
     [start] = named(events, "start")
     assert (start["total_steps"], start["train_rows"], start["validation_rows"]) == (30, 12, 4)
     assert start["resumed_from"] == 0
+    assert start["environment"]["packages"]["torch"]
+    assert (start["optimizer"]["optim"], start["optimizer"]["adam_epsilon"]) == ("adamw_torch_fused", 1e-8)
+    assert len(start["prompt_sha256"]) == 64
     assert 0 < start["trainable_parameters"] < start["parameters"]
     assert [one["step"] for one in named(events, "metrics")] == list(range(1, 31))
     assert set(named(events, "metrics")[0]) == {

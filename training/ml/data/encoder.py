@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_text
 from training import prompts
 from training.prompts import FewShotExample
 
@@ -73,6 +74,15 @@ class Encoder:
             "examples": [FewShotExample(self._safe(one.document), one.answer) for one in examples],
         }
         return prompts.plain(**parts) if self.style == "plain" else self._render(prompts.chat(**parts))
+
+    def template_sha256(
+        self, *, instruction: str, schema_text: str | None = None, examples: Sequence[FewShotExample] = ()
+    ) -> str:
+        """The hash of the text of ``prompt`` with a placeholder in place of the document: instruction, schema, few-shot
+        examples, and the chat template around them."""
+        return sha256_text(
+            self.text(instruction=instruction, document=prompts.PLACEHOLDER, schema_text=schema_text, examples=examples)
+        )
 
     def chat_messages(self, *, instruction: str, document: str) -> list[prompts.Message]:
         """The messages for the chat template, or for a server with the same template."""

@@ -2,15 +2,13 @@
 
 import math
 import os
-import platform
 import time
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 import torch
 
-from slmstudio.workers.hardware import allowed_cores, peak_resident_bytes, this_machine
+from slmstudio.workers.hardware import allowed_cores, host_environment, peak_resident_bytes
 
 _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
@@ -93,26 +91,13 @@ def memory_bytes(device: torch.device) -> int:
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """Versions and hardware that a run depends on, besides its spec and dataset."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    hardware = this_machine()
     described = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "processor": hardware.processor,
+        **host_environment(_PACKAGES),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": hardware.cores,
-        "memory_bytes": hardware.memory_bytes,
         "device": device.type,
         "devices": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": torch.get_num_threads(),
         "precision": precision,
-        "packages": versions,
     }
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)

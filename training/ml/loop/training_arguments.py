@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from trl import SFTConfig
@@ -28,6 +29,27 @@ def eval_interval(spec: RunSpec, rows: int) -> int:
     if spec.eval_every is not None:
         return spec.eval_every
     return max(1, min(math.ceil(total_steps(spec, rows) / 4), steps_per_epoch(spec, rows)))
+
+
+def optimizer_constants(arguments: SFTConfig) -> dict[str, Any]:
+    """What the optimizer uses, defaults of the library included."""
+    names = (
+        *("optim", "learning_rate", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
+        *(
+            "warmup_steps",
+            "max_steps",
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "seed",
+            "data_seed",
+        ),
+    )
+    constants = {name: getattr(arguments, name) for name in names}
+    constants["optim"] = str(getattr(arguments.optim, "value", arguments.optim))
+    return {
+        **constants,
+        "lr_scheduler_type": str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)),
+    }
 
 
 def training_arguments(spec: RunSpec, data: EncodedDataset, device: torch.device, precision: str) -> SFTConfig:

@@ -1,0 +1,141 @@
+"""The provenance of a report: frozen, in the manifest, and readable where facts were not recorded."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.approvals import decisions
+from evaluation.gates import manifest, provenance
+from evaluation.gates.services import create_report
+from evaluation.models import Approval, AuditEntry, GateReport
+from evaluation.runs import summary
+from slmstudio.runs import application as application_module
+from slmstudio.runs.application import application, scorer_code
+from tests.evaluation.factories import World, evaluated, pretend, rewrite
+
+FACTS: dict[str, Any] = {
+    "application": {"version": "9.1", "commit": "c0ffee", "requirements": "ab" * 32},
+    "environment": {"processor": "Test CPU", "device": "cpu", "python": "3.11.2", "packages": {"torch": "2.9.0"}},
+    "optimizer": {"optim": "adamw_torch_fused", "adam_epsilon": 1e-08, "weight_decay": 0.0},
+    "prompt_sha256": "cd" * 32,
+}
+
+
+def report_of(world: World) -> GateReport:
+    rewrite(world.training_run, facts=FACTS)
+    rewrite(world.base_model, revision="e" * 40, reference="team/small")
+    run = evaluated(world, pretend(2, spoil=0.05))
+    rewrite(run, facts={**run.facts, **{name: FACTS[name] for name in ("application", "environment", "prompt_sha256")}})
+    run.refresh_from_db()
+    return create_report(eval_run=run, baseline=None, user=world.engineer)
+
+
+def titles(report: GateReport) -> dict[str, dict[str, str]]:
+    return {
+        section.title: {fact.title: fact.value for fact in section.facts} for section in provenance.sections(report)
+    }
+
+
+def test_a_report_freezes_what_made_its_model_and_outputs(world: World) -> None:
+    report = GateReport.objects.get(pk=report_of(world).pk)
+    found = report.provenance
+    assert found["report"] == {"application": application(), "scorer_code": scorer_code()}
+    for part in ("training", "evaluation"):
+        assert all(found[part][name] == FACTS[name] for name in ("application", "environment", "prompt_sha256"))
+    assert found["training"]["optimizer"] == FACTS["optimizer"]
+    assert found["evaluation"]["scorer_code"] == scorer_code()
+    assert found["base_model"]["revision"] == "e" * 40
+    shown = titles(report)["Training run 1"]
+    assert (shown["Commit"], shown["Packages"], shown["Epsilon"]) == ("c0ffee", "torch 2.9.0", "1e-08")
+    assert all(check.equal for check in manifest.verify(report))
+
+
+def test_a_changed_fact_voids_the_approval(world: World) -> None:
+    report = report_of(world)
+    rewrite(report, provenance={**report.provenance, "training": {}})
+    for files in (True, False):
+        changed = [
+            one.name for one in manifest.verify(GateReport.objects.get(pk=report.pk), files=files) if not one.equal
+        ]
+        assert changed == ["provenance"]
+
+
+def test_a_newer_application_voids_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = report_of(world)
+    monkeypatch.setattr(provenance, "application", lambda: {"version": "10", "commit": "", "requirements": ""})
+    assert decisions.changed_since(GateReport.objects.get(pk=report.pk)) == []
+
+
+def test_another_code_of_the_scorer_computes_the_scores_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = GateReport.objects.get(pk=report_of(world).pk)
+    monkeypatch.setattr(summary, "recompute_summary", lambda run: {"other": 1})
+    assert all(check.equal for check in manifest.verify(report, files=False))
+    monkeypatch.setattr(manifest, "scorer_code", lambda: "f" * 64)
+    assert [check.name for check in manifest.verify(report, files=False) if not check.equal] == ["scores"]
+
+
+def test_a_report_from_before_is_readable(world: World) -> None:
+    report = report_of(world)
+    packet = {name: value for name, value in report.packet.items() if name != "provenance"}
+    rewrite(report, provenance={}, packet=packet)
+    old = GateReport.objects.get(pk=report.pk)
+    assert provenance.sections(old) == []
+    assert decisions.changed_since(old) == []
+
+
+def test_facts_that_were_not_recorded_are_empty(world: World) -> None:
+    """Of runs from before their jobs recorded them; what they did record is kept."""
+    run = evaluated(world, pretend(2, spoil=0.05))
+    rewrite(run, facts={"processor": "Old CPU", "device": "cpu", "packages": {"torch": "2.0"}})
+    run.refresh_from_db()
+    shown = titles(create_report(eval_run=run, baseline=None, user=world.engineer))
+    assert shown["Training run 1"]["Commit"] == shown["Training run 1"]["Optimizer"] == ""
+    evaluation = shown[f"Evaluation {run.number}"]
+    assert (evaluation["Processor"], evaluation["Packages"], evaluation["Python"]) == ("Old CPU", "torch 2.0", "")
+
+
+def test_a_decision_records_the_application(world: World) -> None:
+    report = report_of(world)
+    decisions.decide(report=report, user=world.manager, decision=Approval.Decision.REJECTED, reason="No.")
+    assert AuditEntry.objects.filter(about=str(report)).latest("pk").details["application"] == application()
+
+
+@pytest.fixture
+def fresh() -> Any:
+    application.cache_clear()
+    yield
+    application.cache_clear()
+
+
+def test_the_commit_without_a_checkout(tmp_path: Path, settings: Any, fresh: None) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2"\n')
+    (tmp_path / "requirements.txt").write_text("torch==1\n")
+    settings.BASE_DIR, settings.APPLICATION_COMMIT = tmp_path, ""
+    made = application()
+    assert (made["version"], made["commit"]) == ("1.2", "")
+    application.cache_clear()
+    (tmp_path / "COMMIT").write_text("beef\n")
+    (tmp_path / "requirements.txt").write_text("torch==2\n")
+    assert application()["commit"] == "beef"
+    assert application()["requirements"] != made["requirements"]
+    application.cache_clear()
+    settings.APPLICATION_COMMIT = "cafe"
+    assert application()["commit"] == "cafe"
+
+
+def test_the_commit_of_a_checkout_with_changes(tmp_path: Path, settings: Any, fresh: None) -> None:
+    settings.BASE_DIR, settings.APPLICATION_COMMIT = tmp_path, ""
+    (tmp_path / "file").write_text("one")
+    for command in (
+        ["init", "-q"],
+        ["add", "file"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert application()["commit"] == commit.stdout.strip()
+    application.cache_clear()
+    (tmp_path / "file").write_text("two")
+    assert application()["commit"] == commit.stdout.strip() + application_module.CHANGED
