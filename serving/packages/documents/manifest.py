@@ -1,18 +1,16 @@
 """The manifest of a package, its signature, and the verification of both.
 
-``package.json`` lists every other file with its hash, so that a signature of it covers the package. The signature is a
-Sigstore bundle made with a key (package ``model-signing``); no network is used.
+``package.json`` lists every other file with its hash, so that a signature of it (``slmstudio.storage.signatures``)
+covers the package.
 """
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
 from serving.models import Package
 from slmstudio.errors import Refused
+from slmstudio.storage import signatures
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import FileEntry, folder_manifest, manifest_hash
 
@@ -24,18 +22,8 @@ def write_manifest(folder: Path, **about: Any) -> None:
     files = [entry for entry in folder_manifest(folder) if entry["path"] not in (MANIFEST, SIGNATURE)]
     value = {"version": 1, **about, "sha256": manifest_hash(files), "files": files}
     (folder / MANIFEST).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if settings.PACKAGE_SIGNING_KEY:
-        _sign(folder)
-
-
-def _sign(folder: Path) -> None:
-    from model_signing import signing
-
-    try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=Path(settings.PACKAGE_SIGNING_KEY))  # type: ignore[no-untyped-call]
-        signer.sign(folder / MANIFEST, folder / SIGNATURE)
-    except (OSError, ValueError, TypeError) as error:
-        raise Refused(f"The package cannot be signed with PACKAGE_SIGNING_KEY: {error}", code="signing") from error
+    if signatures.can_sign():
+        signatures.sign(folder / MANIFEST, folder / SIGNATURE, what="The package")
 
 
 def verify_signature(package: Package) -> None:
@@ -59,7 +47,7 @@ def verify_signature(package: Package) -> None:
 
 def requires_signature() -> bool:
     """Whether a key is set, so that unsigned packages are not used."""
-    return bool(settings.PACKAGE_PUBLIC_KEY or settings.PACKAGE_SIGNING_KEY)
+    return signatures.has_key()
 
 
 def check_signature(folder: Path, name: str = "the package") -> None:
@@ -70,25 +58,4 @@ def check_signature(folder: Path, name: str = "the package") -> None:
     """
     if not (folder / SIGNATURE).is_file() or not (folder / MANIFEST).is_file():
         raise Refused(f"{name.capitalize()} is not signed. Build it again.", code="unsigned")
-    from model_signing import verifying
-
-    try:
-        with tempfile.TemporaryDirectory() as made:
-            key = Path(settings.PACKAGE_PUBLIC_KEY) if settings.PACKAGE_PUBLIC_KEY else _public_key(Path(made))
-            verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)  # type: ignore[no-untyped-call]
-            verifier.verify(folder / MANIFEST, folder / SIGNATURE)
-    except Exception as error:  # whatever the library raises, the package is not verified
-        raise Refused(
-            f"The signature of the package is not valid for this key: {str(error)[:200]}", code="signature"
-        ) from error
-
-
-def _public_key(folder: Path) -> Path:
-    """The public half of PACKAGE_SIGNING_KEY as a file."""
-    from cryptography.hazmat.primitives import serialization as formats
-
-    private = formats.load_pem_private_key(Path(settings.PACKAGE_SIGNING_KEY).read_bytes(), None)
-    file = folder / "public.pem"
-    pem = private.public_key().public_bytes(formats.Encoding.PEM, formats.PublicFormat.SubjectPublicKeyInfo)
-    file.write_bytes(pem)
-    return file
+    signatures.verify(folder / MANIFEST, folder / SIGNATURE, what="the package")
