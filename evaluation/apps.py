@@ -1,6 +1,11 @@
 """The evaluation app: eval runs, comparisons, gates, approvals, the whole loop."""
 
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
+
+if TYPE_CHECKING:
+    from ninja import Router
 
 
 class EvaluationConfig(AppConfig):
@@ -18,6 +23,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.prelabels.services import notify_webhooks
         from evaluation.runs.services import evaluation_ended, file_keys
         from labeling.annotation.challenges import challenge_sources
+        from labeling.api.routers import more_routers
         from labeling.contract.changes import contract_changed
         from slmstudio import hooks, panels
 
@@ -33,3 +39,10 @@ class EvaluationConfig(AppConfig):
         hooks.reaper_passed.register(benchmarks.advance_all)
         challenge_sources.register(open_challenges)
         hooks.reaper_passed.register(resolve_all)
+        more_routers.register(_bundle_router)
+
+
+def _bundle_router() -> "tuple[str, Router]":
+    from evaluation.bundles.api import router
+
+    return "/projects/{slug:slug}/evidence", router

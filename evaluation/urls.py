@@ -6,6 +6,7 @@ from evaluation.approvals import list_views as gate_list_views
 from evaluation.approvals import views as approval_views
 from evaluation.audit import views as audit_views
 from evaluation.benchmarks import views as benchmark_views
+from evaluation.bundles import views as bundle_views
 from evaluation.comparison import views as comparison_views
 from evaluation.endpoints import views as endpoint_views
 from evaluation.gates import views as gate_views
@@ -71,6 +72,7 @@ urlpatterns = [
     path("gates/<int:number>/withdraw/", approval_views.withdraw, name="gate_withdraw"),
     path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
     path("gates/<int:number>/report.pdf", approval_views.report_pdf, name="gate_pdf"),
+    path("gates/<int:number>/bundle.zip", bundle_views.bundle, name="gate_bundle"),
     path("gates/<int:number>/report.md", approval_views.report_file, name="gate_markdown"),
     path("gates/audit/", audit_views.audit_log, name="gate_audit"),
     path("gates/audit/export/", audit_views.export, name="gate_audit_export"),

@@ -11,6 +11,7 @@ from evaluation.approvals import decisions
 from evaluation.approvals.evidence import AutomationReport, CostReport, evidence
 from evaluation.approvals.waivers import StoredWaiver, grouped, waivers_of
 from evaluation.approvals.warnings import warnings
+from evaluation.bundles.contents import bundle_hash
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.services import get_or_create_comparison
@@ -97,6 +98,7 @@ class ReportContent:
     history: list[HistoryEntry]
     checks: list[manifest.ManifestCheck]
     provenance: list[Section]
+    bundle_sha256: str
     waivers: list[tuple[list[str], StoredWaiver]]
     own_involvement: str
     four_eyes: bool
@@ -169,6 +171,7 @@ def report_content(report: GateReport) -> ReportContent:
         history=_history(report, withdrawn),
         checks=manifest.verify(report, files=False),
         provenance=sections(report),
+        bundle_sha256=bundle_hash(report),
         waivers=grouped(waivers_of(approval)) if approval is not None else [],
         own_involvement=circumstances.get("own_part", ""),
         four_eyes=circumstances.get("four_eyes", True),

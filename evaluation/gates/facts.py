@@ -52,6 +52,12 @@ class RunFacts:
     baseline_mismatch: str = ""
     resources_note: str = ""
 
+    def documents_of(self, gate: Gate) -> tuple[list[Answer], list[Answer]]:
+        """The documents that a gate counts, and the removed ones that count as wrong."""
+        rows = [row for row in self.outputs if self._in_slice(gate, row)]
+        kept = [row for row in rows if self.slice_samples.get(row.document, gate.slice) == gate.slice]
+        return kept, [row for row in self.removed if self._in_slice(gate, row)]
+
     def measure(self, gate: Gate) -> Measurement:
         """The measurement of one gate."""
         metric = METRICS[gate.metric]

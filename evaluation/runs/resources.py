@@ -127,18 +127,22 @@ def as_outputs(requests: list[dict[str, Any]], tags: dict[int, list[str]] | None
 
 
 def requests_hash(requests: list[dict[str, Any]]) -> str:
-    """SHA-256 over what each request took, independent of how the database writes numbers."""
-    return sha256_text(
-        dumps(
+    """SHA-256 of ``requests_text``."""
+    return sha256_text(requests_text(requests))
+
+
+def requests_text(requests: list[dict[str, Any]]) -> str:
+    """What each request took as JSON, independent of how the database writes numbers: document, microseconds, tokens of
+    prompt and output, finish reason."""
+    return dumps(
+        [
             [
-                [
-                    int(one["document"]),
-                    round(1000 * float(one["latency_ms"])),
-                    int(one["prompt_tokens"]),
-                    int(one["output_tokens"]),
-                    str(one["finish_reason"]),
-                ]
-                for one in requests
+                int(one["document"]),
+                round(1000 * float(one["latency_ms"])),
+                int(one["prompt_tokens"]),
+                int(one["output_tokens"]),
+                str(one["finish_reason"]),
             ]
-        )
+            for one in requests
+        ]
     )

@@ -1,4 +1,7 @@
-"""Single values: read from JSON, compared by the kind of their field, looked for in a text."""
+"""Single values: read from JSON, compared by the kind of their field, searched in a text.
+
+Plain rather than complete: only English names of months, and no text that a scanner damaged.
+"""
 
 import json
 import re
@@ -17,19 +20,19 @@ MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are each said once; said twice, nobody knows which is meant."""
+    """An object in which every key occurs once. Raises ValueError."""
     if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key is said twice")
+        raise ValueError("a key occurs twice")
     return dict(pairs)
 
 
 def no_constant(name: str) -> None:
-    """NaN and Infinity are no JSON."""
+    """NaN and Infinity are no JSON. Raises ValueError."""
     raise ValueError(f"{name} is no JSON")
 
 
 def read(raw: str) -> dict[str, Any] | None:
-    """The JSON object a model wrote, numbers exact, or None where it wrote none."""
+    """The JSON object in an output, numbers exact; None where it is none."""
     try:
         found = json.loads(raw, parse_float=Decimal, object_pairs_hook=unique, parse_constant=no_constant)
     except (ValueError, RecursionError):
@@ -41,7 +44,7 @@ def read(raw: str) -> dict[str, Any] | None:
 
 
 def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """The schema itself: local references followed, null taken out of a choice of two."""
+    """The schema with local references followed, and of a choice between null and one other schema the other."""
     while "$ref" in schema:
         target: Any = root
         for part in schema["$ref"].removeprefix("#/").split("/"):
@@ -55,13 +58,13 @@ def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 
 def types(schema: dict[str, Any]) -> set[str]:
-    """The JSON types it allows, null aside."""
+    """The JSON types that a schema allows, without null."""
     found = schema.get("type", [])
     return {found} - {"null"} if isinstance(found, str) else set(found) - {"null"}
 
 
 def kind_of(schema: dict[str, Any]) -> str:
-    """The declared kind, or the one that JSON Schema implies."""
+    """The declared kind, or the one that type and format imply."""
     declared = schema.get("x-slm", {}).get("kind")
     if declared:
         return str(declared)
@@ -78,12 +81,12 @@ def squeezed(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Case, spacing and punctuation taken away."""
+    """A text without case, spacing and punctuation."""
     return "".join(letter for letter in unicodedata.normalize("NFKC", text).casefold() if letter.isalnum())
 
 
 def as_number(value: Any, locale: str) -> Decimal | None:
-    """The number that stands in a text of that locale, or that is one already."""
+    """A number, or the number in a text of that locale; None where there is none."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float | Decimal):
@@ -99,7 +102,7 @@ def as_number(value: Any, locale: str) -> Decimal | None:
 
 
 def as_date(value: Any, order: str | None) -> date | None:
-    """The day that a text names: ISO, digits in the declared order, or an English month."""
+    """The day in a text: ISO, digits in the declared order, or with an English month; None where there is none."""
     if not isinstance(value, str):
         return None
     text = value.strip().lower()
@@ -121,7 +124,7 @@ def as_date(value: Any, order: str | None) -> date | None:
 
 
 def normal(value: Any, schema: dict[str, Any]) -> Any:
-    """What two values of a field are compared by. Never equal for two that are not of the field's kind."""
+    """The key by which two values of a field are compared; ``unread`` where a value is not of the field's kind."""
     options, kind = schema.get("x-slm", {}), kind_of(schema)
     if kind in ("money", "number"):
         number = as_number(value, options.get("locale", "en_US"))
@@ -145,11 +148,11 @@ def normal(value: Any, schema: dict[str, Any]) -> Any:
     return ("text", value)
 
 
-# ---- is it in the document? ----------------------------------------------------------------------------------------
+# ---- in the document -----------------------------------------------------------------------------------------------
 
 
 def stands_in(value: Any, schema: dict[str, Any], text: str) -> bool:
-    """Whether the document says this value, however it is spelled there."""
+    """Whether a value is in the document, in any spelling."""
     kind, options = kind_of(schema), schema.get("x-slm", {})
     if kind in ("money", "number"):
         wanted = as_number(value, options.get("locale", "en_US"))
@@ -173,7 +176,7 @@ def stands_in(value: Any, schema: dict[str, Any], text: str) -> bool:
     return bare(str(value)) in bare(text)
 
 
-# ---- money in a currency, and values that are one character off ----------------------------------------------------
+# ---- currencies, and values that are one character off -------------------------------------------------------------
 
 SIGNS = {"€": "EUR", "₹": "INR", "zł": "PLN", "RM": "MYR"}
 #: signs that several currencies share
@@ -181,9 +184,9 @@ SHARED = {"$": {"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "COP", "CLP", "ARS", "
 
 
 def currencies_of(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> set[str]:
-    """What currency an amount can be in: what it says itself by a code, else by a sign, else what its field, else what
-    the contract says. A sign that several share means the declared one where that is one of them."""
-    said = schema.get("x-slm", {}).get("currency") or root.get("x-slm", {}).get("currency")
+    """The currencies that an amount can have: by a code in it, else by a sign, else by its field, else by the schema. A
+    sign that several share is the declared one where it can be."""
+    declared = schema.get("x-slm", {}).get("currency") or root.get("x-slm", {}).get("currency")
     if isinstance(value, str):
         named = {code for sign, code in SIGNS.items() if sign in value}
         codes = set(re.findall(r"(?<![A-Za-z])[A-Z]{3}(?![A-Za-z])", value))
@@ -191,12 +194,12 @@ def currencies_of(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> s
             return codes or named
         for sign, shared in SHARED.items():
             if sign in value:
-                return {said} if said in shared else set(shared)
-    return {said} if said else set()
+                return {declared} if declared in shared else set(shared)
+    return {declared} if declared else set()
 
 
 def same_value(one: Any, other: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
-    """Whether two values of a field mean the same; money only in one currency, and what names none contradicts none."""
+    """Whether two values of a field are equal; amounts without a currency fit any."""
     if normal(one, schema) != normal(other, schema):
         return False
     if kind_of(schema) != "money":
@@ -206,7 +209,7 @@ def same_value(one: Any, other: Any, schema: dict[str, Any], root: dict[str, Any
 
 
 def edits_to(one: str, other: str) -> bool:
-    """Whether one text becomes the other by one letter put in, left out or replaced, or two neighbours swapped."""
+    """Whether one insertion, deletion, substitution or swap turns one text into the other."""
     if one == other:
         return False
     made = {one[:at] + one[at + 1 :] for at in range(len(one))}
@@ -235,8 +238,8 @@ def digits_off(one: Decimal, other: Decimal) -> bool:
 
 
 def misread(value: Any, gold: Any, schema: dict[str, Any], text: str, others: list[Any]) -> bool:
-    """Whether a value is one character off gold that the document says, or off another long value that it says. A date
-    is held against its own gold alone, and is none where it is one of ``others``, gold of the other fields."""
+    """Whether a value is one character off gold that is in the document, or off another long value in it. A date is
+    compared with its own gold alone, and is none where it is one of ``others``, gold of the other fields."""
     kind, options = kind_of(schema), schema.get("x-slm", {})
     there = gold is not None and stands_in(gold, schema, text)
     if kind in ("money", "number"):

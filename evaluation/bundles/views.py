@@ -1,0 +1,37 @@
+"""The download of an evidence bundle."""
+
+from django.contrib import messages
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_safe
+
+from evaluation.bundles.archive import bundle_name, checked_files, zipped
+from evaluation.bundles.contents import LIST
+from evaluation.models import GateReport
+from slmstudio.access import Action, object_for
+from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
+
+
+@require_safe
+def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase:
+    """The bundle of a report as a zip file; back to the report where it cannot be made."""
+    _, report = object_for(request.user, slug, Action.READ, GateReport.objects.with_content(), number=number)
+    try:
+        return bundle_response(report)
+    except Refused as refused:
+        messages.error(request, refused.message)
+        return redirect(report.get_absolute_url())
+
+
+def bundle_response(report: GateReport) -> StreamingHttpResponse:
+    """The zip file as a streamed response; its header has the hash by which the bundle is recognized.
+
+    Raises:
+        Refused: as ``checked_files``.
+    """
+    files = checked_files(report)
+    response = StreamingHttpResponse(zipped(files), content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{bundle_name(report)}.zip"'
+    response["Bundle-SHA256"] = next(one.sha256 for one in files if one.path == LIST)
+    return response

@@ -1,0 +1,44 @@
+"""``manage.py evidence_bundle``: writes the evidence bundle of a gate report, which is checked without the studio."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from evaluation.bundles.archive import checked_files, zipped
+from evaluation.bundles.contents import LIST
+from evaluation.models import GateReport
+from slmstudio.errors import Refused
+
+
+class Command(BaseCommand):
+    """The same file as the download on the page of the report. Prints the hash that ``verify.py --sha256`` takes."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("report", type=int, help="number of the gate report")
+        parser.add_argument("--project", required=True, help="slug of the project")
+        parser.add_argument("--output", required=True, type=Path, help="the zip file")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        reports = GateReport.objects.with_content()
+        report = reports.filter(project__slug=options["project"], number=options["report"]).first()
+        if report is None:
+            raise CommandError(f"There is no gate report {options['report']} in {options['project']}.")
+        try:
+            files = checked_files(report)
+        except Refused as refused:
+            raise CommandError(refused.message) from refused
+        path: Path = options["output"]
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                file.writelines(zipped(files))
+            part.replace(path)
+        except OSError as error:
+            raise CommandError(f"Cannot write {path}: {error}.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        self.stdout.write(next(one.sha256 for one in files if one.path == LIST))
