@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def run_child(
     """
     argv = [sys.executable, "-m", module, str(spec)]
     if run is None:
-        return _blocking(argv, log, on_event, also)
+        return run_in_foreground(argv, log, on_event=on_event, also=also)
     ending: ChildExit = supervise(run, argv, on_event=on_event, log=log, also=also)
     if ending.interrupted:
         with_retries(run.return_to_queue)  # the worker is being stopped; the next one starts it again
@@ -57,7 +57,21 @@ def run_child(
     return ending.last
 
 
-def _blocking(argv: list[str], log: Path, on_event: Callable[[Event], None], also: Sequence[str]) -> dict[str, Event]:
+def run_in_foreground(
+    argv: list[str],
+    log: Path,
+    *,
+    on_event: Callable[[Event], None] = lambda event: None,
+    also: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    keep: Sequence[int] = (),
+) -> dict[str, Event]:
+    """Runs a child process of a command, and returns the last event of each name. ``env`` and ``keep`` as in
+    ``supervise``.
+
+    Raises:
+        ChildFailed: as in ``run_child``.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     last: dict[str, Event] = {}
     with log.open("ab") as errors:
@@ -67,7 +81,8 @@ def _blocking(argv: list[str], log: Path, on_event: Callable[[Event], None], als
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=settings.BASE_DIR,
-            env=child_environment(also),
+            env={**child_environment(also), **(env or {})},
+            pass_fds=tuple(keep),
         )
         assert child.stdout is not None
         try:

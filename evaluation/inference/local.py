@@ -155,7 +155,7 @@ class LocalBackend(Backend):
         artifacts.write_text(key, text)
         task.on_event({"event": "ready", "spec": text})
         task.job.record(stage="loading the model")
-        argv = [sys.executable, "-m", self.module, str(artifacts.local_path(key))]
+        argv = self.command(artifacts.local_path(key))
         log = artifacts.local_path(f"{task.folder_key}/log.txt")
         try:
             with reserve_for_run(task.job) as devices:
@@ -164,6 +164,10 @@ class LocalBackend(Backend):
                 )
         except ReservationCancelled:
             return ChildExit(ok=False, interrupted=True)
+
+    def command(self, spec: Path) -> list[str]:
+        """The command line of the child process for the file of a spec."""
+        return [sys.executable, "-m", self.module, str(spec)]
 
     def spec(self, task: Task) -> EvalSpec:
         """The spec of the child process. Raises ModelUnavailable as ``weights`` does."""

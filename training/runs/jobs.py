@@ -73,13 +73,14 @@ def _train(run: TrainingRun) -> None:
     run.facts = {**run.facts, "machine": machine.kind, "application": application()}
     run.facts.pop("nobody_since", None)
     with keep_alive(run):  # hashes some gigabytes
-        _verify_inputs(spec)
+        verify_inputs(spec)
     spec_key = f"{run.folder_key}/spec.yaml"
     write_text(spec_key, run.spec)
     try:
         with reserve_for_run(run, spec.devices) as devices:
             recorder = EventRecorder(run)
-            ending = _run_child(run, _command(spec, local_path(spec_key), run), devices, recorder)
+            resume = run.attempts > 1 or bool(run.checkpoint_step)
+            ending = _run_child(run, trainer_command(spec, local_path(spec_key), resume=resume), devices, recorder)
     except ReservationCancelled:
         _release_run(run)
         return
@@ -111,10 +112,9 @@ def _run_child(run: TrainingRun, argv: list[str], devices: ReservedGpus, recorde
         with_retries(recorder.flush)
 
 
-def _command(spec: RunSpec, path: Path, run: TrainingRun) -> list[str]:
+def trainer_command(spec: RunSpec, path: Path, *, resume: bool = False) -> list[str]:
     """The child's command line; with several GPUs, through accelerate's launcher, which starts one process for each."""
-    resume = ["--resume"] if run.attempts > 1 or run.checkpoint_step else []
-    module = ["-m", TRAINER, str(path), *resume]
+    module = ["-m", TRAINER, str(path), *(["--resume"] if resume else [])]
     if spec.devices == 1:
         return [sys.executable, *module]
     # The launcher does not end with its parent on its own.
@@ -199,7 +199,7 @@ def _requeue(run: TrainingRun, problem: str, hyperparameters: Hyperparameters) -
     with_retries(lambda: run.return_to_queue(first=False, attempts=attempts, facts=facts, stage=stage))
 
 
-def _verify_inputs(spec: RunSpec) -> None:
+def verify_inputs(spec: RunSpec) -> None:
     """Verifies the hashes of base model and dataset. Raises ChildFailed where they have changed."""
     base, data = Path(spec.base_model.path), Path(spec.dataset.path)
     if not base.is_dir():

@@ -59,7 +59,7 @@ def test_child_sees_its_reserved_gpus(run: TrainingRun, monkeypatch: pytest.Monk
 
 def test_command_line_for_several_gpus_uses_the_launcher(run: TrainingRun) -> None:
     spec = replace(RunSpec.from_yaml(run.spec), devices=2)
-    words = run_jobs._command(spec, Path("spec.yaml"), run)
+    words = run_jobs.trainer_command(spec, Path("spec.yaml"))
     at = words.index("accelerate.commands.accelerate_cli")
     assert words[at + 1] == "launch"
     assert "--multi_gpu" in words
@@ -75,7 +75,7 @@ def test_worker_with_too_few_gpus_requeues_the_run(run: TrainingRun, monkeypatch
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
     monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
     monkeypatch.setattr(
-        run_jobs, "_verify_inputs", lambda spec: pytest.fail("gigabytes are hashed before it is known who trains")
+        run_jobs, "verify_inputs", lambda spec: pytest.fail("gigabytes are hashed before it is known who trains")
     )
     run_jobs.run_training(run.pk)
     run.refresh_from_db()

@@ -1,0 +1,121 @@
+"""``manage.py reproduce``: a tiny model is trained and evaluated twice; and what it says where something differs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from evaluation.gates.services import create_report
+from evaluation.models import EvalOutput, EvalRun, GateReport
+from evaluation.reproduction import services
+from evaluation.reproduction.differences import changed_facts
+from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.services import start_evaluation
+from labeling.models import Split
+from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from tests.evaluation.factories import World, evaluated, pretend, rewrite
+from training.hyperparameters.values import Hyperparameters
+from training.models import BaseModel, TrainingRun
+from training.runs.jobs import run_training
+from training.runs.run_spec import build_spec
+
+Reproduce = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def reproduce(capsys: pytest.CaptureFixture[str]) -> Reproduce:
+    """Exit code and output of the command."""
+
+    def run(report: GateReport, *options: str) -> tuple[int, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            call_command("reproduce", str(report.number), "--project", report.project.slug, *options)
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out + printed.err
+
+    return run
+
+
+def trained_and_evaluated(world: World, tiny: BaseModel) -> EvalRun:
+    """A tiny model that was really trained, and its evaluation on the hold-out."""
+    training = TrainingRun.objects.create(
+        project=world.project, number=2, dataset=world.dataset, base_model=tiny, created_by=world.engineer
+    )
+    settings = Hyperparameters(max_length=1024, epochs=1, batch_size=4, precision="fp32")
+    rewrite(training, spec=build_spec(training, settings).to_yaml())
+    run_training(training.pk)
+    training.refresh_from_db()
+    assert training.status == Status.DONE, training.error
+    run: EvalRun = start_evaluation(
+        project=world.project, user=world.engineer, dataset=world.dataset, model=training, split=Split.HOLDOUT
+    )
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.DONE, run.error
+    return run
+
+
+def test_a_model_is_made_again_and_gives_the_same_outputs(
+    world: World, tiny_base_model: BaseModel, reproduce: Reproduce, tmp_path: Path
+) -> None:
+    run = trained_and_evaluated(world, tiny_base_model)
+    assert run.facts["environment"]["packages"]["torch"]
+    assert run.training_run is not None
+    assert run.training_run.facts["optimizer"]["optim"]
+    assert run.training_run.facts["prompt_sha256"] == run.facts["prompt_sha256"]
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    code, text = reproduce(report, "--folder", str(tmp_path / "again"))
+    assert code == 0, text
+    assert "Outputs: 12 of 12 equal" in text
+    assert (tmp_path / "again" / "training" / "merged" / "model.safetensors").is_file()
+    row = EvalOutput.objects.filter(eval_run=run).order_by("document_id").select_related("document")[3]
+    rewrite(row, raw="{}")
+    rewrite(run, facts={**run.facts, "environment": {**run.facts["environment"], "python": "2.7"}})
+    code, text = reproduce(report, "--outputs")
+    assert code == 1, text
+    assert "Outputs: 11 of 12 equal" in text
+    assert row.document.external_id in text
+    assert "python: 2.7 before" in text
+
+
+def test_what_is_missing_cannot_be_reproduced(world: World, reproduce: Reproduce) -> None:
+    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.1)), baseline=None, user=world.engineer)
+    (artifacts.local_path(world.version.folder_key) / "model.safetensors").write_bytes(b"others")
+    code, text = reproduce(report, "--outputs")
+    assert (code, "have changed" in text) == (2, True)
+    Path(world.base_model.folder, "model.safetensors").write_bytes(b"others")
+    assert reproduce(report)[0] == 2
+    report.number = 77
+    assert reproduce(report)[0] == 2
+
+
+def test_scores_and_verdicts_follow_the_outputs(
+    world: World, reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs that are all wrong where they were right."""
+    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0)), baseline=None, user=world.engineer)
+
+    def answer(run: EvalRun, *rest: Any) -> list[EvalOutput]:
+        rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
+        worse = EvalOutput.objects.filter(eval_run=evaluated(world, lambda row: {"raw": "no"}))
+        scores = dict(worse.values_list("document_id", "score"))
+        for row in rows:
+            row.raw, row.score = "no", scores[row.document_id]
+        return rows
+
+    monkeypatch.setattr(services, "_answer", answer)
+    code, text = reproduce(report, "--outputs")
+    assert code == 1
+    assert "Outputs: 0 of 12 equal" in text
+    assert "Exact match: 12 of 12 before, 0 of 12 now" in text
+    assert "FAIL now" in text
+
+
+def test_changed_facts_are_listed_one_by_one() -> None:
+    before = {"device": "cpu", "memory_bytes": 1, "packages": {"torch": "2.8", "trl": "1"}}
+    now = {"device": "cuda", "memory_bytes": 2, "packages": {"torch": "2.9", "trl": "1"}, "gpu": "H100"}
+    found = [(one.name, one.before, one.now) for one in changed_facts(before, now)]
+    assert found == [("device", "cpu", "cuda"), ("gpu", "", "H100"), ("torch", "2.8", "2.9")]

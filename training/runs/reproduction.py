@@ -1,0 +1,68 @@
+"""Trains the model of a finished run again, in the foreground: the child process of its job, in another folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.storage.hashing import folder_manifest
+from slmstudio.workers.devices import reserve_gpus
+from training.child_processes import Event, run_in_foreground, spec_file
+from training.model_cards.card import FILES as CARD
+from training.models import ModelVersion, TrainingRun
+from training.runs.jobs import trainer_command, verify_inputs
+from training.runs.run_spec import resolved_spec
+from training.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class RepeatedTraining:
+    """A model that was trained again: the folder with its merged weights, and the facts of its ``start`` event."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+
+def run_on_device(
+    command: list[str], log: Path, on_event: Callable[[Event], None], devices: int = 1
+) -> dict[str, Event]:
+    """Runs a child process as the jobs do, on devices that no other job uses; returns the last event of each name.
+
+    ``on_event`` also gets ``waiting`` while they are in use.
+
+    Raises:
+        ChildFailed, NotEnoughGpus: as ``run_in_foreground`` and ``reserve_gpus``.
+    """
+
+    def wait() -> bool:
+        on_event({"event": "waiting"})
+        return True
+
+    with reserve_gpus(devices, wait=wait) as reserved:
+        env = {**CHILD_ENVIRONMENT, **reserved.env}
+        return run_in_foreground(command, log, on_event=on_event, env=env, keep=reserved.locks)
+
+
+def train_again(*, run: TrainingRun, folder: Path, on_event: Callable[[Event], None]) -> RepeatedTraining:
+    """Trains by the spec of a run, with the precision that it resolved to. Nothing of the run changes.
+
+    Raises:
+        ChildFailed: the base model or the dataset is missing or changed, or the training failed.
+        NotEnoughGpus: the machine has fewer GPUs than the spec needs.
+    """
+    spec = replace(resolved_spec(run, RunSpec.from_yaml(run.spec)), output_dir=str(folder), trackers=())
+    verify_inputs(spec)
+    path = spec_file(spec.to_yaml())
+    try:
+        events = run_on_device(trainer_command(spec, path), folder / "log.txt", on_event, spec.devices)
+    finally:
+        path.unlink(missing_ok=True)
+    return RepeatedTraining(folder / "merged", events.get("start", {}))
+
+
+def changed_files(version: ModelVersion, folder: Path) -> list[str]:
+    """The files of a model version that differ in a folder, or that only one of them has; its card does not count."""
+    before = {str(one["path"]): str(one["sha256"]) for one in version.files if one["path"] not in CARD}
+    now = {one["path"]: one["sha256"] for one in folder_manifest(folder) if one["path"] not in CARD}
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
