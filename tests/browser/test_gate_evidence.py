@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from evaluation.bundles.verifier.main import main
 from evaluation.gates.services import create_report
 from labeling.models import Contract, Document
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.approvals.test_evidence import sure
-from tests.evaluation.factories import World, broken, evaluated, make_world
+from tests.evaluation.factories import World, broken, evaluated, make_world, rewrite
 from tests.evaluation.gates.test_sample_size import add_unlabelled
 
 
@@ -61,3 +62,26 @@ def test_a_field_gate_is_added(world: World, owner: Page) -> None:
     check(page, "gate-policy-phone")
     page.get_by_role("button", name="Save as version").click()
     expect(page.locator(".policy-list").get_by_text("At least 98 % recall (total_amount)")).to_be_visible()
+
+
+def test_provenance_and_the_evidence_bundle(world: World, owner: Page) -> None:
+    """The facts of a report are in a fold; so are the bundle and the hash by which it is recognized."""
+    facts = {"version": "0.1.0", "commit": "c0ffee" * 6, "requirements": "ab" * 32}
+    environment = {"processor": "Test CPU", "device": "cpu", "python": "3.11.2", "packages": {"torch": "2.9.0"}}
+    rewrite(
+        world.training_run, facts={"application": facts, "environment": environment, "optimizer": {"optim": "adamw"}}
+    )
+    report = create_report(eval_run=evaluated(world, sure), baseline=None, user=world.engineer)
+    page = owner
+    page.goto(report.get_absolute_url())
+    fold = page.get_by_role("region", name="Provenance")
+    fold.get_by_role("heading", name="Provenance").click()
+    expect(fold.get_by_text("torch 2.9.0")).to_be_visible()
+    expect(fold.get_by_text("not recorded").first).to_be_visible()
+    check(page, "gate-provenance")
+    page.set_viewport_size({"width": 390, "height": 844})
+    check(page, "gate-provenance-phone")
+    with page.expect_download() as started:
+        fold.get_by_role("link", name="Download").click()
+    shown = fold.locator("code.hash").first.inner_text()
+    assert main([str(started.value.path()), "--sha256", shown]) == 0
