@@ -53,24 +53,29 @@ _SUBJECTS = (
 )
 
 
-def write_package(model: Path, target: Path, *, noise: float, seed: int = 14) -> str:
-    """The folder of a package with this model; returns its hash."""
+def add_noise(folder: Path, noise: float, *, seed: int = 14) -> None:
+    """Adds noise to the weights of a folder, in standard deviations of each tensor."""
     import torch
     from safetensors.torch import load_file, save_file
 
+    torch.manual_seed(seed)
+    for path in folder.glob("*.safetensors"):
+        weights = {
+            name: (one + noise * one.float().std() * torch.randn_like(one, dtype=torch.float32)).to(one.dtype)
+            for name, one in load_file(path).items()
+        }
+        save_file(weights, path, metadata={"format": "pt"})
+
+
+def write_package(model: Path, target: Path, *, noise: float, seed: int = 14) -> str:
+    """The folder of a package with this model; returns its hash."""
     from serving.packages.spec import FILE, OutputTokens, ServeSpec
     from slmstudio.storage.hashing import folder_hash
     from training.spec import ContractRef
 
     shutil.copytree(model, target / "model")
     if noise:
-        torch.manual_seed(seed)
-        for path in (target / "model").glob("*.safetensors"):
-            weights = {
-                name: (one + noise * one.float().std() * torch.randn_like(one, dtype=torch.float32)).to(one.dtype)
-                for name, one in load_file(path).items()
-            }
-            save_file(weights, path, metadata={"format": "pt"})
+        add_noise(target / "model", noise, seed=seed)
     spec = ServeSpec(
         engine="transformers", contract=ContractRef(instruction=INSTRUCTION, schema=SCHEMA), include_schema=True,
         output_tokens=OutputTokens(reserved=MAX_TOKENS, maximum=MAX_TOKENS),
