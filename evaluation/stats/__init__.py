@@ -1,14 +1,22 @@
 """The statistics of comparisons and gates: intervals, tests and required sample sizes.
 
-The document is the unit everywhere: the fields of one document are correlated, and treating them as independent
-would find differences that do not exist.
+The document is the unit, and where documents come in families, the family: the fields of one document are correlated,
+and so are the documents of one supplier. Treating them as independent would find differences that do not exist.
 
 Pure Python without Django. scipy and statsmodels are imported where they are called, because the web process imports
 this package at start.
 """
 
 from evaluation.stats.common import ALPHA, Tail
-from evaluation.stats.families import alpha_level, benjamini_hochberg, holm
+from evaluation.stats.families import (
+    FamilyCount,
+    by_family,
+    effective_documents,
+    family_lower,
+    family_p_value,
+    family_upper,
+)
+from evaluation.stats.multiple_testing import alpha_level, benjamini_hochberg, holm
 from evaluation.stats.noninferiority import NonInferiority, family_loss, non_inferiority, pairs_needed
 from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
@@ -33,6 +41,7 @@ from evaluation.stats.sample_size import RequiredSample, additional_sample_size,
 __all__ = [
     "ALPHA",
     "Canary",
+    "FamilyCount",
     "LossBound",
     "NonInferiority",
     "RequiredSample",
@@ -40,12 +49,17 @@ __all__ = [
     "additional_sample_size",
     "alpha_level",
     "benjamini_hochberg",
+    "by_family",
     "canary",
     "difference_interval",
     "distribution",
+    "effective_documents",
     "exact_lower",
     "exact_upper",
     "family_loss",
+    "family_lower",
+    "family_p_value",
+    "family_upper",
     "holm",
     "mcnemar_exact",
     "mean_bound",

@@ -19,6 +19,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from evaluation.stats.common import ALPHA, smallest_clearing
+from evaluation.stats.families import family_upper
 from evaluation.stats.resampling import RESAMPLES, LossBound, bootstrap_upper, loss_bound, paired_loss
 
 #: bets, as shares of the largest that cannot lose everything
@@ -130,7 +131,8 @@ def family_loss(
 ) -> LossBound:
     """Bounds the mean loss over documents by resampling whole families; its ``n`` counts families.
 
-    The wider one of the bootstrap and Student's t over families, and the margin of ``LossBound`` for few of them.
+    The wider one of the bootstrap and Student's t over families, with the margin of ``LossBound`` for few of them; and
+    not below ``family_upper``, which holds where they differ in size.
     """
     sums: dict[Hashable, float] = {}
     sizes: dict[Hashable, float] = {}
@@ -142,7 +144,8 @@ def family_loss(
         return loss_bound([], 0.0, 0.0, confidence)
     estimate = sum(sums.values()) / sum(sizes.values())
     upper = bootstrap_upper(list(sums.values()), list(sizes.values()), confidence, seed, resamples)
-    return loss_bound(losses, estimate, upper, confidence)
+    counts = [(sums[family], sizes[family]) for family in sums]
+    return loss_bound(losses, estimate, upper, confidence).not_below(family_upper(counts, confidence))
 
 
 def pairs_needed(

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.stats.common import Tail, smallest_clearing
+from evaluation.stats.families import family_upper
 from evaluation.stats.rates import exact_upper
 
 RESAMPLES = 4999
@@ -42,16 +43,33 @@ class LossBound:
         """The bound: estimate + bootstrap spread + margin, at most 1."""
         return min(1.0, self.estimate + self.spread + self.margin) if self.n else 1.0
 
-    def documents_for(self, limit: float) -> int | None:
-        """About how many documents in total bring the bound to ``limit`` at the current rate; None where none do."""
+    def not_below(self, value: float) -> "LossBound":
+        """The same bound, or ``value`` where that is higher."""
+        return replace(self, spread=self.spread + max(0.0, value - self.value))
+
+    def value_at(self, n: int) -> float:
+        """About what the bound is with ``n`` documents at the current rate."""
+        spread = self.spread * math.sqrt(self.n / n)
+        return self.estimate + spread + self._margin(round(self.losing_documents * n / self.n), n)
+
+    def documents_for(self, limit: float, at_least: int | None = None) -> int | None:
+        """About how many documents in total bring the bound to ``limit`` at the current rate; None where none do.
+
+        ``at_least``: where the search starts; None: at those that there are.
+        """
         if self.n == 0 or self.estimate >= limit:
             return None
+        return smallest_clearing(lambda n: self.value_at(n) <= limit, self.n if at_least is None else at_least)
 
-        def clears(n: int) -> bool:
-            spread = self.spread * math.sqrt(self.n / n)
-            return self.estimate + spread + self._margin(round(self.losing_documents * n / self.n), n) <= limit
-
-        return smallest_clearing(clears, self.n)
+    def effective_documents(self, value: float) -> float:
+        """About how many independent documents have a bound of ``value`` at the current rate; at most ``n``."""
+        if self.n == 0 or self.value >= value:
+            return float(self.n)
+        low, high = 1, self.n  # the bound falls as documents are added
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.value_at(middle) >= value - 1e-9 else (low, middle)
+        return float(low)
 
     def _margin(self, losing_documents: int, n: int) -> float:
         if n == 0:
@@ -113,7 +131,9 @@ def share_loss(
 ) -> LossBound:
     """Bounds a share of fields, sum(wrong) / sum(counted), from above; both hold one number per document.
 
-    Documents are resampled whole, with all their fields. Documents where nothing counts are left out.
+    Documents are resampled whole, with all their fields. Documents where nothing counts are left out. Where some
+    documents have more fields than others, the bound is not below that of ``family_upper``: few long ones can hold most
+    fields.
     """
     pairs = [(float(w), float(c)) for w, c in zip(wrong, counted, strict=True) if c > 0]
     if any(not 0 <= w <= c for w, c in pairs):
@@ -121,7 +141,10 @@ def share_loss(
     bad, all_ = [w for w, _ in pairs], [c for _, c in pairs]
     estimate = sum(bad) / sum(all_) if pairs else 0.0
     upper = _bootstrap((bad, all_), _ratio, "less", confidence, seed, resamples)
-    return loss_bound([w / c for w, c in pairs], estimate, upper, confidence)
+    found = loss_bound([w / c for w, c in pairs], estimate, upper, confidence)
+    if len(set(all_)) <= 1:
+        return found
+    return found.not_below(family_upper(pairs, confidence))
 
 
 def share_interval(

@@ -17,6 +17,7 @@ from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.structure import Node, join
 from slmstudio.contract.scoring.alignment import align_rows
 from slmstudio.contract.scoring.classes import class_scores, confusion
+from slmstudio.contract.scoring.family_rates import clustered, with_families
 from slmstudio.contract.scoring.field_outcomes import FieldScorer
 from slmstudio.contract.scoring.outcomes import ERROR_LABELS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
 from slmstudio.contract.scoring.pairing import Leaf, cells, get, pair
@@ -36,6 +37,7 @@ __all__ = [
     "Outcome",
     "cells",
     "class_scores",
+    "clustered",
     "confusion",
     "cord",
     "count_differences",
@@ -45,6 +47,7 @@ __all__ = [
     "sroie",
     "summarize",
     "wilson",
+    "with_families",
 ]
 
 SCORER_VERSION = "5"
