@@ -1,8 +1,9 @@
 """The files of a dataset version: its rows, and its pairs of near-duplicates.
 
 One row per line: ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and id, so equal content gives
-an equal file. One pair per line: ``{"a", "b", "similarity", "sides"}``; a and b are document keys, sides their splits
-or reasons of exclusion.
+an equal file. A document that shares its family also has ``"family"``: the id of the oldest document of the family in
+this version. One pair per line: ``{"a", "b", "similarity", "sides"}``; a and b are document keys, sides their splits or
+reasons of exclusion.
 """
 
 import hashlib
@@ -41,16 +42,23 @@ def sort_entries(entries: Sequence[Entry], split: Mapping[int, str]) -> list[Ent
 
 
 def write_rows(
-    file: IO[bytes], order: Sequence[Entry], split: Mapping[int, str], compiled: CompiledSchema, progress: Progress
+    file: IO[bytes],
+    order: Sequence[Entry],
+    split: Mapping[int, str],
+    family: Mapping[int, int],
+    compiled: CompiledSchema,
+    progress: Progress,
 ) -> DatasetFile:
     """Writes the rows and counts them."""
+    ids = {entry.pk: entry.external_id for entry in order if family.get(entry.pk) == entry.pk}
+    names = {pk: ids[leader] for pk, leader in family.items()}
     whole, holdout = hashlib.sha256(), hashlib.sha256()
     by_split: Counter[str] = Counter()
     origins: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
     tags: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
     never_answered: Counter[str] = Counter()
     for start in range(0, len(order), CHUNK):
-        for row in _rows(order[start : start + CHUNK], split, compiled):
+        for row in _rows(order[start : start + CHUNK], split, names, compiled):
             line = f"{dumps(row)}\n".encode()
             file.write(line)
             whole.update(line)
@@ -78,7 +86,9 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _rows(entries: Sequence[Entry], split: Mapping[int, str], compiled: CompiledSchema) -> Iterator[dict[str, Any]]:
+def _rows(
+    entries: Sequence[Entry], split: Mapping[int, str], family: Mapping[int, str], compiled: CompiledSchema
+) -> Iterator[dict[str, Any]]:
     documents = Document.objects.filter(pk__in=[entry.pk for entry in entries])
     texts = dict(documents.values_list("pk", "text"))
     revisions = AnnotationRevision.objects.filter(pk__in=[entry.revision_id for entry in entries])
@@ -91,6 +101,7 @@ def _rows(entries: Sequence[Entry], split: Mapping[int, str], compiled: Compiled
             "gold": compiled.ordered(values[entry.revision_id]),
             "tags": sorted(set(entry.tags)),
             "origin": entry.origin,
+            **({"family": family[entry.pk]} if entry.pk in family else {}),
         }
 
 

@@ -7,6 +7,7 @@ from django import forms
 from labeling.datasets.freeze_candidates import class_fields, metadata_keys
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
+from labeling.datasets.splits import SPREAD, WHOLE
 from labeling.failure_tags import tags_of
 from labeling.models import DocumentState, Origin, Project
 from labeling.widgets import CONTROL, SELECT
@@ -27,6 +28,11 @@ class FreezeForm(forms.Form):
     )
     seed = forms.IntegerField(initial=17, min_value=0, max_value=2**31 - 1)
     group_by = forms.ChoiceField(label="Group by", required=False)
+    large_families = forms.ChoiceField(
+        label="Large groups",
+        choices=[("", "as all groups"), (WHOLE, "hold one out whole"), (SPREAD, "spread over the splits")],
+        required=False,
+    )
     stratify = forms.ChoiceField(label="Stratify by", required=False)
     similarity = forms.IntegerField(
         label="Near-duplicate threshold, %",
@@ -43,7 +49,7 @@ class FreezeForm(forms.Form):
         label="Maximum for training and validation", min_value=2, max_value=10_000_000, required=False
     )
 
-    rare = ("group_by", "stratify", "similarity", "states", "origins", "tags", "without_tags", "most")
+    rare = ("group_by", "large_families", "stratify", "similarity", "states", "origins", "tags", "without_tags", "most")
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -80,6 +86,7 @@ class FreezeForm(forms.Form):
         return Rules(
             similarity=(data.get("similarity") or round(THRESHOLD * 100)) / 100,
             group_by=data.get("group_by") or "",
+            large_families=data.get("large_families") or "",
             stratify=data.get("stratify") or "",
             states=tuple(data.get("states") or ()),
             origins=tuple(data.get("origins") or ()),

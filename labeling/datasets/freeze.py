@@ -2,9 +2,9 @@
 
 ``DatasetVersion.counts`` is ``{"documents", "splits", "origins", "holdout_origins", "tags", "validation_tags",
 "holdout_tags", "unanswered"}``, each but the first a count by name (``unanswered``: documents by the pattern of an
-unanswered field); ``"left_out"``, a count by reason (``EXCLUSION_REASONS``); and ``"near_duplicates"``: ``{"pairs",
-"groups", "documents", "across"}``, where across counts split pairs. ``DatasetVersion.rules`` holds the fields of
-``freeze_rules.Rules``, validation_share and holdout_share.
+unanswered field); ``"left_out"``, a count by reason (``EXCLUSION_REASONS``); ``"near_duplicates"``: ``{"pairs",
+"groups", "documents", "across"}``, where across counts split pairs; and ``"families"`` (``families.family_counts``).
+``DatasetVersion.rules`` holds the fields of ``freeze_rules.Rules``, validation_share and holdout_share.
 """
 
 import tempfile
@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils.translation import ngettext
 
 from labeling.datasets import files, splits
+from labeling.datasets.families import family_counts, shared_families
 from labeling.datasets.files import DatasetFile, pairs_key
 from labeling.datasets.freeze_candidates import (
     Entry,
@@ -48,7 +49,7 @@ EXCLUSION_REASONS = {
 }
 #: a freeze of more labeled documents than this runs in a job
 BACKGROUND_THRESHOLD = 2_000
-_COPY = "COPY labeling_datasetitem (dataset_id, document_id, revision_id, split, origin) FROM STDIN"
+_COPY = "COPY labeling_datasetitem (dataset_id, document_id, revision_id, split, origin, family) FROM STDIN"
 
 
 def freeze(
@@ -83,8 +84,9 @@ def freeze(
     plan = _assign_splits(project, collected, seed, validation_share, holdout_share, rules)
     order = files.sort_entries(collected.entries, plan.split)
     sides = _assignments(plan)
+    family = shared_families(plan.family)
     with tempfile.TemporaryFile() as file:
-        written = files.write_rows(file, order, plan.split, version.compiled, progress)
+        written = files.write_rows(file, order, plan.split, family, version.compiled, progress)
         written.counts |= _counts(collected, plan, sides)
         dataset = _version(project, user, version, seed, written)
         dataset.rules = {**asdict(rules), "validation_share": validation_share, "holdout_share": holdout_share}
@@ -99,7 +101,7 @@ def freeze(
                 files.store(pairs_key(dataset.artifact_key), pairs)
             with transaction.atomic():
                 _mark_holdout(dataset, plan, newest)
-                _store_version(dataset, order, plan.split)
+                _store_version(dataset, order, plan.split, family)
                 _notify(dataset)
         except BaseException:
             files.remove(dataset.artifact_key, pairs_key(dataset.artifact_key))
@@ -134,6 +136,10 @@ def validate_settings(
     key = rules.group_by.removeprefix("metadata.")
     if rules.group_by not in ("", "source") and (key == rules.group_by or not key or "\0" in key):
         raise Refused("Documents can be grouped by source or by a metadata key.", field="group_by")
+    if rules.large_families not in ("", splits.WHOLE, splits.SPREAD):
+        raise Refused("Large families can be held out whole, or spread.", field="large_families")
+    if rules.large_families and not rules.group_by:
+        raise Refused("Choose what documents are grouped by; near-duplicates are never spread.", field="large_families")
     if rules.stratify not in ("", "tags", *(pattern for pattern, _ in class_fields(compiled))):
         raise Refused("Documents can be stratified by failure tags, or by a field with fixed values.", field="stratify")
 
@@ -160,6 +166,7 @@ def _assign_splits(
         validation_share=validation_share,
         holdout_share=holdout_share,
         most=rules.most,
+        large_families=rules.large_families,
     )
     if splits.TRAIN not in plan.split.values():
         raise Refused(_empty_training_split(plan, rules), field="form", code="no_training")
@@ -228,6 +235,7 @@ def _counts(collected: FreezeCandidates, plan: splits.SplitAssignment, sides: di
             "documents": sum(sizes.values()),
             "across": sum(sides.get(places[p.first]) != sides.get(places[p.second]) for p in collected.found.pairs),
         },
+        "families": family_counts(collected, plan),
     }
 
 
@@ -312,13 +320,15 @@ def _is_outdated(project: Project, plan: splits.SplitAssignment) -> bool:
     return not plan.split.keys().isdisjoint(aside)
 
 
-def _store_version(dataset: DatasetVersion, order: list[Entry], split: dict[int, str]) -> None:
+def _store_version(dataset: DatasetVersion, order: list[Entry], split: dict[int, str], family: dict[int, int]) -> None:
     dataset.number = _newest_number(dataset.project) + 1
     dataset.full_clean()
     dataset.save(force_insert=True)
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         for entry in order:
-            copy.write_row((dataset.pk, entry.pk, entry.revision_id, split[entry.pk], entry.origin))
+            copy.write_row(
+                (dataset.pk, entry.pk, entry.revision_id, split[entry.pk], entry.origin, family.get(entry.pk))
+            )
 
 
 def _notify(dataset: DatasetVersion) -> None:

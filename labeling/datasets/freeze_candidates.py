@@ -141,12 +141,12 @@ def _inside(column: str, path: Sequence[str]) -> Combinable:
     return Func(F(column), *map(Value, path), function="jsonb_extract_path_text", output_field=TextField())
 
 
-def group_expression(group_by: str) -> Combinable:
-    """The value to group by, as text."""
+def group_expression(group_by: str, prefix: str = "document__") -> Combinable:
+    """The value to group by, as text. ``prefix``: the path to the document."""
     if group_by == "source":
-        return F("document__source")
+        return F(f"{prefix}source")
     if group_by:
-        return _inside("document__metadata", [group_by.removeprefix("metadata.")])
+        return _inside(f"{prefix}metadata", [group_by.removeprefix("metadata.")])
     return Value("")
 
 
@@ -166,7 +166,8 @@ class Preview:
 
     ``documents``: included, of these ``held_out``. ``excluded``: by the rules. ``not_by_people``: hold-out documents
     that no person labeled without a pre-label. Without gold: ``set_aside`` are skipped or rejected, ``invalid`` have a
-    label that is invalid under the current schema, ``without_gold`` are the rest.
+    label that is invalid under the current schema, ``without_gold`` are the rest. ``large``: names of large groups with
+    their shares, where the hold-out is not drawn yet and the rules do not say what is done with them.
     """
 
     documents: int = 0
@@ -179,12 +180,14 @@ class Preview:
     # Not Counters: a template that asks one for ``items`` gets the count of "items".
     origins: dict[str, int] = field(default_factory=dict)
     holdout_origins: dict[str, int] = field(default_factory=dict)
+    large: list[tuple[str, float]] = field(default_factory=list)
 
 
 def preview(*, project: Project, rules: Rules | None = None) -> Preview:
     """The counts of a freeze with these rules."""
+    rules = rules or Rules()
     result = Preview()
-    wanted = Case(When(_filter_condition(rules or Rules()), then=True), default=False, output_field=BooleanField())
+    wanted = Case(When(_filter_condition(rules), then=True), default=False, output_field=BooleanField())
     rows = list(
         Gold.objects.current(project)
         .values_list("document__holdout", origin_expression(), wanted)
@@ -208,7 +211,20 @@ def preview(*, project: Project, rules: Rules | None = None) -> Preview:
     result.invalid = Gold.objects.outdated(project).count()
     with_gold = sum(row[-1] for row in rows)
     result.without_gold = sum(states.values()) - with_gold - result.set_aside - result.invalid
+    if rules.group_by and not rules.large_families and not result.held_out:
+        result.large = _large_groups(project, rules, result.documents)
     return result
+
+
+def _large_groups(project: Project, rules: Rules, documents: int) -> list[tuple[str, float]]:
+    rows: Any = Gold.objects.current(project).filter(_filter_condition(rules))
+    rows = rows.annotate(group=group_expression(rules.group_by)).exclude(group=None).exclude(group="").order_by()
+    counts = (
+        rows.values_list("group")
+        .annotate(count=Count("pk"))
+        .order_by("-count", "group")[: round(1 / splits.LARGE_SHARE)]
+    )
+    return [(group, count / documents) for group, count in counts if splits.is_large(count, documents)]
 
 
 def _filter_condition(rules: Rules) -> Q:

@@ -12,12 +12,14 @@ class Rules:
     """The rules of a version. By default: all labeled documents, grouped by near-duplicates.
 
     ``group_by`` is "", "source" or "metadata.<key>"; ``stratify`` "", "tags" or the pattern of a class field.
+    ``large_families``: "", "whole" or "spread" (``labeling.datasets.splits.assign_splits``).
     ``states``, ``origins`` and ``tags`` include documents with one of these, ``without_tags`` excludes; ``most`` limits
     training and validation together. Rules do not apply to hold-out documents.
     """
 
     similarity: float = THRESHOLD
     group_by: str = ""
+    large_families: str = ""
     stratify: str = ""
     states: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()

@@ -1,13 +1,14 @@
 """The split assignment of a dataset version. Pure: candidates and a seed in, splits out.
 
 A hash of seed and key gives a number from 0 to 1, which does not change while a project grows. Near-duplicates, and
-documents with the same value of the grouping rule, form a group: its oldest member's key decides, and it is never
-split.
+documents with the same value of the grouping rule, form a family. A family is one group: its oldest member's key
+decides, and it is never split. Only a large family can be spread, if the rules say so: then its near-duplicates are the
+groups.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from labeling.datasets.near_duplicates import normal_form
@@ -16,6 +17,10 @@ TRAIN, VALIDATION, HOLDOUT = "train", "validation", "holdout"
 ORDER = (TRAIN, VALIDATION, HOLDOUT)
 HUMAN_ORIGINS = frozenset({"human", "imported"})
 MIN_HOLDOUT = 20
+#: the share of all documents from which a family is large
+LARGE_SHARE = 0.1
+#: what is done with large families, besides nothing: held out whole, or on each side
+WHOLE, SPREAD = "whole", "spread"
 
 
 def text_key(text: str) -> bytes:
@@ -51,7 +56,7 @@ class SplitAssignment:
 
     ``near_duplicates``: of a hold-out document; ``group_members``: in the group of one; ``not_by_humans``: hold-out
     documents that are generated or labeled from a pre-label; ``excluded``: by the filters; ``over_limit``: over the
-    maximum.
+    maximum. ``family``: the oldest member of the family of each document in a split, itself where it is alone.
     """
 
     split: dict[int, str]
@@ -61,6 +66,7 @@ class SplitAssignment:
     not_by_humans: list[int] = field(default_factory=list)
     excluded: list[int] = field(default_factory=list)
     over_limit: list[int] = field(default_factory=list)
+    family: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -87,6 +93,7 @@ def assign_splits(
     validation_share: float,
     holdout_share: float,
     most: int | None = None,
+    large_families: str = "",
 ) -> SplitAssignment:
     """Splits for all candidates.
 
@@ -94,16 +101,21 @@ def assign_splits(
     those that no earlier version used and that are not targeted. A hold-out has real documents that people labeled
     without a pre-label; other documents only if there are none. Validation is a share of the rest. Near-duplicates and
     group members of hold-out documents are excluded.
+
+    ``large_families``: "whole" also draws one of them into the hold-out, whatever its size; "spread" draws their
+    documents one by one. By default they are groups as all others, and one that is larger than the hold-out stays in
+    training.
     """
     everyone = sorted(candidates, key=lambda candidate: candidate.pk)
     taken = [candidate for candidate in everyone if candidate.included or candidate.holdout]
     result = SplitAssignment({}, [], [], excluded=[c.pk for c in everyone if not (c.included or c.holdout)])
-    groups = _groups(taken)
+    families = _groups(taken)
+    groups = _groups(taken, _spread(taken)) if large_families == SPREAD else families
     held = [group for group in groups if any(member.holdout for member in group.members)]
     if held:
         _keep_holdout(held, result)
     else:
-        held = _draw_holdout(groups, seed, holdout_share)
+        held = _draw_holdout(groups, seed, holdout_share, large_families == WHOLE)
         _new_holdout(held, result)
     out = {id(group) for group in held}
     rest = [group for group in groups if id(group) not in out]
@@ -113,7 +125,24 @@ def assign_splits(
     for group in rest:
         for member in group.members:
             result.split[member.pk] = VALIDATION if id(group) in validation else TRAIN
+    for family in families:
+        members = [member.pk for member in family.members if member.pk in result.split]
+        result.family.update(dict.fromkeys(members, min(members, default=0)))
     return result
+
+
+def is_large(size: int, documents: int) -> bool:
+    """Whether a family of this size is large among so many documents."""
+    return size > 1 and size >= LARGE_SHARE * documents
+
+
+def _spread(candidates: Sequence[Candidate]) -> set[str]:
+    """The values of the grouping rule that are no groups: the large ones, and those that are on both sides already,
+    which may have been large before."""
+    sizes = Counter(candidate.group for candidate in candidates if candidate.group)
+    held = {candidate.group for candidate in candidates if candidate.holdout}
+    used = {candidate.group for candidate in candidates if candidate.used and not candidate.holdout}
+    return {group for group, size in sizes.items() if is_large(size, len(candidates)) or group in held & used}
 
 
 def _new_holdout(held: list[_Group], result: SplitAssignment) -> None:
@@ -149,8 +178,8 @@ def _duplicate_group(candidate: Candidate) -> object:
     return candidate.key if candidate.duplicate_group is None else candidate.duplicate_group
 
 
-def _groups(candidates: list[Candidate]) -> list[_Group]:
-    """Candidates joined by near-duplication and group, each group led by its oldest member."""
+def _groups(candidates: list[Candidate], spread: Collection[str] = ()) -> list[_Group]:
+    """Candidates joined by near-duplication and group, except groups in ``spread``; each led by its oldest member."""
     leader: dict[int, int] = {candidate.pk: candidate.pk for candidate in candidates}
 
     def lead(pk: int) -> int:
@@ -162,7 +191,7 @@ def _groups(candidates: list[Candidate]) -> list[_Group]:
     first: dict[tuple[str, object], int] = {}
     for candidate in candidates:
         names: list[tuple[str, object]] = [("text", candidate.key), ("alike", _duplicate_group(candidate))]
-        if candidate.group:
+        if candidate.group and candidate.group not in spread:
             names.append(("family", candidate.group))
         for name in names:
             one, other = lead(candidate.pk), lead(first.setdefault(name, candidate.pk))
@@ -175,7 +204,8 @@ def _groups(candidates: list[Candidate]) -> list[_Group]:
     groups = []
     for found in members.values():
         oldest = found[0]
-        key = hashlib.blake2b(oldest.group.encode(), digest_size=16).digest() if oldest.group else oldest.key
+        by_group = oldest.group and oldest.group not in spread
+        key = hashlib.blake2b(oldest.group.encode(), digest_size=16).digest() if by_group else oldest.key
         strata = {stratum for member in found for stratum in member.strata}
         # The rarest stratum, so rare ones are represented.
         groups.append(_Group(found, key, min(strata, key=lambda name: (common[name], name), default="")))
@@ -190,15 +220,21 @@ def _strata(groups: Iterable[_Group]) -> list[list[_Group]]:
     return [found[name] for name in sorted(found, key=lambda name: (len(found[name]), name))]
 
 
-def _draw_holdout(groups: list[_Group], seed: int, share: float) -> list[_Group]:
-    """Whole groups, proportionally from each stratum; at least one, never all."""
+def _draw_holdout(groups: list[_Group], seed: int, share: float, with_large: bool = False) -> list[_Group]:
+    """Whole groups, proportionally from each stratum; at least one, never all. ``with_large``: and one large one."""
     if share <= 0 or len(groups) < 2:
         return []
     fresh = [group for group in groups if not any(member.used or member.targeted for member in group.members)]
     fresh.sort(key=lambda group: hash_fraction(seed, HOLDOUT, group.key))
     people_made = [group for group in fresh if all(member.origin in HUMAN_ORIGINS for member in group.members)]
     others = [group for group in fresh if any(member.origin not in HUMAN_ORIGINS for member in group.members)]
-    wanted = max(1, round(share * sum(group.size for group in groups)))
+    documents = sum(group.size for group in groups)
+    if with_large:
+        large = next((group for group in people_made or others if is_large(group.size, documents)), None)
+        if large is not None:
+            rest = [group for group in groups if group is not large]
+            return [large, *_draw_holdout(rest, seed, share)] if rest else []
+    wanted = max(1, round(share * documents))
     if not people_made:
         return _take_evenly(others, wanted, len(groups) - 1)
     # Training keeps at least half of the human labels, once the hold-out is large enough.

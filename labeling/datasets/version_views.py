@@ -11,6 +11,7 @@ from labeling.annotation.diffs import compare_words
 from labeling.contract.schema_text import pretty
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries
+from labeling.datasets.families import family_warnings, family_word
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import EXCLUSION_REASONS
 from labeling.datasets.freeze_rules import Rules, rules_of
@@ -32,6 +33,7 @@ MAX_TEXT_LENGTH = 4_000
 RULES = {
     "similarity": "Near-duplicate threshold",
     "group_by": "Grouped by",
+    "large_families": "Large groups",
     "stratify": "Stratified by",
     "states": "States",
     "origins": "Origins",
@@ -48,6 +50,14 @@ def _unanswered(dataset: DatasetVersion) -> list[tuple[str, int]]:
     titles = {node.pattern: node.title for node in tree_of(dataset.schema_version.compiled).nodes()}
     counted = dataset.counts.get("unanswered", {})
     return [(titles.get(name) or name, counted[name]) for name in sorted(counted, key=lambda name: -counted[name])]
+
+
+def _families(dataset: DatasetVersion) -> list[tuple[str, int]]:
+    """Title and number of families of each split; empty where each document is its own."""
+    counted = (dataset.counts.get("families") or {}).get("splits", {})
+    if all(one["largest"] < 2 for one in counted.values()):
+        return []
+    return [(label, counted[value]["families"]) for value, label in Split.choices if value in counted]
 
 
 @require_safe
@@ -87,6 +97,10 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "unanswered": _unanswered(shown),
         "rules": _rules(shown),
         "near_duplicates": shown.counts.get("near_duplicates"),
+        "family_word": family_word(shown),
+        "families": _families(shown),
+        "large_families": (shown.counts.get("families") or {}).get("large"),
+        "family_warnings": family_warnings(shown),
         "others": others,
         "earlier": next((other for other in others if other < shown.number), None),
         "odd_holdout": {

@@ -47,7 +47,8 @@ class DatasetVersion(models.Model):
     The database rejects changes of a row and of its items (see the first migration).
 
     The file (``artifact_key``) has one JSON row per item:
-    ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and document.
+    ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and document; of a document that is not
+    alone in its family also ``"family"``.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="datasets", db_index=False)
@@ -81,13 +82,18 @@ class DatasetVersion(models.Model):
 
 
 class DatasetItem(models.Model):
-    """One document of a dataset version, with the revision that was gold then."""
+    """One document of a dataset version, with the revision that was gold then.
+
+    ``family``: the key of the oldest document of its family in this version; null where it is alone
+    (``labeling.datasets.families``).
+    """
 
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="items", db_index=False)
     document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="dataset_items")
     revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")
     split = models.CharField(max_length=10, choices=Split.choices)
     origin = models.CharField(max_length=12, choices=Origin.choices)
+    family = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["dataset", "document"], name="dataset_document_once")]

@@ -28,6 +28,9 @@ class FreezeIn(In):
     holdout_share: Number = Field(0.2, ge=0, le=0.9)
     similarity: Number = Field(THRESHOLD, ge=LOWEST, le=HIGHEST, description="threshold of near-duplicates")
     group_by: Text = Field("", max_length=200, description="source, or metadata.<key>: groups stay in one split")
+    large_families: Literal["", "whole", "spread"] = Field(
+        "", description="families with a tenth of all documents or more: one held out whole, or some of each held out"
+    )
     stratify: Text = Field("", max_length=300, description="tags, or a field with a fixed set of values")
     states: list[State] = Field([], max_length=10)
     origins: list[Literal["human", "prelabelled", "imported", "synthetic"]] = Field([], max_length=10)

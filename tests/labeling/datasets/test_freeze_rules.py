@@ -1,5 +1,6 @@
 """The rules of a freeze (groups, strata, filters), its events, and concurrent changes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from labeling.datasets import files as dataset_files
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets import freeze_candidates
+from labeling.datasets.families import families_of, family_warnings, family_word, known_documents
 from labeling.datasets.freeze import freeze, process, start_freeze
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.queries import near_duplicate_pairs, rows
@@ -80,6 +82,8 @@ def test_filters_exclude_but_not_the_holdout(desk: Desk) -> None:
         (Rules(most=1), "most"),
         (Rules(group_by="metadata."), "group_by"),
         (Rules(group_by="text"), "group_by"),
+        (Rules(large_families="spread"), "large_families"),
+        (Rules(large_families="moon", group_by="source"), "large_families"),
         (Rules(group_by="metadata.a\0"), "group_by"),
         (Rules(stratify="vendor"), "stratify"),
         (Rules(stratify="nowhere"), "stratify"),
@@ -282,3 +286,56 @@ def test_invalid_settings_are_not_queued(desk: Desk) -> None:
     with pytest.raises(Refused):
         start_freeze(project=desk.project, user=None, rules=Rules(), seed=-1, validation_share=0.1, holdout_share=0.2)
     assert not FreezeRun.objects.exists()
+
+
+def test_families_are_stored_with_a_version(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(n, company=f"c{n % 20}") for n in range(40)] + [invoice(50, company="alone")])
+    dataset = frozen(desk, rules=Rules(group_by="metadata.company"))
+    ids = dict(Document.objects.values_list("pk", "external_id"))
+    stored = dataset.items.filter(family__isnull=False).values_list("document__external_id", "family")
+    family = {name: ids[leader or 0] for name, leader in stored}
+    assert family == {f"inv-{number:04}": f"inv-{number % 20:04}" for number in range(40)}
+    assert {row["id"]: row.get("family") for row in rows(dataset)} == {**family, "inv-0050": None}
+    held = dataset.counts["families"]["splits"]["holdout"]
+    assert (held["documents"], held["largest"]) == (dataset.counts["splits"]["holdout"], 2)
+    assert families_of(dataset).keys() == set(
+        dataset.items.filter(family__isnull=False).values_list("document", flat=True)
+    )
+    assert known_documents(dataset, "holdout") == set()
+    assert (family_word(dataset, 1), family_word(dataset)) == ("company", "companies")
+
+
+def test_without_groups_no_family_is_known_or_new(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(n) for n in range(30)])
+    dataset = frozen(desk)
+    assert (families_of(dataset), known_documents(dataset, "holdout")) == ({}, None)
+    assert family_word(dataset) == "families"
+
+
+def test_a_large_family_that_nothing_tests_is_a_warning(desk: Desk) -> None:
+    large = [invoice(n, company="acme") for n in range(30)]
+    bring_in(desk.project, large + [invoice(n, company=f"c{n % 35}") for n in range(100, 170)])
+    plain = frozen(desk, rules=Rules(group_by="metadata.company"))
+    assert [one["name"] for one in plain.counts["families"]["large"]] == ["acme"]
+    assert len(family_warnings(plain)) == 1
+
+
+def test_a_spread_family_is_known(desk: Desk) -> None:
+    large = [invoice(n, company="acme") for n in range(30)]
+    bring_in(desk.project, large + [invoice(n, company=f"c{n % 35}") for n in range(100, 170)])
+    spread = frozen(desk, rules=Rules(group_by="metadata.company", large_families="spread"))
+    assert family_warnings(spread) == []
+    held = spread.items.filter(split="holdout", document__metadata__company="acme").values_list("document", flat=True)
+    assert known_documents(spread, "holdout") == set(held) != set()
+
+
+def test_a_large_group_is_a_warning_before_the_holdout_is_drawn(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(n, company="acme" if n < 10 else f"c{n}") for n in range(40)])
+    by_company = Rules(group_by="metadata.company")
+    seen = [
+        freeze_candidates.preview(project=desk.project, rules=rules).large
+        for rules in (Rules(), by_company, replace(by_company, large_families="whole"))
+    ]
+    assert seen == [[], [("acme", 0.25)], []]
+    frozen(desk, rules=by_company)
+    assert freeze_candidates.preview(project=desk.project, rules=by_company).large == []

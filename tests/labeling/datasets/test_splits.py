@@ -111,3 +111,54 @@ def test_small_sets_keep_training_documents() -> None:
 
 def test_no_shares_means_all_train() -> None:
     assert set(draw(candidates(50), validation=0, holdout=0).split.values()) == {TRAIN}
+
+
+def supplied(sizes: dict[str, int], *, used: int = 0, holdout: int = 0) -> list[Candidate]:
+    """Documents of suppliers; the first ones of each are in training or in the hold-out already."""
+    rows: list[Candidate] = []
+    for supplier, size in sizes.items():
+        for number in range(size):
+            key = text_key(f"{supplier} {number}")
+            held = used <= number < used + holdout
+            rows.append(Candidate(len(rows), key, held, "imported", used=number < used, group=supplier))
+    return rows
+
+
+SUPPLIERS = {"acme": 60, **{f"supplier {number}": 2 for number in range(70)}}
+
+
+def of_acme(found: SplitAssignment) -> Counter[str]:
+    return Counter(found.split[pk] for pk in range(SUPPLIERS["acme"]))
+
+
+def test_a_family_is_stored_under_its_oldest_member() -> None:
+    found = draw(supplied({"acme": 3, "globex": 1}) + candidates(30, start=10))
+    assert [found.family[pk] for pk in (0, 1, 2, 3, 10)] == [0, 0, 0, 3, 10]
+
+
+def test_a_large_family_stays_in_training() -> None:
+    assert of_acme(draw(supplied(SUPPLIERS)))[HOLDOUT] == 0
+
+
+def test_a_large_family_is_held_out_whole() -> None:
+    found = assign_splits(supplied(SUPPLIERS), seed=17, validation_share=0.1, holdout_share=0.2, large_families="whole")
+    assert of_acme(found) == {HOLDOUT: 60}
+    assert 20 <= Counter(found.split.values())[HOLDOUT] - 60 <= 36
+
+
+def test_a_large_family_is_spread_and_small_ones_are_not() -> None:
+    rows = supplied(SUPPLIERS)
+    found = assign_splits(rows, seed=17, validation_share=0.1, holdout_share=0.2, large_families="spread")
+    assert of_acme(found)[HOLDOUT] > 0 < of_acme(found)[TRAIN]
+    sides: dict[str, set[str]] = {}
+    for row in rows:
+        sides.setdefault(row.group, set()).add(found.split[row.pk])
+    assert [name for name, found_sides in sides.items() if len(found_sides) > 1] == ["acme"]
+    assert {found.family[pk] for pk in range(60)} == {0}
+
+
+def test_a_spread_family_stays_spread_when_it_is_large_no_more() -> None:
+    rows = supplied({"acme": 10}, used=4, holdout=2) + candidates(200, start=100)
+    found = assign_splits(rows, seed=17, validation_share=0.1, holdout_share=0.2, large_families="spread")
+    assert (found.group_members, sum(found.split[pk] == HOLDOUT for pk in range(10))) == ([], 2)
+    assert len(draw(rows).group_members) == 8
