@@ -17,6 +17,7 @@ from evaluation.inference.prices import cost_of_time
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import ALPHA, alpha_level
+from labeling.datasets.families import families_of
 from slmstudio.storage import artifacts
 
 #: share of documents with an error, where the policy has no gate on it
@@ -130,11 +131,12 @@ def _costs(run: EvalRun, baseline: EvalRun | None, samples: Collection[int]) -> 
     priced = prices(run)
     if not priced:
         return None
-    key = f"evaluation:costs:{run.pk}:{run.dataset.schema_version.sha256}:{baseline.pk if baseline else 0}"
+    key = f"evaluation:costs:families:{run.pk}:{run.dataset.schema_version.sha256}:{baseline.pk if baseline else 0}"
     key += f":{len(samples)}"  # it only ever grows
     found: ErrorCostReport | None = cache.get(key)
     if found is None:
-        found = error_costs(priced, _scores(run, samples), _scores(baseline, samples) if baseline else None)
+        old = _scores(baseline, samples) if baseline else None
+        found = error_costs(priced, _scores(run, samples), old, families=families_of(run.dataset, run.split))
         cache.set(key, found, _WEEK)
     return found
 
@@ -193,14 +195,16 @@ def _cost_of_automated(run: EvalRun, best: Step, samples: Collection[int]) -> Am
     """The error cost of an automated document."""
     priced = prices(run)
     automated = {key for key, confidence, _ in _confidences(run) if confidence >= best.threshold}
-    costs, highest = [], 1e-9
+    costs, of, highest = [], [], 1e-9
+    family = families_of(run.dataset, run.split)
     for key, score in _scores(run, samples).items():
         if key in automated:
             fields = ScoreView.of(score).fields
             wrong = [row for row in fields if row.outcome not in CORRECT_OUTCOMES]
             costs.append(sum(priced.get(row.field, 0.0) for row in wrong))
+            of.append(family.get(key, key))
             highest = max(highest, sum(priced.get(row.field, 0.0) for row in fields))
-    return mean_cost(costs, highest)
+    return mean_cost(costs, highest, families=of)
 
 
 # -- automation ------------------------------------------------------------------------------------
@@ -213,12 +217,15 @@ def automation_rate(report: GateReport) -> AutomationReport:
     from_policy = 0 < limit < 1
     limit = limit if from_policy else DEFAULT_LIMIT
     samples = membership.slice_samples(report.project_id)
-    rows = [(confidence, exact) for key, confidence, exact in _confidences(report.eval_run) if key not in samples]
-    if not rows:
+    known = [row for row in _confidences(report.eval_run) if row[0] not in samples]
+    if not known:
         return AutomationReport(False, limit, from_policy)
     # As in gates, removed documents count as wrong; their confidence is unknown.
-    rows += [(1.0, False)] * len(membership.removed_documents(report.eval_run))
-    return AutomationReport(True, limit, from_policy, automation(rows, limit, confidence=_confidence(report)))
+    known += [(row.document_id, 1.0, False) for row in membership.removed_documents(report.eval_run)]
+    of = families_of(report.eval_run.dataset, report.eval_run.split)
+    rows, families = [row[1:] for row in known], [of.get(row[0], row[0]) for row in known]
+    found = automation(rows, limit, confidence=_confidence(report), families=families)
+    return AutomationReport(True, limit, from_policy, found)
 
 
 def _confidence(report: GateReport) -> float:

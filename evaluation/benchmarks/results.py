@@ -121,8 +121,8 @@ def field_accuracy(run: EvalRun) -> dict[str, Any]:
     """
     bounds = run.facts.get("bounds")
     if bounds is None:  # measured before they were stored
-        scores = EvalOutput.objects.filter(eval_run=run).values_list("score", flat=True)
-        bounds = benchmark_bounds(scores, [])
+        scores = EvalOutput.objects.filter(eval_run=run).values_list("document_id", "score")
+        bounds = benchmark_bounds(dict(scores), [])
     return {**run.scores["field_exact"], **bounds["field_exact"]}
 
 

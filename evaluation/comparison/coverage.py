@@ -2,15 +2,15 @@
 
 The confidence of a document is the lowest of its fields (``evaluation.inference.confidence``). Ten shares are tested,
 from the most confident tenth to all documents. Each gets an exact upper bound of its error rate at a tenth of the error
-level, so the best of the ten can be chosen afterwards (Bonferroni; "learn then test", Angelopoulos et al. 2021).
-Documents below the chosen threshold are reviewed.
+level, and not below that over whole families, so the best of the ten can be chosen afterwards (Bonferroni; "learn then
+test", Angelopoulos et al. 2021). Documents below the chosen threshold are reviewed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.stats import exact_upper
+from evaluation.stats import by_family, exact_upper, family_upper
 
 STEPS = tuple(round(tenth / 10, 1) for tenth in range(1, 11))
 
@@ -50,31 +50,36 @@ def automation(
     *,
     confidence: float = 0.95,
     shares: Sequence[float] = STEPS,
+    families: Sequence[Hashable] | None = None,
 ) -> Automation:
     """Tests which shares can skip review with an error rate of at most ``limit``.
 
     ``rows``: of each document, the model's confidence from 0 to 1, and whether the output is an exact match. Documents
-    with a confidence of 0 are always reviewed.
+    with a confidence of 0 are always reviewed. ``families``: one for each document; None: each is its own.
     """
     if not 0 < limit < 1:
         raise ValueError("the limit must be between 0 and 1")
     everything = list(rows)
-    ranked = sorted((row for row in everything if row[0] > 0), key=lambda row: -row[0])
+    of = range(len(everything)) if families is None else families
+    ranked = sorted((row for row in zip(everything, of, strict=True) if row[0][0] > 0), key=lambda row: -row[0][0])
     ends = sorted({_end(ranked, max(1, round(share * len(ranked)))) for share in shares}) if ranked else []
     each = 1 - (1 - confidence) / len(shares)
     steps = []
     for end in ends:
-        wrong = sum(not right for _, right in ranked[:end])
+        wrong = sum(not right for (_, right), _ in ranked[:end])
         bound = exact_upper(wrong, end, each)
+        counts = by_family((family, not right, 1.0) for (_, right), family in ranked[:end])
+        if len(counts) < end:
+            bound = max(bound, family_upper(counts, each))
         share = end / len(everything)
-        steps.append(Step(ranked[end - 1][0], end, wrong, share, bound, bound <= limit))
+        steps.append(Step(ranked[end - 1][0][0], end, wrong, share, bound, bound <= limit))
     return Automation(limit, confidence, len(everything), tuple(steps))
 
 
-def _end(ranked: Sequence[tuple[float, bool]], count: int) -> int:
+def _end(ranked: Sequence[tuple[tuple[float, bool], Hashable]], count: int) -> int:
     """The end of a share of ``count`` documents, which includes all with the confidence of the last one."""
     end = count
-    while end < len(ranked) and ranked[end][0] == ranked[count - 1][0]:
+    while end < len(ranked) and ranked[end][0][0] == ranked[count - 1][0][0]:
         end += 1
     return end
 

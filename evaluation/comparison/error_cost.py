@@ -1,15 +1,15 @@
 """Error cost of a candidate and its baseline, in the contract's currency, with intervals. Pure.
 
 A wrong field has the cost that ``x-slm`` declares (``"cost": 5.0``). A document has the sum over its wrong fields; an
-unreadable output has all of them wrong. Intervals resample whole documents.
+unreadable output has all of them wrong. Intervals resample whole documents, and are not inside those of whole families.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
-from evaluation.stats import paired_loss, share_interval
+from evaluation.stats import FamilyCount, by_family, family_lower, family_upper, paired_loss, share_interval
 from evaluation.stats.resampling import RESAMPLES
 
 #: with more documents, fewer resamples give the same interval
@@ -62,6 +62,7 @@ def error_costs(
     baseline: Mapping[Any, Any] | None = None,
     *,
     confidence: float = 0.95,
+    families: Mapping[Any, Hashable] | None = None,
 ) -> ErrorCostReport | None:
     """The error cost of two models per document, on the documents both have.
 
@@ -70,6 +71,7 @@ def error_costs(
         candidate: document id -> score; a DocumentScore or its stored dict.
         baseline: the same of the baseline.
         confidence: of the intervals.
+        families: document id -> family, where a document is not alone in it.
 
     Returns:
         None if no field has a cost, or there is no document.
@@ -82,14 +84,15 @@ def error_costs(
     before = None if baseline is None else [_errors(baseline[key], priced) for key in keys]
     after_costs = [_cost(errors, priced) for errors in now]
     before_costs = None if before is None else [_cost(errors, priced) for errors in before]
+    of = [(families or {}).get(key, (key,)) for key in keys]
     return ErrorCostReport(
         documents=len(keys),
         confidence=confidence,
-        candidate=mean_cost(after_costs, _max_document_cost(priced, after_costs, candidate.values()), confidence),
+        candidate=mean_cost(after_costs, _max_document_cost(priced, after_costs, candidate.values()), confidence, of),
         baseline=None
         if before_costs is None or baseline is None
-        else mean_cost(before_costs, _max_document_cost(priced, before_costs, baseline.values()), confidence),
-        difference=None if before_costs is None else mean_difference(before_costs, after_costs, confidence),
+        else mean_cost(before_costs, _max_document_cost(priced, before_costs, baseline.values()), confidence, of),
+        difference=None if before_costs is None else mean_difference(before_costs, after_costs, confidence, of),
         fields=tuple(_field_cost(field, cost, now, before) for field, cost in priced.items()),
     )
 
@@ -122,22 +125,45 @@ def _field_cost(field: str, cost: float, now: list[dict[str, int]], before: list
     )
 
 
-def mean_cost(costs: list[float], max_cost: float, confidence: float = 0.95) -> Amount:
+def mean_cost(
+    costs: list[float], max_cost: float, confidence: float = 0.95, families: Sequence[Hashable] | None = None
+) -> Amount:
     """The mean cost of a document. ``max_cost``: of one document, for the interval where few documents have no error
-    (``stats.share_interval``).
+    (``stats.share_interval``). ``families``: one for each document; None: each is its own.
     """
     low, high = share_interval(costs, [max_cost] * len(costs), confidence=confidence, resamples=_resamples(len(costs)))
+    counts = _shared_families(families, costs, max_cost)
+    if counts:
+        one_sided = (1 + confidence) / 2
+        low, high = min(low, family_lower(counts, one_sided)), max(high, family_upper(counts, one_sided))
     return Amount(sum(costs) / len(costs), low * max_cost, high * max_cost)
 
 
-def mean_difference(before: list[float], after: list[float], confidence: float = 0.95) -> Amount:
+def mean_difference(
+    before: list[float], after: list[float], confidence: float = 0.95, families: Sequence[Hashable] | None = None
+) -> Amount:
     """Mean of after - before over the same documents; each end is a bound at half the error level."""
     scale = max(*before, *after, 1e-9)
     old, new = [1 - cost / scale for cost in before], [1 - cost / scale for cost in after]
     one_sided = (1 + confidence) / 2
     increase = paired_loss(old, new, confidence=one_sided, resamples=_resamples(len(old)))
     decrease = paired_loss(new, old, confidence=one_sided, resamples=_resamples(len(old)))
-    return Amount(increase.estimate * scale, -decrease.value * scale, increase.value * scale)
+    high, low = increase.value, -decrease.value
+    counts = _shared_families(families, [a - b for a, b in zip(old, new, strict=True)], 1.0)
+    if counts:
+        high = max(high, family_upper(counts, one_sided))
+        low = min(low, -family_upper([(-part, whole) for part, whole, _ in counts], one_sided))
+    return Amount(increase.estimate * scale, low * scale, high * scale)
+
+
+def _shared_families(
+    families: Sequence[Hashable] | None, parts: Sequence[float], whole: float
+) -> tuple[FamilyCount, ...]:
+    """The parts by family; empty where each document is its own."""
+    if families is None:
+        return ()
+    counts = by_family((family, part, whole) for family, part in zip(families, parts, strict=True))
+    return counts if len(counts) < len(parts) else ()
 
 
 def _resamples(documents: int) -> int:

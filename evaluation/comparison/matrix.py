@@ -6,8 +6,8 @@ from itertools import combinations
 from typing import Any
 
 from evaluation.comparison.regressions import SIGNIFICANCE_LEVEL
-from evaluation.stats import holm, mcnemar_exact
-from slmstudio.contract.scoring.summary import wilson
+from evaluation.scores.rates import document_rate, sign_test
+from evaluation.stats import holm
 
 MIN_RUNS, MAX_RUNS = 3, 8
 
@@ -65,30 +65,26 @@ class Matrix:
     pairs: Mapping[tuple[int, int], Pair]
 
 
-def matrix(patterns: Mapping[str, int], runs: int) -> Matrix:
-    """``patterns`` counts the documents by which of the runs have them right: "101" -> 37, a character for each run."""
-    if any(len(pattern) != runs for pattern in patterns):
+def matrix(patterns: Mapping[Any, str], runs: int, families: Mapping[Any, Any] | None = None) -> Matrix:
+    """``patterns``: document -> which of the runs have it right, a character for each: "101".
+
+    ``families``: document -> family, where a document is not alone in it. Intervals and tests are then over whole
+    families, too.
+    """
+    if any(len(pattern) != runs for pattern in patterns.values()):
         raise ValueError("a pattern has one character for each run")
-    n = sum(patterns.values())
-    right = tuple(wilson(_count(patterns, {place: "1"}), n) for place in range(runs))
+    n = len(patterns)
+    of = [(families or {}).get(document, document) for document in patterns]
+    columns = [[pattern[place] == "1" for pattern in patterns.values()] for place in range(runs)]
+    right = tuple(document_rate(column, of) for column in columns)
     order = list(combinations(range(runs), 2))
-    changed = [
-        (_count(patterns, {one: "0", other: "1"}), _count(patterns, {one: "1", other: "0"})) for one, other in order
-    ]
-    p_values = [mcnemar_exact(fixed, broken) for fixed, broken in changed]
+    tests = [sign_test(columns[one], columns[other], of) for one, other in order]
+    p_values = [p_value for _, _, p_value in tests]
     pairs: dict[tuple[int, int], Pair] = {}
-    for (one, other), (fixed, broken), p_value, adjusted in zip(order, changed, p_values, holm(p_values), strict=True):
+    for (one, other), (fixed, broken, p_value), adjusted in zip(order, tests, holm(p_values), strict=True):
         pairs[one, other] = Pair(n, fixed, broken, p_value, adjusted)
         pairs[other, one] = pairs[one, other].reversed()
     return Matrix(n, right, pairs)
-
-
-def _count(patterns: Mapping[str, int], filters: Mapping[int, str]) -> int:
-    return sum(
-        count
-        for pattern, count in patterns.items()
-        if all(pattern[place] == letter for place, letter in filters.items())
-    )
 
 
 def unbeaten(found: Matrix) -> list[int]:

@@ -1,6 +1,5 @@
 """Three to eight eval runs on the documents that all of them have."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,17 @@ from django.db.models import Case, CharField, Count, Value, When
 from evaluation.comparison.figures import TextLine, lines, own_rate, production_baseline, production_baseline_note
 from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS, Matrix, cells, matrix, unbeaten
 from evaluation.comparison.regressions import TITLES
-from evaluation.comparison.services import check_comparable, documents_with_several_golds, matrix_notes, shared_fields
+from evaluation.comparison.services import (
+    check_comparable,
+    documents_with_several_golds,
+    family_note,
+    matrix_notes,
+    newest_dataset,
+    shared_fields,
+)
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
+from labeling.datasets.families import families_of
 from labeling.models import Project
 from slmstudio.errors import Refused
 
@@ -80,18 +87,30 @@ def build_matrix(*, project: Project, runs: Sequence[EvalRun]) -> ComparisonMatr
         raise Refused(f"Evaluations {numbers} have no document in common.", field="runs")
     several_golds = documents_with_several_golds(runs, shared)
     alike = shared is None and not several_golds
+    newest = newest_dataset(*runs)
+    families = families_of(newest, runs[-1].split)
     standings, production = regression_suite_services.suite_results(project, runs), production_baseline(*runs)
     unlike = matrix_notes(runs, documents=len(patterns), golds=len(several_golds), shared=shared)
     return ComparisonMatrix(
         runs=runs,
         today=production,
         documents=len(patterns),
-        found=matrix(Counter(row for key, row in patterns.items() if key not in several_golds), len(runs)),
+        found=matrix({key: row for key, row in patterns.items() if key not in several_golds}, len(runs), families),
         alike=alike,
         lines=lines(project, [*runs, production] if production else runs),
         fields=_fields(runs, alike),
         suite=[standings[run.pk] for run in runs],
-        notes=list(filter(None, (_note(runs, len(patterns)), *unlike, production_baseline_note(runs[-1], production)))),
+        notes=list(
+            filter(
+                None,
+                (
+                    _note(runs, len(patterns)),
+                    family_note(newest, list(patterns), families),
+                    *unlike,
+                    production_baseline_note(runs[-1], production),
+                ),
+            )
+        ),
     )
 
 

@@ -4,7 +4,7 @@ Pure: scores in (``slmstudio.contract.scoring.scorer.DocumentScore`` or its dict
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,10 +18,9 @@ from evaluation.comparison.document_filter import (
     STATES,
     DocumentColumns,
 )
-from evaluation.scores.rates import field_accuracy, sign_test
+from evaluation.scores.rates import document_rate, field_accuracy, sign_test
 from evaluation.scores.score_view import UNCOUNTED_OUTCOME, FieldCount, ScoreView
-from evaluation.stats import holm, mcnemar_exact
-from slmstudio.contract.scoring.summary import wilson
+from evaluation.stats import holm
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class FieldComparison:
     """One field (a pattern like ``line_items[].amount``) over the documents where it counts.
 
     A document has it right if all its occurrences are right; documents in which gold and both outputs lack it do not
-    count. ``p_value`` is exact McNemar over documents, ``p_adjusted`` after Holm over all fields.
+    count. ``p_value`` is exact McNemar over documents, and not below that over families, ``p_adjusted`` after Holm over
+    all fields.
     """
 
     field: str
@@ -61,7 +61,7 @@ class FieldComparison:
 class RateChange:
     """A rate of both runs on the documents they share, each ``{k, n, rate, low, high}``.
 
-    ``better`` and ``worse``: changed documents; ``p_value``: their exact sign test.
+    ``better`` and ``worse``: changed documents; ``p_value``: their exact sign test, by document and by family.
     """
 
     name: str
@@ -131,9 +131,15 @@ class Comparison:
 
 
 def compare(
-    a: Iterable[tuple[str, Any]], b: Iterable[tuple[str, Any]], shared: frozenset[str] | None = None
+    a: Iterable[tuple[str, Any]],
+    b: Iterable[tuple[str, Any]],
+    shared: frozenset[str] | None = None,
+    families: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compares two runs, each a list of (document id, score); ValueError where one has a document twice.
+
+    ``families``: document id -> family, where a document is not alone in it. Intervals and tests are then over whole
+    families, too.
 
     ``shared``: the fields that both were scored for, where their schemas differ. Fields of only one schema do not
     count, and a document is right if its shared fields are.
@@ -151,14 +157,16 @@ def compare(
     )
     states = _in_order(cases.keys, cases.state)
     field_counts = tuple(one.count() for one in in_a), tuple(one.count() for one in in_b)
+    of = [(families or {}).get(key, key) for key in keys]
+    measures = _measures(in_a, in_b, field_counts, of)
     return Comparison(
         n=len(common),
         left_out_a=len(scores_a) - len(common),
         left_out_b=len(scores_b) - len(common),
         **states,
-        p_value=mcnemar_exact(len(states["fixed"]), len(states["broken"])),
-        fields=_fields(common, cases),
-        measures=_measures(in_a, in_b, field_counts),
+        p_value=next(one.p_value for one in measures if one.name == "document_exact"),
+        fields=_fields(common, cases, of),
+        measures=measures,
         outcomes=_outcomes(in_a, in_b),
         errors=_errors(in_a, in_b),
         cases=cases,
@@ -215,14 +223,14 @@ def _error_columns(in_a: Sequence[ScoreView], in_b: Sequence[ScoreView]) -> dict
     return {kind: "".join(letters[kind in one, kind in other] for one, other in pairs) for kind in kinds}
 
 
-def _fields(common: Sequence[str], cases: DocumentColumns) -> tuple[FieldComparison, ...]:
-    """The table per field; its ids in the order of A."""
+def _fields(common: Sequence[str], cases: DocumentColumns, of: Sequence[Hashable]) -> tuple[FieldComparison, ...]:
+    """The table per field; its ids in the order of A. ``of``: the family of each case."""
     place = {key: number for number, key in enumerate(cases.keys)}
     order = [place[key] for key in common]
     found = {
         name: _in_order(common, "".join(column[number] for number in order)) for name, column in cases.fields.items()
     }
-    p_values = [mcnemar_exact(len(states["fixed"]), len(states["broken"])) for states in found.values()]
+    p_values = [_state_test(column, of) for column in cases.fields.values()]
     return tuple(
         FieldComparison(
             field=name,
@@ -237,20 +245,30 @@ def _fields(common: Sequence[str], cases: DocumentColumns) -> tuple[FieldCompari
     )
 
 
+def _state_test(column: str, of: Sequence[Hashable]) -> float:
+    """The p-value of fixed against broken documents in a column of states."""
+    right_before = [letter in (LETTERS["broken"], LETTERS["still_right"]) for letter in column]
+    right_after = [letter in (LETTERS["fixed"], LETTERS["still_right"]) for letter in column]
+    return sign_test(right_before, right_after, of)[2]
+
+
 def _measures(
-    in_a: Sequence[ScoreView], in_b: Sequence[ScoreView], counts: tuple[Sequence[FieldCount], Sequence[FieldCount]]
+    in_a: Sequence[ScoreView],
+    in_b: Sequence[ScoreView],
+    counts: tuple[Sequence[FieldCount], Sequence[FieldCount]],
+    of: Sequence[Hashable],
 ) -> tuple[RateChange, ...]:
     """The rates of the comparison: schema-valid, field accuracy, exact match, hallucinated."""
 
     def counted(name: str, a: list[bool], b: list[bool], good_is_up: bool = True) -> RateChange:
-        better, worse, p_value = sign_test(a, b) if good_is_up else sign_test(b, a)
-        return RateChange(name, wilson(sum(a), len(a)), wilson(sum(b), len(b)), better, worse, p_value, good_is_up)
+        better, worse, p_value = sign_test(a, b, of) if good_is_up else sign_test(b, a, of)
+        return RateChange(name, document_rate(a, of), document_rate(b, of), better, worse, p_value, good_is_up)
 
     before, after = counts
-    moved = sign_test([one.share for one in before], [one.share for one in after])
+    moved = sign_test([one.share for one in before], [one.share for one in after], of)
     return (
         counted("schema_valid", [one.schema_valid for one in in_a], [one.schema_valid for one in in_b]),
-        RateChange("field_exact", field_accuracy(before), field_accuracy(after), *moved),
+        RateChange("field_exact", field_accuracy(before, of), field_accuracy(after, of), *moved),
         counted("document_exact", [one.exact for one in in_a], [one.exact for one in in_b]),
         counted(
             "hallucinated",

@@ -1,7 +1,7 @@
 """Comparisons of two eval runs on the same documents, computed once for a pair and stored."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Count
@@ -14,12 +14,14 @@ from evaluation.runs.tasks import describe_setup
 from evaluation.scores.gold_fields import gold_subset
 from evaluation.scores.score_view import ScoreView
 from evaluation.stats import distribution
+from labeling.datasets.families import families_of, family_word, group_key
+from labeling.models import DatasetVersion
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
 #: of stored results; a comparison of an earlier version is computed again
-VERSION = 4
+VERSION = 5
 
 
 def get_or_create_comparison(*, a: EvalRun, b: EvalRun) -> Comparison:
@@ -64,8 +66,8 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
     shared = shared_fields([a, b])
     if shared is not None and not shared:
         raise Refused(f"The schemas of {a.dataset} and {b.dataset} have no field in common.", field="runs")
-    scores = _scores(a), _scores(b)
-    found = compare(*scores, shared)
+    scores, families, newest = (_scores(a), _scores(b)), _families(a, b), newest_dataset(a, b)
+    found = compare(*scores, shared, families)
     if not found.n:
         raise Refused(f"Evaluations {a.number} and {b.number} have no document in common.", field="runs")
     rows = EvalOutput.objects.filter(eval_run=b)
@@ -81,13 +83,20 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
         **found.as_dict(),
         "version": VERSION,
         "cases": cases.as_dict(),
-        "modes": failure_modes(cases, *found.field_counts),
+        "modes": failure_modes(cases, *found.field_counts, families=families, group_key=group_key(newest)),
         "tokens": {"a": _tokens(a, cases.keys), "b": _tokens(b, cases.keys)},
         "notes": [
-            note for note in (found.note, *_notes(a, b, cases.gold.count("1")), _unshared_fields_note(a, b)) if note
+            note
+            for note in (
+                found.note,
+                family_note(newest, cases.keys, families),
+                *_notes(a, b, cases.gold.count("1")),
+                _unshared_fields_note(a, b),
+            )
+            if note
         ],
         "differences": [list(row) for row in _differences(a, b)],
-        **({"judged": _judged(*scores, shared, other_gold)} if "1" in cases.gold else {}),
+        **({"judged": _judged(*scores, shared, other_gold, families)} if "1" in cases.gold else {}),
     }
 
 
@@ -95,6 +104,32 @@ def _scores(run: EvalRun) -> list[tuple[str, ScoreView]]:
     rows = EvalOutput.objects.filter(eval_run=run).order_by("document_id")
     scores = rows.values_list("document__external_id", "score").iterator(chunk_size=500)
     return [(key, ScoreView.of(score)) for key, score in scores]
+
+
+def newest_dataset(*runs: EvalRun) -> DatasetVersion:
+    """The newest dataset version of these runs, whose families a comparison uses."""
+    return max((run.dataset for run in runs), key=lambda dataset: dataset.number)
+
+
+def _families(*runs: EvalRun) -> dict[str, int]:
+    """Document id -> family, where a document is not alone in it."""
+    of = families_of(newest_dataset(*runs), runs[-1].split)
+    if not of:
+        return {}
+    rows = EvalOutput.objects.filter(eval_run__in=runs).values_list("document__external_id", "document_id")
+    return {name: of[key] for name, key in rows if key in of}
+
+
+def family_note(dataset: DatasetVersion, documents: Sequence[Any], families: Mapping[Any, int]) -> str:
+    """A sentence about compared documents that are not independent; "" where each is its own."""
+    number = len({families.get(document, document) for document in documents})
+    if number == len(documents):
+        return ""
+    word, one = family_word(dataset, number), family_word(dataset, 1)
+    return (
+        f"The {len(documents):,} documents are of {number:,} {word}. Documents of one {one} are not independent: "
+        f"intervals and tests count whole {family_word(dataset)}."
+    )
 
 
 def shared_fields(runs: Sequence[EvalRun]) -> frozenset[str] | None:
@@ -124,10 +159,11 @@ def _judged(
     b: Sequence[tuple[str, ScoreView]],
     shared: frozenset[str] | None,
     other_gold: set[str],
+    families: Mapping[str, int],
 ) -> dict[str, Any]:
     """The comparison over the documents with one gold, as far as a verdict reads it."""
     left, right = ([row for row in rows if row[0] not in other_gold] for rows in (a, b))
-    found: Compared = compare(left, right, shared)
+    found: Compared = compare(left, right, shared, families)
     data = found.as_dict()
     return {name: data[name] for name in ("n", "broken", "measures", "fields")}
 

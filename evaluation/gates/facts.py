@@ -24,6 +24,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Families:
+    """The families of a hold-out: document -> family, where a document is not alone in it.
+
+    ``words``: what one is, and several are. ``key``: the metadata key that documents are grouped by; "" without one.
+    ``known``: the documents whose family is in training; None where documents are not grouped.
+    """
+
+    of: Mapping[int, int] = field(default_factory=dict)
+    words: tuple[str, str] = ("family", "families")
+    key: str = ""
+    known: frozenset[int] | None = None
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """The facts of an evaluation.
 
@@ -34,6 +48,7 @@ class RunFacts:
         removed: outputs for documents that left the hold-out after they were evaluated.
         slice_samples: document -> the slice that it was sampled for.
         metadata: document -> its metadata; only needed where a gate has a slice of metadata.
+        families: the families of the hold-out.
         suite: answers to the regression suite.
         baseline: document -> score of the baseline; None without one.
         baseline_mismatch: why the baseline is not the base model of this model; "" where it is.
@@ -46,6 +61,7 @@ class RunFacts:
     removed: Sequence[Answer] = ()
     slice_samples: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[int, Any] = field(default_factory=dict)
+    families: Families = field(default_factory=Families)
     suite: SuiteAnswers = field(default_factory=SuiteAnswers)
     baseline: Mapping[int, Any] | None = None
     baseline_name: str = ""
@@ -90,9 +106,16 @@ class RunFacts:
         if baseline is not None:
             baseline = {**baseline, **{row.document: as_correct(row.score) for row in removed}}
         sample = Sample(
-            scores=scores, baseline=baseline, baseline_name=self.baseline_name, field=gate.field, value=gate.value
-        )
-        return replace(METRICS[gate.metric].count(sample), note=", ".join(notes))
+            scores=scores, baseline=baseline, baseline_name=self.baseline_name, field=gate.field, value=gate.value,
+            families=self._families_of(gate),
+        )  # fmt: skip
+        measurement = METRICS[gate.metric].count(sample)
+        return replace(measurement, note=", ".join(notes), family_words=self.families.words)
+
+    def _families_of(self, gate: Gate) -> Mapping[int, int]:
+        """A gate on one supplier is about its documents, which are what is drawn at random there."""
+        key = Slice.parse(gate.slice).key
+        return {} if key and key == self.families.key else self.families.of
 
     def _measure_resources(self, gate: Gate, rows: Sequence[Answer], notes: list[str]) -> Measurement:
         requests = [row.request for row in rows]
@@ -101,7 +124,12 @@ class RunFacts:
         return replace(measurement, note=", ".join(filter(None, [self.resources_note, *notes, measurement.note])))
 
     def _in_slice(self, gate: Gate, row: Answer) -> bool:
-        return Slice.parse(gate.slice).holds(tags=row.tags, metadata=self.metadata.get(row.document, {}))
+        known = self.families.known
+        return Slice.parse(gate.slice).holds(
+            tags=row.tags,
+            metadata=self.metadata.get(row.document, {}),
+            is_known=None if known is None else row.document in known,
+        )
 
 
 def measure(policy: GatePolicy, facts: RunFacts) -> dict[str, Measurement]:

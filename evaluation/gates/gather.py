@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.timezone import localtime
 
 from evaluation.gates.baselines import base_model_of, model_key
-from evaluation.gates.facts import Answer, RunFacts
+from evaluation.gates.facts import Answer, Families, RunFacts
 from evaluation.gates.holdout import membership
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import Resources, Source, SuiteAnswers
@@ -16,6 +16,7 @@ from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
 from evaluation.scores.slice_selector import Slice
+from labeling.datasets import families
 from labeling.models import Contract, Document
 
 
@@ -82,6 +83,7 @@ def gather(
         removed=_answers(around.removed),
         slice_samples=around.slice_samples,
         metadata=around.metadata,
+        families=families_of(run),
         suite=around.suite,
         baseline=dict(scores) if baseline is not None else None,
         baseline_name=baseline.short_name if baseline is not None else "",
@@ -92,6 +94,18 @@ def gather(
 
 def _answers(rows: Any) -> list[Answer]:
     return [Answer(row.document_id, row.tags, row.score, row) for row in rows]
+
+
+def families_of(run: EvalRun) -> Families:
+    """The families of the documents of an evaluation. They are known if they are in the training data of its model."""
+    trained_on = run.training_run.dataset if run.training_run is not None else None
+    known = families.known_documents(run.dataset, run.split, trained_on)
+    return Families(
+        of=families.families_of(run.dataset, run.split),
+        words=(families.family_word(run.dataset, 1), families.family_word(run.dataset)),
+        key=families.group_key(run.dataset),
+        known=None if known is None else frozenset(known),
+    )
 
 
 def tests_source(policy: GatePolicy, source: Source) -> bool:

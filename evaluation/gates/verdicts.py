@@ -15,6 +15,7 @@ from evaluation.gates.display import format_confidence
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.findings import ConfidenceLevels, Status
 from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.verdict_texts import effective_number
 from evaluation.gates.policy.defaults import default_policy
 from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
 from evaluation.stats import alpha_level
@@ -45,7 +46,9 @@ class Verdict:
     ``low`` and ``high`` are the one-sided bounds that the verdict rests on, each at ``confidence``; None without one.
     ``k`` of ``n``: documents that are valid or wrong, or requests within the limit. ``needed`` more documents (or
     requests), with ``allowed_failures`` among them, would pass the gate; both None where it passed or failed, or where
-    more would not help (``allowed_failures`` also where ``needed`` is an estimate at the current rate).
+    more would not help (``allowed_failures`` also where ``needed`` is an estimate at the current rate). ``families``:
+    of how many families (``family_word``: suppliers, say) the documents are, which count as ``effective`` independent
+    ones; None where each counts.
     """
 
     gate: Gate
@@ -59,6 +62,9 @@ class Verdict:
     allowed_failures: int | None
     sentence: str
     confidence: float
+    families: int | None = None
+    family_word: str = ""
+    effective: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as JSON-ready data."""
@@ -86,7 +92,13 @@ def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None)
     later = alpha if number is None else alpha_level(number + 1, alpha)
     finding = METRICS[gate.metric].test(gate.threshold, measurement, ConfidenceLevels(1 - now, 1 - later, later))
     required = finding.required
-    note = f"{measurement.note}: " if measurement.note else ""
+    families = len(measurement.families) if finding.effective is not None else None
+    notes = [measurement.note] if measurement.note else []
+    word = ""
+    if families is not None and finding.effective is not None:
+        word = measurement.family_words[families > 1]
+        notes.append(effective_number(measurement.n, families, word, finding.effective))
+    note = f"{', '.join(notes)}: " if notes else ""
     ending = "." if number is None else f"{EVALUATION_NUMBER}{number}: tested at {format_confidence(1 - now)}."
     return Verdict(
         gate=gate,
@@ -100,6 +112,9 @@ def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None)
         allowed_failures=required.allowed_failures if required and not finding.is_estimate else None,
         sentence=f"{finding.status}: {note}{finding.text}{ending}",
         confidence=1 - now,
+        families=families,
+        family_word=word,
+        effective=None if finding.effective is None else round(finding.effective, 1),
     )
 
 

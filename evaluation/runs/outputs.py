@@ -1,7 +1,7 @@
 """Outputs of an eval run: scored as they come, stored once each, and completed with a summary."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -13,6 +13,7 @@ from evaluation.runs.batch_writer import BatchWriter
 from evaluation.scores.measurements import benchmark_bounds
 from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import distribution
+from labeling.datasets.families import families_of
 from labeling.documents import evaluation_scores
 from labeling.models import Contract
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -130,14 +131,16 @@ def complete(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int 
     if not rows:
         raise InvalidOutputs("Every document was moved to the hold-out during the run, so none was sent.")
     times = summary.latencies(rows)
-    scores, slices_by_metadata = summary.summarize_with_metadata(run.dataset.schema_version.compiled, rows)
+    of = families_of(run.dataset, run.split)
+    scores, slices_by_metadata = summary.summarize_with_metadata(run.dataset.schema_version.compiled, rows, of)
     facts = {
         **run.facts,
         **facts,
         **summary.token_counts(rows),
-        **_intervals(run, rows, times),
+        **_intervals(run, rows, times, of),
         "slices": slices_by_metadata,
         "scorer_code": scorer_code(),
+        "families": summary.family_facts(run, rows),
     }
     finished = run.finish(
         progress_done=expected,
@@ -172,11 +175,11 @@ def _with_cost(run: EvalRun, facts: dict[str, Any], answered: int) -> dict[str, 
     return facts if cost.per_document is None else {**facts, "cost_per_document": cost.per_document}
 
 
-def _intervals(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict[str, Any]:
+def _intervals(run: EvalRun, rows: list[EvalOutput], times: list[float], of: Mapping[int, int]) -> dict[str, Any]:
     """Confidence intervals, computed once. A benchmark needs more of them; others are tested by gates."""
     if run.benchmark is not None:
-        return {"bounds": benchmark_bounds((row.score for row in rows), times)}
-    return {"bounds": {"field_exact": summary.field_accuracy_interval(rows)}}
+        return {"bounds": benchmark_bounds({row.document_id: row.score for row in rows}, times, of)}
+    return {"bounds": {"field_exact": summary.field_accuracy_interval(rows, of)}}
 
 
 def rows_match_file(run: EvalRun) -> bool:

@@ -20,6 +20,7 @@ from evaluation.runs.services import next_number
 from evaluation.runs.slices import current_slices
 from evaluation.scores.label_noise import LabelNoise
 from evaluation.stats import distribution
+from labeling.datasets.families import families_of
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
@@ -209,12 +210,15 @@ def _copy_spec(source: EvalRun, run: EvalRun) -> None:
 
 def _finish(run: EvalRun, source: EvalRun, noise: LabelNoise, sha256: str) -> None:
     done = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
+    of = families_of(run.dataset, run.split)
+    scores = summary.summarize_outputs(run.dataset.schema_version.compiled, done, of)
     facts = {
         **{name: value for name, value in source.facts.items() if name not in _JOB_FACTS},
         **run.facts,
         "slices": current_slices(done),
         "scorer_code": scorer_code(),
-        "bounds": {"field_exact": summary.field_accuracy_interval(done)},
+        "families": summary.family_facts(run, done),
+        "bounds": {"field_exact": summary.field_accuracy_interval(done, of)},
         **summary.token_counts(done),
         "rescored": {
             "noise": noise.as_dict(),
@@ -227,7 +231,7 @@ def _finish(run: EvalRun, source: EvalRun, noise: LabelNoise, sha256: str) -> No
     finished = run.finish(
         progress_done=len(done),
         progress_total=len(done),
-        scores=summary.summarize_outputs(run.dataset.schema_version.compiled, done),
+        scores=scores,
         latency=distribution(summary.latencies(done)),
         facts=facts,
         scorer_version=SCORER_VERSION,

@@ -1,6 +1,6 @@
 """The summary of a run's outputs: scores, latencies, tokens and slices, computed once or again on demand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +9,9 @@ from evaluation.runs import run_documents
 from evaluation.runs.slices import slices_by_metadata, slices_by_tag
 from evaluation.scores.rates import field_accuracy
 from evaluation.scores.score_view import ScoreView
+from evaluation.scores.slice_selector import KNOWN, NEW
+from evaluation.stats import by_family, effective_documents, family_upper
+from labeling.datasets import families
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.protocols import SROIE_FIELDS
@@ -17,8 +20,10 @@ from slmstudio.contract.scoring.scorer import (
     class_scores,
     cord,
     score_document,
+    slices,
     sroie,
     summarize,
+    with_families,
 )
 
 
@@ -41,28 +46,72 @@ def token_counts(rows: list[EvalOutput]) -> dict[str, Any]:
     }
 
 
-def field_accuracy_interval(rows: Iterable[EvalOutput]) -> dict[str, Any]:
+def field_accuracy_interval(rows: Iterable[EvalOutput], of: Mapping[int, int] | None = None) -> dict[str, Any]:
     """The 95 % interval of field accuracy with the document as the unit. No part of the scores, whose own interval
-    treats fields as independent: their hash is in manifests.
+    treats fields as independent: their hash is in manifests. ``of``: the families of documents.
     """
-    rate = field_accuracy([ScoreView.of(row.score).count() for row in rows])
+    rows = list(rows)
+    rate = field_accuracy([ScoreView.of(row.score).count() for row in rows], _families(rows, of or {}))
     return {"low": rate["low"], "high": rate["high"]}
 
 
-def summarize_outputs(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """The summary of stored scores: rates, classes, failure tags, CORD, and SROIE where the schema has its fields."""
+def summarize_outputs(
+    compiled: CompiledSchema, rows: Iterable[EvalOutput], of: Mapping[int, int] | None = None
+) -> dict[str, Any]:
+    """The summary of stored scores: rates, classes, failure tags, CORD, and SROIE where the schema has its fields.
+
+    ``of``: document -> family; a document without one is its own.
+    """
     rows = list(rows)
-    return _summary(compiled, rows, [DocumentScore.from_dict(row.score) for row in rows])
+    return _summary(compiled, rows, [DocumentScore.from_dict(row.score) for row in rows], of or {})
 
 
-def summarize_with_metadata(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[str, Any], dict[str, Any]]:
+def summarize_with_metadata(
+    compiled: CompiledSchema, rows: list[EvalOutput], of: Mapping[int, int]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """``summarize_outputs`` and ``by_metadata`` in one pass over the scores."""
     scores = [DocumentScore.from_dict(row.score) for row in rows]
-    return _summary(compiled, rows, scores), slices_by_metadata(rows, scores)
+    return _summary(compiled, rows, scores, of), slices_by_metadata(rows, scores)
 
 
-def _summary(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
+def family_facts(run: EvalRun, rows: Sequence[EvalOutput]) -> dict[str, Any]:
+    """What the page of a run shows of the families of its documents; empty where each is its own and none is known.
+
+    ``{"documents", "families", "word", "effective", "known_word", "slices"}``: how many independent documents they
+    count as in a gate on exact match (absent where each counts), and the scores of known and new families
+    (``labeling.datasets.families``).
+    """
+    facts: dict[str, Any] = {}
+    of = _families(rows, families.families_of(run.dataset, run.split))
+    counts = by_family((family, not row.exact, 1.0) for family, row in zip(of, rows, strict=True))
+    if len(counts) < len(rows):
+        wrong = sum(one.part for one in counts) / len(rows)
+        facts = {
+            "documents": len(rows),
+            "families": len(counts),
+            "word": families.family_word(run.dataset, len(counts)),
+            "effective": effective_documents(wrong, family_upper(counts), len(rows)),
+        }
+    trained_on = run.training_run.dataset if run.training_run is not None else None
+    known = families.known_documents(run.dataset, run.split, trained_on)
+    if known is not None:
+        labels = [[KNOWN if row.document_id in known else NEW] for row in rows]
+        parts = slices([DocumentScore.from_dict(row.score) for row in rows], labels)
+        facts |= {"known_word": families.family_word(run.dataset), "slices": parts}
+    return facts
+
+
+def _families(rows: Sequence[EvalOutput], of: Mapping[int, int]) -> list[int]:
+    """The family of each row: the key of its oldest document, or its own."""
+    return [of.get(row.document_id, row.document_id) for row in rows]
+
+
+def _summary(
+    compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore], of: Mapping[int, int]
+) -> dict[str, Any]:
     result = summarize(scores)
+    if of:
+        result = with_families(result, scores, _families(rows, of))
     result["slices"] = slices_by_tag(rows, scores)
     result["classes"] = class_scores(compiled, scores)
     result["cord"] = cord((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
@@ -101,4 +150,5 @@ def recompute_summary(run: EvalRun) -> dict[str, Any]:
             finish_reason=row.finish_reason,
         )
         row.score = loads(dumps(score.as_dict()))
-    return summarize_outputs(compiled, sorted(rows, key=lambda row: row.document_id))
+    of = families.families_of(run.dataset, run.split)
+    return summarize_outputs(compiled, sorted(rows, key=lambda row: row.document_id), of)

@@ -106,6 +106,7 @@ def tables(found: EvalRun) -> dict[str, Any]:
         "errors": [(kind, ERROR_LABELS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
         "fields": [(field, value, _outcomes(value)) for field, value in fields],
         "slices": [(tag, title_of(found.project, tag), value) for tag, value in _worst_first(slices)],
+        "families": found.facts.get("families"),
         "places": [(key, _catch_all_last(values)) for key, values in places.items() if values],
         "unplaced": sorted(key for key, values in places.items() if not values),
         "classes": [(table, _pairs(table)) for table in confusion_matrices(scores)],

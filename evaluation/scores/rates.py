@@ -1,20 +1,25 @@
-"""Rates over documents: field accuracy with its interval, and the sign test of a change. Pure."""
+"""Rates over documents: field accuracy with its interval, and the sign test of a change. Pure.
 
-from collections.abc import Sequence
+Documents of one family are not independent, so each of them can take the families of the documents.
+"""
+
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from evaluation.scores.score_view import FieldCount
 from evaluation.stats import mcnemar_exact
 from slmstudio import intervals
-from slmstudio.contract.scoring.summary import wilson
+from slmstudio.contract.scoring.scorer import clustered, wilson
 
 
-def field_accuracy(counts: Sequence[FieldCount]) -> dict[str, Any]:
+def field_accuracy(counts: Sequence[FieldCount], families: Sequence[Hashable] | None = None) -> dict[str, Any]:
     """Field accuracy with a 95 % interval in which the document is the unit: ``{k, n, rate, low, high}``.
 
     Wilson's interval with the effective number of fields in place of their number: how many independent ones would
     vary as much as these do between documents (the design effect, as in Korn and Graubard 1998). Where nothing varies,
     all correct or none, each document counts as one field.
+
+    ``families``: one for each document. Where some have several, the interval is not inside that of whole families.
     """
     correct, total = sum(count.correct for count in counts), sum(count.total for count in counts)
     found = wilson(correct, total)
@@ -28,16 +33,44 @@ def field_accuracy(counts: Sequence[FieldCount]) -> dict[str, Any]:
         variance = spread / total**2
         if variance > 0:
             effective = min(float(total), rate * (1 - rate) / variance)
+    if families is not None:
+        rows = zip(families, counts, strict=True)
+        by_family = clustered((family, count.correct, count.total) for family, count in rows)
+        effective = min(effective, by_family.get("effective", effective))
     low, high = intervals.wilson(rate, max(1.0, effective))
     return {**found, "low": low, "high": high}
 
 
-def sign_test(before: Sequence[float], after: Sequence[float]) -> tuple[int, int, float]:
+def document_rate(has: Sequence[bool], families: Sequence[Hashable] | None = None) -> dict[str, Any]:
+    """A rate of documents with its 95 % interval, over whole families where some have several documents."""
+    if families is None:
+        return wilson(sum(has), len(has))
+    return clustered((family, int(value), 1) for family, value in zip(families, has, strict=True))
+
+
+def sign_test(
+    before: Sequence[float], after: Sequence[float], families: Sequence[Hashable] | None = None
+) -> tuple[int, int, float]:
     """How many documents are better and worse after, and the exact sign test of that (McNemar's, where values are 0
-    and 1)."""
-    better = sum(b > a for a, b in zip(before, after, strict=True))
-    worse = sum(b < a for a, b in zip(before, after, strict=True))
-    return better, worse, mcnemar_exact(better, worse)
+    and 1).
+
+    ``families``: one for each document. Where some have several, the p-value is not below that of the sign test over
+    families, each of which is better, worse or unchanged as a whole.
+    """
+    gains = [b - a for a, b in zip(before, after, strict=True)]
+    better, worse = _moved(gains)
+    p_value = mcnemar_exact(better, worse)
+    if families is None or len(set(families)) == len(families):
+        return better, worse, p_value
+    sums: dict[Hashable, float] = {}
+    for family, gain in zip(families, gains, strict=True):
+        sums[family] = sums.get(family, 0.0) + gain
+    by_family = mcnemar_exact(*_moved([round(gain, 9) for gain in sums.values()]))
+    return better, worse, max(p_value, by_family)
+
+
+def _moved(gains: Sequence[float]) -> tuple[int, int]:
+    return sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
 
 
 def is_mixed(change: float, better: int, worse: int) -> bool:

@@ -15,7 +15,7 @@ from evaluation.gates.holdout import membership
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.verdicts import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
-from evaluation.scores.slice_selector import Slice
+from evaluation.scores.slice_selector import KNOWN, Slice
 from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELED_STATES
@@ -114,7 +114,8 @@ def filter_of(gate: Gate, prefix: str = "", tags: str = "tags") -> Q:
             F(f"{prefix}metadata"), Value(where.key), function="jsonb_extract_path_text", output_field=TextField()
         )
         return Q(Exact(value, Value(where.value)))
-    return Q()
+    # Groups of training documents are never sampled for the hold-out, so all that is sampled is new.
+    return Q(pk__in=()) if where.families == KNOWN else Q()
 
 
 def queue_labels(

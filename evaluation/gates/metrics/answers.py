@@ -1,6 +1,7 @@
 """Metrics of a model's answers, counted from the scores of hold-out documents."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from evaluation.gates.metrics.rate_tests import (
 )
 from evaluation.gates.metrics.units import PERCENT, POINTS
 from evaluation.scores.score_view import ScoreView
+from evaluation.stats import FamilyCount, by_family
 
 
 def _documents(has: Callable[[ScoreView, Sample], bool]) -> Callable[[Sample], Measurement]:
@@ -22,11 +24,16 @@ def _documents(has: Callable[[ScoreView, Sample], bool]) -> Callable[[Sample], M
 
     def count(sample: Sample) -> Measurement:
         views = _views(sample)
-        if missing := _missing_field(views, sample.field):
-            return missing
-        return Measurement.rate(sum(has(view, sample) for view in views), len(views))
+        return _missing_field(views.values(), sample.field) or _rate(
+            {key: has(view, sample) for key, view in views.items()}, sample
+        )
 
     return count
+
+
+def _rate(has: Mapping[Any, bool], sample: Sample) -> Measurement:
+    families = _families(sample, ((key, float(value), 1.0) for key, value in has.items()))
+    return replace(Measurement.rate(sum(has.values()), len(has)), families=families)
 
 
 def _fields(of: Callable[[ScoreView, Sample], tuple[int, int]]) -> Callable[[Sample], Measurement]:
@@ -34,16 +41,26 @@ def _fields(of: Callable[[ScoreView, Sample], tuple[int, int]]) -> Callable[[Sam
 
     def count(sample: Sample) -> Measurement:
         views = _views(sample)
-        return _missing_field(views, sample.field) or Measurement.fields(of(view, sample) for view in views)
+        if missing := _missing_field(views.values(), sample.field):
+            return missing
+        counts = {key: of(view, sample) for key, view in views.items()}
+        families = _families(sample, ((key, wrong, counted) for key, (wrong, counted) in counts.items() if counted))
+        return replace(Measurement.fields(counts.values()), families=families)
 
     return count
 
 
-def _views(sample: Sample) -> list[ScoreView]:
-    return [ScoreView.of(score) for score in sample.scores.values()]
+def _families(sample: Sample, rows: Iterable[tuple[Any, float, float]]) -> tuple[FamilyCount, ...]:
+    """The rows (document, part, whole) by family; empty where each document is its own."""
+    found = by_family((sample.families.get(key, (key,)), part, whole) for key, part, whole in rows)
+    return found if any(one.documents > 1 for one in found) else ()
 
 
-def _missing_field(views: Sequence[ScoreView], field: str) -> Measurement | None:
+def _views(sample: Sample) -> dict[Any, ScoreView]:
+    return {key: ScoreView.of(score) for key, score in sample.scores.items()}
+
+
+def _missing_field(views: Collection[ScoreView], field: str) -> Measurement | None:
     if field and views and not any(view.of_field(field) for view in views):
         return Measurement.nothing(f"no document has the field {field}")
     return None
@@ -51,28 +68,33 @@ def _missing_field(views: Sequence[ScoreView], field: str) -> Measurement | None
 
 def _invariants(sample: Sample) -> Measurement:
     """An output that cannot be read does not satisfy invariants that another output could be checked for."""
-    held = [view.invariants_hold for view in _views(sample)]
-    if held and all(value is None for value in held):
+    held = {key: view.invariants_hold for key, view in _views(sample).items()}
+    if held and all(value is None for value in held.values()):
         return Measurement.nothing("the schema has no invariants, or no output is readable")
-    return Measurement.rate(sum(bool(value) for value in held), len(held))
+    return _rate({key: bool(value) for key, value in held.items()}, sample)
 
 
 def _paired(sample: Sample) -> Measurement:
     """The field accuracy of each document that both models have, of the baseline and of the model under test."""
     if sample.baseline is None:
         return Measurement.nothing("there is no baseline to compare with")
-    both = [
-        (_accuracy(sample.baseline[key], sample.field), _accuracy(score, sample.field))
+    both = {
+        key: (_accuracy(sample.baseline[key], sample.field), _accuracy(score, sample.field))
         for key, score in sample.scores.items()
         if key in sample.baseline
-    ]
+    }
     if not both:
         return Measurement.nothing("the two evaluations have no document in common")
     # A field that is absent in gold and in one of the two outputs is correct in that one.
-    pairs = [(1.0 if b is None else b, 1.0 if a is None else a) for b, a in both if (b, a) != (None, None)]
+    pairs = {
+        key: (1.0 if b is None else b, 1.0 if a is None else a)
+        for key, (b, a) in both.items()
+        if (b, a) != (None, None)
+    }
     if not pairs:
         return Measurement.nothing(f"no document has the field {sample.field}")
-    return Measurement.paired([b for b, _ in pairs], [a for _, a in pairs], sample.baseline_name)
+    paired = Measurement.paired([b for b, _ in pairs.values()], [a for _, a in pairs.values()], sample.baseline_name)
+    return replace(paired, families=_families(sample, ((key, b - a, 1.0) for key, (b, a) in pairs.items())))
 
 
 def _accuracy(score: Any, field: str) -> float | None:

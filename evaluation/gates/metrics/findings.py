@@ -29,6 +29,7 @@ class Finding(NamedTuple):
     """The result of a test. ``low`` and ``high`` are one-sided bounds, ``required`` the sample that would pass.
 
     ``is_estimate``: the required sample assumes the current rate and has no number of allowed failures.
+    ``effective``: how many independent documents the measured ones count as; None where each counts.
     """
 
     status: Status
@@ -39,6 +40,7 @@ class Finding(NamedTuple):
     k: int | None = None
     required: RequiredSample | None = None
     is_estimate: bool = False
+    effective: float | None = None
 
 
 def not_measured(

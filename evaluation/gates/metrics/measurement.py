@@ -5,19 +5,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from evaluation.stats import FamilyCount
+
 
 @dataclass(frozen=True)
 class Measurement:
     """What was measured for one gate; created by the constructors below, one for each kind of metric.
 
     ``pairs`` holds one pair per document: (wrong fields, counted fields), or (value of the baseline, value of the
-    model under test). ``is_fresh`` is false for latencies and costs of a run that generated nothing. ``note``: what
-    else was counted or left out; it is part of the verdict.
+    model under test). ``families``: what is counted, summed over the documents of each family: what ``k`` counts, wrong
+    fields, or the loss; empty where each document is its own. ``family_words``: what one is, and several are.
+    ``is_fresh`` is false for latencies and costs of a run that generated nothing. ``note``: what else was counted or
+    left out; it is part of the verdict.
     """
 
     n: int = 0
     k: int | None = None
     pairs: tuple[tuple[float, float], ...] = ()
+    families: tuple[FamilyCount, ...] = ()
+    family_words: tuple[str, str] = ("family", "families")
     values: tuple[float, ...] = ()
     baseline: str = ""
     is_fresh: bool = True

@@ -59,9 +59,11 @@ class Sample:
     """What a metric counts: the documents of a gate's slice, with the field, value and threshold of the gate.
 
     ``scores`` and ``baseline``: document key -> score, a ``DocumentScore`` or the dict that it is stored as.
+    ``families``: document key -> family; a document without one is its own.
     """
 
     scores: Mapping[Any, Any] = dataclasses.field(default_factory=dict)
+    families: Mapping[Any, int] = dataclasses.field(default_factory=dict)
     baseline: Mapping[Any, Any] | None = None
     baseline_name: str = "the baseline"
     requests: Sequence[Request] = ()

@@ -1,9 +1,12 @@
 """Tests of rates and shares against a threshold, with exact bounds or a bootstrap over documents.
 
+Where documents come in families, no bound is inside that of whole families (``evaluation.stats.families``).
+
 Each takes the threshold, the measurement and the confidence levels and returns a Finding: PASS where the bound clears
 the threshold, FAIL where the opposite bound misses it, NOT PROVEN otherwise.
 """
 
+import math
 from typing import NamedTuple
 
 from evaluation.gates.metrics import verdict_texts as texts
@@ -11,10 +14,14 @@ from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status,
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.units import format_number
 from evaluation.stats import (
+    LossBound,
     RequiredSample,
     additional_sample_size,
+    effective_documents,
     exact_lower,
     exact_upper,
+    family_lower,
+    family_upper,
     paired_loss,
     share_loss,
 )
@@ -26,8 +33,9 @@ def rate_at_least(threshold: float, measurement: Measurement, levels: Confidence
     if measurement.k is None or measurement.n == 0:
         return not_measured(measurement, additional_sample_size(0, 0, threshold, levels.next_alpha))
     k, n = measurement.k, measurement.n
-    low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
-    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k)
+    low, high = _rate_bounds(k, measurement, levels.confidence)
+    effective = _effective(n - k, 1 - low, measurement, levels)
+    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
     if low >= threshold:
         return finding._replace(
             status=Status.PASS, text=f"{k:,} of {n:,}: at least {texts.format_bound(low)}, {needed}"
@@ -35,11 +43,13 @@ def rate_at_least(threshold: float, measurement: Measurement, levels: Confidence
     if high < threshold:
         text = f"{k:,} of {n:,}: at most {texts.format_bound(high, threshold)}, {needed}"
         return finding._replace(status=Status.FAIL, text=text)
-    required = additional_sample_size(k, n, threshold, levels.next_alpha)
-    best = texts.best_case(n - k, n, threshold, levels.next_alpha)
-    advice = texts.requirement(required, k / n > threshold, best=best)
+    required = _required_sample(k, n, threshold, levels, effective)
+    best = None if effective else texts.best_case(n - k, n, threshold, levels.next_alpha)
+    advice = texts.requirement(
+        required, k / n > threshold, effective is not None, best=best, families=_word(measurement)
+    )
     text = f"{k:,} of {n:,}: at least {texts.format_bound(low, threshold)}, {needed}; {advice}"
-    return finding._replace(text=text, required=required)
+    return finding._replace(text=text, required=required, is_estimate=effective is not None)
 
 
 def rate_at_most(
@@ -50,19 +60,52 @@ def rate_at_most(
     if measurement.k is None or measurement.n == 0:
         return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
     k, n = measurement.k, measurement.n
-    low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
-    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k)
+    low, high = _rate_bounds(k, measurement, levels.confidence)
+    effective = _effective(k, high, measurement, levels)
+    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
     if high <= threshold:
         text = f"{k:,} of {n:,} {failing}: at most {texts.format_bound(high)}, {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if low > threshold:
         text = f"{k:,} of {n:,} {failing}: at least {texts.format_bound(low, threshold)}, {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
-    required = additional_sample_size(n - k, n, round(1 - threshold, 12), levels.next_alpha)
-    best = texts.best_case(k, n, 1 - threshold, levels.next_alpha)
-    advice = texts.requirement(required, k / n < threshold, failing=failing, best=best)
+    required = _required_sample(n - k, n, round(1 - threshold, 12), levels, effective)
+    best = None if effective else texts.best_case(k, n, 1 - threshold, levels.next_alpha)
+    advice = texts.requirement(required, k / n < threshold, effective is not None, failing, best, _word(measurement))
     text = f"{k:,} of {n:,} {failing}: up to {texts.format_bound(high, threshold)}, {allowed}; {advice}"
-    return finding._replace(text=text, required=required)
+    return finding._replace(text=text, required=required, is_estimate=effective is not None)
+
+
+def _rate_bounds(k: int, measurement: Measurement, confidence: float) -> tuple[float, float]:
+    """One-sided bounds of ``k`` of the documents: exact, and not inside those of their families."""
+    low, high = exact_lower(k, measurement.n, confidence), exact_upper(k, measurement.n, confidence)
+    if not measurement.families:
+        return low, high
+    families = measurement.families
+    return min(low, family_lower(families, confidence)), max(high, family_upper(families, confidence))
+
+
+def _word(measurement: Measurement) -> str:
+    """What the documents come in; "" where each is its own."""
+    return measurement.family_words[1] if measurement.families else ""
+
+
+def _effective(failed: int, upper: float, measurement: Measurement, levels: ConfidenceLevels) -> float | None:
+    """How many documents the families count as for this bound of failures; None where each document counts."""
+    if not measurement.families:
+        return None
+    return effective_documents(failed / measurement.n, upper, measurement.n, levels.confidence)
+
+
+def _required_sample(
+    good: int, n: int, threshold: float, levels: ConfidenceLevels, effective: float | None
+) -> RequiredSample | None:
+    """The sample that proves a rate beyond ``good`` of ``n``. Where they count as fewer, further ones do, too."""
+    if effective is None:
+        return additional_sample_size(good, n, threshold, levels.next_alpha)
+    size = max(1, round(effective))
+    required = additional_sample_size(math.floor(good / n * size + 1e-9), size, threshold, levels.next_alpha)
+    return required and RequiredSample(max(1, math.ceil(required.more * n / size)), 0)
 
 
 class _ShareBounds(NamedTuple):
@@ -74,25 +117,33 @@ class _ShareBounds(NamedTuple):
     losing_documents: int
     required: RequiredSample | None
     is_estimate: bool
+    effective: float | None
 
 
 def _share_bounds(limit: float, measurement: Measurement, levels: ConfidenceLevels) -> _ShareBounds:
     """Bounds of the share of failing fields. Fields of a document fail together, so whole documents are resampled
-    (``stats.share_loss``); where every document counts once it is a rate of documents, and the bounds are exact."""
+    (``stats.share_loss``); where every document counts once it is a rate of documents, and the bounds are exact. Both
+    are at least as wide as those of whole families."""
     failing, counted = [w for w, _ in measurement.pairs], [c for _, c in measurement.pairs]
     if all(count == 1 for count in counted):
         k, n = round(sum(failing)), measurement.n
-        low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
+        low, high = _rate_bounds(k, measurement, levels.confidence)
+        effective = _effective(k, high, measurement, levels)
         is_open = low <= limit < high
-        required = additional_sample_size(n - k, n, round(1 - limit, 12), levels.next_alpha) if is_open else None
-        return _ShareBounds(k / n, low, high, k, required, False)
+        required = _required_sample(n - k, n, round(1 - limit, 12), levels, effective) if is_open else None
+        return _ShareBounds(k / n, low, high, k, required, effective is not None, effective)
     upper = share_loss(failing, counted, confidence=levels.confidence)
     low = 1 - share_loss([c - w for w, c in measurement.pairs], counted, confidence=levels.confidence).value
+    high, effective = upper.value, None
+    if measurement.families:
+        low = min(low, family_lower(measurement.families, levels.confidence))
+        high = max(high, family_upper(measurement.families, levels.confidence))
+        effective = upper.effective_documents(high)
     required, is_estimate = None, True
-    if low <= limit < upper.value:
+    if low <= limit < high:
         later = share_loss(failing, counted, confidence=levels.next_confidence)
-        required, is_estimate = _required(later.documents_for(limit), measurement.n, upper.losing_documents)
-    return _ShareBounds(upper.estimate, low, upper.value, upper.losing_documents, required, is_estimate)
+        required, is_estimate = _required(later, limit, upper.losing_documents, effective)
+    return _ShareBounds(upper.estimate, low, high, upper.losing_documents, required, is_estimate, effective)
 
 
 def field_share_at_most(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
@@ -103,14 +154,18 @@ def field_share_at_most(threshold: float, measurement: Measurement, levels: Conf
     wrong, counted = sum(w for w, _ in measurement.pairs), sum(c for _, c in measurement.pairs)
     what = f"{wrong:,.0f} of {counted:,.0f} fields wrong in {texts.documents(measurement.n)}"
     allowed = f"at most {texts.format_percent(threshold)} allowed"
-    finding = Finding(Status.NOT_PROVEN, "", share.estimate, share.low, share.high, share.losing_documents)
+    finding = Finding(
+        Status.NOT_PROVEN, "", share.estimate, share.low, share.high, share.losing_documents, effective=share.effective
+    )
     if share.high <= threshold:
         text = f"{what}: at most {texts.format_bound(share.high)}, {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if share.low > threshold:
         text = f"{what}: at least {texts.format_bound(share.low, threshold)}, {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
-    advice = texts.requirement(share.required, share.estimate < threshold, share.is_estimate)
+    advice = texts.requirement(
+        share.required, share.estimate < threshold, share.is_estimate, families=_word(measurement)
+    )
     text = f"{what}: up to {texts.format_bound(share.high, threshold)}, {allowed}; {advice}"
     return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
 
@@ -125,42 +180,63 @@ def field_share_at_least(threshold: float, measurement: Measurement, levels: Con
     missed, expected = sum(m for m, _ in measurement.pairs), sum(e for _, e in measurement.pairs)
     what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {texts.documents(measurement.n)}"
     needed = f"{texts.format_percent(threshold)} required"
-    finding = Finding(Status.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents)
+    finding = Finding(
+        Status.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents,
+        effective=share.effective,
+    )  # fmt: skip
     if share.high <= limit:
         text = f"{what}: at least {texts.format_bound(1 - share.high)}, {needed}"
         return finding._replace(status=Status.PASS, text=text)
     if share.low > limit:
         text = f"{what}: at most {texts.format_bound(1 - share.low, threshold)}, {needed}"
         return finding._replace(status=Status.FAIL, text=text)
-    advice = texts.requirement(share.required, share.estimate < limit, share.is_estimate, "with a miss")
+    advice = texts.requirement(
+        share.required, share.estimate < limit, share.is_estimate, "with a miss", families=_word(measurement)
+    )
     text = f"{what}: at least {texts.format_bound(1 - share.high, threshold)}, {needed}; {advice}"
     return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
 
 
 def not_worse(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
-    """Mean difference to the baseline on the same documents, resampled whole (``stats.paired_loss``)."""
+    """Mean difference to the baseline on the same documents, resampled whole (``stats.paired_loss``), and not inside
+    the bounds of whole families."""
     if not measurement.pairs:
         return not_measured(measurement, None)
     before, after = [b for b, _ in measurement.pairs], [a for _, a in measurement.pairs]
     loss = paired_loss(before, after, confidence=levels.confidence)
-    gain = paired_loss(after, before, confidence=levels.confidence)
+    worst, best, effective = loss.value, paired_loss(after, before, confidence=levels.confidence).value, None
+    if measurement.families:
+        worst = max(worst, family_upper(measurement.families, levels.confidence))
+        best = max(best, family_upper([(-part, whole) for part, whole, _ in measurement.families], levels.confidence))
+        effective = loss.effective_documents(worst)
     difference = texts.format_points(-loss.estimate)
     what = f"{difference} compared with {measurement.baseline} on the same {texts.documents(measurement.n)}"
     allowed = f"{format_number(-100 * threshold)} points allowed"
-    finding = Finding(Status.NOT_PROVEN, "", 0.0 - loss.estimate, -loss.value, gain.value, loss.losing_documents)
-    if loss.value < threshold:
-        text = f"{what}, at worst {texts.format_points(-loss.value)}; {allowed}"
+    finding = Finding(
+        Status.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents, effective=effective
+    )
+    if worst < threshold:
+        text = f"{what}, at worst {texts.format_points(-worst)}; {allowed}"
         return finding._replace(status=Status.PASS, text=text)
-    if -gain.value > threshold:
-        text = f"{what}, at best {texts.format_points(gain.value)}; {allowed}"
+    if -best > threshold:
+        text = f"{what}, at best {texts.format_points(best)}; {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
     later = paired_loss(before, after, confidence=levels.next_confidence)
-    required, is_estimate = _required(later.documents_for(threshold), measurement.n, loss.losing_documents)
-    advice = texts.requirement(required, loss.estimate < threshold, is_estimate, "worse")
-    text = f"{what}, at worst {texts.format_points(-loss.value, -threshold)}; {allowed}; {advice}"
+    required, is_estimate = _required(later, threshold, loss.losing_documents, effective)
+    advice = texts.requirement(required, loss.estimate < threshold, is_estimate, "worse", families=_word(measurement))
+    text = f"{what}, at worst {texts.format_points(-worst, -threshold)}; {allowed}; {advice}"
     return finding._replace(text=text, required=required, is_estimate=is_estimate)
 
 
-def _required(total: int | None, n: int, losing_documents: int) -> tuple[RequiredSample | None, bool]:
-    """The required sample of a LossBound, and whether it is an estimate: it is exact with no loss seen or allowed."""
-    return (None, True) if total is None else (RequiredSample(max(1, total - n), 0), losing_documents > 0)
+def _required(
+    later: LossBound, limit: float, losing_documents: int, effective: float | None
+) -> tuple[RequiredSample | None, bool]:
+    """The required sample of a LossBound, and whether it is an estimate: it is exact with no loss seen or allowed and
+    without families. Where documents count as fewer, further ones do, too."""
+    if effective is not None:
+        total = later.documents_for(limit, at_least=1)
+        if total is None:
+            return None, True
+        return RequiredSample(max(1, math.ceil(total * later.n / max(1.0, effective)) - later.n), 0), True
+    total = later.documents_for(limit)
+    return (None, True) if total is None else (RequiredSample(max(1, total - later.n), 0), losing_documents > 0)

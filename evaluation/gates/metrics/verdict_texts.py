@@ -20,15 +20,20 @@ def requirement(
     is_estimate: bool = False,
     failing: str = "wrong",
     best: int | None = None,
+    families: str = "",
 ) -> str:
-    """What would pass the gate, or why nothing would (``clears``: the current rate clears the threshold)."""
+    """What would pass the gate, or why nothing would (``clears``: the current rate clears the threshold).
+
+    ``families``: what documents come in, where they do: further documents of the same ones prove less.
+    """
     if required is None and clears:
         return "too close to the threshold, thousands of documents would be needed"
     if required is None:
         hope = f" (only {best:,} more without another failure would)" if best else ""
         return f"at the current rate more labels will not pass this gate{hope}"
     if is_estimate:
-        return f"label about {required.more:,} more at the current rate"
+        others = f" of other {families}" if families else ""
+        return f"label about {required.more:,} more{others} at the current rate"
     return f"label {required.more:,} more, {count_words(required.allowed_failures)} {failing}"
 
 
@@ -78,3 +83,8 @@ def documents(n: int) -> str:
 def requests(n: int) -> str:
     """A number of requests."""
     return ngettext("1 request", "{n:,} requests", n).format(n=n)
+
+
+def effective_number(n: int, families: int, word: str, effective: float) -> str:
+    """What documents of families count as: "60 documents of 12 suppliers count as about 21"."""
+    return f"{documents(n)} of {families:,} {word} {ngettext('counts', 'count', n)} as about {effective:,.0f}"

@@ -14,7 +14,8 @@ from evaluation.gates.policy.defaults import default_policy
 from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.models import GatePolicy, GateReport
 from evaluation.runs.services import next_number
-from evaluation.scores.slice_selector import Slice
+from evaluation.scores.slice_selector import KNOWN, NEW, Slice
+from labeling.datasets.families import group_rule
 from labeling.failure_tags import tags_of
 from labeling.models import Contract, Project
 from slmstudio.contract.json_text import dumps
@@ -150,8 +151,12 @@ MAX_VALUES = 30
 
 
 def known_slices(project: Project) -> list[tuple[str, str]]:
-    """(slice, label) of the slices that a gate can have: failure tags, and metadata values in the hold-out."""
+    """(slice, label) of the slices that a gate can have: failure tags, known and new families where documents are
+    grouped, and metadata values in the hold-out."""
     found = [(name, tag.title) for name, tag in tags_of(project).items()]
+    newest = project.datasets.newest()
+    if newest is not None and group_rule(newest):
+        found += [(str(one), one.words) for one in (Slice(families=NEW), Slice(families=KNOWN))]
     with connection.cursor() as cursor:
         cursor.execute(_METADATA, [project.pk, MAX_VALUES])
         found += [(str(one), one.words) for one in (Slice(key=key, value=value) for key, value in cursor.fetchall())]

@@ -67,3 +67,11 @@ def test_a_document_is_as_sure_as_its_least_sure_field() -> None:
     assert document_confidence({"a": [0.9, 0.99], "b": (0.7, 0.8)}) == 0.7
     assert document_confidence({"a": 0.4}) == 0.4
     assert document_confidence({}) == document_confidence(None) == 0.0
+
+
+def test_whole_families_prove_less_than_their_documents() -> None:
+    families = [index // 10 for index in range(400)]
+    rows = [*SURE_AND_RIGHT, *SURE_AND_RIGHT]
+    assert automation(rows, 0.05).best is not None
+    assert automation(rows, 0.05, families=families).best is None
+    assert automation(rows, 0.05, families=list(range(400))) == automation(rows, 0.05)

@@ -82,3 +82,18 @@ def test_the_interval_of_a_difference_says_so_where_there_is_none() -> None:
         )
         missed += not found.low <= 0 <= found.high
     assert missed / 60 <= 0.05 + 2 * (0.05 * 0.95 / 60) ** 0.5
+
+
+def test_costs_of_families_are_less_certain_than_those_of_documents() -> None:
+    scores = {key: WRONG_TOTAL if key < 5 else RIGHT for key in range(60)}
+    families = {key: key // 5 for key in scores}
+    baseline = dict.fromkeys(scores, WRONG_TOTAL)
+    alone, together = error_costs(COSTS, scores, baseline), error_costs(COSTS, scores, baseline, families=families)
+    assert alone is not None
+    assert alone.difference is not None
+    assert together is not None
+    assert together.difference is not None
+    assert together.candidate.value == alone.candidate.value
+    assert together.candidate.high > alone.candidate.high
+    assert together.difference.high > alone.difference.high
+    assert error_costs(COSTS, scores, baseline, families={key: key for key in scores}) == alone

@@ -21,8 +21,21 @@ from tests.evaluation.factories import World, documents_by_id, evaluated, preten
 PAGE = "/p/invoices/evaluation/compare/"
 
 
+def documents(patterns: dict[str, int]) -> dict[int, str]:
+    """A pattern for each document, from how many documents have it."""
+    return dict(enumerate(pattern for pattern, count in patterns.items() for _ in range(count)))
+
+
+def test_families_count_once_in_tests_and_intervals() -> None:
+    rows = documents({"01": 8, "11": 32})
+    alone, together = matrix(rows, 2), matrix(rows, 2, {key: key // 8 for key in rows})
+    assert together.pairs[0, 1].fixed == alone.pairs[0, 1].fixed == 8
+    assert alone.pairs[0, 1].p_value < 0.01 < 0.9 < together.pairs[0, 1].p_value
+    assert together.right[0]["low"] < alone.right[0]["low"]
+
+
 def test_rates_and_pairs_follow_from_the_patterns() -> None:
-    found = matrix({"111": 10, "011": 20, "001": 5, "100": 5}, 3)
+    found = matrix(documents({"111": 10, "011": 20, "001": 5, "100": 5}), 3)
 
     assert found.n == 40
     assert [value["k"] for value in found.right] == [15, 30, 35]
@@ -33,7 +46,7 @@ def test_rates_and_pairs_follow_from_the_patterns() -> None:
 
 
 def test_pairs_are_corrected_over_all_of_them() -> None:
-    found = matrix({"111": 10, "011": 20, "001": 5, "100": 5}, 3)
+    found = matrix(documents({"111": 10, "011": 20, "001": 5, "100": 5}), 3)
     p_values = sorted({pair.p_value for pair in found.pairs.values()})
 
     assert min(pair.p_adjusted for pair in found.pairs.values()) == pytest.approx(3 * p_values[0])
@@ -41,13 +54,13 @@ def test_pairs_are_corrected_over_all_of_them() -> None:
 
 
 def test_the_best_are_those_that_none_is_proven_to_beat() -> None:
-    assert unbeaten(matrix({"011": 30, "111": 10, "010": 1, "001": 2}, 3)) == [1, 2]
-    assert unbeaten(matrix({"000": 5}, 3)) == [0, 1, 2]
-    assert matrix({"000": 5}, 3).pairs[0, 1].reading == "same"
+    assert unbeaten(matrix(documents({"011": 30, "111": 10, "010": 1, "001": 2}), 3)) == [1, 2]
+    assert unbeaten(matrix(documents({"000": 5}), 3)) == [0, 1, 2]
+    assert matrix(documents({"000": 5}), 3).pairs[0, 1].reading == "same"
 
 
 def test_without_a_document_no_pair_is_judged_and_none_is_best() -> None:
-    found = matrix({}, 3)
+    found = matrix(documents({}), 3)
 
     assert (found.n, unbeaten(found)) == (0, [])
     assert {pair.reading for pair in found.pairs.values()} == {"unjudged"}
@@ -55,14 +68,14 @@ def test_without_a_document_no_pair_is_judged_and_none_is_best() -> None:
 
 
 def test_a_grid_has_nothing_on_its_diagonal() -> None:
-    rows = cells(matrix({"01": 3}, 2))
+    rows = cells(matrix(documents({"01": 3}), 2))
 
     assert [[pair and (pair.fixed, pair.broken) for pair in row] for row in rows] == [[None, (3, 0)], [(0, 3), None]]
 
 
 def test_a_pattern_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="one character for each run"):
-        matrix({"01": 3}, 3)
+        matrix(documents({"01": 3}), 3)
 
 
 # -- of stored runs ----------------------------------------------------------------------------------------------------

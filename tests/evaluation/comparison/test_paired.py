@@ -275,3 +275,19 @@ def test_a_spread_of_latencies() -> None:
 def test_what_a_request_costs() -> None:
     assert cost_of_time(1800, 2.0) == pytest.approx(0.001)
     assert cost_of_tokens(1000, 100, price_per_million_in=0.5, price_per_million_out=2.0) == pytest.approx(0.0007)
+
+
+def test_families_are_better_or_worse_as_a_whole() -> None:
+    a = [(str(key), score(total="wrong" if key < 8 else "correct")) for key in range(40)]
+    b = [(str(key), score(total="correct")) for key in range(40)]
+    alone = compare(a, b)
+    together = compare(a, b, families={str(key): key // 8 for key in range(40)})
+    assert (alone.fixed, alone.broken) == (together.fixed, together.broken)
+    assert alone.p_value < 0.01 < 0.9 < together.p_value
+    assert together.fields[0].p_value == together.p_value
+    rates = {
+        measure.name: (before.a["low"], measure.a["low"])
+        for before, measure in zip(alone.measures, together.measures, strict=True)
+    }
+    assert all(low < before for before, low in (rates["document_exact"], rates["field_exact"]))
+    assert compare(a, b, families={str(key): key for key in range(40)}).as_dict() == alone.as_dict()
