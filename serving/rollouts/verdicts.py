@@ -182,7 +182,7 @@ _NULL = {
 
 def meaning(question: str, log_e: float) -> str:
     """What E means, as a sentence: by Ville's inequality, 1/E bounds how often it gets there by chance."""
-    if log_e <= 0:
+    if log_e < 0.01:  # the chance is 99 % or more
         return "no evidence"
     chance = math.exp(-log_e)
     shown = f"{100 * chance:.2g} %" if chance >= 1e-5 else f"10^{math.log10(chance):.0f}" if chance else "0 %"

@@ -80,3 +80,8 @@ def test_steps_are_stored_as_they_are() -> None:
 def test_evidence_is_shown(log_e: float, shown: str) -> None:
     assert e_value(log_e) == shown
     assert all(meaning(question, log_e) for question in ("fails_more", "over_limit", "slow", "ready", "fast"))
+
+
+def test_an_e_value_just_above_one_is_no_evidence() -> None:
+    assert meaning("over_limit", 0.002) == meaning("over_limit", -3.0) == meaning("over_limit", -800.0)
+    assert meaning("over_limit", 0.7) != meaning("over_limit", -3.0)
