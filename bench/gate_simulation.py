@@ -1,6 +1,6 @@
 """Error rates of gates: every function of ``evaluation.stats``, and whole workflows.
 
-    .venv/bin/python -m bench.gate_simulation [--rounds 2000] [--only functions | workflows]
+    .venv/bin/python -m bench.gate_simulation [--rounds 2000] [--only functions | workflows | mending]
 
 Prints Markdown. Models are simulated at the threshold, so that every pass is a false positive.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench import gate_workflow as workflow
+from bench import mending
 from bench.gate_workflow import Plan, counted, naive
 from evaluation.comparison.coverage import automation
 from evaluation.comparison.error_cost import mean_cost, mean_difference
@@ -215,6 +216,17 @@ def workflows(rounds: int) -> None:
         print(f"| {words} | {shown(found[0], count)} | {shown(found[1], count)} |", flush=True)
 
 
+def mended(rounds: int) -> None:
+    """The table of teams that mend what they see, in ten rounds with a hold-out evaluation each."""
+    print("| team, ten rounds | false passes | without alpha spending | true rate at the end |\n|---|---|---|---|")
+    for words, plan in mending.PLANS:
+        found, unspent = (
+            mending.simulate(np.random.default_rng(5), rounds, plan, level=level) for level in (counted, naive)
+        )
+        rate = f"{100 * found.rate:.1f} %"
+        print(f"| {words} | {shown(found.false, rounds)} | {shown(unspent.false, rounds)} | {rate} |", flush=True)
+
+
 def shown(share: float, rounds: int) -> str:
     """A share in per cent, with twice the error of the simulation."""
     return f"{100 * share:.2f} % ± {200 * (share * (1 - share) / rounds) ** 0.5:.2f}"
@@ -224,15 +236,15 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000)
-    parser.add_argument("--only", choices=("functions", "workflows"))
+    parser.add_argument("--only", choices=("functions", "workflows", "mending"))
     options = parser.parse_args()
     started = time.monotonic()
-    if options.only != "workflows":
-        functions(options.rounds)
-        print()
-    if options.only != "functions":
-        workflows(options.rounds)
-    print(f"\n{options.rounds:,} rounds, {time.monotonic() - started:.0f} s.")
+    tables = {"functions": functions, "workflows": workflows, "mending": mended}
+    for name, table in tables.items():
+        if options.only in (None, name):
+            table(options.rounds)
+            print()
+    print(f"{options.rounds:,} rounds, {time.monotonic() - started:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ class EvaluationConfig(AppConfig):
         from evaluation import navigation  # noqa: F401
         from evaluation.audit import services as log
         from evaluation.benchmarks import services as benchmarks
+        from evaluation.gates.holdout.price import evaluation_price
         from evaluation.gates.policy.proposals import propose_from_contract
         from evaluation.label_issues.challenges import open_challenges, resolve_all
         from evaluation.pipeline import services as pipeline
         from evaluation.prelabels.services import notify_webhooks
+        from evaluation.runs.forms import holdout_price
         from evaluation.runs.services import evaluation_ended, file_keys
         from labeling.annotation.challenges import challenge_sources
         from labeling.api.routers import more_routers
@@ -32,6 +34,7 @@ class EvaluationConfig(AppConfig):
         hooks.audit_noted.register(log.record)
         contract_changed.register(propose_from_contract)
         hooks.run_reaped["evaluation.EvalRun"].register(evaluation_ended.call)
+        holdout_price.register(evaluation_price)
         evaluation_ended.register(benchmarks.on_evaluation_ended)
         evaluation_ended.register(pipeline.on_evaluation_ended)
         hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)

@@ -13,6 +13,7 @@ from evaluation.label_issues import challenges, corrections
 from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, PolicyProposal
 from evaluation.pipeline.services import latest_pipeline
 from evaluation.regression_suite.services import of_document
+from labeling.models import Split
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
 from slmstudio.runs.models import Status
@@ -29,9 +30,9 @@ def pipeline_panel(project: Any, user: User) -> PanelContent | None:
 
 @register("home", 50)
 def last_evaluation(project: Any, user: User) -> PanelContent | None:
-    """The newest finished evaluation, or the newest of all where none is finished."""
+    """The newest finished evaluation outside the hold-out, else on it, else the newest of all."""
     runs = EvalRun.objects.filter(project=project, benchmark=None).with_model().order_by("-number")
-    run = runs.done().first() or runs.first()
+    run = runs.done().exclude(split=Split.HOLDOUT).first() or runs.done().first() or runs.first()
     address = reverse("evaluation", args=[project.slug])
     cell = {"title": "Last evaluation", "value": "–", "note": "none yet", "url": address}
     if run is None:
@@ -67,9 +68,10 @@ def _newest_report(project: Any) -> GateReport | None:
 
 @register("document", 50)
 def outputs(document: Any, user: User) -> PanelContent | None:
-    """The outputs of all models for a document, newest evaluation first."""
+    """The outputs of all models for a document, newest evaluation first; of the hold-out only opened ones."""
+    runs = EvalRun.objects.filter(project=document.project_id).done().with_visible_outputs()
     rows = (
-        EvalOutput.objects.filter(document=document, eval_run__status=Status.DONE)
+        EvalOutput.objects.filter(document=document, eval_run__in=runs)
         .select_related(
             "eval_run__base_model", "eval_run__model_version", "eval_run__training_run", "eval_run__endpoint"
         )
@@ -175,5 +177,9 @@ def evaluation_step(project: Any, user: User) -> NextStep | None:
         )
     if run is None and not runs.live().exists():
         address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}&split=holdout"
-        return NextStep(f"Model v{version.number} is not evaluated on the hold-out.", "Evaluate model", address)
+        return NextStep(
+            f"Model v{version.number} is not evaluated on the hold-out. Gates need that of the model to deploy.",
+            "Evaluate on the hold-out",
+            address,
+        )
     return None

@@ -40,6 +40,7 @@ urlpatterns = [
     path("evaluation/<int:number>/outputs/<int:document>/", run_views.output, name="eval_output"),
     path("evaluation/<int:number>/outputs/<int:document>/challenge/", label_issue_views.challenge, name="challenge"),
     path("evaluation/<int:number>/outputs/<int:document>/gold/", moved_to("challenge"), name="former_challenge"),
+    path("evaluation/<int:number>/open/", gate_views.open_outputs, name="eval_open"),
     path("evaluation/<int:number>/rescore/", label_issue_views.rescore, name="eval_rescore"),
     path("evaluation/<int:number>/measure/", resource_views.measure, name="eval_measure"),
     path("evaluation/<int:number>/measure/cancel/", resource_views.cancel, name="eval_measure_cancel"),

@@ -10,7 +10,7 @@ from django.core.cache import cache
 from evaluation.comparison.coverage import Automation, Step, automation, document_confidence
 from evaluation.comparison.error_cost import Amount, ErrorCostReport, error_costs, mean_cost
 from evaluation.gates.gather import constraints_of
-from evaluation.gates.holdout import membership
+from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.holdout.sample_size import required_labels
 from evaluation.gates.policy.services import gates_of
 from evaluation.inference.prices import cost_of_time
@@ -40,7 +40,7 @@ class CostLine:
 class CostReport:
     """Costs for ``volume`` documents: those of a month, or a thousand.
 
-    ``left_out``: documents that were sampled for one slice only.
+    ``left_out``: documents that do not count, as in gates.
     """
 
     currency: str
@@ -88,13 +88,18 @@ def evidence(report: GateReport) -> dict[str, Any]:
     }
 
 
+def _not_counted(report: GateReport) -> set[int]:
+    """Documents that do not count, as in gates: sampled for one slice, or with outputs that were open before."""
+    return {*membership.slice_samples(report.project_id), *disclosure.disclosed_documents(report.eval_run)}
+
+
 # -- error cost -----------------------------------------------------------------------------------------
 
 
 def money(report: GateReport, automated: AutomationReport | None = None) -> CostReport | None:
     """The error cost of the model and of the baseline; None where no field of the schema has a cost (``x-slm``)."""
     run, baseline = report.eval_run, report.baseline
-    samples = membership.slice_samples(report.project_id)
+    samples = _not_counted(report)
     costs = _costs(run, baseline, samples)
     if costs is None:
         return None
@@ -142,7 +147,7 @@ def _costs(run: EvalRun, baseline: EvalRun | None, samples: Collection[int]) -> 
 
 
 def _scores(run: EvalRun, samples: Collection[int]) -> dict[int, Any]:
-    """Scores of a sample of all documents: without those that were sampled for one slice."""
+    """Scores of a sample of all documents: without ``samples``."""
     rows = EvalOutput.objects.filter(eval_run=run).exclude(document__in=samples)
     return dict(rows.values_list("document_id", "score"))
 
@@ -216,7 +221,7 @@ def automation_rate(report: GateReport) -> AutomationReport:
     limit = min((gate.threshold for gate in gates), default=0.0)
     from_policy = 0 < limit < 1
     limit = limit if from_policy else DEFAULT_LIMIT
-    samples = membership.slice_samples(report.project_id)
+    samples = _not_counted(report)
     known = [row for row in _confidences(report.eval_run) if row[0] not in samples]
     if not known:
         return AutomationReport(False, limit, from_policy)

@@ -1,6 +1,6 @@
 """The content of a gate report, for its page and its Markdown file."""
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict
@@ -14,6 +14,7 @@ from evaluation.approvals.warnings import warnings
 from evaluation.bundles.contents import bundle_hash
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
+from evaluation.comparison.report import shown_modes
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
 from evaluation.gates.display import format_confidence
@@ -22,10 +23,12 @@ from evaluation.gates.holdout.membership import holdout_origins
 from evaluation.gates.holdout.sample_size import RequiredLabels
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.findings import Status
+from evaluation.gates.metrics.metric import Source
 from evaluation.gates.policy.services import thresholds_set_at
 from evaluation.gates.provenance import Section, sections
 from evaluation.gates.verdicts import without_number
 from evaluation.models import Approval, AuditEntry, Comparison, EvalRun, GateReport
+from evaluation.models.resources import hardware_of
 from evaluation.regression_suite.services import SuiteResult, suite_result
 from evaluation.scores.slice_selector import Slice
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
@@ -109,6 +112,7 @@ class ReportContent:
     automation: AutomationReport
     missing: list[RequiredLabels]
     warnings: list[str]
+    same_figures: str
 
     @property
     def confidences(self) -> str:
@@ -154,18 +158,19 @@ def report_content(report: GateReport) -> ReportContent:
         reasons = decisions.changed_since(report, files=False, current=current)
         state = decisions.decision_status(report, current=current)
     run = report.eval_run
+    earlier = [other for other in alpha_spending.earlier_reports(run) if other.number < report.number]
     withdrawn = current.withdrawn.get(str(report)) if approval is not None else None
     circumstances = decisions.decision_circumstances(approval, current) if approval is not None else {}
     return ReportContent(
         report=report,
         run=run,
-        verdicts=[{**row, **_split_sentence(row)} for row in report.verdicts],
+        verdicts=[{**row, **_split_sentence(row), "hardware": _hardware(report, row)} for row in report.verdicts],
         state=state,
         approval=approval,
         reasons=reasons,
         revised=_revised(report, current.revised_gold(run.dataset)[: decisions.MAX_LISTED]),
         origins=_origins(run),
-        earlier_reports=[other for other in alpha_spending.earlier_reports(run) if other.number < report.number],
+        earlier_reports=earlier,
         evaluations=_evaluations(run),
         regressions=regressions(report),
         history=_history(report, withdrawn),
@@ -179,6 +184,7 @@ def report_content(report: GateReport) -> ReportContent:
         withdrawn=withdrawn is not None,
         suite=suite_result(run),
         warnings=warnings(report),
+        same_figures=same_figures(report, earlier),
         **evidence(report),
     )
 
@@ -190,6 +196,43 @@ def _split_sentence(verdict: dict[str, Any]) -> dict[str, str]:
         return {"finding": text, "requirement": ""}
     finding, _, requirement = text.rpartition("; ")
     return {"finding": finding, "requirement": requirement}
+
+
+def _hardware(report: GateReport, verdict: Mapping[str, Any]) -> str:
+    """What a figure of resources was measured on; "" for other figures."""
+    if METRICS[verdict["gate"]["metric"]].source is not Source.RESOURCES or verdict["measured"] is None:
+        return ""
+    facts = report.eval_run.facts if report.measurement is None else report.measurement.facts
+    hardware = hardware_of(facts) or (report.eval_run.model_label if report.eval_run.backend.is_external else "")
+    concurrency = int(facts.get("at_once") or report.eval_run.at_once)
+    return f"{hardware or 'unknown hardware'}, concurrency {concurrency}"
+
+
+def same_figures(report: GateReport, earlier: Sequence[GateReport]) -> str:
+    """A sentence where an earlier report under the policy has the same figures, and only the number of the hold-out
+    evaluation differs; "" where none has."""
+    own = _figures(report)
+    for other in reversed(earlier):
+        if other.policy_id == report.policy_id and other.look != report.look and own and _figures(other) == own:
+            return (
+                f"Report {other.number} has the same figures for answers. Only the number of the hold-out evaluation "
+                f"differs: {other.look} there, {report.look} here, so the bounds are at {_levels_of_answers(report)} "
+                f"instead of {_levels_of_answers(other)}."
+            )
+    return ""
+
+
+def _figures(report: GateReport) -> list[tuple[Any, ...]]:
+    """The figures of the gates on answers, which the verdicts of one level follow from."""
+    return [
+        (row["gate"]["key"], row["measured"], row["k"], row["n"])
+        for row in report.verdicts
+        if METRICS[row["gate"]["metric"]].source is Source.ANSWERS
+    ]
+
+
+def _levels_of_answers(report: GateReport) -> str:
+    return _levels(row for row in report.verdicts if METRICS[row["gate"]["metric"]].spends_alpha)
 
 
 def _revised(report: GateReport, names: list[str]) -> list[RevisedLabel]:
@@ -245,7 +288,8 @@ def regressions(report: GateReport) -> Regressions | None:
         if row["n"] and row["b_right"] < row["a_right"]
     ]
     fields.sort(key=lambda row: row["b"] - row["a"])
-    slices = [_slice(row) for row in result["modes"] if row["change"] < 0]
+    modes = shown_modes(result, report.baseline, report.eval_run)
+    slices = [_slice(row) for row in modes if row["change"] < 0]
     return {
         "comparison": comparison,
         "broken": _count(result["broken"]),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from django.db.models import Min
 from django.utils.translation import ngettext
 
-from evaluation.gates.holdout import membership
+from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.holdout.alpha_spending import ended_at, overlapping_versions, trained_candidates
 from evaluation.gates.policy.services import thresholds_set_at
 from evaluation.models import EvalRun, GateReport
@@ -20,6 +20,7 @@ def warnings(report: GateReport) -> list[str]:
     """The warnings of a report, a sentence or two each."""
     run = report.eval_run
     return [
+        *_opened(run),
         *_removed(run),
         *_rescored(run),
         *_sampled_for_slices(run),
@@ -27,6 +28,22 @@ def warnings(report: GateReport) -> list[str]:
         *_thresholds_set_late(report),
         *_measured_since(report),
     ]
+
+
+def _opened(run: EvalRun) -> Iterator[str]:
+    """Hold-out evaluations whose outputs were open before this model was made."""
+    for opened in disclosure.disclosing_runs(run):
+        if opened.opened_at is None:
+            yield (
+                f"Lookalikes of hold-out documents were queued from evaluation {opened.number}, before this model was "
+                "made. Its documents do not count in gates on answers."
+            )
+            continue
+        user = opened.opened_by.get_username() if opened.opened_by is not None else "unknown user"
+        yield (
+            f"The outputs of hold-out evaluation {opened.number} were opened by {user} on {opened.opened_at:%Y-%m-%d}, "
+            f"before this model was made ({opened.opened_reason}). Its documents do not count in gates on answers."
+        )
 
 
 def _removed(run: EvalRun) -> Iterator[str]:

@@ -18,6 +18,7 @@ from evaluation.comparison.regressions import (
 )
 from evaluation.models import Comparison, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
+from evaluation.runs.slices import is_shown
 from evaluation.runs.tasks import describe_setup
 from labeling.models import Document, Project
 
@@ -37,7 +38,8 @@ def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
 
 
 def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, any_document: bool = False) -> Any:
-    """The content of the page and the state of every document. Written by ``dumps``."""
+    """The content of the page and the state of every document (none of a hold-out that is not open). Written by
+    ``dumps``."""
     result = comparison.result
     cases, pinned, production = DocumentColumns.of(result["cases"]), suite(project, a, b), production_baseline(a, b)
     runs = [a, b] if production is None else [a, b, production]
@@ -66,11 +68,16 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
             kind: dict(zip(("fields_a", "fields_b", "documents_a", "documents_b"), counts, strict=True))
             for kind, counts in result["errors"].items()
         },
-        "failure_modes": result["modes"],
+        "failure_modes": shown_modes(result, a, b),
         "pinned": _pinned(pinned),
         "differences": differences(result, production),
-        "cases": _cases(cases),
+        "cases": _cases(cases) if a.outputs_visible and b.outputs_visible else [],
     }
+
+
+def shown_modes(result: Mapping[str, Any], a: EvalRun, b: EvalRun) -> list[dict[str, Any]]:
+    """The failure modes of a comparison that may be shown: on a hold-out that is not open those with many documents."""
+    return [row for row in result["modes"] if is_shown(row["n"], a, b)]
 
 
 def _pinned(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS
 from evaluation.comparison.matrix_queries import build_matrix
 from evaluation.comparison.regressions import SIGNIFICANCE_LEVEL, document_p, improvements, regressions, sample_note
 from evaluation.comparison.regressions import fields as adjusted_fields
-from evaluation.comparison.report import matrix_report, report, suite
+from evaluation.comparison.report import matrix_report, report, shown_modes, suite
 from evaluation.comparison.report_markdown import comparison_markdown
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.http import set_project
@@ -84,6 +84,8 @@ def pin_fixed(request: SignedInRequest, slug: str) -> HttpResponse:
     try:
         numbers = _numbers(request)
         a, b = _runs(project, numbers[:2])
+        if not _outputs_visible(a, b):
+            raise InvalidSelection("The outputs of hold-out evaluations are not open.")
         names = get_or_create_comparison(a=a, b=b).result["fixed"]
         count = regression_suite_services.pin_all(
             project=project, names=names, user=request.user, reason=f"fixed in evaluation {b.number}"
@@ -135,7 +137,9 @@ def _runs(project: Project, numbers: list[str]) -> list[EvalRun]:
 def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) -> HttpResponse:
     result = get_or_create_comparison(a=a, b=b).result
     context = {"project": project, "a": a, "b": b, "runs": f"{a.number},{b.number}", "result": result}
-    context.update(_documents(request, project, a, b, result))
+    context["is_open"] = _outputs_visible(a, b)
+    if context["is_open"]:
+        context.update(_documents(request, project, a, b, result))
     if is_htmx(request):
         return render(request, "evaluation/comparison/comparison.html#documents", context)
     production = production_baseline(a, b)
@@ -157,9 +161,13 @@ def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) ->
         differences=differences(result, production),
         lines=lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]]),
         errors=_errors(result),
-        modes=_modes(project, result),
+        modes=_modes(project, shown_modes(result, a, b)),
     )
     return render(request, "evaluation/comparison/comparison.html", context)
+
+
+def _outputs_visible(*runs: EvalRun) -> bool:
+    return all(run.outputs_visible for run in runs)
 
 
 def _bar(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -193,7 +201,7 @@ def _errors(result: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["more"], row["kind"]))
 
 
-def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
+def _modes(project: Project, modes: list[dict[str, Any]]) -> dict[str, Any]:
     """Failure tags and metadata slices before and after, with title and filter of each."""
     rows = [
         {
@@ -202,7 +210,7 @@ def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
             "slice": str(Slice(key=row["key"], value=row["value"])) if row["key"] else "",
             "significant": row["p_adjusted"] < SIGNIFICANCE_LEVEL,
         }
-        for row in result["modes"]
+        for row in modes
     ]
     return {
         "tags": [row for row in rows if row["kind"] == "tag"],

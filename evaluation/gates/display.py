@@ -14,8 +14,8 @@ _MARGIN = 0.04
 
 
 def format_confidence(confidence: float) -> str:
-    """A confidence level with all its digits: 0.975 as "97.5 %", 0.996875 as "99.6875 %"."""
-    return f"{100 * confidence:.6g} %"
+    """A confidence level with all its digits: 0.975 as "97.5 %", 0.9984375 as "99.84375 %"."""
+    return f"{100 * confidence:.10g} %"
 
 
 def in_unit(metric: str, value: float, *, with_unit: bool = True) -> str:

@@ -1,6 +1,6 @@
 """The facts of an evaluation that its gates are tested on: gathered once, measured for each gate. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,7 @@ class RunFacts:
         requests: what resources are measured on: the outputs, or the requests of the newest measurement.
         resources: what is known of the run that the requests belong to.
         removed: outputs for documents that left the hold-out after they were evaluated.
+        disclosed: documents whose outputs were open before the model was made.
         slice_samples: document -> the slice that it was sampled for.
         metadata: document -> its metadata; only needed where a gate has a slice of metadata.
         families: the families of the hold-out.
@@ -59,6 +60,7 @@ class RunFacts:
     requests: Sequence[Answer]
     resources: Resources
     removed: Sequence[Answer] = ()
+    disclosed: Collection[int] = ()
     slice_samples: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[int, Any] = field(default_factory=dict)
     families: Families = field(default_factory=Families)
@@ -91,11 +93,14 @@ class RunFacts:
         notes = [f"without {left_out:,} documents that were sampled for another slice"] if left_out else []
         if of_resources:
             return self._measure_resources(gate, kept, notes)
-        return self._measure_answers(gate, kept, notes)
+        counted = [row for row in kept if row.document not in self.disclosed]
+        if opened := len(kept) - len(counted):
+            notes = [*notes, f"without {opened:,} documents whose outputs were open before this model was made"]
+        return self._measure_answers(gate, counted, notes)
 
     def _measure_answers(self, gate: Gate, rows: Sequence[Answer], notes: list[str]) -> Measurement:
         """What left the hold-out after it was evaluated counts as wrong: it may have left because it was."""
-        removed = [row for row in self.removed if self._in_slice(gate, row)]
+        removed = [row for row in self.removed if self._in_slice(gate, row) and row.document not in self.disclosed]
         if removed:
             note = ngettext(
                 "including {n:,} removed document as wrong", "including {n:,} removed documents as wrong", len(removed)

@@ -8,7 +8,7 @@ from django.utils.timezone import localtime
 
 from evaluation.gates.baselines import base_model_of, model_key
 from evaluation.gates.facts import Answer, Families, RunFacts
-from evaluation.gates.holdout import membership
+from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import Resources, Source, SuiteAnswers
 from evaluation.gates.policy.definition import GatePolicy
@@ -81,6 +81,7 @@ def gather(
         requests=requests,
         resources=resources_of(run, requests, measurement, price_per_hour=around.price_per_hour),
         removed=_answers(around.removed),
+        disclosed=disclosure.disclosed_documents(run),
         slice_samples=around.slice_samples,
         metadata=around.metadata,
         families=families_of(run),

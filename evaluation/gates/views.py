@@ -2,18 +2,20 @@
 
 from typing import Any
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.gates.forms import GateReportForm
+from evaluation.gates.holdout import disclosure
 from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.sample_size import ANY_ANNOTATOR, ROUND_ROBIN, queue_labels, required_labels
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.services import create_report
-from evaluation.models import GateReport
+from evaluation.models import EvalRun, GateReport
 from evaluation.stats import ALPHA, alpha_level
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
@@ -70,6 +72,18 @@ def _next_evaluation(project: Any, form: GateReportForm) -> dict[str, Any]:
     alphas = sorted({round(1 - gate.confidence, 12) for gate in spending} or {ALPHA}, reverse=True)
     levels = [1 - (alpha if policy.single_evaluation else alpha_level(number, alpha)) for alpha in alphas]
     return {"holdout_number": number, "level": levels[0], "highest": levels[-1] if len(levels) > 1 else None}
+
+
+@require_POST
+def open_outputs(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Opens the single outputs of a hold-out evaluation, with a ``reason``."""
+    runs = EvalRun.objects.select_related("dataset")
+    _, run = object_for(request.user, slug, Action.PROPOSE_POLICY, runs, number=number)
+    try:
+        disclosure.open_outputs(run=run, user=request.user, reason=request.POST.get("reason", ""))
+    except Refused as error:
+        messages.error(request, error.message)
+    return redirect_to(request, f"{run.get_absolute_url()}#outputs")
 
 
 @require_POST

@@ -1,7 +1,8 @@
 """Lookalikes: unlabeled documents similar to those that an evaluation gets wrong, queued for labeling.
 
-They are assigned to annotators, and so go to the front of their queues. Hold-out documents and their near-duplicates
-are never queued.
+They are assigned to annotators, and so go to the front of their queues. Hold-out documents are neither queued nor
+searched for: labels chosen by what a model gets wrong on the hold-out make its gates pass without a better model
+(``bench.gate_workflow.mended``).
 """
 
 import random
@@ -104,8 +105,8 @@ class _Candidates:
 
 
 def failing(run: EvalRun, part: OutputFilter) -> Any:
-    """The filtered outputs that are not an exact match."""
-    rows = EvalOutput.objects.filter(eval_run=run, exact=False)
+    """The filtered outputs that are not an exact match, without documents that are in the hold-out by now."""
+    rows = EvalOutput.objects.filter(eval_run=run, exact=False, document__holdout=False)
     rows = rows.wrong_in(part.field).with_error(part.error).tagged(part.tag).where(part.where)
     return rows.confused_as(part.field, part.gold, part.said)
 
@@ -116,8 +117,15 @@ def queue_lookalikes(*, run: EvalRun, part: OutputFilter, count: int, people: Se
     Returns the entry of the audit log, see ``queued``.
 
     Raises:
-        Refused: ``field`` is count, people or form.
+        Refused: ``field`` is count, people or form; code ``holdout`` for an evaluation of the hold-out.
     """
+    if run.split == Split.HOLDOUT:
+        raise Refused(
+            "Lookalikes of hold-out documents would fit the training data to the examination. Evaluate the model on "
+            "the validation split and queue lookalikes there.",
+            field="form",
+            code="holdout",
+        )
     if not 1 <= count <= MAX_COUNT:
         raise Refused(f"Enter a number from 1 to {MAX_COUNT}.", field="count")
     if not people:

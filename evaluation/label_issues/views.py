@@ -35,7 +35,7 @@ def challenge(request: SignedInRequest, slug: str, number: int, document: int) -
     runs = EvalRun.objects.with_model()
     project, run = object_for(request.user, slug, Action.LABEL, runs, number=number)
     if not run.outputs_visible:
-        raise Http404("Outputs on the hold-out are available when the evaluation is finished.")
+        raise Http404("The outputs of this hold-out evaluation are not open.")
     rows = EvalOutput.objects.select_related("document")
     output = get_object_or_404(rows, eval_run=run, document_id=document)
     output.eval_run, output.document.project = run, project
@@ -153,11 +153,10 @@ def _is_number(text: str) -> bool:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Queues lookalikes of the failing documents of a filter, with the query parameters of the evaluation page."""
+    """Queues lookalikes of the failing documents of a filter, with the query parameters of the evaluation page. Of a
+    hold-out evaluation only earlier requests are shown."""
     runs = EvalRun.objects.with_model()
     project, run = object_for(request.user, slug, Action.CURATE, runs, number=number)
-    if not run.outputs_visible:
-        raise Http404("Outputs on the hold-out are available when the evaluation is finished.")
     part = parse_output_filter(request.GET)
     form = LookalikeForm(request.POST if request.method == "POST" else None, project=project, user=request.user)
     if request.method == "POST" and form.is_valid():

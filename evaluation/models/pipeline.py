@@ -19,9 +19,12 @@ class LoopRun(BackgroundRun):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="loops")
     training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="loops")
+    #: on the hold-out, for the gate report
     base = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
     base_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     tuned = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
     tuned_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    base_validation = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    tuned_validation = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     comparison = models.ForeignKey(Comparison, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     gate_report = models.ForeignKey(GateReport, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Self
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.urls import reverse
@@ -36,6 +37,10 @@ class EvalRunQuerySet(RunQuerySet["EvalRun"]):
     def on_holdout(self) -> Self:
         """Hold-out evaluations."""
         return self.filter(split=Split.HOLDOUT)
+
+    def with_visible_outputs(self) -> Self:
+        """Those whose single outputs may be shown, as ``EvalRun.outputs_visible``."""
+        return self.filter(~models.Q(split=Split.HOLDOUT) | models.Q(status=Status.DONE, opened_at__isnull=False))
 
 
 class EvalRun(RetryableRun):
@@ -100,6 +105,11 @@ class EvalRun(RetryableRun):
     facts = models.JSONField(default=dict, blank=True, help_text="documents per second, peak memory, seconds")
     scorer_version = models.CharField(max_length=20, blank=True)
     outputs_sha256 = models.CharField(max_length=64, blank=True, help_text="of the file of raw outputs")
+    opened_at = models.DateTimeField(null=True, blank=True, help_text="when its outputs on the hold-out were opened")
+    opened_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    opened_reason = models.CharField(max_length=300, blank=True)
 
     objects: ClassVar = EvalRunQuerySet.as_manager()
 
@@ -151,10 +161,10 @@ class EvalRun(RetryableRun):
 
     @property
     def outputs_visible(self) -> bool:
-        """Whether its outputs may be shown. On the hold-out only once it is done: a user who watches ten candidates up
-        to the last document and cancels them has evaluated ten times.
+        """Whether its single outputs may be shown: on the hold-out only once they were opened, because what is known
+        of single documents can be trained on (``evaluation.gates.holdout.disclosure``).
         """
-        return self.status == Status.DONE or self.split != Split.HOLDOUT
+        return self.split != Split.HOLDOUT or (self.status == Status.DONE and self.opened_at is not None)
 
     @property
     def can_resume(self) -> bool:

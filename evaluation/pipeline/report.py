@@ -5,18 +5,14 @@ from typing import Any
 
 from evaluation.comparison.regressions import document_p
 from evaluation.models import EvalOutput, EvalRun, LoopRun
-from evaluation.pipeline.services import stages
+from evaluation.pipeline.services import EVALUATIONS, stages
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.storage.hashing import sha256_text
 
 
 def pipeline_report(pipeline: LoopRun) -> dict[str, Any]:
     """Figures of both models, the comparison, the verdicts, seconds per stage and hashes, ready for JSON."""
-    report: dict[str, Any] = {"base": figures(pipeline.base), "tuned": figures(pipeline.tuned)}
-    if pipeline.base_free is not None:
-        report["base_free"] = figures(pipeline.base_free)
-    if pipeline.tuned_free is not None:
-        report["tuned_free"] = figures(pipeline.tuned_free)
+    report: dict[str, Any] = {name: figures(run) for name, run in evaluations(pipeline)}
     if pipeline.comparison is not None:
         result = pipeline.comparison.result
         fixed, broken = result["fixed"], result["broken"]
@@ -24,9 +20,9 @@ def pipeline_report(pipeline: LoopRun) -> dict[str, Any]:
             "fixed": len(fixed),
             "broken": len(broken),
             "p_adjusted": document_p(result),
-            "fixed_ids": fixed,
-            "broken_ids": broken,
         }
+        if pipeline.base.outputs_visible and pipeline.tuned.outputs_visible:
+            report["comparison"] |= {"fixed_ids": fixed, "broken_ids": broken}
     if pipeline.gate_report is not None:
         gates = pipeline.gate_report
         report["gates"] = {"sentence": gates.sentence, "passed": gates.passed, "verdicts": gates.verdicts}
@@ -42,6 +38,12 @@ def pipeline_report(pipeline: LoopRun) -> dict[str, Any]:
     return report
 
 
+def evaluations(pipeline: LoopRun) -> list[tuple[str, EvalRun]]:
+    """The evaluations of a pipeline with their names in the report."""
+    runs = ((name, getattr(pipeline, name)) for name in EVALUATIONS)
+    return [(name, run) for name, run in runs if run is not None]
+
+
 def figures(run: EvalRun) -> dict[str, Any]:
     """One model's figures. Rates are numbers; ``intervals`` has the counts and 95 % Wilson intervals."""
     scores = run.scores
@@ -51,6 +53,7 @@ def figures(run: EvalRun) -> dict[str, Any]:
         "document_exact": scores["document_exact"],
     }
     return {
+        "split": str(run.split),
         "documents": scores["documents"],
         **{name: value["rate"] for name, value in rates.items()},
         "per_field": {name: value["rate"] for name, value in scores["per_field"].items()},
@@ -64,15 +67,15 @@ def figures(run: EvalRun) -> dict[str, Any]:
 
 
 def write_outputs(pipeline: LoopRun, folder: Path) -> list[Path]:
-    """Writes the outputs of each evaluation to ``NAME.jsonl``; returns the paths.
+    """Writes the outputs of each evaluation to ``NAME.jsonl``; returns the paths. Those on the hold-out are written if
+    they are open (``evaluation.gates.holdout.disclosure``).
 
     A row is ``{"id", "gold", "raw", "output", "valid", "latency_ms"}``; ``output`` is null if ``raw`` is not JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name in ("base", "tuned", "base_free", "tuned_free"):
-        run: EvalRun | None = getattr(pipeline, name)
-        if run is None:
+    for name, run in evaluations(pipeline):
+        if not run.outputs_visible:
             continue
         path, compiled = folder / f"{name}.jsonl", run.dataset.schema_version.compiled
         with path.open("w") as file:

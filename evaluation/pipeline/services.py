@@ -1,5 +1,8 @@
 """The pipeline: evaluate the base model, fine-tune, evaluate the tuned model, compare, gate.
 
+Both models are evaluated on the validation split, where errors can be read. Only the gate report uses the hold-out: one
+evaluation of each model.
+
 Every stage is an ordinary run on its usual queue; the pipeline stores which runs belong together. A run that ends calls
 ``advance``; after the last one, ``advance`` compares the models and makes the gate report.
 """
@@ -24,6 +27,9 @@ from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, TrainingRun
 from training.runs.services import start_training
 
+#: the evaluations of a pipeline, by column and in the report: ``base`` and ``tuned`` are on the hold-out
+EVALUATIONS = ("base", "tuned", "base_validation", "tuned_validation", "base_free", "tuned_free")
+
 
 @dataclass(frozen=True)
 class PipelineStage:
@@ -46,49 +52,59 @@ def start_pipeline(
 ) -> LoopRun:
     """Queues all stages in order on the queue of the GPU worker.
 
-    ``with_free``: also evaluate both models with unconstrained decoding.
+    ``with_free``: also evaluate both models with unconstrained decoding. Without validation documents, the models are
+    evaluated on the hold-out only.
 
     Raises:
         Refused: from ``start_training`` or ``start_evaluation``; nothing is queued then.
     """
 
-    def evaluate(mode: str, model: BaseModel | TrainingRun) -> EvalRun:
-        return start_evaluation(
-            project=project, user=user, dataset=dataset, model=model, split=Split.HOLDOUT, mode=mode
-        )
+    has_validation = dataset.items.filter(split=Split.VALIDATION).exists()
 
-    base = evaluate(EvalRun.Mode.CONSTRAINED, base_model)
-    base_free = evaluate(EvalRun.Mode.FREE, base_model) if with_free else None
+    def evaluate(model: BaseModel | TrainingRun, split: str, mode: str = EvalRun.Mode.CONSTRAINED) -> EvalRun:
+        return start_evaluation(project=project, user=user, dataset=dataset, model=model, split=split, mode=mode)
+
+    def on_validation(name: str, model: BaseModel | TrainingRun) -> dict[str, EvalRun]:
+        runs = {}
+        if has_validation:
+            runs[f"{name}_validation"] = evaluate(model, Split.VALIDATION)
+        if has_validation and with_free:
+            runs[f"{name}_free"] = evaluate(model, Split.VALIDATION, EvalRun.Mode.FREE)
+        return runs
+
+    # In the order in which one worker runs them.
+    runs = on_validation("base", base_model)
     training_run = start_training(
         project=project, user=user, dataset=dataset, base_model=base_model, hyperparameters=hyperparameters, name=name
     )
-    tuned = evaluate(EvalRun.Mode.CONSTRAINED, training_run)
-    tuned_free = evaluate(EvalRun.Mode.FREE, training_run) if with_free else None
-    return LoopRun.objects.create(
+    runs |= on_validation("tuned", training_run)
+    runs |= {"base": evaluate(base_model, Split.HOLDOUT), "tuned": evaluate(training_run, Split.HOLDOUT)}
+    pipeline = LoopRun(
         project=project,
         dataset=dataset,
         created_by=user,
         # No job of its own: it is running from the start, without heartbeats, and the reaper skips it.
         status=Status.RUNNING,
         started_at=timezone.now(),
-        stage="benchmark of the base model",
-        progress_total=5 if with_free else 3,
-        base=base,
-        base_free=base_free,
         training_run=training_run,
-        tuned=tuned,
-        tuned_free=tuned_free,
+        **runs,
     )
+    parts = stages(pipeline)
+    pipeline.stage, pipeline.progress_total = parts[0].name, len(parts)
+    pipeline.save()
+    return pipeline
 
 
 def stages(pipeline: LoopRun) -> list[PipelineStage]:
     """The runs of a pipeline in order."""
     rows = [
-        ("benchmark of the base model", pipeline.base),
-        ("benchmark of the base model, free", pipeline.base_free),
+        ("evaluation of the base model", pipeline.base_validation),
+        ("evaluation of the base model, unconstrained", pipeline.base_free),
         ("fine-tuning", pipeline.training_run),
-        ("evaluation of the tuned model", pipeline.tuned),
-        ("evaluation of the tuned model, free", pipeline.tuned_free),
+        ("evaluation of the tuned model", pipeline.tuned_validation),
+        ("evaluation of the tuned model, unconstrained", pipeline.tuned_free),
+        ("hold-out evaluation of the base model", pipeline.base),
+        ("hold-out evaluation of the tuned model", pipeline.tuned),
     ]
     return [PipelineStage(name, run) for name, run in rows if run is not None]
 
@@ -100,8 +116,7 @@ def latest_pipeline(project: Project) -> dict[str, Any] | None:
     if pipeline is None:
         return None
     # One query for all runs: planning a join of every run with its relations takes longer than the page.
-    names = ("base", "base_free", "tuned", "tuned_free")
-    keys = {name: getattr(pipeline, f"{name}_id") for name in names}
+    keys = {name: getattr(pipeline, f"{name}_id") for name in EVALUATIONS}
     runs = EvalRun.objects.with_model().in_bulk([key for key in keys.values() if key is not None])
     for name, key in keys.items():
         if key is not None:
@@ -123,7 +138,7 @@ def advance(pk: int) -> LoopRun | None:
     with transaction.atomic():
         pipeline = (
             LoopRun.objects.select_for_update(of=("self",))
-            .select_related("base", "base_free", "training_run", "tuned", "tuned_free")
+            .select_related("training_run", *EVALUATIONS)
             .filter(pk=pk)
             .first()
         )

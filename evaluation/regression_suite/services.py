@@ -58,7 +58,8 @@ def pin(*, project: Project, document: Document, user: User, reason: str = "") -
     """Pins a document; returns the existing pin of a pinned one.
 
     Raises:
-        Refused: the document belongs to another project, or the reason is too long.
+        Refused: the document belongs to another project, its outputs on the hold-out are not open, or the reason is too
+            long.
     """
     if document.project_id != project.pk:
         raise Refused("That document belongs to another project.", field="document")
@@ -68,6 +69,13 @@ def pin(*, project: Project, document: Document, user: User, reason: str = "") -
     existing = Pin.objects.filter(document=document, removed_at=None).first()
     if existing is not None:
         return existing
+    if document.holdout and not _is_open(document):
+        raise Refused(
+            f"{document.external_id} is in the hold-out, and every evaluation would show its result. Pin documents of "
+            "the validation split.",
+            field="document",
+            code="holdout",
+        )
     row = Pin(project=project, document=document, reason=reason, created_by=user)
     row.full_clean(validate_constraints=False)
     try:
@@ -79,6 +87,12 @@ def pin(*, project: Project, document: Document, user: User, reason: str = "") -
     return row
 
 
+def _is_open(document: Document) -> bool:
+    """Whether an output for a hold-out document is shown already."""
+    runs = EvalRun.objects.filter(project=document.project_id).on_holdout().with_visible_outputs()
+    return EvalOutput.objects.filter(document=document, eval_run__in=runs).exists()
+
+
 def pin_all(*, project: Project, names: Sequence[str], user: User, reason: str = "") -> int:
     """Pins the documents with these ids; returns how many were not pinned yet.
 
@@ -88,7 +102,9 @@ def pin_all(*, project: Project, names: Sequence[str], user: User, reason: str =
     if not 0 < len(names) <= MAX_PINS:
         raise Refused(f"Select 1 to {MAX_PINS} documents; {len(names):,} are selected.", field="documents")
     before = pinned_documents(project)
-    documents = Document.objects.filter(project=project, external_id__in=names).only("external_id", "project_id")
+    documents = Document.objects.filter(project=project, external_id__in=names).only(
+        "external_id", "project_id", "holdout"
+    )
     new = [document for document in documents if document.pk not in before]
     for document in new:
         pin(project=project, document=document, user=user, reason=reason)

@@ -57,7 +57,9 @@ def unpin(request: SignedInRequest, slug: str, document: int) -> HttpResponse:
 
 
 def _document(project: Project, key: int) -> Document:
-    found: Document = get_object_or_404(Document.objects.only("external_id", "project_id"), project=project, pk=key)
+    found: Document = get_object_or_404(
+        Document.objects.only("external_id", "project_id", "holdout"), project=project, pk=key
+    )
     return found
 
 

@@ -1,6 +1,6 @@
 """Forms of the evaluation pages."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from django import forms
 
@@ -11,6 +11,21 @@ from evaluation.runs import services
 from evaluation.runs.model_choices import EXTERNAL, model_choices
 from evaluation.widgets import number_input, select
 from labeling.models import Contract, DatasetVersion, Project, Split
+from slmstudio.hooks import Hook
+
+
+class EvaluationPrice(Protocol):
+    """The price of a hold-out evaluation: a sentence, and what a confirmation of it sends."""
+
+    @property
+    def sentence(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+
+#: a dataset version and a model -> the price of an evaluation on its hold-out
+holdout_price: Hook[[DatasetVersion, services.Model], EvaluationPrice] = Hook()
 
 
 class EvaluationForm(forms.Form):
@@ -27,7 +42,7 @@ class EvaluationForm(forms.Form):
         label="Split",
         choices=Split.choices,
         widget=select(),
-        help_text="Gates use the hold-out. Compare candidates on validation: hold-out evaluations are counted.",
+        help_text="Compare candidates and look for errors on validation. The hold-out is for gates on one model.",
     )
     mode = forms.ChoiceField(label="Decoding mode", widget=select())
     at_once = forms.IntegerField(
@@ -38,6 +53,9 @@ class EvaluationForm(forms.Form):
         required=False,
         widget=number_input(),
     )
+
+    #: the price of a hold-out evaluation that was confirmed
+    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
@@ -68,6 +86,32 @@ class EvaluationForm(forms.Form):
         if not self.datasets:
             return "dataset"
         return "" if self.models else "model"
+
+    @property
+    def price(self) -> EvaluationPrice | None:
+        """The price of the evaluation that is selected; None outside the hold-out."""
+        values = self.data if self.is_bound else self.initial
+        dataset = self.datasets.get(str(values.get("dataset", ""))) or self._first("dataset", self.datasets)
+        model = self.models.get(str(values.get("model", ""))) or self._first("model", self.models)
+        if values.get("split") != Split.HOLDOUT or dataset is None or model is None:
+            return None
+        return next(iter(holdout_price.call(dataset, model)), None)
+
+    def _first(self, name: str, rows: dict[str, Any]) -> Any:
+        """What a browser selects in a list without an initial value."""
+        if self.is_bound or self.initial.get(name):
+            return None
+        offered = self.fields[name].choices  # type: ignore[attr-defined]
+        first = next(iter(offered), ("", ""))
+        return rows.get(first[1][0][0] if isinstance(first[1], list | tuple) else first[0])
+
+    def clean(self) -> dict[str, Any]:
+        """Rejects a hold-out evaluation whose price was not confirmed."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        price = self.price if not self.errors else None
+        if price is not None and cleaned.get("confirmed") != price.token:
+            self.add_error("confirmed", "Confirm the hold-out evaluation, or choose another split.")
+        return cleaned
 
     def service_arguments(self) -> dict[str, Any]:
         """The arguments of ``start_evaluation``."""

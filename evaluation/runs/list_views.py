@@ -12,17 +12,21 @@ from evaluation.runs.forms import EvaluationForm
 from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest, page_or_fragment, redirect_to
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 PAGE = 30
+ALL = "all"
 
 
 @require_safe
 def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Every evaluation of the project, newest first, to select some for a comparison."""
+    """The evaluations of a split, newest first, to select some for a comparison: on validation, which candidates are
+    chosen on. ``?split=``: another split, or ``all``, which is also shown where nothing is evaluated on validation.
+    """
     project = project_for(request.user, slug, Action.READ)
     rows = EvalRun.objects.filter(project=project).with_model().order_by("-number")
-    split = request.GET.get("split", "")
+    default = Split.VALIDATION if rows.filter(split=Split.VALIDATION).exists() else ALL
+    split = request.GET.get("split") or str(default)
     if split in (*Split.values, EvalRun.BENCHMARK):
         rows = rows.filter(split=split)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
@@ -40,14 +44,17 @@ def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` set initial values; models are run-3,
-    gguf-1-q8_0, base-<slug> and endpoint-5.
+    gguf-1-q8_0, base-<slug> and endpoint-5. ``part=price``: the price of what is selected, with its confirmation.
     """
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
         initial = {"split": "validation", "mode": "constrained", "at_once": 1}
         initial |= {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
         form = EvaluationForm(project=project, initial=initial)
-        return render(request, "evaluation/runs/new.html", {"project": project, "form": form})
+        page = "evaluation/runs/new.html"
+        if is_htmx(request) and request.GET.get("part") == "price":
+            page += "#price"
+        return render(request, page, {"project": project, "form": form})
     form = EvaluationForm(request.POST, project=project)
     if form.is_valid():
         try:

@@ -15,7 +15,7 @@ from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import distribution
 from labeling.datasets.families import families_of
 from labeling.documents import evaluation_scores
-from labeling.models import Contract
+from labeling.models import Contract, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.scorer import SCORER_VERSION, DocumentScore, score_document
 from slmstudio.database.storable import storable_text
@@ -158,7 +158,10 @@ def complete(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int 
 
 
 def update_document_scores(run: EvalRun, rows: Iterable[EvalOutput]) -> None:
-    """Stores the result of each document, by which the list of documents is sorted and filtered."""
+    """Stores the result of each document, by which the list of documents is sorted and filtered; none of the hold-out,
+    whose single outputs are not shown."""
+    if run.split == Split.HOLDOUT:
+        return
     scores = (
         evaluation_scores.ScoreRow(row.document_id, ScoreView.of(row.score).accuracy, row.wrong_fields) for row in rows
     )

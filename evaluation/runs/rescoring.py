@@ -67,6 +67,9 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> Eval
             **{name: getattr(source, name) for name in EvalRun.MODEL_COLUMNS},
             rescored_from=source,
             created_by=user,
+            opened_at=source.opened_at,
+            opened_by=source.opened_by,
+            opened_reason=source.opened_reason,
         )
         fresh.progress_total = run_documents.count(fresh)
         fresh.full_clean()

@@ -3,9 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from evaluation.models import EvalOutput
+from evaluation.models import EvalOutput, EvalRun
 from labeling.models import Document
 from slmstudio.contract.scoring.scorer import DocumentScore, metadata_slices, slices
+
+#: documents of a slice of a hold-out evaluation that is not open: with fewer, labels chosen by its figures fit
+#: the training data to the examination (``bench.mending``)
+MIN_HOLDOUT_DOCUMENTS = 20
+
+
+def is_shown(documents: int, *runs: EvalRun) -> bool:
+    """Whether figures over this number of documents may be shown of these runs."""
+    return documents >= MIN_HOLDOUT_DOCUMENTS or all(run.outputs_visible for run in runs)
 
 
 def slices_by_tag(rows: Sequence[EvalOutput], scores: Sequence[DocumentScore]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The page of one evaluation: progress, scores, errors, every output."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -14,6 +15,7 @@ from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring, throughput
 from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.resource_views import context_of
+from evaluation.runs.slices import MIN_HOLDOUT_DOCUMENTS, is_shown
 from evaluation.scores.display import ConfusionMatrix, confusion_matrices, score_rows
 from labeling.failure_tags import title_of
 from slmstudio.access import Action, object_for
@@ -75,6 +77,7 @@ def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         context |= context_of(found)
         context["cost_of_1000"] = 1000 * (found.facts.get("cost_per_document") or 0)
     context["scorer"] = SCORER_VERSION
+    context["least_documents"] = MIN_HOLDOUT_DOCUMENTS
     context["rescored"] = rescoring.page(found)
     context["suite"] = regression_suite_services.suite_result(found)
     context["reports"] = list(found.gate_reports.order_by("-number"))
@@ -100,8 +103,8 @@ def tables(found: EvalRun) -> dict[str, Any]:
     compiled = found.dataset.schema_version.compiled
     per_field = scores.get("per_field", {})
     fields = [(field, per_field[field.pattern]) for field in compiled.fields if field.pattern in per_field]
-    slices = scores.get("slices", {})
-    places: dict[str, Any] = found.facts.get("slices", {})
+    slices = _shown(found, scores.get("slices", {}))
+    places: dict[str, Any] = {key: _shown(found, values) for key, values in found.facts.get("slices", {}).items()}
     return {
         "errors": [(kind, ERROR_LABELS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
         "fields": [(field, value, _outcomes(value)) for field, value in fields],
@@ -109,8 +112,21 @@ def tables(found: EvalRun) -> dict[str, Any]:
         "families": found.facts.get("families"),
         "places": [(key, _catch_all_last(values)) for key, values in places.items() if values],
         "unplaced": sorted(key for key, values in places.items() if not values),
-        "classes": [(table, _pairs(table)) for table in confusion_matrices(scores)],
+        "classes": [_shown_classes(found, table) for table in confusion_matrices(scores)],
     }
+
+
+def _shown(found: EvalRun, values: dict[str, Any]) -> dict[str, Any]:
+    """The slices whose figures may be shown."""
+    return {name: value for name, value in values.items() if is_shown(value["documents"], found)}
+
+
+def _shown_classes(found: EvalRun, table: ConfusionMatrix) -> tuple[ConfusionMatrix, Any]:
+    """A confusion matrix and its rows; of a hold-out that is not open only the classes with many documents."""
+    if found.outputs_visible:
+        return table, _pairs(table)
+    rows = tuple(row for row in table.rows if is_shown(row.figures["n"], found))
+    return replace(table, rows=rows, matrix=()), []
 
 
 def _worst_first(slices: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -189,7 +205,7 @@ def output(request: SignedInRequest, slug: str, number: int, document: int) -> H
     """One output: document, gold and output side by side. A fragment in the list, or a page."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
     if not found.outputs_visible:
-        raise Http404("Hold-out outputs are shown when the evaluation is done.")
+        raise Http404("The outputs of this hold-out evaluation are not open.")
     rows = EvalOutput.objects.select_related("document")
     row = get_object_or_404(rows, eval_run=found, document_id=document)
     context = {
@@ -218,7 +234,7 @@ def download(request: SignedInRequest, slug: str, number: int) -> Any:
     """The file of raw outputs, as it was written."""
     project, found = object_for(request.user, slug, Action.READ, EvalRun, number=number)
     path = artifacts.local_path(found.outputs_key)
-    if not found.outputs_sha256 or not path.is_file():
+    if not found.outputs_sha256 or not found.outputs_visible or not path.is_file():
         raise Http404("There is no file of outputs.")
     name = f"{project.slug}-evaluation-{found.number}.jsonl"
     return FileResponse(path.open("rb"), as_attachment=True, filename=name, content_type="application/x-ndjson")

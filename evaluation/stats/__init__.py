@@ -18,6 +18,7 @@ from evaluation.stats.families import (
 )
 from evaluation.stats.multiple_testing import alpha_level, benjamini_hochberg, holm
 from evaluation.stats.noninferiority import NonInferiority, family_loss, non_inferiority, pairs_needed
+from evaluation.stats.power import Outlook, documents_with_power, estimated_outlook, outlook, pass_chance
 from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
     Canary,
@@ -44,6 +45,7 @@ __all__ = [
     "FamilyCount",
     "LossBound",
     "NonInferiority",
+    "Outlook",
     "RequiredSample",
     "Tail",
     "additional_sample_size",
@@ -53,7 +55,9 @@ __all__ = [
     "canary",
     "difference_interval",
     "distribution",
+    "documents_with_power",
     "effective_documents",
+    "estimated_outlook",
     "exact_lower",
     "exact_upper",
     "family_loss",
@@ -64,9 +68,11 @@ __all__ = [
     "mcnemar_exact",
     "mean_bound",
     "non_inferiority",
+    "outlook",
     "paired_bootstrap_lower",
     "paired_loss",
     "pairs_needed",
+    "pass_chance",
     "percentile",
     "quantile_lower",
     "quantile_upper",

@@ -28,7 +28,7 @@ def sample_size_for(failures: int, threshold: float, alpha: float = ALPHA) -> in
         raise ValueError("failures are not negative")
     if threshold >= 1.0:
         return None
-    size = int(_sizes([failures], threshold, alpha)[0])
+    size = int(minimum_sizes([failures], threshold, alpha)[0])
     return size if size <= MAX_DOCUMENTS else None
 
 
@@ -50,7 +50,7 @@ def additional_sample_size(k: int, n: int, threshold: float, alpha: float = ALPH
         return None
     for first in range(failed, failed + MAX_FAILURES, 256):
         failures = range(first, first + 256)
-        for allowed, size in zip(failures, _sizes(failures, threshold, alpha), strict=True):
+        for allowed, size in zip(failures, minimum_sizes(failures, threshold, alpha), strict=True):
             more = max(int(size) - n, 0)
             expected = failed * more // n if n else 0
             if size <= MAX_DOCUMENTS and more > 0 and expected <= allowed - failed:
@@ -58,7 +58,7 @@ def additional_sample_size(k: int, n: int, threshold: float, alpha: float = ALPH
     return None
 
 
-def _sizes(failures: Sequence[int], threshold: float, alpha: float) -> Any:
+def minimum_sizes(failures: Sequence[int], threshold: float, alpha: float) -> Any:
     """For each number of failures the smallest n with P(no more fail | rate = threshold) <= alpha."""
     import numpy as np
     from scipy.stats import binom

@@ -81,7 +81,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("challenges_rescore", "eval_rescore", "eval_measure_cancel"), Action.RUN),
     ("eval_measure", "post"): Action.RUN,
     "eval_measure": Action.READ,
-    **dict.fromkeys(("gate_policy", "gate_verify"), Action.PROPOSE_POLICY),
+    **dict.fromkeys(("gate_policy", "gate_verify", "eval_open"), Action.PROPOSE_POLICY),
     "contract_preview": Action.CONTRACT,
     **dict.fromkeys(("former_challenge", "former_challenges", "former_challenges_freeze"), Action.READ),
     **dict.fromkeys(("former_challenges_rescore", "former_gate_report_new"), Action.READ),

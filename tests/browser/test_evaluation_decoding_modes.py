@@ -44,6 +44,7 @@ def test_an_external_model_is_permitted_and_evaluated(world: World, page: Page, 
     page.reload()  # what looks for faults leaves empty style attributes behind, which htmx would carry over
     page.get_by_label("Model").select_option(label="today (127.0.0.1; no hold-out documents)")
     page.locator("[name=split]").select_option("holdout")
+    page.get_by_label("Evaluate on the hold-out").check()
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("alert")).to_contain_text("Hold-out documents would be sent to today")
     page.set_viewport_size({"width": 390, "height": 844})
@@ -55,6 +56,7 @@ def test_an_external_model_is_permitted_and_evaluated(world: World, page: Page, 
     page.goto("/p/invoices/evaluation/new/")
     page.get_by_label("Model").select_option(label="today (127.0.0.1; including hold-out documents)")
     page.locator("[name=split]").select_option("holdout")
+    page.get_by_label("Evaluate on the hold-out").check()
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("External model (documents are sent to it)")).to_be_visible()
     assert EvalRun.objects.get().endpoint == one

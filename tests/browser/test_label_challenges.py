@@ -15,7 +15,7 @@ from tests.browser.conftest import Watch
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, evaluated, make_world
 from tests.evaluation.gold_desk import first_id, reviewer, says_total
-from tests.evaluation.label_issues.test_lookalikes import relative
+from tests.evaluation.label_issues.test_lookalikes import failed, relative
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
@@ -72,11 +72,10 @@ def test_a_challenged_label_is_corrected_and_rescored(
 
 
 def test_lookalikes_are_queued(world: World, logged_in: Callable[[Any], Page]) -> None:
-    key = first_id(world)
-    run = evaluated(world, says_total(world, key, "7.77"))
-    text = Document.objects.get(project=world.project, external_id=key).text
+    key = failed(world).external_id
+    run = evaluated(world, says_total(world, key, "7.77"), split="validation")
     for number in range(3):
-        like = relative(text, number)
+        like = relative(failed(world).text, number)
         Document.objects.create(project=world.project, external_id=f"like-{number}", text=like, sha256=sha256(like))
     page = logged_in(world.engineer)
     page.goto(f"{run.get_absolute_url()}?field=total_amount")

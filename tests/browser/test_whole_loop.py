@@ -131,6 +131,7 @@ def _evaluate(page: Page) -> None:
         page.get_by_role("link", name="New evaluation").first.click()
         page.locator("[name=model]").select_option(model)
         page.locator("[name=split]").select_option("holdout")
+        page.get_by_label("Evaluate on the hold-out").check()
         page.get_by_role("button", name="Start").click()
         page.wait_for_url(f"**/evaluation/{number}/")
         expect(page.locator(".page-head")).to_contain_text("done", timeout=LONG)

@@ -80,8 +80,15 @@ def upcoming_number(project: Project) -> int:
     dataset = DatasetVersion.objects.filter(project=project).order_by("-number").first()
     if dataset is None:
         return 1
-    run = EvalRun(project=project, dataset=dataset)
+    return number_of_next(EvalRun(project=project, dataset=dataset))
+
+
+def number_of_next(run: EvalRun) -> int:
+    """The number that another evaluation of a trained model on the hold-out of ``run`` will have, if those that are
+    queued or running end before it."""
     trained = {candidate.pk for candidate in trained_candidates(run)}
+    live = EvalRun.objects.filter(project=run.project, dataset__in=overlapping_versions(run)).on_holdout().live()
+    trained |= set(live.filter(training_run__isnull=False).values_list("pk", flat=True))
     reports = _without_reissues(earlier_reports(run))
     return 1 + len(trained) + sum(report.eval_run_id not in trained for report in reports)
 

@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -13,9 +13,12 @@ from django.db.models.lookups import Exact
 from evaluation.audit import services as audit_services
 from evaluation.gates.holdout import membership
 from evaluation.gates.metrics import METRICS
+from evaluation.gates.metrics.rate_tests import rate_at_least
+from evaluation.gates.policy.services import gates_of
 from evaluation.gates.verdicts import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
 from evaluation.scores.slice_selector import KNOWN, Slice
+from evaluation.stats import Outlook, alpha_level, estimated_outlook, outlook
 from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELED_STATES
@@ -35,7 +38,8 @@ class RequiredLabels:
     """The labels that a gate needs to pass: ``required`` more hold-out documents, of which ``waiting`` are queued and
     ``labeled`` are labeled since the report; ``available`` unlabeled documents can be sampled.
 
-    ``allowed``: how many of them may fail; None where ``required`` is an estimate.
+    ``allowed``: how many of them may fail; None where ``required`` is an estimate. ``outlook``: the chance that they
+    pass the gate, and the number with a high chance, in documents as ``required``.
     """
 
     key: str
@@ -46,6 +50,7 @@ class RequiredLabels:
     waiting: int
     labeled: int
     available: int
+    outlook: Outlook
 
     @property
     def missing(self) -> int:
@@ -83,16 +88,49 @@ def _needs_labels(verdict: Verdict) -> bool:
 
 def _required_labels(report: GateReport, verdict: Verdict, available: int, samples: dict[int, str]) -> RequiredLabels:
     gate = verdict.gate
-    required = math.ceil((verdict.needed or 0) * _documents_for_one(report, verdict, samples))
+    for_one = _documents_for_one(report, verdict, samples)
+    required = math.ceil((verdict.needed or 0) * for_one)
     tested = DatasetItem.objects.filter(dataset_id=report.eval_run.dataset_id, split=Split.HOLDOUT).values("document")
     since = Document.objects.filter(filter_of(gate), project_id=report.project_id, holdout=True)
     # Documents that were sampled for another slice do not count in this gate.
     since = since.exclude(pk__in=tested).exclude(pk__in=membership.samples_of_other_slices(samples, gate.slice))
     labeled = since.filter(state__in=LABELED_STATES).count()
     waiting = since.exclude(state__in=[*LABELED_STATES, DocumentState.SKIPPED]).count()
+    found = _outlook(report, verdict)
+    enough = None if found.enough is None else math.ceil(found.enough * for_one)
     return RequiredLabels(
-        gate.key, gate.title, gate.slice, required, verdict.allowed_failures, waiting, labeled, available
+        gate.key,
+        gate.title,
+        gate.slice,
+        required,
+        verdict.allowed_failures,
+        waiting,
+        labeled,
+        available,
+        replace(found, enough=enough),
     )
+
+
+def _outlook(report: GateReport, verdict: Verdict) -> Outlook:
+    """The chance that the required sample passes a gate at the next hold-out evaluation, in documents that count."""
+    gate, metric = verdict.gate, METRICS[verdict.gate.metric]
+    alpha = round(1 - gate.confidence, 12)
+    if not gates_of(report.policy).single_evaluation:
+        alpha = alpha_level(report.look + 1, alpha)
+    needed = verdict.needed or 0
+    if verdict.allowed_failures is None:
+        return estimated_outlook(verdict.n, needed, alpha)
+    if not verdict.n or verdict.k is None:
+        right = 0
+    else:
+        right = verdict.k if metric.test is rate_at_least else verdict.n - verdict.k
+    is_share = gate.operator == ">=" and not metric.is_paired
+    threshold = gate.threshold if is_share else round(1 - gate.threshold, 12)
+    # Documents of families count as fewer independent ones, also those that are still to be labeled.
+    share = verdict.effective / verdict.n if verdict.effective and verdict.n else 1.0
+    n, right, more = round(verdict.n * share), round(right * share), math.ceil(needed * share)
+    found = outlook(min(right, n), n, more, threshold, alpha)
+    return found if found.enough is None else replace(found, enough=math.ceil(found.enough / share))
 
 
 def _documents_for_one(report: GateReport, verdict: Verdict, samples: dict[int, str]) -> float:

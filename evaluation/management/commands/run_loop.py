@@ -20,11 +20,12 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
+from evaluation.gates.holdout.disclosure import open_outputs
 from evaluation.gates.policy.definition import GateError
 from evaluation.gates.policy.services import set_policy
 from evaluation.pipeline.report import pipeline_report, write_outputs
 from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
-from evaluation.pipeline.services import advance, cancel_pipeline, stages, start_pipeline
+from evaluation.pipeline.services import EVALUATIONS, advance, cancel_pipeline, stages, start_pipeline
 from labeling.contract.errors import ContractError
 from labeling.datasets.freeze import freeze
 from labeling.imports.services import start_import
@@ -89,7 +90,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--project", help="slug of the new project (default: from the template)")
         parser.add_argument("--report", type=Path, help="path of the JSON report")
-        parser.add_argument("--outputs", type=Path, help="folder for the outputs, one JSONL file per model")
+        parser.add_argument(
+            "--outputs",
+            type=Path,
+            help="folder for the outputs, one JSONL file per evaluation; opens those on the hold-out",
+        )
         parser.add_argument(
             "--no-free", action="store_true", help="skip the two evaluations with unconstrained decoding"
         )
@@ -138,6 +143,8 @@ class Command(BaseCommand):
         except BaseException:
             cancel_pipeline(pipeline)
             raise
+        if options["outputs"]:
+            self._open_outputs(pipeline, owner)
         report = {"project": project.slug, "imports": imports, **pipeline_report(pipeline)}
         if options["report"]:
             options["report"].write_text(json.dumps(report, indent=2, default=float) + "\n")
@@ -239,13 +246,19 @@ class Command(BaseCommand):
         self.workers.check()
         reap_lost_runs()
 
+    def _open_outputs(self, pipeline: Any, owner: User) -> None:
+        """Opens the outputs on the hold-out, which are about to be written."""
+        for run in (pipeline.base, pipeline.tuned):
+            open_outputs(run=run, user=owner, reason="manage.py run_loop --outputs")
+        self._say("the outputs on the hold-out are open: gates on later models need other hold-out documents")
+
     def _summary(self, report: dict[str, Any]) -> None:
-        for name in ("base", "tuned", "base_free", "tuned_free"):
+        for name in EVALUATIONS:
             if name in report:
                 row = report[name]
                 fields, p50 = row["intervals"]["field_exact"], row["latency_ms"]["p50"]
                 self._say(
-                    f"{name:11} valid {percent(row['schema_valid_rate'])}  field exact {percent(row['field_exact'])} "
+                    f"{name:16} valid {percent(row['schema_valid_rate'])}  field exact {percent(row['field_exact'])} "
                     f"({percent(fields['low'])} to {percent(fields['high'])})  document exact "
                     f"{percent(row['document_exact'])}  p50 {milliseconds(p50)}"
                 )

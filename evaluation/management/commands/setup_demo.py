@@ -138,7 +138,7 @@ class Command(BaseCommand):
             hyperparameters=hyperparameters,
             name="demo",
         )
-        self._note("queued: benchmark of the base model, fine-tuning, evaluation, comparison, gates")
+        self._note("queued: evaluation of the base model, fine-tuning, evaluation on validation and hold-out, gates")
 
 
 def _row(sample: Sample, number: int) -> dict[str, Any]:

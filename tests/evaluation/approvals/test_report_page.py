@@ -175,7 +175,7 @@ def test_a_longer_history_takes_no_more_queries(
     for _ in range(4):
         made = create_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=None, user=world.engineer)
         approve(world, made)
-    with django_assert_max_num_queries(53):
+    with django_assert_max_num_queries(57):
         page = manager.get(made.get_absolute_url())
     assert len(page.context["earlier_reports"]) == 3
 

@@ -21,8 +21,9 @@ from labeling.documents import bulk_edit
 from labeling.models import Document
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import sha256
-from tests.evaluation.factories import World, broken, evaluated, make_world, right
-from tests.evaluation.gold_desk import doubted, first_id
+from tests.evaluation.factories import World, make_world
+from tests.evaluation.gold_desk import doubted
+from tests.evaluation.label_issues.test_lookalikes import failed, failing_run
 
 
 @pytest.fixture
@@ -163,9 +164,8 @@ def test_an_export_can_be_checked_without_the_database(log: World, client: Clien
 @pytest.mark.parametrize("action", ["ask", "find_and_queue", "change_one"])
 def test_the_project_is_locked_before_documents(world: World, action: str) -> None:
     """As freezes and schema changes lock them: in another order two of them can wait for each other forever."""
-    first = first_id(world)
-    run = evaluated(world, lambda row: broken(row) if row["id"] == first else right(row))
-    document = Document.objects.get(project=world.project, external_id=first)
+    document = failed(world)
+    run, first = failing_run(world), document.external_id
     text = " ".join(word if number % 3 else f"other{number}" for number, word in enumerate(document.text.split()))
     like = Document.objects.create(project=world.project, external_id="like", text=text, sha256=sha256(text))
     with CaptureQueriesContext(connection) as queries:

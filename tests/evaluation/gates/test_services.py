@@ -227,8 +227,8 @@ def test_pinned_training_documents_are_checked_in_other_evaluations(world: World
     training = DatasetItem.objects.filter(dataset=world.dataset, split="train").earliest("document_id").document
     regression_suite_services.pin(project=world.project, document=training, user=world.engineer)
     held_out = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
-    regression_suite_services.pin(project=world.project, document=held_out, user=world.engineer)
     run = evaluated(world, right)
+    regression_suite_services.pin(project=world.project, document=held_out, user=world.engineer)
     first = judged(world, run, PINNED)["pinned"]
     assert (first.status, first.n) == ("NOT PROVEN", 1)
     evaluated(world, broken, split="train", tuned=False)

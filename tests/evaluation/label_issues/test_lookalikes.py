@@ -19,7 +19,6 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, right
-from tests.evaluation.gold_desk import first_id
 
 WORDS = ("river", "window", "copper", "garden", "signal", "marble", "winter", "basket", "forest", "bridge", "candle")
 
@@ -31,8 +30,15 @@ def document(world: World, text: str, name: str, **more: Any) -> Document:
     return made
 
 
+def failed(world: World) -> Document:
+    """The document that the model gets wrong, in the validation split."""
+    item = world.dataset.items.filter(split="validation").select_related("document").earliest("document_id")
+    found: Document = item.document
+    return found
+
+
 def held_out(world: World) -> Document:
-    found: Document = Document.objects.get(project=world.project, external_id=first_id(world))
+    found: Document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
     return found
 
 
@@ -49,11 +55,15 @@ def noise(seed: int) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(80))
 
 
+def failing_run(world: World, split: str = "validation") -> EvalRun:
+    wrong = (failed(world) if split == "validation" else held_out(world)).external_id
+    return evaluated(world, lambda row: broken(row) if row["id"] == wrong else right(row), split=split)
+
+
 @pytest.fixture
 def run(world: World) -> EvalRun:
-    """Wrong on the first held-out document alone."""
-    first = first_id(world)
-    return evaluated(world, lambda row: broken(row) if row["id"] == first else right(row))
+    """Wrong on one validation document alone."""
+    return failing_run(world)
 
 
 ALL = OutputFilter()
@@ -68,11 +78,11 @@ def queue(world: World, run: EvalRun, count: int = 3, part: OutputFilter = ALL, 
 def test_the_most_similar_documents_are_at_the_front_of_the_queue(world: World, run: EvalRun) -> None:
     for number in range(6):
         document(world, noise(number), f"noise-{number}")
-    like = {document(world, relative(held_out(world).text, number), f"like-{number}").pk for number in range(3)}
+    like = {document(world, relative(failed(world).text, number), f"like-{number}").pk for number in range(3)}
     entry = queue(world, run)
     rows = lookalikes.queued_documents(entry)
     assert {row.document.pk for row in rows} == like
-    assert all(row.like == held_out(world) and row.document.assigned_to == world.annotator for row in rows)
+    assert all(row.like == failed(world) and row.document.assigned_to == world.annotator for row in rows)
     assert [row.similarity for row in rows] == sorted((row.similarity for row in rows), reverse=True)
     taken = next_document(project=world.project, user=world.annotator)
     assert taken is not None
@@ -80,9 +90,26 @@ def test_the_most_similar_documents_are_at_the_front_of_the_queue(world: World, 
     assert not Document.objects.filter(pk__in=like, holdout=True).exists()
 
 
+def test_a_hold_out_evaluation_has_no_lookalikes(world: World) -> None:
+    run = failing_run(world, "holdout")
+    document(world, relative(held_out(world).text, 1), "like")
+    with pytest.raises(Refused) as refused:
+        queue(world, run)
+    assert (refused.value.field, refused.value.code) == ("form", "holdout")
+    assert not AuditEntry.objects.filter(action=lookalikes.QUEUED_ACTION).exists()
+
+
+def test_a_document_that_moved_to_the_hold_out_is_not_searched_for(world: World, run: EvalRun) -> None:
+    document(world, relative(failed(world).text, 1), "like")
+    Document.objects.filter(pk=failed(world).pk).update(holdout=True)
+    with pytest.raises(Refused) as refused:
+        queue(world, run)
+    assert refused.value.field == "form"
+
+
 def test_hold_out_documents_and_near_duplicates_are_never_queued(world: World, run: EvalRun) -> None:
-    text = held_out(world).text
-    document(world, text.upper() + " .", "twin")
+    text = failed(world).text
+    document(world, held_out(world).text.upper() + " .", "twin")
     used = document(world, relative(text, 1), "used-once")
     gold = DatasetItem.objects.filter(dataset=world.dataset).first()
     assert gold is not None
@@ -97,7 +124,7 @@ def test_hold_out_documents_and_near_duplicates_are_never_queued(world: World, r
 
 
 def test_copies_of_each_other_are_labelled_once(world: World, run: EvalRun) -> None:
-    text = relative(held_out(world).text, 5)
+    text = relative(failed(world).text, 5)
     for number in range(3):
         document(world, f"{text} {number}", f"copy-{number}")
     entry = queue(world, run, count=10)
@@ -105,7 +132,7 @@ def test_copies_of_each_other_are_labelled_once(world: World, run: EvalRun) -> N
 
 
 def test_only_unlabeled_unassigned_documents_are_queued(world: World, run: EvalRun) -> None:
-    text = held_out(world).text
+    text = failed(world).text
     document(world, relative(text, 1), "begun", state="in_progress")
     document(world, relative(text, 2), "mine", assigned_to=world.owner)
     document(world, relative(text, 3), "done", state="submitted")
@@ -116,17 +143,16 @@ def test_only_unlabeled_unassigned_documents_are_queued(world: World, run: EvalR
 
 def test_several_people_get_them_in_turn(world: World, run: EvalRun) -> None:
     for number in range(4):
-        document(world, relative(held_out(world).text, number), f"like-{number}")
+        document(world, relative(failed(world).text, number), f"like-{number}")
     queue(world, run, count=4, people=[world.annotator, world.owner])
     for person in (world.annotator, world.owner):
         assert Document.objects.filter(project=world.project, assigned_to=person).count() == 2
 
 
 def test_what_a_version_groups_with_the_hold_out_is_left_out(world: World, run: EvalRun) -> None:
-    held = held_out(world)
-    Document.objects.filter(pk=held.pk).update(metadata={"supplier": "ACME"})
-    document(world, relative(held.text, 1), "same-supplier", metadata={"supplier": "ACME"})
-    document(world, relative(held.text, 2), "another", metadata={"supplier": "Other"})
+    Document.objects.filter(pk=held_out(world).pk).update(metadata={"supplier": "ACME"})
+    document(world, relative(failed(world).text, 1), "same-supplier", metadata={"supplier": "ACME"})
+    document(world, relative(failed(world).text, 2), "another", metadata={"supplier": "Other"})
     Document.objects.filter(project=world.project).exclude(state="new").update(tags=["totals"])
     rules = Rules(group_by="metadata.supplier")
     assert freeze.freeze(project=world.project, user=world.engineer, rules=rules).number == 2
@@ -135,22 +161,26 @@ def test_what_a_version_groups_with_the_hold_out_is_left_out(world: World, run: 
 
 
 def test_a_part_of_the_evaluation_is_what_fails_in_it(world: World) -> None:
-    held = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk"))
-    Document.objects.filter(pk=held[0].pk).update(metadata={"supplier": "ACME", "pages": 2})
+    items = world.dataset.items.filter(split="train").select_related("document").order_by("document_id")
+    trained = [item.document for item in items]
+    Document.objects.filter(pk=trained[0].pk).update(metadata={"supplier": "ACME", "pages": 2})
 
     def say(row: dict[str, Any]) -> dict[str, Any]:
         return (
-            {"raw": dumps({**row["gold"], "vendor": "Nobody Ltd"})} if row["id"] != held[1].external_id else right(row)
+            {"raw": dumps({**row["gold"], "vendor": "Nobody Ltd"})}
+            if row["id"] != trained[1].external_id
+            else right(row)
         )
 
-    run = evaluated(world, say)
+    run = evaluated(world, say, split="train")
+    wrong = len(trained) - 1
 
     def count(part: OutputFilter) -> int:
         return int(lookalikes.failing(run, part).count())
 
-    assert count(OutputFilter()) == count(OutputFilter(field="vendor")) == 11
+    assert count(OutputFilter()) == count(OutputFilter(field="vendor")) == wrong
     assert count(OutputFilter(field="date")) == 0
-    assert count(OutputFilter(error="hallucinated")) == 11
+    assert count(OutputFilter(error="hallucinated")) == wrong
     assert count(OutputFilter(where="supplier=ACME")) == count(OutputFilter(where="pages=2")) == 1
     assert count(OutputFilter(where="supplier=Other")) == 0
     tag = next(tag for row in run.outputs.all() for tag in row.tags)
@@ -184,7 +214,7 @@ def test_signatures_of_the_hold_out_are_cached(world: World, run: EvalRun, monke
 
 
 def test_one_search_runs_at_a_time(world: World, run: EvalRun) -> None:
-    document(world, relative(held_out(world).text, 1), "like")
+    document(world, relative(failed(world).text, 1), "like")
     key = world.project.pk % 2**31
     other = connection.copy()
     try:
@@ -201,7 +231,7 @@ def test_one_search_runs_at_a_time(world: World, run: EvalRun) -> None:
 
 
 def test_bad_orders_are_refused(world: World, run: EvalRun) -> None:
-    document(world, relative(held_out(world).text, 1), "like")
+    document(world, relative(failed(world).text, 1), "like")
     for order, field in (
         ({"count": 0}, "count"),
         ({"count": lookalikes.MAX_COUNT + 1}, "count"),
@@ -228,7 +258,7 @@ def test_among_many_the_index_finds_them(world: World, run: EvalRun, monkeypatch
         Document(
             project=world.project,
             external_id=f"like-{number}",
-            text=(text := relative(held_out(world).text, number)),
+            text=(text := relative(failed(world).text, number)),
             sha256=sha256(text),
         )
         for number in range(5)
@@ -245,7 +275,7 @@ def test_among_many_the_index_finds_them(world: World, run: EvalRun, monkeypatch
 
 def test_another_projects_documents_are_none(world: World, run: EvalRun) -> None:
     other = Project.objects.create(slug="else", name="Else")
-    text = relative(held_out(world).text, 1)
+    text = relative(failed(world).text, 1)
     Document.objects.create(project=other, external_id="else", text=text, sha256=sha256(text))
     with pytest.raises(Refused, match="no unlabeled, unassigned documents"):
         queue(world, run)

@@ -9,13 +9,15 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
+from evaluation.audit import services as audit_services
 from evaluation.label_issues import challenges, corrections
-from evaluation.models import EvalRun, GoldQuestion
+from evaluation.label_issues.lookalikes import QUEUED_ACTION
+from evaluation.models import AuditEntry, EvalRun, GoldQuestion
 from labeling.models import DatasetVersion, Document
 from slmstudio.access import Action, project_for
-from tests.evaluation.factories import World, broken, evaluated, right
+from tests.evaluation.factories import World, evaluated, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
-from tests.evaluation.label_issues.test_lookalikes import document, relative
+from tests.evaluation.label_issues.test_lookalikes import document, failed, failing_run, relative
 from tests.evaluation.runs.test_rescoring import corrected
 
 LIST = "/p/invoices/evaluation/challenges/"
@@ -135,11 +137,9 @@ def test_a_run_is_rescored_from_its_page(world: World, run: EvalRun, engineer: C
 
 
 def test_lookalikes_are_queued_and_listed(world: World, engineer: Client) -> None:
-    first = first_id(world)
-    run = evaluated(world, lambda row: broken(row) if row["id"] == first else right(row))
-    held = Document.objects.get(project=world.project, external_id=first)
+    run = failing_run(world)
     for number in range(2):
-        document(world, relative(held.text, number), f"like-{number}")
+        document(world, relative(failed(world).text, number), f"like-{number}")
     form = f"/p/invoices/evaluation/{run.number}/lookalikes/?field=vendor"
     assertContains(engineer.get(form), "1 document</strong> fails: vendor wrong")
     assertContains(engineer.get(form.replace("vendor", "nothing")), "No failing documents")
@@ -150,6 +150,25 @@ def test_lookalikes_are_queued_and_listed(world: World, engineer: Client) -> Non
         assertContains(page, words)
     assertContains(engineer.get(form), "2 like vendor wrong")
     assertContains(engineer.get(run.get_absolute_url() + "?field=vendor"), "lookalikes/?field=vendor")
+
+
+def test_a_hold_out_evaluation_shows_earlier_lookalikes_only(world: World, engineer: Client) -> None:
+    run = failing_run(world, "holdout")
+    form = f"/p/invoices/evaluation/{run.number}/lookalikes/"
+    assertNotContains(engineer.get(run.get_absolute_url()), form)
+    entry = audit_services.record(
+        project=world.project,
+        user=world.engineer,
+        action=QUEUED_ACTION,
+        about=f"evaluation {run.number}",
+        details={"evaluation": run.number, "words": "vendor wrong", "documents": [], "people": ["ana"], "asked_for": 3},
+    )
+    page = engineer.get(form)
+    assertContains(page, f"/p/invoices/evaluation/lookalikes/{entry.pk}/")
+    assertNotContains(page, "Find and queue")
+    assert engineer.get(f"/p/invoices/evaluation/lookalikes/{entry.pk}/").status_code == 200
+    assert engineer.post(form, {"count": "3", "people": [str(world.annotator.pk)]}).status_code == 422
+    assert AuditEntry.objects.filter(action=QUEUED_ACTION).count() == 1
 
 
 def test_longer_lists_take_no_more_queries(

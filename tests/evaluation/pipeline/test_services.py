@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.models import GateReport, LoopRun
-from evaluation.pipeline.services import advance, advance_all, cancel_pipeline, start_pipeline
+from evaluation.pipeline.services import EVALUATIONS, advance, advance_all, cancel_pipeline, stages, start_pipeline
 from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
@@ -14,7 +14,7 @@ from training.models import LengthReport
 
 
 @pytest.fixture
-def loop(world: World) -> LoopRun:
+def lengths(world: World) -> None:
     LengthReport.objects.create(
         dataset=world.dataset,
         base_model=world.base_model,
@@ -23,6 +23,14 @@ def loop(world: World) -> LoopRun:
         longest=100,
         model_sha256=world.base_model.sha256,
     )
+
+
+@pytest.fixture
+def loop(world: World, lengths: None) -> LoopRun:
+    return start(world)
+
+
+def start(world: World) -> LoopRun:
     return start_pipeline(
         project=world.project,
         user=world.engineer,
@@ -34,41 +42,55 @@ def loop(world: World) -> LoopRun:
 
 
 def states(loop: LoopRun) -> list[str]:
-    runs: list[Any] = [loop.base, loop.base_free, loop.training_run, loop.tuned, loop.tuned_free]
+    runs: list[Any] = [stage.run for stage in stages(loop)]
     for run in runs:
         run.refresh_from_db()
     return [run.status for run in runs]
 
 
 def test_all_stages_are_queued_at_once(loop: LoopRun) -> None:
-    assert states(loop) == [Status.QUEUED] * 5
+    assert states(loop) == [Status.QUEUED] * 7
     assert loop.status == Status.RUNNING
 
 
+def test_only_the_final_evaluations_are_on_the_hold_out(loop: LoopRun) -> None:
+    splits = {name: getattr(loop, name).split for name in EVALUATIONS}
+    final = {"base": "holdout", "tuned": "holdout"}
+    assert splits == {**dict.fromkeys(EVALUATIONS, "validation"), **final}
+    order: list[Any] = [stage.run for stage in stages(loop)]
+    assert order.index(loop.tuned_validation) < order.index(loop.base) < order.index(loop.tuned)
+
+
+def test_without_validation_documents_only_the_final_evaluations_run(world: World, lengths: None) -> None:
+    world.dataset.items.filter(split="validation").delete()
+    loop = start(world)
+    assert [stage.run for stage in stages(loop)] == [loop.training_run, loop.base, loop.tuned]
+
+
 def test_a_failed_stage_ends_the_loop_and_cancels_the_rest(loop: LoopRun) -> None:
-    loop.base.claim()
-    loop.base.fail("The model cannot be loaded.")
+    first: Any = loop.base_validation
+    first.claim()
+    first.fail("The model cannot be loaded.")
     advance(loop.pk)
     loop.refresh_from_db()
     assert loop.status == Status.FAILED
-    assert "benchmark of the base model failed: The model cannot be loaded." in loop.error
-    assert states(loop) == [Status.FAILED, *[Status.CANCELLED] * 4]
+    assert "evaluation of the base model failed: The model cannot be loaded." in loop.error
+    assert states(loop) == [Status.FAILED, *[Status.CANCELLED] * 6]
 
 
 def test_an_abandoned_loop_leaves_nothing_in_the_queue(loop: LoopRun) -> None:
     cancel_pipeline(loop)
     loop.refresh_from_db()
     assert loop.status == Status.FAILED
-    assert states(loop) == [Status.CANCELLED] * 5
+    assert states(loop) == [Status.CANCELLED] * 7
 
 
 def test_a_loop_whose_last_stage_ended_in_silence_is_concluded(world: World, loop: LoopRun) -> None:
     """The worker died between the end of the evaluation and telling the loop."""
     base, tuned = evaluated(world, right, tuned=False), evaluated(world, right)
     training = tuned.training_run
-    LoopRun.objects.filter(pk=loop.pk).update(
-        base=base, base_free=None, training_run=training, tuned=tuned, tuned_free=None
-    )
+    others = dict.fromkeys(("base_validation", "base_free", "tuned_validation", "tuned_free"))
+    LoopRun.objects.filter(pk=loop.pk).update(base=base, training_run=training, tuned=tuned, **others)
     advance_all()
     loop.refresh_from_db()
     assert loop.status == Status.DONE, loop.error

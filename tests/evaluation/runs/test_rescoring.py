@@ -28,7 +28,7 @@ from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
-from tests.evaluation.factories import World, evaluated, pretend, right
+from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
 
 
@@ -210,11 +210,14 @@ def test_broken_outputs_stay_broken(world: World) -> None:
     assert made.facts["cut_off"] == run.facts["cut_off"] > 0
 
 
-def test_rescoring_updates_documents_without_a_newer_evaluation(world: World, run: EvalRun) -> None:
-    dataset = corrected(world, run)
+def test_rescoring_updates_documents_without_a_newer_evaluation(world: World) -> None:
+    run = evaluated(world, right, split="train")
+    rewrite(run, scorer_version="0")
+    run.refresh_from_db()
+    dataset = world.dataset
     made = scored_again(run, dataset, world.engineer)
     assert set(DocumentScore.objects.values_list("source", flat=True)) == {f"evaluation {made.number}"}
-    newer = evaluated(world, right, tuned=False)
+    newer = evaluated(world, right, tuned=False, split="train")
     EvalRun.objects.filter(pk=made.pk).delete()
     scored_again(run, dataset, world.engineer)
     assert set(DocumentScore.objects.values_list("source", flat=True)) == {f"evaluation {newer.number}"}

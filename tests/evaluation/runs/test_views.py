@@ -1,5 +1,6 @@
 """The list of evaluations, a new one, and the page of one."""
 
+import re
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def test_the_list_shows_rates_with_their_intervals(world: World, engineer: Clien
     assertContains(page, f"{100 * run.scores['schema_valid']['low']:.1f}")
 
 
+def test_the_list_opens_on_validation(world: World, engineer: Client) -> None:
+    evaluated(world, right)
+    assertContains(engineer.get(LIST), "evaluation/1/")
+    evaluated(world, right, split="validation", tuned=False)
+    assert [run.number for run in engineer.get(LIST).context["page"]] == [2]
+    assert [run.number for run in engineer.get(LIST + "?split=all").context["page"]] == [2, 1]
+
+
 def test_the_list_can_be_narrowed_to_a_split(world: World, engineer: Client) -> None:
     evaluated(world, right)
     evaluated(world, right, split="validation", tuned=False)
@@ -91,7 +100,10 @@ def test_a_longer_list_takes_no_more_queries(
 
 
 def order(**changes: str) -> dict[str, str]:
-    return {"model": "run-1", "dataset": "1", "split": "holdout", "mode": "constrained", **changes}
+    confirmed = "0" if changes.get("model", "").startswith("base") else "1"
+    return {
+        "model": "run-1", "dataset": "1", "split": "holdout", "mode": "constrained", "confirmed": confirmed, **changes
+    }  # fmt: skip
 
 
 def test_an_evaluation_is_started_from_the_form(world: World, engineer: Client) -> None:
@@ -104,6 +116,30 @@ def test_an_evaluation_is_started_from_the_form(world: World, engineer: Client) 
     answer = engineer.post(NEW, order(model="base-small-base", mode="free"), headers=HTMX)
     assert answer["HX-Redirect"] == "/p/invoices/evaluation/2/"
     assert EvalRun.objects.get(number=2).base_model == world.base_model
+
+
+@pytest.mark.parametrize("confirmed", ["", "2", "0"])
+def test_a_hold_out_evaluation_is_confirmed_at_its_price(world: World, engineer: Client, confirmed: str) -> None:
+    answer = engineer.post(NEW, order(confirmed=confirmed), headers=HTMX)
+    assert answer.status_code == 422
+    assert answer.context["form"].errors.keys() == {"confirmed"}
+    assert not EvalRun.objects.exists()
+    assertContains(answer, 'name="confirmed" value="1"', status_code=422)
+
+
+def test_the_price_follows_the_selection(world: World, engineer: Client) -> None:
+    def price(query: str) -> list[str]:
+        """The number that is to be confirmed."""
+        text = engineer.get(f"{NEW}?part=price&{query}", headers=HTMX).text
+        return re.findall(r'name="confirmed" value="(\d+)"', text)
+
+    assert price("model=run-1&dataset=1&split=validation") == []
+    assert price("model=run-1&dataset=1&split=holdout") == ["1"]
+    assert price("split=holdout") == ["1"]
+    assert price("model=base-small-base&dataset=1&split=holdout") == ["0"]
+    queued(world, model=world.training_run)
+    assert price("model=run-1&dataset=1&split=holdout") == ["2"]
+    assertNotContains(engineer.get(NEW), 'name="confirmed"')
 
 
 @pytest.mark.parametrize(
@@ -212,7 +248,7 @@ def test_what_is_answered_on_the_hold_out_is_not_seen_before_the_end(world: Worl
     page, part, output_page = pages["holdout"]
     assert not EvalRun.objects.get(split="holdout").outputs_visible
     assertNotContains(page, "so far")
-    assertNotContains(page, 'id="outputs"')
+    assertNotContains(page, "output-row")
     assertNotContains(part, "so far")
     assertNotContains(part, "output-row")
     assert output_page.status_code == 404
