@@ -1,6 +1,6 @@
 """The made-up messages of ``bench.delivery_walk``: to a shop, with a queue and the number of an order.
 
-``usual`` are those that the models are trained on. ``marketplace`` are of a kind that nobody labeled: a marketplace's
+``usual`` are those that the models are trained on. ``marketplace`` are of a kind without labels: a marketplace's
 order numbers are so long that the output exceeds the token limit, which follows from the longest label.
 """
 

@@ -4,14 +4,14 @@ Documents of one family succeed or fail together, so a hold-out of 20 families o
 What is drawn at random is the family; a new one may be unlike all that were seen.
 
 ``family_upper`` bounds a ratio over families, sum(part) / sum(whole), without an assumption about parts and sizes. Each
-family gets a random weight, exponentially distributed, and one more family is counted that nobody saw and that fails as
+family gets a random weight, exponentially distributed, and one unseen family more is counted, which fails as
 a whole. The bound is the quantile of the weighted ratio (Gaffke, "Three test statistics for a nonparametric one-sided
 hypothesis on the mean of a nonnegative variable", Math. Methods of Statistics 14, 2005; Learned-Miller and Thomas,
 arXiv:1905.06208). For families of one document that are right or wrong it is the bound of Clopper and Pearson, to nine
 digits; that it holds for other values is a conjecture without a known counterexample, which simulations support.
 Without a failure, G families of one size prove what G documents prove.
 
-The family that nobody saw is one of the larger ones: its size is sum(whole**4) / sum(whole**3). With the mean size of a
+The unseen family is one of the larger ones: its size is sum(whole**4) / sum(whole**3). With the mean size of a
 document's family, sum(whole**2) / sum(whole), a gate passes falsely too often where larger families fail more; with the
 size of the largest it hardly passes at all where sizes differ (``bench.family_simulation``).
 
@@ -90,7 +90,7 @@ def effective_documents(rate: float, upper: float, n: float, confidence: float =
 
 
 def _weighted(counts: Sequence[tuple[float, ...]]) -> tuple[Any, Any, Any, float]:
-    """Parts, wholes and weights, equal families as one with their number as weight and the one that nobody saw; and the
+    """Parts, wholes and weights, equal families as one with their number as weight and the unseen one; and the
     ratio, 1.0 without families."""
     import numpy as np
 

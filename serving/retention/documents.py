@@ -16,7 +16,7 @@ from serving.models import CertificatePair, ReviewItem
 def erase(
     project: Project, requests: Iterable[uuid.UUID], items: Iterable[int], *, caller: str, with_gold: bool
 ) -> Erased:
-    """Erases the documents of requests, of items of the review queue, and of a caller ("": of nobody).
+    """Erases the documents of requests, of items of the review queue, and of a caller ("": of none).
 
     The documents of a caller are found also where the log no longer has their requests. Documents of certificates stay.
     """

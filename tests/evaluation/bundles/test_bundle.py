@@ -70,7 +70,7 @@ def unpacked(folder: Path, files: Files) -> Path:
 
 
 def listed_again(files: Files) -> Files:
-    """The files with the hashes of a list that somebody corrected."""
+    """The files with the hashes of a corrected list."""
     listed = json.loads(files[LIST])
     for one in listed["files"]:
         one["sha256"] = hashlib.sha256(files[one["path"]]).hexdigest()
