@@ -23,6 +23,7 @@ from tests.training.ml_data import INSTRUCTION, SCHEMA, EventCollector, named, r
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Grammar
 from training.ml.decoding.decoder import Decoder, load
+from training.ml.hardware import device
 from training.ml.llama_cpp.runtime import Llama
 from training.strict_yaml import SpecError, build
 
@@ -106,6 +107,13 @@ def test_without_a_field_that_can_be_held_it_is_refused(tmp_path: Path) -> None:
 # -- several together ----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on processors that are faster in bf16, where the sums of a batch can round to another token."""
+    monkeypatch.setattr(device, "fast_bf16", lambda _: False)
+
+
+@pytest.mark.usefixtures("fp32")
 @pytest.mark.parametrize("mode", ["constrained", "free", "grounded"])
 def test_together_they_answer_what_they_answer_one_at_a_time(tmp_path: Path, mode: str) -> None:
     same: dict[str, Any] = {"mode": mode, "schema": COPIED, "max_new_tokens": 24}
@@ -152,6 +160,7 @@ def test_a_document_that_does_not_fit_leaves_its_batch_alone(tmp_path: Path) -> 
     assert "2048" in outputs["holdout-1"]["error"]
 
 
+@pytest.mark.usefixtures("fp32")
 def test_a_batch_that_breaks_is_answered_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*args: Any) -> None:
         raise MemoryError

@@ -197,7 +197,7 @@ def test_refusal_is_shown_at_its_form_field(world: World, engineer: Client, sett
     page = engineer.post(url(world, "eval_new"), order)
     assert page.status_code == 422
     assert b"less than or equal to 32" in page.content
-    page = engineer.post(url(world, "eval_new"), {**order, "at_once": "1"})
+    page = engineer.post(url(world, "eval_new"), {**order, "at_once": "1", "confirmed": "0"})
     assert b"Hold-out documents would be sent to today" in page.content
     assert not EvalRun.objects.exists()
 

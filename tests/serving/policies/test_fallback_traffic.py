@@ -61,8 +61,8 @@ def test_the_rest_goes_to_the_larger_model_and_is_counted(
         assert UNSURE.text in str(fake.asked[0]["messages"])
     assert (sure["answered_by"], sure["needs_review"], sure["output"]) == ("stable", False, _plain(SURE.gold))
     assert (unsure["answered_by"], unsure["output"]) == ("fallback", _plain(UNSURE.gold))
-    # 100 tokens of the prompt and 20 of the output.
-    assert unsure["fallback"] == {"model": "Big", "reason": reason, "error": None, "cost": 0.003}
+    usage = {"prompt_tokens": 100, "output_tokens": 20}
+    assert unsure["fallback"] == {"model": "Big", "reason": reason, "error": None, "cost": 0.003, "usage": usage}
     _check_log(sure["request_id"], unsure["request_id"], reason)
     _check_figures(deployment, reason)
 
