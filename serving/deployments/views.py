@@ -45,7 +45,10 @@ def _status(project: Any) -> dict[str, Any]:
     found = queries.find(project)
     stable = queries.status_of(found, found.stable) if found else None
     candidate = queries.status_of(found, found.candidate) if found else None
-    settling = any(one is not None and one.state[0] in ("queued", "running") for one in (stable, candidate))
+    # At all traffic a candidate becomes the stable version at once, maybe before its rollout is loaded.
+    settling = (found is not None and candidate is not None and found.stage == Stage.FULL) or any(
+        one is not None and one.state[0] in ("queued", "running") for one in (stable, candidate)
+    )
     steps = (
         [one for one in services.STEPS if found is not None and found.stage and one > found.share] if candidate else []
     )

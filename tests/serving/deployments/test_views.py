@@ -190,6 +190,24 @@ def test_buttons_promote_abort_and_stop(world: World, deployed: Deployment) -> N
     assert Deployment.objects.get().stable is None
 
 
+def test_the_page_follows_a_candidate_until_it_is_stable(world: World, deployed: Deployment) -> None:
+    """The supervisor makes it the stable version a moment after the page is loaded again."""
+    engineer = client(world.engineer)
+    shadow = services.deploy(
+        project=world.project, user=world.engineer, stage="shadow", report=approved_report(world)
+    ).candidate
+    assert shadow is not None
+    assert shadow.package is not None
+    built(shadow.package)
+    answering(shadow)
+    assert engineer.get("/p/invoices/deploy/").context["settling"] is False
+    assert engineer.post("/p/invoices/deploy/promote/").status_code == 302
+    assert engineer.get("/p/invoices/deploy/").context["settling"] is True
+    services.settle(Deployment.objects.get())
+    page = engineer.get("/p/invoices/deploy/")
+    assert (page.context["candidate"], page.context["settling"]) == (None, False)
+
+
 def test_a_document_is_tried_through_the_gateway(
     world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
