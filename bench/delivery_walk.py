@@ -127,7 +127,7 @@ class Delivery(Versions):
             while ana.page.locator("#document-name").count():
                 self._label_one()
                 number += 1
-            shown.append(f"{number} labels; {ana.text('main h2')}")
+            shown.append(f"{number} labels; {ana.text('main h1')}")
 
     def _label_one(self) -> None:
         """Queue and order number by keys; Ctrl+Enter opens the next document."""
