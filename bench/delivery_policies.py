@@ -64,7 +64,7 @@ def larger_model(work: Work) -> Iterator[None]:
 
 
 def policies(work: Work, caller: Caller, first: list[Reply], larger: str | None) -> None:
-    """Sends the hold-out under each policy, and prints what the what-if curve said and what happened."""
+    """Sends the hold-out under each policy, and prints the what-if curve and what happened."""
     curve = work.policy({"larger_model": larger, "min_confidence": 0.0})["what_if"]
     limit = min(curve, key=lambda point: abs(point["rest"] - work.job.rest))["limit"]
     person = "escalate" if work.job.actions else "a person"

@@ -1,4 +1,4 @@
-"""Delivery from an approval to a mended model, by three people in the browser: ``python -m bench.delivery_walk``.
+"""Delivery from an approval to a corrected model, by three people in the browser: ``python -m bench.delivery_walk``.
 
     python -m bench.delivery_home FOLDER
     python -m bench.delivery_walk --home FOLDER --pictures PICTURES
@@ -59,7 +59,7 @@ class Delivery(Versions):
             self.review_failures()
             self.label()
             self.retrain()
-            self.mended(failed)
+            self.corrected(failed)
         finally:
             self.callers.stop()
 
@@ -143,7 +143,7 @@ class Delivery(Versions):
         ana.press("Control+Enter")
         expect(ana.page.locator(f"#document-name:text-is('{before}')")).to_have_count(0)
 
-    # -- the model that mends it --------------------------------------------------------------------------------------
+    # -- the corrected model ------------------------------------------------------------------------------------------
 
     def retrain(self) -> None:
         """Freeze and train, as the proposal says; evaluate, approve, export."""
@@ -184,7 +184,7 @@ class Delivery(Versions):
             self.erik.page.wait_for_timeout(3_000)
             self.erik.page.reload()
 
-    def mended(self, failed: Call) -> None:
+    def corrected(self, failed: Call) -> None:
         """The new version answers the request that failed, and others of its kind."""
         erik = self.erik
         with self.walk.step(erik, "deploys the retrained model to all traffic") as shown:
@@ -198,7 +198,7 @@ class Delivery(Versions):
             again = self.callers.send("marketplace", failed.row)
             minutes = (time.monotonic() - failed.at) / 60
             shown.append(f"the request that failed: {again.status}, {'right' if again.right else 'wrong'}")
-        self.figures["minutes from the failing request to the version that mends it"] = f"{minutes:.1f}"
+        self.figures["minutes from the failing request to the corrected version"] = f"{minutes:.1f}"
         before = [one for one in self.callers.calls if one.kind == "marketplace"]
         later = [self.callers.send("marketplace", row) for row in marketplace(20, 5)]
         for name, calls in (("before", before), ("after", later)):

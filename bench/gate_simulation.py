@@ -1,6 +1,6 @@
 """Error rates of gates: every function of ``evaluation.stats``, and whole workflows.
 
-    .venv/bin/python -m bench.gate_simulation [--rounds 2000] [--only functions | workflows | mending]
+    .venv/bin/python -m bench.gate_simulation [--rounds 2000] [--only functions | workflows | correction]
 
 Prints Markdown. Models are simulated at the threshold, so that every pass is a false positive.
 """
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from bench import correction
 from bench import gate_workflow as workflow
-from bench import mending
 from bench.gate_workflow import Plan, counted, naive
 from evaluation.comparison.coverage import automation
 from evaluation.comparison.error_cost import mean_cost, mean_difference
@@ -216,12 +216,12 @@ def workflows(rounds: int) -> None:
         print(f"| {words} | {shown(found[0], count)} | {shown(found[1], count)} |", flush=True)
 
 
-def mended(rounds: int) -> None:
-    """The table of teams that mend what they see, in ten rounds with a hold-out evaluation each."""
+def corrected(rounds: int) -> None:
+    """The table of teams that correct what they see, in ten rounds with a hold-out evaluation each."""
     print("| team, ten rounds | false passes | without alpha spending | true rate at the end |\n|---|---|---|---|")
-    for words, plan in mending.PLANS:
+    for words, plan in correction.PLANS:
         found, unspent = (
-            mending.simulate(np.random.default_rng(5), rounds, plan, level=level) for level in (counted, naive)
+            correction.simulate(np.random.default_rng(5), rounds, plan, level=level) for level in (counted, naive)
         )
         rate = f"{100 * found.rate:.1f} %"
         print(f"| {words} | {shown(found.false, rounds)} | {shown(unspent.false, rounds)} | {rate} |", flush=True)
@@ -236,10 +236,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000)
-    parser.add_argument("--only", choices=("functions", "workflows", "mending"))
+    parser.add_argument("--only", choices=("functions", "workflows", "correction"))
     options = parser.parse_args()
     started = time.monotonic()
-    tables = {"functions": functions, "workflows": workflows, "mending": mended}
+    tables = {"functions": functions, "workflows": workflows, "correction": corrected}
     for name, table in tables.items():
         if options.only in (None, name):
             table(options.rounds)

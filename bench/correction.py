@@ -1,4 +1,4 @@
-"""A simulated team that mends what it sees, and has its model tested on the hold-out in every round.
+"""A simulated team that corrects what it sees, and has its model tested on the hold-out in every round.
 
 Documents come in layouts: a few common ones that the model knows, and many rare ones (``tail``: their share of all
 documents) that it gets wrong until it is trained on them. In each round the team looks at the failing documents of one
@@ -25,7 +25,7 @@ Seen = Literal["validation", "holdout", "slices", "nothing"]
 
 
 @dataclass(frozen=True)
-class Mending:
+class Correction:
     """How a team works.
 
     Args:
@@ -58,19 +58,19 @@ class Mending:
 
 #: what ``python -m bench.gate_simulation`` simulates; true rates end just below 95 % except where the text says so
 PLANS = (
-    ("what fails on validation is mended", Mending(tail=0.0535, documents=300)),
-    ("the same, with 2.3 % other errors", Mending(tail=0.03, slip=0.0225, documents=300)),
-    ("the same, with other validation documents in each round", Mending(tail=0.06, layouts=1000, fresh=True)),
+    ("what fails on validation is corrected", Correction(tail=0.0535, documents=300)),
+    ("the same, with 2.3 % other errors", Correction(tail=0.03, slip=0.0225, documents=300)),
+    ("the same, with other validation documents in each round", Correction(tail=0.06, layouts=1000, fresh=True)),
     (
         "each training loses and learns 10 % of the rare layouts; undone where the rate on the hold-out falls",
-        Mending(tail=0.2005, known=0.75, swaps=40, seen="nothing", keeps_better=True, documents=300),
+        Correction(tail=0.2005, known=0.75, swaps=40, seen="nothing", keeps_better=True, documents=300),
     ),
     (
-        "the figures of hold-out slices with at least 20 documents are mended",
-        Mending(seen="slices", least=20, tail=0.48, layouts=16, documents=1000),
+        "the figures of hold-out slices with at least 20 documents are corrected",
+        Correction(seen="slices", least=20, tail=0.48, layouts=16, documents=1000),
     ),
-    ("lookalikes of the hold-out are trained on, true rate 89 %: not possible", Mending(seen="holdout")),
-    ("the figures of all hold-out slices are mended, true rate 89 %: not possible", Mending(seen="slices")),
+    ("lookalikes of the hold-out are trained on, true rate 89 %: not possible", Correction(seen="holdout")),
+    ("the figures of all hold-out slices are corrected, true rate 89 %: not possible", Correction(seen="slices")),
 )
 
 
@@ -84,7 +84,7 @@ class Outcome:
 
 
 def simulate(
-    rng: np.random.Generator, teams: int, plan: Mending, *, threshold: float = 0.95, level: Level = counted
+    rng: np.random.Generator, teams: int, plan: Correction, *, threshold: float = 0.95, level: Level = counted
 ) -> Outcome:
     """Simulates ``teams`` independent teams."""
     held_out, validation = _layouts(rng, teams, plan), _layouts(rng, teams, plan)
@@ -113,20 +113,20 @@ def simulate(
     return Outcome(float(false.mean()), float(passed.mean()), float(_true_rate(known, plan).mean()))
 
 
-def _layouts(rng: np.random.Generator, teams: int, plan: Mending) -> NDArray[np.int64]:
+def _layouts(rng: np.random.Generator, teams: int, plan: Correction) -> NDArray[np.int64]:
     """The layout of each document, (teams, documents); ``plan.layouts`` stands for the common ones."""
     rare = rng.random((teams, plan.documents)) < plan.tail
     return np.where(rare, rng.integers(0, plan.layouts, (teams, plan.documents)), plan.layouts)
 
 
-def _learn(known: NDArray[np.bool_], seen: Any, plan: Mending) -> None:
+def _learn(known: NDArray[np.bool_], seen: Any, plan: Correction) -> None:
     """Adds the layouts of the documents that the team sees; of slices only those with enough documents."""
     counts = np.zeros(known.shape, dtype=np.int64)
     np.add.at(counts, (np.arange(len(known))[:, None], seen), 1)
     known |= counts >= (plan.least if plan.seen == "slices" else 1)  # the common layouts are known anyway
 
 
-def _swap(rng: np.random.Generator, known: NDArray[np.bool_], plan: Mending) -> None:
+def _swap(rng: np.random.Generator, known: NDArray[np.bool_], plan: Correction) -> None:
     """Loses and learns the same number of rare layouts, chosen at random."""
     if not plan.swaps:
         return
@@ -136,7 +136,7 @@ def _swap(rng: np.random.Generator, known: NDArray[np.bool_], plan: Mending) -> 
         np.put_along_axis(known, order, not side, axis=1)
 
 
-def _true_rate(known: NDArray[np.bool_], plan: Mending) -> Any:
+def _true_rate(known: NDArray[np.bool_], plan: Correction) -> Any:
     """The share of all documents that the model gets right."""
     rare = known[:, : plan.layouts].mean(axis=1)
     return (1 - plan.slip) * (1 - plan.tail + plan.tail * rare)
