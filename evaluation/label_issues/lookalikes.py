@@ -57,8 +57,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OutputFilter:
-    """A filter of the outputs of an evaluation, as on its page: ``where`` is a metadata value, ``gold`` and ``said``
-    are a cell of the confusion matrix of ``field``.
+    """A filter of the outputs of an evaluation, as on its page: ``where`` is a metadata value, ``gold`` and
+    ``predicted`` are a cell of the confusion matrix of ``field``.
     """
 
     field: str = ""
@@ -66,12 +66,12 @@ class OutputFilter:
     tag: str = ""
     where: str = ""
     gold: str = ""
-    said: str = ""
+    predicted: str = ""
 
     @property
     def words(self) -> str:
         """The filter as text."""
-        confused = f"{self.gold or 'any'} taken for {self.said or 'any'}" if self.gold or self.said else ""
+        confused = f"{self.gold or 'any'} taken for {self.predicted or 'any'}" if self.gold or self.predicted else ""
         parts = [
             f"{self.field} wrong" if self.field else "",
             confused if self.field else "",
@@ -108,7 +108,7 @@ def failing(run: EvalRun, part: OutputFilter) -> Any:
     """The filtered outputs that are not an exact match, without documents that are in the hold-out by now."""
     rows = EvalOutput.objects.filter(eval_run=run, exact=False, document__holdout=False)
     rows = rows.wrong_in(part.field).with_error(part.error).tagged(part.tag).where(part.where)
-    return rows.confused_as(part.field, part.gold, part.said)
+    return rows.confused_as(part.field, part.gold, part.predicted)
 
 
 def queue_lookalikes(*, run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], user: User) -> AuditEntry:

@@ -34,8 +34,8 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
 
     def in_state(self, state: str) -> Self:
         """``valid``, ``invalid``, ``exact``, ``inexact``, ``failed`` (no response), or with a problem of the whole:
-        ``no_json``, ``lacks`` (a required name is missing), ``more`` (an unknown name), ``rules`` (an invariant is
-        violated), ``made_up`` (a value is hallucinated). Anything else: all.
+        ``no_json``, ``missing_required`` (a required name is missing), ``extra_keys`` (an unknown name), ``rules`` (an
+        invariant is violated), ``hallucinated`` (a value is hallucinated). Anything else: all.
         """
         filters: dict[str, dict[str, Any]] = {
             "valid": {"valid": True},
@@ -44,10 +44,10 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
             "inexact": {"exact": False},
             "failed": {"finish_reason": "error"},
             "no_json": {"score__contains": {"valid_json": False}},
-            "lacks": {"score__contains": {"required_present": False}},
-            "more": {"score__contains": {"no_extra_keys": False}},
+            "missing_required": {"score__contains": {"required_present": False}},
+            "extra_keys": {"score__contains": {"no_extra_keys": False}},
             "rules": {"score__contains": {"invariants_hold": False}},
-            "made_up": {"score__contains": {"fields": [{"outcome": "hallucinated"}]}},
+            "hallucinated": {"score__contains": {"fields": [{"outcome": "hallucinated"}]}},
         }
         return self.filter(**filters.get(state, {}))
 
@@ -79,21 +79,21 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
         """Of documents with this failure tag in the dataset version."""
         return self.filter(tags__contains=[tag]) if tag else self
 
-    def confused_as(self, pattern: str, gold: str, said: str) -> Self:
-        """Where the gold of this choice is ``gold`` and the output is ``said``, both as ``classes.label`` names them.
-        Equal values: where the output is correct.
+    def confused_as(self, pattern: str, gold: str, predicted: str) -> Self:
+        """Where the gold of this choice is ``gold`` and the output is ``predicted``, both as
+        ``classes.label`` names them. Equal values: where the output is correct.
 
         "" is any. ``NO_DECISION``: of the output, absent, not allowed, or no valid output; of gold, absent.
         """
-        if not pattern or not (gold or said):
+        if not pattern or not (gold or predicted):
             return self
         starts: list[dict[str, Any]] = [{"gold": value} for value in _json_values(gold)]
-        ends: list[dict[str, Any]] = [{"output": value} for value in _json_values(said)]
+        ends: list[dict[str, Any]] = [{"output": value} for value in _json_values(predicted)]
         if gold == self.NO_DECISION:
             starts = [{"gold": None}]
-        if said == self.NO_DECISION:
+        if predicted == self.NO_DECISION:
             ends = [{"outcome": "missing"}, {"outcome": "unscorable"}, {"error": "format"}]
-        elif said == gold:
+        elif predicted == gold:
             ends = [{"outcome": "correct"}]  # they may differ in whitespace
         fits = models.Q()
         for start, end in product(starts or [{}], ends or [{}]):

@@ -16,7 +16,7 @@ from evaluation.runs import rescoring, throughput
 from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.resource_views import context_of
 from evaluation.runs.slices import MIN_HOLDOUT_DOCUMENTS, is_shown
-from evaluation.scores.display import ConfusionMatrix, confusion_matrices, score_rows
+from evaluation.scores.display import OUTCOME_LABELS, ConfusionMatrix, confusion_matrices, score_rows
 from labeling.failure_tags import title_of
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wilson
@@ -35,12 +35,12 @@ STATES = [
     ("invalid", "invalid"),
     ("failed", "no response"),
     ("no_json", "not a JSON object"),
-    ("lacks", "missing required field"),
-    ("more", "extra field"),
+    ("missing_required", "missing required field"),
+    ("extra_keys", "extra field"),
     ("rules", "violated invariant"),
-    ("made_up", "hallucinated value"),
+    ("hallucinated", "hallucinated value"),
 ]
-FILTERS = ("state", "field", "outcome", "error", "tag", "q", "gold", "said", "where")
+FILTERS = ("state", "field", "outcome", "error", "tag", "q", "gold", "predicted", "where")
 
 
 def _runs() -> Any:
@@ -142,15 +142,16 @@ def _catch_all_last(values: dict[str, Any]) -> list[tuple[str, Any]]:
 def _pairs(table: ConfusionMatrix) -> list[tuple[str, list[tuple[str, int, bool]]]]:
     """The rows of a confusion matrix: gold, and (output, count, whether it is correct)."""
     return [
-        (gold, [(said, count, right) for said, (count, right) in zip(table.columns, counts, strict=True)])
+        (gold, [(predicted, count, right) for predicted, (count, right) in zip(table.columns, counts, strict=True)])
         for gold, counts in table.matrix
     ]
 
 
-def _outcomes(value: dict[str, Any]) -> list[tuple[str, int]]:
-    """The wrong outcomes of a field, most frequent first."""
+def _outcomes(value: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """The wrong outcomes of a field with their labels and counts, most frequent first."""
     found = {name: n for name, n in value["outcomes"].items() if n and name not in ("correct", "both_absent")}
-    return sorted(found.items(), key=lambda item: -item[1])
+    ranked = sorted(found.items(), key=lambda item: -item[1])
+    return [(name, OUTCOME_LABELS.get(name, name), number) for name, number in ranked]
 
 
 def filters_of(request: SignedInRequest) -> dict[str, str]:
@@ -160,7 +161,9 @@ def filters_of(request: SignedInRequest) -> dict[str, str]:
 
 def filtered_outputs(found: EvalRun, filters: dict[str, str]) -> Any:
     """The outputs of a run that match the filters, in the order of the dataset."""
-    rightly = filters["said"] != "" and filters["said"] == filters["gold"]  # of a choice: where the output equals gold
+    rightly = (
+        filters["predicted"] != "" and filters["predicted"] == filters["gold"]
+    )  # of a choice: where the output equals gold
     return (
         EvalOutput.objects.filter(eval_run=found)
         .in_state(filters["state"])
@@ -168,7 +171,7 @@ def filtered_outputs(found: EvalRun, filters: dict[str, str]) -> Any:
         .with_outcome(filters["field"], filters["outcome"])
         .with_error(filters["error"])
         .tagged(filters["tag"])
-        .confused_as(filters["field"], filters["gold"], filters["said"])
+        .confused_as(filters["field"], filters["gold"], filters["predicted"])
         .where(filters["where"])
         .containing(filters["q"])
         .with_documents()
@@ -186,6 +189,7 @@ def outputs_context(request: SignedInRequest, found: EvalRun) -> dict[str, Any]:
         "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
         "filters": filters,
         "filtered": any(filters.values()),
+        "outcome_label": OUTCOME_LABELS.get(filters["outcome"], filters["outcome"]),
         "states": STATES,
         "patterns": [field.pattern for field in found.dataset.schema_version.compiled.fields],
         "kinds": [(kind, ERROR_LABELS.get(kind, kind)) for kind in sorted(scores.get("errors", {}))],

@@ -12,10 +12,10 @@ from slmstudio.contract.scoring.scorer import ERROR_LABELS
 FREE_TEXT = "free"
 RIGHT = CORRECT_OUTCOMES | {FREE_TEXT}
 OUTCOME_LABELS = {
-    "correct": "right",
-    "wrong": "wrong",
-    "missing": "missing",
-    "extra": "extra",
+    "correct": "correct",
+    "wrong": "wrong value",
+    "missing": ERROR_LABELS["missing"],
+    "extra": ERROR_LABELS["extra"],
     "hallucinated": "hallucinated",
     "both_absent": "correctly absent",
     "unscorable": "no valid output",

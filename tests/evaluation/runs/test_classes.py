@@ -65,7 +65,7 @@ def test_every_count_opens_as_many_documents(routing: EvalRun, world: World, cli
     address = routing.get_absolute_url()
     page = client.get(address)
     assertContains(page, "Classes of <code>queue</code>")
-    taken = re.findall(r'href="(\?[^"]*said=[^"]*)#outputs">(\d+) ([\w ]+)</a>', page.text)
+    taken = re.findall(r'href="(\?[^"]*predicted=[^"]*)#outputs">(\d+) ([\w ]+)</a>', page.text)
     assert sorted((count, name) for _, count, name in taken) == [
         ("1", "no decision"),
         ("3", "no decision"),
@@ -100,7 +100,7 @@ def test_every_pair_opens_its_documents_the_right_ones_too(routing: EvalRun, wor
         assertContains(
             client.get(address + unescape(link)), f'<small class="text-body-secondary tabular">{count}</small>'
         )
-    right = [unescape(link) for link, _ in found if "gold=technical&amp;said=technical" in link]
+    right = [unescape(link) for link, _ in found if "gold=technical&amp;predicted=technical" in link]
     shown = client.get(address + right[0], headers={"HX-Request": "true"}).context["page"]
     assert {row.document.external_id for row in shown} == {"t1", "t4", "t7"}
 
@@ -153,13 +153,16 @@ def test_what_is_amiss_with_the_whole_opens_its_documents(routing: EvalRun, worl
     address = routing.get_absolute_url()
     page = client.get(address)
     links = re.findall(r'href="(\?state=(\w+))#outputs">the others?</a>', page.text)
-    assert [state for _, state in links] == ["no_json", "lacks", "more"]
+    assert [state for _, state in links] == ["no_json", "missing_required", "extra_keys"]
     for link, _ in links:
         assertContains(client.get(address + link), '<small class="text-body-secondary tabular">1</small>')
     run = evaluated(world, lambda row: {"raw": dumps({"queue": "billing", "team": "x"})}, tuned=False, user=world.owner)
     rows = EvalOutput.objects.filter(eval_run=run)
-    found = {state: rows.in_state(state).count() for state in ("no_json", "lacks", "more", "rules", "made_up")}
-    assert found == {"no_json": 0, "lacks": 0, "more": 10, "rules": 0, "made_up": 0}
+    found = {
+        state: rows.in_state(state).count()
+        for state in ("no_json", "missing_required", "extra_keys", "rules", "hallucinated")
+    }
+    assert found == {"no_json": 0, "missing_required": 0, "extra_keys": 10, "rules": 0, "hallucinated": 0}
 
 
 def test_a_count_of_what_went_wrong_opens_the_documents_where_it_did(world: World, client: Client) -> None:
@@ -173,9 +176,9 @@ def test_a_count_of_what_went_wrong_opens_the_documents_where_it_did(world: Worl
     fields = [field for row in run.outputs.all() for field in row.score["fields"] if field["field"] == "vendor"]
     missing = sum(field["outcome"] == "missing" for field in fields)
     address = run.get_absolute_url()
-    links = re.findall(r'href="(\?field=vendor[^"]*)#outputs">(\d+) (\w+)</a>', client.get(address).text)
+    links = re.findall(r'href="(\?field=vendor[^"]*)#outputs">(\d+) ([\w ]+)</a>', client.get(address).text)
     assert 0 < missing < sum(int(number) for _, number, _ in links)
-    assert ("missing", str(missing)) in [(words, number) for _, number, words in links]
+    assert ("false negative", str(missing)) in [(words, number) for _, number, words in links]
     for link, number, words in links:
         page = client.get(address + unescape(link))
         assert page.context["page"].paginator.count == int(number)
@@ -220,11 +223,11 @@ def test_hallucinated_and_invariant_counts_link_to_documents(world: World, clien
 
     run = evaluated(world, invented)
     rows = EvalOutput.objects.filter(eval_run=run)
-    assert rows.in_state("made_up").count() == run.scores["hallucinated"]["k"] == 12
+    assert rows.in_state("hallucinated").count() == run.scores["hallucinated"]["k"] == 12
     assert rows.in_state("rules").count() == 12
     assert (run.scores["invariants_hold"]["k"], run.scores["invariants_hold"]["n"]) == (0, 12)
     client.force_login(world.engineer)
-    assertContains(client.get(run.get_absolute_url()), "?state=made_up#outputs")
+    assertContains(client.get(run.get_absolute_url()), "?state=hallucinated#outputs")
 
 
 def test_invoices_have_no_choices_to_show(world: World, client: Client) -> None:
@@ -239,11 +242,11 @@ def test_invoices_have_no_choices_to_show(world: World, client: Client) -> None:
 def test_a_filter_that_is_nonsense_finds_nothing_or_everything(routing: EvalRun, world: World, client: Client) -> None:
     client.force_login(world.owner)
     for query in (
-        "said=x",
+        "predicted=x",
         "where=x",
         "where==",
         "where=shop={",
-        "field=queue&gold=[&said=NaN",
+        "field=queue&gold=[&predicted=NaN",
         "gold=true&field=queue",
     ):
         assert client.get(f"{routing.get_absolute_url()}?{query}").status_code == 200
