@@ -24,6 +24,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.prelabels.services import notify_webhooks
         from evaluation.runs.forms import holdout_price
         from evaluation.runs.services import evaluation_ended, file_keys
+        from evaluation.runs.services import notify_webhooks as notify_of_evaluation
         from labeling.annotation.challenges import challenge_sources
         from labeling.api.routers import more_routers
         from labeling.contract.changes import contract_changed
@@ -33,6 +34,7 @@ class EvaluationConfig(AppConfig):
         hooks.project_files.register(file_keys)
         hooks.audit_noted.register(log.record)
         contract_changed.register(propose_from_contract)
+        hooks.run_ended["evaluation.EvalRun"].register(notify_of_evaluation)
         hooks.run_reaped["evaluation.EvalRun"].register(evaluation_ended.call)
         holdout_price.register(evaluation_price)
         evaluation_ended.register(benchmarks.on_evaluation_ended)

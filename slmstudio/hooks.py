@@ -64,7 +64,9 @@ project_files: Hook[[Any], Iterable[str]] = Hook()
 project_bytes: Hook[[Any], int] = Hook()
 #: a pass of the reaper has ended: runs that consist of other runs may continue
 reaper_passed: Hook[[], object] = Hook()
-#: the reaper has ended or requeued a run of this model
+#: a run of this model has ended with any status, in the transaction of its end
+run_ended: ModelHooks[[Any], object] = ModelHooks()
+#: the reaper has ended a run of this model
 run_reaped: ModelHooks[[Any], object] = ModelHooks()
 #: a failed run of this model is requeued: the run and the user; raises ``Refused``
 run_restarted: ModelHooks[[Any, User], object] = ModelHooks()

@@ -15,7 +15,9 @@ from evaluation.approvals.waivers import Waiver, open_gates
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
 from evaluation.gates.policy.services import current_policy
+from evaluation.gates.services import event_payload
 from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
+from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
@@ -99,6 +101,7 @@ def decide(
             **independence_details(report, user),
         },
     )
+    _emit(report, str(approval.decision), user, waived=[row["gate"] for row in covered])
     return approval
 
 
@@ -125,6 +128,13 @@ def withdraw(*, report: GateReport, user: User, reason: str) -> None:
         about=str(report),
         details={"reason": reason.strip()},
     )
+    _emit(report, "withdrawn", user)
+
+
+def _emit(report: GateReport, event: str, user: User, **more: Any) -> None:
+    """Notifies the project's webhooks, in the transaction of the decision."""
+    by = {"by": user.get_username(), "manifest_sha256": manifest.report_manifest_hash(report.packet)}
+    events.emit(report.project, f"gate_report.{event}", {**event_payload(report), **by, **more})
 
 
 def _check_role(report: GateReport, user: User) -> None:

@@ -1,6 +1,7 @@
 """Gate reports: the verdicts of a project's policy on an evaluation, in three steps: gather, test, store."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -16,6 +17,7 @@ from evaluation.gates.gather import Surroundings, gather, surroundings, tests_so
 from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.membership import training_overlap
 from evaluation.gates.metrics.metric import Source
+from evaluation.gates.outcome import event_rows, overall
 from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED
 from evaluation.gates.policy.services import current_policy, freeze_policy, gates_of
 from evaluation.gates.provenance import provenance_of
@@ -23,6 +25,7 @@ from evaluation.gates.verdicts import all_passed, summary_sentence, verdicts_for
 from evaluation.models import EvalRun, GatePolicy, GateReport, ResourceMeasurement
 from evaluation.runs import resources
 from evaluation.runs.services import next_number
+from labeling.integrations import events
 from labeling.models import Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -163,7 +166,24 @@ def _store(report: GateReport, user: User | None) -> GateReport:
             "packet": report.packet,
         },
     )
+    events.emit(report.project, "gate_report.created", event_payload(report))
     return report
+
+
+def event_payload(report: GateReport) -> dict[str, Any]:
+    """What every event about a report says."""
+    return {
+        "report": report.number,
+        "evaluation": report.eval_run.number,
+        "baseline": report.baseline.number if report.baseline is not None else None,
+        "model": report.eval_run.model_label,
+        "policy": report.policy.number,
+        "holdout_evaluation": report.look,
+        "verdict": str(overall(report.verdicts)),
+        "sentence": report.sentence,
+        "gates": event_rows(report.verdicts),
+        "url": report.get_absolute_url(),
+    }
 
 
 def _check_compared_with(policy: GatePolicy, eval_run: EvalRun, baseline: EvalRun | None) -> None:

@@ -14,6 +14,7 @@ from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, PrelabelRun
 from evaluation.runs import run_documents
+from labeling.integrations import events
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.contract.decoding.grounding import candidates
@@ -24,6 +25,8 @@ from training.models import BaseModel, ModelExport, TrainingRun
 
 #: what can be evaluated; ``evaluation.inference.backends`` knows which backend runs it
 Model = BaseModel | TrainingRun | ModelExport | Endpoint
+#: the rates of an evaluation that programs get: documents that are valid, fields and documents that are right
+RATES = ("schema_valid", "field_exact", "document_exact")
 #: an evaluation has ended with any status; called again where the caller cannot know whether it was
 evaluation_ended: Hook[[EvalRun], object] = Hook()
 
@@ -156,6 +159,28 @@ def cancel(*, run: EvalRun, user: User) -> bool:
     if not run.is_live:
         evaluation_ended.call(run)
     return True
+
+
+def notify_webhooks(run: EvalRun) -> None:
+    """Notifies the project's webhooks that an evaluation has ended, in the transaction of its end."""
+
+    def payload() -> dict[str, Any]:
+        rates = {name: run.scores.get(name, {}).get("rate") for name in RATES}
+        return {
+            "evaluation": run.number,
+            "model": run.model_label,
+            "split": str(run.split),
+            "mode": str(run.mode),
+            "dataset": run.dataset.number,
+            "benchmark": run.benchmark.number if run.benchmark is not None else None,
+            "rescored_from": run.rescored_from.number if run.rescored_from is not None else None,
+            "documents": run.scores.get("documents"),
+            **rates,
+            "outputs_sha256": run.outputs_sha256,
+            "url": run.get_absolute_url(),
+        }
+
+    events.emit_run_ended("evaluation", run, run.project_id, payload)
 
 
 @transaction.atomic

@@ -32,6 +32,8 @@ from slmstudio.web import outbound
 
 logger = logging.getLogger(__name__)
 
+#: version of the payloads of all events: a higher one changes or removes members; members are added at any time
+PAYLOAD_VERSION = 1
 #: sent by "Send a test"; not a subscribable event
 TEST = "test"
 #: seconds between failed attempts; after the last one the delivery has failed
@@ -208,6 +210,7 @@ def payload_body(delivery: WebhookDelivery) -> bytes:
         {
             "id": str(delivery.pk),
             "event": delivery.event,
+            "version": PAYLOAD_VERSION,
             "project": hook.project.slug,
             "created_at": delivery.created_at.isoformat(),
             "data": delivery.payload,

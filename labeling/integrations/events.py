@@ -1,5 +1,6 @@
 """Webhook events of a project: ids and URLs, no texts."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -7,6 +8,7 @@ from django.urls import reverse
 
 from labeling.integrations import deliveries
 from labeling.models import Document, Project, Webhook
+from slmstudio.runs.models import BackgroundRun, Status
 
 #: event -> what happened
 EVENTS: dict[str, str] = {
@@ -18,11 +20,31 @@ EVENTS: dict[str, str] = {
     "import.finished": "an import ended",
     "dataset.frozen": "a dataset version was frozen",
     "prelabel.finished": "a pre-label run ended",
+    "training.completed": "a training run made a model",
+    "training.failed": "a training run failed",
+    "training.cancelled": "a training run was cancelled",
+    "evaluation.completed": "an evaluation has its scores",
+    "evaluation.failed": "an evaluation failed",
+    "evaluation.cancelled": "an evaluation was cancelled",
+    "gate_report.created": "a gate report was created, with its verdict",
+    "gate_report.approved": "a gate report was approved",
+    "gate_report.rejected": "a gate report was rejected",
+    "gate_report.withdrawn": "an approval was withdrawn",
     "retraining.proposed": "a rule proposed a training run",
     "alert.firing": "a deployment exceeds a limit",
     "alert.resolved": "a deployment is within a limit again",
     "batch.finished": "a batch of documents was answered, or stopped",
 }
+#: groups of events on the page of a webhook, by the first part of their names
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Labels": ("document", "comment"),
+    "Data": ("import", "dataset", "prelabel"),
+    "Models": ("training", "evaluation", "retraining"),
+    "Gates and approval": ("gate_report",),
+    "Deployment": ("alert", "batch"),
+}
+#: the last part of the event of a run, by its status
+_ENDINGS = {Status.DONE: "completed", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
 
 
 def emit(project: Project, event: str, payload: dict[str, Any]) -> None:
@@ -49,3 +71,15 @@ def emit_document_event(event: str, document: Document, user: User, **more: Any)
         **more,
     }
     emit(project, event, payload)
+
+
+def emit_run_ended(kind: str, run: BackgroundRun, project_id: int, payload: Callable[[], dict[str, Any]]) -> None:
+    """Emits ``KIND.completed``, ``KIND.failed`` or ``KIND.cancelled``. Call it inside the transaction of the end.
+
+    ``payload``: what the event says besides status and error; it is only called if a webhook subscribes to it.
+    """
+    # Its job may have read the project hours ago.
+    project = Project.objects.get(pk=project_id)
+    event = f"{kind}.{_ENDINGS[Status(run.status)]}"
+    if event in project.webhook_events:
+        emit(project, event, {**payload(), "status": run.status, "error": run.error})

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from labeling.integrations.events import EVENTS
+from labeling.integrations.events import EVENTS, GROUPS
 from labeling.integrations.tokens import MAX_DAYS, scopes_for
 from labeling.widgets import CONTROL
 
@@ -59,3 +59,12 @@ class WebhookForm(forms.Form):
         error_messages={"required": "Choose at least one event."},
     )
     active = forms.BooleanField(required=False, initial=True, label="Active")
+
+    @property
+    def event_groups(self) -> list[tuple[str, list[Any]]]:
+        """The check boxes of the events, by group."""
+        boxes = list(self["events"])
+        return [
+            (title, [box for box in boxes if str(box.data["value"]).partition(".")[0] in kinds])
+            for title, kinds in GROUPS.items()
+        ]

@@ -1,5 +1,6 @@
 """The pages of a webhook: create, change, rotate its secret, and its delivery log."""
 
+import json
 from typing import Any
 
 from django.contrib import messages
@@ -118,4 +119,7 @@ def _log(request: SignedInRequest, hook: Webhook) -> Any:
         text = request.GET.get(name, "")
         if text.isascii() and text.isdigit() and len(text) < 19:
             keys[name] = int(text)
-    return page(hook.deliveries.all(), newest=True, size=PER_PAGE, **keys)
+    found = page(hook.deliveries.all(), newest=True, size=PER_PAGE, **keys)
+    for row in found.rows:
+        row.data_text = json.dumps(row.payload, indent=2, ensure_ascii=False)
+    return found

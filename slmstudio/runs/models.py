@@ -9,6 +9,7 @@ run's worker may make are also guarded by the id of its job, because a requeued 
 import logging
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -20,6 +21,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from slmstudio.hooks import run_ended
 from slmstudio.runs.path_redaction import redact_paths
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Status(models.TextChoices):
 
 
 ACTIVE = (Status.QUEUED, Status.RUNNING)
+ENDED = (Status.DONE, Status.FAILED, Status.CANCELLED)
 
 
 def requeued_columns() -> dict[str, Any]:
@@ -156,14 +159,25 @@ class BackgroundRun(models.Model):
     # -- transitions ------------------------------------------------------------------------------------------------
 
     def _transition(self, source: tuple[Status, ...], *, owned: bool = False, **changes: Any) -> bool:
-        """Changes the row if it is in one of ``source``, with ``owned`` only under this job; True if this call did."""
+        """Changes the row if it is in one of ``source``, with ``owned`` only under this job; True if this call did.
+
+        If the run has ended, what happens then is part of the same transaction.
+        """
         guard: dict[str, Any] = {"job_id": self.job_id} if owned else {}
-        changed = type(self).objects.filter(pk=self.pk, status__in=source, **guard).update(**changes) == 1
-        if changed:
-            for name, value in changes.items():
-                # The value is computed by the database; this object gets the time of this machine's clock.
-                setattr(self, name, timezone.now() if isinstance(value, Now) else value)
+        ends = changes.get("status") in ENDED
+        with transaction.atomic() if ends else nullcontext():
+            changed = type(self).objects.filter(pk=self.pk, status__in=source, **guard).update(**changes) == 1
+            if changed:
+                for name, value in changes.items():
+                    # The value is computed by the database; this object gets the time of this machine's clock.
+                    setattr(self, name, timezone.now() if isinstance(value, Now) else value)
+            if changed and ends:
+                self.notify_ended()
         return changed
+
+    def notify_ended(self) -> None:
+        """Calls the hooks of a run that has ended, in the transaction of its end."""
+        run_ended[self._meta.label].call(self)
 
     def queue(self) -> str:
         """The name of the queue of this run."""

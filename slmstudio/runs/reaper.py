@@ -10,6 +10,8 @@ from typing import Any
 import django_rq
 from django.apps import apps
 from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from redis.exceptions import RedisError
 from rq.job import Job, JobStatus
@@ -70,8 +72,7 @@ def reap_lost_runs(*, check_heartbeats: bool = True) -> list[BackgroundRun]:
         for run in _lost(model) if check_heartbeats else ():
             # Guarded by the state and the heartbeat that were read, so that a new heartbeat wins.
             owned = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
-            if owned.update(**_resolve_lost_run(run, now)) == 1:
-                run.refresh_from_db()
+            if _changed(run, owned, _resolve_lost_run(run, now)):
                 ended.append(run)
                 if run.status == Status.QUEUED:
                     run.enqueue(first=True)
@@ -113,6 +114,17 @@ def _resolve_lost_run(run: BackgroundRun, now: datetime) -> dict[str, Any]:
         f"{times}Progress until then is kept. " + (f"Resume it from step {step}." if step else "Start it again.")
     )
     return {"status": Status.FAILED, "error": sentence, "stage": "", "finished_at": now}
+
+
+def _changed(run: BackgroundRun, owned: QuerySet[BackgroundRun], columns: dict[str, Any]) -> bool:
+    """Whether this call changed the row of a run, if it is still the one that was read."""
+    with transaction.atomic():
+        if owned.update(**columns) != 1:
+            return False
+        run.refresh_from_db()
+        if not run.is_live:
+            run.notify_ended()
+    return True
 
 
 def _notify(run: BackgroundRun) -> None:
@@ -167,8 +179,7 @@ def requeue_interrupted() -> list[BackgroundRun]:
                 fresh["progress_done"] = 0
             if run.cancel_requested:
                 fresh = {"status": Status.CANCELLED, "finished_at": timezone.now()}
-            if owned.update(**fresh, stage="", heartbeat_at=None) == 1:
-                run.refresh_from_db()
+            if _changed(run, owned, {**fresh, "stage": "", "heartbeat_at": None}):
                 if run.status == Status.QUEUED:
                     run.enqueue(first=True)  # later runs in the queue may need it
                     again.append(run)

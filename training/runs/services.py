@@ -6,6 +6,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
 
+from labeling.integrations import events
 from labeling.models import DatasetVersion, Project
 from slmstudio import quotas
 from slmstudio.errors import Refused
@@ -15,7 +16,7 @@ from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for
 from training.hyperparameters.validation import problems
 from training.hyperparameters.values import Hyperparameters
-from training.models import BaseModel, LengthReport, TrainingRun
+from training.models import BaseModel, LengthReport, ModelVersion, TrainingRun
 from training.runs.checks import (
     check_lengths,
     check_not_empty,
@@ -121,6 +122,23 @@ def _next_number(project: Project) -> int:
 def file_keys(project: Project) -> list[str]:
     """Keys of the folders of a project's training runs in the artifact store, exports included."""
     return [run.folder_key for run in TrainingRun.objects.of_project(project).only("pk")]
+
+
+def notify_webhooks(run: TrainingRun) -> None:
+    """Notifies the project's webhooks that a run has ended, in the transaction of its end."""
+
+    def payload() -> dict[str, Any]:
+        version = ModelVersion.objects.filter(training_run=run).first()
+        return {
+            "training": run.number,
+            "base_model": run.base_model.slug,
+            "dataset": run.dataset.number,
+            "model_version": version.number if version is not None else None,
+            "model_sha256": version.sha256 if version is not None else "",
+            "url": run.get_absolute_url(),
+        }
+
+    events.emit_run_ended("training", run, run.project_id, payload)
 
 
 def cancel(run: TrainingRun) -> bool:
