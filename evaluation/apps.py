@@ -44,10 +44,29 @@ class EvaluationConfig(AppConfig):
         hooks.reaper_passed.register(benchmarks.advance_all)
         challenge_sources.register(open_challenges)
         hooks.reaper_passed.register(resolve_all)
-        more_routers.register(_bundle_router)
+        for router in (_bundle_router, _evaluations_router, _gate_reports_router, _endpoints_router):
+            more_routers.register(router)
 
 
 def _bundle_router() -> "tuple[str, Router]":
     from evaluation.bundles.api import router
 
     return "/projects/{slug:slug}/evidence", router
+
+
+def _evaluations_router() -> "tuple[str, Router]":
+    from evaluation.api.evaluations import router
+
+    return "/projects/{slug:slug}/evaluations", router
+
+
+def _gate_reports_router() -> "tuple[str, Router]":
+    from evaluation.api.gate_reports import router
+
+    return "/projects/{slug:slug}/gate-reports", router
+
+
+def _endpoints_router() -> "tuple[str, Router]":
+    from evaluation.api.endpoints import router
+
+    return "/projects/{slug:slug}/endpoints", router

@@ -29,18 +29,17 @@ def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
         raise Refused("An evaluation cannot be its own baseline.", field="baseline", code="same_evaluation")
     if baseline.project_id != eval_run.project_id:
         raise Refused("The baseline belongs to another project.", field="baseline", code="other_project")
-    if baseline.status != Status.DONE or baseline.split != Split.HOLDOUT:
+    split = eval_run.get_split_display()
+    if baseline.status != Status.DONE or baseline.split != eval_run.split:
         raise Refused(
-            f"Evaluation {baseline.number} is not a finished hold-out evaluation.",
-            field="baseline",
-            code="not_finished",
+            f"Evaluation {baseline.number} is not a finished {split} evaluation.", field="baseline", code="not_finished"
         )
-    if baseline.dataset.holdout_sha256 != eval_run.dataset.holdout_sha256:
+    if _documents(baseline) != _documents(eval_run):
         raise Refused(
-            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). The baseline must be evaluated "
+            f"Evaluation {baseline.number} is on another {split} ({baseline.dataset}). The baseline must be evaluated "
             f"on the same documents ({eval_run.dataset}).",
             field="baseline",
-            code="other_holdout",
+            code="other_holdout" if eval_run.split == Split.HOLDOUT else "other_documents",
         )
     if baseline.mode != eval_run.mode:
         raise Refused(
@@ -59,9 +58,17 @@ def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
     check_answered("baseline", baseline)
 
 
+def _documents(run: EvalRun) -> tuple[str, str]:
+    """What determines the documents of an evaluation."""
+    holdout = run.split == Split.HOLDOUT
+    return run.split, run.dataset.holdout_sha256 if holdout else run.dataset.sha256
+
+
 def check_answered(field: str, run: EvalRun) -> None:
     """Raises Refused where an evaluation has no output for some hold-out documents: it was re-scored on a version with
     a larger hold-out."""
+    if run.split != Split.HOLDOUT:
+        return
     missing, total = unanswered_documents(run)
     if missing:
         raise Refused(
@@ -111,7 +118,7 @@ def check_required_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
 
 
 def default_baseline(eval_run: EvalRun) -> EvalRun | None:
-    """The newest evaluation of the required baseline on the same hold-out, decoded and scored the same way: of the
+    """The newest evaluation of the required baseline on the same documents, decoded and scored the same way: of the
     model that was approved last, or of this model's base model where no other model is approved.
     """
     deployed = _last_approved(eval_run)
@@ -125,13 +132,20 @@ def default_baseline(eval_run: EvalRun) -> EvalRun | None:
         .filter(
             project_id=eval_run.project_id,
             mode=eval_run.mode,
+            split=eval_run.split,
             scorer_version=eval_run.scorer_version,
             dataset__schema_version=eval_run.dataset.schema_version_id,
-            dataset__holdout_sha256=eval_run.dataset.holdout_sha256,
         )
     )
-    newest: Any = rows.on_holdout().done().exclude(pk=eval_run.pk).order_by("-number")
-    return next((run for run in newest if model_key(run) == key and not unanswered_documents(run)[0]), None)
+    same: dict[str, Any] = {"dataset__sha256": eval_run.dataset.sha256}
+    if eval_run.split == Split.HOLDOUT:
+        same = {"dataset__holdout_sha256": eval_run.dataset.holdout_sha256}
+    newest: Any = rows.filter(**same).done().exclude(pk=eval_run.pk).order_by("-number")
+    return next((run for run in newest if model_key(run) == key and _is_complete(run)), None)
+
+
+def _is_complete(run: EvalRun) -> bool:
+    return run.split != Split.HOLDOUT or not unanswered_documents(run)[0]
 
 
 def _last_approved(eval_run: EvalRun) -> EvalRun | None:

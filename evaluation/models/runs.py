@@ -90,6 +90,7 @@ class EvalRun(RetryableRun):
         related_name="eval_runs",
         help_text="the GGUF file for llama.cpp; empty: the weights, with transformers",
     )
+    idempotency_key = models.CharField(max_length=200, blank=True, help_text="of the request that started it")
     at_once = models.PositiveSmallIntegerField(default=1, help_text="concurrent documents")
     rescored_from = models.ForeignKey(
         "self",
@@ -116,6 +117,9 @@ class EvalRun(RetryableRun):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="eval_number_once"),
+            models.UniqueConstraint(
+                fields=["project", "idempotency_key"], name="eval_key_once", condition=~models.Q(idempotency_key="")
+            ),
             models.CheckConstraint(
                 name="eval_has_one_subject",
                 condition=models.Q(base_model__isnull=False, training_run__isnull=True, endpoint__isnull=True)

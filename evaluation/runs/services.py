@@ -49,13 +49,14 @@ def start_evaluation(
     mode: str = EvalRun.Mode.CONSTRAINED,
     benchmark: Benchmark | None = None,
     at_once: int = 1,
+    idempotency_key: str = "",
 ) -> EvalRun:
     """Queues an evaluation of a base model, the model version of a training run, one of its GGUF files, or an endpoint.
 
     A training run may still be queued: the evaluation starts after it. With a ``benchmark`` its documents replace those
     of a split, and the job prepares a base model that is not prepared. Hold-out documents are sent to an endpoint only
     with the owner's permission. ``at_once``: concurrent documents; latency is measured with 1. The hold-out must be
-    chosen explicitly, because hold-out evaluations are counted.
+    chosen explicitly, because hold-out evaluations are counted. ``idempotency_key``: of the request, once in a project.
 
     Raises:
         Refused: ``field`` is one of model, dataset, split, mode, at_once. Nothing is queued then.
@@ -90,6 +91,7 @@ def start_evaluation(
         split=split,
         mode=mode,
         at_once=at_once,
+        idempotency_key=idempotency_key,
         benchmark=benchmark,
         created_by=user,
         **columns_of(model),

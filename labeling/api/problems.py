@@ -15,6 +15,7 @@ from ninja.errors import HttpError, ValidationError
 
 from labeling.imports.uploads import MAX_UPLOAD
 from slmstudio.contract.json_text import JsonError
+from slmstudio.errors import Refused
 from slmstudio.web.problems import problem
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,15 @@ def field_problem(field: str, message: str, status: int = 422) -> Problem:
     """The error of a field; of the whole request if ``field`` is form."""
     errors = [] if field in ("", "form") else [{"field": field, "message": message}]
     return Problem(status, message, errors)
+
+
+def refusal_problem(refusal: Refused, status: Mapping[str, int], **more: Any) -> Problem:
+    """A rejected request: ``status`` by the code of the refusal, else 422 with the fields. Its ``code`` is that of the
+    refusal, or ``invalid``.
+    """
+    code = refusal.code or "invalid"
+    errors = [{"field": name, "message": text} for name, text in refusal.errors.items() if name not in ("", "form")]
+    return Problem(status.get(code, 422), refusal.message, errors, {"code": code, **more})
 
 
 def install(api: NinjaAPI) -> None:

@@ -36,6 +36,8 @@ FIRST = 1_000_000
 APPS = ("labeling", "training", "evaluation")
 #: what every project has its own of, and what has a test of its own
 LEFT_OUT = {"contract_version", "former_challenge", "mention"}
+#: what managers do
+DECISIONS = {"gate_decide", "gate_withdraw", "api_decide", "api_withdraw"}
 #: pages that take JSON
 SENT = {
     "label_save": b'{"entry": {}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": false}',
@@ -133,7 +135,7 @@ def test_other_projects_objects_are_404(owner: Any) -> None:
         for some in ids:
             address = filled(route, "mine", *some)
             for method in ("get", "post", "put", "patch", "delete") if name.startswith("api_") else ("get", "post"):
-                answer = _call(manager if name in ("gate_decide", "gate_withdraw") else client, name, method, address)
+                answer = _call(manager if name in DECISIONS else client, name, method, address)
                 # An operation looks at what was sent before it looks for what it is about.
                 refused = (404, 405, 422) if name.startswith("api_") else (404, 405)
                 assert answer.status_code in refused, (name, method, address, answer.status_code, answer.content[:300])

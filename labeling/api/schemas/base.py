@@ -74,6 +74,7 @@ class ProblemOut(Out):
     title: str
     status: int
     detail: str
+    code: str | None = None
     errors: list[RowOrField] = []
 
 

@@ -1,0 +1,169 @@
+"""Evaluations over REST: start, wait, read, cancel."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+
+from evaluation.api.schemas import EvaluationIn, EvaluationOut, EvaluationsOut, ModelsOut, UnconfirmedOut
+from evaluation.gates.holdout.price import evaluation_price
+from evaluation.models import EvalRun
+from evaluation.pipeline.report import figures
+from evaluation.runs import services
+from evaluation.runs.model_choices import model_choices
+from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.operations import operation
+from labeling.api.problems import Problem, field_problem, refusal_problem
+from labeling.api.schemas.base import Text
+from labeling.api.wire import answer, at
+from labeling.models import DatasetVersion, Project, Split
+from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
+from slmstudio.web.paging import page
+
+router = Router(tags=["evaluations"])
+PER_PAGE = 50
+_KEY = "Idempotency-Key"
+_MAX_KEY = 200
+
+
+@router.get("", summary="List evaluations", operation_id="evaluations", **operation("read", EvaluationsOut))
+def evaluations(
+    request: HttpRequest,
+    slug: Slug,
+    split: Text = Query("", description="of this split only"),  # type: ignore[type-arg]
+    before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
+) -> HttpResponse:
+    """The evaluations of the project, the newest first, fifty per page."""
+    rows = _rows().filter(project=project_of(request))
+    found = page(rows.filter(split=split) if split else rows, after=before, newest=True, size=PER_PAGE)
+    return answer({"items": [_out(run) for run in found.rows], "next_before": found.after})
+
+
+@router.get("/models", summary="List models", operation_id="evaluation_models", **operation("read", ModelsOut))
+def models(request: HttpRequest, slug: Slug) -> HttpResponse:
+    """The models that can be evaluated, with the key that starts an evaluation of each."""
+    groups = model_choices(project_of(request))
+    items = [{"key": one.key, "label": one.label, "group": group} for group, found in groups.items() for one in found]
+    return answer({"items": items})
+
+
+@router.post(
+    "",
+    summary="Start an evaluation",
+    operation_id="start_evaluation",
+    **operation("evaluate", EvaluationOut, 400, status=202, also={200: EvaluationOut, 409: UnconfirmedOut}),
+)
+def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> HttpResponse:
+    """Evaluates a model in the background: repeat the GET of its number until its ``status`` is done.
+
+    An evaluation on the hold-out needs ``confirm_holdout``; without it the response is 409 with the price, and nothing
+    is started. With the header `Idempotency-Key`, a request that is sent again gets the first evaluation (200).
+    """
+    project = project_of(request)
+    key = request.headers.get(_KEY, "")
+    if len(key) > _MAX_KEY or not key.isprintable():
+        raise field_problem(_KEY, f"{_KEY} is a text of up to {_MAX_KEY} characters.")
+    if (earlier := _with_key(project, key)) is not None:
+        return answer(_out(_same(earlier, body)))
+    try:
+        run = _start(project, caller(request).user, body, key)
+    except Refused as refusal:
+        raise refusal_problem(refusal, {}) from refusal
+    except (IntegrityError, ValidationError):  # the same key in two requests
+        earlier = _with_key(project, key)
+        if earlier is None:
+            raise
+        return answer(_out(_same(earlier, body)))
+    return answer(_out(run), 202)
+
+
+def _start(project: Project, user: Any, body: EvaluationIn, key: str) -> EvalRun:
+    groups = model_choices(project).values()
+    model = next((one.model for group in groups for one in group if one.key == body.model), None)
+    if model is None:
+        raise Refused(f"There is no model {body.model}. GET evaluations/models lists them.", field="model")
+    datasets = DatasetVersion.objects.filter(project=project).select_related("schema_version").order_by("-number")
+    dataset = (datasets if body.dataset is None else datasets.filter(number=body.dataset)).first()
+    if dataset is None:
+        raise Refused("There is no such dataset version.", field="dataset")
+    dataset.project = project
+    if body.split == Split.HOLDOUT and not body.confirm_holdout:
+        price = evaluation_price(dataset, model)
+        raise Problem(
+            409,
+            f"Confirm the price of an evaluation on the hold-out with confirm_holdout: {price.sentence}",
+            more={
+                "code": "holdout_not_confirmed",
+                "price": {"number": price.number, "sentence": price.sentence},
+            },
+        )
+    return services.start_evaluation(
+        project=project, user=user, dataset=dataset, model=model, split=body.split, mode=body.mode,
+        at_once=body.at_once, idempotency_key=key,
+    )  # fmt: skip
+
+
+def _with_key(project: Project, key: str) -> EvalRun | None:
+    found: EvalRun | None = _rows().filter(project=project, idempotency_key=key).first() if key else None
+    return found
+
+
+def _same(run: EvalRun, body: EvaluationIn) -> EvalRun:
+    """The evaluation that a key started, if the request is the same."""
+    was = (run.backend.choice_key, run.dataset.number, run.split, run.mode)
+    if was != (body.model, body.dataset or run.dataset.number, body.split, body.mode):
+        raise Problem(
+            409, f"The key started evaluation {run.number}, which is another one.", more={"code": "idempotency_key"}
+        )
+    return run
+
+
+@router.get(
+    "/{int:number}", summary="Read an evaluation", operation_id="evaluation", **operation("read", EvaluationOut)
+)
+def evaluation(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
+    """The state of an evaluation, and its figures once it is done."""
+    return answer(_out(object_of(request, _rows(), number=number)))
+
+
+@router.post(
+    "/{int:number}/cancel",
+    summary="Cancel an evaluation",
+    operation_id="cancel_evaluation",
+    **operation("evaluate", EvaluationOut),
+)
+def cancel(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
+    """Cancels a queued evaluation at once and asks a running one to stop. No effect on one that has ended."""
+    run = object_of(request, _rows(), number=number)
+    services.cancel(run=run, user=caller(request).user)
+    return answer(_out(run))
+
+
+def _rows() -> Any:
+    rows = EvalRun.objects.with_model().select_related("project", "rescored_from")
+    return rows.prefetch_related("gate_reports").defer("spec")
+
+
+def _out(run: EvalRun) -> dict[str, Any]:
+    return {
+        "number": run.number,
+        "model": run.model_label,
+        "key": run.backend.choice_key,
+        "dataset": run.dataset.number,
+        "split": str(run.split),
+        "mode": str(run.mode),
+        "status": str(run.status),
+        "stage": run.stage,
+        "error": run.error,
+        "documents_done": run.progress_done,
+        "documents_total": run.progress_total,
+        "seconds_left": run.seconds_left,
+        "figures": figures(run) if run.status == Status.DONE else None,
+        "reports": sorted(report.number for report in run.gate_reports.all()),
+        "url": run.get_absolute_url(),
+        "created_at": at(run.created_at),
+        "finished_at": at(run.finished_at),
+    }

@@ -1,0 +1,273 @@
+"""Bodies and responses of evaluations, gate reports and external models."""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from evaluation.inference.external_model import ExternalModel
+from evaluation.inference.spec import MAX_CONCURRENCY
+from evaluation.models import Approval, EvalRun
+from labeling.api.schemas.base import In, Number, Number_, Out, Text, Whole
+from labeling.models import Split
+
+
+def _day(value: Any) -> Any:
+    """Bodies are strict, and JSON has no dates."""
+    return date.fromisoformat(value) if isinstance(value, str) and len(value) == 10 else value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+Reason = Annotated[Text, Field(max_length=4_000)]
+
+
+# -- evaluations -------------------------------------------------------------------------------------------------------
+
+
+class ModelOut(Out):
+    """A model that can be evaluated."""
+
+    key: str = Field(description="run-3 (training run 3), gguf-1-q8_0, base-SLUG or endpoint-5")
+    label: str
+    group: str
+
+
+class ModelsOut(Out):
+    """The models that can be evaluated."""
+
+    items: list[ModelOut]
+
+
+class EvaluationIn(In):
+    """What to evaluate, and on which documents."""
+
+    model: Annotated[Text, Field(max_length=200, description="a key of `evaluations/models`, such as run-3")]
+    dataset: Number_ | None = Field(None, description="number of the dataset version; null: the newest")
+    split: Text = Field(Split.VALIDATION.value, json_schema_extra={"enum": [*Split.values]})
+    mode: Text = Field(EvalRun.Mode.CONSTRAINED.value, json_schema_extra={"enum": [*EvalRun.Mode.values]})
+    at_once: Annotated[Whole, Field(ge=1, le=MAX_CONCURRENCY)] = Field(1, description="concurrent documents")
+    confirm_holdout: bool = Field(
+        False, description="confirms the price of an evaluation on the hold-out; without it, the 409 states the price"
+    )
+
+
+class EvaluationOut(Out):
+    """An evaluation. ``figures`` once it is done: rates, 95 % intervals, latency, hash of the outputs."""
+
+    number: int
+    model: str
+    key: str = Field(description="of its model")
+    dataset: int
+    split: str
+    mode: str
+    status: str = Field(description="queued, running, done, failed or cancelled")
+    stage: str
+    error: str
+    documents_done: int
+    documents_total: int
+    seconds_left: float | None
+    figures: dict[str, Any] | None
+    reports: list[int] = Field(description="numbers of its gate reports")
+    url: str
+    created_at: str
+    finished_at: str | None
+
+
+class EvaluationsOut(Out):
+    """Evaluations, the newest first."""
+
+    items: list[EvaluationOut]
+    next_before: int | None
+
+
+class PriceOut(Out):
+    """The price of a hold-out evaluation: its number, null where it does not count, and all of it as a sentence."""
+
+    number: int | None
+    sentence: str
+
+
+class UnconfirmedOut(Out):
+    """Nothing was started. `price` where `code` is `holdout_not_confirmed`."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    price: PriceOut | None = None
+
+
+# -- gates -------------------------------------------------------------------------------------------------------------
+
+
+class GateReportIn(In):
+    """The evaluation to test, and its baseline."""
+
+    evaluation: Number_
+    baseline: Number_ | None = Field(
+        None, description="number of an evaluation; left out: the required one if there is one; null: none"
+    )
+    gates: Any = Field(
+        None, description="a gate policy as JSON: a check on validation tests it instead of the policy of the project"
+    )
+
+
+class GateOut(Out):
+    """A gate. PASS: `bound` is on the side of `threshold` that `operator` names.
+
+    Values are shares for rates, else in the unit of the metric; of a comparison they are differences, and the threshold
+    is negative: the loss that is allowed.
+    """
+
+    key: str
+    title: str
+    metric: str
+    slice: str
+    field: str
+    verdict: str = Field(description="PASS, FAIL or NOT PROVEN")
+    code: int = Field(description="0 PASS, 1 FAIL, 2 NOT PROVEN")
+    value: Number | None
+    bound: Number | None
+    operator: str
+    threshold: Number
+    low: Number | None = Field(description="one-sided lower bound")
+    high: Number | None = Field(description="one-sided upper bound")
+    confidence: Number = Field(description="of the bounds")
+    count: int | None = Field(description="documents that are right or wrong, or requests within the limit")
+    documents: int
+    needed: int | None = Field(description="further documents that would prove the gate")
+    sentence: str
+
+
+class WaiverOut(Out):
+    """An exception for a gate."""
+
+    gate: str
+    title: str
+    reason: str
+    owner: str
+    expires: str
+
+
+class DecisionOut(Out):
+    """The decision on a report, and whether it is valid."""
+
+    decision: str = Field(description="approved or rejected")
+    reason: str
+    by: str
+    at: str
+    waivers: list[WaiverOut]
+    void: list[str] = Field(description="why an approval is void; empty where it is valid")
+    manifest_sha256: str
+
+
+class GateReportOut(Out):
+    """The gates of an evaluation: a gate report on the hold-out, a gate check on validation."""
+
+    report: int | None = Field(description="number of the gate report; null: a check, which is not stored")
+    evaluation: int
+    baseline: int | None
+    model: str
+    split: str
+    verdict: str = Field(description="PASS, FAIL or NOT PROVEN: FAIL where one gate fails, PASS where all pass")
+    code: int = Field(description="the exit code of a job: 0 PASS, 1 FAIL, 2 NOT PROVEN")
+    sentence: str
+    policy: int | None = Field(description="version of the gate policy; null: the gates of the request")
+    holdout_evaluation: int | None = Field(description="number of the hold-out evaluation")
+    gates: list[GateOut]
+    state: str = Field(description="pending, approved, rejected or void; empty for a check")
+    decision: DecisionOut | None
+    evidence: str | None = Field(description="where the evidence bundle is")
+    url: str
+    created_at: str | None
+
+
+class GateReportRowOut(Out):
+    """A gate report in a list."""
+
+    report: int
+    evaluation: int
+    model: str
+    verdict: str
+    code: int
+    sentence: str
+    state: str
+    url: str
+    created_at: str
+
+
+class GateReportsOut(Out):
+    """Gate reports, the newest first."""
+
+    items: list[GateReportRowOut]
+    next_before: int | None
+
+
+class WaiverIn(In):
+    """An exception for a gate that does not pass."""
+
+    gate: Text | None = Field(None, description="key of the gate; null: every gate that does not pass", max_length=200)
+    reason: Reason
+    expires: Day = Field(description="its last day, such as 2026-12-31")
+    owner: Text = Field("", description="user name of a member; empty: who decides", max_length=150)
+
+
+class DecisionIn(In):
+    """A decision on a report. An approval needs a waiver for each gate that does not pass."""
+
+    decision: Text = Field(json_schema_extra={"enum": [*Approval.Decision.values]})
+    reason: Reason
+    waivers: Annotated[list[WaiverIn], Field(max_length=200)] = []
+
+
+class WithdrawalIn(In):
+    """Why an approval is withdrawn."""
+
+    reason: Reason
+
+
+# -- external models ---------------------------------------------------------------------------------------------------
+
+
+class EndpointIn(In):
+    """An external model behind an OpenAI-compatible server. Its key is in an environment variable of the server."""
+
+    name: Annotated[Text, Field(max_length=80)]
+    url: Annotated[Text, Field(max_length=300, description="base URL, which usually ends in /v1")]
+    model: Annotated[Text, Field(max_length=200, description="the model name that the server expects")]
+    key_variable: Annotated[Text, Field(max_length=80, description="SLM_KEY_...; empty: no key is sent")] = ""
+    structured: Literal[tuple(ExternalModel.Structured.values)] = ExternalModel.Structured.AUTO.value  # type: ignore[valid-type]
+    logprobs: bool = Field(True, description="request token probabilities")
+    timeout_seconds: Whole = 60
+    at_once: Whole = Field(4, description="concurrent requests")
+    max_tokens: Whole = Field(1024, description="of one output, including reasoning")
+    reasoning_effort: Literal[("", *ExternalModel.Effort.values)] = ""  # type: ignore[valid-type]
+    price_in: Annotated[Number | None, Field(ge=0, le=1_000_000, description="per million input tokens")] = None
+    price_out: Annotated[Number | None, Field(ge=0, le=1_000_000, description="per million output tokens")] = None
+
+
+class EndpointOut(Out):
+    """An external model."""
+
+    id: int
+    key: str = Field(description="with which it is evaluated")
+    name: str
+    url: str
+    model: str
+    key_variable: str
+    structured: str
+    logprobs: bool
+    timeout_seconds: int
+    at_once: int
+    max_tokens: int
+    reasoning_effort: str
+    price_in: float | None
+    price_out: float | None
+    holdout_permitted: bool = Field(description="whether the owner permits that hold-out documents are sent to it")
+    page: str
+
+
+class EndpointsOut(Out):
+    """The external models of a project, by name."""
+
+    items: list[EndpointOut]

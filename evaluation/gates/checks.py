@@ -1,0 +1,117 @@
+"""The gates of an evaluation for programs: a gate report on the hold-out, a gate check on validation.
+
+A gate check is not stored, spends no alpha of the hold-out, and cannot be approved, because candidates are chosen and
+errors are read on validation. Its bounds are at the confidence of each gate.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from evaluation.gates.baselines import check_baseline
+from evaluation.gates.facts import measure
+from evaluation.gates.gather import gather, surroundings, tests_source
+from evaluation.gates.metrics.findings import Status as VerdictStatus
+from evaluation.gates.metrics.metric import Source
+from evaluation.gates.outcome import exit_code, gate_row, overall
+from evaluation.gates.policy.changes import changes
+from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.services import current_policy, gates_of
+from evaluation.gates.services import create_report
+from evaluation.gates.verdicts import summary_sentence, verdict_for
+from evaluation.models import EvalRun, GateReport
+from evaluation.runs import resources
+from labeling.models import Split
+from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """The verdicts of gates on an evaluation, as a report stores them.
+
+    ``policy``: its version; None for gates of a file. ``report``: None for a gate check.
+    """
+
+    eval_run: EvalRun
+    baseline: EvalRun | None
+    verdicts: list[dict[str, Any]]
+    sentence: str
+    policy: int | None
+    report: GateReport | None = None
+
+    @property
+    def status(self) -> VerdictStatus:
+        """The verdict of all gates."""
+        return overall(self.verdicts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it for programs, ready for JSON."""
+        report = self.report
+        return {
+            "report": report.number if report is not None else None,
+            "evaluation": self.eval_run.number,
+            "baseline": self.baseline.number if self.baseline is not None else None,
+            "model": self.eval_run.model_label,
+            "split": str(self.eval_run.split),
+            "verdict": str(self.status),
+            "code": int(exit_code(self.status)),
+            "sentence": self.sentence,
+            "policy": self.policy,
+            "holdout_evaluation": report.look if report is not None else None,
+            "gates": [gate_row(verdict) for verdict in self.verdicts],
+            "url": (self.eval_run if report is None else report).get_absolute_url(),
+            "created_at": report.created_at.isoformat() if report is not None else None,
+        }
+
+
+def outcome_of(report: GateReport) -> GateOutcome:
+    """The outcome that a report has stored."""
+    return GateOutcome(report.eval_run, report.baseline, report.verdicts, report.sentence, report.policy.number, report)
+
+
+def run_gates(
+    *, eval_run: EvalRun, baseline: EvalRun | None, user: User | None, gates: GatePolicy | None = None
+) -> GateOutcome:
+    """Tests the gates of a finished evaluation: creates the gate report on the hold-out, or checks on validation.
+
+    ``gates``: those of a file. A check tests them instead of the policy of the project; a report requires that they are
+    its policy, which only members set.
+
+    Raises:
+        Refused: ``field`` is eval_run, baseline or gates.
+    """
+    if eval_run.split == Split.VALIDATION:
+        return _check(eval_run, baseline, gates)
+    if gates is not None and changes(gates_of(current_policy(project=eval_run.project)), gates):
+        raise Refused(
+            "These gates are not the gate policy of the project, which a report on the hold-out tests. Set them on the "
+            "page of the policy first.",
+            field="gates",
+            code="other_policy",
+        )
+    return outcome_of(create_report(eval_run=eval_run, baseline=baseline, user=user))
+
+
+def _check(eval_run: EvalRun, baseline: EvalRun | None, gates: GatePolicy | None) -> GateOutcome:
+    if eval_run.status != Status.DONE:
+        raise Refused(f"Evaluation {eval_run.number} is not finished.", field="eval_run", code="not_finished")
+    if baseline is not None:
+        check_baseline(eval_run, baseline)
+    current = current_policy(project=eval_run.project) if gates is None else None
+    policy = gates if current is None else gates_of(current)
+    assert policy is not None
+    measurement = resources.newest(eval_run) if tests_source(policy, Source.RESOURCES) else None
+    # Documents that left the hold-out are not of this evaluation.
+    around = replace(surroundings(policy, eval_run), removed=[])
+    measurements = measure(policy, gather(policy, eval_run, baseline, measurement, around))
+    verdicts = [verdict_for(gate, measurements[gate.key]) for gate in policy]
+    counted = summary_sentence(verdicts).partition(". ")[2]
+    return GateOutcome(
+        eval_run,
+        baseline,
+        [verdict.as_dict() for verdict in verdicts],
+        f"Checked on validation. {counted}",
+        current.number if current is not None else None,
+    )
