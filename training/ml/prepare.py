@@ -30,7 +30,7 @@ from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.base_models.catalog import CATALOG
 from training.ml.events import Emitter, run_child
 from training.ml.llama_cpp import runtime
-from training.ml.llama_cpp.gguf import read_header, tokenizer_from_gguf
+from training.ml.llama_cpp.gguf import one_reading, read_header, tokenizer_from_gguf
 from training.ml.modeling import hub
 from training.ml.modeling.folder_checks import check_folder
 from training.model_shape import ModelShape, UnknownModelShape
@@ -192,7 +192,7 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     packaged = PACKAGED.get(spec.source)
     if packaged is None:
         raise Refused(f"There is no packaged model {spec.source}. Available: {', '.join(PACKAGED)}.", code="model")
-    with packaged_file(packaged, folder.parent) as path:
+    with packaged_file(packaged, folder.parent) as path, one_reading():
         header = read_header(path)
         emit("stage", text="building the tokenizer")
         tokenizer = tokenizer_from_gguf(path, header)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slmstudio.errors import Refused
-from training.ml.llama_cpp.gguf import Header, check_file, read_header, tokenizer_from_gguf
+from training.ml.llama_cpp.gguf import Header, check_file, one_reading, read_header, tokenizer_from_gguf
 
 
 def text(value: str) -> bytes:
@@ -90,3 +90,21 @@ def test_unknown_tokenizer_is_rejected(file: Path) -> None:
     header = Header("llama", "llama", "deepseek-v9", "", ())
     with pytest.raises(Refused, match="llama deepseek-v9"):
         tokenizer_from_gguf(file, header)
+
+
+def test_in_one_reading_a_file_is_parsed_once(file: Path) -> None:
+    import gguf as library
+
+    file.write_bytes(SOUND)
+    own = library.GGUFReader
+    alone = library.GGUFReader(file)
+    with one_reading():
+        read = library.GGUFReader(file)
+        assert library.GGUFReader(file) is read
+    assert library.GGUFReader is own
+    assert read is not alone
+    contents = {name: field.contents() for name, field in read.fields.items()}
+    assert contents == {name: field.contents() for name, field in alone.fields.items()}
+    assert [(one.name, one.data.tolist()) for one in read.tensors] == [
+        (one.name, one.data.tolist()) for one in alone.tensors
+    ]

@@ -6,7 +6,10 @@ The file is untrusted: every length in its header is checked against the size of
 
 import mmap
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,37 @@ def _tensor(reader: GgufReader) -> None:
     # no type stores a number in less than a bit
     if offset > len(reader.data) or numbers > 8 * len(reader.data):
         raise reader.error("a tensor is larger than the file")
+
+
+@contextmanager
+def one_reading() -> Iterator[None]:
+    """In this block a GGUF file is parsed once, and the table of its tensors' names is made once.
+
+    transformers parses the file anew for the config, the tokenizer and the weights, and makes the table for each module
+    of the model. The memory map is read as a plain array: a ``numpy.memmap`` makes a new map object of each of the
+    150,000 slices that a header has, which takes three times as long.
+    """
+    import gguf
+    import numpy as np
+
+    class Reader(gguf.GGUFReader):
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            self._plain = np.asarray(mapped)
+
+    own = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    cached = (lru_cache(Reader), lru_cache(gguf.get_tensor_name_map))
+    try:
+        for name, function in zip(own, cached, strict=True):
+            setattr(gguf, name, function)
+        yield
+    finally:
+        for name, function in own.items():
+            setattr(gguf, name, function)
 
 
 def read_header(path: Path) -> Header:
