@@ -5,7 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from labeling.annotation import preference_views
 from labeling.api.app import addresses as api_addresses
 from labeling.integrations import token_views, webhook_views
-from labeling.projects import contract_views, json_editor_views, settings_views
+from labeling.projects import contract_views, draft_views, json_editor_views, settings_views
 from labeling.projects import views as project_views
 from labeling.schema_migration import views as schema_migration_views
 
@@ -13,6 +13,7 @@ below_project: list[URLPattern | URLResolver] = [
     path("", project_views.home, name="project"),
     path("contract/", contract_views.contract, name="contract"),
     path("contract/preview/", contract_views.preview, name="contract_preview"),
+    path("contract/draft/", draft_views.schema_draft, name="schema_draft"),
     path("contract/versions/<int:number>/", contract_views.version, name="contract_version"),
     path("contract/migrations/plan/", contract_views.plan_migration, name="schema_migration_plan"),
     path("contract/migrations/<int:pk>/", schema_migration_views.migration, name="schema_migration"),

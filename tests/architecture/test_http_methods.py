@@ -23,6 +23,7 @@ BELONGS = {
     "label_save": "label_document",
     "schema_migration_plan": "contract",
     "contract_preview": "contract",
+    "schema_draft": "contract",
     "schema_migration_cancel": "schema_migration",
     "document_tags": "document",
     "import_cancel": "import_run",

@@ -83,6 +83,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "eval_measure": Action.READ,
     **dict.fromkeys(("gate_policy", "gate_verify", "eval_open"), Action.PROPOSE_POLICY),
     "contract_preview": Action.CONTRACT,
+    "schema_draft": Action.CONTRACT,
     **dict.fromkeys(("former_challenge", "former_challenges", "former_challenges_freeze"), Action.READ),
     **dict.fromkeys(("former_challenges_rescore", "former_gate_report_new"), Action.READ),
     "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose

@@ -1,0 +1,48 @@
+"""Schema drafts: the schema that a pasted text or the project's labels describe. Nothing is saved."""
+
+import json
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+from django.views.decorators.http import require_POST
+
+from labeling.contract.label_examples import label_examples
+from labeling.contract.schema_text import pretty
+from slmstudio.access import Action, project_for
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.sources.detection import draft_from_values, draft_schema
+from slmstudio.contract.sources.drafts import Draft, SourceError
+from slmstudio.web.requests import SignedInRequest
+
+
+@require_POST
+def schema_draft(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The draft of a schema. The body: ``{"text", "name"}``, or ``{"labels": true}`` for the labels of the project."""
+    project = project_for(request.user, slug, Action.CONTRACT)
+    try:
+        body = json.loads(request.body)
+        text, name, labels = body.get("text", ""), body.get("name", ""), body.get("labels") is True
+    except (ValueError, AttributeError):
+        return JsonResponse({"message": "The request is not JSON."}, status=400)
+    if not isinstance(text, str) or not isinstance(name, str):
+        return JsonResponse({"message": "The text and the name must be strings."}, status=400)
+    try:
+        if labels:
+            values = label_examples(project)
+            if not values:
+                raise SourceError("No document of this project has a gold label, and no import rejected one.")
+            return JsonResponse({**_answer(draft_from_values(values)), "examples": len(values)})
+        return JsonResponse(_answer(draft_schema(text, name)))
+    except SourceError as error:
+        return JsonResponse({"message": error.message, "line": error.line}, status=422)
+
+
+def _answer(draft: Draft) -> dict[str, Any]:
+    return {
+        "schema": pretty(dumps(draft.schema)),
+        "source": draft.source,
+        "reasons": [reason.as_dict() for reason in draft.reasons],
+        "notes": draft.notes,
+        "name": draft.name,
+        "names": draft.names,
+    }

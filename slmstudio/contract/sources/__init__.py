@@ -1,0 +1,1 @@
+"""Schemas derived from what a team has: examples, Pydantic models, TypeScript types."""

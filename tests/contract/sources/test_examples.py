@@ -1,0 +1,126 @@
+"""A schema from examples accepts them all, and its inferences are those that a person expects."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import compile_schema, exact
+from slmstudio.contract.sources.detection import draft_from_values, draft_schema
+from slmstudio.contract.sources.drafts import SourceError
+from tests.contract.samples import json_values, texts
+
+
+def derived(*values: Any) -> dict[str, Any]:
+    """The fields of the schema of some values of the field ``a``."""
+    return draft_from_values([exact({"a": value}) for value in values]).schema["properties"]["a"]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.dictionaries(texts, json_values, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_every_example_is_valid(values: list[dict[str, Any]]) -> None:
+    compiled = compile_schema(draft_from_values(values).schema)
+    assert [compiled.validate(value) for value in values] == [[]] * len(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "schema"),
+    [
+        ([1, 2], {"type": "integer"}),
+        ([1, 2.5], {"type": "number"}),
+        ([True], {"type": "boolean"}),
+        (["2026-01-14", "2026-02-28"], {"type": "string", "format": "date"}),
+        (["2026-01-14", "soon"], {"type": "string"}),
+        (["14.01.2026", "Jan 15, 2026"], {"type": "string", "x-slm": {"kind": "date"}}),
+        (["2026-01-14T08:30:00Z"], {"type": "string", "format": "date-time"}),
+        (["a@b.example"], {"type": "string", "format": "email"}),
+        (["x", None], {"type": ["string", "null"]}),
+        ([None], {"type": ["string", "null"]}),
+        ([[]], {"type": "array", "items": {"type": "string"}}),
+        ([[1], []], {"type": "array", "items": {"type": "integer"}}),
+        ([["x", 1]], {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}),
+        ([{"2026-01": 1, "2026-02": 2}], {"type": "object", "additionalProperties": {"type": "integer"}}),
+        (["b", "a"] * 6, {"type": "string", "enum": ["a", "b"]}),
+        (["b", "a"] * 4, {"type": "string"}),
+        ([str(number) for number in range(12)], {"type": "string"}),
+    ],
+)
+def test_types_and_choices(values: list[Any], schema: dict[str, Any]) -> None:
+    assert derived(*values) == schema
+
+
+def test_fields_lists_and_reasons() -> None:
+    draft = draft_schema("""
+        {"invoice_id": "A-1", "total": 12.50, "lines": [{"what": "tea", "amount": 3}]}
+        {"invoice_id": "A-2", "due": "2026-01-31", "total": 7,
+         "lines": [{"what": "oil", "amount": 4.5, "note": null}]}
+    """)
+    fields = draft.schema["properties"]
+    assert list(fields) == ["invoice_id", "due", "total", "lines"]
+    assert draft.schema["required"] == ["invoice_id", "total", "lines"]
+    assert fields["total"] == {"type": "number", "multipleOf": Decimal("0.01"), "x-slm": {"kind": "money"}}
+    assert fields["lines"]["items"]["required"] == ["what", "amount"]
+    assert {one.pattern for one in draft.reasons} >= {"invoice_id", "due", "total", "lines[].amount", "lines[].note"}
+    assert any("1 of 2" in one.text for one in draft.reasons if one.pattern == "due")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"a": 1}, {"a": 2}]',
+        '{"a": 1}\n{"a": 2}\n',
+        '{"a": 1},\n{"a": 2}',
+        '```json\n{"a": 1}\n\n{"a": 2}\n```',
+        '\ufeff{"a": 1}\n{broken: yes\n{"a": 2}',
+        '{"id": 1, "text": "x", "gold": {"a": 1}}\n{"id": 2, "text": "y", "gold": {"a": 2}}',
+        '{"prompt": "x", "completion": "{\\"a\\": 1}"}\n{"prompt": "y", "completion": "{\\"a\\": 2}"}',
+    ],
+)
+def test_examples_in_a_text(text: str) -> None:
+    draft = draft_schema(text)
+    assert draft.source == "examples"
+    assert draft.schema["properties"] == {"a": {"type": "integer"}}
+    assert draft.schema["required"] == ["a"]
+
+
+def test_a_broken_row_costs_itself_and_is_named() -> None:
+    draft = draft_schema('{"a": 1}\n{"a": oops}\n{"a": 2}\n')
+    assert draft.schema["properties"] == {"a": {"type": "integer"}}
+    assert any("Line 2" in note for note in draft.notes)
+
+
+@pytest.mark.parametrize(("text", "line"), [("", 0), ("hello", 1), ('\n\n{"a": }', 3), ("[1, 2]", 0), ("{}", 0)])
+def test_no_examples(text: str, line: int) -> None:
+    with pytest.raises(SourceError) as caught:
+        draft_schema(text)
+    assert caught.value.line == line
+
+
+@pytest.mark.parametrize(
+    ("value", "source"),
+    [
+        ({"type": "object", "properties": {"a": {"type": "string"}}}, "schema"),
+        ({"name": "x", "strict": True, "schema": {"type": "object", "properties": {"a": {}}}}, "schema"),
+        ({"type": "invoice", "items": [{"a": 1}]}, "examples"),
+        ({"name": "x", "parameters": {"limit": 3}}, "examples"),
+        ({"type": "string", "name": "x"}, "examples"),
+    ],
+)
+def test_schemas_and_examples_are_told_apart(value: Any, source: str) -> None:
+    assert draft_schema(json.dumps(value)).source == source
+
+
+def test_a_map_with_many_names() -> None:
+    values = [{"counts": {f"word{number}{extra}": number for number in range(5)}} for extra in "abc"]
+    assert derived(*[value["counts"] for value in values]) == {
+        "type": "object", "additionalProperties": {"type": "integer"},
+    }  # fmt: skip
+
+
+def test_one_draft_is_stable_under_the_order_of_fields() -> None:
+    values = [{"a": 1, "b": 2}, {"a": 1, "x": 0, "b": 2}, {"first": 1, "a": 1}]
+    assert list(draft_schema("\n".join(map(dumps, values))).schema["properties"]) == ["first", "a", "x", "b"]
