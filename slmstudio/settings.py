@@ -11,6 +11,7 @@ from csp.constants import NONE, SELF
 from slmstudio import env
 from slmstudio.database.address import database_settings
 from slmstudio.storage.private_files import restrict_permissions
+from slmstudio.web import import_map
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).expanduser().resolve()
@@ -128,6 +129,7 @@ STATICFILES_DIRS = [
     ("vendor/vanilla-jsoneditor", BASE_DIR / "node_modules/vanilla-jsoneditor"),
     ("vendor/uplot", BASE_DIR / "node_modules/uplot/dist"),
     ("vendor/swagger-ui", BASE_DIR / "node_modules/swagger-ui-dist"),
+    *import_map.static_folders(BASE_DIR / "node_modules"),
 ]
 STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.FileSystemFinder",

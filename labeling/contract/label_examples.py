@@ -12,7 +12,7 @@ _MAX_IMPORTS = 5
 
 
 def label_examples(project: Project) -> list[dict[str, Any]]:
-    """At most ``MAX_LABELS`` labels: the newest gold of each document, then that of rejected rows of the last imports."""
+    """At most ``MAX_LABELS`` labels: the newest gold of each document, then those of rows that imports rejected."""
     rows = Gold.objects.filter(document__project=project).order_by("document_id", "-schema_version__number")
     newest = rows.distinct("document_id").select_related("revision")[:MAX_LABELS]
     labels = [row.revision.value for row in newest if isinstance(row.revision.value, dict) and row.revision.value]

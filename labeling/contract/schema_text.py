@@ -44,13 +44,13 @@ def read_schema(text: str) -> ReadSchema:
     try:
         found = translate(text)
     except JsonError as error:
-        raise ContractError(
-            {"schema": f"This is not JSON: {error.message} (line {error.line}, column {error.column})."}
-        ) from error
+        message = f"This is not JSON: {error.message} (line {error.line}, column {error.column})."
+        raise ContractError({"schema": message}, line=error.line) from error
     except SchemaError as error:
         place = f"At {error.path}: " if error.path else ""
         message = _sentence(error.message)
-        raise ContractError({"schema": place + (message if place else message[:1].upper() + message[1:])}) from error
+        sentence = place + (message if place else message[:1].upper() + message[1:])
+        raise ContractError({"schema": sentence}, path=error.path) from error
     if not found.compiled.fields:
         raise ContractError({"schema": 'The schema has no fields. Add at least one to "properties".'})
     return ReadSchema(found.compiled, dumps(found.compiled.schema), text if found.notes else "", sentences(found.notes))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from csp.constants import NONCE
+from csp.decorators import csp_update
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -24,10 +26,13 @@ from labeling.projects.services import (
 )
 from slmstudio.access import Action, project_for
 from slmstudio.contract.decoding.grammar import output_bound, unsupported
+from slmstudio.contract.schema.vocabulary import vocabulary
 from slmstudio.errors import Refused
+from slmstudio.web.import_map import import_map
 from slmstudio.web.requests import SignedInRequest
 
 
+@csp_update({"script-src": [NONCE]})  # type: ignore[arg-type]  # of the import map; its type names one argument
 @require_http_methods(["GET", "HEAD", "POST"])
 def contract(request: SignedInRequest, slug: str) -> HttpResponse:
     """Shows or saves the contract. Without permission to change it, the form is not shown."""
@@ -66,6 +71,8 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         "migrations": queries.recent_migrations(project),
         "form": form,
         "schema_text": pretty(version.schema_text),
+        "vocabulary": vocabulary(),
+        "import_map": import_map(),
         **_preview(project, text, version),
     }
     return render(request, "labeling/projects/contract.html", context, status=422 if form.errors else 200)
@@ -140,12 +147,13 @@ def _preview(project: Project, text: str, version: SchemaVersion) -> dict[str, A
     try:
         schema = read_schema(text)
     except ContractError as error:
-        return {"preview_error": error.errors["schema"]}
+        return {"preview_error": error.errors["schema"], "error_path": error.path, "error_line": error.line}
     compiled = schema.compiled
     changed = schema.text != version.schema_text
     return {
         "preview_error": "",
         "notes": schema.notes,
+        "translated": pretty(schema.text) if schema.notes else "",
         "preview_form": form_for(compiled),
         "fields": compiled.fields,
         "limits": unsupported(compiled.schema),

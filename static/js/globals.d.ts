@@ -87,7 +87,9 @@ type HtmxEvents = Record<
     | "sendError" | "xhr:progress"}`,
   CustomEvent<HtmxDetail>
 >;
-interface DocumentEventMap extends HtmxEvents {}
+interface DocumentEventMap extends HtmxEvents {
+  "draft:change": CustomEvent;
+}
 
 declare module "*/vendor/uplot/uPlot.esm.js" {
   export { default } from "uplot";

@@ -68,7 +68,8 @@ def test_an_unsent_form_is_offered_or_discarded(page: Page, desk: Desk) -> None:
 
 
 def test_typing_after_a_restore_is_kept(page: Page) -> None:
-    page.locator("textarea[name=schema]").press("Control+End")
+    page.get_by_role("button", name="JSON", exact=True).click()
+    page.get_by_role("textbox", name="JSON Schema").press("Control+End")
     page.keyboard.type(" ")  # its restore brings a preview
     page.get_by_label("Instruction").press_sequentially(WORDS)
     typed = instruction(page)

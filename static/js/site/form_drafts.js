@@ -212,6 +212,11 @@ for (const name of /** @type {const} */ (["input", "change"])) {
     if (event.isTrusted && form && isKept(form) && controlsOf(form).some((control) => control === event.target)) save(form);
   });
 }
+// A script changed a control for the user, who typed somewhere else.
+document.addEventListener("draft:change", (event) => {
+  const form = formOf(event.target);
+  if (form && isKept(form)) save(form);
+});
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.matches("form")) return;

@@ -1,0 +1,204 @@
+// The details of a field: its texts, limits and options, and the keywords that the builder does not edit.
+
+/** @import { Json, Members } from "./json_tree.js" */
+/** @import { Builder } from "./builder.js" */
+/** @import { Row } from "./row.js" */
+
+import { make } from "../site/dom.js";
+import { area, button, check, input, labeled, select } from "./controls.js";
+import { ITEM_TYPES, optionsOf, placeOf, set, setNullable, setOption, setType, titleOf, typeOf } from "./fields.js";
+import { isObject, Numeral, print } from "./json_tree.js";
+
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/u;
+/** @type {[string, string][]} */
+const FORMATS = [
+  ["", "any text"], ["date-time", "date and time"], ["time", "time"], ["duration", "duration"], ["email", "e-mail"], ["uri", "URI"],
+  ["uuid", "UUID"], ["hostname", "host name"], ["ipv4", "IPv4"], ["ipv6", "IPv6"],
+];
+/** @type {[string, string][]} */
+const EVIDENCE = [["", "default"], ["none", "need not be in the document"], ["expected", "expected"], ["required", "required"]];
+/** @type {[string, string][]} */
+const ORDERS = [["", "default: by locale"], ["DMY", "day, month, year"], ["MDY", "month, day, year"], ["YMD", "year, month, day"]];
+/** @type {[string, string][]} */
+const ROWS = [["", "matched by similarity"], ["ordered", "in order"]];
+/** @type {[string, string][]} */
+const KINDS = [["", "text"], ["identifier", "identifier"], ["address", "address"], ["exact", "exact"], ["free", "not scored"], ["date", "date"], ["money", "money"]];
+
+/** Keywords with a control, by type. @type {Record<string, string[]>} */
+const LIMITS = {
+  text: ["minLength", "maxLength", "pattern"], number: ["minimum", "maximum", "multipleOf"], integer: ["minimum", "maximum", "multipleOf"],
+  money: ["minimum", "maximum", "multipleOf"], date: [], choice: [], boolean: [], group: [], list: ["minItems", "maxItems"],
+  table: ["minItems", "maxItems"], other: [],
+};
+/** @type {Record<string, string>} */
+const TITLES = {
+  minLength: "Shortest length", maxLength: "Longest length", pattern: "Pattern", minimum: "Smallest value", maximum: "Largest value",
+  multipleOf: "Step", minItems: "Fewest rows", maxItems: "Most rows",
+};
+const SHOWN = new Set(["type", "title", "description", "properties", "required", "items", "enum", "x-slm", "$ref", "anyOf", "oneOf", "format"]);
+const SHOWN_OPTIONS = new Set(["kind", "evidence", "hint", "cost", "locale", "currency", "date_order", "order", "invariants"]);
+
+/** The details of a row. @param {Builder} builder @param {Row} row */
+export function details(builder, row) {
+  const { field, place, type } = row;
+  const box = make("div", { className: "builder-details" });
+  if (place) {
+    const { schema } = place;
+    if (type === "choice") box.append(labeled("Values, one per line", values(builder, place.holder), { wide: true }));
+    if (type === "list") box.append(...items(builder, place.holder));
+    box.append(
+      text(builder, schema, { key: "title", title: "Label in the form", placeholder: titleOf(field.name) }),
+      text(builder, schema, { key: "description", title: "Description", placeholder: "What it means; shown to annotators", wide: true }),
+      option(builder, schema, ["hint", "Hint for annotators"]),
+    );
+    box.append(...limits(builder, place.holder, type), ...options(builder, schema, type));
+    if (type !== "other") {
+      box.append(check("nullable", "may be empty (null)", place.nullable, (on) => builder.change(() => setNullable(place, on), { renders: true })));
+    }
+  }
+  const others = otherKeywords(row);
+  if (others.length) box.append(otherBox(builder, row, others));
+  box.append(actions(builder, row));
+  return box;
+}
+
+/**
+ * A keyword with a text. @param {Builder} builder @param {Members} schema
+ * @param {{ key: string, title: string, placeholder: string, wide?: boolean }} field
+ */
+function text(builder, schema, { key, title, placeholder, wide = false }) {
+  const control = input(key, String(schema.get(key) ?? ""), (value) => builder.change(() => set(schema, key, value.trim() || undefined)), placeholder);
+  return labeled(title, control, { wide });
+}
+
+/** An option with a text. @param {Builder} builder @param {Members} schema @param {[string, string, string?]} option its name, title and placeholder */
+function option(builder, schema, [name, title, placeholder]) {
+  const value = optionsOf(schema).get(name);
+  return labeled(title, input(name, String(value ?? ""), (typed) => builder.change(() => setOption(schema, name, typed.trim() || undefined)), placeholder));
+}
+
+/** An option with fixed values. @param {Builder} builder @param {Members} schema @param {[string, string]} option its name and title @param {[string, string][]} choices */
+function chosen(builder, schema, [name, title], choices) {
+  const value = String(optionsOf(schema).get(name) ?? "");
+  const known = choices.some(([code]) => code === value) ? choices : [...choices, /** @type {[string, string]} */ ([value, value])];
+  return labeled(title, select(name, known, value, (code) => builder.change(() => setOption(schema, name, code || undefined))));
+}
+
+/** @param {Json | undefined} value */
+const numberText = (value) => (value instanceof Numeral ? value.text : String(value ?? ""));
+
+/** @param {Builder} builder @param {Members} holder @param {string} type */
+function limits(builder, holder, type) {
+  const keys = LIMITS[type] ?? [];
+  const found = keys.map((key) => {
+    const control = input(key, numberText(holder.get(key)), (typed) => {
+      const value = typed.trim();
+      if (key !== "pattern" && value && !NUMBER.test(value)) return "A number is expected, such as 0 or 12.5.";
+      return builder.change(() => set(holder, key, value ? (key === "pattern" ? value : new Numeral(value)) : undefined));
+    });
+    return labeled(TITLES[key], control);
+  });
+  if (type !== "text") return found;
+  const format = String(holder.get("format") ?? "");
+  const control = select("format", FORMATS, format, (code) => builder.change(() => set(holder, "format", code || undefined)));
+  return [labeled("Format", control), ...found];
+}
+
+/** @param {Builder} builder @param {Members} schema @param {string} type */
+function options(builder, schema, type) {
+  const found = [];
+  if (type === "text") found.push(chosen(builder, schema, ["kind", "Compared as"], KINDS));
+  if (type === "money") found.push(option(builder, schema, ["currency", "Currency", "USD"]));
+  if (["money", "number", "date"].includes(type)) found.push(option(builder, schema, ["locale", "Locale of the documents", "en_US"]));
+  if (type === "date") found.push(chosen(builder, schema, ["date_order", "Dates in digits"], ORDERS));
+  if (["list", "table"].includes(type)) found.push(chosen(builder, schema, ["order", "Rows are compared"], ROWS));
+  if (["text", "number", "integer", "money", "date", "choice", "boolean"].includes(type)) {
+    found.push(chosen(builder, schema, ["evidence", "Evidence in the document"], EVIDENCE));
+    const control = input("cost", numberText(optionsOf(schema).get("cost")), (typed) => {
+      const value = typed.trim();
+      if (value && !(NUMBER.test(value) && Number(value) >= 0)) return "A number from 0 is expected.";
+      return builder.change(() => setOption(schema, "cost", value ? new Numeral(value) : undefined));
+    });
+    found.push(labeled("Cost of an error", control));
+  }
+  return found;
+}
+
+/** The values of a choice; one that was no text stays one. @param {Builder} builder @param {Members} holder */
+function values(builder, holder) {
+  const listed = /** @type {Json[]} */ (holder.get("enum") ?? []);
+  const shown = listed.filter((value) => value !== null).map((value) => (typeof value === "string" ? value : print(value)));
+  const known = new Map(listed.map((value) => [typeof value === "string" ? value : print(value), value]));
+  const isNumeric = listed.some((value) => value instanceof Numeral);
+  /** @param {string} line @returns {Json} */
+  const valueOf = (line) => known.get(line) ?? (isNumeric && NUMBER.test(line) ? new Numeral(line) : line);
+  return area("values", shown.join("\n"), (typed) => {
+    const lines = [...new Set(typed.split("\n").map((line) => line.trim()).filter(Boolean))];
+    if (!lines.length) return "A choice needs at least one value.";
+    return builder.change(() => holder.set("enum", [...lines.map(valueOf), ...(listed.includes(null) ? [null] : [])]));
+  }, Math.min(Math.max(shown.length + 1, 3), 8));
+}
+
+/** The type of a list's values, and their choices. @param {Builder} builder @param {Members} holder */
+function items(builder, holder) {
+  const place = placeOf(builder.tree, holder.get("items"));
+  const type = typeOf(builder.tree, place);
+  const control = select("items", ITEM_TYPES, type, (code) => {
+    builder.change(() => place && setType(place, code, ""), { renders: true });
+  });
+  const found = [labeled("Each value is", control)];
+  if (place && type === "choice") found.push(labeled("Values, one per line", values(builder, place.holder), { wide: true }));
+  return found;
+}
+
+/** Keywords without a control, as members of the place where they are. @param {Row} row @returns {[string, Json][]} */
+function otherKeywords({ place, type, value }) {
+  if (!place) return [["schema", value]];
+  const limited = LIMITS[type] ?? [];
+  const isOther = type === "other";
+  const all = new Map([...place.holder, ...(place.schema === place.holder ? [] : place.schema)]);
+  /** @type {[string, Json][]} */
+  const found = [...all].filter(([key, inner]) => {
+    if (key === "x-slm") return false;
+    if (isOther) return !["title", "description"].includes(key);
+    if (key === "format") return type !== "text" && type !== "date";
+    if (key === "additionalProperties" && type === "group") return inner !== false;
+    return !SHOWN.has(key) && !limited.includes(key);
+  });
+  for (const [name, inner] of optionsOf(place.schema)) if (!SHOWN_OPTIONS.has(name)) found.push([`x-slm.${name}`, inner]);
+  const rows = place.holder.get("items");
+  if (type === "table" && isObject(rows)) {
+    for (const [key, inner] of rows) if (!SHOWN.has(key) && !(key === "additionalProperties" && inner === false)) found.push([`items.${key}`, inner]);
+  }
+  return found;
+}
+
+/** @param {Builder} builder @param {Row} row @param {[string, Json][]} others */
+function otherBox(builder, row, others) {
+  const box = make("div", { className: "builder-others builder-wide" });
+  box.append(make("p", { className: "form-label", textContent: "Other keywords" }));
+  const list = make("dl", { className: "facts" });
+  for (const [key, value] of others) {
+    const shown = make("dd");
+    const line = print(value, 1).replaceAll(/\s+/gu, " ");
+    shown.append(make("code", { textContent: line.length > 160 ? `${line.slice(0, 160)}…` : line }));
+    const name = make("dt");
+    name.append(make("code", { textContent: key }));
+    list.append(name, shown);
+  }
+  box.append(list, button("edit-json", "bi-braces", ["Edit in the JSON", "Edit in the JSON"], () => builder.goTo(row)));
+  return box;
+}
+
+/** @param {Builder} builder @param {Row} row */
+function actions(builder, row) {
+  const box = make("div", { className: "builder-actions builder-wide" });
+  box.append(
+    button("up", "bi-arrow-up", ["Move up (Alt+Up)", "Up"], () => builder.moveBy(row, -1)),
+    button("down", "bi-arrow-down", ["Move down (Alt+Down)", "Down"], () => builder.moveBy(row, 1)),
+    button("in", "bi-text-indent-left", ["Move into the group above (Alt+Shift+Right)", "Into group"], () => builder.nest(row)),
+    button("out", "bi-text-indent-right", ["Move out of the group (Alt+Shift+Left)", "Out"], () => builder.lift(row)),
+    button("copy", "bi-copy", ["Duplicate", "Duplicate"], () => builder.duplicate(row)),
+  );
+  return box;
+}

@@ -1,0 +1,96 @@
+// "Create from": a schema from examples, source code, a schema of another tool, or the labels of the project.
+
+import { $, find, make } from "../site/dom.js";
+import { messageOf, post } from "../site/http.js";
+
+/**
+ * @typedef {object} Draft as the server derives it
+ * @property {string} schema
+ * @property {string} source
+ * @property {{ pattern: string, text: string }[]} reasons
+ * @property {string[]} notes
+ * @property {string} name
+ * @property {string[]} names
+ * @property {number} [examples]
+ */
+
+const MAX_FILE = 10_000_000; // bytes
+/** @type {Record<string, string>} */
+const SOURCES = { schema: "the schema", examples: "the examples", pydantic: "the Pydantic models", typescript: "the TypeScript types", zod: "the zod schemas" };
+
+/** @param {(draft: Draft) => void} use */
+export function watchDrafts(use) {
+  const dialog = /** @type {HTMLDialogElement} */ ($("draft-dialog"));
+  const { url = "" } = dialog.dataset;
+  const text = /** @type {HTMLTextAreaElement} */ ($("draft-text"));
+  const error = $("draft-error");
+
+  /** @param {object} body */
+  async function create(body) {
+    error.textContent = "";
+    try {
+      const draft = /** @type {Draft} */ (await post(url, body));
+      dialog.close();
+      use(draft);
+      showSource(draft, (name) => create({ text: text.value, name }));
+    } catch (problem) {
+      error.textContent = messageOf(problem);
+      const line = Number(/^Line (\d+):/u.exec(messageOf(problem))?.[1] ?? 0);
+      if (dialog.open && line) selectLine(text, line);
+    }
+  }
+
+  $("draft-open").addEventListener("click", () => {
+    error.textContent = "";
+    dialog.showModal();
+    text.focus();
+  });
+  $("draft-cancel").addEventListener("click", () => dialog.close());
+  $("draft-create").addEventListener("click", () => create({ text: text.value }));
+  $("draft-labels").addEventListener("click", () => create({ labels: true }));
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) create({ text: text.value });
+  });
+  const file = /** @type {HTMLInputElement} */ ($("draft-file"));
+  file.addEventListener("change", async () => {
+    const [chosen] = file.files ?? [];
+    if (!chosen) return;
+    file.value = "";
+    if (chosen.size > MAX_FILE) error.textContent = "The file is larger than 10 MB. Use a part of it: some hundred examples are enough.";
+    else text.value = await chosen.text();
+  });
+}
+
+/** @param {HTMLTextAreaElement} area @param {number} line */
+function selectLine(area, line) {
+  const lines = area.value.split("\n");
+  const from = lines.slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+  area.focus();
+  area.setSelectionRange(from, from + (lines[line - 1] ?? "").length);
+}
+
+/** What the draft was made from, and what it leaves out. @param {Draft} draft @param {(name: string) => void} choose */
+function showSource(draft, choose) {
+  const box = $("draft-source");
+  const count = draft.examples ? ` (${draft.examples} labels)` : "";
+  const line = make("p", { textContent: `Created from ${SOURCES[draft.source] ?? draft.source}${count}. The reason of each field is below it. Change what is wrong; Ctrl+Z restores the schema before.` });
+  const close = make("button", { type: "button", className: "btn btn-sm btn-outline-secondary", textContent: "Hide reasons" });
+  close.id = "draft-hide";
+  box.replaceChildren(line);
+  if (draft.names.length > 1) {
+    const label = make("label", { className: "check-line", textContent: "Document: " });
+    const control = make("select", { className: "form-select" });
+    control.append(...draft.names.map((name) => make("option", { value: name, textContent: name, selected: name === draft.name })));
+    control.addEventListener("change", () => choose(control.value));
+    label.append(control);
+    box.append(label);
+  }
+  if (draft.notes.length) {
+    const list = make("ul", { className: "reasons" });
+    list.append(...draft.notes.map((note) => make("li", { textContent: note })));
+    box.append(list);
+  }
+  box.append(close);
+  box.hidden = false;
+  find(box, "button").addEventListener("click", () => (box.hidden = true));
+}

@@ -1,0 +1,206 @@
+"""The schema builder: a schema without JSON, with keys alone, in step with the JSON editor."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.sessions.models import Session
+from playwright.sync_api import Locator, Page, expect
+
+from labeling.models import SchemaVersion
+from slmstudio.contract.json_text import loads
+from slmstudio.contract.schema.compiled import dumps
+from tests.browser.conftest import Watch
+from tests.browser.test_form_drafts import log_in
+from tests.labeling.label_desk import Desk
+
+START = '{"type": "object", "additionalProperties": false, "properties": {"invoice_number": {"type": "string"}}}'
+
+
+@pytest.fixture
+def page(desk: Desk, logged_in: Callable[[Any], Page]) -> Page:
+    page = logged_in(desk.owner)
+    page.on("dialog", lambda dialog: dialog.accept())  # leaving with unsaved changes asks
+    return opened(page)
+
+
+def opened(page: Page) -> Page:
+    page.goto("/p/desk/contract/")
+    expect(page.locator("#contract-form")).to_have_attribute("data-ready", "1")
+    return page
+
+
+def editor(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="JSON Schema")
+
+
+def put(page: Page, text: str) -> None:
+    """Pastes over the whole JSON."""
+    page.get_by_role("button", name="JSON", exact=True).click()
+    editor(page).press("Control+a")
+    editor(page).evaluate(
+        """(element, text) => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text/plain", text);
+            element.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+        }""",
+        text,
+    )
+
+
+def schema(page: Page) -> Any:
+    return loads(page.locator("textarea[name=schema]").input_value())
+
+
+def names(page: Page) -> list[str]:
+    return [box.input_value() for box in page.locator("[data-part=name]").all()]
+
+
+def name(page: Page, text: str) -> Locator:
+    return page.get_by_label(f"Name of the field {text}", exact=True)
+
+
+def focused(page: Page) -> Locator:
+    return page.locator(":focus")
+
+
+def save(page: Page) -> Any:
+    page.keyboard.press("Control+s")
+    expect(page.locator("#messages")).to_contain_text("Saved.")
+    newest = SchemaVersion.objects.latest("number")
+    return loads(newest.schema_text)
+
+
+def test_an_invoice_with_keys_alone(page: Page) -> None:
+    put(page, START)
+    name(page, "invoice_number").focus()
+    keys = page.keyboard
+    keys.press("Enter")
+    for typed in ("Date", "Due date", "Currency"):
+        keys.type(typed)
+        keys.press("Enter")
+        expect(focused(page)).to_have_attribute("data-part", "values" if typed == "Currency" else "name")
+    keys.press("Control+a")
+    keys.type("EUR\nCHF")
+    keys.press("Escape")
+    expect(name(page, "currency")).to_be_focused()
+    keys.press("Tab")
+    keys.press("Tab")
+    keys.press("Space")  # required
+    keys.press("Enter")
+    keys.type("Line items")
+    keys.press("Enter")
+    for typed in ("Description", "Amount"):
+        keys.type(typed)
+        keys.press("Enter")
+    expect(focused(page)).to_have_value("field")
+    keys.press("Enter")  # a field without a name: out of the table
+    keys.type("Total")
+    keys.press("Tab")
+    page.get_by_title("Add the rule due_date >= date").press("Enter")
+    page.get_by_title("Add the rule sum(line_items[].amount) == total").press("Enter")
+    saved = save(page)
+    money = {"type": "number", "multipleOf": loads("0.01"), "x-slm": {"kind": "money"}}
+    assert saved["required"] == ["currency"]
+    assert list(saved["properties"]) == ["invoice_number", "date", "due_date", "currency", "line_items", "total"]
+    assert saved["properties"]["due_date"] == {"type": "string", "format": "date"}
+    assert saved["properties"]["currency"] == {"type": "string", "enum": ["EUR", "CHF"]}
+    assert saved["properties"]["line_items"]["items"]["properties"] == {
+        "description": {"type": "string"}, "amount": money,
+    }  # fmt: skip
+    assert saved["properties"]["total"] == money
+    assert saved["x-slm"]["invariants"] == ["due_date >= date", "sum(line_items[].amount) == total"]
+
+
+def test_moves_renames_and_undo(page: Page) -> None:
+    before = schema(page)
+    name(page, "line_items, amount").fill("net")
+    page.keyboard.press("Tab")
+    assert schema(page)["x-slm"]["invariants"][0] == "sum(line_items[].net) == subtotal"
+    assert schema(page)["properties"]["line_items"]["items"]["required"] == ["description", "net"]
+    name(page, "tax").focus()
+    page.keyboard.press("Alt+ArrowUp")
+    assert list(schema(page)["properties"])[-3:] == ["tax", "subtotal", "total_amount"]
+    page.keyboard.press("Alt+ArrowUp")
+    page.keyboard.press("Alt+ArrowDown")
+    page.keyboard.press("Alt+Shift+ArrowRight")
+    assert list(schema(page)["properties"]["line_items"]["items"]["properties"])[-1] == "tax"
+    expect(name(page, "line_items, tax")).to_be_focused()
+    page.keyboard.press("Alt+Shift+ArrowLeft")
+    handle = page.locator("li.builder-field", has=name(page, "vendor")).locator(".builder-handle")
+    handle.drag_to(name(page, "invoice_id"), target_position={"x": 40, "y": 3})
+    assert next(iter(schema(page)["properties"])) == "vendor"
+    name(page, "vendor").focus()
+    for _ in range(7):
+        page.keyboard.press("Control+z")
+    assert dumps(schema(page)) == dumps(before)
+    assert names(page)[0] == "invoice_id"
+    name(page, "date").fill("vendor")
+    page.keyboard.press("Tab")
+    expect(page.locator(".builder-name-error")).to_be_visible()
+    assert dumps(schema(page)) == dumps(before)
+
+
+def test_the_json_keeps_what_the_builder_does_not_show(page: Page) -> None:
+    row = '{"type": "object", "properties": {"7": {"type": "number", "default": 1.50}, "2": {"type": "string"}}}'
+    text = (
+        f'{{"type": "object", "$defs": {{"Line": {row}}}, "minProperties": 1, "properties": {{'
+        '"a": {"type": "string", "minLength": 2, "$comment": "x"},'
+        '"rows": {"type": "array", "uniqueItems": true, "items": {"$ref": "#/$defs/Line"}},'
+        '"either": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}}'
+    )
+    put(page, text)
+    assert names(page) == ["a", "rows", "7", "2", "either"]
+    name(page, "a").fill("b")
+    page.keyboard.press("Alt+Enter")
+    expect(page.locator(".builder-others")).to_contain_text("$comment")
+    page.locator(".builder-details [data-part=description]").fill("A <b>text</b>")
+    expect(editor(page)).to_contain_text("A <b>text</b>")
+    changed = schema(page)
+    assert changed["properties"].pop("b") == {
+        "type": "string", "minLength": 2, "$comment": "x", "description": "A <b>text</b>",
+    }  # fmt: skip
+    wanted = loads(text)
+    del wanted["properties"]["a"]
+    assert dumps(changed) == dumps(wanted)
+    assert "1.50" in page.locator("textarea[name=schema]").input_value()
+
+    put(page, '{"type": "object",\n "properties": {"a": {"type": "string",}}}')
+    expect(page.locator("#builder-stale")).to_be_visible()
+    expect(page.locator(".cm-lint-marker-error")).to_have_count(1)
+    put(page, '{"type": "object", "properties": {\n"a": {"type": "string"},\n"b": {"type": "number", "emum": [1]}}}')
+    problem = page.locator("li.builder-field", has=name(page, "b")).locator(".builder-problem")
+    expect(problem).to_contain_text("enum")
+    expect(page.locator(".cm-lint-marker-error")).to_have_count(1)
+    put(page, '{"type": "object", "properties": {"a": {"type": "str')
+    page.keyboard.press("Control+End")
+    page.keyboard.type("i")
+    page.get_by_role("option", name="string").click()
+    expect(editor(page)).to_contain_text('"type": "string"')
+
+
+def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page: Page, watch: Watch) -> None:
+    watch.allow("422 POST /p/desk/contract/draft/")
+    page.get_by_role("button", name="Create from…").click()
+    page.get_by_label("Text", exact=True).fill("class Invoice(BaseModel):\n    x: int\n    y: Line\n")
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator("#draft-error")).to_contain_text("Line")
+    page.get_by_label("Text", exact=True).fill(
+        '{"id": "A-1", "due": "2026-01-31", "lines": [{"net": 1.5}]}\n{"id": "A-2", "lines": []}'
+    )
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator(".builder-reason", has_text="1 of 2")).to_have_count(1)
+    assert names(page) == ["id", "due", "lines", "net"]
+    page.get_by_label("Type of net").select_option("integer")
+    assert schema(page)["properties"]["lines"]["items"]["properties"] == {"net": {"type": "integer"}}
+    name(page, "due").fill("due_date")
+    Session.objects.all().delete()
+    page.keyboard.press("Control+s")
+    expect(page).to_have_url(re.compile("/login/"))
+    log_in(page, "", desk)
+    expect(page.locator(".form-draft")).to_contain_text("Your session ended")
+    expect(name(page, "due_date")).to_be_visible()
+    saved = save(page)
+    assert list(saved["properties"]) == ["id", "due_date", "lines"]
+    assert saved["properties"]["lines"]["items"]["properties"] == {"net": {"type": "integer"}}

@@ -1,0 +1,64 @@
+"""Drafts of a schema over the page: from a text, and from the labels of a project."""
+
+import json
+from typing import Any
+
+import pytest
+
+from labeling.models import ImportRun
+from slmstudio.contract.json_text import loads
+from slmstudio.storage import artifacts
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def draft(desk: Desk, body: Any, role: str = "engineer") -> Any:
+    return desk.as_(role).post(desk.url("contract/draft/"), json.dumps(body), content_type="application/json")
+
+
+def test_a_draft_of_a_text(desk: Desk) -> None:
+    answer = draft(desk, {"text": '{"total": 12.5}\n{"total": 7, "due": "2026-01-14"}'}).json()
+    schema = loads(answer["schema"])
+    assert list(schema["properties"]) == ["total", "due"]
+    assert schema["required"] == ["total"]
+    assert {one["pattern"] for one in answer["reasons"]} == {"total", "due"}
+    assert answer["source"] == "examples"
+    named = draft(desk, {"text": "interface A { x: string }\ninterface B { y: number }", "name": "A"}).json()
+    assert (named["name"], named["names"]) == ("A", ["A", "B"])
+    assert desk.project.schema_versions.count() == 1
+
+
+def test_an_error_names_its_line(desk: Desk) -> None:
+    answer = draft(desk, {"text": "class A(BaseModel):\n    x: Foo\n"})
+    assert answer.status_code == 422
+    assert answer.json()["line"] == 2
+    assert "Foo" in answer.json()["message"]
+    assert draft(desk, {"text": 3}).status_code == 400
+    assert desk.as_("engineer").post(desk.url("contract/draft/"), "x", content_type="text/plain").status_code == 400
+
+
+def test_labels_are_examples_also_those_that_an_import_rejected(desk: Desk) -> None:
+    assert draft(desk, {"labels": True}).status_code == 422
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    answer = draft(desk, {"labels": True}).json()
+    assert answer["examples"] == 2
+    assert loads(answer["schema"])["properties"]["date"] == {"type": "string", "format": "date"}
+
+    rows = [{"row": 1, "reason": "x", "line": json.dumps({"text": "x", "gold": {"other": True}})}, {"row": 2}]
+    text = "\n".join(json.dumps(row) for row in rows) + "\nbroken\n"
+    artifacts.write_text("imports/x/rejected.jsonl", text)
+    ImportRun.objects.create(
+        project=desk.project,
+        created_by=desk.people["owner"],
+        file_name="x.jsonl",
+        rejects_key="imports/x/rejected.jsonl",
+    )
+    answer = draft(desk, {"labels": True}).json()
+    assert answer["examples"] == 3
+    assert loads(answer["schema"])["properties"]["other"] == {"type": "boolean"}
