@@ -66,7 +66,8 @@ function suggestions(fields, rules) {
   const parts = fields.filter(({ path, type }) => /\[\]\.(?:amount|total|net|line_total)$/u.test(path) && NUMERIC.includes(type));
   if (total) for (const { path } of parts) found.push([`sum(${path}) == ${total.path}`, `sum of ${path.replace("[]", "")} = ${total.path}`]);
   const names = new Set(top.map(({ path }) => path));
-  if (["subtotal", "tax", "total"].every((name) => names.has(name))) found.push(["subtotal + tax == total", "subtotal + tax = total"]);
+  const whole = ["total", "total_amount", "amount"].find((name) => names.has(name));
+  if (whole && names.has("subtotal") && names.has("tax")) found.push([`subtotal + tax == ${whole}`, `subtotal + tax = ${whole}`]);
   if (["quantity", "unit_price", "amount"].every((name) => names.has(name))) found.push(["quantity * unit_price == amount", "quantity × unit_price = amount"]);
   return found.filter(([rule]) => !rules.includes(rule)).slice(0, 4);
 }

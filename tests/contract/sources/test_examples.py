@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slmstudio.contract.json_text import dumps
@@ -13,6 +13,9 @@ from slmstudio.contract.schema.compiled import compile_schema, exact
 from slmstudio.contract.sources.detection import draft_from_values, draft_schema
 from slmstudio.contract.sources.drafts import SourceError
 from tests.contract.samples import json_values, texts
+from tests.contract.test_consistent_interpretation import check_meaning
+
+names = st.text("abcXYZ_9 .é", min_size=1, max_size=6)
 
 
 def derived(*values: Any) -> dict[str, Any]:
@@ -25,6 +28,14 @@ def derived(*values: Any) -> dict[str, Any]:
 def test_every_example_is_valid(values: list[dict[str, Any]]) -> None:
     compiled = compile_schema(draft_from_values(values).schema)
     assert [compiled.validate(value) for value in values] == [[]] * len(values)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.dictionaries(names, json_values, min_size=1, max_size=3), min_size=1, max_size=3))
+def test_examples_agree_in_form_decoder_and_scorer(values: list[dict[str, Any]]) -> None:
+    compiled = compile_schema(draft_from_values(values).schema)
+    for value in values:
+        check_meaning(compiled, value)
 
 
 @pytest.mark.parametrize(
