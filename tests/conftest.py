@@ -86,9 +86,15 @@ def pytest_unconfigure() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settings are loaded here, after the addresses above and before pytest-django sets Django up."""
+    import hypothesis
     from django.conf import settings
 
     from tests.distribution import LongestFirst
+
+    # On a busy machine an example takes a hundred times as long as on an idle one.
+    patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.register_profile("patient", patient)
+    hypothesis.settings.load_profile("patient")
 
     config.pluginmanager.register(LongestFirst(config))
     _ = settings.DATABASES

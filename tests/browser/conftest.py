@@ -47,7 +47,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 30_000
 expect.set_options(timeout=TIMEOUT_MS)  # its own 5 s are short for the first page of a run on a busy machine
 Open = Callable[..., Page]
 

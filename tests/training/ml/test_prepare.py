@@ -11,7 +11,7 @@ from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
 from training.ml.llama_cpp import runtime
-from training.ml.llama_cpp.gguf import read_header, tokenizer_from_gguf
+from training.ml.llama_cpp.gguf import one_reading, read_header, tokenizer_from_gguf
 from training.ml.prepare import PACKAGED, packaged_file, prepare
 from training.model_shape import ModelShape
 from training.spec import PrepareSpec
@@ -103,7 +103,7 @@ def test_packaged_tokenizer_matches_llama_cpp(slug: str, tmp_path: Path) -> None
     if importlib.util.find_spec(packaged.module) is None:
         pytest.skip("the packaged model is not installed")
     texts = [*runtime.TEXTS, *(row["text"] for row in receipts(60))]
-    with packaged_file(packaged, tmp_path) as path:
+    with packaged_file(packaged, tmp_path) as path, one_reading():
         tokenizer = tokenizer_from_gguf(path, read_header(path))
         with runtime.running(path, context=512) as server:
             assert runtime.first_difference(tokenizer, server, texts) == ""
