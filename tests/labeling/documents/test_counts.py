@@ -1,5 +1,7 @@
 """Counts of documents: exact up to a limit, above it estimated."""
 
+import re
+
 import pytest
 from django.db import connection
 
@@ -14,6 +16,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def desk() -> Desk:
     return make_desk()
+
+
+def is_about(count: ApproximateCount, number: int) -> bool:
+    """Whether an estimate is that near: the density of rows per page is not always that of the newest statistics."""
+    return count.is_estimate and 0.7 * number <= count.number <= 1.4 * number
 
 
 def test_counts_are_estimated_over_a_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,17 +40,18 @@ def test_counts_are_estimated_over_a_limit(desk: Desk, monkeypatch: pytest.Monke
     monkeypatch.setattr(counts, "EXACT_OF_MANY", 30)
     monkeypatch.setattr(counts, "EXACT_OF_FILTER", 30)
     assert counted("state=submitted") == ApproximateCount(20)
-    assert str(counted("state=new")) == "about 40"
-    assert str(counted("")) == "about 60"
-    assert str(counted("holdout=no")) == "about 60"
+    assert is_about(counted("state=new"), 40)
+    assert is_about(counted(""), 60)
+    assert is_about(counted("holdout=no"), 60)
     # what is frequent is looked at as a whole in a small project; in a large one a sample tells
     monkeypatch.setattr(search, "MAX_RARE", 5)
     assert counted("q=acme") == ApproximateCount(60)
     monkeypatch.setattr(counts, "EXACT_SCAN_LIMIT", 50)
-    assert str(counted("q=acme")) == "about 60"
+    assert is_about(counted("q=acme"), 60)
     assert counted("field=invoice_id&op=is&value=F-3") == ApproximateCount(1)
-    page = desk.as_("annotator").get(desk.url("documents/?state=new")).content.decode()
-    assert "about 40 documents" in page
+    response = desk.as_("annotator").get(desk.url("documents/?state=new"))
+    assert is_about(response.context["count"], 40)
+    assert f"{response.context['count']} documents" in response.text
 
 
 def test_home_estimates_large_counts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +61,7 @@ def test_home_estimates_large_counts(desk: Desk, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(counts, "EXACT", 10)
     monkeypatch.setattr(counts, "EXACT_OF_MANY", 10)
     monkeypatch.setattr(counts, "EXACT_GOLD", 10)
-    page = desk.as_("engineer").get(desk.url()).content.decode()
-    assert "~40" in page
-    assert "About 40 documents have gold" in page
+    page = desk.as_("engineer").get(desk.url()).text
+    [number] = set(re.findall(r"~(\d+)", page))
+    assert is_about(ApproximateCount(int(number), is_estimate=True), 40)
+    assert f"About {number} documents have gold" in page
