@@ -14,6 +14,7 @@ from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas.base import In, Number, Out, Text, Whole
 from labeling.api.wire import answer, at
 from labeling.models import Project
+from serving.confidence.budget import WhatIf
 from serving.policies import queries, services
 from slmstudio.errors import Refused
 
@@ -55,19 +56,6 @@ class AuditOut(Out):
     high: float
 
 
-class WhatIfOut(Out):
-    """A limit of the what-if curve, on the validation documents. ``rest``: the share of documents below it; ``cost``:
-    of 1,000 documents, null: unknown; ``accuracy``: the share of exact documents that is expected with the answers of
-    people or of the larger model for the rest, or among the others alone where these answers are not known."""
-
-    limit: float
-    rest: float
-    cost: float | None
-    accuracy: float
-    low: float
-    high: float
-
-
 class PolicyOut(Out):
     """The policy, and what it does."""
 
@@ -88,7 +76,7 @@ class PolicyOut(Out):
     broken_at: str | None
     broken_reason: str
     audit: AuditOut | None
-    what_if: list[WhatIfOut] = Field(description="what each minimum confidence would do; empty without a calibration")
+    what_if: list[WhatIf] = Field(description="what each minimum confidence would do; empty without a calibration")
 
 
 #: members that null takes away; null for the others says nothing

@@ -10,6 +10,7 @@ from evaluation.bundles.archive import checked_files, zipped
 from evaluation.bundles.contents import LIST
 from evaluation.models import GateReport
 from slmstudio.errors import Refused
+from slmstudio.storage.whole_files import write_whole
 
 
 class Command(BaseCommand):
@@ -29,16 +30,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no gate report {options['report']} in {options['project']}.")
         try:
             files = checked_files(report)
+            write_whole(options["output"], zipped(files))
         except Refused as refused:
             raise CommandError(refused.message) from refused
-        path: Path = options["output"]
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                file.writelines(zipped(files))
-            part.replace(path)
-        except OSError as error:
-            raise CommandError(f"Cannot write {path}: {error}.") from error
-        finally:
-            part.unlink(missing_ok=True)
         self.stdout.write(next(one.sha256 for one in files if one.path == LIST))

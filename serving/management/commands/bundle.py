@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from serving.models import Release
 from serving.packages.bundle import bundle_folder, bundle_name
 from slmstudio.errors import Refused
+from slmstudio.storage.whole_files import write_whole
 from training.exports.downloads import zip_folder
 
 
@@ -27,19 +28,10 @@ class Command(BaseCommand):
         release = releases.filter(project__slug=options["project"], number=options["release"]).first()
         if release is None:
             raise CommandError(f"There is no version {options['release']} in {options['project']}.")
+        path: Path = options["output"]
         try:
             folder = bundle_folder(release)
+            write_whole(path, zip_folder(folder, bundle_name(release)))
         except Refused as refused:
             raise CommandError(refused.message) from refused
-        path: Path = options["output"]
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                for chunk in zip_folder(folder, bundle_name(release)):
-                    file.write(chunk)
-            part.replace(path)
-        except OSError as error:
-            raise CommandError(f"Cannot write {path}: {error}.") from error
-        finally:
-            part.unlink(missing_ok=True)
         self.stdout.write(f"{path} has {path.stat().st_size:,} bytes")
