@@ -60,16 +60,28 @@ class Generator:
     """Generates outputs with a loaded model."""
 
     def __init__(
-        self, builder: PromptBuilder, loaded: Loaded, encoder: Encoder, *, confidence: bool = False, at_once: int = 1
+        self,
+        builder: PromptBuilder,
+        loaded: Loaded,
+        encoder: Encoder,
+        *,
+        confidence: bool = False,
+        at_once: int = 1,
+        learns: bool = True,
     ) -> None:
-        """Raises Refused if the schema's grammar cannot be used."""
+        """``learns``: outputs make the following ones faster; see ``Decoder``.
+
+        Raises:
+            Refused: the schema's grammar cannot be used.
+        """
         self._builder = builder
         self._loaded = loaded
         self._encoder = encoder
         self._confidence = confidence
         self._grammar = None if builder.spec.mode == "free" else self._compile(builder.schema)
         self._speculator = Speculator(builder.known_outputs())
-        self._decoder = Decoder(loaded, encoder, self._speculator)
+        self._learns = learns
+        self._decoder = self._new_decoder()
         self._batches = BatchGenerator(loaded, encoder, self._speculator)
         self._prompts: dict[str, list[int]] = {}
         #: documents per batch; 1 where the model does not support batches
@@ -183,9 +195,12 @@ class Generator:
         confidence = per_field(answer.text, ends, answer.logprobs)
         return {path: (round(field.minimum, 4), round(field.mean, 4)) for path, field in confidence.items()}
 
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._loaded, self._encoder, self._speculator, learns=self._learns)
+
     def _reset_decoder(self) -> None:
         """Replaces the decoder, whose state is unknown after an error."""
-        self._decoder = Decoder(self._loaded, self._encoder, self._speculator)
+        self._decoder = self._new_decoder()
         self._decoder.warm(list(self._prompts.values()))
 
 

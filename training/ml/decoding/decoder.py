@@ -78,10 +78,18 @@ class Decoder:
     """Decodes prompts with one model. Not thread-safe: it has one cache."""
 
     def __init__(
-        self, loaded: Loaded, encoder: Encoder, speculator: Speculator | None = None, *, speculate: bool = True
+        self,
+        loaded: Loaded,
+        encoder: Encoder,
+        speculator: Speculator | None = None,
+        *,
+        speculate: bool = True,
+        learns: bool = True,
     ) -> None:
-        """``speculator``: other outputs to propose tokens from; the outputs of this decoder are added to it.
+        """``speculator``: other outputs to propose tokens from.
 
+        ``learns``: the outputs of this decoder are added to it. In bf16 the rounding depends on how many tokens a step
+        verifies; without it an output and its probabilities depend on nothing that was answered before.
         ``speculate=False`` feeds one token at a time, as a reference.
         """
         self._loaded = loaded
@@ -89,7 +97,10 @@ class Decoder:
         self._stops = frozenset(encoder.stop_ids)
         self._reusable = is_croppable(loaded.model.config)
         self._speculator = (speculator or Speculator()) if speculate and self._reusable else None
+        self._learns = learns
         self._cache: Any = None
+        #: with the shared prefix; prompts without it get a cache of their own
+        self._warmed: Any = None
         self._prefix: tuple[int, ...] = ()
 
     @torch.inference_mode()
@@ -104,6 +115,7 @@ class Decoder:
         self._prefix = tuple(shared)
         if shared:
             self._forward(shared, keep=1)
+        self._warmed = self._cache
         return len(shared)
 
     def answer(
@@ -122,7 +134,7 @@ class Decoder:
         prompt = make_prompt()
         logprobs: list[float] | None = [] if with_logprobs else None
         written, finish, steps = self._decode(prompt, max_new_tokens, constraint, logprobs)
-        if self._speculator:
+        if self._speculator and self._learns:
             self._speculator.add(written)
         text = self._encoder.decode(written)
         elapsed = (time.perf_counter() - started) * 1000
@@ -163,18 +175,17 @@ class Decoder:
         return tokens[len(prompt) :], "length", steps
 
     def _reuse(self, prompt: list[int]) -> int:
-        """Crops the cache to the prefix of the prompt; returns its length in tokens."""
+        """Crops the cache to the shared prefix; returns its length in tokens, 0 where the prompt does not begin so."""
         if not self._reusable:
             self._cache = None
             return 0
-        if self._cache is None:
+        length = len(self._prefix)
+        if self._warmed is None or tuple(prompt[:-1][:length]) != self._prefix:
             self._cache = PrefixCache()
-        shared = _common_prefix(self._prefix, prompt[:-1])
-        if len(shared) < len(self._prefix):
-            # A prompt without the whole prefix: the prefix shrinks to the common part.
-            self._prefix = tuple(shared)
-        self._cache.crop(len(shared))
-        return len(shared)
+            return 0
+        self._cache = self._warmed
+        self._cache.crop(length)
+        return length
 
     def _forward(self, tokens: Sequence[int], *, keep: int) -> torch.Tensor:
         """Logits of the last ``keep`` positions, shape (keep, vocabulary)."""
