@@ -19,7 +19,7 @@ from serving.gateway.capture.upstream import Upstream
 from serving.gateway.external import ExternalModels
 from serving.gateway.files.reader import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
-from serving.gateway.limits.rate_limits import RateLimiter, project_subject, token_subject
+from serving.gateway.limits.rate_limits import RateLimiter, Reservation, project_subject, token_subject
 from serving.gateway.log_store.process import log_folder
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import ReplicaPool
@@ -134,10 +134,7 @@ class Gateway:
         """
         if question.is_batch:
             self.answerer.check_idle(route, question)
-        subjects = [project_subject(route.project_id, route.limits)]
-        if question.token_id is not None:
-            subjects.append(token_subject(question.token_id, question.limits))
-        reserved = await self.limits.reserve(*subjects)
+        reserved = await self.reserve(route, question)
         answered = False
         try:
             with self.metrics.in_flight(route.slug):
@@ -146,6 +143,13 @@ class Gateway:
             return found
         finally:
             reserved.settle(answered=answered, tokens=question.used_tokens)
+
+    async def reserve(self, route: Route, question: Question) -> Reservation:
+        """Counts a request against the budgets of its project and token. Raises Problem 429."""
+        subjects = [project_subject(route.project_id, route.limits)]
+        if question.token_id is not None:
+            subjects.append(token_subject(question.token_id, question.limits))
+        return await self.limits.reserve(*subjects)
 
     async def respond(
         self,

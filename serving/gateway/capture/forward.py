@@ -18,6 +18,7 @@ from serving.gateway.answers import CLIENT_CLOSED, Answerer, Question, Source
 from serving.gateway.capture import exchange
 from serving.gateway.capture.exchange import Asked, ModelResponse
 from serving.gateway.capture.upstream import response_headers
+from serving.gateway.limits.rate_limits import Reservation
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, now
 from serving.gateway.routes import Route
@@ -45,6 +46,8 @@ class Forwarded:
     entry: LogEntry
     is_logged: bool = False
     sent: float = 0.0
+    #: against the budgets, until it is logged
+    reserved: Reservation | None = None
 
     @classmethod
     def of(
@@ -74,10 +77,21 @@ class Forwarded:
         if keeps and status not in (401, 403, CLIENT_CLOSED):
             entry.text, entry.output = self.asked.text, response.content or ""
             entry.exchange = exchange.stored(self.path, self.body, self.asked, response)
-        self.answerer.write(entry, self.question)
+        try:
+            self.answerer.write(entry, self.question)
+        except Problem:
+            self.settle(answered=False)
+            raise
+        self.settle(answered=status == 200)
         if self.asked.is_document and (status == 200 or status >= 500):
             valid = extract_json(response.content)[1] if entry.valid and response.content is not None else ""
             self.answerer.repeat(self.route, self.question, entry, raw=valid)
+
+    def settle(self, *, answered: bool) -> None:
+        """Counts its tokens, once; a request without an answer is given back to the budgets."""
+        if self.reserved is not None:
+            self.reserved.settle(answered=answered, tokens=self.question.used_tokens)
+            self.reserved = None
 
 
 def _is_valid(route: Route, response: ModelResponse) -> bool:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from labeling.integrations.tokens import PREFIX
+from serving.budgets.limits import NO_LIMITS, Limits
 from serving.gateway import chat_completions
 from serving.gateway.answers import CLIENT_CLOSED, Question
 from serving.gateway.bodies import HungUp, read_bytes, unless_disconnected
@@ -42,6 +43,10 @@ class _Asking:
     def token_id(self) -> int | None:
         return self.caller.token_id if self.caller is not None else None
 
+    @property
+    def limits(self) -> Limits:
+        return self.caller.limits if self.caller is not None else NO_LIMITS
+
 
 async def capture(request: Request, gateway: Gateway, request_id: str) -> Response:
     """Forwards or answers a request. Raises Problem."""
@@ -56,7 +61,7 @@ async def capture(request: Request, gateway: Gateway, request_id: str) -> Respon
     body = exchange.read_body(raw)
     asked = exchange.asked(path, body)
     question = Question(
-        text=asked.text, protocol=PROTOCOL, token_id=who.token_id,
+        text=asked.text, protocol=PROTOCOL, token_id=who.token_id, limits=who.limits,
         key=request.headers.get(HEADER, "") or forward.key_of(asked.text, raw),
         caller=asked.caller, id=request_id,
     )  # fmt: skip
@@ -113,6 +118,8 @@ async def _forward(
     work = Forwarded.of(gateway.answerer, route, question, asked, path, exchange.read_body(raw))
     if is_candidate:
         work.entry.stage = ""
+    if request.method == "POST":
+        work.reserved = await gateway.reserve(route, question)
     key = None if who.own_key else external.config.key
     with gateway.metrics.in_flight(route.slug):
         try:
@@ -126,6 +133,9 @@ async def _forward(
             raise
         except HungUp:
             work.log(CLIENT_CLOSED, exchange.ModelResponse(), code="client_closed")
+            raise
+        except BaseException:
+            work.settle(answered=False)
             raise
     if isinstance(response, forward.Relayed):
         response.in_flight = gateway.metrics.in_flight(route.slug)

@@ -142,13 +142,13 @@ class Listening:
 
 
 @contextlib.contextmanager
-def listening(folder: Path, route: Route) -> Iterator[Listening]:
+def listening(folder: Path, route: Route, **options: Any) -> Iterator[Listening]:
     """The gateway with this route, in a thread with an event loop of its own."""
     ready, stop = threading.Event(), threading.Event()
     found: list[Listening] = []
 
     async def work() -> None:
-        async with rig(folder, route, timeout=10.0) as one:
+        async with rig(folder, route, **{"timeout": 10.0, **options}) as one:
             port = free_port()
             app = one.client._transport.app  # type: ignore[attr-defined]
             server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))

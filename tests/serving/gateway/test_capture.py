@@ -12,6 +12,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from serving.budgets.limits import Limits
 from tests.serving import event_loop
 from tests.serving.gateway.rig import RAW, TEXT, backend, release, reply, route
 from tests.serving.gateway.stand_in import Listening, StandIn, external, listening, standing_in
@@ -208,6 +209,32 @@ def test_what_cannot_be_logged_is_no_success(
     # The last event, which says that the answer is complete, never comes.
     with pytest.raises(openai.APIConnectionError):
         list(stream)
+
+
+@pytest.mark.parametrize("key", ["slm_good", "sk-caller"])
+@pytest.mark.parametrize("limits", [Limits(requests_per_month=2), Limits(tokens_per_month=80)])
+def test_forwarded_requests_count_against_budgets(model: StandIn, tmp_path: Path, key: str, limits: Limits) -> None:
+    """Against those of the project also where callers keep their key. What the model does not answer is given back."""
+
+    async def nothing(subject: Any) -> tuple[int, int]:
+        return 0, 0
+
+    where = route(external(model.url, key="sk-ours"), capture="own_key", limits=limits)
+    with listening(tmp_path, where, used=nothing) as gateway:
+        caller = client(gateway.base(), key)
+        whole, failed = model.pieces, json.dumps({"error": {"message": "Overloaded."}}).encode()
+        model.answers(failed, status=503)
+        for _ in range(3):
+            with pytest.raises(openai.InternalServerError):
+                caller.chat.completions.create(model="big", messages=MESSAGES)
+        model.answers(*whole)
+        caller.chat.completions.create(model="big", messages=MESSAGES)
+        model.answers(*events(RAW), kind="text/event-stream")
+        list(caller.chat.completions.create(model="big", messages=MESSAGES, stream=True))
+        gateway.rows(5)
+        with pytest.raises(openai.RateLimitError) as caught:
+            caller.chat.completions.create(model="big", messages=MESSAGES)
+        assert (caught.value.code, len(model.received)) == ("budget", 5)
 
 
 def test_the_responses_interface_is_forwarded(gateway: Listening, model: StandIn) -> None:
