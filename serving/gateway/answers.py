@@ -14,7 +14,7 @@ from evaluation.inference.response_status import ResponseStatus
 from serving.budgets.limits import NO_LIMITS, Limits
 from serving.gateway.external import ExternalModels
 from serving.gateway.fallback.models import FallbackModels, Outcome, assess, note_confidence
-from serving.gateway.pool import ReplicaPool
+from serving.gateway.pool import NO_REPLICA, ReplicaPool
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, RequestLogWriter, now
 from serving.gateway.routes import ReleaseRoute, Route
@@ -160,11 +160,17 @@ class Answerer:
             self._spawn(self._shadow(route, shadow, question, entry, raw=raw))
 
     async def _answer(self, route: Route, question: Question, entry: LogEntry) -> Answered:
-        release, is_candidate = route.choose(question.split_sha256(route), question.number)
+        release, _ = route.choose(question.split_sha256(route), question.number)
         if release is None:
             raise Problem(404, "not_deployed", "No model of this project is deployed.")
+        return await self._answer_with(release, route, question, entry)
+
+    async def _answer_with(
+        self, release: ReleaseRoute, route: Route, question: Question, entry: LogEntry, *, is_chosen: bool = True
+    ) -> Answered:
+        """``is_chosen``: by the split of the traffic; False: in place of a release without a replica."""
         entry.release_id = release.id
-        entry.source = Source.CANDIDATE if is_candidate else Source.STABLE
+        entry.source = Source.CANDIDATE if release is route.candidate else Source.STABLE
         found: Answer | None = None
         problem: Problem | None = None
         try:
@@ -173,6 +179,10 @@ class Answerer:
             check(release, found, entry)
         except Problem as error:
             problem = error
+        # An absent replica says nothing about its model, and callers need an answer.
+        is_absent = problem is not None and problem.code == NO_REPLICA
+        if is_absent and is_chosen and question.number is None and (other := route.other(release)) is not None:
+            return await self._answer_with(other, route, question, entry, is_chosen=False)
         outcome = await self.fallbacks.complete(
             entry, text=question.text, schema=release.schema, found=found, problem=problem, known=release.confidence,
             policy=route.policy, route=release.fallback, max_queue=route.max_queue,

@@ -46,8 +46,28 @@ class _Backend:
         self.failures, self.opened_until = 0, 0.0
 
 
+#: the code of a request for which no replica answers
+NO_REPLICA = "no_replica"
+#: statuses of a replica that is there and takes no documents: another secret, draining
+_CLOSED = (401, 503)
+
+
 class ReplicaUnavailable(Exception):
-    """A replica did not answer; the request may be tried on another one."""
+    """A replica did not answer; the request may be tried on another one.
+
+    ``is_fault``: it did respond, but not with an answer. That is a failure of what it runs, and not of its host.
+    """
+
+    def __init__(self, why: str, *, is_fault: bool = False) -> None:
+        super().__init__(why)
+        self.is_fault = is_fault
+
+    @property
+    def problem(self) -> Problem:
+        """What the caller gets where no other replica answers."""
+        if self.is_fault:
+            return Problem(502, "engine", "The model failed.")
+        return Problem(503, NO_REPLICA, "The model does not answer.", headers={"Retry-After": "5"})
 
 
 @dataclass
@@ -64,11 +84,12 @@ class ReplicaPool:
         """The answer of a replica.
 
         Raises:
-            Problem: 429 where too many requests wait, 503 without a replica, 504 where it takes too long.
+            Problem: 429 where too many requests wait, 503 without a replica, 502 where it responds with something else,
+                504 where it takes too long.
         """
         backends = [self._backend(address) for address in release.addresses]
         if not backends:
-            raise Problem(503, "no_replica", "The model is not running.", headers={"Retry-After": "5"})
+            raise Problem(503, NO_REPLICA, "The model is not running.", headers={"Retry-After": "5"})
         waiting = sum(backend.outstanding for backend in backends)
         if waiting >= len(backends) * self.slots + max_queue:
             raise Problem(
@@ -76,18 +97,16 @@ class ReplicaPool:
             )
         self.retries.request()
         tried: set[str] = set()
-        while True:
-            backend = self._pick(backends, tried)
-            if backend is None:
-                raise Problem(503, "no_replica", "The model does not answer.", headers={"Retry-After": "5"})
+        failure = ReplicaUnavailable("no replica is asked now")
+        while (backend := self._pick(backends, tried)) is not None:
             tried.add(backend.address)
             try:
                 return await self._ask(backend, text)
-            except ReplicaUnavailable:
+            except ReplicaUnavailable as error:
+                failure = error
                 if not self.retries.take():
-                    raise Problem(
-                        503, "no_replica", "The model does not answer.", headers={"Retry-After": "5"}
-                    ) from None
+                    break
+        raise failure.problem
 
     def has_free_slot(self, release: ReleaseRoute) -> bool:
         """Whether a replica of the release would answer at once, as far as this process knows."""
@@ -114,15 +133,18 @@ class ReplicaPool:
             async with asyncio.timeout(self.timeout):
                 status, read = await backend.client.ask(body)
             if status != 200:
-                raise ReplicaUnavailable(f"status {status}")
+                raise ReplicaUnavailable(f"status {status}", is_fault=status not in _CLOSED)
             answer = Answer.of(orjson.loads(read))
-        except (Unavailable, ValueError, ReplicaUnavailable) as error:
+        except ReplicaUnavailable:
             backend.failed()
-            raise ReplicaUnavailable(str(error)) from error
+            raise
+        except ValueError as error:
+            backend.failed()
+            raise ReplicaUnavailable(str(error), is_fault=True) from error
         except TimeoutError:
             backend.failed()
             raise Problem(504, "timeout", f"The model did not answer within {self.timeout:g} s.") from None
-        except OSError as error:
+        except (Unavailable, OSError) as error:
             backend.failed()
             raise ReplicaUnavailable(str(error)) from error
         finally:

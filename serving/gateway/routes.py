@@ -85,6 +85,10 @@ class Route:
             return candidate, True
         return self.stable, False
 
+    def other(self, release: ReleaseRoute) -> ReleaseRoute | None:
+        """The release that answers callers where ``release`` has no replica that does."""
+        return next((one for one in self.answering if one is not release and one.can_answer), None)
+
     @property
     def answering(self) -> list[ReleaseRoute]:
         """The releases that callers may name."""

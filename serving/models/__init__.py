@@ -3,7 +3,7 @@
 from serving.models.alerts import AlertEvent, AlertRecipients, AlertRule
 from serving.models.batches import BatchRun
 from serving.models.certificates import Certificate, CertificatePair
-from serving.models.deployments import Capture, Deployment, DeploymentEvent, Release, Replica, Stage
+from serving.models.deployments import Capture, Deployment, DeploymentEvent, Release, Replica, ReplicaCrash, Stage
 from serving.models.drift import DriftCheck
 from serving.models.experiments import Experiment
 from serving.models.feedback import Judgment
@@ -38,6 +38,7 @@ __all__ = [
     "Release",
     "Replay",
     "Replica",
+    "ReplicaCrash",
     "RequestLog",
     "RetrainingProposal",
     "ReviewItem",

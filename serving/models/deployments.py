@@ -215,3 +215,18 @@ class Replica(models.Model):
 
     def __str__(self) -> str:
         return f"replica {self.slot} of {self.release} on {self.host}"
+
+
+class ReplicaCrash(models.Model):
+    """A replica that answered, and whose process then ended by itself; rows are only added."""
+
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="crashes", db_index=False)
+    host = models.CharField(max_length=200)
+    error = models.TextField(blank=True, help_text="why, as a sentence")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["release", "created_at"], name="replica_crashes")]
+
+    def __str__(self) -> str:
+        return f"crash of {self.release} on {self.host}"

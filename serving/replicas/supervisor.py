@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from serving.deployments.services import settle
-from serving.models import Deployment, Release, Replica
+from serving.models import Deployment, Release, Replica, ReplicaCrash
 from serving.packages.documents.manifest import verify_signature
 from serving.replicas.addresses import host_name, new_address
 from serving.replicas.changes import announce
@@ -103,7 +103,10 @@ class HostSupervisor:
             slot.failures += 1
             slot.process, slot.start_at = None, time.monotonic() + restart_delay(slot.failures)
             logger.warning("%s ended: %s", row, process.failure)
+            was_ready = row.state == State.READY
             self._store(slot, state=State.FAILED, error=process.failure, address="", pid=0)
+            if was_ready:
+                ReplicaCrash.objects.create(release=row.release, host=self.host, error=process.failure)
         elif process.identity and row.state != State.READY:
             self._check_identity(slot, process)
         else:

@@ -10,8 +10,11 @@ from serving.rollouts.counts import Counts, Step
 
 #: a row that says something about the model: an answer, or a failure that is not the caller's. A document that is too
 #: long for one of the models is that model's failure, and so is an answer that the larger model gave in its place.
+#: Where no replica answered, no model did.
 _REPLACED = "{0}.fallback_reason IN ('invalid', 'unavailable')"
-_FAILED = "({0}.status >= 500 OR {0}.code IN ('too_long', 'queue_full') OR " + _REPLACED + ")"
+_FAILED = (
+    "({0}.code <> 'no_replica' AND ({0}.status >= 500 OR {0}.code IN ('too_long', 'queue_full') OR " + _REPLACED + "))"
+)
 _OUTCOME = "({0}.status = 200 OR " + _FAILED + ")"
 #: in shadow, a full queue says nothing: the copy of a request has no right to a place in it
 _PAIR_OUTCOME = "({0}.status <> 429 AND " + _OUTCOME + ")"

@@ -10,13 +10,14 @@ from serving.models import Deployment, Replay, Rollout, RolloutPlan, Stage
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.log_counts import requests_per_hour
 from serving.rollouts.planner import Forecast, failure_rate, forecast
-from serving.rollouts.verdicts import ALPHA, Action, e_value, meaning
+from serving.rollouts.verdicts import ALPHA, Action, Code, e_value, meaning
 
 _QUESTIONS = {
     "fails_more": "It fails more often",
     "over_limit": "It exceeds the failure rate of the plan",
     "slow": "It exceeds the p95 latency of the plan",
     "disagrees": "It has little in common with the stable version",
+    "crashes": "Its replicas crash more often",
     "ready": "It is non-inferior",
     "fast": "It keeps the p95 latency of the plan",
 }
@@ -65,6 +66,8 @@ class RolloutStatus:
             return "queued", "no requests counted yet"
         if self.rollout.outcome:
             return ("failed" if self.rollout.outcome == Rollout.Outcome.ABORTED else "done"), self.rollout.outcome
+        if self.rollout.code == Code.ABSENT:
+            return "failed", "on hold"
         if self.rollout.verdict == Action.GO_ON:
             return "done", "ready for the next stage"
         return "running", "waiting for data"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,6 +47,8 @@ class Code(StrEnum):
     READY = "ready"
     CALLERS = "callers"
     DISAGREES = "disagrees"
+    CRASHES = "crashes"
+    ABSENT = "absent"
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,39 @@ def judge_callers(steps: Sequence[Step], callers: Sequence[CallerCount]) -> Verd
     return Verdict(Action.WAIT, Code.CALLERS, sentence, {"fails_more": found})
 
 
+@dataclass(frozen=True)
+class Replicas:
+    """How the replicas do: how often those of each version crashed, and whether one of the candidate answers."""
+
+    candidate_crashes: int = 0
+    stable_crashes: int = 0
+    is_answering: bool = True
+
+
+def judge_replicas(verdict: Verdict, replicas: Replicas) -> Verdict:
+    """The verdict about the outputs, with what the replicas did. An absent replica says nothing about a model: the
+    rollout waits for it. Replicas of both versions are as many, and those of the candidate get no more requests, so
+    each crash is the candidate's with a probability of at most one half while it crashes no more often.
+    """
+    process = FailureRatio()
+    process.add(candidate=replicas.candidate_crashes, stable=replicas.stable_crashes, share=PAIR_SHARE)
+    log_e = verdict.log_e
+    if replicas.candidate_crashes or replicas.stable_crashes:
+        log_e = {**log_e, "crashes": process.log_e}
+    if verdict.action == Action.ABORT:
+        return replace(verdict, log_e=log_e)
+    if process.decided(ALPHA):
+        sentence = (
+            f"The candidate's replicas crashed {replicas.candidate_crashes:,} times, those of the stable version "
+            f"{replicas.stable_crashes:,} times."
+        )
+        return Verdict(Action.ABORT, Code.CRASHES, sentence, log_e)
+    if not replicas.is_answering:
+        sentence = "No replica of the candidate answers. The rollout goes on when one does."
+        return Verdict(Action.WAIT, Code.ABSENT, sentence, log_e)
+    return replace(verdict, log_e=log_e)
+
+
 def evidence(steps: Sequence[Step], plan: Plan) -> dict[str, float]:
     """Logarithms of the e-values of each question of the plan.
 
@@ -175,6 +210,7 @@ _NULL = {
     "over_limit": "a candidate within the limit",
     "slow": "a candidate within the limit",
     "disagrees": "a candidate within the limit",
+    "crashes": "a candidate that crashes no more often",
     "ready": "a candidate that the plan does not admit",
     "fast": "a candidate over the limit",
 }

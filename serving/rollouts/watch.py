@@ -6,6 +6,7 @@ while it looks, others pass it by, and a rollout that was checked within the las
 
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,11 +16,21 @@ from django.db.models import Q
 from django.utils import timezone
 
 from serving.deployments import services
-from serving.models import Deployment, DeploymentEvent, Experiment, Replica, Rollout, RolloutPlan, Stage
+from serving.models import (
+    Deployment,
+    DeploymentEvent,
+    Experiment,
+    Release,
+    Replica,
+    ReplicaCrash,
+    Rollout,
+    RolloutPlan,
+    Stage,
+)
 from serving.replicas.changes import announce
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.log_counts import count, count_callers
-from serving.rollouts.verdicts import Action, Verdict, judge, judge_callers
+from serving.rollouts.verdicts import Action, Replicas, Verdict, judge, judge_callers, judge_replicas
 from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
@@ -145,7 +156,7 @@ def _judge(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, now: dat
     steps = [Step.of_json(one) for one in rollout.steps]
     stable = deployment.stable
     assert stable is not None
-    answers = stable.endpoint_id is not None or Replica.objects.ready().filter(release=stable).exists()
+    answers = _is_answering(stable)
     sticky = deployment.sticky and deployment.stage == Stage.CANARY
     for step in steps:
         if not step.is_complete and not (sticky and not step.is_shadow):
@@ -154,12 +165,29 @@ def _judge(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, now: dat
         verdict = None
     else:
         verdict = _of_callers(deployment.project_id, rollout.began_at, steps, now) if sticky else judge(steps, plan)
+        verdict = judge_replicas(verdict, _replicas(deployment, rollout))
     rollout.steps, rollout.checked_at = [one.to_json() for one in steps], now
     if verdict is not None:
         rollout.log_e = verdict.log_e
         rollout.verdict, rollout.code, rollout.reason = verdict.action, verdict.code, verdict.sentence
     rollout.save()
     return verdict
+
+
+def _is_answering(release: Release) -> bool:
+    return release.endpoint_id is not None or Replica.objects.ready().filter(release=release).exists()
+
+
+def _replicas(deployment: Deployment, rollout: Rollout) -> Replicas:
+    """What the replicas of both releases did since the rollout began."""
+    assert deployment.candidate is not None
+    crashes = ReplicaCrash.objects.filter(release__in=deployment.serving, created_at__gte=rollout.began_at)
+    found = Counter(crashes.values_list("release_id", flat=True))
+    return Replicas(
+        candidate_crashes=found[deployment.candidate.pk],
+        stable_crashes=found[deployment.stable_id],
+        is_answering=_is_answering(deployment.candidate),
+    )
 
 
 def _of_callers(project_id: int, rollout_began_at: datetime, steps: list[Step], now: datetime) -> Verdict:

@@ -173,18 +173,18 @@ def answered(**changes: Any) -> bytes:
 WHOLE = orjson.dumps(ANSWER)
 #: what a replica writes -> status and code; "" closes the connection without a byte
 REPLICAS: dict[str, tuple[bytes, int, str]] = {
-    "500": (wire.response(b"Internal Server Error", b"500 Internal Server Error", b"text/plain"), 503, "no_replica"),
+    "500": (wire.response(b"Internal Server Error", b"500 Internal Server Error", b"text/plain"), 502, "engine"),
     "401": (wire.response(b"{}", b"401 Unauthorized"), 503, "no_replica"),
-    "redirect": (wire.response(b"", b"302 Found\r\nLocation: http://127.0.0.1:1/"), 503, "no_replica"),
-    "HTML": (wire.response(b"<html>Bad gateway</html>", kind=b"text/html"), 503, "no_replica"),
+    "redirect": (wire.response(b"", b"302 Found\r\nLocation: http://127.0.0.1:1/"), 502, "engine"),
+    "HTML": (wire.response(b"<html>Bad gateway</html>", kind=b"text/html"), 502, "engine"),
     "nothing": (b"", 503, "no_replica"),
-    "an empty body": (wire.response(b""), 503, "no_replica"),
+    "an empty body": (wire.response(b""), 502, "engine"),
     "half a response": (wire.response(WHOLE)[:-20], 503, "no_replica"),
-    "half a JSON": (wire.response(WHOLE[:-20]), 503, "no_replica"),
+    "half a JSON": (wire.response(WHOLE[:-20]), 502, "engine"),
     "no HTTP": (b"hello\r\n\r\n", 503, "no_replica"),
-    "a list": (wire.response(b"[]"), 503, "no_replica"),
-    "other members": (wire.response(b'{"choices": [{"text": "{}"}]}'), 503, "no_replica"),
-    "a finish reason of another server": (answered(finish_reason="tool_calls"), 503, "no_replica"),
+    "a list": (wire.response(b"[]"), 502, "engine"),
+    "other members": (wire.response(b'{"choices": [{"text": "{}"}]}'), 502, "engine"),
+    "a finish reason of another server": (answered(finish_reason="tool_calls"), 502, "engine"),
     "another model": (answered(raw='{"label":"invoice"}'), 502, "invalid_output"),
     "an unconstrained answer": (answered(raw="The total is 12.50."), 502, "invalid_output"),
     "an answer in a fence": (answered(raw=f"```json\n{RAW}\n```"), 502, "invalid_output"),
@@ -218,7 +218,7 @@ def test_no_replica_makes_a_wrong_success(tmp_path: Path, name: str) -> None:
                 )
                 assert streamed.status_code == status
                 assert [row["status"] for row in found.log.rows()] == [status] * 2
-                assert {row["valid"] for row in found.log.rows()} == {None if status == 503 else False}
+                assert {row["valid"] for row in found.log.rows()} == {False if code == "invalid_output" else None}
 
     event_loop.run(work())
 

@@ -271,6 +271,30 @@ def test_a_broken_shadow_harms_no_caller(tmp_path: Path) -> None:
     run(work())
 
 
+@pytest.mark.parametrize(("share", "absent"), [(1.0, "candidate"), (0.0, "stable")])
+def test_the_other_release_answers_for_one_whose_replicas_are_gone(tmp_path: Path, share: float, absent: str) -> None:
+    """Their heartbeat is still valid. The row says who answered, so it is no part of the split."""
+
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one:
+            gone = "unix:/none"
+            addresses = (one.address, gone) if absent == "candidate" else (gone, one.address)
+            deployed = route(release(1, addresses[0]), release(2, addresses[1]), stage="canary", share=share)
+            async with rig(tmp_path, deployed) as found:
+                answered = (await found.extract()).json()
+                expected = (1, "stable") if absent == "candidate" else (2, "candidate")
+                assert (answered["version"], answered["answered_by"]) == expected
+                # A caller that names a version gets no other one.
+                body = {"model": f"invoices@{3 - expected[0]}", "messages": [{"role": "user", "content": TEXT}]}
+                authorized = {"Authorization": "Bearer good"}
+                response = await found.client.post("/v1/chat/completions", json=body, headers=authorized)
+                assert response.status_code == 503
+                first = found.log.rows()[0]
+                assert (first["release_id"], first["status"]) == (expected[0], 200)
+
+    run(work())
+
+
 def test_until_the_candidate_answers_the_stable_release_does(tmp_path: Path) -> None:
     async def work() -> None:
         async with backend(tmp_path / "a", reply()) as stable:

@@ -65,7 +65,7 @@ def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock
             assert pool._backends[one.address].opened_until == pytest.approx(clock[0] + 1)
             assert (await codes(pool, one.address), asked) == (["no_replica"], 20)
             clock[0] += 1.1
-            assert await codes(pool, one.address, 20) == ["no_replica"] * 20
+            assert sorted(await codes(pool, one.address, 20)) == ["engine"] + ["no_replica"] * 19
             assert asked == 21  # one request tries, the others do not wait for it
 
     with_pool(work)

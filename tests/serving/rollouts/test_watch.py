@@ -7,7 +7,16 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from serving.deployments import services
-from serving.models import Deployment, DeploymentEvent, Release, Replica, RequestLog, Rollout, RolloutPlan
+from serving.models import (
+    Deployment,
+    DeploymentEvent,
+    Release,
+    Replica,
+    ReplicaCrash,
+    RequestLog,
+    Rollout,
+    RolloutPlan,
+)
 from serving.rollouts.counts import Step
 from serving.rollouts.watch import check, check_all
 from tests.evaluation.factories import World, evaluated, right
@@ -164,6 +173,8 @@ def test_an_unapproved_model_stays_in_shadow(world: World) -> None:
     deployed(world)
     run = evaluated(world, right, tuned=False)
     deployment = services.deploy(project=world.project, user=world.engineer, stage="shadow", run=run)
+    assert deployment.candidate is not None
+    answering(deployment.candidate)
     RolloutPlan.objects.create(deployment=deployment, auto_promote=True)
     pairs(deployment, 500, at=soon())
     check_all(soon(5))
@@ -218,6 +229,58 @@ def test_nothing_is_aborted_while_the_stable_version_does_not_answer(world: Worl
     check_all(soon(10))
     assert current(world).candidate == deployment.candidate
     assert steps()[0].counts.candidate_failures == 0
+
+
+@pytest.mark.parametrize("stage", ["canary", "shadow"])
+def test_requests_without_a_replica_are_no_evidence(world: World, stage: str) -> None:
+    """A busy host kept heartbeats and connections from the candidate: that says nothing about its outputs."""
+    deployment = with_candidate(world, stage, share=0.25 if stage == "canary" else None)
+    if stage == "canary":
+        requests(deployment, 60, candidate=False, at=soon())
+        requests(deployment, 30, candidate=True, at=soon(), status=503, code="no_replica")
+    else:
+        pairs(deployment, 90, candidate_failed=30, at=soon())
+        RequestLog.objects.filter(status=502).update(status=503, code="no_replica")
+    check_all(soon(5))
+    assert current(world).candidate == deployment.candidate
+    counts = steps()[0].counts
+    assert (counts.candidate_failures, counts.candidate_documents_failed) == (0, 0)
+    assert (counts.stable_requests, counts.candidate_requests) == ((60, 0) if stage == "canary" else (60, 60))
+
+
+def test_a_rollout_waits_for_the_replicas_of_its_candidate(world: World) -> None:
+    deployment = with_candidate(world, share=0.25)
+    RolloutPlan.objects.create(deployment=deployment, auto_promote=True)
+    requests(deployment, 600, candidate=True, at=soon())
+    requests(deployment, 1_800, candidate=False, at=soon())
+    replica = Replica.objects.get(release=deployment.candidate)
+    Replica.objects.filter(pk=replica.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    check_all(soon(5))
+    rollout = Rollout.objects.get()
+    assert (rollout.verdict, rollout.code, current(world).share) == ("wait", "absent", 0.25)
+    Replica.objects.filter(pk=replica.pk).update(heartbeat_at=timezone.now())
+    check_all(soon(10))
+    assert (Rollout.objects.get().verdict, current(world).share) == ("go_on", 0.5)
+
+
+@pytest.mark.parametrize(("candidate", "stable", "outcome"), [(6, 0, ""), (7, 0, "aborted"), (7, 6, ""), (0, 9, "")])
+def test_a_candidate_whose_replicas_crash_is_aborted(
+    world: World, candidate: int, stable: int, outcome: str
+) -> None:  # fmt: skip
+    """Also one whose replica does not answer now; a host that ends the processes of both is not its fault."""
+    deployment = with_candidate(world, stage="shadow")
+    assert deployment.candidate is not None
+    Replica.objects.filter(release=deployment.candidate).update(state=Replica.State.FAILED)
+    before = timezone.now() - timedelta(hours=1)
+    for release, number in ((deployment.candidate, candidate), (deployment.stable, stable)):
+        ReplicaCrash.objects.bulk_create(
+            ReplicaCrash(release=release, host="here", created_at=at)
+            for at in [before] * 9 + [soon()] * number
+        )  # fmt: skip
+    check_all(soon(5))
+    rollout = Rollout.objects.get()
+    assert (rollout.outcome, rollout.code) == (outcome, "crashes" if outcome else "absent")
+    assert (current(world).candidate is None) == bool(outcome)
 
 
 def test_a_new_candidate_begins_without_evidence(world: World) -> None:
