@@ -23,6 +23,7 @@ class ServingConfig(AppConfig):
         from serving.deployments.queries import deploy_action
         from serving.feedback import gold_labels, sampling
         from serving.models import Deployment
+        from serving.retention import packages
         from serving.retention import services as retention
         from serving.retraining import services as retraining
         from slmstudio import hooks, panels
@@ -39,6 +40,7 @@ class ServingConfig(AppConfig):
         more_routers.register(_batch_router)
         FILES_AT.add("/projects/{slug}/extract/batch")
         hooks.project_files.register(batches.file_keys)
+        hooks.project_files.register(packages.file_keys)
         hooks.reaper_passed.register(batches.erase_expired)
         hooks.run_reaped["serving.BatchRun"].register(batches.emit)
         hooks.audit_noted.register(_access_changed)

@@ -248,6 +248,8 @@ PACKAGE_PUBLIC_KEY = env.str("PACKAGE_PUBLIC_KEY", default="")
 # Where built packages are copied to, and from where hosts without the artifact store copy them: a folder, or a URL of
 # fsspec such as s3://bucket/prefix.
 PACKAGE_STORE = env.str("PACKAGE_STORE", default="")
+# The newest packages of each project whose files stay although nothing needs them.
+PACKAGES_KEPT = env.int("PACKAGES_KEPT", default=3, minimum=0)
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {

@@ -59,6 +59,9 @@ def deploy(
     key = "" if variant is None or variant.key == package.all_variants[0].key else variant.key
     with transaction.atomic():
         deployment = _locked(project)
+        package.refresh_from_db(fields=["deleted_at"])
+        if package.deleted_at is not None:
+            raise Refused("The package was just deleted. Try again.", field="report", code="busy")
         if deployment.candidate_id is not None:
             current = deployment.candidate
             assert current is not None
@@ -228,6 +231,10 @@ def roll_back(*, deployment: Deployment, user: User, reason: str = "") -> Deploy
             raise Refused("There is no earlier version to roll back to.", field="form", code="no_previous")
         if previous.report is not None:
             _check_approval(previous.report, required=True)
+        if previous.package is not None and not previous.package.is_ready:
+            raise Refused(
+                f"The files of {previous} were deleted. Deploy its report again.", field="form", code="no_package"
+            )
         # Its replicas have to start again: until they answer, the current release does.
         deployment.candidate, deployment.stage, deployment.share = previous, Stage.FULL, 1.0
         _save(deployment)
@@ -251,7 +258,12 @@ def stop(*, deployment: Deployment, user: User, reason: str = "") -> Deployment:
 def previous_stable(deployment: Deployment) -> Release | None:
     """The release that was stable before the current one."""
     rows = DeploymentEvent.objects.filter(project=deployment.project_id, stable__isnull=False)
-    event = rows.exclude(stable=deployment.stable_id).select_related("stable__report").order_by("-pk").first()
+    event = (
+        rows.exclude(stable=deployment.stable_id)
+        .select_related("stable__report", "stable__package")
+        .order_by("-pk")
+        .first()
+    )
     return event.stable if event is not None else None
 
 

@@ -97,6 +97,8 @@ class Package(BackgroundRun):
         help_text="{key, engine, kind, export, gguf, parity, problem} of each",
     )
 
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="when its files were deleted")
+
     objects: ClassVar[Any] = PackageQuerySet.as_manager()
 
     class Meta:
@@ -114,7 +116,7 @@ class Package(BackgroundRun):
     @property
     def is_ready(self) -> bool:
         """Whether it is built and can be served."""
-        return self.status == Status.DONE and bool(self.sha256)
+        return self.status == Status.DONE and bool(self.sha256) and self.deleted_at is None
 
     @property
     def all_variants(self) -> "list[Variant]":

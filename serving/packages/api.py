@@ -55,6 +55,7 @@ class PackageOut(Out):
     sha256: str
     size: int
     signed: bool
+    deleted: bool = Field(description="its files were deleted, as nothing needed them")
     versions: list[int]
     variants: list[VariantOut]
 
@@ -102,6 +103,7 @@ def _out(package: Package, versions: list[int]) -> dict[str, Any]:
         "sha256": package.sha256,
         "size": package.size,
         "signed": package.is_signed,
+        "deleted": package.deleted_at is not None,
         "versions": versions,
         "variants": [_variant(one) for one in package.all_variants],
     }

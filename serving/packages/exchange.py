@@ -70,6 +70,22 @@ def pull(place: str, target: Path, *, sha256: str = "") -> str:
     return found
 
 
+def remove(place: str) -> None:
+    """Deletes a package at a place; on a hub it stays, as others may use it.
+
+    Raises:
+        Refused: (code ``place``) it cannot be deleted.
+    """
+    if place.startswith(HUB):
+        return
+    system, path = _filesystem(place)
+    try:
+        if system.exists(path):
+            system.rm(path, recursive=True)
+    except OSError as error:
+        raise Refused(f"The package cannot be deleted: {_short(error)}", code="place") from error
+
+
 def _check(folder: Path) -> str:
     """The hash of a package whose files are those of its manifest. Raises Refused."""
     try:

@@ -98,6 +98,8 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
     project = _locked(run)
     wanted = _choice(run, engine, export)
     for package in Package.objects.filter(eval_run=run).order_by("-number"):
+        if package.deleted_at is not None:
+            continue
         variant = package.variant(wanted.key)
         # A package of before has the engine as its key.
         if variant is None and package.engine == wanted.engine and not package.variants:

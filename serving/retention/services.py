@@ -24,7 +24,7 @@ from labeling.documents.erasure import Erased
 from labeling.models import Membership, Project
 from serving.feedback import erasure
 from serving.models import Deployment, RequestLog
-from serving.retention import documents
+from serving.retention import documents, packages
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.errors import Refused
 
@@ -53,6 +53,9 @@ def pass_if_due() -> bool:
     _last_pass = time.monotonic()
     erased = erase_expired()
     dropped = drop_old_partitions()
+    deleted = packages.delete_all()
+    if deleted:
+        logger.info("deleted the files of %d old packages", deleted)
     if erased or dropped:
         logger.info("erased the texts of %d requests, dropped %d days of the request log", erased, dropped)
     return True
