@@ -14,7 +14,7 @@ from labeling.projects.services import ProjectError, create_own_project
 from slmstudio import panels
 from slmstudio.access import Action, project_for
 from slmstudio.accounts import permissions
-from slmstudio.web.requests import SignedInRequest
+from slmstudio.web.requests import SignedInRequest, is_htmx
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -50,7 +50,7 @@ def projects(request: SignedInRequest) -> HttpResponse:
 
 @require_safe
 def home(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The home page: panels of all apps, and the next step for the user."""
+    """The home page: panels of all apps, and the next step for the user. It refreshes itself."""
     project = project_for(request.user, slug, Action.READ)
     drawn = panels.render_panels("home", project, request.user)
     context: dict[str, Any] = {
@@ -59,7 +59,8 @@ def home(request: SignedInRequest, slug: str) -> HttpResponse:
         "panels": _render(request, drawn, project=project),
         "step": panels.next_step_for(project, request.user),
     }
-    return render(request, "labeling/projects/home.html", context)
+    part = "#live" if is_htmx(request) and request.GET.get("part") == "live" else ""
+    return render(request, f"labeling/projects/home.html{part}", context)
 
 
 def _render(request: SignedInRequest, drawn: list[panels.PanelContent], **more: Any) -> list[str]:

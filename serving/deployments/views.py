@@ -26,19 +26,34 @@ _MAX_FILE = int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) + AROUND_FILES
 
 @require_safe
 def deployment(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The page; its status refreshes itself."""
+    """The page; what serves, the newest requests and the history refresh themselves."""
     project = project_for(request.user, slug, Action.READ)
-    part = "#status" if is_htmx(request) and request.GET.get("part") == "status" else ""
-    context = _status(project)
-    if not part:
-        context |= {
-            "snippets": snippets(slug),
-            "try_form": TryForm(initial={"text": queries.sample_text(project)}),
-            "deploy_form": _deploy_form(request, project, context["deployment"]),
-            "endpoint_form": _endpoint_form(project, context["deployment"]),
-            "offers_endpoint": Action.RUN in project.can and not (context["stable"] or context["candidate"]),
-        }
-    return render(request, f"{_TEMPLATE}{part}", context)
+    part = request.GET.get("part", "") if is_htmx(request) else ""
+    if part == "status":
+        return render(request, f"{_TEMPLATE}#status", _status(project))
+    if part == "activity":
+        return render(request, f"{_TEMPLATE}#activity", {"project": project, **_activity(project)})
+    context = _page(project)
+    context |= {
+        "snippets": snippets(slug),
+        "try_form": TryForm(initial={"text": queries.sample_text(project)}),
+        "deploy_form": _deploy_form(request, project, context["deployment"]),
+        "endpoint_form": _endpoint_form(project, context["deployment"]),
+        "offers_endpoint": Action.RUN in project.can and not (context["stable"] or context["candidate"]),
+    }
+    return render(request, _TEMPLATE, context)
+
+
+def _page(project: Any) -> dict[str, Any]:
+    return {**_status(project), **_activity(project)}
+
+
+def _activity(project: Any) -> dict[str, Any]:
+    return {
+        "events": queries.events(project),
+        "rollback": queries.rollback_time(project),
+        "requests": queries.requests(project),
+    }
 
 
 def _status(project: Any) -> dict[str, Any]:
@@ -60,9 +75,6 @@ def _status(project: Any) -> dict[str, Any]:
         "settling": settling,
         "steps": [(int(100 * one), one) for one in steps],
         "previous": services.previous_stable(found) if found and found.stable_id else None,
-        "events": queries.events(project),
-        "rollback": queries.rollback_time(project),
-        "requests": queries.requests(project),
         "reason_form": ReasonForm(),
     }
 
@@ -100,7 +112,7 @@ def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
         else:
             return redirect_to(request, reverse("deployment", args=[slug]))
     part = "#deploy_form" if is_htmx(request) else ""
-    context = {**_status(project), "deploy_form": form, "snippets": snippets(slug), "try_form": TryForm()}
+    context = {**_page(project), "deploy_form": form, "snippets": snippets(slug), "try_form": TryForm()}
     return render(request, f"{_TEMPLATE}{part}", context, status=422)
 
 
@@ -118,7 +130,7 @@ def deploy_endpoint(request: SignedInRequest, slug: str) -> HttpResponse:
             name = "captures" if form.cleaned_data["capture"] else "deployment"
             return redirect_to(request, reverse(name, args=[slug]))
     part = "#endpoint_form" if is_htmx(request) else ""
-    context = {**_status(project), "endpoint_form": form, "snippets": snippets(slug), "try_form": TryForm()}
+    context = {**_page(project), "endpoint_form": form, "snippets": snippets(slug), "try_form": TryForm()}
     return render(request, f"{_TEMPLATE}{part}", context, status=422)
 
 
@@ -161,7 +173,7 @@ def _change(request: SignedInRequest, slug: str, change: Any) -> HttpResponse:
             refused = error.message
         else:
             return redirect_to(request, reverse("deployment", args=[slug]))
-    context = {**_status(project), "refused": refused, "deploy_form": _deploy_form(request, project, found)}
+    context = {**_page(project), "refused": refused, "deploy_form": _deploy_form(request, project, found)}
     context |= {"snippets": snippets(slug), "try_form": TryForm(initial={"text": queries.sample_text(project)})}
     part = "#status" if is_htmx(request) else ""
     return render(request, f"{_TEMPLATE}{part}", context, status=422)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from labeling.integrations import tokens
 from serving.batches import jobs
@@ -17,6 +17,7 @@ from tests.serving.batches.gateway import gateway
 from tests.serving.rollouts.rows import deployed
 
 As = Callable[[Any], Page]
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @pytest.fixture
@@ -41,6 +42,8 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     expect(row.locator(".badge")).to_have_text("done")  # the page asks by itself
     expect(row).to_contain_text("2 of 2")
     check(erik, "batches")
+    erik.set_viewport_size(PHONE)
+    check(erik, "batches-phone")
     with erik.expect_download() as download:
         row.get_by_role("link", name="Download").click()
     assert Path(download.value.path()).read_bytes().count(b"\n") == 2
@@ -58,4 +61,8 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     olga.get_by_role("button", name="Save").click()
     expect(olga.get_by_role("row", name="app")).to_contain_text("85 of 100 requests")
     check(olga, "usage")
+    olga.set_viewport_size(PHONE)
+    check(olga, "usage-phone")
+    olga.get_by_role("link", name="app").click()
+    check(olga, "budget-phone")
     assert Budget.objects.get().requests_per_month == 100

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from serving.deployments import gateway_client, queries, services
@@ -14,6 +15,7 @@ from serving.models import Deployment
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.factories import answering, approved_report, built
+from tests.serving.rollouts.rows import current, requests
 
 As = Callable[[Any], Page]
 PHONE = {"width": 390, "height": 844}
@@ -97,3 +99,48 @@ def test_a_canary_moves_on_and_is_aborted(world: World, logged_in: As) -> None:
     erik.get_by_role("button", name="Abort").click()
     expect(erik.locator(".release")).to_have_count(1)
     assert Deployment.objects.get().candidate is None
+
+
+def test_requests_and_history_arrive_by_themselves(world: World, logged_in: As) -> None:
+    """They wait while someone uses them, and nothing else of the page changes."""
+    services.deploy(project=world.project, user=world.engineer, stage="full", report=approved_report(world))
+    start(world)
+    erik = logged_in(world.engineer)
+    erik.clock.install()
+    erik.goto("/p/invoices/deploy/")
+    erik.locator("#try textarea").fill("Total 7")
+    [first] = requests(current(world), 1, candidate=False, at=timezone.now())
+    refresh(erik, 5)
+    expect(erik.locator("#recent-requests tbody tr")).to_have_count(1)
+    expect(erik.locator("#recent-requests")).to_contain_text(str(first.id))
+    expect(erik.locator("#try textarea")).to_be_focused()
+    expect(erik.locator("#try textarea")).to_have_value("Total 7")
+
+    erik.locator("#recent-requests code").select_text()
+    services.deploy(
+        project=world.project, user=world.engineer, stage="canary", share=0.05, report=approved_report(world)
+    )
+    changes = erik.locator("#history tbody tr")
+    before = changes.count()
+    refresh(erik, 5)
+    expect(changes).to_have_count(before)
+    erik.evaluate("getSelection().removeAllRanges()")
+    refresh(erik, 5)
+    expect(changes).to_have_count(before + 1)
+    check(erik, "deploy-requests")
+    erik.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    check(erik, "deploy-requests-phone")
+
+    erik.goto("/p/invoices/")
+    deployed = erik.locator(".loop-cell", has_text="Deployed")
+    expect(deployed).to_contain_text("canary")
+    services.abort(deployment=current(world), user=world.engineer, reason="Again.")
+    refresh(erik, 10)
+    expect(deployed).to_contain_text("all traffic")
+
+
+def refresh(page: Page, seconds: int) -> None:
+    """Lets the page ask again, and waits for the response."""
+    with page.expect_response(lambda response: "part=" in response.url):
+        page.clock.run_for(seconds * 1_000)
+    page.wait_for_load_state("networkidle")

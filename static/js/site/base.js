@@ -109,6 +109,19 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     event.detail.isError = false;
   }
 });
+// A fragment that refreshes itself stays as it is while someone uses it: a field, link or button of it has the focus, its
+// text is selected, or something of it is open.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt, requestConfig } = event.detail;
+  const isRefresh = elt === event.target && requestConfig.verb === "get" && event.target.matches("[data-refresh]");
+  if (isRefresh && isInUse(event.target)) event.detail.shouldSwap = false;
+});
+/** @param {HTMLElement} part */
+function isInUse(part) {
+  const selection = getSelection();
+  const isSelected = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+  return Boolean(isSelected || part.querySelector("details[open], :is(a, button, input, select, textarea, summary):focus"));
+}
 document.addEventListener("htmx:sendError", () => announce("The server cannot be reached. Retrying."));
 document.addEventListener("htmx:responseError", (event) => {
   announce(`The server answered with ${event.detail.xhr.status}. Nothing was lost. Try again or reload the page.`);
