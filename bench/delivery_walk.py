@@ -87,10 +87,9 @@ class Delivery(Versions):
             while not (failed := [one for one in self.callers.calls if one.status == 502]):
                 mona.page.wait_for_timeout(500)
             began = failed[0].at
+            # The page refreshes itself.
             firing = mona.page.locator("#firing-alerts", has_text="Invalid outputs")
-            while not firing.count():
-                mona.page.wait_for_timeout(3_000)
-                mona.page.reload()
+            expect(firing).to_be_visible(timeout=WORK_MS)
             self.figures["seconds from the first failing request to the alarm"] = f"{time.monotonic() - began:.0f}"
             shown.append(mona.text("#firing-alerts"))
         return failed[0]
@@ -180,9 +179,7 @@ class Delivery(Versions):
 
     def _until_next_step(self, text: str) -> None:
         self.erik.home()
-        while text not in self.erik.text(".next-step"):
-            self.erik.page.wait_for_timeout(3_000)
-            self.erik.page.reload()
+        expect(self.erik.page.locator(".next-step")).to_contain_text(text, timeout=WORK_MS)
 
     def corrected(self, failed: Call) -> None:
         """The new version answers the request that failed, and others of its kind."""
