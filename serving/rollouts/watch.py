@@ -181,11 +181,12 @@ def _is_answering(release: Release) -> bool:
 def _replicas(deployment: Deployment, rollout: Rollout) -> Replicas:
     """What the replicas of both releases did since the rollout began."""
     assert deployment.candidate is not None
+    assert deployment.stable is not None
     crashes = ReplicaCrash.objects.filter(release__in=deployment.serving, created_at__gte=rollout.began_at)
     found = Counter(crashes.values_list("release_id", flat=True))
     return Replicas(
         candidate_crashes=found[deployment.candidate.pk],
-        stable_crashes=found[deployment.stable_id],
+        stable_crashes=found[deployment.stable.pk],
         is_answering=_is_answering(deployment.candidate),
     )
 

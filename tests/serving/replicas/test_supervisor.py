@@ -6,6 +6,7 @@ import pytest
 
 from serving.models import Replica, ReplicaCrash
 from serving.replicas import supervisor as supervisor_module
+from serving.replicas.fetch import PackageFetcher
 from serving.replicas.supervisor import HostSupervisor
 from tests.evaluation.factories import World
 from tests.serving.rollouts.rows import deployed
@@ -36,7 +37,7 @@ def test_a_crash_is_recorded_where_the_replica_had_answered(world: World, monkey
 
     monkeypatch.setattr(supervisor_module, "ReplicaProcess", start)
     monkeypatch.setattr(supervisor_module, "restart_delay", lambda failures: 0.0)
-    monkeypatch.setattr(supervisor_module.PackageFetcher, "is_here", lambda self, package: True)
+    monkeypatch.setattr(PackageFetcher, "is_here", lambda self, package: True)
     supervisor = HostSupervisor()
     for _ in range(2):
         supervisor.step()

@@ -97,7 +97,7 @@ def test_there_is_no_way_back_to_a_deleted_package(world: World) -> None:
     first = deployed(world).stable
     deployment = deployed(world)
     assert first is not None
-    Package.objects.filter(pk=first.package_id).update(deleted_at=deployment.updated_at)
+    Package.objects.filter(releases=first).update(deleted_at=deployment.updated_at)
     with pytest.raises(Refused) as caught:
         services.roll_back(deployment=deployment, user=world.engineer)
     assert caught.value.code == "no_package"
