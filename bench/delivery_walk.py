@@ -171,6 +171,7 @@ class Delivery(Versions):
         with self.walk.step(erik, "evaluates it on the hold-out, creates the gate report") as shown:
             erik.link("Evaluate")
             erik.select("split", "holdout")
+            erik.click(erik.page.locator("#id_confirmed"))
             erik.button("Start")
             expect(erik.page.locator(".page-head .badge").first).to_contain_text("done", timeout=WORK_MS)
             erik.page.reload()
