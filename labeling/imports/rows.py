@@ -16,6 +16,8 @@ MAX_ID = 200
 MAX_METADATA = 100_000
 MAX_TAGS, MAX_TAG = 20, 40
 _KNOWN = frozenset({"id", "text", "gold", "tags"})
+#: how the reason of a row begins whose gold violates the schema
+MISFIT = "the gold does not fit the schema"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -171,7 +173,7 @@ def _check_gold(gold: Any, compiled: CompiledSchema) -> None:
     if problems:
         listed = "; ".join(f"{problem.path} {problem.message}".strip() for problem in problems[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise RowError(f"the gold does not fit the schema: {listed}{more}")
+        raise RowError(f"{MISFIT}: {listed}{more}")
     _check_texts("gold", gold)
 
 

@@ -15,6 +15,7 @@ from labeling.imports import queries, services, uploads
 from labeling.imports.formats.column_mapping import guess_roles, mapping_error, role_choices
 from labeling.imports.formats.registry import COLUMNS, FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
+from labeling.imports.rows import MISFIT
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import ImportRun, Project
 from slmstudio.access import Action, object_for, project_for
@@ -144,6 +145,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "live": run.is_live or (indexing is not None and indexing.is_live),
         "can_restart": run.status in ("failed", "cancelled") and artifacts.store().exists(run.upload_key),
         "in_files": any("file" in row for row in run.rejects),
+        "misfits": any(row["reason"].startswith(MISFIT) for row in run.rejects),
     }
     return render(request, f"labeling/imports/run.html{'#progress' if _is_htmx(request) else ''}", context)
 

@@ -61,6 +61,7 @@ function start(page) {
     showPanel("form");
     showServerProblem();
     page.dataset.ready = "1";
+    if (location.hash === "#from-labels") $("draft-labels").click();
   }).catch(() => announce("The builder could not be loaded. Edit the schema as text."));
 
   // A restored draft is written into the text area.

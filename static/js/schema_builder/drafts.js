@@ -35,6 +35,7 @@ export function watchDrafts(use) {
       showSource(draft, (name) => create({ text: text.value, name }));
     } catch (problem) {
       error.textContent = messageOf(problem);
+      if (!dialog.open) dialog.showModal();
       const line = Number(/^Line (\d+):/u.exec(messageOf(problem))?.[1] ?? 0);
       if (dialog.open && line) selectLine(text, line);
     }

@@ -209,7 +209,7 @@ function membersOf(type, name) {
 export function setType(place, type, name) {
   const { schema, nullable } = place;
   const options = optionsOf(schema);
-  for (const key of TYPED_OPTIONS) options.delete(key);
+  for (const key of [...TYPED_OPTIONS, ...(["group", "list", "table"].includes(type) ? ["evidence", "cost"] : [])]) options.delete(key);
   const kept = [...schema].filter(([key]) => !TYPED.includes(key) && key !== "x-slm");
   const written = new Map(membersOf(type, name));
   const added = written.get("x-slm");

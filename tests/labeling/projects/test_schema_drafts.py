@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from labeling.imports.rows import MISFIT
 from labeling.models import ImportRun
 from slmstudio.contract.json_text import loads
 from slmstudio.storage import artifacts
@@ -53,12 +54,18 @@ def test_labels_are_examples_also_those_that_an_import_rejected(desk: Desk) -> N
     rows = [{"row": 1, "reason": "x", "line": json.dumps({"text": "x", "gold": {"other": True}})}, {"row": 2}]
     text = "\n".join(json.dumps(row) for row in rows) + "\nbroken\n"
     artifacts.write_text("imports/x/rejected.jsonl", text)
-    ImportRun.objects.create(
+    run = ImportRun.objects.create(
         project=desk.project,
         created_by=desk.people["owner"],
         file_name="x.jsonl",
         rejects_key="imports/x/rejected.jsonl",
+        rejects=[{"row": 1, "id": "x", "reason": f"{MISFIT}: total is required"}],
+        rejected=1,
+        status="done",
     )
     answer = draft(desk, {"labels": True}).json()
     assert answer["examples"] == 3
     assert loads(answer["schema"])["properties"]["other"] == {"type": "boolean"}
+    for role, leads in (("engineer", True), ("annotator", False)):
+        page = desk.as_(role).get(desk.url(f"documents/import/{run.pk}/")).content.decode()
+        assert ("#from-labels" in page) == leads
