@@ -154,7 +154,8 @@ def test_the_json_keeps_what_the_builder_does_not_show(page: Page) -> None:
     assert names(page) == ["a", "rows", "7", "2", "either"]
     name(page, "a").fill("b")
     page.keyboard.press("Alt+Enter")
-    expect(page.locator(".builder-others")).to_contain_text("$comment")
+    expect(page.locator(".builder-details .builder-others")).to_contain_text("$comment")
+    expect(page.locator("#builder > .builder-others")).to_contain_text("minProperties")
     page.locator(".builder-details [data-part=description]").fill("A <b>text</b>")
     expect(editor(page)).to_contain_text("A <b>text</b>")
     changed = schema(page)

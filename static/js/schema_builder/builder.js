@@ -5,6 +5,7 @@
 import { make } from "../site/dom.js";
 import { duplicate, freeName, indexOf, insert, move, remove, rename } from "./changes.js";
 import { button } from "./controls.js";
+import { documentKeywords } from "./details.js";
 import { watchDrag } from "./drag.js";
 import { guessType, nameFrom, propertiesOf, setRequired, setType } from "./fields.js";
 import { isObject, parse, print } from "./json_tree.js";
@@ -93,6 +94,8 @@ export class Builder {
     const spot = focus ?? this.spot;
     this.rows.clear();
     this.root.replaceChildren(this.list(this.tree, null), this.adder(this.tree, null), ruleBox(this, this.tree, "Rules between fields"));
+    const others = documentKeywords(this);
+    if (others) this.root.append(others);
     if (this.problem) this.showProblem(this.problem.steps, this.problem.message);
     if (spot) this.focus(spot);
   }

@@ -57,7 +57,7 @@ export function details(builder, row) {
     }
   }
   const others = otherKeywords(row);
-  if (others.length) box.append(otherBox(builder, row, others));
+  if (others.length) box.append(otherBox(() => builder.goTo(row), others));
   box.append(actions(builder, row));
   return box;
 }
@@ -173,8 +173,17 @@ function otherKeywords({ place, type, value }) {
   return found;
 }
 
-/** @param {Builder} builder @param {Row} row @param {[string, Json][]} others */
-function otherBox(builder, row, others) {
+/** Keywords of the document itself that have no control. @param {Builder} builder */
+export function documentKeywords(builder) {
+  const shown = ["type", "properties", "required", "x-slm"];
+  /** @type {[string, Json][]} */
+  const others = [...builder.tree].filter(([key, value]) => !shown.includes(key) && !(key === "additionalProperties" && value === false));
+  for (const [name, value] of optionsOf(builder.tree)) if (name !== "invariants") others.push([`x-slm.${name}`, value]);
+  return others.length ? otherBox(() => builder.hooks.goTo([]), others) : null;
+}
+
+/** @param {() => void} edit @param {[string, Json][]} others */
+function otherBox(edit, others) {
   const box = make("div", { className: "builder-others builder-wide" });
   box.append(make("p", { className: "form-label", textContent: "Other keywords" }));
   const list = make("dl", { className: "facts" });
@@ -186,7 +195,7 @@ function otherBox(builder, row, others) {
     name.append(make("code", { textContent: key }));
     list.append(name, shown);
   }
-  box.append(list, button("edit-json", "bi-braces", ["Edit in the JSON", "Edit in the JSON"], () => builder.goTo(row)));
+  box.append(list, button("edit-json", "bi-braces", ["Edit in the JSON", "Edit in the JSON"], edit));
   return box;
 }
 
