@@ -40,7 +40,7 @@ VERSION = "1"
 PREFIX = "/api/v1"
 _ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 DESCRIPTION = """\
-The labeling features of SLM Studio over HTTP, with the rules and permissions of the pages.
+SLM Studio over HTTP, with the rules and permissions of the pages.
 
 **Authentication.** Members create tokens on the project's token page. A token acts as its member in that project,
 within its scopes and the member's current role. Send `Authorization: Bearer slm_...`.

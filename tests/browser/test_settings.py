@@ -44,14 +44,16 @@ def test_the_pages_are_accessible(work: Desk, logged_in: Callable[[Any], Page], 
         project=work.project,
         user=work.people["owner"],
         url="http://127.0.0.1:9/hook",
-        events=["document.submitted", "dataset.frozen"],
+        events=["document.submitted", "dataset.frozen", "evaluation.completed", "gate_report.created"],
     )
+    verdicts = [{"key": "schema-valid", "title": "At least 99 % schema-valid", "verdict": "NOT PROVEN"}]
+    deliveries.send([hook.pk], "gate_report.created", {"report": 3, "verdict": "NOT PROVEN", "gates": verdicts})
     for number in range(3):
         deliveries.send_test(webhook=hook, user=work.people["owner"])
         tokens.create(
             project=work.project, user=work.people["owner"], name=f"import {number}", scopes=["read", "import"], days=90
         )
-    given_up, delivered = WebhookDelivery.objects.order_by("pk")[:2]
+    delivered, given_up = WebhookDelivery.objects.order_by("pk")[:2]
     error = "The response was 500; a 2xx status is required."
     WebhookDelivery.objects.filter(pk=given_up.pk).update(status="given_up", attempts=7, error=error, milliseconds=120)
     WebhookDelivery.objects.filter(pk=delivered.pk).update(
@@ -69,9 +71,18 @@ def test_the_pages_are_accessible(work: Desk, logged_in: Callable[[Any], Page], 
     look(page, f"tokens-{scheme}")
     page.goto(f"/p/desk/settings/webhooks/{hook.pk}/")
     page.get_by_text("Show the secret").click()
+    data = page.locator(f"#data-{delivered.pk}")
+    data.get_by_text("Data").click()
+    expect(data.locator("pre")).to_contain_text('"verdict": "NOT PROVEN"')
     look(page, f"webhook-{scheme}")
     page.goto("/p/desk/settings/webhooks/add/")
+    expect(page.get_by_role("group", name="Gates and approval").get_by_role("checkbox")).to_have_count(4)
     look(page, f"webhook-new-{scheme}")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("add/", f"{hook.pk}/"):
+        page.goto(f"/p/desk/settings/webhooks/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        look(page, f"webhook-{path[:-1]}-{scheme}-390")
 
 
 def test_a_token_is_shown_once(work: Desk, logged_in: Callable[[Any], Page], live_server: LiveServer) -> None:
