@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from slmstudio.contract.json_text import JsonError, loads
+from slmstudio.contract.json_text import JsonError, loads, number_fits
 from slmstudio.contract.sources.drafts import SourceError
 
 _TOKEN = re.compile(
@@ -74,10 +74,14 @@ def text_of(token: Token) -> str:
 
 
 def number_of(token: Token) -> int | Decimal:
-    """The value of a number token; 1 for a token that is none."""
-    if token.kind != "number":
-        return 1
+    """The value of a number token.
+
+    Raises:
+        SourceError: it has more digits than the project stores.
+    """
     value = Decimal(token.text.replace("_", ""))
+    if not number_fits(value):
+        raise SourceError(f"the number {token.text} has too many digits.", token.line)
     return int(value) if value == value.to_integral_value() else value
 
 

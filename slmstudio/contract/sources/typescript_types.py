@@ -139,6 +139,8 @@ class TypeParser:
             )
         if token.kind == "number" or token.text == "-":
             sign = -1 if tokens.take("-") else 1
+            if tokens.now.kind != "number":
+                raise tokens.error(f"a number is missing before '{tokens.now.text or 'the end'}'.")
             return _const(sign * number_of(tokens.next()), "number")
         if token.kind != "name" or token.text in _OPERATORS:
             raise tokens.error(f"'{token.text or 'the end'}' is not a type that a schema can express.")

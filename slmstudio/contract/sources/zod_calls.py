@@ -51,7 +51,10 @@ _SIMPLE: dict[str, dict[str, Any]] = {
     "null": {"type": "null"}, "undefined": {"type": "null"}, "void": {"type": "null"}, "float64": {"type": "number"},
     "json": {}, "nan": {"type": "number"}, "stringbool": {"type": "boolean"},
     **{name: _text(format_) for name, format_ in _FORMATS.items() if name not in ("date", "time", "datetime")},
-    **{name: _text() for name in ("cuid", "cuid2", "ulid", "nanoid", "emoji", "base64", "jwt")},
+    **{name: _text() for name in (
+        "cuid", "cuid2", "ulid", "nanoid", "emoji", "base64", "base64url", "jwt", "cidrv4", "cidrv6", "e164", "xid",
+        "ksuid", "hex", "hash", "templateLiteral", "mac",
+    )},
 }  # fmt: skip
 
 
@@ -173,6 +176,8 @@ def chained(value: Zod, name: str, arguments: Arguments, resolved: _TARGET) -> b
         value.schema = {**schema, _SIGNS[name][0]: _SIGNS[name][1]}
     elif name in _BOUNDS and plain is not None:
         value.schema = {**schema, _BOUNDS[name]: plain}
+    elif name == "rest":
+        value.schema = {**schema, "items": arguments.schema()}
     elif name == "int":
         value.schema = {**schema, "type": "integer"}
     elif name in _FORMATS and schema.get("type") == "string":

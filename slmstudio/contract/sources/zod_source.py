@@ -1,5 +1,6 @@
 """Schemas of zod 3 and 4 in TypeScript source: the calls are read, nothing is executed."""
 
+import contextlib
 from typing import Any
 
 from slmstudio.contract.sources.drafts import Definitions, Draft, Reason, SourceError
@@ -83,7 +84,12 @@ class _Source:
             return self._plain(tokens.next().text[1:].rpartition("/")[0])
         if token.kind == "number" or token.text == "-":
             sign = -1 if tokens.take("-") else 1
-            return self._plain(sign * number_of(tokens.next()))
+            if tokens.now.kind != "number":
+                return self._skipped()
+            token = tokens.next()
+            with contextlib.suppress(SourceError):  # Number.MAX_VALUE is no bound
+                return self._plain(sign * number_of(token))
+            return self._plain(None)
         if token.text in ("true", "false", "null"):
             return self._plain({"true": True, "false": False, "null": None}[tokens.next().text])
         if token.text == "[":
