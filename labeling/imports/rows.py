@@ -8,6 +8,7 @@ from typing import Any
 
 from labeling.imports.formats.page_text import ReadPage, pages_of
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
+from slmstudio.contract.schema.wrapping import wrap
 from slmstudio.storage.hashing import sha256_text
 
 MAX_TEXT = 1_000_000
@@ -89,6 +90,7 @@ def validate_row(parsed: ParsedRow, compiled: CompiledSchema) -> Row:
     sha256 = sha256_text(text)
     gold = data.get("gold")
     if gold is not None:
+        gold = wrap(compiled.schema, gold)
         _check_gold(gold, compiled)
     extra = {key: value for key, value in data.items() if key not in _KNOWN}
     pages = parsed.pages

@@ -12,6 +12,7 @@ from serving.feedback.output_scores import UNKNOWN_RIGHT, UNKNOWN_WRONG, OutputS
 from serving.models import Deployment, Judgment, Release, RequestLog
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.wrapping import wrap
 from slmstudio.errors import Refused
 
 OPENAI_PREFIX = "chatcmpl-"
@@ -82,6 +83,7 @@ def judge(
         raise Refused("Give right or output.", field="right", code="what")
     schema = schema_of(project, request.release)
     if output is not None:
+        output = wrap(schema.schema, output)
         problems = schema.validate(output)
         if problems:
             errors = {problem.path: problem.message for problem in reversed(problems)}

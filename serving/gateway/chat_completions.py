@@ -22,6 +22,7 @@ from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
 from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.schema.wrapping import bare_text
 from slmstudio.contract.scoring.pairing import pair
 
 #: characters of one event of a stream
@@ -99,7 +100,7 @@ def content_of(answered: Answered, body: dict[str, Any]) -> str:
     fields = answered.release.schema.fields
     as_text = isinstance(wanted, dict) and wanted.get("type") == "text" and len(fields) == 1 and fields[0].is_choice
     if not as_text:
-        return answered.raw
+        return bare_text(answered.release.schema.schema, answered.raw)
     value = next((leaf.output for leaf in pair(answered.release.schema.root, None, loads(answered.raw))), None)
     return answered.raw if value is None else value if isinstance(value, str) else dumps(value)
 

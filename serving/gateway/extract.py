@@ -18,6 +18,7 @@ from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.wrapping import bare_text, wrapped_field
 from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.values import evidence
 
@@ -87,7 +88,7 @@ def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, An
         "model": f"{slug}@{answered.release.number}",
         "version": answered.release.number,
         # As the model wrote it: numbers keep all their digits.
-        "output": orjson.Fragment(answered.raw.encode()),
+        "output": orjson.Fragment(bare_text(answered.release.schema.schema, answered.raw).encode()),
         "valid": True,
         "answered_by": answered.source,
         "confidence": answered.outcome.confidence,
@@ -105,6 +106,8 @@ def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, An
         },
         "usage": {"prompt_tokens": answered.prompt_tokens, "output_tokens": answered.output_tokens},
     }
+    if name := wrapped_field(answered.release.schema.schema):
+        found["unwrapped"] = name
     found |= policy_members(answered)
     if text is not None:
         found["evidence"] = evidence_of(answered.release.schema, loads(answered.raw), text)

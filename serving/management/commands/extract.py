@@ -104,8 +104,10 @@ def _answer(slug: str, row: dict[str, str]) -> dict[str, Any]:
         return {**found, "error": f"The gateway does not answer: {error}"}
     if response.status_code != 200:
         return {**found, "error": str(value.get("detail", response.status_code))}
+    name = value.get("unwrapped")  # evaluations score the object around the document
+    output = {name: value["output"]} if name else value["output"]
     return {
-        **found, "raw": dumps(value["output"]), "finish_reason": "stop",
+        **found, "raw": dumps(output), "finish_reason": "stop",
         "latency_ms": float(value["latency_ms"]["total"]),
         "prompt_tokens": value["usage"]["prompt_tokens"], "output_tokens": value["usage"]["output_tokens"],
         "request_id": value["request_id"], "version": value["version"],

@@ -124,5 +124,5 @@ def _wrapped(schema: dict[str, Any], name: str) -> dict[str, Any]:
         inner = {"$ref": f"#/$defs/{target}"}
     return {
         **top, "type": "object", "properties": {name: inner}, "required": [name], "additionalProperties": False,
-        **definitions,
+        "x-slm": {"unwrap": True}, **definitions,
     }  # fmt: skip

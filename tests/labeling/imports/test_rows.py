@@ -10,6 +10,7 @@ from labeling.demo.templates import template
 from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.rows import MAX_LINE, ParsedRow, RowError, validate_row
 from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.translation.translation import translate
 
 INVOICE = compile_schema(template("invoice").schema)
 GOLD = {"invoice_id": "A-1", "date": "2026-01-14", "vendor": "Acme", "total_amount": 1.5}
@@ -118,3 +119,10 @@ def test_utf16_is_rejected_once() -> None:
     rows = list(parse_jsonl(BytesIO('{"text": "a"}\n{"text": "b"}\n'.encode("utf-16"))))
     assert len(rows) == 1
     assert "UTF-16" in rows[0].error
+
+
+@pytest.mark.parametrize("gold", [[1, 2], {"items": [1, 2]}])
+def test_gold_of_a_document_that_is_a_list_may_be_bare(gold: Any) -> None:
+    compiled = translate('{"type": "array", "items": {"type": "integer"}}').compiled
+    (parsed,) = parse_jsonl(BytesIO(row(gold=gold).encode()))
+    assert validate_row(parsed, compiled).gold == {"items": [1, 2]}

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from serving.gateway.routes import position
+from serving.gateway.routes import ReleaseRoute, position
+from slmstudio.contract.translation.translation import translate
 from tests.serving import event_loop
 from tests.serving.gateway.rig import ANSWER, RAW, TEXT, backend, release, reply, rig, route
 
@@ -33,6 +35,30 @@ def test_an_answer_has_output_evidence_confidence_and_version(tmp_path: Path) ->
             assert row["id"] == value["request_id"] == response.headers["x-request-id"]
             assert (row["status"], row["valid"], row["release_id"], row["token_id"]) == (200, True, 3, 7)
             assert (row["text"], row["output"]) == (TEXT, RAW)
+
+    run(work())
+
+
+def test_a_document_that_is_a_list_is_answered_bare(tmp_path: Path) -> None:
+    pasted = '{"type": "array", "items": {"type": "number"}}'
+    wrapped = ReleaseRoute(3, 3, translate(pasted).compiled, ())
+    raw = '{"items":[1.50,2]}'
+
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply(raw=raw, confidence={})) as one:
+            stable = replace(wrapped, addresses=(one.address,))
+            async with rig(tmp_path, route(stable)) as found:
+                response = await found.extract()
+                assert '"output":[1.50,2]' in response.text
+                assert response.json()["unwrapped"] == "items"
+                [row] = found.log.rows()
+                assert row["output"] == raw
+                chat = await found.client.post(
+                    "/v1/chat/completions",
+                    json={"model": "invoices", "messages": [{"role": "user", "content": TEXT}]},
+                    headers={"Authorization": "Bearer good"},
+                )
+                assert chat.json()["choices"][0]["message"]["content"] == "[1.50,2]"
 
     run(work())
 
