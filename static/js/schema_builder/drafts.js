@@ -74,7 +74,10 @@ function selectLine(area, line) {
 function showSource(draft, choose) {
   const box = $("draft-source");
   const count = draft.examples ? ` (${draft.examples} labels)` : "";
-  const line = make("p", { textContent: `Created from ${SOURCES[draft.source] ?? draft.source}${count}. The reason of each field is below it. Change what is wrong; Ctrl+Z restores the schema before.` });
+  const whole = draft.reasons.find(({ pattern }) => !pattern)?.text ?? "";
+  const each = draft.reasons.some(({ pattern }) => pattern) ? "The reason of each inference is below its field." : "";
+  const words = [`Created from ${SOURCES[draft.source] ?? draft.source}${count}.`, whole, each, "Change what is wrong; Ctrl+Z restores the schema before."];
+  const line = make("p", { textContent: words.filter(Boolean).join(" ") });
   const close = make("button", { type: "button", className: "btn btn-sm btn-outline-secondary", textContent: "Hide reasons" });
   close.id = "draft-hide";
   box.replaceChildren(line);

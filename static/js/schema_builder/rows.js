@@ -10,7 +10,7 @@ import { details } from "./details.js";
 import { requiredOf, TYPES } from "./fields.js";
 
 /** @type {[string, string]} */
-const OTHER = ["other", "Other (JSON)"];
+const OTHER = ["other", "Other"];
 
 /** @param {Builder} builder @param {Row} row */
 export function fieldRow(builder, row) {
