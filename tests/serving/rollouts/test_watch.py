@@ -17,6 +17,7 @@ from serving.models import (
     Rollout,
     RolloutPlan,
 )
+from serving.rollouts import queries
 from serving.rollouts.counts import Step
 from serving.rollouts.watch import check, check_all
 from tests.evaluation.factories import World, evaluated, right
@@ -258,6 +259,9 @@ def test_a_rollout_waits_for_the_replicas_of_its_candidate(world: World) -> None
     check_all(soon(5))
     rollout = Rollout.objects.get()
     assert (rollout.verdict, rollout.code, current(world).share) == ("wait", "absent", 0.25)
+    status = queries.status_of(world.project, soon(5))
+    assert status is not None
+    assert status.badge == ("failed", "on hold")
     Replica.objects.filter(pk=replica.pk).update(heartbeat_at=timezone.now())
     check_all(soon(10))
     assert (Rollout.objects.get().verdict, current(world).share) == ("go_on", 0.5)
