@@ -13,11 +13,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.stats import alpha_level, family_loss, paired_loss, pairs_needed
+from evaluation.stats import alpha_level, paired_loss, pairs_needed
 from evaluation.stats.noninferiority import BETS
 
 ALPHA = 0.05
-RESAMPLES = 999
 Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray | None]]
 Array = np.ndarray
 
@@ -78,11 +77,8 @@ def reached_by_families(gains: Array, groups: Array, margin: float, alpha: float
 def bounded(gains: Array, groups: Array | None, margin: float, alpha: float) -> bool:
     """Whether the bound is below the margin, read once."""
     before, after = list(np.maximum(0, -gains)), list(np.maximum(0, gains))
-    if groups is None:
-        found = paired_loss(before, after, confidence=1 - alpha, resamples=RESAMPLES)
-    else:
-        found = family_loss(before, after, list(groups), confidence=1 - alpha, resamples=RESAMPLES)
-    return found.value < margin
+    families = None if groups is None else list(groups)
+    return paired_loss(before, after, families=families, confidence=1 - alpha).value < margin
 
 
 def at_the_margin(rounds: int, seed: int) -> list[str]:

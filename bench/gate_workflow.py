@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from evaluation.stats import additional_sample_size, alpha_level
-from evaluation.stats.resampling import RESAMPLES, TAIL
+from evaluation.stats import additional_sample_size, alpha_level, family_p_value
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -127,63 +126,21 @@ def _price(good: int, n: int, threshold: float, level: float) -> Any:
     return additional_sample_size(good, n, threshold, level)
 
 
-# -- bounds by bootstrap ---------------------------------------------------------------------------
+# -- bounds of losses ------------------------------------------------------------------------------
+
+
+def below(losses: Floats, limit: float, level: float) -> Bools:
+    """Whether ``paired_loss(...).value`` of each data set is within the limit; ``losses`` is (documents, data sets)."""
+    values = np.unique(losses)
+    counts = np.stack([(losses == value).sum(axis=0) for value in values])
+    rows = zip(*counts.tolist(), strict=True)
+    return np.array([_p_value(tuple(values.tolist()), row, limit) <= level for row in rows])
 
 
 @cache
-def _weights(n: int, resamples: int) -> Floats:
-    """The weight of each document in each resample, over n."""
-    drawn = np.random.default_rng(17).integers(0, n, size=(resamples, n))
-    rows = np.zeros((resamples, n), dtype=np.float32)
-    np.add.at(rows, (np.arange(resamples)[:, None], drawn), 1.0)
-    return rows / n
-
-
-def upper_losses(losses: Floats, confidence: float, resamples: int = RESAMPLES) -> Floats:
-    """``paired_loss(...).value`` of many data sets; ``losses`` is (documents, data sets)."""
-    n = len(losses)
-    estimate = losses.mean(axis=0)
-    resampled = np.sort(_weights(n, resamples) @ losses.astype(np.float32), axis=0)
-    end = _bca(losses, estimate, resampled, confidence)
-    if (1 - confidence) * resamples < TAIL:
-        reach = losses.std(axis=0, ddof=1) / np.sqrt(n) * scipy_stats.t.ppf(confidence, n - 1)
-        end = np.maximum(end, estimate + reach)
-    same = np.ptp(losses, axis=0) == 0
-    spread = np.where(same, 0.0, np.maximum(0.0, end - estimate))
-    return np.minimum(1.0, estimate + spread + _margins(losses, confidence))
-
-
-def _bca(losses: Floats, estimate: Floats, resampled: Floats, confidence: float) -> Floats:
-    """Upper BCa bounds (Efron 1987), as in scipy.stats.bootstrap."""
-    n, resamples = len(losses), len(resampled)
-    below = (resampled < estimate[None, :].astype(np.float32)).sum(axis=0) + (
-        resampled <= estimate[None, :].astype(np.float32)
-    ).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        bias = scipy_stats.norm.ppf(below / (2 * resamples))
-        without = (losses.sum(axis=0) - losses) / (n - 1)
-        off = without.mean(axis=0) - without
-        acceleration = (off**3).sum(axis=0) / (6 * ((off**2).sum(axis=0)) ** 1.5)
-        z = bias + scipy_stats.norm.ppf(confidence)
-        place = scipy_stats.norm.cdf(bias + z / (1 - acceleration * z))
-    place = np.where(np.isnan(place), confidence, place) * (resamples - 1)
-    low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, resamples - 1)
-    columns = np.arange(resampled.shape[1])
-    found: Floats = resampled[low, columns] + (place - low) * (resampled[high, columns] - resampled[low, columns])
-    return found
-
-
-def _margins(losses: Floats, confidence: float) -> Floats:
-    """``LossBound.margin`` of each data set."""
-    n = len(losses)
-    counts = np.arange(n + 1)
-    upper = np.where(counts < n, scipy_stats.beta.ppf(confidence, counts + 1, np.maximum(n - counts, 1e-9)), 1.0)
-    unseen = upper - scipy_stats.binom.ppf(confidence, n, counts / n) / n
-    losing = (losses > 0).sum(axis=0)
-    lost = np.where(losses > 0, losses, 0.0)
-    severity, worst = (lost.sum(axis=0) + 1) / (losing + 1), lost.max(axis=0)
-    return np.maximum(unseen[losing] * severity, upper[0] * (1 - worst))
+def _p_value(values: tuple[float, ...], counts: tuple[int, ...], limit: float) -> float:
+    rows = [(value, 1.0) for value, count in zip(values, counts, strict=True) for _ in range(count)]
+    return family_p_value(rows, limit)
 
 
 def regressions(
@@ -194,7 +151,6 @@ def regressions(
     limit: float,
     churn: float,
     level: Level = counted,
-    resamples: int = RESAMPLES,
 ) -> float:
     """The share of workflows in which any candidate, truly worse by ``limit``, passes a gate on no regression.
 
@@ -206,7 +162,7 @@ def regressions(
     lost = churn + 2 * limit
     losses = np.where(draw < lost, 0.5, np.where(draw < lost + churn, -0.5, 0.0))
     for look, (size, candidate) in enumerate(_order(plan), 1):
-        passed |= upper_losses(losses[:size, candidate], 1 - level(look), resamples) < limit
+        passed |= below(losses[:size, candidate], limit, level(look))
     return float(passed.mean())
 
 
@@ -223,5 +179,5 @@ def field_errors(
     apart = (rng.binomial(fields, rate, shape) / fields).astype(np.float32)
     losses = np.where(rng.random(shape, dtype=np.float32) < 0.5, alike, apart).astype(np.float64)
     for look, (size, candidate) in enumerate(_order(plan), 1):
-        passed |= upper_losses(losses[:size, candidate], 1 - level(look)) <= rate
+        passed |= below(losses[:size, candidate], rate, level(look))
     return float(passed.mean())

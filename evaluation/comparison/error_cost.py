@@ -1,7 +1,7 @@
 """Error cost of a candidate and its baseline, in the contract's currency, with intervals. Pure.
 
 A wrong field has the cost that ``x-slm`` declares (``"cost": 5.0``). A document has the sum over its wrong fields; an
-unreadable output has all of them wrong. Intervals resample whole documents, and are not inside those of whole families.
+unreadable output has all of them wrong. Intervals have the document as their unit, and are not inside those of families.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
-from evaluation.stats import FamilyCount, by_family, family_lower, family_upper, paired_loss, share_interval
-from evaluation.stats.resampling import RESAMPLES
-
-#: with more documents, fewer resamples give the same interval
-MANY_DOCUMENTS = 2_000
+from evaluation.stats import paired_loss, share_interval
 
 
 @dataclass(frozen=True)
@@ -131,11 +127,7 @@ def mean_cost(
     """The mean cost of a document. ``max_cost``: of one document, for the interval where few documents have no error
     (``stats.share_interval``). ``families``: one for each document; None: each is its own.
     """
-    low, high = share_interval(costs, [max_cost] * len(costs), confidence=confidence, resamples=_resamples(len(costs)))
-    counts = _shared_families(families, costs, max_cost)
-    if counts:
-        one_sided = (1 + confidence) / 2
-        low, high = min(low, family_lower(counts, one_sided)), max(high, family_upper(counts, one_sided))
+    low, high = share_interval(costs, [max_cost] * len(costs), families=families, confidence=confidence)
     return Amount(sum(costs) / len(costs), low * max_cost, high * max_cost)
 
 
@@ -145,26 +137,5 @@ def mean_difference(
     """Mean of after - before over the same documents; each end is a bound at half the error level."""
     scale = max(*before, *after, 1e-9)
     old, new = [1 - cost / scale for cost in before], [1 - cost / scale for cost in after]
-    one_sided = (1 + confidence) / 2
-    increase = paired_loss(old, new, confidence=one_sided, resamples=_resamples(len(old)))
-    decrease = paired_loss(new, old, confidence=one_sided, resamples=_resamples(len(old)))
-    high, low = increase.value, -decrease.value
-    counts = _shared_families(families, [a - b for a, b in zip(old, new, strict=True)], 1.0)
-    if counts:
-        high = max(high, family_upper(counts, one_sided))
-        low = min(low, -family_upper([(-part, whole) for part, whole, _ in counts], one_sided))
-    return Amount(increase.estimate * scale, low * scale, high * scale)
-
-
-def _shared_families(
-    families: Sequence[Hashable] | None, parts: Sequence[float], whole: float
-) -> tuple[FamilyCount, ...]:
-    """The parts by family; empty where each document is its own."""
-    if families is None:
-        return ()
-    counts = by_family((family, part, whole) for family, part in zip(families, parts, strict=True))
-    return counts if len(counts) < len(parts) else ()
-
-
-def _resamples(documents: int) -> int:
-    return RESAMPLES if documents <= MANY_DOCUMENTS else 999
+    loss = paired_loss(old, new, families=families, confidence=(1 + confidence) / 2)
+    return Amount(loss.estimate * scale, -loss.flipped().value * scale, loss.value * scale)

@@ -16,8 +16,9 @@ from evaluation.stats.families import (
     family_p_value,
     family_upper,
 )
+from evaluation.stats.losses import LossBound, mean_bound, paired_loss, share_interval, share_loss
 from evaluation.stats.multiple_testing import alpha_level, benjamini_hochberg, holm
-from evaluation.stats.noninferiority import NonInferiority, family_loss, non_inferiority, pairs_needed
+from evaluation.stats.noninferiority import NonInferiority, non_inferiority, pairs_needed
 from evaluation.stats.power import Outlook, documents_with_power, estimated_outlook, outlook, pass_chance
 from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
@@ -28,14 +29,6 @@ from evaluation.stats.rates import (
     exact_upper,
     mcnemar_exact,
     wilson,
-)
-from evaluation.stats.resampling import (
-    LossBound,
-    mean_bound,
-    paired_bootstrap_lower,
-    paired_loss,
-    share_interval,
-    share_loss,
 )
 from evaluation.stats.sample_size import RequiredSample, additional_sample_size, sample_size_for
 
@@ -60,7 +53,6 @@ __all__ = [
     "estimated_outlook",
     "exact_lower",
     "exact_upper",
-    "family_loss",
     "family_lower",
     "family_p_value",
     "family_upper",
@@ -69,7 +61,6 @@ __all__ = [
     "mean_bound",
     "non_inferiority",
     "outlook",
-    "paired_bootstrap_lower",
     "paired_loss",
     "pairs_needed",
     "pass_chance",

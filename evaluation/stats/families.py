@@ -20,7 +20,7 @@ zero, whose probability is one integral (Lugannani and Rice 1980, without their 
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 #: steps of the integral: the bounds agree with Clopper and Pearson's to nine digits
@@ -45,29 +45,34 @@ def by_family(rows: Iterable[tuple[Hashable, float, float]]) -> tuple[FamilyCoun
     return tuple(found.values())
 
 
-def family_upper(counts: Sequence[tuple[float, ...]], confidence: float = 0.95) -> float:
+def family_upper(counts: Sequence[tuple[float, ...]], confidence: float = 0.95, times: float = 1.0) -> float:
     """The one-sided upper bound of sum(part) / sum(whole) over the families that the counted ones were drawn from.
 
     ``counts``: (part, whole) of each family, with a positive whole, and a part of at most that (negative: a gain). 1.0
-    without any.
+    without any. ``times``: the bound for so many times as many families like these.
     """
-    from scipy.optimize import brentq
-
-    part, whole, weights, estimate = _weighted(counts)
+    part, whole, weights, estimate = _weighted(counts, times)
     if estimate >= 1.0:
         return 1.0
-
-    def excess(t: float) -> float:
-        return _positive(part - t * whole, weights) - (1 - confidence)
-
-    return float(brentq(excess, estimate, 1.0, xtol=1e-10)) if excess(estimate) > 0 else estimate
+    return _solve(lambda t: _positive(part - t * whole, weights), estimate, 1.0, 1 - confidence)
 
 
-def family_p_value(counts: Sequence[tuple[float, ...]], limit: float) -> float:
+def family_p_value(counts: Sequence[tuple[float, ...]], limit: float, times: float = 1.0) -> float:
     """The p-value of the hypothesis that the ratio is ``limit`` or more: at most 1 - confidence exactly where
     ``family_upper`` is at most the limit."""
-    part, whole, weights, estimate = _weighted(counts)
+    part, whole, weights, estimate = _weighted(counts, times)
     return 1.0 if estimate >= limit else _positive(part - limit * whole, weights)
+
+
+def weighted_mean_upper(values: Sequence[float], confidence: float = 0.95) -> float:
+    """The quantile of the mean of values with exponential weights, the largest one counted twice."""
+    import numpy as np
+
+    found, numbers = np.unique(np.asarray(values, dtype=float), return_counts=True)
+    weights = numbers.astype(float)
+    weights[-1] += 1
+    low, high = math.fsum(values) / len(values), float(found[-1])
+    return high if low >= high else _solve(lambda t: _positive(found - t, weights), low, high, 1 - confidence)
 
 
 def family_lower(counts: Sequence[tuple[float, ...]], confidence: float = 0.95) -> float:
@@ -89,9 +94,9 @@ def effective_documents(rate: float, upper: float, n: float, confidence: float =
     return float(brentq(excess, 1e-6, n, xtol=1e-6)) if excess(1e-6) > 0 else 0.0
 
 
-def _weighted(counts: Sequence[tuple[float, ...]]) -> tuple[Any, Any, Any, float]:
-    """Parts, wholes and weights, equal families as one with their number as weight and the unseen one; and the
-    ratio, 1.0 without families."""
+def _weighted(counts: Sequence[tuple[float, ...]], times: float = 1.0) -> tuple[Any, Any, Any, float]:
+    """Parts, wholes and weights, equal families as one with their number as weight (``times`` that) and the unseen
+    one; and the ratio, 1.0 without families."""
     import numpy as np
 
     if not counts:
@@ -100,7 +105,17 @@ def _weighted(counts: Sequence[tuple[float, ...]]) -> tuple[Any, Any, Any, float
     pairs, numbers = np.unique(table, axis=0, return_counts=True)
     unseen = (table[:, 1] ** 4).sum() / (table[:, 1] ** 3).sum()
     part, whole = np.append(pairs[:, 0], unseen), np.append(pairs[:, 1], unseen)
-    return part, whole, np.append(numbers, 1).astype(float), float(table[:, 0].sum() / table[:, 1].sum())
+    return part, whole, np.append(times * numbers, 1.0), float(table[:, 0].sum() / table[:, 1].sum())
+
+
+def _solve(p_value: Callable[[float], float], low: float, high: float, alpha: float) -> float:
+    """Where a p-value that falls from ``low`` to ``high`` is ``alpha``; ``low`` where it is not above that there."""
+    from scipy.optimize import brentq
+
+    def excess(t: float) -> float:  # on a log scale, where it is almost a parabola
+        return math.log(max(p_value(t) / alpha, 1e-6))
+
+    return float(brentq(excess, low, high, xtol=1e-10 * (high - low))) if excess(low) > 0 else low
 
 
 def _positive(factors: Any, weights: Any) -> float:
@@ -125,7 +140,9 @@ def _positive(factors: Any, weights: Any) -> float:
     ratios = factors / (1 - factors * point)
     width = 1 / math.sqrt(float((weights * ratios**2).sum()) + 1 / point**2)
     steps = np.linspace(0.0, _REACH, _STEPS)
-    line = point + 1j * width * np.sinh(steps)
-    log_mgf = -(weights @ np.log1p(-np.outer(factors, line)))
-    values = (np.exp(log_mgf) / line).real * width * np.cosh(steps)
+    rises = width * np.sinh(steps)
+    angles = np.outer(ratios, rises)  # log(1 - factor * (point + i rise)) in real numbers: a third of the time
+    size = -float(weights @ np.log1p(-factors * point)) - weights @ np.log1p(angles * angles) / 2
+    turn = weights @ np.arctan(angles)
+    values = (np.exp(size + 1j * turn) / (point + 1j * rises)).real * width * np.cosh(steps)
     return float((values.sum() - values[0] / 2) * (steps[1] - steps[0]) / math.pi)

@@ -8,7 +8,8 @@ between 0 and 1). Two tests of it:
   mean over lambda of their products, so it reaches 1/alpha with a probability of at most alpha (Ville's inequality;
   Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86, 2024). No assumption
   beyond that of a random sample, for any number of documents.
-- ``family_loss``: an upper bound of the loss for a number of documents that was fixed before, read once.
+- ``paired_loss``: an upper bound of the loss for a number of documents that was fixed before, read once. The gate on
+  non-inferiority uses it as well.
 
 Where documents come in families (of one vendor, of one caller), whole families are what is drawn at random. A family
 then is one factor, with the sum of its documents over the size of the largest family.
@@ -19,8 +20,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from evaluation.stats.common import ALPHA, smallest_clearing
-from evaluation.stats.families import family_upper
-from evaluation.stats.resampling import RESAMPLES, LossBound, bootstrap_upper, loss_bound, paired_loss
+from evaluation.stats.losses import LossBound, paired_loss
 
 #: bets, as shares of the largest that cannot lose everything
 BETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
@@ -76,7 +76,6 @@ def non_inferiority(
     margin: float,
     alpha: float = ALPHA,
     families: Sequence[Hashable] | None = None,
-    resamples: int = RESAMPLES,
 ) -> NonInferiority:
     """Tests a candidate (``after``) against what answers today (``before``), in the same order of documents.
 
@@ -94,11 +93,7 @@ def non_inferiority(
         raise ValueError("values must be between 0 and 1")
     groups: Sequence[Hashable] = range(n) if families is None else families
     gains = [float(b) - float(a) for a, b in zip(before, after, strict=True)]
-    bound = (
-        paired_loss(before, after, confidence=1 - alpha, resamples=resamples)
-        if families is None
-        else family_loss(before, after, families, confidence=1 - alpha, resamples=resamples)
-    )
+    bound = paired_loss(before, after, families=families, confidence=1 - alpha)
     return NonInferiority(
         pairs=n, families=len(set(groups)), margin=margin, alpha=alpha, before=_mean(before), after=_mean(after),
         discordance=_mean([gain * gain for gain in gains]), log_e=evidence(gains, groups, margin), bound=bound,
@@ -118,34 +113,6 @@ def evidence(gains: Sequence[float], families: Sequence[Hashable], margin: float
     logs = [math.fsum(math.log1p(bet * unit * total) for total in sums.values()) for bet in BETS]
     top = max(logs)
     return top + math.log(sum(math.exp(one - top) for one in logs) / len(logs))
-
-
-def family_loss(
-    before: Sequence[float],
-    after: Sequence[float],
-    families: Sequence[Hashable],
-    *,
-    confidence: float = 0.95,
-    seed: int = 17,
-    resamples: int = RESAMPLES,
-) -> LossBound:
-    """Bounds the mean loss over documents by resampling whole families; its ``n`` counts families.
-
-    The wider one of the bootstrap and Student's t over families, with the margin of ``LossBound`` for few of them; and
-    not below ``family_upper``, which holds where they differ in size.
-    """
-    sums: dict[Hashable, float] = {}
-    sizes: dict[Hashable, float] = {}
-    for a, b, family in zip(before, after, families, strict=True):
-        sums[family] = sums.get(family, 0.0) + float(a) - float(b)
-        sizes[family] = sizes.get(family, 0.0) + 1
-    losses = [sums[family] / sizes[family] for family in sums]
-    if not losses:
-        return loss_bound([], 0.0, 0.0, confidence)
-    estimate = sum(sums.values()) / sum(sizes.values())
-    upper = bootstrap_upper(list(sums.values()), list(sizes.values()), confidence, seed, resamples)
-    counts = [(sums[family], sizes[family]) for family in sums]
-    return loss_bound(losses, estimate, upper, confidence).not_below(family_upper(counts, confidence))
 
 
 def pairs_needed(

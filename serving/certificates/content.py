@@ -15,8 +15,6 @@ from slmstudio.contract.scoring.scorer import SCORER_VERSION, score_document
 
 #: labels that people made; a prediction that a person submitted is one
 HUMAN = (Origin.HUMAN, Origin.PRELABELLED)
-#: with more pairs fewer resamples give the same bound
-_RESAMPLES = 1_999
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def compare(certificate: Certificate) -> Comparison:
         hashed.update(dumps([pair.document.sha256, gold.revision_id, compiled.canonical(value), *outputs]).encode())
     result = non_inferiority(
         before, after, margin=certificate.margin, alpha=certificate.alpha,
-        families=families if certificate.family else None, resamples=_RESAMPLES,
+        families=families if certificate.family else None,
     )  # fmt: skip
     contract = Contract.objects.filter(project=project).first()
     constraints = contract.constraints if contract else {}

@@ -16,7 +16,6 @@ from serving.confidence.records import DocumentRecord
 
 #: limits that are tried, at most
 MAX_LIMITS = 60
-_RESAMPLES = 999
 Unit = Literal["field", "document"]
 Basis = Literal["proven", "expected"]
 
@@ -72,7 +71,7 @@ def largest(records: Sequence[DocumentRecord], unit: Unit) -> int:
 def points(records: Sequence[DocumentRecord], unit: Unit) -> list[LimitPoint]:
     """What each limit achieves, from the strictest on; limits are confidences that occur.
 
-    Bounds on documents are exact; those on fields resample whole documents (``evaluation.stats.share_loss``).
+    Bounds on documents are exact; those on fields have the document as their unit (``evaluation.stats.share_loss``).
     """
     usable = sorted((one for one in records if one.is_valid and one.holds and one.fields), key=lambda r: -r.confidence)
     ends = [
@@ -87,10 +86,7 @@ def points(records: Sequence[DocumentRecord], unit: Unit) -> list[LimitPoint]:
         doubt = [sum(1 - one.calibrated for one in record.fields) for record in accepted]
         if unit == "field":
             wrong, counted = sum(one.wrong for one in accepted), sum(one.counted for one in accepted)
-            loss = share_loss(
-                [one.wrong for one in accepted], [one.counted for one in accepted], confidence=1 - ALPHA,
-                resamples=_RESAMPLES,
-            )  # fmt: skip
+            loss = share_loss([one.wrong for one in accepted], [one.counted for one in accepted], confidence=1 - ALPHA)
             bound, expected = loss.value, sum(doubt)
         else:
             wrong, counted = sum(one.wrong > 0 for one in accepted), at

@@ -10,7 +10,7 @@ from evaluation.gates.metrics.metric import Metric, Sample
 from evaluation.gates.metrics.rate_tests import (
     field_share_at_least,
     field_share_at_most,
-    not_worse,
+    non_inferior,
     rate_at_least,
     rate_at_most,
 )
@@ -130,7 +130,7 @@ METRICS = {
         unit=POINTS,
         operator=">=",
         count=_paired,
-        test=not_worse,
+        test=non_inferior,
         field="may",
         is_paired=True,
     ),

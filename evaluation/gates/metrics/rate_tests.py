@@ -1,4 +1,4 @@
-"""Tests of rates and shares against a threshold, with exact bounds or a bootstrap over documents.
+"""Tests of rates and shares against a threshold, with exact bounds or those of ``evaluation.stats.losses``.
 
 Where documents come in families, no bound is inside that of whole families (``evaluation.stats.families``).
 
@@ -22,8 +22,6 @@ from evaluation.stats import (
     exact_upper,
     family_lower,
     family_upper,
-    paired_loss,
-    share_loss,
 )
 
 
@@ -121,29 +119,22 @@ class _ShareBounds(NamedTuple):
 
 
 def _share_bounds(limit: float, measurement: Measurement, levels: ConfidenceLevels) -> _ShareBounds:
-    """Bounds of the share of failing fields. Fields of a document fail together, so whole documents are resampled
-    (``stats.share_loss``); where every document counts once it is a rate of documents, and the bounds are exact. Both
-    are at least as wide as those of whole families."""
-    failing, counted = [w for w, _ in measurement.pairs], [c for _, c in measurement.pairs]
-    if all(count == 1 for count in counted):
-        k, n = round(sum(failing)), measurement.n
+    """Bounds of the share of failing fields. Fields of a document fail together, so the document is the unit; where
+    every document counts once it is a rate of documents, and the bounds are exact. Both are at least as wide as those
+    of whole families."""
+    if all(count == 1 for _, count in measurement.pairs):
+        k, n = round(sum(failing for failing, _ in measurement.pairs)), measurement.n
         low, high = _rate_bounds(k, measurement, levels.confidence)
         effective = _effective(k, high, measurement, levels)
         is_open = low <= limit < high
         required = _required_sample(n - k, n, round(1 - limit, 12), levels, effective) if is_open else None
         return _ShareBounds(k / n, low, high, k, required, effective is not None, effective)
-    upper = share_loss(failing, counted, confidence=levels.confidence)
-    low = 1 - share_loss([c - w for w, c in measurement.pairs], counted, confidence=levels.confidence).value
-    high, effective = upper.value, None
-    if measurement.families:
-        low = min(low, family_lower(measurement.families, levels.confidence))
-        high = max(high, family_upper(measurement.families, levels.confidence))
-        effective = upper.effective_documents(high)
-    required, is_estimate = None, True
-    if low <= limit < high:
-        later = share_loss(failing, counted, confidence=levels.next_confidence)
-        required, is_estimate = _required(later, limit, upper.losing_documents, effective)
-    return _ShareBounds(upper.estimate, low, high, upper.losing_documents, required, is_estimate, effective)
+    upper = LossBound(measurement.pairs, levels.confidence, measurement.families)
+    low, high = 1 - upper.rest().value, upper.value
+    required, is_estimate = _required(upper, limit, levels) if low <= limit < high else (None, True)
+    return _ShareBounds(
+        upper.estimate, low, high, upper.losing_documents, required, is_estimate, upper.effective_documents
+    )
 
 
 def field_share_at_most(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
@@ -197,46 +188,37 @@ def field_share_at_least(threshold: float, measurement: Measurement, levels: Con
     return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
 
 
-def not_worse(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
-    """Mean difference to the baseline on the same documents, resampled whole (``stats.paired_loss``), and not inside
-    the bounds of whole families."""
+def non_inferior(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """The mean difference to another model on the same documents must be above minus the threshold, the margin: bounds
+    of ``stats.paired_loss``, with the families of the measurement."""
     if not measurement.pairs:
         return not_measured(measurement, None)
-    before, after = [b for b, _ in measurement.pairs], [a for _, a in measurement.pairs]
-    loss = paired_loss(before, after, confidence=levels.confidence)
-    worst, best, effective = loss.value, paired_loss(after, before, confidence=levels.confidence).value, None
-    if measurement.families:
-        worst = max(worst, family_upper(measurement.families, levels.confidence))
-        best = max(best, family_upper([(-part, whole) for part, whole, _ in measurement.families], levels.confidence))
-        effective = loss.effective_documents(worst)
+    loss = LossBound(tuple((b - a, 1.0) for b, a in measurement.pairs), levels.confidence, measurement.families)
+    worst, best = loss.value, loss.flipped().value
     difference = texts.format_points(-loss.estimate)
     what = f"{difference} compared with {measurement.baseline} on the same {texts.documents(measurement.n)}"
     allowed = f"{format_number(-100 * threshold)} points allowed"
     finding = Finding(
-        Status.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents, effective=effective
-    )
+        Status.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents,
+        effective=loss.effective_documents,
+    )  # fmt: skip
     if worst < threshold:
         text = f"{what}, at worst {texts.format_points(-worst)}; {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if -best > threshold:
         text = f"{what}, at best {texts.format_points(best)}; {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
-    later = paired_loss(before, after, confidence=levels.next_confidence)
-    required, is_estimate = _required(later, threshold, loss.losing_documents, effective)
+    required, is_estimate = _required(loss, threshold, levels)
     advice = texts.requirement(required, loss.estimate < threshold, is_estimate, "worse", families=_word(measurement))
     text = f"{what}, at worst {texts.format_points(-worst, -threshold)}; {allowed}; {advice}"
     return finding._replace(text=text, required=required, is_estimate=is_estimate)
 
 
-def _required(
-    later: LossBound, limit: float, losing_documents: int, effective: float | None
-) -> tuple[RequiredSample | None, bool]:
-    """The required sample of a LossBound, and whether it is an estimate: it is exact with no loss seen or allowed and
-    without families. Where documents count as fewer, further ones do, too."""
-    if effective is not None:
-        total = later.documents_for(limit, at_least=1)
-        if total is None:
-            return None, True
-        return RequiredSample(max(1, math.ceil(total * later.n / max(1.0, effective)) - later.n), 0), True
-    total = later.documents_for(limit)
-    return (None, True) if total is None else (RequiredSample(max(1, total - later.n), 0), losing_documents > 0)
+def _required(bound: LossBound, limit: float, levels: ConfidenceLevels) -> tuple[RequiredSample | None, bool]:
+    """The required sample of a bound at the next evaluation, and whether it is an estimate: it is exact with no loss
+    seen or allowed and without families."""
+    total = bound.at(levels.next_confidence).documents_for(limit)
+    if total is None:
+        return None, True
+    is_estimate = bound.losing_documents > 0 or bool(bound.families)
+    return RequiredSample(max(1, total - bound.n), 0), is_estimate

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.stats import alpha_level, family_loss, non_inferiority, paired_loss, pairs_needed
+from evaluation.stats import alpha_level, non_inferiority, paired_loss, pairs_needed
 from evaluation.stats.noninferiority import evidence
 
 
@@ -53,9 +53,7 @@ def test_47_percent_do_not_match_50_and_neither_does_the_best_of_three() -> None
         wins = rng.random((3, 200)) < 0.47
         usual += bool((wins.sum(axis=1) >= 100).any())
         shown = [
-            non_inferiority(
-                [0.5] * 200, list(one.astype(float)), margin=0.03, alpha=alpha_level(k), resamples=9
-            ).is_shown
+            non_inferiority([0.5] * 200, list(one.astype(float)), margin=0.03, alpha=alpha_level(k)).is_shown
             for k, one in enumerate(wins, start=1)
         ]
         certified += shown[0]
@@ -93,8 +91,9 @@ def test_whole_families_count() -> None:
     before, after = [1.0] * 40, [1.0] * 36 + [0.0] * 4
     alone = paired_loss(before, after)
     families = [number // 4 for number in range(40)]
-    together = family_loss(before, after, families)
-    assert (alone.n, together.n) == (40, 10)
+    together = paired_loss(before, after, families=families)
+    assert (alone.n, together.n, len(together.families)) == (40, 40, 10)
+    assert 10 <= (together.effective_documents or 0) < 40
     assert together.estimate == pytest.approx(alone.estimate) == pytest.approx(0.1)
     assert together.value > alone.value
     found = non_inferiority(before, after, margin=0.2, families=families)
