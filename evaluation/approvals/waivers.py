@@ -60,8 +60,8 @@ def last_day() -> date:
 
 
 def open_gates(report: GateReport) -> list[dict[str, Any]]:
-    """The gates of a report that do not pass; an approval needs a waiver for each."""
-    return [row["gate"] for row in report.verdicts if row["status"] != Status.PASS]
+    """The applicable gates of a report that do not pass; an approval needs a waiver for each."""
+    return [row["gate"] for row in report.verdicts if row["status"] not in (Status.PASS, Status.INAPPLICABLE)]
 
 
 def validated(report: GateReport, user: User, waiver: Waiver | Mapping[str, Waiver] | None) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from django.core.cache import cache as shared_cache
 from evaluation.gates import manifest
 from evaluation.gates.gather import gather, suite_answers, surroundings
 from evaluation.gates.policy.services import gates_of
+from evaluation.gates.production import Production, common_scores
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.datasets import queries as dataset_queries
@@ -64,6 +65,7 @@ def bundle_files(report: GateReport) -> list[BundleFile]:
         "manifest_sha256": manifest.report_manifest_hash(report.packet),
         "external": report.eval_run.backend.is_external,
         "baseline_external": report.baseline is not None and report.baseline.backend.is_external,
+        "production_external": report.production_run is not None and report.production_run.backend.is_external,
         "files": [{"path": one.path, "sha256": one.sha256, "part": one.part} for one in files],
     }
     files.append(_text_file(LIST, _indented(listed)))
@@ -93,6 +95,10 @@ def _parts(report: GateReport) -> Iterator[BundleFile]:
     if baseline is not None:
         yield BundleFile("baseline_outputs.jsonl", packet["baseline"], lambda: _outputs(baseline), "baseline")
         yield _text_file("baseline_scores.json", manifest.scores_text(baseline.scores), "baseline_scores")
+    if (other := report.production_run) is not None:
+        yield BundleFile("production_outputs.jsonl", packet["production"], lambda: _outputs(other), "production")
+        yield _text_file("production_scores.json", manifest.scores_text(other.scores), "production_scores")
+        yield _text_file("production.json", manifest.facts_text(report.production), "production_facts")
     yield _text_file("schema.json", run.dataset.schema_version.schema_text, "schema")
     yield _text_file("policy.json", dumps(gates_of(report.policy).to_json()), "policy")
     yield _text_file("verdicts.json", manifest.verdicts_text(report), "verdicts")
@@ -131,8 +137,13 @@ def _evidence(report: GateReport) -> Iterator[BundleFile]:
     yield _text_file("documents.jsonl", "".join(_score_lines(run, around.removed)))
     if baseline is not None:
         yield _text_file("baseline_documents.jsonl", "".join(_score_lines(baseline, [])))
+    if (other := report.production_run) is not None:
+        common = set(common_scores(run, other))
+        yield _text_file("production_documents.jsonl", "".join(_score_lines(other, [], common)))
     names = dict(EvalOutput.objects.filter(eval_run=run).values_list("document_id", "document__external_id"))
     names |= {row.document_id: row.document.external_id for row in around.removed}
+    # What was in production when the report was made, whatever is by now.
+    around = replace(around, production=Production(run=report.production_run))
     facts = gather(policy, run, baseline, report.measurement, around)
     gates = {}
     for gate in policy:
@@ -140,14 +151,17 @@ def _evidence(report: GateReport) -> Iterator[BundleFile]:
         gates[gate.key] = {
             "documents": [names[row.document] for row in counted],
             "removed": [names[row.document] for row in removed],
+            "by_family": bool(facts.families_of(gate)),
         }
-    yield _text_file("gates.json", dumps({"number": report.look, "gates": gates}))
+    families = {names[document]: family for document, family in facts.families.of.items() if document in names}
+    yield _text_file("gates.json", dumps({"number": report.look, "gates": gates, "families": families}))
     yield _text_file("decision.json", _indented(_decision(report)))
 
 
-def _score_lines(run: EvalRun, removed: list[EvalOutput]) -> Iterator[str]:
+def _score_lines(run: EvalRun, removed: list[EvalOutput], only: set[int] | None = None) -> Iterator[str]:
     """The stored score of each document, a line each; those that left the hold-out last."""
     rows = EvalOutput.objects.filter(eval_run=run).select_related("document").order_by("document_id")
+    rows = rows if only is None else rows.filter(document__in=only)
     rows = rows.defer("gold", "raw", "error", "document__text")
     for left, group in ((False, rows.iterator(chunk_size=500)), (True, iter(removed))):
         for row in group:

@@ -1,7 +1,8 @@
 """Error cost of a candidate and its baseline, in the contract's currency, with intervals. Pure.
 
 A wrong field has the cost that ``x-slm`` declares (``"cost": 5.0``). A document has the sum over its wrong fields; an
-unreadable output has all of them wrong. Intervals have the document as their unit, and are not inside those of families.
+unreadable output has all of them wrong. Intervals have the document as their unit, and the family where documents come
+in families.
 """
 
 from collections.abc import Hashable, Mapping, Sequence

@@ -9,7 +9,7 @@ from django.utils.translation import ngettext
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.metric import Request, Resources, Sample, Source, SuiteAnswers
-from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate, GatePolicy
+from evaluation.gates.policy.definition import COMPARED_WITH_BASE, COMPARED_WITH_PRODUCTION, Gate, GatePolicy
 from evaluation.scores.slice_selector import Slice
 
 
@@ -38,6 +38,17 @@ class Families:
 
 
 @dataclass(frozen=True)
+class OtherModel:
+    """The scores of another model, by document; None without one, with the ``reason``. ``is_applicable``: false where
+    there is no model to compare with."""
+
+    scores: Mapping[int, Any] | None = None
+    name: str = "the baseline"
+    reason: str = ""
+    is_applicable: bool = True
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """The facts of an evaluation.
 
@@ -52,6 +63,7 @@ class RunFacts:
         families: the families of the hold-out.
         suite: answers to the regression suite.
         baseline: document -> score of the baseline; None without one.
+        production: the current production model.
         baseline_mismatch: why the baseline is not the base model of this model; "" where it is.
         resources_note: which measurement the requests are of; "" where they are the evaluation's own.
     """
@@ -68,13 +80,20 @@ class RunFacts:
     baseline: Mapping[int, Any] | None = None
     baseline_name: str = ""
     baseline_mismatch: str = ""
+    production: OtherModel = field(default_factory=OtherModel)
     resources_note: str = ""
 
     def documents_of(self, gate: Gate) -> tuple[list[Answer], list[Answer]]:
         """The documents that a gate counts, and the removed ones that count as wrong."""
         rows = [row for row in self.outputs if self._in_slice(gate, row)]
         kept = [row for row in rows if self.slice_samples.get(row.document, gate.slice) == gate.slice]
-        return kept, [row for row in self.removed if self._in_slice(gate, row)]
+        removed = [row for row in self.removed if self._in_slice(gate, row)]
+        if METRICS[gate.metric].source is Source.RESOURCES:
+            return kept, removed
+        open_before = self.disclosed
+        return [row for row in kept if row.document not in open_before], [
+            row for row in removed if row.document not in open_before
+        ]
 
     def measure(self, gate: Gate) -> Measurement:
         """The measurement of one gate."""
@@ -90,6 +109,8 @@ class RunFacts:
             return Measurement.nothing(reason if gate.slice else "every document was sampled for one slice only")
         if gate.compared_with == COMPARED_WITH_BASE and self.baseline_mismatch:
             return Measurement.nothing(self.baseline_mismatch)
+        if gate.compared_with == COMPARED_WITH_PRODUCTION and self.production.scores is None:
+            return Measurement(reason=self.production.reason, is_applicable=self.production.is_applicable)
         notes = [f"without {left_out:,} documents that were sampled for another slice"] if left_out else []
         if of_resources:
             return self._measure_resources(gate, kept, notes)
@@ -107,17 +128,21 @@ class RunFacts:
             )
             notes = [*notes, note.format(n=len(removed))]
         scores = {row.document: row.score for row in rows} | {row.document: as_wrong(row.score) for row in removed}
-        baseline = self.baseline
+        baseline, name = self.baseline, self.baseline_name
+        if gate.compared_with == COMPARED_WITH_PRODUCTION:
+            baseline, name = self.production.scores, self.production.name
+            if alone := sum(row.document not in (baseline or {}) for row in rows):
+                notes = [*notes, f"without {alone:,} documents that only one of the two was evaluated on"]
         if baseline is not None:
             baseline = {**baseline, **{row.document: as_correct(row.score) for row in removed}}
         sample = Sample(
-            scores=scores, baseline=baseline, baseline_name=self.baseline_name, field=gate.field, value=gate.value,
-            families=self._families_of(gate),
+            scores=scores, baseline=baseline, baseline_name=name, field=gate.field, value=gate.value,
+            families=self.families_of(gate),
         )  # fmt: skip
         measurement = METRICS[gate.metric].count(sample)
         return replace(measurement, note=", ".join(notes), family_words=self.families.words)
 
-    def _families_of(self, gate: Gate) -> Mapping[int, int]:
+    def families_of(self, gate: Gate) -> Mapping[int, int]:
         """A gate on one supplier is about its documents, which are what is drawn at random there."""
         key = Slice.parse(gate.slice).key
         return {} if key and key == self.families.key else self.families.of

@@ -7,11 +7,12 @@ from typing import Any
 from django.utils.timezone import localtime
 
 from evaluation.gates.baselines import base_model_of, model_key
-from evaluation.gates.facts import Answer, Families, RunFacts
+from evaluation.gates.facts import Answer, Families, OtherModel, RunFacts
 from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import Resources, Source, SuiteAnswers
 from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.production import Production, common_scores, needs_production, production_of
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
@@ -33,6 +34,7 @@ class Surroundings:
     metadata: dict[int, Any]
     suite: SuiteAnswers
     price_per_hour: float
+    production: Production
 
 
 def surroundings(policy: GatePolicy, run: EvalRun) -> Surroundings:
@@ -49,6 +51,7 @@ def surroundings(policy: GatePolicy, run: EvalRun) -> Surroundings:
         metadata=metadata,
         suite=suite_answers(run) if tests_source(policy, Source.REGRESSION_SUITE) else SuiteAnswers(),
         price_per_hour=float(price or 0),
+        production=production_of(run) if needs_production(policy) else Production(),
     )
 
 
@@ -89,8 +92,14 @@ def gather(
         baseline=dict(scores) if baseline is not None else None,
         baseline_name=baseline.short_name if baseline is not None else "",
         baseline_mismatch=_baseline_mismatch(run, baseline),
+        production=_other_model(run, around.production),
         resources_note=_measured_on(measurement),
     )
+
+
+def _other_model(run: EvalRun, production: Production) -> OtherModel:
+    scores = common_scores(run, production.run) if production.run is not None else None
+    return OtherModel(scores, production.name, production.reason, production.is_applicable)
 
 
 def _answers(rows: Any) -> list[Answer]:

@@ -43,6 +43,9 @@ ENTRIES = {
     "scores": ("Scores", "computed from the stored outputs"),
     "baseline": ("Baseline", "the file of the baseline's raw outputs"),
     "baseline_scores": ("Baseline scores", "computed from its stored outputs"),
+    "production": ("Production model", "the file of raw outputs of the production model"),
+    "production_scores": ("Production scores", "computed from its stored outputs"),
+    "production_facts": ("Production facts", "which model it was, with cost, latency and hardware of both"),
     "measurement": ("Measurement", "what each request took in the newest measurement of resources"),
     "pins": ("Regression suite", "the pinned documents, and which of them this model gets right"),
     "provenance": ("Provenance", "versions, environments and constants of training and evaluation"),
@@ -105,6 +108,10 @@ def build_manifest(report: GateReport) -> Manifest:
         entries["spec"] = eval_run.backend.spec_hash(eval_run)
     if baseline is not None:
         entries |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
+    other = report.production_run
+    if other is not None:
+        entries |= {"production": other.outputs_sha256, "production_scores": scores_hash(other.scores)}
+        entries["production_facts"] = facts_hash(report.production)
     if report.measurement is not None:
         entries["measurement"] = report.measurement.sha256
     if report.provenance:
@@ -215,7 +222,7 @@ def _error_message(error: Exception) -> str:
 
 def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
     """The hashes in database rows. No row has the hash of a base model's tokenizer."""
-    run, baseline = report.eval_run, report.baseline
+    run, baseline, other = report.eval_run, report.baseline, report.production_run
     hashes = {
         **run.backend.current_identity(),
         "dataset": run.dataset.sha256,
@@ -228,6 +235,9 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
         "scores": scores_hash(run.scores),
         "baseline": baseline.outputs_sha256 if baseline is not None else "",
         "baseline_scores": scores_hash(baseline.scores) if baseline is not None else "",
+        "production": other.outputs_sha256 if other is not None else "",
+        "production_scores": scores_hash(other.scores) if other is not None else "",
+        "production_facts": facts_hash(report.production),
         "verdicts": verdicts_hash(report),
         "provenance": facts_hash(report.provenance),
     }
@@ -240,7 +250,7 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
 
 def _from_files(report: GateReport, *, modified_since: float | None = None) -> dict[str, Callable[[], str]]:
     """The hashes of files; with ``modified_since`` only of files that are missing or were modified after it."""
-    run, baseline = report.eval_run, report.baseline
+    run, baseline, other = report.eval_run, report.baseline, report.production_run
     outputs_file = artifacts.local_path(run.outputs_key)
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
     found: list[tuple[str, Path, Callable[[], str]]] = [
@@ -253,6 +263,8 @@ def _from_files(report: GateReport, *, modified_since: float | None = None) -> d
         found.append(("spec", _spec_file(run), lambda: _spec_hash(run)))
     if baseline is not None:
         found.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
+    if other is not None:
+        found.append(("production", artifacts.local_path(other.outputs_key), lambda: _outputs_hash(other)))
     if modified_since is not None:
         return {
             name: partial(_cached_hash, name, path, make)
@@ -265,6 +277,9 @@ def _from_files(report: GateReport, *, modified_since: float | None = None) -> d
         more["spec"] = lambda: run.backend.spec_hash(run)
     if baseline is not None:
         more["baseline_scores"] = lambda: scores_hash(summary.recompute_summary(baseline))
+    if other is not None:
+        more["production_scores"] = lambda: scores_hash(summary.recompute_summary(other))
+        more["production_facts"] = lambda: facts_hash(report.production)
     if "pins" in report.packet:
         more["pins"] = lambda: suite_hash(suite_answers(run))
     measurement = report.measurement

@@ -20,6 +20,7 @@ from evaluation.gates.metrics.metric import Source
 from evaluation.gates.outcome import event_rows, overall
 from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED
 from evaluation.gates.policy.services import current_policy, freeze_policy, gates_of
+from evaluation.gates.production import comparison_facts
 from evaluation.gates.provenance import provenance_of
 from evaluation.gates.verdicts import all_passed, summary_sentence, verdicts_for
 from evaluation.models import EvalRun, GatePolicy, GateReport, ResourceMeasurement
@@ -38,7 +39,8 @@ ATTEMPTS = 3
 class Basis:
     """What the verdicts of a report depend on besides stored outputs; it can change while they are computed.
 
-    ``number``: of the hold-out evaluation. ``existing``: the newest report on the same policy, evaluation and baseline.
+    ``number``: of the hold-out evaluation. ``existing``: the newest report on the same policy, evaluation, baseline
+    and evaluation of the production model.
     """
 
     policy: GatePolicy
@@ -59,9 +61,9 @@ class Basis:
 def create_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
     """Creates a gate report on an evaluation of the hold-out, or returns the one that has the same verdicts.
 
-    The same outputs under the same policy and baseline are the same hold-out evaluation. Where the answers to the
-    regression suite changed since, or resources were measured again (which spends no alpha), a new report has the same
-    number of the hold-out evaluation.
+    The same outputs under the same policy, baseline and production model are the same hold-out evaluation. Where the
+    answers to the regression suite changed since, or resources were measured again (which spends no alpha), a new
+    report has the same number of the hold-out evaluation.
 
     Verdicts are computed without a lock. The project is locked to store them, and only if their basis is still the
     same; otherwise they are computed again.
@@ -110,9 +112,11 @@ def _gather(eval_run: EvalRun, baseline: EvalRun | None) -> Basis:
     _check_runs(eval_run, baseline)
     policy = current_policy(project=eval_run.project)
     gates = gates_of(policy)
-    same = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline)
-    existing = same.order_by("-number").first()
     around = surroundings(gates, eval_run)
+    same = GateReport.objects.filter(
+        policy=policy, eval_run=eval_run, baseline=baseline, production_run=around.production.run
+    )
+    existing = same.order_by("-number").first()
     return Basis(
         policy=policy,
         existing=existing,
@@ -134,6 +138,8 @@ def _judge(basis: Basis, eval_run: EvalRun, baseline: EvalRun | None, user: User
         policy=basis.policy,
         eval_run=eval_run,
         baseline=baseline,
+        production_run=basis.surroundings.production.run,
+        production=comparison_facts(basis.surroundings.production, eval_run, basis.measurement),
         measurement=basis.measurement,
         look=basis.number,
         verdicts=[verdict.as_dict() for verdict in verdicts],

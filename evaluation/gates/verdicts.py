@@ -1,8 +1,8 @@
 """Verdicts of gates on measurements, and the sample that would pass a gate that is not proven.
 
 PASS: the bound clears the threshold. FAIL: the opposite bound shows that it does not. NOT PROVEN: neither, or nothing
-was measured. Bounds are one-sided, at the alpha of the hold-out evaluation; those of resources (latency, throughput,
-cost, memory) are at the gate's own confidence.
+was measured. INAPPLICABLE: there is nothing to compare with. Bounds are one-sided, at the alpha of the hold-out
+evaluation; those of resources (latency, throughput, cost, memory) are at the gate's own confidence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -141,25 +141,32 @@ def verdicts_for(
 
 
 def all_passed(verdicts: Sequence[Verdict]) -> bool:
-    """Whether there are gates and every one of them passes."""
-    return bool(verdicts) and all(verdict.status is Status.PASS for verdict in verdicts)
+    """Whether there are gates and every one of them passes that is applicable."""
+    applicable = [verdict for verdict in verdicts if verdict.status is not Status.INAPPLICABLE]
+    return bool(applicable) and all(verdict.status is Status.PASS for verdict in applicable)
 
 
 def summary_sentence(verdicts: Sequence[Verdict]) -> str:
     """The result of all gates: "Not ready to deploy. 5 of 7 gates pass, 1 fails, 1 is not proven."."""
     if not verdicts:
         return "Not ready to deploy. The policy has no gates."
-    total = len(verdicts)
-    if all_passed(verdicts):
-        return "Ready to deploy. " + ngettext("The gate passes.", "All {n} gates pass.", total).format(n=total)
     count = {status: sum(verdict.status is status for verdict in verdicts) for status in Status}
-    passed = count[Status.PASS]
+    total, passed = len(verdicts) - count[Status.INAPPLICABLE], count[Status.PASS]
+    if all_passed(verdicts):
+        ready = "Ready to deploy. " + ngettext("The gate passes.", "All {n} gates pass.", total).format(n=total)
+        return f"{ready}{_inapplicable(count[Status.INAPPLICABLE])}"
     parts = [ngettext("{k} of {n} gate passes", "{k} of {n} gates pass", total).format(k=passed, n=total)]
     if failed := count[Status.FAIL]:
         parts.append(ngettext("{n} fails", "{n} fail", failed).format(n=failed))
     if unproven := count[Status.NOT_PROVEN]:
         parts.append(ngettext("{n} is not proven", "{n} are not proven", unproven).format(n=unproven))
-    return f"Not ready to deploy. {', '.join(parts)}."
+    return f"Not ready to deploy. {', '.join(parts)}.{_inapplicable(count[Status.INAPPLICABLE])}"
+
+
+def _inapplicable(number: int) -> str:
+    if not number:
+        return ""
+    return ngettext(" {n} more is inapplicable.", " {n} more are inapplicable.", number).format(n=number)
 
 
 def without_number(sentence: str) -> str:

@@ -14,6 +14,7 @@ from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evalu
 from evaluation.gates.holdout.sample_size import ANY_ANNOTATOR, ROUND_ROBIN, queue_labels, required_labels
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.services import current_policy, gates_of
+from evaluation.gates.production import needs_production, production_of
 from evaluation.gates.services import create_report
 from evaluation.models import EvalRun, GateReport
 from evaluation.stats import ALPHA, alpha_level
@@ -63,7 +64,10 @@ def _next_evaluation(project: Any, form: GateReportForm) -> dict[str, Any]:
     current = current_policy(project=project)
     policy = gates_of(current)
     # A report that only follows a new measurement or a change of the regression suite has the same number.
-    same = GateReport.objects.filter(policy=current, eval_run=run, baseline=form.initial_run("baseline"))
+    other = production_of(run).run if needs_production(policy) else None
+    same = GateReport.objects.filter(
+        policy=current, eval_run=run, baseline=form.initial_run("baseline"), production_run=other
+    )
     existing = same.order_by("-number").first()
     number = existing.look if existing is not None else next_evaluation_number(run)
     if exhausted_reason(run, policy, but=same) or (policy.single_evaluation and number > 1):

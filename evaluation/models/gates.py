@@ -103,7 +103,8 @@ class GateReportQuerySet(models.QuerySet["GateReport"]):
         )
         rows = self.select_related("project", "policy", "created_by", "measurement", "approval__decided_by")
         return rows.prefetch_related(
-            models.Prefetch("eval_run", runs), models.Prefetch("baseline", EvalRun.objects.with_model())
+            models.Prefetch("eval_run", runs),
+            *(models.Prefetch(name, EvalRun.objects.with_model()) for name in ("baseline", "production_run")),
         )
 
 
@@ -115,6 +116,15 @@ class GateReport(models.Model):
     policy = models.ForeignKey(GatePolicy, on_delete=models.PROTECT, related_name="reports")
     eval_run = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="gate_reports")
     baseline = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    production_run = models.ForeignKey(
+        EvalRun,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="the evaluation of the current production model that a gate compares with",
+    )
+    production = models.JSONField(default=dict, blank=True, help_text="see evaluation.gates.production")
     measurement = models.ForeignKey(
         "evaluation.ResourceMeasurement",
         null=True,
@@ -143,7 +153,7 @@ class GateReport(models.Model):
             models.UniqueConstraint(fields=["project", "number"], name="gate_report_number_once"),
             # The same verdicts have one report.
             models.UniqueConstraint(
-                fields=["policy", "eval_run", "baseline", "pins_sha256", "measurement"],
+                fields=["policy", "eval_run", "baseline", "production_run", "pins_sha256", "measurement"],
                 name="gate_report_once",
                 nulls_distinct=False,
             ),

@@ -140,6 +140,7 @@ _BADGE_STYLES = {
     "PASS": ("success", "check-circle-fill"),
     "FAIL": ("danger", "x-octagon-fill"),
     "NOT PROVEN": ("warning", "question-diamond-fill"),
+    "INAPPLICABLE": ("secondary", "dash-circle"),
 }
 
 

@@ -126,7 +126,7 @@ def chance_above_zero(factors: Sequence[float]) -> float:
 def is_upper(
     p_values: Sequence[Callable[[float], float]], stored: float, confidence: float, largest: float = 1.0
 ) -> bool:
-    """Whether the widest bound of these p-values, each of a limit, is the stored one; ``largest``: no bound is above."""
+    """Whether the widest bound of these p-values, each of a limit, is the stored one; none is above ``largest``."""
     off, alpha = _TOLERANCE * largest, 1 - confidence
     return (stored + off >= largest or all(one(stored + off) <= alpha for one in p_values)) and any(
         one(stored - off) >= alpha for one in p_values

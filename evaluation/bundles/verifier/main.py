@@ -16,7 +16,7 @@ from typing import Any
 
 from .documents import ACCEPTED, CORRECT, Checker
 from .signature import SignatureError, verify
-from .verdicts import PASS, Evidence, check_gate
+from .verdicts import INAPPLICABLE, PASS, Evidence, check_gate
 
 LIST, SIGNATURE, MANIFEST = "bundle.json", "bundle.json.sig", "manifest.json"
 _MAX_SHOWN = 10
@@ -153,10 +153,15 @@ def _check_origin(bundle: Bundle, listed: Row, sha256: str, key: str, report: Re
 def _check_content(bundle: Bundle, listed: Row, report: Report) -> None:
     scores = _check_documents(bundle, listed, "", report)
     baseline = _check_documents(bundle, listed, "baseline_", report) if "baseline_documents.jsonl" in bundle else None
+    other = None
+    if "production_documents.jsonl" in bundle:
+        other = _check_documents(bundle, listed, "production_", report)
     _check_summary(bundle.json("scores.json"), scores, "scores.json", report)
     if baseline is not None:
         _check_summary(bundle.json("baseline_scores.json"), baseline, "baseline_scores.json", report)
-    _check_verdicts(bundle, listed, scores, baseline, report)
+    if other is not None and sum(1 for _ in bundle.rows("production_outputs.jsonl")) == len(other):
+        _check_summary(bundle.json("production_scores.json"), other, "production_scores.json", report)
+    _check_verdicts(bundle, listed, scores, baseline, other, report)
 
 
 def _check_documents(bundle: Bundle, listed: Row, prefix: str, report: Report) -> dict[str, Row]:
@@ -166,13 +171,15 @@ def _check_documents(bundle: Bundle, listed: Row, prefix: str, report: Report) -
     events = {str(row["id"]): row for row in bundle.rows(f"{prefix}outputs.jsonl")}
     stored = {str(row["id"]): row for row in bundle.rows(f"{prefix}documents.jsonl")}
     counted = {name: row for name, row in stored.items() if not row["removed"]}
-    problems = [f"{name} has no score" for name in rows.keys() - counted.keys()]
+    # The production model may have been evaluated on other documents as well, or on fewer.
+    problems = [] if prefix == "production_" else [f"{name} has no score" for name in rows.keys() - counted.keys()]
     for name, row in counted.items():
         if name not in rows or name not in events:
             problems.append(f"{name} has no {'gold label' if name not in rows else 'output'}")
         else:
             checker.check(rows[name], events[name], row, extract=listed[f"{prefix}external"])
-    found, whose = checker.found, "the baseline" if prefix else "the model"
+    found = checker.found
+    whose = {"": "the model", "baseline_": "the baseline", "production_": "the production model"}[prefix]
     text = f"scores of {whose} counted again: {len(counted)} documents, {found.values} values"
     report.check(text, problems + found.problems)
     for name, number in found.accepted.items():
@@ -213,13 +220,19 @@ def _check_summary(summary: Row, stored: dict[str, Row], name: str, report: Repo
 
 
 def _check_verdicts(
-    bundle: Bundle, listed: Row, scores: dict[str, Row], baseline: dict[str, Row] | None, report: Report
+    bundle: Bundle,
+    listed: Row,
+    scores: dict[str, Row],
+    baseline: dict[str, Row] | None,
+    production: dict[str, Row] | None,
+    report: Report,
 ) -> None:
     verdicts, passed = json.loads(bundle.files["verdicts.json"])
     policy = json.loads(bundle.files["policy.json"])
     inputs = bundle.json("gates.json")
     pins = bundle.json("pins.json") if "pins.json" in bundle else None
-    evidence = Evidence(scores, baseline, _requests(bundle, scores), pins)
+    requests, families = _requests(bundle, scores), inputs.get("families", {})
+    evidence = Evidence(scores, baseline, requests, pins, production, families, listed["external"])
     gates = {gate["key"]: gate for gate in policy["gates"]}
     own = {verdict["gate"]["key"]: verdict["gate"] for verdict in verdicts}
     problems = [f"the gate {key} has no verdict" for key in gates.keys() - own.keys()]
@@ -235,7 +248,8 @@ def _check_verdicts(
         of_gate = inputs["gates"][verdict["gate"]["key"]]
         result = check_gate(verdict, of_gate, evidence, inputs["number"], policy.get("only_look", False))
         report.check(f"{result.status}: {result.title} ({result.how})", result.problems)
-    expected = bool(verdicts) and all(verdict["status"] == PASS for verdict in verdicts)
+    applicable = [verdict["status"] for verdict in verdicts if verdict["status"] != INAPPLICABLE]
+    expected = bool(applicable) and all(status == PASS for status in applicable)
     report.check("the result follows from the verdicts", [] if passed == expected else ["it does not"])
 
 

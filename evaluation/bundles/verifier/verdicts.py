@@ -1,21 +1,30 @@
 """The verdicts of gates, from counts of documents, and the bounds that these counts allow.
 
-A verdict follows from the bounds and the threshold. Exact bounds of counted documents, and of quantiles of latencies,
-are computed here. A stored bound may be wider than the exact one, as where documents belong to families, and never
-narrower. Bounds by resampling need a random generator and are taken from the report; the estimate that they are about
-is counted again.
+A verdict follows from the bounds and the threshold. All of them are computed here: exact bounds of counted documents,
+those over families, of shares of fields and of differences, of quantiles of latencies, and of the mean time of a
+request. The price of a request, the peak of memory and the mean itself are taken from the report.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from .bounds import exact_lower, exact_upper, quantile_lower, quantile_upper
+from .bounds import (
+    Count,
+    exact_lower,
+    exact_upper,
+    family_p_value,
+    is_upper,
+    mean_p_value,
+    quantile_lower,
+    quantile_upper,
+)
 from .documents import CORRECT
 from .paths import text_of_any
 
-PASS, FAIL, NOT_PROVEN = "PASS", "FAIL", "NOT PROVEN"
+PASS, FAIL, NOT_PROVEN, INAPPLICABLE = "PASS", "FAIL", "NOT PROVEN", "INAPPLICABLE"
 #: for rounding in other libraries
 _TOLERANCE = 1e-6
 #: metrics of which a low value passes
@@ -23,18 +32,23 @@ _AT_MOST = (
     *("field_error_rate", "document_error_rate", "hallucination_rate", "pinned_broken"),
     *("p95_latency_ms", "cost_per_request", "peak_memory_gb"),
 )
+_PAIRED = ("no_regression", "non_inferiority")
 _RESOURCES = ("p95_latency_ms", "requests_per_second", "cost_per_request", "peak_memory_gb")
 
 
 @dataclass
 class Evidence:
-    """What verdicts are about, by document id: scores of the model and of the baseline, each request as milliseconds
-    and whether it failed; and the pinned documents with whether they are right."""
+    """What verdicts are about, by document id: scores of the model, of the baseline and of the production model, each
+    request as milliseconds and whether it failed, and the family where a document is not alone in it; and the pinned
+    documents with whether they are right. ``is_external``: requests are priced by tokens."""
 
     scores: dict[str, Any]
     baseline: dict[str, Any] | None = None
     requests: dict[str, tuple[float, bool]] = field(default_factory=dict)
     pins: dict[str, Any] | None = None
+    production: dict[str, Any] | None = None
+    families: dict[str, Any] = field(default_factory=dict)
+    is_external: bool = False
 
 
 @dataclass
@@ -56,7 +70,8 @@ def check_gate(
     result = GateResult(str(gate.get("title") or gate["metric"]), str(verdict["status"]), [], "taken from the report")
     if verdict["measured"] is None:
         result.how = "nothing was measured"
-        if verdict["status"] != NOT_PROVEN:
+        is_alone = gate["metric"] == "non_inferiority" and evidence.production is None
+        if verdict["status"] != NOT_PROVEN and not (is_alone and verdict["status"] == INAPPLICABLE):
             result.problems.append("nothing was measured, so the verdict must be NOT PROVEN")
         return result
     result.problems += _count_problems(verdict, inputs, evidence, result)
@@ -71,7 +86,7 @@ def check_gate(
 
 def _status(gate: dict[str, Any], verdict: dict[str, Any]) -> str:
     low, high, limit = verdict["low"], verdict["high"], float(gate["threshold"])
-    if gate["metric"] == "no_regression":
+    if gate["metric"] in _PAIRED:
         return PASS if low is not None and low > -limit else FAIL if high is not None and high < -limit else NOT_PROVEN
     if gate["metric"] in _AT_MOST:
         return PASS if high is not None and high <= limit else FAIL if low is not None and low > limit else NOT_PROVEN
@@ -96,10 +111,12 @@ def _count_problems(
         yield from _documents(verdict, inputs, evidence, result)
     elif metric in _SHARES:
         yield from _shares(verdict, inputs, evidence, result)
-    elif metric == "no_regression":
+    elif metric in _PAIRED:
         yield from _paired(verdict, inputs, evidence, result)
     elif metric == "p95_latency_ms":
         yield from _latency(verdict, inputs, evidence, result)
+    elif metric in ("requests_per_second", "cost_per_request"):
+        yield from _mean(verdict, inputs, evidence, result)
     elif metric == "pinned_broken":
         yield from _pins(verdict, evidence, result)
 
@@ -131,11 +148,11 @@ _DOCUMENTS: dict[str, Callable[[dict[str, Any], str], bool]] = {
 }
 
 
-def _scores(inputs: dict[str, Any], scores: dict[str, Any]) -> list[dict[str, Any]]:
+def _scores(inputs: dict[str, Any], scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The scores that a gate counts; documents that left the hold-out count as wrong."""
     removed = set(inputs["removed"])
     names = dict.fromkeys([*inputs["documents"], *inputs["removed"]])
-    return [as_wrong(scores[name]) if name in removed else scores[name] for name in names]
+    return {name: as_wrong(scores[name]) if name in removed else scores[name] for name in names}
 
 
 def as_wrong(score: dict[str, Any]) -> dict[str, Any]:
@@ -153,9 +170,9 @@ def _documents(
 ) -> Iterator[str]:
     gate = verdict["gate"]
     scores = _scores(inputs, evidence.scores)
-    k = sum(bool(_DOCUMENTS[gate["metric"]](score, gate.get("field", ""))) for score in scores)
-    yield from _differs(verdict, k, len(scores))
-    yield from _bounds(verdict, k, len(scores), result)
+    has = {key: bool(_DOCUMENTS[gate["metric"]](score, gate.get("field", ""))) for key, score in scores.items()}
+    yield from _differs(verdict, sum(has.values()), len(has))
+    yield from _rate(verdict, {key: (float(value), 1.0) for key, value in has.items()}, inputs, evidence, result)
 
 
 def _differs(verdict: dict[str, Any], k: int, n: int) -> Iterator[str]:
@@ -163,20 +180,56 @@ def _differs(verdict: dict[str, Any], k: int, n: int) -> Iterator[str]:
         yield f"{k} of {n} documents counted, the report has {verdict['k']:.0f} of {verdict['n']:.0f}"
 
 
-def _bounds(verdict: dict[str, Any], k: int, n: int, result: GateResult, *, flipped: bool = False) -> Iterator[str]:
-    """Compares stored bounds with the exact ones. ``flipped``: the report has the rate of the other documents."""
-    confidence = float(verdict["confidence"])
-    low, high = exact_lower(k, n, confidence), exact_upper(k, n, confidence)
+def _families(
+    counts: dict[str, Count], verdict: dict[str, Any], inputs: dict[str, Any], evidence: Evidence
+) -> list[Count]:
+    """The sums over the documents of each family; empty where each document is its own."""
+    sums: dict[Any, Count] = {}
+    for key, (part, whole) in counts.items():
+        family = evidence.families.get(key, (key,)) if inputs.get("by_family") else (key,)
+        old = sums.get(family, (0.0, 0.0))
+        sums[family] = (old[0] + part, old[1] + whole)
+    return list(sums.values()) if len(sums) < len(counts) else []
+
+
+def _family_problems(verdict: dict[str, Any], families: Sequence[Count]) -> Iterator[str]:
+    if (verdict.get("families") or 0) != len(families):
+        yield f"{len(families)} families counted, the report has {verdict.get('families') or 0}"
+
+
+def _rate(
+    verdict: dict[str, Any],
+    counts: dict[str, Count],
+    inputs: dict[str, Any],
+    evidence: Evidence,
+    result: GateResult,
+    *,
+    flipped: bool = False,
+) -> Iterator[str]:
+    """Compares the bounds of a rate of documents with the exact ones, or wider ones over families. ``flipped``: the
+    report has the rate of the other documents."""
+    k, n, confidence = round(sum(part for part, _ in counts.values())), len(counts), float(verdict["confidence"])
+    families = _families(counts, verdict, inputs, evidence)
+    yield from _family_problems(verdict, families)
+    low, high = float(verdict["low"]), float(verdict["high"])
     if flipped:
         low, high = 1 - high, 1 - low
-    if verdict["low"] > low + _TOLERANCE or verdict["high"] < high - _TOLERANCE:
-        yield f"exact bounds of {low:.6f} to {high:.6f}, the report has narrower ones"
-    elif verdict["low"] < low - _TOLERANCE or verdict["high"] > high + _TOLERANCE:
-        result.how = (
-            "counted again; its bounds are wider than those of independent documents, and are taken from the report"
-        )
-    else:
-        result.how = "counted and computed again"
+    rest = [(whole - part, whole) for part, whole in families]
+    for name, stored, exact, sums in (
+        ("upper", high, exact_upper(k, n, confidence), families),
+        ("lower", 1 - low, 1 - exact_lower(k, n, confidence), rest),
+    ):
+        at_exact = abs(stored - exact) <= _TOLERANCE
+        if not sums:
+            agrees = at_exact
+        elif at_exact:  # the bound over families is inside the exact one
+            limit = stored + _TOLERANCE
+            agrees = limit >= 1 or family_p_value(sums, limit) <= 1 - confidence
+        else:
+            agrees = stored > exact and is_upper([partial(family_p_value, sums)], stored, confidence)
+        if not agrees:
+            yield f"another {name} bound than the stored one is computed; the exact one of {n} documents is {exact:.6f}"
+    result.how = "counted and computed again"
 
 
 # -- shares of fields --------------------------------------------------------------------------------------------------
@@ -210,25 +263,42 @@ _SHARES: dict[str, Callable[[dict[str, Any], str, str], tuple[int, int]]] = {
 
 def _shares(verdict: dict[str, Any], inputs: dict[str, Any], evidence: Evidence, result: GateResult) -> Iterator[str]:
     gate = verdict["gate"]
-    pairs = [
-        _SHARES[gate["metric"]](score, gate.get("field", ""), gate.get("value", ""))
-        for score in _scores(inputs, evidence.scores)
-    ]
-    pairs = [(failing, counted) for failing, counted in pairs if counted]
-    share = sum(failing for failing, _ in pairs) / max(1, sum(counted for _, counted in pairs))
+    counts = {
+        key: _SHARES[gate["metric"]](score, gate.get("field", ""), gate.get("value", ""))
+        for key, score in _scores(inputs, evidence.scores).items()
+    }
+    pairs = {key: (float(failing), float(counted)) for key, (failing, counted) in counts.items() if counted}
+    share = sum(failing for failing, _ in pairs.values()) / max(1, sum(counted for _, counted in pairs.values()))
     found = gate["metric"] == "recall"
     if abs(verdict["measured"] - (1 - share if found else share)) > _TOLERANCE:
         yield f"a share of {share:.6f} of fields counted, the report has {verdict['measured']:.6f}"
-    if pairs and all(counted == 1 for _, counted in pairs):
-        yield from _bounds(verdict, sum(failing for failing, _ in pairs), len(pairs), result, flipped=found)
+    if pairs and all(counted == 1 for _, counted in pairs.values()):
+        yield from _rate(verdict, pairs, inputs, evidence, result, flipped=found)
         return
-    result.how = "counted again; its bounds come from resampling and are taken from the report"
-    yield from _contains(verdict)
+    low, high = float(verdict["low"]), float(verdict["high"])
+    if found:
+        low, high = 1 - high, 1 - low
+    rest = {key: (counted - failing, counted) for key, (failing, counted) in pairs.items()}
+    yield from _widest(verdict, (high, pairs), (1 - low, rest), inputs, evidence)
+    result.how = "counted and computed again"
 
 
-def _contains(verdict: dict[str, Any]) -> Iterator[str]:
-    if not verdict["low"] - _TOLERANCE <= verdict["measured"] <= verdict["high"] + _TOLERANCE:
-        yield "its bounds do not contain its estimate"
+def _widest(
+    verdict: dict[str, Any],
+    upper: tuple[float, dict[str, Count]],
+    opposite: tuple[float, dict[str, Count]],
+    inputs: dict[str, Any],
+    evidence: Evidence,
+) -> Iterator[str]:
+    """Compares a stored bound, and that of the opposite, with the wider one over documents and families."""
+    confidence = float(verdict["confidence"])
+    for name, (stored, counts) in (("upper", upper), ("lower", opposite)):
+        families = _families(counts, verdict, inputs, evidence)
+        if name == "upper":
+            yield from _family_problems(verdict, families)
+        chances = [partial(family_p_value, one) for one in (list(counts.values()), families) if one]
+        if counts and not is_upper(chances, stored, confidence):
+            yield f"another {name} bound than the stored one is computed"
 
 
 def _accuracy(score: dict[str, Any], name: str) -> float | None:
@@ -240,20 +310,28 @@ def _accuracy(score: dict[str, Any], name: str) -> float | None:
 
 def _paired(verdict: dict[str, Any], inputs: dict[str, Any], evidence: Evidence, result: GateResult) -> Iterator[str]:
     name, removed = verdict["gate"].get("field", ""), set(inputs["removed"])
-    pairs: list[tuple[float | None, float | None]] = []
+    other = evidence.production if verdict["gate"]["metric"] == "non_inferiority" else evidence.baseline
+    pairs: dict[str, tuple[float | None, float | None]] = {}
     for key in dict.fromkeys([*inputs["documents"], *inputs["removed"]]):
-        score, base = evidence.scores[key], (evidence.baseline or {}).get(key)
-        if key in removed:  # wrong for the model, right for the baseline
+        score, base = evidence.scores[key], (other or {}).get(key)
+        if key in removed:  # wrong for the model, right for the other one
             counted = _accuracy(score, name)
-            pairs.append((None, None) if counted is None else (1.0, 0.0))
+            pairs[key] = (None, None) if counted is None else (1.0, 0.0)
         elif base is not None:
-            pairs.append((_accuracy(base, name), _accuracy(score, name)))
-    kept = [(1.0 if b is None else b, 1.0 if a is None else a) for b, a in pairs if (b, a) != (None, None)]
-    mean = math.fsum(a - b for b, a in kept) / len(kept) if kept else 0.0
-    if len(kept) != verdict["n"] or abs(mean - verdict["measured"]) > _TOLERANCE:
-        yield f"a difference of {mean:+.6f} on {len(kept)} documents counted, the report has {verdict['measured']:+.6f}"
-    result.how = "counted again; its bounds come from resampling and are taken from the report"
-    yield from _contains(verdict)
+            pairs[key] = (_accuracy(base, name), _accuracy(score, name))
+    losses = {
+        key: ((1.0 if b is None else b) - (1.0 if a is None else a), 1.0)
+        for key, (b, a) in pairs.items()
+        if (b, a) != (None, None)
+    }
+    mean = -math.fsum(loss for loss, _ in losses.values()) / max(1, len(losses))
+    if len(losses) != verdict["n"] or abs(mean - verdict["measured"]) > _TOLERANCE:
+        n = len(losses)
+        yield f"a difference of {mean:+.6f} on {n} documents counted, the report has {verdict['measured']:+.6f}"
+        return
+    gains = {key: (-loss, whole) for key, (loss, whole) in losses.items()}
+    yield from _widest(verdict, (-verdict["low"], losses), (verdict["high"], gains), inputs, evidence)
+    result.how = "counted and computed again"
 
 
 # -- resources and the regression suite --------------------------------------------------------------------------------
@@ -274,6 +352,30 @@ def _latency(verdict: dict[str, Any], inputs: dict[str, Any], evidence: Evidence
             yield f"bounds of {low} to {high} ms, the report has {verdict['low']} to {verdict['high']}"
             return
     result.how = "counted and computed again"
+
+
+def _mean(verdict: dict[str, Any], inputs: dict[str, Any], evidence: Evidence, result: GateResult) -> Iterator[str]:
+    """Bounds of a mean time, at the stored mean: throughput, or the cost of time. The price of tokens is not known."""
+    times = [evidence.requests[key] for key in inputs["documents"] if key in evidence.requests]
+    answered = [spent for spent, failed in times if not failed]
+    if len(answered) != verdict["n"]:
+        yield f"{len(answered)} answered requests counted, the report has {verdict['n']:.0f}"
+        return
+    if verdict["low"] is None or (evidence.is_external and verdict["gate"]["metric"] == "cost_per_request"):
+        return
+    is_rate = verdict["gate"]["metric"] == "requests_per_second"
+    mean, ends = (1 / float(verdict["measured"]), (1 / verdict["high"], 1 / verdict["low"])) if is_rate else (
+        float(verdict["measured"]), (verdict["low"], verdict["high"])
+    )  # fmt: skip
+    scale = mean / (math.fsum(answered) / len(answered))
+    values = [scale * spent for spent in answered]
+    low, high = ends
+    shift = max(values) + min(values)  # the lower bound is the upper one of the mirrored values
+    mirrored = [shift - value for value in values]
+    for name, stored, one in (("upper", high, values), ("lower", shift - low, mirrored)):
+        if not is_upper([partial(mean_p_value, one)], stored, float(verdict["confidence"]), max(one)):
+            yield f"another {name} bound than the stored one is computed"
+    result.how = "computed again at the stored mean"
 
 
 def _pins(verdict: dict[str, Any], evidence: Evidence, result: GateResult) -> Iterator[str]:

@@ -4,7 +4,7 @@ A hold-out evaluation is an evaluation of a trained model whose answers someone 
 report: choosing the best of ten is ten evaluations. It counts finished or not, because the answers of a cancelled or
 failed one exist, whatever pages show. Its number is fixed when it ends, so a later choice changes nothing. Base models
 and endpoints are baselines; one of them counts from its own gate report on. A second report on an evaluation, under
-another policy or baseline, is another hold-out evaluation.
+another policy, baseline or production model, is another hold-out evaluation.
 
 Evaluation k has alpha / 2^k (``stats.alpha_level``), so that all of them together stay below alpha.
 """
@@ -95,9 +95,10 @@ def number_of_next(run: EvalRun) -> int:
 
 def _without_reissues(reports: list[GateReport]) -> list[GateReport]:
     """Without those that only follow a change of the regression suite or of resources: they have the same number."""
-    first: dict[tuple[int, int, int | None], GateReport] = {}
+    first: dict[tuple[int, int, int | None, int | None], GateReport] = {}
     for report in reports:
-        first.setdefault((report.policy_id, report.eval_run_id, report.baseline_id), report)
+        key = (report.policy_id, report.eval_run_id, report.baseline_id, report.production_run_id)
+        first.setdefault(key, report)
     return list(first.values())
 
 

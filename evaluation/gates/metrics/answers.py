@@ -6,7 +6,13 @@ from functools import partial
 from typing import Any
 
 from evaluation.gates.metrics.measurement import Measurement
-from evaluation.gates.metrics.metric import Metric, Sample
+from evaluation.gates.metrics.metric import (
+    COMPARED_WITH_BASE,
+    COMPARED_WITH_DEPLOYED,
+    COMPARED_WITH_PRODUCTION,
+    Metric,
+    Sample,
+)
 from evaluation.gates.metrics.rate_tests import (
     field_share_at_least,
     field_share_at_most,
@@ -132,7 +138,16 @@ METRICS = {
         count=_paired,
         test=non_inferior,
         field="may",
-        is_paired=True,
+        comparisons=(COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE),
+    ),
+    "non_inferiority": Metric(
+        title="At most {} points worse than the current production model",
+        unit=POINTS,
+        operator=">=",
+        count=_paired,
+        test=non_inferior,
+        field="may",
+        comparisons=(COMPARED_WITH_PRODUCTION,),
     ),
     "recall": Metric(
         title="At least {} % recall",

@@ -14,6 +14,7 @@ class Status(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
     NOT_PROVEN = "NOT PROVEN"
+    INAPPLICABLE = "INAPPLICABLE"
 
 
 class ConfidenceLevels(NamedTuple):
@@ -47,6 +48,8 @@ def not_measured(
     measurement: Measurement, required: RequiredSample | None, verb: str = "label", failing: str = "wrong"
 ) -> Finding:
     """Nothing was measured: the reason, or the sample that is required from scratch."""
+    if not measurement.is_applicable:
+        return Finding(Status.INAPPLICABLE, measurement.reason)
     if measurement.reason or required is None:
         return Finding(Status.NOT_PROVEN, measurement.reason or "not measured")
     text = f"not measured; {verb} {required.more:,}, {count_words(required.allowed_failures)} {failing}"

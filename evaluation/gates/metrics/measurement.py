@@ -15,8 +15,8 @@ class Measurement:
     ``pairs`` holds one pair per document: (wrong fields, counted fields), or (value of the baseline, value of the
     model under test). ``families``: what is counted, summed over the documents of each family: what ``k`` counts, wrong
     fields, or the loss; empty where each document is its own. ``family_words``: what one is, and several are.
-    ``is_fresh`` is false for latencies and costs of a run that generated nothing. ``note``: what else was counted or
-    left out; it is part of the verdict.
+    ``is_fresh`` is false for latencies and costs of a run that generated nothing. ``is_applicable`` is false where
+    there is nothing to compare with. ``note``: what else was counted or left out; it is part of the verdict.
     """
 
     n: int = 0
@@ -27,6 +27,7 @@ class Measurement:
     values: tuple[float, ...] = ()
     baseline: str = ""
     is_fresh: bool = True
+    is_applicable: bool = True
     reason: str = ""
     note: str = ""
 

@@ -13,6 +13,8 @@ from evaluation.gates.metrics.units import PERCENT, Unit, format_number
 from evaluation.inference.prices import HardwarePrice, Price
 
 Operator = Literal["<=", ">="]
+#: what a gate compares with, as stored in policies
+ABSOLUTE, COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE, COMPARED_WITH_PRODUCTION = "", "deployed", "base", "production"
 
 
 class Source(StrEnum):
@@ -89,7 +91,7 @@ class Metric:
         field: whether a gate of it can ("may") or must be about one field, or cannot ("").
         has_values: whether a gate of it can be about one value of a field.
         has_slices: whether a gate of it can be about some of the documents.
-        is_paired: whether it compares with a baseline, so that its measured values are differences.
+        comparisons: what it can compare with, the default first; its measured values are differences then.
         zero_title: the title where the threshold is 0.
     """
 
@@ -102,13 +104,18 @@ class Metric:
     field: Literal["", "may", "must"] = ""
     has_values: bool = False
     has_slices: bool = True
-    is_paired: bool = False
+    comparisons: tuple[str, ...] = (ABSOLUTE,)
     zero_title: str = ""
 
     @property
     def maximum(self) -> float:
         """The highest threshold."""
         return 1.0 if self.unit.is_share else math.inf
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether it compares with another model, so that its measured values are differences."""
+        return ABSOLUTE not in self.comparisons
 
     @property
     def is_rate(self) -> bool:

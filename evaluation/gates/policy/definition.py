@@ -13,10 +13,23 @@ from decimal import Decimal
 from typing import Any, Self, overload
 
 from evaluation.gates.metrics import METRICS, Metric
+from evaluation.gates.metrics.metric import (
+    ABSOLUTE,
+    COMPARED_WITH_BASE,
+    COMPARED_WITH_DEPLOYED,
+    COMPARED_WITH_PRODUCTION,
+)
 from evaluation.scores.slice_selector import Slice, SliceError
 
-#: what a gate compares with, as stored in policies
-ABSOLUTE, COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE = "", "deployed", "base"
+__all__ = [
+    "ABSOLUTE",
+    "COMPARED_WITH_BASE",
+    "COMPARED_WITH_DEPLOYED",
+    "COMPARED_WITH_PRODUCTION",
+    "Gate",
+    "GateError",
+    "GatePolicy",
+]
 
 
 class GateError(ValueError):
@@ -32,8 +45,9 @@ class GateError(ValueError):
 class Gate:
     """A threshold on one metric with a required confidence level.
 
-    ``threshold`` is a share between 0 and 1 for rates; for ``no_regression`` it is how much worse than the baseline
-    (``compared_with``: the deployed or the base model) a document may be on average: 0.02 is two points. ``slice``
+    ``threshold`` is a share between 0 and 1 for rates; for ``no_regression`` and ``non_inferiority`` it is how much
+    worse than another model (``compared_with``: the deployed, base or production model) a document may be on average:
+    0.02 is two points. ``slice``
     selects documents ("": all; see ``evaluation.scores.slice_selector``), ``field`` a field (a pattern like
     ``line_items[].amount``; "": all), and ``value`` one of its values in gold (recall of a class).
     """
@@ -62,9 +76,8 @@ class Gate:
             raise GateError("threshold", f"must be {limits} for {self.metric}; found {self.threshold}")
         if not 0.5 <= self.confidence < 1:
             raise GateError("confidence", f"must be at least 0.5 and below 1; found {self.confidence}")
-        allowed = (COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE) if metric.is_paired else (ABSOLUTE,)
-        if self.compared_with not in allowed:
-            names = " or ".join(repr(name) for name in allowed)
+        if self.compared_with not in metric.comparisons:
+            names = " or ".join(repr(name) for name in metric.comparisons)
             raise GateError("compared_with", f"must be {names} for {self.metric}; found {self.compared_with!r}")
         self._check_scope(metric)
         if not self.title:

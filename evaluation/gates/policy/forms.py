@@ -8,7 +8,7 @@ from django import forms
 from django.http import QueryDict
 
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED, Gate, GateError, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
 from evaluation.gates.policy.proposals import MAX_REASON_LENGTH
 from evaluation.widgets import checkbox, narrow_number_input, select, text_input, textarea
 
@@ -165,7 +165,7 @@ class PolicyForm(forms.Form):
                 operator=METRICS[metric].operator,
                 threshold=METRICS[metric].unit.from_input(values["threshold"]),
                 slice=values["slice"],
-                compared_with=COMPARED_WITH_DEPLOYED if METRICS[metric].is_paired else "",
+                compared_with=METRICS[metric].comparisons[0],
                 field=values["field"],
                 value=values["value"],
             )
@@ -198,9 +198,8 @@ def _number() -> forms.NumberInput:
 
 def _placeholder_gate(metric: str, policy: GatePolicy) -> Gate:
     """The gate of a metric that the policy does not have, for the empty field that adds it."""
-    compared_with = COMPARED_WITH_DEPLOYED if METRICS[metric].is_paired else ""
     key = free_key([metric], list(policy))
-    return Gate(key, metric, METRICS[metric].operator, 0.0, compared_with=compared_with)
+    return Gate(key, metric, METRICS[metric].operator, 0.0, compared_with=METRICS[metric].comparisons[0])
 
 
 def _title_without_number(gate: Gate) -> str:

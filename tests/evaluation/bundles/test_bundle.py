@@ -24,9 +24,13 @@ from evaluation.gates.policy.definition import Gate, GatePolicy
 from evaluation.gates.policy.services import set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
+from labeling.datasets.freeze import freeze
+from labeling.datasets.freeze_rules import Rules
+from labeling.models import Document
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend
+from tests.evaluation.gates.test_production import in_production
 
 Files = dict[str, bytes]
 GATES = GatePolicy(
@@ -39,7 +43,9 @@ GATES = GatePolicy(
         Gate("invented", "hallucination_rate", "<=", 0.8),
         Gate("rules", "invariants_hold_rate", ">=", 0.1),
         Gate("better", "no_regression", ">=", 0.3, compared_with="deployed"),
+        Gate("margin", "non_inferiority", ">=", 0.3, compared_with="production"),
         Gate("fast", "p95_latency_ms", "<=", 900.0),
+        Gate("many", "requests_per_second", ">=", 2.0),
         Gate("memory", "peak_memory_gb", "<=", 16.0),
         Gate("scans", "schema_valid_rate", ">=", 0.5, slice="poor_scan"),
     )
@@ -52,7 +58,8 @@ def report(world: World) -> GateReport:
     set_policy(project=world.project, user=world.manager, gates=GATES)
     base = evaluated(world, pretend(1, spoil=0.3, invalid=0.1), tuned=False)
     tuned = evaluated(world, pretend(2, spoil=0.1, invalid=0.1))
-    made = create_report(eval_run=tuned, baseline=base, user=world.engineer)
+    with in_production(base):
+        made = create_report(eval_run=tuned, baseline=base, user=world.engineer)
     return GateReport.objects.with_content().get(pk=made.pk)
 
 
@@ -77,6 +84,18 @@ def listed_again(files: Files) -> Files:
     return {**files, LIST: (json.dumps(listed, indent=2, ensure_ascii=False) + "\n").encode()}
 
 
+def with_verdicts(files: Files, verdicts: list[dict[str, Any]], *, passed: bool) -> Files:
+    """The files with other verdicts, and every hash of them corrected."""
+    files = {**files, "verdicts.json": json.dumps([verdicts, passed]).encode()}
+    manifest = json.loads(files["manifest.json"])
+    manifest["verdicts"] = hashlib.sha256(files["verdicts.json"]).hexdigest()
+    files["manifest.json"] = json.dumps(manifest).encode()
+    files = listed_again(files)
+    listed = json.loads(files[LIST])
+    listed["manifest_sha256"] = hashlib.sha256(files["manifest.json"]).hexdigest()
+    return {**files, LIST: json.dumps(listed).encode()}
+
+
 def flipped(content: bytes) -> bytes:
     at = len(content) // 2
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
@@ -96,8 +115,8 @@ def test_a_third_person_checks_it_without_the_studio(report: GateReport, tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILED" not in done.stdout
-    assert done.stdout.count("counted and computed again") >= 5
-    assert done.stdout.count("taken from the report") >= 1
+    assert done.stdout.count("counted and computed again") == 10
+    assert done.stdout.count("taken from the report") == 2  # the peak of memory, and a mean without bounds
 
 
 def test_one_changed_byte_of_any_file_is_found(
@@ -177,6 +196,22 @@ def test_a_score_that_does_not_follow_from_the_output_is_found(
     assert "FAILED  scores of the model" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("key", ["fields", "found", "better", "margin"])
+def test_a_bound_of_shares_and_differences_is_computed_again(
+    key: str, report: GateReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = files_of(report)
+    verdicts, passed = json.loads(files["verdicts.json"])
+    for name, change in (("low", 1e-4), ("high", -1e-4)):
+        one = next(one for one in verdicts if one["gate"]["key"] == key)
+        kept = dict(one)
+        one[name] += change * max(1.0, abs(one[name]))
+        folder = unpacked(tmp_path / name, with_verdicts(files, verdicts, passed=passed))
+        one.update(kept)
+        assert main([str(folder)]) == 1, name
+        assert "another" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("status", "PASS"), ("k", 0), ("low", 0.999), ("high", 0.0), ("confidence", 0.6), ("n", 500)]
 )
@@ -188,16 +223,42 @@ def test_a_verdict_that_does_not_follow_from_the_scores_is_found(
     wrong = next(one for one in verdicts if one["gate"]["metric"] == "schema_valid_rate")
     assert wrong["status"] != "PASS"
     wrong[name] = value
-    files["verdicts.json"] = json.dumps([verdicts, passed]).encode()
-    manifest = json.loads(files["manifest.json"])
-    manifest["verdicts"] = hashlib.sha256(files["verdicts.json"]).hexdigest()
-    files["manifest.json"] = json.dumps(manifest).encode()
-    files = listed_again(files)
-    listed = json.loads(files[LIST])
-    listed["manifest_sha256"] = hashlib.sha256(files["manifest.json"]).hexdigest()
-    files[LIST] = json.dumps(listed).encode()
+    files = with_verdicts(files, verdicts, passed=passed)
     assert main([str(unpacked(tmp_path, files))]) == 1
     assert "schema-valid" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED"))
+
+
+def test_bounds_over_families_are_computed_again(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk"))
+    for place, document in enumerate(held):
+        document.metadata = {"vendor": f"vendor {place // 3}"}
+        document.save(update_fields=["metadata"])
+    world.dataset = freeze(project=world.project, user=world.engineer, rules=Rules(group_by="metadata.vendor"))
+    set_policy(project=world.project, user=world.manager, gates=GATES)
+    base = evaluated(world, pretend(1, spoil=0.3, invalid=0.1), tuned=False)
+    with in_production(base):
+        made = create_report(
+            eval_run=evaluated(world, pretend(2, spoil=0.1, invalid=0.1)), baseline=base, user=world.engineer
+        )
+    files = files_of(GateReport.objects.with_content().get(pk=made.pk))
+    assert main([str(unpacked(tmp_path / "bundle", files))]) == 0, capsys.readouterr().out
+    verdicts, passed = json.loads(files["verdicts.json"])
+    for key, name in (
+        ("valid", "low"),
+        ("exact", "high"),
+        ("fields", "high"),
+        ("margin", "low"),
+        ("valid", "families"),
+    ):
+        one = next(one for one in verdicts if one["gate"]["key"] == key)
+        assert one["families"] == 4
+        kept = dict(one)
+        one[name] += {"low": 0.01, "high": -0.01, "families": 1}[name]
+        folder = unpacked(tmp_path / f"{key}-{name}", with_verdicts(files, verdicts, passed=passed))
+        one.update(kept)
+        assert main([str(folder)]) == 1, (key, name)
 
 
 def test_the_decision_is_in_it(world: World, report: GateReport, tmp_path: Path) -> None:

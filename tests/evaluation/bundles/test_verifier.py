@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 from evaluation import stats
 from evaluation.bundles.verifier import bounds
 from evaluation.bundles.verifier.documents import SPELLING, Checker, Findings
+from evaluation.bundles.verifier.verdicts import Evidence, check_gate
+from evaluation.gates.metrics import METRICS
+from evaluation.gates.policy.definition import Gate
+from evaluation.gates.verdicts import Measurement, verdict_for
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.scoring.scorer import score_document
@@ -135,3 +139,28 @@ def test_bounds_are_those_of_the_application(confidence: float) -> None:
         values = [rng.lognormvariate(6, 0.4) for _ in range(n)]
         assert bounds.quantile_upper(values, 0.95, confidence) == stats.quantile_upper(values, 0.95, confidence)
         assert bounds.quantile_lower(values, 0.95, confidence) == stats.quantile_lower(values, 0.95, confidence)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.99375])
+def test_bounds_over_families_and_of_means_are_those_of_the_application(confidence: float) -> None:
+    rng = random.Random(3)
+    alpha = pytest.approx(1 - confidence, rel=1e-6)
+    for n in (3, 40, 300):
+        counts = [(rng.randint(-3, 8) / 8, 1.0 + rng.randint(0, 4)) for _ in range(n)]
+        assert bounds.family_p_value(counts, stats.family_upper(counts, confidence)) == alpha
+        times = [rng.lognormvariate(6, 0.4) for _ in range(n)]
+        assert bounds.mean_p_value(times, stats.mean_bound(times, confidence=confidence) or 0) == alpha
+
+
+@pytest.mark.parametrize("metric", ["requests_per_second", "cost_per_request"])
+def test_bounds_of_means_are_computed_again_from_the_times(metric: str) -> None:
+    rng = random.Random(5)
+    times = {f"d{at}": (rng.lognormvariate(6, 0.4), False) for at in range(60)}
+    gate = Gate("gate", metric, METRICS[metric].operator, 0.001)
+    verdict = verdict_for(gate, Measurement.sample([3 * spent for spent, _ in times.values()])).as_dict()
+    inputs = {"documents": list(times), "removed": []}
+    evidence = Evidence({}, requests=times)
+    assert check_gate(verdict, inputs, evidence, 1, False).problems == []
+    for name in ("low", "high"):
+        wrong = {**verdict, name: verdict[name] * 1.001}
+        assert check_gate(wrong, inputs, evidence, 1, False).problems, name

@@ -60,7 +60,7 @@ def test_every_metric_has_a_verdict_without_a_measurement(name: str) -> None:
         name,
         metric.operator,
         0.5,
-        compared_with="deployed" if metric.is_paired else "",
+        compared_with=metric.comparisons[0],
         field="a" if metric.field == "must" else "",
     )
     (verdict,) = verdicts_for(GatePolicy((gate,)), {}, 1)

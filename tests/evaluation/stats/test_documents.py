@@ -71,9 +71,8 @@ def test_a_model_worse_by_the_limit_passes_at_most_at_the_level(
     for _ in range(250):
         draw = rng.random(n)
         after = np.where(draw < gains + limit, 0.0, np.where(draw < 2 * gains + limit, 1.0, 0.5))
-        passed += (
-            paired_loss([0.5] * n, list(after), confidence=confidence).value < limit / 2
-        )  # half a document is lost or won, so the true loss is limit / 2
+        # Half a document is lost or won, so the true loss is limit / 2.
+        passed += paired_loss([0.5] * n, list(after), confidence=confidence).value < limit / 2
 
     assert passed / 250 <= (1 - confidence) + 0.03  # two standard errors of the simulation
 

@@ -1,0 +1,172 @@
+"""The gate on non-inferiority: which model it compares with, and what a report records of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from evaluation.approvals import decisions
+from evaluation.approvals.waivers import open_gates
+from evaluation.gates import manifest
+from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
+from evaluation.gates.policy.services import current_policy, gates_of, set_policy
+from evaluation.gates.production import ProductionModel, current_model, stable_model
+from evaluation.gates.services import create_report
+from evaluation.models import Approval, EvalRun, GateReport
+from labeling.datasets.freeze import freeze
+from labeling.models import Document
+from tests.evaluation.factories import World, broken, evaluated, make_version, pretend, rewrite, right
+
+#: outputs that are open count for no later model
+closed = partial(evaluated, is_open=False)
+
+MARGIN = Gate("margin", "non_inferiority", ">=", 0.3, compared_with="production")
+VALID = Gate("valid", "schema_valid_rate", ">=", 0.5)
+
+
+@contextmanager
+def in_production(run: EvalRun, mode: str = "") -> Iterator[None]:
+    """As serving says what answers."""
+
+    def stable(project: Any) -> ProductionModel:
+        return ProductionModel(run.backend.key, mode, run.model_label, "version 3")
+
+    stable_model.register(stable)
+    try:
+        yield
+    finally:
+        stable_model.unregister(stable)
+
+
+@pytest.fixture
+def policy(world: World) -> GatePolicy:
+    gates = GatePolicy((VALID, MARGIN))
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    return gates
+
+
+def verdict(report: GateReport) -> dict[str, Any]:
+    return next(row for row in report.verdicts if row["gate"]["key"] == "margin")
+
+
+def report_on(run: EvalRun, world: World) -> GateReport:
+    return create_report(eval_run=run, baseline=None, user=world.engineer)
+
+
+def next_version(world: World, say: Any = right) -> EvalRun:
+    """Another fine-tuned model, evaluated."""
+    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
+    return closed(world, say)
+
+
+def test_without_a_production_model_it_is_inapplicable_and_holds_nothing_up(world: World, policy: GatePolicy) -> None:
+    report = report_on(closed(world, right), world)
+    assert (verdict(report)["status"], verdict(report)["measured"], report.passed) == ("INAPPLICABLE", None, True)
+    assert (report.production_run, report.production, open_gates(report)) == (None, {}, [])
+    assert "production" not in report.packet
+
+
+def test_a_policy_of_inapplicable_gates_alone_passes_nothing(world: World) -> None:
+    set_policy(project=world.project, user=world.manager, gates=GatePolicy((MARGIN,)))
+    assert report_on(closed(world, right), world).passed is False
+
+
+def test_it_compares_with_the_model_that_was_approved_last(world: World, policy: GatePolicy) -> None:
+    first = closed(world, pretend(1, spoil=0.2))
+    approved = report_on(first, world)
+    decisions.decide(report=approved, user=world.manager, decision=Approval.Decision.APPROVED, reason="Good.")
+    assert (model := current_model(world.project)) is not None
+    assert (model.key, model.mode) == (first.backend.key, "constrained")
+    candidate = next_version(world)
+    report = report_on(candidate, world)
+    found = verdict(report)
+    assert (found["status"], report.production_run, found["n"]) == ("PASS", first, 12)
+    assert found["measured"] > 0 > found["low"]
+    assert found["confidence"] == 1 - 0.05 / 2**report.look
+    facts = report.production
+    assert (facts["evaluation"], facts["outputs_sha256"]) == (first.number, first.outputs_sha256)
+    assert [side["evaluation"] for side in facts["sides"]] == [candidate.number, first.number]
+    assert all(side["p95_ms"] > 0 and side["hardware"] == "cpu" for side in facts["sides"])
+    checks = {check.name: check.equal for check in manifest.verify(report)}
+    assert checks.items() >= dict.fromkeys(("production", "production_scores", "production_facts"), True).items()
+    decisions.withdraw(report=approved, user=world.manager, reason="A mistake.")
+    assert current_model(world.project) is None
+
+
+def test_cost_is_of_both_models_at_the_price_of_the_contract(world: World, policy: GatePolicy) -> None:
+    contract = world.project.contract
+    rewrite(contract, constraints={"hardware_price_per_hour": 1.2, "currency": "EUR"})
+    base = closed(world, right, tuned=False)
+    with in_production(base):
+        report = report_on(closed(world, right), world)
+    assert report.production["currency"] == "EUR"
+    for side in report.production["sides"]:
+        assert side["cost_per_thousand"] == pytest.approx(1000 * 1.2 / 3600 / 2.8)
+
+
+def test_what_is_deployed_comes_before_what_was_approved(world: World, policy: GatePolicy) -> None:
+    first = closed(world, right)
+    approved = report_on(first, world)
+    decisions.decide(report=approved, user=world.manager, decision=Approval.Decision.APPROVED, reason="Good.")
+    base = closed(world, right, tuned=False)
+    candidate = next_version(world, broken)
+    with in_production(base):
+        report = report_on(candidate, world)
+    assert (report.production_run, verdict(report)["status"]) == (base, "FAIL")
+
+
+def test_another_production_model_is_another_holdout_evaluation(world: World, policy: GatePolicy) -> None:
+    base = closed(world, right, tuned=False)
+    candidate = closed(world, right)
+    with in_production(base):
+        report = report_on(candidate, world)
+        assert report_on(candidate, world) == report
+    again = report_on(candidate, world)
+    assert (again.production_run, again.look) == (None, report.look + 1)
+
+
+def test_the_production_model_itself_is_not_compared(world: World, policy: GatePolicy) -> None:
+    candidate = closed(world, right)
+    with in_production(candidate):
+        assert verdict(report_on(candidate, world))["status"] == "INAPPLICABLE"
+
+
+def test_a_production_model_that_was_not_evaluated_proves_nothing(world: World, policy: GatePolicy) -> None:
+    """Otherwise the gate would be passed by not evaluating it."""
+    base = closed(world, right, tuned=False, split="validation")
+    with in_production(base):
+        report = report_on(closed(world, right), world)
+    assert (verdict(report)["status"], report.passed) == ("NOT PROVEN", False)
+    other_mode = closed(world, right, tuned=False, mode=EvalRun.Mode.FREE)
+    with in_production(other_mode, mode=EvalRun.Mode.CONSTRAINED):
+        assert verdict(report_on(next_version(world), world))["status"] == "NOT PROVEN"
+
+
+def test_only_documents_with_the_same_gold_in_both_are_paired(world: World, policy: GatePolicy) -> None:
+    tuned = closed(world, right)
+    more = Document.objects.filter(project=world.project, holdout=False)[:4]
+    Document.objects.filter(pk__in=[one.pk for one in more]).update(holdout=True)
+    world.dataset = freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    candidate = closed(world, right, tuned=False)
+    with in_production(tuned):
+        report = report_on(candidate, world)
+    assert (report.production_run, verdict(report)["n"], candidate.outputs.count()) == (tuned, 12, 16)
+    assert "without 4 documents" in verdict(report)["sentence"]
+
+
+def test_the_margin_is_set_in_the_form_and_in_json(world: World, client: Client) -> None:
+    client.force_login(world.manager)
+    policy = current_policy(project=world.project)
+    page = client.get(f"/p/{world.project.slug}/gates/policy/")
+    data = {gate.key: page.context["form"][gate.key].initial for gate in gates_of(policy)}
+    sent = {**data, "non-inferiority": "2", "seen": policy.number}
+    assert client.post(f"/p/{world.project.slug}/gates/policy/", sent).status_code == 302
+    made = next(gate for gate in gates_of(current_policy(project=world.project)) if gate.metric == "non_inferiority")
+    assert (made.threshold, made.compared_with, made.operator) == (0.02, "production", ">=")
+    assert Gate.from_json(made.to_json()) == made
+    with pytest.raises(GateError, match="compared_with"):
+        replace(made, compared_with="deployed")
