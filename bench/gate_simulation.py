@@ -1,6 +1,7 @@
 """Error rates of gates: every function of ``evaluation.stats``, and whole workflows.
 
-    .venv/bin/python -m bench.gate_simulation [--rounds 2000] [--only functions | workflows | correction]
+    .venv/bin/python -m bench.gate_simulation [--rounds 2000] [--only functions | workflows | correction |
+                                               noninferiority]
 
 Prints Markdown. Models are simulated at the threshold, so that every pass is a false positive.
 """
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import correction
+from bench import correction, noninferiority
 from bench import gate_workflow as workflow
 from bench.gate_workflow import Plan, counted, naive
 from evaluation.comparison.coverage import automation
@@ -227,6 +228,28 @@ def corrected(rounds: int) -> None:
         print(f"| {words} | {shown(found.false, rounds)} | {shown(unspent.false, rounds)} | {rate} |", flush=True)
 
 
+def noninferior(rounds: int) -> None:
+    """The table of the gate on non-inferiority: worse by exactly the margin, as good, and without any difference."""
+    print(
+        "| plan | margin | differences | false: documents | **false: families** | as good | the same |\n"
+        "|---|---:|---|---:|---:|---:|---:|"
+    )
+    for margin in (0.05, 0.1):
+        for plan in noninferiority.PLANS:
+            for words, draw in noninferiority.DRAWS.items():
+                wrong, as_good, same = (
+                    noninferiority.share(draw, plan, margin=margin, loss=loss, gain=gain, rounds=rounds, seed=15)
+                    for loss, gain in ((margin, 0.02), (0.0, 0.02), (0.0, 1e-9))
+                )
+                cells = [
+                    shown(wrong[0], rounds),
+                    f"**{shown(wrong[1], rounds)}**",
+                    f"{as_good[1]:.1%}",
+                    f"{same[1]:.1%}",
+                ]
+                print(f"| {plan} | {100 * margin:.0f} points | {words} | {' | '.join(cells)} |", flush=True)
+
+
 def shown(share: float, rounds: int) -> str:
     """A share in per cent, with twice the error of the simulation."""
     return f"{100 * share:.2f} % ± {200 * (share * (1 - share) / rounds) ** 0.5:.2f}"
@@ -236,10 +259,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000)
-    parser.add_argument("--only", choices=("functions", "workflows", "correction"))
+    parser.add_argument("--only", choices=("functions", "workflows", "correction", "noninferiority"))
     options = parser.parse_args()
     started = time.monotonic()
-    tables = {"functions": functions, "workflows": workflows, "correction": corrected}
+    tables = {"functions": functions, "workflows": workflows, "correction": corrected, "noninferiority": noninferior}
     for name, table in tables.items():
         if options.only in (None, name):
             table(options.rounds)

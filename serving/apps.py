@@ -17,10 +17,11 @@ class ServingConfig(AppConfig):
 
     def ready(self) -> None:
         from evaluation.approvals.actions import report_actions
+        from evaluation.gates.production import stable_model
         from labeling.api.routers import FILES_AT, more_routers
         from serving import navigation  # noqa: F401
         from serving.batches import services as batches
-        from serving.deployments.queries import deploy_action
+        from serving.deployments.queries import deploy_action, production_model
         from serving.feedback import gold_labels, sampling
         from serving.models import Deployment
         from serving.retention import packages
@@ -30,6 +31,7 @@ class ServingConfig(AppConfig):
 
         panels.include("serving.panels")
         report_actions.register(deploy_action)
+        stable_model.register(production_model)
         more_routers.register(_deployment_router)
         more_routers.register(_packages_router)
         more_routers.register(_policy_router)

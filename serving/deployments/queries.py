@@ -12,8 +12,11 @@ from django.utils import timezone
 
 from evaluation.approvals.actions import ReportAction
 from evaluation.approvals.decisions import CurrentState, void_reasons
+from evaluation.gates.production import ProductionModel
+from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
+from serving.certificates.reports import GateCertificate, of_release
 from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
 from serving.packages.bundle import has_bundle
 from serving.packages.services import choices
@@ -50,6 +53,8 @@ class ReleaseStatus:
     p95_ms: float | None
     #: code -> number of requests without an output, the most frequent first
     errors: dict[str, int]
+    #: how its model compares with the production model of its gate report
+    certificates: list[GateCertificate]
 
     @property
     def is_approved(self) -> bool:
@@ -111,6 +116,21 @@ def find(project: Project) -> Deployment | None:
     return found
 
 
+def production_model(project: Project) -> ProductionModel | None:
+    """What answers the requests of a project as its stable version, for gates that compare with it."""
+    found = find(project)
+    release = found.stable if found is not None else None
+    if release is None:
+        return None
+    source = f"{release} of the deployment"
+    if release.endpoint is not None:
+        key = ModelKey(endpoint=release.endpoint.pk, name=release.endpoint.model, url=release.endpoint.url)
+        return ProductionModel(key, "", str(release.endpoint), source)
+    assert release.package is not None
+    run = EvalRun.objects.with_model().get(pk=release.package.eval_run_id)
+    return ProductionModel(run.backend.key, run.mode, run.model_label, source)
+
+
 def status_of(deployment: Deployment, release: Release | None) -> ReleaseStatus | None:
     """A release with its replicas and figures."""
     if release is None:
@@ -129,7 +149,9 @@ def status_of(deployment: Deployment, release: Release | None) -> ReleaseStatus 
     counted = rows.exclude(status=200).values("code").annotate(number=Count("id")).order_by("-number", "code")
     errors = {row["code"]: row["number"] for row in counted[:MAX_CODES]}
     replicas = list(Replica.objects.alive().filter(release=release).order_by("host", "slot"))
-    return ReleaseStatus(release, replicas, deployment.replicas, errors=errors, **figures)
+    return ReleaseStatus(
+        release, replicas, deployment.replicas, errors=errors, certificates=of_release(release), **figures
+    )
 
 
 def events(project: Project) -> list[DeploymentEvent]:

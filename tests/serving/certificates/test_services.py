@@ -8,12 +8,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from evaluation.models import Endpoint
+from evaluation.gates.policy.services import set_policy
+from evaluation.gates.services import create_report
+from evaluation.models import Endpoint, EvalRun
 from evaluation.stats import alpha_level
 from labeling.annotation import services as annotation_services
 from labeling.models import Contract, Document, Gold, Origin, Prediction
 from serving.captures import services as captures
-from serving.certificates import content, queries, services
+from serving.certificates import content, queries, reports, services
 from serving.deployments import queries as deployment_queries
 from serving.deployments import services as deployment_services
 from serving.models import Certificate, CertificatePair, Deployment, RequestLog
@@ -21,8 +23,8 @@ from slmstudio.access import Forbidden
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
-from tests.evaluation.factories import World
-from tests.serving.factories import answering, approved_report
+from tests.evaluation.factories import World, evaluated, make_version, right
+from tests.serving.factories import answering, approved_report, built
 
 
 def value(number: int, **changes: Any) -> dict[str, Any]:
@@ -236,3 +238,44 @@ def test_the_pages_and_the_files(world: World, deployed: Deployment) -> None:
     certificate.refresh_from_db()
     assert (found["outcome"], found["sha256"]) == ("certified", certificate.sha256)
     assert certificate.sha256 in client.get(f"{address}certificate.md").content.decode()
+
+
+def test_the_gate_on_non_inferiority_compares_with_what_is_deployed(world: World) -> None:
+    gates = [{"key": "margin", "metric": "non_inferiority", "operator": ">=", "threshold": 0.6,
+              "compared_with": "production"}]  # fmt: skip
+    first = approved_report(world)
+    deployment = deployment_services.deploy(project=world.project, user=world.engineer, stage="full", report=first)
+    assert deployment.candidate is not None
+    assert deployment.candidate.package is not None
+    built(deployment.candidate.package)
+    answering(deployment.candidate)
+    deployment_services.settle(deployment)
+    production = deployment_queries.production_model(world.project)
+    assert production is not None
+    assert (production.key, production.mode) == (first.eval_run.backend.key, first.eval_run.mode)
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
+    EvalRun.objects.update(opened_at=None)
+    candidate = evaluated(world, right, is_open=False)
+    report = create_report(eval_run=candidate, baseline=None, user=world.engineer)
+    assert report.production_run is not None
+    assert report.production_run.training_run == first.eval_run.training_run
+    assert "version 1" in report.production["source"]
+    [found] = reports.of_project(world.project)
+    assert (found.report, found.status) == (report, "PASS")
+    shadow = deployment_services.deploy(
+        project=world.project, user=world.engineer, stage="shadow", run=candidate
+    ).candidate
+    assert shadow is not None
+    assert [one.report for one in reports.of_release(shadow)] == [report]
+    client = Client()
+    client.force_login(world.annotator)
+    for page in ("/p/invoices/deploy/", "/p/invoices/deploy/certificates/", report.get_absolute_url()):
+        assert f"gates/{report.number}/" in client.get(page).content.decode(), page
+    assert report.production["outputs_sha256"] in client.get(f"{report.get_absolute_url()}report.md").content.decode()
+
+
+def test_an_external_model_that_is_deployed_is_the_production_model(world: World, deployed: Deployment) -> None:
+    found = deployment_queries.production_model(world.project)
+    assert found is not None
+    assert (found.key.name, found.key.url, found.mode) == ("big", "https://example.com/v1", "")
