@@ -132,7 +132,9 @@ def _train(dataset: "DatasetVersion", name: str, epochs: float) -> "TrainingRun"
 def _evaluate(dataset: "DatasetVersion", run: "TrainingRun", split: str) -> "EvalRun":
     from evaluation.runs.services import start_evaluation
 
-    found = start_evaluation(project=dataset.project, user=_person("erik"), dataset=dataset, model=run, split=split)
+    found = start_evaluation(
+        project=dataset.project, user=_person("erik"), dataset=dataset, model=run, split=split, confirm_holdout=True
+    )
     _wait(found)
     exact = found.scores["document_exact"]
     print(f"  exact match {exact['rate']:.3f} of {exact['n']}", flush=True)

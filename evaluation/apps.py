@@ -22,8 +22,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.label_issues.challenges import open_challenges, resolve_all
         from evaluation.pipeline import services as pipeline
         from evaluation.prelabels.services import notify_webhooks
-        from evaluation.runs.forms import holdout_price
-        from evaluation.runs.services import evaluation_ended, file_keys
+        from evaluation.runs.services import evaluation_ended, file_keys, holdout_price
         from evaluation.runs.services import notify_webhooks as notify_of_evaluation
         from labeling.annotation.challenges import challenge_sources
         from labeling.api.routers import more_routers

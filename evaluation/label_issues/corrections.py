@@ -78,7 +78,9 @@ def freeze(*, project: Project, user: User) -> DatasetVersion | FreezeRun:
         raise Refused(refused.message, field="form") from refused
 
 
-def rescore_all(*, project: Project, numbers: Iterable[int], user: User) -> tuple[list[EvalRun], list[str]]:
+def rescore_all(
+    *, project: Project, numbers: Iterable[int], user: User, confirm_holdout: bool = False
+) -> tuple[list[EvalRun], list[str]]:
     """Re-scores evaluations, by number, on the newest version: the queued ones, and error messages for others.
 
     Raises:
@@ -94,7 +96,7 @@ def rescore_all(*, project: Project, numbers: Iterable[int], user: User) -> tupl
     errors: list[str] = []
     for run in selected:
         try:
-            queued.append(rescoring.rescore(run=run, dataset=newest, user=user))
+            queued.append(rescoring.rescore(run=run, dataset=newest, user=user, confirm_holdout=confirm_holdout))
         except Refused as error:
             errors.append(error.message)
     if not queued:

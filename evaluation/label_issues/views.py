@@ -115,7 +115,9 @@ def rescore_all(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.RUN)
     numbers = [int(text) for text in request.POST.getlist("runs") if _is_number(text)]
     try:
-        queued, errors = corrections.rescore_all(project=project, numbers=numbers, user=request.user)
+        queued, errors = corrections.rescore_all(
+            project=project, numbers=numbers, user=request.user, confirm_holdout=_is_confirmed(request)
+        )
     except Refused as error:
         messages.error(request, error.message)
         return redirect("challenges", slug)
@@ -137,11 +139,18 @@ def rescore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         messages.error(request, "Select a dataset version.")
         return redirect("eval_run", slug, number)
     try:
-        rescored = rescoring.rescore(run=run, dataset=dataset, user=request.user)
+        rescored = rescoring.rescore(
+            run=run, dataset=dataset, user=request.user, confirm_holdout=_is_confirmed(request)
+        )
     except Refused as error:
         messages.error(request, error.message)
         return redirect("eval_run", slug, number)
     return redirect("eval_run", slug, rescored.number)
+
+
+def _is_confirmed(request: SignedInRequest) -> bool:
+    """Whether the price of re-scoring on the hold-out is confirmed."""
+    return "confirm_holdout" in request.POST
 
 
 def _is_number(text: str) -> bool:

@@ -52,6 +52,7 @@ def start_pipeline(
 ) -> LoopRun:
     """Queues all stages in order on the queue of the GPU worker.
 
+    The hold-out is evaluated, which has a price (``evaluation.gates.holdout.price``): callers state it.
     ``with_free``: also evaluate both models with unconstrained decoding. Without validation documents, the models are
     evaluated on the hold-out only.
 
@@ -62,7 +63,9 @@ def start_pipeline(
     has_validation = dataset.items.filter(split=Split.VALIDATION).exists()
 
     def evaluate(model: BaseModel | TrainingRun, split: str, mode: str = EvalRun.Mode.CONSTRAINED) -> EvalRun:
-        return start_evaluation(project=project, user=user, dataset=dataset, model=model, split=split, mode=mode)
+        return start_evaluation(
+            project=project, user=user, dataset=dataset, model=model, split=split, mode=mode, confirm_holdout=True
+        )
 
     def on_validation(name: str, model: BaseModel | TrainingRun) -> dict[str, EvalRun]:
         runs = {}

@@ -1,6 +1,6 @@
 """Forms of the evaluation pages."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from django import forms
 
@@ -11,21 +11,6 @@ from evaluation.runs import services
 from evaluation.runs.model_choices import EXTERNAL, model_choices
 from evaluation.widgets import number_input, select
 from labeling.models import Contract, DatasetVersion, Project, Split
-from slmstudio.hooks import Hook
-
-
-class EvaluationPrice(Protocol):
-    """The price of a hold-out evaluation: a sentence, and what a confirmation of it sends."""
-
-    @property
-    def sentence(self) -> str: ...
-
-    @property
-    def token(self) -> str: ...
-
-
-#: a dataset version and a model -> the price of an evaluation on its hold-out
-holdout_price: Hook[[DatasetVersion, services.Model], EvaluationPrice] = Hook()
 
 
 class EvaluationForm(forms.Form):
@@ -88,14 +73,14 @@ class EvaluationForm(forms.Form):
         return "" if self.models else "model"
 
     @property
-    def price(self) -> EvaluationPrice | None:
+    def price(self) -> services.EvaluationPrice | None:
         """The price of the evaluation that is selected; None outside the hold-out."""
         values = self.data if self.is_bound else self.initial
         dataset = self.datasets.get(str(values.get("dataset", ""))) or self._first("dataset", self.datasets)
         model = self.models.get(str(values.get("model", ""))) or self._first("model", self.models)
         if values.get("split") != Split.HOLDOUT or dataset is None or model is None:
             return None
-        return next(iter(holdout_price.call(dataset, model)), None)
+        return next(iter(services.holdout_price.call(dataset, model)), None)
 
     def _first(self, name: str, rows: dict[str, Any]) -> Any:
         """What a browser selects in a list without an initial value."""
@@ -121,6 +106,7 @@ class EvaluationForm(forms.Form):
             "split": self.cleaned_data["split"],
             "mode": self.cleaned_data["mode"],
             "at_once": self.cleaned_data["at_once"] or 1,
+            "confirm_holdout": True,  # this form is valid only with the confirmation
         }
 
 

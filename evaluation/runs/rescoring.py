@@ -16,13 +16,13 @@ from django.db import transaction
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents, summary
-from evaluation.runs.services import next_number
+from evaluation.runs.services import check_price, next_number
 from evaluation.runs.slices import current_slices
 from evaluation.scores.label_noise import LabelNoise
 from evaluation.stats import distribution
 from labeling.datasets.families import families_of
 from labeling.form.merge import same
-from labeling.models import DatasetVersion, Project
+from labeling.models import DatasetVersion, Project, Split
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
 from slmstudio.runs.application import scorer_code
@@ -37,13 +37,15 @@ MAX_LISTED = 20
 _JOB_FACTS = ("attempts", "forgiven")
 
 
-def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> EvalRun:
+def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm_holdout: bool = False) -> EvalRun:
     """Queues a re-scoring of a run's outputs with a dataset version. Idempotent.
 
-    Of a re-scored evaluation the first one's outputs are used.
+    Of a re-scored evaluation the first one's outputs are used. On the hold-out it counts as an evaluation of it, whose
+    price has to be confirmed (``confirm_holdout``).
 
     Raises:
-        Refused: ``field`` is run or dataset; nothing is queued then.
+        Refused: ``field`` is run, dataset or confirmed (code ``confirm_holdout``, with the price); nothing is queued
+            then.
     """
     source = run.rescored_from or run
     _check(source, dataset)
@@ -56,6 +58,10 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> Eval
         there: EvalRun | None = made.exclude(status__in=ended_badly).order_by("-pk").first()
         if there is not None:
             return there
+        if source.split == Split.HOLDOUT and not confirm_holdout:
+            model = source.export or source.training_run or source.base_model or source.endpoint
+            assert model is not None
+            check_price(dataset, model)
         fresh = EvalRun(
             project=source.project,
             number=number,

@@ -1,7 +1,7 @@
 """Evaluation runs: start, cancel, resume."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -27,6 +27,20 @@ from training.models import BaseModel, ModelExport, TrainingRun
 Model = BaseModel | TrainingRun | ModelExport | Endpoint
 #: the rates of an evaluation that programs get: documents that are valid, fields and documents that are right
 RATES = ("schema_valid", "field_exact", "document_exact")
+
+
+class EvaluationPrice(Protocol):
+    """The price of a hold-out evaluation: a sentence, and what a confirmation of it sends."""
+
+    @property
+    def sentence(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+
+#: a dataset version and a model -> the price of an evaluation on its hold-out
+holdout_price: Hook[[DatasetVersion, Model], EvaluationPrice] = Hook()
 #: an evaluation has ended with any status; called again where the caller cannot know whether it was
 evaluation_ended: Hook[[EvalRun], object] = Hook()
 
@@ -50,16 +64,19 @@ def start_evaluation(
     benchmark: Benchmark | None = None,
     at_once: int = 1,
     idempotency_key: str = "",
+    confirm_holdout: bool = False,
 ) -> EvalRun:
     """Queues an evaluation of a base model, the model version of a training run, one of its GGUF files, or an endpoint.
 
     A training run may still be queued: the evaluation starts after it. With a ``benchmark`` its documents replace those
     of a split, and the job prepares a base model that is not prepared. Hold-out documents are sent to an endpoint only
     with the owner's permission. ``at_once``: concurrent documents; latency is measured with 1. The hold-out must be
-    chosen explicitly, because hold-out evaluations are counted. ``idempotency_key``: of the request, once in a project.
+    chosen explicitly and its price confirmed (``confirm_holdout``), because hold-out evaluations are counted.
+    ``idempotency_key``: of the request, once in a project.
 
     Raises:
-        Refused: ``field`` is one of model, dataset, split, mode, at_once. Nothing is queued then.
+        Refused: ``field`` is one of model, dataset, split, mode, at_once, confirmed (code ``confirm_holdout``, with the
+            price). Nothing is queued then.
     """
     _check_model(project, model, benchmark)
     if dataset.project_id != project.pk:
@@ -84,6 +101,8 @@ def start_evaluation(
         raise Refused(
             f"The {label} split of {dataset} is empty. Choose another or freeze a new version.", field="split"
         )
+    if split == Split.HOLDOUT and not confirm_holdout:
+        check_price(dataset, model)
     run = EvalRun(
         project=project,
         number=next_number(EvalRun, project),
@@ -108,6 +127,12 @@ def start_evaluation(
     )
     run.enqueue()
     return run
+
+
+def check_price(dataset: DatasetVersion, model: Model) -> None:
+    """Raises Refused with the price of an evaluation on the hold-out, which has to be confirmed."""
+    if price := next(iter(holdout_price.call(dataset, model)), None):
+        raise Refused(f"Confirm the hold-out evaluation. {price.sentence}", field="confirmed", code="confirm_holdout")
 
 
 def _check_model(project: Project, model: Model, benchmark: Benchmark | None) -> None:

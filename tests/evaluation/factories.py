@@ -181,6 +181,7 @@ def evaluated(
         split=split,
         mode=mode,
         model=world.training_run if tuned else world.base_model,
+        confirm_holdout=True,
     )
     complete(run, say, version=world.version if tuned else None, latency_ms=latency_ms)
     if is_open and split == Split.HOLDOUT:

@@ -71,7 +71,7 @@ def decide(document: Document, user: User, **picks: Any) -> None:
 
 def scored_again(run: EvalRun, dataset: Any, user: User) -> EvalRun:
     """A run scored by another version, its job done."""
-    made = rescoring.rescore(run=run, dataset=dataset, user=user)
+    made = rescoring.rescore(run=run, dataset=dataset, user=user, confirm_holdout=True)
     run_jobs.run_evaluation(made.pk)
     made.refresh_from_db()
     return made

@@ -1,6 +1,8 @@
-"""``manage.py rescore PROJECT NUMBER... [--dataset N]``: scores stored outputs with another dataset version.
+"""``manage.py rescore PROJECT NUMBER... [--dataset N] [--confirm-holdout]``: scores stored outputs with another dataset
+version.
 
-The default is the newest version. Nothing is generated.
+The default is the newest version. Nothing is generated. On the hold-out a re-scoring counts as an evaluation: without
+``--confirm-holdout`` its price is printed, and nothing is scored.
 
 Exit codes: 0 all evaluations were re-scored, 1 at least one was not; the others still are.
 """
@@ -32,6 +34,8 @@ class Command(BaseCommand):
         parser.add_argument("numbers", nargs="+", type=int, help="numbers of evaluations")
         parser.add_argument("--dataset", type=int, help="number of the dataset version; default: the newest")
 
+        parser.add_argument("--confirm-holdout", action="store_true", help="pay the price of hold-out evaluations")
+
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
@@ -40,7 +44,7 @@ class Command(BaseCommand):
         refusals = []
         for number in options["numbers"]:
             try:
-                self._score(project, number, dataset)
+                self._score(project, number, dataset, confirm_holdout=options["confirm_holdout"])
             except (Refused, CommandError) as refusal:
                 refusals.append(str(refusal))
                 if len(options["numbers"]) > 1:
@@ -50,12 +54,13 @@ class Command(BaseCommand):
         if refusals:
             raise CommandError(f"{len(refusals)} of {len(options['numbers'])} evaluations were not re-scored.")
 
-    def _score(self, project: Project, number: int, dataset: DatasetVersion) -> None:
+    def _score(self, project: Project, number: int, dataset: DatasetVersion, *, confirm_holdout: bool) -> None:
         run = EvalRun.objects.with_model().filter(project=project, number=number).first()
         if run is None:
             raise CommandError(f"Project {project.slug} has no evaluation {number}.")
         # No user: an operator of the server is not a member of the project.
-        self._print_result(_done(rescore(run=run, dataset=dataset, user=None)))
+        made = rescore(run=run, dataset=dataset, user=None, confirm_holdout=confirm_holdout)
+        self._print_result(_done(made))
 
     def _print_result(self, run: EvalRun) -> None:
         if run.status != Status.DONE:

@@ -20,16 +20,18 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
+from evaluation.gates.holdout.alpha_spending import upcoming_number
 from evaluation.gates.holdout.disclosure import open_outputs
+from evaluation.gates.holdout.price import price_sentence
 from evaluation.gates.policy.definition import GateError
-from evaluation.gates.policy.services import set_policy
+from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.pipeline.report import pipeline_report, write_outputs
 from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
 from evaluation.pipeline.services import EVALUATIONS, advance, cancel_pipeline, stages, start_pipeline
 from labeling.contract.errors import ContractError
 from labeling.datasets.freeze import freeze
 from labeling.imports.services import start_import
-from labeling.models import DatasetVersion, Project
+from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import ProjectError, create_project, save_contract
 from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
@@ -137,6 +139,8 @@ class Command(BaseCommand):
             project=project, user=owner, seed=options["seed"], validation_share=options["validation_share"]
         )
         self._say(f"frozen {dataset}: {dataset.counts}")
+        number, held_out = upcoming_number(project), dataset.items.filter(split=Split.HOLDOUT).count()
+        self._say(price_sentence(gates_of(current_policy(project=project)), number, held_out))
         pipeline = self._start(project, owner, dataset, base_model, options)
         try:
             self._watch(pipeline)

@@ -96,7 +96,7 @@ def test_only_finished_hold_out_evaluations_are_opened(world: World) -> None:
 
 def test_a_rescoring_is_as_open_as_its_source(world: World, closed: EvalRun) -> None:
     dataset = corrected(world, closed)
-    made = rescoring.rescore(run=closed, dataset=dataset, user=world.engineer)
+    made = rescoring.rescore(run=closed, dataset=dataset, user=world.engineer, confirm_holdout=True)
     assert made.opened_at is None
     opened(closed, world)
     made.refresh_from_db()

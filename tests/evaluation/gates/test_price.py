@@ -1,11 +1,19 @@
 """What a hold-out evaluation costs, stated before it."""
 
+from functools import partial
+
 import pytest
+from django.core.management import CommandError, call_command
 
 from evaluation.gates.holdout.price import evaluation_price, price_sentence, strictest_rate
 from evaluation.gates.policy.definition import Gate, GatePolicy
 from evaluation.gates.services import create_report
+from evaluation.models import EvalRun
+from evaluation.runs.rescoring import rescore
+from evaluation.runs.services import start_evaluation
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, right
+from tests.evaluation.runs.test_rescoring import corrected
 
 VALID = Gate("valid", "schema_valid_rate", ">=", 0.99)
 ERRORS = Gate("errors", "document_error_rate", "<=", 0.2)
@@ -41,6 +49,31 @@ def test_the_strictest_gate_on_all_documents_sets_the_price() -> None:
 def test_a_policy_that_allows_one_evaluation_has_no_second() -> None:
     assert "can pass" not in price_sentence(policy(VALID, single=True), 1, 60)
     assert "no gate on answers can pass" in price_sentence(policy(VALID, single=True), 2, 60)
+
+
+def test_the_service_refuses_a_hold_out_evaluation_without_its_confirmation(world: World) -> None:
+    start = partial(
+        start_evaluation, project=world.project, user=world.engineer, dataset=world.dataset, model=world.training_run
+    )
+    with pytest.raises(Refused) as refused:
+        start(split="holdout")
+    assert (refused.value.code, refused.value.field) == ("confirm_holdout", "confirmed")
+    assert evaluation_price(world.dataset, world.training_run).sentence in refused.value.message
+    assert not EvalRun.objects.exists()
+    assert start(split="validation").split == "validation"
+    assert start(split="holdout", confirm_holdout=True).split == "holdout"
+
+
+def test_a_re_scoring_on_the_hold_out_is_confirmed_as_well(world: World) -> None:
+    run, validation = evaluated(world, right), evaluated(world, right, split="validation")
+    newest = corrected(world, run)
+    with pytest.raises(Refused) as refused:
+        rescore(run=run, dataset=newest, user=world.engineer)
+    assert refused.value.code == "confirm_holdout"
+    with pytest.raises(CommandError, match="evaluation 2 of the hold-out"):
+        call_command("rescore", "invoices", str(run.number))
+    assert rescore(run=validation, dataset=newest, user=world.engineer).rescored_from == validation
+    assert rescore(run=run, dataset=newest, user=world.engineer, confirm_holdout=True).rescored_from == run
 
 
 def test_every_evaluation_of_a_trained_model_raises_the_number(world: World) -> None:

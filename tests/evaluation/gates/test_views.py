@@ -145,7 +145,8 @@ def test_a_report_shows_its_result_and_evidence(world: World, manager: Client, r
     assertContains(page, "This is hold-out evaluation <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
     assertContains(page, report.packet["model"][:12])
-    assert set(manifest.ENTRIES) - set(report.packet) == {"file", "endpoint", "measurement", "pins"}, (
+    compared = {"production", "production_scores", "production_facts"}
+    assert set(manifest.ENTRIES) - set(report.packet) == {"file", "endpoint", "measurement", "pins", *compared}, (
         "what stands for other kinds of model"
     )
     for name, frozen in report.packet.items():

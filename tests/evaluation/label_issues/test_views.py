@@ -95,7 +95,7 @@ def test_from_a_challenge_to_rescored_evaluations(world: World, run: EvalRun, en
     assertContains(engineer.get(LIST), "Freeze a new version with 1 correction<")
     assertContains(engineer.post(LIST + "freeze/", follow=True), "has 1 corrected label")
     assertContains(engineer.get(LIST), f'value="{run.number}"')
-    sent = engineer.post(LIST + "rescore/", {"runs": [str(run.number)]})
+    sent = engineer.post(LIST + "rescore/", {"runs": [str(run.number)], "confirm_holdout": "yes"})
     made = EvalRun.objects.get(rescored_from=run)
     assert sent["Location"] == made.get_absolute_url()
     assertContains(engineer.post(LIST + "rescore/", {"runs": ["no", "9" * 30]}, follow=True), "Select the evaluations")
@@ -130,7 +130,7 @@ def test_the_pages_of_both_runs_point_at_each_other(world: World, run: EvalRun, 
 def test_a_run_is_rescored_from_its_page(world: World, run: EvalRun, engineer: Client) -> None:
     dataset = corrected(world, run)
     again = f"/p/invoices/evaluation/{run.number}/rescore/"
-    sent = engineer.post(again, {"dataset": str(dataset.number)})
+    sent = engineer.post(again, {"dataset": str(dataset.number), "confirm_holdout": "yes"})
     assert sent["Location"] == EvalRun.objects.get(rescored_from=run).get_absolute_url()
     assertContains(engineer.post(again, {"dataset": "x"}, follow=True), "Select a dataset version")
     assertContains(engineer.post(again, {"dataset": "1"}, follow=True), "already")

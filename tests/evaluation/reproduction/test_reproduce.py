@@ -50,8 +50,9 @@ def trained_and_evaluated(world: World, tiny: BaseModel) -> EvalRun:
     training.refresh_from_db()
     assert training.status == Status.DONE, training.error
     run: EvalRun = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, model=training, split=Split.HOLDOUT
-    )
+        project=world.project, user=world.engineer, dataset=world.dataset, model=training, split=Split.HOLDOUT,
+        confirm_holdout=True,
+    )  # fmt: skip
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert run.status == Status.DONE, run.error

@@ -54,7 +54,7 @@ def exported(world: World, **changes: Any) -> ModelExport:
 
 
 def start(world: World, **changes: Any) -> EvalRun:
-    order: dict[str, Any] = {"dataset": world.dataset, "split": "validation", **changes}
+    order: dict[str, Any] = {"dataset": world.dataset, "split": "validation", "confirm_holdout": True, **changes}
     return start_evaluation(project=world.project, user=world.engineer, **order)
 
 

@@ -59,7 +59,13 @@ def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
 
 
 def start(world: World, one: Endpoint, **changes: Any) -> EvalRun:
-    order: dict[str, Any] = {"dataset": world.dataset, "split": "train", "mode": "constrained", **changes}
+    order: dict[str, Any] = {
+        "dataset": world.dataset,
+        "split": "train",
+        "mode": "constrained",
+        "confirm_holdout": True,
+        **changes,
+    }
     return run_services.start_evaluation(project=world.project, user=world.engineer, model=one, **order)
 
 

@@ -28,6 +28,7 @@ def running(world: World) -> EvalRun:
         dataset=world.dataset,
         split="holdout",
         model=world.base_model,
+        confirm_holdout=True,
     )
     run.claim()
     return run

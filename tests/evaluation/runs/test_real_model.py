@@ -32,7 +32,7 @@ def started(world: World, **changes: Any) -> EvalRun:
         project=world.project,
         user=world.engineer,
         dataset=world.dataset,
-        **{"split": "holdout", "model": world.base_model, **changes},
+        **{"split": "holdout", "model": world.base_model, "confirm_holdout": True, **changes},
     )
 
 

@@ -102,18 +102,18 @@ def test_the_interval_of_right_fields_is_worked_out_anew(world: World, run: Eval
 
 def test_asked_twice_it_is_one_evaluation_and_once_failed_another(world: World, run: EvalRun) -> None:
     dataset = corrected(world, run)
-    made = rescoring.rescore(run=run, dataset=dataset, user=world.engineer)
-    assert rescoring.rescore(run=run, dataset=dataset, user=world.owner).pk == made.pk
+    made = rescoring.rescore(run=run, dataset=dataset, user=world.engineer, confirm_holdout=True)
+    assert rescoring.rescore(run=run, dataset=dataset, user=world.owner, confirm_holdout=True).pk == made.pk
     made.fail("The disk is full.")
     again = scored_again(run, dataset, world.engineer)
     assert (again.pk == made.pk, again.status) == (False, Status.DONE)
-    assert rescoring.rescore(run=again, dataset=dataset, user=world.engineer).pk == again.pk, (
+    assert rescoring.rescore(run=again, dataset=dataset, user=world.engineer, confirm_holdout=True).pk == again.pk, (
         "of the first one's outputs"
     )
 
 
 def test_the_job_delivered_twice_or_cut_off_gives_the_same(world: World, run: EvalRun) -> None:
-    made = rescoring.rescore(run=run, dataset=corrected(world, run), user=world.engineer)
+    made = rescoring.rescore(run=run, dataset=corrected(world, run), user=world.engineer, confirm_holdout=True)
     document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
     # What an attempt that was cut off had stored.
     EvalOutput.objects.create(eval_run=made, document=document, gold={}, finish_reason="stop")
@@ -180,11 +180,11 @@ def test_outputs_that_were_tampered_with_are_not_scored(world: World, run: EvalR
 
 def test_what_cannot_be_scored_again_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
     with pytest.raises(Refused, match="already"):
-        rescoring.rescore(run=run, dataset=world.dataset, user=world.engineer)
+        rescoring.rescore(run=run, dataset=world.dataset, user=world.engineer, confirm_holdout=True)
     other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
     stray = DatasetVersion(project=other, pk=999_999)
     with pytest.raises(Refused, match="another project"):
-        rescoring.rescore(run=run, dataset=stray, user=world.engineer)
+        rescoring.rescore(run=run, dataset=stray, user=world.engineer, confirm_holdout=True)
     waiting = EvalRun(project=world.project, number=9, status=Status.RUNNING)
     with pytest.raises(Refused, match="not done"):
         rescoring.rescore(run=waiting, dataset=world.dataset, user=world.engineer)
@@ -317,7 +317,7 @@ def test_a_large_project_is_frozen_by_a_job(world: World, run: EvalRun, monkeypa
 
 def test_the_command_scores_by_the_newest_version_and_tells_the_noise(world: World, run: EvalRun, capsys: Any) -> None:
     corrected(world, run)
-    call_command("rescore", "invoices", str(run.number))
+    call_command("rescore", "invoices", str(run.number), confirm_holdout=True)
     said = capsys.readouterr().out
     assert f"Evaluation {run.number} re-scored with dataset v2: evaluation 2." in said
     assert "1 of 1 wrong fields were label errors, 0 are new" in said
@@ -327,13 +327,13 @@ def test_command_continues_after_a_refusal_and_audits_no_member(world: World, ru
     other = evaluated(world, right, tuned=False)
     corrected(world, run)
     with pytest.raises(CommandError, match="no evaluation 99"):
-        call_command("rescore", "invoices", str(run.number), "99", str(other.number))
+        call_command("rescore", "invoices", str(run.number), "99", str(other.number), confirm_holdout=True)
     assert capsys.readouterr().out.count("re-scored") == 2, "both were scored"
     made = EvalRun.objects.filter(rescored_from__isnull=False)
     assert [one.created_by for one in made] == [None, None]
     assert [entry.user for entry in AuditEntry.objects.filter(action="scored again")] == [None, None]
     with pytest.raises(CommandError, match="2 of 3 evaluations were not re-scored"):
-        call_command("rescore", "invoices", "98", "99", str(run.number))
+        call_command("rescore", "invoices", "98", "99", str(run.number), confirm_holdout=True)
 
 
 @pytest.mark.parametrize(

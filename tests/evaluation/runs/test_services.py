@@ -22,6 +22,7 @@ def start(world: World, **changes: Any) -> EvalRun:
         "user": world.engineer,
         "dataset": world.dataset,
         "split": "holdout",
+        "confirm_holdout": True,
         "mode": "constrained",
         "model": world.base_model,
         **changes,

@@ -32,7 +32,7 @@ def engineer(world: World, client: Client) -> Client:
 
 
 def queued(world: World, **changes: Any) -> EvalRun:
-    order = {"split": "holdout", "model": world.base_model, **changes}
+    order = {"split": "holdout", "model": world.base_model, "confirm_holdout": True, **changes}
     return start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, **order)
 
 
@@ -227,7 +227,7 @@ def test_what_is_answered_on_the_hold_out_is_not_seen_before_the_end(world: Worl
     for split in ("holdout", "validation"):
         run = start_evaluation(
             project=world.project, user=world.engineer, dataset=world.dataset, split=split,
-            model=world.training_run,
+            model=world.training_run, confirm_holdout=True,
         )  # fmt: skip
         run.claim()
         store = outputs.OutputWriter(run)

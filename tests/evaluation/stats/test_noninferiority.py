@@ -145,6 +145,8 @@ def test_the_simulation_decides_as_the_gate_does() -> None:
             of = {at: at // plan.documents for at in range(losses.size)}
             pairs = [(max(0.0, loss), max(0.0, -loss)) for loss in losses.flat]
             families = by_family((of[at], b - a, 1.0) for at, (b, a) in enumerate(pairs)) if plan.documents > 1 else ()
-            measured = replace(Measurement.paired(*zip(*pairs, strict=True), "it"), families=families)
+            measured = replace(
+                Measurement.paired([b for b, _ in pairs], [a for _, a in pairs], "it"), families=families
+            )
             is_passed = verdict_for(gate, measured).status is Status.PASS
             assert is_passed == noninferiority.passes(losses, 0.1)[1]
