@@ -115,7 +115,7 @@ def cases() -> Iterator[Case]:
 
 
 def slow_cases() -> Iterator[Case]:
-    """The same for what is bounded by bootstrap: a few hundred rounds."""
+    """The same for what is bounded over documents: a few hundred rounds."""
     for limit, churn, n in ((0.02, 0.0, 60), (0.02, 0.05, 150), (0.05, 0.2, 300)):
         words = f"truly worse by {100 * limit:.0f} points, {n} documents, {100 * churn:.0f} % go either way"
 

@@ -74,6 +74,7 @@ urlpatterns = [
     path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
     path("gates/<int:number>/report.pdf", approval_views.report_pdf, name="gate_pdf"),
     path("gates/<int:number>/bundle.zip", bundle_views.bundle, name="gate_bundle"),
+    path("gates/<int:number>/bundle.sha256", bundle_views.bundle_sha256, name="gate_bundle_sha256"),
     path("gates/<int:number>/report.md", approval_views.report_file, name="gate_markdown"),
     path("gates/audit/", audit_views.audit_log, name="gate_audit"),
     path("gates/audit/export/", audit_views.export, name="gate_audit_export"),

@@ -11,7 +11,7 @@ from evaluation.approvals import decisions
 from evaluation.approvals.evidence import AutomationReport, CostReport, evidence
 from evaluation.approvals.waivers import StoredWaiver, grouped, waivers_of
 from evaluation.approvals.warnings import warnings
-from evaluation.bundles.contents import bundle_hash
+from evaluation.bundles.contents import bundle_hash, known_bundle_hash
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.report import shown_modes
@@ -145,8 +145,11 @@ def _levels(verdicts: Iterable[Mapping[str, Any]]) -> str:
     return highest if lowest == highest else f"{lowest.removesuffix(' %')} to {highest}"
 
 
-def report_content(report: GateReport) -> ReportContent:
-    """The current content of a report of ``GateReport.objects.with_content``. Only modified files are read."""
+def report_content(report: GateReport, *, with_bundle: bool = False) -> ReportContent:
+    """The current content of a report of ``GateReport.objects.with_content``. Only modified files are read.
+
+    ``with_bundle``: the hash of its evidence bundle is computed where it is not known ("").
+    """
     approval = getattr(report, "approval", None)
     current = decisions.CurrentState(report.project)
     if approval is not None:
@@ -176,7 +179,7 @@ def report_content(report: GateReport) -> ReportContent:
         history=_history(report, withdrawn),
         checks=manifest.verify(report, files=False),
         provenance=sections(report),
-        bundle_sha256=bundle_hash(report),
+        bundle_sha256=bundle_hash(report) if with_bundle else known_bundle_hash(report),
         waivers=grouped(waivers_of(approval)) if approval is not None else [],
         own_involvement=circumstances.get("own_part", ""),
         four_eyes=circumstances.get("four_eyes", True),

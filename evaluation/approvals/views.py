@@ -138,7 +138,7 @@ def report_file(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     """The current report as a Markdown file."""
     project, found = object_for(request.user, slug, Action.READ, GateReport.objects.with_content(), number=number)
     address = request.build_absolute_uri(found.get_absolute_url())
-    text = report_markdown(report_content(found), address=address, by=request.user, at=timezone.now())
+    text = report_markdown(report_content(found, with_bundle=True), address=address, by=request.user, at=timezone.now())
     name = f"{project.slug}-gate-report-{found.number}.md"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return HttpResponse(text, content_type="text/markdown; charset=utf-8", headers=headers)

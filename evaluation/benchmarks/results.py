@@ -116,7 +116,7 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[BenchmarkRow]:
 
 
 def field_accuracy(run: EvalRun) -> dict[str, Any]:
-    """Field accuracy of a finished run, with a bootstrap interval over documents: the fields of one document are
+    """Field accuracy of a finished run, with an interval over documents: the fields of one document are
     correlated, so an interval over fields would be too narrow.
     """
     bounds = run.facts.get("bounds")
@@ -183,7 +183,7 @@ def _reported(row: BenchmarkRow) -> dict[str, Any]:
         **report,
         "status": run.status,
         "schema_valid": run.scores["schema_valid"],
-        "field_exact": {**row.fields, "interval": "bootstrap over documents"},
+        "field_exact": {**row.fields, "interval": "over documents"},
         "document_exact": run.scores["document_exact"],
         "sroie": run.scores.get("sroie"),
         "per_field": {name: value["rate"] for name, value in run.scores["per_field"].items()},

@@ -1,12 +1,12 @@
 """The download of an evidence bundle."""
 
 from django.contrib import messages
-from django.http import HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
 from evaluation.bundles.archive import bundle_name, checked_files, zipped
-from evaluation.bundles.contents import LIST
+from evaluation.bundles.contents import LIST, bundle_hash
 from evaluation.models import GateReport
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
@@ -22,6 +22,13 @@ def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase
     except Refused as refused:
         messages.error(request, refused.message)
         return redirect(report.get_absolute_url())
+
+
+@require_safe
+def bundle_sha256(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """The hash of the bundle, which the page of a report asks for where it is not known yet."""
+    _, report = object_for(request.user, slug, Action.READ, GateReport.objects.with_content(), number=number)
+    return render(request, "evaluation/bundles/sha256.html", {"sha256": bundle_hash(report)})
 
 
 def bundle_response(report: GateReport) -> StreamingHttpResponse:

@@ -60,7 +60,7 @@ def interval(value: Mapping[str, Any] | None) -> SafeString | str:
 
 @register.filter
 def field_accuracy_rate(run: Any) -> dict[str, Any]:
-    """The field accuracy of an evaluation with its bootstrap interval over documents, if there is one.
+    """The field accuracy of an evaluation with its interval over documents, if there is one.
 
     The interval in ``scores`` assumes independent fields, but the errors within a document are correlated.
     """

@@ -27,7 +27,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("comparison_json", "comparison_markdown", "eval_suite"), Action.READ),
     **dict.fromkeys(("eval_pin", "eval_pin_fixed"), Action.PROPOSE_POLICY),
     "eval_unpin": Action.SET_POLICY,
-    **dict.fromkeys(("loop_panel", "gates", "gate_report", "gate_bundle"), Action.READ),
+    **dict.fromkeys(("loop_panel", "gates", "gate_report", "gate_bundle", "gate_bundle_sha256"), Action.READ),
     **dict.fromkeys(("benchmarks", "benchmark"), Action.READ),
     **dict.fromkeys(("benchmark_new", "benchmark_cancel"), Action.RUN),
     **dict.fromkeys(("prelabels", "prelabel_run"), Action.READ),

@@ -107,7 +107,7 @@ class Command(BaseCommand):
         runs = list(EvalRun.objects.filter(benchmark=benchmark).with_model().order_by("number"))
         for row in results.rows(benchmark, runs):
             self._print(_line(row, results.limits(benchmark).currency))
-        self._print("Intervals are 95 %, by a bootstrap over documents.")
+        self._print("Intervals are 95 %, with the document as their unit.")
         for text in (benchmark.result.get("sentence"), *benchmark.result.get("notes", [])):
             if text:
                 self._print(text)

@@ -16,7 +16,7 @@ from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
-from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
+from tests.evaluation.factories import World, evaluated, make_version, pretend, rewrite, right
 
 
 @pytest.fixture
@@ -256,3 +256,43 @@ def test_the_history_of_a_rescoring_has_both_runs(world: World, report: GateRepo
     GateReport.objects.filter(pk=report.pk).update(eval_run=again)
     content = report_content(GateReport.objects.with_content().get(pk=report.pk))
     assert f"re-scored it as evaluation {again.number}" in [entry.action for entry in content.history]
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_reports_that_differ_only_by_their_number_say_so(world: World, report: GateReport) -> None:
+    """The level that was used is in the sentence, and nothing is where a figure differs."""
+    rewrite(report.eval_run, opened_at=None)
+    rewrite(report.baseline, opened_at=None)
+    assert report_content(report).same_figures == ""
+    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
+    same = evaluated(world, pretend(2, spoil=0.2), is_open=False)
+    again = create_report(eval_run=same, baseline=report.baseline, user=world.engineer)
+    sentence = report_content(again).same_figures
+    assert (report.look, again.look) == (1, 2)
+    for words in (f"Report {report.number}", "1 there, 2 here", "98.75 %", "97.5 %"):
+        assert words in sentence
+    other = evaluated(world, pretend(2, spoil=0.3), is_open=False)
+    assert report_content(create_report(eval_run=other, baseline=None, user=world.engineer)).same_figures == ""
+
+
+def test_the_hardware_is_next_to_each_figure_of_resources_only(world: World) -> None:
+    gates = [
+        {"key": "fast", "metric": "p95_latency_ms", "operator": "<=", "threshold": 900},
+        {"key": "memory", "metric": "peak_memory_gb", "operator": "<=", "threshold": 16},
+        {"key": "cost", "metric": "cost_per_request", "operator": "<=", "threshold": 1},
+        {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5},
+    ]
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    run = evaluated(world, right)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    shown = {row["gate"]["key"]: row["hardware"] for row in report_content(report).verdicts}
+    # A cost that is unknown has no hardware, and neither has a figure of answers.
+    assert shown == {"fast": "cpu, concurrency 1", "memory": "cpu, concurrency 1", "cost": "", "valid": ""}
+    rewrite(run, facts={**run.facts, "processor": "EPYC 7763", "at_once": 8})
+    report.eval_run.refresh_from_db()
+    assert report_content(report).verdicts[0]["hardware"] == "EPYC 7763, concurrency 8"
+    rewrite(run, facts={**run.facts, "device": "", "processor": ""})
+    report.eval_run.refresh_from_db()
+    assert report_content(report).verdicts[0]["hardware"].startswith("unknown hardware")

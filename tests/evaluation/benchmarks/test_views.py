@@ -123,7 +123,7 @@ def test_intervals_are_those_of_documents(wide: World, engineer: Client) -> None
     run.facts = {}  # as one that was measured before they were kept
     run.save()
     assertContains(engineer.get(ONE), shown)
-    assertContains(engineer.get(ONE), "a bootstrap over documents")
+    assertContains(engineer.get(ONE), "the document as its unit")
 
 
 def test_it_polls_while_it_is_live_and_can_be_cancelled(wide: World, engineer: Client) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization as formats
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
 
@@ -293,6 +294,23 @@ def test_members_download_it_and_others_do_not(world: World, report: GateReport,
     over_rest = client.get(f"/api/v1/projects/{world.project.slug}/evidence/{report.number}")
     assert over_rest.status_code == 200
     assert b"".join(over_rest.streaming_content) == content  # type: ignore[attr-defined]
+
+
+def test_a_page_does_not_wait_for_the_hash_and_asks_for_it(world: World, report: GateReport, client: Client) -> None:
+    client.force_login(world.annotator)
+    asked = f"{report.get_absolute_url()}bundle.sha256"
+    cache.clear()
+    page = client.get(report.get_absolute_url())
+    assert page.context["bundle_sha256"] == ""
+    assert asked in page.content.decode()
+    sha256 = bundle_hash(report)
+    cache.clear()
+    assert sha256 in client.get(asked).content.decode()
+    assert client.get(report.get_absolute_url()).context["bundle_sha256"] == sha256
+    cache.clear()
+    assert sha256 in client.get(f"{report.get_absolute_url()}report.md").content.decode()
+    client.force_login(world.stranger)
+    assert client.get(asked).status_code == 404
 
 
 def test_the_command_writes_the_same_file(
