@@ -124,7 +124,7 @@ class GateOut(Out):
     metric: str
     slice: str
     field: str
-    verdict: str = Field(description="PASS, FAIL or NOT PROVEN")
+    verdict: str = Field(description="PASS, FAIL, NOT PROVEN or INAPPLICABLE")
     code: int = Field(description="0 PASS, 1 FAIL, 2 NOT PROVEN")
     value: Number | None
     bound: Number | None

@@ -11,9 +11,12 @@ _UNREPRESENTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uf
 
 
 def junit_xml(outcome: GateOutcome) -> str:
-    """One test suite with a test for each gate. FAIL and NOT PROVEN are failures; ``type`` says which."""
+    """One test suite with a test for each gate. FAIL and NOT PROVEN are failures, ``type`` says which; an
+    inapplicable gate is skipped."""
     project = outcome.eval_run.project.slug
+    skipped = sum(verdict["status"] == Status.INAPPLICABLE for verdict in outcome.verdicts)
     counts = {"tests": str(len(outcome.verdicts)), "failures": str(_failures(outcome)), "errors": "0"}
+    counts |= {"skipped": str(skipped)} if skipped else {}
     root = ElementTree.Element("testsuites", counts)
     suite = ElementTree.SubElement(root, "testsuite", {"name": f"gates of {project}", **counts})
     properties = ElementTree.SubElement(suite, "properties")
@@ -25,6 +28,8 @@ def junit_xml(outcome: GateOutcome) -> str:
         test = ElementTree.SubElement(suite, "testcase", names)
         if verdict["status"] == Status.PASS:
             ElementTree.SubElement(test, "system-out").text = sentence
+        elif verdict["status"] == Status.INAPPLICABLE:
+            ElementTree.SubElement(test, "skipped", {"message": sentence})
         else:
             reason = {"type": str(verdict["status"]), "message": sentence}
             ElementTree.SubElement(test, "failure", reason).text = sentence
@@ -33,7 +38,7 @@ def junit_xml(outcome: GateOutcome) -> str:
 
 
 def _failures(outcome: GateOutcome) -> int:
-    return sum(verdict["status"] != Status.PASS for verdict in outcome.verdicts)
+    return sum(verdict["status"] not in (Status.PASS, Status.INAPPLICABLE) for verdict in outcome.verdicts)
 
 
 def _properties(outcome: GateOutcome) -> dict[str, str]:

@@ -19,19 +19,20 @@ class ExitCode(IntEnum):
 
 
 def overall(verdicts: Sequence[Mapping[str, Any]]) -> Status:
-    """The verdict of all gates: FAIL where one fails, PASS where all pass, else (and without gates) NOT PROVEN.
+    """The verdict of all gates: FAIL where one fails, PASS where all applicable ones pass, else (and without one)
+    NOT PROVEN.
 
     ``verdicts``: dicts of ``evaluation.gates.verdicts.Verdict.as_dict``, as a report stores them.
     """
-    found = {verdict["status"] for verdict in verdicts}
+    found = {verdict["status"] for verdict in verdicts} - {Status.INAPPLICABLE}
     if Status.FAIL in found:
         return Status.FAIL
     return Status.PASS if found == {Status.PASS} else Status.NOT_PROVEN
 
 
 def exit_code(status: Status) -> ExitCode:
-    """The exit code of a verdict."""
-    return ExitCode[status.name]
+    """The exit code of a verdict. An inapplicable gate holds nothing up."""
+    return ExitCode.PASS if status is Status.INAPPLICABLE else ExitCode[status.name]
 
 
 def gate_row(verdict: Mapping[str, Any]) -> dict[str, Any]:

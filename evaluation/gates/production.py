@@ -88,7 +88,7 @@ def production_of(run: EvalRun) -> Production:
     if found is None:
         reason = (
             f"the current production model {model.label} ({model.source}) has no evaluation on these documents; "
-            f"evaluate it on the hold-out of {run.dataset}"
+            f"evaluate it on the {run.get_split_display()} of {run.dataset}"
         )
         return Production(model, reason=reason)
     return Production(model, found)
@@ -97,10 +97,11 @@ def production_of(run: EvalRun) -> Production:
 def _comparable(run: EvalRun, model: ProductionModel) -> EvalRun | None:
     """The newest evaluation of a model on documents of this one, under the same schema and scored the same way."""
     own = EvalOutput.objects.filter(eval_run=run).values("document")
-    rows: Any = EvalRun.objects.with_model().of_model(model.key).on_holdout().done()
+    rows: Any = EvalRun.objects.with_model().of_model(model.key).done()
     rows = rows.filter(
         Exists(EvalOutput.objects.filter(eval_run=OuterRef("pk"), document__in=own)),
         project=run.project_id,
+        split=run.split,
         benchmark=None,
         scorer_version=run.scorer_version,
         dataset__schema_version=run.dataset.schema_version_id,

@@ -75,8 +75,8 @@ def start_evaluation(
     ``idempotency_key``: of the request, once in a project.
 
     Raises:
-        Refused: ``field`` is one of model, dataset, split, mode, at_once, confirmed (code ``confirm_holdout``, with the
-            price). Nothing is queued then.
+        Refused: ``field`` is one of model, dataset, split, mode, at_once, confirmed (code
+            ``holdout_not_confirmed``, with the price). Nothing is queued then.
     """
     _check_model(project, model, benchmark)
     if dataset.project_id != project.pk:
@@ -132,7 +132,9 @@ def start_evaluation(
 def check_price(dataset: DatasetVersion, model: Model) -> None:
     """Raises Refused with the price of an evaluation on the hold-out, which has to be confirmed."""
     if price := next(iter(holdout_price.call(dataset, model)), None):
-        raise Refused(f"Confirm the hold-out evaluation. {price.sentence}", field="confirmed", code="confirm_holdout")
+        raise Refused(
+            f"Confirm the hold-out evaluation. {price.sentence}", field="confirmed", code="holdout_not_confirmed"
+        )
 
 
 def _check_model(project: Project, model: Model, benchmark: Benchmark | None) -> None:

@@ -57,7 +57,7 @@ def test_the_service_refuses_a_hold_out_evaluation_without_its_confirmation(worl
     )
     with pytest.raises(Refused) as refused:
         start(split="holdout")
-    assert (refused.value.code, refused.value.field) == ("confirm_holdout", "confirmed")
+    assert (refused.value.code, refused.value.field) == ("holdout_not_confirmed", "confirmed")
     assert evaluation_price(world.dataset, world.training_run).sentence in refused.value.message
     assert not EvalRun.objects.exists()
     assert start(split="validation").split == "validation"
@@ -69,7 +69,7 @@ def test_a_re_scoring_on_the_hold_out_is_confirmed_as_well(world: World) -> None
     newest = corrected(world, run)
     with pytest.raises(Refused) as refused:
         rescore(run=run, dataset=newest, user=world.engineer)
-    assert refused.value.code == "confirm_holdout"
+    assert refused.value.code == "holdout_not_confirmed"
     with pytest.raises(CommandError, match="evaluation 2 of the hold-out"):
         call_command("rescore", "invoices", str(run.number))
     assert rescore(run=validation, dataset=newest, user=world.engineer).rescored_from == validation

@@ -12,6 +12,8 @@ from django.test import Client
 from evaluation.approvals import decisions
 from evaluation.approvals.waivers import open_gates
 from evaluation.gates import manifest
+from evaluation.gates.checks import outcome_of, run_gates
+from evaluation.gates.junit import junit_xml
 from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.production import ProductionModel, current_model, stable_model
@@ -170,3 +172,18 @@ def test_the_margin_is_set_in_the_form_and_in_json(world: World, client: Client)
     assert Gate.from_json(made.to_json()) == made
     with pytest.raises(GateError, match="compared_with"):
         replace(made, compared_with="deployed")
+
+
+def test_programs_skip_an_inapplicable_gate(world: World, policy: GatePolicy) -> None:
+    outcome = outcome_of(report_on(closed(world, right), world))
+    assert (outcome.status, outcome.as_dict()["code"]) == ("PASS", 0)
+    assert [row["code"] for row in outcome.as_dict()["gates"]] == [0, 0]
+    assert '<testsuites tests="2" failures="0" errors="0" skipped="1">' in junit_xml(outcome)
+
+
+def test_a_check_on_validation_compares_on_validation(world: World, policy: GatePolicy) -> None:
+    base = closed(world, right, tuned=False, split="validation")
+    candidate = closed(world, right, split="validation")
+    with in_production(base):
+        [_, found] = run_gates(eval_run=candidate, baseline=None, user=world.engineer).verdicts
+    assert (found["gate"]["key"], found["n"]) == ("margin", candidate.outputs.count())

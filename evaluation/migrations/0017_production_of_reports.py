@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('evaluation', '0015_opened_outputs_and_validation_stages'),
+        ('evaluation', '0016_evaluation_idempotency_key'),
         ('labeling', '0011_item_families'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
