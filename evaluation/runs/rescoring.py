@@ -44,8 +44,8 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
     price has to be confirmed (``confirm_holdout``).
 
     Raises:
-        Refused: ``field`` is run, dataset or confirmed (code ``holdout_not_confirmed``, with the price); nothing is queued
-            then.
+        Refused: ``field`` is run, dataset or confirmed (code ``holdout_not_confirmed``, with the price); nothing is
+            queued then.
     """
     source = run.rescored_from or run
     _check(source, dataset)
