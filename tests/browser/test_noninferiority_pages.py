@@ -13,7 +13,7 @@ from evaluation.models import EvalRun
 from labeling.models import Contract
 from serving.deployments import services
 from tests.browser.test_dataset_pages import check
-from tests.evaluation.factories import World, evaluated, make_version, make_world, right
+from tests.evaluation.factories import World, evaluated, make_version, make_world, rewrite, right
 from tests.serving.factories import answering, approved_report, built
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -23,8 +23,8 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
     """A model that is deployed, and another one that is as good."""
     world = make_world(tmp_path / "small-base", documents=76, holdout=70)
-    constraints = {"hardware_price_per_hour": 1.2, "currency": "EUR"}
-    Contract.objects.filter(project=world.project).update(constraints=constraints)
+    contract = Contract.objects.get(project=world.project)
+    rewrite(contract, constraints={**contract.constraints, "hardware_price_per_hour": 1.2, "currency": "EUR"})
     deployment = services.deploy(
         project=world.project, user=world.engineer, stage="full", report=approved_report(world)
     )
@@ -43,7 +43,8 @@ def test_a_margin_is_set_tested_and_shown(world: World, logged_in: Callable[[Any
     page.get_by_label("points worse than the current production model").fill("15")
     check(page, "margin-policy")
     page.get_by_role("button", name="Save as version").click()
-    expect(page.get_by_text("At most 15 points worse than the current production model")).to_be_visible()
+    listed = page.get_by_role("list").get_by_text("At most 15 points worse than the current production model")
+    expect(listed).to_be_visible()
     world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
     candidate = evaluated(world, right, is_open=False)
     report = create_report(eval_run=candidate, baseline=None, user=world.engineer)
