@@ -7,7 +7,8 @@ from django.utils.translation import ngettext
 
 from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.holdout.alpha_spending import ended_at, overlapping_versions, trained_candidates
-from evaluation.gates.policy.services import thresholds_set_at
+from evaluation.gates.policy.services import gates_of, thresholds_set_at
+from evaluation.gates.production import current_model, needs_production
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.models import BulkEdit, DatasetItem, DatasetVersion, Split
@@ -27,6 +28,7 @@ def warnings(report: GateReport) -> list[str]:
         *_moved_manually(run),
         *_thresholds_set_late(report),
         *_measured_since(report),
+        *_other_in_production(report),
     ]
 
 
@@ -114,6 +116,17 @@ def _measured_since(report: GateReport) -> Iterator[str]:
             f"The resources of evaluation {report.eval_run.number} were measured again: this report uses measurement "
             f"{resources.measurement_number(used)} of {resources.measurement_number(newest)}."
         )
+
+
+def _other_in_production(report: GateReport) -> Iterator[str]:
+    """Another production model than the one that an undecided report compares with."""
+    if getattr(report, "approval", None) is not None or not needs_production(gates_of(report.policy)):
+        return
+    now, compared = current_model(report.project), report.production_run
+    known = {report.eval_run.backend.key, compared.backend.key if compared is not None else None}
+    if now is not None and now.key not in known:
+        against = f"with {report.production['model']}" if compared is not None else "with none"
+        yield f"The current production model is {now.label} ({now.source}) now; this report compares {against}."
 
 
 def _thresholds_set_late(report: GateReport) -> Iterator[str]:

@@ -7,9 +7,10 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
-from serving.certificates import queries, reports, services
+from serving.certificates import queries, services
 from serving.certificates.content import claim
 from serving.certificates.forms import CertificateForm
+from serving.deployments import gate_certificates
 from serving.deployments import queries as deployment_queries
 from serving.models import Certificate
 from serving.rollouts.verdicts import e_value
@@ -35,7 +36,7 @@ def _context(project: Any, form: CertificateForm) -> dict[str, Any]:
         "project": project,
         "deployment": found,
         "certificates": queries.certificates(project),
-        "from_reports": reports.of_project(project),
+        "from_reports": gate_certificates.of_project(project),
         "plan": queries.plan_of(found) if found else None,
         "form": form,
     }

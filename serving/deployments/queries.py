@@ -16,7 +16,7 @@ from evaluation.gates.production import ProductionModel
 from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
-from serving.certificates.reports import GateCertificate, of_release
+from serving.deployments.gate_certificates import GateCertificate, of_release
 from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
 from serving.packages.bundle import has_bundle
 from serving.packages.services import choices

@@ -281,15 +281,13 @@ def test_the_hardware_is_next_to_each_figure_of_resources_only(world: World) -> 
     gates = [
         {"key": "fast", "metric": "p95_latency_ms", "operator": "<=", "threshold": 900},
         {"key": "memory", "metric": "peak_memory_gb", "operator": "<=", "threshold": 16},
-        {"key": "cost", "metric": "cost_per_request", "operator": "<=", "threshold": 1},
         {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5},
     ]
     set_policy(project=world.project, user=world.manager, gates=gates)
     run = evaluated(world, right)
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
     shown = {row["gate"]["key"]: row["hardware"] for row in report_content(report).verdicts}
-    # A cost that is unknown has no hardware, and neither has a figure of answers.
-    assert shown == {"fast": "cpu, concurrency 1", "memory": "cpu, concurrency 1", "cost": "", "valid": ""}
+    assert shown == {"fast": "cpu, concurrency 1", "memory": "cpu, concurrency 1", "valid": ""}
     rewrite(run, facts={**run.facts, "processor": "EPYC 7763", "at_once": 8})
     report.eval_run.refresh_from_db()
     assert report_content(report).verdicts[0]["hardware"] == "EPYC 7763, concurrency 8"

@@ -11,6 +11,7 @@ from django.test import Client
 
 from evaluation.approvals import decisions
 from evaluation.approvals.waivers import open_gates
+from evaluation.approvals.warnings import warnings
 from evaluation.gates import manifest
 from evaluation.gates.checks import outcome_of, run_gates
 from evaluation.gates.junit import junit_xml
@@ -187,3 +188,17 @@ def test_a_check_on_validation_compares_on_validation(world: World, policy: Gate
     with in_production(base):
         [_, found] = run_gates(eval_run=candidate, baseline=None, user=world.engineer).verdicts
     assert (found["gate"]["key"], found["n"]) == ("margin", candidate.outputs.count())
+
+
+def test_a_manager_is_warned_where_another_model_is_in_production_by_now(world: World, policy: GatePolicy) -> None:
+    base, other = closed(world, right, tuned=False), closed(world, right)
+    candidate = next_version(world)
+    alone = report_on(candidate, world)
+    with in_production(base):
+        report = report_on(candidate, world)
+        assert not [one for one in warnings(report) if "production" in one]
+        assert [one for one in warnings(alone) if "compares with none" in one]
+    with in_production(other):
+        assert [one for one in warnings(report) if f"with {report.production['model']}" in one]
+    with in_production(candidate):
+        assert not [one for one in warnings(report) if "production" in one]

@@ -238,7 +238,9 @@ def test_corrections_wait_for_a_version_and_then_for_the_evaluations(world: Worl
     made = corrections.freeze(project=world.project, user=world.engineer)
     found = corrections.correction_status(world.project)
     assert (found.newest, found.waiting, found.frozen, found.behind) == (made, [], [document.pk], [run])
-    [again], _ = corrections.rescore_all(project=world.project, numbers=[run.number], user=world.engineer)
+    [again], _ = corrections.rescore_all(
+        project=world.project, numbers=[run.number], user=world.engineer, confirm_holdout=True
+    )
     assert corrections.correction_status(world.project).behind == []
     assert again.rescored_from == run
 
@@ -282,11 +284,15 @@ def test_one_that_cannot_be_scored_again_holds_up_no_other(world: World, run: Ev
     newest = corrected(world, run)
     by_it = evaluated(world, right, tuned=False, dataset=newest)
     numbers = [bench.number, by_it.number, run.number]
-    made, refusals = corrections.rescore_all(project=world.project, numbers=numbers, user=world.engineer)
+    made, refusals = corrections.rescore_all(
+        project=world.project, numbers=numbers, user=world.engineer, confirm_holdout=True
+    )
     assert [one.rescored_from for one in made] == [run, bench]
     assert len(refusals) == 1
     with pytest.raises(Refused, match="already"):
-        corrections.rescore_all(project=world.project, numbers=[by_it.number], user=world.engineer)
+        corrections.rescore_all(
+            project=world.project, numbers=[by_it.number], user=world.engineer, confirm_holdout=True
+        )
 
 
 def test_the_new_version_is_drawn_as_the_last_one_was(world: World, run: EvalRun) -> None:
@@ -302,7 +308,7 @@ def test_nothing_to_freeze_and_nothing_ticked_are_refused(world: World) -> None:
         corrections.freeze(project=empty, user=world.owner)
     for numbers in ([], [77]):
         with pytest.raises(Refused, match="Select the evaluations"):
-            corrections.rescore_all(project=world.project, numbers=numbers, user=world.engineer)
+            corrections.rescore_all(project=world.project, numbers=numbers, user=world.engineer, confirm_holdout=True)
 
 
 def test_a_large_project_is_frozen_by_a_job(world: World, run: EvalRun, monkeypatch: Any) -> None:

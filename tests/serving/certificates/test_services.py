@@ -15,7 +15,8 @@ from evaluation.stats import alpha_level
 from labeling.annotation import services as annotation_services
 from labeling.models import Contract, Document, Gold, Origin, Prediction
 from serving.captures import services as captures
-from serving.certificates import content, queries, reports, services
+from serving.certificates import content, queries, services
+from serving.deployments import gate_certificates
 from serving.deployments import queries as deployment_queries
 from serving.deployments import services as deployment_services
 from serving.models import Certificate, CertificatePair, Deployment, RequestLog
@@ -261,13 +262,13 @@ def test_the_gate_on_non_inferiority_compares_with_what_is_deployed(world: World
     assert report.production_run is not None
     assert report.production_run.training_run == first.eval_run.training_run
     assert "version 1" in report.production["source"]
-    [found] = reports.of_project(world.project)
+    [found] = gate_certificates.of_project(world.project)
     assert (found.report, found.status) == (report, "PASS")
     shadow = deployment_services.deploy(
         project=world.project, user=world.engineer, stage="shadow", run=candidate
     ).candidate
     assert shadow is not None
-    assert [one.report for one in reports.of_release(shadow)] == [report]
+    assert [one.report for one in gate_certificates.of_release(shadow)] == [report]
     client = Client()
     client.force_login(world.annotator)
     for page in ("/p/invoices/deploy/", "/p/invoices/deploy/certificates/", report.get_absolute_url()):

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.gates.display import format_confidence, measured, threshold_on_scale
-from evaluation.gates.metrics.verdict_texts import format_points
+from evaluation.gates.display import format_confidence, in_unit, measured
 from evaluation.gates.policy.definition import COMPARED_WITH_PRODUCTION
 from evaluation.models import GateReport
 from labeling.models import Project
@@ -33,11 +32,11 @@ class GateCertificate:
 
     @property
     def finding(self) -> str:
-        """The difference with its bound: "+0.3 points, at worst -1.2 points at 97.5 % on 240 documents"."""
+        """The difference with its bound: "+0.3 points, at worst −1.2 points at 97.5 % ..."."""
         low = self.verdict["low"]
         if low is None:
             return "not measured"
-        worst = format_points(float(low), threshold_on_scale(self.verdict))
+        worst = in_unit(self.verdict["gate"]["metric"], float(low))
         level, n = format_confidence(float(self.verdict["confidence"])), f"{self.verdict['n']:,.0f}"
         return f"{measured(self.verdict)}, at worst {worst} at {level} confidence, on {n} documents"
 
