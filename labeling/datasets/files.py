@@ -17,6 +17,7 @@ from typing import IO, Any
 from django.core.files import File
 
 from labeling.datasets import splits
+from labeling.datasets.ceiling import CeilingCounter
 from labeling.datasets.freeze_candidates import CHUNK, Entry, FreezeCandidates, Progress
 from labeling.form.tree import tree_of
 from labeling.form.unanswered import unanswered_fields
@@ -27,11 +28,15 @@ from slmstudio.storage import artifacts
 
 @dataclass
 class DatasetFile:
-    """Hashes of all rows and of the hold-out's rows, and the part of ``DatasetVersion.counts`` that rows give."""
+    """Hashes of all rows and of the hold-out's rows, and the part of ``DatasetVersion.counts`` that rows give.
+
+    ``ceiling`` has the values that are not in their text, for a file of their own.
+    """
 
     sha256: str
     holdout_sha256: str
     counts: dict[str, Any]
+    ceiling: CeilingCounter
 
 
 def sort_entries(entries: Sequence[Entry], split: Mapping[int, str]) -> list[Entry]:
@@ -57,17 +62,20 @@ def write_rows(
     origins: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
     tags: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
     never_answered: Counter[str] = Counter()
+    ceiling = CeilingCounter(compiled)
     for start in range(0, len(order), CHUNK):
-        for row in _rows(order[start : start + CHUNK], split, names, compiled):
+        entries = order[start : start + CHUNK]
+        for entry, row in zip(entries, _rows(entries, split, names, compiled), strict=True):
             line = f"{dumps(row)}\n".encode()
             file.write(line)
             whole.update(line)
             by_split[row["split"]] += 1
             origins[row["split"]][row["origin"]] += 1
             tags[row["split"]].update(row["tags"])
+            ceiling.add(row, entry.pk)
             if row["split"] == splits.HOLDOUT:
                 holdout.update(line)
-        never_answered.update(_unanswered(order[start : start + CHUNK], compiled))
+        never_answered.update(_unanswered(entries, compiled))
         progress("writing", min(start + CHUNK, len(order)), len(order))
     counts = {
         "documents": len(order),
@@ -78,8 +86,9 @@ def write_rows(
         "validation_tags": _sorted(tags[splits.VALIDATION]),
         "holdout_tags": _sorted(tags[splits.HOLDOUT]),
         "unanswered": _sorted(never_answered),
+        "ceiling": ceiling.counts(),
     }
-    return DatasetFile(whole.hexdigest(), holdout.hexdigest(), counts)
+    return DatasetFile(whole.hexdigest(), holdout.hexdigest(), counts, ceiling)
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:

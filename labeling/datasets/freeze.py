@@ -3,7 +3,8 @@
 ``DatasetVersion.counts`` is ``{"documents", "splits", "origins", "holdout_origins", "tags", "validation_tags",
 "holdout_tags", "unanswered"}``, each but the first a count by name (``unanswered``: documents by the pattern of an
 unanswered field); ``"left_out"``, a count by reason (``EXCLUSION_REASONS``); ``"near_duplicates"``: ``{"pairs",
-"groups", "documents", "across"}``, where across counts split pairs; and ``"families"`` (``families.family_counts``).
+"groups", "documents", "across"}``, where across counts split pairs; ``"families"`` (``families.family_counts``); and
+``"ceiling"`` (``labeling.datasets.ceiling``).
 ``DatasetVersion.rules`` holds the fields of ``freeze_rules.Rules``, validation_share and holdout_share.
 """
 
@@ -19,6 +20,7 @@ from django.urls import reverse
 from django.utils.translation import ngettext
 
 from labeling.datasets import files, splits
+from labeling.datasets.ceiling import absent_key
 from labeling.datasets.families import family_counts, shared_families
 from labeling.datasets.files import DatasetFile, pairs_key
 from labeling.datasets.freeze_candidates import (
@@ -99,12 +101,15 @@ def freeze(
             files.store(dataset.artifact_key, file)
             with files.pairs_file(collected, sides) as pairs:
                 files.store(pairs_key(dataset.artifact_key), pairs)
+            with written.ceiling.file() as absent:
+                files.store(absent_key(dataset.artifact_key), absent)
             with transaction.atomic():
                 _mark_holdout(dataset, plan, newest)
                 _store_version(dataset, order, plan.split, family)
                 _notify(dataset)
         except BaseException:
-            files.remove(dataset.artifact_key, pairs_key(dataset.artifact_key))
+            key = dataset.artifact_key
+            files.remove(key, pairs_key(key), absent_key(key))
             raise
     return dataset
 

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 from labeling.annotation.diffs import compare_words
 from labeling.contract.schema_text import pretty
+from labeling.datasets import ceiling as ceiling_module
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries
 from labeling.datasets.families import family_warnings, family_word
@@ -27,6 +28,7 @@ from slmstudio.web.requests import SignedInRequest
 PER_PAGE = 5
 PAIRS_PER_PAGE = 10
 CHANGES_PER_PAGE = 20
+VALUES_PER_PAGE = 50
 #: maximum characters of a text in a side-by-side view
 MAX_TEXT_LENGTH = 4_000
 #: titles of the freeze settings
@@ -97,6 +99,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "unanswered": _unanswered(shown),
         "rules": _rules(shown),
         "near_duplicates": shown.counts.get("near_duplicates"),
+        "ceiling": ceiling_module.ceiling_of(shown),
         "family_word": family_word(shown),
         "families": _families(shown),
         "large_families": (shown.counts.get("families") or {}).get("large"),
@@ -140,6 +143,33 @@ def near_duplicates(request: SignedInRequest, slug: str, number: int) -> HttpRes
         "similarity": shown.rules.get("similarity", THRESHOLD),
     }
     return render(request, "labeling/datasets/near_duplicates.html", context)
+
+
+@require_safe
+def absent_values(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Gold values that are not in the text of their document, of ``field`` or of all."""
+    project, shown = _version(request, slug, number)
+    fields = [one for one in ceiling_module.ceiling_of(shown) if one.absent]
+    chosen = next((one for one in fields if one.pattern == request.GET.get("field")), None)
+    field = chosen.pattern if chosen else ""
+    _, total = ceiling_module.absent_values(shown, field=field, start=0, count=0)
+    here, pages = _page(request, total, VALUES_PER_PAGE)
+    start = (here - 1) * VALUES_PER_PAGE
+    rows, _ = ceiling_module.absent_values(shown, field=field, start=start, count=VALUES_PER_PAGE)
+    absent = chosen.absent if chosen else sum(one.absent for one in fields)
+    context = {
+        "project": project,
+        "dataset": shown,
+        "fields": fields,
+        "chosen": chosen,
+        "rows": rows,
+        "titles": {one.pattern: one.title for one in fields},
+        "absent": absent,
+        "total": total,
+        "page": here,
+        "pages": pages,
+    }
+    return render(request, "labeling/datasets/absent_values.html", context)
 
 
 @require_safe

@@ -37,7 +37,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("label", "label_document", "label_state", "label_next", "label_save"), Action.LABEL),
     **dict.fromkeys(("label_skip", "label_flag", "label_here", "label_release"), Action.LABEL),
     **dict.fromkeys(("label_comments", "label_resolve", "label_history", "label_restore"), Action.LABEL),
-    **dict.fromkeys(("dataset_twins", "dataset_diff", "export", "project_export"), Action.READ),
+    **dict.fromkeys(("dataset_twins", "dataset_absent", "dataset_diff", "export", "project_export"), Action.READ),
     "freeze_cancel": Action.CURATE,
     **dict.fromkeys(("mentions", "mention"), Action.LABEL),
     "review": Action.READ,

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, replace_url
 
+from labeling.datasets.ceiling import ceiling_of
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
@@ -149,6 +150,9 @@ def _render_form(
         "spec_problems": spec_problems,
         "hints": _HINTS,
     }
+    if dataset is not None:
+        ceiling = ceiling_of(dataset)
+        context |= {"ceiling": ceiling, "below_ceiling": sum(field.absent > 0 for field in ceiling)}
     method = form["method"].value()
     if dataset is not None and base_model is not None:
         defaults = default_hyperparameters(

@@ -260,7 +260,7 @@ def test_a_failed_freeze_leaves_neither_row_nor_file(desk: Desk, monkeypatch: py
     monkeypatch.setattr(freeze_module, "_store_version", fail)
     with pytest.raises(RuntimeError):
         frozen(desk)
-    assert len(keys) == 2
+    assert len(keys) == 3
     assert not any(artifacts.store().exists(key) for key in keys)
     assert not DatasetVersion.objects.exists()
     assert not Document.objects.filter(holdout=True).exists()

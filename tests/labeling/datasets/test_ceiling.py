@@ -1,0 +1,126 @@
+"""The ceiling: the share of gold values that are in the text, by field, never of the hold-out."""
+
+from typing import Any
+
+import pytest
+
+from labeling.datasets.ceiling import MAX_LISTED, CeilingCounter, absent_values, ceiling_of
+from labeling.datasets.freeze import freeze
+from labeling.models import DatasetVersion
+from slmstudio.contract.schema.compiled import compile_schema, loads
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "vendor": {"type": "string"},
+        "date": {"type": ["string", "null"], "format": "date"},
+        "rows": {"type": "array", "items": {"type": "object", "properties": {"amount": {"type": "number"}}}},
+        "category": {"enum": ["food", "fuel"]},
+        "paid": {"type": "boolean"},
+        "comment": {"type": "string", "x-slm": {"kind": "free"}},
+        "month": {"type": "string", "x-slm": {"evidence": "none"}},
+    },
+}
+TEXT = "Acme Supplies, Jan 14, 2026: 12.50 and 1,300.00"
+GOLD: dict[str, Any] = {
+    "vendor": "ACME supplies",
+    "date": "2026-01-14",
+    "rows": [{"amount": 12.5}, {"amount": 1300}, {"amount": 7}, {"amount": 8}],
+    "category": "fuel",
+    "paid": True,
+    "comment": "none",
+    "month": "January",
+}
+
+
+def row(split: str = "train", **gold: Any) -> dict[str, Any]:
+    return {"id": "a", "split": split, "text": TEXT, "gold": {**GOLD, **gold}}
+
+
+def test_values_are_found_as_the_scorer_finds_them() -> None:
+    counter = CeilingCounter(compile_schema(SCHEMA))
+    counter.add(row(), 1)
+    counter.add(row("validation", date=None, vendor=" "), 2)
+    counted = counter.counts()
+    assert counted["not_copied"] == {
+        "category": "choice",
+        "paid": "choice",
+        "comment": "free",
+        "month": "no_evidence",
+    }
+    assert counted["fields"]["vendor"]["train"] == {"values": 1, "in_text": 1, "documents": 0}
+    assert counted["fields"]["rows[].amount"]["train"] == {"values": 4, "in_text": 2, "documents": 1}
+    assert counted["fields"]["date"]["validation"]["values"] == 0, "null is no value"
+    assert counted["fields"]["vendor"]["validation"]["values"] == 0, "neither is a blank"
+
+
+def test_the_holdout_is_neither_counted_nor_listed() -> None:
+    counter = CeilingCounter(compile_schema(SCHEMA))
+    counter.add(row("holdout", vendor="Nowhere"), 1)
+    assert not any(one["values"] for splits in counter.counts()["fields"].values() for one in splits.values())
+    with counter.file() as file:
+        assert file.read() == b""
+
+
+def test_the_list_is_bounded_but_the_counts_are_not() -> None:
+    counter = CeilingCounter(compile_schema(SCHEMA))
+    for number in range(MAX_LISTED + 5):
+        counter.add({"id": str(number), "split": "train", "text": "", "gold": {"vendor": "Acme"}}, number)
+    assert counter.counts()["fields"]["vendor"]["train"]["values"] == MAX_LISTED + 5
+    with counter.file() as file:
+        listed = [loads(line) for line in file]
+    assert len(listed) == MAX_LISTED
+    assert listed[0] == {"document": 0, "id": "0", "split": "train", "field": "vendor", "gold": "Acme"}
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+@pytest.fixture
+def frozen(desk: Desk) -> DatasetVersion:
+    rows = [invoice(number) for number in range(20)]
+    for changed in rows[:6]:
+        changed["gold"]["vendor"] = "Nowhere Ltd"
+    bring_in(desk.project, rows)
+    return freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0.5)
+
+
+@pytest.mark.django_db
+def test_a_version_has_its_ceiling(desk: Desk, frozen: DatasetVersion) -> None:
+    by_field = {one.pattern: one for one in ceiling_of(frozen)}
+    outside = frozen.counts["splits"]["train"] + frozen.counts["splits"]["validation"]
+    vendor = by_field["vendor"]
+    assert vendor.values == outside
+    assert 0 < vendor.absent == vendor.documents < outside
+    assert by_field["invoice_id"].share == 1
+    found, total = absent_values(frozen, field="vendor", start=1, count=50)
+    assert total == vendor.absent == len(found) + 1
+    assert {one["split"] for one in found} <= {"train", "validation"}
+    assert absent_values(frozen, field="invoice_id", start=0, count=50) == ([], 0)
+
+
+@pytest.mark.django_db
+def test_pages_show_the_ceiling_and_the_documents(desk: Desk, frozen: DatasetVersion) -> None:
+    client = desk.as_("engineer")
+    shown = {one.pattern: one for one in client.get(desk.url("datasets/1/")).context["ceiling"]}
+    assert shown["vendor"].absent
+    listed = client.get(desk.url("datasets/1/absent-values/?field=vendor"))
+    assert {one["gold"] for one in listed.context["rows"]} == {"Nowhere Ltd"}
+    assert desk.url(f"documents/{listed.context['rows'][0]['document']}/") in listed.content.decode()
+    everything = client.get(desk.url("datasets/1/absent-values/?field=unknown&page=9"))
+    assert everything.context["total"] == shown["vendor"].absent
+    form = client.get(desk.url("training/new/?dataset=1"))
+    assert form.context["below_ceiling"] == 1
+    answer = client.get(f"/api/v1/projects/{desk.project.slug}/datasets/1")
+    assert answer.json()["counts"]["ceiling"]["fields"]["vendor"]["train"]["values"]
+
+
+@pytest.mark.django_db
+def test_an_earlier_version_has_none(desk: Desk, frozen: DatasetVersion) -> None:
+    frozen.counts.pop("ceiling")
+    assert ceiling_of(frozen) == []
+    frozen.artifact_key = "datasets/0/dataset.jsonl"
+    assert absent_values(frozen, field="", start=0, count=5) == ([], 0)
