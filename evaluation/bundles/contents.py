@@ -15,7 +15,7 @@ from django.core.cache import cache as shared_cache
 from evaluation.gates import manifest
 from evaluation.gates.gather import gather, suite_answers, surroundings
 from evaluation.gates.policy.services import gates_of
-from evaluation.gates.production import Production, common_scores
+from evaluation.gates.production import common_scores, production_then
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.datasets import queries as dataset_queries
@@ -148,8 +148,7 @@ def _evidence(report: GateReport) -> Iterator[BundleFile]:
         yield _text_file("production_documents.jsonl", "".join(_score_lines(other, [], common)))
     names = dict(EvalOutput.objects.filter(eval_run=run).values_list("document_id", "document__external_id"))
     names |= {row.document_id: row.document.external_id for row in around.removed}
-    # What was in production when the report was made, whatever is by now.
-    around = replace(around, production=Production(run=report.production_run))
+    around = replace(around, production=production_then(report))
     facts = gather(policy, run, baseline, report.measurement, around)
     gates = {}
     for gate in policy:

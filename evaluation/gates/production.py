@@ -10,9 +10,10 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 
 from evaluation.audit import services as audit_services
+from evaluation.gates.metrics.findings import Status
 from evaluation.gates.policy.definition import COMPARED_WITH_PRODUCTION, GatePolicy
 from evaluation.inference.backend import ModelKey
-from evaluation.models import Approval, EvalOutput, EvalRun, ResourceMeasurement
+from evaluation.models import Approval, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.models.resources import hardware_of
 from evaluation.runs import resources
 from labeling.models import Contract, DatasetItem, Project
@@ -92,6 +93,15 @@ def production_of(run: EvalRun) -> Production:
         )
         return Production(model, reason=reason)
     return Production(model, found)
+
+
+def production_then(report: GateReport) -> Production:
+    """What was in production when a report was made, whatever is now."""
+    own = [row["status"] for row in report.verdicts if row["gate"]["compared_with"] == COMPARED_WITH_PRODUCTION]
+    run, facts = report.production_run, report.production
+    if run is None:
+        return Production(reason="as in the report", is_applicable=Status.INAPPLICABLE not in own)
+    return Production(ProductionModel(run.backend.key, run.mode, facts["model"], facts["source"]), run)
 
 
 def _comparable(run: EvalRun, model: ProductionModel) -> EvalRun | None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluation.gates.facts import Answer, measure
-from evaluation.gates.gather import gather
+from evaluation.gates.gather import gather, surroundings
 from evaluation.gates.holdout.alpha_spending import exhausted_reason
 from evaluation.gates.policy.services import gates_of
+from evaluation.gates.production import production_then
 from evaluation.gates.provenance import environment_of
 from evaluation.gates.verdicts import verdicts_for
 from evaluation.inference.backend import ModelUnavailable
@@ -207,7 +208,8 @@ def _compare(report: GateReport, rows: list[EvalOutput], found: Reproduction) ->
 def _changed_verdicts(report: GateReport, rows: list[EvalOutput]) -> list[Change]:
     """Gates on answers with another verdict. Resources keep the stored requests, the regression suite its answers."""
     run, policy = report.eval_run, gates_of(report.policy)
-    facts = gather(policy, run, report.baseline, report.measurement)
+    around = replace(surroundings(policy, run), production=production_then(report))
+    facts = gather(policy, run, report.baseline, report.measurement, around)
     facts = replace(facts, outputs=[Answer(row.document_id, row.tags, row.score, row) for row in rows])
     same = GateReport.objects.filter(policy=report.policy, eval_run=run, baseline=report.baseline)
     exhausted = exhausted_reason(run, policy, but=same)

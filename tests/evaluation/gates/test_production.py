@@ -19,7 +19,8 @@ from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.production import ProductionModel, current_model, stable_model
 from evaluation.gates.services import create_report
-from evaluation.models import Approval, EvalRun, GateReport
+from evaluation.models import Approval, EvalOutput, EvalRun, GateReport
+from evaluation.reproduction.services import _changed_verdicts
 from labeling.datasets.freeze import freeze
 from labeling.models import Document
 from tests.evaluation.factories import World, broken, evaluated, make_version, pretend, rewrite, right
@@ -202,3 +203,16 @@ def test_a_manager_is_warned_where_another_model_is_in_production_by_now(world: 
         assert [one for one in warnings(report) if f"with {report.production['model']}" in one]
     with in_production(candidate):
         assert not [one for one in warnings(report) if "production" in one]
+
+
+def test_a_reproduction_compares_with_what_was_in_production_then(world: World, policy: GatePolicy) -> None:
+    base = closed(world, right, tuned=False)
+    candidate = closed(world, broken)
+    alone = report_on(candidate, world)
+    with in_production(base):
+        report = report_on(candidate, world)
+    assert verdict(report)["status"] == "FAIL"
+    for one in (alone, report):
+        rows = list(EvalOutput.objects.filter(eval_run=candidate))
+        with in_production(candidate):
+            assert _changed_verdicts(one, rows) == []
