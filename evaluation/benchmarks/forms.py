@@ -68,7 +68,7 @@ def _base(model: BaseModel, limit: int) -> CandidateChoice:
         f"{model.parameters / 1e6:,.0f} M parameters" if model.parameters else "",
         format_bytes(model.size_bytes) if model.size_bytes else "",
         f"context {model.context:,}" if model.context else "",
-        model.licence or "license unknown",
+        model.license_record.summary,
         "" if model.instruction_tuned else "not instruction-tuned",
         f"to serve: {found.sentence}" if found.fits else "",
     ]

@@ -11,6 +11,7 @@ from typing import Any
 from evaluation.models import EvalRun, GateReport
 from slmstudio.runs.application import application, scorer_code
 from slmstudio.storage.sizes import format_bytes
+from training.licenses import LicenseRecord
 from training.models import BaseModel, TrainingRun
 
 Facts = dict[str, Any]
@@ -137,6 +138,7 @@ def _base_model(base: BaseModel, training: TrainingRun | None) -> Facts:
         "revision": base.revision,
         "sha256": trained_on or base.sha256,
         "licence": base.licence,
+        "license_record": base.license_record.as_dict(),
     }
 
 
@@ -159,6 +161,8 @@ def sections(report: GateReport) -> list[Section]:
         rows = [Fact("Name", base["name"]), *_rows(base, ("source", "reference", "licence"))]
         missing = "" if base["source"] == BaseModel.Source.HUB else "none: not from the hub"
         rows += [Fact("Revision on the hub", base["revision"] or missing), Fact("Files", base["sha256"], True)]
+        if terms := base.get("license_record"):
+            rows += [Fact(title, value) for title, value in LicenseRecord(**terms).rows()[1:]]
         parts.append(Section("Base model", rows))
     if training := found.get("training"):
         title = f"Training run {training['number']}"

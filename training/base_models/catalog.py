@@ -1,6 +1,7 @@
 """The catalog of base models. Pure.
 
-Values are from ``config.json`` and the model card on the hub. Parameters count tied weights once.
+Values are from ``config.json`` and the model card on the hub; those of Granite 4.0 from the metadata of its GGUF files.
+Parameters count tied weights once. What could not be read there is empty until the model is prepared.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ PACKAGED, HUB = "packaged", "hub"
 class CatalogEntry:
     """One model of the catalog. ``location``: the slug of a package, or the hub id.
 
-    ``module`` and ``install``: the module of a packaged model, and how to install it.
+    ``module`` and ``install``: the module of a packaged model, and how to install it. ``shape`` is None where it is
+    unknown, or not that of a decoder like llama; ``parameters`` and ``context`` are given then.
     """
 
     slug: str
@@ -26,9 +28,11 @@ class CatalogEntry:
     licence: str
     instruction_tuned: bool
     architecture: str
-    shape: ModelShape
+    shape: ModelShape | None
     module: str = ""
     install: str = ""
+    parameters: int = 0
+    context: int = 0
 
     def columns(self) -> dict[str, Any]:
         """The columns of its row."""
@@ -41,9 +45,9 @@ class CatalogEntry:
             "licence": self.licence,
             "instruction_tuned": self.instruction_tuned,
             "architecture": self.architecture,
-            "parameters": self.shape.parameters,
-            "context": self.shape.context,
-            "shape": self.shape.as_dict(),
+            "parameters": self.shape.parameters if self.shape else self.parameters,
+            "context": self.shape.context if self.shape else self.context,
+            "shape": self.shape.as_dict() if self.shape else {},
         }
 
 
@@ -68,8 +72,15 @@ def _shape(
     )
 
 
-def _hub(slug: str, name: str, hub_id: str, licence: str, architecture: str, shape: ModelShape) -> CatalogEntry:
-    return CatalogEntry(slug, name, HUB, hub_id, hub_id, licence, True, architecture, shape)
+def _hub(
+    slug: str, name: str, hub_id: str, licence: str, architecture: str, shape: ModelShape | None,
+    instruction_tuned: bool = True, parameters: int = 0, context: int = 0,
+) -> CatalogEntry:  # fmt: skip
+    """``parameters`` and ``context``: where there is no shape."""
+    return CatalogEntry(
+        slug, name, HUB, hub_id, hub_id, licence, instruction_tuned, architecture, shape,
+        parameters=parameters, context=context,
+    )  # fmt: skip
 
 
 _LLAMA, _QWEN, _GEMMA = "LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM"
@@ -90,8 +101,24 @@ CATALOG = (
         "gemma-3-270m-it", "Gemma 3 270M it", "google/gemma-3-270m-it", "Gemma terms of use", _GEMMA, _GEMMA_270M,
     ),
     _hub(
+        "lfm2-5-230m", "LFM2.5 230M", "LiquidAI/LFM2.5-230M", "LFM Open License 1.0", "Lfm2ForCausalLM", None,
+        parameters=230_000_000, context=32_768,
+    ),
+    _hub(
+        "lfm2-5-350m", "LFM2.5 350M", "LiquidAI/LFM2.5-350M", "LFM Open License 1.0", "Lfm2ForCausalLM", None,
+        parameters=350_000_000, context=32_768,
+    ),
+    _hub(
+        "granite-4-0-350m", "Granite 4.0 350M", "ibm-granite/granite-4.0-350m", "Apache-2.0", "",
+        _shape(352_379_904, 32_768, 100_352, (28, 1024, 2048), (16, 4, 64)),
+    ),
+    _hub(
         "smollm2-360m-instruct", "SmolLM2 360M Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct", "Apache-2.0", _LLAMA,
         _shape(361_821_120, 8192, 49_152, (32, 960, 2560), (15, 5, 64)),
+    ),
+    _hub(
+        "nuextract-1-5-tiny", "NuExtract 1.5 tiny", "numind/NuExtract-1.5-tiny", "MIT", "Qwen2ForCausalLM",
+        _shape(494_032_768, 32_768, 151_936, (24, 896, 4864), (14, 2, 64)), instruction_tuned=False,
     ),
     _hub(
         "qwen3-0-6b", "Qwen3 0.6B", "Qwen/Qwen3-0.6B", "Apache-2.0", _QWEN,
@@ -104,6 +131,10 @@ CATALOG = (
     _hub(
         "llama-3-2-1b-instruct", "Llama 3.2 1B Instruct", "meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 license",
         _LLAMA, _shape(1_235_814_400, 131_072, 128_256, (16, 2048, 8192), (32, 8, 64)),
+    ),
+    _hub(
+        "granite-4-0-1b", "Granite 4.0 1B", "ibm-granite/granite-4.0-1b", "Apache-2.0", "",
+        _shape(1_631_750_144, 131_072, 100_352, (40, 2048, 4096), (16, 4, 128)),
     ),
     _hub(
         "smollm2-1-7b-instruct", "SmolLM2 1.7B Instruct", "HuggingFaceTB/SmolLM2-1.7B-Instruct", "Apache-2.0", _LLAMA,

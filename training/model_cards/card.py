@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from training.licenses import LicenseRecord
 from training.prompts import PLACEHOLDER
 
 README, LINEAGE, ENVIRONMENT = "README.md", "lineage.json", "environment.json"
@@ -27,6 +28,7 @@ class ModelCardFacts:
 
     ``losses``: (step, training loss) of the first and last steps; ``evaluations``: (step, validation loss, field
     accuracy of samples, share of schema-valid samples), None where unknown.
+    ``terms``: those of the license of the base model.
     """
 
     project: str
@@ -34,6 +36,7 @@ class ModelCardFacts:
     base_model: str
     base_reference: str
     licence: str
+    terms: LicenseRecord
     style: str
     instruction: str
     schema: dict[str, Any]
@@ -75,7 +78,12 @@ def body(facts: ModelCardFacts) -> str:
         _usage_section(facts),
         _training_section(facts),
         _limits_section(facts),
-        table("Lineage", ("What", "Value"), [(name, f"`{value}`") for name, value in facts.lineage.items()]),
+        _license_section(facts.terms),
+        table(
+            "Lineage",
+            ("What", "Value"),
+            [(name, f"`{value}`") for name, value in facts.lineage.items() if not isinstance(value, dict)],
+        ),
         _environment(facts.environment),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -114,6 +122,10 @@ def _summary_section(facts: ModelCardFacts) -> str:
         + "\n\nSchema of its output:\n\n"
         + fenced(json.dumps(facts.schema, indent=2, ensure_ascii=False, default=float), "json")
     )
+
+
+def _license_section(terms: LicenseRecord) -> str:
+    return table("License of the base model", ("", ""), [(title, escaped_line(value)) for title, value in terms.rows()])
 
 
 def _usage_section(facts: ModelCardFacts) -> str:

@@ -48,6 +48,7 @@ def facts_of(run: TrainingRun) -> card.ModelCardFacts:
         base_model=base.name,
         base_reference=base.reference or (base.location if base.source == "hub" else ""),
         licence=base.licence,
+        terms=base.license_record,
         style=spec.prompt,
         instruction=spec.contract.instruction,
         schema=prompt_schema(loads(dataset.schema_version.schema_text)),
@@ -62,7 +63,13 @@ def facts_of(run: TrainingRun) -> card.ModelCardFacts:
         evaluations=card.spread(evaluations),
         samples=len((samples.data.get("rows") if samples else None) or []),
         totals=_totals(facts),
-        lineage={**lineage_of(run, spec), "licence": base.licence, "revision": base.revision, **_made_by(facts)},
+        lineage={
+            **lineage_of(run, spec),
+            "licence": base.licence,
+            "license_record": base.license_record.as_dict(),
+            "revision": base.revision,
+            **_made_by(facts),
+        },
         environment=_environment(run),
     )
 

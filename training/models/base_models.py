@@ -7,6 +7,7 @@ from django.db import models
 
 from labeling.models import DatasetVersion, Split
 from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
+from training.licenses import LicenseRecord, license_record
 
 
 class BaseModelQuerySet(models.QuerySet["BaseModel"]):
@@ -72,6 +73,11 @@ class BaseModel(models.Model):
     def is_local(self) -> bool:
         """Whether nothing must be downloaded: prepared, packaged, or a folder of this machine."""
         return self.source != self.Source.HUB or (self.is_prepared and Path(self.folder).is_dir())
+
+    @property
+    def license_record(self) -> LicenseRecord:
+        """The terms of its license."""
+        return license_record(self.licence)
 
     @property
     def prompt(self) -> str:

@@ -97,8 +97,11 @@ def test_catalog_has_origin_and_memory_of_each_model() -> None:
     llama = find_base_model("llama-3-2-1b-instruct")
     assert (llama.source, llama.location) == ("hub", "meta-llama/Llama-3.2-1B-Instruct")
     for model in BaseModel.objects.all():
-        assert model.licence
-        assert shape_of(model)
+        assert model.license_record.commercial_use in ("yes", "limited")
+        assert model.parameters
+        assert model.context
+    assert shape_of(find_base_model("granite-4-0-1b"))
+    assert shape_of(find_base_model("lfm2-5-350m")) is None, "unknown until it is prepared"
 
 
 def test_hub_model_is_registered_before_download() -> None:

@@ -73,6 +73,7 @@ def test_model_version_has_card_lineage_and_environment(run: TrainingRun) -> Non
     lineage = json.loads((folder / "lineage.json").read_text())
     assert lineage.items() >= model.lineage.items()
     assert lineage["licence"] == "Apache-2.0"
+    assert lineage["license_record"]["commercial_use"] == "yes"
 
 
 def test_repeated_recording_is_idempotent(run: TrainingRun) -> None:

@@ -134,7 +134,7 @@ def small(memory: int = 200 << 20) -> Hardware:
 @pytest.fixture
 def large(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
     """A run of a model with a known shape, on a machine that is too small for it. Nothing is trained."""
-    shape = next(known.shape for known in CATALOG if known.slug == "smollm2-135m-instruct")
+    shape = next(known.shape for known in CATALOG if known.shape and known.slug == "smollm2-135m-instruct")
     BaseModel.objects.filter(pk=run.base_model_id).update(shape=shape.as_dict())
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
