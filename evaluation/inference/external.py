@@ -15,10 +15,10 @@ from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.completion import Completion
 from evaluation.inference.endpoint_keys import endpoint_config, messages
 from evaluation.inference.external_model import ExternalModel
-from evaluation.inference.output_text import extract_json, strip_reasoning
 from evaluation.inference.prices import Price, TokenPrice
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
 from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.output_json import extract_json, strip_reasoning
 from slmstudio.database.retries import with_retries
 from slmstudio.database.storable import storable_text
 from slmstudio.errors import Refused

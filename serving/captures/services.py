@@ -9,7 +9,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.inference.output_text import extract_json
 from labeling.annotation import predictions
 from labeling.annotation.predictions import PredictionInput
 from labeling.contract.errors import ContractError
@@ -19,6 +18,7 @@ from labeling.projects.services import save_contract
 from serving.captures import queries
 from slmstudio import quotas
 from slmstudio.access import Action, Forbidden, may
+from slmstudio.contract.output_json import extract_json
 from slmstudio.database.storable import storable_text
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text

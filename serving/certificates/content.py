@@ -4,13 +4,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.inference.output_text import extract_json
 from evaluation.inference.prices import TokenPrice, cost_of_time
 from evaluation.scores.score_view import ScoreView
 from evaluation.stats import NonInferiority, distribution, non_inferiority
 from labeling.models import Contract, Document, Gold, Origin
 from serving.models import Certificate, CertificatePair, Release
 from slmstudio.contract.json_text import dumps
+from slmstudio.contract.output_json import extract_json
 from slmstudio.contract.scoring.scorer import SCORER_VERSION, score_document
 
 #: labels that people made; a prediction that a person submitted is one

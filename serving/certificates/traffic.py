@@ -80,7 +80,7 @@ def differing_share(project: Project, found: list[Pair]) -> float | None:
 
     Right on one side alone is possible only there, so it is an upper limit for the share that decides.
     """
-    from evaluation.inference.output_text import extract_json
+    from slmstudio.contract.output_json import extract_json
     from slmstudio.contract.scoring.scorer import count_differences
 
     compiled = project.schema_version.compiled

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 from django.conf import settings
 
-from evaluation.inference.output_text import extract_json
 from serving.gateway import passes
 from serving.models import Deployment, Replay, RequestLog, Stage
 from serving.replays.services import pending
+from slmstudio.contract.output_json import extract_json
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs

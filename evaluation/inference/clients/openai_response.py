@@ -12,8 +12,9 @@ from typing import Any
 
 from evaluation.inference.completion import Completion
 from evaluation.inference.confidence import per_field
-from evaluation.inference.output_text import classify_output, extract_json, token_offsets
+from evaluation.inference.output_text import classify_output, token_offsets
 from evaluation.inference.response_status import ResponseStatus
+from slmstudio.contract.output_json import extract_json
 from slmstudio.contract.schema.compiled import CompiledSchema
 from training.prompts import Message
 

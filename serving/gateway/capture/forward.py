@@ -12,7 +12,7 @@ import aiohttp
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from evaluation.inference.output_text import classify_output, extract_json
+from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
 from serving.gateway.answers import CLIENT_CLOSED, Answerer, Question, Source
 from serving.gateway.capture import exchange
@@ -22,6 +22,7 @@ from serving.gateway.limits.rate_limits import Reservation
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, now
 from serving.gateway.routes import Route
+from slmstudio.contract.output_json import extract_json
 
 #: our own id of a request: ``X-Request-Id`` is that of the external model
 REQUEST_ID = "X-SLM-Request-Id"

@@ -10,8 +10,8 @@ from evaluation.inference.circuit_breaker import CircuitBreaker
 from evaluation.inference.clients import openai_client as module
 from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_client import OpenAIClient
-from evaluation.inference.output_text import extract_json
 from evaluation.inference.response_status import ResponseStatus
+from slmstudio.contract.output_json import extract_json
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (
