@@ -13,6 +13,7 @@ from labeling.imports.rows import ParsedRow, ReadError
 from slmstudio.contract.schema.compiled import CompiledSchema
 
 if TYPE_CHECKING:
+    from labeling.imports.conversations.readings import Reading
     from labeling.imports.formats.column_mapping import Preview, Sample
 
 __all__ = ["PASTED", "Context", "FileHead", "Format", "Option", "Progress", "ReadError", "Session", "Source"]
@@ -99,6 +100,10 @@ class Session:
         self.context = context
         self.formats = formats
         self.progress = Progress()
+        #: what each file of exchanges was read as, for the page that shows it
+        self.readings: list[Reading] = []
+        #: rows that only the end of the upload can give
+        self.leftovers: list[Callable[[], Iterator[ParsedRow]]] = []
         self._resources: dict[object, Any] = {}
         self._stack = ExitStack()
 
@@ -193,6 +198,8 @@ class Format:
     is_line_based: bool = False
     #: one document of pages: progress counts pages instead of rows
     is_paged: bool = False
+    #: its rows are shown as documents before the import starts
+    is_reviewed: bool = False
     #: the columns and first rows of a table. Tables are imported after the user has mapped their columns
     preview: "Callable[[Path, Mapping[str, Any]], Preview] | None" = None
     #: of a table that is costly to open: its first rows, read once and stored, from which the preview is made

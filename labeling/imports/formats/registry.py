@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from labeling.imports.conversations.readings import Reading
 from labeling.imports.formats import (
     arrow,
+    chats,
     csv_table,
     detection,
     json_values,
@@ -32,6 +34,7 @@ FORMATS: Final[dict[str, Format]] = {
         scans.IMAGE,
         zip_folder.FORMAT,
         label_studio.FORMAT,
+        chats.FORMAT,
         arrow.FORMAT,
     )
 }
@@ -45,10 +48,11 @@ COLUMNS: Final = "columns"
 
 @dataclass(frozen=True)
 class OpenFile:
-    """The rows of a file, and how far they are read."""
+    """The rows of a file, how far they are read, and what files of exchanges were read as."""
 
     rows: Iterator[ParsedRow]
     progress: Progress
+    readings: list[Reading]
 
 
 @contextmanager
@@ -57,7 +61,14 @@ def open_file(path: Path, file_format: str, name: str, context: Context) -> Iter
     if file_format not in FORMATS:
         raise ReadError(f"There is no format {file_format}.")
     with Session(context, FORMATS) as session:
-        yield OpenFile(FORMATS[file_format].rows(Source(path, name, session)), session.progress)
+        source = Source(path, name, session)
+        yield OpenFile(_rows(FORMATS[file_format], source), session.progress, session.readings)
+
+
+def _rows(file_format: Format, source: Source) -> Iterator[ParsedRow]:
+    yield from file_format.rows(source)
+    for leftover in source.session.leftovers:
+        yield from leftover()
 
 
 def detect(path: Path, name: str) -> Format:

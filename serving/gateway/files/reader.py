@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -147,7 +148,7 @@ def _format_of(path: Path, name: str) -> Format:
     if found.name in (scans.PDF.name, scans.IMAGE.name):
         return found
     declared = next((one for one in FORMATS.values() if Path(name).suffix.lower() in one.extensions), plain_text.FORMAT)
-    if found.is_binary or declared.name != plain_text.FORMAT.name:
+    if found.is_binary or zipfile.is_zipfile(path) or declared.name != plain_text.FORMAT.name:
         raise _type_problem(f"{name} is no PDF, image or text: {found.title}.")
     return plain_text.FORMAT
 

@@ -1,0 +1,184 @@
+"""An exchange: what a model was asked and what it answered, read from the messages of any API."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from slmstudio.contract.json_text import JsonError, dumps, loads
+
+SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
+_ROLES: Final = {
+    **dict.fromkeys(("system", "developer"), SYSTEM),
+    **dict.fromkeys(("user", "human", "prompter"), USER),
+    **dict.fromkeys(("assistant", "ai", "gpt", "model", "bot", "chatgpt", "function_call", "tool_call"), ASSISTANT),
+    **dict.fromkeys(("tool", "function", "observation", "tool_response"), TOOL),
+}
+#: types of parts that hold no text of the conversation
+_SILENT: Final = ("thinking", "redacted_thinking", "reasoning", "tool_use", "tool_call", "tool_result",
+                  "tool_call_response", "function_call")  # fmt: skip
+_MEDIA: Final = ("image", "image_url", "input_image", "audio", "input_audio", "file", "input_file", "document", "video",
+                 "blob", "uri", "fileData", "inlineData", "file_data", "inline_data")  # fmt: skip
+
+
+class ShapeError(ValueError):
+    """Why a value is not an exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message. ``calls`` are the arguments of the functions that it calls."""
+
+    role: str
+    text: str
+    calls: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and its answer. ``answer`` is JSON, any other text, or None; ``schema`` is what the request demands."""
+
+    turns: list[Turn]
+    system: str = ""
+    answer: str | None = None
+    schema: dict[str, Any] | None = None
+    model: str = ""
+    time: str = ""
+    id: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the document is one user turn."""
+        return len(self.turns) == 1
+
+    @property
+    def text(self) -> str:
+        """The last user turn; with earlier turns, all of them with their roles."""
+        if self.is_single:
+            return self.turns[0].text
+        lines = [f"{turn.role.capitalize()}: {turn.text or ' '.join(turn.calls)}" for turn in self.turns]
+        return "\n\n".join(lines)
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """The object; an empty one for any other value."""
+    return value if isinstance(value, dict) else {}
+
+
+def parsed(value: Any) -> Any:
+    """A value that can be written as JSON in a text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return loads(value)
+        except JsonError:
+            return value
+    return value
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, or the text parts of a list.
+
+    Raises:
+        ShapeError: a part is an image, a file or audio.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(filter(None, map(text_of, content)))
+    if isinstance(content, dict):
+        kind = str(content.get("type", ""))
+        if kind in _MEDIA or (not kind and any(name in content for name in _MEDIA)):
+            raise ShapeError("the message holds an image, audio or a file; only text is imported")
+        if kind in _SILENT:
+            return ""
+        found = content.get("text", content.get("content", content.get("parts")))
+        if isinstance(found, dict):
+            found = found.get("value")
+        return text_of(found)
+    return str(content)
+
+
+def calls_of(message: Mapping[str, Any]) -> Iterator[str]:
+    """The arguments of the functions that a message calls, as JSON."""
+    for call in message.get("tool_calls") or ():
+        body = as_dict(call)
+        function = as_dict(body.get("function")) or body
+        yield _json(function.get("arguments", function.get("args")))
+    if isinstance(message.get("function_call"), dict):
+        yield _json(message["function_call"].get("arguments"))
+    content = message.get("content", message.get("parts"))
+    for part in content if isinstance(content, list) else ():
+        part = as_dict(part)
+        for name in ("functionCall", "function_call"):
+            if isinstance(part.get(name), dict):
+                yield _json(part[name].get("args"))
+        if isinstance(part.get("toolUse"), dict):
+            yield _json(part["toolUse"].get("input"))
+        if part.get("type") in ("tool_use", "tool_call"):
+            yield _json(part.get("input", part.get("arguments")))
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else dumps({} if value is None else value)
+
+
+def turn_of(message: Any) -> Turn:
+    """A message of OpenAI, Anthropic, Gemini, ShareGPT or OpenTelemetry as a turn.
+
+    Raises:
+        ShapeError: it is none.
+    """
+    if not isinstance(message, dict):
+        raise ShapeError("a message is not an object")
+    name = message.get("role", message.get("from", message.get("type")))
+    role = _ROLES.get(str(name).lower())
+    if role is None:
+        raise ShapeError(f"a message has the unknown role {str(name)[:40]}")
+    content = message.get("content", message.get("parts", message.get("value", message.get("text"))))
+    if content is None:
+        content = message.get("content_parts")
+    if str(name) in ("function_call", "tool_call"):
+        return Turn(role, "", (_called(content),))
+    return Turn(role, text_of(content), tuple(calls_of(message)))
+
+
+def _called(content: Any) -> str:
+    call = as_dict(parsed(content))
+    return _json(call["arguments"]) if "arguments" in call else _json(content)
+
+
+def exchange(messages: Any, answer: Any = None, **known: Any) -> Exchange:
+    """The last exchange of a conversation. ``answer``: the message or text that follows it, where it is apart.
+
+    Raises:
+        ShapeError: a message is invalid, or no user asks.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise ShapeError("there are no messages")
+    turns = [turn_of(message) for message in messages]
+    if answer is not None:
+        turns.append(
+            turn_of(answer) if isinstance(answer, dict) and _has_role(answer) else Turn(ASSISTANT, _json(answer))
+        )
+    last = max((number for number, turn in enumerate(turns) if turn.role == USER), default=-1)
+    if last < 0:
+        raise ShapeError("no message is of the user")
+    asked = [turn for turn in turns[: last + 1] if turn.role != SYSTEM]
+    system = "\n\n".join([*filter(None, [known.pop("system", "")]), *(t.text for t in turns if t.role == SYSTEM)])
+    return Exchange(asked, system=system, answer=_answer(turns[last + 1 :]), **known)
+
+
+def _has_role(value: Mapping[str, Any]) -> bool:
+    return isinstance(value.get("role"), str) and bool({"content", "parts", "tool_calls"} & value.keys())
+
+
+def _answer(turns: Sequence[Turn]) -> str | None:
+    """What the assistant wrote: the last text with JSON, else the arguments of its last call, else its last text."""
+    texts = [turn.text for turn in turns if turn.role == ASSISTANT and turn.text.strip()]
+    calls = [call for turn in turns if turn.role == ASSISTANT for call in turn.calls]
+    for text in reversed(texts):
+        if "{" in text or "[" in text:
+            return text
+    return calls[-1] if calls else texts[-1] if texts else None

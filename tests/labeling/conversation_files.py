@@ -1,0 +1,279 @@
+"""Files of exchanges in every shape, each of the same four invoices. Where a client writes a shape, it makes the file:
+openai (batches, stored completions, tools, response formats), langsmith and langchain, opentelemetry. Others follow the
+documentation of their product.
+"""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from langchain_core.load import dumpd
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langsmith.run_trees import RunTree
+from openai.types.chat import ChatCompletionStoreMessage
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import BaseModel
+
+SYSTEM = "You read invoices."
+PREFIX = "Extract the fields of this invoice as JSON:\n"
+MODEL = "gpt-4o-mini"
+
+
+class Invoice(BaseModel):
+    """The answer."""
+
+    invoice_id: str
+    total: float
+
+
+DOCUMENTS = [f"Invoice A-{number} from vendor {chr(65 + number)}. Total {number}.50 EUR" for number in range(4)]
+ANSWERS = [{"invoice_id": f"A-{number}", "total": number + 0.5} for number in range(4)]
+PROMPTS = [PREFIX + document for document in DOCUMENTS]
+TEXTS = [json.dumps(answer) for answer in ANSWERS]
+
+
+def lines(rows: list[Any]) -> str:
+    """JSON lines."""
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+def messages(number: int) -> list[dict[str, Any]]:
+    """What a model is asked."""
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": PROMPTS[number]}]
+
+
+def tool() -> Any:
+    """The invoice as a function, as the client writes it."""
+    return openai.pydantic_function_tool(Invoice, name="store_invoice")
+
+
+def calls() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The body of each request that the client sends, and of its response, as the client reads it."""
+    sent: list[dict[str, Any]] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        number = len(sent) - 1
+        message = {"role": "assistant", "content": TEXTS[number], "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        body = {"id": f"chatcmpl-{number}", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL}
+        return httpx.Response(200, json={**body, "choices": [choice]})
+
+    http = httpx.Client(transport=httpx.MockTransport(respond))
+    client = openai.OpenAI(api_key="none", base_url="http://localhost/v1", http_client=http)  # type: ignore[arg-type]
+    answered = [
+        client.chat.completions.parse(model=MODEL, messages=messages(n), response_format=Invoice)  # type: ignore[arg-type]
+        for n in range(4)
+    ]
+    return [(body, one.model_dump(mode="json", warnings=False)) for body, one in zip(sent, answered, strict=True)]
+
+
+def batch_input() -> str:
+    """The input of a batch."""
+    return lines(
+        [
+            {"custom_id": f"row-{n}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+            for n, (body, _) in enumerate(calls())
+        ]
+    )
+
+
+def batch_output() -> str:
+    """The output of a batch, in another order."""
+    rows = [
+        {"id": f"batch_req_{n}", "custom_id": f"row-{n}", "error": None,
+         "response": {"status_code": 200, "request_id": f"req_{n}", "body": body}}
+        for n, (_, body) in enumerate(calls())
+    ]  # fmt: skip
+    return lines(rows[::-1])
+
+
+def stored() -> str:
+    """Stored completions, each with the page of its input messages."""
+    rows = []
+    for number, (_, completion) in enumerate(calls()):
+        listed = [
+            ChatCompletionStoreMessage.model_construct(id=f"m{n}", **message).model_dump(mode="json")
+            for n, message in enumerate(messages(number))
+        ]
+        rows.append({**completion, "messages": {"object": "list", "data": listed}})
+    return lines(rows)
+
+
+def langsmith() -> str:
+    """Runs of a chain and of the model in it, as the client of LangSmith serializes them."""
+    rows = []
+    for number in range(4):
+        chain = RunTree(name="extract", run_type="chain", inputs={"text": DOCUMENTS[number]})
+        asked = [[dumpd(SystemMessage(SYSTEM)), dumpd(HumanMessage(PROMPTS[number]))]]
+        run = chain.create_child(
+            name="ChatOpenAI", run_type="llm", inputs={"messages": asked}, extra={"metadata": {"ls_model_name": MODEL}}
+        )
+        run.end(outputs={"generations": [[{"text": TEXTS[number], "message": dumpd(AIMessage(TEXTS[number]))}]]})
+        rows += [
+            json.loads(one.model_dump_json(exclude={"client", "ls_client", "parent_run", "child_runs"}))
+            for one in (chain, run)
+        ]
+    return lines(rows)
+
+
+def otlp() -> str:
+    """Spans of two scopes, as the SDK of OpenTelemetry exports them; structured messages and JSON texts."""
+    memory = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    tracer = provider.get_tracer("tests")
+    for number in range(4):
+        with tracer.start_as_current_span("handle"), tracer.start_as_current_span(f"chat {MODEL}") as span:
+            asked = [{"role": "user", "parts": [{"type": "text", "content": PROMPTS[number]}]}]
+            reply = [
+                {"role": "assistant", "parts": [{"type": "text", "content": TEXTS[number]}], "finish_reason": "stop"}
+            ]
+            span.set_attribute("gen_ai.operation.name", "chat")
+            span.set_attribute("gen_ai.request.model", MODEL)
+            span.set_attribute("gen_ai.system_instructions", json.dumps([{"type": "text", "content": SYSTEM}]))
+            span.set_attribute("gen_ai.input.messages", json.dumps(asked))
+            span.set_attribute("gen_ai.output.messages", json.dumps(reply))
+    spans = memory.get_finished_spans()
+    return lines([MessageToDict(encode_spans(spans[start : start + 4])) for start in (0, 4)])
+
+
+def langfuse() -> str:
+    """Observations as the export of a table writes them: camel case, input and output parsed."""
+    rows: list[dict[str, Any]] = []
+    for number in range(4):
+        common = {
+            "traceId": f"t{number}",
+            "projectId": "p",
+            "startTime": "2026-01-14T10:00:00.000Z",
+            "level": "DEFAULT",
+        }
+        rows.append({"id": f"span{number}", "type": "SPAN", **common, "input": DOCUMENTS[number], "output": None})
+        rows.append({
+            "id": f"gen{number}", "type": "GENERATION", **common, "model": MODEL,
+            "input": messages(number), "output": {"role": "assistant", "content": TEXTS[number]},
+        })  # fmt: skip
+    return lines(rows)
+
+
+def langfuse_blob() -> str:
+    """Observations as the export to blob storage writes them: snake case, input and output as JSON texts."""
+    return lines(
+        [
+            {"id": f"gen{n}", "trace_id": f"t{n}", "type": "GENERATION", "start_time": "2026-01-14 10:00:00.000000",
+             "provided_model_name": MODEL, "input": json.dumps(messages(n)), "output": TEXTS[n]}
+            for n in range(4)
+        ]
+    )  # fmt: skip
+
+
+def langfuse_page() -> str:
+    """A page of the observations API, with its observations and where it goes on."""
+    rows = [json.loads(line) for line in langfuse().splitlines()]
+    return json.dumps({"data": rows, "meta": {"cursor": None}})
+
+
+def _anthropic(number: int) -> dict[str, Any]:
+    reply = {
+        "role": "assistant",
+        "content": [{"type": "tool_use", "id": "t", "name": "store", "input": ANSWERS[number]}],
+    }
+    return {"system": SYSTEM, "messages": [{"role": "user", "content": PROMPTS[number]}, reply]}
+
+
+def _gemini(number: int) -> dict[str, Any]:
+    return {
+        "systemInstruction": {"role": "system", "parts": [{"text": SYSTEM}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": PROMPTS[number]}]},
+            {"role": "model", "parts": [{"text": TEXTS[number]}]},
+        ],
+    }
+
+
+def _openai_tool(number: int) -> dict[str, Any]:
+    function = {"name": "store_invoice", "arguments": TEXTS[number]}
+    reply = {"role": "assistant", "tool_calls": [{"id": "call", "type": "function", "function": function}]}
+    return {"messages": [*messages(number), reply], "tools": [tool()], "parallel_tool_calls": False}
+
+
+def _openai_text(number: int) -> dict[str, Any]:
+    reply = {"role": "assistant", "content": f"Here it is:\n```json\n{TEXTS[number]}\n```"}
+    return {"messages": [*messages(number), reply]}
+
+
+def _sharegpt(number: int) -> dict[str, Any]:
+    reply = [("system", SYSTEM), ("human", PROMPTS[number]), ("gpt", TEXTS[number])]
+    return {"id": f"s{number}", "conversations": [{"from": who, "value": text} for who, text in reply]}
+
+
+def _litellm(number: int) -> dict[str, Any]:
+    reply = {"choices": [{"message": {"role": "assistant", "content": TEXTS[number]}}]}
+    return {
+        "id": f"l{number}", "call_type": "acompletion", "status": "success", "startTime": 1_700_000_000.25,
+        "model": MODEL, "messages": messages(number), "response": reply, "model_parameters": {"temperature": 0},
+    }  # fmt: skip
+
+
+def _helicone(number: int) -> dict[str, Any]:
+    return {
+        "request_id": f"h{number}", "request_created_at": "2026-01-14T10:00:00Z", "request_model": MODEL,
+        "request_body": {"model": MODEL, "messages": messages(number)},
+        "response_body": {"model": MODEL, "choices": [{"message": {"role": "assistant", "content": TEXTS[number]}}]},
+    }  # fmt: skip
+
+
+def of(rows: Any) -> str:
+    """The file of four rows."""
+    return lines([rows(number) for number in range(4)])
+
+
+#: name of the file -> its shape and its text
+FILES: dict[str, tuple[str, Any]] = {
+    "openai.jsonl": ("openai", lambda: of(_openai_text)),
+    "openai-tools.jsonl": ("openai", lambda: of(_openai_tool)),
+    "bedrock.jsonl": ("anthropic", lambda: of(_anthropic)),
+    "gemini.jsonl": ("gemini", lambda: of(_gemini)),
+    "alpaca.json": (
+        "alpaca",
+        lambda: json.dumps(
+            [{"instruction": SYSTEM, "input": PROMPTS[n], "output": TEXTS[n]} for n in range(4)], indent=1
+        ),
+    ),
+    "sharegpt.jsonl": ("sharegpt", lambda: of(_sharegpt)),
+    "pairs.jsonl": ("pairs", lambda: of(lambda n: {"prompt": PROMPTS[n], "completion": f" {TEXTS[n]}"})),
+    "stored.jsonl": ("stored", stored),
+    "langsmith.jsonl": ("langsmith", langsmith),
+    "langfuse.jsonl": ("langfuse", langfuse),
+    "langfuse-blob.jsonl": ("langfuse", langfuse_blob),
+    "langfuse-page.json": ("langfuse", langfuse_page),
+    "otlp.jsonl": ("otlp", otlp),
+    "litellm.jsonl": ("log", lambda: of(_litellm)),
+    "helicone.jsonl": ("log", lambda: of(_helicone)),
+}
+#: shapes that name neither a system prompt nor a model
+WITHOUT_SYSTEM = {"pairs.jsonl"}
+
+
+def fine_tuning_file(rows: int) -> str:
+    """A chat fine-tuning file of OpenAI."""
+    return lines(
+        [
+            {
+                "messages": [
+                    {"role": "system", "content": SYSTEM},
+                    {
+                        "role": "user",
+                        "content": f"{PREFIX}Invoice B-{n} of vendor {chr(65 + n % 26)}. Total {n}.50 EUR",
+                    },
+                    {"role": "assistant", "content": json.dumps({"invoice_id": f"B-{n}", "total": n + 0.5})},
+                ]
+            }
+            for n in range(rows)
+        ]
+    )

@@ -1,0 +1,193 @@
+"""Files of exchanges: every shape, the shared prompt, answers, batches, and rows that are broken."""
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.imports.conversations.contract_drafts import contract_draft
+from labeling.imports.conversations.exchanges import Exchange, Turn
+from labeling.imports.conversations.shared_prompt import shared_prompt
+from labeling.imports.formats.base import Context
+from labeling.imports.formats.registry import detect, open_file, options_error
+from labeling.imports.rows import ParsedRow
+from slmstudio.contract.schema.compiled import compile_schema
+from tests.labeling.conversation_files import (
+    ANSWERS,
+    DOCUMENTS,
+    FILES,
+    MODEL,
+    PREFIX,
+    PROMPTS,
+    SYSTEM,
+    WITHOUT_SYSTEM,
+    Invoice,
+    batch_input,
+    batch_output,
+    lines,
+)
+from tests.labeling.import_files import packed, read, stored
+
+COMPILED = compile_schema(Invoice.model_json_schema())
+
+
+def chats(folder: Path, name: str, data: bytes | str, **options: Any) -> list[ParsedRow]:
+    path = stored(folder, name, data)
+    assert detect(path, name).name == "chats"
+    return read(path, compiled=COMPILED, **options)
+
+
+def answers(rows: list[ParsedRow]) -> list[Any]:
+    return [json.loads(row.predictions[0].raw) if row.predictions else None for row in rows]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shape_gives_documents_and_prelabels(tmp_path: Path, name: str) -> None:
+    shape, text = FILES[name]
+    path = stored(tmp_path, name, text())
+    (tmp_path / "work").mkdir()
+    with open_file(path, detect(path, name).name, name, Context(COMPILED, tmp_path / "work")) as opened:
+        rows = list(opened.rows)
+    assert [row.error for row in rows] == [""] * 4
+    assert [row.data["text"] for row in rows] == DOCUMENTS
+    assert answers(rows) == ANSWERS
+    assert not any("gold" in row.data for row in rows)
+    (reading,) = opened.readings
+    assert reading.shape.name == shape
+    assert reading.shared.instruction == (PREFIX.strip() if name in WITHOUT_SYSTEM else f"{SYSTEM}\n\n{PREFIX.strip()}")
+    draft = contract_draft([reading])
+    assert list(draft.draft.schema["properties"]) == ["invoice_id", "total"]
+
+
+LOGS = ("stored", "langsmith", "langfuse", "langfuse-blob", "otlp", "litellm", "helicone")
+
+
+@pytest.mark.parametrize("name", [f"{log}.jsonl" for log in LOGS])
+def test_logs_name_the_model_and_the_time(tmp_path: Path, name: str) -> None:
+    rows = chats(tmp_path, name, FILES[name][1]())
+    assert {row.predictions[0].model for row in rows} == {MODEL}
+    assert all(row.data["model"] == MODEL and row.data["time"][:2] == "20" for row in rows)
+    assert len({row.data["id"] for row in rows}) == 4
+
+
+@pytest.mark.parametrize("order", [("a-in.jsonl", "b-out.jsonl"), ("b-in.jsonl", "a-out.jsonl")])
+def test_batch_files_are_joined(tmp_path: Path, order: tuple[str, str]) -> None:
+    extra = {"custom_id": "lost", "response": {"status_code": 200, "body": {"choices": []}}}
+    failed = {"custom_id": "row-0", "response": {"status_code": 400, "body": {"error": {"message": "no"}}}}
+    output = batch_output().splitlines()
+    text = "\n".join([*output[:3], json.dumps(failed), json.dumps(extra), output[0]])
+    files: dict[str, bytes | str] = dict(sorted({order[0]: batch_input(), order[1]: text}.items()))
+    rows = chats(tmp_path, "batch.zip", packed(files))
+    good = sorted((row for row in rows if not row.error), key=lambda row: row.data["id"])
+    assert [row.data["text"] for row in good] == DOCUMENTS
+    assert answers(good) == [None, *ANSWERS[1:]]
+    assert len([row for row in rows if row.error]) == 2
+    assert {row.data["id"] for row in rows if row.error} == {"lost", "row-3"}
+
+
+def test_a_demanded_schema_is_the_contract(tmp_path: Path) -> None:
+    path = stored(tmp_path, "in.jsonl", batch_input())
+    with open_file(path, "chats", "in.jsonl", Context(COMPILED, tmp_path)) as opened:
+        assert len(list(opened.rows)) == 4
+    draft = contract_draft(opened.readings)
+    assert draft.is_demanded
+    assert draft.draft.schema["properties"]["total"]["type"] == "number"
+
+
+def test_a_broken_row_costs_itself(tmp_path: Path) -> None:
+    good = json.loads(FILES["openai.jsonl"][1]().splitlines()[0])
+    image = [{"type": "image_url", "image_url": {"url": "http://localhost/a.png"}}]
+    broken: list[Any] = [
+        {"messages": []},
+        {"messages": "text"},
+        {"messages": [{"role": "wizard", "content": "x"}]},
+        {"messages": [{"role": "system", "content": "only"}]},
+        {"messages": [{"role": "user", "content": image}]},
+        {"messages": [None]},
+        {"other": 1},
+        [1],
+        "text",
+    ]
+    text = lines([good, *broken]) + '{"messages": [\n' + lines([good])
+    rows = chats(tmp_path, "a.jsonl", text)
+    assert [row.number for row in rows if not row.error] == [1, 12]
+    assert [row.number for row in rows if row.error] == list(range(2, 12))
+    assert all(row.raw for row in rows if row.error)
+
+
+def test_answers_are_gold_only_if_the_user_chooses_it(tmp_path: Path) -> None:
+    text = FILES["openai.jsonl"][1]() + lines(
+        [{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "no idea"}]}]
+    )
+    rows = chats(tmp_path, "a.jsonl", text, answers="gold")
+    assert [row.data.get("gold") for row in rows[:4]] == ANSWERS
+    assert not any(row.predictions for row in rows)
+    assert rows[4].error
+    assert options_error({"answers": "gold", "prompt": "keep", "shape": "openai"}, "chats") == ""
+    assert options_error({"answers": "yes"}, "chats")
+
+
+def test_the_shared_prompt_can_be_kept(tmp_path: Path) -> None:
+    rows = chats(tmp_path, "a.jsonl", FILES["openai.jsonl"][1](), prompt="keep")
+    assert [row.data["text"] for row in rows] == PROMPTS
+
+
+def test_earlier_turns_stay_with_their_roles(tmp_path: Path) -> None:
+    turns = [
+        ("system", "s"),
+        ("user", "first"),
+        ("assistant", "which?"),
+        ("user", "second"),
+        ("assistant", '{"total": 1}'),
+    ]
+    (row,) = chats(tmp_path, "a.jsonl", lines([{"messages": [{"role": r, "content": t} for r, t in turns]}]))
+    assert row.data["text"] == "User: first\n\nAssistant: which?\n\nUser: second"
+    assert answers([row]) == [{"total": 1}]
+
+
+def test_a_text_or_a_list_is_the_only_field(tmp_path: Path) -> None:
+    one = compile_schema({"type": "object", "properties": {"queue": {"enum": ["billing", "sales"]}}})
+    text = lines([{"prompt": f"Where does it go, {n}?", "completion": " billing"} for n in range(2)])
+    rows = read(stored(tmp_path, "a.jsonl", text), compiled=one)
+    assert answers(rows) == [{"queue": "billing"}] * 2
+
+
+def test_a_chosen_shape_is_used(tmp_path: Path) -> None:
+    rows = chats(tmp_path, "a.jsonl", FILES["openai.jsonl"][1](), shape="gemini")
+    assert all(row.error for row in rows)
+
+
+@pytest.mark.parametrize("row", [{"text": "t", "messages": [1]}, {"id": "1", "text": "t", "gold": {}}, {"a": 1}])
+def test_rows_of_documents_are_no_exchanges(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert detect(stored(tmp_path, "a.jsonl", lines([row])), "a.jsonl").name == "jsonl"
+
+
+def single(*texts: str) -> list[Exchange]:
+    return [Exchange([Turn("user", text)]) for text in texts]
+
+
+def test_the_shared_prompt_ends_at_a_line_or_sentence() -> None:
+    found = shared_prompt(single(*(f"Classify the ticket below. Ticket: A{n} is late\n\n###\n\n" for n in "123")))
+    assert found.prefix == "Classify the ticket below. Ticket: "
+    assert found.document("Classify the ticket below. Ticket: A1 is late\n\n###\n\n") == "A1 is late"
+    assert found.document("another prompt") == "another prompt"
+
+
+@pytest.mark.parametrize(
+    "texts", [["Invoice of Acme: 1", "Invoice of Acme: 2"], ["Dear A", "Dear B", "Dear C"], ["a", "b", "c"]]
+)
+def test_documents_that_begin_alike_are_kept(texts: list[str]) -> None:
+    assert not shared_prompt(single(*texts)).is_around
+
+
+def test_a_large_file_is_streamed(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "x" * 20_000}, {"role": "assistant", "content": "{}"}]}
+    path = stored(tmp_path, "large.jsonl", "".join(f"{json.dumps({**row, 'id': str(n)})}\n" for n in range(1_500)))
+    tracemalloc.start()
+    with open_file(path, "chats", path.name, Context(COMPILED, tmp_path)) as opened:
+        assert sum(1 for _ in opened.rows) == 1_500
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert highest < 20_000_000
