@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from labeling.annotation import preference_views
 from labeling.api.app import addresses as api_addresses
+from labeling.imports import exchange_views
 from labeling.integrations import token_views, webhook_views
 from labeling.projects import contract_views, draft_views, json_editor_views, settings_views
 from labeling.projects import views as project_views
@@ -41,6 +42,7 @@ below_project: list[URLPattern | URLResolver] = [
 
 urlpatterns = [
     path("", project_views.projects, name="projects"),
+    path("new/", exchange_views.new_project, name="project_from_file"),
     path("api/", include(api_addresses())),
     path("me/keys/", preference_views.my_keys, name="my_keys"),
     path("me/exceptions-only/", preference_views.exceptions_only, name="exceptions_only"),

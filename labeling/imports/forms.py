@@ -10,6 +10,7 @@ from django.core.files.base import ContentFile
 from labeling.imports.formats.base import PASTED, Format, Option
 from labeling.imports.formats.column_mapping import Preview, RoleChoice
 from labeling.imports.formats.registry import FORMATS
+from labeling.projects.forms import ProjectNameForm
 from labeling.widgets import SELECT
 from slmstudio.contract.json_text import JsonError, loads
 
@@ -83,7 +84,7 @@ class ImportForm(OptionsForm):
 
     def __init__(self, data: Any = None, files: Any = None) -> None:
         super().__init__(
-            data, files, formats=[file_format for file_format in FORMATS.values() if not file_format.is_table]
+            data, files, formats=[one for one in FORMATS.values() if not (one.is_table or one.is_reviewed)]
         )
         self.uploaded: Sequence[File[bytes]] = [] if files is None else files.getlist("file")
 
@@ -120,6 +121,35 @@ class ImportForm(OptionsForm):
     def flags(self) -> dict[str, bool]:
         """What applies to all documents of the import."""
         return {name: self.cleaned_data[name] for name in ("as_holdout", "synthetic")}
+
+
+class ExchangesForm(OptionsForm):
+    """The options of a file of exchanges. ``file_format``: chosen or detected."""
+
+    def __init__(self, data: Any, file_format: Format) -> None:
+        super().__init__(data, formats=[file_format])
+
+    def show_detected(self, titles: str) -> None:
+        """Names the detected shapes in the choices."""
+        field: Any = self.fields["shape"]
+        field.choices = [("", f"Detected: {titles}"), *field.choices[1:]]
+
+
+class NewProjectForm(ProjectNameForm):
+    """A project that begins with files of exchanges."""
+
+    file = _FilesField(required=False, label="Files", widget=_Files(attrs={"class": "form-control"}))
+
+    def __init__(self, data: Any = None, files: Any = None) -> None:
+        super().__init__(data, files)
+        self.uploaded: Sequence[File[bytes]] = [] if files is None else files.getlist("file")
+
+    def clean(self) -> dict[str, Any]:
+        """At least one file."""
+        cleaned = super().clean() or {}
+        if not self.uploaded:
+            self.add_error("file", "Choose a file.")
+        return cleaned
 
 
 class ColumnsForm(OptionsForm):

@@ -3,11 +3,12 @@
 from django.urls import path
 
 from labeling.documents import page_image_views
-from labeling.imports import views
+from labeling.imports import exchange_views, views
 
 urlpatterns = [
     path("documents/import/", views.import_page, name="import"),
     path("documents/import/columns/", views.columns, name="import_columns"),
+    path("documents/import/exchanges/", exchange_views.exchanges, name="import_exchanges"),
     path("documents/import/<int:pk>/", views.import_run, name="import_run"),
     path("documents/import/<int:pk>/cancel/", views.cancel, name="import_cancel"),
     path("documents/import/<int:pk>/again/", views.restart, name="import_again"),

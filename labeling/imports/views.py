@@ -53,6 +53,9 @@ def import_page(request: SignedInRequest, slug: str) -> HttpResponse:
         except Refused as refusal:
             form.add_error("file" if form.uploaded else "rows", str(refusal))
         else:
+            if upload.format.is_reviewed:
+                signed = uploads.sign_upload(upload, project, form.flags())
+                return _redirect(request, f"{reverse('import_exchanges', args=[slug])}?{urlencode({'u': signed})}")
             if upload.format.is_table:
                 uploads.store_sample(upload)
                 signed = uploads.sign_upload(upload, project, form.flags())

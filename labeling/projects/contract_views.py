@@ -70,6 +70,7 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         "versions": queries.schema_versions(project),
         "migrations": queries.recent_migrations(project),
         "form": form,
+        "pending_import": request.session.get("imports", {}).get(slug, ""),
         "schema_text": pretty(version.schema_text),
         "vocabulary": vocabulary(),
         "import_map": import_map(),

@@ -12,8 +12,8 @@ from labeling.models import Project
 from labeling.widgets import CONTROL
 
 
-class ProjectForm(forms.Form):
-    """A new project: its name, slug and template."""
+class ProjectNameForm(forms.Form):
+    """The name and slug of a new project."""
 
     name = forms.CharField(max_length=120, widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off"}))
     slug = forms.SlugField(
@@ -23,15 +23,6 @@ class ProjectForm(forms.Form):
         help_text="Lower-case letters, digits and dashes. If empty, it is made from the name.",
         widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off", "spellcheck": "false"}),
     )
-    template = forms.ChoiceField(widget=forms.RadioSelect)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.templates = templates()
-        choices = self.fields["template"]
-        assert isinstance(choices, forms.ChoiceField)
-        choices.choices = [(t.slug, t.title) for t in self.templates]
-        choices.initial = self.templates[0].slug
 
     def clean(self) -> dict[str, Any]:
         """Makes the slug from the name if it is empty."""
@@ -44,6 +35,20 @@ class ProjectForm(forms.Form):
                 self.add_error("slug", f"The URL name {slug} is taken. Enter another one.")
             cleaned["slug"] = slug
         return cleaned
+
+
+class ProjectForm(ProjectNameForm):
+    """A new project from a template."""
+
+    template = forms.ChoiceField(widget=forms.RadioSelect)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.templates = templates()
+        choices = self.fields["template"]
+        assert isinstance(choices, forms.ChoiceField)
+        choices.choices = [(t.slug, t.title) for t in self.templates]
+        choices.initial = self.templates[0].slug
 
 
 class ContractForm(forms.Form):

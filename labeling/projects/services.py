@@ -54,16 +54,32 @@ class ProjectError(ValueError):
         self.errors = errors
 
 
+@dataclass(frozen=True, slots=True)
+class StartContract:
+    """The contract that a project is created with, instead of a template's."""
+
+    instruction: str
+    schema: Mapping[str, Any]
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+    slug: str = ""
+
+
 @transaction.atomic
 def create_project(
-    *, owner: User, name: str, slug: str, template: str, members: Mapping[Any, str] | None = None
+    *,
+    owner: User,
+    name: str,
+    slug: str,
+    template: str = "",
+    members: Mapping[Any, str] | None = None,
+    contract: StartContract | None = None,
 ) -> Project:
-    """Creates a project with the contract of a template. ``members``: further users and their roles.
+    """Creates a project with a contract, or that of a template. ``members``: further users and their roles.
 
     Raises:
         ProjectError: the name or slug is missing, invalid or taken, or the template does not exist.
     """
-    start = _template(template)
+    start = contract or _template(template)
     project = Project(name=name.strip(), slug=slug.strip(), template=start.slug)
     try:
         project.full_clean()
@@ -73,7 +89,7 @@ def create_project(
     Contract.objects.create(
         project=project, instruction=start.instruction, constraints=clean_constraints(start.constraints)
     )
-    text = read_schema(dumps(start.schema)).text
+    text = read_schema(dumps(dict(start.schema))).text
     SchemaVersion.objects.create(project=project, number=1, schema_text=text, sha256=sha256(text), created_by=owner)
     roles = {**(members or {}), owner: Role.OWNER}
     for user, role in roles.items():
@@ -85,7 +101,9 @@ def create_project(
     return project
 
 
-def create_own_project(*, owner: User, name: str, slug: str, template: str) -> Project:
+def create_own_project(
+    *, owner: User, name: str, slug: str, template: str = "", contract: StartContract | None = None
+) -> Project:
     """``create_project`` for a user who requests it.
 
     Raises:
@@ -100,7 +118,7 @@ def create_own_project(*, owner: User, name: str, slug: str, template: str) -> P
         owned = Membership.objects.filter(user=owner, role=Role.OWNER).count()
         if problem := quotas.projects_problem(owned):
             raise ProjectError({"form": problem})
-        return create_project(owner=owner, name=name, slug=slug, template=template)
+        return create_project(owner=owner, name=name, slug=slug, template=template, contract=contract)
 
 
 def _template(slug: str) -> Any:

@@ -148,3 +148,45 @@ def test_a_running_import_shows_progress_and_can_be_cancelled(engineer: Page, tm
     expect(page.get_by_text("stopping")).to_be_visible()
     run.refresh_from_db()
     assert run.cancel_requested
+
+
+def test_a_project_begins_with_a_fine_tuning_file(
+    transactional_db: None, logged_in: Callable[[Any], Page], tmp_path: Path
+) -> None:
+    """The walk of docs/import.md: fifty rows, and six clicks to the first labeled document."""
+    from django.contrib.auth.models import Permission
+
+    from labeling.models import Gold
+    from tests.labeling.conversation_files import fine_tuning_file
+    from tests.labeling.desk import person
+
+    owner = person("founder")
+    owner.user_permissions.add(Permission.objects.get(codename="add_project"))
+    page = logged_in(owner)
+    page.goto("/")
+    page.get_by_role("link", name="New project from a file").click()  # 1
+    looked_at(page, "new-project-from-file")
+    page.locator("input[name=name]").fill("Vendor invoices")
+    page.set_input_files("input[name=file]", stored(tmp_path, "train.jsonl", fine_tuning_file(50)))  # 2
+    page.get_by_role("button", name="Create project").click()  # 3
+
+    expect(page.get_by_text("All 50 answers of the first rows match it.")).to_be_visible()
+    expect(page.get_by_text("The first 50 rows can be imported.")).to_be_visible()
+    looked_at(page, "exchanges")
+    page.set_viewport_size({"width": 390, "height": 844})
+    looked_at(page, "exchanges-390")
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.get_by_label("Text that all prompts share").select_option("keep")
+    expect(page.locator(".exchange-text").first).to_contain_text("Extract the fields")
+    page.get_by_label("Text that all prompts share").select_option("remove")
+    expect(page.locator(".exchange-text").first).not_to_contain_text("Extract the fields")
+    page.get_by_role("link", name="Edit contract").click()
+    page.get_by_role("link", name="Continue import").click()
+    page.get_by_role("button", name="Import", exact=True).click()  # 4
+    run_all()
+    expect(page.locator(".counts")).to_contain_text("50")
+    page.locator("nav").get_by_role("link", name="Label", exact=True).click()  # 5
+    expect(page.locator("#document")).to_contain_text("Invoice B-0")
+    page.locator("#submit-button").click()  # 6
+    expect(page.locator("#document")).to_contain_text("Invoice B-1")
+    assert [gold.revision.value["invoice_id"] for gold in Gold.objects.select_related("revision")] == ["B-0"]

@@ -31,7 +31,7 @@ def test_a_registered_format_is_detected_and_read(tmp_path: Path, monkeypatch: p
 def test_every_option_has_a_form_field_and_is_documented() -> None:
     fields = {*ImportForm().fields}
     for file_format in FORMATS.values():
-        if file_format.is_table:
+        if file_format.is_table or file_format.is_reviewed:
             fields |= {*ColumnsForm({}, file_format).fields}
     assert {*OPTIONS} <= fields
     assert all(name in describe_options() for name in OPTIONS)

@@ -1,0 +1,141 @@
+"""The page of a file of exchanges before its import, and a new project from such a file."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods
+
+from labeling.imports import services, uploads
+from labeling.imports.exchange_reviews import review_upload
+from labeling.imports.forms import ExchangesForm, NewProjectForm
+from labeling.imports.uploads import MAX_UPLOAD, Upload
+from labeling.models import Project
+from labeling.projects.services import MAX_INSTRUCTION, ProjectError, StartContract, create_own_project
+from slmstudio.access import Action, project_for
+from slmstudio.accounts import permissions
+from slmstudio.contract.sources.drafts import SourceError
+from slmstudio.errors import Refused
+from slmstudio.storage import artifacts
+from slmstudio.web.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.requests import SignedInRequest, is_htmx
+
+#: uploads whose import was not started, by project, in the session
+_SESSION = "imports"
+_NO_INSTRUCTION = "Extract the fields from the document."
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def exchanges(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The documents and answers that a file of exchanges becomes; imports it."""
+    project = project_for(request.user, slug, Action.CURATE)
+    data = request.POST if request.method == "POST" else request.GET
+    signed = data.get("u", "")
+    try:
+        upload, flags = uploads.upload_from_signature(signed, project)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("import", slug)
+    form = ExchangesForm(data, upload.format)
+    if request.method == "POST":
+        try:
+            run = services.start_upload(
+                project=project, user=request.user, upload=upload, options=form.chosen(), **flags
+            )
+        except Refused as refusal:
+            messages.error(request, str(refusal))
+        else:
+            _remember(request, project, "")
+            return redirect("import_run", slug, run.pk)
+    _remember(request, project, signed)
+    context = {**_context(project, upload, form), "upload": upload, "flags": flags, "signed": signed}
+    part = "#review" if is_htmx(request) else ""
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if request.method == "POST" else HTTPStatus.OK
+    return render(request, f"labeling/imports/exchanges.html{part}", context, status=status)
+
+
+def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str, Any]:
+    context: dict[str, Any] = {"project": project, "form": form, "version": project.schema_version}
+    options = form.chosen()
+    try:
+        review = review_upload(upload, options, project.schema_version.compiled)
+    except Refused as refusal:
+        return {**context, "error": str(refusal)}
+    form.show_detected(review.shapes)
+    fields = project.schema_version.compiled.fields
+    return {**context, "review": review, "fields": fields, "is_gold": options.get("answers") == "gold"}
+
+
+def _remember(request: SignedInRequest, project: Project, signed: str) -> None:
+    """The import that the contract page leads back to; "" after it has started."""
+    pending = {slug: text for slug, text in request.session.get(_SESSION, {}).items() if slug != project.slug}
+    request.session[_SESSION] = {**pending, **({project.slug: signed} if signed else {})}
+
+
+# -- a new project -----------------------------------------------------------------------------------------------------
+
+
+def _may_create(request: SignedInRequest) -> None:
+    if not permissions.may_create_projects(request.user):
+        raise PermissionDenied("Your account cannot create projects.")
+
+
+@takes_files(MAX_UPLOAD + AROUND_FILES, "labeling.imports.upload_handlers.OneFileUploadHandler", check=_may_create)
+@require_http_methods(["GET", "HEAD", "POST"])
+def new_project(request: SignedInRequest) -> HttpResponse:
+    """Creates a project with the contract that a file of exchanges shows, and leads to the page of its import."""
+    _may_create(request)
+    form = NewProjectForm(request.POST, request.FILES) if request.method == "POST" else NewProjectForm()
+    if request.method == "POST" and form.is_valid():
+        try:
+            project, signed = _create(request, form)
+        except ProjectError as error:
+            for name, message in error.errors.items():
+                form.add_error(name if name in form.fields else None, message)
+        except Refused as refusal:
+            form.add_error("file", str(refusal))
+        else:
+            return redirect(f"{reverse('import_exchanges', args=[project.slug])}?{urlencode({'u': signed})}")
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
+    return render(request, "labeling/imports/new_project.html", {"form": form}, status=status)
+
+
+def _create(request: SignedInRequest, form: NewProjectForm) -> tuple[Project, str]:
+    """The project, and its signed upload.
+
+    Raises:
+        Refused: no contract can be derived from the file.
+        ProjectError: the name or slug cannot be used.
+    """
+    upload = uploads.store_upload(files=form.uploaded)
+    try:
+        with transaction.atomic():
+            data = form.cleaned_data
+            project = create_own_project(
+                owner=request.user, name=data["name"], slug=data["slug"], contract=_contract(upload)
+            )
+            return project, uploads.sign_upload(upload, project, {"as_holdout": False, "synthetic": False})
+    except (Refused, ProjectError):
+        artifacts.store().delete(upload.key)
+        raise
+
+
+def _contract(upload: Upload) -> StartContract:
+    if not upload.format.is_reviewed:
+        raise Refused(
+            f"{upload.name} is no fine-tuning file, chat log or trace, but: {upload.format.title}. "
+            "Create the project from a template and import the file there."
+        )
+    review = review_upload(upload, {})
+    try:
+        found = review.contract()
+    except SourceError as error:
+        reason = next(iter(review.reasons), error.message)
+        raise Refused(f"No contract can be derived from the file: {reason}.") from None
+    return StartContract((found.instruction or _NO_INSTRUCTION)[:MAX_INSTRUCTION], found.draft.schema)
