@@ -44,7 +44,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("review_next", "review_document", "review_approve", "review_reject"), Action.REVIEW),
     **dict.fromkeys(("review_adjudicate", "review_onward"), Action.REVIEW),
     **dict.fromkeys(("import_rejects_text", "page_image"), Action.READ),
-    **dict.fromkeys(("import_columns", "import_again"), Action.CURATE),
+    **dict.fromkeys(("import_columns", "import_exchanges", "import_again"), Action.CURATE),
     **dict.fromkeys(("import", "import_cancel", ("datasets", "post")), Action.CURATE),
     "schema_migration": Action.READ,
     **dict.fromkeys(("progress", "progress_days", "progress_quality", "bulk_edit"), Action.READ),
