@@ -41,6 +41,8 @@ def exchanges(request: SignedInRequest, slug: str) -> HttpResponse:
         upload, flags = uploads.upload_from_signature(signed, project)
     except Refused as refusal:
         messages.error(request, str(refusal))
+        if request.session.get(_SESSION, {}).get(slug) == signed:
+            _remember(request, project, "")
         return redirect("import", slug)
     form = ExchangesForm(data, upload.format)
     if request.method == "POST":

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission
 
+from labeling.imports import uploads
 from labeling.jobs import run_import
 from labeling.models import Contract, Document, Gold, ImportRun, Prediction, Project
 from slmstudio.accounts import permissions
+from slmstudio.storage import artifacts
 from tests.labeling.conversation_files import ANSWERS, DOCUMENTS, FILES, PREFIX, SYSTEM, batch_input, batch_output
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.import_pages import HTMX, PAGE, file, upload_token
@@ -106,6 +108,16 @@ def test_a_project_begins_with_a_file(desk: Desk) -> None:
     assert [json.loads(json.dumps(row.value, default=float)) for row in stored] == ANSWERS
     assert all(row.valid for row in stored)
     assert not client.get("/p/from-a-file/contract/").context["pending_import"]
+
+
+def test_the_contract_page_leads_to_no_upload_that_is_gone(desk: Desk) -> None:
+    address = review_url(desk)
+    client = desk.as_("engineer")
+    client.get(address)
+    assert client.get(desk.url("contract/")).context["pending_import"]
+    artifacts.store().delete(uploads.upload_from_signature(upload_token(address), desk.project)[0].key)
+    assert client.get(address)["Location"] == desk.url(PAGE)
+    assert not client.get(desk.url("contract/")).context["pending_import"]
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"", b'{"messages": [{"role": "user", "content": "x"}]}\n'])
