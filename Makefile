@@ -18,7 +18,7 @@ GEMMA := .venv/.installed-gemma
 NODE := node_modules/.installed
 NODE_DEV := node_modules/.installed-dev
 
-.PHONY: help setup setup-dev gemma chromium axolotl test-axolotl demo dev test fast lint format types imports templates check-machine check-tools check-port
+.PHONY: help setup setup-dev gemma chromium axolotl test-axolotl demo dev test test-all fast lint format types imports templates check-machine check-tools check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -35,14 +35,17 @@ demo: check-port setup ## the whole studio on this machine at http://127.0.0.1:P
 dev: check-port setup-dev ## as demo, with reloading and debug pages
 	@$(PYTHON_BIN) -m slmstudio.stack.serve --dev
 
-test: setup-dev lint types chromium axolotl ## everything: lint, types, all tests
+test: setup-dev lint types chromium ## lint, types, tests; without those marked as slow
+	$(PYTHON_BIN) -m pytest -m "not slow and not axolotl" $(SPREAD) $(PYTEST_ARGS)
+
+test-all: setup-dev lint types chromium axolotl ## everything, with real models and whole programs; what CI runs
 	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest $(SPREAD) $(PYTEST_ARGS)
 
 test-axolotl: setup-dev axolotl ## exports against the real Axolotl, and the note of when that was
 	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest -m axolotl $(PYTEST_ARGS)
 
 fast: setup-dev ## tests without the browser and the real model
-	$(PYTHON_BIN) -m pytest -m "not browser and not real_model and not axolotl" $(SPREAD) $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m pytest -m "not browser and not slow and not real_model and not axolotl" $(SPREAD) $(PYTEST_ARGS)
 
 lint: setup-dev imports templates ## ruff, import directions, templates, eslint
 	$(PYTHON_BIN) -m ruff check .

@@ -1,6 +1,6 @@
 """Exports with the real Axolotl: its own validation, and equal token ids.
 
-Run by make test and make test-axolotl, which make an environment with Axolotl and name it in AXOLOTL_TEST_PYTHON.
+Run by make test-all and make test-axolotl, which make an environment with Axolotl and name it in AXOLOTL_TEST_PYTHON.
 """
 
 import json
