@@ -49,7 +49,7 @@ class EvalSpec:
     ``min(output bound in characters, 2048)``, within the model's context. ``outputs``: the JSON lines file to write.
     ``confidence``: also write the confidence of each field. ``at_once``: documents per batch, sorted by length.
     ``gguf``: llama.cpp loads this file (``evaluation.ml.generate_llama``), and the model's folder only provides the
-    tokenizer and chat template.
+    tokenizer and chat template. ``precision: auto`` is bf16 where the hardware is faster at it.
     """
 
     model: ModelRef
@@ -66,6 +66,7 @@ class EvalSpec:
     confidence: bool = False
     at_once: int = 1
     gguf: GgufRef | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def problems(self) -> Problems:
         if isinstance(self.max_new_tokens, int) and not 1 <= self.max_new_tokens <= 32768:

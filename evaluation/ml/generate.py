@@ -212,7 +212,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     selected = selected_rows(rows, spec.documents)
     set_seed(spec.seed)
     machine.set_threads()
-    loaded = load(spec.model.path)
+    loaded = load(spec.model.path, precision=spec.precision)
     encoder = Encoder(loaded.tokenizer, spec.prompt, loaded.model.generation_config)
     context: int | None = getattr(loaded.model.config, "max_position_embeddings", None)
     builder = PromptBuilder.of_evaluation(spec, schema, encoder, rows, context)

@@ -143,12 +143,15 @@ def _answer(
     stored = EvalSpec.from_yaml(_spec_text(run))
     source = run.rescored_from or run
     file = folder / "outputs.jsonl"
+    # On a CPU "auto" is decided by timing, and a busy machine decides otherwise.
+    precision = environment_of(source.facts).get("precision")
     spec = replace(
         stored,
         model=ModelRef(path=str(weights)),
         gguf=gguf,
         documents=replace(stored.documents, path=str(dataset_queries.file_path(source.dataset))),
         outputs=str(file),
+        precision=precision if precision in ("fp32", "bf16") else "auto",
     )
     events = _generate(backend, spec, folder, found, progress)
     found.environment["evaluation"] = changed_facts(

@@ -74,12 +74,16 @@ def test_a_model_is_made_again_and_gives_the_same_outputs(
     assert (tmp_path / "again" / "training" / "merged" / "model.safetensors").is_file()
     row = EvalOutput.objects.filter(eval_run=run).order_by("document_id").select_related("document")[3]
     rewrite(row, raw="{}")
-    rewrite(run, facts={**run.facts, "environment": {**run.facts["environment"], "python": "2.7"}})
+    environment = {**run.facts["environment"], "python": "2.7"}
+    rewrite(run, facts={**run.facts, "environment": environment})
     code, text = reproduce(report, "--outputs")
     assert code == 1, text
     assert "Outputs: 11 of 12 equal" in text
     assert row.document.external_id in text
     assert "python: 2.7 before" in text
+    other = "fp32" if environment["precision"] == "bf16" else "bf16"
+    rewrite(run, facts={**run.facts, "environment": {**environment, "precision": other}})
+    assert "precision:" not in reproduce(report, "--outputs")[1], "the recorded precision is used, not a timed one"
 
 
 def test_what_is_missing_cannot_be_reproduced(world: World, reproduce: Reproduce) -> None:
