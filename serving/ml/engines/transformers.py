@@ -39,8 +39,10 @@ class TransformersEngine:
     def _load(self) -> None:
         machine.set_threads()
         self._loaded = load(str(self._folder))
-        # The same document gets the same output and confidence, whatever was answered before it.
-        self._generator = Generator(self._builder, self._loaded, self._encoder, confidence=True, learns=False)
+        # The same document gets the same output and confidence, whatever was answered before it. In fp32 it does also
+        # where earlier outputs are proposed.
+        learns = self._loaded.precision == "fp32"
+        self._generator = Generator(self._builder, self._loaded, self._encoder, confidence=True, learns=learns)
         # Two documents that share nothing: what their prompts share is the instruction with its examples.
         self._generator.warm([Row(id=name, split="", text=name, gold=None) for name in ("0", "a")])
 
