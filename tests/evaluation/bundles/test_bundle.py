@@ -193,7 +193,7 @@ def test_a_score_that_does_not_follow_from_the_output_is_found(
     rows = [json.loads(line) for line in files["documents.jsonl"].splitlines()]
     change(next(row for row in rows if row["valid_json"] and not row["exact"]))
     files["documents.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    assert main([str(unpacked(tmp_path, listed_again(files)))]) == 1
+    assert main([str(unpacked(tmp_path / "bundle", listed_again(files)))]) == 1
     assert "FAILED  scores of the model" in capsys.readouterr().out
 
 
@@ -225,7 +225,7 @@ def test_a_verdict_that_does_not_follow_from_the_scores_is_found(
     assert wrong["status"] != "PASS"
     wrong[name] = value
     files = with_verdicts(files, verdicts, passed=passed)
-    assert main([str(unpacked(tmp_path, files))]) == 1
+    assert main([str(unpacked(tmp_path / "bundle", files))]) == 1
     assert "schema-valid" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED"))
 
 
