@@ -8,7 +8,7 @@ from typing import Any
 
 from labeling.imports.formats.page_text import ReadPage, pages_of
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
-from slmstudio.contract.schema.wrapping import wrap
+from slmstudio.contract.schema.wrapped_values import wrap
 from slmstudio.storage.hashing import sha256_text
 
 MAX_TEXT = 1_000_000

@@ -12,7 +12,7 @@ from serving.feedback.output_scores import UNKNOWN_RIGHT, UNKNOWN_WRONG, OutputS
 from serving.models import Deployment, Judgment, Release, RequestLog
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.contract.schema.wrapping import wrap
+from slmstudio.contract.schema.wrapped_values import wrap
 from slmstudio.errors import Refused
 
 OPENAI_PREFIX = "chatcmpl-"

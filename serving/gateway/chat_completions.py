@@ -22,7 +22,7 @@ from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.contract.schema.wrapping import bare_text
+from slmstudio.contract.schema.wrapped_values import bare_text
 from slmstudio.contract.scoring.pairing import pair
 
 #: characters of one event of a stream

@@ -18,7 +18,7 @@ from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.contract.schema.wrapping import bare_text, wrapped_field
+from slmstudio.contract.schema.wrapped_values import bare_text, wrapped_field
 from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.values import evidence
 

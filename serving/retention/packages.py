@@ -39,7 +39,7 @@ def delete_old(project: Project, *, keep: int | None = None, dry_run: bool = Fal
     ``keep``: the number of the newest ones that stay; None: ``PACKAGES_KEPT``.
     """
     with transaction.atomic():
-        # Whoever deploys one of them waits, and then builds another.
+        # A deployment of one of them waits, and then builds another.
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         deployment = Deployment.objects.select_for_update(of=("self",)).filter(project=project).first()
         ready = Package.objects.filter(project=project, status=Status.DONE, deleted_at=None).exclude(sha256="")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.contract.schema.wrapping import bare_text, wrap, wrapped_field
+from slmstudio.contract.schema.wrapped_values import bare_text, wrap, wrapped_field
 from slmstudio.contract.translation.translation import translate
 from tests.contract.samples import SEED_SCHEMA
 
