@@ -45,7 +45,7 @@ def test_control_characters_and_direction_overrides_are_removed() -> None:
 
 #: filters whose results are numbers, dates, choices of the template or escaped
 SAFE = re.compile(
-    r"\|(md|md_lines|md_code|percent(:0)?|cash|level|floatformat:(\"0g\"|\d)(\|default:\"–\")?|p_value|format_confidence|rate_interval|share:[\w.]+|change"
+    r"\|(md|md_lines|md_code|percent(:0)?|cash|level|floatformat:(\"0g\"|\d)(\|default:\"–\")?|p_value|format_confidence|rate_interval|share:[\w.]+|change|milliseconds"
     r"|length|add:[\w.]+|date:.+|pluralize(:.+)?|yesno:.+)$"
 )
 #: values that are numbers or hashes of our own

@@ -55,6 +55,7 @@ def manage(places: Paths, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_application_role_owns_no_tables(home: Path) -> None:
     running = stack.start(home, ["postgres"])
     try:

@@ -237,6 +237,7 @@ def test_ipv6_addresses_are_counted_by_network() -> None:
     assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
 
 
+@pytest.mark.slow
 def test_pages_are_served_during_sign_in_attempts(transactional_db: None, queues: None, no_counters: None) -> None:
     """With the real hasher and real sockets; ``bench.sign_in`` measures how long the pages take."""
     person = get_user_model().objects.create(username="ana", password=make_password("x"))

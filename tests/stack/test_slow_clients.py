@@ -51,6 +51,7 @@ def slow_clients(port: int, each: int = 67) -> Iterator[list[socket.socket]]:
         yield clients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [as_in_demo, as_documented])
 def test_slow_clients_do_not_block_others(transactional_db: None, queues: None, command: object) -> None:
     assert callable(command)

@@ -176,6 +176,7 @@ def test_an_answer_may_go_on_to_its_bound_as_far_as_the_context_goes(tmp_path: P
         assert one["prompt_tokens"] + one["output_tokens"] <= 2048
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_the_packaged_model_answers_receipts_validly(tmp_path: Path) -> None:
     made = [{**one, "split": "holdout", "tags": [], "origin": "imported"} for one in receipts(4)]

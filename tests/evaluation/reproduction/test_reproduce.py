@@ -59,6 +59,7 @@ def trained_and_evaluated(world: World, tiny: BaseModel) -> EvalRun:
     return run
 
 
+@pytest.mark.slow
 def test_a_model_is_made_again_and_gives_the_same_outputs(
     world: World, tiny_base_model: BaseModel, reproduce: Reproduce, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_worker_imports(idle_workers: Any, wait_for: Callable[..., None]) -> Non
     assert (run.status, run.imported, run.rejected) == (Status.DONE, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("who", ["reaper", "user"])
 def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., None], who: str) -> None:

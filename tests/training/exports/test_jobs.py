@@ -119,6 +119,7 @@ def is_as_it_was(export: ModelExport) -> None:
     assert (found.names, found.missing) == (("out.gguf",), [])
 
 
+@pytest.mark.slow
 def test_gguf_export_is_created_once_with_its_parity_check(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,12 +204,14 @@ def test_requested_precision_is_kept() -> None:
     assert load(str(tiny()), precision="bf16").model.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_packaged_model_matches_generate(real: Asked) -> None:
     [answer] = real.answers(held=False, limit=16, prompts=1)
     assert answer.text == real.generated(real.prompts[0], 16)
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_packaged_model_is_constrained_and_speculation_changes_nothing(real: Asked) -> None:
     fast = real.answers(held=True, limit=300, prompts=1)

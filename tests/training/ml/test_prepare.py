@@ -95,6 +95,7 @@ def test_packaged_model_is_converted_with_its_tokenizer() -> None:
     assert tokenizer.model_max_length == 8192
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.parametrize("slug", list(PACKAGED))
 def test_packaged_tokenizer_matches_llama_cpp(slug: str, tmp_path: Path) -> None:
@@ -117,6 +118,7 @@ def test_packaged_tokenizer_matches_llama_cpp(slug: str, tmp_path: Path) -> None
                 assert "Invoice 2026-0114" in runtime.first_difference(tokenizer, server, texts)
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_packaged_model_matches_llama_cpp() -> None:
     pytest.importorskip("xllamacpp")

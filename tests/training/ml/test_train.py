@@ -305,6 +305,7 @@ def test_evaluation_does_not_change_training(tmp_path: Path) -> None:
     assert hashes(often) == hashes(seldom)
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_packaged_model_learns_short_invoices(tmp_path: Path) -> None:
     changes = {"model": smollm2(), "precision": "auto", "learning_rate": 1e-3, "sample_documents": 2}

@@ -32,7 +32,7 @@ from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs.services import cancel, start_training
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 STEPS = 60
 WHOLE = [(step, loss(step)) for step in range(1, STEPS + 1)]
 
