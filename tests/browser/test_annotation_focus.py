@@ -47,6 +47,7 @@ def test_messages_are_not_tab_stops(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("Enter")
     expect(control(page, "Vendor")).to_be_focused()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
+    expect(page.locator("#saved-words")).to_have_text(re.compile("^saved"))  # the response draws the messages again
     control(page, "Total amount").focus()
     page.keyboard.press("Alt+m")
     expect(page.locator('[data-confirm="total_amount"]')).to_be_focused()
