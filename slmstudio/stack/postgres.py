@@ -147,13 +147,13 @@ class Postgres:
             raise StackError(f"{self.data} is not empty and has no PostgreSQL data; move it away and start again.")
         try:
             shutil.rmtree(draft, ignore_errors=True)
-            made = self._run(
+            code = self._run(
                 who,
                 "initdb",
                 *("-D", str(draft), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8"),
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
             )
-            if made.returncode != 0:
+            if code != 0:
                 raise log_sentence("PostgreSQL's initdb", self.log)
             if self.data.exists():
                 self.data.rmdir()
@@ -192,32 +192,38 @@ class Postgres:
         ]
         command = ["-D", str(self.data), "-l", str(self.log), "-o", shlex.join(options)]
         try:
-            started = self._run(who, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), *command, log=os.devnull)
+            code = self._run(who, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), *command, log=os.devnull)
         except OSError as error:
             raise file_sentence(error, self.places.postgres, "start PostgreSQL") from error
-        if started.returncode != 0:
+        if code != 0:
             raise log_sentence(self.title, self.log)
 
-    def _run(
-        self, who: account.Account | None, program: str, *arguments: str, log: str | None = None
-    ) -> "subprocess.CompletedProcess[bytes]":
-        """Runs a PostgreSQL program to its end, in its own session: Ctrl+C at the terminal does not reach it."""
+    def _run(self, who: account.Account | None, program: str, *arguments: str, log: str | None = None) -> int:
+        """The exit code of a PostgreSQL program, run in its own session: Ctrl+C at the terminal does not reach it.
+
+        What interrupts this process, at any moment, ends the program with what it has started.
+        """
         options: dict[str, Any] = {} if who is None else who.popen_options()
-        with open(log or self.log, "ab") as output:
-            if who is not None and log is None:
-                os.chown(self.log, who.uid, who.gid)
-            return subprocess.run(
-                [str(PROGRAMS / program), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=self.places.postgres,
-                env=_ENVIRONMENT,
-                start_new_session=True,
-                umask=0o077,
-                check=False,
-                **options,
-            )
+        before = processes.children()
+        try:
+            with open(log or self.log, "ab") as output:
+                if who is not None and log is None:
+                    os.chown(self.log, who.uid, who.gid)
+                # subprocess.run would kill it alone when interrupted.
+                return subprocess.Popen(
+                    [str(PROGRAMS / program), *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=self.places.postgres,
+                    env=_ENVIRONMENT,
+                    start_new_session=True,
+                    umask=0o077,
+                    **options,
+                ).wait()
+        except BaseException:
+            _end([one for one in processes.children() if one not in before])
+            raise
 
     def _make_database(self) -> None:
         """Creates the application's role, the role that owns its tables, and the database; none is a superuser.
@@ -252,6 +258,25 @@ class Postgres:
                 grant = sql.SQL("GRANT {} ON ALL {} IN SCHEMA public TO {}")
                 connection.execute(grant.format(sql.SQL(rights), sql.SQL(what), role))
             connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(role, owner))
+
+
+def _end(programs: list[psutil.Process]) -> None:
+    """Ends programs and what they have started: a server without its pid file yet would be found by nothing else."""
+    for program in programs:
+        _send(program, signal.SIGSTOP)  # so that it starts nothing more
+    family = [process for program in programs for process in processes.descendants(program.pid)]
+    for program in programs:
+        _send(program, signal.SIGKILL)
+    for process in family:
+        _send(process, signal.SIGINT)
+    for process in family:
+        if not processes.ended(process, STOP_SECONDS):
+            _send(process, signal.SIGKILL)
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
 
 
 def _quoted_list_item(path: Path) -> str:

@@ -72,6 +72,11 @@ def command(process: psutil.Process) -> list[str]:
     return []
 
 
+def children() -> list[psutil.Process]:
+    """The current children of this process."""
+    return psutil.Process().children()
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """The current descendants of a process."""
     try:

@@ -264,6 +264,19 @@ def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
     assert servers(home) == (None, None)
 
 
+def test_a_start_that_is_interrupted_before_the_server_has_its_file_leaves_nothing(home: Path) -> None:
+    stack.stop(stack.start(home, ["postgres"]))
+    process = user(home, before=ENDLESS_START)
+    deadline = time.monotonic() + 60
+    while not any("-D" in processes.command(one) for one in processes.descendants(process.pid)):
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert [*processes.working_in("postgres", Paths.of(home).postgres / "data")] == []
+    assert servers(home) == (None, None)
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"servers": 3}', '{"servers": {"postgres": {}}, "users": []}'])
 def test_an_invalid_state_file_is_ignored(home: Path, content: str) -> None:
     Paths.of(home).state.write_text(content)
