@@ -178,6 +178,8 @@ def test_a_project_begins_with_a_fine_tuning_file(
     page.set_viewport_size({"width": 1280, "height": 860})
     page.get_by_label("Text that all prompts share").select_option("keep")
     expect(page.locator(".exchange-text").first).to_contain_text("Extract the fields")
+    expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")).to_have_count(0)
+    page.wait_for_timeout(200)  # htmx listens to what it has swapped in only after it has settled
     page.get_by_label("Text that all prompts share").select_option("remove")
     expect(page.locator(".exchange-text").first).not_to_contain_text("Extract the fields")
     page.get_by_role("link", name="Edit contract").click()
