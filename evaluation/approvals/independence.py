@@ -33,6 +33,8 @@ def own_involvement(report: GateReport, user: User) -> str:
             return f"evaluation {run.number}"
         if run.training_run is not None and _was_involved(run.training_run, user):
             return "the training of this model"
+        if run.classical is not None and run.classical.created_by_id == user.pk:
+            return "the training of this model"
     return ""
 
 

@@ -333,6 +333,9 @@ def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[HistoryEn
     entries = [_created(f"froze {dataset}", dataset, report.project)]
     if training is not None:
         entries.append(_created(f"started training “{training}”", training, report.project))
+    if run.classical is not None:
+        made = run.classical
+        entries.append(HistoryEntry(f"chose {made} for training", made.created_by, made.created_at))
     if source is not None:
         entries.append(_created(f"started evaluation {source.number}", source, report.project))
     started = f"started evaluation {run.number}" if source is None else f"re-scored it as evaluation {run.number}"

@@ -14,6 +14,9 @@ from evaluation.benchmarks.services import (
     AvailableDocuments,
     Candidate,
 )
+from evaluation.classical import services as classical
+from evaluation.inference.classical_model import ClassicalKind
+from evaluation.inference.classical_spec import extracted_fields
 from evaluation.models import Endpoint, EvalRun
 from evaluation.runs.services import decoding_modes
 from evaluation.widgets import narrow_number_input
@@ -40,6 +43,11 @@ class CandidateChoice:
     note: str = ""
 
 
+_CLASSICAL_FACTS = {
+    ClassicalKind.TFIDF: "words and characters of the text",
+    ClassicalKind.EMBEDDINGS: "vectors of all-MiniLM-L6-v2",
+    ClassicalKind.RULES: "values that the schema allows, ranked by the words around them",
+}
 NEEDS_DOWNLOAD = "Base models to download first"
 
 
@@ -50,6 +58,7 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     bases = list(BaseModel.objects.order_by("parameters", "name"))
     here = [one for one in bases if _is_local(one)]
     return {
+        "Classical models": [_classical(kind, project) for kind in classical.kinds(project.schema_version)],
         "Base models": [_base(one, limit) for one in here],
         NEEDS_DOWNLOAD: [_base(one, limit) for one in bases if one not in here],
         "Fine-tuned here": [_version(one) for one in versions.order_by("-number")[:NEWEST_VERSIONS]],
@@ -78,6 +87,14 @@ def _base(model: BaseModel, limit: int) -> CandidateChoice:
     elif not model.is_prepared:
         note = f"{note} Not prepared yet. It is prepared first, which takes about a minute.".strip()
     return CandidateChoice(model.slug, model.name, model, tuple(filter(None, facts)), found.fits, note)
+
+
+def _classical(kind: ClassicalKind, project: Project) -> CandidateChoice:
+    facts = [_CLASSICAL_FACTS[kind], "trained on the training split", "cannot be served yet"]
+    if kind != ClassicalKind.RULES and extracted_fields(project.schema_version.compiled):
+        facts.insert(1, "extraction rules for the other fields")
+    problem = classical.obstacle(kind)
+    return CandidateChoice(f"classical-{kind}", str(kind.label), kind, tuple(facts), None, problem)
 
 
 def _version(version: ModelVersion) -> CandidateChoice:
@@ -132,11 +149,16 @@ class BenchmarkForm(forms.Form):
         models.choices = [(key, choice.name) for key, choice in self.by_key.items()]
 
     def _default_models(self) -> list[str]:
-        """Local base models that are not known to be too large, the smallest first."""
+        """Classical models, and local base models that are not known to be too large, the smallest first."""
+        simple = [
+            one.key
+            for one in self.by_key.values()
+            if isinstance(one.candidate, ClassicalKind) and not classical.obstacle(one.candidate)
+        ]
         bases = [
             one for one in self.by_key.values() if isinstance(one.candidate, BaseModel) and _is_local(one.candidate)
         ]
-        return [one.key for one in bases if one.fits is not False and one.key != TINY][:PRESELECTED]
+        return [*simple, *[one.key for one in bases if one.fits is not False and one.key != TINY][:PRESELECTED]]
 
     @property
     def selected(self) -> list[str]:

@@ -5,109 +5,16 @@ over the documents both answered (in how many each has more correct fields; McNe
 wrong), adjusted after Holm over all pairs of models.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from evaluation.benchmarks.fine_tuning import fine_tuning_advice
+from evaluation.benchmarks.measured import Limits, MeasuredCandidate, milliseconds, percent
 from evaluation.stats import holm, mcnemar_exact
 
 SIGNIFICANT = 0.05
-#: requests that an upper bound of p95 at 95 % needs
-MIN_REQUESTS_FOR_P95 = 59
-BYTES = 1e9
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of the contract; None: no limit."""
-
-    memory_gb: float
-    latency_p95_ms: float | None = None
-    cost_per_request: float | None = None
-    currency: str = ""
-
-    @property
-    def words(self) -> str:
-        """ "16 GB and 800 ms"."""
-        parts = [f"{self.memory_gb:g} GB"]
-        if self.latency_p95_ms is not None:
-            parts.append(_time(self.latency_p95_ms))
-        if self.cost_per_request is not None:
-            parts.append(f"{self.cost_per_request:g} {self.currency}".strip() + " per request")
-        return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-@dataclass(frozen=True)
-class MeasuredCandidate:
-    """A model in one decoding mode, as measured.
-
-    ``right`` of ``fields`` fields are correct; ``shares``: document -> field accuracy; ``memory_bytes``: peak, None for
-    external models; ``p95_low`` and ``p95_high``: bounds of p95 from ``requests``, None for too few; ``machine``: where
-    it was measured; ``cost`` per request, None: unknown; ``size`` in parameters; ``base``: it can be fine-tuned here.
-    """
-
-    run: int
-    model: str
-    name: str
-    mode: str
-    right: int
-    fields: int
-    valid: float
-    shares: Mapping[str, float] = field(repr=False)
-    memory_bytes: int | None = None
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    p95_low: float | None = None
-    p95_high: float | None = None
-    requests: int = 0
-    machine: str = ""
-    cost: float | None = None
-    size: int = 0
-    base: bool = True
-
-    @property
-    def accuracy(self) -> float:
-        """Field accuracy."""
-        return self.right / self.fields if self.fields else 0.0
-
-    def over_limits(self, limits: Limits) -> list[str]:
-        """The limits that it exceeds, of p95 only where that is significant; as text."""
-        found = []
-        if self.memory_bytes is not None and self.memory_bytes > limits.memory_gb * BYTES:
-            found.append(f"needs {self.memory_bytes / BYTES:.1f} GB")
-        limit = limits.latency_p95_ms
-        if limit is not None and (self.p95_ms is None or self._exceeds_limit(limit)):
-            found.append(f"p95 {_time(self.p95_ms)}")
-        if limits.cost_per_request is not None and self.cost is not None and self.cost > limits.cost_per_request:
-            found.append(f"{self.cost:.3g} {limits.currency}".strip() + " per request")
-        return found
-
-    def _exceeds_limit(self, limit_ms: float) -> bool:
-        """Whether p95 exceeds a limit significantly: its lower bound does, or the median where there is none."""
-        low = self.p50_ms if self.p95_low is None else self.p95_low
-        return low is not None and low > limit_ms
-
-    def over_limit_not_significant(self, limits: Limits) -> str:
-        """A note that p95 exceeds the limit, but not significantly; "" if that is not so."""
-        limit, p95 = limits.latency_p95_ms, self.p95_ms
-        if limit is None or p95 is None or p95 <= limit or self._exceeds_limit(limit):
-            return ""
-        return f"p95 {_time(p95)} exceeds {_time(limit)}, but not significantly ({self.requests} requests)"
-
-    def not_proven(self, limits: Limits) -> str:
-        """What is not proven about its p95, as a sentence; "" if it is proven, or the contract has no limit."""
-        limit = limits.latency_p95_ms
-        if limit is None or self.p95_ms is None or (self.p95_high is not None and self.p95_high <= limit):
-            return ""
-        where = f" on {self.machine}" if self.machine else ""
-        if over := self.over_limit_not_significant(limits):
-            return f"{self.name}, {self.mode}: {over}, measured with a concurrency of 1{where}."
-        few = f"; at least {MIN_REQUESTS_FOR_P95} are needed" if self.requests < MIN_REQUESTS_FOR_P95 else ""
-        return (
-            f"{self.requests} requests do not prove that the p95 of {self.name} stays within {_time(limit)}"
-            f"{where}{few}."
-        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +38,8 @@ class Pair:
 @dataclass(frozen=True)
 class Recommendation:
     """``run``: number of the recommended eval run, or None; ``sentence``: which model, and why; ``notes``: others;
-    ``separable``: it is significantly better than every other model; ``alone``: it was the only candidate.
+    ``separable``: it is significantly better than every other model; ``alone``: it was the only candidate;
+    ``fine_tuning``: whether fine-tuning is needed at all, "" where that is unknown.
     """
 
     run: int | None
@@ -140,6 +48,7 @@ class Recommendation:
     separable: bool = False
     pairs: tuple[Pair, ...] = ()
     alone: bool = False
+    fine_tuning: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -147,10 +56,15 @@ class Recommendation:
 
 
 def recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recommendation:
-    """The model to fine-tune: the best field accuracy among base models within the limits of the contract.
+    """The model to fine-tune: the best field accuracy among base models within the limits of the contract; and whether
+    to fine-tune at all.
 
-    Fine-tuned and external models are baselines, and candidates only where there is no base model.
+    Other models are baselines, and candidates only where there is no base model.
     """
+    return replace(_recommend(candidates, limits), fine_tuning=fine_tuning_advice(candidates, limits))
+
+
+def _recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recommendation:
     choice = [one for one in candidates if one.base] or list(candidates)
     others = [one for one in candidates if one not in choice]
     if not choice:
@@ -163,9 +77,7 @@ def recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recomm
         subject = f"{best.name} is not" if many == 1 else f"None of the {many} models is"
         sentence = f"{subject} within {limits.words}, so no model is recommended."
         if many > 1:
-            sentence += (
-                f" Best without these limits: {best.name}, {best.mode}, {_percent(best.accuracy)} field accuracy."
-            )
+            sentence += f" Best without these limits: {best.title}, {percent(best.accuracy)} field accuracy."
         return Recommendation(None, sentence, tuple(notes))
     pairs = _pairs(fitting)
     best, second = fitting[0], fitting[1] if len(fitting) > 1 else None
@@ -176,15 +88,15 @@ def recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recomm
     if alone:
         return Recommendation(best.run, _single_candidate(best, limits, others), tuple(notes), False, pairs, alone=True)
     if second is None:
-        right = f"{_percent(best.accuracy)} field accuracy"
-        sentence = f"{best.name}, {best.mode}: the only model within {limits.words}; {right}."
+        right = f"{percent(best.accuracy)} field accuracy"
+        sentence = f"{best.title}: the only model within {limits.words}; {right}."
         return Recommendation(best.run, sentence, tuple(notes), True, pairs)
     mine = [pair for pair in pairs if best.run in (pair.a, pair.b)]
     rivals = [one for one in fitting[1:] if not _beats(best, one, mine)]
     first = next(pair for pair in mine if second.run in (pair.a, pair.b))
     sentence = (
-        f"{best.name}, {best.mode}: best field accuracy within {limits.words}; "
-        f"{_percent(best.accuracy)} compared with {_percent(second.accuracy)} of {second.name}, "
+        f"{best.title}: best field accuracy within {limits.words}; "
+        f"{percent(best.accuracy)} compared with {percent(second.accuracy)} of {second.name}, "
         f"{_significance(best, first)}."
     )
     if rivals:
@@ -234,7 +146,7 @@ def _significance(best: MeasuredCandidate, pair: Pair) -> str:
 
 def _single_candidate(best: MeasuredCandidate, limits: Limits, others: Sequence[MeasuredCandidate]) -> str:
     only = "the only base model measured" if best.base and others else "the only model measured"
-    return f"{best.name}, {best.mode}: {only}; {_percent(best.accuracy)} field accuracy, within {limits.words}."
+    return f"{best.title}: {only}; {percent(best.accuracy)} field accuracy, within {limits.words}."
 
 
 def _none_right(
@@ -260,14 +172,14 @@ def _advice(best: MeasuredCandidate, rivals: Sequence[MeasuredCandidate]) -> str
     )
     quick = min([best, *rivals], key=lambda one: one.p50_ms if one.p50_ms is not None else float("inf"))
     if quick is not best and quick.p50_ms is not None:
-        text += f" {quick.name} is the fastest ({_time(quick.p50_ms)} at p50)."
+        text += f" {quick.name} is the fastest ({milliseconds(quick.p50_ms)} at p50)."
     return text
 
 
 def _modes(best: MeasuredCandidate, choice: Sequence[MeasuredCandidate]) -> list[str]:
     """The other modes of the recommended model."""
     return [
-        f"{best.name}, {one.mode}: {_percent(one.accuracy)} field accuracy, {_percent(one.valid)} schema-valid."
+        f"{best.name}, {one.mode}: {percent(one.accuracy)} field accuracy, {percent(one.valid)} schema-valid."
         for one in choice
         if one.model == best.model and one.run != best.run
     ]
@@ -281,19 +193,9 @@ def _excluded(choice: Sequence[MeasuredCandidate], fitting: Sequence[MeasuredCan
 
 
 def _baseline_note(one: MeasuredCandidate) -> str:
-    p50 = f", {_time(one.p50_ms)} at p50" if one.p50_ms is not None else ""
-    return f"Baseline: {one.name}, {one.mode}, {_percent(one.accuracy)} field accuracy{p50}."
+    p50 = f", {milliseconds(one.p50_ms)} at p50" if one.p50_ms is not None else ""
+    return f"Baseline: {one.title}, {percent(one.accuracy)} field accuracy{p50}."
 
 
 def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
-
-
-def _time(ms: float | None) -> str:
-    if ms is None:
-        return "not measured"
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"

@@ -1,10 +1,12 @@
 """Results of a benchmark: a row for each eval run, the matrix of fields, errors, and the recommendation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.benchmarks.recommendation import BYTES, Limits, MeasuredCandidate, Recommendation, recommend
+from evaluation.benchmarks import gate_verdicts
+from evaluation.benchmarks.measured import BYTES, Limits, MeasuredCandidate
+from evaluation.benchmarks.recommendation import Recommendation, recommend
 from evaluation.inference.prices import Cost
 from evaluation.models import Benchmark, EvalOutput, EvalRun
 from evaluation.scores.measurements import benchmark_bounds
@@ -18,7 +20,8 @@ from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT
 class BenchmarkRow:
     """One model in one decoding mode. ``fields``: field accuracy with an interval over documents; ``over_limits``: the
     limits it exceeds; ``note``: what it exceeds, but not significantly; ``compare``: number of the run to compare with,
-    None for that run itself.
+    None for that run itself; ``labels``: labels that it learned from or gets as examples, None: unknown; ``verdict``:
+    of ``gate_verdicts.verdicts``, empty where there is none yet.
     """
 
     run: EvalRun
@@ -28,6 +31,8 @@ class BenchmarkRow:
     over_limits: tuple[str, ...]
     note: str
     compare: int | None
+    labels: int | None
+    verdict: dict[str, Any]
 
     @property
     def done(self) -> bool:
@@ -58,23 +63,39 @@ def cost_of(run: EvalRun, constraints: dict[str, Any]) -> Cost:
     return price.of_run(run.facts, run.scores["documents"])
 
 
-def recommendation(benchmark: Benchmark, done: Sequence[EvalRun]) -> Recommendation:
+def conclusion(benchmark: Benchmark, done: Sequence[EvalRun]) -> dict[str, Any]:
+    """The result of a benchmark, JSON-ready: recommendation, and the gates on answers as ``gates``."""
+    verdicts = gate_verdicts.verdicts(benchmark, done)
+    return {**recommendation(benchmark, done, verdicts).as_dict(), "gates": verdicts}
+
+
+def recommendation(
+    benchmark: Benchmark, done: Sequence[EvalRun], verdicts: Mapping[str, Mapping[str, Any]] | None = None
+) -> Recommendation:
     """The recommendation from the finished runs; reads the scores of their outputs."""
     shares: dict[int, dict[str, float]] = {run.pk: {} for run in done}
     rows = EvalOutput.objects.filter(eval_run__in=done).values_list("eval_run_id", "document_id", "score")
     for run, document, score in rows.iterator(chunk_size=200):
         shares[run][str(document)] = ScoreView.of(score).accuracy
-    return recommend([_candidate(run, benchmark, shares[run.pk]) for run in done], limits(benchmark))
+    measured = [_candidate(run, benchmark, shares[run.pk], (verdicts or {}).get(str(run.number), {})) for run in done]
+    return recommend(measured, limits(benchmark))
 
 
-def _candidate(run: EvalRun, benchmark: Benchmark, shares: dict[str, float]) -> MeasuredCandidate:
+def labels_of(benchmark: Benchmark, run: EvalRun) -> int | None:
+    """Labels that a candidate learned from; of others the few-shot examples that it gets."""
+    return run.backend.labels() if run.backend.trained_on is not None else len(benchmark.examples)
+
+
+def _candidate(
+    run: EvalRun, benchmark: Benchmark, shares: dict[str, float], verdict: Mapping[str, Any]
+) -> MeasuredCandidate:
     fields, bounds = run.scores["field_exact"], run.facts.get("bounds", {})
     p95 = bounds.get("p95_ms", {})
     return MeasuredCandidate(
         run=run.number,
         model=str(run.backend.key),
         name=run.model_label,
-        mode=run.get_mode_display(),
+        mode=run.get_mode_display() if run.backend.decodes else "",
         right=fields["k"],
         fields=fields["n"],
         valid=run.scores["schema_valid"]["rate"] or 0.0,
@@ -89,6 +110,10 @@ def _candidate(run: EvalRun, benchmark: Benchmark, shares: dict[str, float]) -> 
         cost=cost_of(run, benchmark.constraints).per_document,
         size=run.backend.parameters,
         base=run.backend.is_base_model,
+        labels=labels_of(benchmark, run),
+        verdict=str(verdict.get("status", "")),
+        classical=not run.backend.decodes,
+        fine_tuned=run.backend.decodes and run.backend.trained_on is not None,
     )
 
 
@@ -100,7 +125,7 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[BenchmarkRow]:
     for run in runs:
         done = run.status == Status.DONE
         kind = run.backend.kind
-        candidate = _candidate(run, benchmark, {}) if done else None
+        candidate = _candidate(run, benchmark, {}, {}) if done else None
         found.append(
             BenchmarkRow(
                 run=run,
@@ -110,6 +135,8 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[BenchmarkRow]:
                 over_limits=tuple(candidate.over_limits(allowed)) if candidate else (),
                 note=candidate.over_limit_not_significant(allowed) if candidate else "",
                 compare=reference if done and run.number != reference else None,
+                labels=labels_of(benchmark, run) if done else None,
+                verdict=benchmark.result.get("gates", {}).get(str(run.number), {}),
             )
         )
     return found
@@ -193,5 +220,7 @@ def _reported(row: BenchmarkRow) -> dict[str, Any]:
         "peak_memory_bytes": run.facts.get("peak_memory_bytes"),
         "cost_per_1000": row.cost.per_thousand,
         "cost_from": row.cost.reason,
+        "labels": row.labels,
+        "gates": row.verdict,
         "beyond_contract": list(row.over_limits),
     }

@@ -17,23 +17,25 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.benchmarks import results
+from evaluation.classical import services as classical
 from evaluation.inference.backends import backend_class_of
+from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import Benchmark, Endpoint, EvalRun
 from evaluation.runs import few_shot
-from evaluation.runs.services import next_number, start_evaluation
+from evaluation.runs.services import Model, next_number, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from training.base_models.downloads import download_required
-from training.models import BaseModel, ModelVersion, TrainingRun
+from training.models import BaseModel, ModelVersion
 
 logger = logging.getLogger(__name__)
 
 MIN_DOCUMENTS, MAX_DOCUMENTS, DEFAULT_DOCUMENTS = 20, 50, 30
-MAX_CANDIDATES = 6
+MAX_CANDIDATES = 8
 #: documents compared per sampled one at first: near-duplicates are dropped
 _WINDOW = 4
 #: documents compared in total, a second or two
@@ -41,7 +43,7 @@ _MAX_COMPARED = 2000
 #: newest training documents of candidates whose near-duplicates are excluded, a few seconds
 _MAX_TRAINING_TEXTS = 10_000
 
-Candidate = BaseModel | ModelVersion | Endpoint
+Candidate = BaseModel | ModelVersion | Endpoint | ClassicalKind
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def start_benchmark(
     modes: Sequence[str],
     documents: int = DEFAULT_DOCUMENTS,
 ) -> Benchmark:
-    """Queues an eval run for each model and mode, all on the same documents.
+    """Queues an eval run for each model and mode, all on the same documents; one for each classical model, which is
+    trained on the training documents that are not among them.
 
     Jobs prepare base models that are not prepared; nothing is downloaded for that.
 
@@ -196,11 +199,11 @@ def start_benchmark(
     )
     row.full_clean(exclude=["examples"])
     row.save()
+    models = [_evaluated(one, row) for one in candidates]
     runs = [
-        start_evaluation(project=project, user=user, dataset=dataset, model=_evaluated(one), mode=mode, benchmark=row)
-        for one in candidates
-        for mode in order
-        if _supports(one, mode)
+        start_evaluation(project=project, user=user, dataset=dataset, model=model, mode=mode, benchmark=row)
+        for model in models
+        for mode in _modes(model, order)
     ]
     row.record(progress_total=documents * len(runs), stage="waiting for a worker")
     audit_services.record(
@@ -220,14 +223,14 @@ def _check(
         raise Refused("Select at least one model.", field="models")
     if len(candidates) > MAX_CANDIDATES:
         raise Refused(f"Select at most {MAX_CANDIDATES} models.", field="models")
-    if len({(type(one), one.pk) for one in candidates}) < len(candidates):
+    if len({(type(one), getattr(one, "pk", one)) for one in candidates}) < len(candidates):
         raise Refused("Duplicate model.", field="models")
     if not order or len(order) < len(set(modes)):
         raise Refused(f"Select at least one decoding mode: {', '.join(EvalRun.Mode.values)}.", field="modes")
     if not MIN_DOCUMENTS <= documents <= MAX_DOCUMENTS:
         raise Refused(f"Choose {MIN_DOCUMENTS} to {MAX_DOCUMENTS} documents.", field="documents")
     for one in candidates:
-        if not isinstance(one, BaseModel) and one.project_id != project.pk:
+        if isinstance(one, ModelVersion | Endpoint) and one.project_id != project.pk:
             raise Refused(f"{one} belongs to another project.", field="models")
         if isinstance(one, Endpoint):
             _check_endpoint(one, order)
@@ -246,7 +249,7 @@ def _check_file(dataset: DatasetVersion) -> None:
 def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
     if endpoint.retired_at is not None:
         raise Refused(f"The endpoint {endpoint} was removed.", field="models")
-    if not any(_supports(endpoint, mode) for mode in modes):
+    if not _modes(endpoint, modes):
         if endpoint.structured != Endpoint.Structured.FREE:
             raise Refused(f"{endpoint} does not support grounded decoding.", field="modes")
         raise Refused(f"{endpoint} does not support structured output.", field="modes")
@@ -256,14 +259,23 @@ def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
         raise Refused(f"{endpoint}: {refusal.message}", field="models") from refusal
 
 
-def _supports(candidate: Candidate, mode: str) -> bool:
-    """Whether a candidate can decode in this mode."""
-    model = _evaluated(candidate)
-    return backend_class_of(model).supports(model, mode)
+def _modes(model: Model, order: Sequence[str]) -> list[str]:
+    """Those of the modes that a model can decode in; a model that does not decode has one evaluation."""
+    backend = backend_class_of(model)
+    modes = order if backend.decodes else [EvalRun.Mode.CONSTRAINED]
+    return [mode for mode in modes if backend.supports(model, mode)]
 
 
-def _evaluated(candidate: Candidate) -> BaseModel | TrainingRun | Endpoint:
+def _evaluated(candidate: Candidate, benchmark: Benchmark) -> Model:
     """What an evaluation of a candidate is started with."""
+    if isinstance(candidate, ClassicalKind):
+        return classical.get_or_create(
+            project=benchmark.project,
+            user=benchmark.created_by,
+            dataset=benchmark.dataset,
+            kind=candidate,
+            excluded=classical.overlapping_training(benchmark.dataset, benchmark.documents),
+        )
     return candidate.training_run if isinstance(candidate, ModelVersion) else candidate
 
 
@@ -336,7 +348,7 @@ def on_evaluation_ended(run: EvalRun) -> None:
 
 def _conclude(row: Benchmark, runs: list[EvalRun]) -> None:
     done = [run for run in runs if run.status == Status.DONE]
-    result = results.recommendation(row, done).as_dict() if done else {}
+    result = results.conclusion(row, done) if done else {}
     answered = sum(run.progress_done for run in runs)
     if row.cancel_requested:
         row.cancelled(result=result, progress_done=answered)

@@ -108,7 +108,7 @@ def _answers(rows: Any) -> list[Answer]:
 
 def families_of(run: EvalRun) -> Families:
     """The families of the documents of an evaluation. They are known if they are in the training data of its model."""
-    trained_on = run.training_run.dataset if run.training_run is not None else None
+    trained_on = run.backend.trained_on
     known = families.known_documents(run.dataset, run.split, trained_on)
     return Families(
         of=families.families_of(run.dataset, run.split),

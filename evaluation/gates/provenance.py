@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.models import EvalRun, GateReport
+from evaluation.models import ClassicalModel, EvalRun, GateReport
 from slmstudio.runs.application import application, scorer_code
 from slmstudio.storage.sizes import format_bytes
 from training.licenses import LicenseRecord
@@ -56,6 +56,9 @@ _TITLES = {
     "per_device_train_batch_size": "Batch size",
     "gradient_accumulation_steps": "Accumulation",
     "seed": "Seed",
+    "kind": "Kind",
+    "labels": "Training labels",
+    "classes": "Classes",
     "data_seed": "Seed of the data",
 }
 _BYTES = ("memory_bytes", "gpu_memory_bytes")
@@ -94,6 +97,8 @@ def provenance_of(run: EvalRun, baseline: EvalRun | None) -> Facts:
     if training is not None:
         base = training.base_model
         found["training"] = _training(training)
+    if (classical := run.classical) is not None:
+        found["classical"] = _classical(classical)
     if base is not None:
         found["base_model"] = _base_model(base, training)
     if baseline is not None:
@@ -123,6 +128,17 @@ def _training(run: TrainingRun) -> Facts:
         "environment": environment_of(facts),
         "optimizer": facts.get("optimizer") or {},
         "prompt_sha256": str(facts.get("prompt_sha256") or ""),
+    }
+
+
+def _classical(model: ClassicalModel) -> Facts:
+    facts = model.facts
+    names = ("kind", "labels", "labels_sha256", "classes", "seed")
+    return {
+        "number": model.number,
+        "dataset": model.dataset.sha256,
+        "environment": environment_of(facts),
+        **{name: facts[name] for name in names if name in facts},
     }
 
 
@@ -168,6 +184,10 @@ def sections(report: GateReport) -> list[Section]:
         title = f"Training run {training['number']}"
         rows = [*_application(training), *_environment(training), *_prompt(training), *_optimizer(training)]
         parts.append(Section(title, rows))
+    if classical := found.get("classical"):
+        rows = [*_rows(classical, ("kind", "labels", "classes", "seed")), *_environment(classical)]
+        rows.append(Fact("Labels, as a hash", str(classical.get("labels_sha256", "")), True))
+        parts.append(Section(f"Classical model {classical['number']}", rows))
     for name in ("evaluation", "baseline"):
         if part := found.get(name):
             parts.append(

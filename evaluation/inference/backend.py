@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
+from evaluation.inference.classical_model import AbstractClassicalModel
 from evaluation.inference.completion import Completion
 from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.output_text import classify_output
@@ -26,7 +27,7 @@ FileHash = tuple[str, Path, Callable[[], str]]
 
 
 #: what can be evaluated
-EvaluatedModel = BaseModel | TrainingRun | ModelExport | ExternalModel
+EvaluatedModel = BaseModel | TrainingRun | ModelExport | ExternalModel | AbstractClassicalModel
 
 
 class ModelRun(Protocol):
@@ -46,6 +47,10 @@ class ModelRun(Protocol):
     def endpoint(self) -> ExternalModel | None: ...
     @property
     def endpoint_id(self) -> int | None: ...
+    @property
+    def classical(self) -> AbstractClassicalModel | None: ...
+    @property
+    def classical_id(self) -> int | None: ...
     @property
     def export(self) -> ModelExport | None: ...
     @property
@@ -80,6 +85,7 @@ class ModelKey:
     training_run: int | None = None
     endpoint: int | None = None
     export: int | None = None
+    classical: int | None = None
     name: str = ""
     url: str = ""
 
@@ -90,6 +96,7 @@ class ModelKey:
             "training_run": self.training_run,
             "endpoint": self.endpoint,
             "export": self.export,
+            "classical": self.classical,
         }
 
 
@@ -173,6 +180,10 @@ class Backend(ABC):
 
     #: whether document text leaves this machine
     is_external: ClassVar[bool] = False
+    #: whether it generates text, so that decoding modes apply
+    decodes: ClassVar[bool] = True
+    #: whether the gateway can serve it as a package
+    is_servable: ClassVar[bool] = True
     #: the stage that a run shows while outputs come in
     stage: ClassVar[str] = "generating"
 
@@ -196,7 +207,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """ "base model", "fine-tuned here" or "external"."""
+        """ "base model", "fine-tuned here", "classical" or "external"."""
 
     @property
     @abstractmethod
@@ -222,6 +233,15 @@ class Backend(ABC):
     def parameters(self) -> int:
         """The number of parameters of a base model; 0 if it is unknown."""
         return 0
+
+    @property
+    def trained_on(self) -> DatasetVersion | None:
+        """The dataset version whose training split it was trained on here; None if it was not."""
+        return None
+
+    def labels(self) -> int | None:
+        """How many labels it was trained on here; None if that is unknown or it was not."""
+        return None
 
     def describe(self, facts: Mapping[str, Any], spec: str) -> dict[str, str]:
         """How outputs were generated, by name, to distinguish two runs."""

@@ -1,10 +1,11 @@
 """The registry of backends, and the only place that reads which model a run is of."""
 
 from evaluation.inference.backend import Backend, EvaluatedModel, ModelRun
+from evaluation.inference.classical import ClassicalBackend
 from evaluation.inference.external import ExternalBackend
 from evaluation.inference.local import LlamaCppBackend, TransformersBackend
 
-BACKENDS: tuple[type[Backend], ...] = (TransformersBackend, LlamaCppBackend, ExternalBackend)
+BACKENDS: tuple[type[Backend], ...] = (ClassicalBackend, TransformersBackend, LlamaCppBackend, ExternalBackend)
 
 
 def backend_of(run: ModelRun) -> Backend:
@@ -13,7 +14,7 @@ def backend_of(run: ModelRun) -> Backend:
 
 
 def backend_class_of(model: EvaluatedModel) -> type[Backend]:
-    """The backend that runs a BaseModel, TrainingRun, ModelExport or Endpoint."""
+    """The backend that runs a BaseModel, TrainingRun, ModelExport, Endpoint or ClassicalModel."""
     return next(kind for kind in BACKENDS if kind.columns_of(model) is not None)
 
 

@@ -40,6 +40,7 @@ class ExternalBackend(Backend):
     """A model behind an endpoint. Only the job's thread uses the database; the others send requests."""
 
     is_external = True
+    is_servable = False
     stage = "sending documents"
 
     def __init__(self, run: ModelRun) -> None:

@@ -18,6 +18,7 @@ from evaluation.inference.backend import (
 )
 from evaluation.inference.prices import Price, hourly_price
 from evaluation.inference.spec import EvalSpec
+from labeling.models import DatasetVersion, Split
 from slmstudio.contract.json_text import loads
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
@@ -80,6 +81,15 @@ class LocalBackend(Backend):
     @property
     def parameters(self) -> int:
         return self._run.base_model.parameters if self._run.base_model is not None else 0
+
+    @property
+    def trained_on(self) -> DatasetVersion | None:
+        training = self._run.training_run
+        return training.dataset if training is not None else None
+
+    def labels(self) -> int | None:
+        trained_on = self.trained_on
+        return None if trained_on is None else int(trained_on.items.filter(split=Split.TRAIN).count())
 
     @property
     def started_from(self) -> int | None:
@@ -211,7 +221,8 @@ class TransformersBackend(LocalBackend):
 
     @classmethod
     def of(cls, run: ModelRun) -> Self | None:
-        return cls(run) if run.endpoint_id is None and run.export_id is None else None
+        columns = (run.endpoint_id, run.export_id, run.classical_id)
+        return cls(run) if all(column is None for column in columns) else None
 
     @classmethod
     def columns_of(cls, model: EvaluatedModel) -> dict[str, EvaluatedModel] | None:

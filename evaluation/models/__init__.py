@@ -3,6 +3,7 @@
 from evaluation.models.approvals import Approval
 from evaluation.models.audit import AuditEntry
 from evaluation.models.benchmarks import Benchmark
+from evaluation.models.classical import ClassicalModel
 from evaluation.models.comparison import Comparison
 from evaluation.models.endpoints import Endpoint
 from evaluation.models.gates import GatePolicy, GateReport, PolicyProposal
@@ -17,6 +18,7 @@ __all__ = [
     "Approval",
     "AuditEntry",
     "Benchmark",
+    "ClassicalModel",
     "Comparison",
     "Endpoint",
     "EvalOutput",

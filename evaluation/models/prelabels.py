@@ -66,8 +66,8 @@ class PrelabelRun(RetryableRun):
         """The run's page."""
         return reverse("prelabel_run", args=[self.project.slug, self.number])
 
-    #: columns of an EvalRun that pre-labels do not have: base models and GGUF files create none
-    base_model = export = base_model_id = export_id = None
+    #: columns of an EvalRun that pre-labels do not have: such models create none
+    base_model = export = classical = base_model_id = export_id = classical_id = None
 
     @property
     def training_run_id(self) -> int | None:

@@ -10,12 +10,22 @@ from django.urls import reverse
 from evaluation.inference.backend import Backend, ModelKey
 from evaluation.inference.backends import backend_of
 from evaluation.models.benchmarks import Benchmark
+from evaluation.models.classical import ClassicalModel
 from evaluation.models.endpoints import Endpoint
 from evaluation.models.output_queries import EvalOutputQuerySet
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.database.fields import ExactJSONField
 from slmstudio.runs.models import RetryableRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
+
+#: the model of an eval run was trained here
+TRAINED_HERE = models.Q(training_run__isnull=False) | models.Q(classical__isnull=False)
+
+
+def _only(column: str) -> models.Q:
+    """Of the columns that name a model, this one is set and no other."""
+    names = ("base_model", "training_run", "endpoint", "classical")
+    return models.Q(**{f"{name}__isnull": name != column for name in names})
 
 
 class EvalRunQuerySet(RunQuerySet["EvalRun"]):
@@ -24,8 +34,12 @@ class EvalRunQuerySet(RunQuerySet["EvalRun"]):
     def with_model(self) -> Self:
         """With the rows that their labels need, in one query."""
         return self.select_related(
-            "base_model", "training_run", "model_version", "endpoint", "export", "dataset", "created_by"
+            "base_model", "training_run", "model_version", "endpoint", "export", "classical", "dataset", "created_by"
         )
+
+    def of_trained_models(self) -> Self:
+        """Those of models that were trained here, on labels of the project."""
+        return self.filter(TRAINED_HERE)
 
     def of_model(self, key: ModelKey, *, any_export: bool = False) -> Self:
         """Those whose columns name this model, or with ``any_export`` one of its GGUF files; of an external model also
@@ -46,14 +60,14 @@ class EvalRunQuerySet(RunQuerySet["EvalRun"]):
 class EvalRun(RetryableRun):
     """A model over a split of a dataset version, or over a benchmark's documents: outputs, scores, latency, tokens.
 
-    The model is a BaseModel, a ModelVersion or an Endpoint; a run queued behind a training names the TrainingRun and
-    takes its ModelVersion when it starts.
+    The model is a BaseModel, a ModelVersion, a ClassicalModel or an Endpoint; a run queued behind a training names
+    the TrainingRun and takes its ModelVersion when it starts.
     """
 
     #: the split of runs over a benchmark's documents
     BENCHMARK = "benchmark"
     #: the columns that name its model, which only its backend reads
-    MODEL_COLUMNS = ("base_model", "training_run", "model_version", "endpoint", "export")
+    MODEL_COLUMNS = ("base_model", "training_run", "model_version", "endpoint", "export", "classical")
 
     class Mode(models.TextChoices):
         """The decoding mode."""
@@ -90,6 +104,9 @@ class EvalRun(RetryableRun):
         related_name="eval_runs",
         help_text="the GGUF file for llama.cpp; empty: the weights, with transformers",
     )
+    classical = models.ForeignKey(
+        ClassicalModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
+    )
     idempotency_key = models.CharField(max_length=200, blank=True, help_text="of the request that started it")
     at_once = models.PositiveSmallIntegerField(default=1, help_text="concurrent documents")
     rescored_from = models.ForeignKey(
@@ -122,9 +139,7 @@ class EvalRun(RetryableRun):
             ),
             models.CheckConstraint(
                 name="eval_has_one_subject",
-                condition=models.Q(base_model__isnull=False, training_run__isnull=True, endpoint__isnull=True)
-                | models.Q(base_model__isnull=True, training_run__isnull=False, endpoint__isnull=True)
-                | models.Q(base_model__isnull=True, training_run__isnull=True, endpoint__isnull=False),
+                condition=_only("base_model") | _only("training_run") | _only("endpoint") | _only("classical"),
             ),
             models.CheckConstraint(
                 name="eval_export_is_of_a_training",

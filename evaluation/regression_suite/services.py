@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
@@ -172,8 +172,8 @@ class PinnedDocument:
 
 
 def pinned_with_results(project: Project) -> tuple[list[EvalRun], list[PinnedDocument]]:
-    """The newest evaluations of fine-tuned models with a pinned document, and every pin with their results, broken ones
-    first.
+    """The newest evaluations of models that were trained here with a pinned document, and every pin with their results,
+    broken ones first.
 
     Errors of base models and external models are not regressions, and benchmarks never have hold-out documents.
     """
@@ -181,7 +181,7 @@ def pinned_with_results(project: Project) -> tuple[list[EvalRun], list[PinnedDoc
     rows = rows.defer("document__text", "document__metadata").order_by("-created_at", "-pk")
     pinned = list(rows)
     keys = [row.document_id for row in pinned]
-    tuned: Any = EvalRun.objects.filter(Q(training_run__isnull=False) | Q(model_version__isnull=False))
+    tuned: Any = EvalRun.objects.of_trained_models()
     tuned = tuned.filter(Exists(EvalOutput.objects.filter(eval_run=OuterRef("pk"), document__in=keys)))
     runs = list(tuned.filter(project=project, benchmark=None).done().with_model().order_by("-number")[:MAX_RUNS])
     results = {(run, document): exact for run, document, exact in answers([run.pk for run in runs], keys)}

@@ -46,6 +46,8 @@ def reproduce(*, report: GateReport, folder: Path, outputs_only: bool, progress:
     """
     run = report.eval_run
     backend = run.backend
+    if not backend.decodes:
+        raise Refused(f"{run.model_label} is a classical model, which is not made again here yet.", code="classical")
     if not isinstance(backend, LocalBackend):
         raise Refused(f"{run.model_label} is an external model, which cannot be made again.", code="external")
     if not _spec_text(run):

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evaluation.endpoints import permits
-from evaluation.models import Endpoint
+from evaluation.models import ClassicalModel, Endpoint
 from evaluation.runs.services import Model
 from labeling.models import Project
 from slmstudio.runs.models import Status
@@ -28,6 +28,7 @@ def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
     trainings: Any = TrainingRun.objects.filter(project=project).exclude(status__in=[Status.FAILED, Status.CANCELLED])
     exports: Any = ModelExport.objects.filter(model_version__project=project, status=Status.DONE)
     exports = exports.select_related("model_version__training_run").order_by("-model_version__number", "kind")
+    classical = ClassicalModel.objects.filter(project=project).select_related("dataset").order_by("-number")
     endpoints = list(Endpoint.objects.in_use(project))
     permitted = permits.permitted_endpoints(project, endpoints)
     return {
@@ -37,6 +38,9 @@ def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
         ],
         "Fine-tuned here, on llama.cpp": [
             ModelChoice(f"gguf-{export.model_version.number}-{export.kind}", str(export), export) for export in exports
+        ],
+        "Classical models": [
+            ModelChoice(f"classical-{model.number}", _classical_label(model), model) for model in classical
         ],
         "Base models": [
             ModelChoice(f"base-{model.slug}", model.name, model)
@@ -55,6 +59,11 @@ def _training_label(run: TrainingRun) -> str:
     if version is not None:
         return f"{version} ({run})"
     return f"{run}, still training: the evaluation starts after it"
+
+
+def _classical_label(model: ClassicalModel) -> str:
+    labels = model.facts.get("labels") or model.labels
+    return f"{model} ({f'{labels:,} labels' if labels else 'training split'} of v{model.dataset.number})"
 
 
 def _endpoint_label(endpoint: Endpoint, permitted: bool) -> str:

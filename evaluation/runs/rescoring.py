@@ -59,7 +59,7 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
         if there is not None:
             return there
         if source.split == Split.HOLDOUT and not confirm_holdout:
-            model = source.export or source.training_run or source.base_model or source.endpoint
+            model = source.export or source.training_run or source.base_model or source.endpoint or source.classical
             assert model is not None
             check_price(dataset, model)
         fresh = EvalRun(

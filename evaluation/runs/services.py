@@ -12,7 +12,7 @@ from evaluation.endpoints import permits
 from evaluation.inference.backends import backend_class_of, columns_of
 from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
-from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, PrelabelRun
+from evaluation.models import Benchmark, ClassicalModel, Endpoint, EvalOutput, EvalRun, PrelabelRun
 from evaluation.runs import run_documents
 from labeling.integrations import events
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
@@ -24,7 +24,7 @@ from slmstudio.runs.models import Status, resumed_by
 from training.models import BaseModel, ModelExport, TrainingRun
 
 #: what can be evaluated; ``evaluation.inference.backends`` knows which backend runs it
-Model = BaseModel | TrainingRun | ModelExport | Endpoint
+Model = BaseModel | TrainingRun | ModelExport | Endpoint | ClassicalModel
 #: the rates of an evaluation that programs get: documents that are valid, fields and documents that are right
 RATES = ("schema_valid", "field_exact", "document_exact")
 
@@ -258,8 +258,8 @@ def resume_conflict(run: EvalRun, now: Mapping[str, Any]) -> str:
 
 
 def file_keys(project: Project) -> Iterator[str]:
-    """Keys of the folders of a project's evaluations and pre-labels in the artifact store."""
-    tables: tuple[Any, ...] = (EvalRun, PrelabelRun)
+    """Keys of the folders of a project's evaluations, pre-labels and classical models in the artifact store."""
+    tables: tuple[Any, ...] = (EvalRun, PrelabelRun, ClassicalModel)
     for table in tables:
         for run in table.objects.filter(project=project).only("pk"):
             yield run.folder_key

@@ -92,7 +92,7 @@ def family_facts(run: EvalRun, rows: Sequence[EvalOutput]) -> dict[str, Any]:
             "word": families.family_word(run.dataset, len(counts)),
             "effective": effective_documents(wrong, family_upper(counts), len(rows)),
         }
-    trained_on = run.training_run.dataset if run.training_run is not None else None
+    trained_on = run.backend.trained_on
     known = families.known_documents(run.dataset, run.split, trained_on)
     if known is not None:
         labels = [[KNOWN if row.document_id in known else NEW] for row in rows]

@@ -207,7 +207,7 @@ def approved_reports(project: Project) -> list[GateReport]:
         .select_related(
             "report__policy", "report__eval_run__dataset__schema_version", "report__eval_run__base_model",
             "report__eval_run__training_run", "report__eval_run__model_version", "report__eval_run__endpoint",
-            "report__eval_run__export", "report__baseline",
+            "report__eval_run__export", "report__eval_run__classical", "report__baseline",
         )
         .order_by("-report__number")
     )  # fmt: skip
@@ -215,7 +215,7 @@ def approved_reports(project: Project) -> list[GateReport]:
     found = []
     for approval in approvals[:10]:
         approval.report.project = project
-        if approval.report.eval_run.endpoint_id is None and not void_reasons(approval, files=False, current=current):
+        if approval.report.eval_run.backend.is_servable and not void_reasons(approval, files=False, current=current):
             found.append(approval.report)
     return found
 
@@ -231,7 +231,7 @@ def shadow_runs(project: Project, approved: Iterable[GateReport]) -> list[EvalRu
     if not Deployment.objects.filter(project=project, stable__isnull=False).exists():
         return []
     rows = EvalRun.objects.with_model().filter(project=project, status=Status.DONE, benchmark=None, endpoint=None)
-    rows = rows.filter(rescored_from=None).exclude(pk__in=[report.eval_run_id for report in approved])
+    rows = rows.filter(rescored_from=None, classical=None).exclude(pk__in=[report.eval_run_id for report in approved])
     return list(rows.exclude(spec="").order_by("-number")[:MAX_RUNS])
 
 

@@ -166,6 +166,10 @@ def _choice(run: EvalRun, wanted: str, export: ModelExport | None, field: str = 
         raise Refused(f"There is no engine {wanted!r}. The engines are {', '.join(Engine.values)}.", field=field)
     if run.status != Status.DONE or run.benchmark_id is not None:
         raise Refused("Only a finished evaluation can be packaged.", field="run", code="unfinished")
+    if not run.backend.is_servable and not run.backend.is_external:
+        raise Refused(
+            f"{run.model_label} is a classical model, which cannot be served yet.", field="run", code="classical"
+        )
     if run.endpoint_id is not None or not run.spec:
         raise Refused("An external model has no files to package.", field="run", code="external")
     found = Choice(engine, engine)

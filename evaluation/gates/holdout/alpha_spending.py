@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef, Q
 from evaluation.gates.policy.definition import GatePolicy
 from evaluation.gates.policy.services import gates_of
 from evaluation.models import EvalOutput, EvalRun, GateReport
+from evaluation.models.runs import TRAINED_HERE
 from labeling.models import DatasetItem, DatasetVersion, Project, Split
 from slmstudio.runs.models import Status
 
@@ -47,7 +48,7 @@ def holdout_evaluations(eval_run: EvalRun) -> Any:
 
 def trained_candidates(eval_run: EvalRun) -> list[EvalRun]:
     """Evaluations of trained models among ``holdout_evaluations``, in the order in which they ended."""
-    runs = holdout_evaluations(eval_run).filter(training_run__isnull=False)
+    runs = holdout_evaluations(eval_run).of_trained_models()
     columns = ("pk", "number", "finished_at", "created_at", "training_run_id", "project_id")
     return sorted(runs.only(*columns), key=lambda run: (ended_at(run), run.pk))
 
@@ -88,7 +89,7 @@ def number_of_next(run: EvalRun) -> int:
     queued or running end before it."""
     trained = {candidate.pk for candidate in trained_candidates(run)}
     live = EvalRun.objects.filter(project=run.project, dataset__in=overlapping_versions(run)).on_holdout().live()
-    trained |= set(live.filter(training_run__isnull=False).values_list("pk", flat=True))
+    trained |= set(live.of_trained_models().values_list("pk", flat=True))
     reports = _without_reissues(earlier_reports(run))
     return 1 + len(trained) + sum(report.eval_run_id not in trained for report in reports)
 
@@ -104,7 +105,7 @@ def _without_reissues(reports: list[GateReport]) -> list[GateReport]:
 
 def _unreported_alternatives(eval_run: EvalRun) -> int:
     """Other evaluations of base models or endpoints without a report: this one may have been chosen among them."""
-    runs = holdout_evaluations(eval_run).filter(training_run=None)
+    runs = holdout_evaluations(eval_run).exclude(TRAINED_HERE)
     return int(runs.exclude(pk=eval_run.pk).filter(gate_reports=None).count())
 
 

@@ -7,6 +7,7 @@ answers of a model that is made afterward; gates on that model need other hold-o
 """
 
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -85,7 +86,8 @@ def disclosing_runs(run: EvalRun) -> list[EvalRun]:
 def made_at(run: EvalRun) -> datetime:
     """When the model of an evaluation was made: when its training was started; of a model that was not trained here,
     when it was evaluated."""
-    if run.training_run is not None:
-        made: datetime = run.training_run.created_at
+    trained: Any = run.training_run or run.classical
+    if trained is not None:
+        made: datetime = trained.created_at
         return made
     return (run.rescored_from or run).created_at

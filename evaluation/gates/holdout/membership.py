@@ -64,9 +64,10 @@ def metadata_of(rows: Iterable[EvalOutput]) -> dict[int, Any]:
 
 def training_overlap(run: EvalRun) -> list[str]:
     """Ids of hold-out documents that the model was trained on."""
-    if run.training_run is None:
+    trained_on = run.backend.trained_on
+    if trained_on is None:
         return []
-    trained = DatasetItem.objects.filter(dataset_id=run.training_run.dataset_id).exclude(split=Split.HOLDOUT)
+    trained = DatasetItem.objects.filter(dataset=trained_on).exclude(split=Split.HOLDOUT)
     held_out = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT)
     both = held_out.filter(document__in=trained.values("document"))
     return list(both.order_by("document_id").values_list("document__external_id", flat=True))

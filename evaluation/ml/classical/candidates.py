@@ -1,0 +1,178 @@
+"""The values of a field that stand in a document: what the schema says of it, read as a rule.
+
+Dates and numbers are found by their meaning, texts as runs of words or lines. A value that the schema forbids by
+pattern, format, length or limit is no candidate.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from slmstudio.contract.schema.compiled import CompiledSchema, Field
+from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
+from slmstudio.contract.values import dates, numbers
+
+#: characters of a document that are searched
+MAX_CHARACTERS = 20_000
+MAX_LINES = 6
+_WORD = re.compile(r"\S+")
+_TRIMMED = " ,;:"
+_LIMITS = ("pattern", "format", "minLength", "maxLength", "minimum", "maximum", "multipleOf")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A value and where it stands: characters ``start`` to ``end``."""
+
+    start: int
+    end: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How long the texts of a field are: words on one line, and lines. ``spaced_commas``: gold has a blank after each
+    comma, whatever the document has."""
+
+    words: int = 6
+    lines: int = 1
+    spaced_commas: bool = False
+
+
+class CandidateRule:
+    """Finds the candidates of one field."""
+
+    def __init__(self, compiled: CompiledSchema, field: Field, extent: Extent | None = None) -> None:
+        self.field = field
+        self.extent = extent or Extent()
+        node = next(one for one in compiled.root.nodes() if one.field is field)
+        limits = {name: node.schema[name] for name in _LIMITS if name in node.schema}
+        self._validator = ExactValidator(limits, format_checker=FORMAT_CHECKER) if limits else None
+
+    def find(self, text: str) -> list[Candidate]:
+        """The candidates in a document, in reading order."""
+        text = text[:MAX_CHARACTERS]
+        field = self.field
+        if field.format == "date":
+            found = self._dates(text)
+        elif field.type in ("number", "integer"):
+            found = self._numbers(text)
+        else:
+            found = self._texts(text)
+        unique = {(one.start, one.end): one for one in found if self._is_allowed(one.value)}
+        return [unique[key] for key in sorted(unique)]
+
+    def _dates(self, text: str) -> Iterator[Candidate]:
+        field = self.field
+        for start, end, _ in dates.scan(text, field.date_order, field.locale):
+            days = dates.unambiguous_readings(text[start:end], field.date_order, field.locale, text)
+            if days:
+                yield Candidate(start, end, days[0].isoformat())
+
+    def _numbers(self, text: str) -> Iterator[Candidate]:
+        for start, end, readings in numbers.scan(text, self.field.locale):
+            value = readings[0]
+            if self.field.type == "number":
+                yield Candidate(start, end, value)
+            elif value == value.to_integral_value():
+                yield Candidate(start, end, int(value))
+
+    def _texts(self, text: str) -> Iterator[Candidate]:
+        lines = [list(_WORD.finditer(text, *span)) for span in _lines(text)]
+        for words in lines:
+            for first in range(len(words)):
+                for last in range(first, min(len(words), first + self.extent.words)):
+                    yield from self._text(text, words[first].start(), words[last].end())
+        for first in range(len(lines)):
+            for last in range(first, min(len(lines), first + self.extent.lines)):
+                if last > first or len(lines[first]) > self.extent.words:
+                    yield from self._text(text, lines[first][0].start(), lines[last][-1].end())
+
+    def _text(self, text: str, start: int, end: int) -> Iterator[Candidate]:
+        raw = text[start:end]
+        start, end = start + len(raw) - len(raw.lstrip(_TRIMMED)), end - len(raw) + len(raw.rstrip(_TRIMMED))
+        if start < end:
+            yield Candidate(start, end, rendered(text[start:end], spaced_commas=self.extent.spaced_commas))
+
+    def _is_allowed(self, value: Any) -> bool:
+        return self._validator is None or bool(self._validator.is_valid(value))
+
+
+def rendered(text: str, *, spaced_commas: bool) -> str:
+    """A stretch of a document as a value: on one line, with single blanks."""
+    plain = " ".join(text.split())
+    return re.sub(r"\s*,\s*(?=\S)", ", ", plain) if spaced_commas else plain
+
+
+@lru_cache(maxsize=64)
+def _lines(text: str) -> tuple[tuple[int, int], ...]:
+    """The lines that have words."""
+    return tuple(found.span() for found in re.finditer(r"[^\n]*\S[^\n]*", text))
+
+
+def shape_of(text: str) -> str:
+    """Letters and digits as classes, runs shortened: "INV-2041" is "AA-00"."""
+    shape = re.sub(r"[^\W\d_]", lambda one: "A" if one[0].isupper() else "a", re.sub(r"\d", "0", text))
+    return re.sub(r"(.)\1{2,}", r"\1\1", shape)[:16]
+
+
+def descriptions(text: str, found: Sequence[Candidate], wanted: Sequence[int]) -> list[list[str]]:
+    """Features of the ``wanted`` candidates, by number: the words before and after, their place, shape and rank."""
+    text = text[:MAX_CHARACTERS]
+    lines = _lines(text)
+    ranks = _ranks(found)
+    return [_description(text, lines, found[number], ranks.get(number, ())) for number in wanted]
+
+
+def _description(text: str, lines: Sequence[tuple[int, int]], one: Candidate, ranks: Sequence[str]) -> list[str]:
+    row = next((at for at, (_, end) in enumerate(lines) if end > one.start), 0)
+    start, _ = lines[row]
+    last = next((at for at, (_, end) in enumerate(lines) if end >= one.end), len(lines) - 1)
+    before, after = _words(text[start : one.start]), _words(text[one.end : lines[last][1]])
+    above = _words(text[slice(*lines[row - 1])]) if row else []
+    own = _words(text[one.start : one.end])
+    value = text[one.start : one.end]
+    number, left = min(row, 12), min(len(lines) - 1 - last, 8)
+    features = [
+        f"shape={shape_of(value)}",
+        f"row={number}",
+        f"left={left}",
+        f"words={min(len(own), 12)}",
+        f"lines={last - row}",
+        f"first={own[0] if own else ''}",
+        f"last={own[-1] if own else ''}",
+        f"before={' '.join(before[-2:])}",
+        f"after={after[0] if after else ''}",
+        f"ends={not before}{not after}",
+        f"ends={not before}{not after},lines={last - row}",
+        f"above={' '.join(above[:2])}",
+        f"row={number},lines={last - row}",
+        f"row={number},left={min(left, 2)},ends={not before}{not after}",
+        *ranks,
+    ]
+    features += [f"near={word}" for word in before[-4:]]
+    features += [f"own={word}" for word in own[:12]]
+    features += [f"over={word}" for word in above[-3:]]
+    if last + 1 < len(lines):
+        features.append(f"below={' '.join(_words(text[slice(*lines[last + 1])])[:2])}")
+    return features
+
+
+@lru_cache(maxsize=4096)
+def _words(text: str) -> list[str]:
+    return [re.sub(r"\d", "0", word.casefold()) for word in re.findall(r"\w+|[^\w\s]", text)]
+
+
+def _ranks(found: Sequence[Candidate]) -> Mapping[int, tuple[str, ...]]:
+    """The rank of dates and numbers among all of the document: by order, and by size."""
+    if not found or (isinstance(found[0].value, str) and len(found) > 40):
+        return {}
+    by_value = sorted({one.value for one in found}, reverse=True)
+    place = {value: min(at, 5) for at, value in enumerate(by_value)}
+    count = len(found)
+    return {
+        number: (f"size={place[one.value]}", f"order={min(number, 6)}", f"end={min(count - 1 - number, 6)}")
+        for number, one in enumerate(found)
+    }
