@@ -8,7 +8,7 @@ from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.verdict_texts import documents, format_percent
 from evaluation.gates.policy.definition import Gate, GatePolicy
 from evaluation.gates.policy.services import current_policy, gates_of
-from evaluation.models import EvalRun
+from evaluation.models import ClassicalModel, EvalRun
 from evaluation.runs.services import Model
 from evaluation.stats import ALPHA, alpha_level, sample_size_for
 from labeling.models import DatasetVersion, Split
@@ -30,7 +30,7 @@ class HoldoutPrice:
 
 def evaluation_price(dataset: DatasetVersion, model: Model) -> HoldoutPrice:
     """The price of an evaluation of a model on the hold-out of a dataset version, under the current policy."""
-    if not isinstance(model, TrainingRun | ModelExport):
+    if not isinstance(model, TrainingRun | ModelExport | ClassicalModel):
         return HoldoutPrice(
             None, "A base or external model counts as a hold-out evaluation only once it has a gate report of its own."
         )
