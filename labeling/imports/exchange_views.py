@@ -24,7 +24,7 @@ from slmstudio.contract.sources.drafts import SourceError
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
-from slmstudio.web.requests import SignedInRequest, is_htmx
+from slmstudio.web.requests import SignedInRequest, page_or_fragment, redirect_to
 
 #: uploads whose import was not started, by project, in the session
 _SESSION = "imports"
@@ -43,7 +43,7 @@ def exchanges(request: SignedInRequest, slug: str) -> HttpResponse:
         messages.error(request, str(refusal))
         if request.session.get(_SESSION, {}).get(slug) == signed:
             _remember(request, project, "")
-        return redirect("import", slug)
+        return redirect_to(request, reverse("import", args=[slug]))
     form = ExchangesForm(data, upload.format)
     if request.method == "POST":
         try:
@@ -57,9 +57,8 @@ def exchanges(request: SignedInRequest, slug: str) -> HttpResponse:
             return redirect("import_run", slug, run.pk)
     _remember(request, project, signed)
     context = {**_context(project, upload, form), "upload": upload, "flags": flags, "signed": signed}
-    part = "#review" if is_htmx(request) else ""
     status = HTTPStatus.UNPROCESSABLE_ENTITY if request.method == "POST" else HTTPStatus.OK
-    return render(request, f"labeling/imports/exchanges.html{part}", context, status=status)
+    return page_or_fragment(request, "labeling/imports/exchanges.html", "review", context, status)
 
 
 def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str, Any]:
@@ -69,7 +68,8 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
         review = review_upload(upload, options, project.schema_version.compiled)
     except Refused as refusal:
         return {**context, "error": str(refusal)}
-    form.show_detected(review.shapes)
+    if "shape" not in options:
+        form.show_detected(review.shapes)
     fields = project.schema_version.compiled.fields
     return {**context, "review": review, "fields": fields, "is_gold": options.get("answers") == "gold"}
 

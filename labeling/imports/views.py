@@ -1,5 +1,6 @@
 """The import pages: files or a pasted text, the columns of a table, progress and result."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import IO, Any
@@ -10,9 +11,10 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import retarget
 
 from labeling.imports import queries, services, uploads
-from labeling.imports.formats.column_mapping import guess_roles, mapping_error, role_choices
+from labeling.imports.formats.column_mapping import Preview, guess_roles, mapping_error, role_choices
 from labeling.imports.formats.registry import COLUMNS, FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
 from labeling.imports.rows import MISFIT
@@ -22,18 +24,7 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
-from slmstudio.web.requests import SignedInRequest
-
-
-def _is_htmx(request: SignedInRequest) -> bool:
-    return bool(request.htmx) and not request.htmx.history_restore_request  # type: ignore[attr-defined]
-
-
-def _redirect(request: SignedInRequest, address: str) -> HttpResponse:
-    """Redirects, also after a form that htmx sent."""
-    if not _is_htmx(request):
-        return redirect(address)
-    return HttpResponse(status=204, headers={"HX-Redirect": address})
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 
 def _may_import(request: SignedInRequest, slug: str) -> None:
@@ -55,11 +46,11 @@ def import_page(request: SignedInRequest, slug: str) -> HttpResponse:
         else:
             if upload.format.is_reviewed:
                 signed = uploads.sign_upload(upload, project, form.flags())
-                return _redirect(request, f"{reverse('import_exchanges', args=[slug])}?{urlencode({'u': signed})}")
+                return redirect_to(request, f"{reverse('import_exchanges', args=[slug])}?{urlencode({'u': signed})}")
             if upload.format.is_table:
                 uploads.store_sample(upload)
                 signed = uploads.sign_upload(upload, project, form.flags())
-                return _redirect(request, f"{reverse('import_columns', args=[slug])}?{urlencode({'u': signed})}")
+                return redirect_to(request, f"{reverse('import_columns', args=[slug])}?{urlencode({'u': signed})}")
             try:
                 run = services.start_upload(
                     project=project, user=request.user, upload=upload, options=form.chosen(), **form.flags()
@@ -68,14 +59,14 @@ def import_page(request: SignedInRequest, slug: str) -> HttpResponse:
                 artifacts.store().delete(upload.key)
                 form.add_error("file" if form.uploaded else "rows", str(refusal))
             else:
-                return _redirect(request, reverse("import_run", args=[slug, run.pk]))
+                return redirect_to(request, reverse("import_run", args=[slug, run.pk]))
     context = {
         "project": project,
         "form": form,
         "version": project.schema_version,
         "runs": queries.recent_imports(project),
     }
-    part = "#form" if _is_htmx(request) and request.method == "POST" else ""
+    part = "#form" if is_htmx(request) and request.method == "POST" else ""
     return render(request, f"labeling/imports/new.html{part}", context, status=422 if form.errors else 200)
 
 
@@ -88,7 +79,7 @@ def columns(request: SignedInRequest, slug: str) -> HttpResponse:
         upload, flags = uploads.upload_from_signature(data.get("u", ""), project)
     except Refused as refusal:
         messages.error(request, str(refusal))
-        return _redirect(request, reverse("import", args=[slug]))
+        return redirect_to(request, reverse("import", args=[slug]))
     form = ColumnsForm(data, upload.format)
     context = _columns_context(project, upload, form)
     if request.method == "POST" and not context["error"]:
@@ -99,11 +90,13 @@ def columns(request: SignedInRequest, slug: str) -> HttpResponse:
         except Refused as refusal:
             context["error"] = str(refusal)
         else:
-            return _redirect(request, reverse("import_run", args=[slug, run.pk]))
+            return redirect_to(request, reverse("import_run", args=[slug, run.pk]))
     context |= {"project": project, "upload": upload, "flags": flags, "form": form, "signed": data.get("u", "")}
-    part = "#columns" if _is_htmx(request) else ""
     status = 422 if request.method == "POST" else 200
-    return render(request, f"labeling/imports/columns.html{part}", context, status=status)
+    if is_htmx(request) and context.get("shown") == data.get("shown"):
+        # The selects of the roles stay: another one may be open.
+        return retarget(render(request, "labeling/imports/columns.html#preview", context), "#preview")
+    return page_or_fragment(request, "labeling/imports/columns.html", "columns", context, status)
 
 
 def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm) -> dict[str, Any]:
@@ -123,6 +116,7 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
         "columns": [{"number": n, "name": name, "role": mapping[name]} for n, name in enumerate(table.names)],
         "choices": choices,
         "rows": table.rows,
+        "shown": _fingerprint(table),
         "options": options,
         "error": mapping_error(mapping, table.names, compiled),
     }
@@ -132,6 +126,11 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
         except Refused as refusal:
             context["error"] = str(refusal)
     return context
+
+
+def _fingerprint(table: Preview) -> str:
+    """Tells one table of the page from another one that other options give."""
+    return hashlib.sha256(repr((table.names, table.rows)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @require_safe
@@ -150,7 +149,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "in_files": any("file" in row for row in run.rejects),
         "misfits": any(row["reason"].startswith(MISFIT) for row in run.rejects),
     }
-    return render(request, f"labeling/imports/run.html{'#progress' if _is_htmx(request) else ''}", context)
+    return render(request, f"labeling/imports/run.html{'#progress' if is_htmx(request) else ''}", context)
 
 
 @require_POST

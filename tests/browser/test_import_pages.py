@@ -16,6 +16,12 @@ AXE = "node_modules/axe-core/axe.min.js"
 PICTURES = os.environ.get("PICTURES", "")
 TABLE = "text,category\nmy card is lost,billing\nI want to buy,sales\nwhat is this,unknown\n"
 
+#: chooses in a select in the moment in which a response is shown
+AT_THE_SWAP = """([select, value]) => document.addEventListener("htmx:afterSwap", () => {
+  document.querySelector(select).value = value;
+  document.querySelector(select).dispatchEvent(new Event("change", { bubbles: true }));
+}, { once: true })"""
+
 
 @pytest.fixture
 def engineer(transactional_db: None, logged_in: Callable[[Any], Page]) -> Page:
@@ -64,6 +70,16 @@ def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path) -> None:
     expect(page.get_by_text("2 of the first 3 rows are valid.")).to_be_visible()
     expect(page.get_by_label("Role of the column category")).to_have_value("gold:queue")
     looked_at(page, "columns")
+    page.evaluate(AT_THE_SWAP, ["[name=c1]", "gold:queue"])
+    with page.expect_response(lambda answer: "c1=gold" in answer.url, timeout=5_000):
+        page.get_by_label("Role of the column category").select_option("drop")
+    expect(page.get_by_label("Role of the column category")).to_have_value("gold:queue")
+    expect(page.get_by_text("2 of the first 3 rows are valid.")).to_be_visible()
+    page.get_by_label("Delimiter").select_option(";")
+    expect(page.get_by_label("Role of the column category")).to_have_count(0)
+    page.get_by_label("Delimiter").select_option("")
+    expect(page.get_by_label("Delimiter")).to_contain_text("Detected: comma")
+    expect(page.get_by_text("2 of the first 3 rows are valid.")).to_be_visible()
     page.get_by_label("Role of the column category").focus()
     page.get_by_label("Role of the column category").select_option("beside")
     expect(page.locator(".alert-success")).to_contain_text("The first 3 rows are valid.")
@@ -176,11 +192,15 @@ def test_a_project_begins_with_a_fine_tuning_file(
     page.set_viewport_size({"width": 390, "height": 844})
     looked_at(page, "exchanges-390")
     page.set_viewport_size({"width": 1280, "height": 860})
-    page.get_by_label("Text that all prompts share").select_option("keep")
+    shared = page.get_by_label("Text that all prompts share")
+    shared.select_option("keep")
     expect(page.locator(".exchange-text").first).to_contain_text("Extract the fields")
-    expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")).to_have_count(0)
-    page.wait_for_timeout(200)  # htmx listens to what it has swapped in only after it has settled
-    page.get_by_label("Text that all prompts share").select_option("remove")
+    shared.select_option("remove")
+    expect(page.locator(".exchange-text").first).not_to_contain_text("Extract the fields")
+    page.evaluate(AT_THE_SWAP, ["[name=prompt]", "remove"])
+    with page.expect_response(lambda answer: "prompt=remove" in answer.url, timeout=5_000):
+        shared.select_option("keep")
+    expect(shared).to_have_value("remove")
     expect(page.locator(".exchange-text").first).not_to_contain_text("Extract the fields")
     page.get_by_role("link", name="Edit contract").click()
     page.get_by_role("link", name="Continue import").click()
