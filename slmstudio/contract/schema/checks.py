@@ -23,6 +23,8 @@ from slmstudio.contract.schema.structure import Node
 from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
 
 MAX_PLACES = 20_000
+#: the same with every reference replaced by its target; configuration files of large tools have 80,000
+MAX_RESOLVED = 100_000
 
 
 class SchemaError(ValueError):
@@ -257,7 +259,7 @@ def recursion_cuts(root: dict[str, Any]) -> RecursionCut:
 
 def _check_references(root: dict[str, Any]) -> None:
     """Check that every reference is local and exists, that none is circular without a field between, and that the
-    expanded schema has at most MAX_PLACES places.
+    expanded schema has at most MAX_RESOLVED places.
     """
     graph = _Graph(root)
     for group in loops(graph.in_place):
@@ -281,8 +283,8 @@ def _check_references(root: dict[str, Any]) -> None:
     for name in ("$defs", "definitions"):
         for value in root.get(name, {}).values():
             size(value, False)
-    if size(root, True) > MAX_PLACES:
-        raise SchemaError("", f"with its references resolved the schema has more than {MAX_PLACES:,} parts")
+    if size(root, True) > MAX_RESOLVED:
+        raise SchemaError("", f"with its references resolved the schema has more than {MAX_RESOLVED:,} parts")
 
 
 def check_schema(schema: Any) -> None:

@@ -98,8 +98,30 @@ def _both(base: Any, other: Any) -> Any:
     if other is True:
         return base
     if any(key in base and key in other for key in IN_PLACE):
-        return {"allOf": [base, other]}
+        return _all_of(base, other)
     return merge(base, other)
+
+
+def _all_of(*schemas: Any) -> Any:
+    """The ``allOf`` of schemas, flat and each part once: a recursion that narrows itself would grow with each level."""
+    parts: list[Any] = []
+    for schema in schemas:
+        parts += [part for part in _parts(schema) if part not in parts]
+    return parts[0] if len(parts) == 1 else {"allOf": parts}
+
+
+def _parts(schema: Any) -> list[Any]:
+    """What a schema is the ``allOf`` of."""
+    if not isinstance(schema, dict) or not any(key in schema for key in ("allOf", "$ref")):
+        return [schema]
+    if any(key.startswith("unevaluated") for key in schema):
+        return [schema]
+    rest = {key: value for key, value in schema.items() if key not in ("allOf", "$ref")}
+    return [
+        *(part for inner in schema.get("allOf", ()) for part in _parts(inner)),
+        *([{"$ref": schema["$ref"]}] if "$ref" in schema else []),
+        *([rest] if rest else []),
+    ]
 
 
 def _either(base: Any, other: Any) -> Any:
@@ -112,7 +134,7 @@ def _product(one: list[Any], two: list[Any]) -> list[Any]:
     """The product of two lists of alternatives as one list; only the second list if that would be too long."""
     if one == two or len(one) * len(two) > MAX_FORMS:
         return two
-    return [{"allOf": [first, second]} for first in one for second in two]
+    return [_all_of(first, second) for first in one for second in two]
 
 
 def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:

@@ -8,6 +8,9 @@ from slmstudio.contract.translation.notes import Code, Note
 
 #: path to the schema -> what wraps it; the first that fits is taken, again and again
 _ENVELOPES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("tools",), "a request"),
+    (("functionDeclarations",), "a tool"),
+    (("function_declarations",), "a tool"),
     (("response_format",), "a request"),
     (("json_schema",), "a response format"),
     (("text", "format"), "a request"),
@@ -27,6 +30,8 @@ _ENVELOPES: tuple[tuple[tuple[str, ...], str], ...] = (
 #: keywords that say that the object itself is a schema
 _OWN = ("properties", "$ref", "anyOf", "oneOf", "allOf", "items", "additionalProperties", "enum", "const", "$defs")
 _TYPES_OF_ENVELOPES = ("function", "json_schema", "custom")
+#: keys of tools
+_TOOLS = {"function", "parameters", "input_schema", "inputSchema", "functionDeclarations", "function_declarations"}
 _SHOWN = 10
 
 
@@ -42,6 +47,7 @@ def unwrap(value: Any) -> tuple[Any, list[Note]]:
             inner: Any = value
             for step in path:
                 inner = inner.get(step) if isinstance(inner, dict) else None
+            inner = _only_tool(inner) if isinstance(inner, list) else inner
             if isinstance(inner, dict) and inner:
                 notes.append(Note(Code.ENVELOPE, ".".join(path), name))
                 value = inner
@@ -51,6 +57,20 @@ def unwrap(value: Any) -> tuple[Any, list[Note]]:
     if isinstance(value, dict) and not _is_schema(value):
         return _chosen(value, notes)
     return value, notes
+
+
+def _only_tool(listed: list[Any]) -> Any:
+    """The tool of a list; None if it is no list of tools.
+
+    Raises:
+        SchemaError: there are several.
+    """
+    if not listed or not all(isinstance(tool, dict) and tool.keys() & _TOOLS for tool in listed):
+        return None
+    if len(listed) > 1:
+        names = [str(tool.get("function", tool).get("name", "")) for tool in listed]
+        raise SchemaError("", f"these are several tools ({', '.join(names[:_SHOWN])}); paste one")
+    return listed[0]
 
 
 def _is_schema(value: dict[str, Any]) -> bool:

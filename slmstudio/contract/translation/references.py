@@ -125,7 +125,7 @@ class References:
             try:
                 return follow(document, "#" + fragment)
             except KeyError:
-                return None
+                return document if fragment == "/" else None  # meant as the root, though it names the field ""
         return self._anchors.get((id(document), fragment))
 
     def _name(self, schema: Any, reference: str) -> str:

@@ -15,7 +15,8 @@ from slmstudio.contract.translation.text import read
 
 ITEMS, VALUE = "items", "value"
 _DEFINITIONS = ("$defs", "definitions")
-_NAMES = ("patternProperties", "anyOf", "oneOf")
+#: keywords of a schema in the making, to which no field was added yet
+_MAKING = frozenset({"type", "properties", "title", "description", "x-slm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ def translate_value(value: Any, notes: list[Note] | None = None) -> Translation:
         hoisted = {name: keywords.schema(raw, f"$defs.{name}") for name, raw in references.hoisted.items()}
         schema["$defs"] = {**schema.get("$defs", {}), **hoisted}
     schema = _without_unchecked(schema, notes)
+    if value.get("properties") == {} and value.keys() <= _MAKING and not around:
+        return Translation(compile_schema(schema), tuple(notes))  # refused: it needs a field
     schema, wrapped = _as_object(schema, notes)
     return Translation(compile_schema(schema), tuple(notes), wrapped)
 
@@ -101,8 +104,6 @@ def _as_object(schema: dict[str, Any], notes: list[Note]) -> tuple[dict[str, Any
             notes.append(Note(Code.TYPE, "type", '"type": "object" at the top'))
             schema = {**{key: value for key, value in schema.items() if key != "type"}, "type": "object"}
         return schema, ""
-    if resolved.get("properties") == {} and not any(resolved.get(key) for key in ("additionalProperties", *_NAMES)):
-        return schema, ""  # a schema in the making
     name = ITEMS if kinds == [{"array"}] else VALUE
     notes.append(Note(Code.WRAPPED, "", name))
     return _wrapped(schema, name), name

@@ -1,5 +1,6 @@
-"""Schemas as real generators wrote them (``generators/`` makes the fixtures): each is accepted and can be decoded, and
-form, decoder and scorer agree on its values. ``SCHEMAS=5000`` in the environment looks at more values.
+"""Schemas as real generators wrote them (``generators/`` makes the fixtures), and in ``documented.json`` as the
+documentation of others shows them: each is accepted and can be decoded, and form, decoder and scorer agree on its
+values. ``SCHEMAS=5000`` in the environment looks at more values.
 """
 
 import json
@@ -24,6 +25,8 @@ COMPARED = {
     "Invoice", "Invoice.validation", "Total.serialization", "union", "list", "zod3.openApi3.false.node",
     "zod3.refs.relative", "zod3.openAi.true.union", "zod4.draft-2020-12.output.strict", "zod4.draft-4.input.node",
     "typebox", "typebox.rec", "valibot", "ts.Invoice.export", "ts.Pay.export",
+    "schemars.0.8", "schemars.1", "NJsonSchema", "NJsonSchema.inheritance", "invopop", "OpenAPI.3.0", "OpenAPI.3.1",
+    "OpenAI.tool", "Anthropic.tool", "Gemini.tool", "Gemini.responseSchema",
 }  # fmt: skip
 EVERY = "SCHEMAS" in os.environ
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.json_text import JsonError
 from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.translation.notes import Code, sentences
@@ -57,6 +58,8 @@ def test_text_around_the_schema(text: str, notes: int) -> None:
         {"type": "function", "function": {"name": "a", "parameters": LINE}},
         {"type": "function", "name": "a", "parameters": LINE, "strict": True},
         {"name": "a", "description": "b", "input_schema": LINE},
+        {"tools": [{"type": "function", "function": {"name": "a", "parameters": LINE}}]},
+        {"tools": [{"functionDeclarations": [{"name": "a", "parameters": LINE}]}]},
         {"name": "a", "description": "b", "parameters": LINE},
         {"generationConfig": {"responseMimeType": "application/json", "responseSchema": LINE}},
         {"components": {"schemas": {"Line": LINE}}, "openapi": "3.1.0"},
@@ -67,6 +70,12 @@ def test_envelopes(envelope: Any) -> None:
     assert [one.pattern for one in found.compiled.fields] == ["a"]
     assert found.compiled.root.children["a"].required
     assert {note.code for note in found.notes} & {Code.ENVELOPE, Code.CHOSEN}
+
+
+def test_several_tools_are_refused_with_their_names() -> None:
+    tools = [{"name": name, "input_schema": LINE} for name in ("one", "two")]
+    with pytest.raises(SchemaError, match="one, two"):
+        read({"tools": tools})
 
 
 def test_gemini_types_and_order() -> None:
@@ -179,6 +188,44 @@ def test_references(more: Any, reference: str) -> None:
     schema = {**of(rows={"type": "array", "items": {"$ref": reference}}, other=1), **more}
     schema["properties"].pop("other")
     assert read({**schema, "note": 1}).compiled.by_pattern.keys() == {"rows[].a"}
+
+
+def test_a_recursion_that_narrows_itself_ends() -> None:
+    """As AsyncAPI extends the schema of schemas: each level would be the ``allOf`` of all levels above it."""
+    own = {"anyOf": [{"$ref": "#/$defs/own"}, {"type": "boolean"}]}
+    base = {"anyOf": [{"$ref": "#/$defs/base"}, {"type": "boolean"}]}
+    schema = {
+        "$ref": "#/$defs/own",
+        "$defs": {
+            "base": of(items=base, rest={"$ref": "#/$defs/base"}, more={"additionalProperties": base}),
+            "own": {
+                "allOf": [
+                    {"$ref": "#/$defs/base"},
+                    of(items=own, rest={"$ref": "#/$defs/own"}, more={"additionalProperties": own}),
+                ]
+            },
+        },
+    }
+    compiled = read(schema).compiled
+    assert len(compiled.decoder.schema["$defs"]) < 20
+    assert grammar(compiled.schema)
+
+
+def test_a_pointer_to_the_empty_name_means_the_root() -> None:
+    found, _ = field({"type": "array", "items": {"$ref": "#/"}})
+    assert found["items"] == {"$ref": "#"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {}, "required": []},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "properties": {}},
+        {"name": "now", "parameters": {"type": "object", "properties": {}}},
+    ],
+)
+def test_an_object_without_fields_becomes_a_field(schema: Any) -> None:
+    assert read(schema).wrapped == "value"
 
 
 def test_recursion_by_dynamic_reference() -> None:
