@@ -1,5 +1,6 @@
 """Imports of rows in the body or of a file. Every row is imported, a duplicate, or rejected with a reason."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ from django.core.files.base import ContentFile
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import File, Form, Query, Router, UploadedFile
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import router as documents
@@ -31,6 +32,8 @@ MAX_IMMEDIATE_ROWS = 1_000
 PER_PAGE = 50
 LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
 Source = Annotated[Text, StringConstraints(max_length=200)]
+Kind = Annotated[str, Field(max_length=20, description=f"one of {', '.join(FORMATS)}; detected if it is not given")]
+Options = Annotated[str, Field(max_length=100_000, description=f"a JSON object: {describe_options()}")]
 _FORM = ("file", "kind", "options", "as_holdout", "synthetic")
 # Any item is accepted: invalid rows are rejected in the response, the others are imported.
 _ROW = {
@@ -152,26 +155,14 @@ def start_import(
     request: HttpRequest,
     slug: Slug,
     file: UploadedFile = File(...),
-    kind: str = Form("", max_length=20, description=f"one of {', '.join(FORMATS)}; detected if it is not given"),
-    options: str = Form("", max_length=100_000, description=f"a JSON object: {describe_options()}"),
+    kind: Kind = Form(""),
+    options: Options = Form(""),
     as_holdout: Flag = Form(False),
     synthetic: Flag = Form(False),
 ) -> HttpResponse:
     """Imports a file in the background, in any format of the import page, up to 2 GB (multipart/form-data)."""
     project = project_of(request)
-    unknown = sorted({*request.POST, *request.FILES}.difference(_FORM))
-    if unknown:
-        raise field_problem(unknown[0][:100], f"Unknown field {unknown[0][:100]}. The fields are {', '.join(_FORM)}.")
-    if kind and kind not in FORMATS:
-        raise field_problem("kind", f"There is no format {kind}. The formats are {', '.join(FORMATS)}.")
-    parsed: Any = None
-    if options:
-        try:
-            parsed = loads(options)
-        except JsonError as error:
-            raise field_problem("options", f"This is not JSON: {error}.") from error
-        if not isinstance(parsed, dict):
-            raise field_problem("options", "This must be a JSON object.")
+    parsed = file_options(request, kind, options, _FORM)
     return _start(
         request,
         project,
@@ -182,6 +173,26 @@ def start_import(
         as_holdout=as_holdout,
         synthetic=synthetic,
     )
+
+
+def file_options(request: HttpRequest, kind: str, options: str, names: Sequence[str]) -> dict[str, Any]:
+    """The options in the fields of a form that sends a file, which has no other fields than ``names``.
+
+    Raises:
+        Problem: a field is unknown, or invalid.
+    """
+    unknown = sorted({*request.POST, *request.FILES}.difference(names))
+    if unknown:
+        raise field_problem(unknown[0][:100], f"Unknown field {unknown[0][:100]}. The fields are {', '.join(names)}.")
+    if kind and kind not in FORMATS:
+        raise field_problem("kind", f"There is no format {kind}. The formats are {', '.join(FORMATS)}.")
+    try:
+        parsed = loads(options or "{}")
+    except JsonError as error:
+        raise field_problem("options", f"This is not JSON: {error}.") from error
+    if not isinstance(parsed, dict):
+        raise field_problem("options", "This must be a JSON object.")
+    return parsed
 
 
 @router.get("/{int:pk}", summary="Read an import", **operation("read", ImportRunOut))

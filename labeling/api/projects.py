@@ -8,12 +8,16 @@ from ninja import Query, Router
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem
-from labeling.api.schemas.projects import ContractOut, ProjectOut, ProjectsOut
+from labeling.api.schemas.projects import ContractOut, DraftIn, DraftOut, ProjectOut, ProjectsOut
 from labeling.api.wire import answer
+from labeling.contract.label_examples import draft_from_labels
 from labeling.contract.schema_text import notes_of
 from labeling.integrations.tokens import scopes_for
 from labeling.models import Contract, Document, Membership
+from slmstudio.contract.decoding.grammar import unsupported
 from slmstudio.contract.json_text import loads
+from slmstudio.contract.sources.detection import draft_schema
+from slmstudio.contract.sources.drafts import Draft, SourceError
 
 router = Router(tags=["projects"])
 
@@ -59,6 +63,26 @@ def contract(
             "versions": list(versions),
         }
     )
+
+
+@router.post("/{slug:slug}/contract/drafts", summary="Draft a schema", **operation("contract", DraftOut, 400, 413))
+def schema_draft(request: HttpRequest, slug: Slug, body: DraftIn) -> HttpResponse:
+    """The schema that a text describes, or that the labels of the project show, with the reason of each inference.
+    Source code is never executed, and nothing is saved. 422 says what cannot be read, with its `line` if it is known.
+    """
+    current = project_of(request)
+    try:
+        draft = draft_from_labels(current)[0] if body.labels else draft_schema(body.text, body.name)
+    except SourceError as error:
+        field = "labels" if body.labels else "text"
+        place = {"line": error.line} if error.line else {}
+        raise Problem(422, error.message, [{"field": field, "message": error.message}], place) from error
+    return answer(draft_out(draft))
+
+
+def draft_out(draft: Draft) -> dict[str, Any]:
+    """A draft as in responses."""
+    return {**draft.as_dict(), "unsupported": unsupported(draft.schema)}
 
 
 def _out(request: HttpRequest, row: Any, role: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from labeling.models import Gold, ImportRun, Project
 from slmstudio.contract.json_text import JsonError, loads
+from slmstudio.contract.sources.detection import draft_from_values
+from slmstudio.contract.sources.drafts import Draft, SourceError
 from slmstudio.storage import artifacts
 
 MAX_LABELS = 2_000
@@ -19,6 +21,18 @@ def label_examples(project: Project) -> list[dict[str, Any]]:
     for run in ImportRun.objects.filter(project=project).exclude(rejects_key="").order_by("-pk")[:_MAX_IMPORTS]:
         labels += _rejected(run.rejects_key, MAX_LABELS - len(labels))
     return labels
+
+
+def draft_from_labels(project: Project) -> tuple[Draft, int]:
+    """The draft of a schema that the labels of a project show, and their number.
+
+    Raises:
+        SourceError: there are none.
+    """
+    values = label_examples(project)
+    if not values:
+        raise SourceError("No document of this project has a gold label, and no import rejected one.")
+    return draft_from_values(values), len(values)
 
 
 def _rejected(key: str, most: int) -> list[dict[str, Any]]:

@@ -164,8 +164,8 @@ class ColumnsForm(OptionsForm):
             field: Any = self.fields[name]
             field.choices = [("", f"Detected: {self.options[name].label_of(value)}"), *field.choices[1:]]
 
-    def mapping(self, names: Sequence[str], guessed: dict[str, str], roles: Sequence[RoleChoice]) -> dict[str, str]:
-        """The role of each column: as chosen, else as guessed."""
-        values = {role.value for role in roles}
-        chosen = {name: self.data.get(f"c{number}", "") for number, name in enumerate(names)}
-        return {name: chosen[name] if chosen[name] in values else guessed[name] for name in names}
+    def roles(self, table: Preview, choices: Iterable[RoleChoice]) -> dict[str, str]:
+        """The chosen roles of columns."""
+        values = {role.value for role in choices}
+        chosen = {name: self.data.get(f"c{number}", "") for number, name in enumerate(table.names)}
+        return {name: role for name, role in chosen.items() if role in values}

@@ -235,6 +235,12 @@ def upload_from_signature(text: str, project: Project) -> tuple[Upload, dict[str
     return Upload(key, name, kind), flags
 
 
+def delete_upload(upload: Upload) -> None:
+    """Deletes an upload with its sample."""
+    for key in (upload.key, _sample_key(upload)):
+        artifacts.store().delete(key)
+
+
 def delete_expired() -> int:
     """Deletes uploads that were not imported in time; returns their number. Uploads of live imports stay."""
     store = artifacts.store()

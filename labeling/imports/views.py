@@ -1,6 +1,5 @@
 """The import pages: files or a pasted text, the columns of a table, progress and result."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import IO, Any
@@ -14,10 +13,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_htmx.http import retarget
 
 from labeling.imports import queries, services, uploads
-from labeling.imports.formats.column_mapping import Preview, guess_roles, mapping_error, role_choices
-from labeling.imports.formats.registry import COLUMNS, FORMATS
+from labeling.imports.formats.column_mapping import role_choices
+from labeling.imports.formats.registry import FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
 from labeling.imports.rows import MISFIT
+from labeling.imports.table_reviews import review_table
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import ImportRun, Project
 from slmstudio.access import Action, object_for, project_for
@@ -101,36 +101,22 @@ def columns(request: SignedInRequest, slug: str) -> HttpResponse:
 
 def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm) -> dict[str, Any]:
     """The first rows, a role for every column, and a preview of the import; ``error`` is why it cannot start."""
-    compiled = project.schema_version.compiled
-    options = form.chosen()
-    context: dict[str, Any] = {"error": "", "options": options, "columns": [], "rows": []}
+    choices = role_choices(project.schema_version.compiled)
     try:
-        table = uploads.preview(upload, options)
+        review = review_table(upload, project, form.chosen(), lambda table: form.roles(table, choices))
     except Refused as refusal:
-        return {**context, "error": str(refusal)}
-    choices = role_choices(compiled)
-    mapping = form.mapping(table.names, guess_roles(table.names, compiled), choices)
-    options = {**options, **table.detected, COLUMNS: mapping}
-    form.show_detected(table)
-    context |= {
-        "columns": [{"number": n, "name": name, "role": mapping[name]} for n, name in enumerate(table.names)],
+        return {"error": str(refusal), "columns": [], "rows": []}
+    form.show_detected(review.table)
+    names = enumerate(review.table.names)
+    return {
+        "error": review.error,
+        "columns": [{"number": n, "name": name, "role": review.roles[name]} for n, name in names],
         "choices": choices,
-        "rows": table.rows,
-        "shown": _fingerprint(table),
-        "options": options,
-        "error": mapping_error(mapping, table.names, compiled),
+        "rows": review.table.rows,
+        "shown": review.fingerprint,
+        "options": review.options,
+        "preview": review.preview,
     }
-    if not context["error"]:
-        try:
-            context["preview"] = uploads.preview_import(upload, project, options)
-        except Refused as refusal:
-            context["error"] = str(refusal)
-    return context
-
-
-def _fingerprint(table: Preview) -> str:
-    """Tells one table of the page from another one that other options give."""
-    return hashlib.sha256(repr((table.names, table.rows)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @require_safe

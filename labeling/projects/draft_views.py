@@ -6,11 +6,11 @@ from typing import Any
 from django.http import HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST
 
-from labeling.contract.label_examples import label_examples
+from labeling.contract.label_examples import draft_from_labels
 from labeling.contract.schema_text import pretty
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps
-from slmstudio.contract.sources.detection import draft_from_values, draft_schema
+from slmstudio.contract.sources.detection import draft_schema
 from slmstudio.contract.sources.drafts import Draft, SourceError
 from slmstudio.web.requests import SignedInRequest
 
@@ -28,21 +28,12 @@ def schema_draft(request: SignedInRequest, slug: str) -> HttpResponse:
         return JsonResponse({"message": "The text and the name must be strings."}, status=400)
     try:
         if labels:
-            values = label_examples(project)
-            if not values:
-                raise SourceError("No document of this project has a gold label, and no import rejected one.")
-            return JsonResponse({**_answer(draft_from_values(values)), "examples": len(values)})
+            draft, examples = draft_from_labels(project)
+            return JsonResponse({**_answer(draft), "examples": examples})
         return JsonResponse(_answer(draft_schema(text, name)))
     except SourceError as error:
         return JsonResponse({"message": error.message, "line": error.line}, status=422)
 
 
 def _answer(draft: Draft) -> dict[str, Any]:
-    return {
-        "schema": pretty(dumps(draft.schema)),
-        "source": draft.source,
-        "reasons": [reason.as_dict() for reason in draft.reasons],
-        "notes": draft.notes,
-        "name": draft.name,
-        "names": draft.names,
-    }
+    return {**draft.as_dict(), "schema": pretty(dumps(draft.schema))}

@@ -1,8 +1,11 @@
 """Imports."""
 
+from typing import Any
+
 from pydantic import Field
 
 from labeling.api.schemas.base import Out, RowOrField
+from labeling.api.schemas.projects import DraftOut
 
 
 class ImportedOut(Out):
@@ -40,3 +43,46 @@ class ImportRunsOut(Out):
 
     items: list[ImportRunOut]
     next_before: int | None
+
+
+class PreviewRowOut(Out):
+    """A document as it would be stored."""
+
+    row: int
+    text: str
+    answer: str = Field(description="JSON or text; empty where the exchange has no answer")
+    problem: str = Field(description="why the answer does not match the schema; empty if it does")
+
+
+class ExchangesOut(Out):
+    """What a fine-tuning file, log or trace becomes."""
+
+    shapes: str
+    answers: int = Field(description="of the first rows")
+    matching: int = Field(description="answers that match the schema of the project")
+    instruction: str = Field(description="the text that all prompts share")
+    documents: list[PreviewRowOut]
+    is_demanded: bool = Field(
+        description="the requests name the schema of the draft; else it is derived from the answers"
+    )
+    draft: DraftOut | None = Field(description="the schema of the file; null if none can be derived")
+
+
+class ColumnsOut(Out):
+    """What the columns of a table become."""
+
+    roles: dict[str, str] = Field(description="a role for each column; send them as the option columns")
+    detected: dict[str, Any] = Field(description="options that were read off the file")
+    first_rows: list[list[str]]
+    error: str = Field(description="why the table cannot be imported with these roles; empty if it can")
+
+
+class ImportPreviewOut(Out):
+    """The first rows of a file, as an import would read them."""
+
+    kind: str
+    rows: int
+    valid: int
+    errors: list[RowOrField] = Field(description="reasons for which rows would be rejected, each with its first row")
+    exchanges: ExchangesOut | None = Field(None, description="of fine-tuning files, logs and traces")
+    columns: ColumnsOut | None = Field(None, description="of tables")

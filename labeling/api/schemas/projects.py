@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from labeling.api.schemas.base import Json, Out
+from labeling.api.schemas.base import In, Json, Out, Text
+from slmstudio.contract.sources.detection import MAX_CHARACTERS
 
 
 class ProjectOut(Out):
@@ -36,3 +37,34 @@ class ContractOut(Out):
     schema_notes: list[str] = Field(description="what was translated or left out when the schema was pasted")
     constraints: dict[str, Any]
     versions: list[int]
+
+
+class DraftIn(In):
+    """What a schema is derived from: a text, or the labels of the project."""
+
+    text: Text = Field(
+        "",
+        max_length=MAX_CHARACTERS,
+        description="JSON examples, JSON Lines, a JSON Schema of any draft or tool, Pydantic, TypeScript or zod source",
+    )
+    name: Text = Field("", max_length=200, description="the type of the document, where a text defines several")
+    labels: bool = Field(False, description="derive it from the gold labels of the project, and those imports rejected")
+
+
+class ReasonOut(Out):
+    """Why a field of a draft is as it is."""
+
+    pattern: str = Field(description="the path of the field, with [] for rows; empty for the document")
+    text: str
+
+
+class DraftOut(Out):
+    """A derived schema, for correction. It is not saved."""
+
+    schema_: Json = Field(alias="schema")
+    source: str = Field(description="what the text was: schema, examples, pydantic, typescript or zod")
+    reasons: list[ReasonOut]
+    notes: list[str] = Field(description="what was translated, or is in the text and not in the schema")
+    name: str = Field(description="the type that was used; empty where the text has no names")
+    names: list[str] = Field(description="the types that could be used instead")
+    unsupported: list[str] = Field(description="what constrained decoding does not enforce; it is checked afterward")

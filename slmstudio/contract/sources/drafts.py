@@ -44,6 +44,17 @@ class Draft:
     name: str = ""
     names: tuple[str, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "schema": self.schema,
+            "source": self.source,
+            "reasons": [reason.as_dict() for reason in self.reasons],
+            "notes": list(self.notes),
+            "name": self.name,
+            "names": list(self.names),
+        }
+
 
 @dataclass(slots=True)
 class Definitions:
