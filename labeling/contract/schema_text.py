@@ -57,8 +57,11 @@ def read_schema(text: str) -> ReadSchema:
 
 
 def notes_of(source: str) -> tuple[str, ...]:
-    """What the translation of a stored source changed; none for a schema that was not translated."""
-    return read_schema(source).notes if source else ()
+    """What the translation of a stored source changed; none if the schema was derived from examples or source code."""
+    try:
+        return read_schema(source).notes if source else ()
+    except ContractError:
+        return ()
 
 
 def _sentence(text: str) -> str:

@@ -1,5 +1,6 @@
 """The page of a file of exchanges before its import, and a new project from such a file."""
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -10,17 +11,24 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
+from labeling.contract.errors import ContractError
 from labeling.imports import services, uploads
-from labeling.imports.exchange_reviews import review_upload
+from labeling.imports.exchange_reviews import ExchangeReview, review_upload
 from labeling.imports.forms import ExchangesForm, NewProjectForm
 from labeling.imports.uploads import MAX_UPLOAD, Upload
-from labeling.models import Project
-from labeling.projects.services import MAX_INSTRUCTION, ProjectError, StartContract, create_own_project
+from labeling.models import Contract, Project
+from labeling.projects.services import (
+    MAX_INSTRUCTION,
+    ProjectError,
+    StartContract,
+    create_own_project,
+    save_instruction,
+)
 from slmstudio.access import Action, project_for
 from slmstudio.accounts import permissions
-from slmstudio.contract.sources.drafts import SourceError
+from slmstudio.contract.sources.drafts import Draft, SourceError
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
@@ -61,6 +69,29 @@ def exchanges(request: SignedInRequest, slug: str) -> HttpResponse:
     return page_or_fragment(request, "labeling/imports/exchanges.html", "review", context, status)
 
 
+@require_POST
+def use_instruction(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Makes the prompt that the rows of a file share the instruction of the contract."""
+    project = project_for(request.user, slug, Action.CONTRACT)
+    query = request.POST.copy()
+    query.pop("csrfmiddlewaretoken", None)
+    try:
+        upload, _ = uploads.upload_from_signature(query.get("u", ""), project)
+        form = ExchangesForm(query, upload.format)
+        shared = review_upload(upload, form.chosen(), project.schema_version.compiled).shared
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("import", slug)
+    if shared is not None:
+        try:
+            save_instruction(project=project, user=request.user, instruction=shared.instruction)
+        except ContractError as error:
+            messages.error(request, " ".join(error.errors.values()))
+        else:
+            messages.success(request, "The prompt that the rows share is the instruction of the contract now.")
+    return redirect(f"{reverse('import_exchanges', args=[slug])}?{query.urlencode()}")
+
+
 def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str, Any]:
     context: dict[str, Any] = {"project": project, "form": form, "version": project.schema_version}
     options = form.chosen()
@@ -70,8 +101,22 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
         return {**context, "error": str(refusal)}
     if "shape" not in options:
         form.show_detected(review.shapes)
-    fields = project.schema_version.compiled.fields
-    return {**context, "review": review, "fields": fields, "is_gold": options.get("answers") == "gold"}
+    return {
+        **context,
+        "review": review,
+        "draft": _draft(review),
+        "fields": project.schema_version.compiled.fields,
+        "instruction": Contract.objects.get(project=project).instruction,
+        "is_gold": options.get("answers") == "gold",
+    }
+
+
+def _draft(review: ExchangeReview) -> Draft | None:
+    """The schema that the file itself shows."""
+    try:
+        return review.contract().draft
+    except SourceError:
+        return None
 
 
 def _remember(request: SignedInRequest, project: Project, signed: str) -> None:
@@ -119,9 +164,16 @@ def _create(request: SignedInRequest, form: NewProjectForm) -> tuple[Project, st
     try:
         with transaction.atomic():
             data = form.cleaned_data
+            contract = _contract(upload)
             project = create_own_project(
-                owner=request.user, name=data["name"], slug=data["slug"], contract=_contract(upload)
+                owner=request.user, name=data["name"], slug=data["slug"], contract=_shortened(contract)
             )
+            if len(contract.instruction) > MAX_INSTRUCTION:
+                messages.warning(
+                    request,
+                    f"The prompt that the rows share has {len(contract.instruction):,} characters; an instruction can "
+                    f"have {MAX_INSTRUCTION:,}. Its end is left out: edit the contract before the import.",
+                )
             return project, uploads.sign_upload(upload, project, {"as_holdout": False, "synthetic": False})
     except (Refused, ProjectError):
         artifacts.store().delete(upload.key)
@@ -140,4 +192,8 @@ def _contract(upload: Upload) -> StartContract:
     except SourceError as error:
         reason = next(iter(review.reasons), error.message)
         raise Refused(f"No contract can be derived from the file: {reason}.") from None
-    return StartContract((found.instruction or _NO_INSTRUCTION)[:MAX_INSTRUCTION], found.draft.schema)
+    return StartContract(found.instruction or _NO_INSTRUCTION, found.draft.schema)
+
+
+def _shortened(contract: StartContract) -> StartContract:
+    return replace(contract, instruction=contract.instruction[:MAX_INSTRUCTION].rstrip())

@@ -9,6 +9,7 @@ urlpatterns = [
     path("documents/import/", views.import_page, name="import"),
     path("documents/import/columns/", views.columns, name="import_columns"),
     path("documents/import/exchanges/", exchange_views.exchanges, name="import_exchanges"),
+    path("documents/import/exchanges/instruction/", exchange_views.use_instruction, name="import_instruction"),
     path("documents/import/<int:pk>/", views.import_run, name="import_run"),
     path("documents/import/<int:pk>/cancel/", views.cancel, name="import_cancel"),
     path("documents/import/<int:pk>/again/", views.restart, name="import_again"),

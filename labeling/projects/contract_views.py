@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from labeling.annotation.diffs import DiffLine, compare_lines
 from labeling.contract.errors import ContractError
-from labeling.contract.schema_text import notes_of, pretty, read_schema
+from labeling.contract.schema_text import MAX_SCHEMA, notes_of, pretty, read_schema
 from labeling.form.tree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
 from labeling.projects import queries
@@ -83,17 +83,9 @@ def _save(project: Project, request: SignedInRequest, form: ContractForm) -> Sch
     """Saves the contract, or starts a dry run if its schema affects labels."""
     if not form.is_valid():
         return None
-    data = form.cleaned_data
-    values: dict[str, Any] = {
-        "project": project,
-        "user": request.user,
-        "instruction": data["instruction"],
-        "schema_text": data["schema"],
-        "constraints": form.constraints(),
-        "seen": data["seen"],
-    }
+    values = _values(project, request, form)
     try:
-        if needs_migration(project, data["schema"]):
+        if needs_migration(project, values["schema_text"]):
             return start_contract_dry_run(**values)
         return save_contract(**values)
     except Refused as error:
@@ -105,6 +97,24 @@ def _save(project: Project, request: SignedInRequest, form: ContractForm) -> Sch
         return None
 
 
+def _values(project: Project, request: SignedInRequest, form: ContractForm) -> dict[str, Any]:
+    """The arguments of the services. A text that is too long to be kept is left out, with a message."""
+    data = form.cleaned_data
+    source = data["source"].replace("\r\n", "\n")
+    if len(source) > MAX_SCHEMA:
+        messages.info(request, f"The text of Create from… has more than {MAX_SCHEMA:,} characters and is not kept.")
+        source = ""
+    return {
+        "project": project,
+        "user": request.user,
+        "instruction": data["instruction"],
+        "schema_text": data["schema"],
+        "constraints": form.constraints(),
+        "seen": data["seen"],
+        "source_text": source,
+    }
+
+
 @require_POST
 def plan_migration(request: SignedInRequest, slug: str) -> HttpResponse:
     """From the contract's form: saves instruction and constraints, and starts a dry run of its schema."""
@@ -113,16 +123,8 @@ def plan_migration(request: SignedInRequest, slug: str) -> HttpResponse:
     if not form.is_valid():
         problems = (str(error) for errors in form.errors.values() for error in errors)
         return _refuse_dry_run(request, project, " ".join(problems))
-    data = form.cleaned_data
     try:
-        run = start_contract_dry_run(
-            project=project,
-            user=request.user,
-            instruction=data["instruction"],
-            schema_text=data["schema"],
-            constraints=form.constraints(),
-            seen=data["seen"],
-        )
+        run = start_contract_dry_run(**_values(project, request, form))
     except ContractError as error:
         return _refuse_dry_run(request, project, " ".join(error.errors.values()))
     except Refused as error:

@@ -81,6 +81,7 @@ class ContractForm(forms.Form):
     review_cost = forms.DecimalField(label="Cost of a human review", required=False)
     currency = forms.CharField(required=False, max_length=3, min_length=3)
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
+    source = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

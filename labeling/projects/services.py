@@ -137,13 +137,15 @@ def save_contract(
     schema_text: str,
     constraints: Mapping[str, Any],
     seen: str = "",
+    source_text: str = "",
 ) -> SchemaVersion:
     """Saves the contract. Creates a SchemaVersion if the schema changed.
 
     With a new schema, documents are requeued if their gold label is no longer valid, or if they wait for a review or an
     adjudication (decisions are only made under the current schema). All labels stay. The pages start a migration first
     if any label is affected (``needs_migration``).
-    ``seen`` is the ``contract_etag`` of the contract that the user edited.
+    ``seen`` is the ``contract_etag`` of the contract that the user edited; ``source_text`` what its schema was derived
+    from.
 
     Raises:
         ContractError: a field is invalid, or the contract was saved since; nothing was saved.
@@ -185,7 +187,7 @@ def save_contract(
     if SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
         raise ContractError({"schema": "A label migration is running. Save the contract when it has ended."})
     version = SchemaVersion(
-        project=project, number=newest.number + 1, schema_text=schema.text, source_text=schema.source,
+        project=project, number=newest.number + 1, schema_text=schema.text, source_text=schema.source or source_text,
         sha256=sha256(schema.text), created_by=user,
     )  # fmt: skip
     version.full_clean()
@@ -194,6 +196,21 @@ def save_contract(
     _requeue_invalid(project, newest, version)
     transaction.on_commit(partial(_requeue_late_submits, project, newest, version), robust=True)
     return version
+
+
+def save_instruction(*, project: Project, user: User, instruction: str) -> None:
+    """Saves another instruction; schema and constraints stay.
+
+    Raises:
+        ContractError: it is empty or too long.
+    """
+    save_contract(
+        project=project,
+        user=user,
+        instruction=instruction,
+        schema_text=project.schema_version.schema_text,
+        constraints=Contract.objects.get(project=project).constraints,
+    )
 
 
 def needs_migration(project: Project, schema_text: str) -> bool:
@@ -217,7 +234,14 @@ def needs_migration(project: Project, schema_text: str) -> bool:
 
 
 def start_contract_dry_run(
-    *, project: Project, user: User, instruction: str, schema_text: str, constraints: Mapping[str, Any], seen: str = ""
+    *,
+    project: Project,
+    user: User,
+    instruction: str,
+    schema_text: str,
+    constraints: Mapping[str, Any],
+    seen: str = "",
+    source_text: str = "",
 ) -> SchemaMigration:
     """Saves the instruction and constraints of a contract, and queues a dry run of its schema with a suggested mapping.
 
@@ -237,7 +261,9 @@ def start_contract_dry_run(
             seen=seen,
         )
         mapping = suggest_mapping(newest.compiled, compiled)
-        return start_dry_run(project=project, user=user, schema_text=schema_text, mapping=mapping)
+        return start_dry_run(
+            project=project, user=user, schema_text=schema_text, mapping=mapping, source_text=source_text
+        )
 
 
 def contract_etag(contract: Contract) -> str:

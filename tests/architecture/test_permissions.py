@@ -46,6 +46,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("import_rejects_text", "page_image"), Action.READ),
     **dict.fromkeys(("import_columns", "import_exchanges", "import_again"), Action.CURATE),
     **dict.fromkeys(("import", "import_cancel", ("datasets", "post")), Action.CURATE),
+    "import_instruction": Action.CONTRACT,
     "schema_migration": Action.READ,
     **dict.fromkeys(("progress", "progress_days", "progress_quality", "bulk_edit"), Action.READ),
     **dict.fromkeys(("view_save", "view_remove"), Action.READ),

@@ -205,3 +205,4 @@ def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page
     saved = save(page)
     assert list(saved["properties"]) == ["id", "due_date", "lines"]
     assert saved["properties"]["lines"]["items"]["properties"] == {"net": {"type": "integer"}}
+    assert '"due": "2026-01-31"' in desk.project.schema_versions.latest("number").source_text

@@ -16,6 +16,9 @@ if (form) start(form);
 /** @param {HTMLFormElement} page */
 function start(page) {
   const source = find(page, "textarea[name=schema]");
+  const derivedFrom = find(page, "input[name=source]");
+  /** @type {string | null} the schema that a draft replaced */
+  let before = null;
   const root = $("builder");
   /** @type {JsonEditor | null} */
   let editor = null;
@@ -36,6 +39,7 @@ function start(page) {
   /** @param {string} text @param {boolean} isOwn the builder made the change */
   function changed(text, isOwn) {
     source.value = text;
+    if (text === before) derivedFrom.value = ""; // the draft was undone
     source.dispatchEvent(new Event("input", { bubbles: true }));
     page.dispatchEvent(new CustomEvent("draft:change", { bubbles: true }));
     if (isOwn) builder.clearProblem();
@@ -93,7 +97,9 @@ function start(page) {
     editor?.setText(JSON.parse($("translated-schema").textContent), false);
   });
 
-  watchDrafts((draft) => {
+  watchDrafts((draft, pasted) => {
+    if (!derivedFrom.value) before = source.value;
+    derivedFrom.value = pasted;
     builder.reasons = new Map();
     for (const { pattern, text } of draft.reasons) builder.reasons.set(pattern, [...(builder.reasons.get(pattern) ?? []), text]);
     editor?.setText(draft.schema, false);

@@ -18,20 +18,20 @@ const MAX_FILE = 10_000_000; // bytes
 /** @type {Record<string, string>} */
 const SOURCES = { schema: "the schema", examples: "the examples", pydantic: "the Pydantic models", typescript: "the TypeScript types", zod: "the zod schemas" };
 
-/** @param {(draft: Draft) => void} use */
+/** @param {(draft: Draft, text: string) => void} use called with what the draft was derived from */
 export function watchDrafts(use) {
   const dialog = /** @type {HTMLDialogElement} */ ($("draft-dialog"));
   const { url = "" } = dialog.dataset;
   const text = /** @type {HTMLTextAreaElement} */ ($("draft-text"));
   const error = $("draft-error");
 
-  /** @param {object} body */
+  /** @param {{ text?: string, name?: string, labels?: boolean }} body */
   async function create(body) {
     error.textContent = "";
     try {
       const draft = /** @type {Draft} */ (await post(url, body));
       dialog.close();
-      use(draft);
+      use(draft, body.text ?? "");
       showSource(draft, (name) => create({ text: text.value, name }));
     } catch (problem) {
       error.textContent = messageOf(problem);

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission
 from labeling.imports import uploads
 from labeling.jobs import run_import
 from labeling.models import Contract, Document, Gold, ImportRun, Prediction, Project
+from labeling.projects.services import MAX_INSTRUCTION
 from slmstudio.accounts import permissions
 from slmstudio.storage import artifacts
 from tests.labeling.conversation_files import ANSWERS, DOCUMENTS, FILES, PREFIX, SYSTEM, batch_input, batch_output
@@ -108,6 +109,36 @@ def test_a_project_begins_with_a_file(desk: Desk) -> None:
     assert [json.loads(json.dumps(row.value, default=float)) for row in stored] == ANSWERS
     assert all(row.valid for row in stored)
     assert not client.get("/p/from-a-file/contract/").context["pending_import"]
+
+
+def test_the_reasons_of_the_schema_of_a_file_are_shown(desk: Desk) -> None:
+    draft = desk.as_("engineer").get(review_url(desk)).context["draft"]
+    assert list(draft.schema["properties"]) == ["invoice_id", "total"]
+    assert draft.reasons
+
+
+@pytest.mark.parametrize("prompt", [SYSTEM, SYSTEM + " Ä" * 5_000])
+def test_the_shared_prompt_becomes_the_instruction(desk: Desk, prompt: str) -> None:
+    content = CHAT.replace(json.dumps(SYSTEM).encode(), json.dumps(prompt).encode())
+    address = review_url(desk, ("train.jsonl", content))
+    form = {"u": upload_token(address), "prompt": "keep"}
+    before = Contract.objects.get(project=desk.project).instruction
+    url = desk.url(f"{PAGE}exchanges/instruction/")
+    assert desk.as_("annotator").post(url, form).status_code == 403
+    answer = desk.as_("engineer").post(url, form)
+    assert answer["Location"] == f"{address}&prompt=keep"
+    after = Contract.objects.get(project=desk.project).instruction
+    assert after == (before if len(prompt) > MAX_INSTRUCTION else f"{SYSTEM}\n\n{PREFIX.strip()}")
+    assert desk.project.schema_versions.count() == 1
+
+
+def test_a_prompt_that_is_too_long_is_cut_with_a_message(desk: Desk) -> None:
+    content = CHAT.replace(json.dumps(SYSTEM).encode(), json.dumps(SYSTEM + " a" * 5_000).encode())
+    client = creator(desk)
+    sent = client.post("/new/", {"name": "Long", "file": file("train.jsonl", content)})
+    assert len(Contract.objects.get(project__slug="long").instruction) in (MAX_INSTRUCTION - 1, MAX_INSTRUCTION)
+    shown = [str(message) for message in client.get(sent["Location"]).context["messages"]]
+    assert any(f"{MAX_INSTRUCTION:,}" in message for message in shown)
 
 
 def test_the_contract_page_leads_to_no_upload_that_is_gone(desk: Desk) -> None:

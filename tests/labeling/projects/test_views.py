@@ -11,9 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from labeling.contract.schema_text import pretty
 from labeling.datasets.freeze import freeze
 from labeling.models import Membership, Project, SchemaVersion
+from labeling.projects import contract_views
 from labeling.projects.services import contract_etag
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.contract.sources.detection import draft_schema
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +243,21 @@ def test_a_translation_is_shown_before_and_after_it_is_saved(desk: Desk) -> None
     assert len(page.context["notes"]) == 4
     assert "{&quot;name&quot;:&quot;x&quot;" in page.content.decode()
     assert desk.as_("annotator").get(desk.url("contract/versions/1/")).context["notes"] == ()
+
+
+def test_the_text_that_a_schema_was_derived_from_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    pasted = "class Order(BaseModel):\n    total: float\n"
+    derived = contract_form(desk, schema=dumps(draft_schema(pasted).schema), source=pasted)
+    desk.as_("engineer").post(desk.url("contract/"), derived)
+    version = desk.project.schema_versions.get(number=2)
+    assert version.source_text == pasted
+    page = desk.as_("annotator").get(desk.url("contract/versions/2/"))
+    assert (page.context["notes"], pasted in page.content.decode()) == ((), True)
+    monkeypatch.setattr(contract_views, "MAX_SCHEMA", 10)
+    longer = contract_form(desk, schema='{"properties": {"a": {"type": "string"}}}', source=pasted, seen="")
+    desk.as_("engineer").post(desk.url("contract/"), longer)
+    assert "a" in (newest := desk.project.schema_versions.get(number=3)).compiled.schema["properties"]
+    assert pasted not in newest.source_text
 
 
 def test_preview_shows_impact_and_decoder_limits(desk: Desk) -> None:
