@@ -1,1 +1,1 @@
-"""Captured traffic: requests that were forwarded to an external model become documents with proposals."""
+"""Captured traffic: requests that were forwarded to an external model become documents with pre-labels."""

@@ -1,4 +1,4 @@
-"""Turns captured requests into documents. The external model's answers become proposals, never gold."""
+"""Turns captured requests into documents. The external model's answers become pre-labels, never gold."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from labeling.annotation import predictions
 from labeling.annotation.predictions import PredictionInput
 from labeling.contract.errors import ContractError
 from labeling.imports.services import insert_rows
-from labeling.models import Comment, Contract, Document, Membership, Prediction, Project
-from labeling.projects.services import save_contract
+from labeling.models import Comment, Document, Membership, Prediction, Project
+from labeling.projects.services import save_instruction
 from serving.captures import queries
 from slmstudio import quotas
 from slmstudio.access import Action, Forbidden, may
@@ -23,7 +23,7 @@ from slmstudio.database.storable import storable_text
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
 
-#: where documents and proposals come from, as their lists show it
+#: where documents and pre-labels come from, as their lists show it
 SOURCE = "captured traffic"
 #: documents of one call; more are collected by the next one
 MAX_DOCUMENTS = 2_000
@@ -33,20 +33,20 @@ _MAX_NOTE = 2_000
 
 @dataclass(frozen=True)
 class Collected:
-    """Counts of a collection: new documents, proposals, notes, and documents that cannot be stored.
+    """Counts of a collection: new documents, pre-labels, notes, and documents that cannot be stored.
 
     ``left``: drawn documents that the limit left for the next call.
     """
 
     documents: int = 0
-    proposals: int = 0
+    prelabels: int = 0
     notes: int = 0
     rejected: int = 0
     left: int = 0
 
     def __add__(self, other: "Collected") -> "Collected":
         return Collected(
-            self.documents + other.documents, self.proposals + other.proposals, self.notes + other.notes,
+            self.documents + other.documents, self.prelabels + other.prelabels, self.notes + other.notes,
             self.rejected + other.rejected, self.left + other.left,
         )  # fmt: skip
 
@@ -60,7 +60,7 @@ def is_drawn(key_sha256: str, share: float) -> bool:
 def collect(*, project: Project, user: User, share: float = 1.0, limit: int = MAX_DOCUMENTS) -> Collected:
     """Stores a share of the captured documents that the project does not have, the newest first.
 
-    The answer of the external model becomes a proposal of its document; an answer that does not match the contract
+    The answer of the external model becomes a pre-label of its document; an answer that does not match the contract
     becomes a note. Requests without a stored text (retention) are left out. Called again, it goes on.
 
     Raises:
@@ -81,7 +81,7 @@ def collect(*, project: Project, user: User, share: float = 1.0, limit: int = MA
         found += _store(project, user, queries.documents(project).filter(id__in=keys))
     audit_services.record(
         project=project, user=user, action="collected", about=SOURCE,
-        details={"share": share, "documents": found.documents, "proposals": found.proposals, "notes": found.notes},
+        details={"share": share, "documents": found.documents, "proposals": found.prelabels, "notes": found.notes},
     )  # fmt: skip
     return found
 
@@ -105,9 +105,9 @@ def _store(project: Project, user: User, rows: Any) -> Collected:
         result = insert_rows(project=project, user=user, rows=_rows(fresh.values()), source=SOURCE)
         stored = dict(Document.objects.filter(project=project, sha256__in=fresh).values_list("sha256", "pk"))
         answers = {stored[key]: queries.answer_of(row) for key, row in fresh.items() if key in stored}
-        proposals = _propose(project, {pk: answer for pk, answer in answers.items() if answer.valid})
+        prelabels = _prelabel(project, {pk: answer for pk, answer in answers.items() if answer.valid})
         notes = _note({pk: answer for pk, answer in answers.items() if not answer.valid})
-    return Collected(result.imported, proposals, notes, result.rejected)
+    return Collected(result.imported, prelabels, notes, result.rejected)
 
 
 def _rows(requests: Any) -> Iterator[dict[str, Any]]:
@@ -122,7 +122,7 @@ def caller_group(project_id: int, caller: str) -> str:
     return sha256_text(f"{project_id} {caller}")[:12]
 
 
-def _propose(project: Project, answers: Mapping[int, queries.CapturedAnswer]) -> int:
+def _prelabel(project: Project, answers: Mapping[int, queries.CapturedAnswer]) -> int:
     written = 0
     for model in sorted({answer.model for answer in answers.values()}):
         inputs = [
@@ -149,7 +149,7 @@ def _note(answers: Mapping[int, queries.CapturedAnswer]) -> int:
 
 
 def withhold(documents: Sequence[int]) -> int:
-    """Hides the proposals of these documents from annotators, so that they label without them."""
+    """Hides the pre-labels of these documents from annotators, so that they label without them."""
     rows = Prediction.objects.filter(document__in=documents, source=SOURCE)
     return int(rows.update(withheld=True))
 
@@ -162,12 +162,8 @@ def use_instruction(*, project: Project, user: User, instruction: str) -> None:
         Refused: it is no instruction.
     """
     _check_role(project, user, Action.CONTRACT)
-    contract = Contract.objects.get(project=project)
     try:
-        save_contract(
-            project=project, user=user, instruction=instruction, constraints=contract.constraints,
-            schema_text=project.schema_version.schema_text,
-        )  # fmt: skip
+        save_instruction(project=project, user=user, instruction=instruction)
     except ContractError as error:
         raise Refused(" ".join(error.errors.values()), field="instruction", code="instruction") from error
 

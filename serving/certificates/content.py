@@ -43,7 +43,7 @@ class Comparison:
     stable: Side
     candidate: Side
     currency: str
-    #: labels that were made from a proposal, and pairs whose candidate answered a replay
+    #: labels that were made from a pre-label, and pairs whose candidate answered a replay
     from_proposals: int
     replayed: int
     pairs_sha256: str

@@ -1,4 +1,4 @@
-"""``manage.py collect_documents``: stores captured requests as documents, with the answers as proposals."""
+"""``manage.py collect_documents``: stores captured requests as documents, with the answers as pre-labels."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         except (Refused, Forbidden) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"{found.documents} documents, {found.proposals} proposals, {found.notes} notes, {found.rejected} rejected,"
+            f"{found.documents} documents, {found.prelabels} pre-labels, {found.notes} notes, "
+            f"{found.rejected} rejected,"
             f" {found.left} left"
         )

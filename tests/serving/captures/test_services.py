@@ -1,4 +1,4 @@
-"""Captured requests become documents with proposals or notes, never gold."""
+"""Captured requests become documents with pre-labels or notes, never gold."""
 
 import hashlib
 import json
@@ -47,13 +47,13 @@ def captured(deployment: Deployment, text: str, output: str = VALID, **changes: 
     return RequestLog.objects.create(**values)
 
 
-def test_an_answer_that_matches_becomes_a_proposal(world: World, deployed: Deployment) -> None:
+def test_an_answer_that_matches_becomes_a_prelabel(world: World, deployed: Deployment) -> None:
     captured(deployed, "Invoice A-1", caller="customer-17")
     found = services.collect(project=world.project, user=world.engineer)
-    assert found == services.Collected(documents=1, proposals=1)
+    assert found == services.Collected(documents=1, prelabels=1)
     document = Document.objects.get(text="Invoice A-1")
-    proposal = Prediction.objects.get(document=document)
-    assert (proposal.model, proposal.valid, proposal.value["invoice_id"]) == ("big-2026-08", True, "A-1")
+    prelabel = Prediction.objects.get(document=document)
+    assert (prelabel.model, prelabel.valid, prelabel.value["invoice_id"]) == ("big-2026-08", True, "A-1")
     assert not Gold.objects.filter(document=document).exists()
     assert (document.state, document.holdout, document.source) == ("new", False, services.SOURCE)
     # Who asked stays in the log, where it can be erased.
@@ -64,7 +64,7 @@ def test_an_answer_that_matches_becomes_a_proposal(world: World, deployed: Deplo
 def test_other_answers_become_notes(world: World, deployed: Deployment, output: str) -> None:
     captured(deployed, "Invoice A-1", output)
     found = services.collect(project=world.project, user=world.engineer)
-    assert (found.proposals, found.notes) == (0, 1)
+    assert (found.prelabels, found.notes) == (0, 1)
     note = Comment.objects.get(document__text="Invoice A-1")
     assert output in note.text
     assert note.user is None
@@ -105,7 +105,7 @@ def test_conversations_tools_and_erased_texts_are_left_out(world: World, deploye
     assert services.collect(project=world.project, user=world.engineer) == services.Collected()
 
 
-def test_holdout_documents_get_no_proposal(world: World, deployed: Deployment) -> None:
+def test_holdout_documents_get_no_prelabel(world: World, deployed: Deployment) -> None:
     text = Document.objects.filter(project=world.project, holdout=True).first()
     assert text is not None
     captured(deployed, text.text)
@@ -148,7 +148,7 @@ def test_the_page_collects_and_shows_the_address(world: World, deployed: Deploym
     assert page.context["url"] == "http://gateway.test/capture/invoices/v1"
     assert page.context["traffic"] == queries.Traffic(1, 1, 1, 0, 1, 1)
     done = client.post("/p/invoices/deploy/captured/collect/", {"share": "100", "limit": "10"})
-    assert (done.status_code, done.context["collected"].proposals) == (200, 1)
+    assert (done.status_code, done.context["collected"].prelabels) == (200, 1)
     assert client.post("/p/invoices/deploy/captured/collect/", {"share": "0", "limit": "10"}).status_code == 422
 
 
@@ -167,7 +167,7 @@ def test_the_commands_start_and_collect(world: World, capsys: pytest.CaptureFixt
     assert "/capture/invoices/v1" in capsys.readouterr().out
     captured(Deployment.objects.get(), "Invoice A-1")
     call_command("collect_documents", project="invoices")
-    assert capsys.readouterr().out.startswith("1 documents, 1 proposals")
+    assert capsys.readouterr().out.startswith("1 documents, 1 pre-labels")
 
 
 def test_the_page_starts_with_the_model_of_today(world: World) -> None:
