@@ -13,6 +13,7 @@ from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import dumps
 from tests.browser.conftest import Watch
 from tests.browser.test_form_drafts import log_in
+from tests.browser.test_import_pages import looked_at
 from tests.labeling.label_desk import Desk
 
 START = '{"type": "object", "additionalProperties": false, "properties": {"invoice_number": {"type": "string"}}}'
@@ -206,3 +207,94 @@ def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page
     assert list(saved["properties"]) == ["id", "due_date", "lines"]
     assert saved["properties"]["lines"]["items"]["properties"] == {"net": {"type": "integer"}}
     assert '"due": "2026-01-31"' in desk.project.schema_versions.latest("number").source_text
+
+
+def test_maps_fixed_lists_forms_and_recursion(page: Page) -> None:
+    card = {"type": "object", "properties": {"last4": {"type": "string"}}}
+    put(
+        page,
+        dumps(
+            {
+                "type": "object",
+                "properties": {
+                    "rates": {"type": "object", "additionalProperties": {"type": "number"}},
+                    "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}], "items": False},
+                    "pay": {"oneOf": [card, {"$ref": "#/$defs/bank"}, {"type": "null"}]},
+                    "parent": {"$ref": "#"},
+                },
+                "$defs": {"bank": {"title": "Bank", "type": "object", "properties": {"iban": {"type": "string"}}}},
+            }
+        ),
+    )
+    types = [page.get_by_label(f"Type of {one}", exact=True) for one in ("rates", "pair", "pay", "parent")]
+    for control, type_ in zip(types, ("map", "tuple", "union", "other"), strict=True):
+        expect(control).to_have_value(type_)
+    assert names(page) == ["rates", "pair", "pay", "last4", "iban", "parent"]
+    page.get_by_role("button", name="Details of rates").click()
+    page.get_by_label("Each value is").select_option("group")
+    page.get_by_role("button", name="Add a field to rates").click()
+    focused(page).fill("amount")
+    focused(page).press("Tab")
+    page.get_by_role("button", name="Details of rates").click()
+    page.get_by_role("button", name="Details of pair").click()
+    page.get_by_role("button", name="Add value").click()
+    page.get_by_label("Type of value 3").select_option("date")
+    page.get_by_role("button", name="Details of pair").click()
+    page.get_by_role("button", name="Details of pay").click()
+    page.get_by_label("Label of form 1").fill("Card")
+    page.get_by_role("button", name="Add form").click()
+    page.get_by_label("Type of form 3").select_option("boolean")
+    expect(page.get_by_role("button", name="Remove form 3")).to_be_enabled()
+    name(page, "pay, last4").fill("last_four")
+    name(page, "pay, last4").press("Tab")
+    name(page, "pay, iban").fill("number")
+    name(page, "pay, iban").press("Tab")
+    page.get_by_label("Type of parent", exact=True).select_option("tuple")
+    saved = save(page)
+    text = {"type": "string"}
+    assert saved["properties"]["rates"]["additionalProperties"]["properties"]["amount"]["x-slm"] == {"kind": "money"}
+    assert saved["properties"]["pair"] == {
+        "type": "array",
+        "prefixItems": [text, {"type": "number"}, {"type": "string", "format": "date"}],
+        "items": False,
+        "minItems": 3,
+        "maxItems": 3,
+    }
+    forms = saved["properties"]["pay"]["oneOf"]
+    assert (forms[0]["title"], list(forms[0]["properties"])) == ("Card", ["last_four"])
+    assert forms[1:] == [{"$ref": "#/$defs/bank"}, {"type": "boolean"}, {"type": "null"}]
+    assert list(saved["$defs"]["bank"]["properties"]) == ["number"]
+    assert saved["properties"]["parent"]["prefixItems"] == [text, text]
+    expect(page.locator("#preview .field-error")).to_have_count(0)
+
+
+#: whether the chosen text of each select is shown as a whole
+WHOLE = """selects => selects.map(select => {
+  const style = getComputedStyle(select), pen = document.createElement("canvas").getContext("2d");
+  pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+  const room = select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  return pen.measureText(select.selectedOptions[0].text).width <= room ? "" : select.selectedOptions[0].text;
+}).filter(Boolean)"""
+
+
+@pytest.mark.parametrize("width", [1366, 390])
+def test_rules_and_the_json_editor_fit(page: Page, width: int) -> None:
+    fields = {name: {"type": "string", "format": "date"} for name in ("invoice_date", "payment_due_date")}
+    lines = {"type": "array", "items": {"type": "object", "properties": {"line_amount": {"type": "number"}}}}
+    rules = ["payment_due_date >= invoice_date", "sum(lines[].line_amount) == total_amount"]
+    page.set_viewport_size({"width": width, "height": 768})
+    put(
+        page,
+        dumps(
+            {
+                "type": "object",
+                "properties": {**fields, "total_amount": {"type": "number"}, "lines": lines},
+                "x-slm": {"invariants": rules},
+            }
+        ),
+    )
+    expect(page.locator(".builder-rule")).to_have_count(2)
+    assert page.locator(".builder-rule select").evaluate_all(WHOLE) == []
+    looked_at(page, f"builder-{width}")
+    page.get_by_role("button", name="Form preview").click()
+    looked_at(page, f"builder-form-{width}")

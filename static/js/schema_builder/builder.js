@@ -1,5 +1,6 @@
 // The builder: the fields of a schema as rows. Every change is written to the JSON at once, and read back from it.
 
+/** @import { Body } from "./fields.js" */
 /** @import { Members, Steps } from "./json_tree.js" */
 
 import { make } from "../site/dom.js";
@@ -10,7 +11,7 @@ import { watchDrag } from "./drag.js";
 import { guessType, nameFrom, propertiesOf, setRequired, setType } from "./fields.js";
 import { isObject, parse, print } from "./json_tree.js";
 import { watchKeys } from "./keys.js";
-import { insideSteps, Row } from "./row.js";
+import { keyIn, Row } from "./row.js";
 import { fieldRow } from "./rows.js";
 import { ruleBox } from "./rules.js";
 
@@ -146,17 +147,18 @@ export class Builder {
       const row = new Row(this.tree, { owner, name }, outer);
       const item = fieldRow(this, row);
       this.rows.set(item, row);
-      if (row.inside) item.append(this.inner(row, row.inside));
+      for (const body of row.bodies) item.append(this.inner(row, body));
       list.append(item);
     }
     return list;
   }
 
-  /** The fields of a group or table. @param {Row} row @param {Members} inside */
-  inner(row, inside) {
+  /** The fields of a group, row, value or form. @param {Row} row @param {Body} body */
+  inner(row, { owner, title }) {
     const box = make("div", { className: "builder-inner" });
-    box.append(this.list(inside, row), this.adder(inside, row));
-    if (this.open.has(row.key)) box.append(ruleBox(this, inside, row.type === "table" ? "Rules in each row" : "Rules in the group"));
+    if (title) box.append(make("p", { className: "builder-form", textContent: title }));
+    box.append(this.list(owner, row), this.adder(owner, row));
+    if (this.open.has(row.key)) box.append(ruleBox(this, owner, row.type === "table" ? "Rules in each row" : "Rules in the group"));
     return box;
   }
 
@@ -207,7 +209,7 @@ export class Builder {
     const name = freeName(owner, "field");
     const schema = new Map([["type", "string"]]);
     this.fresh.add(schema);
-    const key = JSON.stringify([...insideSteps(outer), name]);
+    const key = keyIn(outer, owner, name);
     this.change(() => insert(owner, name, schema, index), { renders: true, focus: { key, part: "name" } });
   }
 
@@ -342,4 +344,4 @@ export class Builder {
 }
 
 /** @param {Row} row */
-const firstPart = (row) => ({ choice: "values", list: "items" })[row.type] ?? (row.place ? "title" : "edit-json");
+const firstPart = (row) => ({ choice: "values", list: "items", map: "items", tuple: "value-0", union: "form-0" })[row.type] ?? (row.place ? "title" : "edit-json");

@@ -6,7 +6,8 @@
 
 import { make } from "../site/dom.js";
 import { area, button, check, input, labeled, select } from "./controls.js";
-import { ITEM_TYPES, optionsOf, placeOf, set, setNullable, setOption, setType, titleOf, typeOf } from "./fields.js";
+import { FORM_TYPES, ITEM_TYPES, optionsOf, placeOf, set, setNullable, setOption, setType, titleOf, typeOf } from "./fields.js";
+import { forms, fixedValues } from "./forms.js";
 import { isObject, Numeral, print } from "./json_tree.js";
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/u;
@@ -28,12 +29,12 @@ const KINDS = [["", "text"], ["identifier", "identifier"], ["address", "address"
 const LIMITS = {
   text: ["minLength", "maxLength", "pattern"], number: ["minimum", "maximum", "multipleOf"], integer: ["minimum", "maximum", "multipleOf"],
   money: ["minimum", "maximum", "multipleOf"], date: [], choice: [], boolean: [], group: [], list: ["minItems", "maxItems"],
-  table: ["minItems", "maxItems"], other: [],
+  table: ["minItems", "maxItems"], map: ["minProperties", "maxProperties"], tuple: [], union: [], other: [],
 };
 /** @type {Record<string, string>} */
 const TITLES = {
   minLength: "Shortest length", maxLength: "Longest length", pattern: "Pattern", minimum: "Smallest value", maximum: "Largest value",
-  multipleOf: "Step", minItems: "Fewest rows", maxItems: "Most rows",
+  multipleOf: "Step", minItems: "Fewest rows", maxItems: "Most rows", minProperties: "Fewest entries", maxProperties: "Most entries",
 };
 const SHOWN = new Set(["type", "title", "description", "properties", "required", "items", "enum", "x-slm", "$ref", "anyOf", "oneOf", "format"]);
 const SHOWN_OPTIONS = new Set(["kind", "evidence", "hint", "cost", "locale", "currency", "date_order", "order", "invariants"]);
@@ -45,7 +46,10 @@ export function details(builder, row) {
   if (place) {
     const { schema } = place;
     if (type === "choice") box.append(labeled("Values, one per line", values(builder, place.holder), { wide: true }));
-    if (type === "list") box.append(...items(builder, place.holder));
+    if (type === "list") box.append(...items(builder, place.holder, { key: "items", types: ITEM_TYPES }));
+    if (type === "map") box.append(...items(builder, place.holder, { key: "additionalProperties", types: FORM_TYPES }));
+    if (type === "tuple") box.append(fixedValues(builder, place.holder));
+    if (type === "union") box.append(forms(builder, place));
     box.append(
       text(builder, schema, { key: "title", title: "Label in the form", placeholder: titleOf(field.name) }),
       text(builder, schema, { key: "description", title: "Description", placeholder: "What it means; shown to annotators", wide: true }),
@@ -139,11 +143,14 @@ function values(builder, holder) {
   }, Math.min(Math.max(shown.length + 1, 3), 8));
 }
 
-/** The type of a list's values, and their choices. @param {Builder} builder @param {Members} holder */
-function items(builder, holder) {
-  const place = placeOf(builder.tree, holder.get("items"));
+/**
+ * The type of the values of a list or map, and their choices.
+ * @param {Builder} builder @param {Members} holder @param {{ key: string, types: [string, string][] }} values
+ */
+function items(builder, holder, { key, types }) {
+  const place = placeOf(builder.tree, holder.get(key));
   const type = typeOf(builder.tree, place);
-  const control = select("items", ITEM_TYPES, type, (code) => {
+  const control = select("items", types, type, (code) => {
     builder.change(() => place && setType(place, code, ""), { renders: true });
   });
   const found = [labeled("Each value is", control)];
@@ -162,7 +169,8 @@ function otherKeywords({ place, type, value }) {
     if (key === "x-slm") return false;
     if (isOther) return !["title", "description"].includes(key);
     if (key === "format") return type !== "text" && type !== "date";
-    if (key === "additionalProperties" && type === "group") return inner !== false;
+    if (key === "additionalProperties") return type === "group" ? inner !== false : type !== "map";
+    if (type === "tuple" && ["prefixItems", "minItems", "maxItems"].includes(key)) return false;
     return !SHOWN.has(key) && !limited.includes(key);
   });
   for (const [name, inner] of optionsOf(place.schema)) if (!SHOWN_OPTIONS.has(name)) found.push([`x-slm.${name}`, inner]);

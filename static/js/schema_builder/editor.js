@@ -61,7 +61,8 @@ export class JsonEditor {
         autocompletion({ override: [completion(vocabulary)] }),
         linter((view) => this.diagnostics(view), { delay: 150 }),
         keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...historyKeymap, ...foldKeymap, ...completionKeymap, ...lintKeymap]),
-        EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false", autocapitalize: "off" }),
+        // tabindex: checkers of accessibility do not know that editable content takes the focus
+        EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0", spellcheck: "false", autocapitalize: "off" }),
         EditorView.updateListener.of((update) => {
           if (!update.docChanged) return;
           this.problem = null;

@@ -20,10 +20,17 @@ import { isObject, Numeral } from "./json_tree.js";
 /** @type {[string, string][]} */
 export const TYPES = [
   ["text", "Text"], ["number", "Number"], ["integer", "Whole number"], ["money", "Money"], ["date", "Date"],
-  ["choice", "Choice"], ["boolean", "Yes / no"], ["group", "Group"], ["list", "List"], ["table", "Table"],
+  ["choice", "Choice"], ["boolean", "Yes / no"], ["group", "Group"], ["list", "List"], ["table", "Table"], ["map", "Map"],
+  ["tuple", "Fixed list"], ["union", "One of several"],
 ];
 /** Types of the values of a list. */
 export const ITEM_TYPES = TYPES.slice(0, 7);
+/** Types of the values of a map, and of the forms of a union. */
+export const FORM_TYPES = TYPES.slice(0, 8);
+/** Types that hold others: they have no evidence or cost of their own. */
+const OUTER = TYPES.slice(7).map(([type]) => type);
+/** Keywords that a union of the builder has no place for. */
+const WITH_FORMS = ["properties", "items", "prefixItems", "enum", "const", "allOf", "$ref", "if", "not"];
 
 /** Keywords that only some types have; a change of the type removes them. */
 const TYPED = [
@@ -88,13 +95,15 @@ export function placeOf(root, schema) {
   }
   const listed = holder.get("enum");
   const takesNull = typesOf(holder.get("type")).includes("null") && (!Array.isArray(listed) || listed.includes(null));
-  return { schema, holder, nullable: nullable || takesNull, shared };
+  const forms = holder.get("anyOf") ?? holder.get("oneOf");
+  return { schema, holder, nullable: nullable || takesNull || (Array.isArray(forms) && forms.some(isNull)), shared };
 }
 
 /** The type in words; "other" for what the builder does not edit. @param {Members} root @param {Place | null} place @returns {string} */
 export function typeOf(root, place) {
   if (!place) return "other";
   const { holder } = place;
+  if (formsOf(root, place).length) return "union";
   if (["anyOf", "oneOf", "allOf", "$ref", "if", "not"].some((key) => holder.has(key))) return "other";
   const listed = holder.get("enum");
   if (Array.isArray(listed) || holder.has("const")) {
@@ -112,7 +121,7 @@ export function typeOf(root, place) {
     case "array":
       return listType(root, holder);
     case "object":
-      return isObject(holder.get("properties")) ? "group" : "other";
+      return isObject(holder.get("properties")) ? "group" : mapType(root, holder);
     case "integer":
     case "boolean":
       return types[0];
@@ -121,14 +130,89 @@ export function typeOf(root, place) {
   }
 }
 
+/**
+ * The type of what a list, map or union holds: "other" for lists and unions, as they may lead back here.
+ * @param {Members} root @param {Place | null} place
+ */
+function innerType(root, place) {
+  const isOuter = place && (["anyOf", "oneOf"].some((key) => place.holder.has(key)) || typesOf(place.holder.get("type")).includes("array"));
+  return isOuter ? "other" : typeOf(root, place);
+}
+
 /** @param {Members} root @param {Members} holder */
 function listType(root, holder) {
-  if (holder.has("prefixItems")) return "other";
+  const fixed = holder.get("prefixItems");
+  if (Array.isArray(fixed)) return isObject(holder.get("items")) || fixed.some((one) => !isPlain(root, one)) ? "other" : "tuple";
   const items = placeOf(root, holder.get("items"));
-  const inner = typeOf(root, items);
+  const inner = innerType(root, items);
   if (inner === "group") return items?.nullable ? "other" : "table";
   return ITEM_TYPES.some(([type]) => type === inner) ? "list" : "other";
 }
+
+/** @param {Members} root @param {Json | undefined} schema */
+function isPlain(root, schema) {
+  const type = innerType(root, placeOf(root, schema));
+  return ITEM_TYPES.some(([code]) => code === type);
+}
+
+/** @param {Members} root @param {Members} holder */
+function mapType(root, holder) {
+  const place = placeOf(root, holder.get("additionalProperties"));
+  if (!place || holder.has("patternProperties") || place.shared) return "other";
+  return isPlain(root, place.schema) || (innerType(root, place) === "group" && !place.nullable) ? "map" : "other";
+}
+
+/**
+ * The forms of a union without "null", if the builder can edit it, and where each is.
+ * @param {Members} root @param {Place} place @returns {{ form: Place, type: string, steps: [string, number] }[]}
+ */
+export function formsOf(root, { holder }) {
+  const keyword = holder.has("anyOf") ? "anyOf" : "oneOf";
+  const listed = holder.get(keyword);
+  if (!Array.isArray(listed) || WITH_FORMS.some((key) => holder.has(key))) return [];
+  const found = [];
+  for (const [index, one] of listed.entries()) {
+    if (isNull(one)) continue;
+    const form = placeOf(root, one);
+    if (!form) return [];
+    found.push({ form, type: innerType(root, form), steps: /** @type {[string, number]} */ ([keyword, index]) });
+  }
+  return found.length > 1 ? found : [];
+}
+
+/**
+ * @typedef {object} Body an object inside a field, whose fields are rows
+ * @property {Members} owner
+ * @property {(string | number)[]} steps where it is in the schema of the field
+ * @property {(string | null)[]} path the steps of a path into it; null: each row
+ * @property {string} title of one form of several
+ */
+
+/** The objects whose fields a field shows. @param {Members} root @param {Place | null} place @returns {Body[]} */
+export function bodiesOf(root, place) {
+  if (!place) return [];
+  const { holder } = place;
+  const one = fieldsOwner(root, place);
+  switch (typeOf(root, place)) {
+    case "group":
+      return one ? [{ owner: one, steps: [], path: [], title: "" }] : [];
+    case "table":
+      return one ? [{ owner: one, steps: ["items"], path: [null], title: "" }] : [];
+    case "map": {
+      const values = placeOf(root, holder.get("additionalProperties"));
+      return values && typeOf(root, values) === "group" ? [{ owner: values.holder, steps: ["additionalProperties"], path: ["*"], title: "" }] : [];
+    }
+    case "union": {
+      const forms = formsOf(root, place).map(({ form, type, steps }, index) => ({ owner: form.holder, type, steps, path: [], title: formTitle(form, index) }));
+      return forms.filter(({ type }) => type === "group");
+    }
+    default:
+      return [];
+  }
+}
+
+/** @param {Place} form @param {number} index */
+export const formTitle = ({ schema, holder }, index) => String(schema.get("title") ?? holder.get("title") ?? `Form ${index + 1}`);
 
 /** The object whose fields a group or table shows; null for other types. @param {Members} root @param {Place | null} place */
 export function fieldsOwner(root, place) {
@@ -178,6 +262,12 @@ export function refill(members, entries) {
 /** @returns {[string, Json][]} */
 const objectOf = () => [["type", "object"], ["additionalProperties", false], ["properties", new Map()]];
 
+/** A list of exactly these values. @param {Json[]} values @returns {[string, Json][]} */
+export function tupleOf(values) {
+  const count = new Numeral(String(values.length));
+  return [["type", "array"], ["prefixItems", values], ["items", false], ["minItems", count], ["maxItems", count]];
+}
+
 /** What a type writes. @param {string} type @param {string} name @returns {[string, Json][]} */
 function membersOf(type, name) {
   switch (type) {
@@ -197,6 +287,12 @@ function membersOf(type, name) {
       return [["type", "array"], ["items", new Map([["type", "string"]])]];
     case "table":
       return [["type", "array"], ["items", new Map(objectOf())]];
+    case "map":
+      return [["type", "object"], ["additionalProperties", new Map([["type", "string"]])]];
+    case "tuple":
+      return tupleOf([new Map([["type", "string"]]), new Map([["type", "string"]])]);
+    case "union":
+      return [["anyOf", [new Map([["type", "string"]]), new Map([["type", "number"]])]]];
     default:
       return [["type", "string"]];
   }
@@ -209,7 +305,7 @@ function membersOf(type, name) {
 export function setType(place, type, name) {
   const { schema, nullable } = place;
   const options = optionsOf(schema);
-  for (const key of [...TYPED_OPTIONS, ...(["group", "list", "table"].includes(type) ? ["evidence", "cost"] : [])]) options.delete(key);
+  for (const key of [...TYPED_OPTIONS, ...(OUTER.includes(type) ? ["evidence", "cost"] : [])]) options.delete(key);
   const kept = [...schema].filter(([key]) => !TYPED.includes(key) && key !== "x-slm");
   const written = new Map(membersOf(type, name));
   const added = written.get("x-slm");
@@ -222,6 +318,10 @@ export function setType(place, type, name) {
 /** @param {Place} place @param {boolean} nullable */
 export function setNullable({ schema, holder }, nullable) {
   const forms = schema.get("anyOf") ?? schema.get("oneOf");
+  if (Array.isArray(forms) && forms.filter((form) => !isNull(form)).length > 1) {
+    forms.splice(0, forms.length, ...forms.filter((form) => !isNull(form)), ...(nullable ? [new Map([["type", "null"]])] : []));
+    return;
+  }
   if (!nullable && Array.isArray(forms) && forms.some(isNull)) {
     const solid = forms.find((form) => !isNull(form));
     schema.delete("anyOf");

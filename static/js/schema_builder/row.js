@@ -2,9 +2,9 @@
 
 /** @import { Json, Members, Steps } from "./json_tree.js" */
 /** @import { Ancestor } from "./changes.js" */
-/** @import { Field } from "./fields.js" */
+/** @import { Body, Field } from "./fields.js" */
 
-import { fieldsOwner, placeOf, propertiesOf, typeOf } from "./fields.js";
+import { bodiesOf, placeOf, propertiesOf, typeOf } from "./fields.js";
 
 const MAX_DEPTH = 8;
 
@@ -29,25 +29,28 @@ export class Row {
     return typeOf(this.tree, this.place);
   }
 
+  /** The part of the row around it that it is in. @returns {Body | null} */
+  get body() {
+    return this.outer?.bodyOf(this.field.owner) ?? null;
+  }
+
   /** Names from the top; null: each row of a table. @returns {(string | null)[]} */
   get steps() {
-    return [...insideSteps(this.outer), this.field.name];
+    return [...(this.outer?.steps ?? []), ...(this.body?.path ?? []), this.field.name];
   }
 
   get key() {
-    return JSON.stringify(this.steps);
+    return JSON.stringify(this.jsonSteps);
   }
 
   /** The key of another field of the same object. @param {string} name */
   keyOf(name) {
-    return JSON.stringify([...insideSteps(this.outer), name]);
+    return keyIn(this.outer, this.field.owner, name);
   }
 
   /** Where its schema is in the JSON, unless a definition around it is elsewhere. @returns {Steps} */
   get jsonSteps() {
-    const { outer } = this;
-    const base = outer ? [...outer.jsonSteps, ...(outer.type === "table" ? ["items"] : [])] : [];
-    return [...base, "properties", this.field.name];
+    return [...jsonStepsIn(this.outer, this.field.owner), "properties", this.field.name];
   }
 
   /** The objects around it, the innermost first. @returns {Ancestor[]} */
@@ -56,20 +59,39 @@ export class Row {
     const found = [{ owner: this.field.owner, steps: [] }];
     /** @type {(string | null)[]} */
     let steps = [];
-    for (let around = this.outer; around; around = around.outer) {
-      steps = [around.field.name, ...(around.type === "table" ? [null] : []), ...steps];
+    for (let { body, outer: around } = /** @type {Row} */ (this); around; { body, outer: around } = around) {
+      steps = [around.field.name, ...(body?.path ?? []), ...steps];
       found.push({ owner: around.field.owner, steps });
     }
     return found;
   }
 
-  /** The object whose fields it shows; null where a definition would show itself. @returns {Members | null} */
+  /** The objects whose fields it shows; none where a definition would show itself. @returns {Body[]} */
+  get bodies() {
+    const around = [this.field.owner];
+    for (let row = this.outer; row; row = row.outer) around.push(row.field.owner);
+    return around.length < MAX_DEPTH ? bodiesOf(this.tree, this.place).filter(({ owner }) => !around.includes(owner)) : [];
+  }
+
+  /** Whether its definition is shown around it already. */
+  get isRecursive() {
+    return this.place?.holder.get("$ref") === "#" || (!this.bodies.length && bodiesOf(this.tree, this.place).length > 0);
+  }
+
+  /** @param {Members} owner */
+  bodyOf(owner) {
+    return bodiesOf(this.tree, this.place).find((body) => body.owner === owner) ?? null;
+  }
+
+  /** The only object whose fields it shows. @returns {Members | null} */
   get inside() {
-    const inside = this.steps.length < MAX_DEPTH ? fieldsOwner(this.tree, this.place) : null;
-    for (let around = this.outer; around; around = around.outer) if (around.field.owner === inside) return null;
-    return inside === this.field.owner ? null : inside;
+    const [body, ...more] = this.bodies;
+    return body && !more.length ? body.owner : null;
   }
 }
 
-/** The steps to the fields inside a row, or to those at the top. @param {Row | null} row @returns {(string | null)[]} */
-export const insideSteps = (row) => (row ? [...row.steps, ...(row.type === "table" ? [null] : [])] : []);
+/** @param {Row | null} outer @param {Members} owner an object inside it @returns {Steps} */
+const jsonStepsIn = (outer, owner) => (outer ? [...outer.jsonSteps, ...(outer.bodyOf(owner)?.steps ?? [])] : []);
+
+/** The key of the row of a field. @param {Row | null} outer @param {Members} owner @param {string} name */
+export const keyIn = (outer, owner, name) => JSON.stringify([...jsonStepsIn(outer, owner), "properties", name]);

@@ -31,7 +31,8 @@ export function fieldRow(builder, row) {
   item.append(line);
   if (row.place?.shared) item.append(make("p", { className: "hint builder-reason", textContent: `Definition ${row.place.shared}: changes apply wherever it is used.` }));
   for (const reason of builder.reasons.get(pathText(row.steps)) ?? []) item.append(make("p", { className: "hint builder-reason", textContent: reason }));
-  if (type === "other" && !isOpen) item.append(make("p", { className: "hint builder-reason", textContent: "Edited in the JSON: the builder has no controls for it." }));
+  if (row.isRecursive) item.append(make("p", { className: "hint builder-reason", textContent: "It repeats what is around it (recursion); the form edits it as JSON." }));
+  else if (type === "other" && !isOpen) item.append(make("p", { className: "hint builder-reason", textContent: "Edited in the JSON: the builder has no controls for it." }));
   if (isOpen) item.append(details(builder, row));
   return item;
 }
