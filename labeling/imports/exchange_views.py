@@ -101,12 +101,16 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
         return {**context, "error": str(refusal)}
     if "shape" not in options:
         form.show_detected(review.shapes)
+    instruction = Contract.objects.get(project=project).instruction
+    prompt = review.shared.instruction if review.shared else ""
     return {
         **context,
         "review": review,
         "draft": _draft(review),
         "fields": project.schema_version.compiled.fields,
-        "instruction": Contract.objects.get(project=project).instruction,
+        "instruction": instruction,
+        "can_use_prompt": prompt != instruction and len(prompt) <= MAX_INSTRUCTION,
+        "max_instruction": MAX_INSTRUCTION,
         "is_gold": options.get("answers") == "gold",
     }
 
