@@ -73,7 +73,8 @@ interface HTMLElement {
 interface HtmxDetail {
   elt: Element | null;
   xhr: XMLHttpRequest;
-  requestConfig: { verb: string };
+  target: Element | null;
+  requestConfig: { verb: string; triggeringEvent?: Event };
   successful: boolean;
   shouldSwap: boolean;
   isError: boolean;
@@ -83,7 +84,7 @@ interface HtmxDetail {
 }
 type HtmxEvents = Record<
   `htmx:${
-    | "afterRequest" | "afterSettle" | "afterSwap" | "beforeOnLoad" | "beforeSwap" | "oobAfterSwap" | "responseError"
+    | "afterRequest" | "afterSettle" | "afterSwap" | "beforeOnLoad" | "beforeSend" | "beforeSwap" | "oobAfterSwap" | "responseError"
     | "sendError" | "xhr:progress"}`,
   CustomEvent<HtmxDetail>
 >;

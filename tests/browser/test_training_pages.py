@@ -155,6 +155,16 @@ def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pyt
     page.locator("[data-apply]").first.click()
     expect(page.locator("#estimate")).to_contain_text("It fits.")
     check(page, "new-run")
+    rate = page.locator("[name=learning_rate]").input_value()
+    page.evaluate(
+        """() => document.addEventListener("htmx:beforeOnLoad", () => {
+          document.querySelector("#new-run [name=name]").value = "typed while the response came";
+        }, { once: true })"""
+    )
+    page.locator("[name=method][value=full]").check()
+    expect(page.locator("[name=learning_rate]")).not_to_have_value(rate)
+    expect(page.locator("#new-run [name=name]")).to_have_value("typed while the response came")
+    expect(page.locator("[name=method][value=full]")).to_be_checked()
 
     TrainingRun.objects.filter(number=2).update(status=Status.RUNNING, heartbeat_at=timezone.now())
     page.goto("/p/desk/training/")

@@ -122,6 +122,21 @@ function isInUse(part) {
   const isSelected = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
   return Boolean(isSelected || part.querySelector("details[open], :is(a, button, input, select, textarea, summary):focus"));
 }
+// A form that a choice replaces keeps what was typed while the response was on its way: it is requested again.
+/** @type {WeakMap<XMLHttpRequest, string>} what forms held when they were requested */
+const sent = new WeakMap();
+/** @param {HTMLFormElement} form */
+const contentOf = (form) => JSON.stringify([...new FormData(form)]);
+document.addEventListener("htmx:beforeSend", ({ detail: { target, xhr, requestConfig } }) => {
+  if (requestConfig.verb === "get" && target instanceof HTMLFormElement) sent.set(xhr, contentOf(target));
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, xhr, requestConfig } = event.detail;
+  const before = sent.get(xhr);
+  if (before === undefined || !(target instanceof HTMLFormElement) || before === contentOf(target)) return;
+  event.detail.shouldSwap = false;
+  requestConfig.triggeringEvent?.target?.dispatchEvent(new Event("change", { bubbles: true }));
+});
 document.addEventListener("htmx:sendError", () => announce("The server cannot be reached. Retrying."));
 document.addEventListener("htmx:responseError", (event) => {
   announce(`The server answered with ${event.detail.xhr.status}. Nothing was lost. Try again or reload the page.`);
