@@ -46,8 +46,8 @@ class MemoryCosts:
 CPU = MemoryCosts(process=626_000_000, hidden=4, queries=2, inner=2.8, adapter=0.28, pair=1.5, score=18.3, merge=3.5)
 #: not measured on a GPU yet; chunked logits and fused attention as in TRL and torch
 CUDA = MemoryCosts(process=600_000_000, hidden=8, queries=4, inner=5, adapter=0.5, pair=0.0, score=4, merge=0)
-#: queries of one block of attention, see training.ml.modeling.attention
-ATTENTION_BLOCK = 32
+#: queries of one block of attention by precision, see training.ml.modeling.attention
+ATTENTION_BLOCK = {"fp32": 32, "fp16": 32, "bf16": 128}
 
 
 def costs(device: str) -> MemoryCosts:
@@ -80,7 +80,8 @@ def training_memory(
     scored = rows * min(longest, answer or longest // 4)
     logits = scored * shape.vocabulary * cost.score
     layer = (
-        tokens * _per_token(shape, method, cost) * width + rows * _attention_scores(shape, longest) * cost.pair * width
+        tokens * _per_token(shape, method, cost) * width
+        + rows * _attention_scores(shape, longest, ATTENTION_BLOCK[precision]) * cost.pair * width
     )
     if hyperparameters.activation_checkpointing:
         # the input of each layer, and one recomputed layer after the logits are freed
@@ -106,11 +107,11 @@ def _per_token(shape: ModelShape, method: str, cost: MemoryCosts) -> float:
     return numbers + cost.adapter * sum(inputs for inputs, _ in shape.linear_sizes)
 
 
-def _attention_scores(shape: ModelShape, longest: int) -> float:
-    """Attention probabilities that one layer stores for a row, over all heads."""
-    attended = (longest + ATTENTION_BLOCK) / 2
+def _attention_scores(shape: ModelShape, longest: int, block: int) -> float:
+    """Attention probabilities that one layer stores for a row, over all heads, in blocks of so many queries."""
+    attended = (longest + block) / 2
     if shape.window:
-        attended = min(attended, shape.window + ATTENTION_BLOCK)
+        attended = min(attended, shape.window + block)
     return shape.heads * longest * attended
 
 

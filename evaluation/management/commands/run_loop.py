@@ -44,6 +44,7 @@ from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.preparation import prepare
 from training.base_models.services import find_base_model, sync_catalog
+from training.estimates.advice import recommended_method
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.values import METHODS
 from training.models import BaseModel
@@ -78,7 +79,9 @@ class Command(BaseCommand):
         parser.add_argument("--max-holdout", type=int, help="maximum number of hold-out rows, sampled with --seed")
         parser.add_argument("--holdout-share", type=float, default=0.2)
         parser.add_argument("--validation-share", type=float, default=0.05)
-        parser.add_argument("--method", default="lora", choices=METHODS, help="default: %(default)s")
+        parser.add_argument(
+            "--method", choices=METHODS, help="default: full for an extraction with a small model that fits, else lora"
+        )
         parser.add_argument("--epochs", type=float, help="default: from the preset")
         parser.add_argument("--learning-rate", type=float, help="default: from the preset")
         parser.add_argument("--seed", type=int, default=17, help="seed of sampling and training (default: %(default)s)")
@@ -203,7 +206,8 @@ class Command(BaseCommand):
     ) -> Any:
         lengths = measure_lengths(dataset=dataset, base_model=base_model, user=owner)
         self._wait(lengths, "token lengths")
-        hyperparameters = default_hyperparameters(dataset=dataset, base_model=base_model, method=options["method"])
+        method = options["method"] or recommended_method(dataset=dataset, base_model=base_model)
+        hyperparameters = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
         changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
         hyperparameters = replace(hyperparameters, seed=options["seed"], **changes)
         return start_pipeline(

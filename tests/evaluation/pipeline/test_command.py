@@ -20,6 +20,7 @@ from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, active_queues
 from tests.conftest import Workers, worker_environment
 from training.models import LengthReport, ModelVersion, TrainingRun
+from training.runs.curves import spec_of
 
 GATE = {"key": "valid", "metric": "schema_valid_rate", "operator": ">="}
 FIELDS = ("company", "date", "address", "total")
@@ -77,6 +78,8 @@ def test_report_equals_a_recount_of_the_outputs(
     monkeypatch.setenv("DATABASE_URL", worker_environment()["DATABASE_URL"])  # theirs is what they inherit
     gates = tmp_path / "gates.json"
     gates.write_text(json.dumps({"gates": [{**GATE, "threshold": 0.75}]}))
+    tiny_base_model.shape = TINY_SHAPE
+    tiny_base_model.save(update_fields=["shape"])
     contract = tmp_path / "contract.json"
     known = template("receipt")
     contract.write_text(dumps({"instruction": "Read the slip.", "schema": known.schema, "constraints": {}}))
@@ -113,12 +116,31 @@ def test_report_equals_a_recount_of_the_outputs(
 
     model = ModelVersion.objects.get()
     dataset = DatasetVersion.objects.get()
+    spec = spec_of(model.training_run)
+    assert spec is not None
+    assert spec.method == "full", "an extraction with a small model"
     assert report["hashes"]["model"] == model.sha256
     assert report["hashes"]["dataset"] == dataset.sha256
     assert dataset.instruction == "Read the slip."
     from labeling.datasets.queries import file_path
 
     assert sha256_file(file_path(dataset)) == dataset.sha256
+
+
+#: known, so that it can be estimated whether full fine-tuning fits
+TINY_SHAPE = {
+    "layers": 2,
+    "hidden": 64,
+    "intermediate": 128,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_dim": 16,
+    "vocabulary": 49152,
+    "tied": True,
+    "parameters": 3_200_000,
+    "context": 2048,
+    "window": None,
+}
 
 
 def _recount(figures: dict[str, Any], path: Path) -> None:
