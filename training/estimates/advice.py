@@ -51,4 +51,4 @@ def _is_extraction(dataset: DatasetVersion) -> bool:
 def _fits(dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> bool:
     """Whether a run is known to fit; False without the lengths of the documents."""
     estimate = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
-    return estimate is not None and estimate.fits
+    return estimate is not None and bool(estimate.fits)
