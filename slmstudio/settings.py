@@ -19,6 +19,8 @@ restrict_permissions(HOME)
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")
+# Address of the studio, for links to it from other programs, such as trackers of training runs. Empty: paths only.
+STUDIO_URL = env.str("STUDIO_URL", default="")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # HTTPS is set in one place: behind a TLS proxy set HTTPS=1; cookies, HSTS and redirects follow.

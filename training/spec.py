@@ -72,7 +72,9 @@ class RunSpec:
     (``leave_out``), never truncated. ``max_steps`` overrides ``epochs``. ``eval_every``: steps between evaluations; by
     default four per run, and at least one per epoch. ``save_every``: steps between checkpoints; by default after each
     evaluation and every five minutes. ``early_stopping``: evaluations in a row without a lower validation loss before
-    the run stops; the weights of the best one are saved. ``devices``: GPUs of one machine that share each step.
+    the run stops; the weights of the best one are saved. ``sample_documents``: validation documents whose outputs are
+    scored at each evaluation, as many as fit into ``sample_seconds`` at the first one. ``devices``: GPUs of one machine
+    that share each step.
     """
 
     base_model: ModelRef
@@ -99,6 +101,7 @@ class RunSpec:
     save_every: int | None = None
     early_stopping: int | None = None
     sample_documents: int = 4
+    sample_seconds: int | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     too_long: Literal["refuse", "leave_out"] = "refuse"
 
@@ -114,7 +117,7 @@ class RunSpec:
             yield "warmup_ratio", "must be at least 0 and below 1"
         if self.epochs <= 0:
             yield "epochs", "must be above 0"
-        for name in ("max_steps", "eval_every", "save_every", "early_stopping"):
+        for name in ("max_steps", "eval_every", "save_every", "early_stopping", "sample_seconds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 yield name, "must be at least 1"

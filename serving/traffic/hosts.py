@@ -1,9 +1,7 @@
 """GPUs and the memory of replicas on this host, sampled once a minute by ``manage.py serve``."""
 
 import contextlib
-import logging
 from datetime import datetime
-from typing import Any
 
 import psutil
 from django.db.models import QuerySet
@@ -12,8 +10,7 @@ from serving.models import HostSample, Replica
 from serving.replicas.addresses import host_name
 from serving.traffic.counting import floor
 from serving.traffic.series import Window
-
-logger = logging.getLogger(__name__)
+from slmstudio.workers.gpu_loads import gpus
 
 
 def sample(now: datetime) -> None:
@@ -44,39 +41,6 @@ def resident_bytes(pid: int) -> int:
             with contextlib.suppress(psutil.Error):
                 found += child.memory_info().rss
     return int(found)
-
-
-def gpus(nvml: Any = None) -> list[dict[str, Any]]:
-    """Name, load (0 to 1) and memory of each NVIDIA GPU; none without a driver. ``nvml``: the module, for tests."""
-    if nvml is None:
-        try:
-            import pynvml
-        except ImportError:
-            return []
-        nvml = pynvml
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return []
-    try:
-        return [_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(nvml.nvmlDeviceGetCount())]
-    except nvml.NVMLError as error:
-        logger.warning("the GPUs cannot be read: %s", error)
-        return []
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _gpu(nvml: Any, card: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "name": str(nvml.nvmlDeviceGetName(card)), "load": None, "memory_bytes": None, "used_bytes": None
-    }  # fmt: skip
-    with contextlib.suppress(nvml.NVMLError):  # a part of a GPU reports no load
-        found["load"] = nvml.nvmlDeviceGetUtilizationRates(card).gpu / 100
-    with contextlib.suppress(nvml.NVMLError):
-        memory = nvml.nvmlDeviceGetMemoryInfo(card)
-        found |= {"memory_bytes": int(memory.total), "used_bytes": int(memory.used)}
-    return found
 
 
 def samples(project_id: int, window: Window, now: datetime) -> QuerySet[HostSample]:

@@ -21,6 +21,10 @@ TITLES = {
     "too_long": "Documents over the limit",
     "seed": "Seed",
     "early_stopping": "Early stopping",
+    "eval_every": "Evaluation interval",
+    "save_every": "Checkpoint interval",
+    "sample_documents": "Scored documents",
+    "sample_seconds": "Scoring time limit",
     "devices": "Devices",
     "trackers": "Trackers",
 }
@@ -78,6 +82,12 @@ def describe_value(name: str, hyperparameters: Hyperparameters) -> str:
         return f"{100 * value:g} % of the steps"
     if name == "early_stopping":
         return f"patience {value}" if value else "off"
+    if name in ("eval_every", "save_every"):
+        return f"{value:,} step{'' if value == 1 else 's'}" if value else "automatic"
+    if name == "sample_documents":
+        return f"{value:,} at each evaluation" if value else "none"
+    if name == "sample_seconds":
+        return f"{value:,} s" if value else "none"
     if name == "trackers":
         return ", ".join(VALUE_LABELS.get(one, one) for one in value) or "none"
     if isinstance(value, bool):

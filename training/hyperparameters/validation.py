@@ -49,9 +49,15 @@ def problems(
         ("warmup_ratio", 0, 0.9, "Warm-up: a share of the steps from 0 to 0.9."),
         ("seed", 0, 2**31 - 1, "Seed: an integer from 0 to 2,147,483,647."),
         ("devices", 1, max(1, gpus), _devices_message(gpus)),
+        ("sample_documents", 0, 1000, "Scored documents: 0 to 1,000 at each evaluation."),
     ]
-    if hyperparameters.early_stopping is not None:
-        ranges.append(("early_stopping", 1, 100, "Patience: 1 to 100 evaluations. Leave empty to disable."))
+    optional: list[tuple[str, float, float, str]] = [
+        ("early_stopping", 1, 100, "Patience: 1 to 100 evaluations. Leave empty to disable."),
+        ("eval_every", 1, 1_000_000, "Evaluation interval: 1 to 1,000,000 steps. Leave empty for the automatic one."),
+        ("save_every", 1, 1_000_000, "Checkpoint interval: 1 to 1,000,000 steps. Leave empty for the automatic one."),
+        ("sample_seconds", 1, 86_400, "Scoring time limit: 1 to 86,400 seconds. Leave empty for none."),
+    ]
+    ranges += [one for one in optional if getattr(hyperparameters, one[0]) is not None]
     for name, low, high, sentence in ranges:
         if _is_outside(getattr(hyperparameters, name), low, high):
             messages[name] = sentence

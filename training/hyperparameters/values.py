@@ -1,7 +1,8 @@
 """The hyperparameters of a training run, and the values that their choices have. Pure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 METHODS = ("lora", "qlora", "full")
 SCHEDULERS = ("cosine", "linear", "constant")
@@ -22,6 +23,9 @@ class Hyperparameters:
     """The settings of a training run, besides dataset and base model.
 
     ``batch_size``: documents per device and forward pass; ``accumulation``: forward passes per optimizer step.
+    ``eval_every`` and ``save_every``: steps between evaluations and between checkpoints; None: the trainer's choice.
+    ``sample_documents``: validation documents whose outputs are scored at each evaluation, in at most
+    ``sample_seconds``.
     """
 
     method: str = "lora"
@@ -41,12 +45,20 @@ class Hyperparameters:
     activation_checkpointing: bool = False
     devices: int = 1
     early_stopping: int | None = None
+    eval_every: int | None = None
+    save_every: int | None = None
+    sample_documents: int = 4
+    sample_seconds: int | None = None
     trackers: tuple[str, ...] = ()
 
     @property
     def effective_batch(self) -> int:
         """Documents per optimizer step."""
         return self.batch_size * self.accumulation * self.devices
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values by name, as JSON, with the effective batch size."""
+        return {**asdict(self), "trackers": list(self.trackers), "effective_batch": self.effective_batch}
 
     def steps(self, rows: int) -> int:
         """Optimizer steps of a run over ``rows`` training documents."""

@@ -4,8 +4,11 @@ import re
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import OuterRef, Subquery
+from django.db.models import FloatField, OuterRef, Subquery
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
 
@@ -21,15 +24,13 @@ class TrainingRunQuerySet(RunQuerySet["TrainingRun"]):
         """A project's runs, newest first."""
         return self.filter(project=project).order_by("-number")
 
-    def for_table(self, project: Project) -> Self:
-        """A project's runs, newest first, with all that a table of them shows."""
-        last = TrainingEvent.objects.filter(run=OuterRef("pk")).order_by("-step")
+    def for_table(self, project: Project, metrics: Iterable[str] = ("loss", "validation_loss", "field_exact")) -> Self:
+        """A project's runs, newest first, with all that a table of them shows.
+
+        ``metrics``: names of ``RUN_METRICS``; each is an annotation of that name.
+        """
         rows = self.of_project(project).select_related("dataset", "base_model", "created_by", "model_version")
-        return rows.annotate(
-            last_loss=Subquery(last.filter(kind="metrics").values("data__loss")[:1]),
-            last_validation=Subquery(last.filter(kind="validation").values("data__loss")[:1]),
-            last_field_exact=Subquery(last.filter(kind="samples").values("data__field_exact")[:1]),
-        )
+        return rows.annotate(**{name: _metric(*RUN_METRICS[name]) for name in metrics})
 
     def for_page(self) -> Self:
         """With all that the page of a run shows."""
@@ -43,7 +44,29 @@ class TrainingRunQuerySet(RunQuerySet["TrainingRun"]):
 
     def others(self, project: Project, numbers: Iterable[int]) -> Self:
         """The newest fifty runs of a project without those with these numbers, for a choice."""
-        return self.of_project(project).exclude(number__in=list(numbers)).only("number", "name")[:50]
+        shown = self.of_project(project).filter(archived_at__isnull=True)
+        return shown.exclude(number__in=list(numbers)).only("number", "name")[:50]
+
+
+#: metric of a run -> kind of event, value, and which event: the newest, or that with the lowest or highest value
+RUN_METRICS = {
+    "loss": ("metrics", "loss", "newest"),
+    "tokens_per_second": ("metrics", "tokens_per_second", "newest"),
+    "validation_loss": ("validation", "loss", "newest"),
+    "best_validation_loss": ("validation", "loss", "lowest"),
+    "field_exact": ("samples", "field_exact", "newest"),
+    "best_field_exact": ("samples", "field_exact", "highest"),
+    "schema_valid": ("samples", "schema_valid", "newest"),
+}
+
+
+def _metric(kind: str, key: str, which: str) -> Subquery:
+    """A metric of a run in one index lookup; null where the run has no such event."""
+    value = Cast(KT(f"data__{key}"), FloatField())
+    order = {"newest": "-step", "lowest": "value", "highest": "-value"}[which]
+    events = TrainingEvent.objects.filter(run=OuterRef("pk"), kind=kind).annotate(value=value)
+    known = events if which == "newest" else events.filter(value__isnull=False)
+    return Subquery(known.order_by(order).values("value")[:1])
 
 
 class TrainingRun(BackgroundRun):
@@ -61,6 +84,12 @@ class TrainingRun(BackgroundRun):
     base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="training_runs")
     # Text, not jsonb: jsonb would sort the schema's properties, and the file on disk is this very text.
     spec = models.TextField(help_text="the RunSpec as YAML")
+    hyperparameters: Any = models.JSONField(
+        default=dict, blank=True, help_text="those of the spec, to sort and filter by"
+    )
+    tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    notes = models.TextField(blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="hidden in lists since; null: not archived")
     facts = models.JSONField(default=dict, blank=True, help_text="values of the trainer's events start and done")
     estimate = models.JSONField(
         default=dict, blank=True, help_text="estimate before the start; see training.estimates.estimate"
@@ -120,7 +149,7 @@ class TrainingRun(BackgroundRun):
 
 
 class TrainingEvent(models.Model):
-    """One point of a run's curves, a sample generation or a warning. Each is stored once."""
+    """One point of a run's curves, a sample generation, a warning or a sample of the system. Each is stored once."""
 
     class Kind(models.TextChoices):
         """The trainer's event names."""
@@ -130,11 +159,12 @@ class TrainingEvent(models.Model):
         SAMPLES = "samples"
         WARNING = "warning"
         CHECKPOINT = "checkpoint"
+        SYSTEM = "system"
 
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind.choices)
     step = models.PositiveIntegerField()
-    key = models.CharField(max_length=16, blank=True, help_text="distinguishes several warnings at one step")
+    key = models.CharField(max_length=16, blank=True, help_text="distinguishes several events at one step")
     data: Any = models.JSONField()
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -17,11 +17,16 @@ from training.spec import RunSpec
 from training.strict_yaml import SpecError
 
 _METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "tokens")
+_SYSTEM = (
+    *("cpu", "machine_cpu", "cores", "memory_bytes", "machine_memory_bytes", "machine_memory_total"),
+    *("gpu", "gpu_memory_bytes", "gpu_memory_total"),
+)
 POINT_VALUES = {
     "metrics": _METRICS,
     "validation": ("loss",),
     "samples": ("field_exact", "schema_valid"),
     "checkpoint": (),
+    "system": _SYSTEM,
 }
 
 
@@ -38,8 +43,9 @@ def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
 
     Each row starts with ``step, epoch, seconds`` (since the run's first point). ``metrics`` continue with ``loss,
     learning_rate, grad_norm, tokens_per_second, memory_bytes, tokens`` (trained so far), ``validation`` with ``loss``,
-    ``samples`` with ``field_exact, schema_valid, {field: [correct, scored]}``. Missing values are null. ``attempt``
-    increases when earlier points are void because a resumed run trains their steps again.
+    ``samples`` with ``field_exact, schema_valid, {field: [correct, scored]}``. Rows of ``system`` start with the
+    seconds of the run instead of a step, and continue with the values of ``SystemUsage.read``. Missing values are null.
+    ``attempt`` increases when earlier points are void because a resumed run trains their steps again.
     """
     points: dict[str, Any] = {
         "last": after,
@@ -50,7 +56,7 @@ def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
     if began is None:
         return points
     # Sample texts are long and not part of a curve, so the database extracts the keys.
-    keys = sorted({"epoch", *(name for names in POINT_VALUES.values() for name in names)})
+    keys = sorted({"epoch", "seconds", *(name for names in POINT_VALUES.values() for name in names)})
     outcomes = Func(F("data"), Value("$.rows[*].outcomes"), function="jsonb_path_query_array", output_field=JSONField())
     points_query = TrainingEvent.objects.filter(run=run, pk__gt=after, kind__in=POINT_VALUES).annotate(
         outcomes=outcomes
@@ -61,7 +67,8 @@ def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
         kind = event["kind"]
         points["last"] = max(points["last"], event["pk"])
         seconds = round((event["created_at"] - began).total_seconds(), 1)
-        row = [event["step"], event["data__epoch"], seconds, *(event[f"data__{name}"] for name in POINT_VALUES[kind])]
+        at = event["data__seconds"] if kind == TrainingEvent.Kind.SYSTEM else event["step"]
+        row = [at, event["data__epoch"], seconds, *(event[f"data__{name}"] for name in POINT_VALUES[kind])]
         if kind == TrainingEvent.Kind.SAMPLES:
             row.append(field_tallies(event["outcomes"]))
         points[kind].append(row)

@@ -1,8 +1,10 @@
 """Stores a trainer's events: points of curves, samples, warnings, facts and, at the end, a model version."""
 
 import hashlib
+import logging
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,25 @@ from django.db.models import Max
 
 from labeling.models import Project
 from slmstudio.database.storable import storable
+from slmstudio.hooks import Hook
 from slmstudio.runs.cpu_contention import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
+from slmstudio.workers.system_usage import SystemUsage
 from training.child_processes import ChildFailed
 from training.model_cards.card import FILES as CARD
 from training.model_cards.facts import describe, lineage_of
 from training.models import ModelVersion, TrainingEvent, TrainingRun
 from training.spec import RunSpec
 
+logger = logging.getLogger(__name__)
 Event = dict[str, Any]
+#: an evaluation of a run was stored
+run_evaluated: Hook[[TrainingRun], object] = Hook()
 FLUSH_SECONDS = 1.0
-_KINDS = set(TrainingEvent.Kind.values)
+#: events of the trainer that are points; samples of the system are the recorder's own
+_KINDS = set(TrainingEvent.Kind.values) - {TrainingEvent.Kind.SYSTEM}
 #: facts of the event ``done``, removed when another attempt starts
 END_FACTS = ("stopped", "stopped_early", "seconds", "steps", "tokens", "best_step", "peak_memory_bytes")
 
@@ -50,7 +58,8 @@ class EventRecorder:
     run that was reaped or claimed by another worker are dropped.
     """
 
-    def __init__(self, run: TrainingRun) -> None:
+    def __init__(self, run: TrainingRun, devices: Sequence[int] | None = None) -> None:
+        """``devices``: indexes of the run's GPUs, whose usage is sampled; None for all."""
         self.run = run
         self.artifacts: dict[str, Event] = {}
         self.total_steps = run.progress_total
@@ -67,11 +76,13 @@ class EventRecorder:
         self._began = 0.0
         self._seconds_before = 0.0
         self._load = OtherProcessLoad()
+        self._usage = SystemUsage(devices)
 
     def __call__(self, event: Event) -> None:
         event = storable(event)
         name = event["event"]
         data = {key: value for key, value in event.items() if key != "event"}
+        self._sample_system()
         if name in _KINDS:
             self._add_point(name, data)
         elif name == "artifact":
@@ -81,6 +92,8 @@ class EventRecorder:
             self._start(data)
         elif name == "done":
             self._store_facts(data)
+        elif name == "tracker" and str(data.get("url", "")).startswith("https://"):
+            self._store_facts({"tracker_urls": {**self.run.facts.get("tracker_urls", {}), data["name"]: data["url"]}})
         # Metrics wait for the next batch; rarer events are written immediately.
         if name != "metrics" or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
@@ -95,10 +108,17 @@ class EventRecorder:
             mine = self.run.record(progress_done=self._step, progress_total=self.total_steps, stage=self._stage[:120])
             if mine and self._rows:
                 TrainingEvent.objects.bulk_create(self._rows, ignore_conflicts=True)
+        evaluated = mine and any(row.kind == TrainingEvent.Kind.SAMPLES for row in self._rows)
         self._rows = []
+        if evaluated:
+            try:
+                run_evaluated.call(self.run)
+            except Exception:  # the run goes on; the reaper calls again what depends on it
+                logger.exception("after the evaluation of run %s", self.run.pk)
 
     def on_idle(self) -> None:
         """Writes pending events when no event arrives, for example while a checkpoint is saved."""
+        self._sample_system()
         if self._rows:
             self.flush()
 
@@ -107,6 +127,13 @@ class EventRecorder:
         self._set_stage("saving a checkpoint")
         self._stopping = True
         self.run.record(stage=self._stage)
+
+    def _sample_system(self) -> None:
+        if not self._started or (usage := self._usage.read()) is None:
+            return
+        seconds = round(self._seconds_before + time.monotonic() - self._began, 1)
+        kind, data = TrainingEvent.Kind.SYSTEM, {"seconds": seconds, **usage}
+        self._rows.append(TrainingEvent(run=self.run, kind=kind, step=self._step, key=f"{seconds}", data=data))
 
     def _set_stage(self, stage: str) -> None:
         if not self._stopping:

@@ -57,7 +57,8 @@ class ChoiceForm(forms.Form):
 _NUMBER = {"class": "form-control num-input", "autocomplete": "off"}
 
 
-def _number(**attrs: str) -> forms.NumberInput:
+def number_input(**attrs: str) -> forms.NumberInput:
+    """A field for a number."""
     return forms.NumberInput(attrs={**_NUMBER, **attrs})
 
 
@@ -103,10 +104,10 @@ class NewRunForm(ChoiceForm):
         label="Method",
         error_messages={"required": "Choose an available method."},
     )
-    epochs = forms.FloatField(widget=_number(step="any", min="0"), label="Epochs")
-    max_length = forms.IntegerField(widget=_number(min="16", step="1"), label="Max sequence length")
+    epochs = forms.FloatField(widget=number_input(step="any", min="0"), label="Epochs")
+    max_length = forms.IntegerField(widget=number_input(min="16", step="1"), label="Max sequence length")
     effective_batch = forms.IntegerField(
-        widget=_number(min="1"),
+        widget=number_input(min="1"),
         min_value=1,
         max_value=4096,
         label="Effective batch size",
@@ -115,7 +116,7 @@ class NewRunForm(ChoiceForm):
             "max_value": "The effective batch size is at most 4,096.",
         },
     )
-    learning_rate = forms.FloatField(widget=_number(step="any", min="0"), label="Learning rate")
+    learning_rate = forms.FloatField(widget=number_input(step="any", min="0"), label="Learning rate")
     precision = forms.ChoiceField(
         choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16"), ("fp16", "fp16")],
         widget=PartlyDisabledSelect(attrs={"class": "form-select"}),
@@ -126,31 +127,43 @@ class NewRunForm(ChoiceForm):
         label="Gradient checkpointing",
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
-    lora_r = forms.IntegerField(widget=_number(min="1"), label="LoRA rank (r)")
-    lora_alpha = forms.IntegerField(widget=_number(min="1"), label="LoRA alpha")
-    lora_dropout = forms.FloatField(widget=_number(step="any", min="0"), label="LoRA dropout")
+    lora_r = forms.IntegerField(widget=number_input(min="1"), label="LoRA rank (r)")
+    lora_alpha = forms.IntegerField(widget=number_input(min="1"), label="LoRA alpha")
+    lora_dropout = forms.FloatField(widget=number_input(step="any", min="0"), label="LoRA dropout")
     scheduler = forms.ChoiceField(
         choices=[("cosine", "cosine"), ("linear", "linear"), ("constant", "constant")], widget=_select()
     )
-    warmup_ratio = forms.FloatField(widget=_number(step="any", min="0"), label="Warm-up (share of steps)")
+    warmup_ratio = forms.FloatField(widget=number_input(step="any", min="0"), label="Warm-up (share of steps)")
     at_once = forms.IntegerField(
-        widget=_number(min="1"),
+        widget=number_input(min="1"),
         min_value=1,
         max_value=512,
         initial=DEVICE_BATCH,
         label="Batch size per device",
         error_messages={"max_value": "The batch size per device is at most 512."},
     )
-    seed = forms.IntegerField(widget=_number(min="0"), label="Seed")
+    seed = forms.IntegerField(widget=number_input(min="0"), label="Seed")
     too_long = forms.ChoiceField(
         choices=[("refuse", "reject the run"), ("leave_out", "leave them out")],
         widget=_select(),
         label="Documents over the limit",
     )
 
-    devices = forms.IntegerField(widget=_number(min="1"), initial=1, required=False, label="GPUs")
+    devices = forms.IntegerField(widget=number_input(min="1"), initial=1, required=False, label="GPUs")
     early_stopping = forms.IntegerField(
-        widget=_number(min="1", placeholder="off"), required=False, label="Early stopping patience (evaluations)"
+        widget=number_input(min="1", placeholder="off"), required=False, label="Early stopping patience (evaluations)"
+    )
+    eval_every = forms.IntegerField(
+        widget=number_input(min="1", placeholder="automatic"), required=False, label="Evaluation interval (steps)"
+    )
+    save_every = forms.IntegerField(
+        widget=number_input(min="1", placeholder="automatic"), required=False, label="Checkpoint interval (steps)"
+    )
+    sample_documents = forms.IntegerField(
+        widget=number_input(min="0"), initial=4, required=False, label="Documents scored at each evaluation"
+    )
+    sample_seconds = forms.IntegerField(
+        widget=number_input(min="1", placeholder="none"), required=False, label="Scoring time limit (seconds)"
     )
     trackers = forms.MultipleChoiceField(
         choices=[("tensorboard", "TensorBoard"), ("wandb", "Weights & Biases, offline")],
@@ -171,6 +184,10 @@ class NewRunForm(ChoiceForm):
         "seed",
         "too_long",
         "early_stopping",
+        "eval_every",
+        "save_every",
+        "sample_documents",
+        "sample_seconds",
         "devices",
     )
 
@@ -232,6 +249,8 @@ class NewRunForm(ChoiceForm):
             name: self.cleaned_data[name] for name in Hyperparameters.__dataclass_fields__ if name in self.cleaned_data
         }
         values["devices"] = values.get("devices") or 1
+        if values.get("sample_documents") is None:
+            values["sample_documents"] = Hyperparameters.sample_documents
         values["trackers"] = tuple(values.get("trackers") or ())
         return with_effective_batch(
             Hyperparameters(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"]
@@ -260,7 +279,10 @@ def initial_of(hyperparameters: Hyperparameters) -> dict[str, Any]:
             name: exact_text(getattr(hyperparameters, name))
             for name in ("learning_rate", "epochs", "lora_dropout", "warmup_ratio")
         },
-        "early_stopping": hyperparameters.early_stopping or "",
+        **{
+            name: getattr(hyperparameters, name) or ""
+            for name in ("early_stopping", "eval_every", "save_every", "sample_seconds")
+        },
         "trackers": list(hyperparameters.trackers),
         "effective_batch": hyperparameters.effective_batch,
         "at_once": max(

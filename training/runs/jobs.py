@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from django.conf import settings
+
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.database.retries import with_retries
@@ -78,7 +80,7 @@ def _train(run: TrainingRun) -> None:
     write_text(spec_key, run.spec)
     try:
         with reserve_for_run(run, spec.devices) as devices:
-            recorder = EventRecorder(run)
+            recorder = EventRecorder(run, [gpu.index for gpu in devices.gpus])
             resume = run.attempts > 1 or bool(run.checkpoint_step)
             ending = _run_child(run, trainer_command(spec, local_path(spec_key), resume=resume), devices, recorder)
     except ReservationCancelled:
@@ -100,7 +102,7 @@ def _run_child(run: TrainingRun, argv: list[str], devices: ReservedGpus, recorde
             argv,
             on_event=recorder,
             log=log_path(run),
-            env=devices.env,
+            env={**devices.env, "SLM_RUN_URL": settings.STUDIO_URL.rstrip("/") + run.get_absolute_url()},
             keep=devices.locks,
             grace=CHECKPOINT_GRACE_SECONDS,
             on_stop=recorder.on_stop,

@@ -43,6 +43,11 @@ _HINTS = {
     "too_long": "Documents are never truncated.",
     "early_stopping": "Stops after this many evaluations without a lower validation loss and keeps the best weights. "
     "Leave empty to disable.",
+    "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",
+    "save_every": "Leave empty for one after each evaluation and every five minutes.",
+    "sample_documents": "Validation documents whose outputs are scored. Fifty make field accuracy steady enough to "
+    "choose by.",
+    "sample_seconds": "Documents that are not reached in this time at the first evaluation are left out of all.",
     "devices": "They share each step.",
 }
 

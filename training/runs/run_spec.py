@@ -45,6 +45,10 @@ def build_spec(run: TrainingRun, hyperparameters: Hyperparameters) -> RunSpec:
             "activation_checkpointing": hyperparameters.activation_checkpointing,
             "devices": hyperparameters.devices,
             "early_stopping": hyperparameters.early_stopping,
+            "eval_every": hyperparameters.eval_every,
+            "save_every": hyperparameters.save_every,
+            "sample_documents": hyperparameters.sample_documents,
+            "sample_seconds": hyperparameters.sample_seconds,
             "trackers": list(hyperparameters.trackers),
             "seed": hyperparameters.seed,
             "too_long": hyperparameters.too_long,
@@ -73,6 +77,10 @@ def hyperparameters_of(spec: RunSpec) -> Hyperparameters:
         activation_checkpointing=spec.activation_checkpointing,
         devices=spec.devices,
         early_stopping=spec.early_stopping,
+        eval_every=spec.eval_every,
+        save_every=spec.save_every,
+        sample_documents=spec.sample_documents,
+        sample_seconds=spec.sample_seconds,
         trackers=spec.trackers,
     )
 

@@ -22,9 +22,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 #: keys that a RunSpec can have and a run of the studio does not support -> what to do instead
 UNSUPPORTED_SETTINGS = {
     "max_steps": "not supported; use epochs instead",
-    "eval_every": "the studio sets the evaluation interval; remove this key",
-    "save_every": "the studio sets the checkpoint interval; remove this key",
-    "sample_documents": "the studio samples {default} documents at each evaluation; remove this key",
     "lora.targets": "the studio trains all linear layers; remove this key",
 }
 

@@ -18,25 +18,30 @@ TRACKERS = {
 
 @dataclass(frozen=True)
 class TrackerFiles:
-    """The files of one tracker. ``bytes`` is 0 as long as there are none; ``line`` is what to type on the machine."""
+    """The files of one tracker. ``bytes`` is 0 as long as there are none; ``command`` is what to type on the machine.
+
+    ``url``: the run's page at the tracker, where it reports online; else empty.
+    """
 
     name: str
     title: str
     folder: Path
     bytes: int
     command: str
+    url: str = ""
 
 
 def trackers_of(run: TrainingRun, names: tuple[str, ...]) -> list[TrackerFiles]:
     """The trackers of a run with their files."""
     found = []
+    urls = (run.facts or {}).get("tracker_urls", {})
     for name in names:
         if name not in TRACKERS:
             continue
         title, below, line = TRACKERS[name]
         folder = local_path(f"{run.folder_key}/{below}")
         size = sum(file.stat().st_size for file in _files(folder))
-        found.append(TrackerFiles(name, title, folder, size, line.format(folder=_quoted(folder))))
+        found.append(TrackerFiles(name, title, folder, size, line.format(folder=_quoted(folder)), urls.get(name, "")))
     return found
 
 

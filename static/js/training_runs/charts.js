@@ -10,9 +10,10 @@ const TONES = 8;
 const MANY = 40; // points from which dots would hide the line
 const SVG = "http://www.w3.org/2000/svg";
 
-// Columns of a row of metrics, of validation and of samples.
+// Columns of a row of metrics, of validation, of the system and of samples.
 export const METRIC = { loss: 3, learning_rate: 4, grad_norm: 5, tokens_per_second: 6, memory_bytes: 7, tokens: 8 };
 export const VALIDATION_LOSS = 3;
+export const SYSTEM = { cpu: 3, machine_cpu: 4, cores: 5, memory: 6, machine_memory: 7, memory_total: 8, gpu: 9, gpu_memory: 10, gpu_memory_total: 11 };
 export const SAMPLE = { exact: 3, valid: 4, fields: 5 };
 
 /** @typedef {number | null | undefined} Missable */
@@ -401,7 +402,7 @@ export async function fetchCurves(curves) {
 }
 
 /** @returns {Points} */
-const noPoints = () => ({ metrics: [], validation: [], samples: [], checkpoint: [] });
+const noPoints = () => ({ metrics: [], validation: [], samples: [], checkpoint: [], system: [] });
 
 /** Charts with the same name share their cursor. @param {string} name */
 export const synced = (name) => uPlot.sync(name);

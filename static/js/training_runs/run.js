@@ -1,10 +1,10 @@
 // The curves of a run from the JSON endpoint, polled while the run is live; its log and its keys.
 
-/** @import { Mark, Series } from "./types" */
+/** @import { Format, Mark, Row, Series } from "./types" */
 
 import { $, around, find } from "../site/dom.js";
 import { hasModifier } from "../site/keyboard.js";
-import { Chart, METRIC, SAMPLE, VALIDATION_LOSS, fetchCurves, fieldShare, fieldsOf, fixed, gigabytes, newCurves, percent, redrawOnChange, short, synced, tone } from "./charts.js";
+import { ACROSS, Chart, METRIC, SAMPLE, SYSTEM, VALIDATION_LOSS, fetchCurves, fieldShare, fieldsOf, fixed, gigabytes, newCurves, percent, redrawOnChange, short, synced, tone } from "./charts.js";
 
 const POLL_MS = 2000;
 const root = find(document, "[data-curves]");
@@ -25,6 +25,43 @@ const charts = {
   learning_rate: new Chart(figure("learning_rate"), { sync, number: short, empty }),
   second: new Chart(figure("second"), { sync, number: SECOND.grad_norm, empty }),
 };
+const systemRoot = find(document, "[data-system]");
+const systemSync = synced("training-system");
+const SHARES = /** @type {[number, number]} */ ([-0.02, 1.02]);
+/** Charts of the system over time. @type {Record<string, { number: Format, range?: [number, number], series: ((rows: Row[]) => Series)[] }>} */
+const SYSTEM_CHARTS = {
+  cpu: { number: percent, range: SHARES, series: [systemSeries("run", SYSTEM.cpu, SYSTEM.cores), systemSeries("machine", SYSTEM.machine_cpu, SYSTEM.cores, true)] },
+  memory: { number: gigabytes, series: [systemSeries("run", SYSTEM.memory), systemSeries("machine", SYSTEM.machine_memory, null, true)] },
+  gpu: { number: percent, range: SHARES, series: [systemSeries("load", SYSTEM.gpu), systemSeries("memory", SYSTEM.gpu_memory, SYSTEM.gpu_memory_total, true)] },
+};
+const systemCharts = Object.fromEntries(
+  Object.entries(SYSTEM_CHARTS).map(([name, { number, range }]) => [
+    name,
+    new Chart(find(systemRoot, `[data-chart="${name}"]`), { sync: systemSync, number, range, height: 160, empty: "The first sample appears some seconds after the start." }),
+  ]),
+);
+
+/**
+ * @param {string} name @param {number} column @param {number | null} [of] column of the total, for a share of it
+ * @param {boolean} [dashed]
+ * @returns {(rows: Row[]) => Series}
+ */
+function systemSeries(name, column, of = null, dashed = false) {
+  const value = (/** @type {Row} */ row) => {
+    const part = row[column];
+    const total = of === null ? 1 : row[of];
+    return part === null || !total ? null : part / total;
+  };
+  return (rows) => ({ name, tone: dashed ? 2 : 1, rows, value, dash: dashed ? [5, 4] : undefined });
+}
+
+function drawSystem() {
+  const rows = curves.points.system;
+  find(systemRoot, '[data-chart="gpu"]').hidden = !rows.some((row) => row[SYSTEM.gpu_memory_total]);
+  for (const [name, { series }] of Object.entries(SYSTEM_CHARTS)) {
+    systemCharts[name].draw(series.map((of) => of(rows)), { across: ACROSS.time, ended: !curves.live });
+  }
+}
 const CHART_NAMES = /** @type {ChartName[]} */ (Object.keys(charts));
 
 /** @type {Record<ChartName, () => Series[]>} */
@@ -81,6 +118,7 @@ function draw(name) {
 
 function drawAll() {
   for (const name of CHART_NAMES) draw(name);
+  drawSystem();
   const last = curves.points.metrics.at(-1);
   find(root, "[data-curves-words]").textContent = last ? `Step ${last[0]}: training loss ${fixed(3)(last[METRIC.loss])}.` : "No points yet.";
   find(root, "[data-checkpoint-key]").hidden = !curves.points.checkpoint.length;
@@ -129,7 +167,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "s") find(root, "[data-smooth]").click();
   else if (event.key === "l") find(root, "[data-log]").click();
 });
-redrawOnChange(root, drawAll, Object.values(charts));
+redrawOnChange(root, drawAll, [...Object.values(charts), ...Object.values(systemCharts)]);
 
 // Where many evaluations do not fit, the newest are in sight.
 function showNewest() {

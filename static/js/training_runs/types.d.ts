@@ -10,6 +10,8 @@ export interface Points {
   validation: Row[];
   samples: Row[];
   checkpoint: Row[];
+  /** by the seconds of the run instead of its steps */
+  system: Row[];
 }
 
 /** What a request after a point gives; `best` is the step whose weights early stopping keeps, `order` the schema's fields. */

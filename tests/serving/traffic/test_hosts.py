@@ -10,6 +10,7 @@ from django.utils import timezone
 from serving.models import HostSample
 from serving.replicas.addresses import host_name
 from serving.traffic import hosts
+from slmstudio.workers.gpu_loads import gpus
 from tests.evaluation.factories import World
 from tests.serving.factories import answering
 from tests.serving.rollouts.rows import deployed
@@ -39,9 +40,9 @@ def nvml(*, load: Any = 40, fails: bool = False) -> Any:
 
 
 def test_gpus_are_read_from_the_driver() -> None:
-    assert hosts.gpus(nvml()) == [{"name": "H100", "load": 0.4, "memory_bytes": 80, "used_bytes": 20}]
-    assert hosts.gpus(nvml(load=None))[0]["load"] is None
-    assert hosts.gpus(nvml(fails=True)) == []
+    assert gpus(nvml()) == [{"name": "H100", "load": 0.4, "memory_bytes": 80, "used_bytes": 20}]
+    assert gpus(nvml(load=None))[0]["load"] is None
+    assert gpus(nvml(fails=True)) == []
 
 
 def test_a_host_stores_what_its_replicas_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

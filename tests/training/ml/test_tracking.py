@@ -80,3 +80,23 @@ def test_wandb_stores_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not named(collector.events, "warning")
     [file] = (tmp_path / "out" / "wandb").glob("offline-run-*/*.wandb")
     assert b"train/loss" in file.read_bytes()
+
+
+def test_tracker_links_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Online:
+        url = "https://wandb.ai/team/slm-studio/runs/1"
+
+        def __init__(self, *_: Any) -> None:
+            assert tracking.run_url() == "https://slm.example.com/p/receipts/training/3/"
+
+        def log(self, step: int, values: dict[str, float]) -> None:
+            return
+
+        def close(self) -> None:
+            return
+
+    monkeypatch.setenv("SLM_RUN_URL", "https://slm.example.com/p/receipts/training/3/")
+    monkeypatch.setitem(tracking._OPENERS, "tensorboard", Online)
+    collector = EventCollector()
+    tracking.start_trackers(spec_in(tmp_path, trackers=["tensorboard"]), collector.emitter, resumed_from=0)()
+    assert named(collector.events, "tracker") == [{"event": "tracker", "name": "tensorboard", "url": Online.url}]

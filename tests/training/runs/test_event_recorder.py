@@ -19,6 +19,7 @@ from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingR
 from training.runs.curves import curve_points, final_metrics
 from training.runs.event_recorder import EventRecorder, record_artifacts
 from training.runs.services import start_training
+from training.runs.trackers import trackers_of
 
 
 @pytest.fixture
@@ -290,3 +291,28 @@ def test_stopping_run_shows_that_it_saves_a_checkpoint(run: TrainingRun) -> None
     recorder({"event": "validation", "step": 1, "loss": 1.0})
     run.refresh_from_db()
     assert run.stage == "saving a checkpoint"
+
+
+def test_system_is_sampled_while_it_trains(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = [{"cpu": 1.5, "cores": 2, "memory_bytes": 9}, None, {"cpu": 1.0, "cores": 2, "memory_bytes": 8}]
+    recorder = EventRecorder(run)
+    monkeypatch.setattr(recorder._usage, "read", lambda: samples.pop(0) if samples else None)
+    recorder(metrics(1))
+    assert len(samples) == 3, "the model is still loading"
+    recorder({"event": "start", "total_steps": 10})
+    for step in (1, 2):
+        recorder(metrics(step))
+    recorder.on_idle()
+    recorder.flush()
+    rows = curve_points(run)["system"]
+    assert [row[3] for row in rows] == [1.5, 1.0]
+    assert all(row[0] >= 0 and row[11] is None for row in rows)
+
+
+def test_address_at_a_tracker_is_kept_if_it_is_https(run: TrainingRun) -> None:
+    recorder = EventRecorder(run)
+    recorder({"event": "tracker", "name": "wandb", "url": "https://wandb.ai/team/slm-studio/runs/1"})
+    recorder({"event": "tracker", "name": "tensorboard", "url": "javascript:alert(1)"})
+    assert run.facts["tracker_urls"] == {"wandb": "https://wandb.ai/team/slm-studio/runs/1"}
+    [tracker] = trackers_of(run, ("wandb",))
+    assert tracker.url == "https://wandb.ai/team/slm-studio/runs/1"

@@ -1,5 +1,6 @@
 """Samples of a model in training: outputs for a few validation documents, scored."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,20 +14,36 @@ from training.ml.lengths import EncodedRow
 class ValidationSampler:
     """Samples the same documents at every evaluation, so that their outputs can be compared over time."""
 
-    def __init__(self, rows: Sequence[EncodedRow], *, schema: CompiledSchema, encoder: Encoder, limit: int) -> None:
-        """``limit``: maximum tokens of an output."""
+    def __init__(
+        self,
+        rows: Sequence[EncodedRow],
+        *,
+        schema: CompiledSchema,
+        encoder: Encoder,
+        limit: int,
+        seconds: float | None = None,
+    ) -> None:
+        """``limit``: maximum tokens of an output. ``seconds``: at the first evaluation, those that are not reached by
+        then are left out, of later ones, too.
+        """
         self._rows = rows
         self._schema = schema
         self._encoder = encoder
         self._limit = limit
+        self._seconds = seconds
 
     def sample(self, loaded: Loaded, *, stopped: Callable[[], bool]) -> dict[str, Any]:
         """The values of a ``samples`` event: rows, field_exact, schema_valid. Decoding is unconstrained."""
         decoder = Decoder(loaded, self._encoder)
         decoder.warm([one.prompt for one in self._rows])
-        scores, rows = [], []
+        scores: list[scorer.DocumentScore] = []
+        rows: list[dict[str, Any]] = []
+        began = time.monotonic()
         for one in self._rows:
             if stopped():
+                break
+            if scores and self._seconds is not None and time.monotonic() - began >= self._seconds:
+                self._rows = self._rows[: len(scores)]
                 break
             answer = decoder.answer(one.prompt.copy, max_new_tokens=self._limit)
             score = scorer.score_document(
@@ -36,6 +53,7 @@ class ValidationSampler:
             rows.append(_row(one.row.id, answer.text, score))
         if not scores:
             return {"rows": [], "field_exact": None, "schema_valid": None}
+        self._seconds = None
         summary = scorer.summarize(scores)
         return {
             "rows": rows,

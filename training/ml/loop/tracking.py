@@ -62,6 +62,8 @@ def start_trackers(spec: RunSpec, emitter: Emitter, *, resumed_from: int) -> Cal
 
     def start(name: str) -> None:
         opened[name] = _OPENERS[name](spec, resumed_from)
+        if address := getattr(opened[name], "url", None):
+            emitter.emit("tracker", name=name, url=address)
 
     def on_event(event: str, values: dict[str, Any]) -> None:
         points = _points(event, values)
@@ -83,6 +85,15 @@ def _points(event: str, values: dict[str, Any]) -> dict[str, float]:
     return {f"{group}/{name}": float(values[name]) for name in names if values.get(name) is not None}
 
 
+def run_url() -> str:
+    """The address of the run's page in the studio, which its supervisor sets; empty on the command line."""
+    return os.environ.get("SLM_RUN_URL", "")
+
+
+def _config(spec: RunSpec) -> dict[str, Any]:
+    return {key: value for key, value in asdict(spec).items() if key != "contract"}
+
+
 class _TensorBoard:
     """Event files below ``<output_dir>/tensorboard``, for ``tensorboard --logdir``."""
 
@@ -94,6 +105,7 @@ class _TensorBoard:
         self._writer = SummaryWriter(str(folder), purge_step=resumed_from + 1 if resumed_from else None, flush_secs=10)
         if not resumed_from:
             self._writer.add_text("spec", "    " + spec.to_yaml().replace("\n", "\n    "), 0)
+            self._writer.add_text("studio", run_url(), 0)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Logs the values of one step."""
@@ -124,9 +136,15 @@ class _Wandb:
             resume="allow",
             dir=spec.output_dir,
             mode=mode,
-            config={key: value for key, value in asdict(spec).items() if key != "contract"},
+            notes=run_url(),
+            config={"studio_run": run_url(), **_config(spec)},
             settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True),
         )
+
+    @property
+    def url(self) -> str | None:
+        """The run's page at Weights & Biases; None where it is offline."""
+        return str(self._run.url) if self._run.url else None
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Logs the values of one step."""

@@ -42,7 +42,7 @@ def build_trainer(
     sampled = sorted(data.validation, key=lambda one: one.row.id)[: spec.sample_documents]
     limit = answer_limit(len(one.completion) for one in data.train)
     sampler = (
-        ValidationSampler(sampled, schema=schema, encoder=encoder, limit=limit)
+        ValidationSampler(sampled, schema=schema, encoder=encoder, limit=limit, seconds=spec.sample_seconds)
         if sampled and is_main_process()
         else None
     )

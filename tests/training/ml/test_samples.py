@@ -1,0 +1,60 @@
+"""Sampling within a time limit."""
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.schema.compiled import compile_schema
+from tests.training.ml_data import SCHEMA
+from training.ml.loop import samples
+
+
+class Answers:
+    """A decoder that is always wrong."""
+
+    def __init__(self, *_: Any) -> None:
+        return
+
+    def warm(self, prompts: list[Any]) -> None:
+        return
+
+    def answer(self, prompt: Any, **_: Any) -> Any:
+        return SimpleNamespace(text="{}", finish_reason="stop")
+
+
+def sampler(seconds: float | None) -> samples.ValidationSampler:
+    gold = {"invoice_id": "A", "total": None}
+    rows: Any = [
+        SimpleNamespace(prompt=SimpleNamespace(copy=None), row=SimpleNamespace(id=str(index), text="A", gold=gold))
+        for index in range(6)
+    ]
+    encoder: Any = None
+    return samples.ValidationSampler(rows, schema=compile_schema(SCHEMA), encoder=encoder, limit=9, seconds=seconds)
+
+
+def ids(found: dict[str, Any]) -> list[str]:
+    return [row["id"] for row in found["rows"]]
+
+
+def test_documents_beyond_the_time_limit_are_left_out_of_all_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "Decoder", Answers)
+    clock = itertools.count(0.0, 10.0)
+    monkeypatch.setattr("training.ml.loop.samples.time.monotonic", lambda: next(clock))
+    limited, unlimited = sampler(25.0), sampler(None)
+    loaded: Any = None
+    first = limited.sample(loaded, stopped=lambda: False)
+    assert ids(first) == ["0", "1", "2"]
+    assert first["field_exact"] is not None
+    clock = itertools.count(0.0, 1000.0)
+    assert ids(limited.sample(loaded, stopped=lambda: False)) == ["0", "1", "2"]
+    assert len(ids(unlimited.sample(loaded, stopped=lambda: False))) == 6
+
+
+def test_at_least_one_document_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "Decoder", Answers)
+    clock = itertools.count(0.0, 10.0)
+    monkeypatch.setattr("training.ml.loop.samples.time.monotonic", lambda: next(clock))
+    loaded: Any = None
+    assert ids(sampler(1.0).sample(loaded, stopped=lambda: False)) == ["0"]
