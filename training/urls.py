@@ -3,11 +3,13 @@
 from django.urls import path
 
 from training.exports import views as export_views
+from training.run_table import views as table_views
 from training.runs import new_run_views, overlay_views, token_length_views
 from training.runs import views as run_views
 
 urlpatterns = [
-    path("training/", run_views.runs, name="training"),
+    path("training/", table_views.runs, name="training"),
+    path("training/runs/", table_views.change_runs, name="training_runs_change"),
     path("training/new/", new_run_views.new_run, name="training_new"),
     path("training/new/estimate/", new_run_views.estimate, name="training_estimate"),
     path("training/new/spec/", new_run_views.from_spec, name="training_from_spec"),
@@ -16,6 +18,7 @@ urlpatterns = [
     path("training/lengths/<int:number>/", token_length_views.dataset_lengths, name="dataset_lengths"),
     path("training/<int:number>/", run_views.run_page, name="training_run"),
     path("training/<int:number>/curves.json", run_views.curves, name="training_curves"),
+    path("training/<int:number>/notes/", table_views.describe_run, name="training_notes"),
     path("training/<int:number>/cancel/", run_views.cancel_run, name="training_cancel"),
     path("training/<int:number>/resume/", run_views.resume_run, name="training_resume"),
     path("training/<int:number>/<slug:name>.zip", run_views.tracker_files, name="training_tracker"),

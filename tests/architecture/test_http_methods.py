@@ -29,6 +29,8 @@ BELONGS = {
     "import_cancel": "import_run",
     "freeze_cancel": "freeze_run",
     "training_cancel": "training_run",
+    "training_notes": "training_run",
+    "training_runs_change": "training",
     "eval_cancel": "eval_run",
     "token_revoke": "tokens",
     "gate_withdraw": "gate_report",

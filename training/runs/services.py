@@ -95,8 +95,9 @@ def start_training(
         estimate=estimate.as_dict() if estimate is not None else {},
     )
     run.spec = build_spec(run, hyperparameters).to_yaml()
+    run.hyperparameters = hyperparameters.as_dict()
     run.full_clean()
-    run.save(update_fields=["spec"])
+    run.save(update_fields=["spec", "hyperparameters"])
     run.enqueue()
     return run
 

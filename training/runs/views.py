@@ -1,19 +1,18 @@
-"""The list of training runs, and the page of a run with its files."""
+"""The page of a training run, with its files."""
 
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import FileResponse, Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
-from slmstudio.runs.models import ACTIVE, Status
+from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
@@ -32,31 +31,6 @@ from training.runs.trackers import trackers_of, zip_tracker_files
 run_sections: Hook[[TrainingRun], dict[str, Any]] = Hook()
 
 _RUNS = TrainingRun.objects.for_page()
-_STATES = {"live": ACTIVE, "done": (Status.DONE,), "failed": (Status.FAILED, Status.CANCELLED)}
-
-
-@require_safe
-def runs(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The project's runs, newest first; refreshed while one is live."""
-    project = project_for(request.user, slug, Action.READ)
-    table = TrainingRun.objects.for_table(project)
-    state = request.GET.get("state", "")
-    if state in _STATES:
-        table = table.filter(status__in=_STATES[state])
-    page = Paginator(table, 30).get_page(request.GET.get("page"))
-    all_runs = TrainingRun.objects.of_project(project)
-    live = all_runs.live().exists()
-    context = {
-        "project": project,
-        "page": page,
-        "state": state,
-        "states": [("", "All"), ("live", "Live"), ("done", "Done"), ("failed", "Failed or cancelled")],
-        "live": live,
-        "no_worker": no_worker_message("gpu") if live else "",
-        "any": bool(page.object_list) or bool(state) or all_runs.exists(),
-        "has_dataset": queries.newest_dataset(project) is not None,
-    }
-    return render(request, "training/runs/list.html#table" if is_htmx(request) else "training/runs/list.html", context)
 
 
 # -- one run --------------------------------------------------------------------------------------------------------

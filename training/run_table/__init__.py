@@ -1,0 +1,1 @@
+"""The table of training runs: columns, filters, tags, notes and the archive."""

@@ -1,0 +1,113 @@
+"""The list of training runs as a table, changes of several runs, and the notes of one."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_POST, require_safe
+
+from labeling.models import Project
+from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
+from slmstudio.workers.warnings import no_worker_message
+from training.models import BaseModel, TrainingRun
+from training.run_table import services
+from training.run_table.columns import COLUMNS, grouped
+from training.run_table.filters import TableQuery, apply, table_query
+from training.runs.queries import newest_dataset
+
+PER_PAGE = 50
+
+
+@require_safe
+def runs(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The project's runs, newest first unless sorted; refreshed while one is live."""
+    project = project_for(request.user, slug, Action.READ)
+    query = table_query(request)
+    page = Paginator(apply(query, TrainingRun.objects.for_table(project, query.metrics)), PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    all_runs = TrainingRun.objects.of_project(project)
+    live = all_runs.live().exists()
+    shown = [COLUMNS[name] for name in query.columns]
+    context = {
+        "project": project,
+        "page": page,
+        "rows": [(run, [(column, column.text(run)) for column in shown]) for run in page],
+        "table": query,
+        "columns": shown,
+        "states": [("", "All"), ("live", "Live"), ("done", "Done"), ("failed", "Failed or cancelled")],
+        "live": live,
+        "no_worker": no_worker_message("gpu") if live else "",
+        "any": bool(page.object_list) or all_runs.exists(),
+        "has_dataset": bool(page.object_list) or newest_dataset(project) is not None,
+    }
+    if is_htmx(request):
+        return render(request, "training/run_table/list.html#table", context)
+    return render(request, "training/run_table/list.html", {**context, **_choices(project, query)})
+
+
+def _choices(project: Project, query: TableQuery) -> dict[str, Any]:
+    """The choices of the filters and the columns."""
+    return {
+        "all_columns": grouped(),
+        "tags": services.tags_in_use(project),
+        "methods": [("lora", "LoRA"), ("qlora", "QLoRA"), ("full", "full fine-tuning")],
+        "models": BaseModel.objects.filter(training_runs__project=project).distinct().order_by("name"),
+        "archived_count": TrainingRun.objects.filter(project=project, archived_at__isnull=False).count(),
+    }
+
+
+@require_POST
+def change_runs(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Archives, restores or tags the runs that are selected in the table."""
+    project = project_for(request.user, slug, Action.RUN)
+    numbers = [number for number in map(positive_int, request.POST.getlist("runs")) if number]
+    tags = request.POST.get("tags", "").replace("\0", "")
+    try:
+        match request.POST.get("action"):
+            case "archive":
+                changed = services.archive(project, numbers)
+                text = ngettext("%d run archived.", "%d runs archived.", changed)
+            case "restore":
+                changed = services.restore(project, numbers)
+                text = ngettext("%d run restored.", "%d runs restored.", changed)
+            case "tag":
+                changed = services.change_tags(project, numbers, add=tags)
+                text = ngettext("%d run tagged.", "%d runs tagged.", changed)
+            case "untag":
+                changed = services.change_tags(project, numbers, remove=tags)
+                text = ngettext("Tags of %d run removed.", "Tags of %d runs removed.", changed)
+            case _:
+                raise Refused("Choose what to do with the selected runs.")
+    except Refused as refusal:
+        messages.error(request, refusal.message)
+    else:
+        messages.success(request, text % changed)
+    back = request.POST.get("query", "")
+    address = reverse("training", args=[project.slug])
+    return redirect(f"{address}{back}" if back.startswith("?") else address)
+
+
+@require_POST
+def describe_run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Stores name, tags and notes of a run; with ``archive`` or ``restore`` only that."""
+    project, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
+    texts = {name: request.POST.get(name, "").replace("\0", "") for name in ("name", "tags", "notes")}
+    try:
+        if "archive" in request.POST:
+            if not services.archive(project, [run.number]):
+                raise Refused("A run that is queued or running cannot be archived. Cancel it first.")
+        elif "restore" in request.POST:
+            services.restore(project, [run.number])
+        else:
+            services.describe_run(run, **texts)
+            messages.success(request, "Saved.")
+    except Refused as refusal:
+        messages.error(request, refusal.message)
+    return redirect(run.get_absolute_url())
