@@ -131,6 +131,8 @@ _BADGE_STYLES = {
     "done": ("success", "check-lg"),
     "failed": ("danger", "x-lg"),
     "cancelled": ("secondary", "slash-circle"),
+    "complete": ("success", "check-lg"),
+    "pruned": ("secondary", "scissors"),
     "new": ("secondary", "circle"),
     "in_progress": ("primary", "circle-half"),
     "submitted": ("success", "check-circle"),

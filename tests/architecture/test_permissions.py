@@ -23,6 +23,8 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     ),
     **dict.fromkeys(("import_rejects", "datasets", "dataset", "dataset_export", "freeze_run"), Action.READ),
     **dict.fromkeys(("training", "training_run", "training_curves", "training_spec", "training_log"), Action.READ),
+    **dict.fromkeys(("training_searches", "training_search", "training_search_spec"), Action.READ),
+    **dict.fromkeys(("training_search_new", "training_search_stop"), Action.RUN),
     **dict.fromkeys(("training_runs_change", "training_notes"), Action.RUN),
     **dict.fromkeys(("evaluation", "eval_run", "eval_output", "eval_outputs", "comparison"), Action.READ),
     **dict.fromkeys(("comparison_json", "comparison_markdown", "eval_suite"), Action.READ),

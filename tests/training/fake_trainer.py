@@ -3,9 +3,11 @@
 ``python -m tests.training.fake_trainer SPEC.yaml [--resume]``. ``fake.json`` in the folder has its plan:
 ``steps``, ``pace`` (seconds a step), ``save_every``, and faults: ``die_at`` (a step at which it kills itself, once),
 ``die_always``, ``error_at`` (a step with an ``error`` event, once), ``slow_save`` (seconds that a checkpoint takes).
+A spec with ``eval_every`` is evaluated four times, with the field accuracy of ``objective``.
 """
 
 import json
+import math
 import os
 import signal
 import sys
@@ -24,6 +26,11 @@ def loss(step: int) -> float:
     return round(2.0 / step, 6)
 
 
+def objective(learning_rate: float) -> float:
+    """A field accuracy that is the highest at a learning rate of 0.001."""
+    return round(0.9 - 0.2 * abs(math.log10(learning_rate) + 3), 6)
+
+
 def emit(event: str, **values: object) -> None:
     print(json.dumps({"event": event, **values}), flush=True)
 
@@ -31,8 +38,9 @@ def emit(event: str, **values: object) -> None:
 class Fake:
     """One attempt."""
 
-    def __init__(self, folder: Path, resume: bool) -> None:
-        self.folder = folder
+    def __init__(self, spec: RunSpec, resume: bool) -> None:
+        self.spec = spec
+        self.folder = folder = Path(spec.output_dir)
         self.plan = {"steps": 20, "pace": 0.02, "save_every": 5, "slow_save": 0.0}
         if (folder / "fake.json").exists():
             self.plan |= json.loads((folder / "fake.json").read_text())
@@ -58,6 +66,8 @@ class Fake:
         for step in range(self.first + 1, steps + 1):
             time.sleep(self.plan["pace"])
             emit("metrics", step=step, loss=loss(step), epoch=step / steps)
+            if self.spec.eval_every and step % (steps // 4) == 0:
+                emit("samples", step=step, field_exact=objective(self.spec.learning_rate), rows=[])
             self._fault(step)
             if self.stopped or step % int(self.plan["save_every"]) == 0:
                 self._save(step)
@@ -103,5 +113,4 @@ class Fake:
 
 if __name__ == "__main__":
     die_with_parent()
-    spec = RunSpec.from_yaml(Path(sys.argv[1]).read_text())
-    Fake(Path(spec.output_dir), "--resume" in sys.argv).run()
+    Fake(RunSpec.from_yaml(Path(sys.argv[1]).read_text()), "--resume" in sys.argv).run()

@@ -3,6 +3,7 @@
 from training.models.base_models import BaseModel, LengthReport, ModelPull
 from training.models.exports import Export, ModelExport, SpecExport
 from training.models.runs import ModelVersion, TrainingEvent, TrainingRun, TrainingRunQuerySet
+from training.models.searches import Search, Trial
 
 __all__ = [
     "BaseModel",
@@ -11,8 +12,10 @@ __all__ = [
     "ModelExport",
     "ModelPull",
     "ModelVersion",
+    "Search",
     "SpecExport",
     "TrainingEvent",
     "TrainingRun",
     "TrainingRunQuerySet",
+    "Trial",
 ]

@@ -5,6 +5,7 @@ import time
 import types
 import typing
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.presets import with_effective_batch
 from training.hyperparameters.validation import problems
 from training.hyperparameters.values import METHODS, Hyperparameters
-from training.models import BaseModel, LengthReport, TrainingRun
+from training.models import BaseModel, TrainingRun
 from training.runs.services import measure_lengths, start_training
 from training.runs.spec_import import import_spec
 
@@ -74,20 +75,18 @@ class Command(BaseCommand):
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
             raise Refused(f"There is no project {options['project']!r}.", field="project")
-        user = _user(project, options["user"])
+        user = project_user(project, options["user"])
         dataset, base_model, hyperparameters = _run_inputs(project, options)
         hyperparameters = with_settings(hyperparameters, options["set"])
         wrong = problems(hyperparameters, base_model.context, **capabilities())
         if wrong:
             first, *_ = wrong
             raise Refused(wrong[first], field=first, errors=wrong)
-        report = measure_lengths(dataset=dataset, base_model=base_model, user=user)
-        if not report.is_current:
-            self._wait_for_lengths(report)
-            base_model.refresh_from_db()
-            if options["spec"] is None and not any(one.startswith("max_length=") for one in options["set"]):
-                usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=hyperparameters.method)
-                hyperparameters = dataclasses.replace(hyperparameters, max_length=usual.max_length)
+        measured = wait_for_lengths(dataset, base_model, user, say=self._print)
+        is_set = options["spec"] is not None or any(one.startswith("max_length=") for one in options["set"])
+        if measured and not is_set:
+            usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=hyperparameters.method)
+            hyperparameters = dataclasses.replace(hyperparameters, max_length=usual.max_length)
         self._estimate(dataset, base_model, hyperparameters)
         if options["estimate_only"]:
             return
@@ -106,13 +105,6 @@ class Command(BaseCommand):
         elif message := no_worker_message("gpu"):
             self._print(message)
 
-    def _wait_for_lengths(self, report: LengthReport) -> None:
-        self._print(f"measuring the token lengths of dataset v{report.dataset.number} under {report.base_model}")
-        with ensure_workers(["default"], say=self._print) as workers:
-            self._wait(report, workers)
-        if report.status != Status.DONE:
-            raise Refused(report.error or "Measuring the token lengths was cancelled.", field="dataset")
-
     def _estimate(self, dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> None:
         found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
         if found is None:
@@ -126,29 +118,13 @@ class Command(BaseCommand):
             raise Refused(found.problems[first], field=first, errors=found.problems)
 
     def _follow(self, run: TrainingRun, workers: StartedWorkers) -> None:
-        self._wait(run, workers)
+        wait_for(run, workers, say=self._print)
         if run.status == Status.DONE:
             self._print(f"run {run.number} is done: {run.model_version} in {run.model_version.folder_key}/")
         elif run.status == Status.CANCELLED:
             raise CommandError(f"Run {run.number} was cancelled.", returncode=CANCELLED)
         else:
             raise CommandError(f"Run {run.number} failed. {run.error}", returncode=FAILED)
-
-    def _wait(self, run: BackgroundRun, workers: StartedWorkers) -> None:
-        printed = ""
-        while True:
-            run.refresh_from_db()
-            line = f"  {run.stage or run.status}" + (
-                f", step {run.progress_done} of {run.progress_total}" if run.progress_total else ""
-            )
-            if line != printed:
-                self._print(line)
-                printed = line
-            if not run.is_live:
-                return
-            workers.check()
-            reap_lost_runs()
-            time.sleep(POLL_SECONDS)
 
     def _print(self, text: str) -> None:
         self.stdout.write(text)
@@ -159,7 +135,44 @@ def _error_line(field: str, message: str) -> str:
     return message if message.startswith(f"{field}: ") else f"{field}: {message}"
 
 
-def _user(project: Project, name: str | None) -> Any:
+def wait_for_lengths(dataset: DatasetVersion, base_model: BaseModel, user: Any, *, say: Callable[[str], None]) -> bool:
+    """Has the token lengths of a dataset measured where they are not; True where it did.
+
+    Raises:
+        Refused: they could not be measured.
+    """
+    report = measure_lengths(dataset=dataset, base_model=base_model, user=user)
+    if report.is_current:
+        return False
+    say(f"measuring the token lengths of dataset v{report.dataset.number} under {report.base_model}")
+    with ensure_workers(["default"], say=say) as workers:
+        wait_for(report, workers, say=say)
+    if report.status != Status.DONE:
+        raise Refused(report.error or "Measuring the token lengths was cancelled.", field="dataset")
+    base_model.refresh_from_db()
+    return True
+
+
+def wait_for(run: BackgroundRun, workers: StartedWorkers, *, say: Callable[[str], None]) -> None:
+    """Waits until a run has ended, and prints its progress."""
+    printed = ""
+    while True:
+        run.refresh_from_db()
+        line = f"  {run.stage or run.status}" + (
+            f", step {run.progress_done} of {run.progress_total}" if run.progress_total else ""
+        )
+        if line != printed:
+            say(line)
+            printed = line
+        if not run.is_live:
+            return
+        workers.check()
+        reap_lost_runs()
+        time.sleep(POLL_SECONDS)
+
+
+def project_user(project: Project, name: str | None) -> Any:
+    """The member with this name, who must be allowed to train; by default the owner."""
     if name is None:
         return project.memberships.filter(role="owner").order_by("pk").select_related("user")[0].user
     found = project.memberships.filter(user__username=name).select_related("user").first()

@@ -1,0 +1,115 @@
+"""The table of runs by keyboard, and the pages of a search."""
+
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from slmstudio.runs.models import Status
+from tests.browser.test_dataset_pages import check
+from tests.browser.test_training_pages import desk as desk
+from tests.browser.test_training_pages import engineer as engineer
+from tests.browser.test_training_pages import run_of
+from tests.labeling.desk import Desk
+from tests.training.search.fake_runs import end, evaluate
+from training.models import BaseModel, Search, TrainingRun
+from training.search import services
+from training.search.spec import SearchSpace, SearchSpec
+
+PHONE, WINDOW = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+def phone(page: Page, name: str) -> None:
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    check(page, name)
+    page.set_viewport_size(WINDOW)  # type: ignore[arg-type]
+
+
+def test_the_table_of_runs(desk: Desk, engineer: Page) -> None:
+    for epochs in (3.0, 2.0, 5.0):
+        run_of(desk, 8, 2, epochs=epochs)
+    TrainingRun.objects.filter(number=2).update(tags=["baseline"], notes="Longer texts first.", name="steady")
+    page = engineer
+    page.set_viewport_size(WINDOW)  # type: ignore[arg-type]
+    page.goto("/p/desk/training/")
+    page.get_by_role("link", name="Epochs").click()
+    expect(page.locator("#runs tbody tr a.row-link")).to_have_text(["run 3", "run 1", "steady"])
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Epochs")
+    page.locator(".columns-menu summary").click()
+    page.get_by_label("Best fields").check()
+    page.get_by_label("Notes", exact=True).check()
+    page.get_by_label("Scheduler").check()
+    check(page, "run-columns")
+    page.get_by_role("button", name="Show columns").click()
+    expect(page.get_by_role("cell", name="Longer texts first.")).to_be_visible()
+
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.locator("[data-count]")).to_have_text("2")
+    check(page, "run-table")
+    phone(page, "run-table-phone")
+    page.locator("#selection-tags").fill("good")
+    page.get_by_role("button", name="Add tag").click()
+    expect(page.locator("#runs .tag", has_text="good")).to_have_count(2)
+    page.locator("#tick-3").check()
+    page.get_by_role("button", name="Archive").click()
+    expect(page.locator("#runs tbody tr")).to_have_count(2)
+    page.locator("#archived").check()
+    expect(page.locator("#runs tbody tr")).to_have_count(1)
+    page.locator("#tick-3").check()
+    page.get_by_role("button", name="Restore").click()
+    page.goto("/p/desk/training/?tag=baseline")
+    expect(page.locator("#runs tbody tr")).to_have_count(1)
+
+
+def searched(desk: Desk) -> Search:
+    """A search with nine trials: complete, pruned, failed, and one that runs."""
+    spec = SearchSpec(
+        dataset=desk.project.datasets.get().number,
+        base_model=BaseModel.objects.get().slug,
+        hours=2.0,
+        trials=12,
+        space=SearchSpace(method=("lora", "full")),
+    )
+    search = services.start_search(project=desk.project, user=desk.people["engineer"], spec=spec)
+    for number in range(1, 9):
+        run: Any = search.trials.get(number=number).run
+        rate = search.trials.get(number=number).parameters["learning_rate"]
+        value = 0.5 + 0.1 * (number % 4) + 40 * min(rate, 2e-3 - min(rate, 2e-3))
+        evaluate(run, value / 2)
+        services.advance(search.pk)
+        if number == 5:
+            end(run, Status.FAILED, error="The disk is full. Free some space.")
+        elif search.trials.get(number=number).prune_requested:
+            end(run, Status.CANCELLED)
+        else:
+            evaluate(run, value * 0.8, value * 0.9, value, total=50)
+            end(run)
+        services.advance(search.pk)
+    return search
+
+
+def test_a_search(desk: Desk, engineer: Page) -> None:
+    search = searched(desk)
+    best = services.best_trial(list(search.trials.all()))
+    assert best is not None
+    page = engineer
+    page.set_viewport_size(WINDOW)  # type: ignore[arg-type]
+    page.goto("/p/desk/training/searches/1/")
+    expect(page.locator("svg.parallel polyline")).to_have_count(7)
+    check(page, "search")
+    phone(page, "search-phone")
+    page.get_by_role("link", name="Field accuracy").click()
+    expect(page.locator("tbody tr").first).to_contain_text("best")
+    page.get_by_role("link", name="Use this", exact=True).first.click()
+    expect(page.locator("[name=learning_rate]")).to_have_value(f"{best.parameters['learning_rate']:g}")
+    page.goto("/p/desk/training/searches/")
+    check(page, "searches")
+    page.goto("/p/desk/training/searches/new/")
+    check(page, "search-new")
+    phone(page, "search-new-phone")
+    page.goto("/p/desk/training/searches/1/")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status").first).to_contain_text("Stopped")

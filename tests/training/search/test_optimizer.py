@@ -1,0 +1,74 @@
+"""Proposals and pruning, with a made-up objective."""
+
+import math
+from typing import Any
+
+from training.search.optimizer import PastTrial, propose, prunes
+from training.search.spec import SearchSpace
+
+SPACE = SearchSpace(method=("lora", "full"))
+
+
+def objective(parameters: dict[str, Any]) -> float:
+    """The highest at a learning rate of 0.001 and four epochs."""
+    return 0.9 - 0.2 * abs(math.log10(parameters["learning_rate"]) + 3) - 0.02 * abs(parameters["epochs"] - 4)
+
+
+def search(trials: int, seed: int = 1) -> list[PastTrial]:
+    """A whole search, one trial after the other; each nears its final value over four evaluations."""
+    past: list[PastTrial] = []
+    for _ in range(trials):
+        parameters = propose(SPACE, past, seed=seed, trials=trials)
+        values: list[float] = []
+        ends = False
+        for share in (0.5, 0.7, 0.9, 1.0):
+            values.append(share * objective(parameters))
+            if ends := prunes(SPACE, past, PastTrial("running", parameters, None, values)):
+                break
+        past.append(PastTrial("pruned" if ends else "complete", parameters, None if ends else values[-1], values))
+    return past
+
+
+def test_proposals_are_in_the_space_and_the_same_for_the_same_trials() -> None:
+    past = search(12)
+    for trial in past:
+        parameters = trial.parameters
+        assert SPACE.learning_rate[0] <= parameters["learning_rate"] <= SPACE.learning_rate[1]
+        assert SPACE.epochs[0] <= parameters["epochs"] <= SPACE.epochs[1]
+        assert parameters["batch"] in SPACE.batch
+        assert ("lora_r" in parameters) == (parameters["method"] == "lora")
+    assert propose(SPACE, past, seed=1, trials=12) == propose(SPACE, past, seed=1, trials=12)
+    assert propose(SPACE, past, seed=1, trials=12) != propose(SPACE, past, seed=2, trials=12)
+
+
+def test_later_trials_are_better_than_the_first_ones() -> None:
+    early, late = 0.0, 0.0
+    for seed in range(4):
+        values = [objective(dict(trial.parameters)) for trial in search(24, seed=seed)]
+        early, late = early + sum(values[:8]), late + sum(values[-8:])
+    assert late - early > 4 * 8 * 0.02
+
+
+def test_pruning_saves_evaluations_and_keeps_the_best() -> None:
+    past = search(24)
+    pruned = [trial for trial in past if trial.state == "pruned"]
+    assert len(pruned) >= 5
+    assert sum(len(trial.values) for trial in past) < 0.85 * 4 * len(past)
+    best = max(past, key=lambda trial: objective(dict(trial.parameters)))
+    assert best.state == "complete"
+
+
+def test_the_worse_of_two_ends_at_the_first_evaluation() -> None:
+    parameters = {"method": "lora", "learning_rate": 1e-3, "epochs": 2, "batch": 8, "lora_r": 16}
+    good = PastTrial("complete", parameters, 0.9, (0.6, 0.7, 0.8, 0.9))
+    assert prunes(SPACE, [good], PastTrial("running", parameters, None, (0.5,)))
+    assert not prunes(SPACE, [good], PastTrial("running", parameters, None, (0.61,)))
+    assert prunes(SPACE, [good], PastTrial("running", parameters, None, (0.61, 0.65)))
+    assert not prunes(SPACE, [good], PastTrial("running", parameters, None, (0.61, 0.75, 0.1)))
+
+
+def test_the_last_evaluation_never_prunes() -> None:
+    parameters = {"method": "full", "learning_rate": 1e-3, "epochs": 2, "batch": 8}
+    good = PastTrial("complete", parameters, 0.9, (0.9,) * 4)
+    assert not prunes(SPACE, [good], PastTrial("running", parameters, None, (0.1,) * 4))
+    assert not prunes(SPACE, [good], PastTrial("running", parameters))

@@ -1,0 +1,252 @@
+"""Searches over runs that only report: start, pruning, budget, stop, lost processes."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from labeling.models import Project
+from slmstudio.errors import Refused
+from slmstudio.hooks import reaper_passed
+from slmstudio.runs.models import Status
+from tests.training.search.fake_runs import end, evaluate
+from training.models import LengthReport, Search, TrainingEvent, TrainingRun, Trial
+from training.runs.curves import spec_of
+from training.search import services
+from training.search.spec import SearchSpace, SearchSpec
+
+Start = Callable[..., Search]
+
+
+def trial_run(search: Search, number: int) -> TrainingRun:
+    found: TrainingRun | None = search.trials.get(number=number).run
+    assert found is not None
+    return found
+
+
+def states(search: Search) -> list[str]:
+    return list(search.trials.order_by("number").values_list("state", flat=True))
+
+
+def complete(search: Search, number: int, value: float) -> None:
+    """A trial that reaches its end."""
+    run = trial_run(search, number)
+    evaluate(run, value, value, value, value)
+    end(run)
+    services.advance(search.pk)
+
+
+def test_first_trial_is_an_ordinary_run_near_the_preset(start_search: Start, lengths: LengthReport) -> None:
+    search = start_search()
+    run = trial_run(search, 1)
+    assert (search.status, run.status, run.tags) == (Status.RUNNING, Status.QUEUED, ["search 1"])
+    spec = spec_of(run)
+    assert spec is not None
+    assert (spec.learning_rate, spec.epochs, spec.lora.r, spec.lora.alpha, spec.batch_size) == (1e-3, 3, 8, 16, 2)
+    assert spec.sample_documents == 2
+    steps = 3 * -(-14 // 2)
+    assert spec.eval_every == -(-steps // 4)
+
+
+def test_next_trial_starts_when_one_ends_and_the_last_ends_the_search(start_search: Start) -> None:
+    search = start_search(trials=3)
+    for number, value in ((1, 0.5), (2, 0.9), (3, 0.7)):
+        assert states(search)[number - 1 :] == ["running"]
+        complete(search, number, value)
+    search.refresh_from_db()
+    assert search.status == Status.DONE
+    best = services.best_trial(list(search.trials.all()))
+    assert best is not None
+    assert (best.number, best.value) == (2, 0.9)
+
+
+def test_as_many_trials_at_the_same_time_as_allowed(start_search: Start) -> None:
+    search = start_search(parallel=3)
+    assert states(search) == ["running"] * 3
+    services.advance(search.pk)
+    assert states(search) == ["running"] * 3
+    complete(search, 2, 0.5)
+    assert states(search) == ["running", "complete", "running", "running"]
+
+
+def test_worse_trial_is_pruned_at_its_evaluation(start_search: Start) -> None:
+    search = start_search()
+    complete(search, 1, 0.8)
+    run = trial_run(search, 2)
+    evaluate(run, 0.4)
+    services.advance(search.pk)
+    run.refresh_from_db()
+    assert run.cancel_requested
+    end(run, Status.CANCELLED)
+    services.advance(search.pk)
+    assert states(search) == ["complete", "pruned", "running"]
+
+
+def test_better_trial_goes_on(start_search: Start) -> None:
+    search = start_search()
+    complete(search, 1, 0.5)
+    run = trial_run(search, 2)
+    evaluate(run, 0.9)
+    services.advance(search.pk)
+    run.refresh_from_db()
+    assert not run.cancel_requested
+
+
+def test_trial_at_its_end_is_not_pruned(start_search: Start) -> None:
+    search = start_search()
+    complete(search, 1, 0.8)
+    run = trial_run(search, 2)
+    evaluate(run, 0.4, total=50)
+    services.advance(search.pk)
+    run.refresh_from_db()
+    assert not run.cancel_requested
+
+
+def test_value_is_that_of_the_weights_that_were_kept(start_search: Start) -> None:
+    search = start_search()
+    run = trial_run(search, 1)
+    evaluate(run, 0.5, 0.8, 0.7)
+    end(run, facts={"best_step": 2})
+    services.advance(search.pk)
+    assert search.trials.get(number=1).value == 0.8
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
+def test_trial_that_ends_without_a_value_does_not_end_the_search(start_search: Start, status: Status) -> None:
+    search = start_search()
+    end(trial_run(search, 1), status, error="The disk is full.")
+    services.advance(search.pk)
+    assert states(search) == [status, "running"]
+
+
+def test_budget_ends_the_search_and_cancels_what_runs(start_search: Start) -> None:
+    search = start_search(parallel=2)
+    first, second = trial_run(search, 1), trial_run(search, 2)
+    evaluate(first, 0.6)
+    now = timezone.now()
+    end(first, started_at=now - timedelta(hours=2), finished_at=now)
+    services.advance(search.pk)
+    second.refresh_from_db()
+    search.refresh_from_db()
+    assert second.status == Status.CANCELLED
+    assert (search.status, states(search)) == (Status.DONE, ["complete", "cancelled"])
+    assert "budget" in search.outcome
+
+
+def test_used_up_quota_ends_the_search(start_search: Start, settings: Any) -> None:
+    search = start_search()
+    run = trial_run(search, 1)
+    now = timezone.now()
+    settings.PROJECT_GPU_HOURS = 0.5
+    evaluate(run, 0.6)
+    end(run, started_at=now - timedelta(minutes=40), finished_at=now)
+    services.advance(search.pk)
+    search.refresh_from_db()
+    assert (search.status, states(search)) == (Status.DONE, ["complete"])
+    assert "PROJECT_GPU_HOURS" in search.outcome
+    with pytest.raises(Refused) as caught:
+        start_search()
+    assert caught.value.code == "quota"
+
+
+def test_stop_cancels_the_runs_and_keeps_the_best(start_search: Start) -> None:
+    search = start_search()
+    complete(search, 1, 0.6)
+    run = trial_run(search, 2)
+    evaluate(run, 0.7)
+    assert services.stop(search)
+    run.refresh_from_db()
+    assert run.cancel_requested
+    assert search.status == Status.RUNNING  # until its run has saved a checkpoint
+    end(run, Status.CANCELLED)
+    services.advance(search.pk)
+    search.refresh_from_db()
+    assert (search.status, states(search)) == (Status.CANCELLED, ["complete", "cancelled"])
+    assert not services.stop(search)
+
+
+def test_rejected_trials_end_the_search(start_search: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = start_search(trials=50)
+
+    def rejected(**_: Any) -> TrainingRun:
+        raise Refused("The run needs 90 GB.", field="batch_size", code="does_not_fit")
+
+    monkeypatch.setattr(services, "start_training", rejected)
+    end(trial_run(search, 1), Status.FAILED)
+    services.advance(search.pk)
+    search.refresh_from_db()
+    assert (search.status, states(search)) == (Status.FAILED, ["failed"] * 6)
+    assert "90 GB" in search.error
+
+
+def test_reaper_advances_what_was_missed(start_search: Start) -> None:
+    search = start_search(trials=2)
+    evaluate(trial_run(search, 1), 0.5)
+    end(trial_run(search, 1))
+    reaper_passed.call()
+    assert states(search) == ["complete", "running"]
+
+
+def test_end_and_evaluation_of_a_run_advance_its_search(
+    start_search: Start, django_capture_on_commit_callbacks: Any
+) -> None:
+    search = start_search()
+    run = trial_run(search, 1)
+    evaluate(run, 0.5)
+    with django_capture_on_commit_callbacks(execute=True):
+        services.on_run_changed(run)
+    assert search.trials.get(number=1).values == [0.5]
+    run.refresh_from_db()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert run.finish()
+    assert states(search) == ["complete", "running"]
+
+
+def test_repeated_evaluations_of_a_resumed_run_count_once(start_search: Start) -> None:
+    search = start_search()
+    run = trial_run(search, 1)
+    evaluate(run, 0.5, 0.6)
+    services.advance(search.pk)
+    TrainingEvent.objects.filter(run=run, step=2).delete()  # resumed from the checkpoint before
+    services.advance(search.pk)
+    assert search.trials.get(number=1).values == [0.5, 0.6]
+    evaluate(run, 0.6, 0.7)
+    services.advance(search.pk)
+    assert search.trials.get(number=1).values == [0.5, 0.6, 0.7]
+
+
+def test_same_history_gives_the_same_trials(start_search: Start) -> None:
+    parameters = []
+    for _ in range(2):
+        search = start_search(trials=3)
+        for number in (1, 2, 3):
+            complete(search, number, 0.5 + 0.1 * number)
+        parameters.append([trial.parameters for trial in search.trials.order_by("number")])
+    assert parameters[0] == parameters[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"dataset": 99}, "dataset"),
+        ({"base_model": "nothing"}, "base_model"),
+        ({"space": SearchSpace(method=("qlora",))}, "method"),
+    ],
+)
+def test_what_cannot_run_is_rejected(start_search: Start, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(Refused) as caught:
+        start_search(**changes)
+    assert field in caught.value.errors
+    assert not Search.objects.exists()
+    assert not Trial.objects.exists()
+
+
+def test_without_lengths_nothing_starts(
+    search_spec: SearchSpec, lengths: LengthReport, project: Project, people: dict[str, Any]
+) -> None:
+    LengthReport.objects.all().delete()
+    with pytest.raises(Refused) as caught:
+        services.start_search(project=project, user=people["engineer"], spec=search_spec)
+    assert caught.value.code == "lengths_unknown"

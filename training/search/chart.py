@@ -1,0 +1,131 @@
+"""Parallel coordinates of the trials of a search, as lines for an SVG. Pure."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.hyperparameters.display import TITLES, exact_text
+from training.search.spec import SearchSpace
+
+WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 720.0, 260.0, 34.0, 26.0, 60.0
+#: shades of the lines, by field accuracy; the last is the best
+SHADES = 5
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A value on an axis."""
+
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A vertical axis: its place, title and ticks."""
+
+    x: float
+    title: str
+    ticks: list[Tick]
+
+
+@dataclass(frozen=True)
+class TrialLine:
+    """One trial: the points of its line, its shade (1 to ``SHADES``), and whether it was pruned."""
+
+    number: int
+    points: str
+    shade: int
+    is_pruned: bool
+    is_best: bool
+    label: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Axes and lines in a box of ``width`` by ``height``."""
+
+    axes: list[Axis]
+    lines: list[TrialLine]
+    width: float = WIDTH
+    height: float = HEIGHT
+    top: float = TOP
+    bottom: float = HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True)
+class ChartTrial:
+    """A trial with a field accuracy: the final one, or the newest where it was pruned."""
+
+    number: int
+    parameters: dict[str, Any]
+    value: float
+    is_pruned: bool
+
+
+Scale = Callable[[Any], float | None]
+
+
+def parallel_coordinates(space: SearchSpace, trials: Sequence[ChartTrial], best: int | None = None) -> Chart | None:
+    """A line for each trial over one axis for each parameter that varies, and field accuracy. None without trials."""
+    if not trials:
+        return None
+    low, high = min(one.value for one in trials), max(one.value for one in trials)
+    scales: list[tuple[str, str, Scale, list[tuple[Any, str]]]] = [
+        *(
+            (name, TITLES.get("effective_batch" if name == "batch" else name, name), *_scale(name, space))
+            for name in ("method", "learning_rate", "epochs", "batch", "lora_r")
+            if len(set(getattr(space, name))) > 1
+        ),
+        (
+            "value",
+            "Field accuracy",
+            lambda value: (value - low) / (high - low) if high > low else 0.5,
+            [(low, f"{100 * low:.1f} %"), (high, f"{100 * high:.1f} %")]
+            if high > low
+            else [(low, f"{100 * low:.1f} %")],
+        ),
+    ]
+    gap = (WIDTH - 2 * SIDE) / max(1, len(scales) - 1)
+    places = {name: round(SIDE + index * gap, 1) for index, (name, *_) in enumerate(scales)}
+    axes = [
+        Axis(places[name], title, [Tick(_y(scale(value)), text) for value, text in ticks])
+        for name, title, scale, ticks in scales
+    ]
+    lines = []
+    for one in sorted(trials, key=lambda trial: trial.value):  # the best on top
+        values = {**one.parameters, "value": one.value}
+        points = [(places[name], scale(values[name])) for name, _, scale, _ in scales if name in values]
+        share = (one.value - low) / (high - low) if high > low else 1.0
+        lines.append(
+            TrialLine(
+                number=one.number,
+                points=" ".join(f"{x:g},{_y(at):g}" for x, at in points if at is not None),
+                shade=1 + min(SHADES - 1, int(share * SHADES)),
+                is_pruned=one.is_pruned,
+                is_best=one.number == best,
+                label=f"Trial {one.number}: {100 * one.value:.1f} %{', pruned' if one.is_pruned else ''}",
+            )
+        )
+    return Chart(axes, lines)
+
+
+def _y(share: float | None) -> float:
+    """The place of a share of an axis, from its bottom."""
+    return round(HEIGHT - BOTTOM - (share if share is not None else 0.5) * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _scale(name: str, space: SearchSpace) -> tuple[Scale, list[tuple[Any, str]]]:
+    """Where a value of a parameter is on its axis, 0 to 1, and the ticks."""
+    values = list(getattr(space, name))
+    if name == "learning_rate":
+        first, last = math.log(values[0]), math.log(values[1])
+        return lambda value: (math.log(value) - first) / (last - first), [(one, exact_text(one)) for one in values]
+    if name == "epochs":
+        return lambda value: (value - values[0]) / (values[1] - values[0]), [(one, str(one)) for one in values]
+    ordered = values if name == "method" else sorted(values)
+    step = max(1, len(ordered) - 1)
+    return lambda value: ordered.index(value) / step if value in ordered else None, [
+        (one, {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}.get(str(one), str(one))) for one in ordered
+    ]
