@@ -31,6 +31,8 @@ from labeling.projects.services import create_project
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
 from tests.labeling.api_client import api_of
+from training.models import BaseModel, Search
+from training.search.spec import SearchSpec
 
 FIRST = 1_000_000
 APPS = ("labeling", "training", "evaluation")
@@ -102,6 +104,10 @@ def _furnish(folder: Path) -> None:
     Benchmark.objects.create(
         project=project, number=1, dataset=world.dataset, seed=1, documents=[], examples=[], modes=[]
     )
+    spec = SearchSpec(dataset=1, base_model="tiny", hours=1.0).to_yaml()
+    Search.objects.create(
+        project=project, number=1, dataset=world.dataset, base_model=BaseModel.objects.earliest("pk"), spec=spec
+    )
     bulk_edit.start(project=project, user=user, action="assign", params={"user": ""}, query="")
     saved_views.save_view(project=project, user=user, name="theirs", query="state=new", shared=True)
     api = api_of(project, user)
@@ -159,7 +165,8 @@ def test_foreign_ids_exist(owner: Any) -> None:
                 there.add(name)
     assert {
         "document", "label_document", "label_history", "label_comments", "review_document", "webhook", "prelabel_run",
-        "endpoint", "benchmark", "training_run", "training_log", "eval_run", "eval_outputs", "dataset", "import_run",
+        "endpoint", "benchmark", "training_run", "training_search", "training_log", "eval_run",
+        "eval_outputs", "dataset", "import_run",
         "bulk_edit", "freeze_run", "api_document", "api_dataset", "api_import_run", "api_freeze_run", "api_webhook",
         "api_deliveries",
     } <= there  # fmt: skip
