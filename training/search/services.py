@@ -288,6 +288,8 @@ def _end_reason(search: Search, spec: SearchSpec, trials: list[Trial], hours: fl
     """Why no more trials are started, as a sentence; empty while more are."""
     if search.cancel_requested:
         return "Stopped by a person."
+    if search.created_by is None:
+        return "The account of the person who started it was deleted."
     if hours >= spec.hours:
         return f"The budget of {spec.hours:g} hours is used up."
     if len(trials) >= spec.trials:
