@@ -71,10 +71,11 @@ class RunSpec:
     tokens of prompt and completion together; longer rows stop the run (``too_long: refuse``) or are dropped and counted
     (``leave_out``), never truncated. ``max_steps`` overrides ``epochs``. ``eval_every``: steps between evaluations; by
     default four per run, and at least one per epoch. ``save_every``: steps between checkpoints; by default after each
-    evaluation and every five minutes. ``early_stopping``: evaluations in a row without a lower validation loss before
-    the run stops; the weights of the best one are saved. ``sample_documents``: validation documents whose outputs are
-    scored at each evaluation, as many as fit into ``sample_seconds`` at the first one. ``devices``: GPUs of one machine
-    that share each step.
+    evaluation and every five minutes. ``early_stopping``: evaluations in a row without a better one before the run
+    stops; the weights of the best one are saved. ``best_metric``: what better means; with ``field_accuracy``, of the
+    scored documents, the best weights are saved without early stopping, too. ``sample_documents``: validation documents
+    whose outputs are scored at each evaluation, as many as fit into ``sample_seconds`` at the first one. ``devices``:
+    GPUs of one machine that share each step.
     """
 
     base_model: ModelRef
@@ -100,6 +101,7 @@ class RunSpec:
     eval_every: int | None = None
     save_every: int | None = None
     early_stopping: int | None = None
+    best_metric: Literal["validation_loss", "field_accuracy"] = "validation_loss"
     sample_documents: int = 4
     sample_seconds: int | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -125,6 +127,8 @@ class RunSpec:
             yield "seed", "must be between 0 and 4294967295"
         if self.sample_documents < 0:
             yield "sample_documents", "must not be negative"
+        if self.best_metric == "field_accuracy" and self.sample_documents == 0:
+            yield "sample_documents", "must be at least 1 where best_metric is field_accuracy"
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""

@@ -143,7 +143,7 @@ def disk_bytes(shape: ModelShape, hyperparameters: Hyperparameters) -> int:
     trained = shape.parameters if hyperparameters.method == "full" else shape.adapter_parameters(hyperparameters.lora_r)
     adapter = 0 if hyperparameters.method == "full" else 4 * trained
     checkpoint = 12 * trained  # fp32 weights and the two moments of AdamW
-    checkpoints = 4 if hyperparameters.early_stopping else 3
+    checkpoints = 4 if hyperparameters.early_stopping or hyperparameters.best_metric == "field_accuracy" else 3
     return checkpoints * checkpoint + adapter + 2 * shape.parameters
 
 

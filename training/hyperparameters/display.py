@@ -21,6 +21,7 @@ TITLES = {
     "too_long": "Documents over the limit",
     "seed": "Seed",
     "early_stopping": "Early stopping",
+    "best_metric": "Best weights by",
     "eval_every": "Evaluation interval",
     "save_every": "Checkpoint interval",
     "sample_documents": "Scored documents",
@@ -38,6 +39,8 @@ VALUE_LABELS = {
     "auto": "automatic",
     "refuse": "reject the run",
     "leave_out": "leave them out",
+    "validation_loss": "validation loss",
+    "field_accuracy": "field accuracy",
 }
 
 

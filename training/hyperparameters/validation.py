@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from training.hyperparameters.display import VALUE_LABELS
 from training.hyperparameters.values import (
+    BEST_METRICS,
     CUDA_ONLY,
     METHODS,
     PACKAGES,
@@ -61,11 +62,14 @@ def problems(
     for name, low, high, sentence in ranges:
         if _is_outside(getattr(hyperparameters, name), low, high):
             messages[name] = sentence
+    if hyperparameters.best_metric == "field_accuracy" and hyperparameters.sample_documents == 0:
+        messages["sample_documents"] = "Field accuracy is measured on scored documents: score at least one."
     choices = [
         ("method", METHODS),
         ("scheduler", SCHEDULERS),
         ("precision", PRECISIONS),
         ("too_long", TOO_LONG),
+        ("best_metric", BEST_METRICS),
     ]
     for name, allowed in choices:
         value = getattr(hyperparameters, name)

@@ -8,6 +8,7 @@ METHODS = ("lora", "qlora", "full")
 SCHEDULERS = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRACKERS = ("tensorboard", "wandb")
+BEST_METRICS = ("validation_loss", "field_accuracy")
 TOO_LONG = ("refuse", "leave_out")
 #: values that need a package outside the requirements files
 PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
@@ -25,7 +26,7 @@ class Hyperparameters:
     ``batch_size``: documents per device and forward pass; ``accumulation``: forward passes per optimizer step.
     ``eval_every`` and ``save_every``: steps between evaluations and between checkpoints; None: the trainer's choice.
     ``sample_documents``: validation documents whose outputs are scored at each evaluation, in at most
-    ``sample_seconds``.
+    ``sample_seconds``. ``best_metric``: what early stopping and the choice of the saved weights follow.
     """
 
     method: str = "lora"
@@ -45,6 +46,7 @@ class Hyperparameters:
     activation_checkpointing: bool = False
     devices: int = 1
     early_stopping: int | None = None
+    best_metric: str = "validation_loss"
     eval_every: int | None = None
     save_every: int | None = None
     sample_documents: int = 4

@@ -70,8 +70,10 @@ def check_lengths(dataset: DatasetVersion, base_model: BaseModel, hyperparameter
 
 
 def early_stopping_problem(*, dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> str:
-    """Why early stopping is not possible: no validation document is left. Empty where it is possible, or off."""
-    if hyperparameters.early_stopping is None:
+    """Why there is no best evaluation to stop by or to keep: no validation document is left. Empty where there is one,
+    or none is asked for.
+    """
+    if hyperparameters.early_stopping is None and hyperparameters.best_metric == "validation_loss":
         return ""
     if not dataset.counts.get("splits", {}).get(Split.VALIDATION):
         return (

@@ -153,6 +153,12 @@ class NewRunForm(ChoiceForm):
     early_stopping = forms.IntegerField(
         widget=number_input(min="1", placeholder="off"), required=False, label="Early stopping patience (evaluations)"
     )
+    best_metric = forms.ChoiceField(
+        choices=[("validation_loss", "validation loss"), ("field_accuracy", "field accuracy")],
+        widget=_select(),
+        required=False,
+        label="Best weights by",
+    )
     eval_every = forms.IntegerField(
         widget=number_input(min="1", placeholder="automatic"), required=False, label="Evaluation interval (steps)"
     )
@@ -184,6 +190,7 @@ class NewRunForm(ChoiceForm):
         "seed",
         "too_long",
         "early_stopping",
+        "best_metric",
         "eval_every",
         "save_every",
         "sample_documents",
@@ -249,6 +256,7 @@ class NewRunForm(ChoiceForm):
             name: self.cleaned_data[name] for name in Hyperparameters.__dataclass_fields__ if name in self.cleaned_data
         }
         values["devices"] = values.get("devices") or 1
+        values["best_metric"] = values.get("best_metric") or Hyperparameters.best_metric
         if values.get("sample_documents") is None:
             values["sample_documents"] = Hyperparameters.sample_documents
         values["trackers"] = tuple(values.get("trackers") or ())

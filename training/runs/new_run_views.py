@@ -41,8 +41,10 @@ _HINTS = {
     "lora_alpha": "Usually twice the rank.",
     "at_once": "The rest of the effective batch is accumulated. Fewer documents need less memory.",
     "too_long": "Documents are never truncated.",
-    "early_stopping": "Stops after this many evaluations without a lower validation loss and keeps the best weights. "
+    "early_stopping": "Stops after this many evaluations without a better one and keeps the best weights. "
     "Leave empty to disable.",
+    "best_metric": "Validation loss often rises before field accuracy falls. With field accuracy the best weights are "
+    "kept without early stopping, too; score about fifty documents then.",
     "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",
     "save_every": "Leave empty for one after each evaluation and every five minutes.",
     "sample_documents": "Validation documents whose outputs are scored. Fifty make field accuracy steady enough to "

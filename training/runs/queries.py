@@ -172,6 +172,16 @@ def best_validation(run: TrainingRun, validations: list[TrainingEvent]) -> Valid
     return ValidationPoint(step=step, loss=loss, is_saved=step == saved)
 
 
+def best_field_accuracy(run: TrainingRun) -> ValidationPoint | None:
+    """The evaluation with the highest field accuracy, the first of several, with that accuracy as ``loss``."""
+    rows = TrainingEvent.objects.filter(run=run, kind=TrainingEvent.Kind.SAMPLES).order_by("step")
+    points = [(value, step) for step, value in rows.values_list("step", "data__field_exact") if value is not None]
+    if not points:
+        return None
+    value, step = max(points, key=lambda point: point[0])
+    return ValidationPoint(step=step, loss=value, is_saved=step == run.facts.get("best_step"))
+
+
 def slow_message(run: TrainingRun, tokens_per_second: float | None) -> str:
     """A message where a run is slower than half of its estimated throughput; else empty."""
     estimate = Estimate.from_dict(run.estimate or {})

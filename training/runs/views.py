@@ -71,13 +71,16 @@ def _head(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
 
 
 def _sidebar(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
+    spec = spec_of(run)
+    by_accuracy = spec is not None and spec.best_metric == "field_accuracy"
     validations = list(run.events.filter(kind=TrainingEvent.Kind.VALIDATION).order_by("step"))
     head = _head(run, request)
     return {
         **head,
         "slow": queries.slow_message(run, head["last"].get("tokens_per_second")),
         "validation": validations[-1].data if validations else {},
-        "best": queries.best_validation(run, validations),
+        "best": None if by_accuracy else queries.best_validation(run, validations),
+        "best_accuracy": queries.best_field_accuracy(run) if by_accuracy else None,
         "warnings": list(run.events.filter(kind=TrainingEvent.Kind.WARNING).order_by("step")),
         "estimate_lines": queries.estimate_accuracy_lines(run) if not run.is_live else [],
     }
@@ -137,7 +140,9 @@ def _spec_context(run: TrainingRun) -> dict[str, Any]:
     defaults = default_hyperparameters(dataset=run.dataset, base_model=run.base_model, method=method)
     return {
         "lines": describe(hyperparameters, defaults) if hyperparameters else [],
-        "early_stopping": bool(hyperparameters and hyperparameters.early_stopping),
+        "early_stopping": bool(
+            hyperparameters and hyperparameters.early_stopping and hyperparameters.best_metric == "validation_loss"
+        ),
         "spec_text": reproducible_spec_text(run),
         "model": getattr(run, "model_version", None),
         "lineage": {

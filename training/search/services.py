@@ -134,7 +134,14 @@ def hyperparameters_of(
     preset = default_hyperparameters(dataset=dataset, base_model=base_model, method=parameters["method"])
     if "lora_r" in values:
         values["lora_alpha"] = 2 * values["lora_r"]
-    found = replace(preset, **values, seed=spec.seed, sample_documents=spec.documents, sample_seconds=spec.seconds)
+    found = replace(
+        preset,
+        **values,
+        seed=spec.seed,
+        best_metric="field_accuracy",
+        sample_documents=spec.documents,
+        sample_seconds=spec.seconds,
+    )
     found = with_effective_batch(found, parameters.get("batch", preset.effective_batch))
     return replace(found, eval_every=max(1, -(-found.steps(train_rows(dataset)) // EVALUATIONS)))
 

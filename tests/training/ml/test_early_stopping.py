@@ -9,6 +9,7 @@ import pytest
 from tests.training.ml.test_train import hashes, run, spec_in
 from tests.training.ml_data import EventCollector, named
 from training.ml.loop.early_stopping import EarlyStopping
+from training.ml.loop.samples import ValidationSampler
 from training.ml.train import main
 
 
@@ -72,3 +73,24 @@ def test_best_weights_without_patience_are_those_of_the_last_evaluation(
     make_best(monkeypatch, best)
     events = run(tmp_path, max_steps=2, eval_every=1, sample_documents=0)
     assert named(events, "done")[0]["best_step"] == expected
+
+
+def test_kept_weights_follow_field_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the highest accuracy at step 2 of 4, the model must be that of a run that ended at step 2."""
+    common: dict[str, Any] = {"scheduler": "constant", "warmup_ratio": 0.0, "eval_every": 1}
+    short = run(tmp_path / "short", max_steps=2, sample_documents=0, **common)
+    accuracies = iter([0.5, 0.8, 0.8, 0.7])
+    scored = {"rows": [], "schema_valid": 1.0}
+    monkeypatch.setattr(ValidationSampler, "sample", lambda *_, **__: {**scored, "field_exact": next(accuracies)})
+    events = run(tmp_path / "best", max_steps=4, best_metric="field_accuracy", **common)
+    [done] = named(events, "done")
+    assert (done["steps"], done["best_step"], done["stopped_early"]) == (4, 2, False)
+    assert hashes(events) == hashes(short)
+
+
+def test_patience_follows_field_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = {"rows": [], "schema_valid": 1.0, "field_exact": 0.5}
+    monkeypatch.setattr(ValidationSampler, "sample", lambda *_, **__: scored)
+    events = run(tmp_path, max_steps=6, eval_every=1, early_stopping=2, best_metric="field_accuracy")
+    [done] = named(events, "done")
+    assert (done["steps"], done["best_step"], done["stopped_early"]) == (3, 1, True)

@@ -83,7 +83,7 @@ class CheckpointManager:
         if not failed[0]:
             return
         step = self._trainer.state.global_step
-        if self._progress.early_stopping.patience is not None and self._progress.early_stopping.best_step == step:
+        if self._progress.early_stopping.keeps_best and self._progress.early_stopping.best_step == step:
             raise Refused(
                 f"{failed[0]} The run was stopped, because early_stopping needs the checkpoint of its best step.",
                 code="disk",
@@ -94,15 +94,15 @@ class CheckpointManager:
             self._emitter.emit("warning", step=step, message=f"{failed[0]} {outcome}")
 
     def restore_best(self) -> int | None:
-        """With early stopping, loads the best weights into the model; emits a warning where they are missing.
+        """Where the best weights are kept, loads them into the model; emits a warning where they are missing.
 
-        Returns the best step where the model has its weights, with or without early stopping; else None.
+        Returns the best step where the model has its weights; else None.
         """
         early_stopping = self._progress.early_stopping
         best = early_stopping.best_step
         if best is None or best == self._trainer.state.global_step:
             return best
-        if early_stopping.patience is None:
+        if not early_stopping.keeps_best:
             return None
         found = self.store.read(best)
         if found is None:
@@ -119,7 +119,7 @@ class CheckpointManager:
         facts = {
             "course": self._fingerprint_values,
             "course_sha256": fingerprint(self._fingerprint_values),
-            "best_step": state["best_step"] if self._progress.early_stopping.patience is not None else None,
+            "best_step": state["best_step"] if self._progress.early_stopping.keeps_best else None,
             "progress": state,
         }
 

@@ -1,26 +1,28 @@
-"""Early stopping by validation loss. Pure."""
+"""Early stopping by validation loss or field accuracy. Pure."""
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass
 class EarlyStopping:
-    """Tracks validation losses in order, in nats per token.
+    """Tracks the scores of evaluations in order, lower ones being better.
 
-    ``patience``: evaluations in a row without a new lowest loss before the run stops; None never stops it. ``misses``
-    counts them; field names are keys of checkpoints.
+    ``metric``: the score is the validation loss in nats per token, or the negative field accuracy. ``patience``:
+    evaluations in a row without a new lowest score before the run stops; None never stops it. ``misses`` counts them;
+    field names are keys of checkpoints.
     """
 
     patience: int | None = None
+    metric: Literal["validation_loss", "field_accuracy"] = "validation_loss"
     best_step: int | None = None
     best_loss: float | None = None
     misses: int = 0
     last_step: int = -1
 
     def update(self, step: int, loss: float) -> bool:
-        """Takes an evaluation; True where its loss is the lowest so far. NaN never is."""
+        """Takes an evaluation; True where its score is the lowest so far. NaN never is."""
         self.last_step = step
         if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             self.best_step, self.best_loss, self.misses = step, loss, 0
@@ -29,13 +31,18 @@ class EarlyStopping:
         return False
 
     @property
+    def keeps_best(self) -> bool:
+        """Whether the weights of the best evaluation are saved; else those of the last step are."""
+        return self.patience is not None or self.metric == "field_accuracy"
+
+    @property
     def should_stop(self) -> bool:
         """Whether the patience is used up."""
         return self.patience is not None and self.misses >= self.patience
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint, as JSON values."""
-        return {key: value for key, value in asdict(self).items() if key != "patience"}
+        return {key: value for key, value in asdict(self).items() if key not in ("patience", "metric")}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restores ``state``."""

@@ -209,16 +209,24 @@ class ProgressCallback(TrainerCallback):
             return
         where = {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4)}
         self._emitter.emit("validation", **where, loss=float(loss))
+        samples: dict[str, Any] = {}
         if self._sample:
             samples = self._sample()
             self._stop_if_requested()  # before the samples are emitted: only a complete evaluation counts
             self._emitter.emit("samples", **where, **samples)
         self._stop_if_requested()
         self.evaluation_due = False
-        best = self.early_stopping.update(state.global_step, float(loss))
+        best = self.early_stopping.update(state.global_step, self._score(float(loss), samples))
         for message in self.monitor.validation(float(loss)):
             self._emitter.emit("warning", step=state.global_step, message=message)
         if self.early_stopping.should_stop:
             self.stopped_early = control.should_training_stop = True
-        if self._save_every is None or self.stopped_early or (best and self.early_stopping.patience is not None):
+        if self._save_every is None or self.stopped_early or (best and self.early_stopping.keeps_best):
             control.should_save = True
+
+    def _score(self, loss: float, samples: dict[str, Any]) -> float:
+        """What early stopping compares: the loss, or the negative field accuracy, which one process knows."""
+        if self.early_stopping.metric == "validation_loss":
+            return loss
+        assert self._trainer is not None
+        return self._trainer.sum_over_processes(-float(samples.get("field_exact") or 0.0))[0]
