@@ -11,7 +11,7 @@ from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from tests.labeling.api_client import api_of
 from tests.training.search.fake_runs import end, evaluate
-from training.models import LengthReport, Search
+from training.models import LengthReport, Search, Trial
 from training.search import services
 from training.search.spec import SearchSpec
 
@@ -48,6 +48,18 @@ def test_members_read_and_engineers_use_a_trial(search: Search, login: Login, ro
     can_run = role in (Role.ENGINEER, Role.OWNER)
     assert ("?from=1" in page.content.decode()) == can_run
     assert ('id="stop-search"' in page.content.decode()) == can_run
+
+
+def test_search_without_a_result_has_pages(start_search: Start, login: Login) -> None:
+    search = start_search()
+    Trial.objects.create(
+        search=search, number=2, state="failed", error="It needs 90 GB.", parameters={"method": "full"}
+    )
+    client = login("reviewer")
+    assert client.get(URL).status_code == 200
+    page = client.get(f"{URL}1/")
+    assert page.context["best"] is None
+    assert "90 GB" in page.content.decode()
 
 
 def test_use_this_fills_in_the_form_of_a_new_run(search: Search, login: Login) -> None:
