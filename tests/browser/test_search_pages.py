@@ -112,4 +112,4 @@ def test_a_search(desk: Desk, engineer: Page) -> None:
     page.goto("/p/desk/training/searches/1/")
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("status").first).to_contain_text("Stopped")
+    expect(page.locator(".page-head .badge")).to_contain_text("cancelled")

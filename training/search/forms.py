@@ -54,10 +54,10 @@ class SearchForm(ChoiceForm):
         label="Scoring time limit (seconds)",
     )
     seed = forms.IntegerField(widget=number_input(min="0"), initial=17, label="Seed")
-    learning_rate_low = forms.FloatField(widget=number_input(step="any", min="0"), label="Learning rate from")
-    learning_rate_high = forms.FloatField(widget=number_input(step="any", min="0"), label="to")
-    epochs_low = forms.IntegerField(widget=number_input(min="1"), label="Epochs from")
-    epochs_high = forms.IntegerField(widget=number_input(min="1"), label="to")
+    learning_rate_low = forms.FloatField(widget=number_input(step="any", min="0"), label="Lowest learning rate")
+    learning_rate_high = forms.FloatField(widget=number_input(step="any", min="0"), label="Highest learning rate")
+    epochs_low = forms.IntegerField(widget=number_input(min="1"), label="Fewest epochs")
+    epochs_high = forms.IntegerField(widget=number_input(min="1"), label="Most epochs")
     lora_r = NumbersField(widget=_TEXT, label="LoRA ranks")
     batch = NumbersField(widget=_TEXT, label="Batch sizes")
     method = forms.MultipleChoiceField(

@@ -203,6 +203,7 @@ def test_unchanged_duplicate_has_the_settings_of_its_run(
         learning_rate=2.125e-05, epochs=2.1234567, batch_size=2, accumulation=3, lora_r=8, lora_alpha=24,
         lora_dropout=0.1234567, seed=4, max_length=512, too_long="leave_out", warmup_ratio=0.2345678,
         scheduler="linear", precision="fp32", activation_checkpointing=True, early_stopping=3,
+        best_metric="field_accuracy", eval_every=7, save_every=9, sample_documents=50, sample_seconds=60,
         trackers=("tensorboard", "wandb"),
     )  # fmt: skip
     assert all(
