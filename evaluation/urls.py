@@ -15,6 +15,7 @@ from evaluation.http import moved_to
 from evaluation.label_issues import views as label_issue_views
 from evaluation.pipeline import views as pipeline_views
 from evaluation.prelabels import views as prelabel_views
+from evaluation.prompts import views as prompt_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
@@ -22,6 +23,9 @@ from evaluation.runs import views as run_views
 urlpatterns = [
     path("benchmark/", benchmark_views.benchmarks, name="benchmarks"),
     path("benchmark/new/", benchmark_views.new, name="benchmark_new"),
+    path("benchmark/prompts/new/", prompt_views.new, name="prompt_search_new"),
+    path("benchmark/prompts/<int:number>/", prompt_views.prompt_search, name="prompt_search"),
+    path("benchmark/prompts/<int:number>/cancel/", prompt_views.cancel, name="prompt_search_cancel"),
     path("benchmark/<int:number>/", benchmark_views.benchmark, name="benchmark"),
     path("benchmark/<int:number>/cancel/", benchmark_views.cancel, name="benchmark_cancel"),
     path("evaluation/", list_views.evaluations, name="evaluation"),

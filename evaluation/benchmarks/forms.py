@@ -17,7 +17,7 @@ from evaluation.benchmarks.services import (
 from evaluation.classical import services as classical
 from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.classical_spec import extracted_fields
-from evaluation.models import Endpoint, EvalRun
+from evaluation.models import Endpoint, EvalRun, PromptSearch
 from evaluation.runs.services import decoding_modes
 from evaluation.widgets import narrow_number_input
 from labeling.models import Project
@@ -55,12 +55,14 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     """Every model that can be benchmarked, by group."""
     limit = memory_limit(project)
     versions: Any = ModelVersion.objects.filter(project=project).select_related("training_run__dataset")
+    prompts = PromptSearch.objects.usable(project)[:NEWEST_VERSIONS]
     bases = list(BaseModel.objects.order_by("parameters", "name"))
     here = [one for one in bases if _is_local(one)]
     return {
         "Classical models": [_classical(kind, project) for kind in classical.kinds(project.schema_version)],
         "Base models": [_base(one, limit) for one in here],
         NEEDS_DOWNLOAD: [_base(one, limit) for one in bases if one not in here],
+        "Optimized prompts": [_prompt(one) for one in prompts],
         "Fine-tuned here": [_version(one) for one in versions.order_by("-number")[:NEWEST_VERSIONS]],
         "External": [_endpoint(one) for one in Endpoint.objects.in_use(project)],
     }
@@ -95,6 +97,15 @@ def _classical(kind: ClassicalKind, project: Project) -> CandidateChoice:
         facts.insert(1, "extraction rules for the other fields")
     problem = classical.obstacle(kind)
     return CandidateChoice(f"classical-{kind}", str(kind.label), kind, tuple(facts), None, problem)
+
+
+def _prompt(search: PromptSearch) -> CandidateChoice:
+    facts = (
+        f"{len(search.examples)} few-shot examples",
+        f"chosen on {len(search.documents)} validation documents, which are excluded",
+    )
+    note = "Document text is sent to its URL." if search.endpoint is not None else ""
+    return CandidateChoice(f"prompt-{search.number}", str(search), search, facts, None, note)
 
 
 def _version(version: ModelVersion) -> CandidateChoice:

@@ -83,6 +83,8 @@ def recommendation(
 
 def labels_of(benchmark: Benchmark, run: EvalRun) -> int | None:
     """Labels that a candidate learned from; of others the few-shot examples that it gets."""
+    if run.prompt is not None:
+        return len(run.prompt.documents) + len(run.prompt.examples)
     return run.backend.labels() if run.backend.trained_on is not None else len(benchmark.examples)
 
 

@@ -21,7 +21,8 @@ from evaluation.classical import services as classical
 from evaluation.inference.backends import backend_class_of
 from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.endpoint_keys import endpoint_config
-from evaluation.models import Benchmark, Endpoint, EvalRun
+from evaluation.models import Benchmark, Endpoint, EvalRun, PromptSearch
+from evaluation.prompts.services import searched_documents
 from evaluation.runs import few_shot
 from evaluation.runs.services import Model, next_number, start_evaluation
 from labeling.datasets import near_duplicates, splits
@@ -43,7 +44,7 @@ _MAX_COMPARED = 2000
 #: newest training documents of candidates whose near-duplicates are excluded, a few seconds
 _MAX_TRAINING_TEXTS = 10_000
 
-Candidate = BaseModel | ModelVersion | Endpoint | ClassicalKind
+Candidate = BaseModel | ModelVersion | Endpoint | ClassicalKind | PromptSearch
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,26 @@ def _eligible_items(dataset: DatasetVersion) -> Any:
 
 
 def sample_documents(
-    dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[DatasetVersion] = ()
+    dataset: DatasetVersion,
+    *,
+    count: int,
+    seed: int,
+    seen: Sequence[DatasetVersion] = (),
+    searched: Sequence[int] = (),
 ) -> BenchmarkSample:
     """``count`` documents sampled by the seed, validation first; fewer where there are fewer.
 
-    ``seen``: what candidates were trained on; it is excluded, with its near-duplicates.
+    ``seen``: what candidates were trained on; ``searched``: keys of the documents that chose their prompts. Both are
+    excluded, with their near-duplicates.
     """
-    training: list[int] = []
+    training = list(searched)
     examples = few_shot.sample_few_shot_keys(dataset, Split.TRAIN)
-    rows = _eligible_items(dataset).filter(origin__in=splits.HUMAN_ORIGINS).exclude(document__in=examples)
+    rows = _eligible_items(dataset).filter(origin__in=splits.HUMAN_ORIGINS).exclude(document__in=[*examples, *searched])
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
         rows = rows.exclude(document__in=trained.values("document"))
         newest = trained.order_by("-document_id").values_list("document_id", flat=True).distinct()
-        training = list(newest[:_MAX_TRAINING_TEXTS])
+        training += newest[:_MAX_TRAINING_TEXTS]
     order = sorted(
         rows.values_list("split", "document__external_id", "document_id"),
         key=lambda row: (row[0] != Split.VALIDATION, splits.hash_fraction(seed, "benchmark", row[1].encode())),
@@ -175,7 +182,8 @@ def start_benchmark(
         raise Refused("No dataset version of the current schema. Freeze one first.", field="documents")
     _check_file(dataset)
     trained = [one.training_run.dataset for one in candidates if isinstance(one, ModelVersion)]
-    drawn = sample_documents(dataset, count=documents, seed=dataset.seed, seen=trained)
+    searched = searched_documents(one for one in candidates if isinstance(one, PromptSearch))
+    drawn = sample_documents(dataset, count=documents, seed=dataset.seed, seen=trained, searched=searched)
     if few_shot.in_holdout(drawn.examples):
         raise Refused(
             f"A few-shot example of {dataset} is in the hold-out now. Freeze a new version first.", field="documents"
@@ -230,8 +238,10 @@ def _check(
     if not MIN_DOCUMENTS <= documents <= MAX_DOCUMENTS:
         raise Refused(f"Choose {MIN_DOCUMENTS} to {MAX_DOCUMENTS} documents.", field="documents")
     for one in candidates:
-        if isinstance(one, ModelVersion | Endpoint) and one.project_id != project.pk:
+        if isinstance(one, ModelVersion | Endpoint | PromptSearch) and one.project_id != project.pk:
             raise Refused(f"{one} belongs to another project.", field="models")
+        if isinstance(one, PromptSearch) and one.endpoint is not None:
+            _check_endpoint(one.endpoint, order)
         if isinstance(one, Endpoint):
             _check_endpoint(one, order)
         if isinstance(one, BaseModel) and not one.is_local:
@@ -261,6 +271,8 @@ def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
 
 def _modes(model: Model, order: Sequence[str]) -> list[str]:
     """Those of the modes that a model can decode in; a model that does not decode has one evaluation."""
+    if isinstance(model, PromptSearch):
+        model = model.model
     backend = backend_class_of(model)
     modes = order if backend.decodes else [EvalRun.Mode.CONSTRAINED]
     return [mode for mode in modes if backend.supports(model, mode)]

@@ -15,6 +15,7 @@ from evaluation.inference.completion import Completion
 from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.prices import Price
+from evaluation.inference.prompted_model import AbstractPrompt
 from evaluation.inference.response_status import ResponseStatus
 from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -52,6 +53,10 @@ class ModelRun(Protocol):
     @property
     def classical_id(self) -> int | None: ...
     @property
+    def prompt(self) -> AbstractPrompt | None: ...
+    @property
+    def prompt_id(self) -> int | None: ...
+    @property
     def export(self) -> ModelExport | None: ...
     @property
     def export_id(self) -> int | None: ...
@@ -86,6 +91,7 @@ class ModelKey:
     endpoint: int | None = None
     export: int | None = None
     classical: int | None = None
+    prompt: int | None = None
     name: str = ""
     url: str = ""
 
@@ -97,6 +103,7 @@ class ModelKey:
             "endpoint": self.endpoint,
             "export": self.export,
             "classical": self.classical,
+            "prompt": self.prompt,
         }
 
 

@@ -65,7 +65,9 @@ class ExternalBackend(Backend):
     @property
     def label(self) -> str:
         model = self._run.facts.get("model", self.endpoint.model)
-        return str(self.endpoint) if model == self.endpoint.model else f"{self.endpoint} ({model})"
+        name = str(self.endpoint) if model == self.endpoint.model else f"{self.endpoint} ({model})"
+        prompt = self._run.prompt
+        return name if prompt is None else f"{name}, {prompt.short_label}"
 
     @property
     def kind(self) -> str:
@@ -74,11 +76,12 @@ class ExternalBackend(Backend):
     @property
     def key(self) -> ModelKey:
         name, url = (str(self._run.facts.get(name) or "") for name in ("model", "url"))
-        return ModelKey(endpoint=self._run.endpoint_id, name=name, url=url)
+        return ModelKey(endpoint=self._run.endpoint_id, prompt=self._run.prompt_id, name=name, url=url)
 
     @property
     def choice_key(self) -> str:
-        return f"endpoint-{self._run.endpoint_id}"
+        prompt = self._run.prompt
+        return f"endpoint-{self._run.endpoint_id}" if prompt is None else f"prompt-{prompt.number}"
 
     @property
     def is_available(self) -> bool:
@@ -227,6 +230,8 @@ class ExternalBackend(Backend):
         spec = {name: run.facts.get(name) for name in ("max_new_tokens", "examples")}
         if run.facts.get("reasoning_effort"):
             spec["reasoning_effort"] = run.facts["reasoning_effort"]
+        if self._run.prompt is not None:
+            spec["prompt"] = self._run.prompt.prompt_sha256
         return sha256_text(dumps({**spec, "mode": str(run.mode), "instruction": run.dataset.instruction}))
 
 

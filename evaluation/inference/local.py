@@ -56,7 +56,8 @@ class LocalBackend(Backend):
     @property
     def label(self) -> str:
         run = self._run
-        return str(run.base_model) if run.base_model is not None else str(run.model_version or run.training_run)
+        name = str(run.base_model) if run.base_model is not None else str(run.model_version or run.training_run)
+        return name if run.prompt is None else f"{name}, {run.prompt.short_label}"
 
     @property
     def kind(self) -> str:
@@ -65,11 +66,18 @@ class LocalBackend(Backend):
     @property
     def key(self) -> ModelKey:
         run = self._run
-        return ModelKey(base_model=run.base_model_id, training_run=run.training_run_id, export=run.export_id)
+        return ModelKey(
+            base_model=run.base_model_id,
+            training_run=run.training_run_id,
+            export=run.export_id,
+            prompt=run.prompt_id,
+        )
 
     @property
     def choice_key(self) -> str:
         run = self._run
+        if run.prompt is not None:
+            return f"prompt-{run.prompt.number}"
         if run.base_model is not None:
             return f"base-{run.base_model.slug}"
         return f"run-{run.training_run.number}" if run.training_run is not None else ""

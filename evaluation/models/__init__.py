@@ -10,6 +10,7 @@ from evaluation.models.gates import GatePolicy, GateReport, PolicyProposal
 from evaluation.models.label_issues import GoldQuestion
 from evaluation.models.pipeline import LoopRun
 from evaluation.models.prelabels import PrelabelItem, PrelabelRun
+from evaluation.models.prompts import PromptSearch
 from evaluation.models.regression_suite import Pin
 from evaluation.models.resources import ResourceMeasurement
 from evaluation.models.runs import EvalOutput, EvalRun
@@ -31,5 +32,6 @@ __all__ = [
     "PolicyProposal",
     "PrelabelItem",
     "PrelabelRun",
+    "PromptSearch",
     "ResourceMeasurement",
 ]

@@ -67,7 +67,8 @@ class PrelabelRun(RetryableRun):
         return reverse("prelabel_run", args=[self.project.slug, self.number])
 
     #: columns of an EvalRun that pre-labels do not have: such models create none
-    base_model = export = classical = base_model_id = export_id = classical_id = None
+    base_model = export = classical = prompt = None
+    base_model_id = export_id = classical_id = prompt_id = None
 
     @property
     def training_run_id(self) -> int | None:

@@ -13,6 +13,7 @@ from evaluation.models.benchmarks import Benchmark
 from evaluation.models.classical import ClassicalModel
 from evaluation.models.endpoints import Endpoint
 from evaluation.models.output_queries import EvalOutputQuerySet
+from evaluation.models.prompts import PromptSearch
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.database.fields import ExactJSONField
 from slmstudio.runs.models import RetryableRun, RunQuerySet, Status
@@ -34,7 +35,15 @@ class EvalRunQuerySet(RunQuerySet["EvalRun"]):
     def with_model(self) -> Self:
         """With the rows that their labels need, in one query."""
         return self.select_related(
-            "base_model", "training_run", "model_version", "endpoint", "export", "classical", "dataset", "created_by"
+            "base_model",
+            "training_run",
+            "model_version",
+            "endpoint",
+            "export",
+            "classical",
+            "prompt",
+            "dataset",
+            "created_by",
         )
 
     def of_trained_models(self) -> Self:
@@ -67,7 +76,7 @@ class EvalRun(RetryableRun):
     #: the split of runs over a benchmark's documents
     BENCHMARK = "benchmark"
     #: the columns that name its model, which only its backend reads
-    MODEL_COLUMNS = ("base_model", "training_run", "model_version", "endpoint", "export", "classical")
+    MODEL_COLUMNS = ("base_model", "training_run", "model_version", "endpoint", "export", "classical", "prompt")
 
     class Mode(models.TextChoices):
         """The decoding mode."""
@@ -107,6 +116,14 @@ class EvalRun(RetryableRun):
     classical = models.ForeignKey(
         ClassicalModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
     )
+    prompt = models.ForeignKey(
+        PromptSearch,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="eval_runs",
+        help_text="the optimized prompt; empty: the instruction of the dataset and the usual examples",
+    )
     idempotency_key = models.CharField(max_length=200, blank=True, help_text="of the request that started it")
     at_once = models.PositiveSmallIntegerField(default=1, help_text="concurrent documents")
     rescored_from = models.ForeignKey(
@@ -144,6 +161,12 @@ class EvalRun(RetryableRun):
             models.CheckConstraint(
                 name="eval_export_is_of_a_training",
                 condition=models.Q(export__isnull=True) | models.Q(training_run__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="eval_prompt_is_of_a_prompted_model",
+                condition=models.Q(prompt__isnull=True)
+                | models.Q(base_model__isnull=False)
+                | models.Q(endpoint__isnull=False),
             ),
             models.CheckConstraint(
                 name="eval_benchmark_is_no_split",

@@ -18,7 +18,8 @@ def few_shot_examples(run: EvalRun) -> list[dict[str, Any]]:
     """``{"text", "gold"}`` of two labeled documents, drawn by the dataset's seed from the shorter half.
 
     They are from the training split, or from validation where the training split is evaluated, so no answer is shown
-    before it is asked for. Fewer than two where the split has fewer. A benchmark stores its own.
+    before it is asked for. Fewer than two where the split has fewer. A benchmark stores its
+    own, and so does an optimized prompt.
 
     Raises:
         ModelUnavailable: one of them is in the hold-out now.
@@ -27,15 +28,26 @@ def few_shot_examples(run: EvalRun) -> list[dict[str, Any]]:
     keys = few_shot_keys(run)
     if in_holdout(keys):
         raise ModelUnavailable(f"A few-shot example of {run.dataset} is in the hold-out now. Freeze a new version.")
-    items = run.dataset.items.filter(document__in=keys).values_list("document__external_id", "document_id")
+    return rows_of(run.dataset if run.prompt is None else run.prompt.dataset, keys)
+
+
+def rows_of(dataset: DatasetVersion, keys: list[int]) -> list[dict[str, Any]]:
+    """``{"text", "gold"}`` of documents of a version, in the order of their keys.
+
+    Raises:
+        FileNotFoundError: as ``few_shot_examples``.
+    """
+    items = dataset.items.filter(document__in=keys).values_list("document__external_id", "document_id")
     place = {external_id: keys.index(key) for external_id, key in items}
-    matching = (row for row in dataset_queries.rows(run.dataset) if str(row["id"]) in place)
+    matching = (row for row in dataset_queries.rows(dataset) if str(row["id"]) in place)
     rows = sorted(islice(matching, len(place)), key=lambda row: place[str(row["id"])])
     return [{"text": row["text"], "gold": row["gold"]} for row in rows]
 
 
 def few_shot_keys(run: EvalRun) -> list[int]:
     """Keys of the documents of ``few_shot_examples``."""
+    if run.prompt is not None:
+        return list(run.prompt.examples)
     if run.benchmark is not None:
         return list(run.benchmark.examples)
     return sample_few_shot_keys(run.dataset, Split.VALIDATION if run.split == Split.TRAIN else Split.TRAIN)

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evaluation.endpoints import permits
-from evaluation.models import ClassicalModel, Endpoint
+from evaluation.models import ClassicalModel, Endpoint, PromptSearch
 from evaluation.runs.services import Model
 from labeling.models import Project
 from slmstudio.runs.models import Status
@@ -31,6 +31,7 @@ def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
     classical = ClassicalModel.objects.filter(project=project).select_related("dataset").order_by("-number")
     endpoints = list(Endpoint.objects.in_use(project))
     permitted = permits.permitted_endpoints(project, endpoints)
+    prompts = PromptSearch.objects.usable(project)
     return {
         "Fine-tuned here": [
             ModelChoice(f"run-{run.number}", _training_label(run), run)
@@ -42,6 +43,7 @@ def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
         "Classical models": [
             ModelChoice(f"classical-{model.number}", _classical_label(model), model) for model in classical
         ],
+        "Optimized prompts": [ModelChoice(f"prompt-{one.number}", str(one), one) for one in prompts],
         "Base models": [
             ModelChoice(f"base-{model.slug}", model.name, model)
             for model in BaseModel.objects.order_by("name")

@@ -59,7 +59,8 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
         if there is not None:
             return there
         if source.split == Split.HOLDOUT and not confirm_holdout:
-            model = source.export or source.training_run or source.base_model or source.endpoint or source.classical
+            trained = source.export or source.training_run or source.classical
+            model = trained or source.prompt or source.base_model or source.endpoint
             assert model is not None
             check_price(dataset, model)
         fresh = EvalRun(

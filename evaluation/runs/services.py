@@ -12,7 +12,7 @@ from evaluation.endpoints import permits
 from evaluation.inference.backends import backend_class_of, columns_of
 from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
-from evaluation.models import Benchmark, ClassicalModel, Endpoint, EvalOutput, EvalRun, PrelabelRun
+from evaluation.models import Benchmark, ClassicalModel, Endpoint, EvalOutput, EvalRun, PrelabelRun, PromptSearch
 from evaluation.runs import run_documents
 from labeling.integrations import events
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
@@ -23,8 +23,10 @@ from slmstudio.hooks import Hook
 from slmstudio.runs.models import Status, resumed_by
 from training.models import BaseModel, ModelExport, TrainingRun
 
-#: what can be evaluated; ``evaluation.inference.backends`` knows which backend runs it
-Model = BaseModel | TrainingRun | ModelExport | Endpoint | ClassicalModel
+#: what a backend runs (``evaluation.inference.backends``)
+BareModel = BaseModel | TrainingRun | ModelExport | Endpoint | ClassicalModel
+#: what can be evaluated: also a base model or an endpoint with its optimized prompt
+Model = BareModel | PromptSearch
 #: the rates of an evaluation that programs get: documents that are valid, fields and documents that are right
 RATES = ("schema_valid", "field_exact", "document_exact")
 
@@ -78,7 +80,11 @@ def start_evaluation(
         Refused: ``field`` is one of model, dataset, split, mode, at_once, confirmed (code
             ``holdout_not_confirmed``, with the price). Nothing is queued then.
     """
-    _check_model(project, model, benchmark)
+    prompt = model if isinstance(model, PromptSearch) else None
+    if prompt is not None:
+        _check_prompt(project, prompt, dataset)
+    bare = model.model if isinstance(model, PromptSearch) else model
+    _check_model(project, bare, benchmark)
     if dataset.project_id != project.pk:
         raise Refused("That dataset version belongs to another project.", field="dataset")
     if problem := quotas.compute_problem(project):
@@ -93,7 +99,7 @@ def start_evaluation(
         raise Refused(f"Choose a concurrency between 1 and {MAX_CONCURRENCY}.", field="at_once")
     if mode == EvalRun.Mode.GROUNDED and not candidates(dataset.schema_version.compiled):
         raise Refused("No field of the schema is copied from the document (evidence: required).", field="mode")
-    backend_class_of(model).check_model(model, mode=mode, at_once=at_once)
+    backend_class_of(bare).check_model(bare, mode=mode, at_once=at_once)
     if obstacle := holdout_obstacle(model, split):
         raise Refused(obstacle, field="split")
     if benchmark is None and not dataset.items.filter(split=split).exists():
@@ -113,7 +119,8 @@ def start_evaluation(
         idempotency_key=idempotency_key,
         benchmark=benchmark,
         created_by=user,
-        **columns_of(model),
+        prompt=prompt,
+        **columns_of(bare),
     )
     run.progress_total = run_documents.count(run)
     run.full_clean()
@@ -137,7 +144,16 @@ def check_price(dataset: DatasetVersion, model: Model) -> None:
         )
 
 
-def _check_model(project: Project, model: Model, benchmark: Benchmark | None) -> None:
+def _check_prompt(project: Project, prompt: PromptSearch, dataset: DatasetVersion) -> None:
+    if prompt.project_id != project.pk:
+        raise Refused("That prompt belongs to another project.", field="model")
+    if not prompt.is_usable:
+        raise Refused(f"{prompt} is not ready: its search is not done.", field="model")
+    if prompt.dataset.schema_version_id != dataset.schema_version_id:
+        raise Refused(f"{prompt} was found under another schema. Start another search.", field="model")
+
+
+def _check_model(project: Project, model: BareModel, benchmark: Benchmark | None) -> None:
     if isinstance(model, BaseModel):
         if not model.is_prepared and benchmark is None:
             raise Refused(f"{model} is not prepared. Prepare it first.", field="model")
@@ -153,6 +169,8 @@ def _check_model(project: Project, model: Model, benchmark: Benchmark | None) ->
 
 def holdout_obstacle(model: Model | None, split: str) -> str:
     """Why hold-out documents cannot be sent to a model; "" where they can, or stay on this machine."""
+    if isinstance(model, PromptSearch):
+        model = model.model
     if split != Split.HOLDOUT or not isinstance(model, Endpoint) or permits.permit_for(model) is not None:
         return ""
     return (
@@ -259,7 +277,7 @@ def resume_conflict(run: EvalRun, now: Mapping[str, Any]) -> str:
 
 def file_keys(project: Project) -> Iterator[str]:
     """Keys of the folders of a project's evaluations, pre-labels and classical models in the artifact store."""
-    tables: tuple[Any, ...] = (EvalRun, PrelabelRun, ClassicalModel)
+    tables: tuple[Any, ...] = (EvalRun, PrelabelRun, ClassicalModel, PromptSearch)
     for table in tables:
         for run in table.objects.filter(project=project).only("pk"):
             yield run.folder_key

@@ -48,7 +48,7 @@ def evaluation_task(
         compiled=schema.compiled,
         schema_text=schema.schema_text,
         schema_sha256=schema.sha256,
-        instruction=dataset.instruction,
+        instruction=dataset.instruction if run.prompt is None else run.prompt.instruction,
         documents=documents,
         documents_file=lambda: _documents_file(run),
         examples=lambda: few_shot.few_shot_examples(run),

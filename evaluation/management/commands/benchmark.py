@@ -48,7 +48,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--models",
             required=True,
-            help="comma-separated: slugs of base models, version-3 for a fine-tuned model, endpoint-2 or its name",
+            help="comma-separated: slugs of base models, classical-tfidf, classical-embeddings or classical-rules, "
+            "prompt-4 for an optimized prompt, version-3 for a fine-tuned model, endpoint-2 or its name",
         )
         parser.add_argument(
             "--documents",
@@ -74,7 +75,7 @@ class Command(BaseCommand):
         try:
             benchmark = start_benchmark(
                 project=project,
-                user=_owner(project),
+                user=owner_of(project),
                 candidates=_candidates(project, _parts(options["models"])),
                 modes=_parts(options["modes"]),
                 documents=options["documents"],
@@ -128,7 +129,8 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _owner(project: Project) -> Any:
+def owner_of(project: Project) -> Any:
+    """The user that commands act as."""
     found = project.memberships.filter(role=Role.OWNER).select_related("user").order_by("pk").first()
     return found.user if found else None
 
