@@ -43,7 +43,13 @@ class EvaluationConfig(AppConfig):
         hooks.reaper_passed.register(benchmarks.advance_all)
         challenge_sources.register(open_challenges)
         hooks.reaper_passed.register(resolve_all)
-        for router in (_bundle_router, _evaluations_router, _gate_reports_router, _endpoints_router):
+        for router in (
+            _bundle_router,
+            _evaluations_router,
+            _gate_reports_router,
+            _endpoints_router,
+            _benchmarks_router,
+        ):
             more_routers.register(router)
 
 
@@ -63,6 +69,12 @@ def _gate_reports_router() -> "tuple[str, Router]":
     from evaluation.api.gate_reports import router
 
     return "/projects/{slug:slug}/gate-reports", router
+
+
+def _benchmarks_router() -> "tuple[str, Router]":
+    from evaluation.api.benchmarks import router
+
+    return "/projects/{slug:slug}/benchmarks", router
 
 
 def _endpoints_router() -> "tuple[str, Router]":

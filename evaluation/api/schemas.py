@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from evaluation.benchmarks.services import DEFAULT_DOCUMENTS, MAX_DOCUMENTS, MIN_DOCUMENTS
 from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import Approval, EvalRun
@@ -27,7 +28,7 @@ Reason = Annotated[Text, Field(max_length=4_000)]
 class ModelOut(Out):
     """A model that can be evaluated."""
 
-    key: str = Field(description="run-3 (training run 3), gguf-1-q8_0, base-SLUG or endpoint-5")
+    key: str = Field(description="run-3 (training run 3), gguf-1-q8_0, base-SLUG, classical-2, prompt-4 or endpoint-5")
     label: str
     group: str
 
@@ -95,6 +96,46 @@ class UnconfirmedOut(Out):
     detail: str
     code: str
     price: PriceOut | None = None
+
+
+# -- benchmarks --------------------------------------------------------------------------------------------------------
+
+
+class BenchmarkIn(In):
+    """The candidates, how many documents, and the decoding modes of language models."""
+
+    models: Annotated[list[Annotated[Text, Field(max_length=200)]], Field(min_length=1, max_length=20)] = Field(
+        description="keys of `benchmarks/models`, such as classical-tfidf"
+    )
+    documents: Number_ = Field(DEFAULT_DOCUMENTS, description=f"{MIN_DOCUMENTS} to {MAX_DOCUMENTS}")
+    modes: list[Text] = Field(
+        [EvalRun.Mode.CONSTRAINED.value, EvalRun.Mode.FREE.value],
+        json_schema_extra={"items": {"type": "string", "enum": [*EvalRun.Mode.values]}},
+    )
+
+
+class BenchmarkOut(Out):
+    """A benchmark. ``recommendation``: once it is done; ``fine_tuning`` in it says whether fine-tuning is needed,
+    ``gates`` has the verdict on answers by number of the run. ``runs``: one for each model and mode, with accuracy,
+    interval, labels, latency and cost of 1,000 documents once it is done."""
+
+    number: int
+    dataset: int
+    documents: int
+    status: str = Field(description="running, done, failed or cancelled")
+    error: str
+    recommendation: dict[str, Any] | None
+    runs: list[dict[str, Any]]
+    url: str
+    created_at: str
+    finished_at: str | None
+
+
+class BenchmarksOut(Out):
+    """Benchmarks, the newest first."""
+
+    items: list[BenchmarkOut]
+    next_before: int | None
 
 
 # -- gates -------------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) 
             "gates on answers nor that it fails. Evaluate it on the hold-out before fine-tuning."
         )
     return (
-        f"No candidate is good enough without fine-tuning. The best one, {_described(best)} and fails the gates on "
+        f"No candidate is good enough without fine-tuning. {_described(best)}, the highest, and fails the gates on "
         "answers. A fine-tuned model has to exceed it."
     )
 

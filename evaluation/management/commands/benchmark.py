@@ -109,7 +109,11 @@ class Command(BaseCommand):
         for row in results.rows(benchmark, runs):
             self._print(_line(row, results.limits(benchmark).currency))
         self._print("Intervals are 95 %, with the document as their unit.")
-        for text in (benchmark.result.get("sentence"), *benchmark.result.get("notes", [])):
+        for text in (
+            benchmark.result.get("fine_tuning"),
+            benchmark.result.get("sentence"),
+            *benchmark.result.get("notes", []),
+        ):
             if text:
                 self._print(text)
         if report is not None:
@@ -155,7 +159,7 @@ def _now(benchmark: Benchmark) -> str:
 
 def _line(row: results.BenchmarkRow, currency: str) -> str:
     run = row.run
-    name = f"{run.model_label}, {run.get_mode_display()}"
+    name = f"{run.model_label}, {run.get_mode_display()}" if run.backend.decodes else run.model_label
     if not row.done:
         return f"{name:44} {run.get_status_display()}: {run.error}"
     fields = row.fields
@@ -165,7 +169,8 @@ def _line(row: results.BenchmarkRow, currency: str) -> str:
         f"{name:44} fields {percent(fields['rate'])} ({percent(fields['low'])} to {percent(fields['high'])})  "
         f"valid {percent(run.scores['schema_valid']['rate'])}  p50 {milliseconds(run.latency['p50'])}  "
         f"p95 {milliseconds(run.latency['p95'])}  memory {format_bytes(memory) if memory else '–'}  "
-        f"1,000 documents {cost}"
+        f"1,000 documents {cost}  labels {'–' if row.labels is None else f'{row.labels:,}'}  "
+        f"gates {row.verdict.get('status', '–')}"
     )
 
 

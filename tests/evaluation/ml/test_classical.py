@@ -1,11 +1,13 @@
 """Classical models: what they learn from a few labels, and that their files say all of it."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluation.inference.classical_spec import ClassicalTrainSpec, class_fields, kinds_for
+from evaluation.inference.classical_spec import EMBEDDINGS_MODULE, ClassicalTrainSpec, class_fields, kinds_for
+from evaluation.ml.classical import features
 from evaluation.ml.classical.candidates import CandidateRule
 from evaluation.ml.classical.model import ClassicalModel
 from evaluation.ml.classical.train import labels_sha256, training_rows
@@ -91,6 +93,28 @@ def test_classifier_predicts_classes_with_probabilities() -> None:
     assert loads(made.text) == {"queue": "shipping", "urgent": False}
     assert compiled.check(made.text)[1] == []
     assert 1 / 3 < made.confidence["queue"] < 1
+
+
+@pytest.mark.skipif(find_spec(EMBEDDINGS_MODULE) is None, reason="make embeddings installs the weights")
+def test_embeddings_know_words_that_no_label_has(tmp_path: Path) -> None:
+    compiled, model = trained("embeddings", TICKET, tickets())
+    made = model.predict("the courier never came with my box")
+    assert loads(made.text)["queue"] == "shipping"
+    model.save(tmp_path, {})
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 100_000  # the weights stay in their package
+    assert ClassicalModel.load(tmp_path, compiled).predict("Where is it?").text == model.predict("Where is it?").text
+
+
+def test_missing_or_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(features, "find_spec", lambda name: None)
+    with pytest.raises(Refused) as refused:
+        features.new_features("embeddings")
+    assert refused.value.code == "embeddings"
+    (tmp_path / "model.zip").write_bytes(b"other")
+    monkeypatch.setattr(features, "embeddings_file", lambda: tmp_path / "model.zip")
+    with pytest.raises(Refused) as refused:
+        features.load_features({"features": "embeddings", "sha256": "0" * 64}, {})
+    assert refused.value.code == "model"
 
 
 def test_field_with_one_value_is_constant() -> None:
