@@ -14,7 +14,7 @@ from evaluation.prompts.forms import PromptSearchForm
 from labeling.models import Document
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest, page_or_fragment, redirect_to
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 from training.runs.queries import newest_dataset
 
 
@@ -45,6 +45,8 @@ def prompt_search(request: SignedInRequest, slug: str, number: int) -> HttpRespo
     rows = PromptSearch.objects.select_related("project", "dataset", "base_model", "endpoint", "created_by")
     project, found = object_for(request.user, slug, Action.READ, rows, number=number)
     set_project(project, found.dataset)
+    if is_htmx(request) and not found.is_live:  # the head changes, too
+        return HttpResponse(headers={"HX-Refresh": "true"})
     names = dict(Document.objects.filter(pk__in=found.examples).values_list("pk", "external_id"))
     accuracies = [trial["accuracy"] for trial in found.trials]
     context: dict[str, Any] = {
