@@ -58,7 +58,7 @@ def frozen(name: str, contract: dict[str, Any], documents: list[dict[str, Any]])
 
     users = get_user_model().objects
     owner, engineer = users.create(username="owner"), users.create(username="engineer")
-    project = create_project(owner=owner, name=name, slug=name, members={engineer: Role.ENGINEER})
+    project = create_project(owner=owner, name=name, slug=name, template="receipt", members={engineer: Role.ENGINEER})
     save_contract(
         project=project, user=owner, instruction=contract["instruction"],
         schema_text=json.dumps(contract["schema"]), constraints={"hardware_price_per_hour": 0.1},
