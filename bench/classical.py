@@ -68,7 +68,7 @@ def frozen(name: str, contract: dict[str, Any], documents: list[dict[str, Any]])
     for part, as_holdout in ((documents[:held_out], True), (documents[held_out:], False)):
         rows = [ParsedRow(number, row) for number, row in enumerate(part, start=1)]
         result = import_rows(project=project, rows=rows, source="bench", as_holdout=as_holdout)
-        print(f"{result.created} imported, {result.rejected} rejected", flush=True)
+        print(f"{result.imported} imported, {result.duplicates} duplicates, {result.rejected} rejected", flush=True)
     # Published figures keep messages that resemble a held-out one; receipts of the same purchase are left out.
     rules = Rules(similarity=1.0 if name == "banking77" else THRESHOLD)
     return freeze(project=project, user=engineer, validation_share=0, rules=rules), engineer
