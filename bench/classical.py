@@ -87,9 +87,10 @@ def measured(dataset: Any, user: Any, kind: Any, labels: int) -> str:
     )
     run_evaluation(run.pk)
     run = EvalRun.objects.with_model().get(pk=run.pk)
+    model.refresh_from_db()
     if run.error:
         return f"{kind.label}: {run.error}"
-    facts, exact = run.classical.facts, run.scores["document_exact"]
+    facts, exact = model.facts, run.scores["document_exact"]
     fields = {name: round(100 * value["rate"], 1) for name, value in run.scores["per_field"].items()}
     protocol = run.scores.get("sroie") or {}
     return (
