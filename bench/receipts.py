@@ -31,9 +31,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help='JSONL rows {"id", "text", "gold"}')
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--holdout", type=int, default=HOLDOUT, help="receipts that are held out")
-    parser.add_argument(
-        "--keep", type=Path, help="folder for studio, rows and outputs (default: temporary)"
-    )
+    parser.add_argument("--keep", type=Path, help="folder for studio, rows and outputs (default: temporary)")
     options, passed = parser.parse_known_args()
     rows = [line for line in options.data.read_text(encoding="utf-8").splitlines() if line.strip()]
     with tempfile.TemporaryDirectory(prefix="slm-receipts-") as temporary:

@@ -47,7 +47,8 @@ def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str
     schema = compiled(spec.contract)
     encoder = load_encoder(str(folder / spec.model), spec.prompt)
     limit = TokenLimit(spec.output_tokens.reserved, spec.output_tokens.maximum)
-    ground = None if spec.grounding is None else GroundingPlan(spec.grounding.held, spec.grounding.left)
+    plan = spec.grounding
+    ground = None if plan is None else GroundingPlan(plan.held, plan.left, plan.known)
     builder = PromptBuilder(spec, schema, encoder, spec.context, limit, ground)
     return LoadedPackage(spec, found, builder, _engine(folder, spec, builder, encoder, slots))
 

@@ -106,9 +106,13 @@ def _limits(spec: ServeSpec) -> dict[str, Any]:
 
 
 def _grounded(ground: GroundingPlan | None) -> list[dict[str, Any]]:
-    """Fields whose values must be in the document."""
-    held = {} if ground is None else ground.held
-    return [{"pattern": one, "steps": split(one), "separators": list(joins)} for one, joins in held.items()]
+    """Fields whose values must be in the document, or known."""
+    if ground is None:
+        return []
+    return [
+        {"pattern": one, "steps": split(one), "separators": list(joins), "known": list(ground.known.get(one, ()))}
+        for one, joins in ground.held.items()
+    ]
 
 
 def _write(path: Path, value: Any) -> None:

@@ -105,7 +105,7 @@ def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | Non
         include_schema=evaluation.include_schema,
         examples=evaluation.examples,
         mode=evaluation.mode,
-        grounding=None if ground is None else Grounding(held=dict(ground.held), left=dict(ground.left)),
+        grounding=None if ground is None else Grounding(held=ground.held, left=ground.left, known=ground.known),
         context=needed if known_context is None else min(known_context, needed),
         seed=evaluation.seed,
     )

@@ -253,11 +253,34 @@ def rows(*golds: Any, text: str = TEXT) -> list[tuple[str, Any]]:
 
 
 def test_a_field_is_grounded_if_its_gold_is_in_the_text() -> None:
-    compiled = schema_of(a=COPIED, b={"type": "string"})
+    compiled = schema_of(a=COPIED, b={"type": "string", "x-slm": {"evidence": "none"}})
     assert build_plan(compiled, rows(*["HO TRADING"] * 9, "Globex")).held == {"a": ()}
     ground = build_plan(compiled, rows(*["HO TRADING"] * 8, "Globex", "Initech"))
     assert ground.held == {}
     assert ground.left == {"a": "only 8 of 10 gold values of the training split are in their text verbatim"}
+
+
+def test_a_field_with_expected_evidence_is_grounded_by_its_gold_alone() -> None:
+    compiled = schema_of(a={"type": "string"})
+    assert build_plan(compiled, rows(*["HO TRADING"] * 9, "Globex")).held == {"a": ()}
+    assert build_plan(compiled, []).left == {"a": "no training document has a value for it"}
+
+
+def test_values_of_several_documents_are_known_without_a_span() -> None:
+    """Labels that people complete: not in every text, and the same in several documents."""
+    expected, required = schema_of(a={"type": "string"}), schema_of(a=COPIED)
+    found = rows(*["HO TRADING"] * 6, "Globex", "Globex", "Globex", "Initech")
+    plan = build_plan(expected, found)
+    assert plan == GroundingPlan(held={"a": ()}, known={"a": ("Globex",)})
+    assert plan.as_dict()["known"] == {"a": 1}
+    assert build_plan(required, found).held == {}, "required evidence is in the text"
+
+    made = grammar_of(expected, plan, TEXT)
+    assert accepts(made, '{"a":"Globex"}')
+    assert accepts(made, '{"a":"HO TRADING"}')
+    assert not accepts(made, '{"a":"Initech"}')
+    short = schema_of(a={"type": "string", "maxLength": 5})
+    assert not accepts(grammar_of(short, plan, TEXT), '{"a":"Globex"}')
 
 
 def test_only_joins_seen_in_gold_are_allowed() -> None:

@@ -222,10 +222,12 @@ def complete(
     outputs.complete(run, sha256=sha256_file(path), facts=facts)
 
 
-def copied(world: World) -> None:
-    """The contract says that the vendor is copied from the document, and a dataset is frozen under it."""
+def copied(world: World, *, vendor: str = "required") -> None:
+    """The contract says that only the vendor may be copied from the document, and a dataset is frozen under it."""
     schema = loads(world.dataset.schema_version.schema_text)
-    schema["properties"]["vendor"]["x-slm"] = {"evidence": "required"}
+    for name, field in schema["properties"].items():
+        options = field.get("x-slm", {})
+        field["x-slm"] = {**options, "evidence": vendor if name == "vendor" else "none"}
     instruction = world.dataset.instruction
     save_contract(
         project=world.project, user=world.owner, instruction=instruction, schema_text=dumps(schema), constraints={}

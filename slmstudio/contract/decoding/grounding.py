@@ -1,13 +1,14 @@
 """Grounded decoding: the values of copied fields are restricted to text of the document.
 
-For a field with ``"evidence": "required"`` the grammar of a document allows only substrings of its text, so that the
-value cannot be hallucinated. Every run of white space counts as one blank, so that a value may span lines, and a value
-never starts or ends inside a word or a number.
+For a field with ``evidence`` the grammar of a document allows only substrings of its text, so that the value cannot be
+hallucinated. Every run of white space counts as one blank, so that a value may span lines, and a value never starts or
+ends inside a word or a number.
 
 Not every such field can be grounded: if gold is not in the text verbatim (a name in other letters, an address with a
 line left out), the right answer would be forbidden. So the gold of the training split decides: a field is grounded only
-if at least ``MIN_COPIED_SHARE`` of its gold values could be written, as one span of the text or as a few spans joined
-the way gold joins them.
+if at least ``MIN_COPIED_SHARE`` of its gold values could be written, as one span of the text, as a few spans joined the
+way gold joins them, or, where evidence is not required, as a known value: one that several training documents have,
+although not all of their texts contain it (a supplier's address that people complete).
 """
 
 import re
@@ -29,6 +30,9 @@ MIN_COPIED_SHARE = 0.9
 #: separators between two spans of the text in a value that joins several
 SEPARATORS = (" ", ", ", ",", "; ", " - ")
 MAX_SPANS = 6
+#: training documents that must have a known value, and the maximum number of known values of a field
+MIN_KNOWN_DOCUMENTS = 2
+MAX_KNOWN_VALUES = 300
 #: maxLength up to which the length of a grounded field is enforced in the grammar; longer ones are checked afterwards
 _MAX_COUNTED_LENGTH = 1000
 
@@ -45,15 +49,21 @@ _AMOUNT = re.compile(r"(?<![^\W_]{4})(?<![\d.,])\d[\d.,]*[.,]\d+(?!\d|[.,]\d)(?!
 @dataclass(frozen=True)
 class GroundingPlan:
     """The grounding of each field: ``held`` maps the pattern of a grounded field to its separators (none: a single
-    span only), ``left`` maps the pattern of an ungrounded field to the reason.
+    span only), ``known`` to the values that it may have without a span, ``left`` maps the pattern of an ungrounded
+    field to the reason.
     """
 
     held: dict[str, tuple[str, ...]] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    known: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"held": {pattern: list(joins) for pattern, joins in self.held.items()}, "left": dict(self.left)}
+        """JSON-ready; of the known values their number."""
+        return {
+            "held": {pattern: list(joins) for pattern, joins in self.held.items()},
+            "left": dict(self.left),
+            "known": {pattern: len(values) for pattern, values in self.known.items()},
+        }
 
 
 def collapse_spaces(text: str) -> str:
@@ -79,7 +89,7 @@ def amounts(text: str) -> list[str]:
 
 def candidates(compiled: CompiledSchema) -> list[Field]:
     """The free-text fields that a schema declares as copied from the document."""
-    return [one for one in compiled.fields if one.evidence == "required" and one.type == "string"]
+    return [one for one in compiled.fields if one.evidence in ("expected", "required") and one.type == "string"]
 
 
 # -- what gold allows -----------------------------------------------------------------------------------------------
@@ -102,11 +112,13 @@ def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Gro
         why = reached.get(one.pattern, "it is in a part of the schema with several alternatives")
         if why and one.format:  # the decoder has a pattern for it
             why = "the schema sets its format"
-        joins, doubt = seen[one.pattern].verdict(one)
+        joins, known, doubt = seen[one.pattern].verdict(one)
         if why or doubt:
             ground.left[one.pattern] = why or doubt
         else:
             ground.held[one.pattern] = joins
+            if known:
+                ground.known[one.pattern] = known
     return ground
 
 
@@ -163,10 +175,14 @@ class _GoldStatistics:
     """The gold of one field: how often it is one span, several spans, or not in its text verbatim."""
 
     def __init__(self) -> None:
-        self.whole = self.pieces = self.elsewhere = 0
+        self.whole = self.pieces = 0
         self.joined: Counter[str] = Counter()
+        self.values: Counter[str] = Counter()
+        #: values that are not in the text of their document
+        self.elsewhere: Counter[str] = Counter()
 
     def note(self, document: _Text, value: str) -> None:
+        self.values[value] += 1
         if document.holds(value):
             self.whole += 1
             return
@@ -175,20 +191,26 @@ class _GoldStatistics:
             self.pieces += 1
             self.joined.update(set(joins))
         else:
-            self.elsewhere += 1
+            self.elsewhere[value] += 1
 
-    def verdict(self, one: Field) -> tuple[tuple[str, ...], str]:
-        """The separators it may use, or why it is not grounded."""
-        count = self.whole + self.pieces + self.elsewhere
+    def verdict(self, one: Field) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        """The separators it may use and its known values, or why it is not grounded."""
+        count = self.values.total()
         if not count:
-            plain = not KINDS[one.kind].by_meaning
-            return (), "" if plain else "no training document has a value for it"
+            plain = one.evidence == "required" and not KINDS[one.kind].by_meaning
+            return (), (), "" if plain else "no training document has a value for it"
+        known = () if one.evidence == "required" else self._known()
         if self.whole >= MIN_COPIED_SHARE * count:
-            return (), ""
-        if self.whole + self.pieces >= MIN_COPIED_SHARE * count:
-            return tuple(join for join in SEPARATORS if self.joined[join]), ""
+            return (), known, ""
         there = self.whole + self.pieces
-        return (), f"only {there} of {count} gold values of the training split are in their text verbatim"
+        if there + sum(self.elsewhere[value] for value in known) >= MIN_COPIED_SHARE * count:
+            return tuple(join for join in SEPARATORS if self.joined[join]), known, ""
+        return (), (), f"only {there} of {count} gold values of the training split are in their text verbatim"
+
+    def _known(self) -> tuple[str, ...]:
+        """The values of several documents that are not in each of their texts, most frequent first."""
+        several = [value for value in self.elsewhere if self.values[value] >= MIN_KNOWN_DOCUMENTS]
+        return tuple(sorted(several, key=lambda value: (-self.values[value], value))[:MAX_KNOWN_VALUES])
 
 
 def _values(value: Any, steps: tuple[str | int | None, ...]) -> Iterator[Any]:
@@ -313,6 +335,7 @@ class _Writer:
         self._chunks = split_chunks(self._text)
         # Nothing can be copied from an empty document; required fields could then not be written at all.
         self._held = ground.held if self._text else {}
+        self._known = ground.known
         self._rules: list[str] = []
 
     def grammar(self) -> str:
@@ -335,7 +358,7 @@ class _Writer:
         solid, nullable = self._simple.solid(place)
         body = None
         if pattern in self._held:
-            body = self._copied(solid, self._held[pattern])
+            body = self._copied(solid, self._held[pattern], self._known.get(pattern, ()))
         elif _is_at_or_below(pattern, self._held) or not pattern:
             body = self._object(solid, pattern) if _is_object(solid) else None
             body = self._array(solid, pattern) if _is_array(solid) else body
@@ -346,7 +369,7 @@ class _Writer:
     def _json(self, place: Place) -> str:
         return self._rule(f"%json {dumps(self._simple.json(place))}")
 
-    def _copied(self, schema: dict[str, Any], joins: tuple[str, ...]) -> str | None:
+    def _copied(self, schema: dict[str, Any], joins: tuple[str, ...], known: tuple[str, ...]) -> str | None:
         """The terminal of a text from the document, with its quotes; None if it has no span of that length."""
         least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
         body = "ONE"
@@ -357,6 +380,8 @@ class _Writer:
         elif joins:
             between = " | ".join(dumps(one) for one in joins)
             body = f"(ONE | WORDS (({between}) WORDS){{1,{MAX_SPANS - 1}}})"
+        if fitting := [value for value in known if least <= len(value) <= (len(value) if most is None else int(most))]:
+            body = f"({body} | {' | '.join(dumps(dumps(value)[1:-1]) for value in fitting)})"
         if least == 0:
             body = f"({body})?"
         return self._rule(rf'"\"" {body} "\""', terminal=True)

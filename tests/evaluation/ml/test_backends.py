@@ -75,7 +75,7 @@ def mixed(count: int = 7) -> list[dict[str, Any]]:
 def test_a_held_field_says_only_what_stands_in_its_document(tmp_path: Path) -> None:
     events = run(tmp_path, mode="grounded", schema=COPIED)
     [start] = named(events, "start")
-    assert start["grounded"] == {"held": {"invoice_id": [], "total": []}, "left": {}}
+    assert start["grounded"] == {"held": {"invoice_id": [], "total": []}, "left": {}, "known": {}}
     texts = {row["id"]: collapse_spaces(row["text"]) for row in rows()}
     outputs = by_id(events)
     assert len(outputs) == 3
@@ -99,8 +99,11 @@ def test_field_without_gold_in_text_is_not_grounded(tmp_path: Path) -> None:
 
 
 def test_without_a_field_that_can_be_held_it_is_refused(tmp_path: Path) -> None:
+    made = rows()
+    for number, row in enumerate(made):
+        row["gold"] = {"invoice_id": f"none {number}", "total": None}
     with pytest.raises(Refused, match="No field can be grounded") as caught:
-        run(tmp_path, mode="grounded")
+        run(tmp_path, made, mode="grounded")
     assert caught.value.code == "schema"
 
 

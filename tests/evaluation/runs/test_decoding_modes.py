@@ -144,11 +144,14 @@ def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pyt
 
 
 def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -> None:
+    copied(world, vendor="none")
+    world.project.refresh_from_db()
     assert [mode for mode, _ in run_services.decoding_modes(world.project.schema_version)] == ["constrained", "free"]
     with pytest.raises(Refused, match=r"No field of the schema is copied") as refusal:
         start(world, model=world.base_model, mode="grounded")
     assert refusal.value.field == "mode"
     copied(world)
+    world.project.refresh_from_db()
     assert [mode for mode, _ in run_services.decoding_modes(world.project.schema_version)] == [
         "constrained",
         "grounded",

@@ -34,7 +34,7 @@ from training.models import BaseModel
 PARITY = {"documents": 3, "equal": 2, "accuracy": 0.9, "evaluated_accuracy": 0.95, "max_loss": 0.1}
 PROMPT = {
     "gguf": "model.gguf", "prefix": 'system {{x}} """\n', "suffix": "<|im_end|>", "first_text": "<|im_start|>",
-    "grounded": [{"pattern": "total", "steps": ["total"], "separators": []}],
+    "grounded": [{"pattern": "total", "steps": ["total"], "separators": [], "known": []}],
 }  # fmt: skip
 SERVE = """engine: {engine}
 contract: {{instruction: Extract., schema: {{}}}}
