@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypedDict
 
 from evaluation.inference.spec import DocumentsRef, EvalSpec, ExampleRef
 from slmstudio.contract.decoding import grammar
-from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
+from slmstudio.contract.decoding.grounded_grammar import grammar_of
+from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file

@@ -15,7 +15,8 @@ from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.llama_cpp import DEFAULT_CONTEXT, LlamaCppEngine
 from serving.packages import extract
 from serving.packages.spec import GRAMMAR, PROMPT, SCHEMA, SCRIPT, ServeSpec
-from slmstudio.contract.decoding.grounding import GroundingPlan, grammar_of
+from slmstudio.contract.decoding.grounded_grammar import grammar_of
+from slmstudio.contract.decoding.grounding import GroundingPlan
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.structure import split
 from slmstudio.errors import Refused

@@ -100,8 +100,7 @@ class Extractor:
             raise ExtractionError("invalid_output", f"The output does not match the schema: {problem}.")
         whole = " ".join(text.split())
         for field in self.prompt["grounded"]:
-            missing = next(_not_copied(value, field["steps"], whole, field["separators"], field["known"]), "")
-            if missing:
+            if missing := next(_not_copied(value, field["steps"], whole, field), ""):
                 raise ExtractionError(
                     "ungrounded", f"The document does not contain the value of {field['pattern']}: {missing!r}."
                 )
@@ -240,24 +239,19 @@ def _is_any(value: Any, values: list[Any]) -> bool:
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in values)
 
 
-def _not_copied(
-    value: Any, steps: list[str | None], text: str, separators: list[str], known: list[str]
-) -> Iterator[str]:
-    """Values of a field that are not known and that a text does not contain, whole or as parts joined by separators.
-
-    A step None: a list.
-    """
+def _not_copied(value: Any, steps: list[str | None], text: str, field: dict[str, Any]) -> Iterator[str]:
+    """Values that are not known and not in a text, whole or as parts joined by separators. A step None: a list."""
     if not steps:
-        if isinstance(value, str) and value and value not in known:
-            wanted = " ".join(value.split())
+        if isinstance(value, str) and value and value not in field["known"]:
+            wanted, separators = " ".join(value.split()), field["separators"]
             parts = re.split("|".join(map(re.escape, separators)), wanted) if separators else [wanted]
             if wanted not in text and not all(part in text for part in parts):
                 yield value
     elif steps[0] is None:
         for item in value if isinstance(value, list) else []:
-            yield from _not_copied(item, steps[1:], text, separators, known)
+            yield from _not_copied(item, steps[1:], text, field)
     elif isinstance(value, dict) and steps[0] in value:
-        yield from _not_copied(value[steps[0]], steps[1:], text, separators, known)
+        yield from _not_copied(value[steps[0]], steps[1:], text, field)
 
 
 def verify(folder: Path) -> list[str]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from labeling.form.tree import tree_of
 from slmstudio.contract.decoding.grammar import grammar, unsupported
-from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
+from slmstudio.contract.decoding.grounded_grammar import grammar_of
+from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema, SchemaError, compile_schema
 from slmstudio.contract.scoring.scorer import score_document

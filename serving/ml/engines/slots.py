@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from serving.replicas.protocol import Answer
-from slmstudio.contract.decoding.grounding import is_accepted
+from slmstudio.contract.decoding.grounded_grammar import is_accepted
 from slmstudio.errors import Refused
 
 Prompt = TypeVar("Prompt")

@@ -12,8 +12,8 @@ from evaluation.inference.spec import EvalSpec
 from evaluation.ml import generate, generate_llama
 from evaluation.ml.batches import BatchGenerator, BatchItem
 from evaluation.ml.prompts import PromptBuilder, common_prefix
-from slmstudio.contract.decoding import grounding
 from slmstudio.contract.decoding.grammar import grammar
+from slmstudio.contract.decoding.grounded_grammar import is_accepted
 from slmstudio.contract.decoding.grounding import collapse_spaces
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
@@ -292,7 +292,7 @@ def test_a_document_that_llama_cpp_cannot_read_is_an_outcome(tmp_path: Path, ggu
 def test_holding_an_answer_against_its_grammar_is_no_part_of_its_latency(
     tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accepted = grounding.is_accepted
+    accepted = is_accepted
 
     def slow(*parts: str) -> bool:
         time.sleep(5)
