@@ -96,7 +96,7 @@ def parallel_coordinates(space: SearchSpace, trials: Sequence[ChartTrial], best:
     lines = []
     for one in sorted(trials, key=lambda trial: trial.value):  # the best on top
         values = {**one.parameters, "value": one.value}
-        points = [(places[name], scale(values[name])) for name, _, scale, _ in scales if name in values]
+        points = [(places[name], scale(values.get(name))) for name, _, scale, _ in scales]
         share = (one.value - low) / (high - low) if high > low else 1.0
         lines.append(
             TrialLine(
@@ -124,8 +124,11 @@ def _scale(name: str, space: SearchSpace) -> tuple[Scale, list[tuple[Any, str]]]
         return lambda value: (math.log(value) - first) / (last - first), [(one, exact_text(one)) for one in values]
     if name == "epochs":
         return lambda value: (value - values[0]) / (values[1] - values[0]), [(one, str(one)) for one in values]
-    ordered = values if name == "method" else sorted(values)
+    ordered: list[Any] = values if name == "method" else sorted(values)
+    if name == "lora_r" and "full" in space.method:
+        ordered = [None, *ordered]  # full fine-tuning has no rank, and its lines must not cross the axis at one
     step = max(1, len(ordered) - 1)
     return lambda value: ordered.index(value) / step if value in ordered else None, [
-        (one, {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}.get(str(one), str(one))) for one in ordered
+        (one, {"full": "full", "lora": "LoRA", "qlora": "QLoRA", "None": "none"}.get(str(one), str(one)))
+        for one in ordered
     ]

@@ -47,7 +47,8 @@ def test_chart_has_an_axis_for_what_varies_and_a_line_for_each_trial() -> None:
     worse, better = chart.lines  # the best is drawn last, on top
     assert (worse.number, worse.shade, better.number, better.shade, better.is_best) == (1, 1, 2, 5, True)
     assert len(worse.points.split()) == 5
-    assert len(better.points.split()) == 4  # full fine-tuning has no rank
+    assert chart.axes[3].ticks[0].text == "none"
+    assert better.points.split()[3] == f"{chart.axes[3].x:g},{chart.bottom:g}"  # full fine-tuning has no rank
     for x, y in (point.split(",") for point in worse.points.split()):
         assert 0 <= float(x) <= chart.width
         assert 0 <= float(y) <= chart.height
