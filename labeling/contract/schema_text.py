@@ -17,7 +17,8 @@ from slmstudio.contract.schema.compiled import (
 from slmstudio.contract.translation.notes import sentences
 from slmstudio.contract.translation.translation import translate
 
-MAX_SCHEMA = 400_000
+#: typed characters, with white space; compact text has at most half of them
+MAX_SCHEMA = 2_000_000
 MAX_INLINE_LENGTH = 72
 
 
