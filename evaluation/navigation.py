@@ -7,5 +7,6 @@ register(
     90,
     Section(title="Benchmark", icon="speedometer2", view="benchmarks", key="m", pages=("benchmark", "prompt_search")),
 )
-register(110, Section(title="Evaluation", icon="bar-chart", view="evaluation", key="e", pages=("eval", "compar")))
+_PAGES = ("eval", "compar", "challenge", "suspect", "learning")
+register(110, Section(title="Evaluation", icon="bar-chart", view="evaluation", key="e", pages=_PAGES))
 register(120, Section(title="Gates", icon="shield-check", view="gates", key="a", pages=("gate", "approval")))

@@ -12,6 +12,7 @@ from evaluation.endpoints import views as endpoint_views
 from evaluation.gates import views as gate_views
 from evaluation.gates.policy import views as policy_views
 from evaluation.http import moved_to
+from evaluation.label_issues import label_check_views
 from evaluation.label_issues import views as label_issue_views
 from evaluation.pipeline import views as pipeline_views
 from evaluation.prelabels import views as prelabel_views
@@ -53,6 +54,13 @@ urlpatterns = [
     path("evaluation/challenges/", label_issue_views.challenge_list, name="challenges"),
     path("evaluation/challenges/freeze/", label_issue_views.freeze, name="challenges_freeze"),
     path("evaluation/challenges/rescore/", label_issue_views.rescore_all, name="challenges_rescore"),
+    path("evaluation/label-checks/start/", label_check_views.start, name="suspect_labels_start"),
+    path("evaluation/label-checks/<int:number>/", label_check_views.label_check, name="suspect_labels"),
+    path(
+        "evaluation/label-checks/<int:number>/challenge/",
+        label_check_views.challenge_first,
+        name="suspect_labels_challenge",
+    ),
     path("evaluation/gold/", moved_to("challenges"), name="former_challenges"),
     path("evaluation/gold/freeze/", moved_to("challenges_freeze"), name="former_challenges_freeze"),
     path("evaluation/gold/rescore/", moved_to("challenges_rescore"), name="former_challenges_rescore"),

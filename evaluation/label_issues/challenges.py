@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Subquery
 
 from evaluation.audit import services as audit_services
-from evaluation.models import EvalOutput, EvalRun, GoldQuestion
+from evaluation.models import EvalOutput, EvalRun, GoldQuestion, SuspectLabel
 from evaluation.scores.label_noise import candidate_label
 from labeling.annotation import challenges
 from labeling.annotation.challenges import LabelChallenge
@@ -24,7 +24,7 @@ from slmstudio.errors import Refused
 MAX_REASON_LENGTH = 1000
 _BATCH_SIZE = 500
 
-__all__ = ["create_challenge", "open_challenges", "resolve_all", "resolve_project"]
+__all__ = ["challenge_suspect", "create_challenge", "open_challenges", "resolve_all", "resolve_project"]
 
 
 def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> GoldQuestion:
@@ -73,6 +73,43 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
             details={"evaluation": run.number, "field": path, "reason": reason, "revision": revision.pk},
         )
     return challenge
+
+
+@transaction.atomic
+def challenge_suspect(*, suspect: SuspectLabel, user: User) -> bool:
+    """Challenges the label of a suspect, with the prediction as the suggestion. False if it is already challenged.
+
+    Raises:
+        Refused: the label changed since the check, or cannot be adjudicated.
+    """
+    run = suspect.run
+    Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
+    document = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=suspect.document_id)
+    if document.holdout or GoldQuestion.objects.open().filter(document=document).exists():
+        return False
+    if challenges.send_to_adjudication(document=document).pk != suspect.revision_id:
+        raise Refused("The label changed since the check.")
+    challenge = GoldQuestion(
+        project_id=run.project_id,
+        document=document,
+        eval_run=run.eval_run,
+        revision=suspect.revision,
+        field=suspect.field,
+        reason=f"Suspect label {suspect.place} of {run}: {suspect.probability:.0%} confidence in another value.",
+        suggestion=suspect.suggestion,
+        suggested_by=suspect.model,
+        created_by=user,
+    )
+    challenge.full_clean(validate_constraints=False)
+    challenge.save()
+    audit_services.record(
+        project=run.project,
+        user=user,
+        action="doubted",
+        about=_about(document),
+        details={"label check": run.number, "field": suspect.field, "revision": suspect.revision_id},
+    )
+    return True
 
 
 def challengeable_fields(output: EvalOutput) -> list[str]:
@@ -125,8 +162,9 @@ def _for_review(challenge: GoldQuestion, score: Any) -> LabelChallenge:
     run = challenge.eval_run
     return LabelChallenge(
         path=challenge.field,
-        value=candidate_label(challenge.revision.value, (score or {}).get("output"), challenge.field),
-        suggested_by=run.model_label if run is not None else "a model",
+        value=challenge.suggestion
+        or candidate_label(challenge.revision.value, (score or {}).get("output"), challenge.field),
+        suggested_by=challenge.suggested_by or (run.model_label if run is not None else "a model"),
         created_by=challenge.created_by_id,
         name=challenge.created_by.get_username() if challenge.created_by else "A former member",
         reason=challenge.reason,

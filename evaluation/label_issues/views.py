@@ -13,8 +13,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from evaluation.http import set_project
 from evaluation.label_issues import challenges, corrections, lookalikes
-from evaluation.label_issues.forms import FILTERS, ChallengeForm, LookalikeForm, parse_output_filter
-from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion
+from evaluation.label_issues.forms import FILTERS, ChallengeForm, LabelCheckForm, LookalikeForm, parse_output_filter
+from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion, LabelCheckRun
 from evaluation.runs import rescoring
 from evaluation.scores.display import score_rows
 from labeling.models import DatasetVersion, FreezeRun
@@ -23,6 +23,8 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, query_param
 
 PAGE_SIZE = 25
+#: label checks on the page of challenges
+CHECKS_SHOWN = 5
 _MAX_NUMBER = 2**31 - 1
 
 
@@ -83,7 +85,14 @@ def challenge_list(request: SignedInRequest, slug: str) -> HttpResponse:
     status = corrections.correction_status(project)
     set_project(project, status.newest, *status.behind)
     page = Paginator(GoldQuestion.objects.for_list(project), PAGE_SIZE).get_page(request.GET.get("page"))
-    context = {"project": project, "page": page, "status": status, "counts": GoldQuestion.objects.counts(project)}
+    context = {
+        "project": project,
+        "page": page,
+        "status": status,
+        "counts": GoldQuestion.objects.counts(project),
+        "checks": LabelCheckRun.objects.filter(project=project).order_by("-number")[:CHECKS_SHOWN],
+        "check_form": LabelCheckForm(project=project),
+    }
     return render(request, "evaluation/label_issues/challenges.html", context)
 
 

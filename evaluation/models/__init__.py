@@ -7,7 +7,7 @@ from evaluation.models.classical import ClassicalModel
 from evaluation.models.comparison import Comparison
 from evaluation.models.endpoints import Endpoint
 from evaluation.models.gates import GatePolicy, GateReport, PolicyProposal
-from evaluation.models.label_issues import GoldQuestion
+from evaluation.models.label_issues import GoldQuestion, LabelCheckRun, SuspectLabel
 from evaluation.models.pipeline import LoopRun
 from evaluation.models.prelabels import PrelabelItem, PrelabelRun
 from evaluation.models.prompts import PromptSearch
@@ -27,6 +27,7 @@ __all__ = [
     "GatePolicy",
     "GateReport",
     "GoldQuestion",
+    "LabelCheckRun",
     "LoopRun",
     "Pin",
     "PolicyProposal",
@@ -34,4 +35,5 @@ __all__ = [
     "PrelabelRun",
     "PromptSearch",
     "ResourceMeasurement",
+    "SuspectLabel",
 ]

@@ -4,10 +4,13 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
+from django.urls import reverse
 from django.utils import timezone
 
 from evaluation.models.runs import EvalRun
-from labeling.models import AnnotationRevision, Document, Project
+from labeling.models import AnnotationRevision, Document, Project, SchemaVersion
+from slmstudio.database.fields import ExactJSONField
+from slmstudio.runs.models import BackgroundRun
 
 
 class GoldQuestionQuerySet(models.QuerySet["GoldQuestion"]):
@@ -54,6 +57,10 @@ class GoldQuestion(models.Model):
     )
     field = models.CharField(max_length=300, blank=True, help_text="the challenged path; empty: the whole label")
     reason = models.TextField(blank=True)
+    suggestion = ExactJSONField(
+        null=True, blank=True, help_text="the whole label with the value of the model, if no evaluation has it"
+    )
+    suggested_by = models.CharField(max_length=200, blank=True, default="")
     answer = models.CharField(max_length=10, choices=Answer.choices, default=Answer.OPEN)
     answered_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -76,3 +83,59 @@ class GoldQuestion(models.Model):
 
     def __str__(self) -> str:
         return f"question about the gold of {self.document}"
+
+
+class LabelCheckRun(BackgroundRun):
+    """Compares the gold labels of a project with predictions of models that did not see them.
+
+    ``facts``: ``fields`` (``suspects.summary``) and ``documents``, the number of documents that were checked.
+    """
+
+    class Source(models.TextChoices):
+        """Where the predictions come from."""
+
+        CLASSIFIER = "classifier", "out-of-fold classifier"
+        PREDICTIONS = "predictions", "pre-labels"
+        EVALUATION = "evaluation", "evaluation on validation"
+
+    job_name = "evaluation.label_issues.label_checks.run_label_check"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="label_checks")
+    number = models.PositiveIntegerField()
+    source = models.CharField(max_length=12, choices=Source.choices)
+    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
+    eval_run = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="label_checks")
+    facts = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="label_check_number_once")]
+
+    def __str__(self) -> str:
+        return f"label check {self.number}"
+
+    def get_absolute_url(self) -> str:
+        """The page of the check."""
+        return reverse("suspect_labels", args=[self.project.slug, self.number])
+
+
+class SuspectLabel(models.Model):
+    """A field of a gold label that a prediction contradicts; ``place`` 1 is the most suspect of its run."""
+
+    run = models.ForeignKey(LabelCheckRun, on_delete=models.CASCADE, related_name="suspects", db_index=False)
+    place = models.PositiveIntegerField()
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="+")
+    revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")
+    field = models.CharField(max_length=300)
+    gold = ExactJSONField(null=True)
+    predicted = ExactJSONField(null=True)
+    suggestion = ExactJSONField(help_text="the whole label with the predicted value")
+    probability = models.FloatField(help_text="of the prediction")
+    gold_probability = models.FloatField()
+    confident = models.BooleanField(help_text="wrong by confident learning")
+    model = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "place"], name="suspect_place_once")]
+
+    def __str__(self) -> str:
+        return f"suspect {self.field} of document {self.document_id}"
