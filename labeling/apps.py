@@ -16,6 +16,7 @@ class LabelingConfig(AppConfig):
         from labeling.integrations import deliveries, tokens
         from labeling.models import Membership
         from labeling.projects.storage import file_keys, text_bytes
+        from labeling.queue_order import services as queue_order
         from slmstudio import hooks, panels
         from slmstudio.workers import job_names
 
@@ -29,3 +30,4 @@ class LabelingConfig(AppConfig):
         hooks.project_bytes.register(text_bytes)
         hooks.reaper_passed.register(search_index.sweep)
         hooks.reaper_passed.register(deliveries.sweep)
+        hooks.reaper_passed.register(queue_order.sweep)

@@ -8,7 +8,7 @@ register(20, Section(title="Contract", icon="file-earmark-code", view="contract"
 register(30, Section(title="Documents", icon="files", view="documents", key="d", pages=("document", "import")))
 register(50, Section(title="Label", icon="pencil-square", view="label", key="l", pages=("label", "mention")))
 register(60, Section(title="Review", icon="check2-square", view="review", key="r", pages=("review",)))
-register(70, Section(title="Progress", icon="graph-up", view="progress", key="p", pages=("progress",)))
+register(70, Section(title="Progress", icon="graph-up", view="progress", key="p", pages=("progress", "queue")))
 register(80, Section(title="Datasets", icon="box-seam", view="datasets", key="s", pages=("dataset",)))
 register(
     130,

@@ -36,6 +36,7 @@ below_project: list[URLPattern | URLResolver] = [
     path("tokens/", token_views.tokens, name="tokens"),
     path("tokens/<int:pk>/revoke/", token_views.revoke, name="token_revoke"),
     path("", include("labeling.annotation.urls")),
+    path("", include("labeling.queue_order.urls")),
     path("", include("labeling.comments.urls")),
     path("", include("labeling.review.urls")),
 ]

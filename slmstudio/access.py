@@ -28,6 +28,7 @@ class Action(TextChoices):
     LABEL = "label", "label documents"
     REVIEW = "review", "review or adjudicate"
     CURATE = "curate", "import, assign, edit in bulk or freeze a dataset"
+    ORDER_QUEUE = "order_queue", "set the order of the queue"
     CONTRACT = "contract", "change the contract or the schema"
     RUN = "run", "benchmark, train, evaluate or package"
     PROPOSE_POLICY = "propose_policy", "propose a gate policy"
@@ -43,6 +44,7 @@ TABLE: dict[Action, frozenset[Role]] = {
     Action.LABEL: _EVERYONE,
     Action.REVIEW: frozenset({Role.REVIEWER, Role.ENGINEER, Role.OWNER}),
     Action.CURATE: frozenset({Role.ENGINEER, Role.OWNER}),
+    Action.ORDER_QUEUE: frozenset({Role.ENGINEER, Role.MANAGER, Role.OWNER}),
     Action.CONTRACT: frozenset({Role.ENGINEER, Role.OWNER}),
     Action.RUN: frozenset({Role.ENGINEER, Role.OWNER}),
     Action.PROPOSE_POLICY: frozenset({Role.ENGINEER, Role.MANAGER, Role.OWNER}),

@@ -1,8 +1,9 @@
 """The queue of an annotator, its locks, skipping and failure tags.
 
 Order of a queue: own labels that were rejected, documents assigned to the annotator, then unassigned documents; each by
-id. A locked document (``LOCK``) is in no other annotator's queue. A document with an overlap (``Document.wanted``) goes
-to several annotators, once each, one after the other.
+id. Unassigned documents with a place in the order of the project (``labeling.queue_order``) come before the others, by
+place. A locked document (``LOCK``) is in no other annotator's queue. A document with an overlap (``Document.wanted``)
+goes to several annotators, once each, one after the other.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,14 +12,15 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, transaction
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import BigIntegerField, F, Func, IntegerField, OuterRef, Q, QuerySet, Subquery, Value
 from django.utils import timezone
 
 from labeling.annotation import presence, state
 from labeling.failure_tags import tags_of
 from labeling.integrations.events import emit_document_event
-from labeling.models import Annotation, Document, DocumentState, Project
+from labeling.models import Annotation, Document, DocumentPlace, DocumentState, Project
 from labeling.models.documents import QUEUE
 from slmstudio.errors import Refused
 
@@ -61,6 +63,7 @@ def next_document(
 
 # One statement finds the candidates of all parts of the queue, each by its own index: no single index has the order of
 # a queue. ``d`` is the document, ``a`` an annotation of the user.
+QueuePart = tuple[tuple[str, str], ...]
 _LABELS = "labeling_annotation a JOIN labeling_document d ON d.id = a.document_id"
 _STARTED = (
     "a.project_id = %(project)s AND a.user_id = %(user)s AND NOT a.submitted "
@@ -75,7 +78,13 @@ _REJECTED = (
 _UNFINISHED = ((_LABELS, f"{_STARTED} AND d.state IN ('new', 'in_progress')"),)
 _ASSIGNED = (("labeling_document d", f"{_ASSIGNED_TO_USER} AND {_UNLABELED} AND d.state <> 'rejected'"),)
 _UNASSIGNED = (("labeling_document d", f"d.project_id = %(project)s AND d.assigned_to_id IS NULL AND {_UNLABELED}"),)
-_TIERS = (_REJECTED, _ASSIGNED, _UNASSIGNED)
+_PLACED: QueuePart = (
+    (
+        "labeling_documentplace p JOIN labeling_document d ON d.id = p.document_id",
+        f"p.run_id = %(order)s AND p.open AND d.project_id = %(project)s AND d.assigned_to_id IS NULL AND {_UNLABELED}",
+    ),
+)
+_TIERS = (_REJECTED, _ASSIGNED, _PLACED, _UNASSIGNED)
 _FREE = "(d.locked_until IS NULL OR d.locked_until < %(now)s OR d.locked_by_id = %(user)s)"
 # With an overlap: the user has not labeled it under the newest schema, and fewer others than needed have. Annotators
 # whose label was rejected keep their place while they are members. An aggregate, not EXISTS, for which the planner
@@ -89,48 +98,72 @@ _WANTED_FROM_USER = (
     "LEFT JOIN labeling_membership m ON m.project_id = %(project)s AND m.user_id = o.user_id "
     f"WHERE o.document_id = d.id AND o.schema_version_id = {_NEWEST}))"
 )
-QueuePart = tuple[tuple[str, str], ...]
 
 
 def _candidates(project: Project, user: User, after: int | None) -> Iterator[list[int]]:
     """Unlocked documents in the order of the queue, a few of each part."""
-    known = {"project": project.pk, "user": user.pk, "now": timezone.now(), "after": after or 0}
+    order = project.order_run_id
+    known = {"project": project.pk, "user": user.pk, "now": timezone.now(), "after": after or 0, "order": order}
     if after is None:
-        yield from _find([(part, "true") for part in (_REJECTED, _UNFINISHED, _ASSIGNED, _UNASSIGNED)], known)
+        parts = (_REJECTED, _UNFINISHED, _ASSIGNED, _PLACED, _UNASSIGNED)
+        yield from _find([(part, "true") for part in parts if order or part is not _PLACED], known)
         return
-    here = _tier_of(project, user, after)
+    here, known["after_place"] = _tier_of(project, user, after)
     # A document that the user left within the last minutes is not offered again yet.
     left = "(d.locked_by_id IS NULL OR d.locked_by_id <> %(user)s)"
-    where = [left if tier < here else "d.id > %(after)s" if tier == here else "true" for tier in range(len(_TIERS))]
-    yield from _find(list(zip(_TIERS, where, strict=True)), known)
-    yield from _find([(part, "d.id <> %(after)s") for part in _TIERS], known)
+    later = "p.place > %(after_place)s" if _TIERS[here] is _PLACED else "d.id > %(after)s"
+    tiers = [
+        (part, left if tier < here else later if tier == here else "true")
+        for tier, part in enumerate(_TIERS)
+        if order or part is not _PLACED
+    ]
+    yield from _find(tiers, known)
+    yield from _find([(part, "d.id <> %(after)s") for part, _ in tiers], known)
 
 
 def _find(parts: Sequence[tuple[QueuePart, str]], known: dict[str, Any]) -> list[list[int]]:
-    """The lowest ids of each part of the queue that is not empty."""
+    """The first ids of each part of the queue that is not empty: by place, or the lowest."""
     selects = [
-        f"(SELECT {rank} AS rank, d.id FROM {rows} WHERE {condition} AND {where} AND {_FREE} AND {_WANTED_FROM_USER} "  # noqa: S608
-        f"ORDER BY d.id LIMIT {_CANDIDATES})"
+        f"(SELECT {rank} AS rank, {key} AS key, d.id FROM {rows} WHERE {condition} AND {where} AND {_FREE} "  # noqa: S608
+        f"AND {_WANTED_FROM_USER} ORDER BY {key} LIMIT {_CANDIDATES})"
         for rank, (part, where) in enumerate(parts)
+        for key in ("p.place" if part is _PLACED else "d.id",)
         for rows, condition in part
     ]
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(selects), known)
         found = cursor.fetchall()
-    ranked: dict[int, set[int]] = {}
-    for rank, pk in found:
-        ranked.setdefault(rank, set()).add(pk)
-    return [sorted(ranked[rank])[:_CANDIDATES] for rank in sorted(ranked)]
+    ranked: dict[int, set[tuple[int, int]]] = {}
+    for rank, key, pk in found:
+        ranked.setdefault(rank, set()).add((key, pk))
+    return [[pk for _, pk in sorted(ranked[rank])[:_CANDIDATES]] for rank in sorted(ranked)]
 
 
-def _tier_of(project: Project, user: User, pk: int) -> int:
-    """The part of the queue a document is in: 0 rejected, 1 assigned, 2 unassigned or not in the queue."""
-    row = Document.objects.filter(project=project, pk=pk).values_list("state", "assigned_to").first()
+def _tier_of(project: Project, user: User, pk: int) -> tuple[int, int]:
+    """The part of the queue that a document is or was in, as a number of ``_TIERS``, and its place in the order of the
+    project (0: none).
+    """
+    place = DocumentPlace.objects.filter(run=project.order_run_id, document=OuterRef("pk")).values("place")[:1]
+    rows: Any = Document.objects.filter(project=project, pk=pk)
+    row = rows.values_list("state", "assigned_to", Subquery(place)).first()
+    number = (row[2] if row else None) or 0
+    # After a new order was computed, the queue starts with its first place.
+    unassigned = _TIERS.index(_PLACED if project.order_run_id else _UNASSIGNED)
     if row is None or row[0] not in QUEUE:
-        return 2
+        return unassigned, number
     if row[0] == DocumentState.REJECTED and row[1] is not None:
-        return 0
-    return 1 if row[1] == user.pk else 2
+        return _TIERS.index(_REJECTED), number
+    return _TIERS.index(_ASSIGNED) if row[1] == user.pk else unassigned, number
+
+
+class _Position(Func):
+    """The position of a document's key in a list."""
+
+    function = "array_position"
+    output_field = IntegerField()
+
+    def __init__(self, keys: Sequence[int]) -> None:
+        super().__init__(Value(list(keys), output_field=ArrayField(BigIntegerField())), F("pk"))
 
 
 @transaction.atomic
@@ -144,7 +177,7 @@ def claim_first(
     document: Document | None = (
         (Document.objects.all() if rows is None else rows)
         .filter(unlocked_for(user), pk__in=candidates, state__in=states)
-        .order_by("pk")
+        .order_by(_Position(candidates))
         .select_for_update(skip_locked=True, of=("self",))
         .first()
     )
@@ -198,12 +231,17 @@ class ActiveUser:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A user's position in the queue. ``left`` counts documents that wait for them and are not locked by others."""
+    """A user's position in the queue. ``left`` counts documents that wait for them and are not locked by others.
+
+    ``place``: in the order of the project; None if it has none. ``is_random``: that place was drawn at random.
+    """
 
     position: int
     total: int
     left: int
     others: tuple[ActiveUser, ...]
+    place: int | None = None
+    is_random: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +261,10 @@ _COUNT_ASSIGNED = (
     "SELECT count(*) FROM labeling_document WHERE project_id = %s AND assigned_to_id = %s "
     "AND state IN ('new', 'in_progress', 'rejected')"
 )
+_PLACE_OF = (
+    "SELECT ARRAY[p.place, p.chosen::int] FROM labeling_documentplace p "
+    "JOIN labeling_project o ON o.order_run_id = p.run_id WHERE o.id = %s AND p.document_id = %s"
+)
 _COUNT_ALL = "SELECT count(*) FROM labeling_document WHERE project_id = %s"
 
 
@@ -239,10 +281,11 @@ def queue_position(*, document: Document, user: User) -> QueuePosition:
     project = document.project_id
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT ({_COUNT_ALL} AND id <= %s), ({_COUNT_ALL}), ({_COUNT_UNASSIGNED}), ({_COUNT_ASSIGNED})",
-            [project, document.pk, project, project, project, user.pk],
+            f"SELECT ({_COUNT_ALL} AND id <= %s), ({_COUNT_ALL}), ({_COUNT_UNASSIGNED}), ({_COUNT_ASSIGNED}), "
+            f"({_PLACE_OF})",
+            [project, document.pk, project, project, project, user.pk, project, document.pk],
         )
-        position, total, unassigned, assigned = cursor.fetchone()
+        position, total, unassigned, assigned, place = cursor.fetchone()
     locked = (
         Document.objects.filter(
             project_id=project,
@@ -264,7 +307,8 @@ def queue_position(*, document: Document, user: User) -> QueuePosition:
         people.setdefault(other.locked_by.get_username(), other.external_id)
     left = max(0, unassigned + assigned - taken)
     others = tuple(ActiveUser(name, where) for name, where in people.items())
-    return QueuePosition(position, total, left, others[:3])
+    number, chosen = place or (None, True)
+    return QueuePosition(position, total, left, others[:3], number, not chosen)
 
 
 # -- skipping, failure tags --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.db.models.fields import BooleanField, TextField
 from labeling.datasets import splits
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, MinHashIndex, NearDuplicates
-from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
+from labeling.models import DatasetItem, Document, DocumentPlace, Gold, Origin, Project, Split
 from labeling.models.annotations import EXCLUDED_STATES
 from labeling.models.documents import Selection
 from slmstudio.contract.schema.compiled import CompiledSchema, split
@@ -91,6 +91,8 @@ def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> Free
     items = DatasetItem.objects.filter(dataset__project=project)
     used = set(items.values_list("document_id", flat=True).distinct())
     held_out = set(items.filter(split=Split.HOLDOUT).values_list("document_id", flat=True).distinct())
+    places = DocumentPlace.objects.filter(run__project=project, chosen=True, open=False)
+    chosen = set(places.values_list("document_id", flat=True))
     rows = list(
         Gold.objects.current(project)
         .order_by("document_id")
@@ -126,7 +128,8 @@ def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> Free
                 group=family or "",
                 strata=tuple(tags) if rules.stratify == "tags" else ((value,) if value else ()),
                 included=rules.matches(state=state, origin=origin, tags=tags),
-                targeted=selection == Selection.TARGETED,
+                # Documents that a signal put to the front of the queue represent the project no better.
+                targeted=selection == Selection.TARGETED or pk in chosen,
             )
         )
     return result

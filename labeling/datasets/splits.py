@@ -32,10 +32,10 @@ def text_key(text: str) -> bytes:
 class Candidate:
     """A document with a gold label. ``key``: its ``text_key``.
 
-    ``used``: an earlier version trained on it, so it can never enter the hold-out; nor can ``targeted`` ones, requests
-    that were chosen for review because the model failed. ``duplicate_group``: the number of its near-duplicate group
-    (default: its text). ``group``: the value of the grouping rule ("": none). ``strata``: its failure tags or class, to
-    stratify by. ``included``: whether it passes the filters; hold-out documents always do.
+    ``used``: an earlier version trained on it, so it can never enter the hold-out; nor can ``targeted`` ones, which
+    were chosen for a label because a model was likely to fail. ``duplicate_group``: the number of its near-duplicate
+    group (default: its text). ``group``: the value of the grouping rule ("": none). ``strata``: its failure tags or
+    class, to stratify by. ``included``: whether it passes the filters; hold-out documents always do.
     """
 
     pk: int

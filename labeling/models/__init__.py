@@ -6,6 +6,7 @@ from labeling.models.documents import Document, DocumentScore, DocumentSearch, D
 from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
 from labeling.models.projects import Contract, Membership, Project, SchemaVersion
+from labeling.models.queue_order import DocumentPlace, QueueOrderRun
 from labeling.models.work import BulkEdit, Comment, Mention, Preferences, Presence, Review, SavedView, SchemaMigration
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DatasetItem",
     "DatasetVersion",
     "Document",
+    "DocumentPlace",
     "DocumentScore",
     "DocumentSearch",
     "DocumentState",
@@ -33,6 +35,7 @@ __all__ = [
     "Preferences",
     "Presence",
     "Project",
+    "QueueOrderRun",
     "Review",
     "SavedView",
     "SchemaMigration",

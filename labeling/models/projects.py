@@ -25,6 +25,16 @@ class ProjectQuerySet(models.QuerySet["Project"]):
 class Project(models.Model):
     """A task with its members."""
 
+    class QueueOrder(models.TextChoices):
+        """The order in which unassigned documents are labeled."""
+
+        IMPORT = "", "import order"
+        COMBINED = "combined", "uncertain and different from each other"
+        CONFIDENCE = "confidence", "lowest confidence first"
+        DISAGREEMENT = "disagreement", "disagreement of two models"
+        DIVERSITY = "diversity", "least similar to labeled documents"
+        RANDOM = "random", "random order"
+
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=120)
     template = models.CharField(max_length=40, blank=True, help_text="the template that it was created from")
@@ -51,6 +61,18 @@ class Project(models.Model):
         default=list,
         blank=True,
         help_text="the events that any of its webhooks receives",
+    )
+    queue_order = models.CharField(max_length=12, choices=QueueOrder.choices, blank=True, default=QueueOrder.IMPORT)
+    order_control = models.FloatField(
+        default=0.2, help_text="share of the places that are drawn at random, 0 to 1; see labeling.queue_order"
+    )
+    order_run = models.ForeignKey(
+        "labeling.QueueOrderRun",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="the computation of the order that is in effect; empty: import order",
     )
     created_at = models.DateTimeField(default=timezone.now)
 

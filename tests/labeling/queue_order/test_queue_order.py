@@ -1,0 +1,186 @@
+"""The order of a queue: what is computed, which document comes next, and what labels chosen by it are used for."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from labeling import jobs
+from labeling.annotation import predictions
+from labeling.annotation.queue import next_document, queue_position, skip
+from labeling.datasets.freeze import freeze
+from labeling.models import DatasetItem, Document, DocumentPlace, Project, QueueOrderRun, Split
+from labeling.queue_order import services
+from slmstudio.access import Role
+from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
+from tests.labeling.message_desk import add_messages, make_project, member
+
+
+@pytest.fixture
+def project(db: None) -> Project:
+    made = make_project()
+    add_messages(made, 30, labeled=True)
+    add_messages(made, 12, labeled=False, prefix="n")
+    return made
+
+
+def ordered(project: Project, order: str, control: float = 0.0) -> QueueOrderRun:
+    run = services.set_order(
+        project=project, user=member(project, Role.MANAGER), order=order, control_share=control
+    )  # fmt: skip
+    assert run is not None
+    jobs.run_queue_order(run.pk)
+    run.refresh_from_db()
+    project.refresh_from_db()
+    return run
+
+
+def pre_label(project: Project, confidence: dict[str, float], source: str = "api", queue: str = "billing") -> None:
+    keys = dict(Document.objects.filter(project=project).values_list("external_id", "pk"))
+    given = [
+        predictions.PredictionInput(keys[name], dumps({"queue": queue}), {"queue": sure})
+        for name, sure in confidence.items()
+    ]
+    version = project.schema_version
+    predictions.record(project=project, schema_version=version, proposals=given, model="large", source=source)
+
+
+def test_the_least_confident_pre_label_comes_first(project: Project) -> None:
+    pre_label(project, {f"n{number:02}": 0.9 - 0.01 * number for number in range(12)})
+    run = ordered(project, "confidence")
+    assert (run.status, project.order_run) == (Status.DONE, run)
+    ana = member(project, Role.ANNOTATOR)
+    taken = next_document(project=project, user=ana)
+    assert taken is not None
+    assert taken.external_id == "n11"
+    following = next_document(project=project, user=ana, after=taken.pk)
+    assert following is not None
+    assert following.external_id == "n10"
+    standing = queue_position(document=following, user=ana)
+    assert (standing.place, standing.is_random) == (2, False)
+
+
+def test_without_pre_labels_a_classifier_orders(project: Project) -> None:
+    Document.objects.filter(external_id="n05").update(text="card parcel fee letter")  # words of both classes
+    run = ordered(project, "combined")
+    assert (run.facts["labels"], run.facts["documents"]) == (30, 12)
+    assert DocumentPlace.objects.get(run=run, place=1).document.external_id == "n05"
+
+
+def test_two_models_that_disagree_come_first(project: Project) -> None:
+    names = [f"n{number:02}" for number in range(12)]
+    pre_label(project, dict.fromkeys(names, 0.9))
+    pre_label(project, dict.fromkeys(names[:7] + names[8:], 0.9), source="other")
+    pre_label(project, {"n07": 0.9}, source="other", queue="sales")
+    run = ordered(project, "disagreement")
+    first = DocumentPlace.objects.get(run=run, place=1)
+    assert (first.document.external_id, first.signal) == ("n07", 1.0)
+
+
+def test_without_a_signal_the_previous_order_stays(db: None) -> None:
+    project = make_project()
+    add_messages(project, 5, labeled=False)
+    first = ordered(project, "random")
+    failed = ordered(project, "confidence")
+    assert (failed.status, project.order_run) == (Status.FAILED, first)
+    with pytest.raises(Refused) as refused:
+        services.set_order(project=project, user=member(project, Role.MANAGER), order="other", control_share=0)
+    assert refused.value.field == "order"
+
+
+def test_labeled_and_skipped_documents_leave_the_order_and_may_return(project: Project) -> None:
+    run = ordered(project, "random")
+    first = DocumentPlace.objects.get(run=run, place=1)
+    skip(document=first.document, user=member(project, Role.ANNOTATOR), reason="Unreadable")
+    first.refresh_from_db()
+    assert not first.open
+    Document.objects.filter(pk=first.document_id).update(state="new")
+    first.refresh_from_db()
+    assert first.open
+
+
+def test_new_documents_come_last_until_the_order_is_updated(project: Project) -> None:
+    run = ordered(project, "random")
+    assert not services.is_outdated(project)
+    add_messages(project, 3, labeled=False, prefix="z")
+    assert services.is_outdated(project)
+    Document.objects.filter(places__run=run).update(state="submitted")
+    ana = member(project, Role.ANNOTATOR)
+    late = next_document(project=project, user=ana)
+    assert late is not None
+    assert late.external_id == "z00"
+    services.sweep()
+    again = QueueOrderRun.objects.latest("pk")
+    assert again.status == Status.QUEUED
+    jobs.run_queue_order(again.pk)
+    assert set(DocumentPlace.objects.filter(open=True).values_list("run", flat=True)) == {again.pk}
+    assert DocumentPlace.objects.filter(run=run).count() == 12  # closed: which labels were chosen
+
+
+def test_the_next_document_takes_no_more_queries_than_in_import_order(project: Project) -> None:
+    ana = member(project, Role.ANNOTATOR)
+    counts = []
+    for order in ("", "random"):
+        if order:
+            ordered(project, order)
+        taken = next_document(project=project, user=ana)
+        assert taken is not None
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            next_document(project=project, user=ana, after=taken.pk)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
+def test_the_hold_out_is_drawn_from_random_places_only(project: Project) -> None:
+    run = ordered(project, "combined", control=0.5)
+    add_labels(project)
+    dataset = freeze(project=project, user=None, holdout_share=0.5, validation_share=0)
+    held = set(DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).values_list("document_id", flat=True))
+    chosen = set(DocumentPlace.objects.filter(run=run, chosen=True).values_list("document_id", flat=True))
+    assert chosen
+    assert held
+    assert not held & chosen
+
+
+def add_labels(project: Project) -> None:
+    """Labels every document of the queue."""
+    from labeling.annotation.services import open_document, submit
+
+    ana = member(project, Role.ANNOTATOR)
+    for document in Document.objects.filter(project=project, state="new"):
+        opened = open_document(document=document, user=ana)
+        submit(
+            document=document, user=ana, value={"queue": "billing"}, evidence={"reason": {"absent": True}},
+            base_version=opened.version, seconds=1, schema_number=opened.schema_version.number,
+        )  # fmt: skip
+
+
+def test_hold_out_documents_get_random_places(project: Project) -> None:
+    Document.objects.filter(external_id__in=["n01", "n02"]).update(holdout=True)
+    run = ordered(project, "combined")
+    rows: Any = DocumentPlace.objects.filter(run=run, chosen=False)
+    assert set(rows.values_list("document__external_id", flat=True)) == {"n01", "n02"}
+
+
+def test_page(project: Project, client: Client) -> None:
+    client.force_login(member(project, Role.MANAGER))
+    address = reverse("queue_order", args=["messages"])
+    assert client.get(address).context["status"].current is None
+    assert client.post(address, {"order": "random", "control_share": "101"}).status_code == 422
+    assert client.post(address, {"order": "random", "control_share": "20"}).status_code == 302
+    run = QueueOrderRun.objects.get()
+    assert (run.method, run.control_share) == ("random", 0.2)
+    jobs.run_queue_order(run.pk)
+    assert len(client.get(address).context["status"].next_places) == 12
+    client.post(reverse("queue_order_update", args=["messages"]))
+    assert QueueOrderRun.objects.filter(status=Status.QUEUED).count() == 1
+    client.post(address, {"order": "", "control_share": "20"})
+    project.refresh_from_db()
+    assert (project.order_run, project.queue_order) == (None, "")
