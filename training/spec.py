@@ -76,6 +76,9 @@ class RunSpec:
     scored documents, the best weights are saved without early stopping, too. ``sample_documents``: validation documents
     whose outputs are scored at each evaluation, as many as fit into ``sample_seconds`` at the first one. ``devices``:
     GPUs of one machine that share each step.
+    ``silver``: rows with labels of models (``labeling.datasets.silver``) that are trained on, too; of these, longer
+    rows are always dropped. ``train_share``: of the training rows, drawn by the seed; a smaller share is a subset of a
+    larger one.
     """
 
     base_model: ModelRef
@@ -106,6 +109,8 @@ class RunSpec:
     sample_seconds: int | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     too_long: Literal["refuse", "leave_out"] = "refuse"
+    silver: DatasetRef | None = None
+    train_share: float = 1.0
 
     def problems(self) -> Problems:
         for name in ("batch_size", "accumulation", "devices"):
@@ -117,6 +122,8 @@ class RunSpec:
             yield "learning_rate", "must be above 0 and at most 1"
         if not 0 <= self.warmup_ratio < 1:
             yield "warmup_ratio", "must be at least 0 and below 1"
+        if not 0 < self.train_share <= 1:
+            yield "train_share", "must be above 0 and at most 1"
         if self.epochs <= 0:
             yield "epochs", "must be above 0"
         for name in ("max_steps", "eval_every", "save_every", "early_stopping", "sample_seconds"):

@@ -128,7 +128,16 @@ def _training(run: TrainingRun) -> Facts:
         "environment": environment_of(facts),
         "optimizer": facts.get("optimizer") or {},
         "prompt_sha256": str(facts.get("prompt_sha256") or ""),
+        **_silver(run),
     }
+
+
+def _silver(run: TrainingRun) -> Facts:
+    """The silver labels that a run trained on; empty where it used none."""
+    if not run.facts.get("silver_rows"):
+        return {}
+    counted = run.dataset.counts.get("silver") or {}
+    return {"silver": {"documents": run.facts["silver_rows"], "sha256": counted.get("sha256", "")}}
 
 
 def _classical(model: ClassicalModel) -> Facts:
@@ -183,6 +192,9 @@ def sections(report: GateReport) -> list[Section]:
     if training := found.get("training"):
         title = f"Training run {training['number']}"
         rows = [*_application(training), *_environment(training), *_prompt(training), *_optimizer(training)]
+        if silver := training.get("silver"):
+            rows += [Fact("Silver labels", f"{silver['documents']:,} documents")]
+            rows += [Fact("File of silver labels", silver["sha256"], True)]
         parts.append(Section(title, rows))
     if classical := found.get("classical"):
         rows = [*_rows(classical, ("kind", "labels", "classes", "seed")), *_environment(classical)]

@@ -10,7 +10,6 @@ from evaluation.models import EvalRun, GoldQuestion
 from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.freeze_rules import rules_of
-from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
 from slmstudio.errors import Refused
 
@@ -71,7 +70,7 @@ def freeze(*, project: Project, user: User) -> DatasetVersion | FreezeRun:
     }
     options: dict[str, Any] = {"seed": newest.seed, "rules": rules_of(newest.rules), **shares}
     try:
-        if gold_count(project).number > freeze_module.BACKGROUND_THRESHOLD:
+        if freeze_module.needs_job(project, options["rules"]):
             return freeze_module.start_freeze(project=project, user=user, **options)
         return freeze_module.freeze(project=project, user=user, **options)
     except Refused as refused:

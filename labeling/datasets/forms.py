@@ -49,7 +49,32 @@ class FreezeForm(forms.Form):
         label="Maximum for training and validation", min_value=2, max_value=10_000_000, required=False
     )
 
-    rare = ("group_by", "large_families", "stratify", "similarity", "states", "origins", "tags", "without_tags", "most")
+    silver = forms.ChoiceField(
+        label="Silver labels",
+        choices=[
+            ("", "none"),
+            ("agreement", "pre-labels with which a second model or sample agrees"),
+            ("confidence", "pre-labels with a high confidence"),
+        ],
+        required=False,
+    )
+    silver_confidence = forms.IntegerField(
+        label="Confidence of silver labels, at least %", initial=95, min_value=0, max_value=100, required=False
+    )
+
+    rare = (
+        "group_by",
+        "large_families",
+        "stratify",
+        "similarity",
+        "states",
+        "origins",
+        "tags",
+        "without_tags",
+        "most",
+        "silver",
+        "silver_confidence",
+    )
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,6 +118,8 @@ class FreezeForm(forms.Form):
             tags=tuple(data.get("tags") or ()),
             without_tags=tuple(data.get("without_tags") or ()),
             most=data.get("most"),
+            silver=data.get("silver") or "",
+            silver_confidence=(95 if data.get("silver_confidence") is None else data["silver_confidence"]) / 100,
         )
 
     def settings(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ unanswered field); ``"left_out"``, a count by reason (``EXCLUSION_REASONS``); ``
 
 import tempfile
 from collections.abc import Sized
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -34,8 +35,18 @@ from labeling.datasets.freeze_candidates import (
 )
 from labeling.datasets.freeze_rules import Rules, rules_of
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST
+from labeling.datasets.silver import check_silver_rules, collect_silver, silver_file, silver_key, store_items
 from labeling.integrations import events
-from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaMigration, SchemaVersion
+from labeling.models import (
+    DatasetItem,
+    DatasetVersion,
+    Document,
+    FreezeRun,
+    Gold,
+    Project,
+    SchemaMigration,
+    SchemaVersion,
+)
 from labeling.models.annotations import EXCLUDED_STATES
 from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -49,7 +60,7 @@ EXCLUSION_REASONS = {
     "not_chosen": "excluded by the rules",
     "over_the_most": "over the maximum number",
 }
-#: a freeze of more labeled documents than this runs in a job
+#: a freeze that reads more documents than this runs in a job
 BACKGROUND_THRESHOLD = 2_000
 _COPY = "COPY labeling_datasetitem (dataset_id, document_id, revision_id, split, origin, family) FROM STDIN"
 
@@ -87,9 +98,13 @@ def freeze(
     order = files.sort_entries(collected.entries, plan.split)
     sides = _assignments(plan)
     family = shared_families(plan.family)
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile() as file, ExitStack() as stack:
         written = files.write_rows(file, order, plan.split, family, version.compiled, progress)
         written.counts |= _counts(collected, plan, sides)
+        silver = collect_silver(project, version, rules, plan.split, progress)
+        silver_rows = stack.enter_context(silver_file(silver))
+        if rules.silver:
+            written.counts["silver"] = silver.counts()
         dataset = _version(project, user, version, seed, written)
         dataset.rules = {**asdict(rules), "validation_share": validation_share, "holdout_share": holdout_share}
         same = _unchanged_version(dataset)
@@ -103,13 +118,16 @@ def freeze(
                 files.store(pairs_key(dataset.artifact_key), pairs)
             with written.ceiling.file() as absent:
                 files.store(absent_key(dataset.artifact_key), absent)
+            if rules.silver:
+                files.store(silver_key(dataset.artifact_key), silver_rows)
             with transaction.atomic():
                 _mark_holdout(dataset, plan, newest)
                 _store_version(dataset, order, plan.split, family)
+                store_items(dataset, silver)
                 _notify(dataset)
         except BaseException:
             key = dataset.artifact_key
-            files.remove(key, pairs_key(key), absent_key(key))
+            files.remove(key, pairs_key(key), absent_key(key), silver_key(key))
             raise
     return dataset
 
@@ -136,6 +154,7 @@ def validate_settings(
             f"The near-duplicate threshold must be from {100 * LOWEST:.0f} to {100 * HIGHEST:.0f} %.",
             field="similarity",
         )
+    check_silver_rules(rules)
     if rules.most is not None and rules.most < 2:
         raise Refused("The maximum must be at least 2 documents.", field="most")
     key = rules.group_by.removeprefix("metadata.")
@@ -276,7 +295,8 @@ def _unchanged_version(dataset: DatasetVersion) -> DatasetVersion | None:
     same = all(
         getattr(newest, name) == getattr(dataset, name) for name in ("sha256", "schema_version_id", "instruction")
     )
-    return newest if same else None
+    hashes = [(one.counts.get("silver") or {}).get("sha256") for one in (newest, dataset)]
+    return newest if same and hashes[0] == hashes[1] else None
 
 
 def _mark_holdout(dataset: DatasetVersion, plan: splits.SplitAssignment, newest: int) -> None:
@@ -349,6 +369,12 @@ def _notify(dataset: DatasetVersion) -> None:
 
 
 # -- in the background -------------------------------------------------------------------------------------------------
+
+
+def needs_job(project: Project, rules: Rules) -> bool:
+    """Whether a freeze reads so many documents that a page should not wait for it."""
+    rows: Any = Document.objects.filter(project=project) if rules.silver else Gold.objects.current(project)
+    return bool(rows[: BACKGROUND_THRESHOLD + 1].count() > BACKGROUND_THRESHOLD)
 
 
 def start_freeze(*, project: Project, user: User | None, rules: Rules, **settings: Any) -> FreezeRun:

@@ -12,7 +12,7 @@ from django.db.models.fields import BooleanField, TextField
 from labeling.datasets import splits
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, MinHashIndex, NearDuplicates
-from labeling.models import DatasetItem, Document, DocumentPlace, Gold, Origin, Project, Split
+from labeling.models import DatasetItem, Document, DocumentPlace, Gold, Origin, Project, SilverItem, Split
 from labeling.models.annotations import EXCLUDED_STATES
 from labeling.models.documents import Selection
 from slmstudio.contract.schema.compiled import CompiledSchema, split
@@ -89,7 +89,8 @@ class TextIndex:
 def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> FreezeCandidates:
     """All gold labels with the result of the rules. Reads texts that ``texts`` does not have."""
     items = DatasetItem.objects.filter(dataset__project=project)
-    used = set(items.values_list("document_id", flat=True).distinct())
+    silver = SilverItem.objects.filter(dataset__project=project)
+    used = {*items.values_list("document_id", flat=True), *silver.values_list("document_id", flat=True)}
     held_out = set(items.filter(split=Split.HOLDOUT).values_list("document_id", flat=True).distinct())
     places = DocumentPlace.objects.filter(run__project=project, chosen=True, open=False)
     chosen = set(places.values_list("document_id", flat=True))

@@ -14,7 +14,9 @@ class Rules:
     ``group_by`` is "", "source" or "metadata.<key>"; ``stratify`` "", "tags" or the pattern of a class field.
     ``large_families``: "", "whole" or "spread" (``labeling.datasets.splits.assign_splits``).
     ``states``, ``origins`` and ``tags`` include documents with one of these, ``without_tags`` excludes; ``most`` limits
-    training and validation together. Rules do not apply to hold-out documents.
+    training and validation together. Rules do not apply to hold-out documents. ``silver``: "", or which pre-labels
+    become silver labels: those with which another one agrees ("agreement"), or with a "confidence" of all fields of at
+    least ``silver_confidence``.
     """
 
     similarity: float = THRESHOLD
@@ -26,6 +28,8 @@ class Rules:
     tags: tuple[str, ...] = ()
     without_tags: tuple[str, ...] = ()
     most: int | None = None
+    silver: str = ""
+    silver_confidence: float = 0.95
 
     def matches(self, *, state: str, origin: str, tags: Sequence[str]) -> bool:
         """Whether a document passes the filters."""

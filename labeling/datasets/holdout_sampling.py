@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from labeling.datasets import splits
 from labeling.datasets.freeze_candidates import CHUNK, group_expression
 from labeling.datasets.near_duplicates import SHORT_SKETCH, THRESHOLD, MinHashIndex
-from labeling.models import DatasetItem, Document, Gold, Project, Split
+from labeling.models import DatasetItem, Document, Gold, Project, SilverItem, Split
 from labeling.models.documents import Selection
 
 #: sampled in addition, to replace near-duplicates of training documents
@@ -80,7 +80,8 @@ def unlabeled_documents(project: Project, only: Q | None = None) -> QuerySet[Doc
     if Document.objects.filter(project=project, holdout=True, synthetic=False).exists():
         rows = rows.filter(synthetic=False)
     used = DatasetItem.objects.filter(dataset__project=project).values("document")
-    return rows.exclude(pk__in=used).order_by("pk")
+    silver = SilverItem.objects.filter(dataset__project=project).values("document")
+    return rows.exclude(pk__in=used).exclude(pk__in=silver).order_by("pk")
 
 
 @transaction.atomic
@@ -112,9 +113,9 @@ class TrainingTexts:
         rules = newest.rules if newest is not None else {}
         self._threshold = float(rules.get("similarity") or THRESHOLD)
         self._group_by = str(rules.get("group_by") or "")
-        self._ids = sorted(
-            {*trained.values_list("document_id", flat=True), *labeled.values_list("document_id", flat=True)}
-        )
+        silver = SilverItem.objects.filter(dataset__project=project)
+        parts = (rows.values_list("document_id", flat=True) for rows in (trained, labeled, silver))
+        self._ids = sorted({pk for part in parts for pk in part})
         self._sketches: MinHashIndex | None = None
         self._families: set[str] = set()
 

@@ -17,6 +17,7 @@ from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import EXCLUSION_REASONS
 from labeling.datasets.freeze_rules import Rules, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
+from labeling.datasets.silver import SILVER_REASONS
 from labeling.datasets.splits import HUMAN_ORIGINS
 from labeling.failure_tags import tags_of
 from labeling.form.tree import tree_of
@@ -42,6 +43,8 @@ RULES = {
     "tags": "Tags",
     "without_tags": "Excluded tags",
     "most": "Maximum for training and validation",
+    "silver": "Silver labels",
+    "silver_confidence": "Confidence of silver labels",
     "validation_share": "Validation",
     "holdout_share": "Hold-out, in the first version",
 }
@@ -97,6 +100,11 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
             (count, EXCLUSION_REASONS.get(name, name)) for name, count in shown.counts["left_out"].items() if count
         ],
         "unanswered": _unanswered(shown),
+        "silver": shown.counts.get("silver"),
+        "silver_left_out": [
+            (count, SILVER_REASONS.get(name, name))
+            for name, count in ((shown.counts.get("silver") or {}).get("left_out") or {}).items()
+        ],
         "rules": _rules(shown),
         "near_duplicates": shown.counts.get("near_duplicates"),
         "ceiling": ceiling_module.ceiling_of(shown),
@@ -271,7 +279,7 @@ def _rules(shown: DatasetVersion) -> list[tuple[str, str]]:
 
 def _rule(name: str, value: Any) -> str:
     """A setting as text, "" without one."""
-    if name == "similarity" or name.endswith("_share"):
+    if name in ("similarity", "silver_confidence") or name.endswith("_share"):
         return f"{100 * float(value or 0):.4g} %"
     if isinstance(value, list):
         return ", ".join(value)

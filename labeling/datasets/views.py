@@ -10,7 +10,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from labeling.datasets import freeze, freeze_candidates
 from labeling.datasets.forms import NAMES, FreezeForm
-from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
@@ -48,7 +47,7 @@ def _freeze(request: SignedInRequest, project: Project, form: FreezeForm) -> Dat
     settings: dict[str, Any] = {**form.settings(), "rules": form.rules()}
     newest = project.datasets.newest()
     try:
-        if gold_count(project).number > freeze.BACKGROUND_THRESHOLD:
+        if freeze.needs_job(project, form.rules()):
             return freeze.start_freeze(project=project, user=request.user, **settings)
         frozen = freeze.freeze(project=project, user=request.user, **settings)
     except Refused as refusal:

@@ -24,7 +24,7 @@ from labeling.documents.bulk_edit_rules import COLUMNS, FROZEN, MOVES, RULES
 from labeling.documents.list.filters import read_query
 from labeling.documents.list.search import matching_documents
 from labeling.failure_tags import tags_of
-from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project
+from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project, SilverItem
 from slmstudio import audit
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
@@ -298,7 +298,10 @@ def _lock_documents(project: Project, action: str, ids: Sequence[int]) -> dict[i
     locked: dict[int, Any] = {row.pk: row for row in rows.only(*COLUMNS[action])}
     # Read after the lock, so it is current.
     if action in MOVES:
-        used = set(DatasetItem.objects.filter(document__in=locked).values_list("document_id", flat=True))
+        used = {
+            *DatasetItem.objects.filter(document__in=locked).values_list("document_id", flat=True),
+            *SilverItem.objects.filter(document__in=locked).values_list("document_id", flat=True),
+        }
         for pk, row in locked.items():
             row.frozen = pk in used
     elif action in (Action.REQUEUE, Action.OVERLAP):

@@ -1,7 +1,7 @@
 """Tables of the labeling side."""
 
 from labeling.models.annotations import Annotation, AnnotationRevision, Gold, Prediction
-from labeling.models.datasets import DatasetItem, DatasetVersion, FreezeRun, Split
+from labeling.models.datasets import DatasetItem, DatasetVersion, FreezeRun, SilverItem, Split
 from labeling.models.documents import Document, DocumentScore, DocumentSearch, DocumentState, Origin, Page
 from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
@@ -40,6 +40,7 @@ __all__ = [
     "SavedView",
     "SchemaMigration",
     "SchemaVersion",
+    "SilverItem",
     "Split",
     "Webhook",
     "WebhookDelivery",

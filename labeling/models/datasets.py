@@ -103,6 +103,23 @@ class DatasetItem(models.Model):
         return f"document {self.document_id} in {self.split}"
 
 
+class SilverItem(models.Model):
+    """A document with a silver label in a dataset version (``labeling.datasets.silver``): trained on, never tested on.
+
+    The row stays as long as the version, so the document is never drawn into the hold-out.
+    """
+
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="silver_items", db_index=False)
+    document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="silver_items")
+    model = models.CharField(max_length=200, help_text="the name of the model that labeled it")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "document"], name="silver_document_once")]
+
+    def __str__(self) -> str:
+        return f"silver label of document {self.document_id}"
+
+
 class FreezeRun(BackgroundRun):
     """A background freeze of many documents. ``knobs``: the arguments of ``labeling.datasets.freeze.freeze``.
 

@@ -43,6 +43,8 @@ def estimate_for(
     if shape is None or report is None or not report.is_current:
         return None
     rows = [(prompt + answer, answer) for _, split, prompt, answer in report.lengths if split == Split.TRAIN]
+    # Which rows a share draws does not matter for an estimate.
+    rows = rows[: max(1, round(hyperparameters.train_share * len(rows)))] if rows else rows
     kept = [row for row in rows if row[0] <= hyperparameters.max_length]
     lengths = [tokens for tokens, _ in rows]
     mean = sum(tokens for tokens, _ in kept) / len(kept) if kept else float(hyperparameters.max_length)

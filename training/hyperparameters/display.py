@@ -28,6 +28,8 @@ TITLES = {
     "sample_seconds": "Scoring time limit",
     "devices": "Devices",
     "trackers": "Trackers",
+    "silver": "Silver labels",
+    "train_share": "Share of the training documents",
 }
 PRIMARY = ("method", "max_length", "effective_batch", "learning_rate", "epochs", "precision")
 VALUE_LABELS = {
@@ -81,6 +83,8 @@ def describe_value(name: str, hyperparameters: Hyperparameters) -> str:
         return f"{value} documents" + (f" ({', '.join(shown)})" if len(shown) > 1 else "")
     if name == "max_length":
         return f"{value:,} tokens"
+    if name == "train_share":
+        return f"{100 * value:g} %"
     if name == "warmup_ratio":
         return f"{100 * value:g} % of the steps"
     if name == "early_stopping":

@@ -47,6 +47,7 @@ def problems(
         ("lora_r", 1, 512, "LoRA rank: 1 to 512."),
         ("lora_alpha", 1, 2048, "LoRA alpha: 1 to 2,048; usually twice the rank."),
         ("lora_dropout", 0, 0.9, "LoRA dropout: 0 to 0.9."),
+        ("train_share", 0.001, 1, "Share of the training documents: 0.001 to 1."),
         ("warmup_ratio", 0, 0.9, "Warm-up: a share of the steps from 0 to 0.9."),
         ("seed", 0, 2**31 - 1, "Seed: an integer from 0 to 2,147,483,647."),
         ("devices", 1, max(1, gpus), _devices_message(gpus)),

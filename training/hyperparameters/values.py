@@ -24,6 +24,7 @@ class Hyperparameters:
     """The settings of a training run, besides dataset and base model.
 
     ``batch_size``: documents per device and forward pass; ``accumulation``: forward passes per optimizer step.
+    ``silver``: also train on the silver labels of the dataset. ``train_share``: of the training documents.
     ``eval_every`` and ``save_every``: steps between evaluations and between checkpoints; None: the trainer's choice.
     ``sample_documents``: validation documents whose outputs are scored at each evaluation, in at most
     ``sample_seconds``. ``best_metric``: what early stopping and the choice of the saved weights follow.
@@ -52,6 +53,8 @@ class Hyperparameters:
     sample_documents: int = 4
     sample_seconds: int | None = None
     trackers: tuple[str, ...] = ()
+    silver: bool = False
+    train_share: float = 1.0
 
     @property
     def effective_batch(self) -> int:

@@ -7,11 +7,12 @@ checkpoints in state/. With ``--resume`` the run continues from the newest intac
 checkpoint, it starts at step one and deletes the others. One process at a time works in the folder: a resumed run waits
 for the previous process to leave.
 
-Events: start {total_steps, parameters, trainable_parameters, train_rows, validation_rows, left_out, device, precision,
-longest, resumed_from}, then metrics, validation, samples and warning as in ``progress_callback``, checkpoint {step,
-path, bytes, sha256}, artifact as in ``artifacts``, done {seconds, steps, tokens, stopped, stopped_early, best_step,
-peak_memory_bytes}. ``best_step`` is the step of the lowest validation loss where its weights were saved, else null. A
-resumed run repeats all events up to its checkpoint: its supervisor may have been killed before it stored them.
+Events: start {total_steps, parameters, trainable_parameters, train_rows (with silver_rows), validation_rows, left_out,
+device, precision, longest, resumed_from}, then metrics, validation, samples and warning as in ``progress_callback``,
+checkpoint {step, path, bytes, sha256}, artifact as in ``artifacts``, done {seconds, steps, tokens, stopped,
+stopped_early, best_step, peak_memory_bytes}. ``best_step`` is the step of the lowest validation loss where its weights
+were saved, else null. A resumed run repeats all events up to its checkpoint: its supervisor may have been killed before
+it stored them.
 
 SIGTERM ends the run after the current step: it saves a checkpoint and no model, and ``done`` has ``stopped``.
 Several devices: ``accelerate launch --num_processes N -m training.ml.train SPEC.yaml``; the first writes events.
@@ -155,6 +156,7 @@ def _announce_start(
         parameters=sum(quantization.parameter_count(one) for one in parameters),
         trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
         train_rows=len(data.train),
+        silver_rows=data.silver,
         validation_rows=len(data.validation),
         left_out=data.left_out,
         device=environment["device"],

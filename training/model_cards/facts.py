@@ -23,6 +23,7 @@ def lineage_of(run: TrainingRun, spec: RunSpec) -> dict[str, Any]:
         "base_model_sha256": spec.base_model.sha256,
         "dataset": run.dataset.number,
         "dataset_sha256": spec.dataset.sha256,
+        **({"silver_sha256": spec.silver.sha256} if spec.silver is not None else {}),
         "schema": run.dataset.schema_version.number,
         "schema_sha256": spec.contract.schema_sha256,
         "spec_sha256": sha256_text(run.spec),
@@ -56,7 +57,7 @@ def facts_of(run: TrainingRun) -> card.ModelCardFacts:
         end_token=end,
         context=base.context,
         dataset=f"version {dataset.number}",
-        counts={str(name): int(count) for name, count in (dataset.counts.get("splits") or {}).items()},
+        counts=_counts(run, spec),
         left_out=len(facts.get("left_out") or []),
         settings=[*_settings(spec), *((name, str(value)) for name, value in (facts.get("optimizer") or {}).items())],
         losses=card.spread(metrics),
@@ -72,6 +73,12 @@ def facts_of(run: TrainingRun) -> card.ModelCardFacts:
         },
         environment=_environment(run),
     )
+
+
+def _counts(run: TrainingRun, spec: RunSpec) -> dict[str, int]:
+    """The documents by split, and those with silver labels where the run used them."""
+    counts = {str(name): int(count) for name, count in (run.dataset.counts.get("splits") or {}).items()}
+    return counts | ({"silver": int(run.facts.get("silver_rows") or 0)} if spec.silver is not None else {})
 
 
 def _made_by(facts: dict[str, Any]) -> dict[str, str]:

@@ -13,6 +13,14 @@ from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport
 
 
+def check_silver(dataset: DatasetVersion) -> None:
+    """Raises Refused where a dataset version has no silver labels."""
+    if not (dataset.counts.get("silver") or {}).get("documents"):
+        raise Refused(
+            f"{dataset} has no silver labels. Freeze a version with silver labels, or do not use them.", field="silver"
+        )
+
+
 def check_not_empty(dataset: DatasetVersion) -> None:
     """Raises Refused where a dataset version has no training documents."""
     if not train_rows(dataset):

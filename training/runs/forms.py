@@ -178,6 +178,13 @@ class NewRunForm(ChoiceForm):
         label="Trackers",
     )
 
+    train_share = forms.FloatField(
+        widget=_number(step="any", min="0", max="1"), required=False, label="Share of the training documents"
+    )
+    silver = forms.ChoiceField(
+        choices=[("", "not used"), ("on", "used for training")], required=False, widget=_select(), label="Silver labels"
+    )
+
     #: settings that are always shown; the others are under Advanced
     PRIMARY = ("max_length", "effective_batch", "learning_rate", "precision")
     ADVANCED = (
@@ -195,6 +202,8 @@ class NewRunForm(ChoiceForm):
         "save_every",
         "sample_documents",
         "sample_seconds",
+        "train_share",
+        "silver",
         "devices",
     )
 
@@ -260,6 +269,8 @@ class NewRunForm(ChoiceForm):
         if values.get("sample_documents") is None:
             values["sample_documents"] = Hyperparameters.sample_documents
         values["trackers"] = tuple(values.get("trackers") or ())
+        values["silver"] = bool(values.get("silver"))
+        values["train_share"] = 1.0 if values.get("train_share") is None else values["train_share"]
         return with_effective_batch(
             Hyperparameters(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"]
         )
@@ -285,13 +296,14 @@ def initial_of(hyperparameters: Hyperparameters) -> dict[str, Any]:
         },
         **{
             name: exact_text(getattr(hyperparameters, name))
-            for name in ("learning_rate", "epochs", "lora_dropout", "warmup_ratio")
+            for name in ("learning_rate", "epochs", "lora_dropout", "warmup_ratio", "train_share")
         },
         **{
             name: getattr(hyperparameters, name) or ""
             for name in ("early_stopping", "eval_every", "save_every", "sample_seconds")
         },
         "trackers": list(hyperparameters.trackers),
+        "silver": "on" if hyperparameters.silver else "",
         "effective_batch": hyperparameters.effective_batch,
         "at_once": max(
             hyperparameters.batch_size,

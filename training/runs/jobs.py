@@ -217,6 +217,9 @@ def verify_inputs(spec: RunSpec) -> None:
         raise ChildFailed("The dataset file is missing. Freeze a new version.")
     if sha256_file(data) != spec.dataset.sha256:
         raise ChildFailed("The dataset file has changed since it was frozen. Freeze a new version.")
+    silver = spec.silver
+    if silver is not None and (not Path(silver.path).is_file() or sha256_file(silver.path) != silver.sha256):
+        raise ChildFailed("The file of silver labels is missing or has changed. Freeze a new version.")
 
 
 def log_path(run: TrainingRun) -> Path:

@@ -51,6 +51,8 @@ _HINTS = {
     "choose by.",
     "sample_seconds": "Documents that are not reached in this time at the first evaluation are left out of all.",
     "devices": "They share each step.",
+    "train_share": "Drawn by the seed; 1 is all of them. A smaller share is a part of a larger one.",
+    "silver": "Pre-labels that passed every check. Compare a run with and one without them on validation.",
 }
 
 

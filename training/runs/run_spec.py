@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from labeling.datasets.queries import file_path
+from labeling.datasets.silver import silver_key
+from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
@@ -54,8 +56,14 @@ def build_spec(run: TrainingRun, hyperparameters: Hyperparameters) -> RunSpec:
             "seed": hyperparameters.seed,
             "too_long": hyperparameters.too_long,
             "output_dir": str(local_path(run.folder_key)),
+            **({"train_share": hyperparameters.train_share} if hyperparameters.train_share < 1 else {}),
+            **({"silver": _silver(dataset)} if hyperparameters.silver else {}),
         },
     )
+
+
+def _silver(dataset: DatasetVersion) -> dict[str, str]:
+    return {"path": str(local_path(silver_key(dataset.artifact_key))), "sha256": dataset.counts["silver"]["sha256"]}
 
 
 def hyperparameters_of(spec: RunSpec) -> Hyperparameters:
@@ -84,6 +92,8 @@ def hyperparameters_of(spec: RunSpec) -> Hyperparameters:
         sample_documents=spec.sample_documents,
         sample_seconds=spec.sample_seconds,
         trackers=spec.trackers,
+        silver=spec.silver is not None,
+        train_share=spec.train_share,
     )
 
 

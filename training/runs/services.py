@@ -21,6 +21,7 @@ from training.runs.checks import (
     check_lengths,
     check_not_empty,
     check_prepared,
+    check_silver,
     early_stopping_problem,
 )
 from training.runs.run_spec import build_spec
@@ -76,6 +77,8 @@ def start_training(
     check_not_empty(dataset)
     check_prepared(base_model)
     check_hyperparameters(hyperparameters, base_model)
+    if hyperparameters.silver:
+        check_silver(dataset)
     if len(name) > MAX_NAME_LENGTH:
         raise Refused(f"A name has at most {MAX_NAME_LENGTH} characters.", field="name")
     check_lengths(dataset, base_model, hyperparameters)

@@ -30,6 +30,8 @@ from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
 from evaluation.pipeline.services import EVALUATIONS, advance, cancel_pipeline, stages, start_pipeline
 from labeling.contract.errors import ContractError
 from labeling.datasets.freeze import freeze
+from labeling.datasets.freeze_rules import Rules
+from labeling.datasets.silver import METHODS as SILVER_METHODS
 from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import ProjectError, create_project, save_contract
@@ -86,6 +88,12 @@ class Command(BaseCommand):
         parser.add_argument("--learning-rate", type=float, help="default: from the preset")
         parser.add_argument("--seed", type=int, default=17, help="seed of sampling and training (default: %(default)s)")
         parser.add_argument(
+            "--silver",
+            default="",
+            choices=SILVER_METHODS,
+            help="also train on silver labels: pre-labels of rows without gold that pass every check",
+        )
+        parser.add_argument(
             "--owner",
             default=OWNER,
             help="account that owns the project (default: %(default)s, created without a password if missing)",
@@ -139,7 +147,11 @@ class Command(BaseCommand):
             self._say(f"preparing {base_model} (one time)")
             base_model = prepare(base_model=base_model)
         dataset = freeze(
-            project=project, user=owner, seed=options["seed"], validation_share=options["validation_share"]
+            project=project,
+            user=owner,
+            seed=options["seed"],
+            validation_share=options["validation_share"],
+            rules=Rules(silver=options["silver"]),
         )
         self._say(f"frozen {dataset}: {dataset.counts}")
         number, held_out = upcoming_number(project), dataset.items.filter(split=Split.HOLDOUT).count()
@@ -209,7 +221,8 @@ class Command(BaseCommand):
         method = options["method"] or recommended_method(dataset=dataset, base_model=base_model)
         hyperparameters = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
         changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
-        hyperparameters = replace(hyperparameters, seed=options["seed"], **changes)
+        has_silver = bool((dataset.counts.get("silver") or {}).get("documents"))
+        hyperparameters = replace(hyperparameters, seed=options["seed"], silver=has_silver, **changes)
         return start_pipeline(
             project=project,
             user=owner,

@@ -36,6 +36,10 @@ class FreezeIn(In):
     origins: list[Literal["human", "prelabelled", "imported", "synthetic"]] = Field([], max_length=10)
     tags: list[Text] = Field([], max_length=100, description="only documents with one of these")
     without_tags: list[Text] = Field([], max_length=100)
+    silver: Literal["", "agreement", "confidence"] = Field(
+        "", description="pre-labels of unlabeled documents that become silver labels, for training only"
+    )
+    silver_confidence: Number = Field(0.95, ge=0, le=1, description="lowest confidence of any field of a silver label")
     most: Whole | None = Field(None, ge=2, lt=2**31, description="maximum for training and validation")
 
 

@@ -7,8 +7,9 @@ from transformers import AutoConfig
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_text
 from training.ml.data.encoder import Encoder
-from training.ml.data.rows import of_split, read_rows
+from training.ml.data.rows import Row, of_split, read_rows
 from training.ml.lengths import EncodedRow, encode_rows
 from training.spec import RunSpec
 
@@ -20,6 +21,8 @@ class EncodedDataset:
     train: list[EncodedRow]
     validation: list[EncodedRow]
     left_out: list[dict[str, Any]]
+    #: how many of the training rows have silver labels
+    silver: int = 0
 
     @property
     def has_one_answer(self) -> bool:
@@ -30,6 +33,7 @@ class EncodedDataset:
 def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> EncodedDataset:
     """Encodes the rows. Raises Refused where there are none, or some are too long and must not be dropped."""
     rows = read_rows(spec.dataset.path, spec.dataset.sha256)
+    silver = read_rows(spec.silver.path, spec.silver.sha256) if spec.silver is not None else []
     _check_context(spec)
     parts, left_out = [], []
     for split in ("train", "validation"):
@@ -50,7 +54,34 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Enc
             "validation split.",
             code="early_stopping",
         )
-    return EncodedDataset(train=train, validation=sorted(validation, key=lambda one: one.length), left_out=left_out)
+    train = subset(train, spec.train_share, spec.seed)
+    extra = _encode_silver(silver, rows, spec, schema, encoder)
+    left_out += [{"id": one.row.id, "split": "silver", "tokens": one.length} for one in extra if _is_long(one, spec)]
+    extra = [one for one in extra if not _is_long(one, spec)]
+    ordered = sorted(validation, key=lambda one: one.length)
+    return EncodedDataset(train=[*train, *extra], validation=ordered, left_out=left_out, silver=len(extra))
+
+
+def subset(rows: list[EncodedRow], share: float, seed: int) -> list[EncodedRow]:
+    """A share of the rows, at least one, in their order. With the same seed a smaller share is a part of a larger."""
+    if share >= 1:
+        return rows
+    drawn = sorted(rows, key=lambda one: sha256_text(f"{seed}:{one.row.id}"))[: max(1, round(share * len(rows)))]
+    kept = {one.row.id for one in drawn}
+    return [one for one in rows if one.row.id in kept]
+
+
+def _encode_silver(
+    silver: list[Row], rows: list[Row], spec: RunSpec, schema: CompiledSchema, encoder: Encoder
+) -> list[EncodedRow]:
+    """Raises Refused where a document has gold as well: it could be one of validation or hold-out."""
+    if both := {row.id for row in silver} & {row.id for row in rows}:
+        raise Refused(f"{min(both)} has a gold label and a silver label.", code="dataset")
+    return encode_rows(silver, instruction=spec.contract.instruction, schema=schema, encoder=encoder)
+
+
+def _is_long(one: EncodedRow, spec: RunSpec) -> bool:
+    return one.length > spec.max_length
 
 
 def _check_context(spec: RunSpec) -> None:

@@ -21,6 +21,7 @@ def fingerprint_values(spec: RunSpec, *, precision: str) -> dict[str, Any]:
     values["precision"] = precision
     values["base_model"] = spec.base_model.sha256 or folder_hash(spec.base_model.path)
     values["dataset"] = spec.dataset.sha256 or sha256_file(spec.dataset.path)
+    values["silver"] = spec.silver.sha256 if spec.silver is not None else None
     values["contract"]["schema"] = sha256_text(json.dumps(spec.contract.schema, default=str))
     return _as_json(values)
 
