@@ -20,6 +20,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.gates.holdout.price import evaluation_price
         from evaluation.gates.policy.proposals import propose_from_contract
         from evaluation.label_issues.challenges import open_challenges, resolve_all
+        from evaluation.learning_curves import services as learning_curves
         from evaluation.pipeline import services as pipeline
         from evaluation.prelabels.services import notify_webhooks
         from evaluation.runs.services import evaluation_ended, file_keys, holdout_price
@@ -39,6 +40,8 @@ class EvaluationConfig(AppConfig):
         evaluation_ended.register(benchmarks.on_evaluation_ended)
         evaluation_ended.register(pipeline.on_evaluation_ended)
         hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)
+        evaluation_ended.register(learning_curves.on_evaluation_ended)
+        hooks.reaper_passed.register(learning_curves.advance_all)
         hooks.reaper_passed.register(pipeline.advance_all)
         hooks.reaper_passed.register(benchmarks.advance_all)
         challenge_sources.register(open_challenges)

@@ -14,6 +14,7 @@ from evaluation.gates.policy import views as policy_views
 from evaluation.http import moved_to
 from evaluation.label_issues import label_check_views
 from evaluation.label_issues import views as label_issue_views
+from evaluation.learning_curves import views as learning_curve_views
 from evaluation.pipeline import views as pipeline_views
 from evaluation.prelabels import views as prelabel_views
 from evaluation.prompts import views as prompt_views
@@ -64,6 +65,9 @@ urlpatterns = [
     path("evaluation/gold/", moved_to("challenges"), name="former_challenges"),
     path("evaluation/gold/freeze/", moved_to("challenges_freeze"), name="former_challenges_freeze"),
     path("evaluation/gold/rescore/", moved_to("challenges_rescore"), name="former_challenges_rescore"),
+    path("evaluation/learning-curves/", learning_curve_views.learning_curves, name="learning_curves"),
+    path("evaluation/learning-curves/<int:number>/", learning_curve_views.learning_curve, name="learning_curve"),
+    path("evaluation/learning-curves/<int:number>/cancel/", learning_curve_views.cancel, name="learning_curve_cancel"),
     path("evaluation/loop/", pipeline_views.panel, name="loop_panel"),
     path("prelabels/", prelabel_views.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabel_views.new, name="prelabel_new"),

@@ -8,6 +8,7 @@ from evaluation.models.comparison import Comparison
 from evaluation.models.endpoints import Endpoint
 from evaluation.models.gates import GatePolicy, GateReport, PolicyProposal
 from evaluation.models.label_issues import GoldQuestion, LabelCheckRun, SuspectLabel
+from evaluation.models.learning_curves import LearningCurve, LearningPoint
 from evaluation.models.pipeline import LoopRun
 from evaluation.models.prelabels import PrelabelItem, PrelabelRun
 from evaluation.models.prompts import PromptSearch
@@ -28,6 +29,8 @@ __all__ = [
     "GateReport",
     "GoldQuestion",
     "LabelCheckRun",
+    "LearningCurve",
+    "LearningPoint",
     "LoopRun",
     "Pin",
     "PolicyProposal",

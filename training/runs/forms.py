@@ -179,7 +179,7 @@ class NewRunForm(ChoiceForm):
     )
 
     train_share = forms.FloatField(
-        widget=_number(step="any", min="0", max="1"), required=False, label="Share of the training documents"
+        widget=number_input(step="any", min="0", max="1"), required=False, label="Share of the training documents"
     )
     silver = forms.ChoiceField(
         choices=[("", "not used"), ("on", "used for training")], required=False, widget=_select(), label="Silver labels"

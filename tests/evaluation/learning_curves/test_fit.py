@@ -1,0 +1,61 @@
+"""The fit of a learning curve: it finds the law that made the measurements, and its band covers it."""
+
+import numpy as np
+import pytest
+
+from evaluation.learning_curves.fit import Law, Measurement, fit
+from evaluation.learning_curves.outlook import field_curves, price
+
+LAW = Law(0.95, -4.0, 0.9)
+
+
+def measured(rng: np.random.Generator, scored: int = 400) -> list[Measurement]:
+    rows = []
+    for labels, repeats in ((24, 3), (50, 3), (100, 3), (200, 1)):
+        for _ in range(repeats):
+            rows.append(Measurement(labels, int(rng.binomial(scored, LAW.accuracy(labels))), scored))
+    return rows
+
+
+def test_exact_measurements_give_the_law() -> None:
+    rows = [Measurement(labels, round(100_000 * LAW.accuracy(labels)), 100_000) for labels in (24, 50, 100, 200)]
+    found = fit(rows)
+    assert found is not None
+    assert found.law.accuracy(400) == pytest.approx(LAW.accuracy(400), abs=0.005)
+
+
+def test_the_band_covers_what_comes() -> None:
+    rng = np.random.default_rng(5)
+    inside = 0
+    for _ in range(20):
+        found = fit(measured(rng))
+        assert found is not None
+        low, high = found.band(300)
+        inside += low <= LAW.accuracy(300) <= high
+    assert inside >= 15
+
+
+def test_two_sizes_are_no_curve() -> None:
+    assert fit([Measurement(10, 5, 10), Measurement(20, 6, 10)]) is None
+
+
+def test_perfect_scores_stay_perfect() -> None:
+    found = fit([Measurement(labels, 50, 50) for labels in (10, 20, 40)])
+    assert found is not None
+    assert found.law.accuracy(80) == pytest.approx(1, abs=0.002)
+
+
+def test_the_outlook_by_field() -> None:
+    fields = {"": [40, 50], "date": [20, 25], "total": [20, 25]}
+    curves = field_curves([(labels, fields) for labels in (12, 25, 50)], 50)
+    assert [one.name for one in curves] == ["", "date", "total"]
+    outlook = curves[1].outlook
+    assert outlook is not None
+    assert [outlook.now, outlook.then] == pytest.approx([0.8, 0.8], abs=0.001)
+    assert curves[0].chart.most == 150
+    assert [one.name for one in field_curves([(9, {"": [1, 2], "queue": [1, 2]})], 9)] == ["queue"]
+
+
+def test_the_price_of_a_hundred_labels() -> None:
+    found = price(review_cost=0.5, currency="EUR", seconds=36)
+    assert (found.amount, found.currency, found.hours) == (50, "EUR", 1)
