@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,16 @@ class Classifier:
             weights, bias = np.vstack([np.zeros_like(weights), weights]), np.concatenate([np.zeros_like(bias), bias])
         return cls(classes, weights, bias)
 
+    @cached_property
+    def _columns(self) -> Any:
+        """The weights as a product with a sparse row needs them: it would copy all of them for each document."""
+        return np.ascontiguousarray(self.weights.T)
+
     def predict(self, vectors: Any) -> tuple[Any, float]:
         """The most probable value for the one text in ``vectors``, and its probability."""
         if len(self.classes) == 1:
             return loads(self.classes[0]), 1.0
-        scores = np.asarray(vectors @ self.weights.T, np.float64).ravel() + self.bias
+        scores = np.asarray(vectors @ self._columns, np.float64).ravel() + self.bias
         odds = np.exp(scores - scores.max())
         best = int(odds.argmax())
         return loads(self.classes[best]), float(odds[best] / odds.sum())
