@@ -165,7 +165,7 @@ def report(world: World) -> GateReport:
 
 
 def waiver(**changes: Any) -> dict[str, Any]:
-    return {"reason": "Two weeks of shadowing first.", "expires": tomorrow().isoformat(), **changes}
+    return {"reason": "Two weeks of shadowing first.", "expires": tomorrow(7).isoformat(), **changes}
 
 
 def decided(api: Api, **body: Any) -> Any:
