@@ -4,10 +4,13 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from labeling.documents.list.counts import gold_count
+from labeling.documents.list.counts import gold_count, state_counts
 from labeling.documents.panels import queue_step
 from labeling.models import DatasetVersion, Project
 from slmstudio.panels import NextStep, PanelContent, next_step, register
+
+#: gold labels from which a first version is proposed although more documents are queued
+ENOUGH_LABELS = 20
 
 
 def newest_dataset(project: Project) -> DatasetVersion | None:
@@ -42,11 +45,11 @@ def datasets_panel(project: Project, user: User) -> PanelContent:
 
 @next_step(14)
 def freeze_step(project: Project, user: User) -> NextStep | None:
-    """The first gold labels can be frozen."""
+    """The first gold labels can be frozen, or the queue is labeled first."""
     if "curate" not in project.can or newest_dataset(project) is not None:
         return None
     gold = gold_count(project)
-    if not gold.number:
+    if not gold.number or gold.number < min(ENOUGH_LABELS, state_counts(project).queued.number):
         return queue_step(project)
     text = ngettext("document has a gold label", "documents have gold labels", gold.number)
     return NextStep(

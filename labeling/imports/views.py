@@ -20,8 +20,10 @@ from labeling.imports.rows import MISFIT
 from labeling.imports.table_reviews import review_table
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import ImportRun, Project
+from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
@@ -133,6 +135,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "live": run.is_live or (indexing is not None and indexing.is_live),
         "can_restart": run.status in ("failed", "cancelled") and artifacts.store().exists(run.upload_key),
         "in_files": any("file" in row for row in run.rejects),
+        "step": panels.next_step_for(project, request.user) if run.status == Status.DONE else None,
         "misfits": any(row["reason"].startswith(MISFIT) for row in run.rejects),
     }
     return render(request, f"labeling/imports/run.html{'#progress' if is_htmx(request) else ''}", context)
