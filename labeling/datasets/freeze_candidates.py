@@ -186,6 +186,13 @@ class Preview:
     holdout_origins: dict[str, int] = field(default_factory=dict)
     large: list[tuple[str, float]] = field(default_factory=list)
 
+    @property
+    def few_by_people(self) -> int:
+        """The size that the hold-out can have, where confirmed pre-labels leave it small; else 0."""
+        people = sum(count for origin, count in self.origins.items() if origin in splits.HUMAN_ORIGINS)
+        is_small = people < min(splits.MIN_HOLDOUT, self.documents - people)
+        return people if is_small and not self.held_out else 0
+
 
 def preview(*, project: Project, rules: Rules | None = None) -> Preview:
     """The counts of a freeze with these rules."""

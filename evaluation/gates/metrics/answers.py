@@ -83,7 +83,9 @@ def _invariants(sample: Sample) -> Measurement:
 def _paired(sample: Sample) -> Measurement:
     """The field accuracy of each document that both models have, of the baseline and of the model under test."""
     if sample.baseline is None:
-        return Measurement.nothing("there is no baseline to compare with")
+        return Measurement.nothing(
+            "there is no baseline: evaluate the base model or the deployed one on the hold-out, and select it"
+        )
     both = {
         key: (_accuracy(sample.baseline[key], sample.field), _accuracy(score, sample.field))
         for key, score in sample.scores.items()

@@ -68,6 +68,15 @@ def test_the_list_opens_on_validation(world: World, engineer: Client) -> None:
     assert [run.number for run in engineer.get(LIST + "?split=all").context["page"]] == [2, 1]
 
 
+def test_an_evaluation_on_validation_leads_to_the_holdout(world: World, engineer: Client, client: Client) -> None:
+    run = evaluated(world, right, split="validation")
+    address = f"{NEW}?model=run-{world.training_run.number}&amp;split=holdout"
+    assertContains(engineer.get(run.get_absolute_url()), address)
+    assertNotContains(engineer.get(evaluated(world, right).get_absolute_url()), address)
+    client.force_login(world.manager)
+    assertNotContains(client.get(run.get_absolute_url()), address)
+
+
 def test_the_list_can_be_narrowed_to_a_split(world: World, engineer: Client) -> None:
     evaluated(world, right)
     evaluated(world, right, split="validation", tuned=False)

@@ -2,6 +2,9 @@
 
 from collections import Counter
 
+import pytest
+
+from labeling.datasets.freeze_candidates import Preview
 from labeling.datasets.splits import (
     HOLDOUT,
     MIN_HOLDOUT,
@@ -162,3 +165,17 @@ def test_a_spread_family_stays_spread_when_it_is_large_no_more() -> None:
     found = assign_splits(rows, seed=17, validation_share=0.1, holdout_share=0.2, large_families="spread")
     assert (found.group_members, sum(found.split[pk] == HOLDOUT for pk in range(10))) == ([], 2)
     assert len(draw(rows).group_members) == 8
+
+
+@pytest.mark.parametrize(
+    ("origins", "held_out", "few"),
+    [
+        ({"human": 3, "prelabelled": 47}, 0, 3),
+        ({"human": 3, "prelabelled": 47}, 3, 0),
+        ({"human": 20, "prelabelled": 47}, 0, 0),
+        ({"human": 3}, 0, 0),
+        ({"prelabelled": 47}, 0, 0),
+    ],
+)
+def test_a_holdout_that_confirmed_prelabels_leave_small(origins: dict[str, int], held_out: int, few: int) -> None:
+    assert Preview(documents=sum(origins.values()), held_out=held_out, origins=origins).few_by_people == few
