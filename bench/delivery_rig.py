@@ -197,8 +197,8 @@ class Walk:
     lines: list[tuple[str, ...]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def person(self, name: str) -> Person:
-        """A person who has just logged in, with a browser context of their own."""
+    def page(self, name: str) -> Page:
+        """A page in a browser context of its own, whose errors are noted."""
         context = self.browser.new_context(base_url=self.base, viewport={"width": 1366, "height": 900})
         context.set_default_timeout(PAGE_MS)
         page = context.new_page()
@@ -206,6 +206,11 @@ class Walk:
         page.on("pageerror", lambda error: self.complaints.append(f"{name}: script error: {error}"))
         page.on("response", lambda response: self._response(name, response))
         page.on("dialog", lambda dialog: dialog.accept())
+        return page
+
+    def person(self, name: str) -> Person:
+        """A person who has just logged in, with a browser context of their own."""
+        page = self.page(name)
         found = self.people[name] = Person(name, page)
         page.goto("/login/")
         found.fill("username", name)
