@@ -92,12 +92,12 @@ def instructions(base: str, compiled: CompiledSchema) -> list[str]:
 def _about_fields(compiled: CompiledSchema) -> str:
     lines = []
     for one in compiled.fields:
-        said = one.description or (one.title if one.title != one.name else "")
+        meaning = one.description or (one.title if one.title != one.name else "")
         if one.enum and len(one.enum) <= _MAX_LISTED_CLASSES:
             values = ", ".join(value if isinstance(value, str) else dumps(value) for value in one.enum)
-            said = f"{said} One of: {values}.".strip()
-        if said:
-            lines.append(f"- {one.pattern}: {said}")
+            meaning = f"{meaning} One of: {values}.".strip()
+        if meaning:
+            lines.append(f"- {one.pattern}: {meaning}")
     return "\n".join(["Fields:", *lines]) if lines else ""
 
 

@@ -40,7 +40,7 @@ export interface Series {
   tone: number;
   rows: Row[];
   value(row: Row): number | null | undefined;
-  /** told apart by it; the name where it is missing */
+  /** distinguished by it; the name where it is missing */
   id?: string;
   /** tokens up to a step, for the tokens axis */
   tokens?(step: number): number | null;
