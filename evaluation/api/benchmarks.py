@@ -52,8 +52,9 @@ def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> HttpResponse:
     project = project_of(request)
     known = {one.key: one.candidate for found in candidate_choices(project).values() for one in found}
     try:
-        if unknown := next((key for key in body.models if key not in known), None):
-            raise Refused(f"There is no model {unknown}. GET benchmarks/models lists them.", field="models")
+        unknown = [key for key in body.models if key not in known]
+        if unknown:
+            raise Refused(f"There is no model {unknown[0]!r}. GET benchmarks/models lists them.", field="models")
         made = services.start_benchmark(
             project=project, user=caller(request).user, candidates=[known[key] for key in body.models],
             modes=body.modes, documents=body.documents,

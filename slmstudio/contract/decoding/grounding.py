@@ -98,7 +98,7 @@ def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Gro
         for one in wanted:
             for value in _values(gold, split(one.pattern)):
                 if isinstance(value, str) and value.strip():
-                    seen[one.pattern].note(document, collapse_spaces(value))
+                    seen[one.pattern].note(document, value, as_written=one.evidence != "required")
     for one in wanted:
         why = reached.get(one.pattern, "it is in a part of the schema with several alternatives")
         if why and one.format:  # the decoder has a pattern for it
@@ -172,8 +172,13 @@ class _GoldStatistics:
         #: values that are not in the text of their document
         self.elsewhere: Counter[str] = Counter()
 
-    def note(self, document: _Text, value: str) -> None:
+    def note(self, document: _Text, written: str, *, as_written: bool) -> None:
+        """``as_written``: gold with other white space than the grammar writes counts as not in the text."""
+        value = collapse_spaces(written)
         self.values[value] += 1
+        if as_written and value != written:
+            self.elsewhere[value] += 1
+            return
         if document.holds(value):
             self.whole += 1
             return

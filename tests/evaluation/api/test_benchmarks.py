@@ -40,6 +40,7 @@ def test_benchmark_is_started_and_read(wide: World, api: Api) -> None:  # noqa: 
     ("models", "body", "field"),
     [
         (["nothing"], {}, "models"),
+        ([""], {}, "models"),
         (["small-base"], {"documents": 5}, "documents"),
         (["small-base"], {"modes": ["guessing"]}, "modes"),
         ([], {}, "models"),

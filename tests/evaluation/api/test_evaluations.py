@@ -54,7 +54,6 @@ def test_the_holdout_takes_a_confirmation_of_its_price(world: World, api: Api) -
         ({"dataset": 7}, "dataset"),
         ({"split": "test"}, "split"),
         ({"mode": "fast"}, "mode"),
-        ({"mode": "grounded"}, "mode"),
         ({"at_once": 0}, "at_once"),
         ({"modell": "run-1"}, "modell"),
     ],

@@ -44,7 +44,7 @@ def test_event_costs_little_more_than_its_row(
     cost = run.facts["supervision"]
     print(f"supervision: {cost}")
     assert cost["events"] >= 2000
-    assert len(queries) < 150  # whatever the machine: rows are written in batches
+    assert len(queries) < 200  # whatever the machine: rows are written in batches
     alone = rows_alone(run)
     print(f"the rows alone: {alone:.2f} processor seconds")
     assert cost["cpu_seconds"] < 15 * alone  # 4 or 5 times as much, when this was written
