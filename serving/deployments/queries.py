@@ -110,6 +110,9 @@ class ReleaseStatus:
 
 def find(project: Project) -> Deployment | None:
     """The deployment of a project, None before its first release."""
+    # Planning the joins takes longer than this query, and most projects have none yet.
+    if not Deployment.objects.filter(project=project).exists():
+        return None
     found: Deployment | None = Deployment.objects.with_releases().filter(project=project).first()
     if found is not None:
         found.project = project
