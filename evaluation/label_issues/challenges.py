@@ -63,15 +63,8 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
             reason=reason,
             created_by=user,
         )
-        challenge.full_clean(validate_constraints=False)
-        challenge.save()
-        audit_services.record(
-            project=run.project,
-            user=user,
-            action="doubted",
-            about=_about(document),
-            details={"evaluation": run.number, "field": path, "reason": reason, "revision": revision.pk},
-        )
+        details = {"evaluation": run.number, "field": path, "reason": reason, "revision": revision.pk}
+        _save(challenge, run.project, user, details)
     return challenge
 
 
@@ -100,16 +93,18 @@ def challenge_suspect(*, suspect: SuspectLabel, user: User) -> bool:
         suggested_by=suspect.model,
         created_by=user,
     )
+    details = {"label check": run.number, "field": suspect.field, "revision": suspect.revision_id}
+    _save(challenge, run.project, user, details)
+    return True
+
+
+def _save(challenge: GoldQuestion, project: Project, user: User, details: dict[str, Any]) -> None:
+    """Stores a new challenge, and the act in the audit log."""
     challenge.full_clean(validate_constraints=False)
     challenge.save()
     audit_services.record(
-        project=run.project,
-        user=user,
-        action="doubted",
-        about=_about(document),
-        details={"label check": run.number, "field": suspect.field, "revision": suspect.revision_id},
+        project=project, user=user, action="doubted", about=_about(challenge.document), details=details
     )
-    return True
 
 
 def challengeable_fields(output: EvalOutput) -> list[str]:
