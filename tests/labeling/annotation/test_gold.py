@@ -90,7 +90,8 @@ def in_list(project: Project) -> set[str]:
 
 
 @pytest.mark.parametrize("review", [True, False])
-def test_all_readers_of_gold_agree(desk: Desk, review: bool) -> None:
+def test_all_readers_of_gold_agree(desk: Desk, review: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panels, "ENOUGH_LABELS", 1)
     members.change_settings(project=desk.project, by=desk.owner, values={"review_required": review})
     expected = APPROVED if review else APPROVED | {"submitted"}
     states = dict(Document.objects.values_list("external_id", "state"))
