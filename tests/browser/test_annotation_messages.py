@@ -15,6 +15,11 @@ from tests.labeling.label_desk import Desk
 
 ITEM = object_schema({"name": {"type": "string"}, "count": {"type": "integer"}})
 ITEMS = object_schema({"items": {"type": "array", "title": "Items", "items": ITEM}})
+WRITE_ROW = """(row, texts) => [...row.querySelectorAll("[data-control]")].slice(0, 2).forEach((control, index) => {
+  control.focus();
+  control.value = texts[index];
+  control.dispatchEvent(new InputEvent("input", { bubbles: true }));
+})"""
 LINE = '[data-title="Items"] > [data-messages] > p'
 
 
@@ -198,9 +203,8 @@ def test_a_map_conflict_ends_when_the_value_is_edited(desk: Desk, open_label: Op
         rows = page.locator(f'#form [data-title="{title}"]').first
         if not rows.locator("[data-item]").count():
             rows.locator("[data-add-row]").first.click()
-            page.keyboard.type(key)
-            page.keyboard.press("Tab")
-            page.keyboard.type(value)
+            # Both at once: a value that is typed after a save of the name alone would end the conflict.
+            rows.locator("[data-item]").first.evaluate(WRITE_ROW, [key, value])
         else:
             rows.locator('[data-key="value"] [data-control]').first.fill(value)
 
