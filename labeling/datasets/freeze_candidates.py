@@ -14,7 +14,7 @@ from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, MinHashIndex, NearDuplicates
 from labeling.models import DatasetItem, Document, DocumentPlace, Gold, Origin, Project, SilverItem, Split
 from labeling.models.annotations import EXCLUDED_STATES
-from labeling.models.documents import Selection
+from labeling.models.documents import QUEUE, Selection
 from slmstudio.contract.schema.compiled import CompiledSchema, split
 
 CHUNK = 500
@@ -170,8 +170,9 @@ class Preview:
 
     ``documents``: included, of these ``held_out``. ``excluded``: by the rules. ``not_by_people``: hold-out documents
     that no person labeled without a pre-label. Without gold: ``set_aside`` are skipped or rejected, ``invalid`` have a
-    label that is invalid under the current schema, ``without_gold`` are the rest. ``large``: names of large groups with
-    their shares, where the hold-out is not drawn yet and the rules do not say what is done with them.
+    label that is invalid under the current schema, ``without_gold`` are the rest. ``reserved``: hold-out documents in
+    the queue. ``large``: names of large groups with their shares, where the hold-out is not drawn yet and the rules do
+    not say what is done with them.
     """
 
     documents: int = 0
@@ -181,6 +182,7 @@ class Preview:
     not_by_people: int = 0
     set_aside: int = 0
     without_gold: int = 0
+    reserved: int = 0
     # Not Counters: a template that asks one for ``items`` gets the count of "items".
     origins: dict[str, int] = field(default_factory=dict)
     holdout_origins: dict[str, int] = field(default_factory=dict)
@@ -220,6 +222,7 @@ def preview(*, project: Project, rules: Rules | None = None) -> Preview:
     states = Document.objects.filter(project=project).counts_by_state()
     result.set_aside = sum(states.get(state, 0) for state in EXCLUDED_STATES)
     result.invalid = Gold.objects.outdated(project).count()
+    result.reserved = Document.objects.filter(project=project, holdout=True, state__in=QUEUE).count()
     with_gold = sum(row[-1] for row in rows)
     result.without_gold = sum(states.values()) - with_gold - result.set_aside - result.invalid
     if rules.group_by and not rules.large_families and not result.held_out:

@@ -1,4 +1,5 @@
-"""Sampling more hold-out documents at random from unlabeled ones, and assigning them to annotators.
+"""Sampling more hold-out documents at random from unlabeled ones, and assigning them to annotators; reserving some of
+an import before anyone labels them.
 
 Excludes documents in a training split, and their near-duplicates and group members, as a freeze does. The sample is
 reproducible by its seed.
@@ -12,9 +13,10 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from labeling.datasets import splits
-from labeling.datasets.freeze_candidates import CHUNK, group_expression
-from labeling.datasets.near_duplicates import SHORT_SKETCH, THRESHOLD, MinHashIndex
-from labeling.models import DatasetItem, Document, Gold, Project, SilverItem, Split
+from labeling.datasets.freeze_candidates import CHUNK, Progress, TextIndex, group_expression, no_progress
+from labeling.datasets.freeze_rules import Rules, rules_of
+from labeling.datasets.near_duplicates import SHORT_SKETCH, MinHashIndex
+from labeling.models import DatasetItem, Document, Gold, Origin, Project, SilverItem, Split
 from labeling.models.documents import Selection
 
 #: sampled in addition, to replace near-duplicates of training documents
@@ -71,6 +73,41 @@ def sample_holdout(
     return HoldoutSample([pk for pk in chosen if pk in taken], near, len(order), seed)
 
 
+def reserve_holdout(
+    *, project: Project, documents: Sequence[int], count: int, seed: int, progress: Progress = no_progress
+) -> int:
+    """Moves about ``count`` of some unlabeled documents to the hold-out, drawn as a freeze draws it: near-duplicates
+    and groups stay together. Returns the number of those moved; fewer where some are similar to training documents.
+    """
+    if count <= 0 or not documents:
+        return 0
+    rules = _newest_rules(project)
+    texts = TextIndex(rules.similarity)
+    texts.read(project, progress, documents)
+    _, groups = texts.groups()
+    families = Document.objects.filter(pk__in=documents).values_list("pk", group_expression(rules.group_by, ""))
+    candidates = [
+        splits.Candidate(
+            pk, texts.keys[pk], holdout=False, origin=Origin.HUMAN, duplicate_group=groups[pk], group=family or ""
+        )
+        for pk, family in families
+    ]
+    drawn = splits.assign_splits(
+        candidates,
+        seed=seed,
+        validation_share=0,
+        holdout_share=count / len(candidates),
+        large_families=rules.large_families,
+    ).new_holdout
+    near = TrainingTexts(project).similar(drawn)
+    return len(_hold_out(project, [pk for pk in drawn if pk not in near], ()))
+
+
+def _newest_rules(project: Project) -> Rules:
+    newest = project.datasets.order_by("-number").first()
+    return rules_of(newest.rules) if newest is not None else Rules()
+
+
 def unlabeled_documents(project: Project, only: Q | None = None) -> QuerySet[Document]:
     """Documents that can enter the hold-out: new, unlabeled, in no dataset version, not targeted. Generated ones only
     if the hold-out has no real ones.
@@ -109,10 +146,8 @@ class TrainingTexts:
         trained = DatasetItem.objects.filter(dataset__project=project).exclude(split=Split.HOLDOUT)
         # Including labels that are currently not gold: after a correction, they are training data.
         labeled = Gold.objects.newest_of(project).filter(document__holdout=False)
-        newest = project.datasets.order_by("-number").first()
-        rules = newest.rules if newest is not None else {}
-        self._threshold = float(rules.get("similarity") or THRESHOLD)
-        self._group_by = str(rules.get("group_by") or "")
+        rules = _newest_rules(project)
+        self._threshold, self._group_by = rules.similarity, rules.group_by
         silver = SilverItem.objects.filter(dataset__project=project)
         parts = (rows.values_list("document_id", flat=True) for rows in (trained, labeled, silver))
         self._ids = sorted({pk for part in parts for pk in part})

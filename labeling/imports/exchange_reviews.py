@@ -47,6 +47,11 @@ class ExchangeReview:
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether these are all rows."""
+        return self.rows < _ROWS
+
+    @property
     def shapes(self) -> str:
         """The titles of the shapes of its files."""
         return "; ".join(dict.fromkeys(reading.shape.title for reading in self.readings))

@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.contract.errors import ContractError
-from labeling.imports import services, uploads
+from labeling.imports import reservations, services, uploads
 from labeling.imports.exchange_reviews import ExchangeReview, review_upload
 from labeling.imports.forms import ExchangesForm, NewProjectForm
 from labeling.imports.uploads import MAX_UPLOAD, Upload
@@ -112,6 +112,7 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
         "can_use_prompt": prompt != instruction and len(prompt) <= MAX_INSTRUCTION,
         "max_instruction": MAX_INSTRUCTION,
         "is_gold": options.get("answers") == "gold",
+        "reservation": reservations.reservation(project, options, review.valid if review.is_whole else None),
     }
 
 

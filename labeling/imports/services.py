@@ -18,7 +18,7 @@ from django.core.files import File
 from django.db import transaction
 
 from labeling.documents import search_index
-from labeling.imports import uploads
+from labeling.imports import reservations, uploads
 from labeling.imports.bulk_copy import ImportResult, ImportTask, Reject, import_rows, write
 from labeling.imports.formats.base import Context, Progress
 from labeling.imports.formats.jsonl import parse_jsonl
@@ -178,8 +178,9 @@ def process(run: ImportRun) -> None:
                 run.record(rejects_key=_store_rejects(run, rejects))
             raise
         finally:
-            # The documents of an import that fails are searchable too.
+            # The documents of an import that fails are searchable too, and a part of them is reserved.
             search_index.index_text(run.project_id)
+            reservations.reserve(run)
         key = _store_rejects(run, rejects) if result.rejected else ""
     ended = {**_columns(result), "encoding": encoding, "progress_done": result.rows, "rejects_key": key}
     with transaction.atomic():

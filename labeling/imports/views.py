@@ -12,7 +12,7 @@ from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import retarget
 
-from labeling.imports import queries, services, uploads
+from labeling.imports import queries, reservations, services, uploads
 from labeling.imports.formats.column_mapping import role_choices
 from labeling.imports.formats.registry import FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
@@ -135,6 +135,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "live": run.is_live or (indexing is not None and indexing.is_live),
         "can_restart": run.status in ("failed", "cancelled") and artifacts.store().exists(run.upload_key),
         "in_files": any("file" in row for row in run.rejects),
+        "reserved": 0 if run.is_live or run.as_holdout else reservations.reserved(run),
         "step": panels.next_step_for(project, request.user) if run.status == Status.DONE else None,
         "misfits": any(row["reason"].startswith(MISFIT) for row in run.rejects),
     }

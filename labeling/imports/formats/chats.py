@@ -15,7 +15,7 @@ from labeling.imports.conversations.readings import SAMPLE, SAMPLE_CHARACTERS, R
 from labeling.imports.conversations.shapes import BATCH, SHAPES, Shape, shape_of
 from labeling.imports.conversations.shared_prompt import SharedPrompt, shared_prompt
 from labeling.imports.formats import zip_folder
-from labeling.imports.formats.base import HEAD_BYTES, FileHead, Format, Option, ReadError, Session, Source
+from labeling.imports.formats.base import HEAD_BYTES, RESERVE, FileHead, Format, Option, ReadError, Session, Source
 from labeling.imports.formats.encodings import read_text, to_utf8
 from labeling.imports.formats.json_values import CHUNK, first_item, is_list, is_spread, iterate_values, parsed_values
 from labeling.imports.formats.jsonl import parse_jsonl
@@ -265,7 +265,7 @@ FORMAT = Format(
     "Fine-tuning files, chat logs, traces: exchanges with a model",
     rows,
     detect=detect,
-    options=(_SHAPE, _ANSWERS, _PROMPT),
+    options=(_SHAPE, _ANSWERS, _PROMPT, RESERVE),
     is_line_based=True,
     is_reviewed=True,
 )

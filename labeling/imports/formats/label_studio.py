@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from labeling.imports.formats.base import FileHead, Format, Source
+from labeling.imports.formats.base import RESERVE, FileHead, Format, Source
 from labeling.imports.formats.column_mapping import UNAMBIGUOUS, arrays, without_null
 from labeling.imports.formats.encodings import read_text, to_utf8
 from labeling.imports.formats.json_values import first_item, first_line, is_list, is_spread, parsed_values
@@ -314,4 +314,4 @@ def _is_task(value: object, head: bytes) -> bool:
     return value is None and b'"data"' in head and b'"annotations"' in head and b'"from_name"' in head
 
 
-FORMAT = Format("labelstudio", "Label Studio: JSON export", rows, detect=detect)
+FORMAT = Format("labelstudio", "Label Studio: JSON export", rows, detect=detect, options=(RESERVE,))
