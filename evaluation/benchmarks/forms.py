@@ -22,7 +22,7 @@ from evaluation.runs.services import decoding_modes
 from evaluation.widgets import narrow_number_input
 from labeling.models import Project
 from slmstudio.storage.sizes import format_bytes
-from training.base_models.services import TINY
+from training.base_models.services import TINY, fill_catalog
 from training.estimates.estimate import fit
 from training.estimates.services import memory_limit, shape_of
 from training.models import BaseModel, ModelVersion
@@ -53,8 +53,11 @@ NEEDS_DOWNLOAD = "Base models to download first"
 
 def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     """Every model that can be benchmarked, by group."""
+    fill_catalog()
     limit = memory_limit(project)
-    versions: Any = ModelVersion.objects.filter(project=project).select_related("training_run__dataset")
+    versions: Any = ModelVersion.objects.filter(project=project).select_related(
+        "training_run__dataset"
+    )
     prompts = PromptSearch.objects.usable(project)[:NEWEST_VERSIONS]
     bases = list(BaseModel.objects.order_by("parameters", "name"))
     here = [one for one in bases if _is_local(one)]

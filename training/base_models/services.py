@@ -45,6 +45,12 @@ def sync_catalog() -> list[BaseModel]:
     return rows
 
 
+def fill_catalog() -> None:
+    """Registers the catalog where there is no base model yet: the page of base models was not opened yet."""
+    if not BaseModel.objects.exists():
+        sync_catalog()
+
+
 def origin_of(model: BaseModel | CatalogEntry) -> tuple[str, str]:
     """The origin of the weights. Hub ids are case-insensitive."""
     hub = model.source == BaseModel.Source.HUB

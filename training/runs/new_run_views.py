@@ -22,6 +22,7 @@ from slmstudio.web.body_limits import takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.warnings import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
+from training.base_models.services import fill_catalog
 from training.estimates.advice import full_fine_tuning_advice
 from training.estimates.estimate import Estimate
 from training.estimates.services import estimate_for
@@ -85,6 +86,7 @@ def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
 
     A setting that still has the value of the preset it was shown with follows when the preset changes.
     """
+    fill_catalog()
     query = request.GET
     source = queries.run_by_number(project, positive_int(query.get("from")))
     dataset = queries.dataset_by_number(project, positive_int(query.get("dataset")))
@@ -155,7 +157,6 @@ def _render_form(
         "dataset": dataset,
         "base_model": base_model,
         "no_dataset": queries.newest_dataset(project) is None,
-        "no_model": BaseModel.objects.default() is None,
         "spec_problems": spec_problems,
         "hints": _HINTS,
     }

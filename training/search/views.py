@@ -16,6 +16,7 @@ from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.warnings import no_worker_message
+from training.base_models.services import fill_catalog
 from training.models import BaseModel, Search, Trial
 from training.runs import queries
 from training.runs.services import measure_lengths
@@ -81,6 +82,7 @@ def _after_measuring(request: SignedInRequest, form: SearchForm, refusal: Refuse
 
 def _initial(request: SignedInRequest, project: Project) -> dict[str, Any]:
     """The values of an earlier search (``?from=``), else the defaults with the newest dataset."""
+    fill_catalog()
     source = Search.objects.filter(project=project, number=positive_int(request.GET.get("from"))).first()
     if source is not None:
         return {"name": source.name, **initial_of(services.spec_of(source))}
@@ -99,7 +101,6 @@ def _render_form(
         "form": form,
         "spec_problem": spec_problem,
         "no_dataset": queries.newest_dataset(project) is None,
-        "no_model": BaseModel.objects.default() is None,
         "hints": {
             "hours": "Training time of all trials together, times their GPUs. It counts towards the project's quota.",
             "trials": "The first has the preset's values.",

@@ -11,6 +11,7 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
+from training.base_models.catalog import CATALOG
 from training.hyperparameters.presets import preset
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
@@ -239,8 +240,15 @@ def test_page_without_training_documents_shows_a_message(
     assert "<form id" not in page
 
 
-def test_page_without_a_model_shows_a_message(dataset: DatasetVersion, login: Login) -> None:
-    assert "No base model" in login("engineer").get(URL).content.decode()
+@pytest.mark.parametrize("url", [URL, "/p/receipts/training/searches/new/"])
+def test_a_studio_without_base_models_registers_the_catalog(dataset: DatasetVersion, login: Login, url: str) -> None:
+    for _ in range(2):
+        form = login("engineer").get(url).context["form"]
+        assert {value for value, _ in form.fields["base_model"].choices} == {known.slug for known in CATALOG}
+    default = BaseModel.objects.default()
+    assert default is not None
+    assert form["base_model"].value() == default.slug
+    assert BaseModel.objects.count() == len(CATALOG)
 
 
 @pytest.mark.parametrize("nonsense", [{"from": "99"}, {"from": "x", "dataset": "-1"}, {"was": "::", "method": "evil"}])
