@@ -14,7 +14,9 @@ from evaluation.approvals.report import report_content
 from evaluation.approvals.report_markdown import report_markdown
 from evaluation.gates import manifest
 from evaluation.gates.gather import tests_source
+from evaluation.gates.metrics.findings import Status
 from evaluation.gates.metrics.metric import Source
+from evaluation.gates.missing_evaluations import MissingEvaluation, missing_evaluations
 from evaluation.gates.policy.services import gates_of
 from evaluation.models import GateReport
 from evaluation.runs.resource_views import context_of
@@ -55,8 +57,15 @@ def _context(
         "changed": sum(not check.equal for check in content.checks),
         "actions": _actions(request, found) if content.approved and not content.void else [],
         "form": form or (DecisionForm(report=found, user=request.user) if may_decide else None),
+        "lacking": _lacking(project, found) if content.approval is None else [],
         "withdrawal": withdrawal or (WithdrawalForm(prefix="withdrawal") if may_withdraw else None),
     }
+
+
+def _lacking(project: Any, found: GateReport) -> list[MissingEvaluation]:
+    """The evaluations that its gates still need, for who can start them."""
+    is_open = any(row["status"] == Status.NOT_PROVEN for row in found.verdicts)
+    return missing_evaluations(found.eval_run, gates_of(found.policy)) if is_open and Action.RUN in project.can else []
 
 
 def _actions(request: SignedInRequest, found: GateReport) -> list[ReportAction]:

@@ -90,7 +90,7 @@ def _difference(a: EvalRun, b: EvalRun) -> str:
 
 def check_required_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
     """Raises Refused for a baseline of another model than the deployed one, which the user cannot choose."""
-    deployed = _last_approved(eval_run)
+    deployed = last_approved(eval_run)
     if deployed is not None:
         if model_key(baseline) != model_key(deployed):
             raise Refused(
@@ -121,7 +121,7 @@ def default_baseline(eval_run: EvalRun) -> EvalRun | None:
     """The newest evaluation of the required baseline on the same documents, decoded and scored the same way: of the
     model that was approved last, or of this model's base model where no other model is approved.
     """
-    deployed = _last_approved(eval_run)
+    deployed = last_approved(eval_run)
     base = base_model_of(eval_run)
     if deployed is None and base is None:
         return None
@@ -148,7 +148,7 @@ def _is_complete(run: EvalRun) -> bool:
     return run.split != Split.HOLDOUT or not unanswered_documents(run)[0]
 
 
-def _last_approved(eval_run: EvalRun) -> EvalRun | None:
+def last_approved(eval_run: EvalRun) -> EvalRun | None:
     """The evaluation of the last approval of another model; withdrawn approvals do not count."""
     approvals = Approval.objects.filter(
         report__project_id=eval_run.project_id, decision=Approval.Decision.APPROVED

@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 from django import forms
 
+from evaluation.gates.baselines import default_baseline
 from evaluation.models import EvalRun
 from evaluation.widgets import select
 from labeling.models import Project
@@ -42,6 +43,18 @@ class GateReportForm(forms.Form):
             "eval_run": self.runs[self.cleaned_data["eval_run"]],
             "baseline": self.runs.get(self.cleaned_data["baseline"]),
         }
+
+    def select_defaults(self) -> None:
+        """Selects the newest evaluation of a model that is no base model, and its baseline, where none is named."""
+        run = self.initial_run("eval_run")
+        if run is None and "eval_run" not in self.initial:
+            run = next((one for one in self.runs.values() if not one.backend.is_base_model), None)
+            run = run or next(iter(self.runs.values()), None)
+        if run is None:
+            return
+        self.initial["eval_run"] = str(run.number)
+        if "baseline" not in self.initial and (baseline := default_baseline(run)) is not None:
+            self.initial["baseline"] = str(baseline.number)
 
     def initial_run(self, name: str) -> EvalRun | None:
         """The evaluation that is selected when the page opens."""

@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
-from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.gates.forms import GateReportForm
@@ -13,10 +12,12 @@ from evaluation.gates.holdout import disclosure
 from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.sample_size import ANY_ANNOTATOR, ROUND_ROBIN, queue_labels, required_labels
 from evaluation.gates.metrics import METRICS
+from evaluation.gates.missing_evaluations import missing_evaluations
+from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.production import needs_production, production_of
 from evaluation.gates.services import create_report
-from evaluation.models import EvalRun, GateReport
+from evaluation.models import EvalRun, GatePolicy, GateReport
 from evaluation.stats import ALPHA, alpha_level
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
@@ -39,8 +40,9 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
     if request.method != "POST":
         initial = {name: request.GET[name] for name in GateReportForm.base_fields if name in request.GET}
         form = GateReportForm(project=project, initial=initial)
+        form.select_defaults()
         context = {"project": project, "form": form, **_next_evaluation(project, form)}
-        return render(request, "evaluation/gates/new_report.html", context)
+        return page_or_fragment(request, "evaluation/gates/new_report.html", "form", context)
     form = GateReportForm(request.POST, project=project)
     if form.is_valid():
         try:
@@ -54,15 +56,19 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _next_evaluation(project: Any, form: GateReportForm) -> dict[str, Any]:
-    """The number and confidence of the hold-out evaluation that a report on the selected evaluation would have.
-
-    ``level``: the confidence, None where no alpha is left; ``highest`` where gates differ. {} where none is selected.
-    """
+    """What a report on the selected evaluation would lack, and its price; {} where none is selected."""
     run = form.initial_run("eval_run")
     if run is None:
         return {}
     current = current_policy(project=project)
     policy = gates_of(current)
+    return {"missing": missing_evaluations(run, policy), **_price(run, form, current, policy)}
+
+
+def _price(run: EvalRun, form: GateReportForm, current: GatePolicy, policy: Gates) -> dict[str, Any]:
+    """The number and confidence of the hold-out evaluation that a report would have. ``level``: the confidence, None
+    where no alpha is left; ``highest`` where gates differ.
+    """
     # A report that only follows a new measurement or a change of the regression suite has the same number.
     other = production_of(run).run if needs_production(policy) else None
     same = GateReport.objects.filter(

@@ -120,7 +120,7 @@ def test_the_form_shows_the_number_of_the_evaluation(world: World, manager: Clie
     evaluated(world, right)
     page = manager.get("/p/invoices/gates/new/?eval_run=3")
     assertContains(page, "hold-out evaluation <strong>2</strong>, tested at 98.75 %")
-    assert "holdout_number" not in manager.get("/p/invoices/gates/new/").context
+    assert manager.get("/p/invoices/gates/new/").context["holdout_number"] == 2
     assert "holdout_number" not in manager.get("/p/invoices/gates/new/?eval_run=x").context
     set_policy(project=world.project, user=world.manager, gates={"gates": [VALID], "only_look": True})
     assertContains(manager.get("/p/invoices/gates/new/?eval_run=2"), "tested at 95 % confidence")

@@ -169,6 +169,31 @@ def test_the_form_shows_confidence_and_rescorings(world: World, manager: Client)
     assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5 %")
 
 
+def test_a_missing_baseline_is_evaluated_from_the_form_and_then_selected(world: World, client: Client) -> None:
+    run = evaluated(world, right)
+    client.force_login(world.engineer)
+    page = client.get(JUDGE)
+    (missing,) = page.context["missing"]
+    assert (page.context["form"].initial["eval_run"], missing.label, missing.live) == ("1", "Small base 10M", None)
+    assertContains(page, escape(missing.url))
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    assert [one.url for one in client.get(report.get_absolute_url()).context["lacking"]] == [missing.url]
+
+    form = client.get(missing.url).context["form"]
+    assert form.initial.items() >= {"model": "base-small-base", "split": "holdout", "mode": run.mode}.items()
+    client.post(missing.url, {**form.initial, "confirmed": form.price.token})
+    started = EvalRun.objects.get(number=2)
+    assert (started.base_model, started.split) == (world.base_model, "holdout")
+    (missing,) = client.get(JUDGE).context["missing"]
+    assert missing.live == started
+
+    baseline = evaluated(world, broken, tuned=False)
+    page = client.get(JUDGE, {"eval_run": "1"}, headers=HTMX)
+    assert page.context["missing"] == []
+    assert page.context["form"].initial["baseline"] == str(baseline.number)
+    assertNotContains(page, "<html")
+
+
 def test_gold_labels_by_people_have_no_warning(world: World, manager: Client, report: GateReport) -> None:
     from django.db import connection
 
