@@ -1,5 +1,6 @@
 """Learning curves: started, measured, cancelled."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,6 +33,10 @@ SHARES = (0.12, 0.25, 0.5, 1.0)
 MAX_SEEDS = 5
 #: documents that a curve needs for training and for validation
 MIN_TRAIN, MIN_VALIDATION = 40, 20
+#: validation documents to ask a freeze for: it draws each by chance, so fewer of them can come out
+_DRAWN = 28
+#: code of a dataset version that is too small
+FEW_DOCUMENTS = "few_documents"
 #: all fields together, next to the single ones
 ALL_FIELDS = ""
 _FIRST_SEED = 17
@@ -90,14 +95,23 @@ def _check(project: Project, dataset: DatasetVersion, base_model: BaseModel | No
     if not 1 <= seeds <= MAX_SEEDS:
         raise Refused(f"Choose 1 to {MAX_SEEDS} subsets.", field="seeds")
     splits = dataset.counts.get("splits", {})
-    if splits.get(Split.TRAIN, 0) < MIN_TRAIN or splits.get(Split.VALIDATION, 0) < MIN_VALIDATION:
+    train, validation = splits.get(Split.TRAIN, 0), splits.get(Split.VALIDATION, 0)
+    if train < MIN_TRAIN or validation < MIN_VALIDATION:
+        more = MIN_TRAIN + _DRAWN - train - validation
+        first = f"Label {more:,} more documents, then freeze" if more > 0 else "Freeze"
         raise Refused(
             f"A learning curve needs {MIN_TRAIN} training and {MIN_VALIDATION} validation documents; {dataset} has "
-            f"{splits.get(Split.TRAIN, 0)} and {splits.get(Split.VALIDATION, 0)}.",
+            f"{train} and {validation}. {first} a version with {validation_share(train + validation)} % validation.",
             field="dataset",
+            code=FEW_DOCUMENTS,
         )
     if base_model is None and not class_fields(dataset.schema_version.compiled):
         raise Refused("The schema has no field with fixed values to classify. Choose a base model.", field="model")
+
+
+def validation_share(documents: int) -> int:
+    """The share of ``documents`` outside the hold-out, in percent, that a version for a learning curve needs."""
+    return math.ceil(100 * _DRAWN / max(documents, MIN_TRAIN + _DRAWN))
 
 
 # -- the classifier -----------------------------------------------------------------------------------------------

@@ -5,12 +5,15 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from evaluation.learning_curves import queries, services
 from evaluation.learning_curves.forms import LearningCurveForm
 from evaluation.learning_curves.outlook import MORE, field_curves
 from evaluation.models import LearningCurve
+from labeling.models import DatasetVersion, Project, Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
@@ -21,15 +24,30 @@ def learning_curves(request: SignedInRequest, slug: str) -> HttpResponse:
     """The curves of a project; POST starts one."""
     project = project_for(request.user, slug, Action.RUN if request.method == "POST" else Action.READ)
     form = LearningCurveForm(request.POST if request.method == "POST" else None, project=project)
+    context: dict[str, Any] = {"project": project, "form": form, "curves": queries.curves(project)}
     if request.method == "POST" and form.is_valid():
+        options = form.options()
         try:
-            curve = services.start_learning_curve(project=project, user=request.user, **form.options())
+            curve = services.start_learning_curve(project=project, user=request.user, **options)
         except Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
+            if refusal.code == services.FEW_DOCUMENTS:
+                context["freeze"] = _freeze_url(project, options["dataset"])
         else:
             return redirect(curve)
-    context = {"project": project, "form": form, "curves": queries.curves(project)}
     return render(request, "evaluation/learning_curves/list.html", context, status=422 if form.errors else 200)
+
+
+def _freeze_url(project: Project, dataset: DatasetVersion) -> str:
+    """The form of a freeze like that of a version, with the share of validation that a learning curve needs."""
+    sizes, rules = dataset.counts["splits"], dataset.rules
+    query = {
+        "seed": dataset.seed,
+        "validation": services.validation_share(sizes[Split.TRAIN] + sizes[Split.VALIDATION]),
+        "holdout": round(100 * rules.get("holdout_share", 0.2), 1),
+        **{name: rules.get(name, "") for name in ("group_by", "stratify", "large_families")},
+    }
+    return f"{reverse('datasets', args=[project.slug])}?{urlencode(query)}"
 
 
 @require_safe

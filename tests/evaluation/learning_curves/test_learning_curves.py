@@ -54,7 +54,7 @@ def test_too_few_documents_are_refused(project: Project) -> None:
     dataset = freeze(project=project, user=None, validation_share=0.0)
     with pytest.raises(Refused) as refused:
         services.start_learning_curve(project=project, user=member(project, Role.ENGINEER), dataset=dataset)
-    assert refused.value.field == "dataset"
+    assert (refused.value.field, refused.value.code) == ("dataset", services.FEW_DOCUMENTS)
     with pytest.raises(Refused) as refused:
         services.start_learning_curve(
             project=project, user=member(project, Role.ENGINEER), dataset=project.datasets.earliest("number"), seeds=9
@@ -94,6 +94,18 @@ def test_cancelling_a_curve_cancels_its_runs(runs_of_points: LearningCurve) -> N
     runs_of_points.refresh_from_db()
     assert runs_of_points.status == Status.CANCELLED
     assert not services.cancel(curve=runs_of_points, user=member(runs_of_points.project, Role.ENGINEER))
+
+
+def test_a_version_with_too_few_documents_leads_to_the_form_of_a_freeze(project: Project, client: Client) -> None:
+    add_messages(project, 4, labeled=True, prefix="z")
+    dataset = freeze(project=project, user=None, validation_share=0.0)
+    client.force_login(member(project, Role.ENGINEER))
+    data = {"dataset": str(dataset.number), "model": "classifier", "seeds": "1"}
+    answer = client.post(reverse("learning_curves", args=["messages"]), data)
+    share = client.get(answer.context["freeze"]).context["form"]["validation"].value()
+    outside = dataset.counts["splits"]["train"]
+    assert int(share) == services.validation_share(outside)
+    assert services.MIN_VALIDATION < int(share) / 100 * outside < outside - services.MIN_TRAIN
 
 
 def test_pages(project: Project, client: Client) -> None:
