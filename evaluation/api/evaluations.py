@@ -81,7 +81,7 @@ def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> HttpResponse:
 
 
 def _start(project: Project, user: Any, body: EvaluationIn, key: str) -> EvalRun:
-    groups = model_choices(project).values()
+    groups = model_choices(project, keep=body.model).values()
     model = next((one.model for group in groups for one in group if one.key == body.model), None)
     if model is None:
         raise Refused(f"There is no model {body.model}. GET evaluations/models lists them.", field="model")

@@ -55,7 +55,7 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     """Every model that can be benchmarked, by group."""
     fill_catalog()
     limit = memory_limit(project)
-    versions: Any = ModelVersion.objects.filter(project=project).select_related(
+    versions: Any = ModelVersion.objects.filter(project=project, training_run__archived_at=None).select_related(
         "training_run__dataset"
     )
     prompts = PromptSearch.objects.usable(project)[:NEWEST_VERSIONS]

@@ -45,7 +45,7 @@ class EvaluationForm(forms.Form):
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
         self.datasets = {str(row.number): row for row in DatasetVersion.objects.filter(project=project)}
-        groups = model_choices(project)
+        groups = model_choices(project, keep=str((data or initial or {}).get("model", "")))
         self.models = {choice.key: choice.model for group in groups.values() for choice in group}
         #: whether documents are sent to a server for some of the models
         self.has_external = bool(groups[EXTERNAL])

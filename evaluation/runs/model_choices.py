@@ -11,6 +11,7 @@ from labeling.models import Project
 from slmstudio.runs.models import Status
 from training.models import BaseModel, ModelExport, TrainingRun
 
+TRAINED, TRAINED_GGUF = "Fine-tuned here", "Fine-tuned here, on llama.cpp"
 EXTERNAL = "External (documents are sent to the endpoint)"
 
 
@@ -23,8 +24,22 @@ class ModelChoice:
     model: Model
 
 
-def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
-    """Group -> its models, newest first."""
+def model_choices(project: Project, *, keep: str = "") -> dict[str, list[ModelChoice]]:
+    """Group -> its models, newest first. Models of archived runs are left out, except the one with the key ``keep``."""
+    choices = _all_choices(project)
+    hidden = set(TrainingRun.objects.filter(project=project, archived_at__isnull=False).values_list("pk", flat=True))
+    for group in (TRAINED, TRAINED_GGUF):
+        choices[group] = [
+            choice for choice in choices[group] if choice.key == keep or _training_of(choice.model) not in hidden
+        ]
+    return choices
+
+
+def _training_of(model: Model) -> int | None:
+    return model.model_version.training_run_id if isinstance(model, ModelExport) else int(model.pk)
+
+
+def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
     trainings: Any = TrainingRun.objects.filter(project=project).exclude(status__in=[Status.FAILED, Status.CANCELLED])
     exports: Any = ModelExport.objects.filter(model_version__project=project, status=Status.DONE)
     exports = exports.select_related("model_version__training_run").order_by("-model_version__number", "kind")
@@ -33,11 +48,11 @@ def model_choices(project: Project) -> dict[str, list[ModelChoice]]:
     permitted = permits.permitted_endpoints(project, endpoints)
     prompts = PromptSearch.objects.usable(project)
     return {
-        "Fine-tuned here": [
+        TRAINED: [
             ModelChoice(f"run-{run.number}", _training_label(run), run)
             for run in trainings.select_related("model_version").order_by("-number")
         ],
-        "Fine-tuned here, on llama.cpp": [
+        TRAINED_GGUF: [
             ModelChoice(f"gguf-{export.model_version.number}-{export.kind}", str(export), export) for export in exports
         ],
         "Classical models": [

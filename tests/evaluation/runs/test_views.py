@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
@@ -179,6 +180,17 @@ def test_failed_trainings_and_unprepared_models_are_not_offered(world: World, en
     type(world.training_run).objects.update(status=Status.FAILED)
     type(world.base_model).objects.update(sha256="")
     assert engineer.get(NEW).context["form"].missing == "model"
+
+
+def test_models_of_archived_runs_are_offered_only_where_they_are_named(world: World, engineer: Client) -> None:
+    def offered(query: str = "") -> set[str]:
+        return set(engineer.get(NEW + query).context["form"].models)
+
+    assert offered() == {"run-1", "base-small-base"}
+    type(world.training_run).objects.update(archived_at=timezone.now())
+    assert offered() == {"base-small-base"}
+    assert offered("?model=run-1") == {"run-1", "base-small-base"}
+    assert engineer.post(NEW, order()).status_code == 302
 
 
 def test_a_project_without_a_dataset_is_sent_to_freeze_one(world: World, engineer: Client) -> None:
