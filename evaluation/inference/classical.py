@@ -116,9 +116,12 @@ class ClassicalBackend(Backend):
         artifacts.write_text(key, text)
         task.on_event({"event": "ready", "spec": text})
         task.job.record(stage="loading the model")
-        argv = [sys.executable, "-m", "evaluation.ml.classical.answer", str(artifacts.local_path(key))]
         log = artifacts.local_path(f"{task.folder_key}/log.txt")
-        return supervise(task.job, argv, on_event=task.on_child_event, log=log)
+        return supervise(task.job, self.command(artifacts.local_path(key)), on_event=task.on_child_event, log=log)
+
+    def command(self, spec: Path) -> list[str]:
+        """The child process that answers the documents of a spec."""
+        return [sys.executable, "-m", "evaluation.ml.classical.answer", str(spec)]
 
     def spec(self, task: Task) -> ClassicalSpec:
         """The spec of the child process."""

@@ -15,6 +15,8 @@ from evaluation.gates.production import production_then
 from evaluation.gates.provenance import environment_of
 from evaluation.gates.verdicts import verdicts_for
 from evaluation.inference.backend import ModelUnavailable
+from evaluation.inference.classical import ClassicalBackend
+from evaluation.inference.classical_spec import ClassicalSpec
 from evaluation.inference.local import LlamaCppBackend, LocalBackend
 from evaluation.inference.spec import EvalSpec, GgufRef
 from evaluation.models import EvalOutput, EvalRun, GateReport
@@ -24,6 +26,7 @@ from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.runs.application import application
+from slmstudio.storage.hashing import folder_manifest
 from slmstudio.workers.devices import NotEnoughGpus
 from training.child_processes import ChildFailed, Event, run_child, spec_file
 from training.exports.services import gguf_spec
@@ -46,9 +49,7 @@ def reproduce(*, report: GateReport, folder: Path, outputs_only: bool, progress:
     """
     run = report.eval_run
     backend = run.backend
-    if not backend.decodes:
-        raise Refused(f"{run.model_label} is a classical model, which is not made again here yet.", code="classical")
-    if not isinstance(backend, LocalBackend):
+    if not isinstance(backend, LocalBackend | ClassicalBackend):
         raise Refused(f"{run.model_label} is an external model, which cannot be made again.", code="external")
     if not _spec_text(run):
         raise Refused(f"Evaluation {run.number} has no stored spec.", code="spec")
@@ -81,14 +82,16 @@ def _spec_text(run: EvalRun) -> str:
 
 def _model(
     run: EvalRun,
-    backend: LocalBackend,
+    backend: LocalBackend | ClassicalBackend,
     folder: Path,
     found: Reproduction,
     progress: Progress,
     *,
     outputs_only: bool,
 ) -> tuple[Path, GgufRef | None]:
-    """The folder of the weights, and the GGUF file that llama.cpp loads."""
+    """The folder of the model, and the GGUF file that llama.cpp loads."""
+    if isinstance(backend, ClassicalBackend):
+        return _classical_model(backend, folder, found, progress, outputs_only=outputs_only), None
     training, version = run.training_run, run.model_version
     if outputs_only or training is None or version is None:
         progress("checking the files of the model", 0, 0)
@@ -114,6 +117,27 @@ def _model(
     return made.folder, GgufRef(path=str(next(target.glob("*.gguf"))))
 
 
+def _classical_model(
+    backend: ClassicalBackend, folder: Path, found: Reproduction, progress: Progress, *, outputs_only: bool
+) -> Path:
+    if outputs_only:
+        progress("checking the files of the model", 0, 0)
+        backend.check_files()
+        return backend.folder
+    progress("training", 0, 0)
+    made = folder / "classical"
+    path = spec_file(backend.training_spec(made).to_yaml())
+    try:
+        with _timed(found, "training"):
+            done = run_child("evaluation.ml.classical.train", path, folder / "training.log")["done"]
+    finally:
+        path.unlink(missing_ok=True)
+    found.environment["training"] = changed_facts(environment_of(backend.model.facts), environment_of(done))
+    before, now = ({one["path"]: one["sha256"] for one in folder_manifest(at)} for at in (backend.folder, made))
+    found.files = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return made
+
+
 def _training_progress(progress: Progress) -> Callable[[Event], None]:
     total = 0
 
@@ -134,7 +158,7 @@ def _training_progress(progress: Progress) -> Callable[[Event], None]:
 
 def _answer(
     run: EvalRun,
-    backend: LocalBackend,
+    backend: LocalBackend | ClassicalBackend,
     folder: Path,
     found: Reproduction,
     progress: Progress,
@@ -142,18 +166,24 @@ def _answer(
     gguf: GgufRef | None,
 ) -> list[EvalOutput]:
     """The outputs of the evaluation's child process, scored as unsaved rows."""
-    stored = EvalSpec.from_yaml(_spec_text(run))
     source = run.rescored_from or run
     file = folder / "outputs.jsonl"
-    # On a CPU "auto" is decided by timing, and a busy machine decides otherwise.
-    precision = environment_of(source.facts).get("precision")
+    stored: EvalSpec | ClassicalSpec
+    if isinstance(backend, ClassicalBackend):
+        stored = ClassicalSpec.from_yaml(_spec_text(run))
+    else:
+        # On a CPU "auto" is decided by timing, and a busy machine decides otherwise.
+        precision = environment_of(source.facts).get("precision")
+        stored = replace(
+            EvalSpec.from_yaml(_spec_text(run)),
+            gguf=gguf,
+            precision=precision if precision in ("fp32", "bf16") else "auto",
+        )
     spec = replace(
         stored,
         model=ModelRef(path=str(weights)),
-        gguf=gguf,
         documents=replace(stored.documents, path=str(dataset_queries.file_path(source.dataset))),
         outputs=str(file),
-        precision=precision if precision in ("fp32", "bf16") else "auto",
     )
     events = _generate(backend, spec, folder, found, progress)
     found.environment["evaluation"] = changed_facts(
@@ -173,7 +203,11 @@ def _answer(
 
 
 def _generate(
-    backend: LocalBackend, spec: EvalSpec, folder: Path, found: Reproduction, progress: Progress
+    backend: LocalBackend | ClassicalBackend,
+    spec: EvalSpec | ClassicalSpec,
+    folder: Path,
+    found: Reproduction,
+    progress: Progress,
 ) -> dict[str, Event]:
     count = total = 0
 

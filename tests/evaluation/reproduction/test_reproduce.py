@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
+from evaluation.classical import services as classical
 from evaluation.gates.services import create_report
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.reproduction import services
@@ -85,6 +86,29 @@ def test_a_model_is_made_again_and_gives_the_same_outputs(
     other = "fp32" if environment["precision"] == "bf16" else "bf16"
     rewrite(run, facts={**run.facts, "environment": {**environment, "precision": other}})
     assert "precision:" not in reproduce(report, "--outputs")[1], "the recorded precision is used, not a timed one"
+
+
+@pytest.mark.slow
+def test_a_classical_model_is_made_again(world: World, reproduce: Reproduce, tmp_path: Path) -> None:
+    kind = classical.kinds(world.dataset.schema_version)[0]
+    model = classical.get_or_create(project=world.project, user=world.engineer, dataset=world.dataset, kind=kind)
+    run: EvalRun = start_evaluation(
+        project=world.project, user=world.engineer, dataset=world.dataset, model=model, split=Split.HOLDOUT,
+        confirm_holdout=True,
+    )  # fmt: skip
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.DONE, run.error
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    code, text = reproduce(report, "--folder", str(tmp_path / "again"))
+    assert code == 0, text
+    assert f"Outputs: {len(run.dataset.items.filter(split='holdout'))} of" in text
+    assert (tmp_path / "again" / "classical" / "model.json").is_file()
+    model.refresh_from_db()
+    (artifacts.local_path(model.folder_key) / "model.json").write_bytes(b"{}")
+    assert reproduce(report, "--outputs")[0] == 2
+    code, text = reproduce(report)
+    assert (code, "model.json" in text) == (1, True)
 
 
 def test_what_is_missing_cannot_be_reproduced(world: World, reproduce: Reproduce) -> None:
