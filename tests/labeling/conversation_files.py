@@ -212,6 +212,25 @@ def _sharegpt(number: int) -> dict[str, Any]:
     return {"id": f"s{number}", "conversations": [{"from": who, "value": text} for who, text in reply]}
 
 
+def _kiln_call(number: int) -> dict[str, Any]:
+    """Kiln's ``openai_chat_toolcall_jsonl``."""
+    function = {"name": "task_response", "arguments": TEXTS[number]}
+    call = {"id": "call_1", "type": "function", "function": function}
+    return {"messages": [*messages(number), {"role": "assistant", "content": None, "tool_calls": [call]}]}
+
+
+def _kiln_template(number: int) -> dict[str, Any]:
+    """Kiln's ``huggingface_chat_template_jsonl``."""
+    return {"conversations": [*messages(number), {"role": "assistant", "content": TEXTS[number]}]}
+
+
+def _kiln_template_call(number: int) -> dict[str, Any]:
+    """Kiln's ``huggingface_chat_template_toolcall_jsonl``, whose arguments are an object."""
+    function = {"name": "task_response", "id": f"{number:09}", "arguments": ANSWERS[number]}
+    call = {"type": "function", "function": function}
+    return {"conversations": [*messages(number), {"role": "assistant", "tool_calls": [call]}]}
+
+
 def _litellm(number: int) -> dict[str, Any]:
     reply = {"choices": [{"message": {"role": "assistant", "content": TEXTS[number]}}]}
     return {
@@ -246,6 +265,9 @@ FILES: dict[str, tuple[str, Any]] = {
         ),
     ),
     "sharegpt.jsonl": ("sharegpt", lambda: of(_sharegpt)),
+    "kiln-call.jsonl": ("openai", lambda: of(_kiln_call)),
+    "kiln-template.jsonl": ("sharegpt", lambda: of(_kiln_template)),
+    "kiln-template-call.jsonl": ("sharegpt", lambda: of(_kiln_template_call)),
     "pairs.jsonl": ("pairs", lambda: of(lambda n: {"prompt": PROMPTS[n], "completion": f" {TEXTS[n]}"})),
     "stored.jsonl": ("stored", stored),
     "langsmith.jsonl": ("langsmith", langsmith),

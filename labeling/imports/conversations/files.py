@@ -98,7 +98,7 @@ def read_alpaca(value: dict[str, Any]) -> Iterator[Exchange]:
 
 
 def is_sharegpt(value: dict[str, Any]) -> bool:
-    """``conversations`` of ``from`` and ``value``."""
+    """``conversations`` of ``from`` and ``value``, or of ``role`` and ``content``."""
     return isinstance(value.get("conversations"), list)
 
 
