@@ -178,8 +178,7 @@ def _ground(spec: EvalSpec, schema: CompiledSchema, rows: Sequence[Row]) -> Grou
     """How copied fields are grounded in their documents; None in the other modes."""
     if spec.mode != "grounded":
         return None
-    known = islice(of_split(rows, "train"), _MAX_EXAMPLE_OUTPUTS)
-    ground = build_plan(schema, ((row.text, row.gold) for row in known))
+    ground = build_plan(schema, ((row.text, row.gold) for row in of_split(rows, "train")))
     if not ground.held:
         reasons = "; ".join(f"{pattern}: {reason}" for pattern, reason in ground.left.items())
         raise Refused(f"No field can be grounded in its document{f' ({reasons})' if reasons else ''}.", code="schema")

@@ -1,7 +1,8 @@
 """The pipeline: evaluate the base model, fine-tune, evaluate the tuned model, compare, gate.
 
 Both models are evaluated on the validation split, where errors can be read. Only the gate report uses the hold-out: one
-evaluation of each model.
+evaluation of each model. Decoding is grounded if the training gold allows it for a field: values that no document
+contains are excluded, and outputs are faster.
 
 Every stage is an ordinary run on its usual queue; the pipeline stores which runs belong together. A run that ends calls
 ``advance``; after the last one, ``advance`` compares the models and makes the gate report.
@@ -20,7 +21,9 @@ from evaluation.gates.policy.definition import GateError
 from evaluation.gates.services import create_report
 from evaluation.models import EvalRun, LoopRun
 from evaluation.runs.services import start_evaluation
+from labeling.datasets import queries
 from labeling.models import DatasetVersion, Project, Split
+from slmstudio.contract.decoding.grounding import build_plan, candidates
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from training.hyperparameters.values import Hyperparameters
@@ -61,8 +64,9 @@ def start_pipeline(
     """
 
     has_validation = dataset.items.filter(split=Split.VALIDATION).exists()
+    default = default_mode(dataset)
 
-    def evaluate(model: BaseModel | TrainingRun, split: str, mode: str = EvalRun.Mode.CONSTRAINED) -> EvalRun:
+    def evaluate(model: BaseModel | TrainingRun, split: str, mode: str = default) -> EvalRun:
         return start_evaluation(
             project=project, user=user, dataset=dataset, model=model, split=split, mode=mode, confirm_holdout=True
         )
@@ -96,6 +100,19 @@ def start_pipeline(
     pipeline.stage, pipeline.progress_total = parts[0].name, len(parts)
     pipeline.save()
     return pipeline
+
+
+def default_mode(dataset: DatasetVersion) -> str:
+    """The decoding mode of a pipeline: grounded where the training gold allows it for a field, else constrained.
+
+    Raises:
+        FileNotFoundError: the dataset's file is missing.
+    """
+    compiled = dataset.schema_version.compiled
+    if not candidates(compiled):
+        return EvalRun.Mode.CONSTRAINED
+    plan = build_plan(compiled, ((row["text"], row["gold"]) for row in queries.rows(dataset, Split.TRAIN)))
+    return EvalRun.Mode.GROUNDED if plan.held else EvalRun.Mode.CONSTRAINED
 
 
 def stages(pipeline: LoopRun) -> list[PipelineStage]:

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from slmstudio.contract.decoding.grammar import decoder_schema
@@ -31,6 +32,8 @@ MAX_SPANS = 6
 #: training documents that must have a known value, and the maximum number of known values of a field
 MIN_KNOWN_DOCUMENTS = 2
 MAX_KNOWN_VALUES = 300
+#: training documents that a plan reads
+MAX_PLAN_DOCUMENTS = 500
 
 _CHUNK = re.compile(r"[^\W_]+(?:(?<=\d)[.,](?=\d)[^\W_]+)*|.", re.DOTALL)
 # An amount may be written together with a currency of up to three letters, as in ``contract.evidence``.
@@ -87,13 +90,16 @@ def candidates(compiled: CompiledSchema) -> list[Field]:
 
 
 def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> GroundingPlan:
-    """The grounding of each field, from texts with their gold: training rows only, never rows of the evaluation."""
+    """The grounding of each field, from texts with their gold: training rows only, never rows of the evaluation.
+
+    Only the first ``MAX_PLAN_DOCUMENTS`` are read.
+    """
     simple = SimplifiedSchema(compiled)
     wanted = candidates(compiled)
     reached = dict(simple.texts(simple.root, "", {one.pattern for one in wanted}))
     ground = GroundingPlan()
     seen = {one.pattern: _GoldStatistics() for one in wanted}
-    for text, gold in rows:
+    for text, gold in islice(rows, MAX_PLAN_DOCUMENTS):
         document = _Text(text)
         for one in wanted:
             for value in _values(gold, split(one.pattern)):

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from evaluation.models import GateReport, LoopRun
-from evaluation.pipeline.services import EVALUATIONS, advance, advance_all, cancel_pipeline, stages, start_pipeline
+from evaluation.pipeline.services import (
+    EVALUATIONS,
+    advance,
+    advance_all,
+    cancel_pipeline,
+    default_mode,
+    stages,
+    start_pipeline,
+)
+from labeling.datasets import queries
 from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
@@ -59,6 +68,17 @@ def test_only_the_final_evaluations_are_on_the_hold_out(loop: LoopRun) -> None:
     assert splits == {**dict.fromkeys(EVALUATIONS, "validation"), **final}
     order: list[Any] = [stage.run for stage in stages(loop)]
     assert order.index(loop.tuned_validation) < order.index(loop.base) < order.index(loop.tuned)
+
+
+def test_decoding_is_grounded_where_the_training_gold_is_in_the_texts(world: World, lengths: None) -> None:
+    modes = {name: getattr(start(world), name).mode for name in EVALUATIONS}
+    assert modes == {**dict.fromkeys(EVALUATIONS, "grounded"), "base_free": "free", "tuned_free": "free"}
+
+
+def test_decoding_is_constrained_where_no_gold_is_in_its_text(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = [{**row, "text": "Nothing of it."} for row in rows(world.dataset)]
+    monkeypatch.setattr(queries, "rows", lambda dataset, split: (row for row in replaced if row["split"] == split))
+    assert default_mode(world.dataset) == "constrained"
 
 
 def test_without_validation_documents_only_the_final_evaluations_run(world: World, lengths: None) -> None:
