@@ -68,7 +68,7 @@ class Option:
 #: error prove 95 or 99 % in its first evaluation, at 97.5 % confidence (0.95^72 and 0.99^368 are below 2.5 %).
 RESERVE: Final = Option(
     "reserve",
-    "Hold-out, of files with pre-labels",
+    "Hold-out, if pre-labeled",
     {
         "75": "30 % of the documents, until it has 75: enough to prove 95 %",
         "370": "30 % of the documents, until it has 370: enough to prove 99 %",
