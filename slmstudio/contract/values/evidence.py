@@ -190,15 +190,15 @@ def _spans(value: Any, field: Field, text: str) -> Iterator[tuple[int, int]]:
         yield from _find_text(value if isinstance(value, str) else dumps(value), text)
 
 
-def find(value: Any, field: Field, text: str) -> list[Span]:
-    """Every occurrence of ``value`` in ``text``, in order, at most 50.
+def find(value: Any, field: Field, text: str, most: int | None = MAX_SPANS) -> list[Span]:
+    """Every occurrence of ``value`` in ``text``, in order, at most ``most``.
 
     Dates and numbers are found in any equivalent format (``Jan 14, 2026`` for 2026-01-14, ``USD 1,248.50`` for
     1248.50, currency included in the span). Texts are found exactly, else ignoring case, spacing and punctuation, else
     allowing for letters that OCR confuses (O and 0, l and 1, S and 5, ...); a long text may also occur in pieces of two
     words or more, which are then the spans. Null, booleans, lists and objects have none.
     """
-    spans = sorted(set(_spans(value, field, text)))[:MAX_SPANS]
+    spans = sorted(set(_spans(value, field, text)))[:most]
     return [Span(start, end, text[start:end]) for start, end in spans]
 
 
