@@ -63,21 +63,39 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowPlan:
+    """How a model reads documents that are too long for one prompt.
+
+    ``size``: tokens of the text of a window. ``whole``: tokens of the longest prompt that is read as one; None: as far
+    as the context goes. ``answer``: tokens of the longest output that is known; 0: unknown.
+    """
+
+    size: int
+    whole: int | None = None
+    answer: int = 0
+
+    def problems(self) -> Problems:
+        if self.size < 1:
+            yield "size", "must be at least 1 token"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One fine-tuning run.
 
     ``batch_size``: rows per device; ``batch_size * accumulation`` rows per device make one optimizer step. On a CPU
     batches are split into micro-batches (``training.estimates.micro_batch``) with the same gradient. ``max_length``:
-    tokens of prompt and completion together; longer rows stop the run (``too_long: refuse``) or are dropped and counted
-    (``leave_out``), never truncated. ``max_steps`` overrides ``epochs``. ``eval_every``: steps between evaluations; by
-    default four per run, and at least one per epoch. ``save_every``: steps between checkpoints; by default after each
+    tokens of prompt and completion together. A longer document becomes a row for each of its windows (``too_long:
+    windows``), stops the run (``refuse``), or is dropped and counted (``leave_out``); it is never truncated.
+    ``max_steps`` overrides ``epochs``. ``eval_every``: steps between evaluations; by default four per run, and at least
+    one per epoch. ``save_every``: steps between checkpoints; by default after each
     evaluation and every five minutes. ``early_stopping``: evaluations in a row without a better one before the run
     stops; the weights of the best one are saved. ``best_metric``: what better means; with ``field_accuracy``, of the
     scored documents, the best weights are saved without early stopping, too. ``sample_documents``: validation documents
     whose outputs are scored at each evaluation, as many as fit into ``sample_seconds`` at the first one. ``devices``:
     GPUs of one machine that share each step.
     ``silver``: rows with labels of models (``labeling.datasets.silver``) that are trained on, too; of these, longer
-    rows are always dropped. ``train_share``: of the training rows, drawn by the seed; a smaller share is a subset of a
+    rows never stop the run. ``train_share``: of the training rows, drawn by the seed; a smaller share is a subset of a
     larger one.
     """
 
@@ -108,7 +126,7 @@ class RunSpec:
     sample_documents: int = 4
     sample_seconds: int | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    too_long: Literal["refuse", "leave_out"] = "refuse"
+    too_long: Literal["windows", "refuse", "leave_out"] = "windows"
     silver: DatasetRef | None = None
     train_share: float = 1.0
 

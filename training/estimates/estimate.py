@@ -4,6 +4,7 @@ The memory model is in ``memory``, the safety margin in ``memory_margin``, the s
 ``reduction``.
 """
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: tokens of a request where nothing is measured
 TYPICAL_TOKENS = 1024
+#: how full windows are, and how many more tokens they have than their document because they overlap
+_WINDOW_FILLED, _WINDOW_OVERHEAD = 0.75, 1.15
 #: field of ``Estimate`` -> its key in ``TrainingRun.estimate``
 _STORED_KEYS = {"largest_part": "binding", "problems": "refusals", "suggestions": "turn"}
 
@@ -102,9 +105,9 @@ def estimate(
 
     ``speed``: measured tokens per second for these hyperparameters; without it, the throughput is estimated from the
     model's size and the hardware. ``answer``: tokens of the longest completion. ``disk_free``: free bytes where the run
-    writes. Rows over ``max_length`` count as dropped.
+    writes. Rows over ``max_length`` count as windows, or as dropped where the run drops them.
     """
-    kept = [length for length in lengths if length <= hyperparameters.max_length] or [hyperparameters.max_length]
+    kept = trained_lengths(lengths, hyperparameters) or [hyperparameters.max_length]
     needs = Requirements(shape, hardware, kept, min(kept), max(kept), answer)
     parts = needs.parts(hyperparameters)
     total = sum(part.bytes for part in parts)
@@ -133,6 +136,20 @@ def estimate(
         problems=problems,
         suggestions=suggestions,
     )
+
+
+def trained_lengths(lengths: list[int], hyperparameters: Hyperparameters) -> list[int]:
+    """The lengths of the rows that a run trains on: a row over the limit is about so many windows as it takes to have
+    its tokens in windows that are three quarters full and overlap.
+    """
+    limit = hyperparameters.max_length
+    if hyperparameters.too_long != "windows":
+        return [length for length in lengths if length <= limit]
+    found: list[int] = []
+    for length in lengths:
+        count = 1 if length <= limit else math.ceil(length * _WINDOW_OVERHEAD / (_WINDOW_FILLED * limit))
+        found += [length] if count == 1 else [round(_WINDOW_FILLED * limit)] * count
+    return found
 
 
 def disk_bytes(shape: ModelShape, hyperparameters: Hyperparameters) -> int:

@@ -159,7 +159,10 @@ def _advice(name: str, fitting: Hyperparameters) -> str:
     if name == "activation_checkpointing":
         return "Turn gradient checkpointing on (a third slower)"
     if name == "max_length":
-        return f"Set max sequence length to {value:,} and leave longer documents out"
+        fate = (
+            "leave longer documents out" if fitting.too_long == "leave_out" else "split longer documents into windows"
+        )
+        return f"Set max sequence length to {value:,} and {fate}"
     return f"Choose {'QLoRA' if value == 'qlora' else 'LoRA'}"
 
 

@@ -7,7 +7,7 @@ from django.db.models import Case, Value, When
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.hardware import Hardware
-from training.estimates.estimate import Estimate, estimate
+from training.estimates.estimate import Estimate, estimate, trained_lengths
 from training.estimates.machines import gpu_hardware, with_measured_bf16
 from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT
 from training.estimates.reduction import resolved_precision
@@ -45,9 +45,9 @@ def estimate_for(
     rows = [(prompt + answer, answer) for _, split, prompt, answer in report.lengths if split == Split.TRAIN]
     # Which rows a share draws does not matter for an estimate.
     rows = rows[: max(1, round(hyperparameters.train_share * len(rows)))] if rows else rows
-    kept = [row for row in rows if row[0] <= hyperparameters.max_length]
     lengths = [tokens for tokens, _ in rows]
-    mean = sum(tokens for tokens, _ in kept) / len(kept) if kept else float(hyperparameters.max_length)
+    kept = trained_lengths(lengths, hyperparameters)
+    mean = sum(kept) / len(kept) if kept else float(hyperparameters.max_length)
     hardware = with_measured_bf16(hardware) if hardware else gpu_hardware()
     speed, speed_from = measured_throughput(dataset.project, base_model, shape, hyperparameters, mean, hardware)
     return estimate(
@@ -57,7 +57,7 @@ def estimate_for(
         hardware=hardware,
         speed=speed,
         speed_from=speed_from,
-        answer=max((answer for _, answer in kept), default=0),
+        answer=max((answer for tokens, answer in rows if tokens <= hyperparameters.max_length), default=0),
         disk_free=_free_disk_bytes(),
     )
 

@@ -17,7 +17,7 @@ def train_rows(dataset: DatasetVersion) -> int:
 def default_hyperparameters(
     *, dataset: DatasetVersion, base_model: BaseModel | None = None, method: str = "lora"
 ) -> Hyperparameters:
-    """The preset for a dataset, with a sequence length that fits all of its documents where their lengths are known."""
+    """The preset for a dataset, with a sequence length that fits its documents where their lengths are known."""
     hyperparameters = preset(train_rows(dataset), method, task_of(dataset.schema_version.compiled.fields))
     if base_model is None:
         return hyperparameters
@@ -29,7 +29,10 @@ def default_hyperparameters(
 
 
 def needed_length(report: LengthReport) -> int:
-    """The sequence length that fits every document: the longest, rounded up to 64, within the model's context."""
-    needed = math.ceil(report.longest / 64) * 64
+    """The sequence length that fits every document within the model's context: the longest of them, rounded up to 64.
+    Longer documents have windows anyway, and short windows train faster.
+    """
     context = report.base_model.context
+    fitting = [tokens for _, tokens in report.totals() if not context or tokens <= context]
+    needed = math.ceil(max(fitting, default=0) / 64) * 64
     return min(needed, context) if context else needed

@@ -39,6 +39,7 @@ VALUE_LABELS = {
     "wandb": "Weights & Biases",
     "full": "full fine-tuning",
     "auto": "automatic",
+    "windows": "split them into windows",
     "refuse": "reject the run",
     "leave_out": "leave them out",
     "validation_loss": "validation loss",

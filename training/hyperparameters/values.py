@@ -9,7 +9,7 @@ SCHEDULERS = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRACKERS = ("tensorboard", "wandb")
 BEST_METRICS = ("validation_loss", "field_accuracy")
-TOO_LONG = ("refuse", "leave_out")
+TOO_LONG = ("windows", "refuse", "leave_out")
 #: values that need a package outside the requirements files
 PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
 #: values that need a CUDA GPU, with their message
@@ -40,7 +40,7 @@ class Hyperparameters:
     lora_dropout: float = 0.0
     max_length: int = 1024
     seed: int = 17
-    too_long: str = "refuse"
+    too_long: str = "windows"
     warmup_ratio: float = 0.05
     scheduler: str = "cosine"
     precision: str = "auto"

@@ -24,6 +24,7 @@ from training.exports.trainers.base import Trainer
 from training.exports.trainers.registry import TRAINERS
 from training.exports.trainers.source_text import RowCounts
 from training.ml.data.encoder import Encoder
+from training.ml.data.long_documents import LongDocuments
 from training.ml.data.rows import compiled, of_split, read_rows
 from training.ml.events import Emitter, run_child
 from training.ml.lengths import EncodedRow, encode_rows, load_encoder
@@ -73,14 +74,15 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
     texts = TokenExactTexts(encoder, run.contract.instruction)
     kept: dict[str, list[EncodedRow]] = {}
     hashes: dict[str, dict[str, Any]] = {}
-    left_out = 0
+    encoded = {
+        split: encode_rows(of_split(rows, split), instruction=run.contract.instruction, schema=schema, encoder=encoder)
+        for split in SPLITS
+    }
+    long = LongDocuments(encoded["train"], run, schema, encoder)
     for split in SPLITS:
-        encoded = encode_rows(
-            of_split(rows, split), instruction=run.contract.instruction, schema=schema, encoder=encoder
-        )
-        kept[split] = [one for one in encoded if one.length <= run.max_length]
-        left_out += _check_dropped(split, len(encoded) - len(kept[split]), spec)
-        lines = (trainer.row(*texts.of(one, schema.canonical(one.row.gold))) for one in kept[split])
+        _check_refused(encoded[split], split, spec)
+        kept[split] = long.fitted(encoded[split], split)
+        lines = (trainer.row(*texts.of(one, long.canonical(one))) for one in kept[split])
         _write(output / f"{split}.jsonl", lines)
         hashes[split] = {"rows": len(kept[split]), "sha256": _hash(kept[split])}
     if not kept["train"]:
@@ -101,17 +103,19 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
         path.chmod(0o644)
     if spec.checker:
         emitter.emit("validation", **_validate(trainer, spec, output))
-    emitter.emit("done", train=counts.train, validation=counts.validation, left_out=left_out, longest=counts.longest)
+    emitter.emit(
+        "done", train=counts.train, validation=counts.validation, left_out=len(long.left_out), longest=counts.longest
+    )
 
 
-def _check_dropped(split: str, count: int, spec: TrainerSpec) -> int:
+def _check_refused(rows: list[EncodedRow], split: str, spec: TrainerSpec) -> None:
+    count = sum(one.length > spec.run.max_length for one in rows)
     if count and spec.run.too_long == "refuse":
         raise Refused(
             f"{count} {_WORD[split]} documents are longer than {spec.run.max_length} tokens. Raise the sequence length "
             "or leave them out. Nothing is truncated.",
             code="length",
         )
-    return count
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.windows.windows import Window
 from slmstudio.storage.hashing import sha256_file
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
@@ -25,17 +26,31 @@ BIN = 64
 
 
 @dataclass(frozen=True)
+class WindowOfRow:
+    """A window of a long document, and its row with all of the text and gold."""
+
+    document: Row
+    window: Window
+
+
+@dataclass(frozen=True)
 class EncodedRow:
-    """A row as token ids: its prompt, and its completion with the end token."""
+    """A row as token ids: its prompt, and its completion with the end token. ``of``: set for a window."""
 
     row: Row
     prompt: list[int]
     completion: list[int]
+    of: WindowOfRow | None = None
 
     @property
     def length(self) -> int:
         """Tokens of prompt and completion together."""
         return len(self.prompt) + len(self.completion)
+
+    @property
+    def document(self) -> Row:
+        """The row with all of the text: of a window that of its document."""
+        return self.row if self.of is None else self.of.document
 
 
 def encode_rows(rows: Iterable[Row], *, instruction: str, schema: CompiledSchema, encoder: Encoder) -> list[EncodedRow]:

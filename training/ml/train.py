@@ -8,11 +8,11 @@ checkpoint, it starts at step one and deletes the others. One process at a time 
 for the previous process to leave.
 
 Events: start {total_steps, parameters, trainable_parameters, train_rows (with silver_rows), validation_rows, left_out,
-device, precision, longest, resumed_from}, then metrics, validation, samples and warning as in ``progress_callback``,
-checkpoint {step, path, bytes, sha256}, artifact as in ``artifacts``, done {seconds, steps, tokens, stopped,
-stopped_early, best_step, peak_memory_bytes}. ``best_step`` is the step of the lowest validation loss where its weights
-were saved, else null. A resumed run repeats all events up to its checkpoint: its supervisor may have been killed before
-it stored them.
+windows (a ``WindowPlan`` with documents and rows), device, precision, longest, resumed_from}, then metrics, validation,
+samples and warning as in ``progress_callback``, checkpoint {step, path, bytes, sha256}, artifact as in ``artifacts``,
+done {seconds, steps, tokens, stopped, stopped_early, best_step, peak_memory_bytes}. ``best_step`` is the step of the
+lowest validation loss where its weights were saved, else null. A resumed run repeats all events up to its checkpoint:
+its supervisor may have been killed before it stored them.
 
 SIGTERM ends the run after the current step: it saves a checkpoint and no model, and ``done`` has ``stopped``.
 Several devices: ``accelerate launch --num_processes N -m training.ml.train SPEC.yaml``; the first writes events.
@@ -159,6 +159,7 @@ def _announce_start(
         silver_rows=data.silver,
         validation_rows=len(data.validation),
         left_out=data.left_out,
+        windows=data.window_facts(),
         device=environment["device"],
         precision=environment["precision"],
         environment=environment,

@@ -46,6 +46,7 @@ class ModelCardFacts:
     dataset: str
     counts: dict[str, int]
     left_out: int
+    windowed: int
     settings: Sequence[tuple[str, str]]
     losses: Sequence[tuple[int, float | None]]
     evaluations: Sequence[tuple[int, float | None, float | None, float | None]]
@@ -108,6 +109,8 @@ def front_matter(values: dict[str, Any]) -> str:
 def _summary_section(facts: ModelCardFacts) -> str:
     counts = ", ".join(f"{count:,} {escaped_line(name)}" for name, count in facts.counts.items())
     left = f" {facts.left_out:,} were longer than the sequence length and were dropped." if facts.left_out else ""
+    if facts.windowed:
+        left += f" {facts.windowed:,} were longer than the sequence length and were split into windows."
     rows = [
         ("Base model", f"{escaped_line(facts.base_model)} ({escaped_line(facts.base_reference) or 'no hub id'})"),
         (

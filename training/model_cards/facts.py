@@ -59,6 +59,7 @@ def facts_of(run: TrainingRun) -> card.ModelCardFacts:
         dataset=f"version {dataset.number}",
         counts=_counts(run, spec),
         left_out=len(facts.get("left_out") or []),
+        windowed=int((facts.get("windows") or {}).get("documents") or 0),
         settings=[*_settings(spec), *((name, str(value)) for name, value in (facts.get("optimizer") or {}).items())],
         losses=card.spread(metrics),
         evaluations=card.spread(evaluations),

@@ -51,7 +51,7 @@ def check_prepared(base_model: BaseModel) -> None:
 
 
 def check_lengths(dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> None:
-    """Raises Refused where lengths are not measured, or documents over the limit are neither allowed nor dropped.
+    """Raises Refused where lengths are not measured, or documents over the limit are neither split nor dropped.
 
     Sequences are never truncated.
     """
@@ -63,7 +63,7 @@ def check_lengths(dataset: DatasetVersion, base_model: BaseModel, hyperparameter
             code="lengths_unknown",
         )
     over = report.too_long(hyperparameters.max_length)
-    if not over:
+    if not over or hyperparameters.too_long == "windows":
         return
     if hyperparameters.too_long != "leave_out":
         message = _too_long_message(report, hyperparameters.max_length, over)
@@ -109,7 +109,7 @@ def _too_long_message(report: LengthReport, limit: int, over: list[str]) -> str:
     documents = ngettext("%d document is", "%d documents are", len(over)) % len(over)
     context = report.base_model.context
     if context and report.longest > context:
-        advice = f"The model reads at most {context:,} tokens; leave longer documents out."
+        advice = f"The model reads at most {context:,} tokens; split longer documents into windows."
     else:
-        advice = f"Set max sequence length to {needed_length(report):,}, or leave longer documents out."
+        advice = f"Set max sequence length to {needed_length(report):,}, or split longer documents into windows."
     return f"{documents} longer than {limit:,} tokens ({listed}); the longest has {report.longest:,}. {advice}"

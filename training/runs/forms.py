@@ -144,7 +144,7 @@ class NewRunForm(ChoiceForm):
     )
     seed = forms.IntegerField(widget=number_input(min="0"), label="Seed")
     too_long = forms.ChoiceField(
-        choices=[("refuse", "reject the run"), ("leave_out", "leave them out")],
+        choices=[("windows", "split them into windows"), ("refuse", "reject the run"), ("leave_out", "leave them out")],
         widget=_select(),
         label="Documents over the limit",
     )

@@ -41,7 +41,7 @@ from training.runs.services import measure_lengths, start_training
 _HINTS = {
     "lora_alpha": "Usually twice the rank.",
     "at_once": "The rest of the effective batch is accumulated. Fewer documents need less memory.",
-    "too_long": "Documents are never truncated.",
+    "too_long": "Windows overlap, and their outputs are merged into one. Documents are never truncated.",
     "early_stopping": "Stops after this many evaluations without a better one and keeps the best weights. "
     "Leave empty to disable.",
     "best_metric": "Validation loss often rises before field accuracy falls. With field accuracy the best weights are "

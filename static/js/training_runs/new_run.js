@@ -22,13 +22,13 @@ function update() {
   const lengths = (figure.dataset.lengths ?? "").split(" ").map(Number);
   const limit = positiveNumber("max_length");
   const over = limit === null ? 0 : lengths.filter((tokens) => tokens > limit).length;
-  const isLeftOut = controlOf("too_long")?.value === "leave_out";
+  const fate = { windows: "split into windows", leave_out: "left out" }[controlOf("too_long")?.value ?? ""];
   const share = `${format(over)} of ${format(lengths.length)}`;
   const text = find(around(figure, ".card"), "[data-over]");
   if (limit === null) text.textContent = "–";
   else if (over === 0) text.textContent = "none";
-  else text.textContent = isLeftOut ? `${share}, left out` : share;
-  text.classList.toggle("over-words", over > 0 && !isLeftOut);
+  else text.textContent = fate ? `${share}, ${fate}` : share;
+  text.classList.toggle("over-words", over > 0 && !fate);
   drawLimit(figure, limit);
 }
 
@@ -70,9 +70,9 @@ function apply(name, value) {
     else if (control.type === "checkbox") control.checked = value === "True";
     else control.value = value;
   }
-  // A shorter limit fits only where longer documents are left out, as the suggestion says.
+  // A shorter limit is accepted only where longer documents are split or left out.
   const tooLong = controlOf("too_long");
-  if (name === "max_length" && tooLong) tooLong.value = "leave_out";
+  if (name === "max_length" && tooLong?.value === "refuse") tooLong.value = "windows";
   const control = [...controls].find((one) => one.type !== "radio" || one.checked);
   if (!control) return;
   control.closest("details")?.setAttribute("open", "");

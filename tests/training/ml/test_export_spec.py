@@ -99,7 +99,7 @@ def test_rows_over_the_limit_are_rejected_or_dropped(tmp_path: Path) -> None:
     made = rows()
     made[0]["text"] *= 30
     with pytest.raises(Refused, match="1 training documents are longer than 256 tokens"):
-        export_spec.main(spec(tmp_path, made, max_length=256), EventCollector().emitter)
+        export_spec.main(spec(tmp_path, made, max_length=256, too_long="refuse"), EventCollector().emitter)
     collector = EventCollector()
     export_spec.main(spec(tmp_path, made, max_length=256, too_long="leave_out"), collector.emitter)
     assert named(collector.events, "done")[0]["left_out"] == 1

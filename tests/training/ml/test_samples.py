@@ -8,6 +8,8 @@ import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.training.ml_data import SCHEMA
+from training.ml.data.rows import Row
+from training.ml.lengths import EncodedRow
 from training.ml.loop import samples
 
 
@@ -26,12 +28,12 @@ class Answers:
 
 def sampler(seconds: float | None) -> samples.ValidationSampler:
     gold = {"invoice_id": "A", "total": None}
-    rows: Any = [
-        SimpleNamespace(prompt=SimpleNamespace(copy=None), row=SimpleNamespace(id=str(index), text="A", gold=gold))
-        for index in range(6)
-    ]
+    rows = [Row(str(index), "validation", "A", gold) for index in range(6)]
+    documents = [[EncodedRow(row, prompt=[1], completion=[2])] for row in rows]
     encoder: Any = None
-    return samples.ValidationSampler(rows, schema=compile_schema(SCHEMA), encoder=encoder, limit=9, seconds=seconds)
+    return samples.ValidationSampler(
+        documents, schema=compile_schema(SCHEMA), encoder=encoder, limit=9, seconds=seconds
+    )
 
 
 def ids(found: dict[str, Any]) -> list[str]:

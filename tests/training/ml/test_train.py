@@ -209,7 +209,7 @@ def long_rows() -> list[dict[str, Any]]:
 
 def test_rows_over_the_limit_fail_the_run(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="1 of 12 train documents") as caught:
-        run(tmp_path, long_rows(), max_length=256)
+        run(tmp_path, long_rows(), max_length=256, too_long="refuse")
     assert caught.value.code == "length"
 
 

@@ -69,11 +69,16 @@ def test_job_is_queued_after_commit_with_the_run_id(start: Any, lengths: LengthR
 
 
 def test_documents_over_the_limit_are_listed_with_a_fitting_length(start: Any, lengths: LengthReport) -> None:
-    found = refusal(start, hyperparameters=Hyperparameters(max_length=256))
+    found = refusal(start, hyperparameters=Hyperparameters(max_length=256, too_long="refuse"))
     assert found.field == "max_length"
     long_id = next(row_id for row_id, _, prompt, _ in lengths.lengths if prompt == 280)
     assert long_id in found.message
     assert "320" in found.message  # what to set it to
+
+
+def test_documents_over_the_limit_are_split_into_windows(start: Any, lengths: LengthReport) -> None:
+    run = start(hyperparameters=Hyperparameters(max_length=256))
+    assert RunSpec.from_yaml(run.spec).too_long == "windows"
 
 
 def test_documents_over_the_limit_can_be_dropped(start: Any, lengths: LengthReport) -> None:

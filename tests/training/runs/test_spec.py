@@ -43,7 +43,7 @@ def test_written_text_is_stable() -> None:
 
 def test_defaults_are_filled_in() -> None:
     spec = RunSpec.from_yaml(run_yaml())
-    assert (spec.method, spec.prompt, spec.precision, spec.too_long) == ("lora", "chat", "auto", "refuse")
+    assert (spec.method, spec.prompt, spec.precision, spec.too_long) == ("lora", "chat", "auto", "windows")
 
 
 def test_schema_keeps_digits_order_and_hash() -> None:

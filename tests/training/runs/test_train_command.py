@@ -96,7 +96,10 @@ def test_estimate_starts_nothing(ready: LengthReport) -> None:
         (["receipts", "--set", "colour=red"], "colour: Unknown hyperparameter"),
         (["receipts", "--set", "epochs"], "epochs: Unknown hyperparameter"),
         (["receipts", "--set", "learning_rate=7"], "learning_rate: Learning rate: "),
-        (["receipts", "--set", "max_length=128"], "max_length: 1 document is longer than 128 tokens"),
+        (
+            ["receipts", "--set", "max_length=128", "--set", "too_long=refuse"],
+            "max_length: 1 document is longer than 128 tokens",
+        ),
         (["receipts", "/no/such/file.yaml"], "spec: /no/such/file.yaml cannot be read"),
     ],
 )

@@ -1,6 +1,6 @@
 """The dataset of a run as token ids, with checks of what cannot be trained."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from transformers import AutoConfig
@@ -9,43 +9,61 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
 from training.ml.data.encoder import Encoder
+from training.ml.data.long_documents import LongDocuments
 from training.ml.data.rows import Row, of_split, read_rows
 from training.ml.lengths import EncodedRow, encode_rows
-from training.spec import RunSpec
+from training.spec import RunSpec, WindowPlan
 
 
 @dataclass(frozen=True)
 class EncodedDataset:
-    """The encoded rows of a run. ``left_out``: dropped rows over the limit, with their length in tokens."""
+    """The encoded rows of a run; of a document over the limit those of its windows.
+
+    ``left_out``: dropped rows over the limit, with their length in tokens.
+    """
 
     train: list[EncodedRow]
     validation: list[EncodedRow]
     left_out: list[dict[str, Any]]
     #: how many of the training rows have silver labels
     silver: int = 0
+    #: how the model reads documents over the limit
+    windows: WindowPlan | None = None
 
     @property
     def has_one_answer(self) -> bool:
         """Whether all training documents have the same output, so that there is nothing to distinguish."""
         return len(self.train) > 1 and len({tuple(one.completion) for one in self.train}) == 1
 
+    def validation_documents(self) -> list[list[EncodedRow]]:
+        """The validation documents by id, each as its row or as the rows of its windows in order."""
+        found: dict[str, list[EncodedRow]] = {}
+        for one in self.validation:
+            found.setdefault(one.document.id, []).append(one)
+        return [
+            sorted(found[name], key=lambda one: 0 if one.of is None else one.of.window.start) for name in sorted(found)
+        ]
+
+    def window_facts(self) -> dict[str, Any] | None:
+        """The plan of windows, with the number of training documents that have some and of their rows."""
+        parts = [one for one in self.train if one.of is not None]
+        documents = len({one.document.id for one in parts})
+        return None if self.windows is None else {**asdict(self.windows), "documents": documents, "rows": len(parts)}
+
 
 def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> EncodedDataset:
-    """Encodes the rows. Raises Refused where there are none, or some are too long and must not be dropped."""
+    """Encodes the rows. Raises Refused where there are none, or some are too long and must not be split or dropped."""
     rows = read_rows(spec.dataset.path, spec.dataset.sha256)
     silver = read_rows(spec.silver.path, spec.silver.sha256) if spec.silver is not None else []
     _check_context(spec)
-    parts, left_out = [], []
-    for split in ("train", "validation"):
-        encoded = encode_rows(
-            of_split(rows, split), instruction=spec.contract.instruction, schema=schema, encoder=encoder
-        )
-        long = [one for one in encoded if one.length > spec.max_length]
-        if long and (spec.too_long == "refuse" or (split == "train" and len(long) == len(encoded))):
-            raise Refused(_too_long(long, len(encoded), split, spec), code="length")
-        left_out += [{"id": one.row.id, "split": split, "tokens": one.length} for one in long]
-        parts.append([one for one in encoded if one.length <= spec.max_length])
-    train, validation = parts
+    train, validation = (
+        encode_rows(of_split(rows, split), instruction=spec.contract.instruction, schema=schema, encoder=encoder)
+        for split in ("train", "validation")
+    )
+    _check_lengths(train, "train", spec)
+    _check_lengths(validation, "validation", spec)
+    long = LongDocuments(train, spec, schema, encoder)
+    train, validation = long.fitted(train, "train"), long.fitted(validation, "validation")
     if not train:
         raise Refused("The dataset has no training documents.", code="dataset")
     if spec.early_stopping is not None and not validation:
@@ -55,20 +73,23 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Enc
             code="early_stopping",
         )
     train = subset(train, spec.train_share, spec.seed)
-    extra = _encode_silver(silver, rows, spec, schema, encoder)
-    left_out += [{"id": one.row.id, "split": "silver", "tokens": one.length} for one in extra if _is_long(one, spec)]
-    extra = [one for one in extra if not _is_long(one, spec)]
+    extra = long.fitted(_encode_silver(silver, rows, spec, schema, encoder), "silver")
+    trained = [*train, *extra]
     ordered = sorted(validation, key=lambda one: one.length)
-    return EncodedDataset(train=[*train, *extra], validation=ordered, left_out=left_out, silver=len(extra))
+    plan = long.plan(trained)
+    return EncodedDataset(trained, ordered, left_out=long.left_out, silver=len(extra), windows=plan)
 
 
 def subset(rows: list[EncodedRow], share: float, seed: int) -> list[EncodedRow]:
-    """A share of the rows, at least one, in their order. With the same seed a smaller share is a part of a larger."""
+    """The rows of a share of the documents, at least one, in their order. With the same seed a smaller share is a part
+    of a larger.
+    """
     if share >= 1:
         return rows
-    drawn = sorted(rows, key=lambda one: sha256_text(f"{seed}:{one.row.id}"))[: max(1, round(share * len(rows)))]
-    kept = {one.row.id for one in drawn}
-    return [one for one in rows if one.row.id in kept]
+    names = {one.document.id: None for one in rows}
+    drawn = sorted(names, key=lambda name: sha256_text(f"{seed}:{name}"))[: max(1, round(share * len(names)))]
+    kept = set(drawn)
+    return [one for one in rows if one.document.id in kept]
 
 
 def _encode_silver(
@@ -80,10 +101,6 @@ def _encode_silver(
     return encode_rows(silver, instruction=spec.contract.instruction, schema=schema, encoder=encoder)
 
 
-def _is_long(one: EncodedRow, spec: RunSpec) -> bool:
-    return one.length > spec.max_length
-
-
 def _check_context(spec: RunSpec) -> None:
     config = AutoConfig.from_pretrained(spec.base_model.path, local_files_only=True, trust_remote_code=False)
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -91,14 +108,21 @@ def _check_context(spec: RunSpec) -> None:
         raise Refused(f"The model reads at most {context} tokens; max_length is {spec.max_length}.", code="length")
 
 
-def _too_long(long: list[EncodedRow], count: int, split: str, spec: RunSpec) -> str:
+def _check_lengths(rows: list[EncodedRow], split: str, spec: RunSpec) -> None:
+    long = [one for one in rows if one.length > spec.max_length]
+    if not long or spec.too_long == "windows" or (spec.too_long == "leave_out" and split != "train"):
+        return
     longest = max(one.length for one in long)
-    if len(long) == count and spec.too_long == "leave_out":
-        return (
-            f"All {count} {split} documents are longer than {spec.max_length} tokens, so none is left; the "
-            f"longest has {longest}. Raise max_length."
+    if spec.too_long == "refuse":
+        raise Refused(
+            f"{len(long)} of {len(rows)} {split} documents are longer than {spec.max_length} tokens; the longest has "
+            f"{longest}. Raise the sequence length (max_length), split them into windows, or leave them out. Nothing "
+            "is truncated.",
+            code="length",
         )
-    return (
-        f"{len(long)} of {count} {split} documents are longer than {spec.max_length} tokens; the longest has {longest}."
-        " Raise the sequence length (max_length) or leave them out. Nothing is truncated."
-    )
+    if len(long) == len(rows):
+        raise Refused(
+            f"All {len(rows)} {split} documents are longer than {spec.max_length} tokens, so none is left; the longest "
+            f"has {longest}. Raise max_length.",
+            code="length",
+        )

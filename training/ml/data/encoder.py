@@ -101,6 +101,10 @@ class Encoder:
         """The text of ids, with special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
+    def count(self, text: str) -> int:
+        """Tokens of a document, without a prompt around it."""
+        return len(self._ids(self._safe(text)))
+
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 

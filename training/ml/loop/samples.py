@@ -6,6 +6,7 @@ from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring import scorer
+from slmstudio.contract.windows.merge import merge_outputs
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.decoder import Decoder, Loaded
 from training.ml.lengths import EncodedRow
@@ -16,17 +17,17 @@ class ValidationSampler:
 
     def __init__(
         self,
-        rows: Sequence[EncodedRow],
+        documents: Sequence[Sequence[EncodedRow]],
         *,
         schema: CompiledSchema,
         encoder: Encoder,
         limit: int,
         seconds: float | None = None,
     ) -> None:
-        """``limit``: maximum tokens of an output. ``seconds``: at the first evaluation, those that are not reached by
-        then are left out, of later ones, too.
+        """``documents``: each as its row, or as those of its windows. ``limit``: maximum tokens of an output.
+        ``seconds``: documents that are not reached by then at the first evaluation are left out of later ones, too.
         """
-        self._rows = rows
+        self._documents = documents
         self._schema = schema
         self._encoder = encoder
         self._limit = limit
@@ -35,22 +36,22 @@ class ValidationSampler:
     def sample(self, loaded: Loaded, *, stopped: Callable[[], bool]) -> dict[str, Any]:
         """The values of a ``samples`` event: rows, field_exact, schema_valid. Decoding is unconstrained."""
         decoder = Decoder(loaded, self._encoder)
-        decoder.warm([one.prompt for one in self._rows])
+        decoder.warm([one.prompt for rows in self._documents for one in rows])
         scores: list[scorer.DocumentScore] = []
         rows: list[dict[str, Any]] = []
         began = time.monotonic()
-        for one in self._rows:
+        for document in self._documents:
             if stopped():
                 break
             if scores and self._seconds is not None and time.monotonic() - began >= self._seconds:
-                self._rows = self._rows[: len(scores)]
+                self._documents = self._documents[: len(scores)]
                 break
-            answer = decoder.answer(one.prompt.copy, max_new_tokens=self._limit)
+            row, (raw, finish_reason) = document[0].document, self._output(decoder, document)
             score = scorer.score_document(
-                self._schema, text=one.row.text, gold=one.row.gold, raw=answer.text, finish_reason=answer.finish_reason
+                self._schema, text=row.text, gold=row.gold, raw=raw, finish_reason=finish_reason
             )
             scores.append(score)
-            rows.append(_row(one.row.id, answer.text, score))
+            rows.append(_row(row.id, raw, score))
         if not scores:
             return {"rows": [], "field_exact": None, "schema_valid": None}
         self._seconds = None
@@ -60,6 +61,17 @@ class ValidationSampler:
             "field_exact": summary["field_exact"]["rate"],
             "schema_valid": summary["schema_valid"]["rate"],
         }
+
+    def _output(self, decoder: Decoder, rows: Sequence[EncodedRow]) -> tuple[str, str]:
+        """Text and finish reason of the output for a document."""
+        answers = [decoder.answer(one.prompt.copy, max_new_tokens=self._limit) for one in rows]
+        windows = [one.of.window for one in rows if one.of is not None]
+        incomplete = next((one for one in answers if one.finish_reason != "stop"), None)
+        if not windows or incomplete is not None:
+            one = incomplete or answers[0]
+            return one.text, one.finish_reason
+        merged = merge_outputs(self._schema, rows[0].document.text, windows, [one.text for one in answers])
+        return merged.raw, "stop"
 
 
 def _row(row_id: str, raw: str, score: scorer.DocumentScore) -> dict[str, Any]:

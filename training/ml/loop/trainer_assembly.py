@@ -39,7 +39,7 @@ def build_trainer(
     """The trainer and its progress callback."""
     model = _load_base(spec, precision)
     # The first documents by id, not the shortest ones.
-    sampled = sorted(data.validation, key=lambda one: one.row.id)[: spec.sample_documents]
+    sampled = data.validation_documents()[: spec.sample_documents]
     limit = answer_limit(len(one.completion) for one in data.train)
     sampler = (
         ValidationSampler(sampled, schema=schema, encoder=encoder, limit=limit, seconds=spec.sample_seconds)
