@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from training import strict_yaml
-from training.spec import ContractRef, ModelRef, Problems, PromptStyle
+from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPlan
 
 #: documents that are generated concurrently
 MAX_CONCURRENCY = 32
@@ -48,6 +48,7 @@ class EvalSpec:
     ``max(ceil(1.5 * 1.5 * longest completion of the train split), 64) + 16`` tokens, and when constrained at least
     ``min(output bound in characters, 2048)``, within the model's context. ``outputs``: the JSON lines file to write.
     ``confidence``: also write the confidence of each field. ``at_once``: documents per batch, sorted by length.
+    ``windows``: how the model was trained to read long documents; None: in windows that its context has room for.
     ``gguf``: llama.cpp loads this file (``evaluation.ml.generate_llama``), and the model's folder only provides the
     tokenizer and chat template. ``precision: auto`` is bf16 where the hardware is faster at it.
     """
@@ -66,6 +67,7 @@ class EvalSpec:
     confidence: bool = False
     at_once: int = 1
     gguf: GgufRef | None = None
+    windows: WindowPlan | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def problems(self) -> Problems:

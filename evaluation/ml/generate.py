@@ -2,20 +2,24 @@
 
 Events: start {documents, max_new_tokens, device, precision, threads, processor, environment, prompt_sha256,
 shared_tokens, warm_ms, stop_ids, seed, at_once, grounded}; output {id, raw, finish_reason: stop | length | error,
-latency_ms, prompt_tokens, output_tokens, error}, one for each document, and where the spec asks for it confidence
-{path: [least, mean]}; done {seconds, docs_per_second, peak_memory_bytes, sha256}. Every output is also a line of the
-outputs file. A document that fails has an output with an error; it never ends the run.
+latency_ms, prompt_tokens, output_tokens, error}, one for each document, where the spec asks for it confidence
+{path: [least, mean]}, and for a long document windows, their number; done {seconds, docs_per_second, peak_memory_bytes,
+sha256}. Every output is also a line of the outputs file. A document that fails has an output with an error; it never
+ends the run.
 
 Latency is that of one document at a time: tokenization, prefill of the part that is not shared with the other prompts,
 a grammar of its own where it has one, decoding. The prefix that all prompts share is computed once before the first
 document (``warm_ms``). With ``at_once`` documents are generated in batches of similar length, and the latency of each
-counts from the start of its batch to its own end, including prompts and grammars of the whole batch.
+counts from the start of its batch to its own end, including prompts and grammars of the whole batch. A document that
+is too long is read in windows (``evaluation.ml.windows``), one after another or in batches of their own; its latency is
+that of all of them.
 """
 
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from transformers import set_seed
 
@@ -28,8 +32,10 @@ from evaluation.ml.prompts import (
     DocumentOutput,
     PromptBuilder,
     TokenLimit,
+    merged_output,
     selected_rows,
     token_limit,
+    window_rows,
     write_outputs,
 )
 from slmstudio.contract.decoding import grammar
@@ -114,20 +120,55 @@ class Generator:
             yield from map(self.answer, rows)
             return
         ordered = sorted(rows, key=lambda row: (-len(self._prompts[row.id]), row.id))
-        for at in range(0, len(ordered), self.at_once):
-            yield from self._batch(ordered[at : at + self.at_once])
+        whole = [row for row in ordered if self._is_whole(row)]
+        yield from self._batches_of(self._builder, whole)
+        names = {row.id for row in whole}
+        yield from (self._document(row, self._batches_of) for row in ordered if row.id not in names)
+
+    def _is_whole(self, row: Row) -> bool:
+        try:
+            return len(self._builder.split(row.text, self._prompts[row.id])) == 1
+        except Refused:
+            return False
+
+    def _batches_of(self, builder: PromptBuilder, rows: list[Row]) -> Iterator[DocumentOutput]:
+        for at in range(0, len(rows), self.at_once):
+            yield from self._batch(builder, rows[at : at + self.at_once])
 
     def answer(self, row: Row) -> DocumentOutput:
         """The output for one document, or why there is none. Never raises."""
+        return self._document(row, lambda builder, parts: map(partial(self._answer, builder), parts))
+
+    def _document(
+        self, row: Row, answers: Callable[[PromptBuilder, list[Row]], Iterable[DocumentOutput]]
+    ) -> DocumentOutput:
+        """The output for a document from those of its windows. ``answers`` gives these for rows of one builder."""
+        started = time.perf_counter()
+        try:
+            windows = self._builder.split(row.text, self._prompts.get(row.id))
+        except Exception as error:
+            return self._failed(row, error, started)
+        if len(windows) == 1:
+            [output] = answers(self._builder, [row])
+            return output
+        outputs = []
+        for output in answers(self._builder.part, window_rows(row, windows)):
+            outputs.append(output)
+            if output.finish_reason != "stop":
+                break
+        elapsed = (time.perf_counter() - started) * 1000
+        return merged_output(self._builder.schema, row, windows, outputs, elapsed)
+
+    def _answer(self, builder: PromptBuilder, row: Row) -> DocumentOutput:
         started, begun = time.perf_counter(), False
         try:
-            constraint = self._constraint(row)
+            constraint = self._constraint(builder, row)
             prepared = (time.perf_counter() - started) * 1000
             begun = True
-            known = self._prompts.get(row.id) or self._builder.prompt(row.text)
+            known = self._prompts.get(row.id) or builder.prompt(row.text)
             answer = self._decoder.answer(
-                lambda: self._builder.prompt_within_context(row.text),
-                max_new_tokens=self._builder.max_output_tokens(known),
+                lambda: builder.prompt_within_context(row.text),
+                max_new_tokens=builder.max_output_tokens(known),
                 constraint=constraint,
                 with_logprobs=self._confidence,
             )
@@ -149,7 +190,7 @@ class Generator:
             confidence=confidence,
         )
 
-    def _batch(self, rows: Sequence[Row]) -> Iterator[DocumentOutput]:
+    def _batch(self, builder: PromptBuilder, rows: Sequence[Row]) -> Iterator[DocumentOutput]:
         """The outputs of a batch. Where it fails, its documents are generated one at a time."""
         outputs: dict[str, DocumentOutput] = {}
         items: dict[str, BatchItem] = {}
@@ -157,8 +198,8 @@ class Generator:
         for row in rows:
             started = time.perf_counter()
             try:
-                prompt = self._builder.prompt_within_context(row.text)
-                items[row.id] = BatchItem(prompt, self._builder.max_output_tokens(prompt), self._constraint(row))
+                prompt = builder.prompt_within_context(row.text)
+                items[row.id] = BatchItem(prompt, builder.max_output_tokens(prompt), self._constraint(builder, row))
             except Exception as error:
                 outputs[row.id] = self._failed(row, error, started)
         try:
@@ -166,7 +207,7 @@ class Generator:
                 self._batches.answer(list(items.values()), began)
         except Exception:
             traceback.print_exc()
-            outputs |= {row.id: self.answer(row) for row in rows if row.id in items}
+            outputs |= {row.id: self._answer(builder, row) for row in rows if row.id in items}
         else:
             outputs |= {name: self._output(name, one) for name, one in items.items()}
         yield from (outputs[row.id] for row in rows)
@@ -175,11 +216,13 @@ class Generator:
         text = self._encoder.decode(one.tokens)
         return DocumentOutput(name, text, one.finish_reason, one.latency_ms, len(one.prompt), len(one.tokens), "")
 
-    def _constraint(self, row: Row) -> Constraint | None:
-        """The constraint of a document's output. Raises ConstraintError."""
-        if self._grammar is None or self._builder.ground is None:
-            return self._grammar.constraint() if self._grammar else None
-        return self._grammar.other(self._builder.grammar(row.text))
+    def _constraint(self, builder: PromptBuilder, row: Row) -> Constraint | None:
+        """The constraint of the output for a document or a window. Raises ConstraintError."""
+        if self._grammar is None:
+            return None
+        if builder.ground is None and builder.schema is self._builder.schema:
+            return self._grammar.constraint()
+        return self._grammar.other(builder.grammar(row.text))
 
     def _failed(self, row: Row, error: Exception, started: float) -> DocumentOutput:
         elapsed = (time.perf_counter() - started) * 1000

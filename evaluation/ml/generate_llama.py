@@ -22,7 +22,15 @@ import httpx
 import psutil
 
 from evaluation.inference.spec import EvalSpec, GgufRef
-from evaluation.ml.prompts import DocumentOutput, PromptBuilder, common_prefix, selected_rows, write_outputs
+from evaluation.ml.prompts import (
+    DocumentOutput,
+    PromptBuilder,
+    common_prefix,
+    merged_output,
+    selected_rows,
+    window_rows,
+    write_outputs,
+)
 from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.contract.decoding.grounded_grammar import is_accepted
 from slmstudio.errors import Refused
@@ -62,11 +70,27 @@ class LlamaGenerator:
         """The output for one document, or why there is none. Never raises."""
         started = time.perf_counter()
         try:
-            prompt = self._builder.prompt_within_context(row.text)
-            text = self._builder.grammar(row.text)
+            windows = self._builder.split(row.text)
+        except Exception as error:
+            return DocumentOutput.failed(row.id, _error_message(error), (time.perf_counter() - started) * 1000)
+        if len(windows) == 1:
+            return self._answer(self._builder, row)
+        outputs: list[DocumentOutput] = []
+        for part in window_rows(row, windows):
+            outputs.append(self._answer(self._builder.part, part))
+            if outputs[-1].finish_reason != "stop":
+                break
+        elapsed = (time.perf_counter() - started) * 1000
+        return merged_output(self._builder.schema, row, windows, outputs, elapsed)
+
+    def _answer(self, builder: PromptBuilder, row: Row) -> DocumentOutput:
+        started = time.perf_counter()
+        try:
+            prompt = builder.prompt_within_context(row.text)
+            text = builder.grammar(row.text)
             constraint = {"grammar": text} if text else {}
             response = self._llama.complete(
-                prompt, self._builder.max_output_tokens(prompt), seconds=ANSWER_SECONDS, **constraint
+                prompt, builder.max_output_tokens(prompt), seconds=ANSWER_SECONDS, **constraint
             )
             elapsed = round((time.perf_counter() - started) * 1000, 2)
             tokens = [int(token) for token in response["tokens"]]
@@ -127,7 +151,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
         raise Refused(
             "llama.cpp does not support that many optional fields. Evaluate the weights instead.", code="schema"
         )
-    prompts = [builder.prompt(row.text) for row in selected]
+    prompts = [prompt for row in selected for prompt in builder.prompts(row.text)]
     # The reported peak is that of llama.cpp with its mapped weights: Python and the tokenizer are no part of a server.
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()

@@ -6,24 +6,29 @@ Nothing here needs torch: llama.cpp runs in a process without it, whose memory i
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 from evaluation.inference.spec import DocumentsRef, EvalSpec, ExampleRef
+from evaluation.ml.windows import plan_windows, split_document
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.decoding.grounded_grammar import grammar_of
 from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
+from slmstudio.contract.windows.gold import window_schema
+from slmstudio.contract.windows.merge import merge_outputs
+from slmstudio.contract.windows.windows import Window
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, of_split
 from training.ml.events import Emitter
 from training.prompts import FewShotExample, prompt_schema
-from training.spec import ContractRef
+from training.spec import ContractRef, WindowPlan
 
 MAX_BOUNDED_TOKENS = 2048
 MIN_UNBOUNDED_TOKENS = 64
@@ -34,7 +39,10 @@ _MAX_EXAMPLE_OUTPUTS = 500
 
 @dataclass(frozen=True)
 class DocumentOutput:
-    """The output for one document. Latency in milliseconds; ``error`` is a sentence where there is none."""
+    """The output for one document. Latency in milliseconds; ``error`` is a sentence where there is none.
+
+    ``windows``: parts in which the document was read.
+    """
 
     id: str
     raw: str
@@ -43,7 +51,8 @@ class DocumentOutput:
     prompt_tokens: int
     output_tokens: int
     error: str
-    confidence: dict[str, tuple[float, float]] | None = None
+    confidence: Mapping[str, tuple[float, ...]] | None = None
+    windows: int = 1
 
     @classmethod
     def failed(cls, name: str, reason: str, latency_ms: float) -> "DocumentOutput":
@@ -51,11 +60,44 @@ class DocumentOutput:
         return cls(name, "", "error", round(latency_ms, 2), 0, 0, reason)
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is written to the file and emitted; confidence only where it was requested."""
+        """As it is written to the file and emitted; confidence only where it was requested, windows where there are
+        several.
+        """
         event = asdict(self)
         if self.confidence is None:
             del event["confidence"]
+        if self.windows == 1:
+            del event["windows"]
         return event
+
+
+def window_rows(row: Row, windows: Sequence[Window]) -> list[Row]:
+    """The windows of a document as rows, with ids that no document has."""
+    return [Row(f"{row.id}\n{number}", row.split, one.text, None) for number, one in enumerate(windows)]
+
+
+def merged_output(
+    schema: CompiledSchema, row: Row, windows: Sequence[Window], outputs: Sequence[DocumentOutput], latency_ms: float
+) -> DocumentOutput:
+    """The output for a document from those of its windows, or that of the first window that has no complete one."""
+    incomplete = next((one for one in outputs if one.finish_reason != "stop"), None)
+    if incomplete is None:
+        confidences = [one.confidence or {} for one in outputs]
+        merged = merge_outputs(schema, row.text, windows, [one.raw for one in outputs], confidences)
+        raw, confidence = merged.raw, None if outputs[0].confidence is None else merged.confidence
+    else:
+        raw, confidence = incomplete.raw, None
+    return DocumentOutput(
+        id=row.id,
+        raw=raw,
+        finish_reason="stop" if incomplete is None else incomplete.finish_reason,
+        latency_ms=round(latency_ms, 2),
+        prompt_tokens=sum(one.prompt_tokens for one in outputs),
+        output_tokens=sum(one.output_tokens for one in outputs),
+        error="" if incomplete is None else incomplete.error,
+        confidence=confidence,
+        windows=len(windows),
+    )
 
 
 @dataclass(frozen=True)
@@ -100,13 +142,17 @@ class PromptBuilder:
         limit: TokenLimit,
         ground: GroundingPlan | None,
         rows: Sequence[Row] = (),
+        windows: WindowPlan | None = None,
     ) -> None:
-        """``rows``: of the dataset file; likely outputs are those of its training rows."""
+        """``rows``: of the dataset file; likely outputs are those of its training rows. ``windows``: how documents are
+        read that are too long for one prompt; None: not at all.
+        """
         self.spec = spec
         self.schema = schema
         self.limit = limit
         self.context = context
         self.ground = ground
+        self.windows = windows
         self._rows = rows
         self.encoder = encoder
         self._schema_text = dumps(prompt_schema(schema.schema)) if spec.include_schema else None
@@ -121,7 +167,38 @@ class PromptBuilder:
         Raises Refused where grounded decoding finds no field to ground.
         """
         limit = token_limit(spec, schema, rows, encoder)
-        return cls(spec, schema, encoder, context, limit, _ground(spec, schema, rows), rows)
+        builder = cls(spec, schema, encoder, context, limit, _ground(spec, schema, rows), rows)
+        return builder.within(context, spec.windows, auto=spec.max_new_tokens == "auto")
+
+    def within(self, context: int | None, trained: WindowPlan | None, *, auto: bool = True) -> "PromptBuilder":
+        """The same for a context, with the windows for it. ``trained``: those that the model was trained with."""
+        plan, reserved = plan_windows(self, self._rows, context, trained, auto=auto)
+        limit = TokenLimit(reserved, self.limit.maximum)
+        return PromptBuilder(self.spec, self.schema, self.encoder, context, limit, self.ground, self._rows, plan)
+
+    @cached_property
+    def part(self) -> "PromptBuilder":
+        """The builder for the windows of a document: their outputs follow ``window_schema``."""
+        schema = window_schema(self.schema)
+        return PromptBuilder(
+            self.spec, schema, self.encoder, self.context, self.limit, self.ground, self._rows, self.windows
+        )
+
+    def split(self, document: str, prompt: Sequence[int] | None = None) -> list[Window]:
+        """The windows of a document, as ``split_document``."""
+        return split_document(self, document, prompt)
+
+    def of(self, windows: Sequence[Window]) -> "PromptBuilder":
+        """The builder of their prompts: this one for a whole document."""
+        return self if len(windows) == 1 else self.part
+
+    def prompts(self, document: str) -> list[list[int]]:
+        """The prompts of a document, one for each window; none for one that is rejected."""
+        try:
+            windows = self.split(document)
+        except Refused:
+            return []
+        return [self.of(windows).prompt(one.text) for one in windows]
 
     def prompt(self, document: str) -> list[int]:
         """Token ids of a document's prompt."""
@@ -217,7 +294,10 @@ def token_limit(spec: EvalSpec, schema: CompiledSchema, rows: Iterable[Row], enc
     """
     if spec.max_new_tokens != "auto":
         return TokenLimit(spec.max_new_tokens, spec.max_new_tokens)
-    known = [len(encoder.completion(schema.canonical(row.gold))) for row in of_split(rows, "train")]
+    if spec.windows is not None and spec.windows.whole is not None:
+        known = [spec.windows.answer]
+    else:
+        known = [len(encoder.completion(schema.canonical(row.gold))) for row in of_split(rows, "train")]
     reserved = max(math.ceil(1.5 * 1.5 * max(known)), MIN_UNBOUNDED_TOKENS) + 16 if known else DEFAULT_TOKENS
     bound = None if spec.mode == "free" else grammar.output_bound(schema.schema)
     # A token has at least one character, so an output of bounded length is never truncated.

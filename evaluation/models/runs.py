@@ -249,6 +249,7 @@ class EvalOutput(models.Model):
     latency_ms = models.FloatField(default=0)
     prompt_tokens = models.PositiveIntegerField(default=0)
     output_tokens = models.PositiveIntegerField(default=0)
+    windows = models.PositiveSmallIntegerField(default=1, help_text="parts in which a long document was read")
 
     objects = EvalOutputQuerySet.as_manager()
 

@@ -91,6 +91,7 @@ def scored_output(
         latency_ms=latency_ms,
         prompt_tokens=int(event.get("prompt_tokens") or 0),
         output_tokens=int(event.get("output_tokens") or 0),
+        windows=int(event.get("windows") or 1),
         **score_columns(score),
     )
 

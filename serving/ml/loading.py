@@ -49,7 +49,7 @@ def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str
     limit = TokenLimit(spec.output_tokens.reserved, spec.output_tokens.maximum)
     plan = spec.grounding
     ground = None if plan is None else GroundingPlan(plan.held, plan.left, plan.known)
-    builder = PromptBuilder(spec, schema, encoder, spec.context, limit, ground)
+    builder = PromptBuilder(spec, schema, encoder, spec.context, limit, ground, windows=spec.windows)
     return LoadedPackage(spec, found, builder, _engine(folder, spec, builder, encoder, slots))
 
 

@@ -87,8 +87,13 @@ def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | Non
     rows = read_rows(evaluation.documents.path, evaluation.documents.sha256)
     encoder = load_encoder(spec.model.path, evaluation.prompt)
     builder = PromptBuilder.of_evaluation(evaluation, schema, encoder, rows, known_context)
-    longest = max((len(builder.prompt(row.text)) for row in rows), default=0) + builder.limit.maximum
+    prompts = (prompt for row in rows for prompt in builder.prompts(row.text))
+    longest = max(map(len, prompts), default=0) + builder.limit.maximum
     needed = max(MIN_CONTEXT, 256 * -(-_CONTEXT_FACTOR * longest // 256))
+    context = needed if known_context is None else min(known_context, needed)
+    # Windows for the context of a replica, which may be smaller than the model's.
+    auto = evaluation.max_new_tokens == "auto"
+    builder = builder.within(context, evaluation.windows, auto=auto)
     ground = builder.ground
     return ServeSpec(
         engine=spec.engine,
@@ -106,7 +111,8 @@ def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | Non
         examples=evaluation.examples,
         mode=evaluation.mode,
         grounding=None if ground is None else Grounding(held=ground.held, left=ground.left, known=ground.known),
-        context=needed if known_context is None else min(known_context, needed),
+        context=context,
+        windows=builder.windows,
         seed=evaluation.seed,
     )
 

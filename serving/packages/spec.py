@@ -6,7 +6,7 @@ from typing import Any, Literal
 from evaluation.inference.spec import EvalSpec, ExampleRef
 from slmstudio.errors import Refused
 from training import strict_yaml
-from training.spec import ContractRef, ModelRef, Problems, PromptStyle
+from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPlan
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
@@ -51,7 +51,8 @@ class ServeSpec:
 
     ``model``: the folder with tokenizer and chat template, and the weights where an engine loads them. ``gguf``: the
     file that llama.cpp and Ollama load. ``variants``: further engines and files. ``name``: the model's name on a server
-    that serves several. ``context``: tokens of prompt and output together; None: unknown.
+    that serves several. ``context``: tokens of prompt and output together; None: unknown. ``windows``: how it reads
+    documents that are too long for one prompt; None: it rejects them.
     """
 
     engine: EngineName
@@ -69,6 +70,7 @@ class ServeSpec:
     mode: Literal["constrained", "grounded", "free"] = "constrained"
     grounding: Grounding | None = None
     context: int | None = None
+    windows: WindowPlan | None = None
     seed: int = 17
 
     def problems(self) -> Problems:

@@ -19,7 +19,7 @@ import aiohttp
 
 from evaluation.inference.confidence import first_tokens, per_field
 from evaluation.ml.prompts import PromptBuilder
-from serving.ml.engines.slots import Slots, Turn, violates
+from serving.ml.engines.slots import Slots, Turn, prepare, violates
 from serving.replicas.protocol import Answer, Confidence
 from slmstudio.errors import Refused
 from slmstudio.workers.hardware import allowed_cores
@@ -87,10 +87,7 @@ class LlamaCppEngine:
                 raise Refused(f"llama.cpp does not load {self._file.name}: {error}", code="engine") from error
 
     async def answer(self, text: str) -> Answer:
-        return await self._slots.answer(text, self._prepare, self._ask)
-
-    def _prepare(self, text: str) -> tuple[list[int], str]:
-        return self._builder.prompt_within_context(text), self._builder.grammar(text)
+        return await self._slots.answer(self._builder, text, prepare, self._ask)
 
     async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
         prompt, grammar = prepared

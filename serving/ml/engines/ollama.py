@@ -41,7 +41,6 @@ class OllamaEngine:
         self._slots = Slots(slots)
         self._server: ModelServer | None = None
         self._version = ""
-        self._schema: dict[str, Any] | None = None
         #: a file has its own name, so that another build does not replace it while it answers
         self._name = ""
 
@@ -55,8 +54,6 @@ class OllamaEngine:
         addresses = urls(OLLAMA_URL)
         if len(addresses) != 1:
             raise Refused("Set OLLAMA_URL to the address of an Ollama server.", code="engine")
-        if self._spec.mode != "free":
-            self._schema = _inlined(json.loads(dumps(decoder_schema(self._builder.schema.schema))))
         self._server = ModelServer(addresses[0], key=os.environ.get(OLLAMA_API_KEY, ""))
         try:
             self._version = str((await self._server.get("/api/version")).get("version", "unknown"))
@@ -90,15 +87,20 @@ class OllamaEngine:
             raise Refused(f"The model {self._name} on the Ollama server has another file.", code="package")
 
     async def answer(self, text: str) -> Answer:
-        return await self._slots.answer(text, self._prepare, self._ask)
+        return await self._slots.answer(self._builder, text, self._prepare, self._ask)
 
-    def _prepare(self, text: str) -> tuple[list[int], str]:
-        return self._builder.prompt_within_context(text), self._builder.text(text)
+    def _prepare(self, builder: PromptBuilder, text: str) -> tuple[list[int], str, dict[str, Any] | None]:
+        return builder.prompt_within_context(text), builder.text(text), self._schema_of(builder)
 
-    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
-        tokens, prompt = prepared
+    def _schema_of(self, builder: PromptBuilder) -> dict[str, Any] | None:
+        if self._spec.mode == "free":
+            return None
+        return _inlined(json.loads(dumps(decoder_schema(builder.schema.schema))))
+
+    async def _ask(self, prepared: tuple[list[int], str, dict[str, Any] | None], turn: Turn) -> Answer:
+        tokens, prompt, schema = prepared
         try:
-            response = await self._generate(prompt, self._builder.max_output_tokens(tokens), self._schema)
+            response = await self._generate(prompt, self._builder.max_output_tokens(tokens), schema)
         except ServerError as error:
             code = "too_long" if any(word in str(error).lower() for word in _TOO_LONG) else "engine"
             return turn.failed(code, f"Ollama: {error}")

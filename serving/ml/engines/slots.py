@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from evaluation.ml.prompts import PromptBuilder
 from serving.replicas.protocol import Answer
 from slmstudio.contract.decoding.grounded_grammar import is_accepted
+from slmstudio.contract.windows.merge import merge_outputs
+from slmstudio.contract.windows.windows import Window
 from slmstudio.errors import Refused
 
 Prompt = TypeVar("Prompt")
@@ -37,17 +40,49 @@ class Slots:
         self._free = asyncio.Semaphore(number)
 
     async def answer(
-        self, text: str, prepare: Callable[[str], Prompt], ask: Callable[[Prompt, Turn], Awaitable[Answer]]
+        self,
+        builder: PromptBuilder,
+        text: str,
+        prepare: Callable[[PromptBuilder, str], Prompt],
+        ask: Callable[[Prompt, Turn], Awaitable[Answer]],
     ) -> Answer:
-        """The answer of ``ask`` to the prompt of ``prepare``, which runs in a thread and may raise Refused."""
+        """The answer of ``ask`` to the prompt of ``prepare``, which runs in a thread and may raise Refused.
+
+        A document that is too long for one prompt is asked for window by window, and its answers are merged.
+        """
         arrived = time.perf_counter()
         async with self._free:
             turn = Turn(round((time.perf_counter() - arrived) * 1000, 2))
+            answers: list[Answer] = []
             try:
-                prompt = await asyncio.to_thread(prepare, text)
+                windows = await asyncio.to_thread(builder.split, text)
+                for window in windows:
+                    prompt = await asyncio.to_thread(prepare, builder.of(windows), window.text)
+                    answers.append(await ask(prompt, turn))
+                    if answers[-1].finish_reason != "stop":
+                        break
             except Refused as error:
                 return turn.failed("too_long" if error.code == "length" else "engine", error.message)
-            return await ask(prompt, turn)
+            if len(answers) == 1 or answers[-1].finish_reason == "error":
+                return answers[-1]
+            return await asyncio.to_thread(_merged, builder, text, windows, answers, turn)
+
+
+def _merged(builder: PromptBuilder, text: str, windows: list[Window], answers: list[Answer], turn: Turn) -> Answer:
+    """The answer for a document from those of its windows; that of the last one where it is truncated."""
+    prompt, output = sum(one.prompt_tokens for one in answers), sum(one.output_tokens for one in answers)
+    last = replace(answers[-1], prompt_tokens=prompt, output_tokens=output)
+    if last.finish_reason != "stop":
+        return last
+    found = merge_outputs(
+        builder.schema, text, windows, [one.raw for one in answers], [one.confidence for one in answers]
+    )
+    return replace(last, raw=found.raw, confidence=found.confidence, model_ms=turn.model_ms)
+
+
+def prepare(builder: PromptBuilder, text: str) -> tuple[list[int], str]:
+    """The prompt of a document or a window, and the grammar of its output."""
+    return builder.prompt_within_context(text), builder.grammar(text)
 
 
 def violates(grammar: str, raw: str, finish: str) -> bool:

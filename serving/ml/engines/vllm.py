@@ -16,7 +16,7 @@ from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.http import ModelServer, ServerError
-from serving.ml.engines.slots import Slots, Turn, violates
+from serving.ml.engines.slots import Slots, Turn, prepare, violates
 from serving.ml.engines.token_confidence import of_ends
 from serving.ml.engines.vllm_server import VllmServer
 from serving.packages.backends import (
@@ -129,10 +129,7 @@ class VllmEngine:
         return self._server
 
     async def answer(self, text: str) -> Answer:
-        return await self._slots.answer(text, self._prepare, self._ask)
-
-    def _prepare(self, text: str) -> tuple[list[int], str]:
-        return self._builder.prompt_within_context(text), self._builder.grammar(text)
+        return await self._slots.answer(self._builder, text, prepare, self._ask)
 
     async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
         prompt, grammar = prepared

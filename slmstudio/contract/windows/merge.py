@@ -62,8 +62,8 @@ def merge_outputs(
     windows: Sequence[Window],
     outputs: Sequence[str],
     confidences: Sequence[Confidence] = (),
-) -> MergedOutput | None:
-    """The output for a document from those of its windows; None where one of them is not a JSON object.
+) -> MergedOutput:
+    """The output for a document from those of its windows; where one of them is not a JSON object, that one as it is.
 
     Fields are in the order of a decoder. The result is not validated: it lacks a required value that no window has.
     """
@@ -72,9 +72,9 @@ def merge_outputs(
         try:
             value = loads(raw)
         except JsonError:
-            return None
+            value = None
         if not isinstance(value, dict):
-            return None
+            return MergedOutput(raw, {})
         parts.append(_Part(window, value, "", confidences[number] if confidences else {}))
     merger = _Merger(text)
     merged = merger.value(compiled.root, parts, "")

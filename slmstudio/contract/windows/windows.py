@@ -61,16 +61,17 @@ def split_windows(text: str, *, limit: int, count: Count) -> list[Window]:
 def _lines(text: str, limit: int, count: Count) -> Iterator[_Line]:
     start = 0
     for line in text.splitlines(keepends=True):
-        for piece in _pieces(line, limit, count):
+        for piece, tokens in _pieces(line, limit, count):
             end = start + len(piece)
-            yield _Line(start, end, count(piece), not piece.strip(), piece.endswith("\f"))
+            yield _Line(start, end, tokens, not piece.strip(), piece.endswith("\f"))
             start = end
 
 
-def _pieces(line: str, limit: int, count: Count) -> Iterator[str]:
+def _pieces(line: str, limit: int, count: Count) -> Iterator[tuple[str, int]]:
     """A line in pieces of at most ``limit`` tokens, cut before a word where it has several."""
-    if len(line) < 2 or count(line) <= limit:
-        yield line
+    tokens = count(line)
+    if len(line) < 2 or tokens <= limit:
+        yield line, tokens
         return
     middle = len(line) // 2
     cut = line.rfind(" ", 1, middle) + 1 or line.find(" ", middle) + 1 or middle

@@ -94,7 +94,8 @@ def statement(seed: int = 7, *, pages: int = 10, lines: int = 30) -> Statement:
         "transactions": [],
     }  # fmt: skip
     day = 1
-    printed = row = None
+    row: dict[str, Any] = {}
+    printed: tuple[str, str, str] = ("", "", "")
     for page in range(1, pages + 1):
         made.write("NORTHERN BANK            Statement of account\nAccount ")
         made.write_single("iban", iban)
@@ -109,7 +110,7 @@ def statement(seed: int = 7, *, pages: int = 10, lines: int = 30) -> Statement:
             made.write(f"Carried forward EUR {money(balance)}\n")
         made.write("Date        Description                     Amount      Balance\n")
         for _ in range(lines):
-            is_repeated = row is not None and draw.random() < 0.1
+            is_repeated = bool(row) and draw.random() < 0.1
             if not is_repeated:
                 day = min(28, day + (draw.random() < 28 / (pages * lines)))
                 description = f"{draw.choice(_KINDS)} {draw.choice(_PAYEES)}"
@@ -121,8 +122,6 @@ def statement(seed: int = 7, *, pages: int = 10, lines: int = 30) -> Statement:
                     "amount": amount,
                 }
                 printed = (f"{day:02}.03.2026", description, reference)
-            assert row is not None
-            assert printed is not None
             balance += row["amount"]
             start, _ = made.write(printed[0])
             _, end = made.write(f"  {printed[1]:<30}  {money(row['amount']):>10}")

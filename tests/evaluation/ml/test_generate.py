@@ -8,6 +8,7 @@ import pytest
 
 from evaluation.inference.spec import EvalSpec
 from evaluation.ml.generate import DEFAULT_TOKENS, MAX_BOUNDED_TOKENS, TokenLimit, main, token_limit
+from evaluation.ml.prompts import PromptBuilder
 from slmstudio.contract.decoding.grammar import output_bound
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
@@ -85,13 +86,18 @@ def test_a_free_answer_over_the_limit_is_an_outcome(tmp_path: Path) -> None:
     assert {(one["finish_reason"], one["output_tokens"]) for one in named(events, "output")} == {("length", 5)}
 
 
-def test_a_document_that_fails_does_not_fail_the_run(tmp_path: Path) -> None:
-    made = rows()
-    made[-2]["text"] = "x" * 4000  # one byte a token: more than the model reads
-    events = run(tmp_path, made)
-    outputs = named(events, "output")
+def test_a_document_that_fails_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = PromptBuilder.prompt_within_context
+
+    def failing(self: PromptBuilder, document: str) -> list[int]:
+        if "A-101" in document:
+            raise Refused("The prompt has 4000 tokens.", code="length")
+        return real(self, document)
+
+    monkeypatch.setattr(PromptBuilder, "prompt_within_context", failing)
+    outputs = named(run(tmp_path), "output")
     assert [one["finish_reason"] for one in outputs] == ["stop", "error", "stop"]
-    assert "2048" in outputs[1]["error"]
+    assert "4000" in outputs[1]["error"]
     assert outputs[1]["raw"] == ""
 
 

@@ -15,7 +15,7 @@ from training.ml.lengths import load_encoder
 from training.spec import RunSpec
 from training.strict_yaml import build
 
-LIMIT = 1200  # one byte a token
+LIMIT = 1200
 
 
 @pytest.fixture(scope="module")

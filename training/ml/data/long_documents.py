@@ -20,6 +20,14 @@ _ANSWER_MARGIN = 1.25
 _MEASURED_ROWS = 20
 
 
+def window_size(room: int, ratio: float) -> int:
+    """Tokens of the text of a window, so that it and its output fit into ``room`` tokens.
+
+    ``ratio``: tokens of an output by those of its text.
+    """
+    return int(room / (1 + _ANSWER_MARGIN * ratio))
+
+
 class LongDocuments:
     """Splits the documents over the sequence length of a run, or drops them where it asks for that.
 
@@ -40,7 +48,7 @@ class LongDocuments:
         read = sum(max(1, len(one.prompt) - overhead) for one in measured)
         ratio = sum(len(one.completion) for one in measured) / read if read else 1.0
         #: tokens of the text of a window, so that prompt and output fit
-        self.size = max(MIN_WINDOW, int((spec.max_length - overhead) / (1 + _ANSWER_MARGIN * ratio)))
+        self.size = max(MIN_WINDOW, window_size(spec.max_length - overhead, ratio))
 
     def plan(self, trained: Iterable[EncodedRow]) -> WindowPlan:
         """How the model is to read long documents. ``trained``: the rows that it is trained on."""
