@@ -41,8 +41,9 @@ class LongDocuments:
         self._part_schema = window_schema(schema)
         self._encoder = encoder
         self.left_out: list[dict[str, Any]] = []
+        whole = [one for one in train if one.length <= spec.max_length]
         long = [one for one in train if one.length > spec.max_length] if spec.too_long == "windows" else []
-        self._whole = max((len(one.prompt) for one in train if one not in long), default=0) if long else None
+        self._whole = max((len(one.prompt) for one in whole), default=0) if long else None
         overhead = len(encoder.prompt(instruction=spec.contract.instruction, document=""))
         measured = long or sorted(train, key=lambda one: len(one.prompt))[-_MEASURED_ROWS:]
         read = sum(max(1, len(one.prompt) - overhead) for one in measured)
