@@ -1,6 +1,7 @@
 """Where the rows of a list are in a text, by the evidence of their values. Pure."""
 
 import math
+import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ class Position:
     end: int
 
 
+#: a line; of running text without line ends about 200 characters
+_LINE = re.compile(r"[^\n]{1,200}\S*[^\S\n]*\n?|\n")
 #: line -> start and end of the first occurrence that begins on it
 Occurrences = dict[int, tuple[int, int]]
 
@@ -35,11 +38,7 @@ class _Lines:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        starts, at = [], 0
-        for line in text.splitlines(keepends=True):
-            starts.append(at)
-            at += len(line)
-        self._starts = starts or [0]
+        self._starts = [match.start() for match in _LINE.finditer(text)] or [0]
         self._known: dict[tuple[str, str], list[Occurrences]] = {}
 
     def line_of(self, offset: int) -> int:

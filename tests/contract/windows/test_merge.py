@@ -68,6 +68,23 @@ def test_the_gold_of_a_window_is_what_it_contains(limit: int) -> None:
         assert given == singles
 
 
+@pytest.mark.parametrize("is_in_order", [True, False])
+def test_rows_of_running_text_are_found_and_joined_again(is_in_order: bool) -> None:
+    person = {"properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
+    schema = {"type": "object", "properties": {"people": {"type": "array", "items": {"type": "object", **person}}}}
+    compiled = compile_schema(schema)
+    people = [{"name": name, "age": 20 + age} for age, name in enumerate(("Ada Long", "Ben Rome", "Cai Wood") * 8)]
+    listed = ", ".join(f"{one['name']}, aged {one['age']}" for one in people)
+    text = f"In the office {listed}, all of them."
+    if not is_in_order:
+        random.Random(1).shuffle(people)
+    windows = split_windows(text, limit=24, count=lambda part: len(part.split()))
+    golds = window_gold(compiled, {"people": people}, text, windows)
+    assert max(len(one["people"]) for one in golds) < 7
+    raw = merge_outputs(compiled, text, windows, [dumps(one) for one in golds]).raw
+    assert score_document(compiled, text=text, gold={"people": people}, raw=raw).exact
+
+
 def test_a_window_without_a_required_value_leaves_it_out() -> None:
     relaxed = window_schema(COMPILED)
     assert (
