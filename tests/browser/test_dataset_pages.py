@@ -98,7 +98,7 @@ def test_dataset_pages(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
     page.goto(desk.url("datasets/2/"))
     page.get_by_label("Sequence length, tokens").fill("300")
     page.get_by_label("Sequence length, tokens").press("Enter")
-    expect(page.locator("#token-lengths")).to_contain_text("too long")
+    expect(page.locator("#token-lengths")).to_contain_text("split into windows")
     check(page, "version")
     page.get_by_role("navigation", name="Split").get_by_role("link", name="hold-out").click()
     expect(page.locator("#examples .tag", has_text="hold-out").first).to_be_visible()

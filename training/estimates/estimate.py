@@ -140,7 +140,7 @@ def estimate(
 
 def trained_lengths(lengths: list[int], hyperparameters: Hyperparameters) -> list[int]:
     """The lengths of the rows that a run trains on: a row over the limit is about so many windows as it takes to have
-    its tokens in windows that are three quarters full and overlap.
+    its tokens in windows that are three quarters full and overlap; one of them may be full.
     """
     limit = hyperparameters.max_length
     if hyperparameters.too_long != "windows":
@@ -148,7 +148,7 @@ def trained_lengths(lengths: list[int], hyperparameters: Hyperparameters) -> lis
     found: list[int] = []
     for length in lengths:
         count = 1 if length <= limit else math.ceil(length * _WINDOW_OVERHEAD / (_WINDOW_FILLED * limit))
-        found += [length] if count == 1 else [round(_WINDOW_FILLED * limit)] * count
+        found += [length] if count == 1 else [limit, *[round(_WINDOW_FILLED * limit)] * (count - 1)]
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from slmstudio.workers.hardware import Gpu, Hardware
 from training.base_models.catalog import CATALOG
 from training.estimates.accuracy import estimate_accuracy
-from training.estimates.estimate import Estimate, estimate, fit
+from training.estimates.estimate import Estimate, estimate, fit, trained_lengths
 from training.estimates.memory import training_memory
 from training.estimates.throughput import STARTUP_SECONDS
 from training.hyperparameters.values import Hyperparameters
@@ -197,6 +197,13 @@ def test_dropped_rows_cost_nothing() -> None:
     short = estimated(machine(500), hyperparameters=replace(HYPERPARAMETERS, max_length=512, too_long="leave_out"))
     assert short.tokens == round(700 * HYPERPARAMETERS.epochs)
     assert short.memory_bytes < estimated(machine(500)).memory_bytes
+
+
+def test_a_row_over_the_limit_counts_as_its_windows() -> None:
+    hyperparameters = replace(HYPERPARAMETERS, max_length=1000)
+    found = trained_lengths([200, 1000, 9000], hyperparameters)
+    assert (found[:2], max(found)) == ([200, 1000], 1000)
+    assert 9000 < sum(found[2:]) < 12_000
 
 
 def test_estimate_survives_storage() -> None:

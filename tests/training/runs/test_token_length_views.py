@@ -34,7 +34,7 @@ def test_dropped_documents_follow_the_limit(lengths: LengthReport, login: Callab
     assert (fit.limit, fit.over, len(fit.listed)) == (299, 1, 1)
     page = login("manager").get(f"{PANEL}?limit=99", headers=HTMX).content.decode()
     rows = lengths.dataset.counts["splits"]["train"] + lengths.dataset.counts["splits"]["validation"]
-    assert f"{rows} too long" in page
+    assert f"{rows} of {rows}: split into windows" in page
     assert 'class="over"' in page
 
 
