@@ -64,6 +64,9 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Enc
     _check_lengths(validation, "validation", spec)
     long = LongDocuments(train, spec, schema, encoder)
     train, validation = long.fitted(train, "train"), long.fitted(validation, "validation")
+    if not train and long.left_out:
+        message = f"No training document fits in {spec.max_length} tokens, not even in windows. Raise max_length."
+        raise Refused(message, code="length")
     if not train:
         raise Refused("The dataset has no training documents.", code="dataset")
     if spec.early_stopping is not None and not validation:
