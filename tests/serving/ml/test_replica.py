@@ -159,8 +159,7 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
                 assert {len(known) for known in answer.confidence.values()} == {3 if engine == "llama_cpp" else 2}
                 assert answer.model_ms > 0
         long = Answer.of(caller.post("/answer", json={"text": "again and again " * 200}).json())
-        assert (long.finish_reason, long.code) != ("error", "too_long"), "it is read in windows"
-        assert long.prompt_tokens > 2048
+        assert (long.code, long.error) == ("", ""), "it is read in windows"
         assert caller.post("/answer", json={"text": 5}).status_code == 422
         assert caller.post("/answer", content=b"{").status_code == 422
         with client(tmp_path, "wrong") as stranger:
