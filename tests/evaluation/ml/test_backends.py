@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evaluation.inference.spec import EvalSpec
-from evaluation.ml import generate, generate_llama
+from evaluation.ml import generate, generate_llama, windows
 from evaluation.ml.batches import BatchGenerator, BatchItem
 from evaluation.ml.prompts import PromptBuilder, common_prefix
 from slmstudio.contract.decoding.grammar import grammar
@@ -155,12 +155,13 @@ def test_neither_a_shared_start_nor_tokens_fed_ahead_change_a_token(fed: int, wa
         assert (tuple(one.tokens), one.finish_reason) == (alone.tokens, alone.finish_reason)
 
 
-def test_a_document_that_does_not_fit_leaves_its_batch_alone(tmp_path: Path) -> None:
+def test_a_document_that_does_not_fit_leaves_its_batch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "MAX_WINDOWS", 0)
     made = rows()
     made[-2]["text"] = "x" * 4000
     outputs = by_id(run(tmp_path, made, at_once=3))
     assert [outputs[f"holdout-{n}"]["finish_reason"] for n in range(3)] == ["stop", "error", "stop"]
-    assert "2048" in outputs["holdout-1"]["error"]
+    assert outputs["holdout-1"]["error"].startswith("The prompt has ")
 
 
 @pytest.mark.usefixtures("fp32")
@@ -209,6 +210,7 @@ def test_a_prompt_that_is_too_long_warms_nothing_again(tmp_path: Path, monkeypat
         return warm(self, prompts)
 
     monkeypatch.setattr(Decoder, "warm", counted)
+    monkeypatch.setattr(windows, "MAX_WINDOWS", 0)
     made[-2]["text"] = "x" * 4000
     for number, at_once in enumerate((1, 3), 1):
         outputs = by_id(run(tmp_path / str(at_once), made, at_once=at_once, max_new_tokens=4))
@@ -281,12 +283,17 @@ def test_llama_cpp_works_on_several_at_once(tmp_path: Path, gguf: Path) -> None:
     assert shared(alone, together) > 0.6
 
 
-def test_a_document_that_llama_cpp_cannot_read_is_an_outcome(tmp_path: Path, gguf: Path) -> None:
+def test_llama_cpp_reads_a_long_document_in_windows_up_to_their_maximum(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = rows()
     made[-2]["text"] = "x" * 4000
-    outputs = by_id(run(tmp_path, made, child=generate_llama, gguf={"path": str(gguf)}))
+    read = by_id(run(tmp_path / "read", made, child=generate_llama, gguf={"path": str(gguf)}))["holdout-1"]
+    assert (read["finish_reason"], read["error"]) == ("stop", "")
+    assert read["windows"] > 1
+    monkeypatch.setattr(windows, "MAX_WINDOWS", 0)
+    outputs = by_id(run(tmp_path / "rejected", made, child=generate_llama, gguf={"path": str(gguf)}))
     assert [outputs[f"holdout-{n}"]["finish_reason"] for n in range(3)] == ["stop", "error", "stop"]
-    assert "2048" in outputs["holdout-1"]["error"]
 
 
 def test_holding_an_answer_against_its_grammar_is_no_part_of_its_latency(
