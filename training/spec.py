@@ -91,9 +91,10 @@ class RunSpec:
     one per epoch. ``save_every``: steps between checkpoints; by default after each
     evaluation and every five minutes. ``early_stopping``: evaluations in a row without a better one before the run
     stops; the weights of the best one are saved. ``best_metric``: what better means; with ``field_accuracy``, of the
-    scored documents, the best weights are saved without early stopping, too. ``sample_documents``: validation documents
-    whose outputs are scored at each evaluation, as many as fit into ``sample_seconds`` at the first one. ``devices``:
-    GPUs of one machine that share each step.
+    scored documents, the best weights are saved without early stopping, too. ``weight_averaging``: ``ema`` evaluates
+    and saves an exponential moving average of the weights, with the decay ``ema_decay`` per step. ``sample_documents``:
+    validation documents whose outputs are scored at each evaluation, as many as fit into ``sample_seconds`` at the
+    first one. ``devices``: GPUs of one machine that share each step.
     ``silver``: rows with labels of models (``labeling.datasets.silver``) that are trained on, too; of these, longer
     rows never stop the run. ``train_share``: of the training rows, drawn by the seed; a smaller share is a subset of a
     larger one.
@@ -123,6 +124,8 @@ class RunSpec:
     save_every: int | None = None
     early_stopping: int | None = None
     best_metric: Literal["validation_loss", "field_accuracy"] = "validation_loss"
+    weight_averaging: Literal["none", "ema"] = "none"
+    ema_decay: float = 0.99
     sample_documents: int = 4
     sample_seconds: int | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -142,6 +145,8 @@ class RunSpec:
             yield "warmup_ratio", "must be at least 0 and below 1"
         if not 0 < self.train_share <= 1:
             yield "train_share", "must be above 0 and at most 1"
+        if not 0 < self.ema_decay < 1:
+            yield "ema_decay", "must be above 0 and below 1"
         if self.epochs <= 0:
             yield "epochs", "must be above 0"
         for name in ("max_steps", "eval_every", "save_every", "early_stopping", "sample_seconds"):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from slmstudio.storage.sizes import format_bytes
-from training.estimates.memory import MemoryPart, inference_memory
+from training.estimates.memory import MemoryPart, inference_memory, trained_parameters
 from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT, usable_memory
 from training.estimates.reduction import Requirements, memory_problems
 from training.estimates.throughput import STARTUP_SECONDS, estimate_source, estimated_throughput
@@ -157,9 +157,10 @@ def disk_bytes(shape: ModelShape, hyperparameters: Hyperparameters) -> int:
 
     The newest two checkpoints are kept while another is written; with early stopping the best one is kept, too.
     """
-    trained = shape.parameters if hyperparameters.method == "full" else shape.adapter_parameters(hyperparameters.lora_r)
+    trained = trained_parameters(shape, hyperparameters.method, hyperparameters)
     adapter = 0 if hyperparameters.method == "full" else 4 * trained
-    checkpoint = 12 * trained  # fp32 weights and the two moments of AdamW
+    # fp32 weights, the two moments of AdamW, and the averaged weights
+    checkpoint = (12 if hyperparameters.weight_averaging == "none" else 16) * trained
     checkpoints = 4 if hyperparameters.early_stopping or hyperparameters.best_metric == "field_accuracy" else 3
     return checkpoints * checkpoint + adapter + 2 * shape.parameters
 

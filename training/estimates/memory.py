@@ -94,6 +94,7 @@ def training_memory(
         *_weights(shape, method, hyperparameters, precision),
         MemoryPart("activations", int(kept)),
         MemoryPart("logits", int(logits)),
+        MemoryPart("weight average", _averaged(shape, method, hyperparameters)),
         MemoryPart("merging the adapter", int(merged)),
     ]
     return tuple(sorted((part for part in parts if part.bytes), key=lambda part: -part.bytes))
@@ -128,6 +129,16 @@ def _weights(shape: ModelShape, method: str, hyperparameters: Hyperparameters, p
     adapter = shape.adapter_parameters(hyperparameters.lora_r)
     body = shape.body * frozen + shape.embedding * (2 if method == "qlora" else frozen)
     return [MemoryPart("weights", int(body)), MemoryPart("adapter and optimizer state", adapter * 16)]
+
+
+def trained_parameters(shape: ModelShape, method: str, hyperparameters: Hyperparameters) -> int:
+    """Parameters that the optimizer changes."""
+    return shape.parameters if method == "full" else shape.adapter_parameters(hyperparameters.lora_r)
+
+
+def _averaged(shape: ModelShape, method: str, hyperparameters: Hyperparameters) -> int:
+    """Bytes of the averaged weights, in fp32."""
+    return 0 if hyperparameters.weight_averaging == "none" else 4 * trained_parameters(shape, method, hyperparameters)
 
 
 def inference_memory(shape: ModelShape, *, precision: str, tokens: int) -> int:

@@ -22,6 +22,8 @@ TITLES = {
     "seed": "Seed",
     "early_stopping": "Early stopping",
     "best_metric": "Best weights by",
+    "weight_averaging": "Weight averaging",
+    "ema_decay": "EMA decay",
     "eval_every": "Evaluation interval",
     "save_every": "Checkpoint interval",
     "sample_documents": "Scored documents",
@@ -44,6 +46,7 @@ VALUE_LABELS = {
     "leave_out": "leave them out",
     "validation_loss": "validation loss",
     "field_accuracy": "field accuracy",
+    "ema": "exponential moving average",
 }
 
 
@@ -65,6 +68,8 @@ def describe(hyperparameters: Hyperparameters, defaults: Hyperparameters) -> lis
     lines = []
     for name, title in TITLES.items():
         if name.startswith("lora_") and hyperparameters.method == "full":
+            continue
+        if name == "ema_decay" and hyperparameters.weight_averaging == "none":
             continue
         text, preset_text = describe_value(name, hyperparameters), describe_value(name, defaults)
         lines.append(HyperparameterRow(title, text, "" if text == preset_text else preset_text, name in PRIMARY))

@@ -13,6 +13,7 @@ from training.hyperparameters.values import (
     SCHEDULERS,
     TOO_LONG,
     TRACKERS,
+    WEIGHT_AVERAGING,
     Hyperparameters,
 )
 
@@ -48,6 +49,7 @@ def problems(
         ("lora_alpha", 1, 2048, "LoRA alpha: 1 to 2,048; usually twice the rank."),
         ("lora_dropout", 0, 0.9, "LoRA dropout: 0 to 0.9."),
         ("train_share", 0.001, 1, "Share of the training documents: 0.001 to 1."),
+        ("ema_decay", 0.5, 0.99999, "EMA decay: 0.5 to 0.99999; 0.99 averages over about a hundred steps."),
         ("warmup_ratio", 0, 0.9, "Warm-up: a share of the steps from 0 to 0.9."),
         ("seed", 0, 2**31 - 1, "Seed: an integer from 0 to 2,147,483,647."),
         ("devices", 1, max(1, gpus), _devices_message(gpus)),
@@ -71,6 +73,7 @@ def problems(
         ("precision", PRECISIONS),
         ("too_long", TOO_LONG),
         ("best_metric", BEST_METRICS),
+        ("weight_averaging", WEIGHT_AVERAGING),
     ]
     for name, allowed in choices:
         value = getattr(hyperparameters, name)

@@ -9,6 +9,7 @@ SCHEDULERS = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRACKERS = ("tensorboard", "wandb")
 BEST_METRICS = ("validation_loss", "field_accuracy")
+WEIGHT_AVERAGING = ("none", "ema")
 TOO_LONG = ("windows", "refuse", "leave_out")
 #: values that need a package outside the requirements files
 PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
@@ -28,6 +29,7 @@ class Hyperparameters:
     ``eval_every`` and ``save_every``: steps between evaluations and between checkpoints; None: the trainer's choice.
     ``sample_documents``: validation documents whose outputs are scored at each evaluation, in at most
     ``sample_seconds``. ``best_metric``: what early stopping and the choice of the saved weights follow.
+    ``weight_averaging``: ``ema`` keeps an exponential moving average of the weights with ``ema_decay``.
     """
 
     method: str = "lora"
@@ -48,6 +50,8 @@ class Hyperparameters:
     devices: int = 1
     early_stopping: int | None = None
     best_metric: str = "validation_loss"
+    weight_averaging: str = "none"
+    ema_decay: float = 0.99
     eval_every: int | None = None
     save_every: int | None = None
     sample_documents: int = 4

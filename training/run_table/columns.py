@@ -49,6 +49,8 @@ def _hyperparameter(name: str) -> Callable[[TrainingRun], str]:
         value = values.get(name)
         if value in (None, "") or (name.startswith("lora_") and values.get("method") == "full"):
             return "–"
+        if name == "ema_decay" and values.get("weight_averaging") != "ema":
+            return "–"
         if isinstance(value, bool):
             return "on" if value else "off"
         if isinstance(value, float):
@@ -76,7 +78,10 @@ _METRIC_TEXTS: dict[str, tuple[str, str, Callable[[TrainingRun], str]]] = {
 }
 #: hyperparameters without those that have no order
 _HYPERPARAMETER_NAMES = [name for name in TITLES if name != "trackers"]
-_TEXT_HYPERPARAMETERS = ("method", "precision", "scheduler", "too_long", "activation_checkpointing")
+_TEXT_HYPERPARAMETERS = (
+    *("method", "precision", "scheduler", "too_long", "activation_checkpointing"),
+    *("best_metric", "weight_averaging"),
+)
 
 COLUMNS: dict[str, Column] = {
     column.name: column

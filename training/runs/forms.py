@@ -159,6 +159,13 @@ class NewRunForm(ChoiceForm):
         required=False,
         label="Best weights by",
     )
+    weight_averaging = forms.ChoiceField(
+        choices=[("none", "none"), ("ema", "exponential moving average (EMA)")],
+        widget=_select(),
+        required=False,
+        label="Weight averaging",
+    )
+    ema_decay = forms.FloatField(widget=number_input(step="any", min="0", max="1"), required=False, label="EMA decay")
     eval_every = forms.IntegerField(
         widget=number_input(min="1", placeholder="automatic"), required=False, label="Evaluation interval (steps)"
     )
@@ -198,6 +205,8 @@ class NewRunForm(ChoiceForm):
         "too_long",
         "early_stopping",
         "best_metric",
+        "weight_averaging",
+        "ema_decay",
         "eval_every",
         "save_every",
         "sample_documents",
@@ -265,7 +274,8 @@ class NewRunForm(ChoiceForm):
             name: self.cleaned_data[name] for name in Hyperparameters.__dataclass_fields__ if name in self.cleaned_data
         }
         values["devices"] = values.get("devices") or 1
-        values["best_metric"] = values.get("best_metric") or Hyperparameters.best_metric
+        for name in ("best_metric", "weight_averaging", "ema_decay"):
+            values[name] = values.get(name) or getattr(Hyperparameters, name)
         if values.get("sample_documents") is None:
             values["sample_documents"] = Hyperparameters.sample_documents
         values["trackers"] = tuple(values.get("trackers") or ())
@@ -296,7 +306,7 @@ def initial_of(hyperparameters: Hyperparameters) -> dict[str, Any]:
         },
         **{
             name: exact_text(getattr(hyperparameters, name))
-            for name in ("learning_rate", "epochs", "lora_dropout", "warmup_ratio", "train_share")
+            for name in ("learning_rate", "epochs", "lora_dropout", "warmup_ratio", "ema_decay", "train_share")
         },
         **{
             name: getattr(hyperparameters, name) or ""

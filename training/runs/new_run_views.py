@@ -46,6 +46,9 @@ _HINTS = {
     "Leave empty to disable.",
     "best_metric": "Validation loss often rises before field accuracy falls. With field accuracy the best weights are "
     "kept without early stopping, too; score about fifty documents then.",
+    "weight_averaging": "Evaluates and keeps averaged weights, which vary less from step to step. Needs memory for one "
+    "more copy of the trained weights.",
+    "ema_decay": "Only with averaging: 0.99 averages over about the last hundred steps, at most a tenth of the run.",
     "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",
     "save_every": "Leave empty for one after each evaluation and every five minutes.",
     "sample_documents": "Validation documents whose outputs are scored. Fifty make field accuracy steady enough to "

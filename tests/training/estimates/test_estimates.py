@@ -176,6 +176,15 @@ def test_early_stopping_adds_a_checkpoint_of_disk() -> None:
     assert patient - usual == 12 * SMOL.parameters
 
 
+@pytest.mark.parametrize(("method", "trained"), [("full", SMOL.parameters), ("lora", SMOL.adapter_parameters(16))])
+def test_weight_averaging_adds_a_copy_of_the_trained_weights(method: str, trained: int) -> None:
+    hyperparameters = replace(HYPERPARAMETERS, method=method, lora_r=16)
+    usual = estimated(hyperparameters=hyperparameters)
+    averaged = estimated(hyperparameters=replace(hyperparameters, weight_averaging="ema"))
+    assert averaged.memory_bytes - usual.memory_bytes == 4 * trained
+    assert averaged.disk_bytes - usual.disk_bytes == 3 * 4 * trained  # in each of the three checkpoints
+
+
 def test_full_disk_is_a_problem_with_a_suggestion() -> None:
     full = estimated(machine(500), hyperparameters=replace(HYPERPARAMETERS, method="full"), disk_free=3 * GB)
     assert "LoRA writes" in full.problems["disk"]

@@ -94,10 +94,12 @@ class CheckpointManager:
             self._emitter.emit("warning", step=step, message=f"{failed[0]} {outcome}")
 
     def restore_best(self) -> int | None:
-        """Where the best weights are kept, loads them into the model; emits a warning where they are missing.
+        """After training: gives the model the weights to save, those of the best step or of the last, averaged or not.
 
-        Returns the best step where the model has its weights; else None.
+        Emits a warning where those of the best step are missing. Returns the best step where the model has its weights;
+        else None.
         """
+        self._trainer.use_average()
         early_stopping = self._progress.early_stopping
         best = early_stopping.best_step
         if best is None or best == self._trainer.state.global_step:
@@ -109,7 +111,7 @@ class CheckpointManager:
             message = f"The weights of the best step, {best}, cannot be read. The weights of the last step are saved."
             self._emitter.emit("warning", step=self._trainer.state.global_step, message=message)
             return None
-        self._trainer.load_weights(found.path)
+        self._trainer.load_result(found.path)
         return best
 
     def _write(self, states: list[dict[str, Any]]) -> str:

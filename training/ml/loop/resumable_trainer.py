@@ -6,7 +6,7 @@ loads them with ``weights_only=True``. ``checkpoints`` verifies their hashes.
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from transformers import TrainerState
 
 from slmstudio.errors import Refused
 from training.ml.loop.trainer import CompletionTrainer, LengthGroupedSampler
+from training.ml.loop.weight_averaging import WeightAverage
 
 WEIGHTS = "weights.safetensors"
+AVERAGE = "average.safetensors"
 STATE = "trainer_state.json"  # the trainer expects these four names
 OPTIMIZER = "optimizer.pt"
 SCHEDULER = "scheduler.pt"
@@ -27,9 +29,20 @@ SCALER = "scaler.pt"
 
 
 class ResumableTrainer(CompletionTrainer):
-    """``save_checkpoint`` is called when a checkpoint is due."""
+    """``save_checkpoint`` is called when a checkpoint is due. ``average``: of the weights, where they are averaged."""
 
     save_checkpoint: Callable[[], None] = staticmethod(lambda: None)
+    average: WeightAverage | None = None
+
+    def average_weights(self, decay: float) -> None:
+        """Averages the weights from here on; evaluations are of the averaged ones."""
+        self.average = WeightAverage(self.trainable_parameters(), decay)
+        self.add_callback(self.average)
+
+    def use_average(self) -> None:
+        """Gives the model the averaged weights for good, where there are any: training has ended."""
+        if self.average is not None:
+            self.average.swap()
 
     def sum_over_processes(self, *values: float) -> list[float]:
         """Each value, summed over the processes of this run."""
@@ -40,8 +53,8 @@ class ResumableTrainer(CompletionTrainer):
         return summed
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """An evaluation with samples. The random state of training is preserved."""
-        with preserved_random_state():
+        """An evaluation with samples, of the averaged weights where there are any. The random state is preserved."""
+        with preserved_random_state(), self.average.applied() if self.average is not None else nullcontext():
             metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         if not self.is_in_train and self.args.world_size > 1:
             # An evaluation before training marks the model as prepared; its gradients would not be averaged over the
@@ -60,15 +73,18 @@ class ResumableTrainer(CompletionTrainer):
         return {name: one for name, one in self.model.named_parameters() if one.requires_grad}
 
     def checkpoint_bytes(self) -> int:
-        """Approximate size of a checkpoint: weights in their own type, and two moments of the same size."""
+        """Approximate size of a checkpoint: weights, their average where there is one, and two moments."""
         parameters = self.trainable_parameters().values()
-        return sum(3 * int(one.numel()) * int(one.element_size()) for one in parameters) + 2_000_000
+        copies = 3 if self.average is None else 4
+        return sum(copies * int(one.numel()) * int(one.element_size()) for one in parameters) + 2_000_000
 
     def write_checkpoint(self, folder: Path, random_states: list[dict[str, Any]]) -> None:
         """Writes a checkpoint into ``folder``. ``random_states``: of every process, in order."""
         save_file(
             {name: one.detach().contiguous() for name, one in self.trainable_parameters().items()}, folder / WEIGHTS
         )
+        if self.average is not None:
+            self.average.save(folder / AVERAGE)
         _save(self.optimizer.state_dict(), folder / OPTIMIZER)
         _save(self.lr_scheduler.state_dict(), folder / SCHEDULER)
         scaler = getattr(self.accelerator, "scaler", None)
@@ -97,9 +113,13 @@ class ResumableTrainer(CompletionTrainer):
         states: list[dict[str, Any]] = gather_object([state])
         return states
 
-    def load_weights(self, folder: Path) -> None:
-        """Loads the weights of a checkpoint into the model; Refused where they belong to another model."""
-        own, stored = self.trainable_parameters(), load_file(folder / WEIGHTS)
+    def load_result(self, folder: Path) -> None:
+        """Loads the weights that a run would keep of a checkpoint: the averaged ones where there are any."""
+        self._load_weights(folder / (WEIGHTS if self.average is None else AVERAGE))
+
+    def _load_weights(self, path: Path) -> None:
+        """Loads weights into the model; Refused where they belong to another model."""
+        own, stored = self.trainable_parameters(), load_file(path)
         if {name: one.shape for name, one in own.items()} != {name: one.shape for name, one in stored.items()}:
             raise Refused("The weights in the checkpoint belong to another model. Start a new run.", code="resume")
         with torch.no_grad():
@@ -112,7 +132,9 @@ class ResumableTrainer(CompletionTrainer):
         self.save_checkpoint()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self.load_weights(Path(resume_from_checkpoint))
+        self._load_weights(Path(resume_from_checkpoint) / WEIGHTS)
+        if self.average is not None:
+            self.average.load(Path(resume_from_checkpoint) / AVERAGE)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Batches are assigned to the processes in turn, so that those of one step are adjacent."""

@@ -74,6 +74,8 @@ def build_trainer(
     )
     if spec.method == "qlora":
         quantization.cast_trainable_to_fp32(trainer.model)
+    if spec.weight_averaging == "ema":
+        trainer.average_weights(spec.ema_decay)
     progress.attach(trainer)
     return trainer, progress
 
