@@ -23,14 +23,16 @@ class EvaluationConfig(AppConfig):
         from evaluation.learning_curves import services as learning_curves
         from evaluation.pipeline import services as pipeline
         from evaluation.prelabels.services import notify_webhooks
-        from evaluation.runs.services import evaluation_ended, file_keys, holdout_price
+        from evaluation.runs.services import evaluation_ended, file_keys, holdout_price, need_of_weights
         from evaluation.runs.services import notify_webhooks as notify_of_evaluation
         from labeling.annotation.challenges import challenge_sources
         from labeling.api.routers import more_routers
         from labeling.contract.changes import contract_changed
         from slmstudio import hooks, panels
+        from training.runs.retention import weights_needed
 
         panels.include("evaluation.panels")
+        weights_needed.register(need_of_weights)
         hooks.project_files.register(file_keys)
         hooks.audit_noted.register(log.record)
         contract_changed.register(propose_from_contract)

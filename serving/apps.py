@@ -28,8 +28,10 @@ class ServingConfig(AppConfig):
         from serving.retention import services as retention
         from serving.retraining import services as retraining
         from slmstudio import hooks, panels
+        from training.runs.retention import weights_needed
 
         panels.include("serving.panels")
+        weights_needed.register(packages.need_of_weights)
         report_actions.register(deploy_action)
         stable_model.register(production_model)
         more_routers.register(_deployment_router)

@@ -27,6 +27,9 @@ urlpatterns = [
     path("training/<int:number>/notes/", table_views.describe_run, name="training_notes"),
     path("training/<int:number>/cancel/", run_views.cancel_run, name="training_cancel"),
     path("training/<int:number>/resume/", run_views.resume_run, name="training_resume"),
+    path(
+        "training/<int:number>/weights/<int:version>/delete/", run_views.delete_weights, name="training_weights_delete"
+    ),
     path("training/<int:number>/<slug:name>.zip", run_views.tracker_files, name="training_tracker"),
     path("training/<int:number>/spec.yaml", run_views.spec_file, name="training_spec"),
     path("training/<int:number>/log.txt", run_views.log_file, name="training_log"),

@@ -28,7 +28,10 @@ Reason = Annotated[Text, Field(max_length=4_000)]
 class ModelOut(Out):
     """A model that can be evaluated."""
 
-    key: str = Field(description="run-3 (training run 3), gguf-1-q8_0, base-SLUG, classical-2, prompt-4 or endpoint-5")
+    key: str = Field(
+        description="run-3 (training run 3), version-7 (the other weights that a run kept), gguf-1-q8_0, base-SLUG, "
+        "classical-2, prompt-4 or endpoint-5"
+    )
     label: str
     group: str
 

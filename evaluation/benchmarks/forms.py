@@ -55,9 +55,8 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     """Every model that can be benchmarked, by group."""
     fill_catalog()
     limit = memory_limit(project)
-    versions: Any = ModelVersion.objects.filter(project=project, training_run__archived_at=None).select_related(
-        "training_run__dataset"
-    )
+    versions: Any = ModelVersion.objects.with_weights().filter(project=project, training_run__archived_at=None)
+    versions = versions.select_related("training_run__dataset")
     prompts = PromptSearch.objects.usable(project)[:NEWEST_VERSIONS]
     bases = list(BaseModel.objects.order_by("parameters", "name"))
     here = [one for one in bases if _is_local(one)]
@@ -113,7 +112,7 @@ def _prompt(search: PromptSearch) -> CandidateChoice:
 
 def _version(version: ModelVersion) -> CandidateChoice:
     run = version.training_run
-    facts = (f"{run}, trained on dataset v{run.dataset.number}", "its training documents are excluded")
+    facts = (f"{version.origin}, trained on dataset v{run.dataset.number}", "its training documents are excluded")
     return CandidateChoice(f"version-{version.number}", str(version), version, facts)
 
 

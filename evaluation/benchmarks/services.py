@@ -288,7 +288,9 @@ def _evaluated(candidate: Candidate, benchmark: Benchmark) -> Model:
             kind=candidate,
             excluded=classical.overlapping_training(benchmark.dataset, benchmark.documents),
         )
-    return candidate.training_run if isinstance(candidate, ModelVersion) else candidate
+    if isinstance(candidate, ModelVersion) and not candidate.is_alternative:
+        return candidate.training_run
+    return candidate
 
 
 def _too_few(drawn: BenchmarkSample, dataset: DatasetVersion, trained: bool) -> str:

@@ -28,7 +28,7 @@ FileHash = tuple[str, Path, Callable[[], str]]
 
 
 #: what can be evaluated
-EvaluatedModel = BaseModel | TrainingRun | ModelExport | ExternalModel | AbstractClassicalModel
+EvaluatedModel = BaseModel | TrainingRun | ModelVersion | ModelExport | ExternalModel | AbstractClassicalModel
 
 
 class ModelRun(Protocol):
@@ -84,10 +84,12 @@ class ModelUnavailable(Exception):
 @dataclass(frozen=True)
 class ModelKey:
     """Which model a run is of, whatever its decoding mode: keys of rows, and of an external model the name and URL that
-    answered, because an endpoint can be changed."""
+    answered, because an endpoint can be changed. ``alternative``: the model version that a training run did not choose;
+    None for the one that it chose, which may not exist yet."""
 
     base_model: int | None = None
     training_run: int | None = None
+    alternative: int | None = None
     endpoint: int | None = None
     export: int | None = None
     classical: int | None = None
@@ -100,6 +102,7 @@ class ModelKey:
         return {
             "base_model": self.base_model,
             "training_run": self.training_run,
+            **({} if self.alternative is None else {"model_version": self.alternative}),
             "endpoint": self.endpoint,
             "export": self.export,
             "classical": self.classical,
@@ -224,7 +227,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def choice_key(self) -> str:
-        """The key of the model in forms and URLs: ``run-3``, ``base-NAME``."""
+        """The key of the model in forms and URLs: ``run-3``, ``version-7``, ``base-NAME``."""
 
     @property
     def is_base_model(self) -> bool:

@@ -27,7 +27,7 @@ from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 from slmstudio.workers.devices import ReservationCancelled, reserve_for_run
 from training.base_models import preparation
-from training.models import BaseModel, ModelExport, TrainingRun
+from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import build
 
@@ -68,10 +68,11 @@ class LocalBackend(Backend):
 
     @property
     def key(self) -> ModelKey:
-        run = self._run
+        run, version = self._run, self._run.model_version
         return ModelKey(
             base_model=run.base_model_id,
             training_run=run.training_run_id,
+            alternative=version.pk if version is not None and version.is_alternative else None,
             export=run.export_id,
             prompt=run.prompt_id,
         )
@@ -83,6 +84,8 @@ class LocalBackend(Backend):
             return f"prompt-{run.prompt.number}"
         if run.base_model is not None:
             return f"base-{run.base_model.slug}"
+        if run.model_version is not None and run.model_version.is_alternative:
+            return f"version-{run.model_version.number}"
         return f"run-{run.training_run.number}" if run.training_run is not None else ""
 
     @property
@@ -132,6 +135,8 @@ class LocalBackend(Backend):
             return Path(run.base_model.folder)
         if run.model_version is None:
             raise ModelUnavailable("There is no model yet: the training has not finished.")
+        if run.model_version.weights_deleted_at is not None:
+            raise ModelUnavailable(f"The weights of {run.model_version} were deleted.")
         return artifacts.local_path(run.model_version.folder_key)
 
     def weights(self) -> Weights:
@@ -241,6 +246,8 @@ class TransformersBackend(LocalBackend):
     def columns_of(cls, model: EvaluatedModel) -> dict[str, EvaluatedModel] | None:
         if isinstance(model, BaseModel):
             return {"base_model": model}
+        if isinstance(model, ModelVersion):
+            return {"training_run": model.training_run, "model_version": model}
         return {"training_run": model} if isinstance(model, TrainingRun) else None
 
     def identity(self, run: EvaluatedRun) -> dict[str, str]:

@@ -200,7 +200,8 @@ def _hyperparameters(curve: LearningCurve, point: LearningPoint, base_model: Bas
     """The preset for the size of the subset, with the sequence length of the whole dataset."""
     usual = default_hyperparameters(dataset=curve.dataset, base_model=base_model)
     own = preset(point.labels, usual.method, task_of(curve.dataset.schema_version.compiled.fields))
-    return replace(own, max_length=usual.max_length, train_share=point.share, seed=point.seed)
+    own = replace(own, max_length=usual.max_length, keep_best_and_last=False)
+    return replace(own, train_share=point.share, seed=point.seed)
 
 
 def _hours(dataset: DatasetVersion, base_model: BaseModel, runs: list[Hyperparameters]) -> float | None:

@@ -55,7 +55,10 @@ class EvalRunQuerySet(RunQuerySet["EvalRun"]):
         compare ``backend.key``.
         """
         columns = {name: value for name, value in key.columns().items() if name != "export" or not any_export}
-        return self.filter(**columns)
+        rows = self.filter(**columns)
+        if key.training_run is None or key.alternative is not None:
+            return rows
+        return rows.exclude(model_version__is_alternative=True)
 
     def on_holdout(self) -> Self:
         """Hold-out evaluations."""

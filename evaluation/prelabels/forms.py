@@ -45,12 +45,12 @@ class PrelabelForm(forms.Form):
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
-        versions = ModelVersion.objects.filter(project=project).select_related("training_run").order_by("-number")
-        own = [(f"version-{one.number}", one) for one in versions]
+        versions = ModelVersion.objects.with_weights().filter(project=project).select_related("training_run")
+        own = [(f"version-{one.number}", one) for one in versions.order_by("-number")]
         others = [(f"endpoint-{one.pk}", one) for one in Endpoint.objects.in_use(project)]
         self.models: dict[str, ModelVersion | Endpoint] = {**dict(own), **dict(others)}
         groups = [
-            ("Fine-tuned here", [(key, f"{one} ({one.training_run})") for key, one in own]),
+            ("Fine-tuned here", [(key, f"{one} ({one.origin})") for key, one in own]),
             ("Endpoints", [(key, f"{one.name} ({one.model})") for key, one in others]),
         ]
         model: Any = self.fields["model"]

@@ -144,6 +144,8 @@ def _check_model(project: Project, version: ModelVersion | None, endpoint: Endpo
     for one in (version, endpoint):
         if one is not None and one.project_id != project.pk:
             raise Refused("That model belongs to another project.", field="model")
+    if version is not None and version.weights_deleted_at is not None:
+        raise Refused(f"The weights of {version} were deleted. Train the model again.", field="model")
     if endpoint is None:
         return
     if endpoint.retired_at is not None:

@@ -99,7 +99,7 @@ def _model(
         file = backend.gguf_file()
         return backend.folder, GgufRef(**file) if file is not None else None
     with _timed(found, "training"):
-        made = train_again(run=training, folder=folder / "training", on_event=_training_progress(progress))
+        made = train_again(version=version, folder=folder / "training", on_event=_training_progress(progress))
     found.environment["training"] = changed_facts(environment_of(training.facts), environment_of(made.facts))
     found.files = changed_files(version, made.folder)
     if not isinstance(backend, LlamaCppBackend):

@@ -44,7 +44,8 @@ def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` set initial values; models are run-3,
-    gguf-1-q8_0, base-<slug> and endpoint-5. ``part=price``: the price of what is selected, with its confirmation.
+    version-7, gguf-1-q8_0, base-<slug> and endpoint-5. ``part=price``: the price of what is selected, with its
+    confirmation.
     """
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":

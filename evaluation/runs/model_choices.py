@@ -9,7 +9,7 @@ from evaluation.models import ClassicalModel, Endpoint, PromptSearch
 from evaluation.runs.services import Model
 from labeling.models import Project
 from slmstudio.runs.models import Status
-from training.models import BaseModel, ModelExport, TrainingRun
+from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 TRAINED, TRAINED_GGUF = "Fine-tuned here", "Fine-tuned here, on llama.cpp"
 EXTERNAL = "External (documents are sent to the endpoint)"
@@ -36,12 +36,14 @@ def model_choices(project: Project, *, keep: str = "") -> dict[str, list[ModelCh
 
 
 def _training_of(model: Model) -> int | None:
-    return model.model_version.training_run_id if isinstance(model, ModelExport) else int(model.pk)
+    version = model.model_version if isinstance(model, ModelExport) else model
+    return version.training_run_id if isinstance(version, ModelVersion) else int(model.pk)
 
 
 def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
     trainings: Any = TrainingRun.objects.filter(project=project).exclude(status__in=[Status.FAILED, Status.CANCELLED])
     exports: Any = ModelExport.objects.filter(model_version__project=project, status=Status.DONE)
+    exports = exports.filter(model_version__weights_deleted_at=None)
     exports = exports.select_related("model_version__training_run").order_by("-model_version__number", "kind")
     classical = ClassicalModel.objects.filter(project=project).select_related("dataset").order_by("-number")
     endpoints = list(Endpoint.objects.in_use(project))
@@ -49,8 +51,9 @@ def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
     prompts = PromptSearch.objects.usable(project)
     return {
         TRAINED: [
-            ModelChoice(f"run-{run.number}", _training_label(run), run)
-            for run in trainings.select_related("model_version").order_by("-number")
+            choice
+            for run in trainings.prefetch_related("model_versions").order_by("-number")
+            for choice in _trained(run)
         ],
         TRAINED_GGUF: [
             ModelChoice(f"gguf-{export.model_version.number}-{export.kind}", str(export), export) for export in exports
@@ -71,11 +74,18 @@ def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
     }
 
 
-def _training_label(run: TrainingRun) -> str:
-    version = getattr(run, "model_version", None)
-    if version is not None:
-        return f"{version} ({run})"
-    return f"{run}, still training: the evaluation starts after it"
+def _trained(run: TrainingRun) -> list[ModelChoice]:
+    """The weights that a run chose, which may still be in training, then the others that it kept."""
+    chosen = run.model_version
+    if chosen is None:
+        return [ModelChoice(f"run-{run.number}", f"{run}, still training: the evaluation starts after it", run)]
+    choices = []
+    for one in sorted(run.model_versions.all(), key=lambda version: version.is_alternative):
+        if one.weights_deleted_at is None:
+            model: Model = one if one.is_alternative else run
+            key = f"version-{one.number}" if one.is_alternative else f"run-{run.number}"
+            choices.append(ModelChoice(key, f"{one} ({one.origin})", model))
+    return choices
 
 
 def _classical_label(model: ClassicalModel) -> str:

@@ -5,14 +5,23 @@ from typing import Any, Protocol
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from evaluation.audit import services as audit_services
 from evaluation.endpoints import permits
 from evaluation.inference.backends import backend_class_of, columns_of
 from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
-from evaluation.models import Benchmark, ClassicalModel, Endpoint, EvalOutput, EvalRun, PrelabelRun, PromptSearch
+from evaluation.models import (
+    Benchmark,
+    ClassicalModel,
+    Endpoint,
+    EvalOutput,
+    EvalRun,
+    GateReport,
+    PrelabelRun,
+    PromptSearch,
+)
 from evaluation.runs import run_documents
 from labeling.integrations import events
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
@@ -21,10 +30,10 @@ from slmstudio.contract.decoding.grounding import candidates
 from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
 from slmstudio.runs.models import Status, resumed_by
-from training.models import BaseModel, ModelExport, TrainingRun
+from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 #: what a backend runs (``evaluation.inference.backends``)
-BareModel = BaseModel | TrainingRun | ModelExport | Endpoint | ClassicalModel
+BareModel = BaseModel | TrainingRun | ModelVersion | ModelExport | Endpoint | ClassicalModel
 #: what can be evaluated: also a base model or an endpoint with its optimized prompt
 Model = BareModel | PromptSearch
 #: the rates of an evaluation that programs get: documents that are valid, fields and documents that are right
@@ -69,6 +78,7 @@ def start_evaluation(
     confirm_holdout: bool = False,
 ) -> EvalRun:
     """Queues an evaluation of a base model, the model version of a training run, one of its GGUF files, or an endpoint.
+    Of a run that kept best and last, ``model`` is the run for the weights that it chose, else the model version.
 
     A training run may still be queued: the evaluation starts after it. With a ``benchmark`` its documents replace those
     of a split, and the job prepares a base model that is not prepared. Hold-out documents are sent to an endpoint only
@@ -165,6 +175,9 @@ def _check_model(project: Project, model: BareModel, benchmark: Benchmark | None
         raise Refused(f"{model} {model.get_status_display()} and left no model to evaluate.", field="model")
     if isinstance(model, ModelExport) and model.status != Status.DONE:
         raise Refused(f"{model} is not exported yet. Export it on the page of the training run first.", field="model")
+    version = owner.model_version if isinstance(owner, TrainingRun) else owner
+    if isinstance(version, ModelVersion) and version.weights_deleted_at is not None:
+        raise Refused(f"The weights of {version} were deleted. Train the model again.", field="model")
 
 
 def holdout_obstacle(model: Model | None, split: str) -> str:
@@ -177,6 +190,21 @@ def holdout_obstacle(model: Model | None, split: str) -> str:
         f"Hold-out documents would be sent to {model}. The owner of the project must permit that on the page of the "
         "endpoint; or choose another split."
     )
+
+
+def need_of_weights(version: ModelVersion) -> str:
+    """What still needs the weights of a model version; "" for nothing. Finished evaluations have their outputs."""
+    report = GateReport.objects.filter(eval_run__model_version=version).order_by("number").first()
+    if report is not None:
+        return str(report)
+    own = Q(model_version=version)
+    if not version.is_alternative:  # named by its training until it starts
+        own |= Q(model_version=None, training_run=version.training_run_id)
+    evaluation = EvalRun.objects.live().filter(own).first()
+    if evaluation is not None:
+        return f"evaluation {evaluation.number}"
+    prelabels = PrelabelRun.objects.live().filter(model_version=version).first()
+    return "" if prelabels is None else str(prelabels)
 
 
 def decoding_modes(schema: SchemaVersion | None) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ def resolve_model_version(run: EvalRun) -> None:
     if training is None or run.model_version is not None:
         return
     training.refresh_from_db()
-    version = ModelVersion.objects.filter(training_run=training).first()
+    version = ModelVersion.objects.chosen().filter(training_run=training).first()
     if training.status != Status.DONE or version is None:
         reason = f": {training.error}" if training.error else "."
         raise ModelUnavailable(f"Training run “{training}” {training.get_status_display()} and left no model{reason}")

@@ -22,6 +22,7 @@ from serving.packages.services import folder_key
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
+from training.models import ModelVersion
 
 logger = logging.getLogger(__name__)
 #: files of a build that are next to its folder
@@ -63,6 +64,12 @@ def file_keys(project: Project) -> Iterable[str]:
     """The folders of a project's packages, for its quota."""
     for package in Package.objects.filter(project=project).exclude(folder_key=""):
         yield package.folder_key
+
+
+def need_of_weights(version: ModelVersion) -> str:
+    """The package that is made of the weights of a model version; "" without one."""
+    package = Package.objects.filter(eval_run__model_version=version, deleted_at=None).order_by("number").first()
+    return "" if package is None else str(package)
 
 
 def _needed(project: Project, deployment: Deployment | None) -> Iterable[int]:

@@ -69,6 +69,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     ("dataset_lengths", "post"): Action.RUN,
     **dict.fromkeys(("training_overlay", "training_tracker"), Action.READ),
     **dict.fromkeys(("training_resume", "training_estimate", "training_from_spec"), Action.RUN),
+    "training_weights_delete": Action.RUN,
     **dict.fromkeys(
         ("training_new", "training_lengths", "training_cancel", "eval_new", "eval_cancel", "eval_go_on"), Action.RUN
     ),

@@ -181,7 +181,7 @@ def _approve(page: Page) -> None:
 
 def _hashes_are_those_of_the_files() -> None:
     report = GateReport.objects.get()
-    model = ModelVersion.objects.get()
+    model = ModelVersion.objects.chosen().get()
     assert report.packet["model"] == folder_hash(artifacts.local_path(model.folder_key))
     assert report.packet["dataset"] == sha256_file(file_path(report.eval_run.dataset))
     outputs = artifacts.local_path(f"{report.eval_run.folder_key}/outputs.jsonl")

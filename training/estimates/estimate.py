@@ -153,16 +153,18 @@ def trained_lengths(lengths: list[int], hyperparameters: Hyperparameters) -> lis
 
 
 def disk_bytes(shape: ModelShape, hyperparameters: Hyperparameters) -> int:
-    """Bytes that a run writes: its checkpoints at their peak, the adapter, and the merged model.
+    """Bytes that a run writes: its checkpoints at their peak, the adapter, and the merged model, both twice where it
+    keeps best and last.
 
-    The newest two checkpoints are kept while another is written; with early stopping the best one is kept, too.
+    The newest two checkpoints are kept while another is written, and the best one where its weights may be kept.
     """
     trained = trained_parameters(shape, hyperparameters.method, hyperparameters)
     adapter = 0 if hyperparameters.method == "full" else 4 * trained
     # fp32 weights, the two moments of AdamW, and the averaged weights
     checkpoint = (12 if hyperparameters.weight_averaging == "none" else 16) * trained
-    checkpoints = 4 if hyperparameters.early_stopping or hyperparameters.best_metric == "field_accuracy" else 3
-    return checkpoints * checkpoint + adapter + 2 * shape.parameters
+    both = hyperparameters.keep_best_and_last
+    best = both or hyperparameters.early_stopping or hyperparameters.best_metric == "field_accuracy"
+    return (4 if best else 3) * checkpoint + (2 if both else 1) * (adapter + 2 * shape.parameters)
 
 
 def _disk_message(shape: ModelShape, hyperparameters: Hyperparameters, disk: int, free: int) -> str:

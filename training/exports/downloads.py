@@ -42,6 +42,8 @@ def find_folder(run: TrainingRun, name: str) -> Folder | None:
         export = services.find(run, name)
         return _folder(export.folder_key, export.files) if export and export.is_available else None
     model = services.model_of(run)
+    if model is not None and model.weights_deleted_at is not None:
+        return None
     if model is not None and name == "merged":
         return _folder(model.folder_key, model.files)
     if model is not None and name == "adapter" and model.adapter_key:

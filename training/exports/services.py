@@ -38,6 +38,8 @@ def request_export(*, run: TrainingRun, kind: str, user: User) -> Export:
     model = model_of(run)
     if model is None:
         raise Refused("The run has no model to export yet. Wait until it is done.", field="kind", code="no_model")
+    if model.weights_deleted_at is not None:
+        raise Refused(f"The weights of {model} were deleted.", field="kind", code="no_weights")
     return _request(ModelExport, {"model_version": model, "kind": kind}, user)
 
 
@@ -62,8 +64,8 @@ def find(run: TrainingRun, kind: str) -> Export | None:
 
 
 def model_of(run: TrainingRun) -> ModelVersion | None:
-    """The model version of a run, or None."""
-    return ModelVersion.objects.filter(training_run=run).first()
+    """The model version with the weights that a run chose, or None."""
+    return ModelVersion.objects.chosen().filter(training_run=run).first()
 
 
 def keep_previous_export(export: Export) -> None:

@@ -19,12 +19,14 @@ _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
 
 def exports_context(run: TrainingRun) -> dict[str, Any]:
     """The context of the section."""
-    options = services.export_options(run)
+    options, model = services.export_options(run), services.model_of(run)
+    deleted = model is not None and model.weights_deleted_at is not None
     queues = {one.export.queue_name for one in options if one.export is not None and one.export.status == "queued"}
     return {
         "options": options,
         "exported": [option for option in options if option.is_ready],
-        "export_model": services.model_of(run),
+        "export_model": None if deleted else model,
+        "weights_deleted": deleted,
         "export_no_worker": {queue: no_worker_message(queue) for queue in queues},
     }
 

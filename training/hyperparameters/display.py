@@ -24,6 +24,7 @@ TITLES = {
     "best_metric": "Best weights by",
     "weight_averaging": "Weight averaging",
     "ema_decay": "EMA decay",
+    "keep_best_and_last": "Keep best and last",
     "eval_every": "Evaluation interval",
     "save_every": "Checkpoint interval",
     "sample_documents": "Scored documents",

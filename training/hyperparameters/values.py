@@ -30,6 +30,7 @@ class Hyperparameters:
     ``sample_documents``: validation documents whose outputs are scored at each evaluation, in at most
     ``sample_seconds``. ``best_metric``: what early stopping and the choice of the saved weights follow.
     ``weight_averaging``: ``ema`` keeps an exponential moving average of the weights with ``ema_decay``.
+    ``keep_best_and_last``: of the best evaluation and of the last step, keep the weights that were not chosen, too.
     """
 
     method: str = "lora"
@@ -52,6 +53,7 @@ class Hyperparameters:
     best_metric: str = "validation_loss"
     weight_averaging: str = "none"
     ema_decay: float = 0.99
+    keep_best_and_last: bool = True
     eval_every: int | None = None
     save_every: int | None = None
     sample_documents: int = 4

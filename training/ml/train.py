@@ -10,9 +10,10 @@ for the previous process to leave.
 Events: start {total_steps, parameters, trainable_parameters, train_rows (with silver_rows), validation_rows, left_out,
 windows (a ``WindowPlan`` with documents and rows), device, precision, longest, resumed_from}, then metrics, validation,
 samples and warning as in ``progress_callback``, checkpoint {step, path, bytes, sha256}, artifact as in ``artifacts``,
-done {seconds, steps, tokens, stopped, stopped_early, best_step, peak_memory_bytes}. ``best_step`` is the step of the
-lowest validation loss where its weights were saved, else null. A resumed run repeats all events up to its checkpoint:
-its supervisor may have been killed before it stored them.
+done {seconds, steps, tokens, stopped, stopped_early, best_step, other_step, peak_memory_bytes}. ``best_step`` is the
+step of the best evaluation where its weights are in merged/, else null. With ``keep_best_and_last`` the other weights,
+of the last step or of the best evaluation, are in other/; ``other_step`` is their step, null where both are the same. A
+resumed run repeats all events up to its checkpoint: its supervisor may have been killed before it stored them.
 
 SIGTERM ends the run after the current step: it saves a checkpoint and no model, and ``done`` has ``stopped``.
 Several devices: ``accelerate launch --num_processes N -m training.ml.train SPEC.yaml``; the first writes events.
@@ -83,11 +84,14 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
             emitter.emit("warning", step=step, message=message)
         try:
             _train(trainer, progress, checkpoints, found, stop)
-            best = None
+            best = other = None
             if not progress.stopped:
                 best = checkpoints.restore_best()
                 if is_main_process():
                     _save(spec, trainer, output, emitter)
+                    other = checkpoints.load_other(best)
+                    if other is not None:
+                        _save(spec, trainer, output / "other", emitter, "other_")
                     checkpoints.store.prune()
         finally:
             close()
@@ -99,6 +103,7 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
             stopped=progress.stopped,
             stopped_early=progress.stopped_early,
             best_step=best,
+            other_step=other,
             peak_memory_bytes=progress.peak_memory,
         )
 
@@ -202,16 +207,17 @@ def _train(
         checkpoints.save_checkpoint()
 
 
-def _save(spec: RunSpec, trainer: ResumableTrainer, output: Path, emitter: Emitter) -> None:
+def _save(spec: RunSpec, trainer: ResumableTrainer, output: Path, emitter: Emitter, prefix: str = "") -> None:
+    """Saves the weights of the model below ``output``; ``prefix``: of the kinds of the ``artifact`` events."""
     base = Path(spec.base_model.path)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if spec.method == "full":
         artifacts.save_full(model, base, output / "merged")
     else:
         artifacts.save_adapter(model, spec.base_model.slug, output / "adapter")
-        artifacts.emit_artifact(emitter, "adapter", output / "adapter")
+        artifacts.emit_artifact(emitter, f"{prefix}adapter", output / "adapter")
         artifacts.merge(base, output / "adapter", output / "merged")
-    artifacts.emit_artifact(emitter, "merged", output / "merged")
+    artifacts.emit_artifact(emitter, f"{prefix}merged", output / "merged")
 
 
 if __name__ == "__main__":

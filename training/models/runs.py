@@ -29,12 +29,13 @@ class TrainingRunQuerySet(RunQuerySet["TrainingRun"]):
 
         ``metrics``: names of ``RUN_METRICS``; each is an annotation of that name.
         """
-        rows = self.of_project(project).select_related("dataset", "base_model", "created_by", "model_version")
+        rows = self.of_project(project).select_related("dataset", "base_model", "created_by")
+        rows = rows.prefetch_related("model_versions")
         return rows.annotate(**{name: _metric(*RUN_METRICS[name]) for name in metrics})
 
     def for_page(self) -> Self:
         """With all that the page of a run shows."""
-        return self.select_related("dataset__schema_version", "base_model", "created_by", "model_version")
+        return self.select_related("dataset__schema_version", "base_model", "created_by")
 
     def for_comparison(self, project: Project, numbers: Iterable[int]) -> Self:
         """The runs with these numbers, with all that a comparison shows."""
@@ -143,8 +144,15 @@ class TrainingRun(BackgroundRun):
         return int(match[1]) if match else 1
 
     @property
+    def model_version(self) -> "ModelVersion | None":
+        """The version with the weights that the run chose; None before it is done. For several runs, prefetch
+        ``model_versions``.
+        """
+        return next((one for one in self.model_versions.all() if not one.is_alternative), None)
+
+    @property
     def folder_key(self) -> str:
-        """Key of its folder in the artifact store: spec.yaml, log.txt, state/, adapter/, merged/."""
+        """Key of its folder in the artifact store: spec.yaml, log.txt, state/, adapter/, merged/, other/."""
         return f"training/{self.pk}"
 
 
@@ -175,12 +183,38 @@ class TrainingEvent(models.Model):
         return f"{self.kind} at step {self.step}"
 
 
+class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    """Named reads of model versions."""
+
+    def chosen(self) -> Self:
+        """Those with the weights that their run chose, one for each run."""
+        return self.filter(is_alternative=False)
+
+    def with_weights(self) -> Self:
+        """Those whose weights are not deleted."""
+        return self.filter(weights_deleted_at__isnull=True)
+
+
 class ModelVersion(models.Model):
-    """The result of a training run: a folder with its hash and its lineage."""
+    """The result of a training run: a folder with its hash and its lineage.
+
+    A run that keeps best and last has a second version, the alternative, where they differ.
+    """
+
+    class Checkpoint(models.TextChoices):
+        """Which of the two checkpoints that its run kept."""
+
+        BEST = "best", "best"
+        LAST = "last", "last"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="model_versions")
     number = models.PositiveIntegerField()
-    training_run = models.OneToOneField(TrainingRun, on_delete=models.PROTECT, related_name="model_version")
+    training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="model_versions")
+    is_alternative = models.BooleanField(default=False, help_text="the weights that the run did not choose")
+    checkpoint = models.CharField(
+        max_length=4, choices=Checkpoint.choices, blank=True, help_text="of a run that kept two; empty: the only one"
+    )
+    step = models.PositiveIntegerField(null=True, blank=True, help_text="of its weights; null: not recorded")
     folder_key = models.CharField(max_length=300, help_text="merged safetensors with tokenizer, in the artifact store")
     sha256 = models.CharField(max_length=64, help_text="of the merged folder")
     tokenizer_sha256 = models.CharField(max_length=64, blank=True, help_text="of its tokenizer.json")
@@ -189,10 +223,29 @@ class ModelVersion(models.Model):
     files = models.JSONField(default=list, help_text="{path, size, sha256} of the merged folder")
     adapter_files = models.JSONField(default=list, help_text="{path, size, sha256} of the adapter's folder")
     lineage = models.JSONField(default=dict, help_text="hashes of base model, dataset, schema and spec")
+    weights_deleted_at = models.DateTimeField(null=True, blank=True, help_text="its files are deleted since")
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects: ClassVar = ModelVersionQuerySet.as_manager()
+
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "number"], name="model_number_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="model_number_once"),
+            models.UniqueConstraint(fields=["training_run", "is_alternative"], name="model_once_per_run"),
+        ]
 
     def __str__(self) -> str:
         return f"model v{self.number}"
+
+    @property
+    def origin(self) -> str:
+        """Its run, and which checkpoint of it where the run kept two: ``run 2, best, step 40``."""
+        step = f", {self.get_checkpoint_display()}, step {self.step:,}" if self.checkpoint and self.step else ""
+        return f"{self.training_run}{step}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its files; 0 once they are deleted."""
+        if self.weights_deleted_at is not None:
+            return 0
+        return sum(int(file["size"]) for file in (*self.files, *self.adapter_files))

@@ -33,7 +33,9 @@ FLUSH_SECONDS = 1.0
 #: events of the trainer that are points; samples of the system are the recorder's own
 _KINDS = set(TrainingEvent.Kind.values) - {TrainingEvent.Kind.SYSTEM}
 #: facts of the event ``done``, removed when another attempt starts
-END_FACTS = ("stopped", "stopped_early", "seconds", "steps", "tokens", "best_step", "peak_memory_bytes")
+END_FACTS = ("stopped", "stopped_early", "seconds", "steps", "tokens", "best_step", "other_step", "peak_memory_bytes")
+#: what precedes the kinds of the artifacts that a run did not choose
+_OTHER = "other_"
 
 
 def truncate_events(run: TrainingRun, step: int) -> bool:
@@ -192,42 +194,60 @@ class EventRecorder:
 def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVersion:
     """Finishes a run: creates its ModelVersion from the trainer's folders and marks the run as done, atomically.
 
-    Idempotent. Removes the checkpoints: a run that is done is never resumed.
+    Where the trainer saved the weights that the run did not choose, they become the alternative version. Idempotent.
+    Removes the checkpoints: a run that is done is never resumed.
 
     Raises:
         ChildFailed: the folder of the merged model is missing, or its files differ from what the trainer reported.
     """
-    none: tuple[str, list[Any], str] = ("", [], "")
+    facts = run.facts
+    best, other = facts.get("best_step"), f"{_OTHER}merged" in artifacts
+    step = facts.get("steps") if best is None else best
+    names = ModelVersion.Checkpoint
+    chosen, rest = (names.LAST, names.BEST) if best is None else (names.BEST, names.LAST)
     with keep_alive(run):  # some gigabytes are hashed
-        merged_key, merged, merged_hash = _folder(run, artifacts, "merged")
-        adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter") if "adapter" in artifacts else none
-    spec = RunSpec.from_yaml(run.spec)
-    tokenizer = next((file["sha256"] for file in merged if file["path"] == "tokenizer.json"), "")
-    model, created = _model_version(
-        run,
-        folder_key=merged_key,
-        sha256=merged_hash,
-        tokenizer_sha256=tokenizer,
-        adapter_key=adapter_key,
-        adapter_sha256=adapter_hash,
-        files=merged,
-        adapter_files=adapter,
-        lineage=lineage_of(run, spec),
-    )
+        versions = [{**_files(run, artifacts), "step": step, "checkpoint": chosen if other else ""}]
+        if other:
+            place = {"is_alternative": True, "step": facts.get("other_step"), "checkpoint": rest}
+            versions.append({**_files(run, artifacts, _OTHER), **place})
+    model, created = _model_version(run, versions)
     if created:
         shutil.rmtree(local_path(run.folder_key) / "state", ignore_errors=True)
     return model
 
 
-def _model_version(run: TrainingRun, **values: Any) -> tuple[ModelVersion, bool]:
-    """The run's ModelVersion, and whether it exists: not where another worker has claimed the run."""
+def _files(run: TrainingRun, artifacts: dict[str, Event], prefix: str = "") -> dict[str, Any]:
+    """The columns of a ModelVersion that name its files; ``prefix``: of the kinds of its artifacts."""
+    none: tuple[str, list[Any], str] = ("", [], "")
+    merged_key, merged, merged_hash = _folder(run, artifacts, f"{prefix}merged")
+    kind = f"{prefix}adapter"
+    adapter_key, adapter, adapter_hash = _folder(run, artifacts, kind) if kind in artifacts else none
+    return {
+        "folder_key": merged_key,
+        "sha256": merged_hash,
+        "tokenizer_sha256": next((file["sha256"] for file in merged if file["path"] == "tokenizer.json"), ""),
+        "adapter_key": adapter_key,
+        "adapter_sha256": adapter_hash,
+        "files": merged,
+        "adapter_files": adapter,
+        "lineage": lineage_of(run, RunSpec.from_yaml(run.spec)),
+    }
+
+
+def _model_version(run: TrainingRun, versions: list[dict[str, Any]]) -> tuple[ModelVersion, bool]:
+    """The run's ModelVersion, the first of ``versions``, and whether it exists: not where another worker has claimed
+    the run.
+    """
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=run.project_id)  # one number at a time
-        existing = ModelVersion.objects.filter(training_run=run).first()
+        existing = ModelVersion.objects.chosen().filter(training_run=run).first()
         if existing is not None:  # the database failed right after the commit, before its response arrived
             return existing, True
         last = ModelVersion.objects.filter(project_id=run.project_id).aggregate(last=Max("number"))["last"] or 0
-        model = ModelVersion.objects.create(project_id=run.project_id, number=last + 1, training_run=run, **values)
+        model, *_ = [
+            ModelVersion.objects.create(project_id=run.project_id, number=number, training_run=run, **values)
+            for number, values in enumerate(versions, start=last + 1)
+        ]
         finished = run.finish(progress_done=run.progress_total, checkpoint_step=0)
         if not finished:
             # Reaped or cancelled in the meantime: no model version is created.
@@ -249,7 +269,7 @@ def _folder(run: TrainingRun, artifacts: dict[str, Event], kind: str) -> tuple[s
     written = [entry for entry in folder_manifest(path) if entry["path"] not in CARD]
     if not written or manifest_hash(written) != artifact["sha256"]:
         raise ChildFailed(f"The files of the {kind} model differ from what the trainer reported; the disk may be full.")
-    if kind == "merged":
+    if kind == "merged":  # the card is of the chosen weights
         describe(run, path)
     manifest = folder_manifest(path)
     key = f"{run.folder_key}/{path.relative_to(root).as_posix()}"

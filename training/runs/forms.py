@@ -166,6 +166,12 @@ class NewRunForm(ChoiceForm):
         label="Weight averaging",
     )
     ema_decay = forms.FloatField(widget=number_input(step="any", min="0", max="1"), required=False, label="EMA decay")
+    keep_best_and_last = forms.ChoiceField(
+        choices=[("on", "yes"), ("", "only the chosen weights")],
+        widget=_select(),
+        required=False,
+        label="Keep best and last",
+    )
     eval_every = forms.IntegerField(
         widget=number_input(min="1", placeholder="automatic"), required=False, label="Evaluation interval (steps)"
     )
@@ -207,6 +213,7 @@ class NewRunForm(ChoiceForm):
         "best_metric",
         "weight_averaging",
         "ema_decay",
+        "keep_best_and_last",
         "eval_every",
         "save_every",
         "sample_documents",
@@ -279,7 +286,8 @@ class NewRunForm(ChoiceForm):
         if values.get("sample_documents") is None:
             values["sample_documents"] = Hyperparameters.sample_documents
         values["trackers"] = tuple(values.get("trackers") or ())
-        values["silver"] = bool(values.get("silver"))
+        for name in ("silver", "keep_best_and_last"):
+            values[name] = bool(values.get(name))
         values["train_share"] = 1.0 if values.get("train_share") is None else values["train_share"]
         return with_effective_batch(
             Hyperparameters(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"]
@@ -313,7 +321,7 @@ def initial_of(hyperparameters: Hyperparameters) -> dict[str, Any]:
             for name in ("early_stopping", "eval_every", "save_every", "sample_seconds")
         },
         "trackers": list(hyperparameters.trackers),
-        "silver": "on" if hyperparameters.silver else "",
+        **{name: "on" if getattr(hyperparameters, name) else "" for name in ("silver", "keep_best_and_last")},
         "effective_batch": hyperparameters.effective_batch,
         "at_once": max(
             hyperparameters.batch_size,

@@ -18,7 +18,7 @@ from training.estimates.accuracy import estimate_accuracy
 from training.estimates.estimate import Estimate
 from training.estimates.throughput import STARTUP_SECONDS
 from training.hyperparameters.defaults import needed_length
-from training.models import LengthReport, TrainingEvent, TrainingRun
+from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.charts import (
     FieldRow,
     Histogram,
@@ -180,6 +180,28 @@ def best_field_accuracy(run: TrainingRun) -> ValidationPoint | None:
         return None
     value, step = max(points, key=lambda point: point[0])
     return ValidationPoint(step=step, loss=value, is_saved=step == run.facts.get("best_step"))
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """A model version of a run, with the evaluation at its step; None where that was not measured."""
+
+    version: ModelVersion
+    epoch: float | None = None
+    loss: float | None = None
+    field_exact: float | None = None
+
+
+def kept_weights(run: TrainingRun) -> list[KeptWeights]:
+    """The model versions of a run, the chosen one first."""
+    versions = list(run.model_versions.order_by("is_alternative"))
+    kinds = (TrainingEvent.Kind.VALIDATION, TrainingEvent.Kind.SAMPLES)
+    events = run.events.filter(kind__in=kinds, step__in=[one.step for one in versions if one.step is not None])
+    found: dict[int, dict[str, float]] = {}
+    for step, epoch, loss, field_exact in events.values_list("step", "data__epoch", "data__loss", "data__field_exact"):
+        values = {"epoch": epoch, "loss": loss, "field_exact": field_exact}
+        found.setdefault(step, {}).update({name: value for name, value in values.items() if value is not None})
+    return [KeptWeights(one, **found.get(one.step or 0, {})) for one in versions]
 
 
 def slow_message(run: TrainingRun, tokens_per_second: float | None) -> str:

@@ -10,7 +10,7 @@ from slmstudio.storage.hashing import folder_manifest
 from slmstudio.workers.devices import reserve_gpus
 from training.child_processes import Event, run_in_foreground, spec_file
 from training.model_cards.card import FILES as CARD
-from training.models import ModelVersion, TrainingRun
+from training.models import ModelVersion
 from training.runs.jobs import trainer_command, verify_inputs
 from training.runs.run_spec import resolved_spec
 from training.spec import RunSpec
@@ -44,21 +44,23 @@ def run_on_device(
         return run_in_foreground(command, log, on_event=on_event, env=env, keep=reserved.locks)
 
 
-def train_again(*, run: TrainingRun, folder: Path, on_event: Callable[[Event], None]) -> RepeatedTraining:
-    """Trains by the spec of a run, with the precision that it resolved to. Nothing of the run changes.
+def train_again(*, version: ModelVersion, folder: Path, on_event: Callable[[Event], None]) -> RepeatedTraining:
+    """Trains by the spec of a version's run, with the precision that it resolved to. Nothing of the run changes.
 
     Raises:
         ChildFailed: the base model or the dataset is missing or changed, or the training failed.
         NotEnoughGpus: the machine has fewer GPUs than the spec needs.
     """
-    spec = replace(resolved_spec(run, RunSpec.from_yaml(run.spec)), output_dir=str(folder), trackers=())
+    run, both = version.training_run, version.is_alternative
+    spec = resolved_spec(run, RunSpec.from_yaml(run.spec))
+    spec = replace(spec, output_dir=str(folder), trackers=(), keep_best_and_last=both)
     verify_inputs(spec)
     path = spec_file(spec.to_yaml())
     try:
         events = run_on_device(trainer_command(spec, path), folder / "log.txt", on_event, spec.devices)
     finally:
         path.unlink(missing_ok=True)
-    return RepeatedTraining(folder / "merged", events.get("start", {}))
+    return RepeatedTraining(folder / ("other/merged" if both else "merged"), events.get("start", {}))
 
 
 def changed_files(version: ModelVersion, folder: Path) -> list[str]:

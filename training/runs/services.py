@@ -132,7 +132,7 @@ def notify_webhooks(run: TrainingRun) -> None:
     """Notifies the project's webhooks that a run has ended, in the transaction of its end."""
 
     def payload() -> dict[str, Any]:
-        version = ModelVersion.objects.filter(training_run=run).first()
+        version = ModelVersion.objects.chosen().filter(training_run=run).first()
         return {
             "training": run.number,
             "base_model": run.base_model.slug,

@@ -16,12 +16,13 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
+from slmstudio.storage.sizes import format_bytes
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.warnings import no_worker_message
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.display import describe
 from training.models import TrainingEvent, TrainingRun, Trial
-from training.runs import queries, services
+from training.runs import queries, retention, services
 from training.runs.curves import checkpoints, curve_points, spec_of
 from training.runs.difference_queries import differences_of
 from training.runs.run_spec import hyperparameters_of, reproducible_spec_text
@@ -134,7 +135,7 @@ _PART_CONTEXTS = {
 
 
 def _spec_context(run: TrainingRun) -> dict[str, Any]:
-    spec = spec_of(run)
+    spec, kept = spec_of(run), queries.kept_weights(run)
     hyperparameters = hyperparameters_of(spec) if spec else None
     method = hyperparameters.method if hyperparameters else "lora"
     defaults = default_hyperparameters(dataset=run.dataset, base_model=run.base_model, method=method)
@@ -144,7 +145,8 @@ def _spec_context(run: TrainingRun) -> dict[str, Any]:
             hyperparameters and hyperparameters.early_stopping and hyperparameters.best_metric == "validation_loss"
         ),
         "spec_text": reproducible_spec_text(run),
-        "model": getattr(run, "model_version", None),
+        "model": kept[0].version if kept else None,
+        "kept_weights": kept,
         "lineage": {
             "base_model": spec.base_model.sha256 if spec else "",
             "dataset": spec.dataset.sha256 if spec else "",
@@ -184,6 +186,22 @@ def resume_run(request: SignedInRequest, slug: str, number: int) -> HttpResponse
         services.resume(run=run, user=request.user)
     except Refused as refusal:
         messages.error(request, refusal.message)
+    return HttpResponseClientRefresh() if is_htmx(request) else redirect(run.get_absolute_url())
+
+
+@require_POST
+def delete_weights(request: SignedInRequest, slug: str, number: int, version: int) -> HttpResponse:
+    """Deletes the weights of a model version of a run, unless something needs them."""
+    _, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
+    found = next((one for one in run.model_versions.all() if one.number == version), None)
+    if found is None:
+        raise Http404("This run has no such model version.")
+    try:
+        size = retention.delete_weights(version=found, user=request.user)
+    except Refused as refusal:
+        messages.error(request, refusal.message)
+    else:
+        messages.success(request, f"The weights of {found} were deleted ({format_bytes(size)}).")
     return HttpResponseClientRefresh() if is_htmx(request) else redirect(run.get_absolute_url())
 
 

@@ -140,6 +140,7 @@ def hyperparameters_of(
         seed=spec.seed,
         best_metric="field_accuracy",
         sample_documents=spec.documents,
+        keep_best_and_last=False,
         sample_seconds=spec.seconds,
     )
     found = with_effective_batch(found, parameters.get("batch", preset.effective_batch))

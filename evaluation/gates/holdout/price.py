@@ -12,7 +12,7 @@ from evaluation.models import ClassicalModel, EvalRun
 from evaluation.runs.services import Model
 from evaluation.stats import ALPHA, alpha_level, sample_size_for
 from labeling.models import DatasetVersion, Split
-from training.models import ModelExport, TrainingRun
+from training.models import ModelExport, ModelVersion, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class HoldoutPrice:
 
 def evaluation_price(dataset: DatasetVersion, model: Model) -> HoldoutPrice:
     """The price of an evaluation of a model on the hold-out of a dataset version, under the current policy."""
-    if not isinstance(model, TrainingRun | ModelExport | ClassicalModel):
+    if not isinstance(model, TrainingRun | ModelVersion | ModelExport | ClassicalModel):
         return HoldoutPrice(
             None, "A base or external model counts as a hold-out evaluation only once it has a gate report of its own."
         )

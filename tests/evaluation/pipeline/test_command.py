@@ -114,7 +114,7 @@ def test_report_equals_a_recount_of_the_outputs(
     assert 0 <= report["comparison"]["p_adjusted"] <= 1
     assert [verdict["gate"]["threshold"] for verdict in report["gates"]["verdicts"]] == [0.75]
 
-    model = ModelVersion.objects.get()
+    model = ModelVersion.objects.chosen().get()
     dataset = DatasetVersion.objects.get()
     spec = spec_of(model.training_run)
     assert spec is not None

@@ -168,7 +168,7 @@ def test_qlora_is_not_suggested_without_its_package() -> None:
 
 
 def test_early_stopping_adds_a_checkpoint_of_disk() -> None:
-    hyperparameters = replace(HYPERPARAMETERS, method="full")
+    hyperparameters = replace(HYPERPARAMETERS, method="full", keep_best_and_last=False)
     usual, patient = (
         estimated(hyperparameters=replace(hyperparameters, early_stopping=patience)).disk_bytes
         for patience in (None, 3)
@@ -182,7 +182,16 @@ def test_weight_averaging_adds_a_copy_of_the_trained_weights(method: str, traine
     usual = estimated(hyperparameters=hyperparameters)
     averaged = estimated(hyperparameters=replace(hyperparameters, weight_averaging="ema"))
     assert averaged.memory_bytes - usual.memory_bytes == 4 * trained
-    assert averaged.disk_bytes - usual.disk_bytes == 3 * 4 * trained  # in each of the three checkpoints
+    assert averaged.disk_bytes - usual.disk_bytes == 4 * 4 * trained  # in each of the four checkpoints
+
+
+def test_best_and_last_take_the_disk_of_a_second_model_and_a_checkpoint() -> None:
+    hyperparameters = replace(HYPERPARAMETERS, method="full")
+    both, one = (
+        estimated(hyperparameters=replace(hyperparameters, keep_best_and_last=kept)).disk_bytes
+        for kept in (True, False)
+    )
+    assert both - one == (12 + 2) * SMOL.parameters
 
 
 def test_full_disk_is_a_problem_with_a_suggestion() -> None:

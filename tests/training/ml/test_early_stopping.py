@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from slmstudio.storage.hashing import folder_hash
 from tests.training.ml.test_train import hashes, run, spec_in
 from tests.training.ml_data import EventCollector, named
 from training.ml.loop.early_stopping import EarlyStopping
@@ -86,6 +87,32 @@ def test_kept_weights_follow_field_accuracy(tmp_path: Path, monkeypatch: pytest.
     [done] = named(events, "done")
     assert (done["steps"], done["best_step"], done["stopped_early"]) == (4, 2, False)
     assert hashes(events) == hashes(short)
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "folders"), [(9, ("merged", "other/merged")), (None, ("other/merged", "merged"))]
+)
+def test_best_and_last_are_both_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early_stopping: int | None, folders: tuple[str, str]
+) -> None:
+    """With the best evaluation at step 2 of 4: the models of runs that ended at steps 2 and 4, whichever is chosen."""
+    common: dict[str, Any] = {"scheduler": "constant", "warmup_ratio": 0.0, "eval_every": 1, "sample_documents": 0}
+    expected = [hashes(run(tmp_path / f"{steps}", max_steps=steps, **common))[-1] for steps in (2, 4)]
+    make_best(monkeypatch, 2)
+    common |= {"max_steps": 4, "early_stopping": early_stopping, "save_every": 100, "keep_best_and_last": True}
+    events = run(tmp_path / "both", **common)
+    [done] = named(events, "done")
+    steps = (done["best_step"], done["other_step"])
+    assert steps == ((2, 4) if early_stopping else (None, 2))
+    assert [folder_hash(tmp_path / "both" / "out" / name) for name in folders] == expected
+    assert {"other_adapter", "other_merged"} < {one["kind"] for one in named(events, "artifact")}
+
+
+def test_one_model_where_the_last_step_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_best(monkeypatch, 2)
+    events = run(tmp_path, max_steps=2, eval_every=1, sample_documents=0, keep_best_and_last=True)
+    assert named(events, "done")[0]["other_step"] is None
+    assert {one["kind"] for one in named(events, "artifact")} == {"adapter", "merged"}
 
 
 def test_patience_follows_field_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,32 @@ def test_folders_become_a_model_version_and_the_run_is_done(run: TrainingRun) ->
     assert {entry["path"] for entry in model.adapter_files} == {"model.safetensors", "tokenizer.json"}
 
 
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"best_step": 4, "steps": 9, "other_step": 9}, [("best", 4, False), ("last", 9, True)]),
+        ({"best_step": None, "steps": 9, "other_step": 4}, [("last", 9, False), ("best", 4, True)]),
+    ],
+)
+def test_best_and_last_become_two_versions(
+    run: TrainingRun, facts: dict[str, Any], expected: list[tuple[str, int, bool]]
+) -> None:
+    recorder = EventRecorder(run)
+    recorder({"event": "done", **facts})
+    other = {**artifact(run, "other/merged"), "kind": "other_merged"}
+    artifacts = {"merged": artifact(run, "merged"), "other_merged": other}
+    model = record_artifacts(run, artifacts)
+    versions = run.model_versions.order_by("number")
+    assert list(versions.values_list("checkpoint", "step", "is_alternative")) == expected
+    assert list(versions.values_list("number", "folder_key")) == [
+        (1, f"{run.folder_key}/merged"),
+        (2, f"{run.folder_key}/other/merged"),
+    ]
+    assert TrainingRun.objects.get(pk=run.pk).model_version == model == versions[0]
+    assert record_artifacts(run, artifacts) == model
+    assert versions.count() == 2
+
+
 def test_full_fine_tuning_has_no_adapter(run: TrainingRun) -> None:
     model = record_artifacts(run, {"merged": artifact(run, "merged")})
     assert (model.adapter_key, model.adapter_sha256, model.adapter_files) == ("", "", [])

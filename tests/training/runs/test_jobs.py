@@ -103,7 +103,7 @@ def test_run_with_a_killed_trainer_gives_a_model_version_and_every_point_once(
     assert run.facts["seconds"] > 0
     assert run.facts["tokens"] > 0
 
-    model = ModelVersion.objects.get(training_run=run)
+    model = ModelVersion.objects.chosen().get(training_run=run)
     assert model.sha256 == folder_hash(local_path(model.folder_key))
     assert model.adapter_sha256 == folder_hash(local_path(model.adapter_key))
     files = {entry["path"]: entry for entry in model.files}
@@ -124,7 +124,7 @@ def test_run_with_a_killed_trainer_gives_a_model_version_and_every_point_once(
 
     run_training(run.pk)  # delivered a second time
     assert events.filter(kind="metrics").count() == run.progress_total
-    assert ModelVersion.objects.count() == 1
+    assert ModelVersion.objects.chosen().count() == 1
 
 
 def test_killed_child_is_an_error_message_and_the_worker_survives(

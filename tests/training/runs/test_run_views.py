@@ -187,12 +187,12 @@ def test_checkpoints_best_evaluation_and_estimate_are_shown(
     facts = {"peak_memory_bytes": 84 * 10**8, "seconds": 60, "best_step": 4, "stopped_early": True}
     set_to(run, Status.DONE, facts=facts, estimate={"memory_bytes": 91 * 10**8, "seconds": 60.0})
     html = " ".join(login("manager").get(URL).content.decode().split())
-    assert "Best validation loss 2.1250 at step 4; these weights were saved." in html
+    assert "Best validation loss 2.1250 at step 4; these weights were chosen." in html
     assert "Stopped early" in html
     assert "memory: estimated 9.1 GB, measured 8.4 GB, 8 % too high" in html
     set_to(run, Status.DONE, facts={**facts, "best_step": None, "stopped_early": False})
     html = " ".join(login("manager").get(URL).content.decode().split())
-    assert "Best validation loss 2.1250 at step 4; the weights of the last step were saved." in html
+    assert "Best validation loss 2.1250 at step 4; the weights of the last step were chosen." in html
 
 
 def test_slow_run_shows_a_warning(run: TrainingRun, login: Login) -> None:

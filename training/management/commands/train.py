@@ -120,7 +120,9 @@ class Command(BaseCommand):
     def _follow(self, run: TrainingRun, workers: StartedWorkers) -> None:
         wait_for(run, workers, say=self._print)
         if run.status == Status.DONE:
-            self._print(f"run {run.number} is done: {run.model_version} in {run.model_version.folder_key}/")
+            model = run.model_version
+            assert model is not None
+            self._print(f"run {run.number} is done: {model} in {model.folder_key}/")
         elif run.status == Status.CANCELLED:
             raise CommandError(f"Run {run.number} was cancelled.", returncode=CANCELLED)
         else:

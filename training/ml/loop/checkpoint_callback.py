@@ -114,6 +114,27 @@ class CheckpointManager:
         self._trainer.load_result(found.path)
         return best
 
+    def load_other(self, kept: int | None) -> int | None:
+        """After ``restore_best``, which returned ``kept``: where best and last are both kept, loads the weights that it
+        did not choose.
+
+        Returns their step; None where both are the same, or where they cannot be read, with a warning.
+        """
+        early_stopping = self._progress.early_stopping
+        last, best = self._trainer.state.global_step, early_stopping.best_step
+        if not early_stopping.keeps_both or best is None or best == last:
+            return None
+        if early_stopping.keeps_best and kept is None:  # the model has the weights of the last step already
+            return None
+        step = best if kept is None else last
+        found = self.store.read(step)
+        if found is None:
+            message = f"The weights of step {step} cannot be read. Only those of step {kept or last} are saved."
+            self._emitter.emit("warning", step=last, message=message)
+            return None
+        self._trainer.load_result(found.path)
+        return step
+
     def _write(self, states: list[dict[str, Any]]) -> str:
         """Saves a checkpoint; returns a message where the disk is full, else an empty text."""
         step = self._trainer.state.global_step
@@ -121,7 +142,7 @@ class CheckpointManager:
         facts = {
             "course": self._fingerprint_values,
             "course_sha256": fingerprint(self._fingerprint_values),
-            "best_step": state["best_step"] if self._progress.early_stopping.keeps_best else None,
+            "best_step": state["best_step"] if self._progress.early_stopping.needs_best else None,
             "progress": state,
         }
 

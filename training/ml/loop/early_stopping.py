@@ -11,7 +11,8 @@ class EarlyStopping:
 
     ``metric``: the score is the validation loss in nats per token, or the negative field accuracy. ``patience``:
     evaluations in a row without a new lowest score before the run stops; None never stops it. ``misses`` counts them;
-    field names are keys of checkpoints.
+    field names are keys of checkpoints. ``keeps_both``: the weights of the best evaluation and of the last step are
+    saved.
     """
 
     patience: int | None = None
@@ -20,6 +21,7 @@ class EarlyStopping:
     best_loss: float | None = None
     misses: int = 0
     last_step: int = -1
+    keeps_both: bool = False
 
     def update(self, step: int, loss: float) -> bool:
         """Takes an evaluation; True where its score is the lowest so far. NaN never is."""
@@ -36,13 +38,18 @@ class EarlyStopping:
         return self.patience is not None or self.metric == "field_accuracy"
 
     @property
+    def needs_best(self) -> bool:
+        """Whether the checkpoint of the best evaluation is needed at the end."""
+        return self.keeps_best or self.keeps_both
+
+    @property
     def should_stop(self) -> bool:
         """Whether the patience is used up."""
         return self.patience is not None and self.misses >= self.patience
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint, as JSON values."""
-        return {key: value for key, value in asdict(self).items() if key not in ("patience", "metric")}
+        return {key: value for key, value in asdict(self).items() if key not in ("patience", "metric", "keeps_both")}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restores ``state``."""

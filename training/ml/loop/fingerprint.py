@@ -9,7 +9,7 @@ from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 #: settings that do not affect the weights
-IGNORED_SETTINGS = ("output_dir", "save_every", "trackers", "sample_documents", "sample_seconds")
+IGNORED_SETTINGS = ("output_dir", "save_every", "trackers", "sample_documents", "sample_seconds", "keep_best_and_last")
 
 
 def fingerprint_values(spec: RunSpec, *, precision: str) -> dict[str, Any]:

@@ -221,7 +221,7 @@ class ProgressCallback(TrainerCallback):
             self._emitter.emit("warning", step=state.global_step, message=message)
         if self.early_stopping.should_stop:
             self.stopped_early = control.should_training_stop = True
-        if self._save_every is None or self.stopped_early or (best and self.early_stopping.keeps_best):
+        if self._save_every is None or self.stopped_early or (best and self.early_stopping.needs_best):
             control.should_save = True
 
     def _score(self, loss: float, samples: dict[str, Any]) -> float:

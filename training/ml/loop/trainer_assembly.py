@@ -58,7 +58,7 @@ def build_trainer(
         emitter,
         stop,
         sample if sampler else None,
-        early_stopping=EarlyStopping(spec.early_stopping, spec.best_metric),
+        early_stopping=EarlyStopping(spec.early_stopping, spec.best_metric, keeps_both=spec.keep_best_and_last),
         monitor=TrainingMonitor(memory_limit(device)),
         save_every=spec.save_every,
     )
