@@ -43,6 +43,7 @@ class SearchIn(In):
     documents: Whole | None = Field(None, description="validation documents scored at each evaluation")
     seconds: Whole | None = Field(None, description="time limit of the scoring of an evaluation")
     seed: Whole | None = None
+    keep: Whole | None = Field(None, description="of the best complete trials, how many keep their models; null: one")
     space: SpaceIn | None = None
 
 

@@ -54,6 +54,7 @@ class SearchForm(ChoiceForm):
         label="Scoring time limit (seconds)",
     )
     seed = forms.IntegerField(widget=number_input(min="0"), initial=17, label="Seed")
+    keep = forms.IntegerField(widget=number_input(min="1"), initial=1, label="Models to keep")
     learning_rate_low = forms.FloatField(widget=number_input(step="any", min="0"), label="Lowest learning rate")
     learning_rate_high = forms.FloatField(widget=number_input(step="any", min="0"), label="Highest learning rate")
     epochs_low = forms.IntegerField(widget=number_input(min="1"), label="Fewest epochs")
@@ -66,7 +67,7 @@ class SearchForm(ChoiceForm):
         label="Methods",
     )
 
-    BUDGET = ("hours", "trials", "parallel", "documents", "seconds", "seed")
+    BUDGET = ("hours", "trials", "parallel", "documents", "seconds", "seed", "keep")
     SPACE = ("learning_rate_low", "learning_rate_high", "epochs_low", "epochs_high", "lora_r", "batch")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -101,11 +102,10 @@ class SearchForm(ChoiceForm):
 
     @staticmethod
     def _values(cleaned: dict[str, Any]) -> dict[str, Any]:
-        names = ("hours", "trials", "parallel", "documents", "seconds", "seed")
         return {
             "dataset": cleaned["dataset"].number,
             "base_model": cleaned["base_model"].slug,
-            **{name: cleaned[name] for name in names},
+            **{name: cleaned[name] for name in SearchForm.BUDGET},
             "space": {
                 "learning_rate": [cleaned["learning_rate_low"], cleaned["learning_rate_high"]],
                 "epochs": [cleaned["epochs_low"], cleaned["epochs_high"]],
@@ -123,8 +123,9 @@ class SearchForm(ChoiceForm):
 def initial_of(spec: SearchSpec) -> dict[str, Any]:
     """Initial values of the form for a spec; reading them back gives the same one."""
     space = spec.space
+    same = ("dataset", "base_model", "trials", "parallel", "documents", "seed", "keep")
     return {
-        **{name: getattr(spec, name) for name in ("dataset", "base_model", "trials", "parallel", "documents", "seed")},
+        **{name: getattr(spec, name) for name in same},
         "hours": exact_text(spec.hours),
         "seconds": spec.seconds or "",
         "learning_rate_low": exact_text(space.learning_rate[0]),

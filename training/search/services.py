@@ -25,6 +25,7 @@ from training.models import BaseModel, Search, TrainingEvent, TrainingRun, Trial
 from training.runs.checks import check_lengths, check_not_empty, check_prepared
 from training.runs.queries import dataset_by_number
 from training.runs.services import MAX_NAME_LENGTH, check_hyperparameters, start_training
+from training.search.retention import delete_rest, ranked
 from training.search.spec import EVALUATIONS, SearchSpec
 from training.strict_yaml import SpecError
 
@@ -139,8 +140,8 @@ def hyperparameters_of(
         **values,
         seed=spec.seed,
         best_metric="field_accuracy",
-        sample_documents=spec.documents,
         keep_best_and_last=False,
+        sample_documents=spec.documents,
         sample_seconds=spec.seconds,
     )
     found = with_effective_batch(found, parameters.get("batch", preset.effective_batch))
@@ -285,6 +286,7 @@ def _go_on(search: Search, spec: SearchSpec, trials: list[Trial]) -> None:
     ended = len(trials) - len(live)
     if reason and not live:
         _conclude(search, trials, reason, ended)
+        delete_rest(search, trials, keep=spec.keep)
     else:
         text = (
             "stopping" if search.cancel_requested else f"{len(live)} running, {hours:.2f} of {spec.hours:g} hours used"
@@ -350,5 +352,4 @@ def _conclude(search: Search, trials: list[Trial], reason: str, ended: int) -> N
 
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The complete trial with the highest field accuracy; of several the first."""
-    complete = [trial for trial in trials if trial.state == Trial.State.COMPLETE and trial.value is not None]
-    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    return next(iter(ranked(trials)), None)

@@ -55,7 +55,8 @@ class SearchSpec:
 
     ``hours``: training time of all trials together, times their GPUs. ``trials``: how many at most, ``parallel``: how
     many at the same time. ``documents``: validation documents that are scored at each evaluation, in at most
-    ``seconds``. ``seed``: of the sampler, and of every run.
+    ``seconds``. ``seed``: of the sampler, and of every run. ``keep``: how many of the best complete trials keep their
+    models once the search has ended.
     """
 
     dataset: int
@@ -67,6 +68,7 @@ class SearchSpec:
     documents: int = 50
     seconds: int | None = 120
     seed: int = 17
+    keep: int = 1
     space: SearchSpace = field(default_factory=SearchSpace)
 
     def problems(self) -> Problems:
@@ -82,6 +84,8 @@ class SearchSpec:
             yield "seconds", "must be at least 1"
         if not 0 <= self.seed < 2**31:
             yield "seed", "must be between 0 and 2147483647"
+        if not 1 <= self.keep <= MAX_TRIALS:
+            yield "keep", f"must be between 1 and {MAX_TRIALS}"
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""

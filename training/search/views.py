@@ -108,6 +108,7 @@ def _render_form(
             "documents": "Validation documents. Fifty or more make the choice steady.",
             "seconds": "Documents not reached in this time at the first evaluation of a trial are left out of it.",
             "seed": "Of the sampler and of every trial.",
+            "keep": "Of the best complete trials. The weights of the others are deleted when the search ends.",
             "learning_rate_high": "Sampled on a logarithmic scale.",
             "lora_r": "Alpha is twice the rank. Not used by full fine-tuning.",
             "batch": "Documents per optimizer step.",
@@ -123,8 +124,10 @@ def search_page(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     if is_htmx(request) and not search.is_live:
         return HttpResponseClientRefresh()  # the whole page changes when a search ends
     spec = services.spec_of(search)
-    trials = list(search.trials.select_related("run").order_by("number"))
+    trials = list(search.trials.select_related("run").prefetch_related("run__model_versions").order_by("number"))
     best, hours = services.best_trial(trials), services.used_hours(search, trials)
+    versions = [trial.run.model_version for trial in trials if trial.run is not None]
+    deleted = [one.weights_deleted_at is not None for one in versions if one is not None]
     order = request.GET.get("order")
     shown = sorted(trials, key=_score, reverse=True) if order == "score" else trials
     context = {
@@ -138,6 +141,7 @@ def search_page(request: SignedInRequest, slug: str, number: int) -> HttpRespons
         "hours_percent": min(100, round(100 * hours / spec.hours)),
         "counts": {state.value: sum(trial.state == state for trial in trials) for state in Trial.State},
         "chart": parallel_coordinates(spec.space, _chart_trials(trials), best.number if best else None),
+        "models": {"kept": deleted.count(False), "deleted": deleted.count(True)},
         "no_worker": no_worker_message("gpu") if search.status == Status.RUNNING else "",
     }
     part = "training/search/search.html#body" if is_htmx(request) else "training/search/search.html"
@@ -162,7 +166,7 @@ def stop_search(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     """Stops a search; nothing happens where it has already ended."""
     _, search = object_for(request.user, slug, Action.RUN, Search, number=number)
     if services.stop(search):
-        messages.success(request, "The search stops. The best trial so far is kept.")
+        messages.success(request, "The search stops. The model of the best trial so far is kept.")
     return HttpResponseClientRefresh() if is_htmx(request) else redirect(search.get_absolute_url())
 
 

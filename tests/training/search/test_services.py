@@ -11,8 +11,9 @@ from labeling.models import Project
 from slmstudio.errors import Refused
 from slmstudio.hooks import reaper_passed
 from slmstudio.runs.models import Status
-from tests.training.search.fake_runs import end, evaluate
-from training.models import LengthReport, Search, TrainingEvent, TrainingRun, Trial
+from slmstudio.storage.artifacts import local_path
+from tests.training.search.fake_runs import end, evaluate, make_model
+from training.models import LengthReport, ModelExport, ModelVersion, Search, TrainingEvent, TrainingRun, Trial
 from training.runs.curves import spec_of
 from training.search import services
 from training.search.spec import SearchSpace, SearchSpec
@@ -165,6 +166,39 @@ def test_stop_cancels_the_runs_and_keeps_the_best(start_search: Start) -> None:
     search.refresh_from_db()
     assert (search.status, states(search)) == (Status.CANCELLED, ["complete", "cancelled"])
     assert not services.stop(search)
+
+
+def test_only_the_best_models_stay(
+    start_search: Start, people: dict[str, Any], django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    """Of four complete trials two keep their weights, and a third, whose export is running; a pruned one ends empty."""
+    search = start_search(trials=5, keep=2)
+    for number, value in ((1, 0.5), (2, 0.9), (3, 0.7), (4, 0.6)):
+        make_model(trial_run(search, number))
+        complete(search, number, value)
+    assert ModelVersion.objects.with_weights().count() == 4  # until the search has ended
+    export_of = ModelVersion.objects.get(training_run=trial_run(search, 4))
+    ModelExport.objects.create(
+        model_version=export_of, kind="f16", status=Status.RUNNING, created_by=people["engineer"]
+    )
+    last = trial_run(search, 5)
+    evaluate(last, 0.1)
+    checkpoint = local_path(f"{last.folder_key}/state/checkpoint-00000001/weights.safetensors")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_bytes(b"weights")
+    services.advance(search.pk)
+    with django_capture_on_commit_callbacks(execute=True):
+        end(last, Status.CANCELLED, checkpoint_step=1)
+        services.advance(search.pk)
+    search.refresh_from_db()
+    assert (search.status, states(search)) == (Status.DONE, [*["complete"] * 4, "pruned"])
+    kept = ModelVersion.objects.with_weights().order_by("number").values_list("number", flat=True)
+    assert list(kept) == [2, 3, 4]
+    on_disk = [local_path(one.folder_key).exists() for one in ModelVersion.objects.order_by("number")]
+    assert on_disk == [False, True, True, True]
+    assert search.trials.get(number=1).value == 0.5
+    last.refresh_from_db()
+    assert (last.checkpoint_step, checkpoint.exists()) == (0, False)
 
 
 def test_rejected_trials_end_the_search(start_search: Start, monkeypatch: pytest.MonkeyPatch) -> None:

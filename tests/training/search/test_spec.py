@@ -21,6 +21,7 @@ def test_yaml_reads_back_the_same() -> None:
         ({"hours": 0}, "hours"),
         ({"trials": 0}, "trials"),
         ({"parallel": 100}, "parallel"),
+        ({"keep": 0}, "keep"),
         ({"space": {"learning_rate": [1e-3, 1e-4]}}, "space.learning_rate"),
         ({"space": {"learning_rate": [1e-3]}}, "space.learning_rate"),
         ({"space": {"epochs": [0, 3]}}, "space.epochs"),
