@@ -9,7 +9,7 @@ from django.core.management import call_command
 
 from evaluation.classical import services as classical
 from evaluation.gates.services import create_report
-from evaluation.models import EvalOutput, EvalRun, GateReport
+from evaluation.models import ClassicalModel, EvalOutput, EvalRun, GateReport
 from evaluation.reproduction import services
 from evaluation.reproduction.differences import changed_facts
 from evaluation.runs.jobs import run_evaluation
@@ -50,8 +50,12 @@ def trained_and_evaluated(world: World, tiny: BaseModel) -> EvalRun:
     run_training(training.pk)
     training.refresh_from_db()
     assert training.status == Status.DONE, training.error
+    return evaluated_on_holdout(world, training)
+
+
+def evaluated_on_holdout(world: World, model: TrainingRun | ClassicalModel) -> EvalRun:
     run: EvalRun = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, model=training, split=Split.HOLDOUT,
+        project=world.project, user=world.engineer, dataset=world.dataset, model=model, split=Split.HOLDOUT,
         confirm_holdout=True,
     )  # fmt: skip
     run_evaluation(run.pk)
@@ -92,13 +96,7 @@ def test_a_model_is_made_again_and_gives_the_same_outputs(
 def test_a_classical_model_is_made_again(world: World, reproduce: Reproduce, tmp_path: Path) -> None:
     kind = classical.kinds(world.dataset.schema_version)[0]
     model = classical.get_or_create(project=world.project, user=world.engineer, dataset=world.dataset, kind=kind)
-    run: EvalRun = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, model=model, split=Split.HOLDOUT,
-        confirm_holdout=True,
-    )  # fmt: skip
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.DONE, run.error
+    run = evaluated_on_holdout(world, model)
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
     code, text = reproduce(report, "--folder", str(tmp_path / "again"))
     assert code == 0, text
