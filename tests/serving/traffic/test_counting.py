@@ -116,5 +116,7 @@ def test_another_process_counts() -> None:
     with other:
         other.execute("SELECT pg_advisory_lock(%s)", [counting._LOCK])
         assert count_marked(NOW) == 0
+        # closing the connection releases the lock some time later
+        other.execute("SELECT pg_advisory_unlock(%s)", [counting._LOCK])
     assert TrafficMark.objects.exists()
     assert count_marked(NOW) == 1
