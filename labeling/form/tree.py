@@ -112,7 +112,7 @@ class _Builder:
             "nullable": source.nullable,
         }
         if source.recursive:
-            return self._json(source, common, "it is recursive")
+            return self._json(source, common, "it is recursive, or repeated in a large schema")
         if "enum" not in schema and "const" not in schema:
             drawn = self._forms(source, common) or self._object(source, common) or self._array(source, common)
             if drawn is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from labeling.form.codec import to_entry
 from labeling.form.tree import tree_of
+from slmstudio.contract.decoding import grammar as grammar_module
 from slmstudio.contract.decoding.grammar import (
     MAX_OPTIONAL,
     exceeds_optional_limit,
@@ -18,6 +19,7 @@ from slmstudio.contract.decoding.grammar import (
 )
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.schema.dialect import ExactValidator
 from slmstudio.contract.scoring.scorer import score_document
 from tests.contract.samples import object_schema, one
 from tests.contract.test_consistent_interpretation import check_meaning
@@ -285,3 +287,59 @@ def test_a_few_hundred_fields_need_no_special_limits() -> None:
     matcher.consume_token(ord("{"))
     matcher.compute_bitmask()
     assert not matcher.is_error()
+
+
+# -- large schemas ----------------------------------------------------------------------------------------------------
+
+
+def test_counts_with_a_fraction() -> None:
+    items = {"type": "array", "items": {"type": "string", "maxLength": Decimal("2.0")}, "minItems": Decimal("1.0")}
+    schema = object_schema({"a": items})
+    assert accepts(grammar(schema), '{"a":["xy"]}')
+    assert not accepts(grammar(schema), '{"a":[]}')
+    means_the_same(schema, {"a": ["xy"]})
+
+
+def test_a_choice_in_each_of_many_forms_is_checked_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the schema of Azure Pipelines has it: each task repeats the choice of all tasks, next to its own name."""
+    names = [f"Task{number}@1" for number in range(40)]
+    every = [{"enum": [name], "description": f"What {name} does"} for name in names]
+    forms = [
+        object_schema({"task": {"anyOf": every, "pattern": f"^{name}$"}, name: TEXT}, required=["task"])
+        for name in names
+    ]
+    schema = object_schema({"step": {"anyOf": forms}})
+    calls: list[int] = []
+    check = ExactValidator.VALIDATORS["anyOf"]
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return check(*arguments)
+
+    monkeypatch.setitem(ExactValidator.VALIDATORS, "anyOf", counted)
+    assert compile_schema(schema).decoder.schema["$defs"]
+    assert len(calls) < 4 * len(names)
+    means_the_same(schema, {"step": {"task": "Task7@1", "Task7@1": "x"}})
+
+
+def test_a_schema_too_large_for_the_decoder_allows_any_json_in_its_last_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = grammar_module._compiled
+
+    def compiled(schema: dict[str, Any]) -> tuple[str, str]:
+        return ("", "schema too large") if len(schema.get("$defs", ())) > 100 else real(schema)
+
+    monkeypatch.setattr(grammar_module, "_compiled", compiled)
+    schema = object_schema({f"f{n}": object_schema({f"a{n}": WHOLE}, required=[f"a{n}"]) for n in range(120)})
+    assert unsupported(schema) == [
+        "checked in the finished output, not during decoding: everything beyond its first 100 parts"
+    ]
+    assert not accepts(grammar(schema), '{"f1":{}}')
+    assert accepts(grammar(schema), '{"f119":{}}')
+    means_the_same(schema, {"f119": {"a119": 1}, "f1": {"a1": 2}})
+
+
+def test_too_many_alternatives_allow_any_json_in_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slmstudio.contract.decoding.schema.MAX_ALTERNATIVES", 20)
+    schema = object_schema({f"f{n}": {"anyOf": [TEXT, object_schema({f"a{n}": WHOLE})]} for n in range(30)})
+    assert any("first 20 alternatives" in sentence for sentence in unsupported(schema))
+    means_the_same(schema, {"f29": {"a29": 1}, "f1": {"a1": 2}, "f3": "x"})

@@ -1,10 +1,12 @@
 """An unsupported schema is rejected with the path and a reason."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from slmstudio.contract.schema.compiled import SchemaError, compile_schema
+from slmstudio.contract.schema.tree_cuts import MAX_RESOLVED
 from tests.contract.samples import SEED_SCHEMA, object_schema
 
 
@@ -77,14 +79,35 @@ def test_rejected(schema: Any, path: str, words: str) -> None:
     assert words in caught.value.message
 
 
-def test_exponential_schemas_are_rejected() -> None:
-    defs: dict[str, Any] = {
-        f"d{i}": object_schema({"a": {"$ref": f"#/$defs/d{i + 1}"}, "b": {"$ref": f"#/$defs/d{i + 1}"}})
-        for i in range(40)
-    }
-    defs["d40"] = {"type": "string"}
-    with pytest.raises(SchemaError, match="more than 100,000 parts"):
-        compile_schema(object_schema({"a": {"$ref": "#/$defs/d0"}}, **{"$defs": defs}))
+def _doubling(make: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """A schema whose tree doubles with each of 40 definitions."""
+    defs = {f"d{i}": make({"$ref": f"#/$defs/d{i + 1}"}) for i in range(40)}
+    return object_schema({"b": {"$ref": "#/$defs/d0"}}, **{"$defs": {**defs, "d40": {"type": "string"}}})
+
+
+def test_the_tree_of_an_exponential_schema_is_cut() -> None:
+    compiled = compile_schema(_doubling(lambda inner: object_schema({"a": inner, "b": inner})))
+    nodes = list(compiled.root.nodes())
+    assert 100 < len(nodes) < MAX_RESOLVED
+    assert {node.field.type for node in nodes if node.recursive and node.field} == {"object"}
+    deep: dict[str, Any] = {"b": 1}
+    for _ in range(40):
+        deep = {"b": deep}
+    assert [problem.rule for problem in compiled.validate(deep)] == ["type"]
+
+
+def test_a_place_that_can_be_a_repeated_part_is_cut() -> None:
+    compiled = compile_schema(
+        _doubling(lambda inner: object_schema({"a": {"anyOf": [inner, {"type": "null"}]}, "b": inner}))
+    )
+    assert len(list(compiled.root.nodes())) < MAX_RESOLVED
+
+
+def test_exponential_schemas_of_one_value_are_rejected() -> None:
+    schema = _doubling(lambda inner: {"allOf": [inner, inner]})
+    for one in (schema, {**schema, "$ref": "#/$defs/d0"}):
+        with pytest.raises(SchemaError, match="more than 100,000 parts"):
+            compile_schema(one)
 
 
 def test_compiling_twice_gives_the_same_object() -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.decoding.schema import BOUNDS, OPTIONS, Place
+from slmstudio.contract.decoding.schema import BOUNDS, OPTIONS, Decoder, Place
 from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.schema.keywords import subschemas
@@ -37,6 +37,8 @@ _FORMAT_CHARACTERS = {"date": 10, "uuid": 36, "ipv4": 15, "ipv6": 45, "email": 2
 _LAST = ("pattern", "allOf", "multipleOf", "minLength", "maxLength", *BOUNDS)
 
 _PATTERN_PROPERTIES = "what each field name may contain (patternProperties)"
+#: parts of a schema that is too large for the decoder; it may write any JSON in the others
+_FEWER_PARTS = (1000, 100, 10)
 #: optional fields of one object for which llguidance's default limits are enough
 MAX_OPTIONAL = 400
 
@@ -90,6 +92,7 @@ class _Pruned:
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.notes: dict[str, None] = {}
+        self.grammar, self.complaint = "", ""
         self._lasting: dict[str, bool] = {}
         self._defs = {name: self._leaves(place) for name, place in schema["$defs"].items()}
         start = {key: self._leaves(value) for key, value in schema.items() if key != "$defs"}
@@ -199,17 +202,32 @@ def _pattern_error(patterns: tuple[str, ...]) -> str:
     return _compiled({"type": "object", "patternProperties": {pattern: {"type": "null"} for pattern in patterns}})[1]
 
 
-@lru_cache(maxsize=256)
-def _pruned(text: str) -> _Pruned:
-    compiled = compile_schema(loads(text))
-    pruned = _Pruned(compiled.decoder.schema)
-    pruned.notes |= compiled.decoder.notes
+def _simplified(decoder: Decoder) -> _Pruned:
+    """What is left of a decoder's schema; ``complaint`` says why llguidance does not support that either."""
+    pruned = _Pruned(decoder.schema)
+    pruned.notes |= decoder.notes
+    if len(pruned.schema) == 1:
+        pruned.complaint = "no value satisfies it"
+        return pruned
+    pruned.grammar, pruned.complaint = _compiled(pruned.schema)
     defs = pruned.schema["$defs"]
-    if any("patternProperties" in place for place in defs.values()) and _compiled(pruned.schema)[1]:
+    if pruned.complaint and any("patternProperties" in place for place in defs.values()):
         # llguidance intersects a field with the schema of its name's pattern, and fails if that gets too complex.
         pruned.notes[_PATTERN_PROPERTIES] = None
         simpler = {name: _without_patterns(one) if "patternProperties" in one else one for name, one in defs.items()}
         pruned.schema["$defs"] = simpler
+        pruned.grammar, pruned.complaint = _compiled(pruned.schema)
+    return pruned
+
+
+@lru_cache(maxsize=256)
+def _pruned(text: str) -> _Pruned:
+    compiled = compile_schema(loads(text))
+    pruned = _simplified(compiled.decoder)
+    for parts in _FEWER_PARTS:
+        if not pruned.complaint or len(pruned.schema) == 1:
+            break
+        pruned = _simplified(Decoder(compiled.schema, parts))
     return pruned
 
 
@@ -229,21 +247,15 @@ def exceeds_optional_limit(schema: dict[str, Any]) -> bool:
     return any(len(one["properties"]) - len(one.get("required", ())) > MAX_OPTIONAL for one in objects)
 
 
-@lru_cache(maxsize=256)
-def _grammar(text: str) -> str:
-    pruned = _pruned(text).schema
-    made, complaint = _compiled(pruned) if len(pruned) > 1 else ("", "no value satisfies it")
-    if complaint:
-        raise ValueError(f"the decoder does not support this schema: {complaint}")
-    return made
-
-
 def grammar(schema: dict[str, Any]) -> str:
     """The llguidance grammar of a schema: compact JSON, properties in schema order, no other fields.
 
     Raises SchemaError if the schema is rejected, ValueError if no value satisfies it.
     """
-    return _grammar(dumps(schema))
+    pruned = _pruned(dumps(schema))
+    if pruned.complaint:
+        raise ValueError(f"the decoder does not support this schema: {pruned.complaint}")
+    return pruned.grammar
 
 
 def _places(schema: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:

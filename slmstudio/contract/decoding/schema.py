@@ -8,6 +8,7 @@ Objects are closed: other fields than the declared ones may be written only if t
 (``additionalProperties``, ``patternProperties``), or if it declares none. ``notes`` lists what cannot be expressed.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.dialect import (
+    FLAT,
     FORMAT_PATTERNS,
     ExactValidator,
     identity,
@@ -33,6 +35,8 @@ OPTIONS: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separa
 MAX_FORMS: Final = 500
 #: maximum number of distinct objects and lists; a larger schema allows any JSON in the rest
 MAX_PARTS: Final = 20_000
+#: maximum number of alternatives of all values together; the same beyond it. the schema of Azure Pipelines has 6,800
+MAX_ALTERNATIVES: Final = 20_000
 #: integers up to here are exact in the decoder's arithmetic
 _MAX_EXACT: Final = 2**53
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -47,20 +51,24 @@ _CONSTRAINING: Final = frozenset({"type", "enum", "const", *(key for keys in _OF
 
 
 class Decoder:
-    """A simplified schema. ``schema`` is a JSON Schema whose root is a reference into its ``$defs``."""
+    """A simplified schema. ``schema`` is a JSON Schema whose root is a reference into its ``$defs``. Places beyond its
+    first ``max_parts`` objects and lists, the outer ones first, allow any JSON.
+    """
 
-    def __init__(self, root: dict[str, Any]) -> None:
+    def __init__(self, root: dict[str, Any], max_parts: int = MAX_PARTS) -> None:
         self._root = root
+        self._max_parts = max_parts
+        self._alternatives = 0
         self._validator = ExactValidator(root)
         self._names: dict[str, str] = {}
-        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
         self.notes: dict[str, None] = {}
         defs: dict[str, Place] = {}
         start = self._place(root)
         if start == {}:  # it has too many alternatives, but it is an object
             start = self._shared({"type": "object"})
         while self._waiting:
-            name, form = self._waiting.pop()
+            name, form = self._waiting.popleft()
             defs[name] = self._array(form) if form["type"] == "array" else self._object(form)
         self.schema: dict[str, Any] = {**(start or {"enum": []}), "$defs": defs}
         self._fitting = ExactValidator(self.schema)
@@ -70,11 +78,15 @@ class Decoder:
     def _place(self, schema: Any) -> Place:
         if isinstance(schema, bool) or schema == {}:
             return {} if schema is not False else False
+        if self._alternatives > MAX_ALTERNATIVES:
+            self.notes[f"everything beyond its first {MAX_ALTERNATIVES:,} alternatives"] = None
+            return {}
         resolved, _ = resolve(self._root, schema)
         forms = list(islice(forms_of(self._root, resolved), MAX_FORMS + 1)) or [resolved]
         if len(forms) > MAX_FORMS:
             self.notes[f"which of its more than {MAX_FORMS} alternatives a value takes"] = None
             return {}
+        self._alternatives += len(forms)
         options = [option for form in forms for option in self._form(form)]
         if {} in options:
             return {}
@@ -86,9 +98,7 @@ class Decoder:
     def _form(self, form: dict[str, Any]) -> Iterator[Place]:
         """The options of one alternative, without null."""
         if "enum" in form or "const" in form:
-            fitting = self._validator.evolve(schema={key: value for key, value in form.items() if key != WHEN})
-            values = form["enum"] if "enum" in form else [form["const"]]
-            kept = {identity(one): _shortest(one) for one in values if one is not None and fitting.is_valid(one)}
+            kept = {identity(one): _shortest(one) for one in self._fitting_values(form) if one is not None}
             if not all(map(_is_exact, kept.values())):
                 self.notes["a choice with numbers of more digits than the decoder supports"] = None
                 yield from self._form({"type": list({type_of(one): None for one in kept.values()})})
@@ -108,12 +118,21 @@ class Decoder:
             else:
                 yield _text(own) if type_ == "string" else self._number(type_, own) if own else {"type": type_}
 
+    def _fitting_values(self, form: dict[str, Any]) -> list[Any]:
+        """The values of a choice that the other rules of its schema allow, those that cost little first."""
+        values = form["enum"] if "enum" in form else [form["const"]]
+        for some in (True, False):
+            rules = {key: value for key, value in form.items() if key != WHEN and (key in FLAT) == some}
+            fitting = self._validator.evolve(schema=rules)
+            values = [one for one in values if fitting.is_valid(one)]
+        return list(values)
+
     def _shared(self, form: dict[str, Any]) -> Place:
         """A reference to an object or list; equal schemas share one."""
         key = dumps(form)
         if key not in self._names:
-            if len(self._names) >= MAX_PARTS:
-                self.notes[f"everything beyond its first {MAX_PARTS:,} parts"] = None
+            if len(self._names) >= self._max_parts:
+                self.notes[f"everything beyond its first {self._max_parts:,} parts"] = None
                 return {}
             self._names[key] = f"p{len(self._names)}"
             self._waiting.append((self._names[key], form))
@@ -129,7 +148,7 @@ class Decoder:
         return kept
 
     def _array(self, form: dict[str, Any]) -> Place:
-        kept: dict[str, Any] = {key: form[key] for key in ("type", "minItems", "maxItems") if key in form}
+        kept: dict[str, Any] = {"type": "array", **_counts(form, "minItems", "maxItems")}
         if "prefixItems" in form:
             kept["prefixItems"] = [self._place(inner) for inner in form["prefixItems"]]
         kept["items"] = self._place(form.get("items", True))
@@ -224,8 +243,13 @@ class Decoder:
         return max(options, key=known)
 
 
+def _counts(form: dict[str, Any], *keys: str) -> dict[str, int]:
+    """Bounds of a number of things, which may be written with a fraction (2.0)."""
+    return {key: int(form[key]) for key in keys if key in form}
+
+
 def _text(own: dict[str, Any]) -> Place:
-    kept = {key: own[key] for key in ("minLength", "maxLength") if key in own}
+    kept = _counts(own, "minLength", "maxLength")
     patterns = [f"^(?:{FORMAT_PATTERNS[own['format']]})$"] if "format" in own else []
     patterns += [own["pattern"]] if "pattern" in own else []
     if len(patterns) == 2:

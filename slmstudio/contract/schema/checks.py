@@ -18,13 +18,12 @@ from slmstudio.contract.schema.dialect import FORMATS, ExactValidator
 from slmstudio.contract.schema.keywords import ADVICE, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
 from slmstudio.contract.schema.messages import sentence, show
 from slmstudio.contract.schema.patterns import PatternError, compile_pattern
-from slmstudio.contract.schema.resolution import IN_PLACE, RecursionCut, branches, follow, loops, properties_of, resolve
+from slmstudio.contract.schema.resolution import TreeCut, branches, follow, loops, properties_of, resolve
 from slmstudio.contract.schema.structure import Node
+from slmstudio.contract.schema.tree_cuts import MAX_RESOLVED, SchemaGraph, tree_cuts
 from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
 
 MAX_PLACES = 20_000
-#: the same with every reference replaced by its target; configuration files of large tools have 80,000
-MAX_RESOLVED = 100_000
 
 
 class SchemaError(ValueError):
@@ -212,94 +211,37 @@ def _target(root: dict[str, Any], reference: str, steps: tuple[Any, ...]) -> Any
     return found
 
 
-class _Graph:
-    """The schemas of a root and what each leads to: its parts and what it references."""
-
-    def __init__(self, root: dict[str, Any]) -> None:
-        self.steps: dict[int, tuple[Any, ...]] = {}
-        self.schemas: dict[int, dict[str, Any]] = {}
-        self.edges: dict[int, list[int]] = {}
-        self.in_place: dict[int, list[int]] = {}
-        stack: list[tuple[tuple[Any, ...], Any]] = [((), root)]
-        while stack:
-            steps, schema = stack.pop()
-            if not isinstance(schema, dict) or id(schema) in self.steps:
-                continue
-            self.steps[id(schema)], self.schemas[id(schema)] = steps, schema
-            self.edges[id(schema)], self.in_place[id(schema)] = [], []
-            for inner, value in subschemas(schema):
-                stack.append((steps + inner, value))
-                if inner[0] not in ("$defs", "definitions"):
-                    self._lead(schema, inner[0], value)
-            if "$ref" in schema:
-                target = _target(root, schema["$ref"], steps)
-                stack.append(((*steps, "$ref"), target))
-                self._lead(schema, "$ref", target)
-
-    def _lead(self, schema: dict[str, Any], key: str, target: Any) -> None:
-        if isinstance(target, dict):
-            self.edges[id(schema)].append(id(target))
-            if key in IN_PLACE:
-                self.in_place[id(schema)].append(id(target))
-
-
-def recursion_cuts(root: dict[str, Any]) -> RecursionCut:
-    """Where the tree of a checked root is cut: at the schemas of a value of which they are themselves a part."""
-    graph = _Graph(root)
-    cut: set[int] = set()
-    for group in map(set, loops(graph.edges)):
-        found = {member for member in group if "$ref" in graph.schemas[member]}
-        found = {member for member in found if not group.isdisjoint(graph.in_place[member])}
-        while found:
-            cut |= found
-            found = {member for member in group - cut if not cut.isdisjoint(graph.in_place[member])}
-    refs = {graph.schemas[member]["$ref"] for member in cut if "$ref" in graph.schemas[member]}
-    return RecursionCut(frozenset(cut), frozenset(refs), frozenset(graph.schemas))
-
-
-def _check_references(root: dict[str, Any]) -> None:
-    """Check that every reference is local and exists, that none is circular without a field between, and that the
-    expanded schema has at most MAX_RESOLVED places.
-    """
-    graph = _Graph(root)
+def _tree_cuts(root: dict[str, Any]) -> TreeCut:
+    """Check that no reference is circular without a field between, and that the tree of the schema is not too large."""
+    graph = SchemaGraph(root)
     for group in loops(graph.in_place):
         steps = min((graph.steps[member] for member in group if "$ref" in graph.schemas[member]), key=len)
         raise SchemaError(_dotted((*steps, "$ref")), "a reference must not lead back to itself without a field between")
-    cut = recursion_cuts(root)
-    sizes: dict[tuple[int, bool], int] = {}
-
-    def size(schema: Any, same_place: bool) -> int:
-        if not isinstance(schema, dict) or (cut.holds(schema) and not same_place):
-            return 1
-        key = (id(schema), same_place)
-        if key not in sizes:
-            total = 1 + (size(follow(root, schema["$ref"]), True) if "$ref" in schema else 0)
-            for inner, value in subschemas(schema):
-                if inner[0] not in ("$defs", "definitions"):
-                    total += size(value, inner[0] in IN_PLACE)
-            sizes[key] = total
-        return sizes[key]
-
-    for name in ("$defs", "definitions"):
-        for value in root.get(name, {}).values():
-            size(value, False)
-    if size(root, True) > MAX_RESOLVED:
-        raise SchemaError("", f"with its references resolved the schema has more than {MAX_RESOLVED:,} parts")
+    try:
+        return tree_cuts(graph)
+    except OverflowError:
+        message = f"with its references resolved the schema has more than {MAX_RESOLVED:,} parts"
+        raise SchemaError("", message) from None
 
 
-def check_schema(schema: Any) -> None:
-    """Raise SchemaError for the first reason to reject a schema (its numbers are already exact)."""
+def check_schema(schema: Any) -> TreeCut:
+    """Where the tree of a schema is cut (its numbers are already exact).
+
+    Raises:
+        SchemaError: the first reason to reject it.
+    """
     if not isinstance(schema, dict):
         raise SchemaError("", "a schema must be a JSON object")
     _check_depth(schema)
     _check_keywords(schema)
-    _check_references(schema)
+    cut = _tree_cuts(schema)
     resolved, nullable = resolve(schema, schema)
     forms = branches(schema, resolved) or [resolved]
-    if nullable or any(form.get("type") != "object" for form in forms):
+    if nullable or any(form.get("type") not in ("object", ["object"]) for form in forms):
         raise SchemaError("type", 'the whole document must be an object: write "type": "object"')
     if not all(properties_of(form) for form in forms):
         raise SchemaError("properties", "must name at least one field")
+    return cut
 
 
 def check_options(root: Node) -> None:

@@ -11,9 +11,10 @@ from jsonschema import ValidationError
 
 from slmstudio.contract.decoding.schema import Decoder
 from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
-from slmstudio.contract.schema.checks import SchemaError, check_options, check_schema, recursion_cuts
+from slmstudio.contract.schema.checks import SchemaError, check_options, check_schema
 from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.schema.messages import sentence, show
+from slmstudio.contract.schema.resolution import TreeCut
 from slmstudio.contract.schema.structure import Field, Node, build, join, pattern_of, split
 
 __all__ = [
@@ -115,10 +116,10 @@ def _leaf_errors(error: ValidationError) -> Iterator[ValidationError]:
 class CompiledSchema:
     """A checked schema, created by ``compile_schema``; immutable, safe to share between threads."""
 
-    def __init__(self, schema: dict[str, Any], digest: str) -> None:
+    def __init__(self, schema: dict[str, Any], digest: str, cut: TreeCut) -> None:
         self.schema = schema
         self.hash = digest
-        self.cut = recursion_cuts(schema)
+        self.cut = cut
         self.root: Node = build(schema, schema, cut=self.cut, start=True)
         self.fields: tuple[Field, ...] = tuple(self.root.leaves())
         self.by_pattern: dict[str, Field] = {field.pattern: field for field in self.fields}
@@ -225,8 +226,8 @@ def _problem(error: ValidationError) -> Problem:
 @lru_cache(maxsize=256)
 def _compile(text: str) -> CompiledSchema:
     schema = loads(text)
-    check_schema(schema)
-    compiled = CompiledSchema(schema, sha256(text))
+    cut = check_schema(schema)
+    compiled = CompiledSchema(schema, sha256(text), cut)
     check_options(compiled.root)
     return compiled
 

@@ -72,8 +72,8 @@ def _required(validator: Validator, names: Any, instance: Any, schema: Any) -> I
             yield ValidationError("is required", path=[name])
 
 
-# Keywords that check the value alone, without its parts or its context.
-_FLAT = frozenset(
+#: keywords that check the value alone, without its parts or its context
+FLAT = frozenset(
     {
         "type", "enum", "const", "format", "pattern", "minLength", "maxLength",
         "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
@@ -90,7 +90,7 @@ def _plainly_fits(validator: Any, value: Any, schema: Any) -> bool:
         check = validator.VALIDATORS.get(keyword)
         if check is None:
             continue  # title, x-slm and similar annotations
-        if keyword not in _FLAT or next(iter(check(validator, wanted, value, schema) or ()), None) is not None:
+        if keyword not in FLAT or next(iter(check(validator, wanted, value, schema) or ()), None) is not None:
             return False
     return True
 

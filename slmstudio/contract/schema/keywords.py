@@ -19,7 +19,8 @@ ANNOTATIONS = (
     "tsType",
 )
 #: keywords whose value is schemas by name, a list of schemas, one schema, or no schema
-MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+DEFINITIONS = ("$defs", "definitions")
+MAPS = ("properties", "patternProperties", *DEFINITIONS, "dependentSchemas")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 SINGLES = (
     "items",

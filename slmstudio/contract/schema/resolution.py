@@ -304,9 +304,9 @@ def type_of(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class RecursionCut:
-    """Where the tree of a schema ends because it is recursive: at the schemas with these ids, and at schemas resolved
-    from a reference to the same target (``refs``), which are not among the ``known`` schemas.
+class TreeCut:
+    """Where the tree of a schema ends (``tree_cuts``): at the schemas with these ids, and at schemas resolved from a
+    reference to the same target (``refs``), which are not among the ``known`` schemas.
     """
 
     ids: frozenset[int] = frozenset()

@@ -7,7 +7,7 @@ from typing import Any
 
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.resolution import (
-    RecursionCut,
+    TreeCut,
     branches,
     follow,
     properties_of,
@@ -25,7 +25,7 @@ _CLASH = (
     "patternProperties", "propertyNames",
 )  # fmt: skip
 _SCALARS = {"string", "number", "integer", "boolean"}
-_NOWHERE = RecursionCut()
+_NOWHERE = TreeCut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Field:
 class Node:
     """One place in the schema: an object with children, an array with an item, or a leaf with its field.
 
-    ``recursive``: a leaf because its schema contains this place again. ``open``: an object whose schema allows other
-    fields than its children.
+    ``recursive``: a leaf because its schema contains this place again, or is repeated in a tree that would be too
+    large. ``open``: an object whose schema allows other fields than its children.
     """
 
     shape: str
@@ -205,11 +205,11 @@ def build(
     pattern: str = "",
     name: str = "",
     required: bool = True,
-    cut: RecursionCut = _NOWHERE,
+    cut: TreeCut = _NOWHERE,
     start: bool = False,
 ) -> Node:
-    """The tree of a checked schema. A place that ``cut`` matches is one leaf, compared as a whole
-    (``refusals.recursive``); ``start``: not at the root.
+    """The tree of a checked schema. A place that ``cut`` matches is one leaf, compared as a whole; ``start``: not at
+    the root.
     """
     resolved, folded = resolve(root, schema)
     types = types_of(resolved)
@@ -252,7 +252,7 @@ def _is_open(resolved: dict[str, Any]) -> bool:
     return resolved.get("additionalProperties", False) is not False or "patternProperties" in resolved
 
 
-def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: RecursionCut) -> dict[str, Node]:
+def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: TreeCut) -> dict[str, Node]:
     """The fields of an object with alternatives: those of all of them. A field in several alternatives allows what any
     of them allows (a ``const`` that distinguishes them is a class), and is required if all require it.
     """

@@ -7,7 +7,7 @@ from typing import Any
 from slmstudio.contract.json_text import text_fits
 from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.schema.dialect import FORMATS, identity
-from slmstudio.contract.schema.keywords import KNOWN, LISTS, MAPS, SINGLES, TYPES
+from slmstudio.contract.schema.keywords import DEFINITIONS, KNOWN, LISTS, MAPS, SINGLES, TYPES
 from slmstudio.contract.schema.patterns import PatternError, compile_pattern
 from slmstudio.contract.translation.misspelled_keywords import is_near, meant
 from slmstudio.contract.translation.notes import Code, Note
@@ -118,7 +118,9 @@ class Keywords:
             return
         target = self._references.target(raw)
         if target is None:
-            self._note(Code.REMOTE, where, value)
+            if near := self._references.meant(value) if value.startswith("#") else "":
+                raise SchemaError(where, f"'{value}' is not in this schema; did you mean '{near}'?")
+            self._note(Code.MISSING if value.startswith("#") else Code.REMOTE, where, value)
             return
         if target != value or key != "$ref":
             self._note(Code.DRAFT, where, key)
@@ -130,7 +132,7 @@ class Keywords:
             return
         kept = {}
         for name, inner in value.items():
-            if key in ("$defs", "definitions") and not isinstance(inner, dict | bool):
+            if key in DEFINITIONS and not isinstance(inner, dict | bool):
                 self._note(Code.IGNORED, f"{where}.{name}", name)
             elif not text_fits(name):
                 self._note(Code.UNCHECKED, where, name)

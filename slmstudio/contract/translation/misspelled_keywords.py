@@ -1,12 +1,13 @@
 """Unknown keywords: notes of other tools, or misspelled rules."""
 
+from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.schema.keywords import LISTS, MAPS, SINGLES, TYPES
+from slmstudio.contract.schema.keywords import DEFINITIONS, LISTS, MAPS, SINGLES, TYPES
 
 #: keyword -> the types its value has
 _RULES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(MAPS, (dict,)),
+    **{key: (dict,) for key in MAPS if key not in DEFINITIONS},
     **dict.fromkeys(LISTS, (list,)),
     **dict.fromkeys(SINGLES, (dict, bool, list)),
     **dict.fromkeys(
@@ -46,6 +47,7 @@ def _suits(rule: str, value: Any) -> bool:
     return True
 
 
+@lru_cache(maxsize=10_000)
 def is_near(key: str, rule: str) -> bool:
     """Whether a word is another spelling of a keyword or type, or one mistake away from it (two if it is long)."""
     if key.lower() == rule.lower() or key.replace("_", "").replace("-", "").lower() == rule.lower():

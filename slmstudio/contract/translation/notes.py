@@ -6,9 +6,10 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """The kinds of notes. All but the last three keep every rule of the schema."""
+    """The kinds of notes. All but the last four keep every rule of the schema."""
 
     TEXT = "text"
+    REPEATED = "repeated"
     ENVELOPE = "envelope"
     CHOSEN = "chosen"
     DRAFT = "draft"
@@ -18,6 +19,7 @@ class Code(StrEnum):
     FORMAT = "format"
     UNCHECKED = "unchecked"
     REMOTE = "remote"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Note:
 
 _SENTENCES = {
     Code.TEXT: "{names} removed around the schema.",
+    Code.REPEATED: "Names that occur twice in an object; the last one counts: {names}.",
     Code.ENVELOPE: "The schema was taken out of {names}.",
     Code.CHOSEN: "Of the schemas in the text, {names} is used.",
     Code.DRAFT: "Translated from an older draft or OpenAPI: {names}.",
@@ -44,6 +47,7 @@ _SENTENCES = {
     Code.FORMAT: "Formats not checked: {names}.",
     Code.UNCHECKED: "Rules not checked: {names}.",
     Code.REMOTE: "References that are not fetched; any value is accepted there: {names}.",
+    Code.MISSING: "References that lead to no schema; any value is accepted there: {names}.",
 }
 _SHOWN = 8
 

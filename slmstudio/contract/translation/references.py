@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-from slmstudio.contract.schema.keywords import LISTS, MAPS, SINGLES
+from slmstudio.contract.schema.keywords import DEFINITIONS, LISTS, MAPS, SINGLES
 from slmstudio.contract.schema.resolution import follow
+from slmstudio.contract.translation.misspelled_keywords import is_near
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _OLDER_MAPS = ("dependencies",)
@@ -41,7 +42,7 @@ class References:
         self._targets: dict[int, str | None] = {}
         self._names: dict[int, str] = {}
         self.hoisted: dict[str, Any] = {}
-        self._taken = {name for key in ("$defs", "definitions") for name in self._definitions(key)}
+        self._taken = {name for key in DEFINITIONS for name in self._definitions(key)}
         self._index(root, "", root)
         waiting = [root]
         seen: set[int] = set()
@@ -60,6 +61,17 @@ class References:
     def target(self, schema: dict[str, Any]) -> str | None:
         """The local reference for the one of a schema; None if it leads elsewhere."""
         return self._targets.get(id(schema))
+
+    def meant(self, reference: str) -> str:
+        """The reference that a local one to nothing is a misspelling of; "" if there is none."""
+        *around, name = unquote(reference).removeprefix("#/").split("/")
+        for place in ("/".join(around), *DEFINITIONS, "components/schemas"):
+            names = self._at(self._root, f"/{place}") if place else None
+            for known in names if isinstance(names, dict) else ():
+                found = f"#/{place}/{known}"
+                if found != unquote(reference) and (known == name or is_near(known, name) or is_near(name, known)):
+                    return found
+        return ""
 
     def _definitions(self, key: str) -> dict[str, Any]:
         found = self._root.get(key)
@@ -93,7 +105,7 @@ class References:
         reference = next(schema[key] for key in REFERENCES if isinstance(schema.get(key), str))
         found = self._find(schema, reference)
         if found is None:
-            self._targets[id(schema)] = reference if reference.startswith("#") else None
+            self._targets[id(schema)] = None
             return None
         if found is self._root:
             self._targets[id(schema)] = "#"

@@ -5,7 +5,7 @@ from typing import Any
 
 from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
-from slmstudio.contract.schema.keywords import subschemas
+from slmstudio.contract.schema.keywords import DEFINITIONS, subschemas
 from slmstudio.contract.schema.resolution import branches, is_null, properties_of, resolve, types_of
 from slmstudio.contract.translation.envelopes import unwrap
 from slmstudio.contract.translation.keywords import Keywords
@@ -14,7 +14,6 @@ from slmstudio.contract.translation.references import References
 from slmstudio.contract.translation.text import read
 
 ITEMS, VALUE = "items", "value"
-_DEFINITIONS = ("$defs", "definitions")
 #: keywords of a schema in the making, to which no field was added yet
 _MAKING = frozenset({"type", "properties", "title", "description", "x-slm"})
 
@@ -111,7 +110,7 @@ def _as_object(schema: dict[str, Any], notes: list[Note]) -> tuple[dict[str, Any
 
 def _wrapped(schema: dict[str, Any], name: str) -> dict[str, Any]:
     """An object with the document as its only field."""
-    definitions = {key: schema[key] for key in _DEFINITIONS if key in schema}
+    definitions = {key: schema[key] for key in DEFINITIONS if key in schema}
     top: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
     inner = {key: value for key, value in schema.items() if key not in definitions and key not in top}
     recursive = [one for one in _all({**inner, **definitions}) if one.get("$ref") == "#"]
