@@ -1,6 +1,6 @@
 """Files of exchanges in every shape, each of the same four invoices. Where a client writes a shape, it makes the file:
 openai (batches, stored completions, tools, response formats), langsmith and langchain, opentelemetry. Others follow the
-documentation of their product.
+documentation of their product. The records of Argilla are those that ``argilla`` 2.8 writes for these invoices.
 """
 
 import json
@@ -231,6 +231,40 @@ def _kiln_template_call(number: int) -> dict[str, Any]:
     return {"conversations": [*messages(number), {"role": "assistant", "tool_calls": [call]}]}
 
 
+def argilla(number: int) -> dict[str, Any]:
+    """A record of Argilla as ``to_json`` and ``to_disk`` write it: the first was answered, the others are suggested."""
+    given = ANSWERS[number].items()
+    user = "7f0b4f4e-0000-4000-8000-000000000001"
+    return {
+        "id": f"a{number}", "fields": {"text": PROMPTS[number]}, "metadata": {"source": "mail"},
+        "suggestions": {name: {"value": value, "score": None, "agent": MODEL} for name, value in given},
+        "responses": {} if number else {name: [{"value": value, "user_id": user}] for name, value in given},
+        "vectors": {}, "status": "pending" if number else "completed", "_server_id": None,
+    }  # fmt: skip
+
+
+def argilla_flat(number: int) -> dict[str, Any]:
+    """A record as ``to_datasets`` writes it: of two people, one submitted and one left a draft."""
+    users = ["7f0b4f4e-0000-4000-8000-000000000001", "7f0b4f4e-0000-4000-8000-000000000002"]
+    row: dict[str, Any] = {
+        "id": f"a{number}",
+        "status": "pending",
+        "_server_id": None,
+        "text": PROMPTS[number],
+        "source": "mail",
+    }
+    for name, value in ANSWERS[number].items():
+        row |= {
+            f"{name}.responses": None if number else [value, None],
+            f"{name}.responses.users": None if number else users,
+            f"{name}.responses.status": None if number else ["submitted", "draft"],
+            f"{name}.suggestion": value,
+            f"{name}.suggestion.score": None,
+            f"{name}.suggestion.agent": MODEL,
+        }
+    return row
+
+
 def _litellm(number: int) -> dict[str, Any]:
     reply = {"choices": [{"message": {"role": "assistant", "content": TEXTS[number]}}]}
     return {
@@ -268,6 +302,8 @@ FILES: dict[str, tuple[str, Any]] = {
     "kiln-call.jsonl": ("openai", lambda: of(_kiln_call)),
     "kiln-template.jsonl": ("sharegpt", lambda: of(_kiln_template)),
     "kiln-template-call.jsonl": ("sharegpt", lambda: of(_kiln_template_call)),
+    "argilla.json": ("argilla", lambda: json.dumps([argilla(n) for n in range(4)])),
+    "argilla-flat.jsonl": ("argilla", lambda: of(argilla_flat)),
     "pairs.jsonl": ("pairs", lambda: of(lambda n: {"prompt": PROMPTS[n], "completion": f" {TEXTS[n]}"})),
     "stored.jsonl": ("stored", stored),
     "langsmith.jsonl": ("langsmith", langsmith),
@@ -279,7 +315,7 @@ FILES: dict[str, tuple[str, Any]] = {
     "helicone.jsonl": ("log", lambda: of(_helicone)),
 }
 #: shapes that name neither a system prompt nor a model
-WITHOUT_SYSTEM = {"pairs.jsonl"}
+WITHOUT_SYSTEM = {"pairs.jsonl", "argilla.json", "argilla-flat.jsonl"}
 
 
 def fine_tuning_file(rows: int) -> str:

@@ -35,7 +35,9 @@ class Turn:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its answer. ``answer`` is JSON, any other text, or None; ``schema`` is what the request demands."""
+    """A request and its answer. ``answer`` is JSON, any other text, or None; ``schema`` is what the request demands.
+    ``is_suggestion``: a model's answer in a file that has people's as well, so it is never gold.
+    """
 
     turns: list[Turn]
     system: str = ""
@@ -44,6 +46,7 @@ class Exchange:
     model: str = ""
     time: str = ""
     id: str = ""
+    is_suggestion: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property

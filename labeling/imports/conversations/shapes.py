@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from labeling.imports.conversations import files, logs, traces
+from labeling.imports.conversations import argilla, files, logs, traces
 from labeling.imports.conversations.exchanges import Exchange
 
 
@@ -22,12 +22,16 @@ class Shape:
     read: Callable[[dict[str, Any]], Iterator[Exchange]] = _no_rows
 
 
+ARGILLA: Final = Shape(
+    "argilla", "Argilla: records with suggestions and responses", argilla.is_argilla, argilla.read_argilla
+)
 BATCH: Final = Shape("batch", "Batch: requests and responses, joined by custom_id", logs.is_batch)
 
 #: where two fit a row, the earlier one is detected
 SHAPES: Final[dict[str, Shape]] = {
     shape.name: shape
     for shape in (
+        ARGILLA,
         BATCH,
         Shape("otlp", "OpenTelemetry: spans of generative AI (OTLP JSON)", traces.is_otlp, traces.read_otlp),
         Shape("stored", "OpenAI: stored chat completions", logs.is_stored, logs.read_stored),
@@ -46,6 +50,6 @@ SHAPES: Final[dict[str, Shape]] = {
 
 def shape_of(value: Any) -> Shape | None:
     """The shape of a row; None for a row of documents (with ``text``) and for anything else."""
-    if not isinstance(value, dict) or isinstance(value.get("text"), str):
+    if not isinstance(value, dict) or (isinstance(value.get("text"), str) and not ARGILLA.matches(value)):
         return None
     return next((shape for shape in SHAPES.values() if shape.matches(value)), None)

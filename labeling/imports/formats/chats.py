@@ -190,7 +190,7 @@ def _row(session: Session, number: int, exchange: Exchange, shared: SharedPrompt
     if exchange.answer is None or not exchange.answer.strip():
         return ParsedRow(number, data, "", raw)
     value = fit(value_of(exchange.answer), compiled)
-    if options.get("answers") != "gold":
+    if options.get("answers") != "gold" or exchange.is_suggestion:
         text = exchange.answer if isinstance(value, str) else dumps(value)
         return ParsedRow(number, data, "", raw, predictions=(RowPrediction(text, exchange.model[:200]),))
     if not isinstance(value, dict):

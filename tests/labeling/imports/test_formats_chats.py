@@ -24,6 +24,8 @@ from tests.labeling.conversation_files import (
     SYSTEM,
     WITHOUT_SYSTEM,
     Invoice,
+    argilla,
+    argilla_flat,
     batch_input,
     batch_output,
     lines,
@@ -85,6 +87,36 @@ def test_batch_files_are_joined(tmp_path: Path, order: tuple[str, str]) -> None:
     assert answers(good) == [None, *ANSWERS[1:]]
     assert len([row for row in rows if row.error]) == 2
     assert {row.data["id"] for row in rows if row.error} == {"lost", "row-3"}
+
+
+@pytest.mark.parametrize("record", [argilla, argilla_flat])
+def test_only_what_people_submitted_to_argilla_is_gold(tmp_path: Path, record: Any) -> None:
+    rows = chats(tmp_path, "a.jsonl", lines([record(0), record(1)]), answers="gold")
+    assert [row.data.get("gold") for row in rows] == [ANSWERS[0], None]
+    assert [[one.model for one in row.predictions] for row in rows] == [[], [MODEL]]
+
+
+def test_responses_to_argilla_that_differ_or_may_be_drafts_are_no_gold(tmp_path: Path) -> None:
+    pending = argilla(0) | {"status": "pending"}
+    differ = argilla(0)
+    differ["responses"]["total"] = [*differ["responses"]["total"], {"value": 9, "user_id": "other"}]
+    flat = argilla_flat(0) | {"total.responses": [0.5, 9]}
+    flat |= {f"{name}.responses.status": ["discarded", "submitted"] for name in ANSWERS[0]}
+    rows = chats(tmp_path, "a.jsonl", lines([pending, differ, flat]), answers="gold")
+    assert [row.data.get("gold") for row in rows] == [None, None, {"invoice_id": None, "total": 9}]
+
+
+def test_rankings_spans_and_chats_of_argilla(tmp_path: Path) -> None:
+    marked = [{"label": "vendor", "start": 0, "end": 7}]
+    order = [{"value": "b", "rank": 2}, {"value": "a", "rank": 1}]
+    values = {"spans": {"value": marked}, "order": {"value": order}}
+    base = argilla(1) | {"suggestions": values}
+    talk = base | {"fields": {"chat": [{"role": "user", "content": "Invoice A"}]}, "id": "c"}
+    several = base | {"fields": {"title": "Invoice", "body": "A-1"}, "id": "s"}
+    rows = chats(tmp_path, "a.jsonl", lines([base, talk, several, base | {"fields": {}}]))
+    assert [row.data["text"] for row in rows[:3]] == [PROMPTS[1], "Invoice A", "title: Invoice\n\nbody: A-1"]
+    assert answers(rows)[0] == {"spans": [{"label": "vendor", "text": PROMPTS[1][:7]}], "order": ["a", "b"]}
+    assert rows[3].error
 
 
 def test_a_demanded_schema_is_the_contract(tmp_path: Path) -> None:
