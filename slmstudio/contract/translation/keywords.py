@@ -10,7 +10,7 @@ from slmstudio.contract.schema.dialect import FORMATS, identity
 from slmstudio.contract.schema.keywords import DEFINITIONS, KNOWN, LISTS, MAPS, SINGLES, TYPES
 from slmstudio.contract.schema.patterns import PatternError, compile_pattern
 from slmstudio.contract.translation.misspelled_keywords import is_near, meant
-from slmstudio.contract.translation.notes import Code, Note
+from slmstudio.contract.translation.notes import LOSING, Code, Note
 from slmstudio.contract.translation.references import REFERENCES, References
 
 _ALIASES = {
@@ -34,6 +34,7 @@ class Keywords:
     def __init__(self, references: References, notes: list[Note]) -> None:
         self._references = references
         self.notes = notes
+        self._losses = 0  # rules that were left out so far
         self._handlers: dict[str, Callable[[dict[str, Any], dict[str, Any], str, Any, str], None]] = {
             "$ref": self._ref,
             "type": self._type,
@@ -93,6 +94,7 @@ class Keywords:
         return out
 
     def _note(self, code: Code, path: str, detail: str) -> None:
+        self._losses += code in LOSING
         self.notes.append(Note(code, path, detail))
 
     def _unknown(self, key: str, value: Any, where: str) -> None:
@@ -146,13 +148,22 @@ class Keywords:
         if not isinstance(value, list):
             out[key] = value
         elif value:
+            before = self._losses
             found = [self.schema(inner, f"{where}.{index}") for index, inner in enumerate(value)]
+            if key == "oneOf" and self._losses > before:  # a part that accepts more may match next to another one
+                self._note(Code.UNCHECKED, where, "that only one alternative matches (oneOf)")
+                key, found = "allOf", [{"anyOf": found}]
             out[key] = [*out[key], *found] if key in out else found
         else:
             self._note(Code.IGNORED, where, key)
 
     def _single(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
-        out[key] = self.schema(value, where)
+        before = self._losses
+        found = self.schema(value, where)
+        if key in ("not", "if") and self._losses > before:
+            self._note(Code.UNCHECKED, where, key)
+        else:
+            out[key] = found
 
     def _items(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
         if not isinstance(value, list):

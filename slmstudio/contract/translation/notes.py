@@ -22,6 +22,10 @@ class Code(StrEnum):
     MISSING = "missing"
 
 
+#: notes on rules that are left out: a schema without them accepts more
+LOSING = (Code.UNCHECKED, Code.REMOTE, Code.MISSING)
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """``path`` is where in the schema (``properties.date.format``), ``detail`` the keyword, format or name."""

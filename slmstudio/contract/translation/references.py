@@ -12,6 +12,8 @@ from slmstudio.contract.translation.misspelled_keywords import is_near
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _OLDER_MAPS = ("dependencies",)
 _OLDER_SINGLES = ("additionalItems", "contentSchema", "extends", "disallow")
+#: keywords of a parent that its children do not inherit
+_OF_PARENTS = ("oneOf", "anyOf", "discriminator", "components", *DEFINITIONS)
 _PLAIN_DEFINITION = re.compile(r"#/(?:\$defs|definitions)/[^/%]+")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -41,6 +43,8 @@ class References:
         self._anchors: dict[tuple[int, str], Any] = {}
         self._targets: dict[int, str | None] = {}
         self._names: dict[int, str] = {}
+        self._parents: dict[int, dict[str, Any]] = {}
+        self._bare: dict[int, dict[str, Any]] = {}
         self.hoisted: dict[str, Any] = {}
         self._taken = {name for key in DEFINITIONS for name in self._definitions(key)}
         self._index(root, "", root)
@@ -52,6 +56,7 @@ class References:
                 continue
             seen.add(id(schema))
             waiting.extend(parts(schema))
+            self._inherit(schema)
             if any(isinstance(schema.get(key), str) for key in REFERENCES):
                 found = self._resolved(schema)
                 if isinstance(found, dict) and id(found) not in self._bases:
@@ -100,10 +105,26 @@ class References:
             self._bases[id(schema)], self._owners[id(schema)] = base, owner
             stack.extend((inner, base, owner) for inner in parts(schema))
 
+    def _inherit(self, schema: dict[str, Any]) -> None:
+        """OpenAPI: a schema extends (``allOf``) the one that lists it as an alternative, without its alternatives."""
+        extended = schema.get("allOf")
+        for part in extended if isinstance(extended, list) else ():
+            parent = self._target_of(part)
+            if not isinstance(parent, dict):
+                continue
+            listed = parent.get("oneOf", parent.get("anyOf"))
+            if isinstance(listed, list) and any(self._target_of(one) is schema for one in listed):
+                own = {key: value for key, value in parent.items() if key not in _OF_PARENTS}
+                self._parents[id(part)] = self._bare.setdefault(id(parent), own)
+
+    def _target_of(self, schema: Any) -> Any:
+        reference = schema.get("$ref") if isinstance(schema, dict) else None
+        return self._find(schema, reference) if isinstance(reference, str) else None
+
     def _resolved(self, schema: dict[str, Any]) -> Any:
         """What the reference of a schema leads to; its new form is stored."""
         reference = next(schema[key] for key in REFERENCES if isinstance(schema.get(key), str))
-        found = self._find(schema, reference)
+        found = self._parents.get(id(schema)) or self._find(schema, reference)
         if found is None:
             self._targets[id(schema)] = None
             return None

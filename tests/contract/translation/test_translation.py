@@ -194,6 +194,25 @@ def test_references(more: Any, reference: str) -> None:
     assert read({**schema, "note": 1}).compiled.by_pattern.keys() == {"rows[].a"}
 
 
+def test_openapi_inheritance_from_the_schema_that_lists_its_children() -> None:
+    """As springdoc writes polymorphism: the parent has the children as alternatives, each extends the parent."""
+    at = "#/components/schemas/"
+    kind = {"propertyName": "kind", "mapping": {"cat": f"{at}Cat", "dog": f"{at}Dog"}}
+    schemas = {
+        "Owner": of(pet={"$ref": f"{at}Pet"}),
+        "Pet": {**of(kind={"type": "string"}), "required": ["kind"], "discriminator": kind,
+                "oneOf": [{"$ref": f"{at}Cat"}, {"$ref": f"{at}Dog"}]},
+        "Cat": {"allOf": [{"$ref": f"{at}Pet"}, {**of(lives={"type": "integer"}), "required": ["lives"]}]},
+        "Dog": {"allOf": [{"$ref": f"{at}Pet"}, {**of(tricks={"type": "integer"}), "required": ["tricks"]}]},
+    }  # fmt: skip
+    compiled = read({"components": {"schemas": schemas}}).compiled
+    assert [*compiled.by_pattern] == ["pet.kind", "pet.lives", "pet.tricks"]
+    assert compiled.validate({"pet": {"kind": "cat", "lives": 9}}) == []
+    assert compiled.validate({"pet": {"lives": 9}})
+    assert compiled.validate({"pet": {"kind": "cat"}})
+    assert grammar(compiled.schema)
+
+
 def test_a_recursion_that_narrows_itself_ends() -> None:
     """As AsyncAPI extends the schema of schemas: each level would be the ``allOf`` of all levels above it."""
     own = {"anyOf": [{"$ref": "#/$defs/own"}, {"type": "boolean"}]}
@@ -280,6 +299,26 @@ def test_a_misspelled_reference_is_refused(reference: str, meant: str) -> None:
     with pytest.raises(SchemaError, match=f"did you mean '{re.escape(meant)}'") as caught:
         read({**of(a={"$ref": reference}), "$defs": {"money": {"type": "number"}}})
     assert caught.value.path == "properties.a.$ref"
+
+
+AWAY = {"$ref": "https://example.com/a.json"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "valid", "invalid"),
+    [
+        ({"oneOf": [AWAY, LINE]}, [{"a": "x"}, 3], []),
+        ({"oneOf": [{"type": "string", "pattern": "("}, {"type": "string"}]}, ["x"], [3]),
+        ({"oneOf": [AWAY, {"type": "string"}], "anyOf": [{"type": "string"}, {"type": "null"}]}, ["x", None], [3]),
+        ({"not": AWAY, "type": "string"}, ["x"], [3]),
+        ({"if": {"properties": {"b": AWAY}}, "then": {"required": ["c"]}, **LINE}, [{"a": "x"}], [{}]),
+        ({"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 2}]}, ["xyz"], ["x"]),
+    ],
+)
+def test_what_is_left_out_never_makes_a_schema_stricter(schema: Any, valid: list[Any], invalid: list[Any]) -> None:
+    compiled = read(of(z={"widget": 1}, a=schema)).compiled
+    assert [compiled.validate({"a": value}) for value in valid] == [[]] * len(valid)
+    assert all(compiled.validate({"a": value}) for value in invalid)
 
 
 def test_of_repeated_names_the_last_counts() -> None:
