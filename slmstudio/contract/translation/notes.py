@@ -41,7 +41,7 @@ class Note:
 
 _SENTENCES = {
     Code.TEXT: "{names} removed around the schema.",
-    Code.REPEATED: "Names that occur twice in an object; the last one counts: {names}.",
+    Code.REPEATED: "Annotations that occur twice in an object; the last one counts: {names}.",
     Code.ENVELOPE: "The schema was taken out of {names}.",
     Code.CHOSEN: "Of the schemas in the text, {names} is used.",
     Code.DRAFT: "Translated from an older draft or OpenAPI: {names}.",

@@ -13,12 +13,14 @@ _FENCE = re.compile(r"\A\s*```[A-Za-z0-9]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\s*\Z",
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9][0-9.eE+-]*', re.DOTALL)
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _LONGEST = 400
+#: keywords of which the last one counts if an object has them twice
+_NOTES = ("$comment", "title", "description", "markdownDescription")
 
 
 def read(text: str) -> tuple[Any, list[Note]]:
     """The JSON value of a text, and what was removed around it. Numbers of more digits than the project stores are
     null: .NET writes the bounds of a double, 1.8e308. The character NUL, which it does not store either, is written as
-    in a pattern. Of names that occur twice in an object the last one counts, as in most readers of JSON.
+    in a pattern. Of a note that occurs twice in an object the last one counts, as in most readers of JSON.
 
     Raises:
         JsonError: it is not JSON.
@@ -35,20 +37,25 @@ def read(text: str) -> tuple[Any, list[Note]]:
     except JsonError:
         mended = _TOKEN.sub(_storable, bare)
         notes += [Note(Code.UNCHECKED, "", "the character NUL")] if _NUL.search(bare) else []
-        mended, repeated = _last_of_each(mended)
+        mended, repeated = _without_repeated_notes(mended)
         if mended == bare:
             raise
     return loads(mended), [*notes, *(Note(Code.REPEATED, "", name) for name in repeated)]
 
 
-def _last_of_each(text: str) -> tuple[str, list[str]]:
-    """A text in which no object has a name twice, and the repeated names; the text itself if there are none."""
+def _without_repeated_notes(text: str) -> tuple[str, list[str]]:
+    """A text in which no object has a note or an equal value twice under a name, and these names. The text itself if
+    there are none, or if a name has different values.
+    """
     repeated: list[str] = []
 
     def last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = Counter(name for name, _ in pairs)
-        repeated.extend(name for name, count in names.items() if count > 1)
-        return dict(pairs)
+        found = dict(pairs)
+        for name, value in pairs:
+            if value != found[name] and not (name in _NOTES and isinstance(value, str)):
+                raise ValueError(name)
+        repeated.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return found
 
     try:
         value = json.loads(text, object_pairs_hook=last, parse_float=Decimal)

@@ -321,12 +321,20 @@ def test_what_is_left_out_never_makes_a_schema_stricter(schema: Any, valid: list
     assert all(compiled.validate({"a": value}) for value in invalid)
 
 
-def test_of_repeated_names_the_last_counts() -> None:
-    found = translate(
-        '{"type": "object", "$comment": 1, "$comment": "x", "properties": {"a": {}, "a": {"type": "number"}}}'
-    )
-    assert found.compiled.schema["properties"] == {"a": {"type": "number"}}
-    assert [(note.code, note.detail) for note in found.notes] == [(Code.REPEATED, "a"), (Code.REPEATED, "$comment")]
+def test_of_repeated_notes_the_last_counts() -> None:
+    fields = '{"a": {"type": "number", "type": "number"}}'
+    found = translate(f'{{"type": "object", "$comment": "1", "$comment": "x", "properties": {fields}}}')
+    assert found.compiled.schema == {**of(a={"type": "number"}), "$comment": "x"}
+    assert sorted((note.code, note.detail) for note in found.notes) == [
+        (Code.REPEATED, "$comment"),
+        (Code.REPEATED, "type"),
+    ]
+
+
+@pytest.mark.parametrize("fields", ['"a": {}, "a": {"type": "number"}', '"title": {}, "title": {"type": "number"}'])
+def test_a_repeated_field_is_refused(fields: str) -> None:
+    with pytest.raises(JsonError, match="occurs twice"):
+        translate(f'{{"type": "object", "properties": {{{fields}}}}}')
 
 
 def test_nul_in_a_pattern_is_kept() -> None:

@@ -102,10 +102,10 @@ def test_order_changes_a_schema_but_spacing_does_not(desk: Desk) -> None:
     [
         ("", "not JSON"),
         ('{"type": "object",}', "line 1, column 19"),
-        ('{"type": "object", "type": "object"}', "occurs twice"),
+        ('{"type": "object", "type": "array"}', "occurs twice"),
         ("[]", "A schema must be a JSON object"),
         ('{"type": "object", "properties": {"a": {"type": "strin"}}}', "At properties.a.type"),
-        ('{"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}}', "At properties.a"),
+        ('{"properties": {"a": {"$ref": "#/$defs/adress"}}, "$defs": {"address": {}}}', "At properties.a"),
         ('{"type": "object", "properties": {"a": {"type": "string", "x-slm": {"kind": "nothing"}}}}', "x-slm"),
         ('{"type": "object", "properties": {}}', "field"),
         ('{"type": "object", "description": "' + "x" * 2_000_000 + '"}', "longer than"),
