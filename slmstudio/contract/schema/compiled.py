@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 MAX_PROBLEMS = 100
-MAX_SCHEMA_CHARACTERS = 1_000_000
+MAX_SCHEMA_CHARACTERS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
