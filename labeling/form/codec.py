@@ -170,7 +170,7 @@ def _typeable(node: FormNode, value: Any) -> str | None:
     exact = dumps(value)
     plain = value if isinstance(value, str) else exact
     for text in (plain, format_value(value, node.field), plain.replace(".", ",")):
-        if not text or "\r" in text or ("\n" in text and node.shape != "lines"):
+        if not text or "\r" in text or ("\n" in text and node.shape != "lines") or _is_null_word(node, text):
             continue
         if dumps(_typed(node, text)) == exact:
             return text
@@ -339,7 +339,7 @@ def _raw_value(text: str, path: str, parsed: Parsed) -> Any:
 def _leaf_value(node: FormNode, text: str, path: str, parsed: Parsed) -> Any:
     if not text.strip():
         return ABSENT
-    if node.nullable and node.shape in ("number", "date") and text.strip().casefold() in _NOTHING:
+    if _is_null_word(node, text):
         parsed.shown[path] = "null"
         return None
     value = _typed(node, text, parsed.document)
@@ -347,6 +347,11 @@ def _leaf_value(node: FormNode, text: str, path: str, parsed: Parsed) -> Any:
     if shown != text.strip():
         parsed.shown[path] = shown
     return value
+
+
+def _is_null_word(node: FormNode, text: str) -> bool:
+    """Whether a text that is typed into the control means null."""
+    return node.nullable and node.shape in ("number", "date") and text.strip().casefold() in _NOTHING
 
 
 def _typed(node: FormNode, text: str, document: str = "") -> Any:

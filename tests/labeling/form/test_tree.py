@@ -164,6 +164,7 @@ def test_reserved_property_name_is_kept() -> None:
         {"causes": ["fire", "fire"]},
         {"causes": ["flood"]},
         {"holder": {"born": "Jan 14, 2026"}},
+        {"holder": {"born": "N/A"}},  # typed, it means null
         {"unknown": {"deep": [1, None, {"x": "y"}]}},
         {"more": "text"},
         {"injured": "true"},
