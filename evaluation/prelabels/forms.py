@@ -12,7 +12,10 @@ from training.models import ModelVersion
 
 
 class PrelabelForm(forms.Form):
-    """A new run: model and documents. ``query`` comes from the list of documents."""
+    """A new run: model and documents. ``query`` comes from the list of documents.
+
+    Models of archived runs are offered only where they are named.
+    """
 
     model = forms.ChoiceField(label="Model", widget=select())
     limit = forms.IntegerField(
@@ -46,7 +49,12 @@ class PrelabelForm(forms.Form):
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
         versions = ModelVersion.objects.with_weights().filter(project=project).select_related("training_run")
-        own = [(f"version-{one.number}", one) for one in versions.order_by("-number")]
+        named = str((data or initial or {}).get("model", ""))
+        own = [
+            (key, one)
+            for one in versions.order_by("-number")
+            if (key := f"version-{one.number}") == named or one.training_run.archived_at is None
+        ]
         others = [(f"endpoint-{one.pk}", one) for one in Endpoint.objects.in_use(project)]
         self.models: dict[str, ModelVersion | Endpoint] = {**dict(own), **dict(others)}
         groups = [

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from evaluation.inference.completion import Completion
 from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
@@ -101,6 +102,19 @@ def test_invalid_input_is_shown_at_its_field(
     assert answer.status_code == 422
     assert words in answer.content.decode()
     assert not PrelabelRun.objects.exists()
+
+
+def test_models_of_archived_runs_are_offered_only_where_they_are_named(
+    world: World, fresh: list[Document], engineer: Client
+) -> None:
+    def offered(query: str = "") -> set[str]:
+        return set(engineer.get(url("prelabel_new") + query).context["form"].models)
+
+    assert offered() == {"version-1"}
+    type(world.training_run).objects.update(archived_at=timezone.now())
+    assert offered() == set()
+    assert offered("?model=version-1") == {"version-1"}
+    assert engineer.post(url("prelabel_new"), form()).status_code == 302
 
 
 def test_a_list_of_documents_is_taken_over_from_its_address(
