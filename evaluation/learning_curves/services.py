@@ -22,6 +22,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.classifier import TextClassifier, TextVectors
+from training.estimates.advice import recommended_method
 from training.estimates.services import estimate_for
 from training.hyperparameters.defaults import default_hyperparameters, train_rows
 from training.hyperparameters.presets import preset, task_of
@@ -168,7 +169,9 @@ def _start_runs(
     curve: LearningCurve, points: list[LearningPoint], base_model: BaseModel, user: User, max_hours: float | None
 ) -> None:
     """A training run and an evaluation for each point, the smallest first."""
-    chosen = {(point.share, point.seed): _hyperparameters(curve, point, base_model) for point in points}
+    method = recommended_method(dataset=curve.dataset, base_model=base_model)
+    usual = default_hyperparameters(dataset=curve.dataset, base_model=base_model, method=method)
+    chosen = {(point.share, point.seed): _hyperparameters(curve, point, usual) for point in points}
     if max_hours is not None:
         hours = _hours(curve.dataset, base_model, list(chosen.values()))
         if hours is not None and hours > max_hours:
@@ -196,9 +199,8 @@ def _start_runs(
     LearningPoint.objects.bulk_create(points)
 
 
-def _hyperparameters(curve: LearningCurve, point: LearningPoint, base_model: BaseModel) -> Hyperparameters:
-    """The preset for the size of the subset, with the sequence length of the whole dataset."""
-    usual = default_hyperparameters(dataset=curve.dataset, base_model=base_model)
+def _hyperparameters(curve: LearningCurve, point: LearningPoint, usual: Hyperparameters) -> Hyperparameters:
+    """The preset for the size of the subset, with the method and the sequence length of the whole dataset."""
     own = preset(point.labels, usual.method, task_of(curve.dataset.schema_version.compiled.fields))
     own = replace(own, max_length=usual.max_length, keep_best_and_last=False)
     return replace(own, train_share=point.share, seed=point.seed)

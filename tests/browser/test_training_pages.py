@@ -149,6 +149,23 @@ def test_curves_of_a_run_and_an_overlay(desk: Desk, engineer: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_the_form_follows_the_recommended_method(desk: Desk, engineer: Page) -> None:
+    page = engineer
+    LengthReport.objects.update(status=Status.RUNNING)
+    page.goto("/p/desk/training/new/")
+    checked, rate = page.locator("[name=method]:checked"), page.locator("[name=learning_rate]")
+    expect(checked).to_have_value("lora")
+    LengthReport.objects.update(status=Status.DONE)  # they arrive while the form is open
+    expect(checked).to_have_value("full")
+    expect(rate).to_have_value("0.0003")
+    expect(page.locator("#estimate")).to_contain_text("It fits.")
+    page.locator("[name=method][value=lora]").check()
+    expect(rate).to_have_value("0.001")
+    expect(page.locator("[name=proposed]")).to_have_value("")
+    page.get_by_role("button", name="Use full fine-tuning").click()
+    expect(rate).to_have_value("0.0003")
+
+
 def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         run_of(desk, 8, 2)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from django.test import Client
 
     from labeling.models import DatasetVersion, Project
+    from slmstudio.workers.hardware import Hardware
     from tests.shared_rows import SharedRows
     from training.models import BaseModel, LengthReport
 
@@ -127,3 +128,14 @@ def login(people: dict[str, Any]) -> "Callable[[str], Client]":
         return client
 
     return make
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> "Callable[[Hardware | None], None]":
+    """``hardware(x)``: the worker of the queue gpu has this machine; at first there is none."""
+
+    def set_to(found: "Hardware | None") -> None:
+        monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: found)
+
+    set_to(None)
+    return set_to

@@ -5,12 +5,14 @@ from typing import Any
 from django import forms
 
 from labeling.models import DatasetVersion, Project
+from slmstudio.web.requests import positive_int
 from training.estimates.machines import capabilities
 from training.hyperparameters.display import exact_text
 from training.hyperparameters.presets import DEVICE_BATCH, with_effective_batch
 from training.hyperparameters.validation import missing_package_message, problems
 from training.hyperparameters.values import CUDA_ONLY, PACKAGES, Hyperparameters
 from training.models import BaseModel
+from training.runs.queries import dataset_by_number
 
 
 class DatasetChoice(forms.ModelChoiceField):
@@ -45,6 +47,7 @@ class ChoiceForm(forms.Form):
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.project = project
         datasets: Any = self.fields["dataset"]
         datasets.queryset = DatasetVersion.objects.filter(project=project).order_by("-number")
         datasets.error_messages["invalid_choice"] = "There is no such dataset version in this project."
@@ -52,6 +55,12 @@ class ChoiceForm(forms.Form):
         models.queryset = BaseModel.objects.by_size()
         known = ", ".join(model.slug for model in models.queryset) or "none"
         models.error_messages["invalid_choice"] = f"There is no such base model. Available: {known}."
+
+    @property
+    def selected(self) -> tuple[DatasetVersion | None, BaseModel | None]:
+        """The dataset and the base model that the form names, valid or not."""
+        dataset = dataset_by_number(self.project, positive_int(str(self["dataset"].value())))
+        return dataset, BaseModel.objects.with_slug(self["base_model"].value())
 
 
 _NUMBER = {"class": "form-control num-input", "autocomplete": "off"}
@@ -104,6 +113,8 @@ class NewRunForm(ChoiceForm):
         label="Method",
         error_messages={"required": "Choose an available method."},
     )
+    #: the method that the form proposed, until another one is chosen
+    proposed = forms.CharField(required=False, widget=forms.HiddenInput)
     epochs = forms.FloatField(widget=number_input(step="any", min="0"), label="Epochs")
     max_length = forms.IntegerField(widget=number_input(min="16", step="1"), label="Max sequence length")
     effective_batch = forms.IntegerField(

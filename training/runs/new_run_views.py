@@ -23,7 +23,7 @@ from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.warnings import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
 from training.base_models.services import fill_catalog
-from training.estimates.advice import full_fine_tuning_advice
+from training.estimates.advice import recommendation
 from training.estimates.estimate import Estimate
 from training.estimates.services import estimate_for
 from training.hyperparameters.defaults import default_hyperparameters, train_rows
@@ -89,7 +89,8 @@ def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
 def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
     """A form with the values of the run to duplicate, of the query string, and of the preset, in this order.
 
-    A setting that still has the value of the preset it was shown with follows when the preset changes.
+    A setting that still has the value of the preset it was shown with follows when the preset changes, and so does a
+    method that the form proposed.
     """
     fill_catalog()
     query = request.GET
@@ -100,19 +101,27 @@ def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
         dataset, base_model = dataset or source.dataset, base_model or source.base_model
     dataset = dataset or queries.newest_dataset(project)
     base_model = base_model or BaseModel.objects.default()
-    method = query.get("method", "")
-    if method not in METHODS:
-        method = "lora"
+    method, proposed = query.get("method", ""), ""
+    if method not in METHODS or method == query.get("proposed"):
+        method = proposed = _recommended_method(dataset, base_model)
     defaults = (
         default_hyperparameters(dataset=dataset, base_model=base_model, method=method) if dataset else Hyperparameters()
     )
     initial: dict[str, Any] = {"name": "", **initial_of(defaults)}
     if source is not None and not is_htmx(request):
-        spec = spec_of(source)
-        initial |= {"name": source.name, **initial_of(_hyperparameters_of(source) if spec else defaults)}
+        initial["name"] = source.name
+        if spec_of(source) is not None:
+            initial |= initial_of(_hyperparameters_of(source))
+            proposed = ""
     initial |= _overridden(request, initial)
     choice = {"dataset": dataset.number if dataset else None, "base_model": base_model.slug if base_model else None}
-    return NewRunForm(project=project, initial={**initial, **choice})
+    return NewRunForm(project=project, initial={**initial, **choice, "proposed": proposed})
+
+
+def _recommended_method(dataset: DatasetVersion | None, base_model: BaseModel | None) -> str:
+    if dataset is None or base_model is None:
+        return "lora"
+    return recommendation(dataset=dataset, base_model=base_model).method
 
 
 def _hyperparameters_of(run: TrainingRun) -> Hyperparameters:
@@ -155,7 +164,7 @@ def _preset_key(dataset: DatasetVersion, defaults: Hyperparameters) -> str:
 def _render_form(
     request: SignedInRequest, project: Project, form: NewRunForm, status: int = 200, spec_problems: Sequence[str] = ()
 ) -> HttpResponse:
-    dataset, base_model = _selected(form, project)
+    dataset, base_model = form.selected
     context: dict[str, Any] = {
         "project": project,
         "form": form,
@@ -170,26 +179,21 @@ def _render_form(
         context |= {"ceiling": ceiling, "below_ceiling": sum(field.absent > 0 for field in ceiling)}
     method = form["method"].value()
     if dataset is not None and base_model is not None:
-        defaults = default_hyperparameters(
-            dataset=dataset, base_model=base_model, method=method if method in METHODS else "lora"
-        )
+        lengths_context = _lengths_context(dataset, base_model)
+        known = method if method in METHODS else lengths_context["recommended"].method
+        defaults = default_hyperparameters(dataset=dataset, base_model=base_model, method=known)
         context |= {
             "was": _preset_key(dataset, defaults),
             "task": task_of(dataset.schema_version.compiled.fields),
-            **_lengths_context(dataset, base_model),
+            **lengths_context,
         }
     template = "training/runs/new.html#form" if is_htmx(request) else "training/runs/new.html"
     response = render(request, template, context, status=status)
     if is_htmx(request) and request.method == "GET" and dataset is not None and base_model is not None:
         address = f"{request.path}?dataset={dataset.number}&base_model={base_model.slug}"
-        return replace_url(response, address + (f"&method={method}" if method in ("full", "qlora") else ""))
+        is_chosen = method in METHODS and not form["proposed"].value()
+        return replace_url(response, address + (f"&method={method}" if is_chosen else ""))
     return response
-
-
-def _selected(form: NewRunForm, project: Project) -> tuple[DatasetVersion | None, BaseModel | None]:
-    """The dataset and base model that a form names, valid or not."""
-    dataset = queries.dataset_by_number(project, positive_int(str(form["dataset"].value())))
-    return dataset, BaseModel.objects.with_slug(form["base_model"].value())
 
 
 def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str, Any]:
@@ -208,6 +212,7 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
         "lengths_requested": measurable and train_rows(dataset) > 0 and not download_needed,
         "lengths_no_worker": no_worker_message("default") if report is not None and report.is_live else "",
         "can_start": known and not download_needed,
+        "recommended": recommendation(dataset=dataset, base_model=base_model),
     }
 
 
@@ -271,8 +276,6 @@ def estimate(request: SignedInRequest, slug: str) -> HttpResponse:
             field_messages[FIELD_OF.get(name, name)] = {"text": text, "value": result.suggestions.get(name)}
     if problem := early_stopping_problem(**inputs):
         field_messages["early_stopping"] = {"text": problem}
-    if result is not None and result.fits and (advice := full_fine_tuning_advice(**inputs)):
-        context["advice"] = {"method": {"text": advice, "value": "full", "label": "full fine-tuning"}}
     return render(request, "training/runs/estimate.html", context)
 
 

@@ -1,5 +1,6 @@
 """Hyperparameter searches over REST: start, wait, read, stop."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +23,7 @@ router = Router(tags=["training"])
 
 
 class SpaceIn(In):
-    """The values that are tried; the defaults where a name is missing."""
+    """The values that are tried; those of LoRA where a name is missing."""
 
     learning_rate: list[Number] | None = Field(None, description="lowest and highest, on a logarithmic scale")
     epochs: list[Whole] | None = Field(None, description="lowest and highest")
@@ -44,7 +45,7 @@ class SearchIn(In):
     seconds: Whole | None = Field(None, description="time limit of the scoring of an evaluation")
     seed: Whole | None = None
     keep: Whole | None = Field(None, description="of the best complete trials, how many keep their models; null: one")
-    space: SpaceIn | None = None
+    space: SpaceIn | None = Field(None, description="null: the recommended method and ranges around its preset")
 
 
 class TrialOut(Out):
@@ -102,6 +103,8 @@ def start(request: HttpRequest, slug: Slug, body: SearchIn) -> HttpResponse:
     try:
         try:
             spec = build(SearchSpec, values)
+            if body.space is None:
+                spec = replace(spec, space=services.default_space(*services.inputs_of(project, spec)))
         except SpecError as error:
             raise Refused(str(error), field=error.field) from error
         search = services.start_search(project=project, user=caller(request).user, spec=spec, name=name)

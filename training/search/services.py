@@ -6,6 +6,7 @@ and holds the lock of the search's row.
 """
 
 import logging
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio import quotas
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
+from training.estimates.advice import recommended_method
 from training.hyperparameters.defaults import default_hyperparameters, train_rows
 from training.hyperparameters.presets import with_effective_batch
 from training.hyperparameters.values import Hyperparameters
@@ -26,10 +28,12 @@ from training.runs.checks import check_lengths, check_not_empty, check_prepared
 from training.runs.queries import dataset_by_number
 from training.runs.services import MAX_NAME_LENGTH, check_hyperparameters, start_training
 from training.search.retention import delete_rest, ranked
-from training.search.spec import EVALUATIONS, SearchSpec
+from training.search.spec import EVALUATIONS, SearchSpace, SearchSpec
 from training.strict_yaml import SpecError
 
 logger = logging.getLogger(__name__)
+#: lowest and highest learning rate of full fine-tuning: around the preset as far as those of LoRA are
+FULL_LEARNING_RATES = (3e-5, 9e-4)
 #: rejected trials in a row after which a search fails
 MAX_REJECTED = 5
 
@@ -107,6 +111,17 @@ def read_spec(text: str) -> SearchSpec:
         return SearchSpec.from_yaml(text)
     except SpecError as error:
         raise Refused(str(error), field=error.field or "spec") from error
+
+
+def default_space(dataset: DatasetVersion, base_model: BaseModel) -> SearchSpace:
+    """The values to try where none are chosen: the recommended method and ranges around its preset."""
+    method = recommended_method(dataset=dataset, base_model=base_model)
+    if method != "full":
+        return SearchSpace()
+    preset = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
+    usual = SearchSpace()
+    epochs = (usual.epochs[0], max(usual.epochs[1], math.ceil(preset.epochs)))
+    return replace(usual, method=("full",), learning_rate=FULL_LEARNING_RATES, epochs=epochs)
 
 
 def preset_parameters(spec: SearchSpec, dataset: DatasetVersion, base_model: BaseModel) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The list of searches, the form of a new one, and the page of a search."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
@@ -17,6 +18,7 @@ from slmstudio.web.body_limits import takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.warnings import no_worker_message
 from training.base_models.services import fill_catalog
+from training.estimates.advice import recommendation
 from training.models import BaseModel, Search, Trial
 from training.runs import queries
 from training.runs.services import measure_lengths
@@ -90,17 +92,22 @@ def _initial(request: SignedInRequest, project: Project) -> dict[str, Any]:
     spec = SearchSpec(
         dataset=dataset.number if dataset else 1, base_model=base_model.slug if base_model else "", hours=4.0
     )
+    if dataset is not None and base_model is not None:
+        spec = replace(spec, space=services.default_space(dataset, base_model))
     return {"name": "", **initial_of(spec)}
 
 
 def _render_form(
     request: SignedInRequest, project: Project, form: SearchForm, status: int = 200, spec_problem: str = ""
 ) -> HttpResponse:
+    dataset, base_model = form.selected
+    recommended = recommendation(dataset=dataset, base_model=base_model) if dataset and base_model else None
     context = {
         "project": project,
         "form": form,
         "spec_problem": spec_problem,
         "no_dataset": queries.newest_dataset(project) is None,
+        "reason": recommended.reason if recommended and form["method"].value() == [recommended.method] else "",
         "hints": {
             "hours": "Training time of all trials together, times their GPUs. It counts towards the project's quota.",
             "trials": "The first has the preset's values.",

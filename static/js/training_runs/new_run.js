@@ -45,12 +45,18 @@ function drawLimit(figure, limit) {
   }
 }
 
-// Lengths that arrive after the form: a sequence length that is still the preset's follows them, and says so.
+// Lengths that arrive after the form: a sequence length that is still the preset's follows them, and says so. Where they
+// change the recommended method, the form is loaded again.
 function followLengths() {
   const figure = figureOf();
   const field = controlOf("max_length");
   if (!field || !figure || figure.dataset.followed) return;
   figure.dataset.followed = "yes";
+  const shown = /** @type {HTMLElement | null} */ (document.querySelector("#new-run fieldset[data-recommended]"));
+  if (shown && figure.dataset.recommended !== shown.dataset.recommended) {
+    document.getElementById("new-run")?.dispatchEvent(new Event("recommendation-changed"));
+    return;
+  }
   document.getElementById("estimate-box")?.dispatchEvent(new Event("lengths-known"));
   const preset = controlOf("was")?.value.split(":")[2];
   const longest = Number(figure.dataset.lengths?.split(" ").at(-1));

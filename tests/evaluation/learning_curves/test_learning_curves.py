@@ -87,6 +87,15 @@ def test_a_base_model_has_a_run_for_each_point(runs_of_points: LearningCurve) ->
     assert [point.fields["queue"] for point in points] == [[1, 4], [2, 4], [3, 4], [4, 4]]
 
 
+def test_runs_of_points_have_the_recommended_method(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.runs.services.check_lengths", lambda *_: None)
+    monkeypatch.setattr(services, "recommended_method", lambda **_: "full")
+    started(project, base_model=make_base_model(tmp_path / "base"), seeds=1)
+    assert {RunSpec.from_yaml(run.spec).method for run in TrainingRun.objects.all()} == {"full"}
+
+
 def test_cancelling_a_curve_cancels_its_runs(runs_of_points: LearningCurve) -> None:
     assert services.cancel(curve=runs_of_points, user=member(runs_of_points.project, Role.ENGINEER))
     assert set(TrainingRun.objects.values_list("status", flat=True)) == {Status.CANCELLED}

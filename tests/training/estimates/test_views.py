@@ -12,8 +12,7 @@ from django.utils import timezone
 from labeling.models import DatasetVersion, Split
 from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
-from slmstudio.workers.hardware import Gpu, Hardware
-from training.estimates.advice import SMALL_MODEL, recommended_method
+from tests.training.estimates.machines import SMOLLM, machine
 from training.estimates.services import estimate_for
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
@@ -22,36 +21,6 @@ from training.runs.services import start_training
 URL = "/p/receipts/training/new/estimate/"
 FORM = "/p/receipts/training/new/"
 Login = Callable[[str], Client]
-SMOLLM = {
-    "layers": 30,
-    "hidden": 576,
-    "intermediate": 1536,
-    "heads": 9,
-    "kv_heads": 3,
-    "head_dim": 64,
-    "vocabulary": 49152,
-    "tied": True,
-    "parameters": 134_515_008,
-    "context": 8192,
-    "window": None,
-}
-
-
-def machine(gigabytes: float, gpus: int = 0) -> Hardware:
-    cards = tuple(Gpu(n, f"gpu-{n}", "H100", 80 * 2**30) for n in range(gpus))
-    size = int(gigabytes * 2**30)
-    return Hardware("box", "a processor", 8, size, size, cards, bf16=False)
-
-
-@pytest.fixture
-def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hardware | None], None]:
-    """``hardware(x)``: the worker of the queue gpu has this machine."""
-
-    def set_to(found: Hardware | None) -> None:
-        monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: found)
-
-    set_to(None)
-    return set_to
 
 
 @pytest.fixture
@@ -79,7 +48,7 @@ def test_page_shows_memory_parts_and_compute(engineer: Client, hardware: Any) ->
     answer = engineer.get(URL, filled(engineer))
     html = answer.content.decode()
     found = answer.context["estimate"]
-    assert found.memory_bytes > SMOLLM["parameters"] * 4  # type: ignore[operator]
+    assert found.memory_bytes > SMOLLM["parameters"] * 4
     for part in found.parts:
         assert part.title in html
     assert f'<dd class="tabular">{found.steps:,}</dd>' in html
@@ -119,48 +88,6 @@ def test_early_stopping_without_validation_is_shown_at_its_field(engineer: Clien
     assert field_message(engineer.get(URL, asked).content.decode(), "early_stopping") == ""
     html = engineer.get(URL, {**asked, "early_stopping": "3"}).content.decode()
     assert "all of them are longer than 256 tokens" in field_message(html, "early_stopping")
-
-
-def test_full_fine_tuning_is_suggested_where_it_fits(
-    engineer: Client, hardware: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def method_message(**changes: Any) -> str:
-        return field_message(engineer.get(URL, filled(engineer, **changes)).content.decode(), "method")
-
-    monkeypatch.setattr("training.estimates.services._free_disk_bytes", lambda: None)
-    assert method_message() == "", "no worker has reported its hardware"
-    hardware(machine(16))
-    offered = method_message()
-    assert "are learned last. Full fine-tuning" in offered
-    assert 'data-apply="method" data-value="full"' in offered
-    assert "field-error" not in offered
-    assert method_message(method="full") == ""
-    hardware(machine(3))  # enough for LoRA, and not for more
-    answer = engineer.get(URL, filled(engineer))
-    assert "It fits." in answer.content.decode()
-    assert field_message(answer.content.decode(), "method") == ""
-    hardware(machine(16))
-    monkeypatch.setattr("training.estimates.advice.task_of", lambda fields: "classification")
-    assert method_message() == ""
-
-
-def test_an_extraction_with_a_small_model_trains_all_weights_where_it_fits(
-    engineer: Client, lengths: LengthReport, hardware: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def method() -> str:
-        return recommended_method(dataset=lengths.dataset, base_model=BaseModel.objects.get(pk=lengths.base_model_id))
-
-    monkeypatch.setattr("training.estimates.services._free_disk_bytes", lambda: None)
-    assert method() == "lora", "no worker has reported its hardware"
-    hardware(machine(3))
-    assert method() == "lora"
-    hardware(machine(64))
-    assert method() == "full"
-    BaseModel.objects.filter(pk=lengths.base_model_id).update(parameters=SMALL_MODEL + 1)
-    assert method() == "lora"
-    BaseModel.objects.filter(pk=lengths.base_model_id).update(parameters=SMALL_MODEL)
-    monkeypatch.setattr("training.estimates.advice.task_of", lambda fields: "classification")
-    assert method() == "lora"
 
 
 def test_empty_field_has_no_error(engineer: Client) -> None:

@@ -64,6 +64,8 @@ class Command(BaseCommand):
         spec = _spec(project, options)
         dataset, base_model = services.inputs_of(project, spec)
         wait_for_lengths(dataset, base_model, user, say=self._print)
+        if options["spec"] is None:
+            spec = replace(spec, space=services.default_space(dataset, base_model))
         search = services.start_search(project=project, user=user, spec=spec, name=options["name"])
         self._print(f"search {search.number} has started: {search.get_absolute_url()}")
         if options["wait"]:

@@ -21,6 +21,7 @@ from slmstudio.templatetags.studio import duration
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from slmstudio.workers.warnings import no_worker_message
 from training.base_models.services import find_base_model
+from training.estimates.advice import recommended_method
 from training.estimates.machines import capabilities
 from training.estimates.services import estimate_for
 from training.hyperparameters.defaults import default_hyperparameters
@@ -51,7 +52,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--dataset", type=int, help="number of a dataset version (default: the newest)")
         parser.add_argument("--base-model", help="slug of a base model (default: the largest that is prepared)")
-        parser.add_argument("--method", default="lora", help="lora, qlora or full; decides the preset")
+        parser.add_argument("--method", help="lora, qlora or full; decides the preset (default: the recommended one)")
         parser.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE", help="set a hyperparameter; repeatable"
         )
@@ -77,16 +78,14 @@ class Command(BaseCommand):
             raise Refused(f"There is no project {options['project']!r}.", field="project")
         user = project_user(project, options["user"])
         dataset, base_model, hyperparameters = _run_inputs(project, options)
-        hyperparameters = with_settings(hyperparameters, options["set"])
         wrong = problems(hyperparameters, base_model.context, **capabilities())
         if wrong:
             first, *_ = wrong
             raise Refused(wrong[first], field=first, errors=wrong)
         measured = wait_for_lengths(dataset, base_model, user, say=self._print)
-        is_set = options["spec"] is not None or any(one.startswith("max_length=") for one in options["set"])
-        if measured and not is_set:
-            usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=hyperparameters.method)
-            hyperparameters = dataclasses.replace(hyperparameters, max_length=usual.max_length)
+        if measured and options["spec"] is None:
+            hyperparameters = _preset(dataset, base_model, options)
+        self._print(f"method: {hyperparameters.method}, {hyperparameters.epochs:g} epochs")
         self._estimate(dataset, base_model, hyperparameters)
         if options["estimate_only"]:
             return
@@ -194,7 +193,7 @@ def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersi
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{options['spec']} cannot be read: {error}", field="spec") from error
         proposal = import_spec(project=project, text=text)
-        return proposal.dataset, proposal.base_model, proposal.hyperparameters
+        return proposal.dataset, proposal.base_model, with_settings(proposal.hyperparameters, options["set"])
     versions = DatasetVersion.objects.filter(project=project).order_by("-number")
     if options["dataset"] is not None:
         versions = versions.filter(number=options["dataset"])
@@ -208,13 +207,19 @@ def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersi
         base_model = BaseModel.objects.exclude(sha256="").order_by("-parameters").first()
     if base_model is None:
         raise Refused("No base model is prepared. Set one with --base-model.", field="base_model")
-    if options["method"] not in METHODS:
+    if options["method"] not in (None, *METHODS):
         raise Refused(f"{options['method']!r} is not one of {', '.join(METHODS)}.", field="method")
-    return (
-        dataset,
-        base_model,
-        default_hyperparameters(dataset=dataset, base_model=base_model, method=options["method"]),
-    )
+    return dataset, base_model, _preset(dataset, base_model, options)
+
+
+def _preset(dataset: DatasetVersion, base_model: BaseModel, options: dict[str, Any]) -> Hyperparameters:
+    """The preset of the chosen method with the settings; of the recommended one where none is about a method."""
+    method = options["method"]
+    if method is None:
+        is_set = any(one.startswith(("method", "lora_", "lora-")) for one in options["set"])
+        method = "lora" if is_set else recommended_method(dataset=dataset, base_model=base_model)
+    usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
+    return with_settings(usual, options["set"])
 
 
 def with_settings(hyperparameters: Hyperparameters, settings: list[str]) -> Hyperparameters:
