@@ -1,11 +1,14 @@
 """Measured peak memory of the trainer, compared with ``training.estimates.memory``.
 
-``python -m bench.memory MODEL_FOLDER``: each point trains two steps on rows of one length in its own process.
-``--points`` selects some of them by name.
+``python -m bench.memory MODEL_FOLDER``: each point trains two steps on rows of one length in its own process, with the
+memory settings of a worker's child. ``--points`` selects some of them by name. ``--steps 60`` trains on rows of a
+quarter of the length and more: only then memory is fragmented as in a real run. In two steps a run in bf16 needs less
+than estimated.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 from training.estimates.memory import training_memory
 from training.hyperparameters.values import Hyperparameters
 from training.model_shape import ModelShape
@@ -47,25 +51,32 @@ POINTS: dict[str, Hyperparameters] = {
 ANSWER = 100
 
 
-def measure(model: Path, hyperparameters: Hyperparameters) -> tuple[int, int, int, int]:
+def measure(model: Path, hyperparameters: Hyperparameters, steps: int) -> tuple[int, int, int, int]:
     """Longest row and longest output in tokens, peak bytes of the steps, peak bytes of the whole run."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
     words = len(tokenizer(SENTENCE)["input_ids"])
-    text = SENTENCE * max(1, (hyperparameters.max_length - ANSWER - 60) // words)
+    sentences = max(1, (hyperparameters.max_length - ANSWER - 60) // words)
+    shortest = sentences if steps <= 2 else max(1, sentences // 4)
     gold = {"answer": (SENTENCE * (ANSWER // words)).strip()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [
-            {"id": f"r{n}", "split": "train", "text": text, "gold": gold} for n in range(2 * hyperparameters.batch_size)
+            {
+                "id": f"r{n}",
+                "split": "train",
+                "text": SENTENCE * (sentences - n % (sentences - shortest + 1)),
+                "gold": gold,
+            }
+            for n in range(steps * hyperparameters.batch_size)
         ]
         (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        spec = build(RunSpec, _spec(model, folder, hyperparameters))
+        spec = build(RunSpec, _spec(model, folder, hyperparameters, steps))
         (folder / "spec.yaml").write_text(spec.to_yaml())
         done = subprocess.run(
             [sys.executable, "-m", "training.ml.train", str(folder / "spec.yaml")],
-            capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False, env={**CHILD_ENVIRONMENT, **os.environ},
         )  # fmt: skip
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     steps = [event for event in events if event["event"] == "metrics"]
@@ -78,7 +89,7 @@ def measure(model: Path, hyperparameters: Hyperparameters) -> tuple[int, int, in
     return start["longest"], answer, max(event["memory_bytes"] for event in steps), peak
 
 
-def _spec(model: Path, folder: Path, hyperparameters: Hyperparameters) -> dict[str, Any]:
+def _spec(model: Path, folder: Path, hyperparameters: Hyperparameters, steps: int) -> dict[str, Any]:
     return {
         "base_model": {"path": str(model)},
         "dataset": {"path": str(folder / "data.jsonl")},
@@ -90,7 +101,7 @@ def _spec(model: Path, folder: Path, hyperparameters: Hyperparameters) -> dict[s
         "max_length": hyperparameters.max_length + 64,
         "batch_size": hyperparameters.batch_size,
         "learning_rate": hyperparameters.learning_rate,
-        "max_steps": 2,
+        "max_steps": steps,
         "precision": hyperparameters.precision,
         "activation_checkpointing": hyperparameters.activation_checkpointing,
     }
@@ -101,12 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--points", nargs="*", default=list(POINTS))
+    parser.add_argument("--steps", type=int, default=2)
     chosen = parser.parse_args()
     shape = ModelShape.from_config(json.loads((chosen.model / "config.json").read_text()))
     errors = []
     for name in chosen.points:
         hyperparameters = POINTS[name]
-        longest, answer, peak, whole = measure(chosen.model, hyperparameters)
+        longest, answer, peak, whole = measure(chosen.model, hyperparameters, chosen.steps)
         parts = training_memory(
             shape, method=hyperparameters.method, hyperparameters=hyperparameters, longest=longest,
             precision=hyperparameters.precision, device="cpu", answer=answer,

@@ -170,7 +170,7 @@ def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pyt
     for _ in range(2):
         run_of(desk, 8, 2)
     # room for two documents at once, which is what the form proposes, and not for three
-    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: box(3_400_000_000))
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: box(3_300_000_000))
     page = engineer
     page.goto("/p/desk/training/new/")
     expect(page.locator("#estimate")).to_contain_text("It fits.")

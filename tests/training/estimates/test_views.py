@@ -57,7 +57,7 @@ def test_page_shows_memory_parts_and_compute(engineer: Client, hardware: Any) ->
 
 
 def test_unfit_run_names_a_setting_and_a_fitting_value(engineer: Client, hardware: Any) -> None:
-    hardware(machine(2))
+    hardware(machine(2.5))
     asked = filled(engineer, effective_batch=64, at_once=64)
     answer = engineer.get(URL, asked)
     html = answer.content.decode()
