@@ -93,7 +93,9 @@ class RunSpec:
     stops; the weights of the best one are saved. ``best_metric``: what better means; with ``field_accuracy``, of the
     scored documents, the best weights are saved without early stopping, too. ``weight_averaging``: ``ema`` evaluates
     and saves an exponential moving average of the weights, with the decay ``ema_decay`` per step.
-    ``keep_best_and_last``: the weights of the best evaluation and of the last step are both saved where they differ.
+    ``augmentation``: ``exchange`` trains on changed copies of the documents in every second epoch
+    (``training.ml.data.augmentation``). ``keep_best_and_last``: the weights of the best evaluation and of the last step
+    are both saved where they differ.
     ``sample_documents``: validation documents whose outputs are scored at each evaluation, as many as fit into
     ``sample_seconds`` at the first one. ``devices``: GPUs of one machine that share each step.
     ``silver``: rows with labels of models (``labeling.datasets.silver``) that are trained on, too; of these, longer
@@ -127,6 +129,7 @@ class RunSpec:
     best_metric: Literal["validation_loss", "field_accuracy"] = "validation_loss"
     weight_averaging: Literal["none", "ema"] = "none"
     ema_decay: float = 0.99
+    augmentation: Literal["none", "exchange"] = "none"
     keep_best_and_last: bool = False
     sample_documents: int = 4
     sample_seconds: int | None = None

@@ -24,6 +24,7 @@ TITLES = {
     "best_metric": "Best weights by",
     "weight_averaging": "Weight averaging",
     "ema_decay": "EMA decay",
+    "augmentation": "Augmentation",
     "keep_best_and_last": "Keep best and last",
     "eval_every": "Evaluation interval",
     "save_every": "Checkpoint interval",
@@ -47,6 +48,7 @@ VALUE_LABELS = {
     "leave_out": "leave them out",
     "validation_loss": "validation loss",
     "field_accuracy": "field accuracy",
+    "exchange": "exchange values between documents",
     "ema": "exponential moving average",
 }
 

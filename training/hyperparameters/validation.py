@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from training.hyperparameters.display import VALUE_LABELS
 from training.hyperparameters.values import (
+    AUGMENTATIONS,
     BEST_METRICS,
     CUDA_ONLY,
     METHODS,
@@ -74,6 +75,7 @@ def problems(
         ("too_long", TOO_LONG),
         ("best_metric", BEST_METRICS),
         ("weight_averaging", WEIGHT_AVERAGING),
+        ("augmentation", AUGMENTATIONS),
     ]
     for name, allowed in choices:
         value = getattr(hyperparameters, name)

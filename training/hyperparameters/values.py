@@ -10,6 +10,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRACKERS = ("tensorboard", "wandb")
 BEST_METRICS = ("validation_loss", "field_accuracy")
 WEIGHT_AVERAGING = ("none", "ema")
+AUGMENTATIONS = ("none", "exchange")
 TOO_LONG = ("windows", "refuse", "leave_out")
 #: values that need a package outside the requirements files
 PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
@@ -30,6 +31,7 @@ class Hyperparameters:
     ``sample_documents``: validation documents whose outputs are scored at each evaluation, in at most
     ``sample_seconds``. ``best_metric``: what early stopping and the choice of the saved weights follow.
     ``weight_averaging``: ``ema`` keeps an exponential moving average of the weights with ``ema_decay``.
+    ``augmentation``: ``exchange`` also trains on copies with values of other documents.
     ``keep_best_and_last``: of the best evaluation and of the last step, keep the weights that were not chosen, too.
     """
 
@@ -53,6 +55,7 @@ class Hyperparameters:
     best_metric: str = "validation_loss"
     weight_averaging: str = "none"
     ema_decay: float = 0.99
+    augmentation: str = "none"
     keep_best_and_last: bool = True
     eval_every: int | None = None
     save_every: int | None = None

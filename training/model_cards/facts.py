@@ -94,6 +94,7 @@ def _settings(spec: RunSpec) -> list[tuple[str, str]]:
         *("method", "max_length", "batch_size", "accumulation", "devices", "learning_rate", "scheduler"),
         *("warmup_ratio", "epochs", "max_steps", "precision", "seed", "early_stopping", "too_long", "prompt"),
         *(("weight_averaging", "ema_decay") if spec.weight_averaging != "none" else ()),
+        *(("augmentation",) if spec.augmentation != "none" else ()),
     ]
     found = [(name, str(value)) for name in names if (value := getattr(spec, name)) is not None]
     if spec.method != "full":

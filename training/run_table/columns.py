@@ -80,7 +80,7 @@ _METRIC_TEXTS: dict[str, tuple[str, str, Callable[[TrainingRun], str]]] = {
 _HYPERPARAMETER_NAMES = [name for name in TITLES if name != "trackers"]
 _TEXT_HYPERPARAMETERS = (
     *("method", "precision", "scheduler", "too_long", "activation_checkpointing"),
-    *("best_metric", "weight_averaging", "keep_best_and_last"),
+    *("best_metric", "weight_averaging", "augmentation", "keep_best_and_last"),
 )
 
 COLUMNS: dict[str, Column] = {

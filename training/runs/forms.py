@@ -177,6 +177,12 @@ class NewRunForm(ChoiceForm):
         label="Weight averaging",
     )
     ema_decay = forms.FloatField(widget=number_input(step="any", min="0", max="1"), required=False, label="EMA decay")
+    augmentation = forms.ChoiceField(
+        choices=[("none", "none"), ("exchange", "exchange values between documents")],
+        widget=_select(),
+        required=False,
+        label="Augmentation",
+    )
     keep_best_and_last = forms.ChoiceField(
         choices=[("on", "yes"), ("", "only the chosen weights")],
         widget=_select(),
@@ -224,6 +230,7 @@ class NewRunForm(ChoiceForm):
         "best_metric",
         "weight_averaging",
         "ema_decay",
+        "augmentation",
         "keep_best_and_last",
         "eval_every",
         "save_every",
@@ -292,7 +299,7 @@ class NewRunForm(ChoiceForm):
             name: self.cleaned_data[name] for name in Hyperparameters.__dataclass_fields__ if name in self.cleaned_data
         }
         values["devices"] = values.get("devices") or 1
-        for name in ("best_metric", "weight_averaging", "ema_decay"):
+        for name in ("best_metric", "weight_averaging", "ema_decay", "augmentation"):
             values[name] = values.get(name) or getattr(Hyperparameters, name)
         if values.get("sample_documents") is None:
             values["sample_documents"] = Hyperparameters.sample_documents

@@ -49,6 +49,8 @@ _HINTS = {
     "weight_averaging": "Evaluates and keeps averaged weights, which vary less from step to step. Needs memory for one "
     "more copy of the trained weights.",
     "ema_decay": "Only with averaging: 0.99 averages over about the last hundred steps, at most a tenth of the run.",
+    "augmentation": "In every second epoch, names and addresses are exchanged between documents and some lines without "
+    "values are left out, so that new ones are read as well as known ones.",
     "keep_best_and_last": "Of the best evaluation and of the last step, so that both can be evaluated. Takes the disk "
     "of a second model.",
     "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from slmstudio.contract.schema.compiled import CompiledSchema
+from training.ml.data.augmented_dataset import AugmentedRows, EpochOfRows, token_ids
 from training.ml.data.encoded_dataset import EncodedDataset
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.decoder import Loaded
@@ -21,7 +22,7 @@ from training.ml.loop.launch import is_main_process
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
 from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.samples import ValidationSampler
-from training.ml.loop.training_arguments import training_arguments
+from training.ml.loop.training_arguments import steps_per_epoch, training_arguments
 from training.ml.modeling import quantization
 from training.spec import RunSpec
 
@@ -62,14 +63,15 @@ def build_trainer(
         monitor=TrainingMonitor(memory_limit(device)),
         save_every=spec.save_every,
     )
+    train_rows, epochs = _train_rows(spec, data, schema, encoder)
     trainer = ResumableTrainer(
         model=model,
         args=training_arguments(spec, data, device, precision),
-        train_dataset=_dataset(data.train),
+        train_dataset=train_rows,
         eval_dataset=_dataset(data.validation) if data.validation else None,
         processing_class=encoder.tokenizer,
         peft_config=None if spec.method == "full" else _lora(spec),
-        callbacks=[progress],
+        callbacks=[progress, *epochs],
         lengths=[one.length for one in data.train],
     )
     if spec.method == "qlora":
@@ -105,13 +107,15 @@ def _lora(spec: RunSpec) -> LoraConfig:
     )
 
 
+def _train_rows(
+    spec: RunSpec, data: EncodedDataset, schema: CompiledSchema, encoder: Encoder
+) -> tuple[Dataset, list[TrainerCallback]]:
+    """The training dataset, with the callback that sets its epoch where rows differ by epoch."""
+    if spec.augmentation == "none":
+        return _dataset(data.train), []
+    rows = AugmentedRows(data.train, spec, schema, encoder)
+    return rows.dataset(), [EpochOfRows(rows, steps_per_epoch(spec, len(data.train)))]
+
+
 def _dataset(rows: list[EncodedRow]) -> Dataset:
-    return Dataset.from_list(
-        [
-            {
-                "input_ids": one.prompt + one.completion,
-                "labels": [-100] * len(one.prompt) + one.completion,
-            }
-            for one in rows
-        ]
-    )
+    return Dataset.from_list([token_ids(one) for one in rows])

@@ -62,6 +62,8 @@ def training_arguments(spec: RunSpec, data: EncodedDataset, device: torch.device
         fp16=precision == "fp16",
         max_length=None,  # checked before: TRL truncates silently
         packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},  # rows are token ids already
+        remove_unused_columns=False,  # augmented rows are made of another column
         per_device_train_batch_size=spec.batch_size,
         per_device_eval_batch_size=spec.batch_size,
         gradient_accumulation_steps=spec.accumulation,

@@ -1,0 +1,179 @@
+"""Augmented training rows: what is exchanged and dropped, what is not, and a resume."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
+from tests.training.ml.test_resume import outcome, spec_file
+from tests.training.ml_data import named, tiny, train_spec, write_dataset
+from tests.training.ml_process import nursery
+from training.ml.data.augmentation import Augmentation
+from training.ml.data.augmented_dataset import AugmentedRows
+from training.ml.data.encoded_dataset import EncodedDataset, load_dataset
+from training.ml.data.encoder import Encoder
+from training.ml.data.rows import Row
+from training.ml.lengths import load_encoder
+from training.spec import RunSpec
+from training.strict_yaml import build
+
+SHOPS = [f"{name} Trading" for name in ("Aster", "Birch", "Cedar", "Daisy", "Elder", "Fern")]
+CITIES = ["Alor Setar", "Butterworth", "Cheras", "Dengkil", "Ipoh", "Klang"]
+
+
+def schema(**properties: Any) -> CompiledSchema:
+    text = {"type": ["string", "null"]}
+    wanted = {"shop": text, "seller": {"type": "object", "properties": {"city": text}}, "total": text, **properties}
+    return compile_schema({"type": "object", "properties": wanted})
+
+
+def receipt(number: int, **gold: Any) -> Row:
+    """Of its twenty lines of items fourteen are not next to a value."""
+    shop, city = SHOPS[number % 6], CITIES[number % 6]
+    items = "\n".join(f"item {letter * 3}" for letter in "abcdefghijklmnopqrst")
+    text = f"# {shop.upper()}.\nJalan\n{city}\n{items}\ntotal {number}7.50\nthanks to\n{shop.upper()}."
+    return Row(f"r{number}", "train", text, {"shop": shop, "seller": {"city": city}, "total": f"{number}7.50", **gold})
+
+
+def copies(rows: list[Row], compiled: CompiledSchema, epochs: int = 2) -> list[tuple[Row, Row]]:
+    """Each row with its augmented copies in some epochs."""
+    found = Augmentation(rows, compiled, seed=3)
+    return [
+        (row, found.row(index, epoch))
+        for epoch in range(epochs)
+        for index, row in enumerate(rows)
+        if (index + epoch) % 2
+    ]
+
+
+def test_values_are_exchanged_in_text_and_gold() -> None:
+    rows = [receipt(number) for number in range(12)]
+    found = copies(rows, schema())
+    changed = [one for row, one in found if one.gold["shop"] != row.gold["shop"]]
+    assert 4 <= len(changed) < 12
+    assert any(one.gold["seller"] != row.gold["seller"] for row, one in found)
+    for row, one in found:
+        shop = one.gold["shop"].upper()
+        assert one.text.startswith(f"# {shop}.\n")
+        assert one.text.endswith(f"\n{shop}.")  # both occurrences
+        assert f"\n{one.gold['seller']['city']}\n" in one.text
+        assert one.gold["total"] == row.gold["total"]
+        assert f"total {row.gold['total']}\n" in one.text
+        assert (one.id, one.split) == (row.id, row.split)
+    assert rows == [receipt(number) for number in range(12)]
+
+
+def test_rows_are_themselves_in_every_second_epoch_and_copies_differ_by_epoch() -> None:
+    rows = [receipt(number) for number in range(6)]
+    found = Augmentation(rows, schema(), seed=3)
+    assert [found.row(1, epoch) is rows[1] for epoch in range(4)] == [False, True, False, True]
+    assert found.row(1, 0) == Augmentation(rows, schema(), seed=3).row(1, 0)
+    assert len({found.row(1, epoch).text for epoch in range(0, 12, 2)}) > 1
+    assert found.row(1, 0) != Augmentation(rows, schema(), seed=4).row(1, 0)
+
+
+def test_only_lines_away_from_values_are_dropped() -> None:
+    for row, one in copies([receipt(number) for number in range(12)], schema(), epochs=4):
+        lines = one.text.split("\n")
+        assert {"Jalan", "item aaa", "item ttt", "thanks to"} <= set(lines)
+        assert 10 <= len(lines) < len(row.text.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("properties", "gold"),
+    [
+        ({"paid": {"type": "boolean"}}, {"paid": True}),  # any line may be the reason of a class
+        ({"note": {"type": "string"}}, {"note": "is not in the text"}),
+    ],
+)
+def test_no_line_is_dropped_where_a_value_has_no_place(properties: dict[str, Any], gold: dict[str, Any]) -> None:
+    for row, one in copies([receipt(number, **gold) for number in range(8)], schema(**properties)):
+        assert one.text.count("\n") == row.text.count("\n")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_value_within_another_is_never_lost(number: int) -> None:
+    """The city is a part of the address as well, and its only occurrence."""
+    text = {"type": "string"}
+    compiled = compile_schema({"type": "object", "properties": {"address": text, "city": text}})
+    rows = [
+        Row(f"r{n}-{number}", "train", f"Jalan {SHOPS[n]}, {CITIES[n]}", {})
+        for n in range(6)
+    ]  # fmt: skip
+    rows = [replace(one, gold={"address": one.text, "city": CITIES[n]}) for n, one in enumerate(rows)]
+    for _, one in copies(rows, compiled, epochs=4):
+        assert one.gold["address"] in one.text
+        assert one.gold["city"] in one.text
+
+
+def test_copies_follow_the_schema() -> None:
+    """A shop of the first kind has no city of the second."""
+    compiled = compile_schema({
+        "type": "object",
+        "properties": {"shop": {"type": "string"}, "city": {"type": "string"}},
+        "if": {"properties": {"shop": {"const": SHOPS[0]}}},
+        "then": {"properties": {"city": {"const": CITIES[0]}}},
+    })  # fmt: skip
+    rows = [Row(f"r{n}", "train", f"{SHOPS[n]}\n{CITIES[n]}", {"shop": SHOPS[n], "city": CITIES[n]}) for n in range(6)]
+    found = copies(rows, compiled, epochs=8)
+    assert any(one.gold != row.gold for row, one in found)
+    assert all(not compiled.validate(one.gold) for _, one in found)
+
+
+def test_amounts_and_few_values_are_not_exchanged() -> None:
+    rows = [receipt(number) for number in range(3)]  # three shops
+    assert all(one.gold == row.gold for row, one in copies(rows, schema(), epochs=4))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder(str(tiny()), "chat")
+
+
+def loaded(folder: Path, encoder: Encoder, **changes: Any) -> tuple[EncodedDataset, RunSpec, CompiledSchema]:
+    rows = [receipt(number) for number in range(6)]
+    dataset = write_dataset(folder / "data.jsonl", [{**vars(one), "tags": [], "origin": "human"} for one in rows])
+    compiled = schema()
+    contract = {"instruction": "Extract.", "schema": compiled.schema}
+    spec = build(RunSpec, train_spec(tiny(), dataset, folder / "out", contract=contract, **changes))
+    return load_dataset(spec, compiled, encoder), spec, compiled
+
+
+def test_dataset_has_the_tokens_of_its_epoch(tmp_path: Path, encoder: Encoder) -> None:
+    data, spec, compiled = loaded(tmp_path, encoder, max_length=1024)
+    rows = AugmentedRows(data.train, spec, compiled, encoder)
+    found, dataset = Augmentation([one.row for one in data.train], compiled, spec.seed), rows.dataset()
+    for rows.epoch in (0, 1):
+        for index in range(6):
+            one, row = dataset[index], found.row(index, rows.epoch)
+            answer = encoder.completion(compiled.canonical(row.gold))
+            assert one["labels"] == [-100] * (len(one["input_ids"]) - len(answer)) + answer
+            assert one["input_ids"] == encoder.prompt(instruction="Extract.", document=row.text) + answer
+
+
+def test_copies_over_the_limit_stay_as_they_were(tmp_path: Path, encoder: Encoder) -> None:
+    shortest = min(one.length for one in loaded(tmp_path, encoder, max_length=1024)[0].train)
+    data, spec, compiled = loaded(tmp_path, encoder, max_length=1024)
+    rows = AugmentedRows(data.train, replace(spec, max_length=shortest // 2), compiled, encoder)
+    assert [rows.encoded(number) for number in range(6)] == data.train
+
+
+def test_killed_run_resumes_with_the_same_copies(tmp_path: Path) -> None:
+    made = [{**vars(receipt(number)), "tags": [], "origin": "human"} for number in range(8)]
+    changes: dict[str, Any] = {
+        "made": [*made, {**made[0], "id": "v", "split": "validation"}],
+        "contract": {"instruction": "Extract.", "schema": schema().schema},
+        "method": "full", "accumulation": 1, "early_stopping": None, "save_every": 1, "augmentation": "exchange",
+        "max_length": 1024,
+    }  # fmt: skip
+    whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
+    spec = spec_file(tmp_path / "killed", **changes)
+    nursery().signal_at(signal.SIGKILL, spec, 6)  # in the second epoch of four steps
+    last = list(nursery().run(spec, "--resume"))
+    assert named(last, "start")[0]["resumed_from"] in (5, 6)
+    assert outcome(last) == outcome(whole)
+    plain = list(nursery().run(spec_file(tmp_path / "plain", **{**changes, "augmentation": "none"})))
+    assert outcome(plain)["artifacts"] != outcome(whole)["artifacts"]

@@ -1,0 +1,183 @@
+"""Changed copies of training documents: values exchanged between documents, lines without values dropped. Pure.
+
+In every second epoch of a document, the values of its text fields are replaced in text and gold by those of other
+documents, as in mention replacement (Dai and Adel 2020, arXiv:2010.11683). A model then copies a name from where it is
+instead of recalling it by the rest of the document. Only values that are in the text as one stretch are exchanged, and
+only texts with more letters than digits: an amount or a date depends on others of its document.
+"""
+
+import random
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.structure import Field, Node
+from slmstudio.contract.values.evidence import Span, find
+from slmstudio.contract.values.kinds.kind import fold_coarsely
+from slmstudio.contract.values.kinds.registry import KINDS
+from training.ml.data.rows import Row
+
+#: share of the exchangeable values that are exchanged, and of the lines without a value that are dropped
+EXCHANGED, DROPPED = 0.7, 0.2
+#: different values of a field, without which it is not exchanged
+MIN_VALUES = 4
+_OPENING, _CLOSING = "([", ".,)]"
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value of gold, and where it is in the text. ``path``: of one outside of lists, by names."""
+
+    field: Field
+    value: Any
+    spans: list[Span]
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class _Donor:
+    """A value, and how its document prints it."""
+
+    printed: str
+    value: str
+
+
+class Augmentation:
+    """The augmented copies of training rows. The same seed, rows and epoch give the same copies."""
+
+    def __init__(self, rows: Sequence[Row], schema: CompiledSchema, seed: int) -> None:
+        self._rows = rows
+        self._schema = schema
+        self._seed = seed
+        self._located: dict[int, list[_Value]] = {}
+
+    def row(self, index: int, epoch: int) -> Row:
+        """The row ``index`` as it is trained on in an epoch: itself in every second one."""
+        row = self._rows[index]
+        if (index + epoch) % 2 == 0:
+            return row
+        generator = random.Random(f"{self._seed}/{epoch}/{row.id}")
+        exchanged = self._exchanged(row, self._values(index), generator)
+        kept = self._shortened(exchanged, generator)
+        return kept if not self._schema.validate(kept.gold) else row
+
+    @cached_property
+    def _donors(self) -> dict[Path, list[list[_Donor]]]:
+        """The values of each exchangeable field, those with the same letters together: a frequent value is drawn as
+        often as a rare one."""
+        found: dict[Path, dict[str, list[_Donor]]] = {}
+        for index, row in enumerate(self._rows):
+            for one in self._values(index):
+                if one.path is not None and (places := _stretches(one, row.text)):
+                    same = found.setdefault(one.path, {}).setdefault(fold_coarsely(one.value), [])
+                    same.append(_Donor(places[0].text, one.value))
+        return {path: list(groups.values()) for path, groups in found.items() if _is_exchangeable(groups)}
+
+    def _values(self, index: int) -> list[_Value]:
+        if index not in self._located:
+            row = self._rows[index]
+            self._located[index] = list(_values(self._schema.root, row.gold, row.text, ()))
+        return self._located[index]
+
+    def _exchanged(self, row: Row, values: list[_Value], generator: random.Random) -> Row:
+        """The row with values of other documents; itself where another of its values would be lost from the text."""
+        changes: list[tuple[Span, str]] = []
+        gold = row.gold
+        for one in values:
+            donors = self._donors.get(one.path) if one.path is not None else None
+            places = _stretches(one, row.text) if donors else []
+            if not donors or not places or generator.random() >= EXCHANGED:
+                continue
+            if any(_overlap(place, other) for place in places for other, _ in changes):
+                continue
+            donor = generator.choice(generator.choice(donors))
+            changes += [(place, donor.printed) for place in places]
+            gold = _with_value(gold, one.path or (), donor.value)
+        text = row.text
+        for span, printed in sorted(changes, key=lambda change: change[0].start, reverse=True):
+            text = text[: span.start] + printed + text[span.end :]
+        touched = (one for one in values if any(_overlap(mine, span) for mine in one.spans for span, _ in changes))
+        exchanged = replace(row, text=text, gold=gold)
+        lost = any(not find(_at(gold, one.path, one.value), one.field, text, most=1) for one in touched)
+        return row if lost else exchanged
+
+    def _shortened(self, row: Row, generator: random.Random) -> Row:
+        """The row without some of the lines that are not next to a value; itself where a value has no place."""
+        values = list(_values(self._schema.root, row.gold, row.text, ()))
+        if not values or any(not one.spans for one in values):
+            return row
+        lines = row.text.splitlines(keepends=True)
+        starts = [0]
+        for line in lines:
+            starts.append(starts[-1] + len(line))
+        spans = [span for one in values for span in one.spans]
+        holds = [any(span.start < end and start < span.end for span in spans) for start, end in pairwise(starts)]
+        kept = [
+            line
+            for number, line in enumerate(lines)
+            if any(holds[max(0, number - 1) : number + 2]) or generator.random() >= DROPPED
+        ]
+        return replace(row, text="".join(kept))
+
+
+def _values(node: Node, value: Any, text: str, path: Path | None) -> Iterator[_Value]:
+    """The values of gold that are not null; those without evidence have no spans."""
+    if value is None:
+        return
+    if node.item is not None and isinstance(value, list):
+        for inner in value:
+            yield from _values(node.item, inner, text, None)
+    elif node.children and isinstance(value, dict):
+        for name, child in node.children.items():
+            inside = None if path is None else (*path, name)
+            yield from _values(child, value.get(name), text, inside)
+    elif node.field is not None:
+        spans = find(value, node.field, text) if node.field.evidence != "none" else []
+        yield _Value(node.field, value, spans, path)
+
+
+def _stretches(one: _Value, text: str) -> list[Span]:
+    """The stretches of the text with all letters and digits of a text value, each with the brackets, points and commas
+    around it; none of other values."""
+    if not isinstance(one.value, str) or one.field.is_choice or KINDS[one.field.kind].by_meaning:
+        return []
+    letters = fold_coarsely(one.value)
+    return [_with_marks(span, text) for span in one.spans if fold_coarsely(span.text) == letters]
+
+
+def _with_marks(span: Span, text: str) -> Span:
+    start, end = span.start, span.end
+    while start and text[start - 1] in _OPENING:
+        start -= 1
+    while end < len(text) and text[end] in _CLOSING:
+        end += 1
+    return Span(start, end, text[start:end])
+
+
+def _is_exchangeable(letters: Collection[str]) -> bool:
+    """Whether a field has several values, and most have more letters than digits."""
+    words = sum(sum(map(str.isalpha, one)) > sum(map(str.isdigit, one)) for one in letters)
+    return len(letters) >= MIN_VALUES and 2 * words > len(letters)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def _with_value(gold: Any, path: Path, value: Any) -> Any:
+    """A copy of gold with another value at a path."""
+    return value if not path else {**gold, path[0]: _with_value(gold[path[0]], path[1:], value)}
+
+
+def _at(gold: Any, path: Path | None, value: Any) -> Any:
+    """The value at a path of gold; ``value`` for one in a list, which is not exchanged."""
+    if path is None:
+        return value
+    for name in path:
+        gold = gold[name]
+    return gold
