@@ -38,6 +38,8 @@ DEFAULT_SIZES: Sizes = ((60, 2, 6.0), (400, 4, 3.0), (2000, 8, 3.0), (math.inf, 
 #: receipts of SROIE they still improve in the sixth epoch, after the validation loss has risen. See docs/benchmarks.md.
 LONG_VALUE_SIZES: Sizes = ((60, 2, 10.0), (600, 4, 8.0), (2000, 8, 4.0), (math.inf, 16, 2.0))
 SIZES_BY_TASK: dict[tuple[Task, str], Sizes] = {("extraction", "full"): LONG_VALUE_SIZES}
+#: whose preset exchanges values between documents: a model whose weights are all trained learns known names by heart
+AUGMENTED: frozenset[tuple[Task, str]] = frozenset({("extraction", "full")})
 #: by method: full fine-tuning updates every weight, so its learning rate is lower
 LEARNING_RATES = {"lora": 1e-3, "qlora": 1e-3, "full": 3e-4}
 
@@ -50,7 +52,10 @@ def preset(train_rows: int, method: str = "lora", task: Task = "extraction") -> 
     known = method if method in LEARNING_RATES else "lora"
     sizes = SIZES_BY_TASK.get((task, known), DEFAULT_SIZES)
     batch, epochs = next((batch, epochs) for limit, batch, epochs in sizes if train_rows <= limit)
-    hyperparameters = Hyperparameters(method=known, learning_rate=LEARNING_RATES[known], epochs=epochs)
+    augmentation = "exchange" if (task, known) in AUGMENTED else "none"
+    hyperparameters = Hyperparameters(
+        method=known, learning_rate=LEARNING_RATES[known], epochs=epochs, augmentation=augmentation
+    )
     return with_effective_batch(hyperparameters, batch)
 
 

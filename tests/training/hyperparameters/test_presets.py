@@ -7,7 +7,7 @@ import pytest
 from labeling.demo.templates import template
 from slmstudio.contract.schema.compiled import compile_schema
 from training.hyperparameters.display import describe, exact_text
-from training.hyperparameters.presets import Task, preset, task_of, with_effective_batch
+from training.hyperparameters.presets import TASKS, Task, preset, task_of, with_effective_batch
 from training.hyperparameters.validation import problems
 from training.hyperparameters.values import Hyperparameters
 
@@ -55,6 +55,14 @@ def test_fewer_documents_get_smaller_batches_and_more_epochs() -> None:
     assert few.steps(50) > 50  # a run of a handful of steps learns nothing
 
 
+def test_full_fine_tuning_of_an_extraction_augments() -> None:
+    methods: tuple[str, ...] = ("lora", "qlora", "full")
+    augmented = {
+        (task, method) for task in TASKS for method in methods if preset(300, method, task).augmentation != "none"
+    }
+    assert augmented == {("extraction", "full")}
+
+
 def test_full_fine_tuning_has_a_lower_learning_rate() -> None:
     assert preset(300, "full").learning_rate < preset(300).learning_rate
 
@@ -89,6 +97,7 @@ def test_full_fine_tuning_has_a_lower_learning_rate() -> None:
         ("devices", 0),
         ("early_stopping", 0),
         ("trackers", ("mlflow",)),
+        ("augmentation", "shuffle"),
     ],
 )
 def test_invalid_value_has_a_message(name: str, value: object) -> None:

@@ -205,7 +205,7 @@ def test_unchanged_duplicate_has_the_settings_of_its_run(
         scheduler="linear", precision="fp32", activation_checkpointing=True, early_stopping=3,
         best_metric="field_accuracy", eval_every=7, save_every=9, sample_documents=50, sample_seconds=60,
         trackers=("tensorboard", "wandb"), train_share=0.55, weight_averaging="ema", ema_decay=0.987,
-        keep_best_and_last=False,
+        keep_best_and_last=False, augmentation="exchange",
     )  # fmt: skip
     assert all(
         getattr(hyperparameters, name) != value

@@ -24,6 +24,7 @@ HYPERPARAMETERS = replace(
     trackers=("tensorboard",), activation_checkpointing=True, seed=4, lora_r=8,
     best_metric="field_accuracy", eval_every=7, save_every=3, sample_documents=50, sample_seconds=60,
     weight_averaging="ema", ema_decay=0.95, keep_best_and_last=False,
+    augmentation="exchange",
 )  # fmt: skip
 #: a few hundred bytes that are a hundred million words once they are written out
 BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
