@@ -79,14 +79,14 @@ def measure(model: Path, hyperparameters: Hyperparameters, steps: int) -> tuple[
             capture_output=True, text=True, check=False, env={**CHILD_ENVIRONMENT, **os.environ},
         )  # fmt: skip
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    steps = [event for event in events if event["event"] == "metrics"]
+    metrics = [event for event in events if event["event"] == "metrics"]
     ended = [event for event in events if event["event"] == "done"]
-    if not steps or not ended:
+    if not metrics or not ended:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
     start = next(event for event in events if event["event"] == "start")
     answer = len(tokenizer(json.dumps(gold))["input_ids"]) + 1
     peak = ended[-1].get("peak_memory_bytes", 0)
-    return start["longest"], answer, max(event["memory_bytes"] for event in steps), peak
+    return start["longest"], answer, max(event["memory_bytes"] for event in metrics), peak
 
 
 def _spec(model: Path, folder: Path, hyperparameters: Hyperparameters, steps: int) -> dict[str, Any]:
