@@ -19,8 +19,9 @@ def desk() -> Desk:
 
 
 def is_about(count: ApproximateCount, number: int) -> bool:
-    """Whether an estimate is that near: the density of rows per page is not always that of the newest statistics."""
-    return count.is_estimate and 0.7 * number <= count.number <= 1.4 * number
+    """Whether an estimate has this magnitude. It was 30 and 63 of 40 in two of some hundred runs: the density of rows
+    per page is not always that of the newest statistics."""
+    return count.is_estimate and number / 2.5 <= count.number <= 2.5 * number
 
 
 def test_counts_are_estimated_over_a_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

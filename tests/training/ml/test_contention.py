@@ -88,12 +88,15 @@ def of_watched():
         return 0.0
 
 def report_usage(level):
-    (left @ right).sum()
-    before, deadline = time.process_time(), time.monotonic() + 5
-    time.sleep(0.3)
-    while level == 0 and time.process_time() < before + 0.06 and time.monotonic() < deadline and not changes:
-        time.sleep(0.1)  # on a busy machine the thread that spins gets less
-    idle = time.process_time() - before
+    deadline = time.monotonic() + 20
+    while True:
+        (left @ right).sum()
+        before = time.process_time()
+        time.sleep(0.3)
+        idle = time.process_time() - before
+        # on a busy machine the thread that spins gets little or nothing for a while
+        if level or idle > 0.06 or changes or time.monotonic() > deadline:
+            break
     report = {"level": level, "idle": idle, "cores": len(os.sched_getaffinity(0)), "sum": float((left @ right).sum())}
     if not changes:  # else it mixes two levels
         print(json.dumps(report), flush=True)
