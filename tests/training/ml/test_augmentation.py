@@ -128,6 +128,16 @@ def test_amounts_and_few_values_are_not_exchanged() -> None:
     assert all(one.gold == row.gold for row, one in copies(rows, schema(), epochs=4))
 
 
+def test_values_in_words_of_their_own_are_not_exchanged() -> None:
+    """The kind of a document, which a few documents happen to contain."""
+    compiled, kinds = schema(kind={"type": "string"}), ["refund", "sale", "return", "deposit", "repair", "loan"]
+    plain = [receipt(number, kind=kinds[number % 6]) for number in range(12)]
+    rows = [replace(row, text=f"{row.text}\n{row.gold['kind'] if n < 5 else ''}") for n, row in enumerate(plain)]
+    found = copies(rows, compiled, epochs=4)
+    assert any(one.gold["shop"] != row.gold["shop"] for row, one in found)
+    assert all(one.gold["kind"] == row.gold["kind"] for row, one in found)
+
+
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     return load_encoder(str(tiny()), "chat")

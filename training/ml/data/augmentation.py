@@ -7,7 +7,8 @@ only texts with more letters than digits: an amount or a date depends on others 
 """
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -71,12 +72,16 @@ class Augmentation:
         """The values of each exchangeable field, those with the same letters together: a frequent value is drawn as
         often as a rare one."""
         found: dict[Path, dict[str, list[_Donor]]] = {}
+        values: Counter[Path] = Counter()
         for index, row in enumerate(self._rows):
             for one in self._values(index):
-                if one.path is not None and (places := _stretches(one, row.text)):
+                if one.path is None:
+                    continue
+                values[one.path] += 1
+                if places := _stretches(one, row.text):
                     same = found.setdefault(one.path, {}).setdefault(fold_coarsely(one.value), [])
                     same.append(_Donor(places[0].text, one.value))
-        return {path: list(groups.values()) for path, groups in found.items() if _is_exchangeable(groups)}
+        return {path: list(same.values()) for path, same in found.items() if _is_exchangeable(same, values[path])}
 
     def _values(self, index: int) -> list[_Value]:
         if index not in self._located:
@@ -159,10 +164,13 @@ def _with_marks(span: Span, text: str) -> Span:
     return Span(start, end, text[start:end])
 
 
-def _is_exchangeable(letters: Collection[str]) -> bool:
-    """Whether a field has several values, and most have more letters than digits."""
-    words = sum(sum(map(str.isalpha, one)) > sum(map(str.isdigit, one)) for one in letters)
-    return len(letters) >= MIN_VALUES and 2 * words > len(letters)
+def _is_exchangeable(donors: Mapping[str, Collection[_Donor]], values: int) -> bool:
+    """Whether a field has several values, most with more letters than digits, and most of its ``values`` are in the
+    text. A class in words that few documents contain is not exchanged.
+    """
+    words = sum(sum(map(str.isalpha, one)) > sum(map(str.isdigit, one)) for one in donors)
+    located = sum(map(len, donors.values()))
+    return len(donors) >= MIN_VALUES and 2 * words > len(donors) and 2 * located > values
 
 
 def _overlap(one: Span, other: Span) -> bool:
