@@ -1,9 +1,11 @@
 """Files of exchanges in every shape, each of the same four invoices. Where a client writes a shape, it makes the file:
-openai (batches, stored completions, tools, response formats), langsmith and langchain, opentelemetry. Others follow the
-documentation of their product. The records of Argilla are those that ``argilla`` 2.8 writes for these invoices.
+openai (batches, stored completions, tools, response formats), langsmith and langchain, langfuse (a page of its API),
+opentelemetry. Others follow the documentation of their product. The records of Argilla are those that ``argilla`` 2.8
+writes for these invoices.
 """
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -173,9 +175,22 @@ def langfuse_blob() -> str:
 
 
 def langfuse_page() -> str:
-    """A page of the observations API, with its observations and where it goes on."""
-    rows = [json.loads(line) for line in langfuse().splitlines()]
-    return json.dumps({"data": rows, "meta": {"cursor": None}})
+    """A page of the observations API, with its observations and where it goes on, as Langfuse's client writes it."""
+    from langfuse.api import ObservationsV2Meta, ObservationsV2Response, ObservationV2  # takes a second to import
+
+    start = datetime(2026, 1, 14, 10, tzinfo=UTC)
+    rows = []
+    for number in range(4):
+        common: dict[str, Any] = {"trace_id": f"t{number}", "start_time": start, "project_id": "p", "level": "DEFAULT"}
+        answer = {"role": "assistant", "content": TEXTS[number]}
+        rows += [
+            ObservationV2(id=f"span{number}", type="SPAN", **common, input=DOCUMENTS[number]),
+            ObservationV2(
+                id=f"gen{number}", type="GENERATION", **common, model=MODEL, input=messages(number), output=answer
+            ),
+        ]
+    page: str = ObservationsV2Response(data=rows, meta=ObservationsV2Meta(cursor=None)).json()
+    return page
 
 
 def _anthropic(number: int) -> dict[str, Any]:
