@@ -48,7 +48,7 @@ VALUE_LABELS = {
     "leave_out": "leave them out",
     "validation_loss": "validation loss",
     "field_accuracy": "field accuracy",
-    "exchange": "exchange values between documents",
+    "exchange": "exchange values",
     "ema": "exponential moving average",
 }
 

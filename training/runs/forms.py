@@ -178,7 +178,7 @@ class NewRunForm(ChoiceForm):
     )
     ema_decay = forms.FloatField(widget=number_input(step="any", min="0", max="1"), required=False, label="EMA decay")
     augmentation = forms.ChoiceField(
-        choices=[("none", "none"), ("exchange", "exchange values between documents")],
+        choices=[("none", "none"), ("exchange", "exchange values")],
         widget=_select(),
         required=False,
         label="Augmentation",
