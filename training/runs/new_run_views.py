@@ -285,7 +285,7 @@ def _bar_parts(result: Estimate) -> list[dict[str, Any]]:
     """The parts of the memory with their share of the bar, as long as the limit or the sum, whichever is larger."""
     total = max(result.memory_bytes, result.memory_limit or 0) or 1
     return [
-        {"title": part.title, "bytes": part.bytes, "width": round(100 * part.bytes / total, 2), "tone": index % 6}
+        {"title": part.title, "bytes": part.bytes, "width": round(100 * part.bytes / total, 2), "tone": index % 8}
         for index, part in enumerate(result.parts)
         if part.bytes
     ]

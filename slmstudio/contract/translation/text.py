@@ -35,12 +35,12 @@ def read(text: str) -> tuple[Any, list[Note]]:
     try:
         return loads(bare), notes
     except JsonError:
-        mended = _TOKEN.sub(_storable, bare)
+        fixed = _TOKEN.sub(_storable, bare)
         notes += [Note(Code.UNCHECKED, "", "the character NUL")] if _NUL.search(bare) else []
-        mended, repeated = _without_repeated_notes(mended)
-        if mended == bare:
+        fixed, repeated = _without_repeated_notes(fixed)
+        if fixed == bare:
             raise
-    return loads(mended), [*notes, *(Note(Code.REPEATED, "", name) for name in repeated)]
+    return loads(fixed), [*notes, *(Note(Code.REPEATED, "", name) for name in repeated)]
 
 
 def _without_repeated_notes(text: str) -> tuple[str, list[str]]:

@@ -109,6 +109,14 @@ def test_a_value_within_another_is_never_lost(number: int) -> None:
         assert one.gold["city"] in one.text
 
 
+def test_overlapping_occurrences_are_exchanged_once() -> None:
+    compiled = compile_schema({"type": "object", "properties": {"shop": {"type": "string"}}})
+    rows = [Row(f"r{n}", "train", f"{one} {one} {one}", {"shop": f"{one} {one}"}) for n, one in enumerate("abcdef")]
+    found = [(row, one) for row, one in copies(rows, compiled) if one.gold != row.gold]
+    assert found
+    assert all(one.text == f"{one.gold['shop']} {row.gold['shop'][0]}" for row, one in found)
+
+
 def test_copies_follow_the_schema() -> None:
     """A shop of the first kind has no city of the second."""
     compiled = compile_schema({

@@ -142,7 +142,7 @@ def _values(node: Node, value: Any, text: str, path: Path | None) -> Iterator[_V
             inside = None if path is None else (*path, name)
             yield from _values(child, value.get(name), text, inside)
     elif node.field is not None:
-        spans = find(value, node.field, text) if node.field.evidence != "none" else []
+        spans = find(value, node.field, text, most=None) if node.field.evidence != "none" else []
         yield _Value(node.field, value, spans, path)
 
 
@@ -152,7 +152,12 @@ def _stretches(one: _Value, text: str) -> list[Span]:
     if not isinstance(one.value, str) or one.field.is_choice or KINDS[one.field.kind].by_meaning:
         return []
     letters = fold_coarsely(one.value)
-    return [_with_marks(span, text) for span in one.spans if fold_coarsely(span.text) == letters]
+    found: list[Span] = []
+    for span in one.spans:
+        # occurrences may overlap: "ha ha" in "ha ha ha"
+        if fold_coarsely(span.text) == letters and not (found and _overlap(found[-1], span)):
+            found.append(_with_marks(span, text))
+    return found
 
 
 def _with_marks(span: Span, text: str) -> Span:
