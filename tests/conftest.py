@@ -324,16 +324,18 @@ def wait_for() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_folder() -> Path:
     """The tiny model, made once by the child that prepares models."""
+    from tests.training.model_folders import made_once
     from training.child_processes import run_child, spec_file
     from training.spec import PrepareSpec
 
-    target = tmp_path_factory.mktemp("models") / "tiny"
-    spec = spec_file(PrepareSpec(kind="tiny", source="tiny-random", output_dir=str(target)).to_yaml())
-    run_child("training.ml.prepare", spec, target.with_suffix(".log"))
-    spec.unlink()
-    return target
+    def make(folder: Path) -> None:
+        spec = spec_file(PrepareSpec(kind="tiny", source="tiny-random", output_dir=str(folder)).to_yaml())
+        run_child("training.ml.prepare", spec, folder.with_suffix(".log"))
+        spec.unlink()
+
+    return made_once("tiny", make)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 from labeling.integrations import tokens
 from serving.batches import jobs
 from serving.models import BatchRun, Budget, TokenUsage
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.batches.gateway import gateway
 from tests.serving.rollouts.rows import deployed

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from labeling.models import Contract
+from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
-from tests.browser.test_dataset_pages import check
 from tests.evaluation.benchmark_desk import another_model, answered, finished, started, wide_world
 from tests.evaluation.factories import World, pretend
 

@@ -11,7 +11,7 @@ from evaluation.models import Endpoint
 from labeling.models import Document, Prediction
 from serving.deployments import services as deployment_services
 from serving.models import Certificate, Deployment, Experiment
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.captures.test_services import captured
 from tests.serving.certificates.test_services import label, traffic

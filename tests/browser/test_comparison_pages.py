@@ -10,7 +10,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 
 from evaluation.regression_suite.services import pin, pinned_documents
 from labeling.models import Document
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, evaluated, make_world, pretend
 
 PHONE: ViewportSize = {"width": 390, "height": 844}

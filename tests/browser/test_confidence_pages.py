@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from serving.models import AnswerPolicy
 from serving.policies import services
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.policies.rows import deployed, larger, request
 

@@ -1,22 +1,19 @@
 """Dataset pages: freeze by rules, read, compare, export; in light and dark, for all roles."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from playwright.sync_api import Page, expect
 
 from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import write_text
+from tests.browser.accessibility import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 As = Callable[[str], Page]
-AXE = "node_modules/axe-core/axe.min.js"
 
 
 @pytest.fixture
@@ -41,23 +38,6 @@ def open_as(logged_in: Callable[[Any], Page], desk: Desk) -> As:
         return logged_in(desk.people[role])
 
     return opened
-
-
-def check(page: Page, name: str) -> None:
-    """No rule of WCAG 2.2 AA is broken, in light and in dark, and nothing is wider than the window."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.evaluate("scheme => document.documentElement.setAttribute('data-bs-theme', scheme)", scheme)
-        if folder := os.environ.get("PICTURES"):
-            page.screenshot(path=Path(folder) / f"{name}-{scheme}.png", full_page=True)
-        axe = (settings.BASE_DIR / AXE).read_text()
-        found: Any = page.evaluate(
-            axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
-        )
-        violations = [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found["violations"]]
-        assert not violations, (name, scheme, violations)
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0, f"{name} is {wide} pixels too wide"
 
 
 def versions(desk: Desk) -> tuple[DatasetVersion, DatasetVersion]:

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from serving.deployments import gateway_client, queries, services
 from serving.models import Deployment
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.factories import answering, approved_report, built
 from tests.serving.rollouts.rows import current, requests

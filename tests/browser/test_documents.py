@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.conf import settings
 from playwright.sync_api import Page, expect
 
 from labeling.annotation import services as annotation_services
 from labeling.documents.list import search
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document
+from tests.browser.accessibility import check
 from tests.browser.conftest import until
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -45,17 +45,6 @@ def open_page(logged_in: Callable[[Any], Page], desk: Desk) -> Open:
         return page
 
     return opened
-
-
-def accessible(page: Page) -> None:
-    """Nothing that axe finds, in either theme."""
-    axe = (settings.BASE_DIR / "node_modules/axe-core/axe.min.js").read_text()
-    for theme in ("light", "dark"):
-        page.evaluate("theme => document.documentElement.dataset.bsTheme = theme", theme)
-        found: Any = page.evaluate(
-            axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
-        )
-        assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == [], theme
 
 
 def test_filters_are_part_of_the_url(open_page: Open, desk: Desk) -> None:
@@ -102,13 +91,13 @@ def test_rows_are_selected_by_keys_and_bulk_edited(open_page: Open, desk: Desk) 
     page.get_by_label("Change to make").select_option("tag")
     page.get_by_label("Tag to add or remove").select_option("ocr_noise")
     expect(page.locator("[data-value]:visible")).to_have_count(1)
-    accessible(page)
+    check(page, "documents-keys")
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#progress")).to_contain_text("queued")
     run_bulk_edit(BulkEdit.objects.get().pk)
     expect(page.locator("#progress")).to_contain_text("Back to documents")
     assert Document.objects.filter(tags=["ocr_noise"]).count() == 3
-    accessible(page)
+    check(page, "documents-bulk-edit")
     page.get_by_role("link", name="Documents", exact=True).last.click()
     page.locator("[data-tick-all]").check()
     expect(page.locator("[data-ticked]")).to_have_text("30")
@@ -116,10 +105,10 @@ def test_rows_are_selected_by_keys_and_bulk_edited(open_page: Open, desk: Desk) 
 
 def test_all_pages_are_accessible(open_page: Open, desk: Desk) -> None:
     page = open_page("owner", "documents/?order=saved&field=vendor&op=contains&value=acme&below=50&state=nonsense")
-    accessible(page)
+    check(page, "documents-filtered")
     page.goto(desk.url(f"documents/{Document.objects.get(external_id='inv-0001').pk}/"))
     expect(page.locator("mark").first).to_be_visible()
-    accessible(page)
+    check(page, "document")
     page.goto(desk.url("progress/"))
     expect(page.locator(".progress-plot canvas")).to_be_visible()
     expect(page.locator("[data-keys]")).to_contain_text("1 label by 1 person")
@@ -129,4 +118,4 @@ def test_all_pages_are_accessible(open_page: Open, desk: Desk) -> None:
     until(page, "() => document.documentElement.scrollWidth <= innerWidth")
     page.set_viewport_size({"width": 1366, "height": 900})
     expect(page.get_by_role("heading", name="Inter-annotator agreement")).to_be_visible()
-    accessible(page)
+    check(page, "progress")

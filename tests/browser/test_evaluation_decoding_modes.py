@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from evaluation.models import EvalRun
 from labeling.models import Contract
+from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
-from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, evaluated, make_world, pretend
 from tests.evaluation.runs.test_decoding_modes import exported
 from tests.evaluation.runs.test_external_model import endpoint

@@ -15,7 +15,7 @@ from labeling.datasets.freeze import freeze
 from labeling.models import Document, Project, QueueOrderRun
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.labeling.message_desk import add_messages, make_project, member
 
 

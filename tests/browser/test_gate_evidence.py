@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from evaluation.bundles.verifier.main import main
 from evaluation.gates.services import create_report
 from labeling.models import Contract, Document
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.approvals.test_evidence import sure
 from tests.evaluation.factories import World, broken, evaluated, make_world, rewrite
 from tests.evaluation.gates.test_sample_size import add_unlabelled

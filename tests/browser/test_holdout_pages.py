@@ -9,7 +9,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 
 from evaluation.gates.services import create_report
 from evaluation.models import EvalRun
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, evaluated, make_world, pretend, right
 
 PHONE: ViewportSize = {"width": 390, "height": 844}

@@ -11,8 +11,8 @@ from evaluation.models import EvalRun, GoldQuestion
 from evaluation.runs import jobs as run_jobs
 from labeling.models import Document
 from slmstudio.contract.json_text import sha256
+from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
-from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, evaluated, make_world
 from tests.evaluation.gold_desk import first_id, reviewer, says_total
 from tests.evaluation.label_issues.test_lookalikes import failed, relative

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from serving.alerts import rules
 from serving.models import AlertRule, DriftCheck, HostSample
 from serving.traffic.counting import count_marked, floor
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.rollouts.rows import with_candidate
 from tests.serving.traffic.rows import logged

@@ -12,7 +12,7 @@ from evaluation.gates.services import create_report
 from evaluation.models import EvalRun
 from labeling.models import Contract
 from serving.deployments import services
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, evaluated, make_version, make_world, rewrite, right
 from tests.serving.factories import answering, approved_report, built
 

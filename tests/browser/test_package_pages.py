@@ -12,7 +12,7 @@ from serving.packages.services import build_again
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.factories import approved_report, built
 from tests.serving.packages.test_services import PARITY

@@ -1,7 +1,6 @@
 """Pre-label pages: an endpoint is added, tested and used; light and dark."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels.jobs import run_prelabels
 from evaluation.prelabels.services import start_prelabels
 from labeling.models import Prediction
+from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import Fake, error, says
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
-AXE = Path(django_settings.BASE_DIR) / "node_modules/axe-core/axe.min.js"
 GOOD = '{"invoice_id":"A-1","date":"2026-01-14","vendor":"Acme","total_amount":1.5}'
 
 
@@ -48,41 +47,31 @@ def page(work: Desk, new_page: Callable[[], Page], live_server: LiveServer) -> P
     return page
 
 
-def look(page: Page) -> None:
-    """No violation of WCAG 2.2 AA, in either theme."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        found = page.evaluate(
-            AXE.read_text() + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
-        )
-        assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found["violations"]] == []
-
-
 def test_an_endpoint_is_added_and_tested(work: Desk, fake: Fake, page: Page) -> None:
     page.goto("/p/desk/prelabels/")
-    look(page)
+    check(page, "prelabels-1")
     page.get_by_role("link", name="Add endpoint").click()
     page.get_by_label("Name").fill("large")
     page.get_by_label("URL").fill(fake.url)
     page.get_by_label("Model", exact=True).fill("fake-1")
-    look(page)
+    check(page, "prelabels-2")
     page.get_by_role("button", name="Add endpoint").click()
     page.get_by_role("button", name="Test").click()
     expect(page.locator("#test")).to_contain_text("Valid")
-    look(page)
+    check(page, "prelabels-3")
     page.get_by_role("link", name="Pre-label documents").click()
     page.get_by_label("Maximum number of documents").fill("4")
-    look(page)
+    check(page, "prelabels-4")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
-    look(page)
+    check(page, "prelabels-5")
     fake.replies = [says(GOOD), says("sorry"), error(400, "no"), says(GOOD)]
     Endpoint.objects.update(structured="free", logprobs=False, at_once=1)
     run_prelabels(PrelabelRun.objects.get().pk)
     # The page asks for itself and finds that the run has ended.
     expect(page.locator("main").get_by_role("link", name="Label", exact=True)).to_be_visible()
     expect(page.get_by_text("2 of 4 documents")).to_be_visible()
-    look(page)
+    check(page, "prelabels-6")
     page.get_by_role("link", name="Not a JSON object").click()
     expect(page.locator("#items tbody tr")).to_have_count(1)
     page.go_back()
@@ -99,7 +88,7 @@ def test_a_filtered_list_starts_a_run_and_shows_field_errors(work: Desk, fake: F
     watch.allow("422 POST /p/desk/prelabels/new/")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("alert")).to_contain_text("greater than or equal to 1")
-    look(page)
+    check(page, "prelabels-7")
 
 
 def test_a_queued_run_is_cancelled(work: Desk, fake: Fake, page: Page) -> None:
@@ -110,4 +99,4 @@ def test_a_queued_run_is_cancelled(work: Desk, fake: Fake, page: Page) -> None:
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     page.goto("/p/desk/prelabels/")
     expect(page.get_by_role("cell", name="cancelled")).to_be_visible()
-    look(page)
+    check(page, "prelabels-8")

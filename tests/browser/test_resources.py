@@ -13,7 +13,7 @@ from evaluation.gates.services import create_report
 from evaluation.models import EvalOutput, ResourceMeasurement
 from evaluation.runs import resources
 from labeling.models import Contract
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, broken, evaluated, make_world, pretend
 
 

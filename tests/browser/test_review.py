@@ -1,12 +1,9 @@
 """Review by keys, adjudication, mentions, and accessibility in both themes."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
@@ -15,6 +12,7 @@ from labeling.comments import services as comment_services
 from labeling.models import Document, Gold, Review
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
+from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
 from tests.browser.labeling import control
 from tests.labeling.label_desk import Desk
@@ -84,18 +82,6 @@ def shows(page: Page, document: Document) -> None:
     page.wait_for_load_state()
 
 
-def looked_at(page: Page, name: str) -> None:
-    """Nothing that axe finds, in either theme."""
-    axe = (settings.BASE_DIR / "node_modules/axe-core/axe.min.js").read_text()
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        if folder := os.environ.get("SLM_PICTURES"):
-            page.screenshot(path=Path(folder) / f"{name}-{scheme}.png", full_page=True)
-        found = page.evaluate(axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-        assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found["violations"]] == []
-    page.emulate_media(color_scheme="light")
-
-
 def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     first, second, third = (desk.document(TEXT) for _ in range(3))
@@ -103,10 +89,10 @@ def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) 
         submit(document, desk.ana)
     comment_services.add(document=fresh(first), user=desk.ben, text="Is the total with tax?", path="total_amount")
     page = open_page(desk.rita, "review/")
-    looked_at(page, "review-list")
+    check(page, "review-list")
     page.keyboard.press("s")
     shows(page, first)
-    looked_at(page, "review-document")
+    check(page, "review-document")
     page.locator('mark[data-path="vendor"]').hover()
     expect(page.locator("#f-vendor-label").locator("xpath=ancestor::*[@data-node][1]")).to_have_class("sf-field strong")
     page.keyboard.press("a")
@@ -151,14 +137,14 @@ def test_a_conflict_is_adjudicated_by_keys(desk: Desk, open_page: Open, watch: W
     watch.allow("422 POST")
     document = dispute(desk)
     page = open_page(desk.rita, "review/?show=disputed")
-    looked_at(page, "disputed-list")
+    check(page, "disputed-list")
     page.keyboard.press("s")
     expect(page.locator("[data-question]")).to_have_count(4)
-    looked_at(page, "dispute")
+    check(page, "dispute")
     page.keyboard.press("a")
     expect(page.get_by_text("Choose a value.")).to_have_count(4)
     page.wait_for_load_state()
-    looked_at(page, "dispute-open")
+    check(page, "dispute-open")
     page.keyboard.press("2")  # vendor: Ben's
     row = page.locator('[data-row="line_items[0]"]')
     row.get_by_text("remove row").click()
@@ -193,7 +179,7 @@ def test_values_are_reviewed_by_keys(desk: Desk, open_page: Open) -> None:
     expect(page.locator("#comments article")).to_contain_text("a or r? @ana-desk knows")
     assert comment_services.unread_count(project=desk.project, user=desk.ana) == 1
     assert not Review.objects.exists()
-    looked_at(page, "review-comment")
+    check(page, "review-comment")
 
 
 def test_a_candidate_is_highlighted_in_the_document(desk: Desk, open_page: Open) -> None:
@@ -225,17 +211,17 @@ def test_a_fix_approves_and_opens_the_next(desk: Desk, open_page: Open) -> None:
 
 def test_empty_pages_and_mentions(desk: Desk, open_page: Open) -> None:
     page = open_page(desk.rita, "review/")
-    looked_at(page, "review-empty")
+    check(page, "review-empty")
     page.goto("/p/desk/review/?show=disputed")
-    looked_at(page, "disputed-empty")
+    check(page, "disputed-empty")
     page.goto("/p/desk/mentions/")
-    looked_at(page, "mentions-empty")
+    check(page, "mentions-empty")
     document = desk.document(TEXT)
     for text in ("what do you say to this?", "and <b>this</b>?"):
         comment_services.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} {text}", path="vendor")
     page.goto("/p/desk/review/")
     page.get_by_role("link", name="2 unread mentions").click()
-    looked_at(page, "mentions")
+    check(page, "mentions")
     page.get_by_role("button", name="Open document").first.click()
     expect(page.locator("#document-name")).to_have_text(document.external_id)
 
@@ -245,9 +231,9 @@ def test_own_labels_and_small_screens(desk: Desk, open_page: Open) -> None:
     submit(document, desk.rita)
     page = open_page(desk.rita, f"review/{document.pk}/")
     expect(page.get_by_text("This is your own label.")).to_be_visible()
-    looked_at(page, "review-own")
+    check(page, "review-own")
     page.keyboard.press("a")
     page.set_viewport_size({"width": 390, "height": 800})
-    looked_at(page, "review-phone")
+    check(page, "review-phone")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert not Review.objects.exists()

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from labeling.models import Document
 from serving.feedback.sampling import draw
 from serving.models import Judgment, ReviewItem, SamplePlan
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.feedback.rows import deployed, logged
 

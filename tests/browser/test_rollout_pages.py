@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from serving.models import Replica, RolloutPlan
 from serving.rollouts.watch import check_all
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.rollouts.rows import requests, with_candidate
 

@@ -11,9 +11,9 @@ from playwright.sync_api import Locator, Page, expect
 from labeling.models import SchemaVersion
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import dumps
+from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
 from tests.browser.test_form_drafts import log_in
-from tests.browser.test_import_pages import looked_at
 from tests.labeling.label_desk import Desk
 
 START = '{"type": "object", "additionalProperties": false, "properties": {"invoice_number": {"type": "string"}}}'
@@ -295,6 +295,6 @@ def test_rules_and_the_json_editor_fit(page: Page, width: int) -> None:
     )
     expect(page.locator(".builder-rule")).to_have_count(2)
     assert page.locator(".builder-rule select").evaluate_all(WHOLE) == []
-    looked_at(page, f"builder-{width}")
+    check(page, f"builder-{width}")
     page.get_by_role("button", name="Form preview").click()
-    looked_at(page, f"builder-form-{width}")
+    check(page, f"builder-form-{width}")

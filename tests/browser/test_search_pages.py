@@ -5,7 +5,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from slmstudio.runs.models import Status
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.browser.test_training_pages import desk as desk
 from tests.browser.test_training_pages import engineer as engineer
 from tests.browser.test_training_pages import run_of

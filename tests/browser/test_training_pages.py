@@ -15,7 +15,7 @@ from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from slmstudio.workers.hardware import Hardware
-from tests.browser.test_dataset_pages import check
+from tests.browser.accessibility import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun

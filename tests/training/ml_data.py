@@ -1,15 +1,10 @@
 """Small models and datasets for the tests of training and evaluation, without a network."""
 
-import atexit
-import fcntl
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +13,7 @@ from typing import Any
 import pytest
 
 from slmstudio.storage.hashing import folder_hash, sha256_file
+from tests.training.model_folders import made_once
 from training.ml.events import Emitter
 from training.ml.modeling.tiny_model import build_tiny
 from training.ml.prepare import prepare
@@ -37,19 +33,9 @@ SCHEMA: dict[str, Any] = {
 
 
 @cache
-def _models() -> Path:
-    """Where made models lie: a folder of this process, or that of all processes of a spread run."""
-    if shared := os.environ.get("SLM_TEST_MODELS"):
-        return Path(shared)
-    folder = Path(tempfile.mkdtemp(prefix="slm-models-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-@cache
 def tiny() -> Path:
     """The tiny random model, built once a session."""
-    return _made_once("tiny-random", build_tiny)
+    return made_once("tiny-random", build_tiny)
 
 
 @cache
@@ -64,7 +50,7 @@ def smollm2() -> Path:
     def make(folder: Path) -> None:
         prepare(PrepareSpec(kind="packaged", source="smollm2-135m-instruct", output_dir=str(folder)))
 
-    return _made_once("smollm2", make)
+    return made_once("smollm2", make)
 
 
 @cache
@@ -79,18 +65,7 @@ def smollm2_layers(count: int) -> Path:
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
 
-    return _made_once(f"smollm2-{count}", make)
-
-
-def _made_once(name: str, make: Callable[[Path], object]) -> Path:
-    """A folder below ``_models``, made by the process that comes first; the others wait for it."""
-    folder, mark = _models() / name, _models() / f"{name}.made"
-    with (_models() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not mark.exists():
-            make(folder)
-            mark.touch()
-    return folder
+    return made_once(f"smollm2-{count}", make)
 
 
 def receipts(count: int) -> list[dict[str, Any]]:
