@@ -17,24 +17,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from slmstudio.contract.windows.gold import window_schema
 from slmstudio.errors import Refused
 from slmstudio.workers.hardware import on_allowed_cores
 from training.exports.child_specs import TrainerSpec
 from training.exports.trainers.base import Trainer
 from training.exports.trainers.registry import TRAINERS
 from training.exports.trainers.source_text import RowCounts
+from training.ml.data.encoded_dataset import load_dataset
 from training.ml.data.encoder import Encoder
-from training.ml.data.long_documents import LongDocuments
-from training.ml.data.rows import compiled, of_split, read_rows
+from training.ml.data.rows import compiled
 from training.ml.events import Emitter, run_child
-from training.ml.lengths import EncodedRow, encode_rows, load_encoder
+from training.ml.lengths import EncodedRow, load_encoder
 from training.ml.loop.artifacts import write_json
 from training.ml.loop.training_arguments import eval_interval, total_steps
 from training.ml.modeling.folder_checks import check_ref
 
-SPLITS = ("train", "validation")
 CHECK = "check.py"
-_WORD = {"train": "training", "validation": "validation"}
 
 
 class TokenExactTexts:
@@ -67,26 +66,19 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
     check_ref(run.base_model)
     schema = compiled(run.contract)
     encoder = load_encoder(run.base_model.path, run.prompt)
-    rows = read_rows(run.dataset.path, run.dataset.sha256)
     output = Path(spec.output_dir)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     texts = TokenExactTexts(encoder, run.contract.instruction)
-    kept: dict[str, list[EncodedRow]] = {}
     hashes: dict[str, dict[str, Any]] = {}
-    encoded = {
-        split: encode_rows(of_split(rows, split), instruction=run.contract.instruction, schema=schema, encoder=encoder)
-        for split in SPLITS
-    }
-    long = LongDocuments(encoded["train"], run, schema, encoder)
-    for split in SPLITS:
-        _check_refused(encoded[split], split, spec)
-        kept[split] = long.fitted(encoded[split], split)
-        lines = (trainer.row(*texts.of(one, long.canonical(one))) for one in kept[split])
+    data = load_dataset(run, schema, encoder)
+    kept = {"train": data.train, "validation": data.validation}
+    part_schema = window_schema(schema)
+    for split, rows in kept.items():
+        answers = ((schema if one.of is None else part_schema).canonical(one.row.gold) for one in rows)
+        lines = (trainer.row(*texts.of(one, answer)) for one, answer in zip(rows, answers, strict=True))
         _write(output / f"{split}.jsonl", lines)
-        hashes[split] = {"rows": len(kept[split]), "sha256": _hash(kept[split])}
-    if not kept["train"]:
-        raise Refused("No training document fits in the sequence length.", code="dataset")
+        hashes[split] = {"rows": len(rows), "sha256": _hash(rows)}
     counts = RowCounts(
         train=len(kept["train"]),
         validation=len(kept["validation"]),
@@ -104,18 +96,8 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
     if spec.checker:
         emitter.emit("validation", **_validate(trainer, spec, output))
     emitter.emit(
-        "done", train=counts.train, validation=counts.validation, left_out=len(long.left_out), longest=counts.longest
+        "done", train=counts.train, validation=counts.validation, left_out=len(data.left_out), longest=counts.longest
     )
-
-
-def _check_refused(rows: list[EncodedRow], split: str, spec: TrainerSpec) -> None:
-    count = sum(one.length > spec.run.max_length for one in rows)
-    if count and spec.run.too_long == "refuse":
-        raise Refused(
-            f"{count} {_WORD[split]} documents are longer than {spec.run.max_length} tokens. Raise the sequence length "
-            "or leave them out. Nothing is truncated.",
-            code="length",
-        )
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

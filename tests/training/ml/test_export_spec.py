@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_file
 from tests.training.ml_data import (
     INSTRUCTION,
     SCHEMA,
@@ -21,6 +22,7 @@ from tests.training.ml_data import (
 )
 from training.exports.child_specs import TrainerSpec
 from training.ml import export_spec
+from training.ml.data.encoded_dataset import load_dataset
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled, of_split, read_rows
 from training.ml.lengths import encode_rows, load_encoder
@@ -75,6 +77,28 @@ def test_segments_have_the_trained_token_ids(tmp_path: Path, prompt: str) -> Non
         assert noted[split] == {"rows": count, "sha256": seen.hexdigest()}
 
 
+def test_rows_are_those_the_run_trains_on(tmp_path: Path) -> None:
+    """A share of the training documents, and those with silver labels."""
+    silver = [{**one, "id": f"silver-{one['id']}"} for one in rows(train=3, validation=0, holdout=0)]
+    extra = write_dataset(tmp_path / "silver.jsonl", silver)
+    wanted = spec(tmp_path, train_share=0.5, silver={"path": str(extra), "sha256": sha256_file(extra)})
+    collector = EventCollector()
+    export_spec.main(wanted, collector.emitter)
+    assert named(collector.events, "done")[0]["train"] == 9
+    encoder = load_encoder(str(tiny()), "chat")
+    data = load_dataset(wanted.run, compiled(wanted.run.contract), encoder)
+    ids = [[*one.prompt, *one.completion] for one in data.train]
+    written = [
+        [
+            token
+            for one in row["segments"]
+            for token in encoder.tokenizer(one["text"], add_special_tokens=False)["input_ids"]
+        ]
+        for row in jsonl(tmp_path / "out" / "train.jsonl")
+    ]
+    assert written == ids
+
+
 def test_hold_out_is_not_exported(tmp_path: Path) -> None:
     made = rows()
     for row in made:
@@ -84,6 +108,7 @@ def test_hold_out_is_not_exported(tmp_path: Path) -> None:
     assert not any("SECRET" in path.read_text() for path in (tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_child_reports_what_it_wrote(tmp_path: Path) -> None:
     code, events, words = run_child("training.ml.export_spec", spec(tmp_path, trainer="unsloth").to_yaml(), tmp_path)
     assert code == 0, words
@@ -98,7 +123,7 @@ def test_child_reports_what_it_wrote(tmp_path: Path) -> None:
 def test_rows_over_the_limit_are_rejected_or_dropped(tmp_path: Path) -> None:
     made = rows()
     made[0]["text"] *= 30
-    with pytest.raises(Refused, match="1 training documents are longer than 256 tokens"):
+    with pytest.raises(Refused, match="1 of 12 train documents are longer than 256 tokens"):
         export_spec.main(spec(tmp_path, made, max_length=256, too_long="refuse"), EventCollector().emitter)
     collector = EventCollector()
     export_spec.main(spec(tmp_path, made, max_length=256, too_long="leave_out"), collector.emitter)
@@ -113,13 +138,13 @@ def test_text_with_different_tokens_is_rejected(tmp_path: Path, monkeypatch: pyt
         return real(self, **parts).replace("Invoice", "invoice")
 
     monkeypatch.setattr(Encoder, "text", lambda self, **parts: real(self, **parts))
-    encoded_with_real = encode_rows
+    load_with_real = load_dataset
 
     def encode(*args: Any, **parts: Any) -> Any:
-        found = encoded_with_real(*args, **parts)
+        found = load_with_real(*args, **parts)
         monkeypatch.setattr(Encoder, "text", other)
         return found
 
-    monkeypatch.setattr(export_spec, "encode_rows", encode)
+    monkeypatch.setattr(export_spec, "load_dataset", encode)
     with pytest.raises(Refused, match="Document train-0 cannot be written as text"):
         export_spec.main(spec(tmp_path), EventCollector().emitter)

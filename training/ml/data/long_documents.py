@@ -68,10 +68,6 @@ class LongDocuments:
                 self.left_out.append({"id": one.row.id, "split": split, "tokens": one.length})
         return found
 
-    def canonical(self, one: EncodedRow) -> str:
-        """The text of a row's completion."""
-        return (self._schema if one.of is None else self._part_schema).canonical(one.row.gold)
-
     def _split(self, row: Row) -> list[EncodedRow]:
         """The windows of a document; none where even the smallest do not fit."""
         size = self.size
