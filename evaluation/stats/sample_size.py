@@ -65,7 +65,10 @@ def minimum_sizes(failures: Sequence[int], threshold: float, alpha: float) -> An
 
     allowed = np.asarray(failures, dtype=np.int64)
     rate = 1.0 - threshold
-    low, high = allowed.copy(), np.full(len(allowed), 2 * MAX_DOCUMENTS, dtype=np.int64)
+    most = 2 * MAX_DOCUMENTS
+    low, high = allowed.copy(), np.minimum(2 * allowed + 2, most)
+    while not (done := (high >= most) | (binom.cdf(allowed, high, rate) <= alpha)).all():
+        low, high = np.where(done, low, high), np.where(done, high, np.minimum(2 * high, most))
     while (high - low > 1).any():  # low never proves it, high does
         middle = (low + high) // 2
         proves = binom.cdf(allowed, middle, rate) <= alpha

@@ -95,6 +95,7 @@ def test_spans_are_in_the_document(value: str, text: str) -> None:
             assert text[span.start : span.end] == span.text != ""
 
 
+@pytest.mark.slow
 def test_large_documents_take_bounded_time() -> None:
     text = "l1O0 12.50 01/02/2026 aaaa " * 40_000
     start = time.process_time()

@@ -75,6 +75,7 @@ def test_lists_optional_fields_and_choices() -> None:
     assert not accepts(made, '{"number":"7","total":0}')
 
 
+@pytest.mark.slow
 @given(schemas_with_values())
 def test_every_canonical_text_can_be_written(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
     schema, value = pair
@@ -151,6 +152,7 @@ def test_a_rejected_schema_has_no_grammar() -> None:
         grammar({"type": "string"})
 
 
+@pytest.mark.slow
 def test_a_wide_schema_compiles_in_bounded_time() -> None:
     schema = object_schema({f"p{i}": {"type": "string"} for i in range(5000)})
     start = time.process_time()

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -57,6 +58,7 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
     return draw(other)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=2 * EXAMPLES,
     deadline=None,

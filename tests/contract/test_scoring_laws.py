@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,7 @@ def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
         assert found["right"]["k"] <= found["decided"]["k"]
 
 
+@pytest.mark.slow
 @given(schemas_with_two_values(), st.integers(1, 4))
 @settings(deadline=None, max_examples=60)
 def test_an_invalid_output_improves_no_metric(run: Run, count: int) -> None:

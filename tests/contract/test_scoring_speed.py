@@ -4,6 +4,8 @@ import random
 import time
 from decimal import Decimal
 
+import pytest
+
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 from slmstudio.contract.scoring.scorer import score_document, summarize
 from tests.contract.samples import object_schema
@@ -13,6 +15,7 @@ AMOUNTS = [f"n{i}" for i in range(4)]
 DAYS = ["issued", "due"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_documents() -> None:
     properties = {name: {"type": "string"} for name in NAMES}
     properties |= {name: {"type": "number", "multipleOf": 0.01} for name in AMOUNTS}  # type: ignore[dict-item]

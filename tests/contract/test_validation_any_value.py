@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -25,6 +26,7 @@ def test_any_text_gets_an_answer(text: str | bytes) -> None:
     assert problems or isinstance(value, dict)
 
 
+@pytest.mark.slow
 @given(schemas_with_values())
 def test_generated_values_are_valid(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
     schema, value = pair
@@ -56,6 +58,7 @@ def test_the_same_problem_is_never_reported_twice(value: Any) -> None:
     assert len(set(problems)) == len(problems)
 
 
+@pytest.mark.slow
 def test_hostile_values_take_bounded_time() -> None:
     deep: Any = []
     for _ in range(100_000):

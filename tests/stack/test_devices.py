@@ -115,6 +115,7 @@ def test_without_gpus_one_job_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_child_keeps_its_gpu_lock(tmp_path: Path, wait_for: Callable[..., None]) -> None:
     """The supervisor is killed; its child, which takes a moment to end, keeps the card until then."""
     words = tmp_path / "child.txt"

@@ -78,6 +78,7 @@ def test_stored_files_are_private(settings: object) -> None:
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_every_process_has_umask_077(idle_workers: Workers) -> None:
     idle_workers.start("default")

@@ -105,6 +105,7 @@ def test_a_signal_ends_everything(number: signal.Signals) -> None:
     assert session.left() == []
 
 
+@pytest.mark.slow
 def test_programs_that_ignore_sigterm_are_killed() -> None:
     session = Session(STUBBORN, POLITE)
     session.until("up", 2)
@@ -132,6 +133,7 @@ def test_a_busy_workers_children_are_signaled() -> None:
     assert session.left() == []
 
 
+@pytest.mark.slow
 def test_a_crashed_program_starts_again() -> None:
     session = Session(POLITE, POLITE)
     session.until("up", 2)
@@ -142,6 +144,7 @@ def test_a_crashed_program_starts_again() -> None:
     assert session.left() == []
 
 
+@pytest.mark.slow
 def test_optional_programs_restart_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
     monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("grace=1.0", "grace=1.0, vital=n == 0"))

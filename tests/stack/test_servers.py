@@ -76,6 +76,7 @@ def read(running: stack.Running) -> tuple[list[str], list[str]]:
         return rows, list(client.lrange("kept", 0, -1))
 
 
+@pytest.mark.slow
 def test_data_survives_a_restart(home: Path) -> None:
     first = stack.start(home)
     assert first.owned
@@ -89,6 +90,7 @@ def test_data_survives_a_restart(home: Path) -> None:
     stack.stop(second)
 
 
+@pytest.mark.slow
 def test_server_settings(home: Path) -> None:
     running = stack.start(home)
     try:
@@ -114,6 +116,7 @@ def test_server_settings(home: Path) -> None:
         stack.stop(running)
 
 
+@pytest.mark.slow
 def test_servers_stop_with_their_last_user(home: Path) -> None:
     first, second = user(home), None
     try:
@@ -133,6 +136,7 @@ def test_servers_stop_with_their_last_user(home: Path) -> None:
                 process.wait()
 
 
+@pytest.mark.slow
 def test_concurrent_starts_share_one_server(home: Path) -> None:
     users = [user(home) for _ in range(3)]
     try:
@@ -154,6 +158,7 @@ def test_concurrent_starts_share_one_server(home: Path) -> None:
             process.wait()
 
 
+@pytest.mark.slow
 def test_killed_users_are_ignored(home: Path) -> None:
     dead = user(home)
     printed(dead)
@@ -167,6 +172,7 @@ def test_killed_users_are_ignored(home: Path) -> None:
     assert servers(home) == (None, None)
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_data(home: Path) -> None:
     running = stack.start(home)
     write(running, "before")
@@ -204,6 +210,7 @@ def test_pid_files_of_other_processes_are_ignored(home: Path) -> None:
         stranger.wait()
 
 
+@pytest.mark.slow
 def test_a_foreign_server_is_used_and_not_stopped(home: Path) -> None:
     started = stack.start(home)
     Paths.of(home).state.unlink()  # their starter is unknown now
@@ -218,6 +225,7 @@ def test_a_foreign_server_is_used_and_not_stopped(home: Path) -> None:
         server.stop()
 
 
+@pytest.mark.slow
 def test_only_requested_servers_start(home: Path) -> None:
     running = stack.start(home, ["valkey"])
     postgres, valkey = servers(home)
@@ -241,6 +249,7 @@ def test_forks_do_not_stop_servers(home: Path) -> None:
     stack.stop(running)  # the second time does nothing
 
 
+@pytest.mark.slow
 def test_a_long_home_gets_short_sockets(home: Path) -> None:
     long = home / ("x" * 60) / ("y" * 60)
     running = stack.start(long)
@@ -252,6 +261,7 @@ def test_a_long_home_gets_short_sockets(home: Path) -> None:
         stack.stop(running)
 
 
+@pytest.mark.slow
 def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
     process = user(home, before=ENDLESS_START)
     deadline = time.monotonic() + 60
@@ -264,6 +274,7 @@ def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
     assert servers(home) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_start_that_is_interrupted_before_the_server_has_its_file_leaves_nothing(home: Path) -> None:
     stack.stop(stack.start(home, ["postgres"]))
     process = user(home, before=ENDLESS_START)

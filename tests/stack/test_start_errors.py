@@ -73,6 +73,7 @@ def test_a_taken_port() -> None:
     require_port("127.0.0.1", port)
 
 
+@pytest.mark.slow
 def test_data_of_another_version_is_an_error(home: Path) -> None:
     stack.stop(stack.start(home, ["postgres"]))
     version = Paths.of(home).postgres / "data" / "PG_VERSION"

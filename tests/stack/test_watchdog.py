@@ -13,6 +13,7 @@ from slmstudio.stack.watchdog import ServerWatchdog
 from tests.stack.test_servers import read, servers, write
 
 
+@pytest.mark.slow
 def test_killed_servers_restart_with_their_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slmstudio.stack.watchdog.CHECK_SECONDS", 0.0)
     printed: list[str] = []

@@ -16,6 +16,7 @@ from tests.stack.web import answer, serving, status
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_replaced(transactional_db: None, queues: None) -> None:
     port = free_port()
     command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "1"]

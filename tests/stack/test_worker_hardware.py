@@ -87,6 +87,7 @@ def test_a_worker_stopped_during_startup_unregisters(queues: None, monkeypatch: 
     assert not connection.exists(FACTS_KEY.format(worker.name))
 
 
+@pytest.mark.slow
 def test_a_worker_publishes_its_hardware_and_removes_it(idle_workers: Any, wait_for: Callable[..., None]) -> None:
     assert hardware_of("gpu") is None
     idle_workers.start("gpu")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 import django_rq
+import pytest
 from django.db import connection
 
 from slmstudio.stack import processes
@@ -12,6 +13,7 @@ from tests.conftest import Workers
 WORKER = ("--worker-class", "tests.stack.jobs.JobsWorker")
 
 
+@pytest.mark.slow
 def test_a_queued_job_runs_on_the_test_database(idle_workers: Workers, wait_for: Callable[..., None]) -> None:
     workers, names = idle_workers, ("default", "imports", "gpu")
     workers.start(*names, options=WORKER)
@@ -25,6 +27,7 @@ def test_a_queued_job_runs_on_the_test_database(idle_workers: Workers, wait_for:
         assert pid not in (os.getpid(), workers.processes[name].pid)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_leaves_no_children(idle_workers: Workers, wait_for: Callable[..., None]) -> None:
     idle_workers.start("gpu", options=WORKER)
     django_rq.get_queue("gpu").enqueue("tests.stack.jobs.supervise", 60)

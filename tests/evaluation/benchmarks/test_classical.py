@@ -61,6 +61,7 @@ def test_missing_weights_are_an_obstacle_with_the_command(monkeypatch: pytest.Mo
     assert classical.obstacle(ClassicalKind.TFIDF) == ""
 
 
+@pytest.mark.slow
 def test_from_the_benchmark_to_a_gate_report(wide: World) -> None:
     """Trains and predicts in real child processes."""
     made = started(wide, wide.base_model, kind_of(wide))

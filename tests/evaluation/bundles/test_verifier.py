@@ -70,6 +70,7 @@ def checked(schema: dict[str, Any], run: Run, scores: list[dict[str, Any]]) -> F
     return checker.found
 
 
+@pytest.mark.slow
 @given(flat_runs())
 @settings(max_examples=80, deadline=None)
 def test_scores_of_any_run_without_lists_are_accepted(run: tuple[dict[str, Any], list[Any], dict[str, Any]]) -> None:

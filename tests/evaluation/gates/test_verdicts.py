@@ -250,6 +250,7 @@ def test_without_alpha_nothing_is_proven() -> None:
     assert (exhausted.status, exhausted.n) == (Status.NOT_PROVEN, 0)
 
 
+@pytest.mark.slow
 def test_ten_candidates_have_at_most_five_percent_false_passes() -> None:
     """Models exactly at the threshold, tried one after another until one passes."""
     gate = Gate("schema", "schema_valid_rate", ">=", 0.9)

@@ -296,6 +296,7 @@ def test_llama_cpp_reads_a_long_document_in_windows_up_to_their_maximum(
     assert [outputs[f"holdout-{n}"]["finish_reason"] for n in range(3)] == ["stop", "error", "stop"]
 
 
+@pytest.mark.slow
 def test_holding_an_answer_against_its_grammar_is_no_part_of_its_latency(
     tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

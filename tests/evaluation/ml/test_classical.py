@@ -95,6 +95,7 @@ def test_classifier_predicts_classes_with_probabilities() -> None:
     assert 1 / 3 < made.confidence["queue"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec(EMBEDDINGS_MODULE) is None, reason="make embeddings installs the weights")
 def test_embeddings_know_words_that_no_label_has(tmp_path: Path) -> None:
     compiled, model = trained("embeddings", TICKET, tickets())

@@ -58,6 +58,7 @@ def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) 
     return collector.events
 
 
+@pytest.mark.slow
 def test_every_document_of_the_split_has_a_valid_answer(tmp_path: Path) -> None:
     code, events, errors = run_child("evaluation.ml.generate", spec(tmp_path).to_yaml(), tmp_path)
     assert code == 0, errors
@@ -121,6 +122,7 @@ def test_schema_and_examples_are_shown_and_shared(tmp_path: Path) -> None:
     assert named(collector, "start")[0]["shared_tokens"] > named(events, "start")[0]["shared_tokens"] + 150
 
 
+@pytest.mark.slow
 def test_how_sure_the_model_was_of_each_field_comes_where_it_is_asked_for(tmp_path: Path) -> None:
     code, events, errors = run_child("evaluation.ml.generate", spec(tmp_path, confidence=True).to_yaml(), tmp_path)
     assert code == 0, errors

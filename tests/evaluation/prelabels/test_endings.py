@@ -51,6 +51,7 @@ def test_finished_run_notifies_webhooks(run: PrelabelRun) -> None:
     assert WebhookDelivery.objects.get().payload["url"] == run.get_absolute_url()
 
 
+@pytest.mark.slow
 def test_failed_run_notifies_webhooks(run: PrelabelRun) -> None:
     run_prelabels(run.pk)  # there are no weights
     run.refresh_from_db()

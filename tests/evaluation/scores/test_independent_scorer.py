@@ -266,6 +266,7 @@ def flat_runs(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]], di
     return schema, dataset, outputs
 
 
+@pytest.mark.slow
 @given(flat_runs())
 @settings(max_examples=80, deadline=None)
 def test_any_run_without_lists_has_the_same_figures(
@@ -328,6 +329,7 @@ def clear_runs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return dataset, outputs
 
 
+@pytest.mark.slow
 @given(clear_runs())
 @settings(max_examples=80, deadline=None)
 def test_both_call_the_same_values_invented(run: tuple[list[dict[str, Any]], dict[str, Any]]) -> None:

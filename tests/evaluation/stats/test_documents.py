@@ -59,6 +59,7 @@ def test_unpaired_documents_are_refused() -> None:
         paired_loss([2.0], [0.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("confidence", [0.95, 0.975])
 @pytest.mark.parametrize(
     ("n", "limit", "gains"), [(40, 0.05, 0.0), (40, 0.05, 0.1), (100, 0.02, 0.02), (150, 0.1, 0.3)]
@@ -99,6 +100,7 @@ def _correlated_documents(rng: np.random.Generator, documents: int, fields: int,
     return [float(count) for count in np.where(whole, alike, apart)]
 
 
+@pytest.mark.slow
 def test_fields_that_go_wrong_together_do_not_fool_the_bound() -> None:
     rng = np.random.default_rng(2)
     documents, fields, rate, rounds = 150, 8, 0.1, 300
@@ -167,6 +169,7 @@ def test_a_limit_holds_for_the_p95_where_95_percent_are_proven_to_be_within() ->
     assert exact_lower(within - 1, 200) < 0.95
 
 
+@pytest.mark.slow
 def test_the_bounds_of_a_p95_miss_it_at_most_one_time_in_twenty() -> None:
     rng = np.random.default_rng(4)
     truth = scipy_stats.lognorm(0.5).ppf(0.95)
@@ -183,6 +186,7 @@ def test_the_bounds_of_a_p95_miss_it_at_most_one_time_in_twenty() -> None:
     assert above / 400 <= 0.06
 
 
+@pytest.mark.slow
 def test_the_bounds_of_a_mean_miss_it_about_one_time_in_twenty() -> None:
     rng = np.random.default_rng(6)
     missed = 0

@@ -55,6 +55,7 @@ def test_holm_of_nothing_is_nothing() -> None:
     assert benjamini_hochberg([]) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)  # few: statsmodels collects all garbage at every call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_the_adjusted_values_are_those_of_statsmodels(p_values: list[float]) -> None:

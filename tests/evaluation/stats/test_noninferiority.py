@@ -39,6 +39,7 @@ def shown_at_any_time(gains: "np.ndarray", margin: float, alpha: float) -> bool:
     return any(evidence(values[:n], range(n), margin) >= -math.log(alpha) for n in range(10, len(values) + 1, 10))
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_worse_by_the_margin_is_rarely_certified_however_often_it_is_read() -> None:
     rng = np.random.default_rng(14)
     rounds = 300

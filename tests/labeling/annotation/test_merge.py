@@ -108,6 +108,7 @@ def test_row_order_of_names_is_ignored() -> None:
     assert merge(base, mine, theirs).value == [base[1], {**base[2], "amount": 9}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("equal", [True, False])
 def test_many_rows_merge_fast(equal: bool) -> None:
     """A save locks the document's row during the merge."""

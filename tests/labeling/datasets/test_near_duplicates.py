@@ -84,6 +84,7 @@ def test_empty_and_long_texts() -> None:
     assert found.group[4] == found.group[5]
 
 
+@pytest.mark.slow
 def test_many_copies_are_fast() -> None:
     started = time.process_time()
     found = group(f"{words(7)} number {n}" for n in range(1_000))

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +64,7 @@ def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
     return tied
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs: dict[str, Any]) -> None:
@@ -72,6 +74,7 @@ def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs
     assert set(found.split.values()) <= set(ORDER)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_groups_are_never_split(rows: list[Candidate], knobs: dict[str, Any]) -> None:
@@ -81,6 +84,7 @@ def test_groups_are_never_split(rows: list[Candidate], knobs: dict[str, Any]) ->
         assert len(sides) <= 1, members
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_holdout_is_stable(rows: list[Candidate], knobs: dict[str, Any]) -> None:
@@ -104,6 +108,7 @@ def test_human_holdout_has_no_other_documents(rows: list[Candidate], knobs: dict
         assert origins <= HUMAN_ORIGINS
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_split_is_deterministic(rows: list[Candidate], knobs: dict[str, Any]) -> None:

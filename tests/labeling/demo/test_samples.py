@@ -35,6 +35,7 @@ def digest(samples: tuple[Sample, ...]) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
     code = (
         "import sys; sys.path.insert(0, '.')\n"
@@ -61,6 +62,7 @@ def test_another_seed_gives_other_documents() -> None:
     assert {s.text for s in generate(50, 1)}.isdisjoint({s.text for s in generate(50, 2)})
 
 
+@pytest.mark.slow
 def test_a_longer_run_starts_with_a_shorter_one() -> None:
     assert tuple(generate(20, 17)) == made()[:20]
 

@@ -72,6 +72,7 @@ def survey() -> Survey:
     return result
 
 
+@pytest.mark.slow
 def test_real_schemas_open_or_are_declined() -> None:
     found = survey()
     assert len(found.opened) >= 200
@@ -80,12 +81,14 @@ def test_real_schemas_open_or_are_declined() -> None:
     print(f"{len(found.opened)} forms, {len(found.declined)} declined, slowest {found.slowest:.2f} s")
 
 
+@pytest.mark.slow
 def test_json_nodes_have_a_reason() -> None:
     for compiled in survey().opened.values():
         for node in tree_of(compiled).nodes():
             assert node.shape != "json" or node.reason
 
 
+@pytest.mark.slow
 def test_values_round_trip_through_forms() -> None:
     kept_as_json: Counter[str] = Counter()
     for address, compiled in survey().opened.items():

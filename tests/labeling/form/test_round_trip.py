@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(schemas(), st.integers(0, 10**6))
 def test_form_value_round_trips_for_any_schema(schema: dict[str, Any], seed: int) -> None:
@@ -44,6 +46,7 @@ def test_form_value_round_trips_for_any_schema(schema: dict[str, Any], seed: int
         assert survives(tree, sample(tree, Random(seed + number)))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(schemas(), json_values)
 def test_any_value_round_trips_through_any_form(schema: dict[str, Any], value: Any) -> None:
@@ -54,6 +57,7 @@ def test_any_value_round_trips_through_any_form(schema: dict[str, Any], value: A
     form_for(compiled, value, read_only=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
 def test_any_value_round_trips_through_the_full_form(value: dict[str, Any]) -> None:

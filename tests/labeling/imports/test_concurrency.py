@@ -36,6 +36,7 @@ def test_concurrent_imports_of_equal_rows() -> None:
     assert Document.objects.count() == Gold.objects.count() == 1200
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_worker_imports(idle_workers: Any, wait_for: Callable[..., None]) -> None:
     idle_workers.start("imports")

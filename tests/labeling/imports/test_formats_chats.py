@@ -214,6 +214,7 @@ def test_documents_that_begin_alike_are_kept(texts: list[str]) -> None:
     assert not shared_prompt(single(*texts)).is_around
 
 
+@pytest.mark.slow
 def test_a_large_file_is_streamed(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "x" * 20_000}, {"role": "assistant", "content": "{}"}]}
     path = stored(tmp_path, "large.jsonl", "".join(f"{json.dumps({**row, 'id': str(n)})}\n" for n in range(1_500)))

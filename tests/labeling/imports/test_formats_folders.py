@@ -263,6 +263,7 @@ def bomb(path: Path, cell: int, rows: int = 64) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bomb.parquet", "bomb.arrow"])
 def test_decompression_uses_child_memory(tmp_path: Path, name: str) -> None:
     path = bomb(tmp_path / name, 4_000_001)
@@ -276,6 +277,7 @@ def test_decompression_uses_child_memory(tmp_path: Path, name: str) -> None:
         pa.set_memory_pool(before)
 
 
+@pytest.mark.slow
 def test_memory_limit_rejects_the_file(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="too much memory"):
         read(bomb(tmp_path / "bomb.parquet", 20_000_000))

@@ -52,6 +52,7 @@ def test_pdf_text_and_boxes(reader: Scanner, tmp_path: Path) -> None:
         assert min(image.convert("L").crop((0, 0, page.width, first[3] - 5)).tobytes()) > 200
 
 
+@pytest.mark.slow
 def test_ocr_is_optional(tmp_path: Path) -> None:
     image = picture(["INVOICE A-1029", "Total due 1,248.50"])
     path = stored(tmp_path, "scan.pdf", in_format(image, "PDF"))

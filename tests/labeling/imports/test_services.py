@@ -109,6 +109,7 @@ def test_batch_query_count_is_constant(desk: Desk) -> None:
     assert queries(0, 10) == queries(1000, bulk_copy.BATCH)
 
 
+@pytest.mark.slow
 def test_import_memory_is_constant(desk: Desk) -> None:
     def peak(count: int) -> int:
         def rows() -> Iterator[ParsedRow]:

@@ -321,6 +321,7 @@ def test_deleted_delivery_is_ignored(db: None) -> None:
     assert not deliveries.deliver(12345)
 
 
+@pytest.mark.slow
 def test_worker_delivers(
     idle_workers: Workers, receiver: Receiver, wait_for: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_invalid_outputs_and_violations_are_never_automatic() -> None:
     assert (only.accepted, only.documents) == (1, 3)
 
 
+@pytest.mark.slow
 def test_a_proven_budget_holds_on_new_documents() -> None:
     """Of the limits that are claimed, at most about 5 % exceed the budget."""
     budget = Budget(1, 20, "document")
@@ -84,6 +85,7 @@ def answered(number: int, seed: int) -> list[AnsweredDocument]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "tolerance"), [(220, 0.04), (400, 0.025)])
 def test_limits_are_of_confidences_as_they_are_served(number: int, tolerance: float) -> None:
     """Calibration, limit, new documents: about as many are below the limit as the curve says, and a budget holds."""

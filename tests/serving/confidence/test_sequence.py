@@ -24,6 +24,7 @@ def stopped(rng: random.Random, true: float, limit: float, answers: int, *, fiel
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [1, 6])
 def test_a_budget_that_is_kept_is_rarely_broken(fields: int) -> None:
     rng = random.Random(14)
@@ -39,6 +40,7 @@ def test_a_budget_that_is_exceeded_is_found() -> None:
     assert sorted(one or 0 for one in found)[15] < 250
 
 
+@pytest.mark.slow
 def test_the_interval_has_the_rate_at_every_look() -> None:
     rng, missed = random.Random(16), 0
     for _ in range(60):

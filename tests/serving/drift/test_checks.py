@@ -43,6 +43,7 @@ def sent(deployment: Deployment, samples: tuple[Sample, ...], at: datetime = YES
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_equal_documents_do_not_drift(world: World) -> None:
     deployment = deployed(world)
     sent(deployment, drawn(100)[30:80])
@@ -53,6 +54,7 @@ def test_equal_documents_do_not_drift(world: World) -> None:
     assert newest_changes(world.project, NOW) == (0, [])
 
 
+@pytest.mark.slow
 def test_longer_documents_with_nulls_drift(world: World) -> None:
     deployment = deployed(world)
     other = [

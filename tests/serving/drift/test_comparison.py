@@ -40,6 +40,7 @@ def test_the_share_test_is_fishers(k: int, n: int, j: int, m: int) -> None:
     assert fisher(k, n, j, m) == pytest.approx(min(1, 2 * min(less, greater)))
 
 
+@pytest.mark.slow
 def test_false_alarms_keep_their_rate() -> None:
     """Equal populations, one reference for ten days, at a level of 20 %: at most 20 % of the days alarm."""
     level, rounds, days = 0.2, 20, 8
@@ -53,6 +54,7 @@ def test_false_alarms_keep_their_rate() -> None:
     assert alarms / (rounds * days) <= level + 3 * math.sqrt(level * (1 - level) / rounds)
 
 
+@pytest.mark.slow
 def test_each_p_value_is_no_smaller_than_it_may_be() -> None:
     rng = random.Random(5)
     rounds = 600

@@ -40,6 +40,7 @@ def with_rig(tmp_path: Path, work: Callable[[Rig, list[str]], Any], **options: A
     event_loop.run(run())
 
 
+@pytest.mark.slow
 def test_pdf_scan_and_text_are_read_as_an_import_reads_them(tmp_path: Path) -> None:
     async def work(found: Rig, asked: list[str]) -> None:
         response = await send(found, "a.pdf", pdf([[LINE], ["Second page"]]), caller="ana")

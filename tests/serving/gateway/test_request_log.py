@@ -127,6 +127,7 @@ def test_the_use_of_a_token_is_added_up_once(log: RequestLogWriter, tmp_path: Pa
     assert used == {7: (2, 1, 360, 34), 0: (1, 0, 0, 0)}
 
 
+@pytest.mark.slow
 def test_the_process_stores_what_a_killed_one_left(
     transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mo
     assert weights == (engine == "transformers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
 def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any) -> None:
     packed(tmp_path, engine, labeled=True)
@@ -140,6 +141,7 @@ def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any)
     assert max(one.calibrated for one in values) < 0.5 or any(one.is_correct for one in values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
 def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
     packed(tmp_path, engine)
@@ -171,6 +173,7 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
         assert process.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_a_package_with_several_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OLLAMA_URL", raising=False)
     file = tiny_gguf.write(tiny(), tmp_path / "tiny.gguf")

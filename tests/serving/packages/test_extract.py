@@ -62,6 +62,7 @@ def replica_outputs(folder: Path, texts: list[str]) -> list[Answer]:
         return [Answer.of(caller.post("/answer", json={"text": text}).json()) for text in texts]
 
 
+@pytest.mark.slow
 def test_the_script_answers_as_the_replica_does(tmp_path: Path) -> None:
     found = packed(tmp_path, "llama_cpp")
     assert found["offline_problem"] == ""
@@ -83,6 +84,7 @@ def test_the_script_answers_as_the_replica_does(tmp_path: Path) -> None:
     assert (alone.returncode, alone.stdout) == (0, expected[0].raw + "\n"), alone.stderr
 
 
+@pytest.mark.slow
 def test_the_script_listens(tmp_path: Path) -> None:
     packed(tmp_path, "llama_cpp")
     text = rows()[0]["text"]

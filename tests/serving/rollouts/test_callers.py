@@ -35,6 +35,7 @@ def test_twenty_uneven_callers_are_no_reason_to_abort() -> None:
     assert found[1] > 0.15
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_far_more_is_aborted() -> None:
     rng = np.random.default_rng(15)
     found = np.array([aborted(rng, 0.5, 10.0, 200) for _ in range(40)]).mean(axis=0)

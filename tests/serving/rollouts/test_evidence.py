@@ -106,6 +106,7 @@ def test_evidence_adds_up_in_any_portions() -> None:
     assert one.log_e == pytest.approx(many.log_e)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.8, 1.0])
 def test_false_aborts_of_a_canary_whose_share_changes(ratio: float) -> None:
     """Read after every failure, the only moments at which it grows; the share changes after every 20th request."""
@@ -123,6 +124,7 @@ def test_false_aborts_of_a_canary_whose_share_changes(ratio: float) -> None:
     assert false <= (MOST if ratio == 1 else ALPHA * ROUNDS)
 
 
+@pytest.mark.slow
 def test_a_candidate_at_the_margin_is_rarely_called_non_inferior() -> None:
     rng = np.random.default_rng(2)
     false = 0
@@ -150,6 +152,7 @@ def test_false_aborts_in_shadow(chance: float) -> None:
     assert false <= MOST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_false_alarms_of_a_rate_at_its_limit(mirrored: bool) -> None:
     """The mirror grows between hits, so it is read just before each one and at the end."""

@@ -81,6 +81,7 @@ def test_sync_adopts_a_hub_model_added_earlier(own: Path) -> None:
     assert BaseModel.objects.filter(location__iexact="Qwen/Qwen3-0.6B").count() == 1
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_child_are_removed(own: Path) -> None:
     left = Path(settings.HOME) / "models" / "..mine.new.half"
     left.mkdir(parents=True)
@@ -146,6 +147,7 @@ def test_nothing_is_downloaded_without_a_request() -> None:
     assert caught.value.code == "download_required"
 
 
+@pytest.mark.slow
 def test_registered_folder_is_copied_clean(own: Path) -> None:
     (own / "notes.txt").write_text("not part of a model")
     model = prepare(base_model=register_folder(slug="mine", name="Mine", folder=own))
@@ -216,6 +218,7 @@ def test_intact_folder_is_not_prepared_again(tiny_base_model: BaseModel) -> None
     assert Path(tiny_base_model.folder).stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_existing_folder_is_only_verified(tiny_folder: Path) -> None:
     target = Path(settings.HOME) / "models" / "tiny-random"
     shutil.rmtree(target, ignore_errors=True)
@@ -263,6 +266,7 @@ def test_models_list_uses_the_hardware_of_a_contract(project: Any) -> None:
         call_command("models", "list", tokens=3)
 
 
+@pytest.mark.slow
 def test_models_check_verifies_a_prepared_model(tiny_base_model: BaseModel) -> None:
     output = StringIO()
     call_command("models", "check", "tiny-random", stdout=output)

@@ -179,6 +179,7 @@ def test_copies_over_the_limit_stay_as_they_were(tmp_path: Path, encoder: Encode
     assert [rows.encoded(number) for number in range(6)] == data.train
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_with_the_same_copies(tmp_path: Path) -> None:
     made = [{**vars(receipt(number)), "tags": [], "origin": "human"} for number in range(8)]
     changes: dict[str, Any] = {

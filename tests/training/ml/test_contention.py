@@ -126,6 +126,7 @@ def burner() -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU's OpenMP is what torch has on Linux")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread never waits for another")
 def test_process_yields_to_another_and_returns(burner: "subprocess.Popen[bytes]") -> None:

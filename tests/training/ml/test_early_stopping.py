@@ -39,6 +39,7 @@ def make_best(monkeypatch: pytest.MonkeyPatch, best: int) -> None:
     monkeypatch.setattr(EarlyStopping, "update", lambda self, step, loss: take(self, step, 1.0 + abs(step - best)))
 
 
+@pytest.mark.slow
 def test_run_stops_when_validation_loss_stops_falling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With step 2 as the best evaluation, the model must be that of a run that ended at step 2."""
     common: dict[str, Any] = {"scheduler": "constant", "warmup_ratio": 0.0, "eval_every": 1, "sample_documents": 0}
@@ -76,6 +77,7 @@ def test_best_weights_without_patience_are_those_of_the_last_evaluation(
     assert named(events, "done")[0]["best_step"] == expected
 
 
+@pytest.mark.slow
 def test_kept_weights_follow_field_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the highest accuracy at step 2 of 4, the model must be that of a run that ended at step 2."""
     common: dict[str, Any] = {"scheduler": "constant", "warmup_ratio": 0.0, "eval_every": 1}
@@ -89,6 +91,7 @@ def test_kept_weights_follow_field_accuracy(tmp_path: Path, monkeypatch: pytest.
     assert hashes(events) == hashes(short)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("early_stopping", "folders"), [(9, ("merged", "other/merged")), (None, ("other/merged", "merged"))]
 )

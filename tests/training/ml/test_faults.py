@@ -4,6 +4,7 @@ import math
 import shutil
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.training.ml.test_resume import outcome, spec_file
@@ -24,6 +25,7 @@ def test_out_of_memory_names_settings_to_change(tmp_path: Path) -> None:
     assert "max_length" in events[-1]["message"]
 
 
+@pytest.mark.slow
 def test_full_disk_at_the_end_fails_only_the_save(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=2)
     events = list(nursery().run(spec, "--FSIZE=300000"))
@@ -36,6 +38,7 @@ def test_full_disk_at_the_end_fails_only_the_save(tmp_path: Path) -> None:
     assert outcome(again)["steps"] == 2
 
 
+@pytest.mark.slow
 def test_full_disk_for_checkpoints_is_warned_once(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=3, save_every=1, early_stopping=None)
     events = list(nursery().run(spec, "--FSIZE=60000"))

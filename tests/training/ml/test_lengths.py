@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.training.ml_data import INSTRUCTION, SCHEMA, named, run_child, tiny, write_dataset
 from training.ml.data.rows import Row, compiled
 from training.ml.lengths import answer_limit, encode_rows, histogram, load_encoder
@@ -33,6 +35,7 @@ def test_output_limit_is_half_above_the_longest() -> None:
     assert answer_limit([]) == 512
 
 
+@pytest.mark.slow
 def test_child_measures_every_row(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data.jsonl")
     spec = LengthsSpec(

@@ -41,6 +41,7 @@ def test_every_token_is_in_one_micro_batch_without_extra_padding() -> None:
     assert [tuple(one["input_ids"].shape) for one in micro_batches(short)] == [(2, 400), (1, 450)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_micro_batches_match_a_whole_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     rows_at_once: list[int] = []

@@ -67,6 +67,7 @@ def test_hub_id_is_rejected_offline(tmp_path: Path) -> None:
     assert "someone/some-model" in caught.value.message
 
 
+@pytest.mark.slow
 def test_child_reports_the_prepared_model(tmp_path: Path) -> None:
     code, events, errors = run_child(
         "training.ml.prepare", spec("tiny", "tiny-random", tmp_path / "out").to_yaml(), tmp_path
@@ -76,6 +77,7 @@ def test_child_reports_the_prepared_model(tmp_path: Path) -> None:
     assert done["sha256"] == folder_hash(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_packaged_model_is_converted_with_its_tokenizer() -> None:
     from transformers import AutoTokenizer

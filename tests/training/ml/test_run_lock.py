@@ -25,6 +25,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_resumed_run_waits_for_the_earlier_process(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=1)
     left: list[float] = []

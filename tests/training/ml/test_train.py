@@ -155,6 +155,7 @@ def test_artifacts_are_complete_and_hashed(finished: tuple[Path, Events]) -> Non
     assert str(REPO) not in (out / "adapter" / "adapter_config.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_same_spec_gives_the_same_bytes(tmp_path: Path, precision: str) -> None:
     events = run_in_child(tmp_path / "child", precision=precision, max_steps=4)

@@ -63,6 +63,7 @@ def test_decay_grows_to_its_limit() -> None:
     assert decay_at(10_000, 0.99) == 0.99
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_evaluated_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training itself is the same; the validation loss, the samples and the adapter are those of the average."""
     seen: list[dict[str, torch.Tensor]] = []
@@ -92,6 +93,7 @@ def test_averaged_weights_are_evaluated_and_saved(tmp_path: Path, monkeypatch: p
         assert torch.equal(one, average[name.replace(".weight", ".default.weight")]), name
 
 
+@pytest.mark.slow
 def test_best_step_has_the_averaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the best evaluation at step 2 of 4, the model must be that of a run that ended at step 2."""
     common: dict[str, Any] = {"scheduler": "constant", "warmup_ratio": 0.0, "eval_every": 1, **EMA}
@@ -104,6 +106,7 @@ def test_best_step_has_the_averaged_weights(tmp_path: Path, monkeypatch: pytest.
     assert hashes(events) == hashes(short)
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_with_the_same_average(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"method": "full", "max_steps": 6, "early_stopping": None, "save_every": 1, **EMA}
     whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))

@@ -64,6 +64,7 @@ def away_once(monkeypatch: pytest.MonkeyPatch, name: str, *, done: bool) -> list
     return tries
 
 
+@pytest.mark.slow
 def test_run_is_not_reaped_while_hashing(run: TrainingRun, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
     plan(run, steps=1, pace=0)

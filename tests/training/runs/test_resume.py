@@ -146,6 +146,7 @@ def test_error_event_waits_for_a_manual_resume(run: TrainingRun, people: dict[st
     assert [attempt["from"] for attempt in attempts(run)] == [0, 5]
 
 
+@pytest.mark.slow
 def test_cancelled_run_keeps_its_work_and_can_be_resumed(
     run: TrainingRun, people: dict[str, Any], once_at_step: Any, settings: Any
 ) -> None:

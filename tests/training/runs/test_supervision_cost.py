@@ -20,6 +20,7 @@ from training.runs.services import start_training
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.slow
 def test_event_costs_little_more_than_its_row(
     project: Project,
     dataset: DatasetVersion,

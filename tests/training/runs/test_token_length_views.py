@@ -69,6 +69,7 @@ def test_unknown_model_is_rejected(dataset: DatasetVersion, login: Callable[[str
     assert "Choose a base model" in answer.content.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_job_stores_a_document_as_the_model_reads_it(
     dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], queues: None

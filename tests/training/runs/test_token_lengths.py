@@ -50,6 +50,7 @@ def test_dataset_without_training_documents_is_not_measured(
     assert not LengthReport.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_job_counts_every_row_with_the_model_tokenizer(
     dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], queues: None
