@@ -166,8 +166,8 @@ def evaluation_step(project: Any, user: User) -> NextStep | None:
     """For an engineer: the newest model without an evaluation, or without a gate report."""
     if not _can(project, Action.RUN):
         return None
-    versions = ModelVersion.objects.chosen().with_weights().filter(project=project).select_related("training_run")
-    version = versions.order_by("-number").first()
+    versions = ModelVersion.objects.chosen().with_weights().filter(project=project, training_run__archived_at=None)
+    version = versions.select_related("training_run").order_by("-number").first()
     if version is None:
         return None
     runs = EvalRun.objects.filter(project=project, training_run=version.training_run)

@@ -37,7 +37,7 @@ def training_step(project: Project, user: User) -> NextStep | None:
     if dataset is not None:
         address = f"{reverse('training_new', args=[project.slug])}?dataset={dataset.number}"
         return NextStep(f"Dataset v{dataset.number} has no training run yet.", "Train a model", address)
-    run = TrainingRun.objects.of_project(project).first()
+    run = TrainingRun.objects.of_project(project).filter(archived_at=None).first()
     if run is not None and run.status == Status.FAILED:
         return NextStep(f"Training run {run.number} failed.", "View run", run.get_absolute_url())
     return None

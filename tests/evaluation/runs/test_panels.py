@@ -15,6 +15,7 @@ from evaluation.gates.services import create_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated, make_version, right
+from training.models import TrainingRun
 
 
 def step(world: World, user: User, ask: Any) -> Any:
@@ -33,6 +34,12 @@ def test_an_engineer_is_led_from_the_model_to_the_report(world: World) -> None:
     assert step(world, world.engineer, panels.evaluation_step) is None
     make_version(world.project, world.engineer, world.dataset, world.base_model)
     assert step(world, world.engineer, panels.evaluation_step).text == "Model v2 is not evaluated."
+
+
+def test_models_of_archived_runs_are_no_step(world: World) -> None:
+    assert step(world, world.engineer, panels.evaluation_step) is not None
+    TrainingRun.objects.update(archived_at=timezone.now())
+    assert step(world, world.engineer, panels.evaluation_step) is None
 
 
 def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
@@ -52,6 +53,8 @@ def test_failed_run_is_the_next_step(run: TrainingRun, seen: Any, people: dict[s
     step = training_step(seen("engineer"), people["engineer"])
     assert step is not None
     assert step.url == "/p/receipts/training/1/"
+    TrainingRun.objects.update(archived_at=timezone.now())
+    assert training_step(seen("engineer"), people["engineer"]) is None
 
 
 def test_panel_shows_the_last_run(run: TrainingRun, seen: Any, people: dict[str, Any], login: Any) -> None:
