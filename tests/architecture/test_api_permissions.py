@@ -184,6 +184,7 @@ def test_each_role_reaches_what_the_table_says_and_nothing_else(people: dict[str
                 assert "slug" not in answer.json()["detail"], (method, path, answer.content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", tokens.SCOPES)
 def test_token_scopes(people: dict[str, Any], scope: str) -> None:
     role = next(role for role in (Role.OWNER, Role.MANAGER) if scope in tokens.scopes_for(role))

@@ -61,6 +61,7 @@ def landing(client: Client, address: str, found: list[str]) -> tuple[str, str, A
     raise AssertionError(f"no end of redirects at {address}")
 
 
+@pytest.mark.slow
 def test_get_of_post_only_urls_redirects(owner: Client) -> None:
     found = only_forms(owner)
     assert len(found) > 60, found

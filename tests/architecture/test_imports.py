@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib import import_module
 
+import pytest
 from django.apps import apps
 from django.conf import settings
 
@@ -29,6 +30,7 @@ def test_web_process_and_jobs_never_import_heavy_libraries() -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_child_processes_do_not_import_django() -> None:
     """In one process, as loading torch takes seconds: each module is imported after those before it."""
     modules = ("training.ml.train", "training.ml.lengths", "evaluation.ml.generate", "evaluation.ml.generate_llama")

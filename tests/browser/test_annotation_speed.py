@@ -15,6 +15,8 @@ from tests.browser.conftest import Open
 from tests.browser.labeling import LINES, control, fill_required, paged
 from tests.labeling.label_desk import Desk
 
+pytestmark = pytest.mark.slow
+
 MOST_KB = 150
 MOST_MS = 50
 

@@ -71,6 +71,7 @@ def test_values_are_typed_into_their_fields_at_any_speed(invoices: Desk, open_la
         assert page.locator("[data-confirm]").count() == 0
 
 
+@pytest.mark.slow
 def test_fields_of_every_kind_over_a_slow_network(desk: Desk, open_label: Open) -> None:
     """``TYPED_FIELDS=1000`` types that many, ``TYPED_SEED`` other ones; docs/benchmarks.md has the command."""
     use_schema(desk, SHEET)

@@ -38,6 +38,7 @@ def words(pdf: bytes) -> str:
     return " ".join(" ".join(pages).split())
 
 
+@pytest.mark.slow
 def test_approval_on_a_phone_and_void_after_a_correction(
     world: World, report: GateReport, logged_in: As, watch: Watch
 ) -> None:

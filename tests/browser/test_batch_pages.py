@@ -16,6 +16,8 @@ from tests.evaluation.factories import World, make_world
 from tests.serving.batches.gateway import gateway
 from tests.serving.rollouts.rows import deployed
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[Any], Page]
 PHONE: ViewportSize = {"width": 390, "height": 844}
 

@@ -14,6 +14,8 @@ from tests.browser.conftest import Watch
 from tests.evaluation.benchmark_desk import another_model, answered, finished, started, wide_world
 from tests.evaluation.factories import World, pretend
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = "/p/invoices/benchmark/"
 
 

@@ -18,6 +18,8 @@ from tests.serving.certificates.test_services import label, traffic
 from tests.serving.factories import answering, approved_report
 from tests.serving.rollouts.rows import current, deployed
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[Any], Page]
 
 

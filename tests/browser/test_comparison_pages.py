@@ -13,6 +13,8 @@ from labeling.models import Document
 from tests.browser.accessibility import check
 from tests.evaluation.factories import World, evaluated, make_world, pretend
 
+pytestmark = pytest.mark.slow
+
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 

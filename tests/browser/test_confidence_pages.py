@@ -14,6 +14,8 @@ from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.policies.rows import deployed, larger, request
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[Any], Page]
 
 

@@ -17,6 +17,8 @@ from tests.evaluation.factories import World, make_world
 from tests.serving.factories import answering, approved_report, built
 from tests.serving.rollouts.rows import current, requests
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[Any], Page]
 PHONE = {"width": 390, "height": 844}
 

@@ -16,6 +16,8 @@ from tests.evaluation.factories import World, evaluated, make_world, pretend
 from tests.evaluation.runs.test_decoding_modes import exported
 from tests.evaluation.runs.test_external_model import endpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(transactional_db: None, queues: None, tmp_path: Path, settings: Any) -> World:

@@ -18,6 +18,8 @@ from slmstudio.contract.json_text import dumps
 from tests.browser.accessibility import check
 from tests.labeling.message_desk import add_messages, make_project, member
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(transactional_db: None, queues: None) -> Project:

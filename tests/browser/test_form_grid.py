@@ -136,6 +136,7 @@ def test_rows_are_copied_as_a_spreadsheet_takes_them(grid: Page) -> None:
     expect(grid.locator("#form tbody tr.sf-picked")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_keypress_in_a_thousand_rows_is_fast(grid: Page) -> None:
     page = grid
     page.keyboard.press("Alt+j")

@@ -18,6 +18,8 @@ from tests.evaluation.approvals.test_evidence import sure
 from tests.evaluation.factories import World, broken, evaluated, make_world, rewrite
 from tests.evaluation.gates.test_sample_size import add_unlabelled
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(transactional_db: None, queues: None, tmp_path: Path) -> World:

@@ -12,6 +12,8 @@ from evaluation.models import EvalRun
 from tests.browser.accessibility import check
 from tests.evaluation.factories import World, evaluated, make_world, pretend, right
 
+pytestmark = pytest.mark.slow
+
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 

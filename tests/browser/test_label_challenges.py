@@ -17,6 +17,8 @@ from tests.evaluation.factories import World, evaluated, make_world
 from tests.evaluation.gold_desk import first_id, reviewer, says_total
 from tests.evaluation.label_issues.test_lookalikes import failed, relative
 
+pytestmark = pytest.mark.slow
+
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 

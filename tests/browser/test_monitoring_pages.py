@@ -17,6 +17,8 @@ from tests.evaluation.factories import World, make_world
 from tests.serving.rollouts.rows import with_candidate
 from tests.serving.traffic.rows import logged
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[Any], Page]
 
 

@@ -16,6 +16,8 @@ from tests.browser.accessibility import check
 from tests.evaluation.factories import World, evaluated, make_version, make_world, rewrite, right
 from tests.serving.factories import answering, approved_report, built
 
+pytestmark = pytest.mark.slow
+
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 

@@ -18,6 +18,8 @@ from tests.serving.factories import approved_report, built
 from tests.serving.packages.test_services import PARITY
 from training.models import ModelExport
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[Any], Page]
 
 

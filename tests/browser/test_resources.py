@@ -16,6 +16,8 @@ from labeling.models import Contract
 from tests.browser.accessibility import check
 from tests.evaluation.factories import World, broken, evaluated, make_world, pretend
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(transactional_db: None, queues: None, tmp_path: Path) -> World:

@@ -15,6 +15,8 @@ from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.rollouts.rows import requests, with_candidate
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[Any], Page]
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from slmstudio.runs.models import Status
@@ -14,6 +15,8 @@ from tests.training.search.fake_runs import end, evaluate
 from training.models import BaseModel, Search, TrainingRun
 from training.search import services
 from training.search.spec import SearchSpace, SearchSpec
+
+pytestmark = pytest.mark.slow
 
 PHONE, WINDOW = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 

@@ -120,6 +120,7 @@ def test_the_delivery_log_updates(work: Desk, logged_in: Callable[[Any], Page]) 
     expect(page.locator("#log")).to_contain_text("cannot be reached")
 
 
+@pytest.mark.slow
 def test_the_api_reference_is_interactive(work: Desk, logged_in: Callable[[Any], Page]) -> None:
     page = logged_in(work.people["owner"])
     page.goto("/api/docs")

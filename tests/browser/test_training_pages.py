@@ -21,6 +21,8 @@ from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.services import start_training
 
+pytestmark = pytest.mark.slow
+
 STEPS, LOOKS = 2000, 100
 
 

@@ -33,6 +33,8 @@ from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.evaluation.gates.test_production import in_production
 
+pytestmark = pytest.mark.slow
+
 Files = dict[str, bytes]
 GATES = GatePolicy(
     (

@@ -17,6 +17,8 @@ from labeling.review import services as review_services
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import review_desk
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = 100_000
 
 
@@ -118,7 +120,6 @@ def put_in_order(desk: Desk) -> None:
     desk.project.save()
 
 
-@pytest.mark.slow
 def test_the_order_of_a_queue_is_read_by_an_index(desk: Desk) -> None:
     put_in_order(desk)
     at = {"project": desk.project, "user": desk.ana}
@@ -129,7 +130,6 @@ def test_the_order_of_a_queue_is_read_by_an_index(desk: Desk) -> None:
         assert not re.search(r"Seq Scan on labeling_(document|annotation|documentplace)\b", plan), f"{sql}\n{plan}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("required", "ordered"), [(False, False), (True, False), (False, True)])
 def test_next_document_is_fast(desk: Desk, required: bool, ordered: bool) -> None:
     project = desk.project

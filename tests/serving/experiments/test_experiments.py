@@ -23,6 +23,8 @@ from tests.evaluation.factories import World
 from tests.serving.factories import answering, approved_report
 from tests.serving.rollouts.rows import current, deployed, requests
 
+pytestmark = pytest.mark.slow
+
 
 def started(world: World, **changes: Any) -> Experiment:
     """A test of the stable version and another approved one, both answering."""
@@ -208,7 +210,6 @@ def test_accuracy_is_that_of_judgments_of_the_split(world: World) -> None:
     assert found.verdict == "a"
 
 
-@pytest.mark.slow
 def test_alike_versions_rarely_get_a_verdict_however_often_it_is_read() -> None:
     rng, share, rounds, wrong = np.random.default_rng(14), 0.3, 300, 0
     for _ in range(rounds):

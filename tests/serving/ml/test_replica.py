@@ -32,6 +32,8 @@ from tests.serving import event_loop
 from tests.training.ml_data import SCHEMA, EventCollector, named, rows, tiny
 from training.spec import ModelRef
 
+pytestmark = pytest.mark.slow
+
 
 def packed(folder: Path, engine: Literal["transformers", "llama_cpp"], **changes: Any) -> dict[str, Any]:
     """Evaluates the tiny model and packs it; gives the parity event. The package is in ``folder/package``."""
@@ -123,7 +125,6 @@ def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mo
     assert weights == (engine == "transformers")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
 def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any) -> None:
     packed(tmp_path, engine, labeled=True)
@@ -141,7 +142,6 @@ def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any)
     assert max(one.calibrated for one in values) < 0.5 or any(one.is_correct for one in values)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
 def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
     packed(tmp_path, engine)
@@ -173,7 +173,6 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
         assert process.wait(20) == 0
 
 
-@pytest.mark.slow
 def test_a_package_with_several_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OLLAMA_URL", raising=False)
     file = tiny_gguf.write(tiny(), tmp_path / "tiny.gguf")

@@ -14,6 +14,8 @@ from training.ml.loop.fingerprint import check_fingerprint, fingerprint_values
 from training.spec import RunSpec
 from training.strict_yaml import build
 
+pytestmark = pytest.mark.slow
+
 #: values of the clock are reported, and differ
 CLOCK = ("tokens_per_second", "memory_bytes", "seconds_left")
 
@@ -63,7 +65,6 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     return list(nursery().run(spec_file(tmp_path_factory.mktemp("unkilled"))))
 
 
-@pytest.mark.slow
 def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path, save_every=1)
     first, second = random.randint(1, 6), random.randint(2, 5)  # one step: it may die before any checkpoint
@@ -84,7 +85,6 @@ def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tm
     assert {one["step"] for one in named(last, "checkpoint")} == set(range(1, 13))
 
 
-@pytest.mark.slow
 def test_stopped_run_saves_a_checkpoint_and_no_model(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
     first_events = nursery().signal_at(signal.SIGTERM, spec, 2)
@@ -102,7 +102,6 @@ def test_stopped_run_saves_a_checkpoint_and_no_model(unkilled: list[Event], tmp_
     assert outcome(last) == outcome(unkilled)
 
 
-@pytest.mark.slow
 def test_evaluation_interrupted_by_a_stop_is_repeated(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
     first_events: list[Event] = []
@@ -116,7 +115,6 @@ def test_evaluation_interrupted_by_a_stop_is_repeated(unkilled: list[Event], tmp
     assert outcome(last) == outcome(unkilled)
 
 
-@pytest.mark.slow
 def test_damaged_checkpoint_falls_back_to_the_previous(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path, save_every=1)
     first_events = nursery().signal_at(signal.SIGTERM, spec, 4)
@@ -177,7 +175,6 @@ def test_run_lost_before_saving_only_saves_its_model(tmp_path: Path) -> None:
     assert outcome(again) == outcome(whole)
 
 
-@pytest.mark.slow
 @pytest.mark.real_model
 def test_packaged_model_resumes_identically(tmp_path: Path) -> None:
     changes = {"model": smollm2_layers(4), "precision": "auto", "max_steps": 3, "sample_documents": 0, "save_every": 1}
