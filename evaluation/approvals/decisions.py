@@ -21,6 +21,7 @@ from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
+from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.application import application
 
@@ -86,7 +87,7 @@ def decide(
         waiver=covered or None,
         decided_by=user,
     )
-    approval.full_clean()
+    validate_fields(approval)
     approval.save(force_insert=True)
     audit_services.record(
         project=report.project,

@@ -16,6 +16,7 @@ from evaluation.models import AuditEntry
 from labeling.datasets.formats.table import escape_formula
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
+from slmstudio.database.validation import validate_fields
 
 #: stored actions that a page shows in other words
 ACTION_LABELS = {
@@ -45,7 +46,7 @@ def record(
         details: JSON-ready details: hashes, reasons, old and new values.
     """
     entry = AuditEntry(project=project, user=user, action=action, about=about, details=details or {})
-    entry.full_clean(validate_constraints=False)  # the database sets its position
+    validate_fields(entry)
     entry.save(force_insert=True)
     return entry
 

@@ -28,6 +28,7 @@ from evaluation.runs import resources
 from evaluation.runs.services import next_number
 from labeling.integrations import events
 from labeling.models import Project, Split
+from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
@@ -157,7 +158,7 @@ def _store(report: GateReport, user: User | None) -> GateReport:
     """Numbers and saves a report; its policy is frozen and the audit log records it. Only under the project's lock."""
     report.number = next_number(GateReport, report.project)
     report.created_at = timezone.now()
-    report.full_clean()
+    validate_fields(report)
     report.save()
     freeze_policy(report.policy, user)
     audit_services.record(

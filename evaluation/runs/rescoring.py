@@ -24,6 +24,7 @@ from labeling.datasets.families import families_of
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
+from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.application import scorer_code
 from slmstudio.runs.models import Status
@@ -79,7 +80,7 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
             opened_reason=source.opened_reason,
         )
         fresh.progress_total = run_documents.count(fresh)
-        fresh.full_clean()
+        validate_fields(fresh)
         fresh.save()
         audit_services.record(
             project=source.project,

@@ -27,6 +27,7 @@ from labeling.integrations import events
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.contract.decoding.grounding import candidates
+from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
 from slmstudio.runs.models import Status, resumed_by
@@ -133,7 +134,7 @@ def start_evaluation(
         **columns_of(bare),
     )
     run.progress_total = run_documents.count(run)
-    run.full_clean()
+    validate_fields(run)
     run.save()
     audit_services.record(
         project=project,

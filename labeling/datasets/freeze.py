@@ -50,6 +50,7 @@ from labeling.models import (
 from labeling.models.annotations import EXCLUDED_STATES
 from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 
 EXCLUSION_REASONS = {
@@ -347,7 +348,7 @@ def _is_outdated(project: Project, plan: splits.SplitAssignment) -> bool:
 
 def _store_version(dataset: DatasetVersion, order: list[Entry], split: dict[int, str], family: dict[int, int]) -> None:
     dataset.number = _newest_number(dataset.project) + 1
-    dataset.full_clean()
+    validate_fields(dataset)
     dataset.save(force_insert=True)
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         for entry in order:
@@ -387,7 +388,7 @@ def start_freeze(*, project: Project, user: User | None, rules: Rules, **setting
     compiled = project.schema_version.compiled
     validate_settings(settings["seed"], settings["validation_share"], settings["holdout_share"], rules, compiled)
     run = FreezeRun(project=project, knobs={**settings, "rules": asdict(rules)}, created_by=user)
-    run.full_clean()
+    validate_fields(run)
     with transaction.atomic():
         run.save()
         run.enqueue()

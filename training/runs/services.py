@@ -9,6 +9,7 @@ from django.db.models import Max
 from labeling.integrations import events
 from labeling.models import DatasetVersion, Project
 from slmstudio import quotas
+from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
 from training.base_models.downloads import download_required
@@ -99,7 +100,7 @@ def start_training(
     )
     run.spec = build_spec(run, hyperparameters).to_yaml()
     run.hyperparameters = hyperparameters.as_dict()
-    run.full_clean()
+    validate_fields(run)
     run.save(update_fields=["spec", "hyperparameters"])
     run.enqueue()
     return run
