@@ -7,7 +7,9 @@ import pytest
 from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from evaluation.models import EvalRun
@@ -19,7 +21,9 @@ from slmstudio import quotas
 from slmstudio.accounts import permissions
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import run_models
 from slmstudio.storage import artifacts
+from slmstudio.workers.queues import project_path
 from tests.evaluation.factories import World, make_world
 from training.models import TrainingRun
 from training.runs.services import resume
@@ -68,6 +72,15 @@ def test_hours_are_counted_by_gpu_and_fall_out_after_thirty_days(world: World) -
     assert quotas.compute(world.project).used == pytest.approx(2 * 4, abs=0.01)
     spend(world, 5, ago=24 * 31)
     assert quotas.compute(world.project).used == 0
+
+
+def test_hours_are_counted_without_loading_the_runs(world: World) -> None:
+    spend(world, 3, spec="devices: 2\n")
+    with CaptureQueriesContext(connection) as queries:
+        assert quotas.compute(world.project).used == pytest.approx(6)
+    asked = [query["sql"] for query in queries]
+    assert not any(f'"{column}"' in sql for sql in asked for column in ("hyperparameters", "error", "facts", "summary"))
+    assert len(asked) == sum(model.queue_name == "gpu" and bool(project_path(model)) for model in run_models())
 
 
 def test_an_exceeded_gpu_quota_rejects_runs(world: World, settings: Any) -> None:

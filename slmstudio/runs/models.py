@@ -92,6 +92,8 @@ class BackgroundRun(models.Model):
     job_timeout: ClassVar[int | None] = None
     #: maximum number of attempts before a lost run fails
     attempts_allowed: ClassVar[int] = 1
+    #: the columns that ``gpus`` reads
+    gpu_columns: ClassVar[tuple[str, ...]] = ()
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED, db_index=True)
     job_id = models.UUIDField(default=uuid.uuid4, editable=False)

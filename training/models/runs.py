@@ -76,6 +76,7 @@ class TrainingRun(BackgroundRun):
     job_name = "training.runs.jobs.run_training"
     former_job_names = ("training.jobs.run_training",)
     queue_name = "gpu"
+    gpu_columns = ("spec",)
     attempts_allowed = 3
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="training_runs")
