@@ -102,6 +102,7 @@ def test_valid_values_agree_in_form_decoder_and_scorer(
             raise AssertionError(f"{dumps(schema)}\n{dumps(value)}\n{error}") from error
 
 
+@pytest.mark.slow
 def test_the_number_of_examined_documents() -> None:
     print(dict(SEEN))
     assert SEEN["values"] > EXAMPLES

@@ -84,6 +84,7 @@ def test_valid_means_what_jsonschema_means(made: tuple[dict[str, Any], Values], 
         assert (not problems) == expected, f"{dumps(schema)}\n{dumps(one)}\n{problems}"
 
 
+@pytest.mark.slow
 def test_both_answers_occurred() -> None:
     print(dict(SEEN))
     assert SEEN["valid"] > EXAMPLES / 4
