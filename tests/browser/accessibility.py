@@ -38,7 +38,7 @@ def check(page: Page, name: str, *, known: tuple[str, ...] = ()) -> None:
     With PICTURES, a picture of each theme is kept in that folder.
     """
     for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=theme)
         page.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", theme)
         if folder := os.environ.get("PICTURES"):
             page.screenshot(path=Path(folder) / f"{name}-{theme}.png", full_page=True)
