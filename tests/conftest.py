@@ -54,8 +54,8 @@ os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and own
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """As many processes as cores, and two more for the slow tests, which wait for programs: without those, two more
-    make the others an eighth slower. None where they would share a queue."""
+    """As many processes as cores, and two more for the slow tests, which wait for programs; tests of the database take
+    a sixth longer with those two. None where they would share a queue."""
     waiting = 0 if "not slow" in config.option.markexpr else 2
     return min(6, (os.cpu_count() or 1) + waiting) if "valkey" in _embedded else 0
 
