@@ -121,19 +121,22 @@ def _load(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
 
 
-class _Dumper(yaml.SafeDumper):
-    """Safe YAML that writes Decimal as a plain number and a text of several lines as a block."""
+class _Dumper(yaml.CSafeDumper):
+    """Safe YAML that writes Decimal as a plain number and a text of several lines as a block.
+
+    The one of libyaml: the Python one writes U+0085 and U+2028 so that another text is read.
+    """
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _decimal_node(dumper: yaml.SafeDumper, value: Decimal) -> yaml.ScalarNode:
+def _decimal_node(dumper: yaml.CSafeDumper, value: Decimal) -> yaml.ScalarNode:
     text = format(value, "f")
     return dumper.represent_scalar("tag:yaml.org,2002:float", text if "." in text else text + ".0")
 
 
-def _text_node(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+def _text_node(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 

@@ -41,6 +41,15 @@ def test_written_text_is_stable() -> None:
     assert RunSpec.from_yaml(text).to_yaml() == text
 
 
+@pytest.mark.parametrize("text", [
+    "a\x85b", "\x85a\x85", "a\u2028\u2029b", "\n\na", "  \na", "a \nb\t", "\ufeffa", "a😀\nb", "'\"", "- #", "é\u200b",
+])  # fmt: skip
+def test_every_text_survives_a_round_trip(text: str) -> None:
+    contract = {**MINIMAL["contract"], "instruction": text}
+    spec = build(RunSpec, {**MINIMAL, "contract": contract})
+    assert RunSpec.from_yaml(spec.to_yaml()).contract.instruction == text
+
+
 def test_defaults_are_filled_in() -> None:
     spec = RunSpec.from_yaml(run_yaml())
     assert (spec.method, spec.prompt, spec.precision, spec.too_long) == ("lora", "chat", "auto", "windows")
