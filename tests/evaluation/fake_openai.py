@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.servers import in_thread
+
 Reply = Callable[["Handler", dict[str, Any]], None]
 #: a valid answer
 GOOD = '{"id": "A-1", "total": 2.50}'
@@ -255,12 +257,8 @@ def running() -> Iterator[Fake]:
     server.daemon_threads = True
     fake = Fake(f"http://127.0.0.1:{server.server_port}/v1")
     handler.fake = fake  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield fake
-    finally:
-        fake.stopping.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with in_thread(server):
+        try:
+            yield fake
+        finally:
+            fake.stopping.set()

@@ -1,7 +1,6 @@
 """Alerts fire and resolve on figures of the log, with a clock that the tests hand in."""
 
 import json
-import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -18,14 +17,16 @@ from serving.models import AlertEvent, AlertRule, Deployment, DriftCheck, Packag
 from serving.traffic.counting import count_marked
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World
+from tests.servers import in_thread
 from tests.serving.rollouts.rows import deployed
 from tests.serving.traffic.rows import logged
+from tests.shared_rows import shared_fixture
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 Kind = AlertEvent.Kind
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     """A stable version; only the alert on failures is on."""
     found = deployed(world)
@@ -241,14 +242,13 @@ class Receiver(BaseHTTPRequestHandler):
 def test_a_webhook_gets_a_signed_event(world: World, deployment: Deployment, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     Receiver.got = []
-    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    with in_thread(server):
         url = f"http://127.0.0.1:{server.server_port}/alerts"
         hook = webhooks.create(project=world.project, user=world.owner, url=url, events=["alert.firing"])
         event = fire(deployment)
         delivery = WebhookDelivery.objects.get()
         assert deliveries.deliver(delivery.pk)
-        server.shutdown()
     [(headers, body)] = Receiver.got
     payload = json.loads(body)
     assert (headers["SLM-Event"], payload["event"]) == ("alert.firing", "alert.firing")

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+from tests.servers import in_event_loop
 
 Reply = Callable[[str], "tuple[int, dict[str, Any]]"]
 OUTPUT = {"total": 12.5}
@@ -56,13 +57,19 @@ def gateway() -> Iterator[Gateway]:
         return JSONResponse(body, status_code=status)
 
     app = Starlette(routes=[Route("/api/v1/projects/{slug}/extract", extract, methods=["POST"])])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    running = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
+    ready, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with in_event_loop(app, listener):
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    running = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     running.start()
     try:
+        assert ready.wait(20)
         yield found
     finally:
-        server.should_exit = server.force_exit = True
+        stop.set()
         running.join(5)
         listener.close()

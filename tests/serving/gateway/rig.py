@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -32,6 +31,7 @@ from serving.gateway.routes import ReleaseRoute, ReplicaCounts, Route, RouteTabl
 from serving.gateway.tokens import Caller, TokenCache
 from serving.models import RequestLog
 from slmstudio.contract.schema.compiled import compile_schema
+from tests.servers import in_event_loop
 
 SCHEMA = compile_schema(
     {
@@ -79,16 +79,8 @@ async def backend(path: Path, answer: Reply) -> AsyncIterator[Backend]:
         return await answer(text)
 
     app = Starlette(routes=[Path_("/answer", handle, methods=["POST"])])
-    server = uvicorn.Server(uvicorn.Config(app, uds=str(path), log_level="error", lifespan="off"))
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    running = asyncio.ensure_future(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
-    try:
+    async with in_event_loop(app, uds=str(path)):
         yield found
-    finally:
-        server.should_exit = server.force_exit = True
-        await running
 
 
 def release(number: int, *addresses: str) -> ReleaseRoute:

@@ -9,11 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from evaluation.inference.clients.endpoint_config import EndpointConfig
 from serving.gateway.external import ExternalRoute
 from serving.gateway.routes import ReleaseRoute, Route
+from tests.servers import in_event_loop, in_thread
 from tests.serving.gateway.rig import SCHEMA, Rig, rig
 from tests.stack.test_serve import free_port
 
@@ -102,15 +101,11 @@ def standing_in() -> Iterator[StandIn]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     found = StandIn(f"http://127.0.0.1:{server.server_port}/v1")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        found.go_on.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with in_thread(server):
+        try:
+            yield found
+        finally:
+            found.go_on.set()
 
 
 def external(url: str, *, key: str = "", number: int = 9) -> ReleaseRoute:
@@ -151,16 +146,10 @@ def listening(folder: Path, route: Route, **options: Any) -> Iterator[Listening]
         async with rig(folder, route, **{"timeout": 10.0, **options}) as one:
             port = free_port()
             app = one.client._transport.app  # type: ignore[attr-defined]
-            server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
-            server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-            running = asyncio.ensure_future(server.serve())
-            while not server.started:
-                await asyncio.sleep(0.005)
-            found.append(Listening(port, one, asyncio.get_running_loop()))
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-            server.should_exit = server.force_exit = True
-            await running
+            async with in_event_loop(app, port=port):
+                found.append(Listening(port, one, asyncio.get_running_loop()))
+                ready.set()
+                await asyncio.to_thread(stop.wait)
 
     thread = threading.Thread(target=lambda: asyncio.run(work()))
     thread.start()

@@ -9,11 +9,11 @@ from typing import Any
 
 import openai
 import pytest
-import uvicorn
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from pydantic import SecretStr
 
+from tests.servers import in_event_loop
 from tests.serving.gateway.rig import RAW, TEXT, backend, release, reply, rig, route
 from tests.stack.test_serve import free_port
 
@@ -27,15 +27,9 @@ def served(folder: Path, **changes: Any) -> Iterator[str]:
         async with backend(folder / "a", reply(**changes)) as one:
             async with rig(folder, route(release(3, one.address))) as found:
                 app = found.client._transport.app  # type: ignore[attr-defined]
-                server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
-                server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-                running = asyncio.ensure_future(server.serve())
-                while not server.started:
-                    await asyncio.sleep(0.005)
-                ready.set()
-                await asyncio.to_thread(stop.wait)
-                server.should_exit = True
-                await running
+                async with in_event_loop(app, port=port):
+                    ready.set()
+                    await asyncio.to_thread(stop.wait)
 
     thread = threading.Thread(target=lambda: asyncio.run(work()))
     thread.start()

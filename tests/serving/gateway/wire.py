@@ -6,8 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import uvicorn
-
+from tests.servers import in_event_loop
 from tests.serving.gateway.rig import Rig
 
 Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -23,17 +22,9 @@ async def listening(found: Rig) -> AsyncIterator[int]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     app = found.client._transport.app  # type: ignore[attr-defined]
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    running = asyncio.ensure_future(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    try:
+    async with in_event_loop(app, listener):
         yield int(listener.getsockname()[1])
-    finally:
-        server.should_exit = server.force_exit = True
-        await running
-        listener.close()
+    listener.close()
 
 
 @contextlib.asynccontextmanager

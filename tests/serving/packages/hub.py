@@ -8,10 +8,11 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.servers import in_thread
 
 LARGE = (".safetensors", ".gguf")
 TOKEN = "hf_test"
@@ -179,11 +180,6 @@ _ROUTES: list[tuple[str, Any]] = [
 @contextlib.contextmanager
 def hub() -> Iterator[Hub]:
     """A running hub."""
-    with Hub() as found:
-        thread = threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield found
-        finally:
-            found.shutdown()
-            thread.join()
+    found = Hub()
+    with in_thread(found):
+        yield found

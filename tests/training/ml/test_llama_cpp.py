@@ -1,7 +1,6 @@
 """The llama.cpp server of a process: no proxy, timeouts, errors."""
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.servers import in_thread
 from training.ml import prepare
 from training.ml.llama_cpp import runtime
 
@@ -30,10 +30,8 @@ class _Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[str]:
     found = HTTPServer(("127.0.0.1", 0), _Answers)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{found.server_port}"
-    found.shutdown()
-    found.server_close()
+    with in_thread(found):
+        yield f"http://127.0.0.1:{found.server_port}"
 
 
 def test_documents_bypass_proxies(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

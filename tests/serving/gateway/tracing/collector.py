@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,6 +10,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from tests.servers import in_thread
 
 
 class Collector:
@@ -63,8 +64,7 @@ def collector(status: int = 200) -> Iterator[Collector]:
         def log_message(self, *args: Any) -> None:
             """Nothing on the terminal."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Collector(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Collector(f"http://127.0.0.1:{server.server_port}")
+    with in_thread(server):
         yield found
-        server.shutdown()
