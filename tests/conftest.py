@@ -26,6 +26,7 @@ from slmstudio import stack
 from slmstudio.stack import environment
 from slmstudio.stack.paths import Paths
 from tests import database_template
+from tests.shared_rows import shared_fixture
 
 if TYPE_CHECKING:
     from tests.shared_rows import SharedRows
@@ -79,6 +80,19 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """What trains or works in this process listens to signals. A process that a later test forks must not inherit that:
+    it would not end when it is terminated."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        return (yield)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def pytest_unconfigure() -> None:
@@ -327,27 +341,21 @@ def wait_for() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def tiny_folder() -> Path:
-    """The tiny model, made once by the child that prepares models."""
-    from tests.training.model_folders import made_once
-    from training.child_processes import run_child, spec_file
-    from training.spec import PrepareSpec
+    """The tiny model's folder."""
+    from tests.training.model_folders import tiny
 
-    def make(folder: Path) -> None:
-        spec = spec_file(PrepareSpec(kind="tiny", source="tiny-random", output_dir=str(folder)).to_yaml())
-        run_child("training.ml.prepare", spec, folder.with_suffix(".log"))
-        spec.unlink()
-
-    return made_once("tiny", make)
+    return tiny()
 
 
-@pytest.fixture
-def tiny_base_model(db: None, tiny_folder: Path) -> "BaseModel":
+@shared_fixture
+def tiny_base_model(db: None) -> "BaseModel":
     """The tiny model's row, prepared."""
     from slmstudio.storage.hashing import folder_hash
+    from tests.training.model_folders import tiny
     from training.base_models.services import register_tiny
 
     model = register_tiny()
-    model.folder, model.sha256 = str(tiny_folder), folder_hash(tiny_folder)
+    model.folder, model.sha256 = str(tiny()), folder_hash(tiny())
     model.context, model.instruction_tuned = 2048, True
     model.save()
     return model

@@ -25,11 +25,12 @@ from slmstudio.runs.reaper import run_models
 from slmstudio.storage import artifacts
 from slmstudio.workers.queues import project_path
 from tests.evaluation.factories import World, make_world
+from tests.shared_rows import shared_fixture
 from training.models import TrainingRun
 from training.runs.services import resume
 
 
-@pytest.fixture
+@shared_fixture
 def world(db: None, tmp_path: Any) -> World:
     cache.clear()
     return make_world(tmp_path / "base", documents=8, holdout=4)

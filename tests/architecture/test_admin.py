@@ -12,16 +12,17 @@ from evaluation.models import AuditEntry
 from labeling.models import Membership, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role
+from tests.shared_rows import shared_fixture
 
 ACCOUNTS = (User, Group)
 
 
-@pytest.fixture
+@shared_fixture
 def root(db: None) -> Any:
     return User.objects.create_superuser("root", password="x")
 
 
-@pytest.fixture
+@shared_fixture
 def helper(db: None) -> Any:
     """Somebody who may manage accounts and is no superuser."""
     made = User.objects.create_user("helper", password="x", is_staff=True)
@@ -29,7 +30,7 @@ def helper(db: None) -> Any:
     return made
 
 
-@pytest.fixture
+@shared_fixture
 def project(root: Any) -> Project:
     owner, mona = User.objects.create_user("olga", password="x"), User.objects.create_user("mona", password="x")
     return create_project(

@@ -24,8 +24,9 @@ from labeling.models import ApiToken, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Action, Role, may
 from slmstudio.contract.json_text import dumps
-from tests.architecture.test_permissions import addresses
+from tests.architecture.test_permissions import ROLES, addresses
 from tests.labeling.api_client import Api, api_of
+from tests.shared_rows import shared_fixture
 
 #: an operation that concerns no single project
 GENERAL = [("GET", f"{PREFIX}/projects")]
@@ -43,7 +44,7 @@ def in_project() -> list[tuple[str, str, dict[str, Any]]]:
     return [found for found in operations() if found[:2] not in GENERAL]
 
 
-@pytest.fixture
+@shared_fixture
 def people(db: None) -> dict[str, Any]:
     users = get_user_model().objects
     owner = users.create_user("owner")
@@ -165,7 +166,7 @@ def _everything(user: User) -> Api:
     return api
 
 
-@pytest.mark.parametrize("role", Role.values)
+@pytest.mark.parametrize("role", ROLES)
 def test_each_role_reaches_what_the_table_says_and_nothing_else(people: dict[str, Any], role: str) -> None:
     api = _everything(people[role])
     browser = Client()

@@ -17,7 +17,6 @@ from redis.exceptions import ResponseError
 from rq import Worker
 
 from slmstudio import stack
-from slmstudio.runs import supervisor
 from slmstudio.stack.paths import Paths
 from slmstudio.stack.valkey import Valkey
 from slmstudio.workers.worker import QueueFull, QueueRetry, StudioWorker
@@ -106,19 +105,9 @@ def room(running: stack.Running, size: str) -> None:
         client.config_set("maxmemory", size)
 
 
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """A worker takes them over."""
-    numbers = (signal.SIGTERM, signal.SIGINT, supervisor.STOP_SIGNAL)
-    handlers = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, handlers, strict=True):
-        signal.signal(number, handler)
-
-
 @pytest.mark.slow
 def test_a_worker_starts_with_a_full_valkey(
-    own: stack.Running, signals: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    own: stack.Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     later = threading.Timer(1.5, room, (own, "0"))
     with redis.Redis.from_url(own.redis_url) as connection:
@@ -136,7 +125,7 @@ def test_a_worker_starts_with_a_full_valkey(
 
 
 def test_a_stopping_worker_does_not_retry(
-    own: stack.Running, signals: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    own: stack.Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis.Redis.from_url(own.redis_url) as connection:
         worker = StudioWorker(["gpu"], connection=connection)

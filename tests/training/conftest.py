@@ -4,17 +4,17 @@ Django's models are imported by the fixtures that use them, so that the tests of
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.shared_rows import shared_fixture
 
 if TYPE_CHECKING:
     from django.test import Client
 
     from labeling.models import DatasetVersion, Project
     from slmstudio.workers.hardware import Hardware
-    from tests.shared_rows import SharedRows
     from training.models import BaseModel, LengthReport
 
 
@@ -30,7 +30,9 @@ def receipt(number: int) -> dict[str, Any]:
     return {"id": f"r{number}", "text": text, "gold": gold}
 
 
-def _make_people() -> dict[str, Any]:
+@shared_fixture
+def people(db: None) -> dict[str, Any]:
+    """A user for each role, and a stranger. Users with the run permission can download models."""
     from django.contrib.auth import get_user_model
     from django.contrib.auth.models import Group
 
@@ -43,7 +45,9 @@ def _make_people() -> dict[str, Any]:
     return found
 
 
-def _make_project(people: dict[str, Any]) -> "Project":
+@shared_fixture
+def project(people: dict[str, Any]) -> "Project":
+    """A project on receipts; every user but the stranger has the role of their name."""
     from labeling.projects.services import create_project
     from slmstudio.access import Role
 
@@ -51,7 +55,9 @@ def _make_project(people: dict[str, Any]) -> "Project":
     return create_project(owner=people["owner"], name="Receipts", slug="receipts", template="receipt", members=members)
 
 
-def _make_dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
+@shared_fixture
+def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
+    """Twenty receipts, frozen: training, validation and hold-out."""
     from labeling.datasets.freeze import freeze
     from labeling.imports.services import ParsedRow, import_rows
 
@@ -60,45 +66,7 @@ def _make_dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion
     return freeze(project=project, user=people["engineer"], validation_share=0.2)
 
 
-def _make_all(folder: Path) -> dict[str, Any]:
-    people = _make_people()
-    project = _make_project(people)
-    return {"people": people, "project": project, "dataset": _make_dataset(project, people)}
-
-
-@pytest.fixture
-def frozen_receipts(shared_rows: "SharedRows", db: None) -> dict[str, Any]:
-    """People, project and dataset shared with earlier tests; empty before the first one."""
-    shared_rows.offer("frozen_receipts", _make_all)
-    return shared_rows.copy("frozen_receipts") or {}
-
-
-@pytest.fixture
-def people(request: pytest.FixtureRequest, db: None) -> dict[str, Any]:
-    """A user for each role, and a stranger. Users with the run permission can download models."""
-    return _shared(request, "people") or _make_people()
-
-
-@pytest.fixture
-def project(request: pytest.FixtureRequest, people: dict[str, Any]) -> "Project":
-    """A project on receipts; every user but the stranger has the role of their name."""
-    return _shared(request, "project") or _make_project(people)
-
-
-@pytest.fixture
-def dataset(frozen_receipts: dict[str, Any], project: "Project", people: dict[str, Any]) -> "DatasetVersion":
-    """Twenty receipts, frozen: training, validation and hold-out."""
-    return frozen_receipts.get("dataset") or _make_dataset(project, people)
-
-
-def _shared(request: pytest.FixtureRequest, name: str) -> Any:
-    """The dataset that tests share; tests without it have none in the database."""
-    if "frozen_receipts" not in request.fixturenames:
-        return None
-    return request.getfixturevalue("frozen_receipts").get(name)
-
-
-@pytest.fixture
+@shared_fixture
 def lengths(dataset: "DatasetVersion", tiny_base_model: "BaseModel") -> "LengthReport":
     """A length report that is done: every row has 100 tokens, the first training row 300."""
     from labeling.datasets.queries import rows

@@ -29,3 +29,17 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
             make(folder)
             mark.touch()
     return folder
+
+
+@cache
+def tiny() -> Path:
+    """The tiny model, made by the child that prepares models."""
+    from training.child_processes import run_child, spec_file
+    from training.spec import PrepareSpec
+
+    def make(folder: Path) -> None:
+        spec = spec_file(PrepareSpec(kind="tiny", source="tiny-random", output_dir=str(folder)).to_yaml())
+        run_child("training.ml.prepare", spec, folder.with_suffix(".log"))
+        spec.unlink()
+
+    return made_once("tiny", make)

@@ -9,9 +9,10 @@ from tests.evaluation.benchmark_desk import answered
 from tests.evaluation.benchmarks.conftest import wide  # noqa: F401
 from tests.evaluation.factories import World, right
 from tests.labeling.api_client import Api, api_of
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def api(wide: World) -> Api:  # noqa: F811
     return api_of(wide.project, wide.engineer)
 

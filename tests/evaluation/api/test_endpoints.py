@@ -7,11 +7,12 @@ import pytest
 from evaluation.models import Endpoint
 from tests.evaluation.factories import World
 from tests.labeling.api_client import Api, api_of
+from tests.shared_rows import shared_fixture
 
 LARGE = {"name": "large", "url": "https://93.184.215.14/v1", "model": "gpt"}
 
 
-@pytest.fixture
+@shared_fixture
 def api(world: World) -> Api:
     return api_of(world.project, world.engineer)
 

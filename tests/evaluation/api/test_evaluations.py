@@ -8,9 +8,10 @@ from evaluation.models import EvalRun
 from labeling.models import Split
 from tests.evaluation.factories import World, complete, evaluated, right
 from tests.labeling.api_client import Api, api_of
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def api(world: World) -> Api:
     return api_of(world.project, world.engineer)
 

@@ -14,14 +14,15 @@ from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Split
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
 from tests.labeling.api_client import Api, api_of
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def api(world: World) -> Api:
     return api_of(world.project, world.engineer)
 
 
-@pytest.fixture
+@shared_fixture
 def manager(world: World) -> Api:
     return api_of(world.project, world.manager)
 
@@ -158,7 +159,7 @@ def tomorrow(days: int = 1) -> date:
     return timezone.localdate() + timedelta(days=days)
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     """A report of which not every gate passes."""
     return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)

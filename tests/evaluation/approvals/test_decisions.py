@@ -32,13 +32,14 @@ from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
+from tests.shared_rows import shared_fixture
 
 
 def tomorrow(days: int = 1) -> date:
     return timezone.localdate() + timedelta(days=days)
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     """A report of which not every gate passes."""
     run = evaluated(world, pretend(2, spoil=0.05))
@@ -47,7 +48,7 @@ def report(world: World) -> GateReport:
     return found
 
 
-@pytest.fixture
+@shared_fixture
 def passing(world: World) -> GateReport:
     """A report whose every gate passes."""
     policy = gates_of(current_policy(project=world.project)).to_json()

@@ -20,10 +20,11 @@ from slmstudio.access import Role
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.evaluation.runs.test_resources import measured
+from tests.shared_rows import shared_fixture
 from training.models import TrainingRun
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
 

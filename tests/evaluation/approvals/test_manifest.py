@@ -1,5 +1,6 @@
 """What a packet freezes of each kind of model, and of outputs that were scored again."""
 
+import os
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -24,11 +25,12 @@ from slmstudio.storage import artifacts, hashing
 from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.evaluation.gates.test_services import changed
+from tests.shared_rows import shared_fixture
 from training.exports import jobs as export_jobs
 from training.models import BaseModel, ModelExport
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
 
@@ -156,7 +158,8 @@ def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: 
     """After a restore every file looks touched, for ever."""
     cache.clear()
     path = artifacts.local_path(report.eval_run.outputs_key)
-    path.touch()
+    later = report.created_at.timestamp() + 1  # the clock of files can be some milliseconds late
+    os.utime(path, (later, later))
     read: list[Path] = []
     whole = hashing.sha256_file
 

@@ -17,9 +17,10 @@ from evaluation.models import Approval, EvalRun, GateReport
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
 from tests.evaluation.factories import World, evaluated, make_version, pretend, rewrite, right
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     base = evaluated(world, right, tuned=False)
     return create_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
@@ -168,6 +169,7 @@ def test_one_in_which_nothing_holds_takes_little_longer(world: World, manager: C
     assert sum(counts.values()) <= 3 * 238, counts
 
 
+@pytest.mark.slow
 def test_a_longer_history_takes_no_more_queries(
     world: World, manager: Client, django_assert_max_num_queries: Any
 ) -> None:

@@ -14,13 +14,14 @@ from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, pretend
+from tests.shared_rows import shared_fixture
 
 
 def tomorrow(days: int = 1) -> date:
     return timezone.localdate() + timedelta(days=days)
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     """A report of which not every gate passes."""
     found = create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)

@@ -24,9 +24,10 @@ from slmstudio.contract.json_text import sha256
 from tests.evaluation.factories import World, make_world
 from tests.evaluation.gold_desk import doubted
 from tests.evaluation.label_issues.test_lookalikes import failed, failing_run
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def log(world: World) -> World:
     for number in range(5):
         audit_services.record(

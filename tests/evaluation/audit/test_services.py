@@ -6,9 +6,10 @@ from django.db import DatabaseError, connection, transaction
 from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry
 from tests.evaluation.factories import World
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def entry(world: World) -> AuditEntry:
     return audit_services.record(project=world.project, user=world.manager, action="approved", about="gate report 1")
 

@@ -32,6 +32,7 @@ from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.evaluation.gates.test_production import in_production
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ GATES = GatePolicy(
 )
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     """Every metric of the gates, on a model that is compared with its base."""
     set_policy(project=world.project, user=world.manager, gates=GATES)

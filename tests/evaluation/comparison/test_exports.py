@@ -16,14 +16,20 @@ from labeling.models import Document
 from slmstudio.contract.json_text import loads
 from slmstudio.web.markdown import escape_line
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
+from tests.shared_rows import shared_fixture
 
 JSON, MARKDOWN = "/p/invoices/evaluation/compare/comparison.json", "/p/invoices/evaluation/compare/comparison.md"
 
 
-@pytest.fixture
-def pair(world: World, client: Client) -> tuple[EvalRun, EvalRun]:
-    client.force_login(world.annotator)
+@shared_fixture
+def runs(world: World) -> tuple[EvalRun, EvalRun]:
     return evaluated(world, pretend(1, spoil=0.5, invalid=0.2), tuned=False), evaluated(world, pretend(2, spoil=0.2))
+
+
+@pytest.fixture
+def pair(world: World, runs: tuple[EvalRun, EvalRun], client: Client) -> tuple[EvalRun, EvalRun]:
+    client.force_login(world.annotator)
+    return runs
 
 
 def test_the_json_says_what_became_of_every_document(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:

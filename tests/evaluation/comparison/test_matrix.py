@@ -17,6 +17,7 @@ from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
 from tests.evaluation.comparison.test_services import complete_labels, freeze_again, freeze_with_iban, with_iban
 from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
+from tests.shared_rows import shared_fixture
 
 PAGE = "/p/invoices/evaluation/compare/"
 
@@ -81,14 +82,19 @@ def test_a_pattern_that_does_not_fit_is_refused() -> None:
 # -- of stored runs ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def three(world: World, client: Client) -> list[EvalRun]:
-    client.force_login(world.annotator)
+@shared_fixture
+def runs(world: World) -> list[EvalRun]:
     return [
         evaluated(world, pretend(1, spoil=0.6), tuned=False),
         evaluated(world, pretend(2, spoil=0.1)),
         evaluated(world, right),
     ]
+
+
+@pytest.fixture
+def three(world: World, runs: list[EvalRun], client: Client) -> list[EvalRun]:
+    client.force_login(world.annotator)
+    return runs
 
 
 def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:

@@ -15,14 +15,20 @@ from labeling.datasets.freeze import freeze
 from labeling.models import Contract, DatasetVersion, Document
 from tests.evaluation.comparison.test_services import freeze_again
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, rewrite, right
+from tests.shared_rows import shared_fixture
 
 PAGE = "/p/invoices/evaluation/compare/"
 
 
-@pytest.fixture
-def pair(world: World, client: Client) -> tuple[EvalRun, EvalRun]:
-    client.force_login(world.annotator)  # everybody in the project reads everything
+@shared_fixture
+def runs(world: World) -> tuple[EvalRun, EvalRun]:
     return evaluated(world, pretend(1, spoil=0.5), tuned=False), evaluated(world, pretend(2, spoil=0.2))
+
+
+@pytest.fixture
+def pair(world: World, runs: tuple[EvalRun, EvalRun], client: Client) -> tuple[EvalRun, EvalRun]:
+    client.force_login(world.annotator)  # everybody in the project reads everything
+    return runs
 
 
 def test_broken_documents_come_first(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:

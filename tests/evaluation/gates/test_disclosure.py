@@ -17,6 +17,7 @@ from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, make_version, pretend, rewrite, right
 from tests.evaluation.runs.test_rescoring import corrected
+from tests.shared_rows import shared_fixture
 
 HTMX = {"HX-Request": "true"}
 
@@ -27,7 +28,7 @@ def engineer(world: World, client: Client) -> Client:
     return client
 
 
-@pytest.fixture
+@shared_fixture
 def closed(world: World) -> EvalRun:
     return evaluated(world, pretend(5, spoil=0.3), is_open=False)
 

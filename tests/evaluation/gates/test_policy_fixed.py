@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -14,6 +13,7 @@ from labeling.models import Contract
 from labeling.projects.services import save_contract
 from slmstudio.contract.json_text import dumps, loads
 from tests.evaluation.factories import World, evaluated, pretend
+from tests.shared_rows import shared_fixture
 
 
 def latency(policy: Any) -> float:
@@ -31,7 +31,7 @@ def change(world: World, milliseconds: int, user: User | None = None, **more: An
     )
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     change(world, 1000)
     return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)

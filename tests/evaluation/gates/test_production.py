@@ -24,6 +24,7 @@ from evaluation.reproduction.services import _changed_verdicts
 from labeling.datasets.freeze import freeze
 from labeling.models import Document
 from tests.evaluation.factories import World, broken, evaluated, make_version, pretend, rewrite, right
+from tests.shared_rows import shared_fixture
 
 #: outputs that are open count for no later model
 closed = partial(evaluated, is_open=False)
@@ -46,7 +47,7 @@ def in_production(run: EvalRun, mode: str = "") -> Iterator[None]:
         stable_model.unregister(stable)
 
 
-@pytest.fixture
+@shared_fixture
 def policy(world: World) -> GatePolicy:
     gates = GatePolicy((VALID, MARGIN))
     set_policy(project=world.project, user=world.manager, gates=gates)

@@ -18,12 +18,13 @@ from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
 from labeling.models import Document
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
+from tests.shared_rows import shared_fixture
 
 GATES, POLICY, JUDGE = "/p/invoices/gates/", "/p/invoices/gates/policy/", "/p/invoices/gates/new/"
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.05))
     return create_report(eval_run=tuned, baseline=base, user=world.engineer)
@@ -238,6 +239,7 @@ def test_regressions_link_to_the_comparison(world: World, manager: Client) -> No
     assertContains(page, f"{worse['comparison'].get_absolute_url()}&amp;field={worse['fields'][0]['field']}")
 
 
+@pytest.mark.slow
 def test_a_longer_list_of_approved_reports_takes_no_more_queries(
     world: World, manager: Client, django_assert_max_num_queries: Any
 ) -> None:

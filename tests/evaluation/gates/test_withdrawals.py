@@ -14,9 +14,10 @@ from evaluation.models import Approval, AuditEntry, GateReport
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, pretend
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def approval(world: World) -> Approval:
     report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
     waiver = Waiver("Two weeks of shadowing first.", timezone.localdate() + timedelta(days=30))

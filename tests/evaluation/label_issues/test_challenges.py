@@ -23,11 +23,12 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
+from tests.shared_rows import shared_fixture
 
 TOTAL = "total_amount"
 
 
-@pytest.fixture
+@shared_fixture
 def run(world: World) -> EvalRun:
     return evaluated(world, says_total(world, first_id(world), "7.77"))
 

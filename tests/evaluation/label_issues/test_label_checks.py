@@ -17,9 +17,10 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated
 from tests.labeling.message_desk import WORDS, add_messages, make_project, member
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def messages(db: None) -> Project:
     """Thirty labeled messages, of which message 0 has the wrong label."""
     project = make_project()

@@ -19,6 +19,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, right
+from tests.shared_rows import shared_fixture
 
 WORDS = ("river", "window", "copper", "garden", "signal", "marble", "winter", "basket", "forest", "bridge", "candle")
 
@@ -60,7 +61,7 @@ def failing_run(world: World, split: str = "validation") -> EvalRun:
     return evaluated(world, lambda row: broken(row) if row["id"] == wrong else right(row), split=split)
 
 
-@pytest.fixture
+@shared_fixture
 def run(world: World) -> EvalRun:
     """Wrong on one validation document alone."""
     return failing_run(world)

@@ -19,11 +19,12 @@ from tests.evaluation.factories import World, evaluated, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
 from tests.evaluation.label_issues.test_lookalikes import document, failed, failing_run, relative
 from tests.evaluation.runs.test_rescoring import corrected
+from tests.shared_rows import shared_fixture
 
 LIST = "/p/invoices/evaluation/challenges/"
 
 
-@pytest.fixture
+@shared_fixture
 def run(world: World) -> EvalRun:
     return evaluated(world, says_total(world, first_id(world), "7.77"))
 

@@ -16,11 +16,12 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import make_base_model
 from tests.labeling.message_desk import add_messages, make_project, member
+from tests.shared_rows import shared_fixture
 from training.models import TrainingRun
 from training.spec import RunSpec
 
 
-@pytest.fixture
+@shared_fixture
 def project(db: None) -> Project:
     made = make_project()
     add_messages(made, 90, labeled=True)

@@ -18,11 +18,12 @@ from labeling.datasets import queries
 from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport
 
 
-@pytest.fixture
+@shared_fixture
 def lengths(world: World) -> None:
     LengthReport.objects.create(
         dataset=world.dataset,
@@ -34,7 +35,7 @@ def lengths(world: World) -> None:
     )
 
 
-@pytest.fixture
+@shared_fixture
 def loop(world: World, lengths: None) -> LoopRun:
     return start(world)
 

@@ -29,6 +29,7 @@ from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, drawn, make_world
 from tests.evaluation.fake_openai import Fake, error, says, sends, slowly
+from tests.shared_rows import shared_fixture
 from training.base_models.preparation import prepare
 from training.base_models.services import register_tiny
 from training.models import ModelVersion
@@ -49,7 +50,7 @@ def fake() -> Iterator[Fake]:
         yield server
 
 
-@pytest.fixture
+@shared_fixture
 def fresh(world: World) -> list[Document]:
     """Documents that nobody has begun to label."""
     return add_fresh(world)

@@ -19,6 +19,7 @@ from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, says
 from tests.evaluation.prelabels.test_services import FRESH, add_fresh, make_endpoint
+from tests.shared_rows import shared_fixture
 
 GOOD = '{"invoice_id":"A","date":"2026-01-14","vendor":"V","total_amount":1}'
 SCRIPT = "<script>alert(1)</script>"
@@ -32,12 +33,12 @@ def fake(settings: Any) -> Iterator[Fake]:
         yield server
 
 
-@pytest.fixture
+@shared_fixture
 def fresh(world: World) -> list[Document]:
     return add_fresh(world)
 
 
-@pytest.fixture
+@shared_fixture
 def engineer(world: World) -> Client:
     return client_of(world.engineer)
 

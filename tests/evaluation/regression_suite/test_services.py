@@ -12,6 +12,7 @@ from labeling.models import Document
 from labeling.projects.services import create_project
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
+from tests.shared_rows import shared_fixture
 
 SUITE = "/p/invoices/evaluation/suite/"
 HTMX = {"HX-Request": "true"}
@@ -23,12 +24,12 @@ def is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regression_suite_services, "_is_open", lambda document: True)
 
 
-@pytest.fixture
+@shared_fixture
 def held_out(world: World) -> list[Document]:
     return list(Document.objects.filter(project=world.project, holdout=True).order_by("pk"))
 
 
-@pytest.fixture
+@shared_fixture
 def trained_on(world: World) -> Document:
     found: Document = Document.objects.filter(project=world.project, holdout=False).earliest("pk")
     return found

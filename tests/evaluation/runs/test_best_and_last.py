@@ -15,11 +15,12 @@ from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, folder_manifest, sha256_file
 from tests.evaluation.factories import World, complete, right
+from tests.shared_rows import shared_fixture
 from training.models import ModelVersion
 from training.runs.retention import delete_weights
 
 
-@pytest.fixture
+@shared_fixture
 def last(world: World) -> ModelVersion:
     """The version with the weights of the last step, next to the chosen one, which has the best."""
     ModelVersion.objects.filter(pk=world.version.pk).update(checkpoint="best", step=4)

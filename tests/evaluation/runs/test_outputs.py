@@ -18,9 +18,10 @@ from slmstudio.contract.json_text import dumps, loads
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, right
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def running(world: World) -> EvalRun:
     run = start_evaluation(
         project=world.project,

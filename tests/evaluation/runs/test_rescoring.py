@@ -30,6 +30,7 @@ from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
+from tests.shared_rows import shared_fixture
 
 
 def corrected(world: World, run: EvalRun, total: str = "7.77") -> DatasetVersion:
@@ -43,7 +44,7 @@ def corrected(world: World, run: EvalRun, total: str = "7.77") -> DatasetVersion
     return made
 
 
-@pytest.fixture
+@shared_fixture
 def run(world: World) -> EvalRun:
     return evaluated(world, says_total(world, first_id(world), "7.77"))
 

@@ -12,12 +12,13 @@ from labeling.models import Annotation, Document, Gold
 from tests.labeling.api_client import api_of
 from tests.labeling.import_files import read, stored
 from tests.labeling.label_desk import Desk, gold, make_desk
+from tests.shared_rows import shared_fixture
 
 TEXT = "Invoice A-1029 of 03/04/2026. Acme Supplies. Total 1,248.50."
 ENTRY = {"invoice_id": "A-1029", "date": "03/04/2026", "vendor": "Acme Supplies", "total_amount": "1,248.50"}
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

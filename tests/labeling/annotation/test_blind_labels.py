@@ -14,11 +14,12 @@ from slmstudio.contract.json_text import dumps
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import member, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     desk = review_desk(review_required=False, withheld_share=0)
     member(desk, "mia", Role.MANAGER)

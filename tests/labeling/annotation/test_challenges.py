@@ -10,12 +10,13 @@ from django.urls import reverse
 from labeling.models import Document, Gold
 from tests.labeling.api_client import api_of
 from tests.labeling.label_desk import Desk, gold, make_desk
+from tests.shared_rows import shared_fixture
 
 TEXT = "Invoice A-1029 of Jan 14, 2026, due Jan 10, 2026 or Jan 9, 2026. Acme Supplies. Total 1,248.50."
 ENTRY = {"invoice_id": "A-1029", "date": "Jan 14, 2026", "vendor": "Acme Supplies", "total_amount": "1,248.50"}
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

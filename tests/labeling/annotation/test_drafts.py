@@ -12,11 +12,12 @@ from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.errors import Refused
 from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     desk = make_desk()
     desk.project.withheld_share = 0

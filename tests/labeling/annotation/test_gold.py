@@ -29,6 +29,7 @@ from tests.labeling.api_client import api_of
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import TEXT, Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 APPROVED = {"approved", "fixed", "adjudicated", "relabelled"}
 #: short texts that are not near-duplicates of each other
@@ -47,7 +48,7 @@ WORDS = {
 }
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     """A project with review and a document in each state, one of them with gold that today's schema refuses."""
     desk = review_desk()

@@ -12,13 +12,14 @@ from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.review import queries as review_queries
 from slmstudio.contract.json_text import dumps
 from tests.labeling.label_desk import Desk, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 RAW = '{"total_amount":1248.50,"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies"}'
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     made = make_desk()
     made.project.withheld_share = 0

@@ -14,11 +14,12 @@ from labeling.annotation import services as annotation_services
 from labeling.models import Document, Membership, Presence
 from labeling.projects import members
 from tests.labeling.label_desk import Desk, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

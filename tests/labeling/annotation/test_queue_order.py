@@ -10,11 +10,12 @@ from labeling.review import services as review_services
 from slmstudio.errors import Refused
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import fresh, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return review_desk()
 

@@ -14,11 +14,12 @@ from labeling.models import Annotation, AnnotationRevision, Document, DocumentSt
 from labeling.projects.services import save_contract
 from slmstudio.contract.json_text import dumps
 from tests.labeling.label_desk import Desk, gold, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from labeling.annotation import preferences, shortcuts
 from tests.labeling.label_desk import Desk, make_desk
+from tests.shared_rows import shared_fixture
 
 
 def test_default_chords_are_unique_and_valid() -> None:
@@ -59,7 +60,7 @@ def test_invalid_stored_shortcuts_are_ignored(stored: object) -> None:
     assert shortcuts.bindings(stored)["skip"] == ("Alt+KeyX",)
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

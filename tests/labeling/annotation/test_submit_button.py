@@ -9,11 +9,12 @@ from labeling.models import Document
 from labeling.review import services as review_services
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return review_desk()
 

@@ -18,13 +18,14 @@ from labeling.models import Annotation, Document, DocumentState, Gold
 from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.label_desk import TEXT, Desk, gold, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> \u202e\u200b & {{ 7 }} {% now %}'
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

@@ -12,14 +12,15 @@ from labeling.integrations import tokens
 from labeling.models import Document, Gold, ImportRun, Prediction
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 
 
-@pytest.fixture
+@shared_fixture
 def api(desk: Desk) -> Api:
     return api_of(desk.project, desk.people["engineer"])
 

@@ -13,6 +13,7 @@ from slmstudio.storage import artifacts
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.conversation_files import DOCUMENTS, FILES, PREFIX, SYSTEM
 from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
+from tests.shared_rows import shared_fixture
 
 PYDANTIC = """\
 class Line(BaseModel):
@@ -25,12 +26,12 @@ class Order(BaseModel):
 CHAT = FILES["openai.jsonl"][1]().encode()
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 
 
-@pytest.fixture
+@shared_fixture
 def api(desk: Desk) -> Api:
     return api_of(desk.project, desk.people["engineer"])
 

@@ -14,23 +14,24 @@ from labeling.models import Annotation, Comment, Document, Webhook
 from slmstudio.accounts import rate_limits
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 SAVE = b'{"base_version": 0, "value": %s}'
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     desk = make_desk()
     bring_in(desk.project, [invoice(1, gold=False)])
     return desk
 
 
-@pytest.fixture
+@shared_fixture
 def api(desk: Desk) -> Api:
     return api_of(desk.project, desk.people["owner"])
 
 
-@pytest.fixture
+@shared_fixture
 def pk(desk: Desk) -> int:
     return Document.objects.get().pk
 

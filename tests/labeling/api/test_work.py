@@ -3,7 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -12,16 +11,17 @@ from labeling.models import Annotation, Document, DocumentState, Gold, Predictio
 from slmstudio.contract.json_text import loads
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import SEED_OUTPUT, SEED_TEXT, Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     desk = make_desk()
     bring_in(desk.project, [{"id": "seed", "text": SEED_TEXT}, invoice(1, gold=False), invoice(2, gold=False)])
     return desk
 
 
-@pytest.fixture
+@shared_fixture
 def api(desk: Desk) -> Api:
     return api_of(desk.project, desk.people["annotator"])
 
@@ -207,7 +207,7 @@ def test_withheld_predictions_are_hidden(desk: Desk, api: Api) -> None:
 # -- review ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@shared_fixture
 def submitted(desk: Desk, api: Api) -> Document:
     desk.project.review_required = True
     desk.project.save()

@@ -9,16 +9,17 @@ from slmstudio.errors import Refused
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk, make_desk
 from tests.labeling.work_desk import fresh, member
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 
 
-@pytest.fixture
+@shared_fixture
 def document(desk: Desk) -> Document:
     return fresh(desk.document())
 

@@ -13,11 +13,12 @@ from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Comment, Document, Mention, Project
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

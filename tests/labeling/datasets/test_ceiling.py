@@ -9,6 +9,7 @@ from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import compile_schema, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 SCHEMA = {
     "type": "object",
@@ -74,12 +75,12 @@ def test_the_list_is_bounded_but_the_counts_are_not() -> None:
     assert listed[0] == {"document": 0, "id": "0", "split": "train", "field": "vendor", "gold": "Acme"}
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 
 
-@pytest.fixture
+@shared_fixture
 def frozen(desk: Desk) -> DatasetVersion:
     rows = [invoice(number) for number in range(20)]
     for changed in rows[:6]:

@@ -10,11 +10,12 @@ from labeling.models import Annotation, AnnotationRevision, DatasetVersion, Docu
 from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     found = make_desk()
     bring_in(found.project, [invoice(number) for number in range(20)])

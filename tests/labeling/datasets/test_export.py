@@ -25,13 +25,14 @@ from labeling.jobs import run_import
 from labeling.models import Annotation, Document, Gold, Origin
 from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 ROUND = ("rows", "csv", "label-studio", "hf")
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     found = make_desk()
     bring_in(found.project, [SEED_ROW, *[invoice(n, tags=["ocr_noise"], shop=f"s{n % 3}") for n in range(10)]])

@@ -31,11 +31,12 @@ from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
 from tests.labeling.desk import SEED_OUTPUT, SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

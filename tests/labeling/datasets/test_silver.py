@@ -18,9 +18,10 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path
 from tests.labeling.message_desk import add_messages, make_project, member
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def project(db: None) -> Project:
     made = make_project()
     add_messages(made, 20, labeled=True)

@@ -12,11 +12,12 @@ from labeling.models import BulkEdit, DatasetItem, Document
 from labeling.models.documents import Selection
 from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

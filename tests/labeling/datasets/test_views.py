@@ -14,18 +14,19 @@ from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 KNOBS = {"seed": 17, "validation": "10", "holdout": "20"}
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 
 
-@pytest.fixture
+@shared_fixture
 def frozen(desk: Desk) -> DatasetVersion:
     bring_in(desk.project, [invoice(number, tags=["ocr_noise"]) for number in range(20)])
     return freeze(project=desk.project, user=desk.people["engineer"])

@@ -18,12 +18,13 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs, requeue_interrupted
 from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 Action = BulkEdit.Action
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(number, gold=number % 2 == 0) for number in range(6)])

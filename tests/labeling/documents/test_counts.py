@@ -9,11 +9,12 @@ from labeling.documents.list import counts, search
 from labeling.documents.list.filters import read_query
 from slmstudio.web.paging import ApproximateCount
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

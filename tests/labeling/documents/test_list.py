@@ -16,18 +16,19 @@ from labeling.documents.search_index import index_text
 from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
 from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 
 
-@pytest.fixture
+@shared_fixture
 def full(desk: Desk) -> Desk:
     """Six documents that differ in all that can be filtered."""
     bring_in(desk.project, [invoice(1), invoice(2, tags=["ocr_noise"]), invoice(3, gold=False)])

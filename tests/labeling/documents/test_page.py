@@ -12,11 +12,12 @@ from labeling.form.tree import tree_of
 from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
 from labeling.review import services as review_services
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(1), invoice(2, gold=False)])

@@ -8,13 +8,14 @@ from django.test import Client
 from labeling.datasets.freeze import freeze
 from labeling.models import Document, DocumentState
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

@@ -6,11 +6,12 @@ from labeling.documents import saved_views
 from labeling.models import SavedView
 from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(1), invoice(2, gold=False)])

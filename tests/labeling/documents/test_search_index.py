@@ -9,11 +9,12 @@ from labeling.jobs import run_indexing
 from labeling.models import Document, DocumentSearch, IndexRun
 from slmstudio.runs.models import Status
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     found = make_desk()
     bring_in(found.project, [invoice(number) for number in range(25)])

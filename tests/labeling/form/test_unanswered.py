@@ -17,13 +17,14 @@ from tests.contract.samples import object_schema
 from tests.labeling.api_client import api_of
 from tests.labeling.desk import bring_in
 from tests.labeling.label_desk import TEXT, Desk, gold, make_desk
+from tests.shared_rows import shared_fixture
 
 ENTRY = {"invoice_id": "A-1029", "date": "Jan 14, 2026", "vendor": "Acme Supplies", "total_amount": "1,248.50"}
 OPTIONAL = ["due_date", "purchase_order"]
 ABSENT = {"absent": True}
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

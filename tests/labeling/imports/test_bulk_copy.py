@@ -14,11 +14,12 @@ from labeling.imports.services import import_rows, insert_rows
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Page, Prediction
 from slmstudio.storage import artifacts
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

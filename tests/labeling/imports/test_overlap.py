@@ -20,11 +20,12 @@ from slmstudio.errors import Refused
 from tests.labeling.desk import bring_in
 from tests.labeling.label_desk import Desk, gold, make_desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     desk = review_desk(review_required=False)
     member(desk, "cleo")

@@ -14,11 +14,12 @@ from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, browser, make_desk
 from tests.labeling.import_files import pdf
 from tests.labeling.import_pages import file, imported
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

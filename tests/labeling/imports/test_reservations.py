@@ -19,12 +19,13 @@ from labeling.models import Document, ImportRun, Prediction
 from labeling.models.documents import QUEUE, DocumentState
 from tests.labeling.desk import Desk, invoice, make_desk
 from tests.labeling.import_pages import PAGE, file, upload_token
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 ROWS = 50
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     desk = make_desk()
     desk.project.withheld_share = 0.05

@@ -23,11 +23,12 @@ from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, invoice, jsonl, make_desk
 from tests.labeling.import_files import packed, pdf
 from tests.labeling.import_pages import PAGE, file, imported, upload_token
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

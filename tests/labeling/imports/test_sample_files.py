@@ -11,11 +11,12 @@ from labeling.imports import uploads
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.import_files import packed
 from tests.labeling.import_pages import PAGE, file, upload_token
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk("samples", template="ticket-routing")
 

@@ -18,11 +18,12 @@ from slmstudio.runs.models import Status
 from tests.labeling.desk import Desk, invoice, jsonl, make_desk
 from tests.labeling.import_files import packed
 from tests.labeling.import_pages import HTMX, PAGE, file, imported
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

@@ -20,6 +20,7 @@ from slmstudio.runs import reaper
 from tests.conftest import Workers
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.receiver import Receiver, receiving
+from tests.shared_rows import shared_fixture
 
 Status = WebhookDelivery.Status
 
@@ -31,7 +32,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
         yield state
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

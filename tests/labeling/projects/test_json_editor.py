@@ -1,12 +1,12 @@
 """The frame of the JSON editor: a policy of its own, for people who are logged in."""
 
-import pytest
 from django.test import Client
 
 from tests.labeling.label_desk import Desk, make_desk
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return make_desk()
 

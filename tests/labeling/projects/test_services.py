@@ -18,11 +18,12 @@ from labeling.projects.services import ProjectError, contract_etag, create_proje
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps, loads, sha256
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk, person
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

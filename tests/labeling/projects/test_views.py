@@ -17,6 +17,7 @@ from slmstudio.accounts.permissions import GROUP
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.contract.sources.detection import draft_schema
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +25,7 @@ READERS = ["annotator", "reviewer", "manager"]
 WRITERS = ["engineer", "owner"]
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 

@@ -19,9 +19,10 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.labeling.message_desk import add_messages, make_project, member
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def project(db: None) -> Project:
     made = make_project()
     add_messages(made, 30, labeled=True)

@@ -9,11 +9,12 @@ from slmstudio.access import Action, project_for
 from slmstudio.panels import NextStep, next_step_for
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import change, fresh, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return review_desk()
 

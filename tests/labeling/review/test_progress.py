@@ -13,11 +13,12 @@ from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document, Prediction, Review
 from labeling.review import progress
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk() -> Desk:
     return make_desk()
 
@@ -39,7 +40,7 @@ def label(desk: Desk, number: int, role: str, seconds: float, days_ago: int = 0,
     return document
 
 
-@pytest.fixture
+@shared_fixture
 def at_work(desk: Desk) -> Desk:
     bring_in(desk.project, [invoice(number, gold=False) for number in range(8)])
     label(desk, 0, "annotator", 10, field_seconds={"vendor": 4, "date": 2})

@@ -17,11 +17,12 @@ from slmstudio.contract.json_text import dumps
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import TEXT, Desk, make_desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None) -> Desk:
     return review_desk()
 

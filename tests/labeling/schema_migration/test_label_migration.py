@@ -17,11 +17,12 @@ from labeling.schema_migration import services as schema_migration_services
 from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+from tests.shared_rows import shared_fixture
 
 RENAME = [{"do": "rename", "field": "vendor", "to": "seller"}]
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None, queues: None) -> Desk:
     desk = review_desk()
     member(desk, "cleo")

@@ -31,9 +31,10 @@ from slmstudio.database import transactions
 from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None, queues: None) -> Desk:
     return make_desk()
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from labeling import jobs
 from labeling.models import Document, Gold, SchemaMigration
 from labeling.projects.services import contract_etag
@@ -11,9 +9,10 @@ from labeling.schema_migration import services as schema_migration_services
 from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.api_client import api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def desk(db: None, queues: None) -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(1), invoice(2)])

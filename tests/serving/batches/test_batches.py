@@ -22,9 +22,10 @@ from slmstudio.storage.artifacts import local_path
 from tests.evaluation.factories import World
 from tests.serving.batches.gateway import Gateway, gateway, right
 from tests.serving.factories import answering, approved_report, built
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def deployed(world: World) -> Deployment:
     """A version that two replicas answer for."""
     found = deployments.deploy(project=world.project, user=world.engineer, report=approved_report(world), stage="full")

@@ -20,11 +20,12 @@ from serving.retention.services import erase_expired
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World
+from tests.shared_rows import shared_fixture
 
 VALID = '{"invoice_id": "A-1", "date": "2026-01-14", "vendor": "ACME", "total_amount": 12.50}'
 
 
-@pytest.fixture
+@shared_fixture
 def deployed(world: World) -> Deployment:
     """The external model that answers today, with capture."""
     endpoint = Endpoint.objects.create(project=world.project, name="Big", url="https://example.com/v1", model="big")

@@ -26,6 +26,7 @@ from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World, evaluated, make_version, right
 from tests.serving.factories import answering, approved_report, built
+from tests.shared_rows import shared_fixture
 
 
 def value(number: int, **changes: Any) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def value(number: int, **changes: Any) -> dict[str, Any]:
     return {**found, **changes}
 
 
-@pytest.fixture
+@shared_fixture
 def deployed(world: World) -> Deployment:
     """The external model of today, and a small candidate in shadow."""
     endpoint = Endpoint.objects.create(

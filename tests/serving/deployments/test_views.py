@@ -12,11 +12,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from evaluation.models import Endpoint
+from evaluation.models import Endpoint, GateReport
 from serving.deployments import gateway_client, queries, services
 from serving.models import Deployment, RequestLog
 from tests.evaluation.factories import World, evaluated, right
 from tests.serving.factories import answering, approved_report, built
+from tests.shared_rows import shared_fixture
 
 
 def client(user: Any) -> Client:
@@ -25,7 +26,7 @@ def client(user: Any) -> Client:
     return found
 
 
-@pytest.fixture
+@shared_fixture
 def deployed(world: World) -> Deployment:
     """A first version that answers."""
     deployment = services.deploy(
@@ -72,8 +73,7 @@ def test_annotators_change_nothing(world: World, deployed: Deployment, path: str
     assert Deployment.objects.get().revision == revision
 
 
-def test_an_approved_report_is_deployed(world: World) -> None:
-    report = approved_report(world)
+def test_an_approved_report_is_deployed(world: World, report: GateReport) -> None:
     answer = client(world.manager).post(
         "/p/invoices/deploy/new/", {"report": report.number, "stage": "full", "engine": "", "share": "5"}
     )
@@ -83,8 +83,7 @@ def test_an_approved_report_is_deployed(world: World) -> None:
     assert candidate.report == report
 
 
-def test_an_approved_report_leads_to_its_deployment(world: World) -> None:
-    report = approved_report(world)
+def test_an_approved_report_leads_to_its_deployment(world: World, report: GateReport) -> None:
     page = client(world.engineer).get(report.get_absolute_url())
     assert [action.url for action in page.context["actions"]] == [f"/p/invoices/deploy/?report={report.number}#deploy"]
     assert client(world.annotator).get(report.get_absolute_url()).context["actions"] == []
@@ -127,10 +126,10 @@ def test_a_shadow_needs_a_version_that_answers(world: World) -> None:
 
 def test_a_version_that_was_taken_back_is_not_the_next_step(world: World, deployed: Deployment) -> None:
     engineer = client(world.engineer)
-    second = approved_report(world)
-    address = f"/p/invoices/deploy/?report={second.number}#deploy"
+    report = approved_report(world)
+    address = f"/p/invoices/deploy/?report={report.number}#deploy"
     assert engineer.get("/p/invoices/").context["step"].url == address
-    services.deploy(project=world.project, user=world.engineer, stage="canary", report=second)
+    services.deploy(project=world.project, user=world.engineer, stage="canary", report=report)
     services.abort(deployment=Deployment.objects.get(), user=world.engineer, reason="Worse.")
     step = engineer.get("/p/invoices/").context["step"]
     assert step is None or step.url != address
@@ -152,8 +151,7 @@ def test_a_missing_gguf_file_leads_to_its_export(world: World) -> None:
         ({"engine": "llama_cpp"}, "engine"),
     ],
 )
-def test_errors_name_their_field(world: World, changes: dict[str, str], field: str) -> None:
-    report = approved_report(world)
+def test_errors_name_their_field(world: World, report: GateReport, changes: dict[str, str], field: str) -> None:
     values = {"report": str(report.number), "stage": "full", "engine": "", "share": "5", **changes}
     answer = client(world.engineer).post("/p/invoices/deploy/new/", values, headers={"HX-Request": "true"})
     assert answer.status_code == 422
@@ -176,10 +174,9 @@ def test_the_current_production_model_is_the_first_version(world: World) -> None
     assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk}).status_code == 422
 
 
-def test_buttons_promote_abort_and_stop(world: World, deployed: Deployment) -> None:
+def test_buttons_promote_abort_and_stop(world: World, report: GateReport, deployed: Deployment) -> None:
     engineer = client(world.engineer)
-    second = approved_report(world)
-    services.deploy(project=world.project, user=world.engineer, stage="canary", report=second)
+    services.deploy(project=world.project, user=world.engineer, stage="canary", report=report)
     assert engineer.post("/p/invoices/deploy/promote/", {"share": "25"}).status_code == 302
     assert Deployment.objects.get().share == 0.25
     assert engineer.post("/p/invoices/deploy/abort/", {"reason": "Slow."}).status_code == 302

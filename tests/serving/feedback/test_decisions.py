@@ -21,12 +21,13 @@ from slmstudio.errors import Refused
 from tests.evaluation.factories import World
 from tests.evaluation.factories import drawn as samples
 from tests.serving.feedback.rows import deployed, gold_of, logged
+from tests.shared_rows import shared_fixture
 
 HOUR = 1 / 24
 Status = ReviewItem.Status
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     return deployed(world)
 

@@ -14,11 +14,12 @@ from serving.models.review import Draw, Reason, ReviewItem
 from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World
 from tests.serving.feedback.rows import deployed, gold_of, logged
+from tests.shared_rows import shared_fixture
 
 HOUR = 1 / 24
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     return deployed(world)
 

@@ -16,6 +16,7 @@ from serving.models import Deployment, Judgment, RequestLog, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
 from tests.evaluation.factories import World
 from tests.serving.feedback.rows import deployed, logged
+from tests.shared_rows import shared_fixture
 
 HOUR = 1 / 24
 QUEUE = "/p/invoices/deploy/review/"
@@ -29,7 +30,7 @@ def client(user: Any) -> Client:
     return found
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     return deployed(world)
 

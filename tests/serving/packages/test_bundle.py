@@ -15,12 +15,13 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest
 from tests.evaluation.factories import World
 from tests.serving.factories import approved_report, built
+from tests.shared_rows import shared_fixture
 
 URL = "/p/invoices/deploy/releases/1/bundle.zip"
 FILES = {"extract.py": b"print(1)\n", "model.gguf": b"GGUF", "prompt.json": b"{}\n", "model/tokenizer.json": b"{}"}
 
 
-@pytest.fixture
+@shared_fixture
 def release(world: World) -> Release:
     """A release whose package has the files of a bundle."""
     deployment = services.deploy(

@@ -22,6 +22,7 @@ from slmstudio.storage.hashing import folder_manifest
 from tests.evaluation.factories import World
 from tests.labeling.api_client import api_of
 from tests.serving.factories import approved_report, built
+from tests.shared_rows import shared_fixture
 from training.models import ModelExport
 
 PARITY = {
@@ -31,7 +32,7 @@ PARITY = {
 TWO = ["llama_cpp-f16", "llama_cpp-q8_0"]
 
 
-@pytest.fixture
+@shared_fixture
 def report(world: World) -> GateReport:
     """An approved report of a model with both GGUF files."""
     for kind in ("f16", "q8_0"):

@@ -2,16 +2,15 @@
 
 from datetime import timedelta
 
-import pytest
-
 from serving.gateway.routes import _routes
 from serving.models import Deployment, DeploymentEvent, Judgment, RequestLog
 from serving.policies import audit, services, watch
 from tests.evaluation.factories import World
 from tests.serving.policies.rows import budget, code_of, deployed, request
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     return deployed(world)
 

@@ -21,9 +21,10 @@ from serving.policies import queries, routing, services
 from tests.evaluation.factories import World
 from tests.labeling.api_client import api_of
 from tests.serving.policies.rows import budget, calibrated, code_of, deployed, larger, request
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     return deployed(world)
 

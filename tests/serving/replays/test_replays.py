@@ -23,6 +23,7 @@ from tests.evaluation.factories import World
 from tests.serving import event_loop
 from tests.serving.gateway.rig import RAW, backend, release, reply, rig, route, row_of
 from tests.serving.rollouts.rows import with_candidate
+from tests.shared_rows import shared_fixture
 
 
 def logged(deployment: Deployment, number: int, *, at: Any = None, **changes: Any) -> list[RequestLog]:
@@ -60,7 +61,7 @@ class Gateway:
         return status, answered
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     """A candidate in shadow."""
     return with_candidate(world, stage="shadow")

@@ -24,6 +24,7 @@ from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World
 from tests.serving.feedback.rows import deployed, gold_of
+from tests.shared_rows import shared_fixture
 
 
 def request(project_id: int, *, days: float = 0, **changes: Any) -> RequestLog:
@@ -52,7 +53,7 @@ def partition(ago: int) -> str:
     return f"{timezone.now().date() - timedelta(days=ago):%Y%m%d}"
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     found: Deployment = Deployment.objects.create(project=world.project, retention_days=30)
     return found
@@ -190,7 +191,7 @@ def judged(world: World, row: RequestLog) -> None:
     )  # fmt: skip
 
 
-@pytest.fixture
+@shared_fixture
 def served(world: World) -> Deployment:
     """A deployment with a version."""
     return deployed(world)

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.utils import timezone
 
@@ -18,11 +17,12 @@ from serving.retraining.queries import open_proposals
 from tests.evaluation.factories import World, make_version
 from tests.serving.feedback.rows import deployed, gold_of
 from tests.serving.feedback.test_views import judge
+from tests.shared_rows import shared_fixture
 
 Rule, State = RetrainingProposal.Rule, RetrainingProposal.State
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     return deployed(world)
 

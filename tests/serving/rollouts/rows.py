@@ -37,6 +37,11 @@ def current(world: World) -> Deployment:
 def with_candidate(world: World, stage: str = "canary", share: float | None = None) -> Deployment:
     """A stable version and an approved candidate that both answer."""
     deployed(world)
+    return add_candidate(world, stage, share)
+
+
+def add_candidate(world: World, stage: str = "canary", share: float | None = None) -> Deployment:
+    """An approved candidate that answers, where a stable version is deployed."""
     deployment = services.deploy(
         project=world.project, user=world.engineer, stage=stage, share=share, report=approved_report(world)
     )

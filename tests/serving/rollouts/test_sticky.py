@@ -20,11 +20,12 @@ from tests.serving import event_loop
 from tests.serving.gateway.rig import backend, reply, rig, route
 from tests.serving.gateway.rig import release as release_route
 from tests.serving.rollouts.rows import current, with_candidate
+from tests.shared_rows import shared_fixture
 
 CALLERS = [f"customer-{number}" for number in range(40)]
 
 
-@pytest.fixture
+@shared_fixture
 def deployment(world: World) -> Deployment:
     """A canary of half of the callers."""
     found = with_candidate(world, stage="shadow")

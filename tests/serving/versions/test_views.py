@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from evaluation.models import Endpoint
+from evaluation.models import Endpoint, GateReport
 from labeling.models import Contract
 from serving.deployments import queries, services
 from serving.feedback.sampling import draw
@@ -17,11 +17,12 @@ from serving.versions.queries import versions
 from tests.evaluation.factories import World
 from tests.serving.factories import answering, approved_report, built
 from tests.serving.feedback.rows import logged
+from tests.shared_rows import shared_fixture
 
 ADDRESS = "/p/invoices/deploy/versions/"
 
 
-@pytest.fixture
+@shared_fixture
 def deployed(world: World) -> Deployment:
     """An external model that a small one replaced."""
     endpoint = Endpoint.objects.create(
@@ -82,8 +83,7 @@ def test_a_stopped_deployment_serves_nothing(world: World, deployed: Deployment)
     assert all(one.until is not None and not one.role for one in versions(world.project, timezone.now()))
 
 
-def test_an_aborted_candidate_was_served_until_then(world: World, deployed: Deployment) -> None:
-    report = approved_report(world)
+def test_an_aborted_candidate_was_served_until_then(world: World, report: GateReport, deployed: Deployment) -> None:
     services.deploy(project=world.project, user=world.engineer, stage="shadow", report=report)
     first = versions(world.project, timezone.now())[0]
     assert (first.role, first.until) == ("shadow", None)
@@ -93,13 +93,12 @@ def test_an_aborted_candidate_was_served_until_then(world: World, deployed: Depl
     assert first.until is not None
 
 
-def test_versions_take_a_fixed_number_of_queries(world: World, deployed: Deployment) -> None:
+def test_versions_take_a_fixed_number_of_queries(world: World, report: GateReport, deployed: Deployment) -> None:
     def number() -> int:
         with CaptureQueriesContext(connection) as made:
             versions(world.project, timezone.now())
         return len(made)
 
     few = number()
-    report = approved_report(world)
     services.deploy(project=world.project, user=world.engineer, stage="shadow", report=report)
     assert number() == few

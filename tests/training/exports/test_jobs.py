@@ -20,6 +20,7 @@ from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash
+from tests.shared_rows import shared_fixture
 from training.exports import downloads
 from training.exports import jobs as export_jobs
 from training.exports import services as export_services
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("queues")
 Supervise = Callable[..., Any]
 
 
-@pytest.fixture
+@shared_fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
         project=project,
@@ -43,7 +44,7 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
     )
 
 
-@pytest.fixture
+@shared_fixture
 def model(run: TrainingRun) -> ModelVersion:
     """The run is done, and its merged folder is one small file."""
     folder = local_path(f"{run.folder_key}/merged")

@@ -13,6 +13,7 @@ from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
+from tests.shared_rows import shared_fixture
 from training.exports import downloads
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
@@ -34,7 +35,7 @@ PARITY = {
 }
 
 
-@pytest.fixture
+@shared_fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
         project=project,
@@ -56,7 +57,7 @@ def fill(key: str, files: dict[str, bytes]) -> tuple[list[dict[str, Any]], str]:
     return [dict(entry) for entry in manifest], manifest_hash(manifest)
 
 
-@pytest.fixture
+@shared_fixture
 def model(run: TrainingRun) -> ModelVersion:
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.DONE)
     files, sha256 = fill(f"{run.folder_key}/merged", {"model.safetensors": b"w" * 3_000_000, "README.md": b"# card"})
@@ -66,7 +67,7 @@ def model(run: TrainingRun) -> ModelVersion:
     )  # fmt: skip
 
 
-@pytest.fixture
+@shared_fixture
 def gguf(model: ModelVersion) -> ModelExport:
     key = f"{model.training_run.folder_key}/exports/f16"
     files, sha256 = fill(key, {"receipts-v1-f16.gguf": b"GGUF", "parity.json": b"{}"})

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,15 +60,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         yield
         torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """A run listens to signals; the next test must not."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.model_cards import card
 from training.model_cards.facts import facts_of
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("queues")
 ENVIRONMENT = {"python": "3.11", "processor": "A processor", "packages": {"torch": "2.13.0"}}
 
 
-@pytest.fixture
+@shared_fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     """A run that has learned, with its folder as the trainer leaves it."""
     BaseModel.objects.filter(pk=lengths.base_model_id).update(licence="Apache-2.0", reference="some/model")

@@ -13,6 +13,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash
+from tests.shared_rows import shared_fixture
 from training.child_processes import ChildFailed
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
@@ -22,7 +23,7 @@ from training.runs.services import start_training
 from training.runs.trackers import trackers_of
 
 
-@pytest.fixture
+@shared_fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     started = start_training(
         project=project,

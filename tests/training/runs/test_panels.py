@@ -8,6 +8,7 @@ from django.utils import timezone
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.runs.models import Status
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.panels import last_run, training_step
@@ -20,7 +21,7 @@ def seen(project: Project, people: dict[str, Any]) -> Any:
     return lambda name: project_for(people[name], "receipts", Action.READ)
 
 
-@pytest.fixture
+@shared_fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
         project=project,

@@ -18,13 +18,14 @@ from slmstudio import hooks
 from slmstudio.management.commands import sweep as command
 from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.jobs import run_training
 from training.runs.services import start_training
 
 
-@pytest.fixture
+@shared_fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
         project=project,

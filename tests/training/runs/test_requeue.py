@@ -11,6 +11,7 @@ from rq.job import JobStatus
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, requeue_missing_jobs
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.queries import queue_position
@@ -19,7 +20,7 @@ from training.runs.services import resume, start_training
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
+@shared_fixture
 def run(
     queues: None, project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]
 ) -> TrainingRun:

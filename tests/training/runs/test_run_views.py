@@ -17,6 +17,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
 from training.runs.services import start_training
@@ -28,7 +29,7 @@ HTMX = {"HX-Request": "true"}
 Login = Callable[[str], Client]
 
 
-@pytest.fixture
+@shared_fixture
 def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
     return start_training(
         project=project,
@@ -40,7 +41,7 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
     )
 
 
-@pytest.fixture
+@shared_fixture
 def points(run: TrainingRun) -> list[TrainingEvent]:
     """Two steps, an evaluation with samples, and a warning."""
     validation = next(iter(rows(run.dataset, "validation")))

@@ -14,6 +14,7 @@ from slmstudio.runs.supervisor import ChildExit
 from slmstudio.stack.programs import EXIT_WITH_PARENT
 from slmstudio.workers import devices, live_workers
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
+from tests.shared_rows import shared_fixture
 from tests.training.fakes import attempts
 from training.base_models.catalog import CATALOG
 from training.hyperparameters.values import Hyperparameters
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CARDS = (Gpu(0, "GPU-a", "L4", 24 << 30, 0), Gpu(1, "GPU-b", "L4", 24 << 30, 0))
 
 
-@pytest.fixture
+@shared_fixture
 def run(
     project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
 ) -> TrainingRun:

@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from labeling.models import DatasetVersion, Project
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.run_spec import hyperparameters_of
@@ -37,7 +38,7 @@ def engineer(login: Login) -> Client:
     return login("engineer")
 
 
-@pytest.fixture
+@shared_fixture
 def spec(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> RunSpec:
     """The spec of a run with other hyperparameters than the preset's, from somewhere else."""
     run = start_training(

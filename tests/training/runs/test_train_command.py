@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
+from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.management.commands import train
 from training.models import LengthReport, TrainingRun
@@ -19,7 +20,7 @@ from training.spec import RunSpec
 pytestmark = pytest.mark.usefixtures("queues")
 
 
-@pytest.fixture
+@shared_fixture
 def ready(project: Project, dataset: DatasetVersion, lengths: LengthReport) -> LengthReport:
     return lengths
 
