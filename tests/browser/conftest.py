@@ -160,7 +160,7 @@ class UnderWay:
         """Its answer is out."""
         self._add(-1)
 
-    def settle(self, quiet: float = 0.15, most: float = 15) -> None:
+    def settle(self, quiet: float = 0.05, most: float = 15) -> None:
         """Waits until nothing has been asked for a moment."""
         until = time.monotonic() + most
         with self.changed:

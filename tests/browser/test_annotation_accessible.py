@@ -1,5 +1,6 @@
 """The labeling screen and the shortcuts page meet WCAG in light and dark, with all dialogs open."""
 
+import pytest
 from django.urls import reverse
 from playwright.sync_api import expect
 
@@ -10,6 +11,7 @@ from tests.browser.labeling import LINES, control, paged, predict
 from tests.labeling.label_desk import Desk
 
 
+@pytest.mark.slow
 def test_dialogs_are_accessible(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     paged(document)

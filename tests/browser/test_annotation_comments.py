@@ -1,5 +1,6 @@
 """Comments, mentions, history, restored revisions, and the reason of a rejection."""
 
+import pytest
 from playwright.sync_api import expect
 
 from labeling.comments import services as comment_services
@@ -9,6 +10,7 @@ from tests.browser.labeling import LINES, control, saved
 from tests.labeling.label_desk import Desk
 
 
+@pytest.mark.slow
 def test_a_field_comment_mentions_a_member_and_is_resolved(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
@@ -67,6 +69,7 @@ def test_an_unsent_comment_is_kept(desk: Desk, open_label: Open) -> None:
     expect(page.locator("#comment-text")).to_have_value("Too dark")
 
 
+@pytest.mark.slow
 def test_restoring_a_revision_can_be_undone(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     ben = open_label(desk.ben, document)

@@ -192,6 +192,7 @@ def test_shortcuts_are_shown_while_typing(desk: Desk, open_label: Open) -> None:
     expect(vendor).to_have_value("")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tags", "buyer.city"], ids=["in a map", "additional name of a group"])
 def test_a_map_conflict_ends_when_the_value_is_edited(desk: Desk, open_label: Open, name: str) -> None:
     use_schema(desk, EVERYTHING)

@@ -113,6 +113,7 @@ def test_a_conflict_while_typing_stays_visible(desk: Desk, open_label: Open) -> 
     expect(clash).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_remote_changes_reach_the_edited_json(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
@@ -133,6 +134,7 @@ def test_remote_changes_reach_the_edited_json(desk: Desk, open_label: Open) -> N
     assert value == {"vendor": "ACME LTD & SONS", "invoice_id": "A-1029"}
 
 
+@pytest.mark.slow
 def test_a_remotely_deleted_row_is_deleted_on_blur(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     ana = open_label(desk.ana, document)
@@ -166,6 +168,7 @@ def test_a_remotely_deleted_row_is_deleted_on_blur(desk: Desk, open_label: Open)
     assert value == {"vendor": "ACME", "payment_terms": "Net 30", "line_items": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Another user changed")])
 def test_a_conflict_prevents_leaving(desk: Desk, open_label: Open, keys: str, words: str) -> None:
     document, _ = desk.document(LINES), desk.document(LINES)
@@ -334,6 +337,7 @@ def test_drafts_of_a_closed_tab_are_sent_from_an_empty_queue(desk: Desk, open_la
     assert Annotation.objects.get().value == {"vendor": "ACME"}
 
 
+@pytest.mark.slow
 def test_focus_survives_removed_rows_and_messages(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)

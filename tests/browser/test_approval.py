@@ -103,6 +103,7 @@ def _correct(page: Page, document: Document) -> None:
     expect(page).not_to_have_url(re.compile(f"/label/{document.pk}/"))
 
 
+@pytest.mark.slow
 def test_report_and_audit_log_on_a_desktop(world: World, report: GateReport, logged_in: As) -> None:
     page = logged_in(world.manager)
     page.goto(report.get_absolute_url())

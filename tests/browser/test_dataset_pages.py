@@ -46,6 +46,7 @@ def versions(desk: Desk) -> tuple[DatasetVersion, DatasetVersion]:
     return first, freeze(project=desk.project, user=desk.people["engineer"], seed=9, validation_share=0.3)
 
 
+@pytest.mark.slow
 def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
     page = open_as("engineer")
     page.set_viewport_size({"width": 1280, "height": 900})
@@ -62,6 +63,7 @@ def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
     expect(page.get_by_text("metadata.company")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_dataset_pages(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
     from labeling.datasets.queries import rows
     from training.models import LengthReport

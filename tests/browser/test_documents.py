@@ -103,6 +103,7 @@ def test_rows_are_selected_by_keys_and_bulk_edited(open_page: Open, desk: Desk) 
     expect(page.locator("[data-ticked]")).to_have_text("30")
 
 
+@pytest.mark.slow
 def test_all_pages_are_accessible(open_page: Open, desk: Desk) -> None:
     page = open_page("owner", "documents/?order=saved&field=vendor&op=contains&value=acme&below=50&state=nonsense")
     check(page, "documents-filtered")

@@ -53,6 +53,7 @@ def test_a_typed_contract_survives_the_session(page: Page, desk: Desk, watch: Wa
     expect(page.locator(".form-draft")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_an_unsent_form_is_offered_or_discarded(page: Page, desk: Desk) -> None:
     before = instruction(page)
     page.get_by_label("Instruction").press_sequentially(WORDS)

@@ -47,6 +47,7 @@ def page(work: Desk, new_page: Callable[[], Page], live_server: LiveServer) -> P
     return page
 
 
+@pytest.mark.slow
 def test_an_endpoint_is_added_and_tested(work: Desk, fake: Fake, page: Page) -> None:
     page.goto("/p/desk/prelabels/")
     check(page, "prelabels-1")

@@ -209,6 +209,7 @@ def test_a_fix_approves_and_opens_the_next(desk: Desk, open_page: Open) -> None:
     assert Review.objects.get().decision == "fix"
 
 
+@pytest.mark.slow
 def test_empty_pages_and_mentions(desk: Desk, open_page: Open) -> None:
     page = open_page(desk.rita, "review/")
     check(page, "review-empty")

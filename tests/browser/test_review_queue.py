@@ -23,6 +23,7 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
     return make_world(tmp_path / "small-base", documents=24, holdout=12)
 
 
+@pytest.mark.slow
 def test_review_by_keys(world: World, logged_in: As) -> None:
     deployment = deployed(world)
     SamplePlan.objects.create(deployment=deployment, per_day=1_000)

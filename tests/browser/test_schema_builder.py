@@ -143,6 +143,7 @@ def test_moves_renames_and_undo(page: Page) -> None:
     assert dumps(schema(page)) == dumps(before)
 
 
+@pytest.mark.slow
 def test_the_json_keeps_what_the_builder_does_not_show(page: Page) -> None:
     row = '{"type": "object", "properties": {"7": {"type": "number", "default": 1.50}, "2": {"type": "string"}}}'
     text = (
@@ -209,6 +210,7 @@ def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page
     assert '"due": "2026-01-31"' in desk.project.schema_versions.latest("number").source_text
 
 
+@pytest.mark.slow
 def test_maps_fixed_lists_forms_and_recursion(page: Page) -> None:
     card = {"type": "object", "properties": {"last4": {"type": "string"}}}
     put(
@@ -277,6 +279,7 @@ WHOLE = """selects => selects.map(select => {
 }).filter(Boolean)"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1366, 390])
 def test_rules_and_the_json_editor_fit(page: Page, width: int) -> None:
     fields = {name: {"type": "string", "format": "date"} for name in ("invoice_date", "payment_due_date")}

@@ -23,6 +23,7 @@ def work(transactional_db: None, queues: None, settings: Any) -> Desk:
     return work
 
 
+@pytest.mark.slow
 def test_the_pages_are_accessible(work: Desk, logged_in: Callable[[Any], Page]) -> None:
     hook = webhooks.create(
         project=work.project,
@@ -108,6 +109,7 @@ def test_an_owner_changes_a_role_and_removes_a_member(work: Desk, logged_in: Cal
     expect(page.get_by_text("desk-manager was removed from the project.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_delivery_log_updates(work: Desk, logged_in: Callable[[Any], Page]) -> None:
     hook = webhooks.create(
         project=work.project, user=work.people["owner"], url="http://127.0.0.1:9/hook", events=["dataset.frozen"]

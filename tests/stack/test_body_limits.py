@@ -91,6 +91,7 @@ def gone(temp: Path) -> bool:
     return files_below(temp) == 0
 
 
+@pytest.mark.slow
 def test_large_bodies_require_a_login(port: int, temp: Path) -> None:
     for path, code in (("/login/", 413), ("/p/bodies/documents/import/", 413), ("/admin/login/", 413), ("/no", 404)):
         with connect(port) as client:
@@ -119,6 +120,7 @@ def test_large_bodies_require_a_login(port: int, temp: Path) -> None:
     assert b"application/problem+json" in response
 
 
+@pytest.mark.slow
 def test_body_limits_by_account(desk: Desk, port: int, temp: Path) -> None:
     body = form(rows(3))
     for role, path, length, code in (

@@ -189,6 +189,7 @@ def test_its_evaluations_say_where_they_belong(wide: World, engineer: Client) ->
     assertNotContains(engineer.get("/p/invoices/"), "evaluation 1, benchmark")
 
 
+@pytest.mark.slow
 def test_more_models_and_benchmarks_take_no_more_queries(
     wide: World, engineer: Client, tmp_path: Path, django_assert_max_num_queries: Any
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_longer_run_starts_with_a_shorter_one() -> None:
     assert tuple(generate(20, 17)) == made()[:20]
 
 
+@pytest.mark.slow
 def test_no_two_are_the_same() -> None:
     assert len({s.text for s in made()}) == len({s.external_id for s in made()}) == 600
 
@@ -164,6 +165,7 @@ def test_characters_are_printable() -> None:
     assert all(sample.text == sample.text.strip() for sample in made())
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_document_and_completion_are_at_most_200_tokens() -> None:
     from tokenizers import Tokenizer

@@ -102,6 +102,7 @@ def test_values_round_trip_through_forms() -> None:
     assert clean >= 0.9 * len(kept_as_json), kept_as_json.most_common(10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["citation", "workflow", "resume"])
 def test_document_schemas_are_included(name: str) -> None:
     assert any(name in address for address in [*survey().opened, *survey().declined])

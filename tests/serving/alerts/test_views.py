@@ -10,9 +10,8 @@ from evaluation.models import AuditEntry
 from labeling.models import Contract
 from serving.alerts import rules
 from serving.alerts.checks import check_all
-from serving.models import AlertRecipients, AlertRule
+from serving.models import AlertRecipients, AlertRule, Deployment
 from tests.evaluation.factories import World
-from tests.serving.rollouts.rows import deployed
 
 ADDRESS = "/p/invoices/deploy/alerts/"
 RULE = {
@@ -26,8 +25,7 @@ def client(user: Any) -> Client:
     return found
 
 
-def test_defaults_are_shown_to_everyone(world: World) -> None:
-    deployed(world)
+def test_defaults_are_shown_to_everyone(world: World, deployment: Deployment) -> None:
     Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 800})
     page = client(world.annotator).get(ADDRESS)
     assert page.status_code == 200
@@ -88,8 +86,7 @@ def test_annotators_change_nothing(world: World) -> None:
     assert client(world.engineer).post(f"{ADDRESS}rules/none/", RULE).status_code == 404
 
 
-def test_firing_alerts_are_on_the_home_and_the_monitoring_page(world: World) -> None:
-    deployed(world)
+def test_firing_alerts_are_on_the_home_and_the_monitoring_page(world: World, deployment: Deployment) -> None:
     rules.ensure_rules(world.project)
     home = client(world.annotator).get("/p/invoices/")
     assert b"firing-alerts" not in home.content
@@ -99,8 +96,7 @@ def test_firing_alerts_are_on_the_home_and_the_monitoring_page(world: World) -> 
     assert [line.rule.metric for line in page.context["firing"]] == ["failures"]
 
 
-def test_an_alert_leads_to_what_it_is_about(world: World) -> None:
-    deployed(world)
+def test_an_alert_leads_to_what_it_is_about(world: World, deployment: Deployment) -> None:
     rules.ensure_rules(world.project)
     AlertRule.objects.filter(metric__in=["invalid", "p95", "replicas"]).update(state="firing", value=0.2)
     address = "/p/invoices/deploy/monitoring/"

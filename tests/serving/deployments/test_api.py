@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from evaluation.models import GateReport
 from serving.deployments import services
 from serving.models import Deployment, DeploymentEvent
 from tests.evaluation.factories import World
@@ -92,8 +93,7 @@ def test_a_report_that_is_not_approved_answers_no_caller(world: World) -> None:
 
 
 @pytest.mark.parametrize(("who", "scope"), [("engineer", "read"), ("engineer", "extract"), ("engineer", "label")])
-def test_other_scopes_deploy_nothing(world: World, who: str, scope: str) -> None:
-    report = approved_report(world)
+def test_other_scopes_deploy_nothing(world: World, report: GateReport, who: str, scope: str) -> None:
     client = api(world, who, scope)
     assert client.get("deployment").status == 403
     assert client.post("deployment", {"report": report.number}).status == 403

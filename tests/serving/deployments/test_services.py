@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.approvals.decisions import withdraw
-from evaluation.models import AuditEntry
+from evaluation.models import AuditEntry, GateReport
 from serving.deployments import queries, services
 from serving.models import Deployment, DeploymentEvent, Package
 from slmstudio.access import Forbidden
@@ -49,8 +49,7 @@ def settled(world: World, deployment: Deployment) -> Deployment:
 @pytest.mark.parametrize(("who", "allowed"), [
     ("annotator", False), ("engineer", True), ("manager", True), ("owner", True), ("stranger", False),
 ])  # fmt: skip
-def test_who_may_deploy(world: World, deploy: Deploy, who: str, allowed: bool) -> None:
-    report = approved_report(world)
+def test_who_may_deploy(world: World, report: GateReport, deploy: Deploy, who: str, allowed: bool) -> None:
     if allowed:
         assert deploy(report=report, user=getattr(world, who)).candidate is not None
     else:
@@ -66,14 +65,13 @@ def test_only_an_approved_model_answers(world: World, deploy: Deploy, decision: 
     assert not Package.objects.exists()
 
 
-def test_a_void_approval_does_not_deploy(world: World, deploy: Deploy) -> None:
-    report = approved_report(world)
+def test_a_void_approval_does_not_deploy(world: World, report: GateReport, deploy: Deploy) -> None:
     withdraw(report=report, user=world.manager, reason="Wrong gates.")
     assert code_of(lambda: deploy(report=report)) == "void"
 
 
-def test_the_first_version_becomes_stable_once_it_answers(world: World, deploy: Deploy) -> None:
-    deployment = deploy(report=approved_report(world))
+def test_the_first_version_becomes_stable_once_it_answers(world: World, report: GateReport, deploy: Deploy) -> None:
+    deployment = deploy(report=report)
     assert deployment.stable is None
     assert deployment.candidate is not None
     assert (deployment.candidate.number, deployment.stage, deployment.share) == (1, "full", 1.0)
@@ -88,14 +86,15 @@ def test_the_first_version_becomes_stable_once_it_answers(world: World, deploy: 
     assert actions == ["deployed", "promoted"]
 
 
-def test_the_first_version_has_no_shadow_or_canary(world: World, deploy: Deploy) -> None:
-    report = approved_report(world)
+def test_the_first_version_has_no_shadow_or_canary(report: GateReport, deploy: Deploy) -> None:
     assert code_of(lambda: deploy(report=report, stage="canary")) == "no_stable"
     assert code_of(lambda: deploy(run=report.eval_run, stage="shadow")) == "no_stable"
 
 
-def test_shadow_takes_any_evaluated_model_and_is_not_promoted_without_approval(world: World, deploy: Deploy) -> None:
-    settled(world, deploy(report=approved_report(world)))
+def test_shadow_takes_any_evaluated_model_and_is_not_promoted_without_approval(
+    world: World, report: GateReport, deploy: Deploy
+) -> None:
+    settled(world, deploy(report=report))
     other = evaluated(world, right, tuned=False)
     deployment = deploy(run=other, stage="shadow")
     assert deployment.candidate is not None
@@ -107,8 +106,7 @@ def test_shadow_takes_any_evaluated_model_and_is_not_promoted_without_approval(w
     assert (event.kind, event.user, event.reason) == ("aborted", None, "Too many failures.")
 
 
-def test_one_candidate_at_a_time(world: World, deploy: Deploy) -> None:
-    report = approved_report(world)
+def test_one_candidate_at_a_time(world: World, report: GateReport, deploy: Deploy) -> None:
     settled(world, deploy(report=report))
     deploy(run=evaluated(world, right, tuned=False), stage="shadow")
     another = evaluated(world, right, tuned=False)
@@ -117,13 +115,12 @@ def test_one_candidate_at_a_time(world: World, deploy: Deploy) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5])
-def test_the_share_of_a_canary(world: World, deploy: Deploy, share: float) -> None:
-    report = approved_report(world)
+def test_the_share_of_a_canary(report: GateReport, deploy: Deploy, share: float) -> None:
     assert code_of(lambda: deploy(report=report, stage="canary", share=share)) == "share"
 
 
-def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, deploy: Deploy) -> None:
-    first = settled(world, deploy(report=approved_report(world)))
+def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, report: GateReport, deploy: Deploy) -> None:
+    first = settled(world, deploy(report=report))
     second = approved_report(world)
     deployment = deploy(report=second, stage="canary", engine="")
     assert (deployment.stage, deployment.share) == ("canary", 0.05)
@@ -138,28 +135,26 @@ def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, deploy:
     assert services.previous_stable(back) == found.stable
 
 
-def test_rolling_back_takes_a_candidate_out_first(world: World, deploy: Deploy) -> None:
-    stable = settled(world, deploy(report=approved_report(world))).stable
+def test_rolling_back_takes_a_candidate_out_first(world: World, report: GateReport, deploy: Deploy) -> None:
+    stable = settled(world, deploy(report=report)).stable
     deployment = deploy(run=evaluated(world, right, tuned=False), stage="shadow")
     found = services.roll_back(deployment=deployment, user=world.engineer)
     assert (found.stable, found.candidate) == (stable, None)
     assert code_of(lambda: services.roll_back(deployment=found, user=world.engineer)) == "no_previous"
 
 
-def test_stopping_ends_everything(world: World, deploy: Deploy) -> None:
-    deployment = settled(world, deploy(report=approved_report(world)))
+def test_stopping_ends_everything(world: World, report: GateReport, deploy: Deploy) -> None:
+    deployment = settled(world, deploy(report=report))
     found = services.stop(deployment=deployment, user=world.owner, reason="Moved.")
     assert found.serving == []
     assert DeploymentEvent.objects.latest("pk").kind == "stopped"
 
 
-def test_a_deployed_version_is_not_deployed_again(world: World, deploy: Deploy) -> None:
-    report = approved_report(world)
+def test_a_deployed_version_is_not_deployed_again(world: World, report: GateReport, deploy: Deploy) -> None:
     settled(world, deploy(report=report))
     assert code_of(lambda: deploy(report=report)) == "deployed"
 
 
-def test_llama_cpp_needs_a_gguf_file(world: World, deploy: Deploy) -> None:
-    report = approved_report(world)
+def test_llama_cpp_needs_a_gguf_file(report: GateReport, deploy: Deploy) -> None:
     assert code_of(lambda: deploy(report=report, engine="llama_cpp")) == "no_gguf"
     assert code_of(lambda: deploy(report=report, engine="abacus")) == ""

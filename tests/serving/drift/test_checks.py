@@ -15,7 +15,6 @@ from serving.drift.queries import newest_changes
 from serving.models import Deployment, DriftCheck, RequestLog
 from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World, drawn
-from tests.serving.rollouts.rows import deployed
 
 NOW = timezone.now().astimezone(UTC).replace(hour=1, minute=0)
 YESTERDAY = NOW - timedelta(hours=12)
@@ -44,8 +43,7 @@ def sent(deployment: Deployment, samples: tuple[Sample, ...], at: datetime = YES
 
 
 @pytest.mark.slow
-def test_equal_documents_do_not_drift(world: World) -> None:
-    deployment = deployed(world)
+def test_equal_documents_do_not_drift(world: World, deployment: Deployment) -> None:
     sent(deployment, drawn(100)[30:80])
     assert checks.check_due(NOW) == 1
     check = DriftCheck.objects.get()
@@ -55,8 +53,7 @@ def test_equal_documents_do_not_drift(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_longer_documents_with_nulls_drift(world: World) -> None:
-    deployment = deployed(world)
+def test_longer_documents_with_nulls_drift(world: World, deployment: Deployment) -> None:
     other = [
         replace(one, text=one.text * 5, gold={**one.gold, "vendor": None}) for one in drawn(400)[30:230]
     ]  # fmt: skip
@@ -73,16 +70,14 @@ def test_longer_documents_with_nulls_drift(world: World) -> None:
     assert {line.finding.metric for line in shown.changed} == changed
 
 
-def test_a_day_is_checked_once(world: World) -> None:
-    deployment = deployed(world)
+def test_a_day_is_checked_once(deployment: Deployment) -> None:
     sent(deployment, drawn(100)[30:80])
     assert [checks.check_due(NOW), checks.check_due(NOW), checks.check_due(NOW + timedelta(days=1))] == [1, 0, 1]
     assert checks.check(deployment, YESTERDAY.date()) is not None
     assert DriftCheck.objects.count() == 2
 
 
-def test_earlier_days_are_added_where_there_are_few_documents(world: World) -> None:
-    deployment = deployed(world)
+def test_earlier_days_are_added_where_there_are_few_documents(deployment: Deployment) -> None:
     sent(deployment, drawn(100)[30:40])
     sent(deployment, drawn(100)[40:65], YESTERDAY - timedelta(days=2))
     checks.check_due(NOW)
@@ -90,8 +85,7 @@ def test_earlier_days_are_added_where_there_are_few_documents(world: World) -> N
     assert (check.days, check.live_count) == (3, 35)
 
 
-def test_what_is_not_compared_says_why(world: World) -> None:
-    deployment = deployed(world)
+def test_what_is_not_compared_says_why(world: World, deployment: Deployment) -> None:
     sent(deployment, drawn(100)[30:35])
     checks.check_due(NOW)
     check = DriftCheck.objects.get()
@@ -99,8 +93,7 @@ def test_what_is_not_compared_says_why(world: World) -> None:
     assert newest_changes(world.project, NOW) is None
 
 
-def test_repeated_documents_count_once_and_shadow_not_at_all(world: World) -> None:
-    deployment = deployed(world)
+def test_repeated_documents_count_once_and_shadow_not_at_all(deployment: Deployment) -> None:
     sent(deployment, drawn(100)[30:50])
     sent(deployment, drawn(100)[50:80], key_sha256="a" * 64)
     sent(deployment, drawn(100)[50:80], shadow_of=uuid.uuid4())
@@ -109,8 +102,7 @@ def test_repeated_documents_count_once_and_shadow_not_at_all(world: World) -> No
     assert DriftCheck.objects.get().live_count == 21
 
 
-def test_without_texts_only_confidence_is_left(world: World) -> None:
-    deployment = deployed(world)
+def test_without_texts_only_confidence_is_left(deployment: Deployment) -> None:
     sent(deployment, drawn(100)[30:80], text="", output="", confidence={"vendor": [0.9, 0.95]})
     checks.check_due(NOW)
     assert {one["metric"] for one in DriftCheck.objects.get().findings} <= {"confidence vendor"}

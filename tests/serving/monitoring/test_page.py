@@ -9,13 +9,12 @@ from django.utils import timezone
 
 from labeling.models import Contract
 from serving.deployments import services
-from serving.models import HostSample
+from serving.models import Deployment, HostSample
 from serving.monitoring import queries
 from serving.monitoring.charts import HEIGHT, WIDTH, chart, nice
 from serving.traffic.counting import count_marked, floor
 from serving.traffic.series import WINDOWS
 from tests.evaluation.factories import World
-from tests.serving.rollouts.rows import deployed, with_candidate
 from tests.serving.traffic.rows import logged
 
 ADDRESS = "/p/invoices/deploy/monitoring/"
@@ -27,12 +26,11 @@ def client(user: Any, *, htmx: bool = False) -> Client:
     return found
 
 
-def test_figures_are_those_of_the_log(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
+def test_figures_are_those_of_the_log(world: World, canary: Deployment) -> None:
     prices = {"hardware_price_per_hour": 3.6, "currency": "EUR"}
     Contract.objects.filter(project=world.project).update(constraints=prices)
     now, project = timezone.now(), world.project.pk
-    stable, candidate = deployment.stable, deployment.candidate
+    stable, candidate = canary.stable, canary.candidate
     logged(project, now, 60, release=stable, stage="canary")
     logged(project, now, 20, release=candidate, source="candidate", stage="canary", total_ms=900.0, model_ms=800.0)
     logged(project, now, 15, release=stable, stage="canary", status=502, valid=False, code="invalid_output")
@@ -68,8 +66,7 @@ def test_figures_are_those_of_the_log(world: World) -> None:
     assert len(page.charts[0].marks) == len(page.happened)
 
 
-def test_fallbacks_have_their_share(world: World) -> None:
-    deployment = deployed(world)
+def test_fallbacks_have_their_share(world: World, deployment: Deployment) -> None:
     now = timezone.now()
     logged(world.project.pk, now, 3, release=deployment.stable)
     asked = {"source": "fallback", "total_ms": 400.0, "fallback_ms": 300.0, "cost": 0.5}
@@ -85,8 +82,7 @@ def test_fallbacks_have_their_share(world: World) -> None:
 
 
 @pytest.mark.parametrize("window", list(WINDOWS))
-def test_every_window_has_its_points(world: World, window: str) -> None:
-    deployment = deployed(world)
+def test_every_window_has_its_points(world: World, deployment: Deployment, window: str) -> None:
     now = timezone.now()
     logged(world.project.pk, now - timedelta(minutes=3), 4, release=deployment.stable)
     count_marked(now)
@@ -96,8 +92,7 @@ def test_every_window_has_its_points(world: World, window: str) -> None:
     assert client(world.annotator).get(f"{ADDRESS}?window={window}").status_code == 200
 
 
-def test_the_page_reads_itself_again(world: World) -> None:
-    deployed(world)
+def test_the_page_reads_itself_again(world: World, deployment: Deployment) -> None:
     whole = client(world.annotator).get(ADDRESS)
     assert whole.status_code == 200
     assert b"<html" in whole.content
@@ -108,8 +103,9 @@ def test_the_page_reads_itself_again(world: World) -> None:
     assert client(world.annotator).get(f"{ADDRESS}?window=x&version=-1").context["page"].window.key == "24h"
 
 
-def test_the_page_takes_as_many_queries_with_more_requests(world: World, django_assert_max_num_queries: Any) -> None:
-    deployment = deployed(world)
+def test_the_page_takes_as_many_queries_with_more_requests(
+    world: World, deployment: Deployment, django_assert_max_num_queries: Any
+) -> None:
     now = timezone.now()
     for minute in range(30):
         logged(world.project.pk, now - timedelta(minutes=minute), 2, release=deployment.stable)
@@ -118,8 +114,8 @@ def test_the_page_takes_as_many_queries_with_more_requests(world: World, django_
         queries.page(world.project, WINDOWS["1h"], now)
 
 
-def test_hosts_show_gpus_and_the_replicas_of_the_project(world: World) -> None:
-    release = deployed(world).stable
+def test_hosts_show_gpus_and_the_replicas_of_the_project(world: World, deployment: Deployment) -> None:
+    release = deployment.stable
     assert release is not None
     now = timezone.now()
     own = {"project": world.project.pk, "release": release.pk, "slot": 0, "memory_bytes": 3_000}
@@ -134,9 +130,8 @@ def test_hosts_show_gpus_and_the_replicas_of_the_project(world: World) -> None:
     assert not page.charts[-1].is_empty
 
 
-def test_a_rollback_is_a_mark(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    services.abort(deployment=deployment, user=world.engineer, reason="Slow.")
+def test_a_rollback_is_a_mark(world: World, canary: Deployment) -> None:
+    services.abort(deployment=canary, user=world.engineer, reason="Slow.")
     page = queries.page(world.project, WINDOWS["1h"], timezone.now())
     assert (page.happened[0].detail, page.happened[0].tone) == ("Slow.", "bad")
 

@@ -7,15 +7,13 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from serving.models import AlertRule, Traffic
+from serving.models import AlertRule, Deployment, Traffic
 from serving.monitoring.watch import MonitoringLoop, Task
 from tests.evaluation.factories import World
-from tests.serving.rollouts.rows import deployed
 from tests.serving.traffic.rows import logged
 
 
-def test_it_counts_and_checks(world: World) -> None:
-    deployment = deployed(world)
+def test_it_counts_and_checks(world: World, deployment: Deployment) -> None:
     logged(world.project.pk, timezone.now(), 3, release=deployment.stable)
     MonitoringLoop(threading.Event()).step()
     assert Traffic.objects.filter(seconds=60).get().requests == 3

@@ -4,12 +4,10 @@ from typing import Any
 
 import pytest
 
-from serving.models import Replica, ReplicaCrash
+from serving.models import Deployment, Replica, ReplicaCrash
 from serving.replicas import supervisor as supervisor_module
 from serving.replicas.fetch import PackageFetcher
 from serving.replicas.supervisor import HostSupervisor
-from tests.evaluation.factories import World
-from tests.serving.rollouts.rows import deployed
 
 
 class Process:
@@ -22,8 +20,10 @@ class Process:
         self.is_running = True
 
 
-def test_a_crash_is_recorded_where_the_replica_had_answered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = deployed(world).stable
+def test_a_crash_is_recorded_where_the_replica_had_answered(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = deployment.stable
     assert release is not None
     assert release.package is not None
     schema = release.package.eval_run.dataset.schema_version.compiled.hash

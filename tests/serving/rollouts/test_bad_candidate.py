@@ -78,12 +78,11 @@ def test_valid_outputs_of_a_broken_model_are_noticed_too(
     assert deployment.rollouts.get().code == "disagrees"
 
 
-def test_where_the_plan_has_no_limit_outputs_may_differ(world: World, tmp_path: Path) -> None:
-    deployment = with_candidate(world, stage="shadow")
-    RolloutPlan.objects.create(deployment=deployment, max_disagreement=None)
-    stored(deployment, answered(tmp_path, deployment, 40, raw='{"number":"other","total":0}'))
-    watch.check(deployment.pk, timezone.now())
-    assert current(world).candidate == deployment.candidate
+def test_where_the_plan_has_no_limit_outputs_may_differ(world: World, shadow: Deployment, tmp_path: Path) -> None:
+    RolloutPlan.objects.create(deployment=shadow, max_disagreement=None)
+    stored(shadow, answered(tmp_path, shadow, 40, raw='{"number":"other","total":0}'))
+    watch.check(shadow.pk, timezone.now())
+    assert current(world).candidate == shadow.candidate
 
 
 @pytest.mark.parametrize(("stage", "share"), [("shadow", None), ("canary", 0.5)])

@@ -8,12 +8,12 @@ from django.test import Client
 from django.utils import timezone
 
 from serving.deployments import services
-from serving.models import Rollout, RolloutPlan
+from serving.models import Deployment, Rollout, RolloutPlan
 from serving.rollouts import queries
 from serving.rollouts.counts import Step
 from serving.rollouts.watch import check_all
 from tests.evaluation.factories import World
-from tests.serving.rollouts.rows import current, deployed, requests, with_candidate
+from tests.serving.rollouts.rows import current, requests
 
 PLAN = {"max_failure_rate": "1.5", "p95_ms": "800", "min_requests": "100", "margin": "1.5", "auto_promote": "on"}
 
@@ -31,21 +31,19 @@ def shown(world: World, at: datetime) -> queries.RolloutStatus:
     return found
 
 
-def test_without_a_candidate_there_is_no_rollout(world: World) -> None:
-    deployed(world)
+def test_without_a_candidate_there_is_no_rollout(world: World, deployment: Deployment) -> None:
     page = client(world.engineer).get("/p/invoices/deploy/rollout/")
     assert (page.status_code, page.context["status"]) == (200, None)
     assert b"deploy/rollout/" not in client(world.engineer).get("/p/invoices/deploy/").content
 
 
-def test_evidence_requests_and_forecasts_are_shown(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
+def test_evidence_requests_and_forecasts_are_shown(world: World, canary: Deployment) -> None:
     assert b"deploy/rollout/" in client(world.annotator).get("/p/invoices/deploy/").content
     status = client(world.annotator).get("/p/invoices/deploy/rollout/").context["status"]
     assert (status.badge[0], status.evidence, len(status.forecasts)) == ("queued", [], 2)
     at = timezone.now() + timedelta(seconds=1)
-    requests(deployment, 60, candidate=True, at=at)
-    requests(deployment, 200, candidate=False, failed=2, at=at)
+    requests(canary, 60, candidate=True, at=at)
+    requests(canary, 200, candidate=False, failed=2, at=at)
     check_all(at + timedelta(seconds=5))
     page = client(world.annotator).get("/p/invoices/deploy/rollout/?part=evidence")
     assert page.status_code == 200
@@ -54,24 +52,22 @@ def test_evidence_requests_and_forecasts_are_shown(world: World) -> None:
     assert [line.is_decided for line in status.evidence] == [False, False, False]
     assert status.steps[0].counts.candidate_requests == 60
     assert page["HX-Trigger"]
-    seen = client(world.annotator).get(f"/p/invoices/deploy/rollout/?part=evidence&seen={deployment.revision}")
+    seen = client(world.annotator).get(f"/p/invoices/deploy/rollout/?part=evidence&seen={canary.revision}")
     assert "HX-Trigger" not in seen
-    services.abort(deployment=deployment, user=world.engineer, reason="Slow.")
+    services.abort(deployment=canary, user=world.engineer, reason="Slow.")
     check_all(at + timedelta(seconds=9))
     status = shown(world, at)
     assert (status.badge, status.forecasts) == (("failed", "aborted"), [])
 
 
-def test_strangers_see_nothing(world: World) -> None:
-    with_candidate(world)
+def test_strangers_see_nothing(world: World, canary: Deployment) -> None:
     assert client(world.stranger).get("/p/invoices/deploy/rollout/").status_code == 404
 
 
-def test_a_plan_is_saved(world: World) -> None:
-    deployment = with_candidate(world)
+def test_a_plan_is_saved(world: World, canary: Deployment) -> None:
     assert client(world.engineer).post("/p/invoices/deploy/plan/", PLAN).status_code == 200
     plan = RolloutPlan.objects.get()
-    assert (plan.deployment, plan.auto_promote, plan.p95_ms, plan.min_requests) == (deployment, True, 800, 100)
+    assert (plan.deployment, plan.auto_promote, plan.p95_ms, plan.min_requests) == (canary, True, 800, 100)
     assert plan.max_failure_rate == pytest.approx(0.015)
     assert plan.margin == 1.5
     without = {**PLAN, "max_failure_rate": "", "p95_ms": "", "auto_promote": ""}
@@ -84,23 +80,21 @@ def test_a_plan_is_saved(world: World) -> None:
 @pytest.mark.parametrize(("field", "value"), [
     ("max_failure_rate", "0"), ("p95_ms", "-1"), ("min_requests", ""), ("margin", "1"),
 ])  # fmt: skip
-def test_errors_of_a_plan_name_their_field(world: World, field: str, value: str) -> None:
-    with_candidate(world)
+def test_errors_of_a_plan_name_their_field(world: World, canary: Deployment, field: str, value: str) -> None:
     answer = client(world.engineer).post("/p/invoices/deploy/plan/", {**PLAN, field: value})
     assert (answer.status_code, list(answer.context["form"].errors)) == (422, [field])
     assert not RolloutPlan.objects.exists()
 
 
-def test_a_new_latency_limit_counts_from_now_on(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
+def test_a_new_latency_limit_counts_from_now_on(world: World, canary: Deployment) -> None:
     client(world.engineer).post("/p/invoices/deploy/plan/", {**PLAN, "auto_promote": ""})
     at = timezone.now() + timedelta(seconds=1)
-    requests(deployment, 2, candidate=True, at=at, total_ms=900.0)
-    requests(deployment, 18, candidate=True, at=at)
+    requests(canary, 2, candidate=True, at=at, total_ms=900.0)
+    requests(canary, 18, candidate=True, at=at)
     check_all(at + timedelta(seconds=300))
     assert Step.of_json(Rollout.objects.get().steps[0]).settled.candidate_slow == 2
     client(world.engineer).post("/p/invoices/deploy/plan/", {**PLAN, "auto_promote": "", "p95_ms": "850"})
     check_all(at + timedelta(seconds=310))
     counts = Step.of_json(Rollout.objects.get().steps[0]).counts
     assert (counts.candidate_requests, counts.candidate_timed, counts.candidate_slow) == (20, 0, 0)
-    assert current(world).candidate == deployment.candidate
+    assert current(world).candidate == canary.candidate

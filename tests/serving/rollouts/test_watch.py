@@ -22,7 +22,7 @@ from serving.rollouts.counts import Step
 from serving.rollouts.watch import check, check_all
 from tests.evaluation.factories import World, evaluated, right
 from tests.serving.factories import answering
-from tests.serving.rollouts.rows import current, deployed, pairs, requests, with_candidate
+from tests.serving.rollouts.rows import current, pairs, requests, with_candidate
 
 
 def steps(rollout: Rollout | None = None) -> list[Step]:
@@ -35,19 +35,17 @@ def soon(seconds: float = 1.0) -> datetime:
     return timezone.now() + timedelta(seconds=seconds)
 
 
-def test_without_a_candidate_nothing_is_watched(world: World) -> None:
-    deployed(world)
+def test_without_a_candidate_nothing_is_watched(deployment: Deployment) -> None:
     assert check_all(timezone.now()) == 0
     assert not Rollout.objects.exists()
 
 
-def test_a_bad_canary_is_aborted_without_a_person(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    requests(deployment, 300, candidate=False, failed=3, at=soon())
-    requests(deployment, 100, candidate=True, failed=20, at=soon())
+def test_a_bad_canary_is_aborted_without_a_person(world: World, canary: Deployment) -> None:
+    requests(canary, 300, candidate=False, failed=3, at=soon())
+    requests(canary, 100, candidate=True, failed=20, at=soon())
     check_all(soon(5))
     found = current(world)
-    assert (found.candidate, found.stage, found.share, found.stable) == (None, "", 0.0, deployment.stable)
+    assert (found.candidate, found.stage, found.share, found.stable) == (None, "", 0.0, canary.stable)
     rollout = Rollout.objects.get()
     assert (rollout.outcome, rollout.verdict, rollout.code) == ("aborted", "abort", "fails_more")
     event = DeploymentEvent.objects.latest("pk")
@@ -56,21 +54,20 @@ def test_a_bad_canary_is_aborted_without_a_person(world: World) -> None:
     assert DeploymentEvent.objects.count() == event.pk - DeploymentEvent.objects.earliest("pk").pk + 1
 
 
-def test_counts_of_a_canary(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
+def test_counts_of_a_canary(canary: Deployment) -> None:
     at = soon()
-    requests(deployment, 30, candidate=False, failed=2, at=at)
-    requests(deployment, 10, candidate=True, failed=1, at=at)
+    requests(canary, 30, candidate=False, failed=2, at=at)
+    requests(canary, 10, candidate=True, failed=1, at=at)
     # None of these is part of the split: the callers' own errors, a version that was named, another stage, other sides.
-    requests(deployment, 3, candidate=True, at=at, status=499, code="client_closed")
-    requests(deployment, 3, candidate=True, at=at, status=429, code="rate_limit")
-    requests(deployment, 3, candidate=True, failed=3, at=at, stage="")
-    requests(deployment, 3, candidate=True, failed=3, at=at, stage="shadow")
-    requests(deployment, 3, candidate=True, failed=3, at=at, release=deployment.stable)
-    requests(deployment, 3, candidate=False, failed=3, at=at, release=deployment.candidate)
+    requests(canary, 3, candidate=True, at=at, status=499, code="client_closed")
+    requests(canary, 3, candidate=True, at=at, status=429, code="rate_limit")
+    requests(canary, 3, candidate=True, failed=3, at=at, stage="")
+    requests(canary, 3, candidate=True, failed=3, at=at, stage="shadow")
+    requests(canary, 3, candidate=True, failed=3, at=at, release=canary.stable)
+    requests(canary, 3, candidate=False, failed=3, at=at, release=canary.candidate)
     # A failure is the model's where the prompt does not fit, and where its queue is full.
-    requests(deployment, 1, candidate=True, at=at, key=next_key(deployment, 20), status=413, code="too_long")
-    requests(deployment, 1, candidate=True, at=at, key=next_key(deployment, 21), status=429, code="queue_full")
+    requests(canary, 1, candidate=True, at=at, key=next_key(canary, 20), status=413, code="too_long")
+    requests(canary, 1, candidate=True, at=at, key=next_key(canary, 21), status=429, code="queue_full")
     check_all(soon(5))
     [step] = steps()
     counts = step.counts
@@ -92,65 +89,60 @@ def next_key(deployment: Deployment, number: int) -> str:
 @pytest.mark.parametrize(
     ("reason", "failures"), [("invalid", 4), ("unavailable", 4), ("invariant", 0), ("confidence", 0)]
 )
-def test_an_output_that_the_larger_model_replaced_is_a_failure(world: World, reason: str, failures: int) -> None:
+def test_an_output_that_the_larger_model_replaced_is_a_failure(canary: Deployment, reason: str, failures: int) -> None:
     """The caller got an answer, but not of the candidate; where it was only unsure, its output was valid."""
-    deployment = with_candidate(world, share=0.25)
-    requests(deployment, 30, candidate=False, at=soon())
-    requests(deployment, 4, candidate=True, at=soon(), source="fallback", fallback_reason=reason)
+    requests(canary, 30, candidate=False, at=soon())
+    requests(canary, 4, candidate=True, at=soon(), source="fallback", fallback_reason=reason)
     check_all(soon(5))
     [step] = steps()
     assert (step.counts.candidate_requests, step.counts.candidate_failures) == (4, failures)
 
 
-def test_a_repeated_failing_document_is_one_failure(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    key = next_key(deployment, 0)
+def test_a_repeated_failing_document_is_one_failure(canary: Deployment) -> None:
+    key = next_key(canary, 0)
     for seconds in range(1, 40):
-        requests(deployment, 1, candidate=True, failed=1, at=soon(seconds / 10), key=key)
-    requests(deployment, 200, candidate=False, failed=1, at=soon())
+        requests(canary, 1, candidate=True, failed=1, at=soon(seconds / 10), key=key)
+    requests(canary, 200, candidate=False, failed=1, at=soon())
     check_all(soon(9))
     [step] = steps()
     assert (step.counts.candidate_failures, step.counts.candidate_documents_failed) == (39, 1)
     assert Rollout.objects.get().log_e["fails_more"] < 3
 
 
-def test_requests_settle_and_are_counted_once(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    requests(deployment, 40, candidate=True, at=soon())
+def test_requests_settle_and_are_counted_once(canary: Deployment) -> None:
+    requests(canary, 40, candidate=True, at=soon())
     for seconds in (5, 100, 200, 300, 400):
         check_all(soon(seconds))
         [step] = steps()
         assert step.counts.candidate_requests == 40
     assert (step.settled.candidate_requests, step.recent.candidate_requests) == (40, 0)
     # A slow request that began before it was counted is in the table later.
-    requests(deployment, 2, candidate=True, failed=2, at=soon(350))
+    requests(canary, 2, candidate=True, failed=2, at=soon(350))
     check_all(soon(420))
     assert steps()[-1].counts.candidate_requests == 42
 
 
-def test_a_good_canary_waits_for_a_person(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    requests(deployment, 600, candidate=True, at=soon())
-    requests(deployment, 1_800, candidate=False, at=soon())
+def test_a_good_canary_waits_for_a_person(world: World, canary: Deployment) -> None:
+    requests(canary, 600, candidate=True, at=soon())
+    requests(canary, 1_800, candidate=False, at=soon())
     check_all(soon(5))
     assert current(world).share == 0.25
     rollout = Rollout.objects.get()
     assert (rollout.verdict, rollout.code, rollout.outcome) == ("go_on", "ready", "")
 
 
-def test_a_plan_promotes_share_by_share_up_to_all_requests(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    RolloutPlan.objects.create(deployment=deployment, auto_promote=True)
+def test_a_plan_promotes_share_by_share_up_to_all_requests(world: World, canary: Deployment) -> None:
+    RolloutPlan.objects.create(deployment=canary, auto_promote=True)
     begin = soon()
 
     def at(seconds: int) -> datetime:
         return begin + timedelta(seconds=seconds)
 
-    requests(deployment, 600, candidate=True, at=at(1))
-    requests(deployment, 1_800, candidate=False, at=at(1))
+    requests(canary, 600, candidate=True, at=at(1))
+    requests(canary, 1_800, candidate=False, at=at(1))
     check_all(at(5))
     found = current(world)
-    assert (found.stage, found.share, found.candidate) == ("canary", 0.5, deployment.candidate)
+    assert (found.stage, found.share, found.candidate) == ("canary", 0.5, canary.candidate)
     event = DeploymentEvent.objects.latest("pk")
     assert (event.kind, event.user, event.share) == ("promoted", None, 0.5)
     DeploymentEvent.objects.filter(pk=event.pk).update(created_at=at(5))
@@ -159,7 +151,7 @@ def test_a_plan_promotes_share_by_share_up_to_all_requests(world: World) -> None
     assert [step.counts.candidate_requests for step in steps()] == [600, 0]
     assert Rollout.objects.get().code == "few_requests"
     requests(found, 250, candidate=True, at=at(11))
-    requests(deployment, 1, candidate=False, failed=1, at=at(4))  # began before the change, stored after it
+    requests(canary, 1, candidate=False, failed=1, at=at(4))  # began before the change, stored after it
     check_all(at(15))
     assert steps()[0].counts.stable_failures == 1
     found = current(world)
@@ -170,8 +162,7 @@ def test_a_plan_promotes_share_by_share_up_to_all_requests(world: World) -> None
     assert (rollout.outcome, rollout.ended_at is not None) == ("promoted", True)
 
 
-def test_an_unapproved_model_stays_in_shadow(world: World) -> None:
-    deployed(world)
+def test_an_unapproved_model_stays_in_shadow(world: World, deployment: Deployment) -> None:
     run = evaluated(world, right, tuned=False)
     deployment = services.deploy(project=world.project, user=world.engineer, stage="shadow", run=run)
     assert deployment.candidate is not None
@@ -183,52 +174,47 @@ def test_an_unapproved_model_stays_in_shadow(world: World) -> None:
     assert Rollout.objects.get().verdict == "go_on"
 
 
-def test_shadow_compares_pairs(world: World) -> None:
-    deployment = with_candidate(world, stage="shadow")
-    pairs(deployment, 100, candidate_failed=2, stable_failed=3, at=soon())
+def test_shadow_compares_pairs(world: World, shadow: Deployment) -> None:
+    pairs(shadow, 100, candidate_failed=2, stable_failed=3, at=soon())
     check_all(soon(5))
     counts = steps()[0].counts
     assert (counts.candidate_requests, counts.candidate_documents_failed, counts.stable_documents_failed) == (100, 2, 3)
-    assert current(world).candidate == deployment.candidate
+    assert current(world).candidate == shadow.candidate
 
 
-def test_a_bad_candidate_is_aborted_in_shadow(world: World) -> None:
-    deployment = with_candidate(world, stage="shadow")
-    pairs(deployment, 200, candidate_failed=12, at=soon())
+def test_a_bad_candidate_is_aborted_in_shadow(world: World, shadow: Deployment) -> None:
+    pairs(shadow, 200, candidate_failed=12, at=soon())
     check_all(soon(5))
     assert current(world).candidate is None
     assert Rollout.objects.get().code == "fails_more"
 
 
-def test_a_better_candidate_is_not_aborted_in_shadow(world: World) -> None:
-    deployment = with_candidate(world, stage="shadow")
-    pairs(deployment, 200, stable_failed=20, at=soon())
+def test_a_better_candidate_is_not_aborted_in_shadow(world: World, shadow: Deployment) -> None:
+    pairs(shadow, 200, stable_failed=20, at=soon())
     check_all(soon(5))
     assert Rollout.objects.get().log_e["fails_more"] > 3
-    assert current(world).candidate == deployment.candidate
+    assert current(world).candidate == shadow.candidate
 
 
-def test_a_slow_candidate_is_aborted(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    RolloutPlan.objects.create(deployment=deployment, p95_ms=200)
-    requests(deployment, 150, candidate=True, at=soon())
-    requests(deployment, 40, candidate=True, at=soon(), total_ms=300.0)
-    requests(deployment, 300, candidate=False, at=soon())
+def test_a_slow_candidate_is_aborted(world: World, canary: Deployment) -> None:
+    RolloutPlan.objects.create(deployment=canary, p95_ms=200)
+    requests(canary, 150, candidate=True, at=soon())
+    requests(canary, 40, candidate=True, at=soon(), total_ms=300.0)
+    requests(canary, 300, candidate=False, at=soon())
     check_all(soon(5))
     assert Rollout.objects.get().code == "slow"
     assert current(world).candidate is None
 
 
-def test_nothing_is_aborted_while_the_stable_version_does_not_answer(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    Replica.objects.filter(release=deployment.stable).delete()
-    requests(deployment, 100, candidate=True, failed=50, at=soon())
+def test_nothing_is_aborted_while_the_stable_version_does_not_answer(world: World, canary: Deployment) -> None:
+    Replica.objects.filter(release=canary.stable).delete()
+    requests(canary, 100, candidate=True, failed=50, at=soon())
     check_all(soon(5))
-    assert current(world).candidate == deployment.candidate
-    assert isinstance(deployment.stable, Release)
-    answering(deployment.stable)
+    assert current(world).candidate == canary.candidate
+    assert isinstance(canary.stable, Release)
+    answering(canary.stable)
     check_all(soon(10))
-    assert current(world).candidate == deployment.candidate
+    assert current(world).candidate == canary.candidate
     assert steps()[0].counts.candidate_failures == 0
 
 
@@ -249,12 +235,11 @@ def test_requests_without_a_replica_are_no_evidence(world: World, stage: str) ->
     assert (counts.stable_requests, counts.candidate_requests) == ((60, 0) if stage == "canary" else (60, 60))
 
 
-def test_a_rollout_waits_for_the_replicas_of_its_candidate(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    RolloutPlan.objects.create(deployment=deployment, auto_promote=True)
-    requests(deployment, 600, candidate=True, at=soon())
-    requests(deployment, 1_800, candidate=False, at=soon())
-    replica = Replica.objects.get(release=deployment.candidate)
+def test_a_rollout_waits_for_the_replicas_of_its_candidate(world: World, canary: Deployment) -> None:
+    RolloutPlan.objects.create(deployment=canary, auto_promote=True)
+    requests(canary, 600, candidate=True, at=soon())
+    requests(canary, 1_800, candidate=False, at=soon())
+    replica = Replica.objects.get(release=canary.candidate)
     Replica.objects.filter(pk=replica.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
     check_all(soon(5))
     rollout = Rollout.objects.get()
@@ -269,14 +254,13 @@ def test_a_rollout_waits_for_the_replicas_of_its_candidate(world: World) -> None
 
 @pytest.mark.parametrize(("candidate", "stable", "outcome"), [(6, 0, ""), (7, 0, "aborted"), (7, 6, ""), (0, 9, "")])
 def test_a_candidate_whose_replicas_crash_is_aborted(
-    world: World, candidate: int, stable: int, outcome: str
+    world: World, shadow: Deployment, candidate: int, stable: int, outcome: str
 ) -> None:  # fmt: skip
     """Also one whose replica does not answer now; a host that ends the processes of both is not its fault."""
-    deployment = with_candidate(world, stage="shadow")
-    assert deployment.candidate is not None
-    Replica.objects.filter(release=deployment.candidate).update(state=Replica.State.FAILED)
+    assert shadow.candidate is not None
+    Replica.objects.filter(release=shadow.candidate).update(state=Replica.State.FAILED)
     before = timezone.now() - timedelta(hours=1)
-    for release, number in ((deployment.candidate, candidate), (deployment.stable, stable)):
+    for release, number in ((shadow.candidate, candidate), (shadow.stable, stable)):
         ReplicaCrash.objects.bulk_create(
             ReplicaCrash(release=release, host="here", created_at=at)
             for at in [before] * 9 + [soon()] * number
@@ -287,15 +271,14 @@ def test_a_candidate_whose_replicas_crash_is_aborted(
     assert (current(world).candidate is None) == bool(outcome)
 
 
-def test_a_new_candidate_begins_without_evidence(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
-    requests(deployment, 60, candidate=True, failed=1, at=soon())
+def test_a_new_candidate_begins_without_evidence(world: World, canary: Deployment) -> None:
+    requests(canary, 60, candidate=True, failed=1, at=soon())
     check_all(soon(5))
-    services.abort(deployment=deployment, user=world.engineer, reason="Again.")
-    assert deployment.candidate is not None
-    assert deployment.candidate.report is not None
+    services.abort(deployment=canary, user=world.engineer, reason="Again.")
+    assert canary.candidate is not None
+    assert canary.candidate.report is not None
     services.deploy(
-        project=world.project, user=world.engineer, stage="canary", share=0.25, report=deployment.candidate.report
+        project=world.project, user=world.engineer, stage="canary", share=0.25, report=canary.candidate.report
     )
     RequestLog.objects.all().delete()
     check_all(soon(10))
@@ -305,20 +288,19 @@ def test_a_new_candidate_begins_without_evidence(world: World) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_hosts_do_not_act_at_the_same_time(world: World) -> None:
-    deployment = with_candidate(world, share=0.25)
+def test_two_hosts_do_not_act_at_the_same_time(canary: Deployment) -> None:
     with transaction.atomic():
-        Deployment.objects.select_for_update().get(pk=deployment.pk)
+        Deployment.objects.select_for_update().get(pk=canary.pk)
         from concurrent.futures import ThreadPoolExecutor
 
         def other() -> bool:
             try:
-                return check(deployment.pk, soon())
+                return check(canary.pk, soon())
             finally:
                 connections.close_all()
 
         with ThreadPoolExecutor(1) as pool:
             assert not pool.submit(other).result()
     now = soon()
-    assert check(deployment.pk, now)
-    assert not check(deployment.pk, now)
+    assert check(canary.pk, now)
+    assert not check(canary.pk, now)

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from serving.models import HostSample
+from serving.models import Deployment, HostSample
 from serving.replicas.addresses import host_name
 from serving.traffic import hosts
 from slmstudio.workers.gpu_loads import gpus
 from tests.evaluation.factories import World
 from tests.serving.factories import answering
-from tests.serving.rollouts.rows import deployed
 
 
 class NoDriver(Exception):
@@ -45,9 +44,11 @@ def test_gpus_are_read_from_the_driver() -> None:
     assert gpus(nvml(fails=True)) == []
 
 
-def test_a_host_stores_what_its_replicas_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_stores_what_its_replicas_use(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hosts, "gpus", list)
-    release = deployed(world).stable
+    release = deployment.stable
     assert release is not None
     now = timezone.now()
     answering(release, pid=os.getpid())

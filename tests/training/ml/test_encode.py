@@ -71,6 +71,7 @@ def test_end_token_is_that_of_the_template() -> None:
     assert set(encoder.stop_ids) == {encoder.end_id, encoder.tokenizer.eos_token_id}
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_receipts_keep_characters_and_split_numbers(tmp_path: Path) -> None:
     encoder = load_encoder(str(smollm2()), "chat")

@@ -12,6 +12,7 @@ from tests.training.ml_data import named, rows, tiny
 from tests.training.ml_process import nursery
 
 
+@pytest.mark.slow
 def test_out_of_memory_names_settings_to_change(tmp_path: Path) -> None:
     made = rows(train=2, validation=0)
     for row in made:

@@ -42,6 +42,7 @@ def test_resumed_run_waits_for_the_earlier_process(tmp_path: Path) -> None:
     assert (nursery().code, event["event"], event["steps"]) == (0, "done", 1)
 
 
+@pytest.mark.slow
 def test_killed_run_releases_its_folder(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=2)
     nursery().signal_at(signal.SIGKILL, spec, 1)
