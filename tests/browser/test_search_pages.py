@@ -11,6 +11,7 @@ from tests.browser.test_training_pages import desk as desk
 from tests.browser.test_training_pages import engineer as engineer
 from tests.browser.test_training_pages import run_of
 from tests.labeling.desk import Desk
+from tests.training.estimates.machines import SMOLLM, machine
 from tests.training.search.fake_runs import end, evaluate
 from training.models import BaseModel, Search, TrainingRun
 from training.search import services
@@ -116,3 +117,23 @@ def test_a_search(desk: Desk, engineer: Page) -> None:
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".page-head .badge")).to_contain_text("cancelled")
+
+
+def test_values_to_try_follow_the_base_model(desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: machine(16))
+    small = BaseModel.objects.get()
+    BaseModel.objects.update(shape=SMOLLM, context=8192)
+    BaseModel.objects.create(
+        slug="large", name="Large", source=small.source, location="large", parameters=9_000_000_000, context=2048
+    )
+    page = engineer
+    page.goto("/p/desk/training/searches/new/")
+    page.get_by_label("Base model").select_option(small.slug)
+    full, lora = page.get_by_label("Full fine-tuning"), page.get_by_label("LoRA adapter")
+    expect(full).to_be_checked()
+    page.get_by_label("Batch sizes").fill("2, 4")
+    page.get_by_label("Base model").select_option("large")
+    expect(lora).to_be_checked()
+    expect(full).not_to_be_checked()
+    expect(page.get_by_label("Batch sizes")).to_have_value("2, 4")
+    check(page, "search-follows")

@@ -5,12 +5,12 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from labeling.models import Project
+from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -88,13 +88,36 @@ def _initial(request: SignedInRequest, project: Project) -> dict[str, Any]:
     source = Search.objects.filter(project=project, number=positive_int(request.GET.get("from"))).first()
     if source is not None:
         return {"name": source.name, **initial_of(services.spec_of(source))}
-    dataset, base_model = queries.newest_dataset(project), BaseModel.objects.default()
+    if "base_model" in request.GET:
+        return _following(request.GET, project)
+    return {"name": "", **_defaults(queries.newest_dataset(project), BaseModel.objects.default())}
+
+
+def _defaults(dataset: DatasetVersion | None, base_model: BaseModel | None) -> dict[str, Any]:
+    """The values of the form where only the dataset and the base model are chosen."""
     spec = SearchSpec(
         dataset=dataset.number if dataset else 1, base_model=base_model.slug if base_model else "", hours=4.0
     )
     if dataset is not None and base_model is not None:
         spec = replace(spec, space=services.default_space(dataset, base_model))
-    return {"name": "", **initial_of(spec)}
+    return initial_of(spec)
+
+
+def _following(sent: QueryDict, project: Project) -> dict[str, Any]:
+    """The values of a form whose dataset or base model changed: of the values to try, those that were still the
+    defaults of the former choice (``defaults_of``) become those of the new one.
+    """
+    form = SearchForm(sent, project=project)
+    number, _, slug = sent.get("defaults_of", "").partition(" ")
+    former = SearchForm({"dataset": number, "base_model": slug}, project=project)
+    before, after = _defaults(*former.selected), _defaults(*form.selected)
+
+    def is_kept(name: str) -> bool:
+        if name in (*SearchForm.SPACE, "method"):
+            return bool(form[name].value()) and str(form[name].value()) != str(before[name])
+        return name in sent
+
+    return {"name": "", **after, **{name: form[name].value() for name in form.fields if is_kept(name)}}
 
 
 def _render_form(
@@ -105,6 +128,7 @@ def _render_form(
     context = {
         "project": project,
         "form": form,
+        "defaults_of": f"{dataset.number} {base_model.slug}" if dataset and base_model else "",
         "spec_problem": spec_problem,
         "no_dataset": queries.newest_dataset(project) is None,
         "reason": recommended.reason if recommended and form["method"].value() == [recommended.method] else "",

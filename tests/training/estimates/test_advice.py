@@ -163,6 +163,24 @@ def test_search_form_starts_with_the_recommended_method(engineer: Client, hardwa
     assert engineer.get(SEARCH).context["form"]["method"].value() == ["lora"]
 
 
+def test_untouched_values_of_a_search_follow_the_base_model(engineer: Client, small_model: BaseModel) -> None:
+    BaseModel.objects.create(
+        slug="large", name="Large", source=small_model.source, location="large", parameters=9_000_000_000, context=2048
+    )
+    first = engineer.get(SEARCH, {"dataset": 1, "base_model": small_model.slug}).context
+    shown = {bound.name: bound.value() for bound in first["form"]}
+    assert (shown["method"], first["defaults_of"]) == (["full"], f"1 {small_model.slug}")
+    sent = {**shown, "base_model": "large", "defaults_of": first["defaults_of"], "hours": "9"}
+    followed = engineer.get(SEARCH, sent).context
+    form = followed["form"]
+    assert (form["method"].value(), form["hours"].value(), followed["defaults_of"]) == (["lora"], "9", "1 large")
+    assert form["learning_rate_high"].value() != shown["learning_rate_high"]
+    typed = engineer.get(SEARCH, {**sent, "learning_rate_high": "0.0007", "method": ["lora", "full"]}).context["form"]
+    assert (typed["learning_rate_high"].value(), typed["method"].value()) == ("0.0007", ["lora", "full"])
+    back = {bound.name: bound.value() for bound in form} | {"base_model": small_model.slug, "defaults_of": "1 large"}
+    assert engineer.get(SEARCH, back).context["form"]["method"].value() == ["full"]
+
+
 @pytest.mark.usefixtures("queues")
 def test_a_search_over_rest_without_a_space_has_the_recommended_method(
     engineer: Client, small_model: BaseModel, project: Project, people: dict[str, Any]
