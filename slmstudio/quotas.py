@@ -80,6 +80,8 @@ def _recent(project: Model, since: datetime) -> Iterable["BackgroundRun"]:
 
 def storage_problem(project: Model) -> str:
     """Why a project may store no more, as a sentence; "" if it may."""
+    if not settings.PROJECT_STORAGE_GB:
+        return ""
     usage = storage(project)
     if not usage.is_full:
         return ""
@@ -91,6 +93,8 @@ def storage_problem(project: Model) -> str:
 
 def compute_problem(project: Model) -> str:
     """Why a project may start no more runs on GPU workers, as a sentence; "" if it may."""
+    if not settings.PROJECT_GPU_HOURS:
+        return ""
     usage = compute(project)
     if not usage.is_full:
         return ""

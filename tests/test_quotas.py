@@ -84,6 +84,13 @@ def test_hours_are_counted_without_loading_the_runs(world: World) -> None:
     assert len(asked) == sum(model.queue_name == "gpu" and bool(project_path(model)) for model in run_models())
 
 
+def test_without_a_quota_nothing_is_counted(world: World, settings: Any) -> None:
+    settings.PROJECT_GPU_HOURS = settings.PROJECT_STORAGE_GB = 0
+    with CaptureQueriesContext(connection) as queries:
+        assert quotas.compute_problem(world.project) == quotas.storage_problem(world.project) == ""
+    assert len(queries) == 0
+
+
 def test_an_exceeded_gpu_quota_rejects_runs(world: World, settings: Any) -> None:
     settings.PROJECT_GPU_HOURS = 4
     spend(world, 5)
