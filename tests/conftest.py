@@ -26,10 +26,9 @@ from slmstudio import stack
 from slmstudio.stack import environment
 from slmstudio.stack.paths import Paths
 from tests import database_template
-from tests.shared_rows import shared_fixture
+from tests.shared_rows import SharedRows, shared_fixture
 
 if TYPE_CHECKING:
-    from tests.shared_rows import SharedRows
     from training.models import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,10 +175,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_rows(django_db_setup: None, django_db_blocker: Any, pytestconfig: pytest.Config) -> "Iterator[SharedRows]":
+def shared_rows(django_db_setup: None, django_db_blocker: Any, pytestconfig: pytest.Config) -> Iterator[SharedRows]:
     """Where fixtures offer rows to the tests that come after the one that asks for this first."""
-    from tests.shared_rows import SharedRows
-
     rows = SharedRows(django_db_blocker)
     pytestconfig.pluginmanager.register(rows)
     yield rows

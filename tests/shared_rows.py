@@ -1,9 +1,9 @@
 """Rows shared by many tests, in transactions around those of the tests; their files are watched.
 
-A fixture that is ``shared`` makes rows once for the tests that follow each other; one that asks for another shared
+A ``shared_fixture`` makes rows once for the tests that follow each other; one that asks for another shared
 fixture makes its rows on top of that one's. A test gets copies of the objects and is rolled back to the rows, as after
 ``setUpTestData``, but across modules. They are made again where a test touched their files, left the transaction or
-starts from something else, and after some seconds: the database's clock stands still in a transaction.
+starts from something else, and after a minute: the database's clock stands still in a transaction.
 """
 
 import functools
@@ -103,7 +103,7 @@ class SharedRows:
             self.drop()
         while any(layer.fixture not in wanted for layer in self._layers):
             self._close()
-        while self._layers and not self._has_its_files(self._layers[-1]):
+        if self._layers and not self._has_its_files(self._layers[-1]):
             self.drop()
 
     def _is_usable(self) -> bool:
