@@ -167,7 +167,7 @@ def test_untouched_values_of_a_search_follow_the_base_model(engineer: Client, sm
     BaseModel.objects.create(
         slug="large", name="Large", source=small_model.source, location="large", parameters=9_000_000_000, context=2048
     )
-    first = engineer.get(SEARCH, {"dataset": 1, "base_model": small_model.slug}).context
+    first = engineer.get(SEARCH, {"dataset": "1", "base_model": str(small_model.slug)}).context
     shown = {bound.name: bound.value() for bound in first["form"]}
     assert (shown["method"], first["defaults_of"]) == (["full"], f"1 {small_model.slug}")
     sent = {**shown, "base_model": "large", "defaults_of": first["defaults_of"], "hours": "9"}
