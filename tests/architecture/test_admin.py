@@ -24,7 +24,7 @@ def root(db: None) -> Any:
 
 @shared_fixture
 def helper(db: None) -> Any:
-    """Somebody who may manage accounts and is no superuser."""
+    """A user who may manage accounts and is no superuser."""
     made = User.objects.create_user("helper", password="x", is_staff=True)
     made.user_permissions.set(Permission.objects.filter(content_type__app_label="auth"))
     return made
