@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from slmstudio.runs.models import Status
 from tests.browser.accessibility import check
+from tests.browser.conftest import Watch
 from tests.browser.test_training_pages import desk as desk
 from tests.browser.test_training_pages import engineer as engineer
 from tests.browser.test_training_pages import run_of
@@ -67,6 +68,12 @@ def test_the_table_of_runs(desk: Desk, engineer: Page) -> None:
     expect(page.locator("#runs tbody tr")).to_have_count(1)
 
 
+#: types into a field once the form was requested
+ONCE_SENT = """([field, value]) => document.addEventListener("htmx:beforeSend", () => {
+    document.querySelector(field).value = value;
+}, { once: true })"""
+
+
 def searched(desk: Desk) -> Search:
     """A search with nine trials: complete, pruned, failed, and one that runs."""
     spec = SearchSpec(
@@ -119,7 +126,9 @@ def test_a_search(desk: Desk, engineer: Page) -> None:
     expect(page.locator(".page-head .badge")).to_contain_text("cancelled")
 
 
-def test_values_to_try_follow_the_base_model(desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_to_try_follow_the_base_model(
+    desk: Desk, engineer: Page, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: machine(16))
     small = BaseModel.objects.get()
     BaseModel.objects.update(shape=SMOLLM, context=8192)
@@ -136,4 +145,13 @@ def test_values_to_try_follow_the_base_model(desk: Desk, engineer: Page, monkeyp
     expect(lora).to_be_checked()
     expect(full).not_to_be_checked()
     expect(page.get_by_label("Batch sizes")).to_have_value("2, 4")
+    page.evaluate(ONCE_SENT, ["[name=batch]", "8"])  # typed while the response is on its way
+    page.get_by_label("Base model").select_option(small.slug)
+    expect(full).to_be_checked()
+    expect(page.get_by_label("Batch sizes")).to_have_value("8")
     check(page, "search-follows")
+    watch.allow("422 POST /p/desk/training/searches/new/")
+    page.get_by_label("Budget (hours)").fill("0")
+    page.get_by_role("button", name="Start search").click()
+    expect(page.get_by_role("alert").first).to_be_visible()
+    assert not Search.objects.exists()

@@ -179,6 +179,8 @@ def test_untouched_values_of_a_search_follow_the_base_model(engineer: Client, sm
     assert (typed["learning_rate_high"].value(), typed["method"].value()) == ("0.0007", ["lora", "full"])
     back = {bound.name: bound.value() for bound in form} | {"base_model": small_model.slug, "defaults_of": "1 large"}
     assert engineer.get(SEARCH, back).context["form"]["method"].value() == ["full"]
+    for name in ("dataset", "base_model", "defaults_of", "batch"):
+        assert engineer.get(SEARCH, {**sent, name: "\0 x"}).status_code == 200, name
 
 
 @pytest.mark.usefixtures("queues")
