@@ -37,6 +37,7 @@ def check(page: Page, name: str, *, known: tuple[str, ...] = ()) -> None:
 
     With PICTURES, a picture of each theme is kept in that folder.
     """
+    page.wait_for_load_state()  # a click on a link returns when the new page's headers are there
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         page.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", theme)
