@@ -285,6 +285,7 @@ class EndpointIn(In):
     timeout_seconds: Whole = 60
     at_once: Whole = Field(4, description="concurrent requests")
     max_tokens: Whole = Field(1024, description="of one output, including reasoning")
+    window_tokens: Whole | None = Field(None, description="a longer document is read in windows of this size")
     reasoning_effort: Literal[("", *ExternalModel.Effort.values)] = ""  # type: ignore[valid-type]
     price_in: Annotated[Number | None, Field(ge=0, le=1_000_000, description="per million input tokens")] = None
     price_out: Annotated[Number | None, Field(ge=0, le=1_000_000, description="per million output tokens")] = None
@@ -304,6 +305,7 @@ class EndpointOut(Out):
     timeout_seconds: int
     at_once: int
     max_tokens: int
+    window_tokens: int | None
     reasoning_effort: str
     price_in: float | None
     price_out: float | None

@@ -52,6 +52,12 @@ class EndpointForm(forms.Form):
         widget=number_input(),
         help_text="Includes reasoning: a reasoning model needs several thousand.",
     )
+    window_tokens = forms.IntegerField(
+        label="Window in tokens",
+        required=False,
+        widget=number_input(),
+        help_text="A longer document is sent in windows of this size, and their outputs are merged. Empty: as a whole.",
+    )
     reasoning_effort = forms.ChoiceField(
         label="Reasoning effort",
         choices=[("", "not sent"), *Endpoint.Effort.choices],

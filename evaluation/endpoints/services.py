@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.endpoints import permits
-from evaluation.inference.clients.client import client_for
+from evaluation.inference.clients.document_client import DocumentClient
 from evaluation.inference.completion import Completion
-from evaluation.inference.endpoint_keys import api_key, endpoint_config, messages
+from evaluation.inference.endpoint_keys import api_key, endpoint_config
 from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
 from evaluation.models import Endpoint
 from labeling.annotation import predictions
@@ -24,23 +24,28 @@ _TEST_PASSES = (ResponseStatus.VALID, ResponseStatus.INVALID, ResponseStatus.NOT
 _CHANGEABLE = (
     "name", "url", "model", "key_variable", "structured", "logprobs", "timeout_seconds", "at_once", "max_tokens",
 )  # fmt: skip
-#: values that are kept if they are not passed; prices per million tokens, None: unknown
-_OPTIONAL = ("price_in", "price_out", "reasoning_effort")
-_BOUNDS = {"timeout_seconds": (1, 600), "at_once": (1, 32), "max_tokens": (16, 131_072)}
+#: values that are kept if they are not passed; prices per million tokens, None: unknown; window size, None: no windows
+_OPTIONAL = ("price_in", "price_out", "reasoning_effort", "window_tokens")
+_BOUNDS = {
+    "timeout_seconds": (1, 600),
+    "at_once": (1, 32),
+    "max_tokens": (16, 131_072),
+    "window_tokens": (128, 1_000_000),
+}
 _SAMPLE_TEXT = "ACME SUPPLIES\nInvoice A-1029 of Jan 14, 2026\nTotal USD 1,248.50"
 
 
 @transaction.atomic
 def save_endpoint(*, project: Project, user: User, endpoint: Endpoint | None = None, **values: Any) -> Endpoint:
-    """Adds or changes an endpoint. ``values``: by column; prices and the reasoning effort are kept if they are not
-    passed.
+    """Adds or changes an endpoint. ``values``: by column; prices, reasoning effort and window size are kept if they are
+    not passed.
 
     Raises:
         Refused: ``field`` is the column whose value cannot be used.
     """
     optional = {name: values[name] for name in _OPTIONAL if name in values}
     values = {name: values[name].strip() if isinstance(values[name], str) else values[name] for name in _CHANGEABLE}
-    _check(project, endpoint, values)
+    _check(project, endpoint, {**optional, **values})
     row = endpoint or Endpoint(project=project, created_by=user)
     for name, value in {**values, **optional}.items():
         setattr(row, name, value)
@@ -62,7 +67,7 @@ def _check(project: Project, endpoint: Endpoint | None, values: dict[str, Any]) 
         if not values[name]:
             raise Refused(message, field=name)
     for name, (low, high) in _BOUNDS.items():
-        if not low <= values[name] <= high:
+        if (value := values.get(name)) is not None and not low <= value <= high:
             raise Refused(f"Enter a number between {low:,} and {high:,}.", field=name)
     same = Endpoint.objects.in_use(project).filter(name=values["name"])
     if same.exclude(pk=endpoint.pk if endpoint else 0).exists():
@@ -93,9 +98,10 @@ def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
     except Refused as refusal:
         completion, options = Completion(ResponseStatus.REFUSED, refusal.message), {}
     else:
-        client = client_for(config.with_timeout(TEST_SECONDS), compiled, threading.Event(), max_attempts=1)
+        instruction, config = project.contract.instruction, config.with_timeout(TEST_SECONDS)
+        client = DocumentClient(config, compiled, instruction, threading.Event(), max_attempts=1)
         try:
-            completion = client.complete(messages(project.contract.instruction, compiled.schema, text))
+            completion = client.read(text)
             options = client.options
             if client.has_answered:
                 endpoint.save_detected_options(options)

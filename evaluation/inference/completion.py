@@ -12,6 +12,7 @@ class Completion:
     ``content`` is all generated text, ``text`` the JSON in it. ``tokens`` counts prompt and output together;
     ``output_tokens`` are the generated ones, ``reasoning_tokens`` the part of them spent on reasoning. ``estimated``:
     the server did not count tokens. ``seconds``: from the first request to the end, with retries and pauses.
+    ``windows``: parts in which the document was read.
     ``http_status``: 0 without a response. ``rejected_parameter``: the parameter that an error names.
     """
 
@@ -28,3 +29,4 @@ class Completion:
     seconds: float = 0
     http_status: int = 0
     rejected_parameter: str = ""
+    windows: int = 1

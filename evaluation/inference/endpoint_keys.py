@@ -1,4 +1,4 @@
-"""How an endpoint is called: its key, its settings and the messages it is sent.
+"""How an endpoint is called: its key and its settings.
 
 A key exists only in the environment. An endpoint names its variable, which starts with ``SLM_KEY_``. The key is sent
 only to hosts in ``<name>_HOSTS``, and only for projects whose slug is in ``<name>_PROJECTS`` (``*``: any project).
@@ -14,10 +14,8 @@ from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS
 from evaluation.inference.external_model import ExternalModel
 from labeling.models import Project
-from slmstudio.contract.schema.compiled import dumps
 from slmstudio.errors import Refused
 from slmstudio.web import outbound
-from training import prompts
 
 _VARIABLE = re.compile(r"SLM_KEY_[A-Z0-9_]{1,60}")
 
@@ -70,6 +68,7 @@ def endpoint_config(endpoint: ExternalModel) -> EndpointConfig:
         at_once=endpoint.at_once,
         max_tokens=endpoint.max_tokens,
         reasoning_effort=endpoint.reasoning_effort,
+        window_tokens=endpoint.window_tokens,
         **_detected_options(endpoint),
     )
 
@@ -82,13 +81,3 @@ def _detected_options(endpoint: ExternalModel) -> dict[str, Any]:
         return {}
     temperature = bool(known.get("temperature", True))
     return {"limit_name": known["limit_name"], "temperature": temperature, "limit_known": True}
-
-
-def messages(
-    instruction: str, schema: dict[str, Any], text: str, examples: list[dict[str, Any]] | None = None
-) -> list[prompts.Message]:
-    """The chat messages for an endpoint: instruction and schema, few-shot examples, the document."""
-    shots = [prompts.FewShotExample(example["text"], example["answer"]) for example in examples or []]
-    return prompts.chat(
-        instruction=instruction, document=text, schema_text=dumps(prompts.prompt_schema(schema)), examples=shots
-    )

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from evaluation.inference.backend import Backend, EvaluatedModel, EvaluatedRun, ModelKey, ModelRun, Output, Task
 from evaluation.inference.circuit_breaker import CircuitBreaker
-from evaluation.inference.clients.client import Client, client_for
+from evaluation.inference.clients.document_client import DocumentClient
 from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.completion import Completion
-from evaluation.inference.endpoint_keys import endpoint_config, messages
+from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.prices import Price, TokenPrice
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
@@ -31,6 +31,7 @@ _SHARED_SETTINGS = {
     "url": "URL",
     "model": "model",
     "max_new_tokens": "token limit",
+    "window_tokens": "window size",
     "reasoning_effort": "reasoning effort",
     "examples": "number of few-shot examples",
 }
@@ -92,11 +93,12 @@ class ExternalBackend(Backend):
         return True
 
     def describe(self, facts: Mapping[str, Any], spec: str) -> dict[str, str]:
-        effort = facts.get("reasoning_effort")
+        effort, size = facts.get("reasoning_effort"), facts.get("window_tokens")
         return {
             "Prompt": f"instruction and schema, {facts.get('examples', 0)} few-shot examples (chat)",
             "Device": "external",
             **({"Reasoning effort": effort} if effort else {}),
+            **({"Windows": f"{size:,} tokens"} if size else {}),
         }
 
     # -- what it can do ---------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ class ExternalBackend(Backend):
         ]
         task.on_event({"event": "ready", "at_once": config.at_once, "examples": len(examples)})
         stop = threading.Event()
-        client = client_for(config, task.compiled, stop)
+        client = DocumentClient(config, task.compiled, task.instruction, stop, examples=examples)
         breaker, beat = CircuitBreaker(str(self.endpoint)), Heartbeat(task.job)
         in_flight: dict[Future[Completion], str] = {}
         with self._pool(task, config, client, stop) as pool:
@@ -141,8 +143,7 @@ class ExternalBackend(Backend):
             while True:
                 for key, text in islice(documents, config.at_once - len(in_flight)):
                     task.before_request()
-                    prompt = messages(task.instruction, task.compiled.schema, text, examples)
-                    in_flight[pool.submit(client.complete, prompt)] = key
+                    in_flight[pool.submit(client.read, text)] = key
                 if not in_flight:
                     return ChildExit(ok=True)
                 done, _ = wait(in_flight, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -168,7 +169,7 @@ class ExternalBackend(Backend):
 
     @contextmanager
     def _pool(
-        self, task: Task, config: EndpointConfig, client: Client, stop: threading.Event
+        self, task: Task, config: EndpointConfig, client: DocumentClient, stop: threading.Event
     ) -> Iterator[ThreadPoolExecutor]:
         """Threads that send requests. At the end they are stopped, and requests in flight are not waited for."""
         pool = ThreadPoolExecutor(config.at_once, thread_name_prefix="endpoint")
@@ -228,8 +229,7 @@ class ExternalBackend(Backend):
 
     def spec_hash(self, run: EvaluatedRun) -> str:
         spec = {name: run.facts.get(name) for name in ("max_new_tokens", "examples")}
-        if run.facts.get("reasoning_effort"):
-            spec["reasoning_effort"] = run.facts["reasoning_effort"]
+        spec |= {name: run.facts[name] for name in ("reasoning_effort", "window_tokens") if run.facts.get(name)}
         if self._run.prompt is not None:
             spec["prompt"] = self._run.prompt.prompt_sha256
         return sha256_text(dumps({**spec, "mode": str(run.mode), "instruction": run.dataset.instruction}))
@@ -246,6 +246,7 @@ def settings_of(endpoint: ExternalModel) -> dict[str, Any]:
         "url": endpoint.url,
         "model": endpoint.model,
         "max_new_tokens": endpoint.max_tokens,
+        "window_tokens": endpoint.window_tokens,
         "reasoning_effort": endpoint.reasoning_effort or None,
     }
 
@@ -273,4 +274,5 @@ def output_event(key: str, completion: Completion) -> Event:
         "reasoning_tokens": completion.reasoning_tokens,
         "outcome": str(completion.status),
         "estimated": completion.estimated,
+        "windows": completion.windows,
     }

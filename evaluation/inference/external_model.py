@@ -42,6 +42,9 @@ class ExternalModel(models.Model):
     timeout_seconds = models.PositiveIntegerField(default=60)
     at_once = models.PositiveSmallIntegerField(default=4, help_text="concurrent requests")
     max_tokens = models.PositiveIntegerField(default=1024, help_text="of one output, including reasoning")
+    window_tokens = models.PositiveIntegerField(
+        null=True, blank=True, help_text="a longer document is read in windows of this size; empty: never"
+    )
     reasoning_effort = models.CharField(max_length=10, blank=True, default="", choices=Effort.choices)
     accepts = models.JSONField(default=dict, blank=True, help_text="the options that the model at this URL accepted")
     price_in = models.FloatField(

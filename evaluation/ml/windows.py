@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from slmstudio.contract.windows.windows import Window, split_windows
+from slmstudio.contract.windows.windows import MAX_WINDOWS, Window, split_windows
 from slmstudio.errors import Refused
 from training.ml.data.long_documents import MIN_WINDOW, window_size
 from training.ml.data.rows import Row, of_split
@@ -12,8 +12,6 @@ from training.spec import WindowPlan
 if TYPE_CHECKING:
     from evaluation.ml.prompts import PromptBuilder
 
-#: of one document; a longer one is rejected
-MAX_WINDOWS = 500
 #: training documents, the longest ones, by which the length of outputs is estimated
 _MEASURED_ROWS = 20
 #: tokens by which a window in its prompt can be longer than by itself

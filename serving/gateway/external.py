@@ -6,10 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from evaluation.inference.clients.client import Client, client_for
+from evaluation.inference.clients.document_client import DocumentClient
 from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.completion import Completion
-from evaluation.inference.endpoint_keys import messages
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
 from serving.gateway.problems import Problem
 from serving.replicas.protocol import Answer
@@ -36,7 +35,7 @@ class _Connection:
     """A client of an endpoint with its threads, as long as the settings stay."""
 
     route: ExternalRoute
-    client: Client
+    client: DocumentClient
     threads: ThreadPoolExecutor
     stop: threading.Event
     outstanding: int = 0
@@ -62,12 +61,11 @@ class ExternalModels:
             raise Problem(
                 429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
             )
-        prompt = messages(route.instruction, route.schema.schema, text)
         connection.outstanding += 1
         arrived = time.perf_counter()
         try:
             loop = asyncio.get_running_loop()
-            completion = await loop.run_in_executor(connection.threads, connection.client.complete, prompt)
+            completion = await loop.run_in_executor(connection.threads, connection.client.read, text)
         finally:
             connection.outstanding -= 1
         elapsed = (time.perf_counter() - arrived) * 1000
@@ -91,7 +89,8 @@ class ExternalModels:
         if found is not None:
             self._close(found)
         stop = threading.Event()
-        client = client_for(route.config.with_timeout(self.timeout), route.schema, stop, max_attempts=attempts)
+        config = route.config.with_timeout(self.timeout)
+        client = DocumentClient(config, route.schema, route.instruction, stop, max_attempts=attempts)
         threads = ThreadPoolExecutor(route.config.at_once, thread_name_prefix="external")
         self._connections[key] = _Connection(route, client, threads, stop)
         return self._connections[key]

@@ -7,11 +7,9 @@ from typing import Any
 from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.completion import Completion
-from evaluation.inference.endpoint_keys import messages
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
-from tests.evaluation.fake_openai import (
-    Fake,
-)
+from tests.evaluation.fake_openai import Fake
+from training.prompts import chat, prompt_schema
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -23,14 +21,14 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 COMPILED = compile_schema(loads(dumps(SCHEMA)))  # fractions are Decimal, as in the database
-TURNS = messages("Extract.", SCHEMA, "Invoice A-1, total 2.50")
+TURNS = chat(instruction="Extract.", document="Invoice A-1, total 2.50", schema_text=dumps(prompt_schema(SCHEMA)))
 
 
 def ask(fake: Fake, **changes: Any) -> Completion:
     """The completion of one document."""
     config = replace(EndpointConfig(fake.url, "fake-1", timeout_seconds=5), **changes)
-    client = OpenAIClient(config, COMPILED, threading.Event())
+    client = OpenAIClient(config, threading.Event())
     try:
-        return client.complete(TURNS)
+        return client.complete(TURNS, COMPILED)
     finally:
         client.close()

@@ -22,18 +22,19 @@ class Client(Protocol):
     def options(self) -> dict[str, Any]:
         """The current ``response_format``, ``logprobs``, ``limit_name`` and ``temperature``."""
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
-        """The completion for one prompt, or why there is none. Never raises for what a server does."""
+    def complete(self, messages: Sequence[Message], compiled: CompiledSchema) -> Completion:
+        """The completion for one prompt, or why there is none. Never raises for what a server does.
+
+        ``compiled``: the schema of the output.
+        """
 
     def close(self) -> None:
         """Closes the connections."""
 
 
-def client_for(
-    config: EndpointConfig, compiled: CompiledSchema, stop: threading.Event, *, max_attempts: int = MAX_ATTEMPTS
-) -> Client:
+def client_for(config: EndpointConfig, stop: threading.Event, *, max_attempts: int = MAX_ATTEMPTS) -> Client:
     """The client of an endpoint. Every endpoint has an OpenAI-compatible API.
 
-    ``stop``: once set, no request is sent and no pause continues. ``max_attempts``: requests per document.
+    ``stop``: once set, no request is sent and no pause continues. ``max_attempts``: requests per prompt.
     """
-    return OpenAIClient(config, compiled, stop, max_attempts=max_attempts)
+    return OpenAIClient(config, stop, max_attempts=max_attempts)

@@ -11,7 +11,7 @@ class EndpointConfig:
 
     ``reasoning_effort``: as OpenAI names it; "" sends none. ``limit_name`` and ``temperature``: which token limit
     parameter it was found to take, and whether it takes a temperature. ``limit_known``: it has answered with this
-    limit name before.
+    limit name before. ``window_tokens``: a longer document is read in windows of this size; None: never.
     """
 
     url: str
@@ -26,6 +26,7 @@ class EndpointConfig:
     limit_name: str = TOKEN_LIMIT_PARAMETERS[0]
     temperature: bool = True
     limit_known: bool = False
+    window_tokens: int | None = None
 
     def with_timeout(self, seconds: float) -> "EndpointConfig":
         """The same with a timeout of at most ``seconds``."""

@@ -48,15 +48,13 @@ class OpenAIClient:
     def __init__(
         self,
         config: EndpointConfig,
-        compiled: CompiledSchema,
         stop: threading.Event,
         *,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        """``stop``: once set, no request is sent and no pause continues. ``max_attempts``: requests per document."""
+        """``stop``: once set, no request is sent and no pause continues. ``max_attempts``: requests per prompt."""
         self._config = config
         self._max_attempts = max_attempts
-        self._compiled = compiled
         self._stop = stop
         automatic = config.structured == "auto"
         first = RESPONSE_FORMATS[0] if automatic else config.structured
@@ -66,7 +64,6 @@ class OpenAIClient:
             max_tokens=config.max_tokens,
             limit_name_known=config.limit_known,
         )
-        self._schema = prompt_schema(compiled.schema)
         self._client = outbound.client(
             timeout=config.timeout_seconds, limits=httpx.Limits(max_connections=max(1, config.at_once))
         )
@@ -85,8 +82,11 @@ class OpenAIClient:
         """The current ``response_format``, ``logprobs``, ``limit_name`` and ``temperature``."""
         return self._negotiator.options.as_dict()
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
-        """The completion for one prompt, or why there is none. Never raises for what a server does."""
+    def complete(self, messages: Sequence[Message], compiled: CompiledSchema) -> Completion:
+        """The completion for one prompt, or why there is none. Never raises for what a server does.
+
+        ``compiled``: the schema of the output.
+        """
         attempts, pause = 0, INITIAL_BACKOFF_SECONDS
         started = time.perf_counter()
         while True:
@@ -94,7 +94,7 @@ class OpenAIClient:
                 return Completion(ResponseStatus.WAITING, attempts=attempts)
             options = self._negotiator.options
             attempts += 1
-            completion, wait = self._request(messages, options)
+            completion, wait = self._request(messages, compiled, options)
             seconds = round(time.perf_counter() - started, 3)
             completion = replace(completion, attempts=attempts, seconds=seconds)
             if _is_rejected(completion) and self._negotiator.downgrade(options, completion):
@@ -107,11 +107,11 @@ class OpenAIClient:
             self._stop.wait(min(MAX_BACKOFF_SECONDS, max(wait, pause * random.uniform(0.75, 1.25))))
             pause *= 2
 
-    def _request(self, messages: Sequence[Message], options: RequestOptions) -> Attempt:
+    def _request(self, messages: Sequence[Message], compiled: CompiledSchema, options: RequestOptions) -> Attempt:
         timeout = self._config.timeout_seconds
         try:
             with outbound.deadline(timeout):
-                return self._send(messages, options)
+                return self._send(messages, compiled, options)
         except Refused as error:
             return Completion(ResponseStatus.UNREACHABLE, str(error)), None
         except httpx.ConnectTimeout:
@@ -125,9 +125,9 @@ class OpenAIClient:
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             return Completion(ResponseStatus.UNREACHABLE, f"Invalid request: {_error_text(error)}."), None
 
-    def _send(self, messages: Sequence[Message], options: RequestOptions) -> Attempt:
+    def _send(self, messages: Sequence[Message], compiled: CompiledSchema, options: RequestOptions) -> Attempt:
         url = f"{self._config.url.rstrip('/')}/chat/completions"
-        body = dumps(self._body(messages, options)).encode()
+        body = dumps(self._body(messages, compiled, options)).encode()
         max_bytes = MAX_RESPONSE_BYTES + (BYTES_PER_TOKEN * self._config.max_tokens if options.logprobs else 0)
         with self._client.stream("POST", url, content=body, headers=self._headers()) as response:
             if response.headers.get("content-encoding", "identity") not in ("identity", ""):
@@ -142,7 +142,7 @@ class OpenAIClient:
             text = received.decode("utf-8", "replace")
             if response.status_code != 200:
                 return self._http_error(response, text)
-            completion = parse_completion(text, messages, self._compiled)
+            completion = parse_completion(text, messages, compiled)
             if completion.status not in (ResponseStatus.WEB_PAGE, ResponseStatus.NO_COMPLETION):
                 self._negotiator.confirmed = True
             if completion.status in _QUOTES_SERVER:
@@ -155,7 +155,7 @@ class OpenAIClient:
             headers["Authorization"] = f"Bearer {self._config.key}"
         return headers
 
-    def _body(self, messages: Sequence[Message], options: RequestOptions) -> dict[str, Any]:
+    def _body(self, messages: Sequence[Message], compiled: CompiledSchema, options: RequestOptions) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._config.model,
             "messages": list(messages),
@@ -170,10 +170,10 @@ class OpenAIClient:
             # One alternative: llama.cpp returns nothing for 0, and twenty per token where none is requested.
             body |= {"logprobs": True, "top_logprobs": 1}
         if options.response_format == "json_schema":
-            strict = supports_strict(self._schema)
+            schema = prompt_schema(compiled.schema)
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "label", "schema": self._schema, "strict": strict},
+                "json_schema": {"name": "label", "schema": schema, "strict": supports_strict(schema)},
             }
         elif options.response_format == "json_object":
             body["response_format"] = {"type": "json_object"}

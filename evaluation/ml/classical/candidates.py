@@ -5,6 +5,7 @@ pattern, format, length or limit is no candidate.
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +15,6 @@ from slmstudio.contract.schema.compiled import CompiledSchema, Field
 from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.values import dates, numbers
 
-#: characters of a document that are searched
-MAX_CHARACTERS = 20_000
 MAX_LINES = 6
 _WORD = re.compile(r"\S+")
 _TRIMMED = " ,;:"
@@ -53,7 +52,6 @@ class CandidateRule:
 
     def find(self, text: str) -> list[Candidate]:
         """The candidates in a document, in reading order."""
-        text = text[:MAX_CHARACTERS]
         field = self.field
         if field.format == "date":
             found = self._dates(text)
@@ -112,6 +110,10 @@ def _lines(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(found.span() for found in re.finditer(r"[^\n]*\S[^\n]*", text))
 
 
+def _end(line: tuple[int, int]) -> int:
+    return line[1]
+
+
 def shape_of(text: str) -> str:
     """Letters and digits as classes, runs shortened: "INV-2041" is "AA-00"."""
     shape = re.sub(r"[^\W\d_]", lambda one: "A" if one[0].isupper() else "a", re.sub(r"\d", "0", text))
@@ -120,16 +122,14 @@ def shape_of(text: str) -> str:
 
 def descriptions(text: str, found: Sequence[Candidate], wanted: Sequence[int]) -> list[list[str]]:
     """Features of the ``wanted`` candidates, by number: the words before and after, their place, shape and rank."""
-    text = text[:MAX_CHARACTERS]
     lines = _lines(text)
     ranks = _ranks(found)
     return [_description(text, lines, found[number], ranks.get(number, ())) for number in wanted]
 
 
 def _description(text: str, lines: Sequence[tuple[int, int]], one: Candidate, ranks: Sequence[str]) -> list[str]:
-    row = next((at for at, (_, end) in enumerate(lines) if end > one.start), 0)
-    start, _ = lines[row]
-    last = next((at for at, (_, end) in enumerate(lines) if end >= one.end), len(lines) - 1)
+    row, last = bisect_right(lines, one.start, key=_end), bisect_left(lines, one.end, key=_end)
+    start = lines[row][0]
     before, after = _words(text[start : one.start]), _words(text[one.end : lines[last][1]])
     above = _words(text[slice(*lines[row - 1])]) if row else []
     own = _words(text[one.start : one.end])

@@ -32,6 +32,8 @@ _MAX_DOCUMENTS, _MAX_WRONG = 800, 40
 _REGULARIZATION = 2.0
 _MAX_ITERATIONS = 300
 _MAX_WORDS = 10
+#: candidates that are scored together, which bounds the memory for a long document
+_SCORED_TOGETHER = 10_000
 
 
 @dataclass
@@ -93,8 +95,11 @@ class Extractor:
         return found[best].value, probability
 
     def _scores(self, text: str, found: Sequence[Candidate]) -> Any:
-        hashed = _HASHER.transform(descriptions(text, found, range(len(found))))
-        return hashed @ self.weights[:-1] + self.weights[-1]
+        parts = []
+        for start in range(0, len(found), _SCORED_TOGETHER):
+            wanted = range(start, min(start + _SCORED_TOGETHER, len(found)))
+            parts.append(_HASHER.transform(descriptions(text, found, wanted)) @ self.weights[:-1])
+        return np.concatenate(parts) + self.weights[-1]
 
     def state(self) -> tuple[dict[str, Any], Any]:
         """What ``load`` needs, as JSON and an array."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+#: of one document; a longer one is rejected
+MAX_WINDOWS = 500
 #: lines that a window shares with the one before, where they take at most a quarter of it
 OVERLAP_LINES = 3
 _MAX_OVERLAP_SHARE = 0.25

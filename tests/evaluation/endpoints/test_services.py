@@ -64,9 +64,18 @@ def test_a_change_that_names_no_price_keeps_the_prices(world: World) -> None:
     assert (row.price_in, row.price_out) == (None, None)
 
 
+def test_a_change_that_names_no_window_size_keeps_it(world: World) -> None:
+    row = save(world, window_tokens=3000)
+    for changes, kept in (({}, 3000), ({"window_tokens": None}, None)):
+        save_endpoint(project=world.project, user=world.engineer, endpoint=row, **VALUES, **changes)
+        row.refresh_from_db()
+        assert (row.window_tokens, endpoint_config(row).window_tokens) == (kept, kept)
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
+        ({"window_tokens": 100}, "window_tokens", "between 128 and 1,000,000"),
         ({"name": "  "}, "name", "Enter a name"),
         ({"model": ""}, "model", "Enter the model name"),
         ({"url": "api.example.com"}, "url", "begin with https"),

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from evaluation.endpoints.services import _SAMPLE_TEXT
+from evaluation.inference.clients.document_client import DocumentClient
 from evaluation.inference.clients.endpoint_config import EndpointConfig
-from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS
 from evaluation.inference.completion import Completion
-from evaluation.inference.endpoint_keys import messages
 from evaluation.inference.response_status import ANSWERED, ResponseStatus
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.evaluation import llama_server
@@ -39,10 +38,11 @@ def allowed(settings: Any) -> None:
 
 def ask(url: str, **changes: Any) -> tuple[Completion, dict[str, Any]]:
     """What it says about an invoice, and how it was asked in the end."""
-    client = OpenAIClient(EndpointConfig(url, "any", max_tokens=40, **changes), COMPILED, threading.Event())
+    config = EndpointConfig(url, "any", max_tokens=40, **changes)
+    instruction = "Extract the number of the invoice and its total."
+    client = DocumentClient(config, COMPILED, instruction, threading.Event())
     try:
-        turns = messages("Extract the number of the invoice and its total.", SCHEMA, _SAMPLE_TEXT)
-        return client.complete(turns), client.options
+        return client.read(_SAMPLE_TEXT), client.options
     finally:
         client.close()
 

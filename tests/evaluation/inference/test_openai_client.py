@@ -82,8 +82,8 @@ def test_request_has_the_task_and_the_schema(fake: Fake) -> None:
 
 def test_a_schema_that_leaves_names_open_is_not_called_strict(fake: Fake) -> None:
     compiled = compile_schema({"type": "object", "properties": {"id": {"type": "string"}}})
-    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), compiled, threading.Event())
-    client.complete(TURNS)
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), threading.Event())
+    client.complete(TURNS, compiled)
     client.close()
     assert fake.asked[0]["response_format"]["json_schema"]["strict"] is False
 
@@ -111,10 +111,10 @@ def test_a_server_that_gives_no_log_probabilities_is_asked_without(fake: Fake) -
 
 
 def test_what_was_found_out_holds_for_the_documents_after(fake: Fake) -> None:
-    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), COMPILED, threading.Event())
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), threading.Event())
     fake.replies = [error(400, "json_schema?"), says(GOOD), error(400, "this document is forbidden")]
-    assert client.complete(TURNS).status == ResponseStatus.VALID
-    completion = client.complete(TURNS)
+    assert client.complete(TURNS, COMPILED).status == ResponseStatus.VALID
+    completion = client.complete(TURNS, COMPILED)
     client.close()
     assert (completion.status, completion.attempts) == (ResponseStatus.REFUSED, 1), (
         "it answered this way before: the document is to blame"
@@ -305,10 +305,10 @@ def test_nonsense_about_waiting_is_bounded(value: str) -> None:
 def test_stopping_ends_the_waiting(fake: Fake) -> None:
     fake.replies = [error(429, "later", Retry_After="60")]
     stop = threading.Event()
-    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), COMPILED, stop)
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1"), stop)
     threading.Timer(0.3, stop.set).start()
     started = time.monotonic()
-    completion = client.complete(TURNS)
+    completion = client.complete(TURNS, COMPILED)
     client.close()
     assert completion.status == ResponseStatus.WAITING, "it can be asked about by the next run"
     assert time.monotonic() - started < MAX_SECONDS

@@ -73,8 +73,8 @@ def test_their_client_understands_the_errors_of_the_fake(
 
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", "free"])
 def test_what_the_studio_sends_is_a_request_as_documented(fake: Fake, structured: str) -> None:
-    client = OpenAIClient(EndpointConfig(fake.url, "fake-1", structured=structured), COMPILED, threading.Event())
-    completion = client.complete(TURNS)
+    client = OpenAIClient(EndpointConfig(fake.url, "fake-1", structured=structured), threading.Event())
+    completion = client.complete(TURNS, COMPILED)
     client.close()
     assert completion.status == ResponseStatus.VALID
     assert completion.confidence == pytest.approx({"id": 0.5, "total": 0.5})
@@ -126,8 +126,8 @@ def test_their_client_understands_a_thought(reasoner: Fake, client: openai.OpenA
 @pytest.mark.parametrize("structured", ["auto", "json_schema", "free"])
 def test_the_studio_asks_a_reasoning_model_as_documented(reasoner: Fake, structured: str) -> None:
     config = EndpointConfig(reasoner.url, "fake-1", structured=structured, reasoning_effort="high")
-    client = OpenAIClient(config, COMPILED, threading.Event())
-    first, second = client.complete(TURNS), client.complete(TURNS)
+    client = OpenAIClient(config, threading.Event())
+    first, second = client.complete(TURNS, COMPILED), client.complete(TURNS, COMPILED)
     client.close()
     assert (first.status, second.status, second.attempts) == (ResponseStatus.VALID, ResponseStatus.VALID, 1)
     assert (first.output_tokens, first.reasoning_tokens, first.estimated) == (84, 64, False)

@@ -27,12 +27,10 @@ from tests.evaluation.openai_calls import COMPILED, TURNS, ask
 
 def asked_twice(fake: Fake, **changes: Any) -> tuple[OpenAIClient, Completion]:
     """A client that has asked twice, and what came the second time."""
-    client = OpenAIClient(
-        replace(EndpointConfig(fake.url, "fake-1", timeout_seconds=5), **changes), COMPILED, threading.Event()
-    )
+    client = OpenAIClient(replace(EndpointConfig(fake.url, "fake-1", timeout_seconds=5), **changes), threading.Event())
     try:
-        client.complete(TURNS)
-        return client, client.complete(TURNS)
+        client.complete(TURNS, COMPILED)
+        return client, client.complete(TURNS, COMPILED)
     finally:
         client.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.inference.classical_spec import EMBEDDINGS_MODULE, ClassicalTrainSpec, class_fields, kinds_for
-from evaluation.ml.classical import features
+from evaluation.ml.classical import extractor, features
 from evaluation.ml.classical.candidates import CandidateRule
 from evaluation.ml.classical.model import ClassicalModel
 from evaluation.ml.classical.train import labels_sha256, training_rows
@@ -183,3 +183,13 @@ def test_training_rows_are_nested_and_without_the_excluded() -> None:
     assert labels_sha256(few) != labels_sha256(more) == labels_sha256(more[::-1])
     with pytest.raises(Refused, match="13 are needed"):
         training_rows(spec("tfidf", labels=13), rows)
+
+
+def test_a_value_at_the_end_of_a_long_document_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractor, "_SCORED_TOGETHER", 100)  # several parts of each document
+    rows = invoices()
+    filling = "\n".join(f"Line {at} of the delivery, checked and packed" for at in range(600)) + "\n"
+    _, model = trained("tfidf", INVOICE, rows)
+    for row in rows[:3]:
+        made = loads(model.predict(filling + row.text).text)
+        assert (made["number"], made["date"]) == (row.gold["number"], row.gold["date"])

@@ -215,6 +215,26 @@ def test_what_a_document_cost_is_kept_with_the_run(world: World, fake: Fake) -> 
     assert free.facts["cost_why"] == "the endpoint has no price per token"
 
 
+def test_long_documents_are_sent_in_windows_and_scored_as_one(world: World, fake: Fake) -> None:
+    gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
+
+    def knows_parts(handler: Any, body: dict[str, Any]) -> None:
+        window = body["messages"][-1]["content"]
+        says(next(answer for text, answer in gold.items() if window in text))(handler, body)
+
+    fake.replies = [knows_parts]
+    one = endpoint(world, fake.url)
+    Endpoint.objects.update(window_tokens=12)  # less than a user can set: these documents are short
+    one.refresh_from_db()
+    run = ended(start(world, one, split="validation"))
+    parts = EvalOutput.objects.filter(eval_run=run).values_list("windows", flat=True)
+    assert (run.status, run.scores["document_exact"]["k"]) == (Status.DONE, run.progress_total)
+    assert (min(parts) > 1, sum(parts)) == (True, len(fake.asked))
+    assert run.facts["cost_per_document"] > (100 * 2.5 + 20 * 10.0) / 1e6
+    Endpoint.objects.update(window_tokens=20)
+    assert "window size" in EvalRun.objects.get(pk=run.pk).backend.obstacle(run.facts)
+
+
 def test_a_request_that_failed_is_no_quicker_than_the_slowest_answer(world: World, fake: Fake) -> None:
     fake.replies = [*[error(400, "no")] * 3, slowly(0.2, fake.replies[0])]
     run = ended(start(world, endpoint(world, fake.url)))

@@ -1,0 +1,106 @@
+"""Long documents at an endpoint: read in windows of its size, merged into one output, counted as one document."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from evaluation.inference.clients.document_client import DocumentClient, estimated_tokens
+from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.completion import Completion
+from evaluation.inference.response_status import ResponseStatus
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.windows.windows import MAX_WINDOWS, Window
+from tests.contract.windows.statements import SCHEMA, Statement, statement
+from tests.evaluation.fake_openai import Fake, Handler, Reply, error, pieces, says
+
+COMPILED = compile_schema(SCHEMA)
+MADE = statement(pages=3)
+
+
+def reads(made: Statement) -> Reply:
+    """Answers as a perfect model does for the part of the statement that it is sent."""
+
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
+        text = body["messages"][-1]["content"]
+        start = made.text.index(text)
+        says(dumps(made.read(Window(start, start + len(text), text))))(handler, body)
+
+    return reply
+
+
+def read(fake: Fake, text: str, *, window_tokens: int | None, **changes: Any) -> Completion:
+    config = EndpointConfig(fake.url, "fake-1", timeout_seconds=5, window_tokens=window_tokens, **changes)
+    client = DocumentClient(config, COMPILED, "Extract.", threading.Event())
+    try:
+        return client.read(text)
+    finally:
+        client.close()
+
+
+def test_a_long_document_is_read_in_windows_and_merged(fake: Fake) -> None:
+    fake.replies = [reads(MADE)]
+    found = read(fake, MADE.text, window_tokens=500)
+    assert found.status == ResponseStatus.VALID
+    assert loads(found.text) == loads(found.content) == loads(dumps(MADE.gold))
+    assert found.windows == len(fake.asked) > 3
+    sent = [body["messages"][-1]["content"] for body in fake.asked]
+    assert all(estimated_tokens(one) <= 500 for one in sent)
+    assert (found.tokens, found.output_tokens, found.attempts) == (120 * len(sent), 20 * len(sent), len(sent))
+
+
+def test_a_window_may_lack_required_values_and_a_document_may_not(fake: Fake) -> None:
+    fake.replies = [reads(MADE)]
+    read(fake, MADE.text, window_tokens=500)
+    asked = fake.asked[0]["response_format"]["json_schema"]["schema"]
+    assert "holder" not in asked["required"]
+    assert "minItems" not in asked["properties"]["transactions"]
+    short = statement(pages=1, lines=2)
+    fake.replies = [reads(short)]
+    assert read(fake, short.text, window_tokens=500).windows == 1
+    assert set(fake.asked[-1]["response_format"]["json_schema"]["schema"]["required"]) == set(SCHEMA["required"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (says('{"transactions": [', finish="length"), ResponseStatus.CUT_OFF),
+        (says("I cannot read this."), ResponseStatus.NOT_JSON),
+        (error(400, "maximum context length is 100 tokens"), ResponseStatus.TOO_LONG),
+    ],
+)
+def test_a_document_ends_with_its_first_incomplete_window(fake: Fake, failure: Reply, status: str) -> None:
+    fake.replies = [reads(MADE), failure]
+    found = read(fake, MADE.text, window_tokens=500, structured="json_schema")
+    assert (found.status, found.windows, len(fake.asked)) == (status, 2, 2)
+
+
+def test_without_a_size_the_document_is_sent_as_a_whole(fake: Fake) -> None:
+    fake.replies = [reads(MADE)]
+    found = read(fake, MADE.text, window_tokens=None)
+    assert (found.status, found.windows, len(fake.asked)) == (ResponseStatus.VALID, 1, 1)
+
+
+def test_a_document_with_too_many_windows_is_not_sent(fake: Fake) -> None:
+    found = read(fake, "x" * (3 * 128 * MAX_WINDOWS + 1), window_tokens=128)
+    assert (found.status, fake.asked) == (ResponseStatus.TOO_LONG, [])
+
+
+def test_confidence_is_that_of_the_window_whose_value_is_kept(fake: Fake) -> None:
+    schema = compile_schema({"type": "object", "properties": {"total": {"type": "string"}}, "required": ["total"]})
+    fake.replies = [
+        says('{"total":"5"}', logprobs=pieces(('{"total":"', 1.0), ("5", 0.4), ('"}', 1.0))),
+        says('{"total":"7"}', logprobs=pieces(('{"total":"', 1.0), ("7", 0.9), ('"}', 1.0))),
+    ]
+    config = EndpointConfig(fake.url, "fake-1", timeout_seconds=5, window_tokens=40)
+    client = DocumentClient(config, schema, "Extract.", threading.Event())
+    found = client.read("5 and 7 are here\n" * 6 + "\n" + "7 and 5 are here\n" * 6)
+    client.close()
+    assert (found.windows > 1, loads(found.text)) == (True, {"total": "7"})
+    assert found.confidence == pytest.approx({"total": 0.9})
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("abc", 1), ("abcd", 2), ("漢字", 2), ("Zürich\ud800", 4)])
+def test_tokens_are_estimated_by_bytes(text: str, tokens: int) -> None:
+    assert estimated_tokens(text) == tokens
