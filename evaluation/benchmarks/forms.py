@@ -94,7 +94,7 @@ def _base(model: BaseModel, limit: int) -> CandidateChoice:
 
 
 def _classical(kind: ClassicalKind, project: Project) -> CandidateChoice:
-    facts = [_CLASSICAL_FACTS[kind], "trained on the training split", "cannot be served yet"]
+    facts = [_CLASSICAL_FACTS[kind], "trained on the training split"]
     if kind != ClassicalKind.RULES and extracted_fields(project.schema_version.compiled):
         facts.insert(1, "extraction rules for the other fields")
     problem = classical.obstacle(kind)

@@ -17,8 +17,10 @@ from evaluation.inference.output_text import classify_output
 from evaluation.inference.prices import Price
 from evaluation.inference.prompted_model import AbstractPrompt
 from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.spec import EvalSpec
 from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.supervisor import ChildExit, Event
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
@@ -272,6 +274,14 @@ class Backend(ABC):
         """Why nothing can be sent to it now, as a sentence; "" if it can. ``facts`` of a run: it must also be the
         model that answered then."""
         return ""
+
+    def served_spec(self, run: EvaluatedRun) -> EvalSpec:
+        """How a package of the model answers: as it did in the run.
+
+        Raises:
+            Refused: (code ``external``) it has no files to package.
+        """
+        raise Refused("An external model has no files to package.", field="run", code="external")
 
     @property
     def is_available(self) -> bool:

@@ -21,6 +21,7 @@ from evaluation.inference.backend import (
 from evaluation.inference.classical_model import AbstractClassicalModel
 from evaluation.inference.classical_spec import ClassicalSpec, ClassicalTrainSpec
 from evaluation.inference.prices import Price, hourly_price
+from evaluation.inference.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetVersion, Document
 from slmstudio.contract.json_text import loads
@@ -38,7 +39,6 @@ class ClassicalBackend(Backend):
     """A classical model in a child process. There is no decoding: outputs are composed from the schema."""
 
     decodes: ClassVar[bool] = False
-    is_servable: ClassVar[bool] = False
     stage = "predicting"
 
     def __init__(self, run: ModelRun) -> None:
@@ -133,6 +133,9 @@ class ClassicalBackend(Backend):
             "seed": task.seed,
         }
         return build(ClassicalSpec, values)
+
+    def served_spec(self, run: EvaluatedRun) -> EvalSpec:
+        return ClassicalSpec.from_yaml(run.spec).evaluation
 
     # -- training and files -----------------------------------------------------------------------------------------
 

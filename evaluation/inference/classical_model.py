@@ -17,7 +17,7 @@ class ClassicalKind(models.TextChoices):
 class AbstractClassicalModel(models.Model):
     """A model without a neural language model, trained in seconds by the first evaluation that needs it.
 
-    ``ClassicalModel`` is its table. It cannot be served; it shows what a fine-tuned model has to exceed.
+    ``ClassicalModel`` is its table. It shows what a fine-tuned model has to exceed.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="classical_models")

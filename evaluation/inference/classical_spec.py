@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evaluation.inference.spec import DocumentsRef
+from evaluation.inference.spec import DocumentsRef, EvalSpec
 from slmstudio.contract.schema.compiled import CompiledSchema, Field
 from slmstudio.contract.values.kinds.registry import KINDS
 from training import strict_yaml
@@ -86,6 +86,13 @@ class ClassicalSpec:
     outputs: str
     version: Literal[1] = 1
     seed: int = 17
+
+    @property
+    def evaluation(self) -> EvalSpec:
+        """The same as the spec of a generation, without decoding."""
+        return EvalSpec(
+            model=self.model, contract=self.contract, documents=self.documents, outputs=self.outputs, seed=self.seed
+        )
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""

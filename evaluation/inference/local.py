@@ -223,6 +223,9 @@ class LocalBackend(Backend):
             },
         )
 
+    def served_spec(self, run: EvaluatedRun) -> EvalSpec:
+        return EvalSpec.from_yaml(run.spec)
+
     # -- price and identity -----------------------------------------------------------------------------------------
 
     def price(self, facts: Mapping[str, Any], price_per_hour: Any) -> Price:

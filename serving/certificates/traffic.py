@@ -63,11 +63,11 @@ def training_texts(release: Release) -> set[str]:
         FileNotFoundError: the file of the dataset version is missing.
     """
     run = release.package.eval_run if release.package is not None else None
-    training = run.training_run if run is not None else None
-    if training is None:
+    dataset = run.backend.trained_on if run is not None else None
+    if dataset is None:
         return set()
     splits = (Split.TRAIN, Split.VALIDATION)
-    return {sha256_text(row["text"]) for split in splits for row in dataset_queries.rows(training.dataset, split)}
+    return {sha256_text(row["text"]) for split in splits for row in dataset_queries.rows(dataset, split)}
 
 
 def rows(ids: list[Any]) -> dict[Any, RequestLog]:

@@ -234,15 +234,17 @@ def shadow_runs(project: Project, approved: Iterable[GateReport]) -> list[EvalRu
     if not Deployment.objects.filter(project=project, stable__isnull=False).exists():
         return []
     rows = EvalRun.objects.with_model().filter(project=project, status=Status.DONE, benchmark=None, endpoint=None)
-    rows = rows.filter(rescored_from=None, classical=None).exclude(pk__in=[report.eval_run_id for report in approved])
+    rows = rows.filter(rescored_from=None).exclude(pk__in=[report.eval_run_id for report in approved])
     return list(rows.exclude(spec="").order_by("-number")[:MAX_RUNS])
 
 
 def engine_choices(runs: Iterable[EvalRun]) -> list[tuple[str, str]]:
     """Key and label of every engine that can serve the models of evaluations."""
+    runs = list(runs)
     found = {choice.key: choice.label for run in runs for choice in choices(run) if not choice.problem}
     # By the engine alone as well: the first GGUF file then.
-    return list({**{str(key): str(label) for key, label in Package.Engine.choices[:2]}, **found}.items())
+    engines = Package.Engine.choices[:2] if any(run.classical_id is None for run in runs) else []
+    return list({**{str(key): str(label) for key, label in engines}, **found}.items())
 
 
 def deploy_action(report: GateReport, user: User) -> ReportAction | None:

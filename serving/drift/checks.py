@@ -81,7 +81,8 @@ def _same_engine(release: Release) -> bool:
     package = release.package
     if package is None:
         return True
-    return package.engine == Package.Engine.TRANSFORMERS or package.eval_run.export_id is not None
+    evaluated_with = (Package.Engine.TRANSFORMERS, Package.Engine.SKLEARN)
+    return package.engine in evaluated_with or package.eval_run.export_id is not None
 
 
 def reference_profiles(run: EvalRun, *, with_confidence: bool) -> list[Profile]:

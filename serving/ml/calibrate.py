@@ -12,7 +12,6 @@ from serving.ml.loading import LoadedPackage
 from serving.packages.spec import CalibrationDocument
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.rules import invariants
-from slmstudio.contract.schema.compiled import CompiledSchema
 from training.ml.events import Emitter
 from training.strict_yaml import build
 
@@ -61,7 +60,7 @@ async def calibrate_package(
 
 
 async def _answered(package: LoadedPackage, name: str, document: CalibrationDocument) -> AnsweredDocument:
-    schema: CompiledSchema = package.builder.schema
+    schema = package.schema
     answer = await package.engine.answer(document.text)
     if answer.finish_reason != "stop":
         return AnsweredDocument(name, None)

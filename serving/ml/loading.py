@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.ml.prompts import PromptBuilder, TokenLimit
-from serving.ml.engines.engine import Engine
+from serving.ml.engines.engine import DecodingEngine, Engine
 from serving.ml.engines.llama_cpp import LlamaCppEngine
+from serving.ml.probe import check_enforcement
 from serving.packages.spec import FILE, ServeSpec
 from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.contract.decoding.grounding import GroundingPlan
+from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from training.ml.data.encoder import Encoder
@@ -18,12 +20,25 @@ from training.ml.lengths import load_encoder
 
 @dataclass(frozen=True)
 class LoadedPackage:
-    """A package whose files were verified, ready to start its engine."""
+    """A package whose files were verified, ready to start its engine. ``builder``: of its prompts; None for a classical
+    model, which has none.
+    """
 
     spec: ServeSpec
     sha256: str
-    builder: PromptBuilder
+    schema: CompiledSchema
     engine: Engine
+    builder: PromptBuilder | None = None
+
+    async def start(self) -> None:
+        """Loads the model, and checks that the engine applies a schema.
+
+        Raises:
+            Refused: the engine does not start, or (code ``enforcement``) ignores the schema.
+        """
+        await self.engine.start()
+        if isinstance(self.engine, DecodingEngine):
+            await check_enforcement(self.engine)
 
 
 def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str = "") -> LoadedPackage:
@@ -45,12 +60,16 @@ def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str
         )
     spec = ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8")).of_variant(variant)
     schema = compiled(spec.contract)
+    if spec.engine == "sklearn":
+        from serving.ml.engines.sklearn import SklearnEngine
+
+        return LoadedPackage(spec, found, schema, SklearnEngine(folder / spec.model, schema))
     encoder = load_encoder(str(folder / spec.model), spec.prompt)
     limit = TokenLimit(spec.output_tokens.reserved, spec.output_tokens.maximum)
     plan = spec.grounding
     ground = None if plan is None else GroundingPlan(plan.held, plan.left, plan.known)
     builder = PromptBuilder(spec, schema, encoder, spec.context, limit, ground, windows=spec.windows)
-    return LoadedPackage(spec, found, builder, _engine(folder, spec, builder, encoder, slots))
+    return LoadedPackage(spec, found, schema, _engine(folder, spec, builder, encoder, slots), builder)
 
 
 def _engine(folder: Path, spec: ServeSpec, builder: PromptBuilder, encoder: Encoder, slots: int) -> Engine:

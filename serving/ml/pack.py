@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.calibrate import calibrate_package, read_documents
@@ -20,7 +21,6 @@ from serving.ml.engines.llama_cpp import LlamaCppEngine
 from serving.ml.fingerprint import fingerprint
 from serving.ml.loading import LoadedPackage, load_package
 from serving.ml.offline import write_offline_files
-from serving.ml.probe import check_enforcement
 from serving.packages.parity import AnsweredDocument, compare
 from serving.packages.spec import (
     FILE,
@@ -37,13 +37,13 @@ from serving.packages.spec import (
     VariantFile,
 )
 from slmstudio.contract.json_text import loads
-from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
-from slmstudio.storage.hashing import sha256_file
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from training.ml.data.rows import compiled, read_rows
 from training.ml.events import Emitter, run_child
 from training.ml.lengths import load_encoder
 from training.ml.modeling.folder_checks import check_ref
+from training.spec import ModelRef
 from training.strict_yaml import build
 
 #: the context of a replica in tokens, where the model allows it: memory is reserved for all of it
@@ -54,7 +54,8 @@ _CONTEXT_FACTOR = 2
 
 def main(spec: PackSpec, emitter: Emitter) -> None:
     """The child process."""
-    config = check_ref(spec.model)
+    is_classical = spec.engine == "sklearn"
+    config = _check_classical(spec.model) if is_classical else check_ref(spec.model)
     target = Path(spec.output_dir)
     shutil.rmtree(target, ignore_errors=True)
     (target / "model").mkdir(parents=True)
@@ -63,11 +64,10 @@ def main(spec: PackSpec, emitter: Emitter) -> None:
     _copy_folder(Path(spec.model.path), target / "model", weights=weights)
     for variant in spec.all_variants:
         _copy_gguf(variant, target)
-    schema = compiled(spec.evaluation.contract)
     documents = [
         build(ParityDocument, loads(line)) for line in Path(spec.parity).read_text().splitlines() if line.strip()
     ]
-    serve = _serve_spec(spec, schema, config.get("max_position_embeddings"))
+    serve = _classical_spec(spec) if is_classical else _serve_spec(spec, config.get("max_position_embeddings"))
     (target / FILE).write_text(serve.to_yaml(), encoding="utf-8")
     asyncio.run(_check_variants(target, spec, documents, emitter))
 
@@ -82,8 +82,28 @@ def _copy_gguf(variant: PackVariant, target: Path) -> None:
     _copy(source, target / variant.name)
 
 
-def _serve_spec(spec: PackSpec, schema: CompiledSchema, known_context: int | None) -> ServeSpec:
+def _check_classical(model: ModelRef) -> dict[str, Any]:
+    """Raises Refused (code ``model``) where the files of a classical model have changed."""
+    if model.sha256 and folder_hash(Path(model.path)) != model.sha256:
+        raise Refused("The files of the classical model have changed: their hash differs.", code="model")
+    return {}
+
+
+def _classical_spec(spec: PackSpec) -> ServeSpec:
+    """The spec of a package without prompts and tokens."""
+    return ServeSpec(
+        engine=spec.engine,
+        contract=spec.evaluation.contract,
+        output_tokens=OutputTokens(reserved=0, maximum=0),
+        name=spec.name,
+        key=spec.key,
+        seed=spec.evaluation.seed,
+    )
+
+
+def _serve_spec(spec: PackSpec, known_context: int | None) -> ServeSpec:
     evaluation = spec.evaluation
+    schema = compiled(evaluation.contract)
     rows = read_rows(evaluation.documents.path, evaluation.documents.sha256)
     encoder = load_encoder(spec.model.path, evaluation.prompt)
     builder = PromptBuilder.of_evaluation(evaluation, schema, encoder, rows, known_context)
@@ -145,8 +165,7 @@ async def _check(
     package = load_package(folder, variant=key)
     problem = ""
     try:
-        await package.engine.start()
-        await check_enforcement(package.engine)
+        await package.start()
         answered = []
         for number, document in enumerate(documents):
             emitter.emit("progress", stage=_stage(package.spec), done=number, total=len(documents))
@@ -164,7 +183,7 @@ async def _check(
     emitter.emit(
         "parity",
         variant=key,
-        **compare(package.builder.schema, answered).as_dict(),
+        **compare(package.schema, answered).as_dict(),
         engine=package.engine.version,
         offline_problem=problem,
     )
@@ -176,7 +195,7 @@ def _stage(spec: ServeSpec) -> str:
 
 async def _write_offline(folder: Path, package: LoadedPackage, documents: list[ParityDocument]) -> str:
     """Writes the files for use without the studio; gives the reason where that is not possible."""
-    if not isinstance(package.engine, LlamaCppEngine):
+    if not isinstance(package.engine, LlamaCppEngine) or package.builder is None:
         return "It needs llama.cpp."
     texts = [document.text for document in documents]
     try:

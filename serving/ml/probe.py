@@ -4,14 +4,14 @@ that no model would write by itself."""
 import json
 import secrets
 
-from serving.ml.engines.engine import Engine
+from serving.ml.engines.engine import DecodingEngine
 from slmstudio.errors import Refused
 
 #: tokens that the constant may take
 _TOKENS = 48
 
 
-async def check_enforcement(engine: Engine) -> None:
+async def check_enforcement(engine: DecodingEngine) -> None:
     """Raises Refused (code ``enforcement``) where the engine does not keep to a JSON Schema."""
     nonce = secrets.token_hex(6)
     schema = {

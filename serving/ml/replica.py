@@ -33,7 +33,6 @@ from starlette.routing import Route
 
 from serving.ml.fingerprint import check_fingerprint
 from serving.ml.loading import LoadedPackage, load_package
-from serving.ml.probe import check_enforcement
 from serving.replicas.protocol import MAX_TEXT, SECRET_VARIABLE, Answer
 from slmstudio.errors import Refused
 from slmstudio.runs.parent_death import die_with_parent
@@ -48,7 +47,7 @@ class Replica:
         self.package = package
         self.identity = {
             "package": package.sha256,
-            "schema": package.builder.schema.hash,
+            "schema": package.schema.hash,
             "prompt": sha256_text(package.spec.to_yaml()),
             "engine": package.engine.version,
             "variant": package.spec.key,
@@ -153,8 +152,7 @@ async def serve(folder: Path, address: str, *, sha256: str, slots: int, emitter:
     """
     package = load_package(folder, sha256=sha256, slots=slots, variant=variant)
     try:
-        await package.engine.start()
-        await check_enforcement(package.engine)
+        await package.start()
         await check_fingerprint(folder, package)
         replica = Replica(package, os.environ.get(SECRET_VARIABLE, ""))
         for number in (signal.SIGTERM, signal.SIGINT):

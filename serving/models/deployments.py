@@ -82,9 +82,11 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
             "project",
             "stable__package__eval_run__model_version",
             "stable__package__eval_run__training_run",
+            "stable__package__eval_run__classical",
             "stable__endpoint",
             "candidate__package__eval_run__model_version",
             "candidate__package__eval_run__training_run",
+            "candidate__package__eval_run__classical",
             "candidate__endpoint",
         )
 

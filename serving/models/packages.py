@@ -50,6 +50,7 @@ class PackageQuerySet(RunQuerySet["Package"]):
         return self.select_related(
             "project",
             "eval_run__base_model",
+            "eval_run__classical",
             "eval_run__dataset__schema_version",
             "eval_run__export__model_version",
             "eval_run__model_version__training_run",
@@ -77,6 +78,7 @@ class Package(BackgroundRun):
         TRANSFORMERS = "transformers", "transformers"
         VLLM = "vllm", "vLLM"
         OLLAMA = "ollama", "Ollama"
+        SKLEARN = "sklearn", "scikit-learn"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="packages")
     number = models.PositiveIntegerField()

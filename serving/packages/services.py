@@ -9,7 +9,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
 
-from evaluation.inference.spec import EvalSpec
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents
 from labeling.models import Project
@@ -53,11 +52,15 @@ class Choice:
 
 def default_engine(run: EvalRun) -> str:
     """The engine that serves an evaluation by default: what it was evaluated with."""
+    if run.classical_id is not None:
+        return Engine.SKLEARN
     return Engine.LLAMA_CPP if run.export_id is not None else Engine.TRANSFORMERS
 
 
 def choices(run: EvalRun) -> list[Choice]:
     """Every variant that the package of an evaluation can have; that of the evaluation first."""
+    if run.classical_id is not None:
+        return [Choice(Engine.SKLEARN, Engine.SKLEARN)]
     exports = [one for one in _exports(run) if one.is_available]
     found = [Choice(engine, engine, problem=_server_problem(run, engine)) for engine in _WEIGHT_ENGINES]
     for engine in GGUF_ENGINES:
@@ -166,12 +169,11 @@ def _choice(run: EvalRun, wanted: str, export: ModelExport | None, field: str = 
         raise Refused(f"There is no engine {wanted!r}. The engines are {', '.join(Engine.values)}.", field=field)
     if run.status != Status.DONE or run.benchmark_id is not None:
         raise Refused("Only a finished evaluation can be packaged.", field="run", code="unfinished")
-    if not run.backend.is_servable and not run.backend.is_external:
-        raise Refused(
-            f"{run.model_label} is a classical model, which cannot be served yet.", field="run", code="classical"
-        )
     if run.endpoint_id is not None or not run.spec:
         raise Refused("An external model has no files to package.", field="run", code="external")
+    if (engine == Engine.SKLEARN) != (run.classical_id is not None):
+        label = Engine(engine).label
+        raise Refused(f"{label} cannot run {run.model_label}.", field=field, code="other_model")
     found = Choice(engine, engine)
     if engine in GGUF_ENGINES:
         export = _export(run, export or (_exports(run).filter(kind=kind).first() if kind else run.export), field)
@@ -204,7 +206,7 @@ def folder_key(package: Package) -> str:
 def pack_spec(package: Package) -> PackSpec:
     """The spec of the child that builds a package; writes the file of its parity documents."""
     run = package.eval_run
-    evaluation = EvalSpec.from_yaml(run.spec)
+    evaluation = run.backend.served_spec(run)
     key = f"{folder_key(package)}.parity.jsonl"
     artifacts.write_text(key, "".join(dumps(one) + "\n" for one in _parity_documents(run)))
     calibration = calibration_documents(run)
@@ -229,7 +231,7 @@ def pack_spec(package: Package) -> PackSpec:
 
 def served_name(package: Package) -> str:
     """The name of the model on a server with several: the same for every package of the same weights."""
-    model = EvalSpec.from_yaml(package.eval_run.spec).model.sha256
+    model = package.eval_run.backend.served_spec(package.eval_run).model.sha256
     return f"{package.project.slug}-{model[:12] or package.eval_run_id}"
 
 

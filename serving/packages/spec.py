@@ -14,7 +14,7 @@ FILE = "serve.yaml"
 SCRIPT, PROMPT, SCHEMA, GRAMMAR = "extract.py", "prompt.json", "schema.json", "grammar.lark"
 #: the file with the outputs of servers whose weights cannot be hashed, from the build
 FINGERPRINTS = "evidence/fingerprints.json"
-EngineName = Literal["llama_cpp", "transformers", "vllm", "ollama"]
+EngineName = Literal["llama_cpp", "transformers", "vllm", "ollama", "sklearn"]
 #: engines that load a GGUF file; the others load weights
 GGUF_ENGINES = ("llama_cpp", "ollama")
 
@@ -49,10 +49,11 @@ class VariantFile:
 class ServeSpec:
     """One model and how it answers. Paths are relative to the folder of the package.
 
-    ``model``: the folder with tokenizer and chat template, and the weights where an engine loads them. ``gguf``: the
-    file that llama.cpp and Ollama load. ``variants``: further engines and files. ``name``: the model's name on a server
-    that serves several. ``context``: tokens of prompt and output together; None: unknown. ``windows``: how it reads
-    documents that are too long for one prompt; None: it rejects them.
+    ``model``: the folder with tokenizer and chat template, and the weights where an engine loads them; for scikit-learn
+    that of the classical model, which has no prompt. ``gguf``: the file that llama.cpp and Ollama load. ``variants``:
+    further engines and files. ``name``: the model's name on a server that serves several. ``context``: tokens of prompt
+    and output together; None: unknown. ``windows``: how it reads documents that are too long for one prompt; None: it
+    rejects them.
     """
 
     engine: EngineName

@@ -58,7 +58,7 @@ def versions(project: Project, now: datetime) -> list[Version]:
         .select_related(
             "report", "endpoint", "package__project", "package__eval_run__dataset",
             "package__eval_run__training_run__dataset", "package__eval_run__model_version__training_run__dataset",
-            "package__eval_run__base_model", "package__eval_run__export",
+            "package__eval_run__base_model", "package__eval_run__export", "package__eval_run__classical",
         )
         .order_by("-number")
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """The protocol of an engine: the model of a package, loaded, answering one document at a time or several."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from serving.replicas.protocol import Answer
 
@@ -14,9 +14,6 @@ class Engine(Protocol):
     async def answer(self, text: str) -> Answer:
         """The output for one document. Never raises but CancelledError."""
 
-    async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
-        """The greedy continuation of a prompt under a JSON Schema, for the probe of enforcement."""
-
     async def metrics(self) -> str:
         """Metrics of the engine itself in the text format of Prometheus; "" where it has none."""
 
@@ -26,3 +23,11 @@ class Engine(Protocol):
     @property
     def version(self) -> str:
         """Name and version of the package that runs the model."""
+
+
+@runtime_checkable
+class DecodingEngine(Engine, Protocol):
+    """An engine of a language model, whose outputs are decoded under a schema."""
+
+    async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
+        """The greedy continuation of a prompt under a JSON Schema, for the probe of enforcement."""

@@ -12,7 +12,8 @@ _NAMESPACE = uuid.UUID("6f6c3c0e-3a53-4b0c-9d0e-6f1f1c5f7a11")
 
 def bill_of_materials(facts: PackageFacts) -> dict[str, Any]:
     """Model, base model, dataset, libraries and files, with their hashes."""
-    components = [_base_model(facts), _dataset(facts), *_libraries(facts), *_files(facts)]
+    base = [_base_model(facts)] if facts.base_model else []
+    components = [*base, _dataset(facts), *_libraries(facts), *_files(facts)]
     root = _model(facts)
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -37,11 +38,12 @@ def _model(facts: PackageFacts) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "approach": {"type": "supervised"},
         "task": "structured extraction",
-        "architectureFamily": "transformer",
         "datasets": [{"ref": "dataset"}],
         "inputs": [{"format": "text"}],
         "outputs": [{"format": "application/json"}],
     }
+    if not facts.is_classical:
+        parameters["architectureFamily"] = "transformer"
     if facts.architecture:
         parameters["modelArchitecture"] = facts.architecture
     limits = ["An output can match the schema and still have wrong values. Verify them."]

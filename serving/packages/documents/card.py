@@ -18,15 +18,15 @@ def text(facts: PackageFacts) -> str:
 
 
 def _metadata(facts: PackageFacts) -> dict[str, Any]:
-    values: dict[str, Any] = {"library_name": "transformers" if facts.prompt is None else "gguf"}
-    values["pipeline_tag"] = "text-generation"
+    kind = "token-classification" if facts.is_classical else "text-generation"
+    values: dict[str, Any] = {"library_name": _library(facts), "pipeline_tag": kind}
     if facts.licence:
         values["license"] = facts.licence.lower()
     if facts.base_reference:
         values["base_model"] = facts.base_reference
     dataset = {"type": facts.slug, "name": f"{facts.project}, dataset version {facts.dataset}", "split": facts.split}
     metrics = [{"type": one.name, "name": one.title, "value": round(one.value, 4)} for one in facts.metrics]
-    task = {"type": "text-generation", "name": "structured extraction"}
+    task = {"type": kind, "name": "structured extraction"}
     if metrics:
         values["model-index"] = [
             {"name": facts.name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
@@ -35,7 +35,16 @@ def _metadata(facts: PackageFacts) -> dict[str, Any]:
     return values
 
 
+def _library(facts: PackageFacts) -> str:
+    if facts.is_classical:
+        return "sklearn"
+    return "transformers" if facts.prompt is None else "gguf"
+
+
 def _usage(facts: PackageFacts) -> str:
+    if facts.is_classical:
+        command = "python -m serving.ml.replica . --address http://127.0.0.1:8080"
+        return "## Usage\n\nThe studio has the code of the model. In its environment:\n\n" + fenced(command, "sh")
     if facts.prompt is None:
         return "## Usage\n\nWith vLLM:\n\n" + fenced("sh vllm.sh", "sh")
     commands = (

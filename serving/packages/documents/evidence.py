@@ -9,6 +9,8 @@ from typing import Any
 from django.utils import timezone
 
 from evaluation.approvals.decisions import void_reasons
+from evaluation.inference.classical_model import ClassicalKind
+from evaluation.inference.classical_spec import EMBEDDINGS_PACKAGE
 from evaluation.models import Approval, EvalRun
 from serving.models import Package
 from serving.packages.documents.facts import Metric, PackageFacts
@@ -23,7 +25,7 @@ _METRICS = {
 }  # fmt: skip
 _LIBRARIES = {
     "llama_cpp": ("xllamacpp",), "transformers": ("transformers", "torch", "tokenizers", "llguidance"), "vllm": (),
-    "ollama": (),
+    "ollama": (), "sklearn": ("scikit-learn", "numpy", "scipy"),
 }  # fmt: skip
 
 
@@ -32,7 +34,17 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
     run, serve = package.eval_run, ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8"))
     training = run.training_run if run.model_version_id is not None else None
     base = training.base_model if training is not None else run.base_model
-    assert base is not None
+    origin = (
+        {}
+        if base is None
+        else {
+            "base_model": base.name,
+            "base_reference": base.reference or (base.location if base.source == "hub" else ""),
+            "base_sha256": base.sha256,
+            "licence": base.licence,
+            "architecture": base.architecture,
+        }
+    )
     prompt = folder / PROMPT
     return PackageFacts(
         project=package.project.name,
@@ -40,11 +52,7 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
         number=package.number,
         engine=package.engine,
         model=run.model_label,
-        base_model=base.name,
-        base_reference=base.reference or (base.location if base.source == "hub" else ""),
-        base_sha256=base.sha256,
-        licence=base.licence,
-        architecture=base.architecture,
+        **origin,
         dataset=run.dataset.number,
         dataset_sha256=run.dataset.sha256,
         evaluation=run.number,
@@ -57,13 +65,21 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
         seed=serve.seed,
         built_at=timezone.now().isoformat(timespec="seconds"),
         python=platform.python_version(),
-        versions={name: metadata.version(name) for one in package.all_variants for name in _LIBRARIES[one.engine]},
+        versions={name: metadata.version(name) for name in _libraries(package)},
         files=folder_manifest(folder),
         prompt=json.loads(prompt.read_text(encoding="utf-8")) if prompt.exists() else None,
         served_name=serve.name,
         variants=[(one.label, one.parity) for one in package.all_variants],
         training_card=card.body(facts_of(training)) if training is not None else "",
     )
+
+
+def _libraries(package: Package) -> list[str]:
+    found = [name for one in package.all_variants for name in _LIBRARIES[one.engine]]
+    classical = package.eval_run.classical
+    if classical is not None and classical.kind == ClassicalKind.EMBEDDINGS:
+        found += [EMBEDDINGS_PACKAGE, "torch", "transformers", "tokenizers"]
+    return found
 
 
 def _metrics(run: EvalRun) -> list[Metric]:

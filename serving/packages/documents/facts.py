@@ -20,9 +20,10 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageFacts:
-    """A package. ``prompt``: the contents of prompt.json, None where there is none. ``licence``, ``base_reference``: ""
-    where unknown. ``versions``: package -> version of what it was built with. ``built_at``: ISO 8601, UTC.
-    ``served_name``: of the model on a server with several. ``variants``: label and parity of each engine.
+    """A package. ``prompt``: the contents of prompt.json, None where there is none. ``base_model``, ``base_reference``,
+    ``base_sha256``, ``licence``, ``architecture``: "" where unknown, and for a classical model. ``versions``: name of a
+    library -> version that it was built with. ``built_at``: ISO 8601, UTC. ``served_name``: of the model on a server
+    with several. ``variants``: label and parity of each engine.
     """
 
     project: str
@@ -30,11 +31,6 @@ class PackageFacts:
     number: int
     engine: str
     model: str
-    base_model: str
-    base_reference: str
-    base_sha256: str
-    licence: str
-    architecture: str
     dataset: int
     dataset_sha256: str
     evaluation: int
@@ -49,15 +45,25 @@ class PackageFacts:
     python: str
     versions: dict[str, str]
     files: Sequence[FileEntry]
+    base_model: str = ""
+    base_reference: str = ""
+    base_sha256: str = ""
+    licence: str = ""
+    architecture: str = ""
     prompt: dict[str, Any] | None = None
     served_name: str = ""
     variants: Sequence[tuple[str, dict[str, Any]]] = ()
     training_card: str = field(default="", repr=False)
 
     @property
+    def is_classical(self) -> bool:
+        """Whether the model is a classical model, which generates no text."""
+        return self.engine == "sklearn"
+
+    @property
     def has_weights(self) -> bool:
-        """Whether the package has weights as well as, or instead of, GGUF files."""
-        return any(str(one["path"]).endswith(".safetensors") for one in self.files)
+        """Whether the package has the weights of a language model as well as, or instead of, GGUF files."""
+        return not self.is_classical and any(str(one["path"]).endswith(".safetensors") for one in self.files)
 
     @property
     def name(self) -> str:
