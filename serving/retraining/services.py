@@ -70,10 +70,13 @@ def new_labels(deployment: Deployment, tag: str = "") -> tuple[int, DatasetVersi
 
 
 def _trained_on(deployment: Deployment) -> DatasetVersion | None:
-    run = training_run_of(deployment.stable)
-    if run is None:  # an external model, or a base model: the newest model that was trained here
-        run = TrainingRun.objects.of_project(deployment.project).select_related("dataset").first()
-    return run.dataset if run is not None else None
+    stable = deployment.stable
+    package = stable.package if stable is not None else None
+    dataset = package.eval_run.backend.trained_on if package is not None else None
+    if dataset is None:  # an external model, or a base model: the newest model that was trained here
+        newest = TrainingRun.objects.of_project(deployment.project).select_related("dataset").first()
+        dataset = newest.dataset if newest is not None else None
+    return dataset
 
 
 def training_run_of(release: Release | None) -> TrainingRun | None:

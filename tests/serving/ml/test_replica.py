@@ -17,7 +17,7 @@ from evaluation.ml import generate
 from serving.confidence.calibration import Calibration
 from serving.confidence.records import DocumentRecord
 from serving.ml import pack
-from serving.ml.engines.engine import Engine
+from serving.ml.engines.engine import DecodingEngine
 from serving.ml.probe import check_enforcement
 from serving.packages.spec import FILE, PackSpec, PackVariant, ServeSpec
 from serving.replicas.protocol import SECRET_VARIABLE, Answer
@@ -224,7 +224,7 @@ class Fake:
 
 def test_an_engine_that_ignores_the_schema_is_not_served() -> None:
     def probe(output: str) -> None:
-        engine: Engine = Fake(output)  # type: ignore[assignment]
+        engine: DecodingEngine = Fake(output)  # type: ignore[assignment]
         event_loop.run(check_enforcement(engine))
 
     probe("")

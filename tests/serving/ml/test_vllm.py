@@ -183,7 +183,7 @@ def test_a_started_server_that_is_too_old_is_not_used(monkeypatch: pytest.Monkey
 def test_a_server_with_another_model_is_not_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def package(engine: VllmEngine) -> LoadedPackage:
         spec, builder, _ = served("vllm", key="vllm")
-        return LoadedPackage(spec, "", builder, engine)
+        return LoadedPackage(spec, "", builder.schema, engine, builder)
 
     found = asked(StandIn(), monkeypatch, lambda engine: fingerprint(package(engine)))
     (tmp_path / FINGERPRINTS).parent.mkdir()
