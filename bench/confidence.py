@@ -131,7 +131,7 @@ async def _measure(
 ) -> tuple[list[Scored], list[Scored], int]:
     """The token probabilities and calibrated confidences on documents that the calibration has not seen."""
     package = load_package(folder)
-    schema = compile_schema(package.builder.schema.schema)
+    schema = compile_schema(package.schema.schema)
     await package.engine.start()
     raw, calibrated, invalid = [], [], 0
     try:
