@@ -37,10 +37,10 @@ class Folder:
 
 
 def find_folder(run: TrainingRun, name: str) -> Folder | None:
-    """A folder by its name in a URL: merged, adapter, or the kind of an available export."""
-    if name in services.KINDS:
-        export = services.find(run, name)
-        return _folder(export.folder_key, export.files) if export and export.is_available else None
+    """A folder by its name in a URL: merged, adapter, or the key of an available export."""
+    export = services.find(run, name)
+    if export is not None:
+        return _folder(export.folder_key, export.files) if export.is_available else None
     model = services.model_of(run)
     if model is not None and model.weights_deleted_at is not None:
         return None

@@ -20,27 +20,54 @@ from training.models import Export, ModelExport, ModelVersion, SpecExport, Train
 from training.spec import DatasetRef, ModelRef, RunSpec
 
 GGUF = tuple(ModelExport.Kind.values)
-KINDS = (*GGUF, *TRAINERS)
 
 
-def request_export(*, run: TrainingRun, kind: str, user: User) -> Export:
-    """The export of a run of one kind: the active one, or a new attempt that is queued.
+def request_export(*, run: TrainingRun, key: str, user: User) -> Export:
+    """The export of a run with this key: the active one, or a new attempt that is queued.
 
-    A previous export stays available until the new one is complete, and if that fails.
+    ``key``: a trainer, or a kind of GGUF file: ``q8_0`` of the weights that the run chose, ``q8_0-v4`` of the other
+    weights that it kept as model version 4. A previous export stays available until the new one is complete, and if
+    that fails.
 
     Raises:
-        Refused: no such kind, or a GGUF file of a run without a model.
+        Refused: no such export, or a GGUF file of a run without a model.
     """
-    if kind in TRAINERS:
-        return _request(SpecExport, {"training_run": run, "kind": kind}, user)
-    if kind not in GGUF:
-        raise Refused(f"There is no export {kind!r}.", field="kind", code="unknown_export")
-    model = model_of(run)
+    if key in TRAINERS:
+        return _request(SpecExport, {"training_run": run, "kind": key}, user)
+    if not is_key(run, key):
+        raise Refused(f"There is no export {key!r}.", field="kind", code="unknown_export")
+    kind, model = _gguf(run, key)
     if model is None:
         raise Refused("The run has no model to export yet. Wait until it is done.", field="kind", code="no_model")
     if model.weights_deleted_at is not None:
         raise Refused(f"The weights of {model} were deleted.", field="kind", code="no_weights")
     return _request(ModelExport, {"model_version": model, "kind": kind}, user)
+
+
+def is_key(run: TrainingRun, key: str) -> bool:
+    """Whether a run can have an export with this key."""
+    kind, model = _gguf(run, key)
+    return key in TRAINERS or (kind in GGUF and (key == kind or model is not None))
+
+
+def _gguf(run: TrainingRun, key: str) -> tuple[str, ModelVersion | None]:
+    """The kind of GGUF file that a key names, and the version that it is of."""
+    kind, separator, number = key.partition("-v")
+    if not separator:
+        return kind, model_of(run)
+    return kind, next((one for one in _alternatives(run) if str(one.number) == number), None)
+
+
+def _alternatives(run: TrainingRun) -> list[ModelVersion]:
+    """The weights that a run kept next to those that it chose."""
+    return list(ModelVersion.objects.filter(training_run=run, is_alternative=True))
+
+
+def key_of(export: Export) -> str:
+    """The key of an export."""
+    if isinstance(export, ModelExport) and export.model_version.is_alternative:
+        return f"{export.kind}-v{export.model_version.number}"
+    return str(export.kind)  # type: ignore[attr-defined]
 
 
 @transaction.atomic
@@ -56,11 +83,12 @@ def _request(table: type[Export], key: dict[str, Any], user: User) -> Export:
     return export
 
 
-def find(run: TrainingRun, kind: str) -> Export | None:
-    """The export of a run of one kind in any state, or None."""
-    if kind in TRAINERS:
-        return SpecExport.objects.filter(training_run=run, kind=kind).first()
-    return ModelExport.objects.filter(model_version__training_run=run, kind=kind).first()
+def find(run: TrainingRun, key: str) -> Export | None:
+    """The export of a run with this key in any state, or None."""
+    if key in TRAINERS:
+        return SpecExport.objects.filter(training_run=run, kind=key).first()
+    kind, model = _gguf(run, key)
+    return ModelExport.objects.filter(model_version=model, kind=kind).first() if model is not None else None
 
 
 def model_of(run: TrainingRun) -> ModelVersion | None:
@@ -85,7 +113,7 @@ def keep_previous_export(export: Export) -> None:
 def next_folder_key(export: ModelExport | SpecExport) -> str:
     """The key of the folder for the next export: never the one of its current files."""
     run = export.model_version.training_run if isinstance(export, ModelExport) else export.training_run
-    first = f"{run.folder_key}/exports/{export.kind}"
+    first = f"{run.folder_key}/exports/{key_of(export)}"
     return f"{first}-2" if export.folder_key == first else first
 
 
@@ -127,17 +155,24 @@ def trainer_spec(export: SpecExport) -> TrainerSpec:
 
 @dataclass(frozen=True)
 class ExportOption:
-    """One kind of export with its title and description, and the export where there is one."""
+    """One export with its title and description, and its row where there is one. ``model``: of a GGUF file; None for a
+    run that has none yet."""
 
-    kind: str
+    key: str
     title: str
     description: str
     export: Export | None
+    model: ModelVersion | None = None
 
     @property
     def trainer(self) -> Trainer | None:
         """The other trainer that it is for; None for a GGUF file."""
-        return TRAINERS.get(self.kind)
+        return TRAINERS.get(self.key)
+
+    @property
+    def can_export(self) -> bool:
+        """Whether what it is made of is there."""
+        return self.trainer is not None or (self.model is not None and self.model.weights_deleted_at is None)
 
     @property
     def size(self) -> int:
@@ -186,6 +221,14 @@ DESCRIPTIONS = {
 
 def export_options(run: TrainingRun) -> list[ExportOption]:
     """All exports of a run, in the order of the page."""
-    exports: dict[str, Export] = {one.kind: one for one in SpecExport.objects.filter(training_run=run)}
-    exports |= {one.kind: one for one in ModelExport.objects.filter(model_version__training_run=run)}
-    return [ExportOption(kind, *DESCRIPTIONS[kind], exports.get(kind)) for kind in KINDS]
+    models = ModelExport.objects.filter(model_version__training_run=run).select_related("model_version")
+    exports: dict[str, Export] = {key_of(one): one for one in models}
+    exports |= {key_of(one): one for one in SpecExport.objects.filter(training_run=run)}
+    chosen = model_of(run)
+    found = [ExportOption(kind, *DESCRIPTIONS[kind], exports.get(kind), chosen) for kind in GGUF]
+    for model in _alternatives(run):
+        for kind in GGUF:
+            title, key = f"{DESCRIPTIONS[kind][0]} of {model}", f"{kind}-v{model.number}"
+            description = f"The weights that the run did not choose: {model.origin}."
+            found.append(ExportOption(key, title, description, exports.get(key), model))
+    return [*found, *(ExportOption(name, *DESCRIPTIONS[name], exports.get(name)) for name in TRAINERS)]

@@ -38,7 +38,7 @@ def exports(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     if not is_htmx(request):
         return redirect(f"{run.get_absolute_url()}#exports")
     context = {"project": project, "run": run, **exports_context(run)}
-    option = next((option for option in context["options"] if option.kind == request.GET.get("kind")), None)
+    option = next((option for option in context["options"] if option.key == request.GET.get("kind")), None)
     if option is not None:
         return render(request, "training/exports/exports.html#option", {**context, "option": option})
     return render(request, "training/exports/exports.html", context)
@@ -48,11 +48,11 @@ def exports(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 def create_export(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Queues an export."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
-    if kind not in services.KINDS:
+    if not services.is_key(run, kind):
         raise Http404("There is no such export.")
     problem = ""
     try:
-        services.request_export(run=run, kind=kind, user=request.user)
+        services.request_export(run=run, key=kind, user=request.user)
     except Refused as refusal:
         problem = refusal.message
     return _render_section(request, project, run, problem)

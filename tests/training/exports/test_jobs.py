@@ -93,7 +93,7 @@ MEASURED = {"documents": 3, "outputs_equal": 3}
 @pytest.fixture
 def made(model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> ModelExport:
     """The model as a GGUF file, whole and checked."""
-    export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, key="f16", user=people["engineer"])
     child(monkeypatch, [{"event": "parity", **MEASURED}])
     export_jobs.export_model(export.pk)
     export.refresh_from_db()
@@ -105,7 +105,7 @@ def asked_again(export: ModelExport) -> ModelExport:
     """The export, queued once more."""
     run = export.model_version.training_run
     assert export.created_by is not None
-    again: Any = export_services.request_export(run=run, kind=export.kind, user=export.created_by)
+    again: Any = export_services.request_export(run=run, key=export.kind, user=export.created_by)
     assert (again.pk, again.status) == (export.pk, Status.QUEUED)
     return again
 
@@ -125,8 +125,8 @@ def test_gguf_export_is_created_once_with_its_parity_check(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, user = model.training_run, people["engineer"]
-    export: Any = export_services.request_export(run=run, kind="q8_0", user=user)
-    assert export_services.request_export(run=run, kind="q8_0", user=user).pk == export.pk
+    export: Any = export_services.request_export(run=run, key="q8_0", user=user)
+    assert export_services.request_export(run=run, key="q8_0", user=user).pk == export.pk
     assert ModelExport.objects.count() == 1
     parity = {"event": "parity", "documents": 3, "outputs_equal": 2, "examples": [{"id": "a\0", "training": "x"}]}
     progress = {"event": "progress", "stage": "converting", "done": 1, "total": 6}
@@ -147,11 +147,37 @@ def test_gguf_export_is_created_once_with_its_parity_check(
     assert len(started) == 1
 
 
+def test_the_other_weights_of_a_run_have_exports_of_their_own(
+    model: ModelVersion, made: ModelExport, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, user = model.training_run, people["engineer"]
+    other = ModelVersion.objects.create(
+        project=model.project, number=2, training_run=run, is_alternative=True, checkpoint="last", step=9,
+        folder_key=model.folder_key, sha256=model.sha256, files=model.files,
+    )  # fmt: skip
+    export: Any = export_services.request_export(run=run, key="f16-v2", user=user)
+    assert (export.model_version, export.pk == made.pk) == (other, False)
+    started = child(monkeypatch, [{"event": "parity", **MEASURED}], content=b"GGUF of the last step")
+    export_jobs.export_model(export.pk)
+    export.refresh_from_db()
+    assert export.folder_key == f"{run.folder_key}/exports/f16-v2"
+    assert started[0][1]["stem"] == "receipts-v2-f16"
+    is_as_it_was(made)
+    assert export_services.find(run, "f16-v2") == export
+    assert [one.key for one in export_services.export_options(run) if one.is_ready] == ["f16", "f16-v2"]
+    found = downloads.find_folder(run, "f16-v2")
+    assert found is not None
+    assert found.file("out.gguf") == local_path(export.folder_key) / "out.gguf"
+    assert [export_services.is_key(run, key) for key in ("q8_0-v2", "q8_0-v1", "exe", "exe-v2")] == [
+        True, False, False, False,
+    ]  # fmt: skip
+
+
 def test_rejected_file_stores_its_reason_and_can_be_repeated(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, user = model.training_run, people["engineer"]
-    export: Any = export_services.request_export(run=run, kind="f16", user=user)
+    export: Any = export_services.request_export(run=run, key="f16", user=user)
     difference = {"id": "r1", "what": "prompt", "at": 3, "training": "1", "llama_cpp": "2"}
     child(monkeypatch, [{"event": "parity", "tokens_equal": False, "difference": difference}], error="Other tokens.")
     export_jobs.export_model(export.pk)
@@ -159,23 +185,23 @@ def test_rejected_file_stores_its_reason_and_can_be_repeated(
     assert (export.status, export.error, export.files, export.folder_key) == (Status.FAILED, "Other tokens.", [], "")
     assert export.parity["difference"] == difference
     assert export.created_by is not None
-    again: Any = export_services.request_export(run=run, kind="f16", user=user)
+    again: Any = export_services.request_export(run=run, key="f16", user=user)
     assert (again.pk, again.status, again.error) == (export.pk, Status.QUEUED, "")
 
 
 def test_run_without_model_exports_settings_only(run: TrainingRun, people: dict[str, Any]) -> None:
     with pytest.raises(Refused) as caught:
-        export_services.request_export(run=run, kind="f16", user=people["engineer"])
+        export_services.request_export(run=run, key="f16", user=people["engineer"])
     assert caught.value.code == "no_model"
     with pytest.raises(Refused) as caught:
-        export_services.request_export(run=run, kind="exe", user=people["engineer"])
+        export_services.request_export(run=run, key="exe", user=people["engineer"])
     assert caught.value.code == "unknown_export"
-    assert export_services.request_export(run=run, kind="unsloth", user=people["engineer"]).status == Status.QUEUED
+    assert export_services.request_export(run=run, key="unsloth", user=people["engineer"]).status == Status.QUEUED
 
 
 @pytest.mark.slow
 def test_child_writes_settings_and_rows(run: TrainingRun, people: dict[str, Any]) -> None:
-    export: Any = export_services.request_export(run=run, kind="axolotl", user=people["engineer"])
+    export: Any = export_services.request_export(run=run, key="axolotl", user=people["engineer"])
     export_jobs.export_spec(export.pk)
     export.refresh_from_db()
     assert (export.status, export.error) == (Status.DONE, "")
@@ -196,7 +222,7 @@ def test_hub_model_is_named_by_id_and_commit(run: TrainingRun, people: dict[str,
 
 
 def test_queued_export_can_be_cancelled(model: ModelVersion, people: dict[str, Any]) -> None:
-    export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, key="f16", user=people["engineer"])
     assert export.cancel()
     export_jobs.export_model(export.pk)
     export.refresh_from_db()
@@ -211,12 +237,12 @@ def test_repeated_export_drops_findings_about_rejected_files(
         ("axolotl", export_jobs.export_spec, {"event": "validation", "ok": True, "version": "0.19"}, "validation"),
         ("f16", export_jobs.export_model, {"event": "parity", "difference": {"at": 3}}, "parity"),
     ):
-        export: Any = export_services.request_export(run=run, kind=kind, user=user)
+        export: Any = export_services.request_export(run=run, key=kind, user=user)
         child(monkeypatch, [event])
         job(export.pk)
         export.refresh_from_db()
         assert getattr(export, column) != {}
-        export = export_services.request_export(run=run, kind=kind, user=user)
+        export = export_services.request_export(run=run, key=kind, user=user)
         assert (export.status, export.progress_done, export.started_at) == (Status.QUEUED, 0, None)
         child(monkeypatch, [])  # not checked this time
         job(export.pk)
@@ -282,7 +308,7 @@ def test_lost_worker_keeps_the_previous_export(made: ModelExport) -> None:
 
 
 def test_lost_first_attempt_is_failed(model: ModelVersion, people: dict[str, Any]) -> None:
-    export: Any = export_services.request_export(run=model.training_run, kind="f16", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, key="f16", user=people["engineer"])
     assert export.claim()
     silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
     ModelExport.objects.filter(pk=export.pk).update(heartbeat_at=silent)
@@ -331,7 +357,7 @@ def test_export_sends_heartbeats_while_hashing(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
-    export: Any = export_services.request_export(run=model.training_run, kind="q8_0", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, key="q8_0", user=people["engineer"])
     child(monkeypatch, [])
     swept: list[Any] = []
 
@@ -350,7 +376,7 @@ def test_export_sends_heartbeats_while_hashing(
 def test_export_survives_a_database_outage(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export: Any = export_services.request_export(run=model.training_run, kind="q8_0", user=people["engineer"])
+    export: Any = export_services.request_export(run=model.training_run, key="q8_0", user=people["engineer"])
     child(monkeypatch, [])
     finish = ModelExport.finish
     tries: list[int] = []
