@@ -53,7 +53,7 @@ class EndpointForm(forms.Form):
         help_text="Includes reasoning: a reasoning model needs several thousand.",
     )
     window_tokens = forms.IntegerField(
-        label="Window in tokens",
+        label="Window size in tokens",
         required=False,
         widget=number_input(),
         help_text="A longer document is sent in windows of this size, and their outputs are merged. Empty: as a whole.",
