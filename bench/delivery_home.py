@@ -110,7 +110,7 @@ def _start(project: "Project") -> "DatasetVersion":
 def _export(run: "TrainingRun") -> "BackgroundRun":
     from training.exports.services import request_export
 
-    export: BackgroundRun = request_export(run=run, kind="q8_0", user=_person("erik"))
+    export: BackgroundRun = request_export(run=run, key="q8_0", user=_person("erik"))
     return export
 
 

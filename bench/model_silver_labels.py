@@ -16,7 +16,7 @@ from bench import banking77
 from bench.small_model import Row, Task, gold_of
 from evaluation.inference.classical_spec import ClassicalTrainSpec
 from evaluation.ml.classical.model import ClassicalModel
-from slmstudio.contract.json_text import loads
+from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from training.hyperparameters.presets import preset
 from training.ml.data import rows as training_rows
@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="slm-silver-") as folder:
         task = Task(Path(folder), options.base, banking77.INSTRUCTION, schema)
         teacher = student(task, "gold", gold, test)
-        written = [loads(one["raw"]) for one in task.answer(teacher, pool, name="pool", at_once=8)]
+        written = [parsed(one["raw"]) for one in task.answer(teacher, pool, name="pool", at_once=8)]
         other = embeddings(task.compiled, gold, pool + test)
         print(f"embeddings, {len(gold)} gold labels: {share_right(other[len(pool) :], test):.1%}")
         kept = [at for at in range(len(pool)) if written[at] == other[at]]
@@ -67,6 +67,14 @@ def embeddings(compiled: CompiledSchema, gold: list[Row], rows: list[Row]) -> li
     train = [training_rows.Row(row.id, "train", row.text, row.gold) for row in gold]
     model = ClassicalModel.train(spec, compiled, train)
     return [loads(model.predict(row.text).text) for row in rows]
+
+
+def parsed(raw: str) -> Any:
+    """An output; None where it is not complete."""
+    try:
+        return loads(raw)
+    except JsonError:
+        return None
 
 
 def share_right(values: list[Any], rows: list[Row]) -> float:

@@ -101,7 +101,7 @@ def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
         instruction, config = project.contract.instruction, config.with_timeout(TEST_SECONDS)
         client = DocumentClient(config, compiled, instruction, threading.Event(), max_attempts=1)
         try:
-            completion = client.read(text)
+            completion = client.read(client.windows(text)[0].text)
             options = client.options
             if client.has_answered:
                 endpoint.save_detected_options(options)

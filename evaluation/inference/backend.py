@@ -129,7 +129,7 @@ def _completion_of_event(compiled: CompiledSchema, event: Event) -> Completion:
     output_tokens = int(event.get("output_tokens") or 0)
     if event.get("finish_reason") == "error":
         reason = str(event.get("error") or "")
-        too_long = reason.startswith("The prompt has ")
+        too_long = reason.startswith(("The prompt has ", "The document has "))
         status = ResponseStatus.TOO_LONG if too_long else ResponseStatus.MODEL_ERROR
         return Completion(status, reason, seconds=seconds, attempts=1)
     raw = str(event.get("raw") or "")

@@ -62,5 +62,8 @@ def split_document(builder: "PromptBuilder", document: str, prompt: Sequence[int
         if not is_whole or (context and length + builder.limit.reserved > context):
             if length > MAX_WINDOWS * plan.size:
                 raise Refused(f"The prompt has {length} tokens, more than {MAX_WINDOWS} windows.", code="length")
-            return split_windows(document, limit=plan.size, count=builder.encoder.count)
+            windows = split_windows(document, limit=plan.size, count=builder.encoder.count)
+            if len(windows) > MAX_WINDOWS:
+                raise Refused(f"The prompt has {len(windows)} windows, more than {MAX_WINDOWS}.", code="length")
+            return windows
     return [Window(0, len(document), document)]

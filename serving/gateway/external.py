@@ -1,10 +1,12 @@
 """External models as releases: the model that a team uses today answers through the gateway."""
 
 import asyncio
+import contextlib
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from evaluation.inference.clients.document_client import DocumentClient
 from evaluation.inference.clients.endpoint_config import EndpointConfig
@@ -40,6 +42,10 @@ class _Connection:
     stop: threading.Event
     outstanding: int = 0
 
+    def end_one(self) -> None:
+        """One request has ended."""
+        self.outstanding -= 1
+
 
 @dataclass
 class ExternalModels:
@@ -61,15 +67,28 @@ class ExternalModels:
             raise Problem(
                 429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
             )
-        connection.outstanding += 1
         arrived = time.perf_counter()
-        try:
-            loop = asyncio.get_running_loop()
-            completion = await loop.run_in_executor(connection.threads, connection.client.read, text)
-        finally:
-            connection.outstanding -= 1
+        completion = await self._read(connection, text)
         elapsed = (time.perf_counter() - arrived) * 1000
         return answer_of(completion, elapsed_ms=elapsed)
+
+    async def _read(self, connection: _Connection, text: str) -> Completion:
+        """Reads a document in a thread, which keeps its place until the request that it has sent has ended."""
+        cancelled = threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def end(_: "Future[Completion]") -> None:
+            with contextlib.suppress(RuntimeError):  # the gateway has ended, and its loop is closed
+                loop.call_soon_threadsafe(connection.end_one)
+
+        connection.outstanding += 1
+        work = partial(connection.client.read, text, seconds=self.timeout, is_cancelled=cancelled.is_set)
+        future = connection.threads.submit(work)
+        future.add_done_callback(end)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            cancelled.set()
 
     def is_busy(self, route: ExternalRoute) -> bool:
         """Whether one more request would take the last free place, or wait where there is only one."""
@@ -87,7 +106,7 @@ class ExternalModels:
         if route.config is None:
             raise Problem(503, "endpoint", f"{route.name} cannot be called: {route.problem}")
         if found is not None:
-            self._close(found)
+            found.threads.shutdown(wait=False)  # what it has begun ends by itself, with the former settings
         stop = threading.Event()
         config = route.config.with_timeout(self.timeout)
         client = DocumentClient(config, route.schema, route.instruction, stop, max_attempts=attempts)
@@ -95,16 +114,11 @@ class ExternalModels:
         self._connections[key] = _Connection(route, client, threads, stop)
         return self._connections[key]
 
-    @staticmethod
-    def _close(connection: _Connection) -> None:
-        """Open requests end by themselves; no further attempt is made."""
-        connection.stop.set()
-        connection.threads.shutdown(wait=False)
-
     def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections. Requests in flight end by themselves; no further attempt is made."""
         for connection in self._connections.values():
-            self._close(connection)
+            connection.stop.set()
+            connection.threads.shutdown(wait=False)
             connection.client.close()
         self._connections.clear()
 
@@ -113,15 +127,17 @@ def answer_of(completion: Completion, *, elapsed_ms: float) -> Answer:
     """A completion as the answer of a replica; what is no output becomes an error with a code."""
     model_ms = round(completion.seconds * 1000, 2)
     queue_ms = round(max(0.0, elapsed_ms - model_ms), 2)
+    prompt_tokens = max(0, completion.tokens - completion.output_tokens)
     if completion.status not in ANSWERED:
         code = "too_long" if completion.status == ResponseStatus.TOO_LONG else "engine"
         label = STATUS_LABELS[completion.status]
         detail = f"{label[:1].upper()}{label[1:]}. {completion.detail}".strip()
-        return Answer.failed(code, detail, queue_ms=queue_ms, model_ms=model_ms)
+        failed = Answer.failed(code, detail, queue_ms=queue_ms, model_ms=model_ms)
+        return replace(failed, prompt_tokens=prompt_tokens, output_tokens=completion.output_tokens)
     cut_off = completion.status == ResponseStatus.CUT_OFF
     return replace(
         Answer(completion.text or completion.content, "length" if cut_off else "stop", queue_ms, model_ms),
-        prompt_tokens=max(0, completion.tokens - completion.output_tokens),
+        prompt_tokens=prompt_tokens,
         output_tokens=completion.output_tokens,
         confidence={path: (low, low) for path, low in completion.confidence.items()},
     )

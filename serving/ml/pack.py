@@ -83,7 +83,9 @@ def _copy_gguf(variant: PackVariant, target: Path) -> None:
 
 
 def _check_classical(model: ModelRef) -> dict[str, Any]:
-    """Raises Refused (code ``model``) where the files of a classical model have changed."""
+    """Raises Refused (code ``model``) where the files of a classical model are missing or have changed."""
+    if not Path(model.path).is_dir():
+        raise Refused("The files of the classical model are missing.", code="model")
     if model.sha256 and folder_hash(Path(model.path)) != model.sha256:
         raise Refused("The files of the classical model have changed: their hash differs.", code="model")
     return {}

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
+from evaluation.models import ClassicalModel
 from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Gold, Project
 from serving.feedback.live import live_accuracies, recent
@@ -103,8 +104,10 @@ def _propose(deployment: Deployment, rule: str, key: str, facts: dict[str, Any])
 
 
 def settle(project: Project) -> int:
-    """Closes proposals after which a training run was started; returns how many."""
-    newest = TrainingRun.objects.filter(project=project).order_by("-created_at").first()
+    """Closes proposals after which a training run was started, or a classical model created; returns how many."""
+    models = (TrainingRun.objects, ClassicalModel.objects)
+    found = [rows.filter(project=project).order_by("-created_at").first() for rows in models]
+    newest = max((one for one in found if one is not None), key=lambda one: one.created_at, default=None)
     if newest is None:
         return 0
     rows = RetrainingProposal.objects.filter(project=project, state=State.OPEN, created_at__lt=newest.created_at)

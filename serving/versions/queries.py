@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from evaluation.inference.prices import cost_of_time, cost_of_tokens
 from evaluation.models import EvalRun
-from labeling.models import Contract, Project
+from labeling.models import Contract, DatasetVersion, Project
 from serving.feedback.live import LiveAccuracy, live_accuracies
 from serving.models import Deployment, DeploymentEvent, Release, RequestLog, SampleDay
 from serving.retraining.services import training_run_of
@@ -37,6 +37,7 @@ class Version:
     share: float | None
     cost: float | None
     training_run: TrainingRun | None
+    dataset: DatasetVersion | None
     evaluation: EvalRun | None
 
     @property
@@ -58,7 +59,7 @@ def versions(project: Project, now: datetime) -> list[Version]:
         .select_related(
             "report", "endpoint", "package__project", "package__eval_run__dataset",
             "package__eval_run__training_run__dataset", "package__eval_run__model_version__training_run__dataset",
-            "package__eval_run__base_model", "package__eval_run__export", "package__eval_run__classical",
+            "package__eval_run__base_model", "package__eval_run__export", "package__eval_run__classical__dataset",
         )
         .order_by("-number")
     )  # fmt: skip
@@ -85,6 +86,7 @@ def versions(project: Project, now: datetime) -> list[Version]:
                 share=shares.get(release.pk),
                 cost=costs.get(release.pk),
                 training_run=training_run_of(release),
+                dataset=release.package.eval_run.backend.trained_on if release.package is not None else None,
                 evaluation=evaluation,
             )
         )

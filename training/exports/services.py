@@ -227,8 +227,11 @@ def export_options(run: TrainingRun) -> list[ExportOption]:
     chosen = model_of(run)
     found = [ExportOption(kind, *DESCRIPTIONS[kind], exports.get(kind), chosen) for kind in GGUF]
     for model in _alternatives(run):
+        model.training_run = run
         for kind in GGUF:
             title, key = f"{DESCRIPTIONS[kind][0]} of {model}", f"{kind}-v{model.number}"
             description = f"The weights that the run did not choose: {model.origin}."
-            found.append(ExportOption(key, title, description, exports.get(key), model))
+            option = ExportOption(key, title, description, exports.get(key), model)
+            if option.can_export or option.export is not None:
+                found.append(option)
     return [*found, *(ExportOption(name, *DESCRIPTIONS[name], exports.get(name)) for name in TRAINERS)]

@@ -1,7 +1,9 @@
 """Reads documents with an endpoint: each in one request, or a long one in windows whose outputs are merged."""
 
+import re
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +14,18 @@ from evaluation.inference.completion import Completion
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
-from slmstudio.contract.windows.gold import window_schema
+from slmstudio.contract.windows.gold import nullable_window_schema
 from slmstudio.contract.windows.merge import merge_outputs
 from slmstudio.contract.windows.windows import MAX_WINDOWS, Window, split_windows
 from training import prompts
 
 #: statuses of an output that windows are merged from
 _COMPLETE = (ResponseStatus.VALID, ResponseStatus.INVALID)
-#: bytes of UTF-8 for a token: fewer than of most texts, so that windows are rather too small
-_BYTES_PER_TOKEN = 3
+#: digits, punctuation and symbols, each of which can be a token
+_SINGLE = re.compile(r"[\d_]|[^\w\s]")
+_CAPITAL = re.compile(r"[A-Z]")
+#: for a token, fewer than in most texts, so that windows are rather too small: capital letters, bytes of anything else
+_CAPITALS_PER_TOKEN, _BYTES_PER_TOKEN = 2, 3
 
 
 class DocumentClient:
@@ -41,7 +46,7 @@ class DocumentClient:
         """
         self._window_tokens = config.window_tokens
         self._compiled = compiled
-        self._part = window_schema(compiled) if config.window_tokens else compiled
+        self._part = nullable_window_schema(compiled) if config.window_tokens else compiled
         self._instruction = instruction
         self._examples = [prompts.FewShotExample(one["text"], one["answer"]) for one in examples]
         self._client: Client = client_for(config, stop, max_attempts=max_attempts)
@@ -60,20 +65,32 @@ class DocumentClient:
         """The current ``response_format``, ``logprobs``, ``limit_name`` and ``temperature``."""
         return self._client.options
 
-    def read(self, text: str) -> Completion:
+    def windows(self, text: str) -> list[Window]:
+        """The windows in which a document is sent; one with all of it where it is sent as a whole."""
+        size = self._window_tokens
+        return [Window(0, len(text), text)] if size is None else split_windows(text, limit=size, count=estimated_tokens)
+
+    def read(
+        self, text: str, *, seconds: float | None = None, is_cancelled: Callable[[], bool] = lambda: False
+    ) -> Completion:
         """The completion for a document, or why there is none. Never raises for what a server does.
 
-        Windows are read one after another; the first without a complete output is the completion of the document.
+        Windows are read one after another; the first without a complete output is the completion of the document. None
+        is sent after ``seconds``, or where ``is_cancelled`` says that no one waits for the output any more.
         """
-        size = self._window_tokens
-        if size is None or (tokens := estimated_tokens(text)) <= size:
+        started = time.monotonic()
+        windows = self.windows(text)
+        if len(windows) == 1:
             return self._complete(self._compiled, text)
-        if tokens > MAX_WINDOWS * size:
-            detail = f"It has about {tokens:,} tokens, more than {MAX_WINDOWS} windows."
-            return Completion(ResponseStatus.TOO_LONG, detail)
-        windows = split_windows(text, limit=size, count=estimated_tokens)
+        if len(windows) > MAX_WINDOWS:
+            return Completion(ResponseStatus.TOO_LONG, f"It has {len(windows):,} windows, more than {MAX_WINDOWS}.")
         found: list[Completion] = []
         for window in windows:
+            if is_cancelled():
+                return _joined(found, Completion(ResponseStatus.WAITING))
+            if seconds is not None and time.monotonic() - started > seconds:
+                detail = f"{len(found)} of {len(windows)} windows were read within {seconds:g} s."
+                return _joined(found, Completion(ResponseStatus.TIMEOUT, detail))
             found.append(self._complete(self._part, window.text))
             if found[-1].status not in _COMPLETE:
                 return _joined(found, found[-1])
@@ -97,19 +114,24 @@ class DocumentClient:
 
 
 def estimated_tokens(text: str) -> int:
-    """The tokens of a text for a tokenizer that is not known: one for three bytes of UTF-8, rather too many."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
+    """The tokens of a text for a tokenizer that is not known, rather too many: one for each digit, punctuation mark and
+    symbol, one for two capital letters, and one for three bytes of UTF-8 of anything else.
+    """
+    words, singles = _SINGLE.subn("", text)
+    rest, capitals = _CAPITAL.subn("", words)
+    size = len(rest.encode("utf-8", "surrogatepass"))
+    return singles - (-capitals // _CAPITALS_PER_TOKEN) - (-size // _BYTES_PER_TOKEN)
 
 
 def _joined(found: Sequence[Completion], last: Completion) -> Completion:
-    """``last`` with the requests, tokens and time of all windows that were read."""
+    """``last`` with the repeated attempts, the tokens and the time of all windows that were read."""
     return replace(
         last,
         tokens=sum(one.tokens for one in found),
         output_tokens=sum(one.output_tokens for one in found),
         reasoning_tokens=sum(one.reasoning_tokens for one in found),
         estimated=any(one.estimated for one in found),
-        attempts=sum(one.attempts for one in found),
+        attempts=1 + sum(one.attempts - 1 for one in found),
         seconds=round(sum(one.seconds for one in found), 3),
         windows=len(found),
     )

@@ -18,9 +18,17 @@ from slmstudio.workers.hardware import host_environment, peak_resident_bytes
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, describe_error, run_child
 
+#: characters of a document; every word of it can begin some candidates
+MAX_CHARACTERS = 500_000
+#: how the error of a longer document begins
+TOO_LONG = "The document has "
+
 
 def answer(model: ClassicalModel, row: Row) -> DocumentOutput:
     """The output for one document, or why there is none. Never raises."""
+    if len(row.text) > MAX_CHARACTERS:
+        error = f"{TOO_LONG}{len(row.text):,} characters, more than {MAX_CHARACTERS:,}."
+        return DocumentOutput.failed(row.id, error, 0)
     started = time.perf_counter()
     try:
         made = model.predict(row.text)

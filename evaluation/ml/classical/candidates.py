@@ -16,6 +16,8 @@ from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.values import dates, numbers
 
 MAX_LINES = 6
+#: characters around a candidate that describe it
+_CONTEXT = 400
 _WORD = re.compile(r"\S+")
 _TRIMMED = " ,;:"
 _LIMITS = ("pattern", "format", "minLength", "maxLength", "minimum", "maximum", "multipleOf")
@@ -33,11 +35,17 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Extent:
     """How long the texts of a field are: words on one line, and lines. ``spaced_commas``: gold has a blank after each
-    comma, whatever the document has."""
+    comma, whatever the document has. ``characters``: of a document that are searched; None: all of it. Extractors that
+    were stored without it have the default."""
 
     words: int = 6
     lines: int = 1
     spaced_commas: bool = False
+    characters: int | None = 20_000
+
+    def searched(self, text: str) -> str:
+        """The part of a document that is searched."""
+        return text[: self.characters]
 
 
 class CandidateRule:
@@ -130,10 +138,11 @@ def descriptions(text: str, found: Sequence[Candidate], wanted: Sequence[int]) -
 def _description(text: str, lines: Sequence[tuple[int, int]], one: Candidate, ranks: Sequence[str]) -> list[str]:
     row, last = bisect_right(lines, one.start, key=_end), bisect_left(lines, one.end, key=_end)
     start = lines[row][0]
-    before, after = _words(text[start : one.start]), _words(text[one.end : lines[last][1]])
-    above = _words(text[slice(*lines[row - 1])]) if row else []
-    own = _words(text[one.start : one.end])
-    value = text[one.start : one.end]
+    before = _words(text[max(start, one.start - _CONTEXT) : one.start])
+    after = _words(text[one.end : min(lines[last][1], one.end + _CONTEXT)])
+    above = _words(_shortened(text, *lines[row - 1])) if row else []
+    own = _words(_shortened(text, one.start, one.end))
+    value = text[one.start : min(one.end, one.start + _CONTEXT)]
     number, left = min(row, 12), min(len(lines) - 1 - last, 8)
     features = [
         f"shape={shape_of(value)}",
@@ -156,8 +165,15 @@ def _description(text: str, lines: Sequence[tuple[int, int]], one: Candidate, ra
     features += [f"own={word}" for word in own[:12]]
     features += [f"over={word}" for word in above[-3:]]
     if last + 1 < len(lines):
-        features.append(f"below={' '.join(_words(text[slice(*lines[last + 1])])[:2])}")
+        features.append(f"below={' '.join(_words(_shortened(text, *lines[last + 1]))[:2])}")
     return features
+
+
+def _shortened(text: str, start: int, end: int) -> str:
+    """A stretch of a text; of a long one its beginning and its end."""
+    if end - start <= 2 * _CONTEXT:
+        return text[start:end]
+    return f"{text[start : start + _CONTEXT]} {text[end - _CONTEXT : end]}"
 
 
 @lru_cache(maxsize=4096)

@@ -27,8 +27,8 @@ from slmstudio.contract.values.kinds.values import normalize
 
 _BUCKETS = 2**15
 _HASHER = FeatureHasher(_BUCKETS, input_type="string", dtype=np.float32)
-#: documents and wrong candidates of each that the ranking learns from
-_MAX_DOCUMENTS, _MAX_WRONG = 800, 40
+#: documents, and wrong and right candidates of each, that the ranking learns from
+_MAX_DOCUMENTS, _MAX_WRONG, _MAX_RIGHT = 800, 40, 40
 _REGULARIZATION = 2.0
 _MAX_ITERATIONS = 300
 _MAX_WORDS = 10
@@ -67,6 +67,7 @@ class Extractor:
             if not right:
                 continue
             wrong = sorted(set(range(len(found))) - set(right))
+            right = right if len(right) <= _MAX_RIGHT else draw.sample(right, _MAX_RIGHT)
             kept = draw.sample(wrong, min(len(wrong), _MAX_WRONG))
             wrong_found, wrong_kept = wrong_found + len(wrong), wrong_kept + len(kept)
             features += descriptions(text, found, [*right, *kept])
@@ -84,6 +85,7 @@ class Extractor:
 
     def predict(self, text: str) -> tuple[Any, float]:
         """The value of a document and its probability; (None, p) where none is likely enough."""
+        text = self.rule.extent.searched(text)
         found = self.rule.find(text)
         if not found:
             return None, self.absent
@@ -124,7 +126,7 @@ def _extent(field: Field, pairs: Sequence[tuple[str, Any]]) -> Extent:
             lines.append(text[span.start : span.end].count("\n") + 1)
             if lines[-1] == 1:
                 words.append(len(value.split()))
-    return Extent(min(_most(words), _MAX_WORDS), min(_most(lines), MAX_LINES), spaced_commas=spaced > 0)
+    return Extent(min(_most(words), _MAX_WORDS), min(_most(lines), MAX_LINES), spaced > 0, characters=None)
 
 
 def _most(counts: list[int]) -> int:

@@ -1,12 +1,12 @@
 """scikit-learn as an engine: the classical model of a package, one document at a time."""
 
 import asyncio
-import time
 from importlib import metadata
 from pathlib import Path
 
-from evaluation.ml.classical.answer import answer
+from evaluation.ml.classical.answer import TOO_LONG, answer
 from evaluation.ml.classical.model import ClassicalModel
+from serving.ml.engines.single_thread import SingleThread
 from serving.replicas.protocol import Answer
 from slmstudio.contract.schema.compiled import CompiledSchema
 from training.ml.data.rows import Row
@@ -18,7 +18,7 @@ class SklearnEngine:
     def __init__(self, folder: Path, schema: CompiledSchema) -> None:
         self._folder = folder
         self._schema = schema
-        self._turn = asyncio.Lock()
+        self._thread = SingleThread()
         self._model: ClassicalModel | None = None
 
     @property
@@ -33,21 +33,19 @@ class SklearnEngine:
         self._model.predict("")  # the first call imports and allocates
 
     async def answer(self, text: str) -> Answer:
-        arrived = time.perf_counter()
-        async with self._turn:
-            queue_ms = round((time.perf_counter() - arrived) * 1000, 2)
-            # A thread cannot be stopped: where the caller has hung up, its turn ends with its output.
-            return await asyncio.shield(asyncio.to_thread(self._answer, text, queue_ms))
+        return await self._thread.run(lambda queue_ms: self._answer(text, queue_ms))
 
     def _answer(self, text: str, queue_ms: float) -> Answer:
         assert self._model is not None, "the engine is not started"
         output = answer(self._model, Row(id="request", split="", text=text, gold=None))
         if output.finish_reason == "error":
-            return Answer.failed("engine", output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
+            code = "too_long" if output.error.startswith(TOO_LONG) else "engine"
+            return Answer.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
         return Answer(output.raw, "stop", queue_ms, output.latency_ms, confidence=dict(output.confidence or {}))
 
     async def metrics(self) -> str:
         return ""
 
     async def close(self) -> None:
+        self._thread.close()
         self._model = None

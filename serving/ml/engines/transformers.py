@@ -1,13 +1,13 @@
 """transformers as an engine: the generator of evaluations with the weights of the package, one document at a time."""
 
 import asyncio
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from evaluation.ml.generate import Generator
 from evaluation.ml.prompts import PromptBuilder
+from serving.ml.engines.single_thread import SingleThread
 from serving.replicas.protocol import Answer
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.json_text import loads
@@ -25,7 +25,7 @@ class TransformersEngine:
         self._folder = folder
         self._builder = builder
         self._encoder = encoder
-        self._turn = asyncio.Lock()
+        self._thread = SingleThread()
         self._loaded: Loaded | None = None
         self._generator: Generator | None = None
 
@@ -47,11 +47,7 @@ class TransformersEngine:
         self._generator.warm([Row(id=name, split="", text=name, gold=None) for name in ("0", "a")])
 
     async def answer(self, text: str) -> Answer:
-        arrived = time.perf_counter()
-        async with self._turn:
-            queue_ms = round((time.perf_counter() - arrived) * 1000, 2)
-            # A thread cannot be stopped: where the caller has hung up, its turn ends with its output.
-            return await asyncio.shield(asyncio.to_thread(self._answer, text, queue_ms))
+        return await self._thread.run(lambda queue_ms: self._answer(text, queue_ms))
 
     def _answer(self, text: str, queue_ms: float) -> Answer:
         assert self._generator is not None, "the engine is not started"
@@ -65,8 +61,7 @@ class TransformersEngine:
         )  # fmt: skip
 
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
-        async with self._turn:
-            return await asyncio.to_thread(self._answer_prompt, prompt, loads(schema), tokens)
+        return await self._thread.run(lambda _: self._answer_prompt(prompt, loads(schema), tokens))
 
     def _answer_prompt(self, prompt: str, schema: Any, tokens: int) -> str:
         assert self._loaded is not None, "the engine is not started"
@@ -84,4 +79,5 @@ class TransformersEngine:
         return ""
 
     async def close(self) -> None:
+        self._thread.close()
         self._generator = self._loaded = None

@@ -72,9 +72,10 @@ def _base_model(facts: PackageFacts) -> dict[str, Any]:
 def _dataset(facts: PackageFacts) -> dict[str, Any]:
     name = f"{facts.slug} dataset"
     data = {"type": "dataset", "name": name, "description": "documents with gold, frozen"}
+    version, sha256 = facts.trained_on or facts.dataset, facts.trained_on_sha256 or facts.dataset_sha256
     return {
-        "type": "data", "bom-ref": "dataset", "name": name, "version": str(facts.dataset), "data": [data],
-        **_hashes(facts.dataset_sha256),
+        "type": "data", "bom-ref": "dataset", "name": name, "version": str(version), "data": [data],
+        **_hashes(sha256),
     }  # fmt: skip
 
 

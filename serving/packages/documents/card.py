@@ -43,8 +43,11 @@ def _library(facts: PackageFacts) -> str:
 
 def _usage(facts: PackageFacts) -> str:
     if facts.is_classical:
-        command = "python -m serving.ml.replica . --address http://127.0.0.1:8080"
-        return "## Usage\n\nThe studio has the code of the model. In its environment:\n\n" + fenced(command, "sh")
+        command = "python -m serving.ml.replica FOLDER --address http://127.0.0.1:8080"
+        return (
+            "## Usage\n\nThe studio has the code of the model. In its folder, with the folder of this package:\n\n"
+            + fenced(command, "sh")
+        )
     if facts.prompt is None:
         return "## Usage\n\nWith vLLM:\n\n" + fenced("sh vllm.sh", "sh")
     commands = (

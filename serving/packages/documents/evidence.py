@@ -45,7 +45,7 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
             "architecture": base.architecture,
         }
     )
-    prompt = folder / PROMPT
+    prompt, trained_on = folder / PROMPT, run.backend.trained_on
     return PackageFacts(
         project=package.project.name,
         slug=package.project.slug,
@@ -55,6 +55,8 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
         **origin,
         dataset=run.dataset.number,
         dataset_sha256=run.dataset.sha256,
+        trained_on=trained_on.number if trained_on is not None else 0,
+        trained_on_sha256=trained_on.sha256 if trained_on is not None else "",
         evaluation=run.number,
         split=run.split,
         mode=run.get_mode_display(),

@@ -20,10 +20,11 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageFacts:
-    """A package. ``prompt``: the contents of prompt.json, None where there is none. ``base_model``, ``base_reference``,
-    ``base_sha256``, ``licence``, ``architecture``: "" where unknown, and for a classical model. ``versions``: name of a
-    library -> version that it was built with. ``built_at``: ISO 8601, UTC. ``served_name``: of the model on a server
-    with several. ``variants``: label and parity of each engine.
+    """A package. ``prompt``: the contents of prompt.json, None where there is none. ``dataset``: version that it was
+    evaluated on; ``trained_on``: version that it was trained on, 0 for a base model. ``base_model``,
+    ``base_reference``, ``base_sha256``, ``licence``, ``architecture``: "" where unknown, and for a classical model.
+    ``versions``: name of a library -> version that it was built with. ``built_at``: ISO 8601, UTC. ``served_name``: of
+    the model on a server with several. ``variants``: label and parity of each engine.
     """
 
     project: str
@@ -45,6 +46,8 @@ class PackageFacts:
     python: str
     versions: dict[str, str]
     files: Sequence[FileEntry]
+    trained_on: int = 0
+    trained_on_sha256: str = ""
     base_model: str = ""
     base_reference: str = ""
     base_sha256: str = ""

@@ -27,11 +27,17 @@ def window_schema(compiled: CompiledSchema) -> CompiledSchema:
     It is the schema itself where all single values may be null. Rows of lists are complete, and objects with
     alternatives are as they were.
     """
-    root = compiled.schema
-    return compile_schema(_relaxed(root, root, compiled.root))
+    return compile_schema(_relaxed(compiled.schema, compiled.schema, compiled.root, nulls=False))
 
 
-def _relaxed(root: dict[str, Any], schema: Any, node: Node) -> Any:
+def nullable_window_schema(compiled: CompiledSchema) -> CompiledSchema:
+    """The same, where a value that a window does not have is null instead of left out: servers whose strict mode
+    requires all names accept it.
+    """
+    return compile_schema(_relaxed(compiled.schema, compiled.schema, compiled.root, nulls=True))
+
+
+def _relaxed(root: dict[str, Any], schema: Any, node: Node, *, nulls: bool) -> Any:
     target = schema
     while isinstance(target, dict) and set(target) & {"$ref"}:
         target = {**follow(root, target["$ref"]), **{key: one for key, one in target.items() if key != "$ref"}}
@@ -42,11 +48,15 @@ def _relaxed(root: dict[str, Any], schema: Any, node: Node) -> Any:
     if not node.children or "properties" not in target:
         return schema
     fields = {
-        name: _relaxed(root, inner, node.children[name]) if name in node.children else inner
+        name: _relaxed(root, inner, node.children[name], nulls=nulls) if name in node.children else inner
         for name, inner in target["properties"].items()
     }
     required = target.get("required", [])
-    kept = [name for name in required if not _may_be_absent(node.children.get(name))]
+    absent = [name for name in required if _may_be_absent(node.children.get(name))]
+    if nulls:
+        fields |= {name: {"anyOf": [fields[name], {"type": "null"}]} for name in absent}
+        absent = []
+    kept = [name for name in required if name not in absent]
     relaxed = {**target, "properties": fields, **({"required": kept} if kept != required else {})}
     return relaxed if relaxed != target else schema
 

@@ -30,11 +30,11 @@ def reads(made: Statement) -> Reply:
     return reply
 
 
-def read(fake: Fake, text: str, *, window_tokens: int | None, **changes: Any) -> Completion:
-    config = EndpointConfig(fake.url, "fake-1", timeout_seconds=5, window_tokens=window_tokens, **changes)
+def read(fake: Fake, text: str, *, window_tokens: int | None, structured: str = "auto", **options: Any) -> Completion:
+    config = EndpointConfig(fake.url, "fake-1", timeout_seconds=5, structured=structured, window_tokens=window_tokens)
     client = DocumentClient(config, COMPILED, "Extract.", threading.Event())
     try:
-        return client.read(text)
+        return client.read(text, **options)
     finally:
         client.close()
 
@@ -47,19 +47,35 @@ def test_a_long_document_is_read_in_windows_and_merged(fake: Fake) -> None:
     assert found.windows == len(fake.asked) > 3
     sent = [body["messages"][-1]["content"] for body in fake.asked]
     assert all(estimated_tokens(one) <= 500 for one in sent)
-    assert (found.tokens, found.output_tokens, found.attempts) == (120 * len(sent), 20 * len(sent), len(sent))
+    assert (found.tokens, found.output_tokens, found.attempts) == (120 * len(sent), 20 * len(sent), 1)
 
 
-def test_a_window_may_lack_required_values_and_a_document_may_not(fake: Fake) -> None:
-    fake.replies = [reads(MADE)]
-    read(fake, MADE.text, window_tokens=500)
-    asked = fake.asked[0]["response_format"]["json_schema"]["schema"]
-    assert "holder" not in asked["required"]
-    assert "minItems" not in asked["properties"]["transactions"]
+def test_a_window_has_null_for_required_values_that_it_lacks(fake: Fake) -> None:
+    def nulls(handler: Handler, body: dict[str, Any]) -> None:
+        text = body["messages"][-1]["content"]
+        start = MADE.text.index(text)
+        found = MADE.read(Window(start, start + len(text), text))
+        says(dumps({**dict.fromkeys(SCHEMA["required"]), **found}))(handler, body)
+
+    fake.replies = [nulls]
+    found = read(fake, MADE.text, window_tokens=500)
+    assert (found.status, loads(found.text)) == (ResponseStatus.VALID, loads(dumps(MADE.gold)))
+    asked = fake.asked[0]["response_format"]["json_schema"]
+    assert asked["strict"] is True
+    assert asked["schema"]["properties"]["holder"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    assert "minItems" not in asked["schema"]["properties"]["transactions"]
     short = statement(pages=1, lines=2)
     fake.replies = [reads(short)]
     assert read(fake, short.text, window_tokens=500).windows == 1
-    assert set(fake.asked[-1]["response_format"]["json_schema"]["schema"]["required"]) == set(SCHEMA["required"])
+    assert fake.asked[-1]["response_format"]["json_schema"]["schema"]["properties"]["holder"] == {"type": "string"}
+
+
+def test_no_window_is_sent_after_its_time_or_where_no_one_waits(fake: Fake) -> None:
+    fake.replies = [reads(MADE)]
+    late = read(fake, MADE.text, window_tokens=500, seconds=0)
+    assert (late.status, late.windows, len(fake.asked)) == (ResponseStatus.TIMEOUT, 0, 0)
+    alone = read(fake, MADE.text, window_tokens=500, is_cancelled=lambda: len(fake.asked) == 2)
+    assert (alone.status, alone.windows, alone.tokens) == (ResponseStatus.WAITING, 2, 240)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +99,7 @@ def test_without_a_size_the_document_is_sent_as_a_whole(fake: Fake) -> None:
 
 
 def test_a_document_with_too_many_windows_is_not_sent(fake: Fake) -> None:
-    found = read(fake, "x" * (3 * 128 * MAX_WINDOWS + 1), window_tokens=128)
+    found = read(fake, "short\n\n" * 100 * MAX_WINDOWS, window_tokens=128)
     assert (found.status, fake.asked) == (ResponseStatus.TOO_LONG, [])
 
 
@@ -101,6 +117,8 @@ def test_confidence_is_that_of_the_window_whose_value_is_kept(fake: Fake) -> Non
     assert found.confidence == pytest.approx({"total": 0.9})
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("abc", 1), ("abcd", 2), ("漢字", 2), ("Zürich\ud800", 4)])
-def test_tokens_are_estimated_by_bytes(text: str, tokens: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 0), ("abc", 1), ("abcd", 2), ("漢字", 2), ("Zürich\ud800", 4), ("EUR 12.50", 8)]
+)
+def test_tokens_are_estimated(text: str, tokens: int) -> None:
     assert estimated_tokens(text) == tokens

@@ -1,12 +1,16 @@
 """Classical models: what they learn from a few labels, and that their files say all of it."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evaluation.inference.backend import Output
 from evaluation.inference.classical_spec import EMBEDDINGS_MODULE, ClassicalTrainSpec, class_fields, kinds_for
+from evaluation.inference.response_status import ResponseStatus
+from evaluation.ml.classical import answer as answering
 from evaluation.ml.classical import extractor, features
 from evaluation.ml.classical.candidates import CandidateRule
 from evaluation.ml.classical.model import ClassicalModel
@@ -193,3 +197,25 @@ def test_a_value_at_the_end_of_a_long_document_is_found(monkeypatch: pytest.Monk
     for row in rows[:3]:
         made = loads(model.predict(filling + row.text).text)
         assert (made["number"], made["date"]) == (row.gold["number"], row.gold["date"])
+
+
+def test_an_extractor_of_before_searches_what_it_did(tmp_path: Path) -> None:
+    compiled, model = trained("rules", INVOICE, invoices())
+    model.save(tmp_path, {})
+    stored = json.loads((tmp_path / "model.json").read_text())
+    for one in stored["extractors"].values():
+        del one["extent"]["characters"]
+    (tmp_path / "model.json").write_text(json.dumps(stored))
+    before = ClassicalModel.load(tmp_path, compiled)
+    text = "x" * 20_000 + "\n" + invoices()[0].text
+    assert model.predict(text).text != before.predict(text).text == before.predict("x" * 20_000).text
+
+
+def test_a_document_above_the_limit_has_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, model = trained("tfidf", TICKET, tickets())
+    row = tickets()[0]
+    monkeypatch.setattr(answering, "MAX_CHARACTERS", len(row.text))
+    assert answering.answer(model, row).finish_reason == "stop"
+    longer = answering.answer(model, Row(row.id, row.split, row.text + "x", row.gold))
+    assert longer.finish_reason == "error"
+    assert Output(longer.as_dict()).completion(compiled).status == ResponseStatus.TOO_LONG

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from evaluation.inference.clients.endpoint_config import EndpointConfig
-from serving.gateway.external import ExternalRoute
+from serving.gateway.external import ExternalModels, ExternalRoute
+from serving.gateway.problems import Problem
 from serving.gateway.routes import ReleaseRoute
 from tests.evaluation import fake_openai
 from tests.serving import event_loop
@@ -86,4 +87,64 @@ def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> Non
 
     with fake_openai.running() as fake:
         fake.replies = [fake_openai.says(RAW)]
+        event_loop.run(work(fake))
+
+
+LONG = "\n\n".join(f"{TEXT} part {at} of a long document" for at in range(40))
+
+
+def test_the_tokens_of_windows_are_counted_where_a_later_one_fails(tmp_path: Path) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        async with rig(tmp_path, route(external(fake.url, structured="free", window_tokens=128))) as found:
+            response = await found.extract(text=LONG)
+            assert (response.status_code, len(fake.asked)) == (502, 2)
+            [row] = found.log.rows()
+            assert (row["prompt_tokens"], row["output_tokens"]) == (100, 20)
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says(RAW), fake_openai.error(401, "wrong key")]
+        event_loop.run(work(fake))
+
+
+def test_no_further_window_is_sent_once_no_one_waits(settings: Any) -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        models = ExternalModels(60)
+        target = external(fake.url, structured="free", window_tokens=128, at_once=1).external
+        assert target is not None
+        answer = asyncio.ensure_future(models.answer(target, LONG, max_queue=0))
+        while not fake.asked:
+            await asyncio.sleep(0.01)
+        answer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await answer
+        # Its request is still at the server: the place is taken.
+        with pytest.raises(Problem) as refused:
+            await models.answer(target, TEXT, max_queue=0)
+        assert refused.value.code == "queue_full"
+        while models.is_busy(target):
+            await asyncio.sleep(0.01)
+        assert len(fake.asked) == 1
+        models.close()
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.slowly(0.3, fake_openai.says(RAW))]
+        event_loop.run(work(fake))
+
+
+def test_a_change_of_the_settings_does_not_break_a_document_in_flight() -> None:
+    async def work(fake: fake_openai.Fake) -> None:
+        models = ExternalModels(60)
+        before = external(fake.url, structured="free", window_tokens=128).external
+        after = external(fake.url, structured="free", window_tokens=128, at_once=2).external
+        assert before is not None
+        assert after is not None
+        first = asyncio.ensure_future(models.answer(before, LONG, max_queue=0))
+        while not fake.asked:
+            await asyncio.sleep(0.01)
+        second = await models.answer(after, TEXT, max_queue=0)
+        assert (second.finish_reason, (await first).finish_reason) == ("stop", "stop")
+        models.close()
+
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.slowly(0.05, fake_openai.says(RAW))]
         event_loop.run(work(fake))
