@@ -1,6 +1,7 @@
 """A classical model as a package: built, deployed and answered by real child processes."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def approved(world: World, run: EvalRun) -> GateReport:
     return report
 
 
-def test_a_classical_model_is_packaged_deployed_and_answers(world: World) -> None:
+def test_a_classical_model_is_packaged_deployed_and_answers(world: World, tmp_path: Path) -> None:
     run = evaluated(world)
     report = approved(world, run)
     assert queries.approved_reports(world.project) == [report]
@@ -78,8 +79,8 @@ def test_a_classical_model_is_packaged_deployed_and_answers(world: World) -> Non
     assert "base-model" not in str(bom)
 
     document = EvalOutput.objects.filter(eval_run=run).select_related("document").order_by("pk")[0]
-    (folder.parent / "package").symlink_to(folder)
-    with replica(folder.parent, sha256=package.sha256), client(folder.parent) as http:
+    (tmp_path / "package").symlink_to(folder)
+    with replica(tmp_path, sha256=package.sha256), client(tmp_path) as http:
         answer: dict[str, Any] = http.post("/answer", json={"text": document.document.text}).json()
     assert (answer["raw"], answer["finish_reason"], answer["output_tokens"]) == (document.raw, "stop", 0)
     assert set(answer["confidence"]) >= set(json.loads(document.raw)) - {"lines"}
