@@ -16,6 +16,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract, Document
 from slmstudio.contract.scoring.scorer import score_document
 from slmstudio.database.retries import UNAVAILABLE, with_retries
+from slmstudio.database.storable import storable
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit, Event
@@ -27,7 +28,9 @@ logger = logging.getLogger(__name__)
 
 
 def run_search(pk: int) -> None:
-    """Tries prompts until the budget is spent, and keeps the best one. Delivered twice, it works once."""
+    """Tries prompts until the budget is spent, and keeps the best one. Delivered twice, it works once; after an
+    interruption it continues with the next trial.
+    """
     rows = PromptSearch.objects.select_related("project", "dataset__schema_version", "base_model", "endpoint")
     run = rows.filter(pk=pk).first()
     if run is None or not run.claim_attempt():
@@ -49,11 +52,16 @@ def run_search(pk: int) -> None:
 
 
 def _search(run: PromptSearch) -> None:
-    space, began, spent = services.space_of(run), time.monotonic(), 0.0
-    rows = _rows(run)
+    space, began = services.space_of(run), time.monotonic()
+    rows, measured = _rows(run), _measured(run)
+    before = sum(one.seconds for one in measured)
     for number, prompt in enumerate(space.prompts(), start=1):
-        if number > run.max_trials or (space.trials and _is_spent(run, began, spent)):
+        if measured and measured[0].prompt == prompt:
+            space.trials.append(measured.pop(0))
+            continue
+        if number > run.max_trials or (space.trials and _is_spent(run, space, before + time.monotonic() - began)):
             break
+        measured.clear()
         with_retries(lambda number=number: run.record(stage=f"trial {number}", progress_done=number - 1))  # type: ignore[misc]
         ending, trial = _try(run, prompt, rows)
         if ending.cancelled:
@@ -64,16 +72,24 @@ def _search(run: PromptSearch) -> None:
             return
         if not ending.ok:
             raise EndpointError(ending.error)
-        spent += trial.cost or 0.0
         space.trials.append(trial)
         run.record(trials=[one.as_dict() for one in space.trials])
     with_retries(lambda: _end(run, space, status=Status.DONE))
 
 
-def _is_spent(run: PromptSearch, began: float, spent: float) -> bool:
-    """Whether another trial like the last ones would exceed the budget."""
-    minutes = (time.monotonic() - began) / 60
-    return minutes >= run.max_minutes or (run.max_cost is not None and spent >= run.max_cost)
+def _measured(run: PromptSearch) -> list[Trial]:
+    """The trials of an attempt that was interrupted, as far as the model still has the settings that they had."""
+    settings = storable(run.backend.facts())
+    if run.facts.get("settings") == settings:
+        return [Trial.of(one) for one in run.trials]
+    run.record(facts={**run.facts, "settings": settings}, trials=[])
+    return []
+
+
+def _is_spent(run: PromptSearch, space: Space, seconds: float) -> bool:
+    """Whether the trials have spent the budget. ``seconds``: of the search so far, with earlier attempts."""
+    cost = sum(trial.cost or 0.0 for trial in space.trials)
+    return seconds / 60 >= run.max_minutes or (run.max_cost is not None and cost >= run.max_cost)
 
 
 def _end(run: PromptSearch, space: Space, *, status: str) -> None:

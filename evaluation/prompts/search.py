@@ -51,6 +51,13 @@ class Trial:
         """JSON-ready."""
         return {**asdict(self), "accuracy": self.accuracy}
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Trial":
+        """The trial of ``as_dict``."""
+        own = {name: value for name, value in values.items() if name not in ("prompt", "accuracy")}
+        prompt = values["prompt"]
+        return cls(Prompt(prompt["instruction"], tuple(prompt["examples"])), **own)
+
 
 @dataclass
 class Space:

@@ -9,7 +9,7 @@ from django.test import Client
 
 from evaluation.endpoints.services import save_endpoint
 from evaluation.models import Endpoint, PromptSearch
-from evaluation.prompts import services
+from evaluation.prompts import jobs, services
 from evaluation.prompts.jobs import run_search
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
@@ -19,6 +19,7 @@ from labeling.models import Split
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import ChildExit
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.benchmark_desk import started
 from tests.evaluation.factories import World, make_world
@@ -97,6 +98,32 @@ def test_budget_ends_a_search(world: World, fake: Fake) -> None:
     run_search(made.pk)
     made.refresh_from_db()
     assert (made.status, len(made.trials)) == (Status.DONE, 1)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_interrupted_search_goes_on_with_the_next_trial(
+    world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    made = searching(world, endpoint(world, fake.url))
+    asked_of = jobs._try
+
+    def interrupted(run: PromptSearch, prompt: Any, rows: Any) -> Any:
+        if run.trials:
+            return ChildExit(ok=False, interrupted=True), None
+        return asked_of(run, prompt, rows)
+
+    monkeypatch.setattr(jobs, "_try", interrupted)
+    run_search(made.pk)
+    made.refresh_from_db()
+    assert (made.status, len(made.trials), len(fake.asked)) == (Status.QUEUED, 1, 10)
+    monkeypatch.setattr(jobs, "_try", asked_of)
+    if changed:  # the trial is of another model then
+        Endpoint.objects.update(model="fake-2")
+    run_search(made.pk)
+    made.refresh_from_db()
+    assert (made.status, made.error, len(made.trials)) == (Status.DONE, "", 3)
+    assert len(fake.asked) == (40 if changed else 30)
+    assert "Fields:" in made.instruction
 
 
 def test_prompt_that_is_not_found_yet_is_no_model(world: World) -> None:
