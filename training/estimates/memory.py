@@ -44,21 +44,24 @@ class MemoryCosts:
     reused: float
     #: bytes of the kernels that are compiled for the row lengths, in bf16
     kernels: int
-    #: bytes that stay unused in bf16, as a multiple of what a step allocates and frees; see ``_fragmentation``
+    #: bytes that stay unused in bf16, as a multiple of what a step allocates and frees, and of the logits of the
+    #: longest row; see ``_fragmentation``
     fragmentation: float
+    logit_fragmentation: float
 
 
 #: SmolLM2-135M on 2 cores with AVX-512 BF16, blockwise attention. ``kernels``: executable memory of two runs after 20
-#: steps (102 and 112 MB). ``fragmentation``: five runs of 56 to 452 steps, LoRA and full fine-tuning. ``merge`` and
-#: ``reused``: LoRA on short rows in bf16, on long ones in fp32. The runs are in tests/training/estimates.
+#: steps (102 and 112 MB). Fragmentation: five runs of 56 to 452 steps, LoRA and full fine-tuning, and 24 steps of Gemma
+#: 3 270M, whose vocabulary is five times as large. ``merge`` and ``reused``: LoRA on short rows in bf16, on long ones
+#: in fp32. The runs are in tests/training/estimates.
 CPU = MemoryCosts(
     process=626_000_000, hidden=4, queries=2, inner=2.8, adapter=0.28, pair=1.5, score=18.3, merge=6, reused=0.3,
-    kernels=100_000_000, fragmentation=1.4,
+    kernels=100_000_000, fragmentation=1.15, logit_fragmentation=4.2,
 )  # fmt: skip
 #: not measured on a GPU yet; chunked logits and fused attention as in TRL and torch
 CUDA = MemoryCosts(
     process=600_000_000, hidden=8, queries=4, inner=5, adapter=0.5, pair=0.0, score=4, merge=0, reused=0,
-    kernels=0, fragmentation=0,
+    kernels=0, fragmentation=0, logit_fragmentation=0,
 )  # fmt: skip
 #: queries of one block of attention by precision, see training.ml.modeling.attention
 ATTENTION_BLOCK = {"fp32": 32, "fp16": 32, "bf16": 128}
@@ -112,22 +115,25 @@ def training_memory(
         *_weights(shape, method, hyperparameters, precision),
         MemoryPart("activations", int(kept)),
         MemoryPart("logits", int(logits)),
-        MemoryPart("fragmentation", _fragmentation(cost, precision, freed)),
+        MemoryPart("fragmentation", _fragmentation(cost, precision, freed, logits / rows)),
         MemoryPart("weight average", _averaged(shape, method, hyperparameters)),
         MemoryPart("merging the adapter", int(merged)),
     ]
     return tuple(sorted((part for part in parts if part.bytes), key=lambda part: -part.bytes))
 
 
-def _fragmentation(cost: MemoryCosts, precision: str, freed: float) -> int:
+def _fragmentation(cost: MemoryCosts, precision: str, freed: float, logits: float) -> int:
     """Bytes that the allocator holds and cannot use again, where each step allocates and frees ``freed`` bytes.
 
-    On a CPU all blocks are in one heap that never shrinks (``slmstudio.runs.child_environment``). In bf16 it grows with
-    every new length of a micro-batch, for some fifty steps, at times by the size of the embedding's gradient per step:
-    what is kept for a length (compiled kernels) lies in gaps into which the blocks fit no longer. Eight small layers
-    grew from 0.49 to 1.32 GB in 60 steps on rows of 60 to 256 tokens; in fp32, or on rows of one length, not at all.
+    ``logits``: bytes of those of the longest row, in blocks whose sizes vary most. On a CPU all blocks but the largest
+    are in one heap that never shrinks (``slmstudio.runs.child_environment``). In bf16 it grows with every new length of
+    a micro-batch, for some fifty steps: what is kept for a length (compiled kernels) lies in gaps into which the blocks
+    fit no longer. Eight small layers grew from 0.49 to 1.32 GB in 60 steps on rows of 60 to 256 tokens; in fp32, or on
+    rows of one length, not at all.
     """
-    return int(cost.fragmentation * freed) if precision == "bf16" else 0
+    if precision != "bf16":
+        return 0
+    return int(cost.fragmentation * freed + cost.logit_fragmentation * logits)
 
 
 def _per_token(shape: ModelShape, method: str, cost: MemoryCosts) -> float:
