@@ -25,6 +25,7 @@ from slmstudio.storage.hashing import sha256_file
 from training.child_processes import ChildCancelled
 
 logger = logging.getLogger(__name__)
+_MOVED = "A few-shot example is in the hold-out now. Freeze a new version."
 
 
 def run_search(pk: int) -> None:
@@ -54,7 +55,7 @@ def run_search(pk: int) -> None:
 def _search(run: PromptSearch) -> None:
     space, began = services.space_of(run), time.monotonic()
     rows, measured = _rows(run), _measured(run)
-    before = sum(one.seconds for one in measured)
+    before = sum(one.seconds for one in measured) + float(run.facts.get("seconds_before") or 0)
     for number, prompt in enumerate(space.prompts(), start=1):
         if measured and measured[0].prompt == prompt:
             space.trials.append(measured.pop(0))
@@ -73,22 +74,27 @@ def _search(run: PromptSearch) -> None:
         if not ending.ok:
             raise EndpointError(ending.error)
         space.trials.append(trial)
-        run.record(trials=[one.as_dict() for one in space.trials])
+        with_retries(lambda: run.record(trials=[one.as_dict() for one in space.trials]))
     with_retries(lambda: _end(run, space, status=Status.DONE))
 
 
 def _measured(run: PromptSearch) -> list[Trial]:
     """The trials of an attempt that was interrupted, as far as the model still has the settings that they had."""
-    settings = storable(run.backend.facts())
+    settings = storable({**run.backend.facts(), "mode": services.decoding_mode(run.model)})
+    found = [Trial.of(one) for one in run.trials]
     if run.facts.get("settings") == settings:
-        return [Trial.of(one) for one in run.trials]
-    run.record(facts={**run.facts, "settings": settings}, trials=[])
+        return found
+    spent = {
+        "seconds_before": float(run.facts.get("seconds_before") or 0) + sum(one.seconds for one in found),
+        "cost_before": float(run.facts.get("cost_before") or 0) + sum(one.cost or 0 for one in found),
+    }
+    with_retries(lambda: run.record(facts={**run.facts, "settings": settings, **spent}, trials=[]))
     return []
 
 
 def _is_spent(run: PromptSearch, space: Space, seconds: float) -> bool:
     """Whether the trials have spent the budget. ``seconds``: of the search so far, with earlier attempts."""
-    cost = sum(trial.cost or 0.0 for trial in space.trials)
+    cost = float(run.facts.get("cost_before") or 0) + sum(trial.cost or 0.0 for trial in space.trials)
     return seconds / 60 >= run.max_minutes or (run.max_cost is not None and cost >= run.max_cost)
 
 
@@ -98,6 +104,8 @@ def _end(run: PromptSearch, space: Space, *, status: str) -> None:
         return
     best = space.best()
     assert best is not None
+    if few_shot.in_holdout(list(best.prompt.examples)):
+        raise Refused(_MOVED)
     run.finish(
         instruction=best.prompt.instruction,
         examples=list(best.prompt.examples),
@@ -123,7 +131,7 @@ def _try(run: PromptSearch, prompt: Prompt, rows: dict[str, dict[str, Any]]) -> 
     events: dict[str, Event] = {}
     facts: dict[str, Any] = dict(backend.facts())
     if few_shot.in_holdout(list(prompt.examples)):
-        raise Refused("A few-shot example is in the hold-out now. Freeze a new version.")
+        raise Refused(_MOVED)
 
     def documents() -> Iterator[tuple[str, str]]:
         return ((key, row["text"]) for key, row in rows.items())

@@ -47,12 +47,18 @@ class _Connection:
         self.outstanding -= 1
 
 
+#: endpoint, attempts, schema
+_Key = tuple[int, int, str]
+
+
 @dataclass
 class ExternalModels:
     """Clients of all endpoints. ``timeout``: seconds of one request."""
 
     timeout: float
-    _connections: dict[tuple[int, int, str], _Connection] = field(default_factory=dict)
+    _connections: dict[_Key, _Connection] = field(default_factory=dict)
+    #: those with former settings that still have requests
+    _replaced: list[tuple[_Key, _Connection]] = field(default_factory=list)
 
     async def answer(self, route: ExternalRoute, text: str, *, max_queue: int, attempts: int = MAX_ATTEMPTS) -> Answer:
         """The answer of an external model. ``attempts``: requests that it may take.
@@ -63,7 +69,8 @@ class ExternalModels:
         connection = self._connection(route, attempts)
         config = connection.route.config
         assert config is not None
-        if connection.outstanding >= config.at_once + max_queue:
+        before = sum(one.outstanding for key, one in self._replaced if key == _key(route, attempts))
+        if connection.outstanding + before >= config.at_once + max_queue:
             raise Problem(
                 429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
             )
@@ -94,19 +101,21 @@ class ExternalModels:
         """Whether one more request would take the last free place, or wait where there is only one."""
         if route.config is None:
             return False
-        open_now = sum(one.outstanding for key, one in self._connections.items() if key[0] == route.endpoint_id)
+        known = (*self._connections.items(), *self._replaced)
+        open_now = sum(one.outstanding for key, one in known if key[0] == route.endpoint_id)
         return open_now >= max(1, route.config.at_once - 1)
 
     def _connection(self, route: ExternalRoute, attempts: int) -> _Connection:
-        # Releases of one endpoint may have different schemas.
-        key = route.endpoint_id, attempts, route.schema.hash
+        key = _key(route, attempts)
         found = self._connections.get(key)
         if found is not None and found.route == route:
             return found
         if route.config is None:
             raise Problem(503, "endpoint", f"{route.name} cannot be called: {route.problem}")
+        self._close_ended()
         if found is not None:
             found.threads.shutdown(wait=False)  # what it has begun ends by itself, with the former settings
+            self._replaced.append((key, found))
         stop = threading.Event()
         config = route.config.with_timeout(self.timeout)
         client = DocumentClient(config, route.schema, route.instruction, stop, max_attempts=attempts)
@@ -114,13 +123,26 @@ class ExternalModels:
         self._connections[key] = _Connection(route, client, threads, stop)
         return self._connections[key]
 
+    def _close_ended(self) -> None:
+        """Closes replaced connections whose requests have ended."""
+        for _, connection in self._replaced:
+            if not connection.outstanding:
+                connection.client.close()
+        self._replaced = [one for one in self._replaced if one[1].outstanding]
+
     def close(self) -> None:
         """Closes all connections. Requests in flight end by themselves; no further attempt is made."""
-        for connection in self._connections.values():
+        for connection in (*self._connections.values(), *(one for _, one in self._replaced)):
             connection.stop.set()
             connection.threads.shutdown(wait=False)
             connection.client.close()
         self._connections.clear()
+        self._replaced.clear()
+
+
+def _key(route: ExternalRoute, attempts: int) -> _Key:
+    """Releases of one endpoint may have different schemas."""
+    return route.endpoint_id, attempts, route.schema.hash
 
 
 def answer_of(completion: Completion, *, elapsed_ms: float) -> Answer:

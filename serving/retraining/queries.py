@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 from labeling.failure_tags import title_of
 from labeling.models import DatasetVersion, Project
 from serving.models import Deployment, RetrainingProposal
-from serving.retraining.services import training_run_of
+from serving.retraining.services import serves_classical, training_run_of
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,9 @@ def _next(project: Project, proposal: RetrainingProposal, newest: DatasetVersion
         return "Freeze a dataset version", reverse("datasets", args=[project.slug])
     values: dict[str, int] = {"dataset": newest.number}
     deployment = Deployment.objects.with_releases().filter(project=project).first()
-    stable = deployment.stable if deployment is not None else None
-    if stable is not None and stable.package is not None and stable.package.eval_run.classical_id is not None:
-        return "Run a benchmark", reverse("benchmark_new", args=[project.slug])  # it trains classical models
-    run = training_run_of(stable)
+    if deployment is not None and serves_classical(deployment):
+        return "Run a benchmark", reverse("benchmark_new", args=[project.slug])
+    run = training_run_of(deployment.stable) if deployment is not None else None
     if run is not None:
         values["from"] = run.number
     return "Train a model", f"{reverse('training_new', args=[project.slug])}?{urlencode(values)}"

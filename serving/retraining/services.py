@@ -103,11 +103,20 @@ def _propose(deployment: Deployment, rule: str, key: str, facts: dict[str, Any])
     return proposal
 
 
+def serves_classical(deployment: Deployment) -> bool:
+    """Whether the stable release is a classical model, which benchmarks train."""
+    package = deployment.stable.package if deployment.stable is not None else None
+    return package is not None and package.eval_run.classical_id is not None
+
+
 def settle(project: Project) -> int:
-    """Closes proposals after which a training run was started, or a classical model created; returns how many."""
-    models = (TrainingRun.objects, ClassicalModel.objects)
-    found = [rows.filter(project=project).order_by("-created_at").first() for rows in models]
-    newest = max((one for one in found if one is not None), key=lambda one: one.created_at, default=None)
+    """Closes proposals after which a training run was started, or a classical model created where one is served;
+    returns how many.
+    """
+    deployment = Deployment.objects.with_releases().filter(project=project).first()
+    is_classical = deployment is not None and serves_classical(deployment)
+    models: Any = ClassicalModel.objects if is_classical else TrainingRun.objects
+    newest = models.filter(project=project).order_by("-created_at").first()
     if newest is None:
         return 0
     rows = RetrainingProposal.objects.filter(project=project, state=State.OPEN, created_at__lt=newest.created_at)

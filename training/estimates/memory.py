@@ -63,6 +63,8 @@ CUDA = MemoryCosts(
     process=600_000_000, hidden=8, queries=4, inner=5, adapter=0.5, pair=0.0, score=4, merge=0, reused=0,
     kernels=0, fragmentation=0, logit_fragmentation=0,
 )  # fmt: skip
+#: bytes of the logits of the longest row in the largest run that was measured
+MEASURED_LOGITS = 550_000_000
 #: queries of one block of attention by precision, see training.ml.modeling.attention
 ATTENTION_BLOCK = {"fp32": 32, "fp16": 32, "bf16": 128}
 
@@ -125,7 +127,8 @@ def training_memory(
 def _fragmentation(cost: MemoryCosts, precision: str, freed: float, logits: float) -> int:
     """Bytes that the allocator holds and cannot use again, where each step allocates and frees ``freed`` bytes.
 
-    ``logits``: bytes of those of the longest row, in blocks whose sizes vary most. On a CPU all blocks but the largest
+    ``logits``: bytes of those of the longest row, in blocks whose sizes vary most; of more than were measured, no more
+    is known to stay unused. On a CPU all blocks but the largest
     are in one heap that never shrinks (``slmstudio.runs.child_environment``). In bf16 it grows with every new length of
     a micro-batch, for some fifty steps: what is kept for a length (compiled kernels) lies in gaps into which the blocks
     fit no longer. Eight small layers grew from 0.49 to 1.32 GB in 60 steps on rows of 60 to 256 tokens; in fp32, or on
@@ -133,7 +136,7 @@ def _fragmentation(cost: MemoryCosts, precision: str, freed: float, logits: floa
     """
     if precision != "bf16":
         return 0
-    return int(cost.fragmentation * freed + cost.logit_fragmentation * logits)
+    return int(cost.fragmentation * freed + cost.logit_fragmentation * min(logits, MEASURED_LOGITS))
 
 
 def _per_token(shape: ModelShape, method: str, cost: MemoryCosts) -> float:

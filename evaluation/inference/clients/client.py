@@ -1,7 +1,7 @@
 """The protocol of a client, and ``client_for``. Another API is a module in this package and a line there."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from evaluation.inference.clients.endpoint_config import EndpointConfig
@@ -22,10 +22,15 @@ class Client(Protocol):
     def options(self) -> dict[str, Any]:
         """The current ``response_format``, ``logprobs``, ``limit_name`` and ``temperature``."""
 
-    def complete(self, messages: Sequence[Message], compiled: CompiledSchema) -> Completion:
+    def complete(
+        self,
+        messages: Sequence[Message],
+        compiled: CompiledSchema,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> Completion:
         """The completion for one prompt, or why there is none. Never raises for what a server does.
 
-        ``compiled``: the schema of the output.
+        ``compiled``: the schema of the output. No attempt is made once ``is_cancelled``.
         """
 
     def close(self) -> None:

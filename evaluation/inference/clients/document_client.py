@@ -13,7 +13,8 @@ from evaluation.inference.clients.openai_client import MAX_ATTEMPTS
 from evaluation.inference.completion import Completion
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
-from slmstudio.contract.schema.compiled import CompiledSchema, dumps
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.windows.gold import nullable_window_schema
 from slmstudio.contract.windows.merge import merge_outputs
 from slmstudio.contract.windows.windows import MAX_WINDOWS, Window, split_windows
@@ -26,6 +27,8 @@ _SINGLE = re.compile(r"[\d_]|[^\w\s]")
 _CAPITAL = re.compile(r"[A-Z]")
 #: for a token, fewer than in most texts, so that windows are rather too small: capital letters, bytes of anything else
 _CAPITALS_PER_TOKEN, _BYTES_PER_TOKEN = 2, 3
+#: characters that are counted at once
+_PART = 65_536
 
 
 class DocumentClient:
@@ -78,10 +81,14 @@ class DocumentClient:
         Windows are read one after another; the first without a complete output is the completion of the document. None
         is sent after ``seconds``, or where ``is_cancelled`` says that no one waits for the output any more.
         """
-        started = time.monotonic()
+        started, size = time.monotonic(), self._window_tokens
+        if size is not None and (tokens := estimated_tokens(text)) > MAX_WINDOWS * size:
+            return Completion(
+                ResponseStatus.TOO_LONG, f"It has about {tokens:,} tokens, more than {MAX_WINDOWS} windows."
+            )
         windows = self.windows(text)
         if len(windows) == 1:
-            return self._complete(self._compiled, text)
+            return self._complete(self._compiled, text, is_cancelled)
         if len(windows) > MAX_WINDOWS:
             return Completion(ResponseStatus.TOO_LONG, f"It has {len(windows):,} windows, more than {MAX_WINDOWS}.")
         found: list[Completion] = []
@@ -91,32 +98,42 @@ class DocumentClient:
             if seconds is not None and time.monotonic() - started > seconds:
                 detail = f"{len(found)} of {len(windows)} windows were read within {seconds:g} s."
                 return _joined(found, Completion(ResponseStatus.TIMEOUT, detail))
-            found.append(self._complete(self._part, window.text))
+            found.append(self._complete(self._part, window.text, is_cancelled))
             if found[-1].status not in _COMPLETE:
                 return _joined(found, found[-1])
         return _joined(found, self._merged(text, windows, found))
 
-    def _complete(self, compiled: CompiledSchema, text: str) -> Completion:
+    def _complete(self, compiled: CompiledSchema, text: str, is_cancelled: Callable[[], bool]) -> Completion:
         chat = prompts.chat(
             instruction=self._instruction,
             document=text,
             schema_text=dumps(prompts.prompt_schema(compiled.schema)),
             examples=self._examples,
         )
-        return self._client.complete(chat, compiled)
+        return self._client.complete(chat, compiled, is_cancelled)
 
     def _merged(self, text: str, windows: Sequence[Window], found: Sequence[Completion]) -> Completion:
         confidences = [{path: (low, low) for path, low in one.confidence.items()} for one in found]
         merged = merge_outputs(self._compiled, text, windows, [one.text for one in found], confidences)
-        status, detail = classify_output(self._compiled, merged.raw, truncated=False)
-        confidence = {path: known[0] for path, known in merged.confidence.items()}
-        return Completion(status, detail, merged.raw, confidence, merged.raw)
+        value = loads(merged.raw)
+        nodes = self._compiled.root.children
+        # Null says that no window has the value; it is no value where the contract does not allow null.
+        absent = [name for name, one in value.items() if one is None and name in nodes and not nodes[name].nullable]
+        raw = dumps({name: one for name, one in value.items() if name not in absent})
+        status, detail = classify_output(self._compiled, raw, truncated=False)
+        confidence = {path: known[0] for path, known in merged.confidence.items() if path not in absent}
+        return Completion(status, detail, raw, confidence, raw)
 
 
 def estimated_tokens(text: str) -> int:
     """The tokens of a text for a tokenizer that is not known, rather too many: one for each digit, punctuation mark and
     symbol, one for two capital letters, and one for three bytes of UTF-8 of anything else.
     """
+    # In parts, between which other threads run.
+    return sum(_estimated(text[start : start + _PART]) for start in range(0, len(text), _PART))
+
+
+def _estimated(text: str) -> int:
     words, singles = _SINGLE.subn("", text)
     rest, capitals = _CAPITAL.subn("", words)
     size = len(rest.encode("utf-8", "surrogatepass"))

@@ -8,7 +8,7 @@ bounded, and every failure becomes a status, never an exception.
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,15 +82,20 @@ class OpenAIClient:
         """The current ``response_format``, ``logprobs``, ``limit_name`` and ``temperature``."""
         return self._negotiator.options.as_dict()
 
-    def complete(self, messages: Sequence[Message], compiled: CompiledSchema) -> Completion:
+    def complete(
+        self,
+        messages: Sequence[Message],
+        compiled: CompiledSchema,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> Completion:
         """The completion for one prompt, or why there is none. Never raises for what a server does.
 
-        ``compiled``: the schema of the output.
+        ``compiled``: the schema of the output. No attempt is made once ``is_cancelled``.
         """
         attempts, pause = 0, INITIAL_BACKOFF_SECONDS
         started = time.perf_counter()
         while True:
-            if self._stop.is_set():
+            if self._stop.is_set() or is_cancelled():
                 return Completion(ResponseStatus.WAITING, attempts=attempts)
             options = self._negotiator.options
             attempts += 1

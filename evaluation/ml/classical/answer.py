@@ -19,7 +19,7 @@ from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, describe_error, run_child
 
 #: characters of a document; every word of it can begin some candidates
-MAX_CHARACTERS = 500_000
+MAX_CHARACTERS = 250_000
 #: how the error of a longer document begins
 TOO_LONG = "The document has "
 

@@ -59,7 +59,7 @@ class Extractor:
         rule = CandidateRule(compiled, field, _extent(field, pairs))
         features: list[list[str]] = []
         labels: list[int] = []
-        wrong_kept = wrong_found = 0
+        wrong_kept = wrong_found = right_kept = right_found = 0
         for text, value in pairs:
             found = rule.find(text)
             wanted = normalize(value, field)
@@ -67,7 +67,9 @@ class Extractor:
             if not right:
                 continue
             wrong = sorted(set(range(len(found))) - set(right))
+            right_found += len(right)
             right = right if len(right) <= _MAX_RIGHT else draw.sample(right, _MAX_RIGHT)
+            right_kept += len(right)
             kept = draw.sample(wrong, min(len(wrong), _MAX_WRONG))
             wrong_found, wrong_kept = wrong_found + len(wrong), wrong_kept + len(kept)
             features += descriptions(text, found, [*right, *kept])
@@ -79,8 +81,9 @@ class Extractor:
             fitted = LogisticRegression(C=_REGULARIZATION, max_iter=_MAX_ITERATIONS, random_state=seed)
             fitted.fit(_HASHER.transform(features), labels)
             weights[:-1] = fitted.coef_[0]
-            # Only some of the wrong candidates were shown: the odds of all are lower (King and Zeng 2001, (7)).
-            weights[-1] = fitted.intercept_[0] + math.log(wrong_kept / wrong_found)
+            # Only some of the candidates were shown: the odds of all are others (King and Zeng 2001, (7)).
+            shown = math.log(wrong_kept / wrong_found) - math.log(right_kept / right_found)
+            weights[-1] = fitted.intercept_[0] + shown
         return cls(rule, weights, absent=round(1 - present / len(gold), 4))
 
     def predict(self, text: str) -> tuple[Any, float]:

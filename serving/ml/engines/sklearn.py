@@ -1,6 +1,5 @@
 """scikit-learn as an engine: the classical model of a package, one document at a time."""
 
-import asyncio
 from importlib import metadata
 from pathlib import Path
 
@@ -26,7 +25,7 @@ class SklearnEngine:
         return f"scikit-learn {metadata.version('scikit-learn')}"
 
     async def start(self) -> None:
-        await asyncio.to_thread(self._load)
+        await self._thread.run(lambda _: self._load())
 
     def _load(self) -> None:
         self._model = ClassicalModel.load(self._folder, self._schema)

@@ -1,6 +1,5 @@
 """transformers as an engine: the generator of evaluations with the weights of the package, one document at a time."""
 
-import asyncio
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ class TransformersEngine:
         return f"transformers {metadata.version('transformers')}"
 
     async def start(self) -> None:
-        await asyncio.to_thread(self._load)
+        await self._thread.run(lambda _: self._load())
 
     def _load(self) -> None:
         machine.set_threads()

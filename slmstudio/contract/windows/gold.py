@@ -17,6 +17,8 @@ from slmstudio.contract.values.evidence import find
 from slmstudio.contract.windows.positions import locate_rows
 from slmstudio.contract.windows.windows import Window
 
+#: keywords that say more about the fields of an object
+_ALSO_CONSTRAINING = {"allOf", "anyOf", "oneOf", "if", "then", "else", "dependentSchemas"}
 #: a value that a window does not have
 _ABSENT = object()
 
@@ -31,8 +33,8 @@ def window_schema(compiled: CompiledSchema) -> CompiledSchema:
 
 
 def nullable_window_schema(compiled: CompiledSchema) -> CompiledSchema:
-    """The same, where a value that a window does not have is null instead of left out: servers whose strict mode
-    requires all names accept it.
+    """The same, where a value at the top that a window does not have is null instead of left out: servers whose strict
+    mode requires all names accept it. Objects whose fields are constrained elsewhere as well are as in the other.
     """
     return compile_schema(_relaxed(compiled.schema, compiled.schema, compiled.root, nulls=True))
 
@@ -48,14 +50,15 @@ def _relaxed(root: dict[str, Any], schema: Any, node: Node, *, nulls: bool) -> A
     if not node.children or "properties" not in target:
         return schema
     fields = {
-        name: _relaxed(root, inner, node.children[name], nulls=nulls) if name in node.children else inner
+        name: _relaxed(root, inner, node.children[name], nulls=False) if name in node.children else inner
         for name, inner in target["properties"].items()
     }
     required = target.get("required", [])
     absent = [name for name in required if _may_be_absent(node.children.get(name))]
-    if nulls:
-        fields |= {name: {"anyOf": [fields[name], {"type": "null"}]} for name in absent}
-        absent = []
+    if nulls and not _ALSO_CONSTRAINING & set(target):
+        nullable = [name for name in absent if name in fields]
+        fields |= {name: {"anyOf": [fields[name], {"type": "null"}]} for name in nullable}
+        absent = [name for name in absent if name not in nullable]
     kept = [name for name in required if name not in absent]
     relaxed = {**target, "properties": fields, **({"required": kept} if kept != required else {})}
     return relaxed if relaxed != target else schema

@@ -122,3 +122,25 @@ def test_confidence_is_that_of_the_window_whose_value_is_kept(fake: Fake) -> Non
 )
 def test_tokens_are_estimated(text: str, tokens: int) -> None:
     assert estimated_tokens(text) == tokens
+
+
+def test_null_of_all_windows_is_no_value(fake: Fake) -> None:
+    schema = compile_schema(
+        {
+            "type": "object",
+            "required": ["total"],
+            "properties": {"total": {"type": "string"}, "again": {"$ref": "#/properties/total"}},
+        }
+    )
+    fake.replies = [says('{"total":"5","again":null}'), says('{"total":null,"again":null}')]
+    config = EndpointConfig(fake.url, "fake-1", timeout_seconds=5, window_tokens=40)
+    client = DocumentClient(config, schema, "Extract.", threading.Event())
+    found = client.read("5 and 7 are here\n" * 6 + "\n" + "7 and 5 are here\n" * 6)
+    client.close()
+    assert (found.status, loads(found.text)) == (ResponseStatus.VALID, {"total": "5"})
+
+
+def test_no_request_is_repeated_where_no_one_waits(fake: Fake) -> None:
+    fake.replies = [error(500, "busy")]
+    found = read(fake, "short", window_tokens=None, is_cancelled=lambda: len(fake.asked) > 0)
+    assert (found.status, len(fake.asked)) == (ResponseStatus.WAITING, 1)

@@ -1,6 +1,7 @@
 """Classical models: what they learn from a few labels, and that their files say all of it."""
 
 import json
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,18 @@ def test_a_document_above_the_limit_has_no_output(monkeypatch: pytest.MonkeyPatc
     longer = answering.answer(model, Row(row.id, row.split, row.text + "x", row.gold))
     assert longer.finish_reason == "error"
     assert Output(longer.as_dict()).completion(compiled).status == ResponseStatus.TOO_LONG
+
+
+def test_a_value_on_every_line_is_as_probable_as_if_all_of_it_were_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = compile_schema({"type": "object", "properties": {"currency": {"type": "string"}}})
+    field = compiled.by_pattern["currency"]
+    texts = [f"Bill {at}\n" + "\n".join(f"{at}{line} EUR" for line in range(30)) for at in range(6)]
+    found = []
+    for most in (40, 5):
+        monkeypatch.setattr(extractor, "_MAX_RIGHT", most)
+        made = extractor.Extractor.train(compiled, field, texts, ["EUR"] * 6, seed=1)
+        assert made is not None
+        value, probability = made.predict(texts[0])
+        assert value == "EUR"
+        found.append(math.log(probability / (1 - probability)))
+    assert found[1] == pytest.approx(found[0], abs=1)
