@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from serving.ml import replica
+from serving.ml.loading import LoadedPackage
 from serving.replicas.protocol import Answer
 
 MODEL_SECONDS = 0.02
@@ -48,6 +49,11 @@ class NoModel:
         found = {"invoice_id": number[0] if number else None, "date": None, "vendor": None, "total_amount": None}
         return Answer(json.dumps(found), "stop", 0.0, 1_000 * MODEL_SECONDS, 300, 40, {"invoice_id": (0.9, 0.95)})
 
+    @property
+    def version(self) -> str:
+        """Its name."""
+        return "none 1"
+
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
         """The constant that the probe asks for."""
         return json.dumps({"nonce": json.loads(schema)["properties"]["nonce"]["const"]})
@@ -57,10 +63,10 @@ class NoModel:
         return f"slow {self.slow}\n"
 
 
-def _load(folder: Path, *, sha256: str = "", slots: int = 1, variant: str = "") -> Any:
-    schema = SimpleNamespace(hash=(folder / "schema").read_text())
-    spec = SimpleNamespace(to_yaml=lambda: "", key=variant)
-    return SimpleNamespace(spec=spec, sha256=sha256, builder=SimpleNamespace(schema=schema), engine=NoModel())
+def _load(folder: Path, *, sha256: str = "", slots: int = 1, variant: str = "") -> LoadedPackage:
+    schema: Any = SimpleNamespace(hash=(folder / "schema").read_text())
+    spec: Any = SimpleNamespace(to_yaml=lambda: "", key=variant)
+    return LoadedPackage(spec, sha256, schema, NoModel())
 
 
 def main() -> int:
