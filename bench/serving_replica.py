@@ -26,8 +26,6 @@ SLOW_SECONDS = 60.0
 class NoModel:
     """An engine that copies the number of an invoice."""
 
-    version = "none"
-
     def __init__(self) -> None:
         self.slow = 0
 
