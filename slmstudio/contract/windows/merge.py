@@ -1,8 +1,9 @@
 """One output from the outputs of all windows of a document, by the schema. Pure.
 
 Rows of lists are joined in the order of the document. Rows of two windows are the same row where they are on the same
-line of the text that both windows read: equal rows on different lines stay. A single value is that of the window that
-contains it, then of the highest confidence, then of the first window. Objects are merged by field, maps by key.
+line of the text that both windows read: equal rows on different lines stay. A row that a window repeats is kept once.
+A single value is that of the window that contains it, then of the highest confidence, then of the first window. Objects
+are merged by field, maps by key.
 """
 
 from bisect import bisect_right
@@ -18,6 +19,8 @@ from slmstudio.contract.values.evidence import is_present
 from slmstudio.contract.windows.positions import locate_rows
 from slmstudio.contract.windows.windows import Window
 
+#: characters of a line that has one row
+_MAX_ROW_LINE = 200
 #: of a value: its lowest and mean token probability, and what an engine adds
 Confidence = Mapping[str, tuple[float, ...]]
 
@@ -147,9 +150,18 @@ class _Merger:
         for number, position in enumerate(locate_rows(item, part.value, part.window.text)):
             at = None if position is None else part.window.start + position.at
             line = -1 if at is None else bisect_right(self._starts, at)
-            row = part.value[number]
-            rows.append(_Row(_inner(part, number), cells(item, row), at, line))
+            row = _Row(_inner(part, number), cells(item, part.value[number]), at, line)
+            if not self._is_repeated(row, rows):
+                rows.append(row)
         return rows
+
+    def _is_repeated(self, row: _Row, before: Sequence[_Row]) -> bool:
+        """Whether a window has a row again that its text has once: equal rows are on different lines as long as there
+        are some. A long line can have several equal rows.
+        """
+        if row.at is None or self._starts[row.line] - self._starts[row.line - 1] > _MAX_ROW_LINE:
+            return False
+        return any(one.line == row.line and one.cells == row.cells for one in before)
 
 
 def _inner(part: _Part, name: str | int) -> _Part:

@@ -135,6 +135,19 @@ def test_equal_rows_on_different_lines_stay_and_one_line_is_one_row() -> None:
     assert merged(ANY, TEXT, [(0, 31), (20, len(TEXT))], wrong)[0]["items"].count("apple") == 2
 
 
+def test_rows_that_a_window_repeats_are_there_once() -> None:
+    made = statement()
+    transactions = made.gold["transactions"]
+
+    def read(window: Window) -> dict[str, Any]:
+        found = made.read(window)
+        return {**found, "transactions": [*found["transactions"], *found["transactions"][-3:]]}
+
+    score = scored(made, read, 120)
+    assert score.exact, [one for one in score.fields if one.error][:5]
+    assert len({dumps(row) for row in transactions}) < len(transactions), "and equal rows stay"
+
+
 def test_an_output_that_is_not_an_object_is_that_of_the_document() -> None:
     windows = [Window(0, 5, TEXT[:5]), Window(5, 9, TEXT[5:9])]
     assert merge_outputs(COMPILED, TEXT, windows, ["{}", "[1"]).raw == "[1"
