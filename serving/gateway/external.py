@@ -53,7 +53,7 @@ _Key = tuple[int, int, str]
 
 @dataclass
 class ExternalModels:
-    """Clients of all endpoints. ``timeout``: seconds of one request."""
+    """Clients of all endpoints. ``timeout``: seconds of one request, after which no further window is sent either."""
 
     timeout: float
     _connections: dict[_Key, _Connection] = field(default_factory=dict)

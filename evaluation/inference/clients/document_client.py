@@ -25,7 +25,7 @@ _COMPLETE = (ResponseStatus.VALID, ResponseStatus.INVALID)
 #: digits, punctuation and symbols, each of which can be a token
 _SINGLE = re.compile(r"[\d_]|[^\w\s]")
 _CAPITAL = re.compile(r"[A-Z]")
-#: for a token, fewer than in most texts, so that windows are rather too small: capital letters, bytes of anything else
+#: for a token: capital letters, bytes of anything else
 _CAPITALS_PER_TOKEN, _BYTES_PER_TOKEN = 2, 3
 #: characters that are counted at once
 _PART = 65_536
@@ -78,8 +78,8 @@ class DocumentClient:
     ) -> Completion:
         """The completion for a document, or why there is none. Never raises for what a server does.
 
-        Windows are read one after another; the first without a complete output is the completion of the document. None
-        is sent after ``seconds``, or where ``is_cancelled`` says that no one waits for the output any more.
+        Windows are read one after another; the first without a complete output is the completion of the document. No
+        further window is sent after ``seconds``, or where ``is_cancelled`` says that no caller waits any more.
         """
         started, size = time.monotonic(), self._window_tokens
         if size is not None and (tokens := estimated_tokens(text)) > MAX_WINDOWS * size:
@@ -126,8 +126,8 @@ class DocumentClient:
 
 
 def estimated_tokens(text: str) -> int:
-    """The tokens of a text for a tokenizer that is not known, rather too many: one for each digit, punctuation mark and
-    symbol, one for two capital letters, and one for three bytes of UTF-8 of anything else.
+    """About the tokens of a text for a tokenizer that is not known, in prose too many: one for each digit, punctuation
+    mark and symbol, one for two capital letters, and one for three bytes of UTF-8 of anything else.
     """
     # In parts, between which other threads run.
     return sum(_estimated(text[start : start + _PART]) for start in range(0, len(text), _PART))
