@@ -4,7 +4,6 @@
 ``python -m bench.classical sroie RECEIPTS.jsonl`` for extraction rules on receipts, with 126 held out.
 """
 
-import csv
 import json
 import os
 import random
@@ -15,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench import banking77
 from slmstudio.stack import environment
 
 SEED = 17
@@ -22,16 +22,11 @@ LABELS = (200, 800, 3000, 0)
 HELD_OUT = {"banking77": 1000, "sroie": 126}
 
 
-def banking77(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def messages(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The contract and the documents of BANKING77."""
-    with path.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    intent = {"type": "string", "enum": sorted({row["category"] for row in rows}), "x-slm": {"kind": "class"}}
-    schema = {"type": "object", "additionalProperties": False, "required": ["intent"], "properties": {"intent": intent}}
-    documents = [
-        {"id": f"m{at:05d}", "text": row["text"], "gold": {"intent": row["category"]}} for at, row in enumerate(rows)
-    ]
-    return {"instruction": "Name the intent of the message.", "schema": schema}, documents
+    schema, rows = banking77.read(path)
+    documents = [{"id": row.id, "text": row.text, "gold": row.gold} for row in rows]
+    return {"instruction": banking77.INSTRUCTION, "schema": schema}, documents
 
 
 def sroie(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -126,7 +121,7 @@ def main() -> None:
 def _measure_all(name: str, path: Path) -> None:
     from evaluation.classical.services import kinds
 
-    contract, documents = banking77(path) if name == "banking77" else sroie(path)
+    contract, documents = messages(path) if name == "banking77" else sroie(path)
     dataset, user = frozen(name, contract, documents)
     splits = ("train", "validation", "holdout")
     print({split: dataset.items.filter(split=split).count() for split in splits}, flush=True)

@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 from bench import banking77
-from bench.small_model import Row, Task
+from bench.small_model import Task
 from evaluation.learning_curves.fit import Measurement, fit
 from training.hyperparameters.presets import preset
+from training.ml.data.rows import Row
 
 #: those of ``evaluation.learning_curves.services``
 SHARES = (0.12, 0.25, 0.5, 1.0)

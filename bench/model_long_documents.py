@@ -9,10 +9,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench.small_model import Row, Task
+from bench.small_model import Task
 from slmstudio.contract.scoring.scorer import DocumentScore, summarize
 from tests.contract.windows.statements import SCHEMA, statement
 from training.hyperparameters.presets import preset
+from training.ml.data.rows import Row
 
 INSTRUCTION = "Extract the account, the balances and every transaction of the statement."
 
@@ -20,7 +21,7 @@ INSTRUCTION = "Extract the account, the balances and every transaction of the st
 def rows(first: int, count: int, pages: tuple[int, ...], lines: int) -> list[Row]:
     """Statements with these numbers of pages, in turns."""
     made = [statement(first + at, pages=pages[at % len(pages)], lines=lines) for at in range(count)]
-    return [Row(f"s{first + at}", one.text, one.gold) for at, one in enumerate(made)]
+    return [Row(f"s{first + at}", "train", one.text, one.gold) for at, one in enumerate(made)]
 
 
 def main() -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from bench import banking77
-from bench.small_model import Row, Task, gold_of
+from bench.small_model import Task, gold_of
 from evaluation.inference.classical_spec import ClassicalTrainSpec
 from evaluation.ml.classical.model import ClassicalModel
 from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from training.hyperparameters.presets import preset
-from training.ml.data import rows as training_rows
+from training.ml.data.rows import Row
 from training.spec import ContractRef, DatasetRef
 
 
@@ -64,8 +64,7 @@ def embeddings(compiled: CompiledSchema, gold: list[Row], rows: list[Row]) -> li
     spec = ClassicalTrainSpec(
         kind="embeddings", contract=ContractRef(instruction="-", schema={}), dataset=DatasetRef(path=""), output_dir=""
     )
-    train = [training_rows.Row(row.id, "train", row.text, row.gold) for row in gold]
-    model = ClassicalModel.train(spec, compiled, train)
+    model = ClassicalModel.train(spec, compiled, gold)
     return [loads(model.predict(row.text).text) for row in rows]
 
 

@@ -17,16 +17,8 @@ from slmstudio.contract.scoring.scorer import DocumentScore, score_document
 from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 from slmstudio.stack.environment import ROOT
 from training.hyperparameters.values import Hyperparameters
+from training.ml.data.rows import Row
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec, WindowPlan
-
-
-@dataclass(frozen=True)
-class Row:
-    """A document with its gold."""
-
-    id: str
-    text: str
-    gold: Any
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from serving.packages.spec import FILE, PROMPT, ServeSpec
 from slmstudio.storage.hashing import folder_manifest, sha256_file, sha256_text
 from training.model_cards import card
 from training.model_cards.facts import facts_of
+from training.models import BaseModel
 
 _METRICS = {
     "field_exact": "Field accuracy", "document_exact": "Exact documents", "schema_valid": "Schema-valid outputs",
@@ -34,17 +35,6 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
     run, serve = package.eval_run, ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8"))
     training = run.training_run if run.model_version_id is not None else None
     base = training.base_model if training is not None else run.base_model
-    origin = (
-        {}
-        if base is None
-        else {
-            "base_model": base.name,
-            "base_reference": base.reference or (base.location if base.source == "hub" else ""),
-            "base_sha256": base.sha256,
-            "licence": base.licence,
-            "architecture": base.architecture,
-        }
-    )
     prompt, trained_on = folder / PROMPT, run.backend.trained_on
     return PackageFacts(
         project=package.project.name,
@@ -52,7 +42,7 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
         number=package.number,
         engine=package.engine,
         model=run.model_label,
-        **origin,
+        **_origin(base),
         dataset=run.dataset.number,
         dataset_sha256=run.dataset.sha256,
         trained_on=trained_on.number if trained_on is not None else 0,
@@ -74,6 +64,19 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
         variants=[(one.label, one.parity) for one in package.all_variants],
         training_card=card.body(facts_of(training)) if training is not None else "",
     )
+
+
+def _origin(base: BaseModel | None) -> dict[str, str]:
+    """What the documents say of the base model; a classical model has none."""
+    if base is None:
+        return {}
+    return {
+        "base_model": base.name,
+        "base_reference": base.reference or (base.location if base.source == "hub" else ""),
+        "base_sha256": base.sha256,
+        "licence": base.licence,
+        "architecture": base.architecture,
+    }
 
 
 def _libraries(package: Package) -> list[str]:

@@ -146,7 +146,7 @@ class _Merger:
         return [row.part.value for row in merged]
 
     def _located(self, item: Node, part: _Part) -> list[_Row]:
-        rows = []
+        rows: list[_Row] = []
         for number, position in enumerate(locate_rows(item, part.value, part.window.text)):
             at = None if position is None else part.window.start + position.at
             line = -1 if at is None else bisect_right(self._starts, at)
