@@ -1,5 +1,6 @@
 """Approved reports and packages, made without a model."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -35,7 +36,9 @@ def built(package: Package) -> Package:
 
 
 def answering(release: Release, **changes: Any) -> Replica:
-    """A replica that answers for a release."""
-    values: dict[str, Any] = {"state": Replica.State.READY, "address": "unix:/none", "heartbeat_at": timezone.now()}
+    """A replica that answers for a release, and goes on doing so: no supervisor sends its next heartbeats, and rows
+    that tests share are older than a replica may be silent."""
+    later = timezone.now() + timedelta(hours=1)
+    values: dict[str, Any] = {"state": Replica.State.READY, "address": "unix:/none", "heartbeat_at": later}
     slot = Replica.objects.filter(release=release).count()
     return Replica.objects.create(release=release, host="here", slot=slot, **{**values, **changes})
