@@ -29,7 +29,8 @@ from evaluation.pipeline.report import pipeline_report, write_outputs
 from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
 from evaluation.pipeline.services import EVALUATIONS, advance, cancel_pipeline, stages, start_pipeline
 from labeling.contract.errors import ContractError
-from labeling.datasets.freeze import freeze
+from labeling.datasets.ceiling import ceiling_of
+from labeling.datasets.freeze import EXCLUSION_REASONS, freeze
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.silver import METHODS as SILVER_METHODS
 from labeling.imports.services import start_import
@@ -153,7 +154,8 @@ class Command(BaseCommand):
             validation_share=options["validation_share"],
             rules=Rules(silver=options["silver"]),
         )
-        self._say(f"frozen {dataset}: {dataset.counts}")
+        for line in _dataset_lines(dataset):
+            self._say(line)
         number, held_out = upcoming_number(project), dataset.items.filter(split=Split.HOLDOUT).count()
         self._say(price_sentence(gates_of(current_policy(project=project)), number, held_out))
         pipeline = self._start(project, owner, dataset, base_model, options)
@@ -206,7 +208,7 @@ class Command(BaseCommand):
             run = start_import(project=project, user=owner, file=upload, as_holdout=name == "holdout")
         self._wait(run, f"import of {name}")
         result = {"imported": run.imported, "duplicates": run.duplicates, "rejected": run.rejected}
-        self._say(f"import of {name}: {result}")
+        self._say(f"import of {name}: " + ", ".join(f"{count:,} {what}" for what, count in result.items()))
         # The import counts sampled lines; the output names lines of the source file.
         rejects = [{**reject, "row": lines[reject["row"] - 1].number} for reject in run.rejects]
         for reject in rejects:
@@ -302,6 +304,19 @@ def _accounts(owner: str, members: list[str]) -> tuple[Any, dict[Any, str]]:
     if missing := [name for name in [owner, *names] if name not in found]:
         raise CommandError(f"Unknown user {missing[0]!r}.")
     return found[owner], {found[name]: role for name, role in names.items()}
+
+
+def _dataset_lines(dataset: DatasetVersion) -> list[str]:
+    """What is in a version, what was left out of it, and which share of the gold values is in the text."""
+    splits = ", ".join(f"{dataset.counts['splits'].get(value, 0):,} {label}" for value, label in Split.choices)
+    lines = [f"frozen {dataset}: {dataset.counts['documents']:,} documents: {splits}"]
+    lines += [
+        f"  left out: {count:,} ({EXCLUSION_REASONS[reason]})"
+        for reason, count in dataset.counts["left_out"].items()
+        if count
+    ]
+    shares = [f"{one.pattern} {percent(one.share)}" for one in ceiling_of(dataset) if one.share is not None]
+    return [*lines, f"  gold values that are in the text: {', '.join(shares)}"] if shares else lines
 
 
 def _read(path: Path | None) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_report_equals_a_recount_of_the_outputs(
     contract = tmp_path / "contract.json"
     known = template("receipt")
     contract.write_text(dumps({"instruction": "Read the slip.", "schema": known.schema, "constraints": {}}))
+    printed = StringIO()
     call_command(
         "run_loop",
         template="receipt",
@@ -94,7 +96,9 @@ def test_report_equals_a_recount_of_the_outputs(
         epochs=1,
         report=tmp_path / "report.json",
         outputs=tmp_path / "outputs",
+        stdout=printed,
     )
+    assert "{" not in printed.getvalue(), "sentences, not Python's dicts"
     assert not active_queues()
     report = json.loads((tmp_path / "report.json").read_text())
 
