@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from serving.models import Replica, RolloutPlan
+from serving.models import RolloutPlan
 from serving.rollouts.watch import check_all
 from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world

@@ -1,11 +1,14 @@
 """Plans and results of the fake trainer."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.artifacts import local_path
 from training.models import TrainingRun
 
+WaitFor = Callable[..., None]
 WORKER = ("--worker-class", "tests.training.fake_worker.FakeTrainerWorker")
 
 
@@ -23,3 +26,15 @@ def attempts(run: TrainingRun) -> list[dict[str, Any]]:
 def curve(run: TrainingRun) -> list[tuple[int, float]]:
     """Step and loss of every point."""
     return list(run.events.filter(kind="metrics").order_by("step", "pk").values_list("step", "data__loss"))
+
+
+def wait_for_heartbeats(run: BackgroundRun, wait_for: WaitFor) -> None:
+    """Waits until the run has sent some heartbeats from here on, however busy the machine is."""
+    kind: Any = type(run)
+    seen = set()
+
+    def has_sent() -> bool:
+        seen.add(kind.objects.values_list("heartbeat_at", flat=True).get(pk=run.pk))
+        return len(seen) > 3
+
+    wait_for(has_sent)

@@ -1,7 +1,6 @@
 """Exports in the background: requests, the child process, rejected files, repetitions."""
 
 import shutil
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash
 from tests.shared_rows import shared_fixture
+from tests.training.fakes import WaitFor, wait_for_heartbeats
 from training.exports import downloads
 from training.exports import jobs as export_jobs
 from training.exports import services as export_services
@@ -354,22 +354,20 @@ def test_equal_file_keeps_its_folder_unless_missing_or_changed(
 
 @pytest.mark.django_db(transaction=True)
 def test_export_sends_heartbeats_while_hashing(
-    model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any
+    model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any, wait_for: WaitFor
 ) -> None:
-    settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
+    settings.RUN_HEARTBEAT_SECONDS = 0.05
     export: Any = export_services.request_export(run=model.training_run, key="q8_0", user=people["engineer"])
     child(monkeypatch, [])
-    swept: list[Any] = []
 
     def slowly(path: Path) -> Any:
-        time.sleep(0.8)
-        swept.extend(reap_lost_runs())
+        wait_for_heartbeats(export, wait_for)
         return folder_manifest(path)
 
     monkeypatch.setattr(export_jobs, "folder_manifest", slowly)
     export_jobs.export_model(export.pk)
     export.refresh_from_db()
-    assert (swept, export.status, export.error) == ([], Status.DONE, "")
+    assert (export.status, export.error) == (Status.DONE, "")
 
 
 @pytest.mark.django_db(transaction=True)
