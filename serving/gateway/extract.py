@@ -1,6 +1,7 @@
 """Our own interface: ``POST /api/v1/projects/{slug}/extract``."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from labeling.imports.formats.page_layout import laid_out
+from labeling.imports.formats.page_text import matching_pages
 from serving.gateway.answers import Answered, Question
 from serving.gateway.bodies import kind_of, read_object, text_field, unless_disconnected
 from serving.gateway.context import Gateway
@@ -22,22 +25,29 @@ from slmstudio.contract.schema.wrapped_values import bare_text, wrapped_field
 from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.values import evidence
 
-_FIELDS = {"text", "evidence", "caller"}
-_FILE_FIELDS = {"evidence", "caller", "ocr"}
+_FIELDS = {"text", "page", "evidence", "caller"}
+_FILE_FIELDS = {"evidence", "caller", "ocr", "layout"}
 
 
 async def extract(request: Request, gateway: Gateway, question_id: str) -> Response:
-    """Answers one document: ``{"text", "evidence"?, "caller"?}``, or a file with the same fields. Raises Problem."""
+    """Answers one document: ``{"text", "page"?, "evidence"?, "caller"?}``, or a file with its fields. Raises Problem.
+
+    With ``page``, the boxes of the text's lines, the model reads the text with the layout of its page.
+    """
     slug = request.path_params["slug"]
     caller = await gateway.authorize(request, slug)
     route = gateway.route(slug)
     kind = kind_of(request)
-    file = None
+    file = document = None
     if kind == KIND:
         body, file = await _read_file(request, gateway, route)
+        document = document_of(file)
     elif kind == "application/json":
         body = await read_object(request)
         gateway.reject_unknown(body, _FIELDS)
+        if body.get("page") is not None:
+            body["text"] = laid_out_text(text_field(body, "text"), body["page"])
+            document = {"text": body["text"]}
     else:
         raise Problem(415, "content_type", f"Send application/json, or a file as {KIND}.")
     question = Question(
@@ -55,8 +65,9 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
     async def make() -> bytes:
         answered = await gateway.answer(request, route, question)
         found = response_of(slug, answered, question.text if with_evidence else None)
+        if document is not None:
+            found["document"] = document
         if file is not None:
-            found["document"] = document_of(file)
             found["latency_ms"]["file"] = file.milliseconds
         return orjson.dumps(found)
 
@@ -71,13 +82,27 @@ async def _read_file(request: Request, gateway: Gateway, route: Route) -> tuple[
         upload = await read_upload(request, Path(folder))
         gateway.reject_unknown(upload.fields, _FILE_FIELDS)
         reading = gateway.files.read(
-            upload.path, upload.name, schema=release.schema, ocr=upload.fields.get("ocr", "auto")
-        )
+            upload.path, upload.name, schema=release.schema, ocr=upload.fields.get("ocr", "auto"),
+            layout=_is_true(upload.fields, "layout", default="false"),
+        )  # fmt: skip
         found = await unless_disconnected(request, reading)
-    evidence_too = upload.fields.get("evidence", "true").lower()
-    if evidence_too not in ("true", "false"):
-        raise Problem(422, "field", "evidence must be true or false.", field="evidence")
-    return {"text": found.text, "evidence": evidence_too == "true", "caller": upload.fields.get("caller", "")}, found
+    evidence_too = _is_true(upload.fields, "evidence", default="true")
+    return {"text": found.text, "evidence": evidence_too, "caller": upload.fields.get("caller", "")}, found
+
+
+def _is_true(fields: Mapping[str, str], name: str, *, default: str) -> bool:
+    value = fields.get(name, default).lower()
+    if value not in ("true", "false"):
+        raise Problem(422, "field", f"{name} must be true or false.", field=name)
+    return value == "true"
+
+
+def laid_out_text(text: str, page: Any) -> str:
+    """A text with the layout of its page or pages. Raises Problem where the page does not belong to the text."""
+    try:
+        return laid_out(text, matching_pages(page, text))
+    except ValueError as error:
+        raise Problem(422, "field", f"page: {error}.", field="page") from error
 
 
 def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from labeling.datasets.ceiling import ceiling_of
 from labeling.datasets.freeze import EXCLUSION_REASONS, freeze
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.silver import METHODS as SILVER_METHODS
+from labeling.imports.formats.page_layout import LAYOUT
 from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import ProjectError, create_project, save_contract
@@ -89,6 +90,12 @@ class Command(BaseCommand):
         parser.add_argument("--learning-rate", type=float, help="default: from the preset")
         parser.add_argument("--seed", type=int, default=17, help="seed of sampling and training (default: %(default)s)")
         parser.add_argument(
+            "--no-layout",
+            dest="layout",
+            action="store_false",
+            help="keep the texts of rows with the boxes of their pages (default: lay them out as on the page)",
+        )
+        parser.add_argument(
             "--silver",
             default="",
             choices=SILVER_METHODS,
@@ -142,7 +149,8 @@ class Command(BaseCommand):
         project, owner = self._project(options)
         # The hold-out first: of two rows with the same text, the training row is the duplicate.
         imports = {
-            name: self._import(project, owner, rows, name) for name, rows in (("holdout", holdout), ("train", train))
+            name: self._import(project, owner, rows, name, layout=options["layout"])
+            for name, rows in (("holdout", holdout), ("train", train))
         }
         if not base_model.is_prepared:
             self._say(f"preparing {base_model} (one time)")
@@ -199,13 +207,21 @@ class Command(BaseCommand):
                 set_policy(project=project, user=owner, gates=gates)
         return project, owner
 
-    def _import(self, project: Project, owner: User, lines: list[SourceLine], name: str) -> dict[str, Any]:
+    def _import(
+        self, project: Project, owner: User, lines: list[SourceLine], name: str, *, layout: bool
+    ) -> dict[str, Any]:
         with tempfile.NamedTemporaryFile(suffix=f"-{name}.jsonl") as file:
             file.write(b"".join(line.data + b"\n" for line in lines))
             file.flush()
             file.seek(0)
             upload: File[Any] = File(file, name=f"{name}.jsonl")
-            run = start_import(project=project, user=owner, file=upload, as_holdout=name == "holdout")
+            run = start_import(
+                project=project,
+                user=owner,
+                file=upload,
+                options={LAYOUT.name: layout},
+                as_holdout=name == "holdout",
+            )
         self._wait(run, f"import of {name}")
         result = {"imported": run.imported, "duplicates": run.duplicates, "rejected": run.rejected}
         self._say(f"import of {name}: " + ", ".join(f"{count:,} {what}" for what, count in result.items()))

@@ -7,6 +7,7 @@ from typing import IO, Final
 
 from labeling.imports.formats.base import FileHead, Format, Source
 from labeling.imports.formats.encodings import read_text, to_utf8
+from labeling.imports.formats.page_layout import LAYOUT, laid_out_rows
 from labeling.imports.rows import MAX_LINE, ParsedRow
 from slmstudio.contract.json_text import JsonError, loads
 
@@ -120,7 +121,8 @@ def iterate_values(chunks: Iterable[bytes]) -> Iterator[Value]:
 
 def rows(source: Source) -> Iterator[ParsedRow]:
     """The rows of a JSON file: a list of objects, or objects that follow each other."""
-    return read_text(source, lambda file, encoding: _rows(to_utf8(file, encoding)))
+    found = read_text(source, lambda file, encoding: _rows(to_utf8(file, encoding)))
+    return laid_out_rows(found, source.context)
 
 
 def _rows(stream: IO[bytes]) -> Iterator[ParsedRow]:
@@ -192,4 +194,5 @@ FORMAT = Format(
     rows,
     extensions=(EXTENSION,),
     detect=lambda head: is_list(head) or is_spread(head),
+    options=(LAYOUT,),
 )

@@ -6,6 +6,7 @@ from typing import IO
 from labeling.imports.formats.base import FileHead, Format, Source
 from labeling.imports.formats.encodings import read_text, to_utf8
 from labeling.imports.formats.json_values import EXTENSION, first_line
+from labeling.imports.formats.page_layout import LAYOUT, laid_out_rows
 from labeling.imports.rows import MAX_LINE, ParsedRow
 from slmstudio.contract.json_text import JsonError, loads
 
@@ -24,7 +25,8 @@ def detect(head: FileHead) -> bool:
 
 def rows(source: Source) -> Iterator[ParsedRow]:
     """One row per line."""
-    return read_text(source, lambda file, encoding: parse_jsonl(to_utf8(file, encoding)))
+    found = read_text(source, lambda file, encoding: parse_jsonl(to_utf8(file, encoding)))
+    return laid_out_rows(found, source.context)
 
 
 def parse_jsonl(stream: IO[bytes]) -> Iterator[ParsedRow]:
@@ -63,5 +65,6 @@ FORMAT = Format(
     rows,
     extensions=_EXTENSIONS,
     detect=detect,
+    options=(LAYOUT,),
     is_line_based=True,
 )

@@ -1,6 +1,6 @@
 """Pages: text boxes in reading order become text, and every box has its offsets in that text."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -130,17 +130,44 @@ def pages_of(value: Any, text: str) -> tuple[ReadPage, ...]:
     Lines are searched for in the text in order; those that are not found are ignored. Empty if the value is something
     else.
     """
+    listed = _pages_in(value)
+    return _placed(listed, text, lambda line: None) if listed else ()
+
+
+def matching_pages(value: Any, text: str) -> tuple[ReadPage, ...]:
+    """As ``pages_of``, where all lines must be in the text.
+
+    Raises:
+        ValueError: the value is something else, or a line is not in the text.
+    """
+    listed = _pages_in(value)
+    if not listed:
+        raise ValueError('it must have "width", "height" and "lines" with "text" and "bbox"')
+
+    def reject(line: str) -> None:
+        raise ValueError(f"the line {line[:60]!r} is not in the text, or in another order")
+
+    return _placed(listed, text, reject)
+
+
+def _pages_in(value: Any) -> list[dict[str, Any]]:
     listed = value if isinstance(value, list) else [value]
-    if not 0 < len(listed) <= MAX_PAGES or not all(_is_page(page) for page in listed):
-        return ()
+    return listed if 0 < len(listed) <= MAX_PAGES and all(_is_page(page) for page in listed) else []
+
+
+def _placed(listed: list[dict[str, Any]], text: str, missing: Callable[[str], None]) -> tuple[ReadPage, ...]:
+    """The pages with the places of their lines in the text; ``missing`` gets each line that is not found."""
     pages = []
     cursor = 0
     for number, page in enumerate(listed, 1):
         start = cursor
         lines = []
         for line in page["lines"][:MAX_BOXES]:
-            position = text.find(line["text"], cursor) if line["text"].strip() else -1
+            if not line["text"].strip():
+                continue
+            position = text.find(line["text"], cursor)
             if position < 0:
+                missing(line["text"])
                 continue
             cursor = position + len(line["text"])
             lines.append([position, cursor, *(round(side) for side in line["bbox"])])

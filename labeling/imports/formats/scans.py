@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from labeling.imports.formats.base import Context, Format, Option, Progress, Session, Source
+from labeling.imports.formats.page_layout import LAYOUT, with_layout
 from labeling.imports.formats.page_text import ReadPage, join_pages
 from labeling.imports.rows import ParsedRow
 from slmstudio.runs.child_environment import child_environment
@@ -99,6 +100,8 @@ class Scanner:
             page = answer["page"]
             lines = [[int(side) for side in line] for line in page["lines"]]
             text = str(page["text"])
+            if self.context.options.get(LAYOUT.name):
+                text, lines = with_layout(text, lines)
             yield (
                 text,
                 ReadPage(
@@ -192,7 +195,7 @@ PDF = Format(
     "PDF",
     _pdf_rows,
     detect=lambda head: b"%PDF-" in head.data[:1024],
-    options=(OCR,),
+    options=(OCR, LAYOUT),
     is_binary=True,
     is_paged=True,
 )
@@ -201,7 +204,7 @@ IMAGE = Format(
     "Image: PNG, JPEG, TIFF",
     _image_rows,
     detect=lambda head: head.data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")),
-    options=(OCR,),
+    options=(OCR, LAYOUT),
     is_binary=True,
     is_paged=True,
 )

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from labeling.imports.formats import plain_text, scans
 from labeling.imports.formats.base import Context, Format, ReadError
+from labeling.imports.formats.page_layout import LAYOUT
 from labeling.imports.formats.registry import FORMATS, detect, open_file
 from labeling.imports.rows import ParsedRow
 from serving.gateway.problems import Problem
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 8
 #: code of a file that cannot be read -> status of the response; others are 422
 _STATUSES = {"too_many_pages": 413, "too_many_pixels": 413, "memory": 413}
+Options = Mapping[str, Any]
 _OCR = tuple(str(choice) for choice in scans.OCR.choices)
 
 
@@ -58,8 +61,10 @@ class FileReader:
         self._lock = threading.Lock()
         self._open = 0
 
-    async def read(self, path: Path, name: str, *, schema: CompiledSchema, ocr: str = "auto") -> FileText:
-        """The text of a file.
+    async def read(
+        self, path: Path, name: str, *, schema: CompiledSchema, ocr: str = "auto", layout: bool = False
+    ) -> FileText:
+        """The text of a file; ``layout``: with that of its pages.
 
         Raises:
             Problem: 413, 415 or 422 where it cannot be read, with the reason; 429 where too many files wait.
@@ -72,7 +77,8 @@ class FileReader:
         self._open += 1
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        reading = loop.run_in_executor(self._threads, self._read, path, name, schema, ocr, job)
+        options = {scans.OCR.name: ocr, LAYOUT.name: layout, "split": "whole"}
+        reading = loop.run_in_executor(self._threads, self._read, path, name, schema, options, job)
         reading.add_done_callback(lambda _: self._finished())
         try:
             found = await asyncio.shield(reading)
@@ -84,13 +90,13 @@ class FileReader:
     def _finished(self) -> None:
         self._open -= 1
 
-    def _read(self, path: Path, name: str, schema: CompiledSchema, ocr: str, job: _Job) -> FileText:
+    def _read(self, path: Path, name: str, schema: CompiledSchema, options: Options, job: _Job) -> FileText:
         if job.stop.is_set():
             raise Problem(499, "client_closed", "The caller hung up.")
         job.until = time.monotonic() + self._seconds
         try:
             file_format = _format_of(path, name)
-            row = self._row(path, name, file_format, schema, ocr, job)
+            row = self._row(path, name, file_format, schema, options, job)
         except ReadError as error:
             raise _type_problem(str(error)) from error
         if row.error:
@@ -105,11 +111,11 @@ class FileReader:
         return FileText(file_format.name, text, [[page.start, page.end] for page in row.pages], 0.0)
 
     def _row(
-        self, path: Path, name: str, file_format: Format, schema: CompiledSchema, ocr: str, job: _Job
+        self, path: Path, name: str, file_format: Format, schema: CompiledSchema, options: Options, job: _Job
     ) -> ParsedRow:
         folder = Path(tempfile.mkdtemp(prefix="slm-file-"))
         try:
-            context = Context(schema, folder, {"ocr": ocr, "split": "whole"}, job.is_over)
+            context = Context(schema, folder, options, job.is_over)
             if file_format.name == plain_text.FORMAT.name:
                 with open_file(path, file_format.name, name, context) as opened:
                     return next(opened.rows)
