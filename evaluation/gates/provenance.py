@@ -32,6 +32,7 @@ _TITLES = {
     "devices": "Devices",
     "precision": "Precision",
     "instructions": "Instructions",
+    "layers": "Layers",
     "python": "Python",
     "platform": "System",
     "machine": "Architecture",

@@ -73,7 +73,8 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
             output / "state", fingerprint_values(spec, precision=precision), trainer, progress, emitter
         )
         found = checkpoints.find_checkpoint(resume=resume)
-        environment = machine.environment(device, precision)
+        layers = "eager" if trainer.compiled is None else "compiled"
+        environment = {**machine.environment(device, precision), "layers": layers}
         changed = _write_environment(spec, output, environment) if is_main_process() else ""
         step = found.step if found else 0
         close = tracking.start_trackers(spec, emitter, resumed_from=step) if is_main_process() else lambda: None
@@ -116,17 +117,15 @@ def _write_environment(spec: RunSpec, output: Path, environment: dict[str, Any])
         (output / ".spec.yaml").replace(output / "spec.yaml")
     path = output / "environment.json"
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = {"layers": "eager", **json.loads(path.read_text(encoding="utf-8"))}
     except (OSError, ValueError):
         before = environment
     artifacts.write_json(path, environment)
-    names = ("packages", "processor", "threads", "device", "gpu")
-    changed = [name for name in names if before.get(name) != environment.get(name)]
-    return (
-        {"packages": "set of package versions", "threads": "number of threads"}.get(changed[0], changed[0])
-        if changed
-        else ""
-    )
+    names = {
+        "packages": "set of package versions", "processor": "processor", "threads": "number of threads",
+        "device": "device", "gpu": "GPU", "layers": "kind of layers (compiled or not)",
+    }  # fmt: skip
+    return next((name for key, name in names.items() if before.get(key) != environment.get(key)), "")
 
 
 def original_precision(output: Path, spec: RunSpec) -> str:

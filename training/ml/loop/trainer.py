@@ -8,6 +8,7 @@ of 49 thousand a third of a forward pass.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from trl import SFTTrainer
 from training.estimates.micro_batch import micro_batch_rows
 from training.ml.modeling.adapters import fuse_lora
 from training.ml.modeling.attention import blockwise_attention
+from training.ml.modeling.compilation import CompiledLayers
+from training.ml.modeling.compute_weights import ComputeWeights
 
 
 class TrainingStopped(Exception):
@@ -80,7 +83,12 @@ def summed_loss(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
 
 
 class CompletionTrainer(SFTTrainer):
-    """SFT on rows of ``input_ids`` and ``labels`` (-100 on the prompt). ``tokens_seen`` counts without padding."""
+    """SFT on rows of ``input_ids`` and ``labels`` (-100 on the prompt). ``tokens_seen`` counts without padding.
+    ``compiled`` and ``compute_weights``: what the model uses during a training step, where there is something.
+    """
+
+    compiled: CompiledLayers | None = None
+    compute_weights: ComputeWeights | None = None
 
     def __init__(self, *args: Any, lengths: list[int], **kwargs: Any) -> None:
         self._lengths = lengths
@@ -105,7 +113,11 @@ class CompletionTrainer(SFTTrainer):
             return super().training_step(model, inputs, num_items_in_batch)
         whole = num_items_in_batch is None or self.args.world_size > 1
         total = torch.zeros(())
-        with blockwise_attention(self.model.config):
+        with ExitStack() as stack:
+            stack.enter_context(blockwise_attention(self.model.config))
+            for used in (self.compiled, self.compute_weights):
+                if used is not None:
+                    stack.enter_context(used.in_use())
             for micro_batch in [inputs] if whole else micro_batches(inputs):
                 total += super().training_step(model, micro_batch, num_items_in_batch)
         return total

@@ -9,6 +9,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.stack.environment import home
 from training.ml.data.augmented_dataset import AugmentedRows, EpochOfRows, token_ids
 from training.ml.data.encoded_dataset import EncodedDataset
 from training.ml.data.encoder import Encoder
@@ -22,8 +23,10 @@ from training.ml.loop.launch import is_main_process
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
 from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.samples import ValidationSampler
-from training.ml.loop.training_arguments import steps_per_epoch, training_arguments
+from training.ml.loop.training_arguments import steps_per_epoch, total_steps, training_arguments
 from training.ml.modeling import quantization
+from training.ml.modeling.compilation import CompiledLayers, can_compile, is_worth_compiling
+from training.ml.modeling.compute_weights import ComputeWeights
 from training.spec import RunSpec
 
 
@@ -76,10 +79,23 @@ def build_trainer(
     )
     if spec.method == "qlora":
         quantization.cast_trainable_to_fp32(trainer.model)
+    if _is_compiled(spec, data, trainer, device):
+        trainer.compiled = CompiledLayers(trainer.model, home() / "compiled")
+    if spec.method == "full" and precision == "bf16" and device.type == "cpu" and spec.devices == 1:
+        trainer.compute_weights = ComputeWeights(trainer.model, torch.bfloat16)
     if spec.weight_averaging == "ema":
         trainer.average_weights(spec.ema_decay)
     progress.attach(trainer)
     return trainer, progress
+
+
+def _is_compiled(spec: RunSpec, data: EncodedDataset, trainer: ResumableTrainer, device: torch.device) -> bool:
+    """The same for every attempt of a run on this machine: compiled layers round differently."""
+    if device.type != "cpu" or spec.devices > 1 or spec.activation_checkpointing:
+        return False
+    epochs = total_steps(spec, len(data.train)) / steps_per_epoch(spec, len(data.train))
+    tokens = epochs * sum(one.length for one in data.train)
+    return is_worth_compiling(sum(one.numel() for one in trainer.model.parameters()), tokens) and can_compile()
 
 
 def _load_base(spec: RunSpec, precision: str) -> Any:

@@ -90,6 +90,7 @@ def _causal_bias(first: int, last: int, start: int, window: int | None, dtype: t
     return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
 
 
+@torch.compiler.disable  # the number of blocks differs with the length
 def attend(
     module: Any,
     query: torch.Tensor,
