@@ -23,7 +23,7 @@ router = Router(tags=["batch"])
 PER_PAGE = 50
 _LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
 _CONFLICTS = {"not_deployed", "too_many_live", "storage", "ended"}
-_DOCUMENT = {"description": "An object with `text`; optional `id`, which the result repeats, and `caller`."}
+_DOCUMENT = {"description": "An object with `text`; optional `id`, which the result repeats, `page` and `caller`."}
 _BODY = {
     "required": True,
     "content": {

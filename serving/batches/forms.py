@@ -8,7 +8,7 @@ class BatchForm(forms.Form):
 
     file = forms.FileField(
         label="File",
-        help_text='JSONL, one {"text": …} per line, optionally with id and caller; or a JSON list. Up to 200 MB.',
+        help_text='JSONL, one {"text": …} per line, optionally with id, page and caller; or a JSON list. Up to 200 MB.',
         widget=forms.FileInput(attrs={"class": "form-control", "accept": ".jsonl,.ndjson,.json"}),
     )
     evidence = forms.BooleanField(

@@ -18,13 +18,13 @@ MAX_BYTES = 200 * 2**20
 MAX_ARRAY_BYTES = 20 * 2**20
 MAX_LINE_BYTES = 4_000_000
 MAX_ID = 200
-_FIELDS = {"id", "text", "caller"}
+_FIELDS = {"id", "text", "page", "caller"}
 _NUMBER = re.compile(rb'\{"line":(\d+)')
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the input: a document, or why it is none."""
+    """One line of the input: a document, or why it is none. ``page``: its boxes, as the gateway takes them."""
 
     number: int
     id: str
@@ -32,6 +32,7 @@ class Line:
     caller: str = ""
     code: str = ""
     error: str = ""
+    page: Any = None
 
 
 def normalize(source: IO[bytes], target: Path) -> int:
@@ -122,7 +123,7 @@ def _line(number: int, line: bytes) -> Line:
         return Line(number, known, code="field", error="text must be a string that is not empty.")
     if not isinstance(caller, str):
         return Line(number, known, code="field", error="caller must be a string.")
-    return Line(number, known, text, caller[:80])
+    return Line(number, known, text, caller[:80], page=value.get("page"))
 
 
 def result_line(line: Line, response: dict[str, Any] | None, error: dict[str, Any] | None) -> bytes:

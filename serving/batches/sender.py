@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from serving.batches.lines import Line
-from slmstudio.contract.json_text import JsonError, loads
+from slmstudio.contract.json_text import JsonError, dumps, loads
 
 logger = logging.getLogger(__name__)
 #: seconds that the gateway or the model may be away until the batch stops
@@ -115,10 +115,10 @@ class Sender:
             raise Stop("away", f"The model did not answer for {minutes} minutes. {detail}".strip())
 
     async def _post(self, client: aiohttp.ClientSession, line: Line) -> tuple[int, Any, float]:
-        body = {"text": line.text, "evidence": self.evidence, "caller": line.caller}
-        headers = {"Authorization": self.authorization()}
+        body = {"text": line.text, "page": line.page, "evidence": self.evidence, "caller": line.caller}
+        headers = {"Authorization": self.authorization(), "Content-Type": "application/json"}
         try:
-            async with client.post(self.url, json=body, headers=headers) as response:
+            async with client.post(self.url, data=dumps(body), headers=headers) as response:
                 text = await response.text()
                 retry_after = response.headers.get("Retry-After", "")
                 return response.status, loads(text), float(retry_after) if retry_after.isdecimal() else 0.0

@@ -133,6 +133,11 @@ class TryForm(forms.Form):
         help_text="PDF, PNG, JPEG, TIFF or text. Scans are read by OCR.",
         widget=forms.FileInput(attrs={"class": "form-control", "accept": ".pdf,.png,.jpg,.jpeg,.tif,.tiff,.txt,.md"}),
     )
+    layout = forms.BooleanField(
+        label="With the layout of its pages",
+        required=False,
+        help_text="For a model that was trained on texts imported with their layout.",
+    )
 
     def clean(self) -> dict[str, Any]:
         """One of both; a file wins, as the text is filled in with an example."""

@@ -6,17 +6,34 @@ import httpx
 from django.conf import settings
 
 from serving.gateway import passes
+from slmstudio.contract.json_text import dumps
 
 #: seconds until the gateway must be connected
 _CONNECT_SECONDS = 2.0
 
 
-def send(*, slug: str, text: str = "", file: tuple[str, IO[bytes]] | None = None) -> httpx.Response:
-    """The gateway's response to a text, or to a file with its name. Raises httpx.HTTPError where it does not answer."""
-    body: dict[str, Any] = {"json": {"text": text}} if file is None else {"files": {"file": file}}
+def send(
+    *,
+    slug: str,
+    text: str = "",
+    page: Any = None,
+    file: tuple[str, IO[bytes]] | None = None,
+    layout: bool = False,
+) -> httpx.Response:
+    """The gateway's response to a text, with the boxes of its page or without, or to a file with its name (``layout``:
+    with that of its pages).
+
+    Raises:
+        httpx.HTTPError: it does not answer.
+    """
+    headers = {"Authorization": f"Bearer {passes.issue(slug)}"}
+    body: dict[str, Any] = {"files": {"file": file}, "data": {"layout": str(layout).lower()}}
+    if file is None:
+        headers["Content-Type"] = "application/json"
+        body = {"content": dumps({"text": text, "page": page})}
     return httpx.post(
         f"{str(settings.GATEWAY_URL).rstrip('/')}/api/v1/projects/{slug}/extract",
-        headers={"Authorization": f"Bearer {passes.issue(slug)}"},
+        headers=headers,
         **body,
         timeout=httpx.Timeout(settings.GATEWAY_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS),
         trust_env=False,

@@ -195,7 +195,10 @@ def try_document(request: SignedInRequest, slug: str) -> HttpResponse:
         try:
             file = form.cleaned_data["file"]
             response = gateway_client.send(
-                slug=slug, text=form.cleaned_data["text"], file=(file.name, file.file) if file else None
+                slug=slug,
+                text=form.cleaned_data["text"],
+                file=(file.name, file.file) if file else None,
+                layout=form.cleaned_data["layout"],
             )
         except httpx.HTTPError:
             form.add_error(None, "The gateway does not answer. It is started by: python -m serving.gateway")

@@ -1,8 +1,8 @@
 """``manage.py extract``: sends the documents of a file through the gateway, and writes their outputs.
 
-Input: JSON lines with ``id`` and ``text``. Output: JSON lines as those of ``run_loop --outputs``: id, raw,
-finish_reason, latency_ms, prompt_tokens, output_tokens, error. Rows that are in the output file already are kept, so an
-interrupted run resumes.
+Input: JSON lines with ``id``, ``text`` and, for a model that reads texts with their layout, ``page``. Output: JSON
+lines as those of ``run_loop --outputs``: id, raw, finish_reason, latency_ms, prompt_tokens, output_tokens, error. Rows
+that are in the output file already are kept, so an interrupted run resumes.
 """
 
 import json
@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="slug of the project")
-        parser.add_argument("--input", required=True, type=Path, help='JSON lines {"id", "text"}')
+        parser.add_argument("--input", required=True, type=Path, help='JSON lines {"id", "text", "page"}')
         parser.add_argument("--output", required=True, type=Path, help="JSON lines, appended to")
         parser.add_argument("--at-once", type=int, default=4, help="concurrent documents (default: %(default)s)")
 
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             raise CommandError(f"{failed} of {len(waiting)} documents have no valid output; their rows say why.")
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """The documents of a file. Raises CommandError naming the line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -74,7 +74,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         if name in seen:
             raise CommandError(f"Line {number} of {path} has the id {name!r} of an earlier line.")
         seen.add(name)
-        yield {"id": name, "text": value["text"]}
+        yield {"id": name, "text": value["text"], "page": value.get("page")}
 
 
 def _done(path: Path) -> set[str]:
@@ -92,13 +92,13 @@ def _done(path: Path) -> set[str]:
     return {str(row["id"]) for row in kept}
 
 
-def _answer(slug: str, row: dict[str, str]) -> dict[str, Any]:
+def _answer(slug: str, row: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": row["id"], "raw": "", "finish_reason": "error", "latency_ms": 0.0, "prompt_tokens": 0, "output_tokens": 0,
         "error": "",
     }  # fmt: skip
     try:
-        response = gateway_client.send(slug=slug, text=row["text"])
+        response = gateway_client.send(slug=slug, text=row["text"], page=row["page"])
         value = loads(response.text)
     except (httpx.HTTPError, JsonError) as error:
         return {**found, "error": f"The gateway does not answer: {error}"}

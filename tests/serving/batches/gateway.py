@@ -27,12 +27,15 @@ def right(text: str) -> tuple[int, dict[str, Any]]:
 
 @dataclass
 class Gateway:
-    """Texts in the order in which they were asked, their tokens, and the most that were open at the same time."""
+    """Texts in the order in which they were asked, their pages and tokens, and the most that were open at the same
+    time.
+    """
 
     url: str
     reply: Reply = right
     delay: float = 0.0
     asked: list[str] = field(default_factory=list)
+    pages: dict[str, Any] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
     open: int = 0
     most: int = 0
@@ -46,15 +49,17 @@ def gateway() -> Iterator[Gateway]:
     found = Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
     async def extract(request: Request) -> JSONResponse:
-        text = json.loads(await request.body())["text"]
+        body = json.loads(await request.body())
+        text = body["text"]
         found.asked.append(text)
+        found.pages[text] = body["page"]
         found.tokens.add(request.headers["authorization"].removeprefix("Bearer "))
         found.open += 1
         found.most = max(found.most, found.open)
         await asyncio.sleep(found.delay)
         found.open -= 1
-        status, body = found.reply(text)
-        return JSONResponse(body, status_code=status)
+        status, answer = found.reply(text)
+        return JSONResponse(answer, status_code=status)
 
     app = Starlette(routes=[Route("/api/v1/projects/{slug}/extract", extract, methods=["POST"])])
     ready, stop = threading.Event(), threading.Event()

@@ -96,6 +96,12 @@ def test_bad_lines_cost_only_themselves(world: World, deployed: Deployment, stan
     assert found_pass == passes.Pass("invoices", None, is_batch=True)
 
 
+def test_pages_are_sent_as_they_are(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+    page = {"width": 10, "height": 20, "lines": [{"text": "1", "bbox": [0.5, 1, 2.25, 3]}]}
+    batch = run(start(world, {"text": "1", "page": page}, {"text": "2"}))
+    assert (batch.answered, stand_in.pages) == (2, {"1": page, "2": None})
+
+
 def test_numbers_keep_their_digits(world: World, deployed: Deployment, stand_in: Gateway) -> None:
     batch = run(start(world, b'[{"text": "1"}]'))
     assert b'"total": 12.5,' in local_path(batch.result_key).read_bytes().replace(b'":12', b'": 12')

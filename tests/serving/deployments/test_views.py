@@ -219,24 +219,24 @@ def test_a_document_is_tried_through_the_gateway(
 
     monkeypatch.setattr(gateway_client, "send", send)
     answer = client(world.engineer).post("/p/invoices/deploy/try/", {"text": "Total 1"}, headers={"HX-Request": "true"})
-    assert (answer.status_code, sent) == (200, [{"slug": "invoices", "text": "Total 1", "file": None}])
+    assert (answer.status_code, sent) == (200, [{"slug": "invoices", "text": "Total 1", "file": None, "layout": False}])
     assert answer.context["answer"]["output"] == {"total": 1}
 
 
 def test_a_file_is_tried_through_the_gateway(
     world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[tuple[str, bytes]] = []
+    sent: list[tuple[str, bytes, bool]] = []
 
-    def send(*, file: tuple[str, IO[bytes]], **_: Any) -> httpx.Response:
-        sent.append((file[0], file[1].read()))
+    def send(*, file: tuple[str, IO[bytes]], layout: bool, **_: Any) -> httpx.Response:
+        sent.append((file[0], file[1].read(), layout))
         return httpx.Response(415, json={"code": "file_type", "detail": "It is a zip."})
 
     monkeypatch.setattr(gateway_client, "send", send)
     upload = SimpleUploadedFile("a.zip", b"PK")
-    values = {"text": "ignored", "file": upload}
+    values = {"text": "ignored", "file": upload, "layout": "on"}
     answer = client(world.engineer).post("/p/invoices/deploy/try/", values, headers={"HX-Request": "true"})
-    assert (answer.status_code, sent) == (422, [("a.zip", b"PK")])
+    assert (answer.status_code, sent) == (422, [("a.zip", b"PK", True)])
     assert answer.context["try_form"].errors["file"] == ["It is a zip."]
     nothing = client(world.engineer).post("/p/invoices/deploy/try/", {"text": " "}, headers={"HX-Request": "true"})
     assert (nothing.status_code, "text" in nothing.context["try_form"].errors) == (422, True)
