@@ -55,7 +55,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.slow
-def test_gradients_are_those_of_eager_layers(model: Any, tmp_path: Path) -> None:
+def test_gradients_are_those_of_eager_layers(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._dynamo.utils import counters
 
     if not can_compile():
@@ -71,6 +71,14 @@ def test_gradients_are_those_of_eager_layers(model: Any, tmp_path: Path) -> None
     assert list((tmp_path / "code").rglob("*.so")), "nothing was compiled"
     assert 0 < counters["stats"]["unique_graphs"] < 10, "compiled once for a row and once for several, not per length"
     assert all("forward" not in vars(layer) for layer in model.model.layers)
+
+    # A resumed run compiles for another length first, and must have the same result.
+    torch.compiler.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "other"))
+    with CompiledLayers(model, tmp_path / "other").in_use():
+        again = [gradients(model, *shape) for shape in reversed(shapes)]
+    for one, wanted in zip(reversed(again), found, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(one, wanted, strict=True))
 
 
 @pytest.mark.slow
