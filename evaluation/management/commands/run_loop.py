@@ -90,10 +90,9 @@ class Command(BaseCommand):
         parser.add_argument("--learning-rate", type=float, help="default: from the preset")
         parser.add_argument("--seed", type=int, default=17, help="seed of sampling and training (default: %(default)s)")
         parser.add_argument(
-            "--no-layout",
-            dest="layout",
-            action="store_false",
-            help="keep the texts of rows with the boxes of their pages (default: lay them out as on the page)",
+            "--layout",
+            action="store_true",
+            help="give the texts of rows that have the boxes of their pages the layout of the page",
         )
         parser.add_argument(
             "--silver",
