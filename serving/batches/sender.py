@@ -115,7 +115,9 @@ class Sender:
             raise Stop("away", f"The model did not answer for {minutes} minutes. {detail}".strip())
 
     async def _post(self, client: aiohttp.ClientSession, line: Line) -> tuple[int, Any, float]:
-        body = {"text": line.text, "page": line.page, "evidence": self.evidence, "caller": line.caller}
+        body = {"text": line.text, "evidence": self.evidence, "caller": line.caller}
+        if line.page is not None:
+            body["page"] = line.page
         headers = {"Authorization": self.authorization(), "Content-Type": "application/json"}
         try:
             async with client.post(self.url, data=dumps(body), headers=headers) as response:

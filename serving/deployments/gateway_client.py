@@ -30,7 +30,7 @@ def send(
     body: dict[str, Any] = {"files": {"file": file}, "data": {"layout": str(layout).lower()}}
     if file is None:
         headers["Content-Type"] = "application/json"
-        body = {"content": dumps({"text": text, "page": page})}
+        body = {"content": dumps({"text": text} if page is None else {"text": text, "page": page})}
     return httpx.post(
         f"{str(settings.GATEWAY_URL).rstrip('/')}/api/v1/projects/{slug}/extract",
         headers=headers,

@@ -1,5 +1,6 @@
 """Our own interface: ``POST /api/v1/projects/{slug}/extract``."""
 
+import asyncio
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
         body = await read_object(request)
         gateway.reject_unknown(body, _FIELDS)
         if body.get("page") is not None:
-            body["text"] = laid_out_text(text_field(body, "text"), body["page"])
+            body["text"] = await asyncio.to_thread(laid_out_text, text_field(body, "text"), body["page"])
             document = {"text": body["text"]}
     else:
         raise Problem(415, "content_type", f"Send application/json, or a file as {KIND}.")
@@ -100,7 +101,7 @@ def _is_true(fields: Mapping[str, str], name: str, *, default: str) -> bool:
 def laid_out_text(text: str, page: Any) -> str:
     """A text with the layout of its page or pages. Raises Problem where the page does not belong to the text."""
     try:
-        return laid_out(text, matching_pages(page, text))
+        return laid_out(text, matching_pages(page, text))[0]
     except ValueError as error:
         raise Problem(422, "field", f"page: {error}.", field="page") from error
 

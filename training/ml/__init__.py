@@ -4,6 +4,9 @@ The libraries read these variables when they are imported, so they are set befor
 """
 
 import os
+from pathlib import Path
+
+_HOME = Path(os.environ.get("SLM_HOME") or Path(__file__).resolve().parents[2] / "var").expanduser().resolve()
 
 # Spinning threads cost a shared machine more than they save.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -16,3 +19,8 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
 # A model folder is complete, so nothing waits for a network. Only `prepare` unsets this, for a hub id.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Compiled layers (`modeling.compilation`): by default in a folder of /tmp that others can make first, in processes that
+# keep their memory until the end.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_HOME / "compiled"))
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")

@@ -144,6 +144,8 @@ class Command(BaseCommand):
         base_model = find_base_model(options["base_model"])
         names = ("train", "holdout", "holdout_share", "max_train", "max_holdout", "seed")
         train, holdout = split_rows(**{name: options[name] for name in names})
+        if options["layout"] and not all(any(b'"page"' in line.data for line in part) for part in (train, holdout)):
+            raise CommandError("--layout needs rows with the boxes of their pages, in training and hold-out rows.")
         _make_writable(options)
         project, owner = self._project(options)
         # The hold-out first: of two rows with the same text, the training row is the duplicate.
@@ -330,6 +332,8 @@ def _dataset_lines(dataset: DatasetVersion) -> list[str]:
         for reason, count in dataset.counts["left_out"].items()
         if count
     ]
+    if silver := dataset.counts.get("silver"):
+        lines.append(f"  and {silver['documents']:,} silver labels; left out: {sum(silver['left_out'].values()):,}")
     shares = [f"{one.pattern} {percent(one.share)}" for one in ceiling_of(dataset) if one.share is not None]
     return [*lines, f"  gold values that are in the text: {', '.join(shares)}"] if shares else lines
 

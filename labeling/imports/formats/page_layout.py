@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, Final, Self
 
 from labeling.imports.formats.base import Context, Option
-from labeling.imports.formats.page_text import ReadPage, pages_of
+from labeling.imports.formats.page_text import ReadPage, matching_pages
 from labeling.imports.rows import ParsedRow
 
 #: for PDFs and images, and for rows with the boxes of their pages
@@ -28,45 +28,9 @@ _MAX_COLUMNS: Final = 200
 Box = Sequence[int]
 
 
-def with_layout(text: str, boxes: Sequence[Box]) -> tuple[str, list[list[int]]]:
-    """The text of a page with its layout, and the boxes with their places in it.
-
-    ``boxes`` are in the order of the text. A box begins in the column of its left side, counted in letters of the
-    median width; two boxes of a line keep at least the blanks that were between them.
-    """
-    grid = _Grid.of(boxes)
-    if grid is None:
-        return text, [list(box) for box in boxes]
-    written: list[str] = []
-    moved: list[list[int]] = []
-    length, bottom = 0, None
-    for start, end, own in _lines(text, boxes):
-        if own:
-            if bottom is not None and min(box[3] for box in own) - bottom > grid.gap:
-                written.append("")
-                length += 1
-            bottom = max(box[5] for box in own)
-        line, places = grid.line(text, start, end, own)
-        moved += [[length + begin, length + stop, *box[2:]] for (begin, stop), box in zip(places, own, strict=True)]
-        written.append(line)
-        length += len(line) + 1
-    return "\n".join(written), moved
-
-
-def _lines(text: str, boxes: Sequence[Box]) -> Iterator[tuple[int, int, list[Box]]]:
-    """Start and end of each line, and its boxes."""
-    start = at = 0
-    for line in text.split("\n"):
-        end, first = start + len(line), at
-        while at < len(boxes) and boxes[at][1] <= end:
-            at += 1
-        yield start, end, list(boxes[first:at])
-        start = end + 1
-
-
 @dataclass(frozen=True)
 class _Grid:
-    """Columns as wide as a letter, from the left side of the first box; ``gap`` is that of a blank line."""
+    """Columns of a page, as wide as a letter, from the left side of its first box; ``gap`` is that of a blank line."""
 
     margin: int
     letter: float
@@ -85,32 +49,73 @@ class _Grid:
         widest = max(box[2] for box in boxes) - margin
         return cls(margin, max(letter, widest / _MAX_COLUMNS), _GAP * median(box[5] - box[3] for box in boxes))
 
-    def line(self, text: str, start: int, end: int, boxes: Sequence[Box]) -> tuple[str, list[tuple[int, int]]]:
-        """A line of a text with its layout, and the place of each of its boxes in it."""
+    def column(self, box: Box) -> int:
+        """The column in which a box begins."""
+        return round((box[2] - self.margin) / self.letter)
+
+
+def laid_out(text: str, pages: Sequence[ReadPage]) -> tuple[str, tuple[ReadPage, ...]]:
+    """A text with the layout of its pages, and the pages with the places of their boxes in it.
+
+    Boxes are in the order of the text. A box begins in the column of its left side, counted in letters of the median
+    width; two boxes of a line keep at least the white space that was between them, and boxes without any stay together.
+    """
+    grids = [_Grid.of(page.lines) for page in pages]
+    places = sorted(
+        ((number, box) for number, page in enumerate(pages) for box in page.lines), key=lambda place: place[1][0]
+    )
+    moved: list[list[list[int]]] = [[] for _ in pages]
+    written: list[str] = []
+    length, above = 0, (-1, 0)  # the page and the lower side of the last line with boxes
+    for start, end, own in _lines(text, places):
+        if own:
+            number, (_, _, _, top, _, bottom) = own[0][0], _around([box for _, box in own])
+            grid = grids[number]
+            is_apart = above[0] == number and grid is not None and top - above[1] > grid.gap
+            if is_apart and written[-1]:
+                written.append("")
+                length += 1
+            above = (number, bottom)
         line = ""
-        places = []
         at = start
-        for box in boxes:
+        for number, box in own:
             between = text[at : box[0]]
-            if between.strip():  # text without a box
-                line += between if line else between.lstrip()
-            else:
-                column = round((box[2] - self.margin) / self.letter)
-                line += " " * max(column - len(line), len(between) if line else 0)
-            begin = len(line)
+            grid = grids[number]
+            if grid is not None and not between.strip() and (between or not line):
+                between = " " * max(grid.column(box) - len(line), len(between) if line else 0)
+            line += between
+            moved[number].append([length + len(line), length + len(line) + box[1] - box[0], *box[2:]])
             line += text[box[0] : box[1]]
-            places.append((begin, len(line)))
             at = box[1]
-        return (line + text[at:end]).rstrip(), places
+        written.append((line + text[at:end]).rstrip())
+        length += len(written[-1]) + 1
+    whole = "\n".join(written)
+    return whole, tuple(_with_places(pages, moved, whole))
 
 
-def laid_out(text: str, pages: Iterable[ReadPage]) -> str:
-    """A text of several pages with their layout."""
-    parts = []
-    for page in pages:
-        own = [[start - page.start, end - page.start, *box] for start, end, *box in page.lines]
-        parts.append(with_layout(text[page.start : page.end], own)[0])
-    return "".join(parts) or text
+def _lines(text: str, places: Sequence[tuple[int, Box]]) -> Iterator[tuple[int, int, list[tuple[int, Box]]]]:
+    """Start and end of each line, and its boxes, each with the number of its page."""
+    start = at = 0
+    for line in text.split("\n"):
+        end, first = start + len(line), at
+        while at < len(places) and places[at][1][1] <= end:
+            at += 1
+        yield start, end, list(places[first:at])
+        start = end + 1
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    """The smallest box around several."""
+    return [min(box[side] for box in boxes) for side in range(4)] + [max(box[side] for box in boxes) for side in (4, 5)]
+
+
+def _with_places(pages: Sequence[ReadPage], moved: Sequence[list[list[int]]], text: str) -> Iterator[ReadPage]:
+    """The pages with other places of their boxes: from the line of their first box to the end of the last one."""
+    end = 0
+    for number, (page, boxes) in enumerate(zip(pages, moved, strict=True)):
+        start = max(end, text.rfind("\n", 0, boxes[0][0]) + 1) if boxes and number else end
+        end = len(text) if number == len(pages) - 1 else (boxes[-1][1] if boxes else start)
+        yield replace(page, start=start, end=end, lines=boxes)
 
 
 def laid_out_rows(rows: Iterable[ParsedRow], context: Context) -> Iterator[ParsedRow]:
@@ -121,6 +126,11 @@ def laid_out_rows(rows: Iterable[ParsedRow], context: Context) -> Iterator[Parse
 
 def _laid_out(row: ParsedRow) -> ParsedRow:
     data: Any = row.data
-    if row.error or not isinstance(data, dict) or "page" not in data or not isinstance(data.get("text"), str):
+    if row.error or not isinstance(data, dict) or data.get("page") is None or not isinstance(data.get("text"), str):
         return row
-    return replace(row, data={**data, "text": laid_out(data["text"], pages_of(data["page"], data["text"]))})
+    try:
+        text, pages = laid_out(data["text"], matching_pages(data["page"], data["text"]))
+    except ValueError as error:
+        return replace(row, error=f'"page": {error}')
+    rest = {name: value for name, value in data.items() if name != "page"}
+    return replace(row, data={**rest, "text": text}, pages=pages)

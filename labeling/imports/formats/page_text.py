@@ -1,9 +1,11 @@
 """Pages: text boxes in reading order become text, and every box has its offsets in that text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from labeling.imports.formats.text_places import TextPlaces
 
 #: separates the boxes of a line, so columns differ from words
 COLUMN = "  "
@@ -127,8 +129,8 @@ def join_pages(pages: Iterable[tuple[str, ReadPage]]) -> tuple[str, tuple[ReadPa
 def pages_of(value: Any, text: str) -> tuple[ReadPage, ...]:
     """The pages in a row: ``{"width", "height", "lines": [{"text", "bbox"}]}``, or a list of these.
 
-    Lines are searched for in the text in order; those that are not found are ignored. Empty if the value is something
-    else.
+    Lines are searched for in the text (``TextPlaces``); those that are not found are ignored. Empty if the value is
+    something else.
     """
     listed = _pages_in(value)
     return _placed(listed, text, lambda line: None) if listed else ()
@@ -138,14 +140,16 @@ def matching_pages(value: Any, text: str) -> tuple[ReadPage, ...]:
     """As ``pages_of``, where all lines must be in the text.
 
     Raises:
-        ValueError: the value is something else, or a line is not in the text.
+        ValueError: the value is something else, has too many lines, or one that is not in the text.
     """
     listed = _pages_in(value)
     if not listed:
-        raise ValueError('it must have "width", "height" and "lines" with "text" and "bbox"')
+        raise ValueError('it must have "width", "height" and "lines", each with "text" and "bbox" of four positions')
+    if sum(len(page["lines"]) for page in listed) > MAX_BOXES:
+        raise ValueError(f"it has more than {MAX_BOXES:,} lines")
 
     def reject(line: str) -> None:
-        raise ValueError(f"the line {line[:60]!r} is not in the text, or in another order")
+        raise ValueError(f"the line {line[:60]!r} is not in the text, or more often than there")
 
     return _placed(listed, text, reject)
 
@@ -157,24 +161,39 @@ def _pages_in(value: Any) -> list[dict[str, Any]]:
 
 def _placed(listed: list[dict[str, Any]], text: str, missing: Callable[[str], None]) -> tuple[ReadPage, ...]:
     """The pages with the places of their lines in the text; ``missing`` gets each line that is not found."""
+    ordered = [
+        (number, segment)
+        for number, page in enumerate(listed)
+        for line in in_reading_order(_single_lines(page["lines"][:MAX_BOXES]))
+        for segment in line
+    ]
+    lines: list[list[list[int]]] = [[] for _ in listed]
+    found = TextPlaces(text).find([segment.text for _, segment in ordered])
+    for (number, segment), place in zip(ordered, found, strict=True):
+        if place is None:
+            missing(segment.text)
+            continue
+        sides = (segment.left, segment.top, segment.right, segment.bottom)
+        lines[number].append([place, place + len(segment.text), *map(round, sides)])
     pages = []
-    cursor = 0
-    for number, page in enumerate(listed, 1):
-        start = cursor
-        lines = []
-        for line in page["lines"][:MAX_BOXES]:
-            if not line["text"].strip():
-                continue
-            position = text.find(line["text"], cursor)
-            if position < 0:
-                missing(line["text"])
-                continue
-            cursor = position + len(line["text"])
-            lines.append([position, cursor, *(round(side) for side in line["bbox"])])
-        last = number == len(listed)
-        end = len(text) if last else cursor
-        pages.append(ReadPage(number, round(page["width"]), round(page["height"]), start, end, lines))
+    start = 0
+    for number, page in enumerate(listed):
+        own = sorted(lines[number])
+        end = len(text) if number == len(listed) - 1 else max([start, *(line[1] for line in own)])
+        pages.append(ReadPage(number + 1, round(page["width"]), round(page["height"]), start, end, own))
+        start = end
     return tuple(pages)
+
+
+def _single_lines(lines: Iterable[dict[str, Any]]) -> Iterator[Segment]:
+    """Texts without line breaks and outer white space, with their boxes: a box of several lines is divided."""
+    for line in lines:
+        parts = line["text"].split("\n")
+        left, top, right, bottom = (float(side) for side in line["bbox"])
+        height = (bottom - top) / len(parts)
+        for number, part in enumerate(parts):
+            if part.strip():
+                yield Segment(part.strip(), left, top + number * height, right, top + (number + 1) * height)
 
 
 def _is_page(value: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from labeling.imports.formats.base import Context, Format, Option, Progress, Session, Source
-from labeling.imports.formats.page_layout import LAYOUT, with_layout
+from labeling.imports.formats.page_layout import LAYOUT, laid_out
 from labeling.imports.formats.page_text import ReadPage, join_pages
 from labeling.imports.rows import ParsedRow
 from slmstudio.runs.child_environment import child_environment
@@ -74,6 +74,8 @@ class Scanner:
         if not pages:
             return ParsedRow(number, {"id": name}, "it has no pages", code="no_text")
         text, placed = join_pages(pages)
+        if self.context.options.get(LAYOUT.name):
+            text, placed = laid_out(text, placed)
         if not text.strip():
             sentence = f"no text was found ({len(pages)} page{'s' if len(pages) > 1 else ''})"
             return ParsedRow(number, {"id": name}, sentence, code="no_text")
@@ -100,8 +102,6 @@ class Scanner:
             page = answer["page"]
             lines = [[int(side) for side in line] for line in page["lines"]]
             text = str(page["text"])
-            if self.context.options.get(LAYOUT.name):
-                text, lines = with_layout(text, lines)
             yield (
                 text,
                 ReadPage(

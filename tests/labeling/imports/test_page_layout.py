@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.imports.formats.page_layout import laid_out, with_layout
+from labeling.imports.formats.page_layout import laid_out
 from labeling.imports.formats.page_text import matching_pages, pages_of
 from labeling.imports.rows import validate_row
 from tests.labeling.import_files import pdf, read, schema, stored
@@ -23,6 +23,17 @@ def page_of(*lines: tuple[str, int, int]) -> dict[str, Any]:
         for text, column, line in lines
     ]
     return {"width": 800, "height": 1000, "lines": boxes}
+
+
+def text_of(text: str, page: Any) -> str:
+    """A text with the layout of its page or pages."""
+    return laid_out(text, pages_of(page, text))[0]
+
+
+def boxed(text: str, page: Any) -> list[str]:
+    """What the boxes hold after the layout."""
+    found, pages = laid_out(text, pages_of(page, text))
+    return [found[start:end] for page in pages for start, end, *_ in page.lines]
 
 
 RECEIPT = page_of(
@@ -41,62 +52,80 @@ LAID_OUT = "\n".join((
 
 
 def test_columns_and_gaps_are_those_of_the_page() -> None:
-    assert laid_out(TEXT, pages_of(RECEIPT, TEXT)) == LAID_OUT
+    assert text_of(TEXT, RECEIPT) == LAID_OUT
+    spaced = TEXT.replace("Total", "\nTotal")  # with a blank line of its own
+    assert text_of(spaced, RECEIPT) == LAID_OUT
 
 
 def test_boxes_are_at_the_same_words() -> None:
     [page] = pages_of(RECEIPT, TEXT)
-    text, boxes = with_layout(TEXT, page.lines)
-    assert [text[start:end] for start, end, *_ in boxes] == [line["text"] for line in RECEIPT["lines"]]
-    assert [box[2:] for box in boxes] == [line[2:] for line in page.lines]
+    _, [moved] = laid_out(TEXT, [page])
+    assert boxed(TEXT, RECEIPT) == [line["text"] for line in RECEIPT["lines"]]
+    assert [box[2:] for box in moved.lines] == [line[2:] for line in page.lines]
 
 
-def test_each_page_has_its_own_margin() -> None:
+@pytest.mark.parametrize("between", ["\n\n", "\f", " "])
+def test_each_page_has_its_own_margin(between: str) -> None:
     pages = [page_of(("First", 30, 1), ("page", 36, 2)), page_of(("Second", 5, 1), ("page", 9, 2))]
-    text = "First\npage\n\nSecond\npage"
-    assert laid_out(text, pages_of(pages, text)) == "First\n      page\n\nSecond\n    page"
+    text = f"First\npage{between}Second\npage"
+    found, placed = laid_out(text, pages_of(pages, text))
+    assert found.split() == text.split()
+    assert boxed(text, pages) == ["First", "page", "Second", "page"]
+    if between == "\n\n":
+        assert found == "First\n      page\n\nSecond\n    page"
+        assert [found[page.start : page.end] for page in placed] == ["First\n      page", "Second\n    page"]
 
 
 def test_text_without_boxes_stays() -> None:
     text = "Copy\nItem  Price : net\n\n  Thank you"
     page = page_of(("Item", 3, 1), ("Price", 20, 1), ("net", 27, 1))
-    assert laid_out(text, pages_of(page, text)) == "Copy\nItem             Price : net\n\n  Thank you"
-    assert laid_out(text, ()) == text
+    assert text_of(text, page) == "Copy\nItem             Price : net\n\n  Thank you"
+    assert laid_out(text, ()) == (text, ())
+
+
+def test_boxes_of_one_word_stay_together() -> None:
+    page = page_of(("Total", 0, 1), ("RM", 20, 1), ("12.50", 25, 1))
+    assert text_of("Total RM12.50", page) == "Total               RM12.50"
+
+
+def test_a_box_of_several_lines_is_divided() -> None:
+    page = {"width": 99, "height": 99, "lines": [{"text": "Item \n Price\n", "bbox": [0, 0, 50, 60]}]}
+    [found] = pages_of(page, "Item\nPrice")
+    assert found.lines == [[0, 4, 0, 0, 50, 20], [5, 10, 0, 20, 50, 40]]
+    assert text_of("Item\nPrice", page) == "Item\nPrice"
 
 
 def test_a_column_far_to_the_right_is_near() -> None:
-    text = "Item  Price"
-    page = page_of(("Item", 0, 1), ("Price", 5_000, 1))
-    assert len(laid_out(text, pages_of(page, text))) == 200 + len("Price")
+    assert len(text_of("Item  Price", page_of(("Item", 0, 1), ("Price", 5_000, 1)))) == 200 + len("Price")
 
 
 @pytest.mark.parametrize("box", [[5, 5, 5, 5], [90, 5, 10, 9]])
 def test_boxes_without_a_width_change_nothing(box: list[int]) -> None:
-    text = "Total  2.50"
     page = {"width": 10, "height": 10, "lines": [{"text": "Total", "bbox": box}]}
-    assert laid_out(text, pages_of(page, text)) == text
+    assert text_of("Total  2.50", page) == "Total  2.50"
 
 
-words = st.text("abc1,.", min_size=1, max_size=9)
+words = st.text("abc1,. \n", min_size=1, max_size=9)
 sides = st.integers(0, 2_000)
+boxes = st.tuples(words, st.tuples(sides, sides, sides, sides), st.sampled_from(["", " ", "  ", "\n", "\n\n", "\f"]))
 
 
-@given(st.lists(st.lists(st.tuples(words, st.tuples(sides, sides, sides, sides)), max_size=4), max_size=6))
-def test_only_white_space_changes(lines: list[list[tuple[str, tuple[int, int, int, int]]]]) -> None:
-    text = "\n".join("  ".join(word for word, _ in line) for line in lines)
-    boxes = [{"text": word, "bbox": list(box)} for line in lines for word, box in line]
-    pages = pages_of({"width": 9, "height": 9, "lines": boxes}, text)
-    found = laid_out(text, pages)
-    assert found.split() == text.split()
-    assert [len(line.split()) for line in found.split("\n") if line] == [len(line) for line in lines if line]
-    for page in pages:
-        moved, places = with_layout(text, page.lines)
-        assert [moved[start:end] for start, end, *_ in places] == [word for line in lines for word, _ in line]
+@given(st.lists(st.lists(boxes, max_size=6), min_size=1, max_size=3))
+def test_only_white_space_changes(pages: list[list[tuple[str, tuple[int, int, int, int], str]]]) -> None:
+    text = "".join(word + after for page in pages for word, _, after in page)
+    page = [
+        {"width": 9, "height": 9, "lines": [{"text": word, "bbox": list(box)} for word, box, _ in page]}
+        for page in pages
+    ]
+    placed = pages_of(page, text)
+    assert text_of(text, page).split() == text.split()
+    assert boxed(text, page) == [text[start:end] for one in placed for start, end, *_ in one.lines]
 
 
 def test_pages_of_other_texts_do_not_match() -> None:
     assert matching_pages(RECEIPT, TEXT) == pages_of(RECEIPT, TEXT)
-    for page, message in ((RECEIPT, "Item"), ({"lines": []}, "width"), ([], "width")):
+    many = page_of(*[("a", 0, 0)] * 20_001)
+    for page, message in ((RECEIPT, "Item"), ({"lines": []}, "width"), ([], "width"), (many, "20,000")):
         with pytest.raises(ValueError, match=message):
             matching_pages(page, "ABC Trading\nPaper")
 
@@ -111,15 +140,18 @@ def test_rows_keep_their_text_unless_the_layout_is_wanted(tmp_path: Path, name: 
     laid = read(path, layout=True)
     assert [row.data["text"] for row in laid] == [LAID_OUT, "No page"]
     row = validate_row(laid[0], schema())
+    assert row.metadata == {}
     assert [row.text[start:end] for start, end, *_ in row.pages[0].lines] == [one["text"] for one in RECEIPT["lines"]]
 
 
-def test_invalid_rows_are_reported_as_without_layout(tmp_path: Path) -> None:
-    rows = [{"id": "a", "text": 5, "page": RECEIPT}, {"id": "b", "page": 1}, [1], {"id": "c", "text": "x", "page": "y"}]
-    path = stored(tmp_path, "rows.jsonl", "\n".join(json.dumps(row) for row in rows).encode() + b"\n{")
-    assert [(row.data, bool(row.error)) for row in read(path, layout=True)] == [
-        (row.data, bool(row.error)) for row in read(path)
-    ]
+def test_rows_are_rejected_where_the_page_is_not_that_of_the_text(tmp_path: Path) -> None:
+    other = {"width": 9, "height": 9, "lines": [{"text": "Other", "bbox": [0, 0, 9, 9]}]}
+    rows = [{"text": "a", "page": other}, {"text": "a", "page": "y"}, {"text": 5, "page": other}, {"page": other}, [1]]
+    path = stored(tmp_path, "rows.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    found = read(path, layout=True)
+    assert ["page" in row.error for row in found] == [True, True, False, False, False]
+    assert [row.data for row in found] == rows
+    assert not any(row.error for row in read(path))
 
 
 def test_a_pdf_has_its_layout(tmp_path: Path) -> None:
@@ -131,3 +163,8 @@ def test_a_pdf_has_its_layout(tmp_path: Path) -> None:
     assert (first.split(), gap, last) == (["Paper", "2.50"], "", "Total")
     assert first.index("2.50") > 20
     assert [laid.data["text"][start:end] for start, end, *_ in laid.pages[0].lines] == ["Paper", "2.50", "Total"]
+
+
+def test_the_pages_of_a_pdf_are_placed_in_its_layout(tmp_path: Path) -> None:
+    [row] = read(stored(tmp_path, "a.pdf", pdf([["First"], ["Second"]])), layout=True)
+    assert [row.data["text"][page.start : page.end] for page in row.pages] == ["First", "Second"]

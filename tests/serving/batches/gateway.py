@@ -52,7 +52,7 @@ def gateway() -> Iterator[Gateway]:
         body = json.loads(await request.body())
         text = body["text"]
         found.asked.append(text)
-        found.pages[text] = body["page"]
+        found.pages[text] = body.get("page")
         found.tokens.add(request.headers["authorization"].removeprefix("Bearer "))
         found.open += 1
         found.most = max(found.most, found.open)

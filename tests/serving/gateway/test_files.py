@@ -66,19 +66,6 @@ def test_pdf_scan_and_text_are_read_as_an_import_reads_them(tmp_path: Path) -> N
     with_rig(tmp_path, work)
 
 
-def test_a_pdf_is_read_with_its_layout_where_the_caller_wants_it(tmp_path: Path) -> None:
-    content = pdf([["Paper) Tj 200 0 Td (2.50"]])
-
-    async def work(found: Rig, asked: list[str]) -> None:
-        for fields in ({}, {"layout": "false"}, {"layout": "true"}):
-            assert (await send(found, "a.pdf", content, **fields)).status_code == 200
-        assert asked[:2] == ["Paper  2.50"] * 2
-        assert asked[2].split() == ["Paper", "2.50"]
-        assert asked[2].index("2.50") > 20
-
-    with_rig(tmp_path, work)
-
-
 def encrypted() -> bytes:
     """A PDF whose standard security handler no reader can open without its password."""
     plain = pdf([[LINE]])

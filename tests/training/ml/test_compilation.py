@@ -1,5 +1,9 @@
 """Compiled layers: the result of eager ones, for rows of any length, also where they cannot be compiled."""
 
+import os
+import subprocess
+import sys
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from training.ml.loop.trainer import summed_loss
 from training.ml.modeling.attention import blockwise_attention
-from training.ml.modeling.compilation import CompiledLayers, can_compile, is_worth_compiling
+from training.ml.modeling.compilation import CompiledLayers, can_compile, compiled_layers, is_worth_compiling
+from training.ml.modeling.compute_weights import ComputeWeights
 from training.ml.modeling.tiny_model import build_tiny
 
 
@@ -39,10 +44,15 @@ def rows(length: int, count: int) -> dict[str, Any]:
     return {"input_ids": ids, "labels": torch.where(torch.arange(length) < length // 2, -100, ids)}
 
 
-def gradients(model: Any, length: int, count: int = 1) -> list[torch.Tensor]:
+def gradients(model: Any, shape: tuple[int, int], *used: AbstractContextManager[None]) -> list[torch.Tensor]:
+    """Of rows of a length, a number of them, with what the model uses in a training step."""
     model.zero_grad()
-    with blockwise_attention(model.config):
-        summed_loss(model, rows(length, count)).backward()
+    with ExitStack() as stack:
+        for one in (blockwise_attention(model.config), *used):
+            stack.enter_context(one)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = summed_loss(model, rows(*shape))
+        loss.backward()
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 
@@ -51,43 +61,63 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     torch.compiler.reset()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     build_tiny(tmp_path / "tiny")
-    return AutoModelForCausalLM.from_pretrained(tmp_path / "tiny", dtype=torch.float32)
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "tiny", dtype=torch.float32)
+    found.train()
+    return found
 
 
 @pytest.mark.slow
 def test_gradients_are_those_of_eager_layers(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch._dynamo.utils import counters
-
     if not can_compile():
         pytest.skip("no C++ compiler")
+    weights = ComputeWeights(model, torch.bfloat16)
     shapes = [(70, 1), (33, 1), (150, 1), (41, 3), (90, 2)]
-    expected = [gradients(model, *shape) for shape in shapes]
-    compiled = CompiledLayers(model, tmp_path / "code")
-    counters.clear()
-    with compiled.in_use():
-        found = [gradients(model, *shape) for shape in shapes]
+    expected = [gradients(model, shape, weights.in_use()) for shape in shapes]
+    compiled = compiled_layers(model, torch.autocast("cpu", dtype=torch.bfloat16), weights.in_use())
+    assert compiled is not None
+    assert all(parameter.grad is None for parameter in model.parameters()), "trying it has no effect"
+    made = graphs()
+    found = [gradients(model, shape, weights.in_use(), compiled.in_use()) for shape in shapes]
+    assert graphs() == made, "nothing is compiled again for another length"
     for one, wanted in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, wanted, rtol=1e-4, atol=1e-5)
-    assert list((tmp_path / "code").rglob("*.so")), "nothing was compiled"
-    assert 0 < counters["stats"]["unique_graphs"] < 10, "compiled once for a row and once for several, not per length"
+        for gradient, eager in zip(one, wanted, strict=True):  # bf16 is rounded at other places
+            assert float((gradient - eager).norm()) < 0.02 * float(eager.norm())
+    assert list((tmp_path / "code").rglob("*.so"))
     assert all("forward" not in vars(layer) for layer in model.model.layers)
 
-    # A resumed run compiles for another length first, and must have the same result.
+    # A resumed run compiles anew, and sees other lengths first.
     torch.compiler.reset()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "other"))
-    with CompiledLayers(model, tmp_path / "other").in_use():
-        again = [gradients(model, *shape) for shape in reversed(shapes)]
-    for one, wanted in zip(reversed(again), found, strict=True):
+    again = CompiledLayers(model)
+    resumed = [gradients(model, shape, weights.in_use(), again.in_use()) for shape in reversed(shapes)]
+    for one, wanted in zip(reversed(resumed), found, strict=True):
         assert all(torch.equal(*pair) for pair in zip(one, wanted, strict=True))
 
 
+def graphs() -> int:
+    """How many were compiled so far."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
+
+
 @pytest.mark.slow
-def test_without_a_working_compiler_layers_are_eager(
-    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/bin/false",))
-    expected = gradients(model, 77)
-    with CompiledLayers(model, tmp_path / "code").in_use():
-        found = gradients(model, 77)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    assert not list((tmp_path / "code").rglob("*.so"))
+@pytest.mark.parametrize("broken", ["compiler", "off"])
+def test_layers_are_not_compiled_where_it_fails(model: Any, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    if broken == "compiler":
+        monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/bin/false",))
+    else:
+        monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
+        monkeypatch.setattr("torch._dynamo.config.disable", True)
+    assert compiled_layers(model) is None
+    assert gradients(model, (20, 1))
+
+
+def test_compiled_code_is_kept_in_the_studio(tmp_path: Path) -> None:
+    """In a process of its own: the variable is read when torch is imported."""
+    ask = "import training.ml.modeling.compilation, os; print(os.environ['TORCHINDUCTOR_CACHE_DIR'])"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TORCHINDUCTOR")}
+    printed = subprocess.run(
+        [sys.executable, "-c", ask], env={**environment, "SLM_HOME": str(tmp_path)}, stdout=subprocess.PIPE, check=True
+    )
+    assert printed.stdout.decode().strip() == str(tmp_path / "compiled")

@@ -9,7 +9,6 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.stack.environment import home
 from training.ml.data.augmented_dataset import AugmentedRows, EpochOfRows, token_ids
 from training.ml.data.encoded_dataset import EncodedDataset
 from training.ml.data.encoder import Encoder
@@ -25,7 +24,7 @@ from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.samples import ValidationSampler
 from training.ml.loop.training_arguments import steps_per_epoch, total_steps, training_arguments
 from training.ml.modeling import quantization
-from training.ml.modeling.compilation import CompiledLayers, can_compile, is_worth_compiling
+from training.ml.modeling.compilation import can_compile, compiled_layers, is_worth_compiling
 from training.ml.modeling.compute_weights import ComputeWeights
 from training.spec import RunSpec
 
@@ -79,23 +78,30 @@ def build_trainer(
     )
     if spec.method == "qlora":
         quantization.cast_trainable_to_fp32(trainer.model)
-    if _is_compiled(spec, data, trainer, device):
-        trainer.compiled = CompiledLayers(trainer.model, home() / "compiled")
-    if spec.method == "full" and precision == "bf16" and device.type == "cpu" and spec.devices == 1:
-        trainer.compute_weights = ComputeWeights(trainer.model, torch.bfloat16)
+    if spec.method == "full" and device.type == "cpu" and spec.devices == 1:
+        _accelerate(spec, data, trainer, precision)
     if spec.weight_averaging == "ema":
         trainer.average_weights(spec.ema_decay)
     progress.attach(trainer)
     return trainer, progress
 
 
-def _is_compiled(spec: RunSpec, data: EncodedDataset, trainer: ResumableTrainer, device: torch.device) -> bool:
-    """The same for every attempt of a run on this machine: compiled layers round differently."""
-    if device.type != "cpu" or spec.devices > 1 or spec.activation_checkpointing:
-        return False
+def _accelerate(spec: RunSpec, data: EncodedDataset, trainer: ResumableTrainer, precision: str) -> None:
+    """Copies of weights, and compiled layers for a long training: the same for every attempt of a run on this machine,
+    as compiled layers round differently.
+    """
+    if precision == "bf16":
+        trainer.compute_weights = ComputeWeights(trainer.model, torch.bfloat16)
     epochs = total_steps(spec, len(data.train)) / steps_per_epoch(spec, len(data.train))
     tokens = epochs * sum(one.length for one in data.train)
-    return is_worth_compiling(sum(one.numel() for one in trainer.model.parameters()), tokens) and can_compile()
+    parameters = sum(one.numel() for one in trainer.model.parameters())
+    if spec.activation_checkpointing or not is_worth_compiling(parameters, tokens) or not can_compile():
+        return
+    if trainer.compute_weights is None:
+        trainer.compiled = compiled_layers(trainer.model)
+    else:
+        autocast = torch.autocast("cpu", dtype=torch.bfloat16)
+        trainer.compiled = compiled_layers(trainer.model, autocast, trainer.compute_weights.in_use())
 
 
 def _load_base(spec: RunSpec, precision: str) -> Any:

@@ -90,7 +90,6 @@ def _causal_bias(first: int, last: int, start: int, window: int | None, dtype: t
     return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
 
 
-@torch.compiler.disable  # the number of blocks differs with the length
 def attend(
     module: Any,
     query: torch.Tensor,
@@ -115,6 +114,11 @@ def attend(
 
 
 AttentionInterface.register(NAME, attend)
+
+
+def exclude_from_compilation() -> None:
+    """Compiled layers leave attention as it is: the number of blocks differs with the length."""
+    AttentionInterface.register(NAME, torch.compiler.disable(attend))
 
 
 @contextmanager

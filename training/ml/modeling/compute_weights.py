@@ -1,7 +1,7 @@
-"""Copies of trained weights in the type of the matrix products, made once for the micro-batches of a step.
+"""Copies of trained weights in the type of the matrix products, made once for the micro-batches of a batch.
 
 Autocast converts each fp32 weight in every forward pass and each gradient in every backward pass, which are passes over
-all weights. Here a step converts them once, and adds each gradient to that of the weight as soon as it is there. The
+all weights. Here a batch converts them once, and adds each gradient to that of the weight as soon as it is there. The
 results are the same, bit for bit: a gradient is rounded before it is added, and sums are in fp32, in both.
 """
 
