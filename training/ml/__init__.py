@@ -3,10 +3,22 @@
 The libraries read these variables when they are imported, so they are set before every import of torch.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
 _HOME = Path(os.environ.get("SLM_HOME") or Path(__file__).resolve().parents[2] / "var").expanduser().resolve()
+
+
+def _processor() -> str:
+    """A name for what the processor can do: code that was compiled for another one may crash here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(features.encode()).hexdigest()[:12]
+
 
 # Spinning threads cost a shared machine more than they save.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -21,6 +33,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # Compiled layers (`modeling.compilation`): by default in a folder of /tmp that others can make first, in processes that
 # keep their memory until the end.
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_HOME / "compiled"))
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_HOME / "compiled" / _processor()))
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")

@@ -120,4 +120,4 @@ def test_compiled_code_is_kept_in_the_studio(tmp_path: Path) -> None:
     printed = subprocess.run(
         [sys.executable, "-c", ask], env={**environment, "SLM_HOME": str(tmp_path)}, stdout=subprocess.PIPE, check=True
     )
-    assert printed.stdout.decode().strip() == str(tmp_path / "compiled")
+    assert Path(printed.stdout.decode().strip()).parent == tmp_path / "compiled"
