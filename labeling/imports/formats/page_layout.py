@@ -114,7 +114,7 @@ def _with_places(pages: Sequence[ReadPage], moved: Sequence[list[list[int]]], te
     end = 0
     for number, (page, boxes) in enumerate(zip(pages, moved, strict=True)):
         start = max(end, text.rfind("\n", 0, boxes[0][0]) + 1) if boxes and number else end
-        end = len(text) if number == len(pages) - 1 else (boxes[-1][1] if boxes else start)
+        end = len(text) if number == len(pages) - 1 else max([start, *(box[1] for box in boxes)])
         yield replace(page, start=start, end=end, lines=boxes)
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from labeling.imports.formats.text_places import TextPlaces
+from labeling.imports.formats.text_places import find_places
 
 #: separates the boxes of a line, so columns differ from words
 COLUMN = "  "
@@ -129,7 +130,7 @@ def join_pages(pages: Iterable[tuple[str, ReadPage]]) -> tuple[str, tuple[ReadPa
 def pages_of(value: Any, text: str) -> tuple[ReadPage, ...]:
     """The pages in a row: ``{"width", "height", "lines": [{"text", "bbox"}]}``, or a list of these.
 
-    Lines are searched for in the text (``TextPlaces``); those that are not found are ignored. Empty if the value is
+    Lines are searched for in the text (``find_places``); those that are not found are ignored. Empty if the value is
     something else.
     """
     listed = _pages_in(value)
@@ -142,16 +143,27 @@ def matching_pages(value: Any, text: str) -> tuple[ReadPage, ...]:
     Raises:
         ValueError: the value is something else, has too many lines, or one that is not in the text.
     """
+    if _line_count(value) > MAX_BOXES:
+        raise ValueError(f"it has more than {MAX_BOXES:,} lines")
     listed = _pages_in(value)
     if not listed:
         raise ValueError('it must have "width", "height" and "lines", each with "text" and "bbox" of four positions')
-    if sum(len(page["lines"]) for page in listed) > MAX_BOXES:
-        raise ValueError(f"it has more than {MAX_BOXES:,} lines")
 
     def reject(line: str) -> None:
         raise ValueError(f"the line {line[:60]!r} is not in the text, or more often than there")
 
     return _placed(listed, text, reject)
+
+
+def _line_count(value: Any) -> int:
+    """The lines of the boxes in pages, whatever else they are."""
+    pages = value if isinstance(value, list) else [value]
+    listed = [page["lines"] for page in pages if isinstance(page, dict) and isinstance(page.get("lines"), list)]
+    return sum(
+        1 + (line["text"].count("\n") if isinstance(line, dict) and isinstance(line.get("text"), str) else 0)
+        for lines in listed
+        for line in lines
+    )
 
 
 def _pages_in(value: Any) -> list[dict[str, Any]]:
@@ -161,15 +173,10 @@ def _pages_in(value: Any) -> list[dict[str, Any]]:
 
 def _placed(listed: list[dict[str, Any]], text: str, missing: Callable[[str], None]) -> tuple[ReadPage, ...]:
     """The pages with the places of their lines in the text; ``missing`` gets each line that is not found."""
-    ordered = [
-        (number, segment)
-        for number, page in enumerate(listed)
-        for line in in_reading_order(_single_lines(page["lines"][:MAX_BOXES]))
-        for segment in line
-    ]
+    numbered = [(number, one) for number, page in enumerate(listed) for one in _single_lines(page["lines"])]
     lines: list[list[list[int]]] = [[] for _ in listed]
-    found = TextPlaces(text).find([segment.text for _, segment in ordered])
-    for (number, segment), place in zip(ordered, found, strict=True):
+    found = find_places(text, [segment.text for _, segment in numbered])
+    for (number, segment), place in zip(numbered, found, strict=True):
         if place is None:
             missing(segment.text)
             continue
@@ -186,14 +193,17 @@ def _placed(listed: list[dict[str, Any]], text: str, missing: Callable[[str], No
 
 
 def _single_lines(lines: Iterable[dict[str, Any]]) -> Iterator[Segment]:
-    """Texts without line breaks and outer white space, with their boxes: a box of several lines is divided."""
-    for line in lines:
-        parts = line["text"].split("\n")
-        left, top, right, bottom = (float(side) for side in line["bbox"])
-        height = (bottom - top) / len(parts)
-        for number, part in enumerate(parts):
-            if part.strip():
-                yield Segment(part.strip(), left, top + number * height, right, top + (number + 1) * height)
+    """Up to ``MAX_BOXES`` texts without line breaks and outer white space: a box of several lines is divided."""
+    return islice((part for line in lines for part in _divided(line)), MAX_BOXES)
+
+
+def _divided(line: dict[str, Any]) -> Iterator[Segment]:
+    parts = line["text"].split("\n")
+    left, top, right, bottom = (float(side) for side in line["bbox"])
+    height = (bottom - top) / len(parts)
+    for number, part in enumerate(parts):
+        if part.strip():
+            yield Segment(part.strip(), left, top + number * height, right, top + (number + 1) * height)
 
 
 def _is_page(value: Any) -> bool:

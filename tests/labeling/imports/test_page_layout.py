@@ -120,12 +120,23 @@ def test_only_white_space_changes(pages: list[list[tuple[str, tuple[int, int, in
     placed = pages_of(page, text)
     assert text_of(text, page).split() == text.split()
     assert boxed(text, page) == [text[start:end] for one in placed for start, end, *_ in one.lines]
+    ends = [side for one in laid_out(text, placed)[1] for side in (one.start, one.end)]
+    assert ends == sorted(ends)
+
+
+def test_pages_in_another_order_than_the_text() -> None:
+    pages = [page_of(("second", 0, 0)), page_of(("first", 0, 0)), page_of(("third", 0, 0))]
+    _, placed = laid_out("first\nsecond\nthird", pages_of(pages, "first\nsecond\nthird"))
+    ends = [side for one in placed for side in (one.start, one.end)]
+    assert ends == sorted(ends)
 
 
 def test_pages_of_other_texts_do_not_match() -> None:
     assert matching_pages(RECEIPT, TEXT) == pages_of(RECEIPT, TEXT)
-    many = page_of(*[("a", 0, 0)] * 20_001)
-    for page, message in ((RECEIPT, "Item"), ({"lines": []}, "width"), ([], "width"), (many, "20,000")):
+    many, tall = page_of(*[("a", 0, 0)] * 20_001), page_of(("a\n" * 20_001, 0, 0))
+    for page, message in (
+        (RECEIPT, "Item"), ({"lines": []}, "width"), ([], "width"), (many, "20,000"), (tall, "20,000"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             matching_pages(page, "ABC Trading\nPaper")
 
