@@ -19,6 +19,8 @@ from training.ml.modeling.compilation import CompiledLayers, can_compile, compil
 from training.ml.modeling.compute_weights import ComputeWeights
 from training.ml.modeling.tiny_model import build_tiny
 
+GIB = 2**30
+
 
 def test_a_short_training_is_not_worth_it() -> None:
     receipts = 4 * 248_624
@@ -35,9 +37,11 @@ def test_what_the_compiler_needs(missing: str, monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "Python.h").touch()
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"include": str(tmp_path)})
     monkeypatch.setenv("CXX", str(program))
-    assert can_compile()
+    assert can_compile(GIB * 10)
+    assert not can_compile(GIB * 8)
+    assert not can_compile(None)
     (program if missing == "compiler" else tmp_path / "Python.h").unlink()
-    assert not can_compile()
+    assert not can_compile(GIB * 10)
 
 
 def rows(length: int, count: int) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_gradients_are_those_of_eager_layers(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not can_compile():
+    if not can_compile(GIB * 100):
         pytest.skip("no C++ compiler")
     weights = ComputeWeights(model, torch.bfloat16)
     shapes = [(70, 1), (33, 1), (150, 1), (41, 3), (90, 2)]

@@ -95,7 +95,8 @@ def _accelerate(spec: RunSpec, data: EncodedDataset, trainer: ResumableTrainer, 
     epochs = total_steps(spec, len(data.train)) / steps_per_epoch(spec, len(data.train))
     tokens = epochs * sum(one.length for one in data.train)
     parameters = sum(one.numel() for one in trainer.model.parameters())
-    if spec.activation_checkpointing or not is_worth_compiling(parameters, tokens) or not can_compile():
+    can = can_compile(memory_limit(torch.device("cpu")))
+    if spec.activation_checkpointing or not is_worth_compiling(parameters, tokens) or not can:
         return
     if trainer.compute_weights is None:
         trainer.compiled = compiled_layers(trainer.model)

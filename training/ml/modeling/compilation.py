@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from training.estimates.memory_margin import USABLE_SHARE
 from training.ml.modeling.attention import blockwise_attention, exclude_from_compilation
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 WORTH_COMPILING = 1.5e14
 #: operations per parameter and token: two in the forward pass, four in the backward pass
 _PER_PARAMETER = 6
+#: measured at the peak of SmolLM2: 0.4 to 0.8 GB more than eager layers
+_COMPILER_BYTES = 800_000_000
 #: rows and tokens of the micro-batches that are compiled before training: the compiler makes other code for one row
 _TRIED = ((1, 40), (2, 24))
 
@@ -36,10 +39,14 @@ def is_worth_compiling(parameters: int, tokens: float) -> bool:
     return _PER_PARAMETER * parameters * tokens >= WORTH_COMPILING
 
 
-def can_compile() -> bool:
-    """Whether this machine has what the compiler needs."""
+def can_compile(memory: int | None) -> bool:
+    """Whether this machine has what the compiler needs. ``memory``: bytes that a run can use at most.
+
+    The compiler's own memory must fit into what estimates leave to the system.
+    """
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.is_file()
+    has_room = memory is not None and memory * (1 - USABLE_SHARE) >= _COMPILER_BYTES
+    return has_room and shutil.which(os.environ.get("CXX", "g++")) is not None and headers.is_file()
 
 
 class CompiledLayers:
