@@ -17,7 +17,6 @@ Hydraulic pump      1   1,080.00   1,080.00
 
 Total                              1,100.00
 """
-SAVED = "#saved[data-tone=quiet]"
 
 Open = Callable[..., Page]
 
@@ -47,9 +46,14 @@ def select(page: Page, first: str, last: str) -> None:
     page.mouse.up()
 
 
+def all_saved(page: Page) -> None:
+    """Waits until the label is saved as it is on the screen."""
+    expect(page.locator("#saved")).to_have_attribute("data-state", "saved")
+
+
 def saved(page: Page, version: int) -> None:
     expect(page.locator("#saved-words")).to_contain_text(f"· v{version}")
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
 
 
 def fill_required(page: Page) -> None:

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from labeling.comments import services as comment_services
 from tests.browser.accessibility import check
 from tests.browser.conftest import Open
-from tests.browser.labeling import LINES, control, paged, predict
+from tests.browser.labeling import LINES, all_saved, control, paged, predict
 from tests.labeling.label_desk import Desk
 
 
@@ -24,7 +24,7 @@ def test_dialogs_are_accessible(desk: Desk, open_label: Open) -> None:
     expect(page.locator(".sf-message-look")).to_have_count(2)
     check(page, "label-messages")
     control(page, "Vendor").fill("ACME SUPPLIES")
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     page.keyboard.press("Alt+c")
     expect(page.locator(".comment")).to_have_count(2)
     page.keyboard.type("@b")

@@ -4,7 +4,7 @@ from playwright.sync_api import Page, expect
 
 from labeling.models import Document
 from tests.browser.conftest import Open
-from tests.browser.labeling import control
+from tests.browser.labeling import all_saved, control
 from tests.labeling.label_desk import Desk
 
 TEXT = """SYARIKAT GIN KEE (81109-A)
@@ -35,7 +35,7 @@ def test_completion_continues_with_the_next_line(desk: Desk, open_label: Open) -
     page.keyboard.press("Tab")
     expect(page.locator(".sf-hint")).to_have_count(0)
     expect(page.locator("#document .mark").first).to_contain_text("SYARIKAT GIN KEE (81109-A)")
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     value = Document.objects.get(pk=document.pk).annotations.get().value
     assert value["vendor"] == "SYARIKAT GIN KEE (81109-A) NO 290, JALAN AIR PANAS SETAPAK"
 

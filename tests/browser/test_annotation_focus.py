@@ -10,7 +10,7 @@ from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
-from tests.browser.labeling import LINES, control, fill_required, predict, saved
+from tests.browser.labeling import LINES, all_saved, control, fill_required, predict, saved
 from tests.browser.test_annotation_saving import hold_answers, let_all_go, let_go
 from tests.browser.typist import slow_network
 from tests.contract.samples import object_schema
@@ -47,7 +47,7 @@ def test_messages_are_not_tab_stops(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("Enter")
     expect(control(page, "Vendor")).to_be_focused()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
-    expect(page.locator("#saved-words")).to_have_text(re.compile("^saved"))  # the response draws the messages again
+    all_saved(page)  # the response draws the messages again
     control(page, "Total amount").focus()
     page.keyboard.press("Alt+m")
     expect(page.locator('[data-confirm="total_amount"]')).to_be_focused()
@@ -117,7 +117,7 @@ def test_incoming_rows_do_not_move_the_focused_row(desk: Desk, open_label: Open)
     page.keyboard.press("Tab")
     page.keyboard.type("1")
     page.keyboard.press("Control+s")
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     texts = [row.locator("[data-control]").first.input_value() for row in page.locator(ROWS).all()]
     assert texts == ["First", "Widget, blue", "Hydraulic pump"]
     value = Annotation.objects.filter(user=desk.ana).latest("updated_at").value
@@ -140,7 +140,7 @@ def test_a_row_added_during_a_merge_exists_once(desk: Desk, open_label: Open) ->
     let_go(page)
     expect(control(page, "Vendor")).to_have_value("ACME")
     let_all_go(page)
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     expect(page.locator(ROWS)).to_have_count(1)
     value = Annotation.objects.filter(user=desk.ana).latest("updated_at").value
     assert value == {"vendor": "ACME", "line_items": [{"description": "Widget"}]}
@@ -159,7 +159,7 @@ def test_confirmations_during_a_save_are_kept(desk: Desk, open_label: Open) -> N
     box.click()
     expect(control(page, "Invoice number")).to_be_focused()
     let_all_go(page)
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     expect(box).to_be_checked()
     assert Annotation.objects.get().evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
 
@@ -176,7 +176,7 @@ def test_a_value_can_be_confirmed_before_the_check(desk: Desk, open_label: Open)
     page.keyboard.press("2")
     let_all_go(page)
     expect(page.locator('[data-confirm="vendor"]')).to_be_checked()
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     annotation = Annotation.objects.get()
     assert (annotation.value["vendor"], annotation.evidence["vendor"]["of"]) == ("Globex", '"Globex"')
 
@@ -225,7 +225,7 @@ def test_json_shows_and_keeps_unsaved_changes(desk: Desk, open_label: Open) -> N
     page.keyboard.press("Alt+j")
     expect(text).to_be_visible()
     page.context.set_offline(False)
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     page.keyboard.press("Alt+j")
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
     expect(control(page, "Invoice number")).to_have_value("A-1029")
@@ -246,7 +246,7 @@ def test_json_format_matches_the_server(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("Alt+j")
     written = page.locator("#raw-text").input_value()
     let_all_go(page)
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     assert page.locator("#raw-text").input_value() == written
     assert re.search(r'"total_amount": 1100\.10,?\n', written)
 
@@ -260,7 +260,7 @@ def test_focused_text_is_not_replaced(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("Home")
     page.keyboard.type('"vendor": "ACME", ')
     let_all_go(page)
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     value = Annotation.objects.get().value
     assert (value["vendor"], str(value["total_amount"])) == ("ACME", "1100.00")
 
@@ -287,7 +287,7 @@ def test_typing_while_the_next_document_opens(desk: Desk, open_label: Open) -> N
     page = open_label(desk.ana, first)
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     control(page, "Vendor").focus()
     hold_answers(page)
     page.keyboard.press("Control+Enter")
@@ -300,7 +300,7 @@ def test_typing_while_the_next_document_opens(desk: Desk, open_label: Open) -> N
     expect(page.locator("#document-name")).to_have_text(second.external_id)
     page.keyboard.type(", 2026")
     let_all_go(page)
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     expect(control(page, "Invoice number")).to_have_value("A-1029")
     expect(control(page, "Invoice date")).to_have_value("Jan 14, 2026")
     assert Annotation.objects.get(document=second).value == {"invoice_id": "A-1029", "date": "2026-01-14"}
@@ -331,7 +331,7 @@ def test_a_concurrent_change_of_the_focused_field_conflicts(desk: Desk, open_lab
     let_all_go(page)
     page.keyboard.press("Tab")
     expect(page.get_by_text('ben-desk wrote "ACME SUPPLIES"')).to_be_visible()
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     expect(control(page, "Vendor")).to_have_value("Globex")
     page.get_by_role("button", name="use theirs").click()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
@@ -353,6 +353,6 @@ def test_undo_reverts_user_changes_only(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("End")
     completed = vendor.input_value()
     assert completed.startswith("ACME SUPPLIES")
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     page.keyboard.press("Control+z")
     expect(vendor).not_to_have_value(completed, timeout=500)

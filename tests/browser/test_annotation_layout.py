@@ -68,7 +68,7 @@ def test_a_long_message_about_saving_covers_no_button(desk: Desk, open_label: Op
     page = open_label(desk.ana, desk.document(LINES))
     page.context.set_offline(True)
     control(page, "Vendor").fill("ACME")
-    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
     for width, height in ((1024, 768), (1366, 768), *WIDTHS):
         page.set_viewport_size({"width": width, "height": height})
         assert (width, page.evaluate(OVERLAPPING)) == (width, [])

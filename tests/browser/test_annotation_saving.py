@@ -10,7 +10,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from labeling.models import Annotation, Document, DocumentState, Gold
 from tests.browser.conftest import Open, until
-from tests.browser.labeling import LINES, control, fill_required, saved
+from tests.browser.labeling import LINES, all_saved, control, fill_required, saved
 from tests.labeling.label_desk import Desk
 
 
@@ -144,8 +144,8 @@ def test_a_remotely_deleted_row_is_deleted_on_blur(desk: Desk, open_label: Open)
     ana.keyboard.press("Control+s")
     expect(ana.locator("#announcer")).to_have_text("Saved.")
     ben = open_label(desk.ben, document)
-    ben.locator("[data-body] tr [data-delete-row]").click(force=True)
-    expect(ben.locator("#saved-words")).to_contain_text("saved ")
+    ben.locator("[data-body] tr [data-delete-row]").click()
+    all_saved(ben)
     ben.keyboard.press("Control+s")
     expect(ben.locator("#announcer")).to_have_text("Saved.")
     ana.evaluate("document.querySelector('[data-body] tr [data-control]').focus()")
@@ -158,12 +158,12 @@ def test_a_remotely_deleted_row_is_deleted_on_blur(desk: Desk, open_label: Open)
     control(ana, "Payment terms").evaluate(change, "Net 30")
     let_go(ana)
     let_go(ana)  # it was sent again, with the row
-    expect(ana.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(ana)
     expect(ana.locator("[data-body] tr")).to_have_count(1)
     let_all_go(ana)
     control(ana, "Vendor").focus()
     expect(ana.locator("[data-body] tr")).to_have_count(0)
-    expect(ana.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(ana)
     value = Annotation.objects.get(user=desk.ana).value
     assert value == {"vendor": "ACME", "payment_terms": "Net 30", "line_items": []}
 
@@ -191,7 +191,7 @@ def test_typing_during_a_submit_is_saved(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, first)
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     hold_answers(page)
     page.keyboard.press("Control+Enter")
     held(page)
@@ -229,7 +229,7 @@ def test_leaving_an_unsaved_document_asks_and_saves_later(desk: Desk, open_label
     control(page, "Vendor").fill("ACME")
     with page.expect_event("dialog"):  # the page asks once its attempt to save has failed
         page.keyboard.press("Alt+n")
-    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
     expect(page.locator("#document-name")).to_have_text(first.external_id)
     assert len(asked) == 1
     page.evaluate("window.confirm = () => true")
@@ -254,7 +254,7 @@ def test_browser_back_asks_about_unsaved_changes(desk: Desk, open_label: Open) -
     with page.expect_event("dialog"):
         page.evaluate("history.back()")
     page.wait_for_url(f"**/label/{second.pk}/")
-    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
     expect(page.locator("#document-name")).to_have_text(second.external_id)
     expect(control(page, "Vendor")).to_have_value("ACME")
     page.context.set_offline(False)
@@ -313,7 +313,7 @@ def test_drafts_of_a_closed_tab_are_sent_from_an_empty_queue(desk: Desk, open_la
     page = open_label(desk.ana, document)
     page.context.set_offline(True)
     control(page, "Vendor").fill("ACME")
-    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
     later = page.context.new_page()
     # What a tab sends as it closes may leave after the emulated network outage ended with it.
     page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('no network')); }")
@@ -344,12 +344,11 @@ def test_focus_survives_removed_rows_and_messages(desk: Desk, open_label: Open) 
     for text in ("Widget, blue", "Hydraulic pump"):
         page.locator('[data-title="Line items"] [data-add-row]').click()
         page.keyboard.type(text)
-    saved_words = page.locator("#saved-words")
-    expect(saved_words).to_contain_text("saved ")
-    page.locator("[data-body] tr:nth-child(2) [data-delete-row]").click(force=True)
+    all_saved(page)
+    page.locator("[data-body] tr:nth-child(2) [data-delete-row]").click()
     expect(page.locator("[data-body] tr")).to_have_count(1)
     assert page.evaluate("document.activeElement.closest('[data-body] tr') !== null")
-    page.locator("[data-body] tr [data-delete-row]").click(force=True)
+    page.locator("[data-body] tr [data-delete-row]").click()
     expect(page.locator("[data-body] tr")).to_have_count(0)
     assert page.evaluate("document.activeElement.matches('[data-add-row]')")
     # The box "Confirm value" stays the same through answers.
@@ -363,11 +362,11 @@ def test_focus_survives_removed_rows_and_messages(desk: Desk, open_label: Open) 
     # Somebody else takes away the row that holds the focus.
     page.locator('[data-title="Line items"] [data-add-row]').click()
     page.keyboard.type("Widget")
-    expect(saved_words).to_contain_text("saved ")
+    all_saved(page)
     page.wait_for_timeout(900)
     ben = open_label(desk.ben, document)
-    ben.locator("[data-body] tr [data-delete-row]").click(force=True)
-    expect(ben.locator("#saved-words")).to_contain_text("saved ")
+    ben.locator("[data-body] tr [data-delete-row]").click()
+    all_saved(ben)
     ben.wait_for_timeout(900)
     page.evaluate("document.querySelector('[data-body] tr [data-control]').focus()")
     page.keyboard.press("Control+s")

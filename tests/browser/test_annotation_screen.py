@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 from labeling.models import Gold
 from tests.browser.accessibility import check
 from tests.browser.conftest import Open, Watch
-from tests.browser.labeling import LINES, SAVED, control, fill_required, select
+from tests.browser.labeling import LINES, all_saved, control, fill_required, select
 from tests.labeling.label_desk import Desk
 
 
@@ -135,7 +135,7 @@ def test_undo_and_redo_of_the_whole_form(desk: Desk, open_label: Open) -> None:
     for _ in range(5):
         page.keyboard.press("Control+Shift+z")
     expect(page.locator("[data-body] tr textarea")).to_have_value("Widget, blue")
-    expect(page.locator(SAVED)).to_contain_text("saved")
+    all_saved(page)
 
 
 def test_the_json_view_round_trips(desk: Desk, open_label: Open, watch: Watch) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Response, expect
 
 from labeling.projects.services import save_contract
 from tests.browser.conftest import Open
-from tests.browser.labeling import LINES, control, fill_required, paged
+from tests.browser.labeling import LINES, all_saved, control, fill_required, paged
 from tests.labeling.label_desk import Desk
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def test_a_key_is_shown_within_50_ms_with_1000_lines(desk: Desk, open_label: Ope
         page.locator("[data-document-view=both]").click()
     for number in range(30):
         page.locator(f'#form [data-key="field_{number}"] [data-control]').fill(f"Article {number * 30}")
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     page.evaluate(SLOWEST)
     typed = "Article 907 of the list"
     page.locator('#form [data-key="field_3"] [data-control]').fill("")
@@ -108,7 +108,7 @@ def test_the_next_document_is_prefetched(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, first)
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     page.wait_for_timeout(1200)
     # Between the answer of the submit and the next document the server is not asked for that document.
     page.evaluate(

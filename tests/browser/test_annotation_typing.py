@@ -13,7 +13,7 @@ from labeling.models import Annotation
 from slmstudio.contract.json_text import dumps
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
-from tests.browser.labeling import control
+from tests.browser.labeling import all_saved, control
 from tests.browser.typed_sheets import CONTROLS, SHEET, Sheet, fill
 from tests.browser.typist import Hand, Rhythm, presses, slow_network, together, types
 from tests.labeling.label_desk import Desk, make_desk
@@ -60,7 +60,7 @@ def test_values_are_typed_into_their_fields_at_any_speed(invoices: Desk, open_la
     }
     assert typed == {hand: list(VALUES) for hand in hands}
     for page, document in zip(pages, documents, strict=True):
-        expect(page.locator("#saved-words")).to_contain_text("saved ")
+        all_saved(page)
         value = Annotation.objects.get(document=document).value
         assert [str(value[name]) for name in ("invoice_id", "date", "vendor", "total_amount")] == [
             "INV-8722",
@@ -93,7 +93,7 @@ def test_fields_of_every_kind_over_a_slow_network(desk: Desk, open_label: Open) 
                 expect(page.locator("#strip")).to_contain_text("left for you")
             slow_network(page, seed * 1000 + number)
             yield from fill(page, sheets[number], rhythm)
-            while page.locator("#saved-words", has_text="saved ").count() == 0:
+            while page.locator("#saved[data-state=saved]").count() == 0:
                 yield 200
             shown, stored = page.evaluate(CONTROLS), Annotation.objects.get(document=documents[number]).value
             misplaced.extend(f"{number} {wrong}" for wrong in differences(sheets[number], shown, stored))

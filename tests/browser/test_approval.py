@@ -14,7 +14,7 @@ from evaluation.models import GateReport
 from labeling.models import Document
 from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
-from tests.browser.labeling import control
+from tests.browser.labeling import all_saved, control
 from tests.evaluation.factories import World, evaluated, make_world, pretend, right
 
 PHONE = {"width": 390, "height": 844}
@@ -97,7 +97,7 @@ def _correct(page: Page, document: Document) -> None:
     expect(vendor).not_to_have_value("")
     vendor.fill(document.text.split()[0])
     vendor.press("Tab")
-    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    all_saved(page)
     with page.expect_response(lambda answer: answer.url.endswith("/save/") and answer.ok):  # others are POST as well
         page.keyboard.press("Control+Enter")
     expect(page).not_to_have_url(re.compile(f"/label/{document.pk}/"))

@@ -13,6 +13,9 @@ import { $, find, make } from "../site/dom.js";
 /** @param {number} count @param {string} one @param {string} many */
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
+/** @typedef {"error" | "offline" | "saving" | "empty" | "saved"} SaveState */
+
+const SAVE_ICONS = { error: "exclamation-octagon", offline: "wifi-off", saving: "arrow-repeat", empty: "circle", saved: "check2" };
 const VERDICT_ICONS = { bad: "exclamation-octagon-fill", warning: "exclamation-triangle", good: "check-circle" };
 
 export class Status {
@@ -90,22 +93,22 @@ export class Status {
 
   #drawSaved() {
     if (!this.autosave.isOpen) return;
-    const [tone, icon, text] = this.#savedText();
-    $("saved").dataset.tone = tone;
-    $("saved").title = tone === "bad" ? text : ""; // it may be cut off
-    find($("saved"), ".bi").className = `bi bi-${icon}`;
+    const [state, text] = this.#saveState();
+    $("saved").dataset.state = state;
+    $("saved").title = state === "error" || state === "offline" ? text : ""; // it may be cut off
+    find($("saved"), ".bi").className = `bi bi-${SAVE_ICONS[state]}`;
     if ($("saved-words").textContent !== text) $("saved-words").textContent = text;
   }
 
-  /** @returns {[tone: string, icon: string, text: string]} */
-  #savedText() {
+  /** @returns {[state: SaveState, text: string]} */
+  #saveState() {
     const { error, isSessionEnded, failures, isDirty, version, savedAt } = this.autosave;
-    if (error && isDirty) return ["bad", "exclamation-octagon", "Not saved; kept in this browser"];
-    if (isSessionEnded && failures) return ["bad", "exclamation-octagon", "Not saved: your session has ended. Log in again in another tab; your changes are kept"];
-    if (failures) return ["bad", "wifi-off", "Not saved: the server does not respond. Kept in this browser; retrying"];
-    if (isDirty) return ["quiet", "arrow-repeat", `saving… · v${version}`];
-    if (!version) return ["quiet", "circle", "nothing saved yet"];
-    return ["quiet", "check2", `saved ${savedAt ? formatAge(savedAt) : ""} · v${version}`];
+    if (error && isDirty) return ["error", "Not saved; kept in this browser"];
+    if (isSessionEnded && failures) return ["error", "Not saved: your session has ended. Log in again in another tab; your changes are kept"];
+    if (failures) return ["offline", "Not saved: the server does not respond. Kept in this browser; retrying"];
+    if (isDirty) return ["saving", `saving… · v${version}`];
+    if (!version) return ["empty", "nothing saved yet"];
+    return ["saved", `saved ${savedAt ? formatAge(savedAt) : ""} · v${version}`];
   }
 
   #drawVerdict() {
