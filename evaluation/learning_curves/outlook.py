@@ -1,5 +1,6 @@
 """What a learning curve says about more labels: by field, with its chart and its price. Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,10 @@ class Outlook:
 
 @dataclass(frozen=True)
 class CurveChart:
-    """A chart as SVG geometry in a box of ``width`` by ``height``: accuracy over labels from 0 to ``most``.
+    """A chart as SVG geometry in a box of ``width`` by ``height``: accuracy over labels.
 
-    ``now``: where all current labels are. ``dots`` with their text.
+    ``now``: where all current labels are. ``dots`` with their text. ``accuracies`` and ``sizes`` are the ticks of the
+    axes: percent of the height from the top and of the width from the left, and the value there.
     """
 
     name: str
@@ -45,9 +47,8 @@ class CurveChart:
     band: str
     dots: list[tuple[float, float, str]]
     now: float
-    bottom: float
-    top: float
-    most: int
+    accuracies: list[Point]
+    sizes: list[tuple[float, int]]
     summary: str
     width: int = WIDTH
     height: int = HEIGHT
@@ -121,11 +122,22 @@ def _chart(name: str, rows: list[Measurement], curve: FittedCurve | None, labels
         path([*upper, *reversed(lower)]),
         dots,
         round(WIDTH * labels / most, 1),
-        bottom,
-        1.0,
-        most,
+        [(_percent(1 - tick, 1 - bottom), tick) for tick in _ticks(bottom, 1.0)],
+        [(_percent(tick, most), int(tick)) for tick in _ticks(0, most)],
         f"Accuracy of {name or 'all fields'} by labels: " + "; ".join(text for *_, text in dots),
     )
+
+
+def _percent(part: float, whole: float) -> float:
+    return round(100 * part / whole, 2)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from ``low`` to ``high``, at most six."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) < 5.0001)
+    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    return [round(number * step, 10) for number in range(first, last + 1)]
 
 
 def price(*, review_cost: float | None, currency: str, seconds: float | None) -> Price:

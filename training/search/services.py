@@ -303,10 +303,8 @@ def _go_on(search: Search, spec: SearchSpec, trials: list[Trial]) -> None:
         _conclude(search, trials, reason, ended)
         delete_rest(search, trials, keep=spec.keep)
     else:
-        text = (
-            "stopping" if search.cancel_requested else f"{len(live)} running, {hours:.2f} of {spec.hours:g} hours used"
-        )
-        search.record(progress_done=ended, stage=text)
+        stage = "stopping" if search.cancel_requested else f"{len(live)} running"
+        search.record(progress_done=ended, stage=stage)
 
 
 def _end_reason(search: Search, spec: SearchSpec, trials: list[Trial], hours: float) -> str:

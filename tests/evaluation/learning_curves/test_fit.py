@@ -52,7 +52,9 @@ def test_the_outlook_by_field() -> None:
     outlook = curves[1].outlook
     assert outlook is not None
     assert [outlook.now, outlook.then] == pytest.approx([0.8, 0.8], abs=0.001)
-    assert curves[0].chart.most == 150
+    chart = curves[0].chart
+    assert chart.sizes == [(0.0, 0), (33.33, 50), (66.67, 100), (100.0, 150)]
+    assert chart.accuracies == [(100.0, 0.6), (75.0, 0.7), (50.0, 0.8), (25.0, 0.9), (0.0, 1.0)]
     assert [one.name for one in field_curves([(9, {"": [1, 2], "queue": [1, 2]})], 9)] == ["queue"]
 
 
