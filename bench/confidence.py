@@ -27,7 +27,7 @@ from serving.ml.loading import load_package
 from serving.packages.spec import PackSpec
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,7 +122,7 @@ def _build(
 
 def _child(module: str, file: Path, spec: str) -> None:
     file.write_text(spec, encoding="utf-8")
-    for _ in child_events(module, str(file), CHILD_ENVIRONMENT):
+    for _ in child_events(module, str(file), cpu_settings()):
         pass
 
 

@@ -31,7 +31,7 @@ from bench.timing import table
 from bench.training import ROOT, child_events, prepared
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from training.ml.hardware.contention import CpuUsage, cpu_usage
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
@@ -44,8 +44,8 @@ STEPS = 4
 DOCUMENTS = 5
 NEW_TOKENS = 48
 CONTENDERS = {
-    "now": CHILD_ENVIRONMENT,
-    "before": {**CHILD_ENVIRONMENT, "OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"},
+    "now": cpu_settings(),
+    "before": {**cpu_settings(), "OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"},
 }
 _TIED = "from slmstudio.runs.parent_death import die_with_parent; die_with_parent()\n"
 _LOOP = "while True: pass"

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.timing import table
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"
@@ -209,8 +209,8 @@ def main() -> None:
     if not folder:
         print("generation: SLM_BENCH_MODEL names no prepared model folder, so nothing is measured.")
         return
-    if not os.environ.keys() & CHILD_ENVIRONMENT.keys():  # read when a process starts, so it is started again
-        os.execve(sys.executable, sys.orig_argv, {**CHILD_ENVIRONMENT, **os.environ})
+    if not os.environ.keys() & cpu_settings().keys():  # read when a process starts, so it is started again
+        os.execve(sys.executable, sys.orig_argv, {**cpu_settings(), **os.environ})
     size = int(os.environ.get("SLM_BENCH_BATCH", "8"))
     precision = os.environ.get("SLM_BENCH_PRECISION", "fp32")
     bench = Bench(folder, precision, int(os.environ.get("SLM_BENCH_DOCUMENTS", "32")), size)

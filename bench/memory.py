@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from training.estimates.memory import training_memory
 from training.hyperparameters.values import Hyperparameters
 from training.model_shape import ModelShape
@@ -76,7 +76,7 @@ def measure(model: Path, hyperparameters: Hyperparameters, steps: int) -> tuple[
         (folder / "spec.yaml").write_text(spec.to_yaml())
         done = subprocess.run(
             [sys.executable, "-m", "training.ml.train", str(folder / "spec.yaml")],
-            capture_output=True, text=True, check=False, env={**CHILD_ENVIRONMENT, **os.environ},
+            capture_output=True, text=True, check=False, env={**cpu_settings(), **os.environ},
         )  # fmt: skip
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     metrics = [event for event in events if event["event"] == "metrics"]

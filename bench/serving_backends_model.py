@@ -21,7 +21,7 @@ from labeling.demo.templates import template
 from serving.packages.backends import VLLM_COMMAND
 from serving.packages.spec import PackSpec, PackVariant
 from slmstudio.contract.json_text import dumps
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from training.exports.child_specs import GgufSpec
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
@@ -48,7 +48,7 @@ def write_rows(path: Path, rows: int, documents: int) -> None:
 def _child(module: str, path: Path, text: str) -> list[dict[str, Any]]:
     path.write_text(text, encoding="utf-8")
     began = time.perf_counter()
-    found = list(child_events(module, str(path), CHILD_ENVIRONMENT))
+    found = list(child_events(module, str(path), cpu_settings()))
     print(f"{module}: {time.perf_counter() - began:.0f} s", flush=True)
     return found
 

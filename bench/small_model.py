@@ -14,7 +14,7 @@ from evaluation.inference.spec import DocumentsRef, EvalSpec
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from slmstudio.contract.scoring.scorer import DocumentScore, score_document
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.stack.environment import ROOT
 from training.hyperparameters.values import Hyperparameters
 from training.ml.data.rows import Row
@@ -93,7 +93,7 @@ class Task:
         path.write_text(spec, encoding="utf-8")
         with path.with_suffix(".log").open("w+", encoding="utf-8") as log:
             done = subprocess.run(
-                [sys.executable, "-m", module, str(path)], cwd=ROOT, env={**environ, **CHILD_ENVIRONMENT},
+                [sys.executable, "-m", module, str(path)], cwd=ROOT, env={**environ, **cpu_settings()},
                 stdout=log, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
             log.seek(0)

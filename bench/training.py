@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.timing import table
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, PrepareSpec, RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,7 +154,7 @@ def _studio(spec: RunSpec, output: Path) -> Iterator[dict[str, Any]]:
     path = output.with_suffix(".yaml")
     path.write_text(replace(spec, output_dir=str(output)).to_yaml(), encoding="utf-8")
     before, last = 0.0, 0
-    for event in child_events("training.ml.train", str(path), CHILD_ENVIRONMENT):
+    for event in child_events("training.ml.train", str(path), cpu_settings()):
         if event["event"] == "metrics":
             # The event has the tokens so far and the speed of its step.
             seconds = (event["tokens"] - last) / event["tokens_per_second"]

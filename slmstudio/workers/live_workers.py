@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +19,16 @@ from rq import Worker
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.utils import utcparse
 
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.workers.hardware import Hardware
 from slmstudio.workers.worker import FACTS_KEY, process_space
 
 #: seconds after its last heartbeat until a worker of another host counts as gone
 LOST_AFTER_SECONDS = 90
+#: between two looks of a command at its run
+POLL_SECONDS = 1.0
+#: between two passes of the reaper in a command that waits
+REAP_SECONDS = 10.0
 #: maximum number of workers that are read
 MAX_WORKERS = 500
 
@@ -153,9 +159,21 @@ class StartedWorkers:
 
     def __init__(self) -> None:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._reaped_at = -REAP_SECONDS
 
-    def check(self) -> None:
-        """Raises WorkerGone where one of them has ended."""
+    def wait(self) -> None:
+        """Waits until the command should look at its run again, and runs the reaper now and then: every look would
+        take a tenth of a core from the run.
+
+        Raises WorkerGone where a worker that was started has ended.
+        """
+        time.sleep(POLL_SECONDS)
+        self._check()
+        if time.monotonic() - self._reaped_at >= REAP_SECONDS:
+            self._reaped_at = time.monotonic()
+            reap_lost_runs()
+
+    def _check(self) -> None:
         for queue, process in self.processes.items():
             if process.poll() is not None:
                 raise WorkerGone(

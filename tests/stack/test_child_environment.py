@@ -3,19 +3,22 @@
 import json
 import subprocess
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labeling.models import ImportRun
+from slmstudio.runs import child_environment as child_environment_module
 from slmstudio.runs import supervisor
-from slmstudio.runs.child_environment import DOWNLOADS, child_environment
+from slmstudio.runs.child_environment import DOWNLOADS, child_environment, cpu_settings
 
 SECRETS = (
     "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY", "SLM_KEY_TODAY", "SLM_KEY_TODAY_HOSTS",
     "WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "PGPASSWORD",
 )  # fmt: skip
+MAPS = "import json; print(json.dumps({'event': 'maps', 'maps': open('/proc/self/maps').read()}))"
 DUMP = "import json, os; print(json.dumps({'event': 'environment', 'names': sorted(os.environ)}))"
 
 
@@ -86,3 +89,35 @@ def test_every_child_uses_the_child_environment(module: str, tmp_path: Path, mon
     assert given[0] is not None
     assert not set(SECRETS) & set(given[0])
     json.dumps(given[0])
+
+
+@pytest.mark.parametrize(
+    ("system", "library", "preloaded"),
+    [("linux", "libjemalloc.so.2", "libjemalloc.so.2"), ("linux", None, None), ("darwin", "libjemalloc.dylib", None)],
+)
+def test_jemalloc_is_used_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, system: str, library: str | None, preloaded: str | None
+) -> None:
+    monkeypatch.setattr(child_environment_module, "find_library", lambda name: library)
+    monkeypatch.setattr(child_environment_module.sys, "platform", system)
+    found = cpu_settings.__wrapped__()
+    assert (found.get("LD_PRELOAD"), "MALLOC_CONF" in found) == (preloaded, preloaded is not None)
+    assert "GLIBC_TUNABLES" in found
+
+
+def test_a_child_has_the_allocator_of_this_machine_unless_another_is_preloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    monkeypatch.setattr(ImportRun, "send_heartbeat", lambda self, **_: True)
+    seen: list[dict[str, Any]] = []
+
+    def maps() -> str:
+        seen.clear()
+        child = [sys.executable, "-c", MAPS]
+        assert supervisor.supervise(ImportRun(), child, on_event=seen.append, log=tmp_path / "log").ok
+        return str(seen[0]["maps"])
+
+    assert ("libjemalloc" in maps()) == ("LD_PRELOAD" in cpu_settings())
+    monkeypatch.setenv("LD_PRELOAD", find_library("m") or "")
+    assert "libjemalloc" not in maps()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.storage.hashing import folder_manifest
 from slmstudio.workers.devices import reserve_gpus
 from training.child_processes import Event, run_in_foreground, spec_file
@@ -40,7 +40,7 @@ def run_on_device(
         return True
 
     with reserve_gpus(devices, wait=wait) as reserved:
-        env = {**CHILD_ENVIRONMENT, **reserved.env}
+        env = {**cpu_settings(), **reserved.env}
         return run_in_foreground(command, log, on_event=on_event, env=env, keep=reserved.locks)
 
 

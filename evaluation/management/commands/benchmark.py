@@ -28,13 +28,11 @@ from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import sync_catalog
 
-POLL_SECONDS = 1.0
 SOME_FAILED = 3
 
 
@@ -91,9 +89,7 @@ class Command(BaseCommand):
         shown = ""
         try:
             while benchmark.is_live:
-                time.sleep(POLL_SECONDS)
-                workers.check()
-                reap_lost_runs()
+                workers.wait()
                 advance(benchmark.pk)
                 benchmark.refresh_from_db()
                 line = _now(benchmark)

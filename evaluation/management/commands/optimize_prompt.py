@@ -11,14 +11,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.management.commands.benchmark import POLL_SECONDS, owner_of
+from evaluation.management.commands.benchmark import owner_of
 from evaluation.models import PromptSearch
 from evaluation.prompts import services
 from evaluation.prompts.forms import prompted_models
 from labeling.models import Project
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.templatetags.studio import percent
 from slmstudio.workers.live_workers import WorkerGone, ensure_workers
 from training.runs.queries import newest_dataset
@@ -61,9 +60,7 @@ class Command(BaseCommand):
     def _watch(self, run: PromptSearch, workers: Any) -> None:
         try:
             while run.is_live:
-                time.sleep(POLL_SECONDS)
-                workers.check()
-                reap_lost_runs()
+                workers.wait()
                 run.refresh_from_db()
         except BaseException:
             services.cancel(run=run, user=run.created_by)

@@ -41,7 +41,6 @@ from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.paths import Paths
 from slmstudio.templatetags.studio import milliseconds, percent
@@ -54,7 +53,6 @@ from training.hyperparameters.values import METHODS
 from training.models import BaseModel
 from training.runs.services import measure_lengths
 
-POLL_SECONDS = 1.0
 OWNER = "run-loop"
 #: the queues of the jobs below: token lengths, imports, the pipeline
 QUEUES = ["default", "imports", "gpu"]
@@ -254,7 +252,7 @@ class Command(BaseCommand):
 
     def _wait(self, run: BackgroundRun, name: str) -> None:
         while run.is_live:
-            self._tick()
+            self.workers.wait()
             run.refresh_from_db()
         if run.status != Status.DONE:
             raise CommandError(f"The {name} {run.get_status_display()}: {run.error}")
@@ -276,15 +274,9 @@ class Command(BaseCommand):
                 shown = line
             if not pipeline.is_live:
                 break
-            self._tick()
+            self.workers.wait()
         if pipeline.status != Status.DONE:
             raise CommandError(pipeline.error)
-
-    def _tick(self) -> None:
-        """Waits for the next poll; ends lost runs. Raises ``WorkerGone`` when no worker is left."""
-        time.sleep(POLL_SECONDS)
-        self.workers.check()
-        reap_lost_runs()
 
     def _open_outputs(self, pipeline: Any, owner: User) -> None:
         """Opens the outputs on the hold-out, which are about to be written."""

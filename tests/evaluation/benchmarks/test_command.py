@@ -29,7 +29,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], None]:
         def __init__(self, do: Work) -> None:
             self.do = do
 
-        def check(self) -> None:
+        def wait(self) -> None:
             run: Any = EvalRun.objects.live().order_by("number").first()
             if run is not None:
                 self.do(run)
@@ -41,7 +41,6 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], None]:
             yield Worker(do)
 
         monkeypatch.setattr(command, "ensure_workers", working)
-        monkeypatch.setattr(command, "POLL_SECONDS", 0)
 
     return install
 

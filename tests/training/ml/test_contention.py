@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.contention import Cell, broken
-from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.workers.hardware import allowed_cores
 from tests.training.ml_data import REPO
 from training.ml.hardware.contention import CALM_PERIODS, CpuLoad, CpuUsage, YieldLevel, cpu_usage
@@ -130,7 +130,7 @@ def burner() -> Iterator["subprocess.Popen[bytes]"]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU's OpenMP is what torch has on Linux")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread never waits for another")
 def test_process_yields_to_another_and_returns(burner: "subprocess.Popen[bytes]") -> None:
-    environment = {**os.environ, **CHILD_ENVIRONMENT, "OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "infinite"}
+    environment = {**os.environ, **cpu_settings(), "OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "infinite"}
     command = [sys.executable, "-c", _CHILD, str(burner.pid)]
     with subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

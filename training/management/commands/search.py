@@ -1,6 +1,5 @@
 """``manage.py search``: starts a hyperparameter search from the command line, through the same service as the page."""
 
-import time
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from django.core.management.base import BaseCommand, CommandError
 from labeling.models import Project
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.templatetags.studio import percent
 from slmstudio.workers.live_workers import WorkerGone, ensure_workers
 from slmstudio.workers.warnings import no_worker_message
@@ -21,8 +19,6 @@ from training.models import BaseModel, Search
 from training.runs.queries import newest_dataset
 from training.search import services
 from training.search.spec import SearchSpec
-
-POLL_SECONDS = 2.0
 
 
 class Command(BaseCommand):
@@ -77,14 +73,12 @@ class Command(BaseCommand):
         printed = ""
         with ensure_workers(["gpu"], say=self._print) as workers:
             while search.is_live:
-                workers.check()
-                reap_lost_runs()
                 search.refresh_from_db()
                 line = f"  {search.progress_done} of {search.progress_total} trials, {search.stage}"
                 if line != printed:
                     self._print(line)
                     printed = line
-                time.sleep(POLL_SECONDS)
+                workers.wait()
         best = services.best_trial(list(search.trials.select_related("run")))
         if best is None or search.status == Status.FAILED:
             raise CommandError(f"Search {search.number} failed. {search.error or search.outcome}", returncode=FAILED)

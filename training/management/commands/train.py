@@ -1,7 +1,6 @@
 """``manage.py train``: starts a training run from the command line, through the same service as the page."""
 
 import dataclasses
-import time
 import types
 import typing
 from argparse import ArgumentParser
@@ -15,7 +14,6 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
@@ -32,7 +30,6 @@ from training.models import BaseModel, TrainingRun
 from training.runs.services import measure_lengths, start_training
 from training.runs.spec_import import import_spec
 
-POLL_SECONDS = 1.0
 #: exit codes besides 0: the run failed; rejected; cancelled
 FAILED, REJECTED, CANCELLED = 1, 2, 3
 
@@ -167,9 +164,7 @@ def wait_for(run: BackgroundRun, workers: StartedWorkers, *, say: Callable[[str]
             printed = line
         if not run.is_live:
             return
-        workers.check()
-        reap_lost_runs()
-        time.sleep(POLL_SECONDS)
+        workers.wait()
 
 
 def project_user(project: Project, name: str | None) -> Any:

@@ -176,7 +176,7 @@ class ContentionMonitor(threading.Thread):
 
 
 def start_yielding() -> None:
-    """Starts monitoring, where this process has several threads that spin (``CHILD_ENVIRONMENT``)."""
+    """Starts monitoring, where this process has several threads that spin (``cpu_settings``)."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     spins = os.environ.get("GOMP_SPINCOUNT", "0") != "0"
     count = int(threads) if threads.isdigit() else len(allowed_cores())
