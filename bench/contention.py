@@ -44,7 +44,7 @@ STEPS = 4
 DOCUMENTS = 5
 NEW_TOKENS = 48
 CONTENDERS = {
-    "now": cpu_settings(),
+    "now": dict(cpu_settings()),
     "before": {**cpu_settings(), "OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"},
 }
 _TIED = "from slmstudio.runs.parent_death import die_with_parent; die_with_parent()\n"

@@ -209,7 +209,7 @@ def main() -> None:
     if not folder:
         print("generation: SLM_BENCH_MODEL names no prepared model folder, so nothing is measured.")
         return
-    if not os.environ.keys() & cpu_settings().keys():  # read when a process starts, so it is started again
+    if "GOMP_SPINCOUNT" not in os.environ:  # read when a process starts, so it is started again
         os.execve(sys.executable, sys.orig_argv, {**cpu_settings(), **os.environ})
     size = int(os.environ.get("SLM_BENCH_BATCH", "8"))
     precision = os.environ.get("SLM_BENCH_PRECISION", "fp32")

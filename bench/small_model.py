@@ -93,7 +93,7 @@ class Task:
         path.write_text(spec, encoding="utf-8")
         with path.with_suffix(".log").open("w+", encoding="utf-8") as log:
             done = subprocess.run(
-                [sys.executable, "-m", module, str(path)], cwd=ROOT, env={**environ, **cpu_settings()},
+                [sys.executable, "-m", module, str(path)], cwd=ROOT, env={**cpu_settings(), **environ},
                 stdout=log, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
             log.seek(0)

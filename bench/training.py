@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def _script(kind: str, spec: RunSpec, rows: dict[str, Any], output: Path) -> Ite
     return child_events("bench.training_plain", str(path))
 
 
-def child_events(module: str, argument: str, more: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+def child_events(module: str, argument: str, more: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
     """The events of a child process, with ``more`` in its environment; SystemExit with its last output if it fails."""
     environment = {**(more or {}), **os.environ}
     with tempfile.TemporaryFile("w+") as words:

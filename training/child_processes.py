@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from slmstudio.database.retries import with_retries
-from slmstudio.runs.child_environment import child_environment
+from slmstudio.runs.child_environment import compute_environment
 from slmstudio.runs.exit_messages import explain_exit
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.supervisor import ChildExit, supervise
@@ -81,7 +81,7 @@ def run_in_foreground(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=settings.BASE_DIR,
-            env={**child_environment(also), **(env or {})},
+            env={**compute_environment(also), **(env or {})},
             pass_fds=tuple(keep),
         )
         assert child.stdout is not None

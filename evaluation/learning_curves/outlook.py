@@ -103,10 +103,10 @@ def _chart(name: str, rows: list[Measurement], curve: FittedCurve | None, labels
     sizes = [size for size in sizes if size >= 0.8 * first]
     bands = [(curve.band(size), curve.law.accuracy(size)) for size in sizes] if curve is not None else []
     lowest = min([1 - one.error for one in rows] + [low for (low, _), _ in bands])
-    bottom = max(0.0, int(10 * lowest) / 10)
+    bottom = max(0.0, min(0.9, int(10 * lowest) / 10))
 
     def at(size: float, accuracy: float) -> Point:
-        share = (min(1.0, max(bottom, accuracy)) - bottom) / (1 - bottom or 1)
+        share = (min(1.0, max(bottom, accuracy)) - bottom) / (1 - bottom)
         return round(WIDTH * size / most, 1), round(HEIGHT - share * HEIGHT, 1)
 
     def path(points: Sequence[Point]) -> str:

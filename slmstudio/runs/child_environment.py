@@ -5,36 +5,53 @@ the signing key or endpoint API keys, so variables are allowlisted.
 """
 
 import os
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ctypes.util import find_library
 from functools import cache
+from types import MappingProxyType
 
-#: CPU settings of a process that trains or generates, unless the environment sets others. Memory that was freed is
-#: kept instead of faulted in again at every step, in huge pages if the kernel has them: saves a sixth of a training,
-#: for 1 to 2 % more at the peak. glibc returns blocks of 512 MiB and more: among the others, the gradient of an
-#: embedding of 262,144 tokens left gaps of 2 to 4 GB. Threads that wait for each other spin for some milliseconds
-#: before they sleep: saves a quarter. ``passive`` lets ``training.ml.hardware.contention`` turn that off while other
-#: processes use the cores.
+#: CPU settings of a process that trains or generates. glibc keeps memory that was freed instead of faulting it in
+#: again at every step, in huge pages if the kernel has them: saves a sixth of a training, for 1 to 2 % more at the peak.
+#: It returns blocks of 512 MiB and more: among the others, the gradient of an embedding of 262,144 tokens left gaps of 2
+#: to 4 GB. Threads that wait for each other spin for some milliseconds before they sleep: saves a quarter. ``passive``
+#: lets ``training.ml.hardware.contention`` turn that off while other processes use the cores.
 _CPU_SETTINGS = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=536870912:"
     "glibc.malloc.trim_threshold=8589934592",
     "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "300000",
 }
-#: jemalloc keeps freed memory and has no heap of its own for large blocks, which it would return at once.
-_JEMALLOC_SETTINGS = "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1,metadata_thp:auto,thp:always"
+#: no line in the log for each block of a gigabyte
+_TCMALLOC_SETTINGS = {"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(2**40)}
+_MAPS = "print(open('/proc/self/maps').read())"
 
 
 @cache
-def cpu_settings() -> dict[str, str]:
-    """The CPU settings of a process that trains or generates, with jemalloc where this machine has it.
+def cpu_settings() -> Mapping[str, str]:
+    """The CPU settings of a process that trains or generates, with tcmalloc where this machine has it.
 
-    glibc searches one sorted list for all free blocks of a megabyte and more. A long training fills it with blocks of
-    many sizes, one for each length of a batch, until a fifth of the time is the search.
+    glibc keeps all free blocks of a megabyte and more in one list. A training fills it with blocks of many sizes, one
+    for each length of a batch, so that a search takes longer and longer, and more of them do not fit.
     """
-    library = find_library("jemalloc") if sys.platform == "linux" else None
-    return {**_CPU_SETTINGS, **({"LD_PRELOAD": library, "MALLOC_CONF": _JEMALLOC_SETTINGS} if library else {})}
+    library = _tcmalloc()
+    return MappingProxyType({**_CPU_SETTINGS, **({"LD_PRELOAD": library, **_TCMALLOC_SETTINGS} if library else {})})
+
+
+def _tcmalloc() -> str | None:
+    """The library to preload; None where there is none or a process does not start with it."""
+    library = find_library("tcmalloc_minimal") if sys.platform == "linux" else None
+    if library is None:
+        return None
+    tried = subprocess.run(
+        [sys.executable, "-S", "-c", _MAPS],
+        env={**os.environ, "LD_PRELOAD": library},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return library if tried.returncode == 0 and "tcmalloc" in tried.stdout and not tried.stderr else None
 
 
 _NAMES = frozenset(
@@ -50,7 +67,7 @@ _NAMES = frozenset(
 _PREFIXES = (
     "LC_", "XDG_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "VECLIB_", "NUMEXPR_", "MALLOC_", "CUDA_", "NVIDIA_",
     "NCCL_", "HIP_", "ROCR_", "TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TOKENIZERS_", "ACCELERATE_", "GGML_",
-    "HSA_", "CUBLAS_", "GLOO_", "UCX_", "OBJC_", "COVERAGE_",
+    "HSA_", "CUBLAS_", "TCMALLOC_", "GLOO_", "UCX_", "OBJC_", "COVERAGE_",
 )  # fmt: skip
 #: also needed for downloads: the hub's token and settings, and proxies, whose addresses may contain a password
 DOWNLOADS = (
@@ -72,3 +89,10 @@ def child_environment(also: Iterable[str] = ()) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _NAMES or name in names or name.startswith(beginnings)
     }
+
+
+def compute_environment(also: Iterable[str] = ()) -> dict[str, str]:
+    """The variables of a child that trains or generates: those of ``child_environment``, and CPU settings that are not
+    among them.
+    """
+    return {**cpu_settings(), **child_environment(also)}

@@ -29,7 +29,7 @@ from django.conf import settings
 from django.db import connection
 
 from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, first_line
-from slmstudio.runs.child_environment import child_environment, cpu_settings
+from slmstudio.runs.child_environment import compute_environment
 from slmstudio.runs.exit_messages import explain_exit, rank_error, was_killed
 from slmstudio.runs.heartbeat import report_alive
 from slmstudio.runs.models import BackgroundRun
@@ -122,7 +122,7 @@ def supervise(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=settings.BASE_DIR,
-            env={**cpu_settings(), **child_environment(also), "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**compute_environment(also), "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
             pass_fds=tuple(keep),
         )

@@ -25,9 +25,9 @@ from slmstudio.workers.worker import FACTS_KEY, process_space
 
 #: seconds after its last heartbeat until a worker of another host counts as gone
 LOST_AFTER_SECONDS = 90
-#: between two looks of a command at its run
+#: seconds between two polls of a run by a command
 POLL_SECONDS = 1.0
-#: between two passes of the reaper in a command that waits
+#: seconds between two passes of the reaper in a command that waits
 REAP_SECONDS = 10.0
 #: maximum number of workers that are read
 MAX_WORKERS = 500
@@ -162,8 +162,8 @@ class StartedWorkers:
         self._reaped_at = -REAP_SECONDS
 
     def wait(self) -> None:
-        """Waits until the command should look at its run again, and runs the reaper now and then: every look would
-        take a tenth of a core from the run.
+        """Sleeps until the next poll. Runs the reaper every ``REAP_SECONDS``: at each poll it would take a tenth of a
+        core from the run.
 
         Raises WorkerGone where a worker that was started has ended.
         """

@@ -29,6 +29,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from slmstudio.runs import supervisor
+from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.workers.devices import own_machine
 from slmstudio.workers.job_names import StudioJob
 
@@ -122,6 +123,7 @@ class StudioWorker(Worker):
         # Before other processes can find the worker and signal it: RQ does so only after the worker is registered.
         self._apply_worker_hints()
         self._install_signal_handlers()
+        cpu_settings()  # found once, for the processes of all jobs
         try:
             return bool(super().work(*args, **options))
         except StopRequested:  # while it was still registering

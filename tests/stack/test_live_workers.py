@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -12,8 +13,8 @@ from slmstudio.workers.live_workers import StartedWorkers, WorkerGone
 def test_waiting_commands_reap_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[float] = []
     clock = [100.0]
-    monkeypatch.setattr(live_workers.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    monkeypatch.setattr(live_workers.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(live_workers, "reap_lost_runs", lambda: passes.append(clock[0]))
     workers = StartedWorkers()
     for _ in range(25):

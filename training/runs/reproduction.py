@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.storage.hashing import folder_manifest
 from slmstudio.workers.devices import reserve_gpus
 from training.child_processes import Event, run_in_foreground, spec_file
@@ -40,8 +39,7 @@ def run_on_device(
         return True
 
     with reserve_gpus(devices, wait=wait) as reserved:
-        env = {**cpu_settings(), **reserved.env}
-        return run_in_foreground(command, log, on_event=on_event, env=env, keep=reserved.locks)
+        return run_in_foreground(command, log, on_event=on_event, env=reserved.env, keep=reserved.locks)
 
 
 def train_again(*, version: ModelVersion, folder: Path, on_event: Callable[[Event], None]) -> RepeatedTraining:

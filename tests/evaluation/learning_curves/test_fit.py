@@ -58,6 +58,15 @@ def test_the_outlook_by_field() -> None:
     assert [one.name for one in field_curves([(9, {"": [1, 2], "queue": [1, 2]})], 9)] == ["queue"]
 
 
+@pytest.mark.parametrize("sizes", [(12,), (12, 25), (12, 25, 50)])
+@pytest.mark.parametrize("right", [0, 20])
+def test_a_field_that_is_always_right_or_never(sizes: tuple[int, ...], right: int) -> None:
+    [curve] = field_curves([(labels, {"currency": [right, 20]}) for labels in sizes], 12)
+    bottom, top = curve.chart.accuracies[0], curve.chart.accuracies[-1]
+    assert bottom == (100.0, 0.9 if right else 0.0)
+    assert top == (0.0, 1.0)
+
+
 def test_the_price_of_a_hundred_labels() -> None:
     found = price(review_cost=0.5, currency="EUR", seconds=36)
     assert (found.amount, found.currency, found.hours) == (50, "EUR", 1)
