@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,13 +12,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from slmstudio.stack import serve
 from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
+from slmstudio.workers.hardware import Gpu, this_machine
 from tests.stack.conftest import running_in
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -134,3 +138,25 @@ def test_start_and_ctrl_c(home: Path, tmp_path: Path) -> None:
         assert again.wait(60) == 0, (tmp_path / "again").read_text()
     finally:
         end(again)
+
+
+@pytest.mark.parametrize(
+    ("found", "preloaded", "missing"),
+    [
+        ({"apt-get", "g++"}, True, []),
+        ({"apt-get", "g++"}, False, ["libtcmalloc-minimal4"]),
+        ({"apt-get"}, False, ["libtcmalloc-minimal4", "g++", "python3-dev"]),
+        ({"g++"}, False, []),
+    ],
+)
+def test_packages_that_make_training_faster_are_named(
+    monkeypatch: pytest.MonkeyPatch, found: set[str], preloaded: bool, missing: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in found else None)
+    monkeypatch.setattr(serve, "cpu_settings", lambda: {"LD_PRELOAD": "library"} if preloaded else {})
+    monkeypatch.setattr(serve, "this_machine", lambda: replace(this_machine(), gpus=()))
+    assert serve.packages_for_training() == missing
+    gpu = Gpu(0, "uuid", "a GPU", 1)
+    monkeypatch.setattr(serve, "this_machine", lambda: replace(this_machine(), gpus=(gpu,)))
+    assert serve.packages_for_training() == []
