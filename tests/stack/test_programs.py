@@ -32,9 +32,13 @@ signal.signal(signal.SIGTERM, bye)
 print('up', os.getpid(), flush=True)
 time.sleep(60)
 """
-STUBBORN = (
-    "import os,signal,time; signal.signal(15, signal.SIG_IGN); print('up', os.getpid(), flush=True); time.sleep(60)"
-)
+STUBBORN = """
+import os, signal, time
+signal.signal(15, lambda *_: print('asked', flush=True))
+print('up', os.getpid(), flush=True)
+while True:
+    time.sleep(60)
+"""
 PARENT = """
 import os, signal, subprocess, sys, time
 stopped = []
@@ -119,7 +123,7 @@ def test_a_second_interrupt_does_not_wait() -> None:
     session.until("up", 3)
     began = time.monotonic()
     session.process.send_signal(signal.SIGINT)
-    time.sleep(0.1)
+    session.until("asked", 3)
     assert session.end(signal.SIGINT) == 0
     assert time.monotonic() - began < 30
     assert session.left() == []

@@ -4,10 +4,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import redis
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
@@ -15,7 +17,7 @@ from django.core.checks import run_checks
 from django.db import IntegrityError, connection, transaction
 from django.test import Client, RequestFactory
 
-from slmstudio.accounts import sign_in
+from slmstudio.accounts import rate_limits, sign_in
 from slmstudio.accounts.sign_in import TooManyAttempts, _ConcurrencyLimit
 from slmstudio.models import SignInEvent
 from slmstudio.web.addresses import client_address, network_of
@@ -28,8 +30,6 @@ Kind = SignInEvent.Kind
 
 def forget_attempts() -> None:
     """Nobody has tried anything so far."""
-    import redis
-
     valkey = redis.Redis.from_url(settings.REDIS_URL)
     for pattern in ("slm:login:*", "slm:mark:*", "slm:token:*"):
         for key in [*valkey.scan_iter(pattern)]:
@@ -37,7 +37,10 @@ def forget_attempts() -> None:
 
 
 @pytest.fixture
-def no_counters(servers: Any) -> Iterator[None]:
+def no_counters(servers: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No attempts yet; all of the test are in the same window, and none is lost where Valkey is slow to answer."""
+    monkeypatch.setattr(rate_limits, "_connection", lambda: redis.Redis.from_url(settings.REDIS_URL))
+    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(time=lambda: 1_000_000.0))
     forget_attempts()
     yield
     forget_attempts()

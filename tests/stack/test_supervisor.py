@@ -89,11 +89,12 @@ def test_events_are_buffered_without_a_database(tmp_path: Path) -> None:
 
 
 def test_liveness_is_published_without_a_database(tmp_path: Path, reported_alive: list[uuid.UUID]) -> None:
-    until = time.monotonic() + 1.0
+    sent: list[float] = []
 
     class Away(Run):
         def send_heartbeat(self, **changes: Any) -> bool:
-            if time.monotonic() < until:
+            sent.append(time.monotonic())
+            if len(sent) <= 3:
                 raise OperationalError("away")
             return True
 

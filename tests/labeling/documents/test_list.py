@@ -208,6 +208,7 @@ def test_slow_search_is_unfinished(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(search, "BUDGET_MS", -1_000.0)
     monkeypatch.setattr(search, "INDEX_BUDGET_MS", 1_000.0)
     monkeypatch.setattr(search, "MAX_RARE", -1)
+    monkeypatch.setattr(search._Search, "_remaining_ms", lambda self: 5_000.0)
     client, url = desk.as_("annotator"), desk.url("documents/")
     answer = client.get(url, {"q": "total 39"})
     page = answer.context["page"]

@@ -1,5 +1,6 @@
 """Drawing requests for review, and the items that they become."""
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -49,8 +50,8 @@ def test_all_are_drawn_where_there_are_few_and_counted_once(deployment: Deployme
 
 def test_the_probability_is_stored_and_falls_with_the_traffic(deployment: Deployment) -> None:
     plan(deployment, share=0.0, per_day=5)
-    for _ in range(40):
-        logged(deployment, days=HOUR)
+    for number in range(40):  # the draw depends on the request's id
+        logged(deployment, days=HOUR, id=uuid.UUID(int=number))
     drawn = draw_now(deployment)
     assert 0 < drawn < 20
     assert {one.uniform_probability for one in Draw.objects.all()} == {5 / 40}

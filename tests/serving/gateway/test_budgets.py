@@ -1,9 +1,11 @@
 """Budgets and limits of tokens and projects, over several gateways, restarts, and outages of the queue server."""
 
 import asyncio
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import redis
 from django.conf import settings
 
 from serving.budgets.limits import Limits
+from serving.gateway.limits import rate_limits
 from serving.gateway.limits.rate_limits import RateLimiter, Subject, project_subject, token_subject
 from serving.gateway.problems import Problem
 from tests.serving import event_loop
@@ -42,7 +45,10 @@ async def spend(limits: RateLimiter, subject: Subject, tokens: int = 0, *, answe
     return ""
 
 
-def test_a_budget_counts_answered_requests_and_all_tokens() -> None:
+def test_a_budget_counts_answered_requests_and_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()  # no minute begins in between
+    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(time=lambda: now))
+
     async def work() -> None:
         limits = limiter()
         requests = token_subject(number(), Limits(requests_per_month=2))

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -20,6 +21,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.studio import free_port
+from serving.gateway import pool
 from serving.gateway.connections import engine_metrics
 from serving.gateway.connections.engine_metrics import Source
 from serving.models import Replica
@@ -107,7 +109,9 @@ def test_an_open_request_is_in_flight(tmp_path: Path) -> None:
     run(work())
 
 
-def test_replicas_breakers_and_the_backlog_of_the_log(tmp_path: Path) -> None:
+def test_replicas_breakers_and_the_backlog_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
+
     async def work() -> None:
         async with rig(tmp_path, route(release(3, "unix:/none", "unix:/other"))) as found:
             for _ in range(4):  # nothing listens there
@@ -195,6 +199,7 @@ def test_engines_report_with_our_labels_and_hold_nothing_up(tmp_path: Path, monk
                 for n, address in enumerate(found)
             ]
             monkeypatch.setattr(engine_metrics, "_sources", lambda project: sources)
+            monkeypatch.setattr(engine_metrics, "SECONDS", 3.0)
             async with rig(tmp_path, route(release(3))) as gateway:
                 response = await metrics(gateway, "operator")
         assert response.status_code == 200
