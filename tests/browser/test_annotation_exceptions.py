@@ -88,12 +88,12 @@ def test_visiting_all_fields_is_remembered(desk: Desk, open_label: Open) -> None
     document = desk.document(LINES)
     predict(document, {})
     page = open_label(desk.ana, document)
-    page.keyboard.press("Alt+a")
+    with page.expect_response("**/me/exceptions-only/"):
+        page.keyboard.press("Alt+a")
     expect(page.locator("#prefill-toggle")).to_have_text("Visit exceptions only Alt A")
     control(page, "Invoice number").focus()
     page.keyboard.press("Tab")
     expect(control(page, "Invoice date")).to_be_focused()
-    page.wait_for_timeout(300)
     assert not preferences.of(desk.ana).exceptions_only
     page.reload()
     expect(page.locator("#prefill-toggle-words")).to_have_text("Visit exceptions only")

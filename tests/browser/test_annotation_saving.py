@@ -10,7 +10,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from labeling.models import Annotation, Document, DocumentState, Gold
 from tests.browser.conftest import Open, until
-from tests.browser.labeling import LINES, all_saved, control, fill_required, saved
+from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, saved
 from tests.labeling.label_desk import Desk
 
 
@@ -224,7 +224,7 @@ def test_leaving_an_unsaved_document_asks_and_saves_later(desk: Desk, open_label
     page = open_label(desk.ana, second)
     page.goto(reverse("label_document", args=["desk", first.pk]))
     asked = refuse_dialogs(page)
-    page.wait_for_timeout(1000)  # the next document has been fetched ahead
+    until(page, PREFETCHED)
     page.context.set_offline(True)
     control(page, "Vendor").fill("ACME")
     with page.expect_event("dialog"):  # the page asks once its attempt to save has failed

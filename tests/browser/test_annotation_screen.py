@@ -6,6 +6,7 @@ from labeling.models import Gold
 from tests.browser.accessibility import check
 from tests.browser.conftest import Open, Watch
 from tests.browser.labeling import LINES, all_saved, control, fill_required, select
+from tests.browser.test_annotation_saving import hold_answers, let_all_go
 from tests.labeling.label_desk import Desk
 
 
@@ -69,8 +70,10 @@ def test_a_double_submit_skips_no_document(desk: Desk, open_label: Open) -> None
     page.keyboard.type("Widget, blue")
     page.locator("[data-body] tr input").last.fill("20.00")
     page.keyboard.press("Alt+Shift+Digit0")
+    hold_answers(page)
     page.keyboard.press("Control+Enter")
     page.keyboard.press("Control+Enter")
+    let_all_go(page)
     expect(page.locator("#document-name")).to_have_text(second.external_id)
     page.wait_for_timeout(500)
     expect(page.locator("#document-name")).to_have_text(second.external_id)

@@ -11,8 +11,8 @@ from django.urls import reverse
 from playwright.sync_api import Page, Response, expect
 
 from labeling.projects.services import save_contract
-from tests.browser.conftest import Open
-from tests.browser.labeling import LINES, all_saved, control, fill_required, paged
+from tests.browser.conftest import Open, until
+from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, paged
 from tests.labeling.label_desk import Desk
 
 pytestmark = pytest.mark.slow
@@ -109,7 +109,7 @@ def test_the_next_document_is_prefetched(desk: Desk, open_label: Open) -> None:
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
     all_saved(page)
-    page.wait_for_timeout(1200)
+    until(page, PREFETCHED)
     # Between the answer of the submit and the next document the server is not asked for that document.
     page.evaluate(
         """() => {

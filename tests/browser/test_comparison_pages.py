@@ -42,6 +42,7 @@ def test_two_runs_are_compared_and_a_document_pinned(world: World, manager: Page
         page.get_by_label(f"Compare evaluation {number}").check()
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("heading", name="Comparison")).to_be_visible()
+    page.wait_for_load_state()
     page.get_by_label("Error type").select_option(index=1)
     expect(page).to_have_url(re.compile("error="))
     page.get_by_role("link", name="Clear").click()

@@ -99,6 +99,7 @@ def test_rows_are_selected_by_keys_and_bulk_edited(open_page: Open, desk: Desk) 
     assert Document.objects.filter(tags=["ocr_noise"]).count() == 3
     check(page, "documents-bulk-edit")
     page.get_by_role("link", name="Documents", exact=True).last.click()
+    page.wait_for_load_state()
     page.locator("[data-tick-all]").check()
     expect(page.locator("[data-ticked]")).to_have_text("30")
 

@@ -10,9 +10,12 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from labeling.models import Contract
-from tests.browser.conftest import Watch
+from tests.browser.conftest import Watch, until
 from tests.labeling.label_desk import Desk
 
+#: the page has marked what was being sent as interrupted
+DRAFTS_READ = """() => Object.entries(sessionStorage).every(
+    ([key, text]) => !key.startsWith("form-draft:") || !JSON.parse(text).sent)"""
 WORDS = " And nothing else."
 
 
@@ -28,8 +31,10 @@ def log_in(page: Page, address: str, desk: Desk) -> Page:
         page.goto(address)
     page.get_by_label("Username").fill(desk.owner.username)
     page.get_by_label("Password").fill("x")
+    until(page, DRAFTS_READ)
     page.get_by_role("button", name="Log in").click()
-    expect(page).to_have_url(re.compile("/p/desk/"))
+    expect(page).to_have_url(re.compile("//[^/]+/p/desk/"))  # not the address of the login page, which has it as well
+    page.wait_for_load_state()
     return page
 
 

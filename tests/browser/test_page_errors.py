@@ -27,7 +27,10 @@ def test_page_errors_are_detected(page: Page, watch: Watch, act: Callable[[Page]
     page.goto("/")
     assert watch.left() == []
     act(page)
-    page.wait_for_timeout(200)
+    for _ in range(300):
+        if any(complaint in text for text in watch.left()):
+            break
+        page.wait_for_timeout(100)
     assert [text for text in watch.left() if complaint in text], watch.complaints
     assert page.evaluate("() => window.hacked") is None
     watch.allow(complaint)

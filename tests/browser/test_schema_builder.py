@@ -195,7 +195,8 @@ def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page
     page.get_by_role("button", name="Create", exact=True).click()
     expect(page.locator(".builder-reason", has_text="1 of 2")).to_have_count(1)
     assert names(page) == ["id", "due", "lines", "net"]
-    page.get_by_label("Type of net").select_option("integer")
+    with page.expect_response("**/contract/preview/"):
+        page.get_by_label("Type of net").select_option("integer")
     assert schema(page)["properties"]["lines"]["items"]["properties"] == {"net": {"type": "integer"}}
     name(page, "due").fill("due_date")
     Session.objects.all().delete()

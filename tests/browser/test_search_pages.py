@@ -46,6 +46,7 @@ def test_the_table_of_runs(desk: Desk, engineer: Page) -> None:
     check(page, "run-columns")
     page.get_by_role("button", name="Show columns").click()
     expect(page.get_by_role("cell", name="Longer texts first.")).to_be_visible()
+    page.wait_for_load_state()
 
     page.keyboard.press("j")
     page.keyboard.press("x")
@@ -60,6 +61,7 @@ def test_the_table_of_runs(desk: Desk, engineer: Page) -> None:
     page.locator("#tick-3").check()
     page.get_by_role("button", name="Archive").click()
     expect(page.locator("#runs tbody tr")).to_have_count(2)
+    page.wait_for_load_state()
     page.locator("#archived").check()
     expect(page.locator("#runs tbody tr")).to_have_count(1)
     page.locator("#tick-3").check()
