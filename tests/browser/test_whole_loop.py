@@ -190,7 +190,7 @@ def _hashes_are_those_of_the_files() -> None:
 
 
 def _is_submit(answer: Response) -> bool:
-    return bool(answer.request.post_data_json["submit"])
+    return bool((answer.request.post_data_json or {}).get("submit"))
 
 
 def _approval_ends_when_gold_changes(ana: Page, mona: Page) -> None:
