@@ -1,4 +1,4 @@
-"""The tables are empty after a test, whatever a request that was under way still saves."""
+"""The test database is empty after a test, whatever a request that was under way still saves."""
 
 import os
 import threading
