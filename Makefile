@@ -39,10 +39,10 @@ dev: check-port setup-dev ## as demo, with reloading and debug pages
 	@$(PYTHON_BIN) -m slmstudio.stack.serve --dev
 
 test: setup-dev lint types chromium ## lint, types, tests; without those marked as slow
-	$(PYTHON_BIN) -m pytest -m "not slow and not axolotl" $(SPREAD) $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m tests.runner -m "not slow and not axolotl" $(SPREAD) $(PYTEST_ARGS)
 
 test-all: setup-dev lint types chromium axolotl ## everything, with real models and whole programs; what CI runs
-	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest $(SPREAD) $(PYTEST_ARGS)
+	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m tests.runner $(SPREAD) $(PYTEST_ARGS)
 
 test-axolotl: setup-dev axolotl ## exports against the real Axolotl, and the note of when that was
 	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest -m axolotl $(PYTEST_ARGS)
