@@ -18,7 +18,7 @@ from labeling.datasets import freeze as freeze_module
 from labeling.datasets.formats.base import Format
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze_rules import Rules
-from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
+from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold, Split
 from labeling.models.documents import QUEUE
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
@@ -75,16 +75,19 @@ def export_dataset(
     slug: Slug,
     number: int,
     shape: ShapeName = Query("instruct"),
-    split: Literal["", "train", "validation", "holdout"] = Query("", description="default: all splits"),
+    split: Literal["", "train", "validation", "holdout"] = Query(
+        "", description="default: train for instruct, chat and completion, whose rows do not name their split; else all"
+    ),
 ) -> HttpResponseBase:
-    """The version as a streamed file."""
+    """The version as a streamed file. Do not train on `holdout`: it is for evaluation only."""
     version = object_of(request, DatasetVersion.objects.with_schema(), number=number)
     project = version.project
     try:
         pieces = dataset_export.export_dataset(version, shape, split)
     except FileNotFoundError as error:
         raise Problem(404, str(error)) from error
-    return _file(pieces, (project.slug, f"v{number}", split, shape), FORMATS[shape])
+    split_name = dataset_export.default_split(FORMATS[shape], split)
+    return _file(pieces, (project.slug, f"v{number}", split_name, shape), FORMATS[shape])
 
 
 @project_router.get("/export", summary="Export labels", **operation("read", None, 409, files=_FILES))
@@ -97,13 +100,18 @@ def export(
     ),
     filters: DocumentFilters = Query(...),
 ) -> HttpResponseBase:
-    """The current labels of the project as a streamed file, optionally filtered like the document list."""
+    """The current labels of the project as a streamed file, optionally filtered like the document list. Files for
+    training (instruct, chat, completion) leave out the hold-out unless `holdout=yes` chooses it; the others mark it.
+    """
     project = project_of(request)
     some = set(request.GET).intersection(DocumentFilters.model_fields)
     documents = chosen(request, project, filters) if some else None
     blind = None if may(project.role, Action.REVIEW) else caller(request).user.pk
+    is_holdout = filters.holdout == "yes" or filters.split == Split.HOLDOUT
     try:
-        pieces = dataset_export.export_project(project, shape, documents=documents, part=part, blind=blind)
+        pieces = dataset_export.export_project(
+            project, shape, documents=documents, part=part, is_holdout=is_holdout, blind=blind
+        )
     except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     return _file(pieces, (project.slug, part, shape), FORMATS[shape])

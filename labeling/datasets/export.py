@@ -1,9 +1,11 @@
 """Exports: a dataset version, or the current labels of a project, as a stream of bytes in one of ``FORMATS``.
 
-Memory holds one chunk of the file and, for a project, the keys of its documents.
+Rows name their split, except in files for trainers: those have one split, which is the hold-out only on request. Memory
+holds one chunk of the file and, for a project, the keys of its documents.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from django.db import connection
@@ -15,7 +17,7 @@ from labeling.datasets import queries
 from labeling.datasets.formats import jsonl
 from labeling.datasets.formats.base import ExportContext, ExportRow, Format
 from labeling.datasets.formats.registry import FORMATS
-from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
+from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion, Split
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused
 
@@ -54,19 +56,25 @@ WHERE d.id = ANY(%(keys)s) ORDER BY d.id
 
 
 def export_dataset(dataset: DatasetVersion, format_name: str, split: str = "") -> Iterator[bytes]:
-    """A dataset version, or one split of it.
+    """A dataset version, or one split of it; "" is all of it, or ``train`` in a format for trainers.
 
     Raises:
         KeyError: unknown format.
         FileNotFoundError: the version's file is missing; raised here and not while reading.
     """
     file_format = FORMATS[format_name]
+    split = default_split(file_format, split)
     queries.file_path(dataset)
     if file_format is jsonl.ROWS:
         return _lines(dataset, split)
     compiled = dataset.schema_version.compiled
     context = ExportContext(f"{dataset.project.name} v{dataset.number}", dataset.instruction, compiled)
     return file_format.write((_export_row(row) for row in queries.rows(dataset, split or None)), context)
+
+
+def default_split(file_format: Format, split: str) -> str:
+    """The split that an export without a chosen one has; "" for all."""
+    return split or (Split.TRAIN if file_format.is_training else "")
 
 
 def _lines(dataset: DatasetVersion, split: str) -> Iterator[bytes]:
@@ -91,10 +99,12 @@ def export_project(
     *,
     documents: QuerySet[Document] | None = None,
     part: str = "gold",
+    is_holdout: bool = False,
     blind: int | None = None,
 ) -> Iterator[bytes]:
-    """The current labels of a project, or of these ``documents``; ``part`` is one of ``PARTS``. ``blind``: a user who
-    does not see the independent labels of others before a review.
+    """The current labels of a project, or of these ``documents``; ``part`` is one of ``PARTS``. A format for trainers
+    leaves out the hold-out, unless ``is_holdout``: the user chose only documents of it. ``blind``: a user who does not
+    see the independent labels of others before a review.
 
     Raises:
         KeyError: unknown format or part.
@@ -109,15 +119,21 @@ def export_project(
         chosen = chosen.filter(pk__in=Gold.objects.current(project).values("document"))
     elif part == "labels":  # few of many documents can be labeled
         chosen = chosen.filter(pk__in=Annotation.objects.filter(project=project).values("document"))
-    keys = list(chosen.order_by("pk").values_list("pk", flat=True))
+    keys = {
+        split: list(chosen.filter(holdout=bool(split)).order_by("pk").values_list("pk", flat=True))
+        for split in ("", Split.HOLDOUT)
+        if not split or is_holdout or not file_format.is_training
+    }
     version = project.schema_version
-    compiled = version.compiled
-    rows = _project_rows(project, keys, part, version, pages=file_format.has_pages, blind=blind)
-    return file_format.write(rows, ExportContext(project.name, project.contract.instruction, compiled))
+    rows = chain.from_iterable(
+        _project_rows(project, found, split, part, version, pages=file_format.has_pages, blind=blind)
+        for split, found in keys.items()
+    )
+    return file_format.write(rows, ExportContext(project.name, project.contract.instruction, version.compiled))
 
 
 def _project_rows(
-    project: Project, keys: list[int], part: str, version: SchemaVersion, *, pages: bool, blind: int | None
+    project: Project, keys: list[int], split: str, part: str, version: SchemaVersion, *, pages: bool, blind: int | None
 ) -> Iterator[ExportRow]:
     """``pages``: include the line boxes of pages. A label of an earlier schema must be valid under ``version``."""
     compiled = version.compiled
@@ -145,7 +161,7 @@ def _project_rows(
             extra = loads(metadata) if metadata != "{}" else {}
             if boxes is not None:
                 extra.setdefault("page", _page_of(text, loads(boxes, max_characters=None)))
-            yield ExportRow(external_id, text, gold, tags, "" if gold is None else origin, "", extra)
+            yield ExportRow(external_id, text, gold, tags, "" if gold is None else origin, split, extra)
 
 
 def _page_of(text: str, pages: list[list[Any]]) -> Any:
@@ -168,6 +184,7 @@ def count_project(project: Project, documents: QuerySet[Document] | None = None)
     return {
         "gold": (gold if documents is None else gold.filter(document__in=chosen)).count(),
         "all": chosen.count(),
+        "holdout": chosen.filter(holdout=True).count(),
     }
 
 

@@ -22,6 +22,32 @@ from slmstudio.web.requests import SignedInRequest
 #: time limits in milliseconds: for the counts on the page, and for finding the documents to export
 COUNT_MS = 1_500
 FIND_MS = 30_000
+#: what of a dataset version is exported: words, and its splits
+DATASET_PARTS = {
+    "training": ("train and validation", (Split.TRAIN, Split.VALIDATION)),
+    "holdout": ("hold-out", (Split.HOLDOUT,)),
+    "all": ("all splits in one file", tuple(Split)),
+}
+
+
+@require_safe
+def dataset_export_page(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """The files of a dataset version: one per split, or one with all splits in the formats that name them."""
+    project, shown = object_for(request.user, slug, Action.READ, DatasetVersion.objects.with_schema(), number=number)
+    part = request.GET.get("part", "")
+    part = part if part in DATASET_PARTS else next(iter(DATASET_PARTS))
+    counts = shown.counts["splits"]
+    context = {
+        "project": project,
+        "dataset": shown,
+        "part": part,
+        "parts": [
+            (name, words, sum(counts[split] for split in splits)) for name, (words, splits) in DATASET_PARTS.items()
+        ],
+        "splits": [(split.value, split.label, counts[split]) for split in DATASET_PARTS[part][1] if counts[split]],
+        "formats": {name: one for name, one in FORMATS.items() if part != "all" or not one.is_training},
+    }
+    return render(request, "labeling/datasets/dataset_export.html", context)
 
 
 @require_safe
@@ -35,6 +61,7 @@ def dataset_export(request: SignedInRequest, slug: str, number: int, shape: str)
         content = export.export_dataset(shown, shape, split)
     except FileNotFoundError as error:
         raise Http404(str(error)) from error
+    split = export.default_split(FORMATS[shape], split)
     return _sent(content, FORMATS[shape], [project.slug, f"v{number}", split, shape])
 
 
@@ -80,6 +107,7 @@ def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpRespo
                 shape,
                 documents=documents,
                 part=_part(request.GET),
+                is_holdout=filters.is_holdout,
                 blind=None if may(project.role, Action.REVIEW) else request.user.pk,
             )
     except StatementTimeout:

@@ -12,6 +12,7 @@ urlpatterns = [
     path("datasets/<int:number>/", version_views.dataset, name="dataset"),
     path("datasets/<int:number>/near-duplicates/", version_views.near_duplicates, name="dataset_twins"),
     path("datasets/<int:number>/absent-values/", version_views.absent_values, name="dataset_absent"),
+    path("datasets/<int:number>/export/", export_views.dataset_export_page, name="dataset_export_page"),
     path("datasets/<int:number>/export/<str:shape>/", export_views.dataset_export, name="dataset_export"),
     path("export/", export_views.export_page, name="export"),
     path("export/<str:shape>/", export_views.project_export, name="project_export"),

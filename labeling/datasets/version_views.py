@@ -13,7 +13,6 @@ from labeling.datasets import ceiling as ceiling_module
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries
 from labeling.datasets.families import family_warnings, family_word
-from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import EXCLUSION_REASONS
 from labeling.datasets.freeze_rules import Rules, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
@@ -93,7 +92,6 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         return render(request, "labeling/datasets/dataset.html#examples", context)
     others = project.datasets.exclude(pk=shown.pk).numbers()
     context |= {
-        "formats": FORMATS,
         "schema": pretty(shown.schema_version.schema_text),
         "tags": _tags(project, shown.counts),
         "left_out": [

@@ -16,7 +16,7 @@ from labeling.datasets.formats.base import ExportContext, ExportRow, Format
 from slmstudio.contract.schema.compiled import dumps
 
 BATCH = 1_000
-TOP = "dataset"
+TOP, TRAIN = "dataset", "train"
 _DATA = "data-00000-of-00001.arrow"
 _TEXT = {"dtype": "string", "_type": "Value"}
 FEATURES: dict[str, Any] = {
@@ -51,22 +51,22 @@ class _Pipe(io.RawIOBase):
 
 
 def folder(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-    """The zip. The examples of a version are sorted by split; those of a project have no splits."""
+    """The zip. Examples are sorted by split; those without one are ``train``, as in Datasets."""
     pipe = _Pipe()
     names: list[str] = []
     with zipfile.ZipFile(cast(IO[bytes], pipe), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for split, group in groupby(examples, key=lambda one: one.split):
+        for split, group in groupby(examples, key=lambda row: row.split or TRAIN):
             names.append(split)
-            yield from _part(archive, pipe, f"{TOP}/{split}" if split else TOP, group, about)
+            yield from _part(archive, pipe, split, group, about)
         if not names:
-            yield from _part(archive, pipe, TOP, (), about)
-        elif names != [""]:
-            archive.writestr(f"{TOP}/dataset_dict.json", json.dumps({"splits": names}))
+            names.append(TRAIN)
+            yield from _part(archive, pipe, TRAIN, (), about)
+        archive.writestr(f"{TOP}/dataset_dict.json", json.dumps({"splits": names}))
     yield pipe.empty()
 
 
 def _part(
-    archive: zipfile.ZipFile, pipe: _Pipe, place: str, examples: Iterable[ExportRow], about: ExportContext
+    archive: zipfile.ZipFile, pipe: _Pipe, split: str, examples: Iterable[ExportRow], about: ExportContext
 ) -> Iterator[bytes]:
     # A local import: loading Arrow takes 0.2 seconds, and few processes export.
     import pyarrow as pa
@@ -79,8 +79,12 @@ def _part(
     # The cache key of datasets, so other rows need another one.
     fingerprint = hashlib.blake2b(about.instruction.encode(), digest_size=8)
     rest = iter(examples)
+    folder_name = f"{TOP}/{split}"
     # By name: a ZipInfo would be compressed at the default level, which takes ten times as long.
-    with archive.open(f"{place}/{_DATA}", "w", force_zip64=True) as file, pa.ipc.new_stream(file, schema) as writer:
+    with (
+        archive.open(f"{folder_name}/{_DATA}", "w", force_zip64=True) as file,
+        pa.ipc.new_stream(file, schema) as writer,
+    ):
         while batch := list(islice(rest, BATCH)):
             columns: list[list[Any]] = [
                 [one.id for one in batch],
@@ -94,9 +98,9 @@ def _part(
                 fingerprint.update(buffer)
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             yield pipe.empty()
-    state = _state(place.removeprefix(TOP).strip("/"), fingerprint.hexdigest())
-    archive.writestr(f"{place}/dataset_info.json", json.dumps(_info(about)))
-    archive.writestr(f"{place}/state.json", json.dumps(state))
+    state = _state(split, fingerprint.hexdigest())
+    archive.writestr(f"{folder_name}/dataset_info.json", json.dumps(_info(about)))
+    archive.writestr(f"{folder_name}/state.json", json.dumps(state))
     yield pipe.empty()
 
 
@@ -113,7 +117,7 @@ def _state(split: str, fingerprint: str) -> dict[str, Any]:
         "_format_kwargs": {},
         "_format_type": None,
         "_output_all_columns": False,
-        "_split": split or None,
+        "_split": split,
     }
 
 

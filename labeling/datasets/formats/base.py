@@ -15,8 +15,8 @@ RESERVED: Final = frozenset({"id", "text", "gold", "tags"})
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """A document to export. ``gold``: its label with exact numbers, None without one; ``split``: "" outside a
-    dataset version; ``metadata``: the metadata of its import.
+    """A document to export. ``gold``: its label with exact numbers, None without one; ``split``: outside a dataset
+    version, "holdout" or ""; ``metadata``: the metadata of its import.
     """
 
     id: str
@@ -41,7 +41,8 @@ class ExportContext:
 class Format:
     """An export format. ``name`` is its name in URLs and the REST interface, ``write`` yields the chunks of the file.
 
-    ``needs_gold``: documents without a label are left out. ``has_pages``: it includes the line boxes of pages.
+    ``is_training``: a file for trainers. Its rows do not name their split, so a file has only one, and documents
+    without a label are left out. ``has_pages``: it includes the line boxes of pages.
     """
 
     name: str
@@ -50,12 +51,12 @@ class Format:
     extension: str
     content_type: str
     write: Callable[[Iterable[ExportRow], ExportContext], Iterator[bytes]]
-    needs_gold: bool = False
+    is_training: bool = False
     has_pages: bool = False
 
 
 def extra_columns(one: ExportRow) -> dict[str, Any]:
-    """The metadata of a row, and in a dataset version its split and origin."""
+    """The metadata of a row, and its split and origin if it has a split."""
     extra = {"split": one.split, "origin": one.origin} if one.split else {}
     return {name: value for name, value in (one.metadata | extra).items() if name not in RESERVED}
 

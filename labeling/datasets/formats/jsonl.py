@@ -43,11 +43,11 @@ def import_row(row: ExportRow, about: ExportContext) -> dict[str, Any]:
     return line | extra_columns(row)
 
 
-def _format(name: str, title: str, description: str, line: Line, *, needs_gold: bool = True) -> Format:
+def _format(name: str, title: str, description: str, line: Line, *, is_training: bool = True) -> Format:
     """A format of one line per document; rows of the import format also have documents without a label, and pages."""
 
     def write(rows: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
-        labeled = (row for row in rows if not needs_gold or row.gold is not None)
+        labeled = (row for row in rows if not is_training or row.gold is not None)
         return chunked(f"{dumps(line(row, about))}\n" for row in labeled)
 
     return Format(
@@ -57,12 +57,12 @@ def _format(name: str, title: str, description: str, line: Line, *, needs_gold: 
         extension="jsonl",
         content_type=JSONL,
         write=write,
-        needs_gold=needs_gold,
-        has_pages=not needs_gold,
+        is_training=is_training,
+        has_pages=not is_training,
     )
 
 
 INSTRUCT = _format("instruct", "Instruct", "instruction, input, output", instruct)
 CHAT = _format("chat", "Chat", "messages of system, user and assistant", chat)
 COMPLETION = _format("completion", "Prompt and completion", "a prompt text and its completion", completion)
-ROWS = _format("rows", "Rows", "id, text, gold, tags: the import format", import_row, needs_gold=False)
+ROWS = _format("rows", "Rows", "id, text, gold, tags: the import format", import_row, is_training=False)

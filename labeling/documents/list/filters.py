@@ -60,6 +60,11 @@ class Filters:
         return replace(self, order="", errors=()) != Filters()
 
     @property
+    def is_holdout(self) -> bool:
+        """Whether only documents of the hold-out match."""
+        return self.holdout == "yes" or self.split == Split.HOLDOUT
+
+    @property
     def more(self) -> bool:
         """Whether a filter in the collapsed part of the form is set."""
         return bool(self.expanded() or self.fields)

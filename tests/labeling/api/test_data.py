@@ -353,6 +353,12 @@ def test_a_version_is_frozen_read_and_exported(desk: Desk, api: Api, queues: Non
     assert version["counts"]["documents"] == len(api.get("datasets/1/export?shape=rows").raw.splitlines())
     held = api.get("datasets/1/export?shape=rows&split=holdout").raw.splitlines()
     assert {json.loads(line)["split"] for line in held} == {"holdout"}
+    splits = version["counts"]["splits"]
+    for split, name in (("", "train"), ("&split=validation", "validation"), ("&split=holdout", "holdout")):
+        assert len(api.get(f"datasets/1/export?shape=chat{split}").raw.splitlines()) == splits[name]
+    labeled = splits["train"] + splits["validation"]
+    for query, count in (("", labeled), ("&holdout=yes", splits["holdout"]), ("&split=holdout", splits["holdout"])):
+        assert len(api.get(f"export?shape=instruct{query}").raw.splitlines()) == count
     assert [row["number"] for row in api.get("datasets").json["items"]] == [1]
     assert api.get("datasets/2").status == 404
 

@@ -1,14 +1,17 @@
 """Exports of a version and of a project: what goes out comes in again, filters hold, memory and rights too."""
 
+import csv
 import html
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from django.core.files.base import ContentFile
 
@@ -16,6 +19,7 @@ from labeling.datasets.export import export_dataset, export_project
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import file_path, rows
+from labeling.datasets.splits import ORDER
 from labeling.imports.formats.base import Context
 from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.formats.registry import detect, open_file
@@ -30,6 +34,7 @@ from tests.shared_rows import shared_fixture
 pytestmark = pytest.mark.django_db
 
 ROUND = ("rows", "csv", "label-studio", "hf")
+SPLITS = ("train", "validation")
 
 
 @shared_fixture
@@ -123,7 +128,7 @@ def test_filtered_export(desk: Desk) -> None:
     assert [json.loads(line)["id"] for line in b"".join(answer.streaming_content).splitlines()] == ["inv-0007"]  # type: ignore[attr-defined]
     assert 'filename="desk-selection-rows.jsonl"' in answer["Content-Disposition"]
     page = client.get(desk.url("export/?tag=ocr_noise"))
-    assert page.context["counts"] == {"gold": 10, "all": 10}
+    assert page.context["counts"] == {"gold": 10, "all": 10, "holdout": 0}
     assert "tag=ocr_noise&amp;part=gold" in page.content.decode()
 
 
@@ -167,16 +172,96 @@ def test_empty_export_page() -> None:
     assert "Import and label documents" in page.content.decode()
 
 
-@pytest.mark.parametrize("shape", FORMATS)
-def test_every_format_of_a_version(desk: Desk, shape: str) -> None:
+@pytest.mark.parametrize("shape", [name for name, file_format in FORMATS.items() if file_format.is_training])
+def test_training_file_has_one_split_and_by_default_train(desk: Desk, shape: str) -> None:
     dataset = freeze(project=desk.project, user=None)
-    whole = b"".join(export_dataset(dataset, shape))
-    assert whole
+    sizes = {split: len(b"".join(export_dataset(dataset, shape, split)).splitlines()) for split in ("", *ORDER)}
+    assert sizes == {**dataset.counts["splits"], "": dataset.counts["splits"]["train"]}
+    assert sizes["holdout"]
+
+
+@pytest.mark.parametrize("shape", ROUND)
+def test_mixed_export_names_the_split_of_every_row(desk: Desk, shape: str) -> None:
+    dataset = freeze(project=desk.project, user=None)
+    assert dataset.counts["splits"]["holdout"]
+    assert splits_in(shape, b"".join(export_dataset(dataset, shape))) == {
+        row["id"]: row["split"] for row in rows(dataset)
+    }
+
+
+def splits_in(shape: str, data: bytes) -> dict[str, str]:
+    """The split of each document of an export by its id, "" where it names none."""
     if shape == "rows":
-        assert whole == file_path(dataset).read_bytes()
-    if shape in ("instruct", "chat", "completion", "rows"):
-        held = b"".join(export_dataset(dataset, shape, "holdout")).splitlines()
-        assert len(held) == dataset.counts["splits"]["holdout"]
+        return {row["id"]: row.get("split", "") for row in map(loads, data.splitlines())}
+    if shape == "csv":
+        return {row["id"]: row["split"] for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig")))}
+    if shape == "label-studio":
+        return {task["data"]["id"]: task["data"].get("split", "") for task in json.loads(data)}
+    found = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in json.loads(archive.read("dataset/dataset_dict.json"))["splits"]:
+            table = pa.ipc.open_stream(archive.read(f"dataset/{name}/data-00000-of-00001.arrow")).read_all()
+            found |= dict.fromkeys(table["id"].to_pylist(), name)
+    return found
+
+
+def test_rows_of_a_version_are_its_file(desk: Desk) -> None:
+    dataset = freeze(project=desk.project, user=None)
+    assert b"".join(export_dataset(dataset, "rows")) == file_path(dataset).read_bytes()
+
+
+@pytest.fixture
+def held(desk: Desk) -> list[str]:
+    """Documents in the hold-out."""
+    names = ["inv-0002", "inv-0005"]
+    Document.objects.filter(external_id__in=names).update(holdout=True)
+    return names
+
+
+@pytest.mark.parametrize("shape", ["instruct", "chat", "completion"])
+def test_training_file_of_current_labels_leaves_out_the_holdout(desk: Desk, held: list[str], shape: str) -> None:
+    client = desk.as_("engineer")
+
+    def lines(query: str) -> list[bytes]:
+        answer: Any = client.get(desk.url(f"export/{shape}/?{query}"))
+        return b"".join(answer.streaming_content).splitlines()
+
+    assert len(lines("")) == 9
+    assert len(lines("tag=ocr_noise")) == 8
+    keys = Document.objects.filter(external_id__in=["inv-0001", "inv-0002"]).values_list("pk", flat=True)
+    assert len(lines(f"ids={','.join(map(str, keys))}")) == 1
+    for choice in ("holdout=yes", "holdout=yes&tag=ocr_noise"):
+        only = lines(choice)
+        assert len(only) == 2
+        assert all(b"F-2 " in line or b"F-5 " in line for line in only)
+
+
+@pytest.mark.parametrize("shape", ROUND)
+def test_current_labels_mark_the_holdout(desk: Desk, held: list[str], shape: str) -> None:
+    found = splits_in(shape, exported(desk, shape, part="all"))
+    assert len(found) == 12
+    assert sorted(name for name, split in found.items() if split == "holdout") == held
+    assert {split for name, split in found.items() if name not in held} == {"train" if shape == "hf" else ""}
+
+
+@pytest.mark.parametrize("path", ["datasets/1/export/", "datasets/1/export/?split=train", "datasets/1/?split=holdout"])
+def test_files_of_a_version_do_not_depend_on_the_examples(desk: Desk, path: str) -> None:
+    freeze(project=desk.project, user=None)
+    page = desk.as_("engineer").get(desk.url(path)).content.decode()
+    files = re.findall(r'href="[^"]*/export/(instruct|chat|completion)/([^"]*)"', page)
+    training = {(shape, f"?split={split}") for shape in ("instruct", "chat", "completion") for split in SPLITS}
+    assert set(files) == (training if "export" in path else set())
+
+
+def test_holdout_files_are_a_choice_of_their_own(desk: Desk) -> None:
+    freeze(project=desk.project, user=None)
+    client = desk.as_("engineer")
+    for part, splits in (("holdout", {"holdout"}), ("all", set())):
+        page = client.get(desk.url(f"datasets/1/export/?part={part}"))
+        files = re.findall(r'href="[^"]*/export/chat/\?split=(\w+)"', page.content.decode())
+        assert set(files) == splits
+        assert page.context["part"] == part
+    assert client.get(desk.url("datasets/1/export/?part=test")).context["part"] == "training"
 
 
 def test_split_export(desk: Desk) -> None:

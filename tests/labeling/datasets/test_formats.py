@@ -221,10 +221,10 @@ def test_hugging_face_reads_the_folder(tmp_path: Path) -> None:
     assert loaded["train"].map(lambda row: {"length": len(row["text"])})["length"] == [len(one().text)] * 3
 
 
-def test_hugging_face_reads_a_folder_without_splits(tmp_path: Path) -> None:
+def test_hugging_face_reads_current_labels_as_train(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     unpacked(written("hf", one(), one(None, "waits")), tmp_path)
-    loaded = datasets.load_from_disk(str(tmp_path / "dataset"))
+    loaded = datasets.load_from_disk(str(tmp_path / "dataset"))["train"]
     assert loaded.column_names == ["id", "text", "gold", "tags", "origin"]
     assert [row["gold"] is None for row in loaded] == [False, True]
 
