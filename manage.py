@@ -4,6 +4,7 @@
 import os
 import sys
 
+from slmstudio.accounts.secret_keys import require_strong_keys
 from slmstudio.env import EnvError
 from slmstudio.stack import StackError, environment
 
@@ -13,6 +14,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "slmstudio.settings")
     environment.exit_on_termination()
     try:
+        if environment.needs_keys(sys.argv[1:]):
+            require_strong_keys()
         with environment.servers(start=environment.needs_servers(sys.argv[1:])):
             from django.core.management import execute_from_command_line
 

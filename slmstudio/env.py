@@ -18,16 +18,23 @@ from urllib.parse import urlsplit
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+SECRET_LENGTH: Final = 32
+_SECRET_CHARACTERS: Final = 8
 _HOST_NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 
 class EnvError(Exception):
-    """A variable is missing or invalid. ``name`` is the variable's name."""
+    """A variable is missing or invalid. ``name`` is the variable's name. A secret value is not in the message."""
 
-    def __init__(self, name: builtins.str, expects: builtins.str, found: builtins.str | None) -> None:
+    def __init__(
+        self, name: builtins.str, expects: builtins.str, found: builtins.str | None, *, is_secret: builtins.bool = False
+    ) -> None:
         self.name = name
         self.expects = expects
-        what = "is not set" if found is None else f"is {_quoted(found)}"
+        if is_secret:
+            what = "can be guessed"
+        else:
+            what = "is not set" if found is None else f"is {_quoted(found)}"
         super().__init__(f"The environment variable {name} {what}; it must be {expects}.")
 
 
@@ -197,6 +204,18 @@ def _is_host(value: builtins.str) -> builtins.bool:
     except ValueError:
         return _HOST_NAME.fullmatch(value) is not None and not value.rstrip(".").rpartition(".")[2].isdigit()
     return True
+
+
+def require_strong(name: builtins.str, values: Sequence[builtins.str]) -> None:
+    """Checks that keys cannot be guessed.
+
+    Raises:
+        EnvError: one is short, repeats few characters, or is from a template of Django; the message does not show it.
+    """
+    for value in values:
+        if len(value) < SECRET_LENGTH or len({*value}) < _SECRET_CHARACTERS or value.startswith("django-insecure-"):
+            expects = f"at least {SECRET_LENGTH} random characters, such as those of: openssl rand -hex 32"
+            raise EnvError(name, expects, value, is_secret=True)
 
 
 def secret_file(path: Path) -> builtins.str:

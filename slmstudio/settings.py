@@ -19,8 +19,10 @@ restrict_permissions(HOME)
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")
-# Address of the studio, for links to it from other programs, such as trackers of training runs. Empty: paths only.
-STUDIO_URL = env.str("STUDIO_URL", default="")
+# Former keys, newest first: what they signed stays valid.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+# Address of the studio, for links in mail and in trackers of training runs. Empty: paths only.
+STUDIO_URL = env.url("STUDIO_URL", schemes=["http", "https"], default="")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # HTTPS is set in one place: behind a TLS proxy set HTTPS=1; cookies, HSTS and redirects follow.
@@ -198,7 +200,7 @@ MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / 
 # Maximum size in gigabytes of a model downloaded from the hub; 0: limited by the disk only.
 MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
 
-# Mail, such as about alerts; without EMAIL_HOST none is sent. STUDIO_URL: the address of the pages, for links in mail.
+# Mail, such as about alerts; without EMAIL_HOST none is sent.
 EMAIL_HOST = env.str("EMAIL_HOST", default="")
 EMAIL_PORT = env.int("EMAIL_PORT", default=587, minimum=1, maximum=65_535)
 EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
@@ -206,7 +208,6 @@ EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
 EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=True)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="slm-studio@localhost")
-STUDIO_URL = env.url("STUDIO_URL", schemes=["http", "https"], default="http://127.0.0.1:8000")
 
 # Quotas; 0 is no limit. Projects that one person may own, gigabytes that a project may store, and hours that its runs
 # may use on GPU workers in thirty days.
@@ -260,4 +261,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.choice("LOG_LEVEL", choices=_LEVELS, default="INFO")},
+    # At lower levels they log the address of each request, and the path of a webhook is a secret.
+    "loggers": {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3")},
 }

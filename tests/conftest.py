@@ -47,7 +47,7 @@ if _share > 1:  # before torch is loaded: together they use each core once, and 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _share)))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["SLM_HOME"] = _home.name
-os.environ.setdefault("SECRET_KEY", "only for tests")
+os.environ.setdefault("SECRET_KEY", "only for tests: it signs nothing that anyone keeps")
 os.environ["DJANGO_SETTINGS_MODULE"] = "slmstudio.settings"
 environment.set_addresses(Paths.of(Path(_home.name)), _embedded)
 os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and owned, by the role of the tests

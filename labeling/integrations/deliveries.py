@@ -10,6 +10,7 @@ answers with 2xx or ``RETRY_DELAYS`` is exhausted. Receivers detect repetitions 
 import hashlib
 import hmac
 import logging
+import secrets
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -17,6 +18,7 @@ from typing import Any
 
 import django_rq
 import httpx
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
@@ -26,6 +28,7 @@ from redis.exceptions import RedisError
 from rq.job import JobStatus
 
 from labeling.models import Webhook, WebhookDelivery
+from slmstudio.accounts.secret_keys import key_named, name_of
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.web import outbound
@@ -219,8 +222,15 @@ def payload_body(delivery: WebhookDelivery) -> bytes:
 
 
 def secret_of(webhook: Webhook) -> str:
-    """The signing secret, derived from SECRET_KEY and the webhook's salt; it is not stored."""
-    return f"whsec_{salted_hmac('labeling.webhook', webhook.salt, algorithm='sha256').hexdigest()}"
+    """The signing secret, derived from the key that the salt names, and the salt; it is not stored."""
+    key = key_named(webhook.salt.partition(":")[0])
+    digest = salted_hmac("labeling.webhook", webhook.salt, secret=key, algorithm="sha256")
+    return f"whsec_{digest.hexdigest()}"
+
+
+def new_salt() -> str:
+    """A salt that names the current key."""
+    return f"{name_of(settings.SECRET_KEY)}:{secrets.token_hex(11)}"
 
 
 def signature(secret: str, body: bytes, timestamp: int) -> str:

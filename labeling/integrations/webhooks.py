@@ -1,6 +1,5 @@
 """The webhooks of a project: add, change and delete them."""
 
-import secrets
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +8,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from labeling.integrations.deliveries import count_timeout, secret_of
+from labeling.integrations.deliveries import count_timeout, new_salt, secret_of
 from labeling.integrations.events import EVENTS
 from labeling.models import Project, Webhook
 from slmstudio.audit import note
@@ -25,7 +24,7 @@ def create(*, project: Project, user: User, url: str, events: Iterable[str], act
     Raises:
         Refused: the URL or an event is invalid, or the project has too many webhooks.
     """
-    hook = Webhook(project=project, salt=secrets.token_hex(16), created_by=user)
+    hook = Webhook(project=project, salt=new_salt(), created_by=user)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         if project.webhooks.count() >= MAX_WEBHOOKS:
@@ -72,7 +71,7 @@ def change(
 
 def rotate_secret(*, webhook: Webhook, user: User) -> str:
     """Replaces the secret of a webhook."""
-    webhook.salt = secrets.token_hex(16)
+    webhook.salt = new_salt()
     with transaction.atomic():
         webhook.save(update_fields=["salt"])
         note(project=webhook.project, user=user, action="changed the secret of", about=f"webhook {webhook.pk}")

@@ -12,6 +12,8 @@ import uvicorn._subprocess
 
 from serving.gateway.log_store.process import log_folder, log_store
 from serving.gateway.metrics_folder import shared_folder
+from slmstudio.accounts.secret_keys import require_strong_keys
+from slmstudio.env import EnvError
 from slmstudio.stack import environment
 
 
@@ -22,6 +24,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--stop-seconds", type=int, default=10, help="to finish requests when stopped")
     options = parser.parse_args()
+    try:
+        require_strong_keys()
+    except EnvError as error:
+        print(error, file=sys.stderr)
+        return 2
     host, _, port = options.bind.rpartition(":")
     metrics = shared_folder() if options.workers > 1 else contextlib.nullcontext()
     with environment.servers(), metrics:

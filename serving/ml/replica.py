@@ -1,7 +1,7 @@
 """A replica: one process that answers for a package. ``python -m serving.ml.replica FOLDER --address ADDRESS``.
 
 HTTP on a UNIX socket (``unix:PATH``) or a port (``http://HOST:PORT``), with the secret of the environment variable
-``REPLICA_SECRET`` as bearer token where it is set:
+``REPLICA_SECRET`` as bearer token where it is set (several, separated by blanks: any of them):
 
 - ``POST /answer`` {"text"} -> the fields of ``Answer``. Closing the connection cancels the generation.
 - ``GET /health`` -> {"state": "ready" | "draining"}, and with the secret {"active", "identity"}: the hashes of what
@@ -43,7 +43,7 @@ from training.ml.events import Emitter, describe_error, open_events
 class Replica:
     """The HTTP application around a loaded package."""
 
-    def __init__(self, package: LoadedPackage, secret: str) -> None:
+    def __init__(self, package: LoadedPackage, accepted: list[str]) -> None:
         self.package = package
         self.identity = {
             "package": package.sha256,
@@ -52,7 +52,7 @@ class Replica:
             "engine": package.engine.version,
             "variant": package.spec.key,
         }
-        self._secret = secret
+        self._secrets = accepted
         self._active = 0
         self._draining = False
         self.drained = asyncio.Event()
@@ -124,7 +124,9 @@ class Replica:
 
     def _is_authorized(self, request: Request) -> bool:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return not self._secret or secrets.compare_digest(given.encode(), self._secret.encode())
+        if not self._secrets:
+            return True
+        return any([secrets.compare_digest(given.encode(), known.encode()) for known in self._secrets])
 
 
 async def _disconnected(request: Request) -> None:
@@ -154,7 +156,7 @@ async def serve(folder: Path, address: str, *, sha256: str, slots: int, emitter:
     try:
         await package.start()
         await check_fingerprint(folder, package)
-        replica = Replica(package, os.environ.get(SECRET_VARIABLE, ""))
+        replica = Replica(package, os.environ.get(SECRET_VARIABLE, "").split())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, replica.start_draining)
         async with _listening(replica.app, address):

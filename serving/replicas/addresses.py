@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from slmstudio.accounts.secret_keys import all_keys
 from slmstudio.stack.paths import Paths
 
 HTTP = "http://"
@@ -15,8 +16,17 @@ UNIX = "unix:"
 
 
 def secret() -> str:
-    """The secret of replicas, the same for every process with this SECRET_KEY."""
-    return hmac.new(settings.SECRET_KEY.encode(), b"serving.replicas", hashlib.sha256).hexdigest()
+    """The secret that a gateway sends, the same for every process with this SECRET_KEY."""
+    return _derived(settings.SECRET_KEY)
+
+
+def accepted_secrets() -> list[str]:
+    """The secrets that a replica accepts: also those of former keys, which a gateway may still have."""
+    return [_derived(key) for key in all_keys()]
+
+
+def _derived(key: str) -> str:
+    return hmac.new(key.encode(), b"serving.replicas", hashlib.sha256).hexdigest()
 
 
 def host_name() -> str:

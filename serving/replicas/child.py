@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from serving.packages.backends import VARIABLES
-from serving.replicas.addresses import secret
+from serving.replicas.addresses import accepted_secrets
 from serving.replicas.protocol import SECRET_VARIABLE
 from slmstudio.runs.child_environment import child_environment
 from slmstudio.runs.exit_messages import explain_exit
@@ -46,7 +46,7 @@ class ReplicaProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=settings.BASE_DIR,
-                env={**child_environment(VARIABLES), "PYTHONUNBUFFERED": "1", SECRET_VARIABLE: secret()},
+                env={**child_environment(VARIABLES), "PYTHONUNBUFFERED": "1", SECRET_VARIABLE: " ".join(accepted_secrets())},
                 start_new_session=True,
             )
         self._reader = threading.Thread(target=self._read, daemon=True)

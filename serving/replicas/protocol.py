@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-#: the environment variable with the secret that a replica asks for
+#: the environment variable with the secrets that a replica accepts, separated by blanks
 SECRET_VARIABLE = "REPLICA_SECRET"
 #: characters of a document
 MAX_TEXT = 4_000_000

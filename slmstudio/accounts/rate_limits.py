@@ -1,4 +1,4 @@
-"""Counters shared by all processes, in the job queue's server. If it does not answer, nothing is limited."""
+"""Counters shared by all processes, in the job queue's server. The caller decides what happens if it does not answer."""
 
 import logging
 import time
@@ -10,11 +10,15 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 
+class CountersUnavailable(Exception):
+    """The queue's server does not answer."""
+
+
 @lru_cache(maxsize=1)
 def _connection() -> redis.Redis:
     return redis.Redis(
         connection_pool=redis.ConnectionPool.from_url(
-            settings.REDIS_URL, socket_timeout=0.2, socket_connect_timeout=0.2
+            settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1
         )
     )
 
@@ -22,7 +26,8 @@ def _connection() -> redis.Redis:
 def count(key: str, seconds: int) -> tuple[int, int]:
     """Adds one to the counter of this window of ``seconds``; returns the count and the seconds until the window ends.
 
-    0 if the server does not answer.
+    Raises:
+        CountersUnavailable: nothing is counted.
     """
     now = int(time.time())
     window, spent = divmod(now, seconds)
@@ -32,9 +37,9 @@ def count(key: str, seconds: int) -> tuple[int, int]:
             pipe.incr(name)
             pipe.expire(name, 2 * seconds)
             return int(pipe.execute()[0]), seconds - spent
-    except (redis.RedisError, OSError):
+    except (redis.RedisError, OSError) as error:
         logger.warning("the queue's server does not answer, so requests are not counted")
-        return 0, 0
+        raise CountersUnavailable from error
 
 
 def decrement(key: str, seconds: int, *, all_of_them: bool = False) -> None:

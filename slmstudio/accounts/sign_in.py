@@ -2,7 +2,7 @@
 
 Attempts are counted before a password is hashed, by account and address together, by address, and by account from
 addresses that it has not been used from. So guessing is slow, and an attacker from another address does not lock out
-the account's owner.
+the account's owner. Where attempts cannot be counted, no password is checked.
 """
 
 import hashlib
@@ -20,9 +20,10 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from slmstudio.accounts import rate_limits
+from slmstudio.accounts.rate_limits import CountersUnavailable
 from slmstudio.models import SignInEvent
 from slmstudio.web.addresses import client_address, is_untrusted_proxy, network_of
-from slmstudio.web.views import too_many_requests
+from slmstudio.web.views import sign_in_unavailable, too_many_requests
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class _Attempt:
 
         Raises:
             TooManyAttempts: one of the limits is reached.
+            CountersUnavailable: attempts cannot be counted.
         """
         for key, limit in self.counters.items():
             number, left = rate_limits.count(key, limit.seconds)
@@ -118,6 +120,7 @@ class Guard:
 
         Raises:
             TooManyAttempts: the limit is reached.
+            CountersUnavailable: attempts cannot be counted.
         """
         if request is None or username is None or password is None:  # a program on the machine itself
             return
@@ -229,7 +232,9 @@ class SignInLimits:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """429 with the time to wait."""
+        """429 with the time to wait; 503 where attempts cannot be counted."""
+        if isinstance(exception, CountersUnavailable):
+            return sign_in_unavailable(request, _RETRY_AFTER_SECONDS)
         if not isinstance(exception, TooManyAttempts):
             return None
         minutes = -(-exception.seconds // 60)

@@ -4,11 +4,13 @@ import argparse
 import os
 import sys
 
+from slmstudio.accounts.secret_keys import require_strong_keys
+from slmstudio.env import EnvError
 from slmstudio.server import processes
 
 
 def main() -> int:
-    """Parses the command line and serves; the exit code is 0 after a signal, 1 if a process cannot start."""
+    """Parses the command line and serves; the exit code is 0 after a signal, 1 if a process cannot start, 2 if a key can be guessed."""
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(prog="python -m slmstudio.server", description="The web server of SLM Studio.")
     parser.add_argument("--bind", default="127.0.0.1:8000", help="HOST:PORT or unix:PATH (default: %(default)s)")
@@ -24,7 +26,11 @@ def main() -> int:
     if options.workers < 1 or options.threads < 1 or options.connections < 1:
         parser.error("--workers, --threads and --connections are at least 1.")
     try:
+        require_strong_keys()
         listener = processes.listen(options.bind)
+    except EnvError as error:
+        print(error, file=sys.stderr)
+        return 2
     except (OSError, ValueError) as error:
         print(f"Cannot listen on {options.bind}: {error}", file=sys.stderr)
         return 1

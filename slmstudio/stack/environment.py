@@ -36,6 +36,11 @@ def needs_servers(arguments: Sequence[str]) -> bool:
     return arguments[0] not in _WITHOUT or "--database" in arguments
 
 
+def needs_keys(arguments: Sequence[str]) -> bool:
+    """Whether a manage.py command line (without the program) may sign or verify something."""
+    return needs_servers(arguments) and arguments[0] != "makemigrations"
+
+
 def missing() -> list[str]:
     """The servers whose variable is not set."""
     return [server for variable, server in VARIABLES.items() if not os.environ.get(variable, "").strip()]

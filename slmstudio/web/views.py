@@ -66,6 +66,14 @@ def too_many_requests(
     return answer
 
 
+def sign_in_unavailable(request: HttpRequest, seconds: int) -> HttpResponse:
+    """503 while attempts to sign in cannot be counted."""
+    text = "The job queue does not answer, so attempts to sign in cannot be counted. Users who are signed in can go on."
+    answer = _error(request, 503, "Signing in is not possible at the moment", text)
+    answer["Retry-After"] = str(seconds)
+    return answer
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404."""
     return _error(request, 404, "Page not found", "It was deleted or belongs to a project you are not a member of.")

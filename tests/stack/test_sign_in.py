@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ from django.core.checks import run_checks
 from django.db import IntegrityError, connection, transaction
 from django.test import Client, RequestFactory
 
+from slmstudio import stack
 from slmstudio.accounts import rate_limits, sign_in
 from slmstudio.accounts.sign_in import TooManyAttempts, _ConcurrencyLimit
 from slmstudio.models import SignInEvent
@@ -146,6 +148,33 @@ def test_busy_responses_are_not_failures(ana: Any, monkeypatch: pytest.MonkeyPat
     assert kinds() == []
     for _ in range(sign_in.PAIR_LIMIT.most):
         assert attempt("ana", "typo").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
+def test_no_password_is_checked_without_valkey(
+    ana: Any, home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.undo()  # the connection of the application, and its clock
+    running = stack.start(home, ["valkey"])
+    settings.REDIS_URL = running.redis_url
+    rate_limits._connection.cache_clear()
+    try:
+        signed_in_before = Client()
+        assert signed_in_before.post("/login/", {"username": "ana", "password": PASSWORD}).status_code == 302
+        stack.stop(running)
+        for password in ("guess", PASSWORD):
+            refused = attempt("ana", password, path=path)
+            assert refused.status_code == 503
+            assert int(refused["Retry-After"]) > 0
+        assert signed_in_before.get("/").status_code == 200
+        assert kinds() == [Kind.SIGNED_IN]
+        headers = {"Authorization": "Bearer slm_wrong"}
+        assert Client().get("/api/v1/projects", headers=headers).status_code == 401
+        running = stack.start(home, ["valkey"])
+        assert attempt("ana", PASSWORD).status_code == 302
+    finally:
+        stack.stop(running)
+        rate_limits._connection.cache_clear()
 
 
 def test_sign_in_events(ana: Any) -> None:

@@ -337,3 +337,14 @@ def test_worker_delivers(
     wait_for(lambda: receiver.messages, seconds=30, message=idle_workers.text)
     wait_for(lambda: WebhookDelivery.objects.filter(status=Status.DELIVERED).exists(), seconds=10)
     assert receiver.messages[0].headers["slm-event"] == deliveries.TEST
+
+
+def test_the_address_of_a_webhook_is_not_logged(
+    desk: Desk, receiver: Receiver, queues: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook_for(desk, receiver.url.replace("/hook", "/services/T000/SECRET"))
+    delivery = emitted(desk)
+    with caplog.at_level("DEBUG"):
+        assert deliveries.deliver(delivery.pk)
+    assert [message.path for message in receiver.messages] == ["/services/T000/SECRET"]
+    assert "SECRET" not in caplog.text

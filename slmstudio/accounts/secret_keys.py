@@ -1,0 +1,39 @@
+"""The keys that sign sessions, passes and webhooks: SECRET_KEY, and the former ones in SECRET_KEY_FALLBACKS.
+
+Django verifies signatures with all of them. Secrets that are derived from a key name it, so that they stay the same
+while their key is listed.
+"""
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from slmstudio import env
+
+
+def require_strong_keys() -> None:
+    """Checks the keys of the environment before a program starts; only debug mode accepts weak ones.
+
+    Raises:
+        EnvError: a key can be guessed.
+    """
+    if env.bool("DEBUG", default=False):
+        return
+    if key := env.str("SECRET_KEY", default=""):
+        env.require_strong("SECRET_KEY", [key])
+    env.require_strong("SECRET_KEY_FALLBACKS", env.list("SECRET_KEY_FALLBACKS", default=[]))
+
+
+def all_keys() -> list[str]:
+    """The current key and the former ones, newest first."""
+    return [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+
+
+def name_of(key: str) -> str:
+    """Eight characters that name a key and do not reveal it."""
+    return salted_hmac("slmstudio.key_name", "", secret=key, algorithm="sha256").hexdigest()[:8]
+
+
+def key_named(name: str) -> str:
+    """The key of this name. Where it is not listed, or there is no name, as before keys had one: the oldest."""
+    keys = all_keys()
+    return next((key for key in keys if name_of(key) == name), keys[-1])
