@@ -181,7 +181,11 @@ def main() -> None:
     for variable in ("DATABASE_URL", "REDIS_URL", "DATABASE_OWNER_URL"):
         os.environ.pop(variable, None)
     home = Path(tempfile.mkdtemp(prefix="slm-bad-"))
-    os.environ |= {"SLM_HOME": str(home), "DJANGO_SETTINGS_MODULE": "slmstudio.settings", "SECRET_KEY": "bench: signs nothing that anyone keeps"}
+    os.environ |= {
+        "SLM_HOME": str(home),
+        "DJANGO_SETTINGS_MODULE": "slmstudio.settings",
+        "SECRET_KEY": "abcdefgh" * 4,
+    }
     try:
         with environment.servers() as running:
             assert running is not None

@@ -130,7 +130,11 @@ def main() -> int:
     for variable in ("DATABASE_URL", "REDIS_URL", "DATABASE_OWNER_URL"):
         os.environ.pop(variable, None)
     home = Path(tempfile.mkdtemp(prefix="slm-day-"))
-    os.environ |= {"SLM_HOME": str(home), "DJANGO_SETTINGS_MODULE": "slmstudio.settings", "SECRET_KEY": "bench: signs nothing that anyone keeps"}
+    os.environ |= {
+        "SLM_HOME": str(home),
+        "DJANGO_SETTINGS_MODULE": "slmstudio.settings",
+        "SECRET_KEY": "abcdefgh" * 4,
+    }
     try:
         with environment.servers():
             subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, check=True)

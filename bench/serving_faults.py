@@ -365,7 +365,7 @@ def main() -> None:
         os.environ.pop(variable, None)
     home = Path(tempfile.mkdtemp(prefix="slm-faults-"))
     os.environ |= {
-        "SLM_HOME": str(home), "DJANGO_SETTINGS_MODULE": "slmstudio.settings", "SECRET_KEY": "bench: signs nothing that anyone keeps",
+        "SLM_HOME": str(home), "DJANGO_SETTINGS_MODULE": "slmstudio.settings", "SECRET_KEY": "abcdefgh" * 4,
         "API_REQUESTS_PER_MINUTE": "1000000", "REPLICA_SLOTS": "64",
     }  # fmt: skip
     try:

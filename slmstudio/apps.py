@@ -15,7 +15,8 @@ class StudioConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth import signals
 
-        from slmstudio.accounts import sign_in
+        from slmstudio import hooks
+        from slmstudio.accounts import sessions, sign_in
         from slmstudio.accounts.permissions import create_group
         from slmstudio.database.roles import grant_to_application
         from slmstudio.workers.job_names import read_only_json
@@ -23,9 +24,11 @@ class StudioConfig(AppConfig):
         read_only_json()
         post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database.roles")
         post_migrate.connect(create_group, dispatch_uid="slmstudio.accounts.permissions")
+        signals.user_logged_in.connect(sessions.on_signed_in, dispatch_uid="slmstudio.sessions")
         signals.user_logged_in.connect(sign_in.on_signed_in, dispatch_uid="slmstudio.signed_in")
         signals.user_logged_out.connect(sign_in.on_signed_out, dispatch_uid="slmstudio.signed_out")
         signals.user_login_failed.connect(sign_in.on_failed, dispatch_uid="slmstudio.failed")
+        hooks.reaper_passed.register(sessions.delete_expired)
 
 
 class StaticFilesConfig(staticfiles.StaticFilesConfig):

@@ -56,10 +56,12 @@ MIDDLEWARE = [
     "slmstudio.web.compression.StaticFiles",
     "slmstudio.web.compression.Compression",
     "csp.middleware.CSPMiddleware",
+    "slmstudio.web.response_headers.protect",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "slmstudio.web.body_limits.BodyLimits",  # before the CSRF check, which parses forms
     "django.middleware.csrf.CsrfViewMiddleware",
+    "slmstudio.accounts.sessions.SessionEnd",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "slmstudio.accounts.sign_in.SignInLimits",
@@ -178,6 +180,9 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 SESSION_COOKIE_HTTPONLY = True
+# A session ends when its user has been idle for so long; slmstudio/accounts/sessions.py extends it.
+SESSION_COOKIE_AGE = 3600 * env.int("SESSION_IDLE_HOURS", default=8, minimum=1, maximum=168)
+CSRF_COOKIE_AGE = None  # until the browser is closed
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0

@@ -17,6 +17,7 @@ from labeling.form.codec import ABSENT
 from labeling.form.tree import bind, tree_of
 from labeling.models import Document
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.accounts.sessions import sent_by_page
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
@@ -161,6 +162,7 @@ def flag(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     return JsonResponse({"tags": tag_titles(project, tags)})
 
 
+@sent_by_page
 @require_POST
 def queue_strip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The queue strip. Requesting it reports an open tab and renews the lock.

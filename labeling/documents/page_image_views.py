@@ -3,13 +3,11 @@
 from typing import Final
 
 from django.http import FileResponse, Http404, HttpResponseBase
-from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
 from labeling.models import Document, Page
 from slmstudio.access import Action, object_for
 from slmstudio.storage import artifacts
-from slmstudio.storage.hashing import sha256_text
 from slmstudio.web.requests import SignedInRequest
 
 _TYPES: Final = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
@@ -17,21 +15,16 @@ _TYPES: Final = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 
 @require_safe
 def page_image(request: SignedInRequest, slug: str, pk: int, number: int) -> HttpResponseBase:
-    """The image of a page. It never changes, so a cached copy is confirmed without reading the file."""
+    """The image of a page."""
     _, document = object_for(request.user, slug, Action.READ, Document.objects.only("project", "sha256"), pk=pk)
     page = Page.objects.filter(document=document, number=number).only("image_key").first()
     content_type = _TYPES.get(page.image_key.rpartition(".")[2], "") if page is not None else ""
     if page is None or not content_type:
         raise Http404("This page has no image.")
-    etag = f'"{sha256_text(f"{page.pk}:{page.image_key}")[:32]}"'
-    response: HttpResponseBase | None = get_conditional_response(request, etag=etag)
-    if response is None:
-        try:
-            response = FileResponse(artifacts.store().open(page.image_key), content_type=content_type)
-        except FileNotFoundError:
-            raise Http404("The image of this page was deleted.") from None
-    response["ETag"] = etag
-    response["Cache-Control"] = "private, max-age=3600"
+    try:
+        response = FileResponse(artifacts.store().open(page.image_key), content_type=content_type)
+    except FileNotFoundError:
+        raise Http404("The image of this page was deleted.") from None
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Disposition"] = "inline"
     return response

@@ -3,7 +3,6 @@
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.integrations import tokens as service
@@ -14,7 +13,6 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, query_param
 
 
-@never_cache
 @require_http_methods(["GET", "POST"])
 def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
     """The user's tokens; POST creates one and shows it once. ``scope``: the scope that is selected at first."""

@@ -126,7 +126,7 @@ class Replica:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not self._secrets:
             return True
-        return any([secrets.compare_digest(given.encode(), known.encode()) for known in self._secrets])
+        return any(secrets.compare_digest(given.encode(), known.encode()) for known in self._secrets)
 
 
 async def _disconnected(request: Request) -> None:

@@ -46,7 +46,11 @@ class ReplicaProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=settings.BASE_DIR,
-                env={**child_environment(VARIABLES), "PYTHONUNBUFFERED": "1", SECRET_VARIABLE: " ".join(accepted_secrets())},
+                env={
+                    **child_environment(VARIABLES),
+                    "PYTHONUNBUFFERED": "1",
+                    SECRET_VARIABLE: " ".join(accepted_secrets()),
+                },
                 start_new_session=True,
             )
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -1,4 +1,4 @@
-"""Counters shared by all processes, in the job queue's server. The caller decides what happens if it does not answer."""
+"""Counters shared by all processes, in the job queue's server. Callers decide what happens if it does not answer."""
 
 import logging
 import time
@@ -17,9 +17,7 @@ class CountersUnavailable(Exception):
 @lru_cache(maxsize=1)
 def _connection() -> redis.Redis:
     return redis.Redis(
-        connection_pool=redis.ConnectionPool.from_url(
-            settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1
-        )
+        connection_pool=redis.ConnectionPool.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
     )
 
 

@@ -10,7 +10,10 @@ from slmstudio.server import processes
 
 
 def main() -> int:
-    """Parses the command line and serves; the exit code is 0 after a signal, 1 if a process cannot start, 2 if a key can be guessed."""
+    """Parses the command line and serves.
+
+    The exit code is 0 after a signal, 1 if a process cannot start, 2 if a key can be guessed.
+    """
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(prog="python -m slmstudio.server", description="The web server of SLM Studio.")
     parser.add_argument("--bind", default="127.0.0.1:8000", help="HOST:PORT or unix:PATH (default: %(default)s)")

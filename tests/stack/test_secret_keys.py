@@ -23,7 +23,11 @@ SERVERS = {"DATABASE_URL": "postgresql://none/none", "REDIS_URL": "redis://none"
 
 @pytest.mark.parametrize(
     "command",
-    [["manage.py", "rqworker", "default"], ["-m", "slmstudio.server", "--bind", "127.0.0.1:0"], ["-m", "serving.gateway"]],
+    [
+        ["manage.py", "rqworker", "default"],
+        ["-m", "slmstudio.server", "--bind", "127.0.0.1:0"],
+        ["-m", "serving.gateway"],
+    ],
 )
 def test_programs_refuse_a_weak_key(command: list[str]) -> None:
     done = subprocess.run(
