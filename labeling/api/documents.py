@@ -11,8 +11,9 @@ from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas.base import Text
 from labeling.api.schemas.documents import DocumentFilters, DocumentOut, DocumentsOut, HistoryOut
-from labeling.api.serializers import document_detail, for_listing, listed, revision_row, sees_only_own
+from labeling.api.serializers import document_detail, for_listing, listed, revision_row
 from labeling.api.wire import answer
+from labeling.documents.details import sees_own_only
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
 from labeling.documents.list.orders import decode_position
@@ -68,7 +69,7 @@ def history(
     row = object_of(request, Document.objects.without_text(), pk=pk)
     project = row.project
     rows = AnnotationRevision.objects.of(row)
-    if sees_only_own(project, row):
+    if sees_own_only(project, row):
         rows = rows.filter(annotation__user=caller(request).user)
     part = page(rows, after=before, newest=True, size=PER_PAGE)
     return answer({"items": [revision_row(row) for row in part.rows], "next_before": part.after})

@@ -9,10 +9,10 @@ from django.db.models.functions import Left
 
 from labeling.annotation.services import OpenDocument, SaveResult
 from labeling.api.wire import at
+from labeling.documents.details import sees_own_only
 from labeling.form.merge import MISSING
 from labeling.models import Annotation, AnnotationRevision, Comment, Document, Gold, Prediction
 from labeling.review.services import ReviewDocument
-from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import Problem
 
 MAX_PREDICTIONS = 20
@@ -62,14 +62,9 @@ def listed(document: Any) -> dict[str, Any]:
     }
 
 
-def sees_only_own(project: Any, document: Document) -> bool:
-    """Whether the member sees only their own label: it is labeled independently."""
-    return document.wanted > 1 and not may(project.role, Action.REVIEW)
-
-
 def document_detail(project: Any, document: Document, user: User) -> dict[str, Any]:
     """A document with its gold, labels and predictions."""
-    own = sees_only_own(project, document)
+    own = sees_own_only(project, document)
     rows = Annotation.objects.filter(document=document).select_related("schema_version", "user")
     labels = list((rows.filter(user=user) if own else rows).order_by("-schema_version__number", "-version", "-pk"))
     golds = Gold.objects.current(project).filter(document=document)

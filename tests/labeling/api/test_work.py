@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Prediction
+from labeling.review import adjudication
 from slmstudio.contract.json_text import loads
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import SEED_OUTPUT, SEED_TEXT, Desk, bring_in, invoice, make_desk
@@ -183,6 +184,37 @@ def test_overlap_shows_own_label_only(desk: Desk, api: Api) -> None:
     for path in ("", "/history"):
         assert b"Secret" not in api.get(f"documents/{document.pk}{path}").raw
     assert b"Secret" in api_of(desk.project, desk.people["reviewer"]).get(f"documents/{document.pk}").raw
+
+
+def test_adjudicated_label_is_shown_to_its_annotators(desk: Desk) -> None:
+    document = seed()
+    Document.objects.filter(pk=document.pk).update(wanted=2)
+    people = ("annotator", "manager")
+    for name, vendor in zip(people, ("Acme Supplies", "Acme"), strict=True):
+        annotation_services.submit(
+            document=Document.objects.get(pk=document.pk),
+            user=desk.people[name],
+            value={**gold(), "vendor": vendor},
+            evidence={},
+            base_version=0,
+        )
+    clients = [api_of(desk.project, desk.people[name]) for name in people]
+    assert [client.get(f"documents/{document.pk}").json["gold"] for client in clients] == [None, None]
+    document.refresh_from_db()
+    found = adjudication.open_adjudication(document=document, user=desk.people["reviewer"])
+    adjudication.adjudicate(
+        document=document,
+        user=desk.people["reviewer"],
+        value={**gold(), "vendor": "Acme Supplies"},
+        evidence={},
+        base_version=found.version,
+    )
+    for client in clients:
+        shown = client.get(f"documents/{document.pk}").json
+        assert shown["gold"]["value"]["vendor"] == "Acme Supplies"
+        assert len(shown["labels"]) > 1
+        history = client.get(f"documents/{document.pk}/history").json["items"]
+        assert {row["user"] for row in history} > {desk.people["manager"].username}
 
 
 def test_withheld_predictions_are_hidden(desk: Desk, api: Api) -> None:
