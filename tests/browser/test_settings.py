@@ -97,6 +97,30 @@ def test_errors_are_shown_at_their_field(work: Desk, logged_in: Callable[[Any], 
     check(page, "tokens-wrong")
 
 
+@pytest.mark.parametrize("width", [1366, 390])
+def test_an_error_at_a_member_moves_no_control(
+    work: Desk, logged_in: Callable[[Any], Page], watch: Watch, width: int
+) -> None:
+    watch.allow("422")
+    page = logged_in(work.people["owner"])
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto("/p/desk/settings/")
+    form = page.locator("form[action$='/members/add/#members']")
+    controls = form.locator("input.form-control, select, button")
+
+    def boxes() -> list[tuple[float, ...]]:
+        found = [box for control in controls.all() if (box := control.bounding_box())]
+        top = found[0]["y"]
+        return [(box["x"], box["y"] - top, box["width"], box["height"]) for box in found]
+
+    before = boxes()
+    form.get_by_label("Username").fill("nobody-with-this-very-long-name-here")
+    form.get_by_role("button", name="Add").click()
+    expect(form.locator(".field-error")).to_be_visible()
+    assert boxes() == before
+    assert len({y for _, y, _, _ in before}) == 1
+
+
 def test_an_owner_changes_a_role_and_removes_a_member(work: Desk, logged_in: Callable[[Any], Page]) -> None:
     page = logged_in(work.people["owner"])
     page.goto("/p/desk/settings/")
