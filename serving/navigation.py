@@ -1,8 +1,12 @@
 """The serving app's section of a project's navigation."""
 
+from slmstudio.access import TABLE, Action
 from slmstudio.navigation import Section, register
 
 #: the beginnings of the names of its pages
 PAGES = ("deploy", "captures", "certificate", "experiment", "replay", "package")
 
-register(130, Section(title="Deploy", icon="rocket-takeoff", view="deployment", key="y", pages=PAGES))
+#: reviewers judge the requests that were drawn
+ROLES = TABLE[Action.DEPLOY] | TABLE[Action.REVIEW]
+
+register(130, Section(title="Deploy", icon="rocket-takeoff", view="deployment", key="y", pages=PAGES, roles=ROLES))

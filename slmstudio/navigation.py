@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from slmstudio.access import Action
+from slmstudio.access import Role
+
+EVERYONE = frozenset(Role)
+#: who prepares data, trains and evaluates
+ENGINEERS = frozenset({Role.ENGINEER, Role.OWNER})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,8 +14,8 @@ class Section:
     """One entry of the navigation. Its values are named where it is registered, so that the icon is found there.
 
     ``view`` is the name of the page it links to; the entry is the current one on pages whose name starts with one of
-    ``pages`` (empty: on ``view`` alone). ``key`` is its keyboard shortcut after ``g``; ``needs`` the action that is
-    required to see it.
+    ``pages`` (empty: on ``view`` alone). ``key`` is its keyboard shortcut after ``g``; ``roles`` those whose
+    work it is: the others can open its pages (``slmstudio.access`` decides), but have no entry.
     """
 
     title: str
@@ -19,7 +23,7 @@ class Section:
     view: str
     key: str
     pages: tuple[str, ...] = ()
-    needs: Action | None = None
+    roles: frozenset[Role] = EVERYONE
 
     def is_current(self, page: str) -> bool:
         """Whether a page, by its name, belongs to this section."""

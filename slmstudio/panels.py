@@ -65,7 +65,7 @@ def register(place: Place, order: int) -> Callable[[Panel], Panel]:
 
 
 def next_step(order: int) -> Callable[[Callable[..., "NextStep | None"]], Callable[..., "NextStep | None"]]:
-    """Decorator: the function (project, user) may return the next step; the lowest ``order`` with a result wins."""
+    """Decorator: the function (project, user) may return a next step; a lower ``order`` comes first."""
 
     def add(step: Callable[..., "NextStep | None"]) -> Callable[..., "NextStep | None"]:
         _steps.append((order, step))
@@ -81,7 +81,14 @@ def render_panels(place: Place, *args: Any) -> list[PanelContent]:
     return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
 
 
-def next_step_for(project: Model, user: User) -> NextStep | None:
-    """The next step of this user."""
+def next_steps_for(project: Model, user: User, most: int = 3) -> list[NextStep]:
+    """The next steps of this user, what matters most first; each address once."""
     _load()
-    return next((step for _, ask in _steps if (step := ask(project, user)) is not None), None)
+    steps: dict[str, NextStep] = {}
+    for _, ask in _steps:
+        step = ask(project, user)
+        if step is not None:
+            steps.setdefault(step.url, step)
+        if len(steps) == most:
+            break
+    return list(steps.values())

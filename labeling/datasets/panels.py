@@ -28,7 +28,7 @@ def datasets_panel(project: Project, user: User) -> PanelContent:
     newest = newest_dataset(project)
     size = newest.counts["documents"] if newest else 0
     return PanelContent(
-        "labeling/datasets/panel.html",
+        "labeling/datasets/panel.html" if newest else "",
         {
             "dataset": newest,
             "strip": [

@@ -18,7 +18,7 @@ def documents_panel(project: Project, user: User) -> PanelContent:
     total, done, gold = counts.total, counts.labeled, gold_count(project)
     url = reverse("documents", args=[project.slug])
     return PanelContent(
-        "labeling/documents/panel.html",
+        "labeling/documents/panel.html" if total.number else "",
         {
             "total": total,
             "labelled": done,

@@ -136,7 +136,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "can_restart": run.status in ("failed", "cancelled") and artifacts.store().exists(run.upload_key),
         "in_files": any("file" in row for row in run.rejects),
         "reserved": 0 if run.is_live or run.as_holdout else reservations.reserved(run),
-        "step": panels.next_step_for(project, request.user) if run.status == Status.DONE else None,
+        "steps": panels.next_steps_for(project, request.user, 1) if run.status == Status.DONE else [],
         "misfits": any(row["reason"].startswith(MISFIT) for row in run.rejects),
     }
     return render(request, f"labeling/imports/run.html{'#progress' if is_htmx(request) else ''}", context)

@@ -50,14 +50,15 @@ def projects(request: SignedInRequest) -> HttpResponse:
 
 @require_safe
 def home(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The home page: panels of all apps, and the next step for the user. It refreshes itself."""
+    """The home page: panels of all apps, and the next steps of the user. It refreshes itself."""
     project = project_for(request.user, slug, Action.READ)
     drawn = panels.render_panels("home", project, request.user)
     context: dict[str, Any] = {
         "project": project,
         "strip": [cell for content in drawn for cell in content.context.get("strip", [])],
         "panels": _render(request, drawn, project=project),
-        "step": panels.next_step_for(project, request.user),
+        "steps": panels.next_steps_for(project, request.user),
+        "has_documents": bool(state_counts(project).total.number),
     }
     part = "#live" if is_htmx(request) and request.GET.get("part") == "live" else ""
     return render(request, f"labeling/projects/home.html{part}", context)

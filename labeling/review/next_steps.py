@@ -1,4 +1,4 @@
-"""Next steps on the project page: mentions, rejected labels, pending reviews."""
+"""Next steps on the project page: rejected labels, pending reviews and conflicts, mentions."""
 
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -15,20 +15,6 @@ MAX_COUNTED = 1_000
 MAX_MILLISECONDS = 8.0
 
 
-@next_step(5)
-def mention_step(project: Project, user: User) -> NextStep | None:
-    """Unread mentions."""
-    unread = comment_services.unread_count(project=project, user=user)
-    if not unread:
-        return None
-    words = ngettext("comment", "comments", unread)
-    return NextStep(
-        f"You are mentioned in {unread:,} {words} that you have not read.",
-        "Read",
-        reverse("mentions", args=[project.slug]),
-    )
-
-
 @next_step(6)
 def sent_back_step(project: Project, user: User) -> NextStep | None:
     """Rejected labels of the user."""
@@ -42,22 +28,43 @@ def sent_back_step(project: Project, user: User) -> NextStep | None:
     )
 
 
-@next_step(8)
+@next_step(7)
 def review_step(project: Project, user: User) -> NextStep | None:
-    """Labels to review and conflicts to adjudicate."""
+    """Labels to review."""
     if "review" not in project.can:
         return None
     labels = _waiting(project)
-    if labels.number:
-        words = ngettext("label waits", "labels wait", labels.number)
-        text = f"{labels} {words} for a review."
-        return NextStep(text[0].upper() + text[1:], "Review", reverse("review", args=[project.slug]))
-    disputes = count(review_queries.pending_adjudication(project), MAX_COUNTED)
-    if disputes.number:
-        words = ngettext("document is", "documents are", disputes.number)
-        url = f"{reverse('review', args=[project.slug])}?show=disputed"
-        return NextStep(f"{disputes.number:,} {words} in conflict.", "Adjudicate", url)
-    return None
+    if not labels.number:
+        return None
+    text = f"{labels} {ngettext('label waits', 'labels wait', labels.number)} for a review."
+    return NextStep(text[0].upper() + text[1:], "Review", reverse("review", args=[project.slug]))
+
+
+@next_step(8)
+def conflict_step(project: Project, user: User) -> NextStep | None:
+    """Conflicts to adjudicate."""
+    if "review" not in project.can:
+        return None
+    conflicts = count(review_queries.pending_adjudication(project), MAX_COUNTED)
+    if not conflicts.number:
+        return None
+    text = f"{conflicts} {ngettext('document is', 'documents are', conflicts.number)} in conflict."
+    url = f"{reverse('review', args=[project.slug])}?show=disputed"
+    return NextStep(text[0].upper() + text[1:], "Adjudicate", url)
+
+
+@next_step(9)
+def mention_step(project: Project, user: User) -> NextStep | None:
+    """Unread mentions."""
+    unread = comment_services.unread_count(project=project, user=user)
+    if not unread:
+        return None
+    words = ngettext("comment", "comments", unread)
+    return NextStep(
+        f"You are mentioned in {unread:,} {words} that you have not read.",
+        "Read",
+        reverse("mentions", args=[project.slug]),
+    )
 
 
 def _waiting(project: Project) -> ApproximateCount:

@@ -6,19 +6,22 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from slmstudio.navigation import sections
+from slmstudio.navigation import EVERYONE, sections
 
 
 @dataclass(frozen=True)
 class Link:
-    """One entry of the navigation on one page. ``needs`` is the name of an action, "" for none."""
+    """One entry of the navigation on one page. Pages of errors have no project, hence no role: they show what everyone
+    sees.
+    """
 
     title: str
     icon: str
     url: str
     key: str
     active: bool
-    needs: str = ""
+    roles: frozenset[str]
+    is_for_everyone: bool
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
@@ -39,7 +42,8 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
                 reverse(section.view, args=[slug]),
                 section.key,
                 section.is_current(page),
-                section.needs or "",
+                section.roles,
+                section.roles == EVERYONE,
             )
             for section in sections()
         ]

@@ -118,9 +118,9 @@ def test_a_finished_import_shows_the_next_step(desk: Desk, answers: str, page: s
     sent = client.post("/new/", {"name": "From a file", "file": file("train.jsonl", CHAT)})
     data = {"u": upload_token(sent["Location"]), "answers": answers}
     started = client.post(f"/p/from-a-file/{PAGE}exchanges/", data)
-    assert client.get(started["Location"]).context["step"] is None
+    assert client.get(started["Location"]).context["steps"] == []
     finished(started["Location"])
-    assert client.get(started["Location"]).context["step"].url == f"/p/from-a-file/{page}/"
+    assert client.get(started["Location"]).context["steps"][0].url == f"/p/from-a-file/{page}/"
 
 
 def test_the_reasons_of_the_schema_of_a_file_are_shown(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """My projects, a project's home and its contract, by role."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from labeling.contract.schema_text import pretty
 from labeling.datasets.freeze import freeze
@@ -143,7 +145,7 @@ def test_home_is_shown_to_every_member(desk: Desk, role: str) -> None:
 def test_home_shows_the_next_step_of_the_user(desk: Desk) -> None:
     def step(role: str) -> str:
         context = desk.as_(role).get(desk.url()).context
-        return str(context["step"].button) if context["step"] else ""
+        return str(context["steps"][0].button) if context["steps"] else ""
 
     assert step("engineer") == "Import documents"
     assert step("annotator") == ""
@@ -158,6 +160,37 @@ def test_home_shows_the_next_step_of_the_user(desk: Desk) -> None:
     freeze(project=desk.project, user=desk.people["engineer"])
     assert step("engineer") != "Freeze a version"
     assert step("annotator") == "Label"
+
+
+def test_a_new_project_shows_its_next_step_only(desk: Desk) -> None:
+    page = desk.as_("owner").get(desk.url()).content.decode()
+    main = page[page.index("<main") :]
+    assert main.count(reverse("import", args=["desk"])) == 1
+    assert "loop-strip" not in main
+    bring_in(desk.project, [invoice(1)])
+    page = desk.as_("owner").get(desk.url()).content.decode()
+    assert page.index("next-step") < page.index("loop-strip")
+
+
+SECTIONS = {
+    "annotator": ["Overview", "Documents", "Label", "Review", "Progress"],
+    "reviewer": ["Overview", "Documents", "Label", "Review", "Progress", "Deploy"],
+    "manager": ["Overview", "Contract", "Documents", "Progress", "Evaluation", "Gates", "Deploy"],
+    "engineer": [
+        *("Overview", "Contract", "Documents", "Pre-labels", "Label", "Review", "Progress", "Datasets", "Benchmark"),
+        *("Training", "Evaluation", "Gates", "Deploy"),
+    ],
+}
+SECTIONS["owner"] = [*SECTIONS["engineer"], "Settings"]
+
+
+@pytest.mark.parametrize("role", SECTIONS)
+def test_the_sidebar_has_the_sections_of_the_role(desk: Desk, role: str) -> None:
+    page = desk.as_(role).get(desk.url()).content.decode()
+    sidebar = page[page.index('class="sidebar"') : page.index("</nav>", page.index('class="sidebar"'))]
+    assert re.findall(r"<span>([^<]+)</span>", sidebar) == SECTIONS[role]
+    dialog = page[page.index("<dialog") : page.index("</dialog>")]
+    assert all(f"</kbd> {title}<" in dialog for title in SECTIONS[role])
 
 
 def test_home_takes_a_fixed_number_of_queries(desk: Desk) -> None:

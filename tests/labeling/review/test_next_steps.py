@@ -6,7 +6,8 @@ from django.contrib.auth.models import User
 from labeling.comments import services as comment_services
 from labeling.review import services as review_services
 from slmstudio.access import Action, project_for
-from slmstudio.panels import NextStep, next_step_for
+from slmstudio.panels import NextStep, next_steps_for
+from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import change, fresh, review_desk, submit
 from tests.shared_rows import shared_fixture
@@ -19,11 +20,12 @@ def desk(db: None) -> Desk:
     return review_desk()
 
 
+def steps(desk: Desk, user: User) -> list[NextStep]:
+    return next_steps_for(project_for(user, desk.project.slug, Action.READ), user)
+
+
 def step(desk: Desk, user: User) -> NextStep:
-    project = project_for(user, desk.project.slug, Action.READ)
-    found = next_step_for(project, user)
-    assert found is not None
-    return found
+    return steps(desk, user)[0]
 
 
 def test_next_step_of_reviewer(desk: Desk) -> None:
@@ -45,11 +47,27 @@ def test_conflicts_come_after_reviews(desk: Desk) -> None:
     assert found.url == "/p/desk/review/?show=disputed"
 
 
-def test_mentions_and_rejections_come_first(desk: Desk) -> None:
+def test_mentions_come_after_rejections_and_hide_nothing(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     review_services.reject(document=fresh(document), user=desk.rita, reason="no")
-    assert step(desk, desk.ana).text == "1 label of yours was sent back with a reason."
     comment_services.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
-    assert step(desk, desk.ana).text == "You are mentioned in 1 comment that you have not read."
-    assert step(desk, desk.ana).url == "/p/desk/mentions/"
+    found = steps(desk, desk.ana)
+    assert [(each.button, each.url) for each in found] == [
+        ("Correct", "/p/desk/label/"),
+        ("Read", "/p/desk/mentions/"),
+    ]
+
+
+def test_reviews_come_before_a_mention(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    comment_services.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} two totals?")
+    assert [each.button for each in steps(desk, desk.rita)] == ["Review", "Read"]
+
+
+def test_all_steps_are_on_the_overview(desk: Desk) -> None:
+    submit(desk.document(), desk.ana)
+    comment_services.add(document=fresh(desk.document()), user=desk.ana, text=f"@{desk.rita} two totals?")
+    page = browser(desk.rita).get("/p/desk/").content.decode()
+    assert all(f'href="{each.url}"' in page for each in steps(desk, desk.rita))
