@@ -216,7 +216,14 @@ def _add_field_seconds(
 
 
 def record_review(
-    locked: LockedDocument, user: User, decision: str, *, annotation_id: int, revision_id: int, reason: str = ""
+    locked: LockedDocument,
+    user: User,
+    decision: str,
+    *,
+    annotation_id: int,
+    revision_id: int,
+    reason: str = "",
+    replaced_gold: dict[str, Any] | None = None,
 ) -> Review:
     """Stores a reviewer's decision on a revision."""
     return Review.objects.create(
@@ -225,9 +232,29 @@ def record_review(
         revision_id=revision_id,
         decision=decision,
         reason=reason,
+        replaced_gold=replaced_gold,
         reviewer=user,
         created_at=timezone.now(),
     )
+
+
+_GOLD_COLUMNS = ("revision_id", "origin", "approved_by_id", "created_at")
+
+
+def stored_gold(locked: LockedDocument) -> dict[str, Any]:
+    """The gold label of the document as JSON, for ``restore_gold``; {} without one."""
+    rows = Gold.objects.filter(document=locked.document, schema_version=locked.schema_version)
+    row = rows.values(*_GOLD_COLUMNS).first()
+    return {} if row is None else {**row, "created_at": row["created_at"].isoformat()}
+
+
+def restore_gold(locked: LockedDocument, stored: Mapping[str, Any]) -> None:
+    """Makes the gold label what ``stored_gold`` returned."""
+    rows = Gold.objects.filter(document=locked.document, schema_version=locked.schema_version)
+    if stored:
+        rows.update(**stored)
+    else:
+        rows.delete()
 
 
 def set_gold(locked: LockedDocument, revision_id: int, origin: str, approved_by: User | None = None) -> None:

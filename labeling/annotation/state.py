@@ -6,6 +6,7 @@
     submit      any                                   submitted or approved; see ``Submission``
     skip        new, in progress, rejected, skipped   skipped
     approve     submitted                             approved; of a disputed document this is an adjudication
+    undo        approved                              submitted
     reject      submitted                             rejected
     challenge   submitted, approved                   submitted and disputed; a document in the queue stays there
     requeue     submitted, approved, skipped          in progress with a label, else new
@@ -139,6 +140,11 @@ def skip(reason: str) -> StateChange:
 def approve() -> StateChange:
     """A reviewer approved or adjudicated a label."""
     return {"state": DocumentState.APPROVED, "disputed": False, "skip_reason": "", **UNLOCKED}
+
+
+def undo_approval() -> StateChange:
+    """A reviewer undid an approval."""
+    return {"state": DocumentState.SUBMITTED}
 
 
 def reject() -> StateChange:

@@ -1,6 +1,7 @@
 """Comments on documents and their fields, and mentions of members."""
 
 import re
+from collections.abc import Iterable
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -94,12 +95,6 @@ def mentions(*, project: Project, user: User) -> QuerySet[Mention]:
     return rows.select_related("comment__user", "comment__document").order_by("-pk")
 
 
-def mentioned_document(*, project: Project, user: User, mention: int) -> int | None:
-    """The key of the document that a user's mention is about."""
-    rows = Mention.objects.filter(pk=mention, user=user.pk, comment__document__project=project)
-    return rows.values_list("comment__document", flat=True).first()
-
-
 def member_names(project: Project) -> list[str]:
     """User names of the members, who can be mentioned."""
     rows = Membership.objects.filter(project=project).order_by("user__username")
@@ -111,10 +106,8 @@ def unread_count(*, project: Project, user: User) -> int:
     return Mention.objects.filter(user=user, read_at=None, comment__document__project=project).count()
 
 
-def mark_read(*, project: Project, user: User, mention: int | None = None) -> int:
-    """Marks a user's mentions (one, or all in the project) as read. Returns how many were unread."""
-    rows = Mention.objects.filter(user=user, read_at=None, comment__document__project=project)
-    if mention is not None:
-        rows = rows.filter(pk=mention)
-    changed: int = rows.update(read_at=timezone.now())
-    return changed
+def mark_read(*, user: User, mentions: Iterable[Mention]) -> None:
+    """Marks unread ones of a user's mentions as read. The objects stay as they were read, to show what is new."""
+    unread = [mention.pk for mention in mentions if mention.read_at is None]
+    if unread:
+        Mention.objects.filter(pk__in=unread, user=user).update(read_at=timezone.now())

@@ -8,5 +8,4 @@ urlpatterns = [
     path("label/<int:pk>/comments/", views.comments, name="label_comments"),
     path("label/<int:pk>/comments/resolve/", views.resolve, name="label_resolve"),
     path("mentions/", views.mentions, name="mentions"),
-    path("mentions/<int:pk>/", views.mention, name="mention"),
 ]

@@ -3,9 +3,9 @@
 from typing import Any
 
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.annotation.payloads import PayloadError, parse_object, whole_number
 from labeling.annotation.screen_state import open_comment_counts
@@ -33,8 +33,7 @@ def comments(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         except (PayloadError, Refused) as error:
             return JsonResponse({"message": str(error)}, status=422)
     unread = services.mentions(project=project, user=request.user).filter(comment__document=document, read_at=None)
-    for mention in unread:
-        services.mark_read(project=project, user=request.user, mention=mention.pk)
+    services.mark_read(user=request.user, mentions=unread)
     return _threads_response(request, project, document)
 
 
@@ -51,28 +50,14 @@ def resolve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     return _threads_response(request, project, document)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_safe
 def mentions(request: SignedInRequest, slug: str) -> HttpResponse:
-    """A user's mentions; POST marks all as read."""
+    """A user's mentions, newest first. Those that are shown are read then."""
     project = project_for(request.user, slug, Action.LABEL)
-    if request.method == "POST":
-        services.mark_read(project=project, user=request.user)
-        return redirect("mentions", slug)
     rows = services.mentions(project=project, user=request.user)
     shown = page(rows, after=key_of(request.GET.get("before")), newest=True)
-    context = {"project": project, "page": shown, "unread": services.unread_count(project=project, user=request.user)}
-    return render(request, "labeling/comments/mentions.html", context)
-
-
-@require_POST
-def mention(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Marks a mention as read and redirects to its document."""
-    project = project_for(request.user, slug, Action.LABEL)
-    document = services.mentioned_document(project=project, user=request.user, mention=pk)
-    if document is None:
-        return redirect("mentions", slug)
-    services.mark_read(project=project, user=request.user, mention=pk)
-    return redirect("label_document", slug, document)
+    services.mark_read(user=request.user, mentions=shown.rows)
+    return render(request, "labeling/comments/mentions.html", {"project": project, "page": shown})
 
 
 def _threads_response(request: SignedInRequest, project: Any, document: Document) -> HttpResponse:

@@ -14,6 +14,7 @@ from slmstudio.runs.models import BackgroundRun, Status
 EVENTS: dict[str, str] = {
     "document.submitted": "a label was submitted",
     "document.approved": "a label was approved in review",
+    "document.approval_undone": "a reviewer undid the approval of a label",
     "document.rejected": "a label was rejected in review",
     "document.skipped": "a document was skipped",
     "comment.added": "a comment was added to a document",

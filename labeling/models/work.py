@@ -30,12 +30,18 @@ class Review(models.Model):
     decision = models.CharField(max_length=10, choices=Decision.choices)
     reason = models.CharField(max_length=1000, blank=True, help_text="reason of a rejection; shown to the annotator")
     reviewer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
+    replaced_gold = models.JSONField(
+        null=True, help_text="to undo an approval: the gold label before it, {} for none; null: it cannot be undone"
     )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        indexes = [models.Index(fields=["document", "-id"], name="review_newest")]
+        indexes = [
+            models.Index(fields=["document", "-id"], name="review_newest"),
+            models.Index(fields=["reviewer", "created_at"], name="review_by_time"),
+        ]
 
     def __str__(self) -> str:
         return f"document {self.document_id} {self.decision}"

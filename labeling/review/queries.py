@@ -1,9 +1,13 @@
 """Reads of reviews: pending labels and conflicts, agreement, automation bias."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
 
 from labeling.annotation import challenges
 from labeling.annotation.locked_document import (
@@ -16,9 +20,15 @@ from labeling.annotation.locked_document import (
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Prediction, Project, Review
 from labeling.review import automation_bias
 from labeling.review.agreement import NOT_LABELED, FieldAgreement, by_field
+from labeling.review.progress import since
+from slmstudio.web.paging import ApproximateCount
 
 #: agreement is computed on this many newest documents
 MAX_DOCUMENTS = 500
+#: pending documents among which a place is looked up
+MAX_POSITION = 1_000
+#: how long a decision is shown and an approval can be undone
+RECENT = timedelta(minutes=10)
 
 
 def pending_review(project: Project) -> QuerySet[Document]:
@@ -33,6 +43,48 @@ def pending_review(project: Project) -> QuerySet[Document]:
         .annotate(decision=newest_decision(OuterRef("pk")))
         .filter(decision__in=REVIEWED_DECISIONS)
     )
+
+
+def reviewable(project: Project, user: User) -> QuerySet[Document]:
+    """``pending_review`` without labels of the user where four-eyes review is on."""
+    rows = pending_review(project)
+    if project.four_eyes:
+        rows = with_authors(rows).filter(Q(author_pk__isnull=True) | ~Q(author_pk=user.pk))
+    return rows
+
+
+def labeled_by(rows: QuerySet[Document], user: User) -> QuerySet[Document]:
+    """Documents with a submitted label of the user."""
+    return rows.filter(pk__in=Annotation.objects.filter(user=user, submitted=True).values("document"))
+
+
+@dataclass(frozen=True)
+class Position:
+    """The place of a document in today's reviews of a user: "3 of 12"."""
+
+    number: int
+    total: ApproximateCount
+
+
+def position(project: Project, user: User, document: Document, *, disputed: bool) -> Position | None:
+    """Where a reviewer is: after what they decided today, among the pending documents. None: it is not pending."""
+    rows = pending_adjudication(project) if disputed else reviewable(project, user)
+    pending = list(rows.order_by("pk").values_list("pk", flat=True)[: MAX_POSITION + 1])
+    if document.pk not in pending:
+        return None
+    adjudicated = Q(decision=Review.Decision.ADJUDICATE)
+    done = Review.objects.filter(
+        adjudicated if disputed else ~adjudicated, document__project=project, reviewer=user, created_at__gte=since(1)
+    ).count()
+    total = ApproximateCount(done + min(len(pending), MAX_POSITION), is_lower_bound=len(pending) > MAX_POSITION)
+    return Position(done + pending.index(document.pk) + 1, total)
+
+
+def last_decision(project: Project, user: User) -> Review | None:
+    """The newest decision of a user within ``RECENT``."""
+    rows = Review.objects.filter(document__project=project, reviewer=user, created_at__gt=timezone.now() - RECENT)
+    review: Review | None = rows.select_related("document").order_by("-created_at").first()
+    return review
 
 
 def with_authors(rows: QuerySet[Document]) -> QuerySet[Document]:

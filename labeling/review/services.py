@@ -11,7 +11,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, Q
+from django.utils import timezone
 
 from labeling.annotation import state
 from labeling.annotation.locked_document import (
@@ -24,7 +25,16 @@ from labeling.annotation.locked_document import (
     schema_of,
 )
 from labeling.annotation.queue import acquire_lock, claim_first, unlocked_for
-from labeling.annotation.revisions import EditTiming, label_origin, merge_save, record_review, set_gold, write_revision
+from labeling.annotation.revisions import (
+    EditTiming,
+    label_origin,
+    merge_save,
+    record_review,
+    restore_gold,
+    set_gold,
+    stored_gold,
+    write_revision,
+)
 from labeling.form.codec import Parsed
 from labeling.form.validation import Checks, check
 from labeling.integrations.events import emit_document_event
@@ -53,9 +63,11 @@ __all__ = [
     "InvalidLabel",
     "ReviewDocument",
     "approve",
+    "can_undo",
     "next_to_review",
     "open_review",
     "reject",
+    "undo_approval",
 ]
 
 
@@ -76,9 +88,7 @@ def next_to_review(*, project: Project, user: User, after: int | None = None) ->
 
     With ``after``, continues after that document and wraps around; that document is not returned again.
     """
-    rows = queries.pending_review(project).filter(unlocked_for(user))
-    if project.four_eyes:
-        rows = queries.with_authors(rows).filter(Q(author_pk__isnull=True) | ~Q(author_pk=user.pk))
+    rows = queries.reviewable(project, user).filter(unlocked_for(user))
     parts = (Q(pk__gt=after), Q(pk__lt=after)) if after else (Q(),)
     for part in parts:
         candidates = list(rows.filter(part).order_by("pk").values_list("pk", flat=True)[:_CANDIDATES])
@@ -182,9 +192,9 @@ def approve(
             if problems:
                 raise InvalidLabel(problems)
             annotation_id, revision_id, origin = found.label_annotation, found.label_pk, found.label_origin
-            decision = Review.Decision.APPROVE
+            decision, replaced_gold = Review.Decision.APPROVE, stored_gold(locked)
         else:
-            decision = Review.Decision.FIX
+            decision, replaced_gold = Review.Decision.FIX, None
             base = found.own_version if locked.is_blind else found.head_version
             saved = merge_save(locked, user, value, evidence or {}, base or 0, None).saved
             if problems := [*saved.problems, *saved.checks.unconfirmed]:
@@ -193,10 +203,54 @@ def approve(
             saved.source_origins = (found.label_origin,)
             revision = write_revision(locked, user, saved, Actions.APPROVE, EditTiming())
             annotation_id, revision_id, origin = revision.annotation_id, revision.pk, label_origin(locked, saved)
-        review = record_review(locked, user, decision, annotation_id=annotation_id, revision_id=revision_id)
+        review = record_review(
+            locked,
+            user,
+            decision,
+            annotation_id=annotation_id,
+            revision_id=revision_id,
+            replaced_gold=replaced_gold,
+        )
         set_gold(locked, revision_id, origin, user)
         emit_document_event("document.approved", found, user, annotation=annotation_id, revision=revision_id)
     return review
+
+
+def undo_approval(*, review: Review, user: User) -> Document:
+    """Undoes a recent approval of the user: the label is to be reviewed again, and gold is what it was before.
+
+    Raises:
+        Refused: it is another user's, too old, a fix, or the document was changed since.
+    """
+    if not can_undo(review, user):
+        raise Refused("This decision can no longer be undone. Return the document to the queue instead.")
+    newer = Review.objects.filter(document=review.document_id, pk__gt=review.pk)
+    unchanged = Q(state=DocumentState.APPROVED) & ~Exists(newer)
+    with transaction.atomic():
+        try:
+            locked = lock_document(review.document, user, state.undo_approval(), only_if=unchanged)
+        except Document.DoesNotExist as gone:
+            raise Refused("The document was changed since. Its approval stays.") from gone
+        if not locked.may_review:
+            raise Refused("You do not have the right to review in this project.", code="permission")
+        if locked.document.label_pk != review.revision_id:
+            raise Refused("The document was changed since. Its approval stays.")
+        restore_gold(locked, review.replaced_gold)
+        emit_document_event(
+            "document.approval_undone",
+            locked.document,
+            user,
+            annotation=review.annotation_id,
+            revision=review.revision_id,
+        )
+        Review.objects.filter(pk=review.pk).delete()
+    return review.document
+
+
+def can_undo(review: Review, user: User) -> bool:
+    """Whether a user can undo a decision: their own approval, while it is recent."""
+    is_recent = review.created_at > timezone.now() - queries.RECENT
+    return review.reviewer_id == user.pk and review.replaced_gold is not None and is_recent
 
 
 def reject(*, document: Document, user: User, reason: str, base_version: int | None = None) -> Review:

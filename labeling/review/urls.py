@@ -10,6 +10,7 @@ urlpatterns = [
     path("review/onward/", views.review_onward, name="review_onward"),
     path("review/<int:pk>/", views.review_document, name="review_document"),
     path("review/<int:pk>/approve/", views.review_approve, name="review_approve"),
+    path("review/<int:pk>/undo/", views.review_undo, name="review_undo"),
     path("review/<int:pk>/reject/", views.review_reject, name="review_reject"),
     path("review/<int:pk>/adjudicate/", views.review_adjudicate, name="review_adjudicate"),
     path("progress/", progress_views.progress, name="progress"),

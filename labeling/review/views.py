@@ -4,9 +4,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.db.models.functions import Left
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
@@ -19,7 +20,7 @@ from labeling.form.tree import form_for, tree_of
 from labeling.models import Document, Project
 from labeling.review import adjudication, queries, services
 from labeling.review.forms import ConflictForm, RejectForm
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, Role, may, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.paging import count, key_of, page
 from slmstudio.web.requests import SignedInRequest
@@ -29,10 +30,13 @@ SHOW_DISPUTED = "disputed"
 
 @require_safe
 def review(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Labels to review; with ``?show=disputed``, documents to adjudicate."""
+    """Labels to review; with ``?show=disputed``, documents to adjudicate. Annotators see those that they labeled."""
     project = project_for(request.user, slug, Action.READ)
     disputes = request.GET.get("show") == SHOW_DISPUTED
     labels, disputed = queries.pending_review(project), queries.pending_adjudication(project)
+    only_own = project.role == Role.ANNOTATOR
+    if only_own:
+        labels, disputed = queries.labeled_by(labels, request.user), queries.labeled_by(disputed, request.user)
     rows = disputed if disputes else queries.with_authors(labels)
     shown = page(
         rows.only("external_id", "state", "wanted", "project").annotate(beginning=Left("text", 160)),
@@ -47,6 +51,8 @@ def review(request: SignedInRequest, slug: str) -> HttpResponse:
         "page": shown,
         "labels_count": count(labels),
         "disputes_count": count(disputed),
+        "only_own": only_own,
+        "last": _last_decision(project, request.user),
         "unread": comment_services.unread_count(project=project, user=request.user),
     }
     return render(request, "labeling/review/list.html", context)
@@ -76,6 +82,14 @@ def review_onward(request: SignedInRequest, slug: str) -> HttpResponse:
     return JsonResponse({"done": True, "url": f"{reverse('review_next', args=[slug])}?{urlencode({'after': after})}"})
 
 
+def _last_decision(project: Project, user: User) -> dict[str, Any] | None:
+    """The decision that a reviewer just made, and whether they can undo it."""
+    if not may(project.role, Action.REVIEW):
+        return None
+    review = queries.last_decision(project, user)
+    return None if review is None else {"review": review, "can_undo": services.can_undo(review, user)}
+
+
 def _list_url(slug: str, disputes: bool) -> str:
     return reverse("review", args=[slug]) + (f"?show={SHOW_DISPUTED}" if disputes else "")
 
@@ -103,7 +117,7 @@ def _label_page(
     revision = found.revision
     last = found.reviews[0] if found.reviews else None
     context: dict[str, Any] = {
-        **_document_context(project, document, found.checks.evidence, found.schema_version),
+        **_document_context(request.user, project, document, found.checks.evidence, found.schema_version),
         "found": found,
         "form": form_for(compiled, revision.value, read_only=True, problems=found.checks.problems)
         if revision
@@ -111,19 +125,22 @@ def _label_page(
         "since": field_changes(compiled.ordered(last.revision.value), compiled.ordered(revision.value))[:40]
         if last is not None and revision is not None
         else None,
-        "last": last,
+        "position": None if found.refusal else queries.position(project, request.user, document, disputed=False),
         "reject": form,
         "next_url": _next_url(project.slug, document, disputes=False),
     }
     return render(request, "labeling/review/document.html", context, status=status)
 
 
-def _document_context(project: Project, document: Document, evidence: dict[str, Any], version: Any) -> dict[str, Any]:
+def _document_context(
+    user: User, project: Project, document: Document, evidence: dict[str, Any], version: Any
+) -> dict[str, Any]:
     """The context of both pages for the document."""
     known = tags_of(project)
     return {
         "project": project,
         "document": document,
+        "last": _last_decision(project, user),
         "pieces": highlight(document.text, evidence, tree_of(version.compiled)).pieces,
         "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
         "tags": [known[tag].title if tag in known else tag for tag in document.tags],
@@ -140,7 +157,10 @@ def _conflict_page(
 ) -> HttpResponse:
     compiled = found.schema_version.compiled
     context: dict[str, Any] = {
-        **_document_context(project, found.document, found.evidence(form.conflicts), found.schema_version),
+        **_document_context(
+            request.user, project, found.document, found.evidence(form.conflicts), found.schema_version
+        ),
+        "position": queries.position(project, request.user, found.document, disputed=True),
         "found": found,
         "form": form,
         "agreed": form_for(compiled, form.conflicts.value, read_only=True) if found.labels else None,
@@ -159,8 +179,20 @@ def review_approve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
-    messages.success(request, f"{document.external_id} was approved.")
     return redirect(_next_url(slug, document, disputes=False))
+
+
+@require_POST
+def review_undo(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Undoes the user's approval (``review``: its id) and opens the document again."""
+    _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
+    decision = get_object_or_404(document.reviews, pk=key_of(request.POST.get("review")))
+    decision.document = document
+    try:
+        services.undo_approval(review=decision, user=request.user)
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("review_document", slug, pk)
 
 
 @require_POST
@@ -182,7 +214,6 @@ def review_reject(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
-    messages.success(request, f"{document.external_id} was rejected.")
     return redirect(_next_url(slug, document, disputes=disputed))
 
 
@@ -212,5 +243,4 @@ def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpRespo
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
-    messages.success(request, f"{document.external_id} was adjudicated.")
     return redirect(_next_url(slug, document, disputes=True))

@@ -26,7 +26,7 @@ from labeling.documents import bulk_edit, saved_views
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.integrations import deliveries, tokens, webhooks
-from labeling.models import Document, Mention, Webhook
+from labeling.models import Document, Webhook
 from labeling.projects.services import create_project
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
@@ -37,7 +37,7 @@ from training.search.spec import SearchSpec
 FIRST = 1_000_000
 APPS = ("labeling", "training", "evaluation")
 #: what every project has its own of, and what has a test of its own
-LEFT_OUT = {"contract_version", "former_challenge", "mention"}
+LEFT_OUT = {"contract_version", "former_challenge"}
 #: what managers do
 DECISIONS = {"gate_decide", "gate_withdraw", "api_decide", "api_withdraw"}
 #: pages that take JSON
@@ -146,13 +146,6 @@ def test_other_projects_objects_are_404(owner: Any) -> None:
                 refused = (404, 405, 422) if name.startswith("api_") else (404, 405)
                 assert answer.status_code in refused, (name, method, address, answer.status_code, answer.content[:300])
                 assert b"theirs" not in answer.content.lower(), (method, address)
-
-
-def test_another_users_mention_redirects_to_own_mentions(owner: Any) -> None:
-    answer = client_of(owner).post(f"/p/mine/mentions/{FIRST}/")
-    assert (answer.status_code, answer["Location"]) == (302, "/p/mine/mentions/")
-    assert not Mention.objects.exclude(read_at=None).exists()
-    assert Mention.objects.filter(pk=FIRST).exists()
 
 
 def test_foreign_ids_exist(owner: Any) -> None:

@@ -97,7 +97,13 @@ def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) 
     expect(page.locator("#f-vendor-label").locator("xpath=ancestor::*[@data-node][1]")).to_have_class("sf-field strong")
     page.keyboard.press("a")
     shows(page, second)
-    expect(page.locator("#messages")).to_contain_text(f"{first.external_id} was approved.")
+    expect(page.locator(".last-decision")).to_contain_text(first.external_id)
+    check(page, "review-after")
+    page.keyboard.press("u")
+    shows(page, first)
+    assert not Gold.objects.exists()
+    page.keyboard.press("a")
+    shows(page, second)
     page.keyboard.press("r")
     expect(page.locator("#id_reason")).to_be_focused()
     page.keyboard.press("Control+Enter")
@@ -118,7 +124,9 @@ def test_section_shortcuts_do_not_decide(desk: Desk, open_page: Open) -> None:
     page = open_page(desk.rita, f"review/{document.pk}/")
     page.keyboard.press("g")
     page.keyboard.press("a")
-    page.wait_for_url("**/gates/")
+    page.keyboard.press("g")
+    page.keyboard.press("p")
+    page.wait_for_url("**/progress/")
     assert not Review.objects.exists()
 
 
@@ -128,7 +136,7 @@ def test_the_annotator_sees_the_rejection_reason(desk: Desk, open_page: Open) ->
     page = open_page(desk.rita, f"review/{document.pk}/")
     page.locator("#id_reason").fill("The vendor is without LTD.")
     page.get_by_role("button", name="Reject").last.click()
-    expect(page.locator("#messages")).to_contain_text("was rejected")
+    expect(page.locator(".last-decision")).to_contain_text(document.external_id)
     page = open_page(desk.ana, "label/")
     expect(page.locator("#rejection")).to_contain_text("The vendor is without LTD.")
 
@@ -153,7 +161,7 @@ def test_a_conflict_is_adjudicated_by_keys(desk: Desk, open_page: Open, watch: W
     total.get_by_role("radio").first.check()
     page.locator("h1").click()
     page.keyboard.press("a")
-    expect(page.locator("#messages")).to_contain_text(f"{document.external_id} was adjudicated.")
+    expect(page.locator(".last-decision")).to_contain_text(document.external_id)
     value = Gold.objects.get().revision.value
     assert (value["vendor"], value["total_amount"]) == ("ACME SUPPLIES", 1100)
     assert value["line_items"] == [{**ROWS[1], "quantity": 1}]
@@ -223,7 +231,7 @@ def test_empty_pages_and_mentions(desk: Desk, open_page: Open) -> None:
     page.goto("/p/desk/review/")
     page.get_by_role("link", name="2 unread mentions").click()
     check(page, "mentions")
-    page.get_by_role("button", name="Open document").first.click()
+    page.get_by_role("link", name="Open document").first.click()
     expect(page.locator("#document-name")).to_have_text(document.external_id)
 
 

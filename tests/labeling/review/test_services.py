@@ -11,6 +11,7 @@ from labeling.integrations import events, webhooks
 from labeling.models import (
     Annotation,
     AnnotationRevision,
+    Document,
     DocumentState,
     Gold,
     Membership,
@@ -221,6 +222,52 @@ def test_submit_after_approval_needs_review(desk: Desk) -> None:
     assert list(review_queries.pending_review(desk.project)) == [document]
     review_services.approve(document=fresh(document), user=desk.rita, base_version=again.version)
     assert Gold.objects.get().revision.value["vendor"] == "Acme"
+
+
+def test_undo_restores_the_gold_label_before(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document()
+    first = submit(document, desk.ana)
+    submitted = Gold.objects.values().get()
+    review = review_services.approve(document=fresh(document), user=desk.rita, base_version=first.version)
+    assert Gold.objects.values().get() != submitted
+    review_services.undo_approval(review=review, user=desk.rita)
+    assert Gold.objects.values().get() == submitted
+    assert fresh(document).state == DocumentState.SUBMITTED
+    # A submit counts at once again, as before the approval.
+    submit(document, desk.ana, first.version, vendor="Acme")
+    assert Gold.objects.get().revision.value["vendor"] == "Acme"
+
+
+def test_undo_emits_an_event(desk: Desk) -> None:
+    listen(desk)
+    document = desk.document()
+    version = submit(document, desk.ana).version
+    review = review_services.approve(document=fresh(document), user=desk.rita, base_version=version)
+    review_services.undo_approval(review=review, user=desk.rita)
+    assert WebhookDelivery.objects.order_by("created_at").last().event == "document.approval_undone"
+
+
+@pytest.mark.parametrize("since", ["submit", "challenge", "late", "other", "fix"])
+def test_an_approval_that_others_built_on_stays(desk: Desk, since: str) -> None:
+    document, user = desk.document(), desk.rita
+    version = submit(document, desk.ana).version
+    more: dict[str, Any] = {"value": {**gold(), "vendor": "Acme Supplies"}} if since == "fix" else {}
+    review = review_services.approve(document=fresh(document), user=desk.rita, base_version=version, **more)
+    if since == "submit":
+        submit(document, desk.ana, version, vendor="Acme")
+    elif since == "challenge":
+        Document.objects.filter(pk=document.pk).update(state=DocumentState.SUBMITTED, disputed=True)
+    elif since == "late":
+        review.created_at -= review_queries.RECENT
+    elif since == "other":
+        user = member(desk, "cleo", Role.REVIEWER)
+    before = fresh(document).state
+    with pytest.raises(Refused):
+        review_services.undo_approval(review=review, user=user)
+    assert fresh(document).state == before
+    assert Gold.objects.get().approved_by == desk.rita
+    assert Review.objects.filter(pk=review.pk).exists()
 
 
 def test_reviewers_get_different_labels_in_turn(desk: Desk) -> None:

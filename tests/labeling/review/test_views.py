@@ -62,10 +62,10 @@ def test_pending_labels_show_their_author(desk: Desk) -> None:
     assert "&lt;b&gt;odd&lt;/b&gt;" in shown
     assert desk.ana.username in shown
     assert "needs another reviewer" in shown
-    # Everybody reads the list; deciding takes a reviewer.
-    for_ana = page(desk, desk.ana)
-    assert "needs another reviewer" in for_ana
-    assert at(desk, "next/") not in for_ana
+    # Annotators see where their own labels are; deciding takes a reviewer.
+    rows = browser(desk.ana).get(at(desk)).context["page"].rows
+    assert [row.pk for row in rows] == [document.pk]
+    assert at(desk, "next/") not in page(desk, desk.ana)
     dispute(desk)
     assert f"{desk.ana.username}, {desk.ben.username}" in page(desk, desk.rita, "?show=disputed")
 
@@ -102,12 +102,66 @@ def test_approve_redirects_to_next(desk: Desk) -> None:
     assert rita.get(at(desk, "next/"))["Location"] == at(desk, f"{first.pk}/")
     answer = rita.post(at(desk, f"{first.pk}/approve/"), {"version": version}, follow=True)
     assert answer.redirect_chain == [(at(desk, f"next/?after={first.pk}"), 302), (at(desk, f"{second.pk}/"), 302)]
-    assert "doc-0001 was approved." in answer.content.decode()
+    assert answer.context["last"]["review"].document == first
     assert Gold.objects.get().document == first
     version = fresh(second).annotations.get().version
     answer = rita.post(at(desk, f"{second.pk}/approve/"), {"version": version}, follow=True)
     assert answer.redirect_chain[-1] == (at(desk), 302)
     assert "No labels to review" in answer.content.decode()
+
+
+def approve(client: Any, desk: Desk, document: Any) -> Any:
+    version = fresh(document).annotations.get().version
+    return client.post(at(desk, f"{document.pk}/approve/"), {"version": version}, follow=True)
+
+
+def test_review_counts_the_decisions_of_today(desk: Desk) -> None:
+    documents = [desk.document() for _ in range(4)]
+    for document in documents[:3]:
+        submit(document, desk.ana)
+    submit(documents[3], desk.rita)  # her own: another reviewer decides
+    rita = browser(desk.rita)
+
+    def place(document: Any) -> tuple[int, int]:
+        position = rita.get(at(desk, f"{document.pk}/")).context["position"]
+        return position.number, position.total.number
+
+    assert [place(document) for document in documents[:3]] == [(1, 3), (2, 3), (3, 3)]
+    approve(rita, desk, documents[0])
+    assert place(documents[1]) == (2, 3)
+    approve(rita, desk, documents[1])
+    assert place(documents[2]) == (3, 3)
+    assert rita.get(at(desk, f"{documents[0].pk}/")).context["position"] is None
+
+
+def test_approval_is_undone(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    rita = browser(desk.rita)
+    last = approve(rita, desk, document).context["last"]
+    assert last["can_undo"]
+    undo = {"review": str(last["review"].pk)}
+    assert browser(desk.ana).post(at(desk, f"{document.pk}/undo/"), undo).status_code == 403
+    answer = rita.post(at(desk, f"{document.pk}/undo/"), undo, follow=True)
+    assert answer.redirect_chain[-1][0] == at(desk, f"{document.pk}/")
+    assert fresh(document).state == DocumentState.SUBMITTED
+    assert not Gold.objects.exists()
+    assert not Review.objects.exists()
+    assert rita.post(at(desk, f"{document.pk}/undo/"), undo).status_code == 404
+    approve(rita, desk, document)
+    assert Gold.objects.get().approved_by == desk.rita
+
+
+def test_a_fix_is_shown_as_the_last_decision(desk: Desk) -> None:
+    document, following = desk.document(), desk.document()
+    version = submit(document, desk.ana).version
+    submit(following, desk.ana)
+    rita = browser(desk.rita)
+    submit(document, desk.rita, version, vendor="Acme")  # as the labeling screen does
+    context = rita.get(at(desk, f"next/?after={document.pk}"), follow=True).context
+    assert (context["document"], context["last"]["review"].document) == (following, document)
+    assert context["last"]["review"].decision == Review.Decision.FIX
+    assert not context["last"]["can_undo"]
 
 
 @pytest.mark.parametrize("version", ["", "x", "7", "-1", "99999999999999999999999"])
@@ -132,7 +186,7 @@ def test_reject_needs_a_reason(desk: Desk) -> None:
     assert long.status_code == 422
     assert "x" * 1001 in long.content.decode()
     answer = rita.post(address, {"version": version, "reason": "No <b>."}, follow=True)
-    assert "was rejected" in answer.content.decode()
+    assert answer.context["last"]["review"].decision == Review.Decision.REJECT
     assert fresh(document).state == DocumentState.REJECTED
     again = page(desk, desk.rita, f"{document.pk}/")
     assert "No &lt;b&gt;." in again
@@ -282,7 +336,7 @@ def test_review_pages_query_count(desk: Desk) -> None:
     rita = browser(desk.rita)
     first = fresh(desk.project.documents.order_by("pk")[0])
     annotation_services.acquire_lock(document=first, user=desk.rita)
-    for path, most in (("", 9), ("?show=disputed", 10), (f"{first.pk}/", 12)):
+    for path, most in (("", 10), ("?show=disputed", 11), (f"{first.pk}/", 15)):
         with CaptureQueriesContext(connection) as queries:
             assert rita.get(at(desk, path)).status_code == 200
         assert len(queries) <= most, [query["sql"][:120] for query in queries]
