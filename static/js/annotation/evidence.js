@@ -7,7 +7,7 @@
 /** @import { Validation } from "./validation.js" */
 
 import { addLines } from "./grid.js";
-import { controlOf, isLeaf, stepsOf } from "./nodes.js";
+import { controlOf, isLeaf, leafOf, stepsOf } from "./nodes.js";
 import { PageView } from "./page_view.js";
 import { TextView } from "./text_view.js";
 import { $ } from "../site/dom.js";
@@ -17,8 +17,8 @@ import { $ } from "../site/dom.js";
 const UNTYPED = ["choice", "boolean"];
 
 export class Evidence {
-  /** The node that had the focus last: a selection in the document fills it. @type {Element | null} */
-  #last = null;
+  /** The field that was left last, while none has the focus. @type {Element | null} */
+  #left = null;
   /** The path of the field under the pointer. @type {string | null} */
   #hovered = null;
   /** Lines selected for a grid, which row_add makes rows of. @type {{ lines: string[], before?: Before } | null} */
@@ -52,15 +52,20 @@ export class Evidence {
 
   /** @param {DocumentState} state */
   open(state) {
-    this.#last = null;
+    this.#left = null;
     this.#hovered = null;
     this.#block = null;
     this.text.open(state.text);
     this.pages.open(state.pages);
   }
 
+  /**
+   * The field that a selection in the document fills: the one with the focus, else the one that had it last. It is read
+   * from the page, as a document is also opened without any event of the focus.
+   */
   get node() {
-    return this.#last?.isConnected ? this.#last : null;
+    const node = this.form.leafInFocus ?? this.#left;
+    return node?.isConnected ? node : null;
   }
 
   /** The current path of the node: rows come and go. */
@@ -71,15 +76,10 @@ export class Evidence {
   /** @param {HTMLElement} root @param {() => void} left */
   #listen(root, left) {
     root.addEventListener("focusin", ({ target }) => {
-      const node = target.closest("[data-node]");
-      if (!isLeaf(node) || !target.matches("[data-control]")) return;
-      this.#last = node;
-      this.#block = null;
-      this.entered(this.path);
-      this.draw();
-      this.#reveal();
-      this.drawLine();
+      if (target.matches("[data-control]")) this.enter();
     });
+    // Before all that asks for the field.
+    root.addEventListener("focusout", ({ target }) => (this.#left = leafOf(target) ?? this.#left), { capture: true });
     root.addEventListener("input", () => (this.#block = null));
     root.addEventListener("focusout", ({ target, relatedTarget }) => {
       const node = target.closest("[data-node]");
@@ -95,6 +95,15 @@ export class Evidence {
       this.#hovered = path;
       this.draw();
     });
+  }
+
+  /** A field has the focus, or another document is in the field that has it. */
+  enter() {
+    this.#block = null;
+    this.entered(this.path);
+    this.draw();
+    this.#reveal();
+    this.drawLine();
   }
 
   draw() {

@@ -10,7 +10,7 @@ import { editorButtons } from "./json_editor_dialog.js";
 import { origins } from "./merge.js";
 import {
   NODE, bodyOf, childOf, childrenOf, columnOf, controlOf, fillLeaf, focusColumn, identify, indexOf, isChoice, isGroup, isLeaf, isRows, itemOf,
-  keyOf, moveRows, newItem, nodeOf, parentOf, positions, readLeaf, rowsOf, showRaw, stepsOf, variantOf,
+  keyOf, leafOf, moveRows, newItem, nodeOf, parentOf, positions, readLeaf, rowsOf, showRaw, stepsOf, variantOf,
 } from "./nodes.js";
 import { isNamed, isRaw, join, own, split } from "./paths.js";
 import { fillVariants, putImplied, switchForm } from "./variants.js";
@@ -89,11 +89,15 @@ export class Form {
     return this.draft.get(stepsOf(node));
   }
 
-  /** The steps to the node with the focus; null where none has it. */
+  /** The field with the focus; null where none has it. */
+  get leafInFocus() {
+    return this.root.contains(document.activeElement) ? leafOf(document.activeElement) : null;
+  }
+
+  /** The steps to the field with the focus; null where none has it. */
   get stepsInFocus() {
-    const { activeElement } = document;
-    const node = activeElement?.matches("[data-control]") ? activeElement.closest(NODE) : null;
-    return node && this.root.contains(node) ? stepsOf(node) : null;
+    const leaf = this.leafInFocus;
+    return leaf && stepsOf(leaf);
   }
 
   /** @param {Element} node @param {Entry} entry */

@@ -25,6 +25,12 @@ const isKind = (node, kinds) => kinds.includes(node?.dataset.node ?? "");
 /** @param {MaybeNode} node */
 export const isLeaf = (node) => isKind(node, ["leaf", "checks"]);
 
+/** The leaf of a control; null for anything else. @param {Element | null} control */
+export function leafOf(control) {
+  const node = control?.matches("[data-control]") ? control.closest(NODE) : null;
+  return isLeaf(node) ? node : null;
+}
+
 /** @param {MaybeNode} node */
 export const isRows = (node) => isKind(node, ["table", "list", "map"]);
 

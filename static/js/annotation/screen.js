@@ -146,7 +146,7 @@ function open(next, { push = false } = {}) {
   unsavedDrafts.send();
   $("form-scroll").scrollTop = 0;
   if (!exceptions.focusFirst()) form.focusFirstEmpty();
-  evidence.draw();
+  evidence.enter();
 }
 
 function drawHead() {
@@ -215,6 +215,7 @@ document.addEventListener("pointerdown", () => (isPressed = true));
 for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) {
   document.addEventListener(name, () => setTimeout(() => {
     isPressed = false;
+    evidence.text.settle();
     for (const action of postponed.splice(0)) action();
   }));
 }

@@ -26,20 +26,23 @@ export class TextView {
   constructor(root, scroll, { selected, clicked }) {
     this.root = root;
     this.scroll = scroll;
+    this.selected = selected;
     // A click clears the old selection only after the button is up, so it is read a moment later; a key pressed in that
     // moment is for what was selected.
-    const settle = () => {
-      if (this.#settling === null) return;
-      clearTimeout(this.#settling);
-      this.#settling = null;
-      this.#readSelection(selected);
-    };
-    root.addEventListener("mouseup", () => (this.#settling ??= setTimeout(settle)));
-    document.addEventListener("keydown", settle, true);
+    root.addEventListener("mouseup", () => (this.#settling ??= setTimeout(() => this.settle())));
+    document.addEventListener("keydown", () => this.settle(), true);
     root.addEventListener("click", (event) => {
       const path = event.target.closest(".mark")?.dataset.path;
       if (path !== undefined && getSelection()?.isCollapsed) clicked(path);
     });
+  }
+
+  /** Reads what was selected a moment ago: drawing marks would clear it. */
+  settle() {
+    if (this.#settling === null) return;
+    clearTimeout(this.#settling);
+    this.#settling = null;
+    this.#readSelection();
   }
 
   /** @param {string} text */
@@ -109,8 +112,7 @@ export class TextView {
     target.scrollIntoView({ block: "center", behavior: isCalm ? "auto" : "smooth" });
   }
 
-  /** @param {Selected} selected */
-  #readSelection(selected) {
+  #readSelection() {
     const selection = getSelection();
     if (!selection?.rangeCount || selection.isCollapsed) return;
     const range = selection.getRangeAt(0);
@@ -118,7 +120,7 @@ export class TextView {
     let [start, end] = [this.#offset(range.startContainer, range.startOffset), this.#offset(range.endContainer, range.endOffset)];
     while (start < end && /\s/u.test(this.text[start])) start += 1;
     while (end > start && /\s/u.test(this.text[end - 1])) end -= 1;
-    if (start < end) selected(this.text.slice(start, end), this.toPoint(start), this.toPoint(end));
+    if (start < end) this.selected(this.text.slice(start, end), this.toPoint(start), this.toPoint(end));
   }
 
   /** The UTF-16 unit of a place in the page. @param {Node} node @param {number} inner */
