@@ -1,5 +1,5 @@
-// Completes what is being typed from the document: the rest is shown behind the cursor and taken with → or End, a word of
-// it with Ctrl+→. ↓ and ↑ show other continuations; after a piece was taken, the next one is shown.
+// Completes what is being typed from the document: the rest is shown behind the cursor and taken with →, End, a click or a
+// tap, a word of it with Ctrl+→. ↓ and ↑ show other continuations; after a piece was taken, the next one is shown.
 
 /** @import { TextView } from "./text_view.js" */
 
@@ -11,48 +11,84 @@ const MIN_TYPED = 2; // characters before anything is suggested
 const MAX_SEARCHED = 200_000; // characters of a document that are searched at each key
 const MAX_MATCHES = 200;
 const MAX_SUGGESTIONS = 6;
-const TEXTS = ["text", "lines"];
-const WORDS = ["number", "date"];
+const SHAPES = ["text", "lines", "number", "date"];
 const RIGHT_TO_LEFT = /\p{Script=Arabic}|\p{Script=Hebrew}/u;
 
+const GAP = "[ \\t\\u00a0.,/'’-]";
+const MONTH = "\\p{L}[\\p{L}\\p{M}]{2,11}";
+const YEAR = "(?:(?:1[89]|2[01])\\d\\d|\\d\\d)";
+/** Dates as slmstudio/contract/values/dates.py reads them. */
+const DATE = new RegExp(
+  `(?:${[
+    "\\d{1,4} ?[-/.] ?\\d{1,2} ?[-/.] ?\\d{1,4}",
+    "\\d{1,2} \\d{1,2} \\d{4}",
+    `\\d{1,4}(?:st|nd|rd|th|º)?${GAP}{0,3}(?:(?:of|de) )?${MONTH}${GAP}{0,3}(?:de )?${YEAR}`,
+    `${MONTH}${GAP}{0,3}\\d{1,2}(?:st|nd|rd|th)?${GAP}{1,3}${YEAR}`,
+    "\\d{4} ?年 ?\\d{1,2} ?月 ?\\d{1,2} ?日",
+    "\\d{8}",
+  ].join("|")})(?:(?=T\\d)|(?![\\p{L}\\p{N}]|[.,]\\d))`,
+  "uy",
+);
+/** The rest of a number, with groups of three digits after a space. */
+const REST_OF_NUMBER = /^(?:\d*(?:[ \u00a0\u202f]\d{3}(?!\d))+(?:[.,]\d+)?|\S*)/u;
+
 /**
- * How the typed text continues in the document, each continuation once: to the end of its column, of anything but a text
- * to the next space.
+ * How the typed text continues in the document, each continuation once, those in the case that was typed first: a text to
+ * the end of its column, a number or date to its own end.
  * @param {string} text @param {string} typed @param {string} shape
  */
 export function suggestions(text, typed, shape) {
-  const words = typed.trim().split(/\s+/u);
-  if (typed.trim().length < MIN_TYPED) return [];
-  const escaped = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/gu, "\\$&"));
-  const pattern = new RegExp(`(?<![\\p{L}\\p{N}])${escaped.join("\\s+")}`, "giu");
-  /** @type {Map<string, Suggestion>} */
-  const found = new Map();
+  const plain = typed.trim().replace(/\s+/gu, " ");
+  if (plain.length < MIN_TYPED) return [];
+  const pattern = plain.replace(/[\\^$.*+?()[\]{}|/]/gu, "\\$&").replaceAll(" ", "\\s+");
+  const endsInSpace = /\s$/u.test(typed);
+  /** @type {(Suggestion & { otherCase: number })[]} */
+  const continuations = [];
   let count = 0;
-  for (const match of text.slice(0, MAX_SEARCHED).matchAll(pattern)) {
-    if (found.size === MAX_SUGGESTIONS || (count += 1) > MAX_MATCHES) break;
-    const end = match.index + match[0].length;
-    const rest = pieceAt(text, end, shape) || (WORDS.includes(shape) ? "" : nextPiece(text, end, shape));
-    const isDoubleSpace = /\s$/u.test(typed) && !/^\s/u.test(rest);
-    if (rest && !isDoubleSpace && !found.has(rest)) found.set(rest, { start: match.index, end: end + rest.length, rest });
+  for (const match of text.slice(0, MAX_SEARCHED).matchAll(new RegExp(`(?<![\\p{L}\\p{N}])${pattern}`, "giu"))) {
+    if ((count += 1) > MAX_MATCHES) break;
+    const [start, end] = [match.index, match.index + match[0].length];
+    const rest = restAt(text, start, end, shape);
+    if (!rest || (endsInSpace && !/^\s/u.test(rest))) continue;
+    const written = match[0].replace(/\s+/gu, " ");
+    const otherCase = [...plain].filter((character, index) => character !== written[index]).length;
+    continuations.push({ start, end: end + rest.length, rest, otherCase });
   }
-  return [...found.values()];
+  continuations.sort((one, other) => one.otherCase - other.otherCase);
+  const rests = continuations.map(({ rest }) => rest);
+  return continuations.filter(({ rest }, index) => rests.indexOf(rest) === index).slice(0, MAX_SUGGESTIONS);
 }
 
-/** @param {string} text @param {number} from @param {string} shape */
-function pieceAt(text, from, shape) {
-  const line = text.slice(from, from + 400).split("\n", 1)[0];
-  if (WORDS.includes(shape)) return (/^\S*/u.exec(line)?.[0] ?? "").replace(/[,;:.)]+$/u, "");
+/**
+ * What continues the text between two places: the rest of its value, after a whole text what follows it.
+ * @param {string} text @param {number} start @param {number} end @param {string} shape
+ */
+function restAt(text, start, end, shape) {
+  if (shape === "date") {
+    DATE.lastIndex = start;
+    return text.slice(end, start + (DATE.exec(text)?.[0].length ?? 0));
+  }
+  if (shape === "number") return (REST_OF_NUMBER.exec(lineAt(text, end))?.[0] ?? "").replace(/[,;:.)]+$/u, "");
+  return columnAt(text, end) || nextPiece(text, end, shape);
+}
+
+/** @param {string} text @param {number} from */
+const lineAt = (text, from) => text.slice(from, from + 400).split("\n", 1)[0];
+
+/** A text to the end of its column. @param {string} text @param {number} from */
+function columnAt(text, from) {
+  const line = lineAt(text, from);
   return line.trimStart() === line ? line.split(/\s{2,}|\t/u, 1)[0].trimEnd() : /^\s\S+(?:\s\S+)*/u.exec(line)?.[0] ?? "";
 }
 
 /**
- * What follows a place: the next column or line, for anything but a text the next word.
+ * The column or line after a place; nothing follows a number or a date.
  * @param {string} text @param {number} end @param {string} shape
  */
 export function nextPiece(text, end, shape) {
   const space = /^\s+/u.exec(text.slice(end, end + 400))?.[0];
-  if (!space) return "";
-  const piece = pieceAt(text, end + space.length, shape);
+  if (!space || shape === "number" || shape === "date") return "";
+  const piece = columnAt(text, end + space.length);
   return piece && space + piece;
 }
 
@@ -75,16 +111,29 @@ export class Completion {
     this.text = text;
     this.take = take;
     this.#hint.setAttribute("aria-hidden", "true");
-    root.addEventListener("input", (event) => {
-      if (isCompleted(event.target) && !(/** @type {InputEvent} */ (event).isComposing)) this.#typed(event.target);
-    });
+    // The keyboard of a phone composes every word.
+    root.addEventListener("input", (event) => isCompleted(event.target) && this.#suggest(event.target));
     root.addEventListener("focusout", () => this.hide());
     root.addEventListener("keydown", (event) => this.#key(event), { capture: true });
-    root.addEventListener("pointerdown", (event) => event.target !== this.#hint && this.hide());
+    document.addEventListener("pointerdown", (event) => {
+      if (this.#hint.contains(event.target)) event.preventDefault(); // the focus stays in the field
+      else this.hide();
+    });
+    this.#hint.addEventListener("click", (event) => {
+      if (/** @type {Element} */ (event.target).closest(".sf-hint-more")) this.#turn(1);
+      else if (this.#input) this.#accept(this.#input);
+    });
+  }
+
+  /** Suggests how the field with the focus goes on, after something else than typing changed it. */
+  refresh() {
+    const { activeElement } = document;
+    if (activeElement && isCompleted(activeElement)) this.#suggest(activeElement);
+    else this.hide();
   }
 
   /** @param {HTMLInputElement} input */
-  #typed(input) {
+  #suggest(input) {
     this.#show(input, isAtEnd(input) ? suggestions(this.text.text, input.value, shapeOf(input)) : []);
   }
 
@@ -106,21 +155,22 @@ export class Completion {
     const [input, hint] = [this.#input, this.#hint];
     hint.remove();
     if (!suggestion || !input) return;
-    const more = this.#suggestions.length > 1 ? ` ${this.#at + 1}/${this.#suggestions.length}` : "";
     const key = make("kbd", { textContent: RIGHT_TO_LEFT.test(suggestion.rest) ? "End" : "→" });
     const rest = suggestion.rest.replace(/\s+/gu, " ");
-    hint.replaceChildren(/\s$/u.test(input.value) ? rest.trimStart() : rest, key, more);
+    hint.replaceChildren(make("span", { className: "sf-hint-rest", textContent: /\s$/u.test(input.value) ? rest.trimStart() : rest }), key);
+    if (this.#suggestions.length > 1) hint.append(make("span", { className: "sf-hint-more", textContent: `${this.#at + 1}/${this.#suggestions.length}` }));
     input.parentElement?.append(hint);
     this.#place(input);
   }
 
-  /** Behind the cursor where there is room, else below the field. @param {HTMLInputElement} input */
+  /** Behind the cursor where there is room, else below the field, and there for a finger. @param {HTMLInputElement} input */
   #place(input) {
     const hint = this.#hint;
     const style = getComputedStyle(input);
     const before = widthOf(input.value, style) + parseFloat(style.paddingLeft) + 1;
     const taken = Math.max(parseFloat(style.paddingRight), leafOf(input).querySelector("[data-shown]")?.offsetWidth ?? 0);
-    const fits = before + hint.offsetWidth < input.clientWidth - taken && !RIGHT_TO_LEFT.test(input.value);
+    const hasRoom = before + hint.offsetWidth < input.clientWidth - taken && !RIGHT_TO_LEFT.test(input.value);
+    const fits = hasRoom && !matchMedia("(pointer: coarse)").matches;
     hint.classList.toggle("sf-hint-below", !fits);
     hint.style.left = `${input.offsetLeft + (fits ? before : 0)}px`;
     hint.style.top = `${input.offsetTop + (fits ? 0 : input.offsetHeight)}px`;
@@ -130,7 +180,7 @@ export class Completion {
   /** @param {KeyboardEvent} event */
   #key(event) {
     const input = this.#input;
-    if (!input || event.target !== input || !this.#suggestions.length) return;
+    if (!input || event.target !== input || !this.#suggestions.length || event.isComposing) return;
     if (input.value !== this.#value) {
       this.hide(); // filled by something else
       return;
@@ -177,7 +227,7 @@ const shapeOf = (input) => leafOf(input).dataset.shape ?? "";
 function isCompleted(element) {
   if (!element.matches('input[type="text"][data-control]:not([data-combo]), textarea[data-control]')) return false;
   const leaf = element.closest('[data-node="leaf"]');
-  return leaf !== null && !leaf.matches("td") && [...TEXTS, ...WORDS].includes(leaf.dataset.shape ?? "") && leaf.dataset.state !== "raw";
+  return leaf !== null && !leaf.matches("td") && SHAPES.includes(leaf.dataset.shape ?? "") && leaf.dataset.state !== "raw";
 }
 
 const canvas = /** @type {CanvasRenderingContext2D} */ (make("canvas").getContext("2d"));

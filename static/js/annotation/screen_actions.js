@@ -246,12 +246,12 @@ export class ScreenActions {
       return;
     }
     const { path } = this.evidence;
-    this.completion.hide();
     this.form.fill();
     const steps = firstDifference(before, this.draft.entry);
     const node = steps && this.form.nodeAt(steps);
     if (node && !node.contains(path === null ? null : this.form.find(path).node)) this.form.focusNode(node);
     else if (path !== null) this.form.focus(path);
+    this.completion.refresh();
     this.evidence.draw();
     this.changed();
   }
