@@ -7,6 +7,7 @@ of users, opens every folder above the data for reading and accepts no settings.
 import contextlib
 import importlib.util
 import os
+import pwd
 import shlex
 import shutil
 import signal
@@ -31,6 +32,8 @@ from slmstudio.stack.errors import (
 from slmstudio.stack.paths import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Paths, private_folder
 
 SUPERUSER = "postgres"
+# Of pg_hba.conf and pg_ident.conf: the roles are those of the accounts that manage the data, by the kernel's word.
+_ACCESS = "local all all peer map=studio\n"
 
 
 def _programs() -> Path:
@@ -104,6 +107,7 @@ class Postgres:
         if new:
             self._make_cluster(who)
         self._clear_traces_of_a_crash()
+        self._restrict_access(owner)
         self._launch(who)
         process = self.running()
         if process is None:
@@ -150,7 +154,7 @@ class Postgres:
             code = self._run(
                 who,
                 "initdb",
-                *("-D", str(draft), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8"),
+                *("-D", str(draft), "-U", SUPERUSER, "--auth-local=peer", "--auth-host=reject", "--encoding=UTF8"),
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
             )
             if code != 0:
@@ -160,6 +164,22 @@ class Postgres:
             draft.rename(self.data)
         except OSError as error:
             raise file_sentence(error, self.places.postgres, "create a database") from error
+
+    def _restrict_access(self, owner: tuple[int, int] | None) -> None:
+        """Only this account, the one of the server, and root connect; also to the cluster of an older version."""
+        names = {pwd.getpwuid(uid).pw_name for uid in {os.geteuid(), self.data.stat().st_uid, 0}}
+        roles = (SUPERUSER, DATABASE, DATABASE_OWNER)
+        accounts = "".join(f'studio "{name}" {role}\n' for name in sorted(names) for role in roles)
+        try:
+            for name, text in (("pg_hba.conf", _ACCESS), ("pg_ident.conf", accounts)):
+                draft = self.data / f"{name}.new"
+                draft.write_text(text)
+                draft.chmod(0o600)
+                if owner is not None:
+                    os.chown(draft, *owner)
+                draft.replace(self.data / name)
+        except OSError as error:
+            raise file_sentence(error, self.places.postgres, "start PostgreSQL") from error
 
     def _clear_traces_of_a_crash(self) -> None:
         """Cleans up after a kill -9: waits for orphaned backends and removes the pid files of a dead postmaster.
@@ -243,6 +263,8 @@ class Postgres:
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(owner))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, owner))
+            # A temporary table could stand in front of another one for the functions of triggers.
+            connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(role))
             owned = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
             if connection.execute(owned, [DATABASE]).fetchone() != (DATABASE_OWNER,):
                 self._give_to_owner()

@@ -51,12 +51,14 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
     gateway = f"{HOST}:{port + 1}"
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
     variables.setdefault("GATEWAY_URL", f"http://{gateway}")
+    variables.setdefault("STUDIO_URL", f"http://{HOST}:{port}")
     if dev:
         variables["DEBUG"] = "1"
     if (code := _manage(variables, "migrate", "--verbosity=0")[0]) != 0:
         return code
     variables.pop("DATABASE_OWNER_URL", None)  # the web server and the workers own no tables
-    code, logins = _manage(variables, "setup_demo", *(() if loop else ("--no-loop",)))
+    # The banner prints the logins.
+    code, logins = _manage(variables, "setup_demo", *(() if loop else ("--no-loop",)), is_shown=False)
     if code != 0:
         return code
     manage = (sys.executable, "manage.py")
@@ -109,8 +111,8 @@ def _web(port: int) -> tuple[str, ...]:
     )
 
 
-def _manage(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """Runs a manage.py command, printing its output live; returns its exit code and its standard output."""
+def _manage(variables: dict[str, str], *arguments: str, is_shown: bool = True) -> tuple[int, str]:
+    """Runs a manage.py command; returns its exit code and its standard output, which is printed live."""
     command = [sys.executable, "manage.py", *arguments]
     written: list[str] = []
     with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as child:
@@ -118,7 +120,8 @@ def _manage(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
             assert child.stdout is not None
             for line in child.stdout:
                 written.append(line)
-                print(line, end="", flush=True)
+                if is_shown:
+                    print(line, end="", flush=True)
         except BaseException:
             child.terminate()
             raise

@@ -36,6 +36,7 @@ FORBIDDEN = [
     "CREATE OR REPLACE FUNCTION evaluation_refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
     "DROP TABLE evaluation_auditentry",
     "CREATE TABLE mine (a int)",
+    "CREATE TEMPORARY TABLE evaluation_auditentry (a int)",
     "SET session_replication_role = replica",
     "SET ROLE slmstudio_owner",
 ]

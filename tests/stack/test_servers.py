@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,9 +16,10 @@ import redis
 
 from slmstudio import stack
 from slmstudio.stack import processes
-from slmstudio.stack.paths import Paths
-from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.paths import DATABASE, DATABASE_OWNER, Paths
+from slmstudio.stack.postgres import SUPERUSER, Postgres
 from slmstudio.stack.valkey import Valkey
+from tests.stack.test_start_errors import as_nobody
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 USER = """
@@ -34,7 +36,7 @@ stack.stop(running)
 ENDLESS_START = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.postgres import SUPERUSER, Postgres
 Postgres._make_database = lambda server: time.sleep(600)
 """
 
@@ -304,3 +306,19 @@ def test_the_command_line_of_an_ended_process_is_empty() -> None:
         assert process.status() == psutil.STATUS_ZOMBIE
         assert processes.command(process) == []
     assert processes.command(process) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another account")
+def test_only_accounts_of_the_studio_connect(home: Path) -> None:
+    running = stack.start(home, ["postgres"])
+    try:
+        places = running.places
+        for folder in (home, places.postgres):
+            folder.chmod(0o755)
+        (places.postgres_socket_folder / ".s.PGSQL.5432").chmod(0o777)
+        for role in (SUPERUSER, DATABASE, DATABASE_OWNER):
+            connect = partial(psycopg.connect, places.database_url(user=role))
+            connect().close()
+            assert "eer authentication failed" in as_nobody(connect)
+    finally:
+        stack.stop(running)

@@ -1,6 +1,6 @@
 """``manage.py setup_demo``: the demo project, its three users and one queued pipeline.
 
-Every step is skipped if it is done, so a second call is quick and an interrupted call resumes.
+The passwords are printed when they are made, and stored in a file that only this account reads. Every step is skipped if it is done, so a second call is quick and an interrupted call resumes.
 """
 
 import json
@@ -43,7 +43,7 @@ USERS = {"ana": Role.ANNOTATOR, "erik": Role.ENGINEER, "mona": Role.MANAGER}
 
 
 class Command(BaseCommand):
-    """Creates the demo and queues its pipeline; prints the logins."""
+    """Creates the demo and queues its pipeline; prints the logins, or where they are."""
 
     help = __doc__ or ""
 
@@ -56,40 +56,42 @@ class Command(BaseCommand):
         if not active_queues():
             for run in requeue_interrupted():
                 self._note(f"restarting an interrupted run: {run}")
-        users, password = self._users()
+        path = Path(settings.HOME) / "demo-logins.json"
+        passwords = _stored(path)
+        is_new = not passwords
+        if is_new:
+            passwords = {name: secrets.token_urlsafe(12) for name in USERS}
+            draft = path.with_suffix(".draft")
+            draft.touch(mode=0o600)
+            draft.write_text(json.dumps({"passwords": passwords}))
+            draft.rename(path)
+        users = self._users(passwords)
         project = self._project(users)
         if not options["no_loop"] and not LoopRun.objects.filter(project=project).exists():
             self._queue_pipeline(project, users["erik"], options["base_model"])
         for name, role in USERS.items():
-            self.stdout.write(f"  {role.label:10} {name:6} {password}")
+            self.stdout.write(f"  {role.label:10} {name:6} {passwords[name]}" if is_new else f"  {role.label:10} {name}")
+        if not is_new:
+            self.stdout.write(f"  Their passwords are in {path}.")
 
     def _note(self, text: str) -> None:
         """Writes progress to standard error; standard output has only the logins."""
         self.stderr.write(text, self.style.NOTICE)
 
-    def _users(self) -> tuple[dict[str, Any], str]:
-        """The three users, with a password of this installation that is stored in its data folder."""
-        path = Path(settings.HOME) / "demo-logins.json"
-        if path.exists():
-            password = json.loads(path.read_text())["password"]
-        else:
-            password = f"demo-{secrets.token_hex(3)}"
-            draft = path.with_suffix(".draft")
-            draft.touch(mode=0o600)
-            draft.write_text(json.dumps({"people": list(USERS), "password": password}))
-            draft.rename(path)
+    def _users(self, passwords: dict[str, str]) -> dict[str, Any]:
+        """The three users."""
         users = {}
         creators = Group.objects.get(name=GROUP)
         for name in USERS:
             user, created = get_user_model().objects.get_or_create(username=name)
             if not created and not user.memberships.filter(project__slug=SLUG).exists() and user.has_usable_password():
                 raise CommandError(f"The database already has a user {name}. Run the demo on a separate database.")
-            if not user.check_password(password):
-                user.set_password(password)
+            if not user.check_password(passwords[name]):
+                user.set_password(passwords[name])
                 user.save(update_fields=["password"])
             user.groups.add(creators)
             users[name] = user
-        return users, password
+        return users
 
     def _project(self, users: dict[str, Any]) -> Project:
         project = Project.objects.filter(slug=SLUG).first()
@@ -139,6 +141,14 @@ class Command(BaseCommand):
             name="demo",
         )
         self._note("queued: evaluation of the base model, fine-tuning, evaluation on validation and hold-out, gates")
+
+
+def _stored(path: Path) -> dict[str, str]:
+    """The passwords of an earlier call; none where an older version made one for all."""
+    if not path.exists():
+        return {}
+    stored: dict[str, str] = json.loads(path.read_text()).get("passwords", {})
+    return stored
 
 
 def _row(sample: Sample, number: int) -> dict[str, Any]:
