@@ -34,12 +34,12 @@ def test_every_path_of_the_table_exists() -> None:
     assert [(change, lost) for change, places in rows() if (lost := missing(places))] == []
 
 
-@pytest.mark.parametrize(
-    "page", [path.name for path in [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]]
-)
-def test_every_test_that_is_named_exists(page: str) -> None:
-    text = next(path for path in (ROOT / page, ROOT / "docs" / page) if path.exists()).read_text()
-    named = re.findall(r"`(tests/[\w./-]+)`", text)
+PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w./-]+)`", page.read_text())
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 

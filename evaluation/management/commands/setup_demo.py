@@ -1,6 +1,7 @@
 """``manage.py setup_demo``: the demo project, its three users and one queued pipeline.
 
-The passwords are printed when they are made, and stored in a file that only this account reads. Every step is skipped if it is done, so a second call is quick and an interrupted call resumes.
+The passwords are printed when they are made, and stored in a file that only this account reads. Every step is skipped
+if it is done, so a second call is quick and an interrupted call resumes.
 """
 
 import json
@@ -70,7 +71,7 @@ class Command(BaseCommand):
         if not options["no_loop"] and not LoopRun.objects.filter(project=project).exists():
             self._queue_pipeline(project, users["erik"], options["base_model"])
         for name, role in USERS.items():
-            self.stdout.write(f"  {role.label:10} {name:6} {passwords[name]}" if is_new else f"  {role.label:10} {name}")
+            self.stdout.write(f"  {role.label:10} {name:6} {passwords[name] if is_new else ''}".rstrip())
         if not is_new:
             self.stdout.write(f"  Their passwords are in {path}.")
 
