@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from labeling.imports.conversations.exchanges import (
     ASSISTANT,
@@ -14,6 +14,13 @@ from labeling.imports.conversations.exchanges import (
     parsed,
     text_of,
 )
+
+
+#: of seconds (in the year 5138); larger numbers count in smaller units
+_MAX_SECONDS: Final = 10**11
+#: of a time in any unit
+_TIME_DIGITS: Final = 20
+_MAX_TIME: Final = Decimal(10) ** _TIME_DIGITS
 
 
 def is_request(value: Any) -> bool:
@@ -115,15 +122,21 @@ def _responses(output: list[Any]) -> dict[str, Any]:
 
 
 def time_text(value: Any) -> str:
-    """A time as ISO 8601 in UTC: of seconds, milliseconds or nanoseconds since 1970, or the text as it is."""
-    if isinstance(value, str) and not value.isdigit():
+    """A time as ISO 8601 in UTC: of seconds, milliseconds, microseconds or nanoseconds since 1970, or the text as it is.
+
+    Raises:
+        ShapeError: the number is no time.
+    """
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         return value[:40]
-    if isinstance(value, int | Decimal | str) and not isinstance(value, bool):
-        seconds = float(value)
-        while seconds > 1e11:
-            seconds /= 1000
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    return ""
+    if not isinstance(value, int | Decimal | str) or isinstance(value, bool):
+        return ""
+    seconds = Decimal(value)
+    if not -_MAX_TIME < seconds < _MAX_TIME:
+        raise ShapeError(f"the time {str(value)[:_TIME_DIGITS]}… has more than {_TIME_DIGITS} digits")
+    while abs(seconds) > _MAX_SECONDS:
+        seconds /= 1000
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat(timespec="seconds")
 
 
 def logged(request: Any, response: Any, **known: Any) -> Exchange:

@@ -29,6 +29,7 @@ from tests.labeling.conversation_files import (
     batch_input,
     batch_output,
     lines,
+    messages,
 )
 from tests.labeling.import_files import packed, read, stored
 
@@ -72,6 +73,37 @@ def test_logs_name_the_model_and_the_time(tmp_path: Path, name: str) -> None:
     assert {row.predictions[0].model for row in rows} == {MODEL}
     assert all(row.data["model"] == MODEL and row.data["time"][:2] == "20" for row in rows)
     assert len({row.data["id"] for row in rows}) == 4
+
+
+@pytest.mark.parametrize(
+    ("written", "time"),
+    [
+        (1_770_000_000, "2026-02-02T02:40:00+00:00"),
+        ("1770000000", "2026-02-02T02:40:00+00:00"),
+        (1_770_000_000_000, "2026-02-02T02:40:00+00:00"),
+        ("1770000000000000000", "2026-02-02T02:40:00+00:00"),
+        (1_770_000_000.75, "2026-02-02T02:40:00+00:00"),
+        (-86_400, "1969-12-31T00:00:00+00:00"),
+        ("2026-02-02 02:40", "2026-02-02 02:40"),
+        ("²", "²"),
+        (True, None),
+    ],
+)
+def test_times(tmp_path: Path, written: Any, time: str | None) -> None:
+    (row,) = chats(tmp_path, "log.jsonl", lines([{"prompt": "Invoice A-1", "completion": "{}", "created": written}]))
+    assert (row.error, row.data.get("time")) == ("", time)
+
+
+@pytest.mark.parametrize("time", [f'"{"9" * 400}"', "9" * 60, f"-{'9' * 60}", "1e59", "-1e59", "1e400"])
+@pytest.mark.parametrize("log", [False, True])
+def test_absurd_time_rejects_its_row(tmp_path: Path, log: bool, time: str) -> None:
+    """In a fine-tuning file, and in a log of requests and responses."""
+    row = {"prompt": "Invoice A-0", "completion": "{}"}
+    if log:
+        row = {"request": {"messages": messages(0)}, "response": {"choices": [{"message": messages(1)[0]}]}}
+    first = json.dumps(row)
+    rows = chats(tmp_path, "log.jsonl", f'{first}\n{first[:-1]}, "created": {time}}}\n')
+    assert [bool(row.error) for row in rows] == [False, True]
 
 
 @pytest.mark.parametrize("order", [("a-in.jsonl", "b-out.jsonl"), ("b-in.jsonl", "a-out.jsonl")])
