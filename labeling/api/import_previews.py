@@ -13,12 +13,11 @@ from labeling.api.projects import draft_out
 from labeling.api.schemas.imports import ImportPreviewOut
 from labeling.api.wire import answer
 from labeling.imports import uploads
-from labeling.imports.exchange_reviews import review_upload
 from labeling.imports.formats.registry import COLUMNS, options_error
-from labeling.imports.table_reviews import review_table
+from labeling.imports.reviews import preview_rows, review_exchanges, review_table
+from labeling.imports.table_reviews import ImportPreview
 from labeling.imports.uploads import Upload
 from labeling.models import Project
-from slmstudio.contract.sources.drafts import SourceError
 from slmstudio.errors import Refused
 
 router = Router(tags=["import"])
@@ -59,10 +58,10 @@ def _preview(upload: Upload, project: Project, options: dict[str, Any]) -> dict[
         return _columns(upload, project, options)
     if upload.format.is_paged or upload.kind == "zip":
         raise Refused(f"A file of the format {upload.kind} has no preview. Import it.")
-    return _rows(uploads.preview_import(upload, project, options))
+    return _rows(preview_rows(upload, options, project.schema_version))
 
 
-def _rows(preview: uploads.ImportPreview | None) -> dict[str, Any]:
+def _rows(preview: ImportPreview | None) -> dict[str, Any]:
     if preview is None:
         return {"rows": 0, "valid": 0, "errors": []}
     errors = [{"message": f"{where}: {reason}"} for where, reason in preview.reasons]
@@ -71,7 +70,7 @@ def _rows(preview: uploads.ImportPreview | None) -> dict[str, Any]:
 
 def _columns(upload: Upload, project: Project, options: dict[str, Any]) -> dict[str, Any]:
     given = options.pop(COLUMNS, {})
-    review = review_table(upload, project, options, lambda table: given)
+    review = review_table(upload, options, project.schema_version, given)
     columns = {
         "roles": dict(review.roles),
         "detected": review.table.detected,
@@ -82,11 +81,8 @@ def _columns(upload: Upload, project: Project, options: dict[str, Any]) -> dict[
 
 
 def _exchanges(upload: Upload, project: Project, options: dict[str, Any]) -> dict[str, Any]:
-    review = review_upload(upload, options, project.schema_version.compiled)
-    try:
-        found = review.contract()
-    except SourceError:
-        found = None
+    review = review_exchanges(upload, options, project.schema_version)
+    found = review.contract
     exchanges = {
         "shapes": review.shapes,
         "answers": review.answers,

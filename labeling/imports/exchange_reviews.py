@@ -1,27 +1,22 @@
-"""What a file of exchanges becomes, before its import: documents, answers, instruction and contract."""
+"""What a file of exchanges becomes, before its import: documents, answers, instruction and contract. Pure."""
 
-import tempfile
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from labeling.imports import uploads
 from labeling.imports.conversations.contract_drafts import ContractDraft, contract_draft
 from labeling.imports.conversations.readings import Reading
 from labeling.imports.conversations.shared_prompt import SharedPrompt
 from labeling.imports.formats.base import Context
 from labeling.imports.formats.registry import open_file
-from labeling.imports.rows import ParsedRow, ReadError, RowError, validate_row
-from labeling.imports.uploads import Upload
+from labeling.imports.rows import ParsedRow, RowError, validate_row
 from slmstudio.contract.json_text import dumps
-from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
-from slmstudio.errors import Refused
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.sources.drafts import SourceError
 
 _ROWS, _SHOWN = 200, 5
 _MAX_REASONS: Final = 5
-#: under which a file is read that has no project yet
-_NO_SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,62 +31,41 @@ class ShownRow:
 
 @dataclass
 class ExchangeReview:
-    """The first rows of an upload. ``answers`` have one, ``matching`` of them match the schema."""
+    """The first rows of an upload. ``answers`` have one, ``matching`` of them match the schema.
 
-    readings: list[Reading]
+    ``shapes``: the titles of the shapes of its files. ``shared``: what the prompts of the first file with such a text
+    share. ``contract`` is derived from the rows; without one, ``contract_error`` is why.
+    """
+
     rows: int = 0
     valid: int = 0
     answers: int = 0
     matching: int = 0
     shown: list[ShownRow] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
+    shapes: str = ""
+    shared: SharedPrompt | None = None
+    contract: ContractDraft | None = None
+    contract_error: str = ""
 
     @property
     def is_whole(self) -> bool:
         """Whether these are all rows."""
         return self.rows < _ROWS
 
-    @property
-    def shapes(self) -> str:
-        """The titles of the shapes of its files."""
-        return "; ".join(dict.fromkeys(reading.shape.title for reading in self.readings))
 
-    @property
-    def shared(self) -> SharedPrompt | None:
-        """What the prompts of the first file with such a text share."""
-        found = [reading.shared for reading in self.readings if reading.shared.instruction]
-        return found[0] if found else None
-
-    def contract(self) -> ContractDraft:
-        """The derived contract.
-
-        Raises:
-            SourceError: it cannot be derived.
-        """
-        return contract_draft(self.readings)
-
-
-def review_upload(upload: Upload, options: dict[str, Any], compiled: CompiledSchema | None = None) -> ExchangeReview:
-    """Reads the first rows as an import with these options would, and writes nothing.
+def review_exchanges(path: Path, kind: str, name: str, context: Context) -> ExchangeReview:
+    """Reads the first rows as an import would, and writes nothing.
 
     Raises:
-        Refused: the file cannot be read, or is no longer stored.
+        ReadError: the file cannot be read.
     """
-    compiled = compiled or compile_schema(_NO_SCHEMA)
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="preview-") as folder,
-            uploads.local_path(upload.key) as path,
-            open_file(path, upload.kind, upload.name, Context(compiled, Path(folder), options)) as opened,
-        ):
-            review = ExchangeReview(opened.readings)
-            for parsed in islice(opened.rows, _ROWS):
-                _add(review, parsed, compiled)
-            return review
-    except ReadError as error:
-        raise Refused(str(error)) from None
-    except FileNotFoundError:
-        raise Refused("The uploaded file is no longer available. Upload it again.") from None
+    review = ExchangeReview()
+    with open_file(path, kind, name, context) as opened:
+        for parsed in islice(opened.rows, _ROWS):
+            _add(review, parsed, context.compiled)
+        _add_contract(review, opened.readings)
+    return review
 
 
 def _add(review: ExchangeReview, parsed: ParsedRow, compiled: CompiledSchema) -> None:
@@ -115,3 +89,12 @@ def _add(review: ExchangeReview, parsed: ParsedRow, compiled: CompiledSchema) ->
         review.matching += not problem
     if len(review.shown) < _SHOWN:
         review.shown.append(ShownRow(row.number, row.text, answer, problem))
+
+
+def _add_contract(review: ExchangeReview, readings: list[Reading]) -> None:
+    review.shapes = "; ".join(dict.fromkeys(reading.shape.title for reading in readings))
+    review.shared = next((reading.shared for reading in readings if reading.shared.instruction), None)
+    try:
+        review.contract = contract_draft(readings)
+    except SourceError as error:
+        review.contract_error = error.message

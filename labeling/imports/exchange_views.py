@@ -15,8 +15,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.contract.errors import ContractError
 from labeling.imports import reservations, services, uploads
-from labeling.imports.exchange_reviews import ExchangeReview, review_upload
 from labeling.imports.forms import ExchangesForm, NewProjectForm
+from labeling.imports.reviews import review_exchanges
 from labeling.imports.uploads import MAX_UPLOAD, Upload
 from labeling.models import Contract, Project
 from labeling.projects.services import (
@@ -28,7 +28,6 @@ from labeling.projects.services import (
 )
 from slmstudio.access import Action, project_for
 from slmstudio.accounts import permissions
-from slmstudio.contract.sources.drafts import Draft, SourceError
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
@@ -78,7 +77,7 @@ def use_instruction(request: SignedInRequest, slug: str) -> HttpResponse:
     try:
         upload, _ = uploads.upload_from_signature(query.get("u", ""), project)
         form = ExchangesForm(query, upload.format)
-        shared = review_upload(upload, form.chosen(), project.schema_version.compiled).shared
+        shared = review_exchanges(upload, form.chosen(), project.schema_version).shared
     except Refused as refusal:
         messages.error(request, str(refusal))
         return redirect("import", slug)
@@ -96,7 +95,7 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
     context: dict[str, Any] = {"project": project, "form": form, "version": project.schema_version}
     options = form.chosen()
     try:
-        review = review_upload(upload, options, project.schema_version.compiled)
+        review = review_exchanges(upload, options, project.schema_version)
     except Refused as refusal:
         return {**context, "error": str(refusal)}
     if "shape" not in options:
@@ -106,7 +105,7 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
     return {
         **context,
         "review": review,
-        "draft": _draft(review),
+        "draft": review.contract.draft if review.contract else None,
         "fields": project.schema_version.compiled.fields,
         "instruction": instruction,
         "can_use_prompt": prompt != instruction and len(prompt) <= MAX_INSTRUCTION,
@@ -114,14 +113,6 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
         "is_gold": options.get("answers") == "gold",
         "reservation": reservations.reservation(project, options, review.valid if review.is_whole else None),
     }
-
-
-def _draft(review: ExchangeReview) -> Draft | None:
-    """The schema that the file itself shows."""
-    try:
-        return review.contract().draft
-    except SourceError:
-        return None
 
 
 def _remember(request: SignedInRequest, project: Project, signed: str) -> None:
@@ -191,13 +182,11 @@ def _contract(upload: Upload) -> StartContract:
             f"{upload.name} is no fine-tuning file, chat log or trace, but: {upload.format.title}. "
             "Create the project from a template and import the file there."
         )
-    review = review_upload(upload, {})
-    try:
-        found = review.contract()
-    except SourceError as error:
-        reason = next(iter(review.reasons), error.message)
-        raise Refused(f"No contract can be derived from the file: {reason}.") from None
-    return StartContract(found.instruction or _NO_INSTRUCTION, found.draft.schema)
+    review = review_exchanges(upload, {})
+    if review.contract is None:
+        reason = next(iter(review.reasons), review.contract_error)
+        raise Refused(f"No contract can be derived from the file: {reason}.")
+    return StartContract(review.contract.instruction or _NO_INSTRUCTION, review.contract.draft.schema)
 
 
 def _shortened(contract: StartContract) -> StartContract:

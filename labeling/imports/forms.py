@@ -8,7 +8,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 
 from labeling.imports.formats.base import PASTED, Format, Option
-from labeling.imports.formats.column_mapping import Preview, RoleChoice
+from labeling.imports.formats.column_mapping import MAX_COLUMNS, Preview
 from labeling.imports.formats.registry import FORMATS
 from labeling.projects.forms import ProjectNameForm
 from labeling.widgets import SELECT
@@ -164,8 +164,6 @@ class ColumnsForm(OptionsForm):
             field: Any = self.fields[name]
             field.choices = [("", f"Detected: {self.options[name].label_of(value)}"), *field.choices[1:]]
 
-    def roles(self, table: Preview, choices: Iterable[RoleChoice]) -> dict[str, str]:
-        """The chosen roles of columns."""
-        values = {role.value for role in choices}
-        chosen = {name: self.data.get(f"c{number}", "") for number, name in enumerate(table.names)}
-        return {name: role for name, role in chosen.items() if role in values}
+    def roles(self) -> list[str]:
+        """The chosen roles of the columns, "" where none was chosen."""
+        return [self.data.get(f"c{number}", "") for number in range(MAX_COLUMNS)]

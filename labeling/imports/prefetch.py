@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,8 @@ from labeling.imports.formats.registry import OpenFile
 from labeling.models import SchemaVersion
 
 _MAX_BATCHES = 2
+#: for the row that is being read; a thread that takes longer is left to end with its process
+EXIT_SECONDS = 120.0
 
 
 class Prefetcher:
@@ -31,12 +34,12 @@ class Prefetcher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        while self._thread.is_alive():
+        until = time.monotonic() + EXIT_SECONDS
+        while self._thread.is_alive() and time.monotonic() < until:
             try:  # a full queue would block the thread
                 self._queue.get(timeout=0.1)
             except queue.Empty:
                 continue
-        self._thread.join()
 
     def next(self, timeout: float) -> Batch | None:
         """The next batch; None after ``timeout`` seconds or after the last batch, which sets ``ended``.

@@ -7,6 +7,7 @@ is restarted finds its rows as duplicates.
 import json
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from labeling.imports.formats.base import Context, Progress
 from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.formats.registry import FORMATS, open_file, options_error
 from labeling.imports.prefetch import Prefetcher
-from labeling.imports.rows import ParsedRow
+from labeling.imports.rows import ParsedRow, ReadError
 from labeling.imports.uploads import Upload
 from labeling.integrations import events
 from labeling.models import ImportRun, Project
@@ -35,6 +36,8 @@ from slmstudio.storage import artifacts
 
 #: between updates of the page progress
 PAGE_PROGRESS_SECONDS = 1.0
+#: without a row or a page, after which an import fails: it would block the queue
+READ_SECONDS = 600.0
 
 __all__ = [
     "ImportResult",
@@ -226,12 +229,18 @@ def _insert_batches(
     task: ImportTask,
     on_reject: Callable[[Reject, str], None],
 ) -> None:
+    since, pages = time.monotonic(), 0
     while True:
         batch = ahead.next(timeout=min(PAGE_PROGRESS_SECONDS, settings.RUN_HEARTBEAT_SECONDS))
         if batch is None and ahead.ended:
             return
+        progress = ahead.opened.progress
+        if batch is not None or progress.pages_done != pages:
+            since, pages = time.monotonic(), progress.pages_done
         if batch is None:  # no batch yet: a page is being read
-            if not run.send_heartbeat(**_page_progress(ahead.opened.progress)):
+            if time.monotonic() - since > READ_SECONDS:
+                raise ReadError(f"Nothing could be read for {READ_SECONDS / 60:.0f} minutes.")
+            if not run.send_heartbeat(**_page_progress(progress)):
                 resumed.stopped(result)
                 return
             continue

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,11 +16,11 @@ from django.core import signing
 from django.core.files import File
 from django.utils import timezone
 
-from labeling.imports.formats.base import Context, Format
-from labeling.imports.formats.column_mapping import Preview, Sample
-from labeling.imports.formats.registry import FORMATS, detect, open_file
+from labeling.imports.formats.base import Format
+from labeling.imports.formats.registry import FORMATS
 from labeling.imports.formats.zip_files import MAX_FILES
-from labeling.imports.rows import ParsedRow, ReadError, RowError, validate_row
+from labeling.imports.review_process import ask
+from labeling.imports.rows import ReadError
 from labeling.models import ImportRun, Project
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
@@ -80,13 +79,13 @@ def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
     key = artifacts.store().save(f"{_FOLDER}/{uuid.uuid4().hex}/upload{PurePosixPath(name).suffix.lower()[:12]}", file)
     try:
         with local_path(key) as path:
-            detected = detect(path, name)
+            detected = str(ask("detect", path=str(path), name=name))
     except ReadError as error:
         if kind and FORMATS[kind].is_line_based:
             return Upload(key, name, kind)
         artifacts.store().delete(key)
         raise Refused(str(error)) from None
-    return Upload(key, name, kind or detected.name)
+    return Upload(key, name, kind or detected)
 
 
 def _last_name(name: str | None) -> str:
@@ -124,9 +123,6 @@ def local_path(key: str) -> Iterator[Path]:
     yield path
 
 
-# -- previews ----------------------------------------------------------------------------------------------------------
-
-
 def store_sample(upload: Upload) -> None:
     """Stores a sample of a table that is costly to open, or the error, for the pages that show it."""
     read = upload.format.sample
@@ -144,74 +140,16 @@ def _sample_key(upload: Upload) -> str:
     return f"{upload.key.rpartition('/')[0]}/sample.json"
 
 
-def _sample(upload: Upload) -> Sample:
-    key = _sample_key(upload)
-    if not artifacts.store().exists(key):
-        store_sample(upload)
-    with artifacts.store().open(key) as file:
-        stored = json.load(file)
-    if "error" in stored:
-        raise ReadError(stored["error"])
-    return Sample(**stored)
-
-
-def preview(upload: Upload, options: dict[str, Any]) -> Preview:
-    """The columns and first rows of a table.
-
-    Raises:
-        Refused: it cannot be read, or is no longer stored.
-    """
-    read = upload.format.preview
-    try:
-        if read is None:
-            return _sample(upload).preview
-        with local_path(upload.key) as path:
-            return read(path, options)
-    except ReadError as error:
-        raise Refused(str(error)) from None
-    except FileNotFoundError:
-        raise Refused("The uploaded file is no longer available. Upload it again.") from None
-
-
-@dataclass(frozen=True)
-class ImportPreview:
-    """How many of the first rows are valid, and why others are not: the first row and the reason."""
-
-    rows: int
-    valid: int
-    reasons: list[tuple[str, str]]
-
-
-def preview_import(upload: Upload, project: Project, options: dict[str, Any], limit: int = 100) -> ImportPreview:
-    """Validates the first rows as an import with these options would, and writes nothing.
-
-    Raises:
-        Refused: the file cannot be read with them.
-    """
-    compiled = project.schema_version.compiled
-    valid, count = 0, 0
-    reasons: dict[str, str] = {}
-    try:
-        with tempfile.TemporaryDirectory(prefix="preview-") as folder:
-            for parsed in islice(_first_rows(upload, Context(compiled, Path(folder), options)), limit):
-                count += 1
-                try:
-                    validate_row(parsed, compiled)
-                except RowError as error:
-                    reasons.setdefault(str(error), f"{parsed.file + ', ' if parsed.file else ''}row {parsed.number}")
-                else:
-                    valid += 1
-    except ReadError as error:
-        raise Refused(str(error)) from None
-    return ImportPreview(count, valid, [(where, reason) for reason, where in islice(reasons.items(), 3)])
-
-
-def _first_rows(upload: Upload, context: Context) -> Iterator[ParsedRow]:
-    if upload.format.sample is not None:
-        yield from _sample(upload).rows(context)
+@contextmanager
+def sample_path(upload: Upload) -> Iterator[str]:
+    """The path of the sample of a table that is costly to open; "" for other uploads."""
+    if upload.format.sample is None:
+        yield ""
         return
-    with local_path(upload.key) as path, open_file(path, upload.kind, upload.name, context) as opened:
-        yield from opened.rows
+    if not artifacts.store().exists(_sample_key(upload)):
+        store_sample(upload)
+    with local_path(_sample_key(upload)) as path:
+        yield str(path)
 
 
 def sign_upload(upload: Upload, project: Project, flags: dict[str, bool]) -> str:

@@ -16,8 +16,8 @@ from labeling.imports import queries, reservations, services, uploads
 from labeling.imports.formats.column_mapping import role_choices
 from labeling.imports.formats.registry import FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
+from labeling.imports.reviews import review_table
 from labeling.imports.rows import MISFIT
-from labeling.imports.table_reviews import review_table
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import ImportRun, Project
 from slmstudio import panels
@@ -103,9 +103,8 @@ def columns(request: SignedInRequest, slug: str) -> HttpResponse:
 
 def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm) -> dict[str, Any]:
     """The first rows, a role for every column, and a preview of the import; ``error`` is why it cannot start."""
-    choices = role_choices(project.schema_version.compiled)
     try:
-        review = review_table(upload, project, form.chosen(), lambda table: form.roles(table, choices))
+        review = review_table(upload, form.chosen(), project.schema_version, form.roles())
     except Refused as refusal:
         return {"error": str(refusal), "columns": [], "rows": []}
     form.show_detected(review.table)
@@ -113,7 +112,7 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
     return {
         "error": review.error,
         "columns": [{"number": n, "name": name, "role": review.roles[name]} for n, name in names],
-        "choices": choices,
+        "choices": role_choices(project.schema_version.compiled),
         "rows": review.table.rows,
         "shown": review.fingerprint,
         "options": review.options,

@@ -15,7 +15,6 @@ from labeling.imports.conversations.exchanges import (
     text_of,
 )
 
-
 #: of seconds (in the year 5138); larger numbers count in smaller units
 _MAX_SECONDS: Final = 10**11
 #: of a time in any unit
@@ -122,7 +121,7 @@ def _responses(output: list[Any]) -> dict[str, Any]:
 
 
 def time_text(value: Any) -> str:
-    """A time as ISO 8601 in UTC: of seconds, milliseconds, microseconds or nanoseconds since 1970, or the text as it is.
+    """A time as ISO 8601 in UTC: of seconds, milliseconds, micro- or nanoseconds since 1970, or the text as it is.
 
     Raises:
         ShapeError: the number is no time.

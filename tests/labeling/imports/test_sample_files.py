@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from labeling.imports import uploads
+from labeling.imports.table_reviews import ImportPreview
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.import_files import packed
 from tests.labeling.import_pages import PAGE, file, upload_token
@@ -45,7 +45,7 @@ class Children:
         start = subprocess.Popen
 
         def counting(*arguments: Any, **keywords: Any) -> Any:
-            self.started += 1
+            self.started += "labeling.imports.formats.arrow_child" in arguments[0]
             return start(*arguments, **keywords)
 
         def forbidden(*arguments: Any, **keywords: Any) -> None:
@@ -63,7 +63,7 @@ def test_dataset_sample_is_cached(desk: Desk, tmp_path: Path, monkeypatch: pytes
         answer = desk.as_("engineer").get(address)
         assert answer.status_code == 200
         assert [len(row) for row in answer.context["rows"]] == [2] * 8
-        assert answer.context["preview"] == uploads.ImportPreview(100, 100, [])
+        assert answer.context["preview"] == ImportPreview(100, 100, [])
     assert children.started == 1
 
 

@@ -1,6 +1,7 @@
 """Imports: every row is accounted for, nothing comes in twice, gold is gold, memory stays flat."""
 
 import json
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from decimal import Decimal
@@ -13,7 +14,7 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling.imports import bulk_copy
+from labeling.imports import bulk_copy, prefetch
 from labeling.imports import services as import_services
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import ImportResult, import_rows, start_import
@@ -279,6 +280,28 @@ def test_reader_error_keeps_imported_rows(desk: Desk, monkeypatch: pytest.Monkey
     with artifacts.store().open(run.rejects_key) as file:
         assert b"bad row" in file.read()
     assert desk.project.index_runs.count() == 1
+
+
+def test_import_that_reads_nothing_ends(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps what it has imported, and does not wait for its reader."""
+    monkeypatch.setattr(bulk_copy, "BATCH", 10)
+    monkeypatch.setattr(import_services, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(import_services, "PAGE_PROGRESS_SECONDS", 0.05)
+    monkeypatch.setattr(prefetch, "EXIT_SECONDS", 0.2)
+    released = threading.Event()
+
+    def endless(stream: Any) -> Iterator[ParsedRow]:
+        yield from (ParsedRow(number + 1, invoice(number)) for number in range(11))
+        released.wait()
+
+    monkeypatch.setattr("labeling.imports.formats.jsonl.parse_jsonl", endless)
+    run = start(desk, b"{}\n")
+    try:
+        run_import(run.pk)
+    finally:
+        released.set()
+    run.refresh_from_db()
+    assert (run.status, run.imported) == (Status.FAILED, 10)
 
 
 def test_progress_is_the_share_of_the_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Specs on disk: round trips, and rejections with the name of the invalid field."""
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 
 from evaluation.inference.spec import EvalSpec
 from slmstudio.contract.schema.compiled import compile_schema
+from training.runs.spec_import import MAX_LENGTH
 from training.spec import RunSpec
 from training.strict_yaml import SpecError, build, to_yaml
 
@@ -199,3 +201,25 @@ def test_date_in_a_schema_stays_text() -> None:
     contract = {"instruction": "i", "schema": {"type": "object", "const": "2026-01-14"}, "schema_sha256": ""}
     text = build(RunSpec, {**MINIMAL, "contract": contract}).to_yaml().replace("'2026-01-14'", "2026-01-14")
     assert RunSpec.from_yaml(text).contract.schema["const"] == "2026-01-14"
+
+
+SIZE = MAX_LENGTH
+LONG = {
+    "an alias at the end": f"a: [{'1, ' * (SIZE // 3)}1]\nb: &x 1\nc: *x",
+    "a bracket that stays open": f"a: [{'1, ' * (SIZE // 3)}1]\nb: [",
+    "nested lists": "[" * SIZE,
+    "nested mappings": "{a: " * (SIZE // 4),
+    "keys": "".join(f"k{number}: 1\n" for number in range(SIZE // 9)),
+    "a number": f"seed: {'9' * SIZE}",
+    "an exponent": f"seed: 1.0e+{'9' * SIZE}",
+    "sexagesimal": f"seed: {'1:' * (SIZE // 2)}1",
+    "documents": "---\n" * (SIZE // 4),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_files_take_linear_time(name: str) -> None:
+    started = time.process_time()
+    with pytest.raises(SpecError):
+        RunSpec.from_yaml(LONG[name])
+    assert time.process_time() - started < 5
