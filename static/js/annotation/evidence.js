@@ -3,10 +3,12 @@
 /** @import { Draft } from "./draft.js" */
 /** @import { Form } from "./form.js" */
 /** @import { Status } from "./status.js" */
+/** @import { Block } from "./line_rows.js" */
+/** @import { Selected } from "./text_view.js" */
 /** @import { DocumentState, Entry, FieldEvidence, Mark } from "./types" */
 /** @import { Validation } from "./validation.js" */
 
-import { addLines } from "./grid.js";
+import { LineRows } from "./line_rows.js";
 import { controlOf, isLeaf, leafOf, stepsOf } from "./nodes.js";
 import { PageView } from "./page_view.js";
 import { TextView } from "./text_view.js";
@@ -15,13 +17,15 @@ import { $ } from "../site/dom.js";
 /** @typedef {{ path: string, entry: Entry, evidence: FieldEvidence | undefined }} Before a field before a selection filled it */
 
 const UNTYPED = ["choice", "boolean"];
+const SEVERAL_CELLS = /\S(?:\t|[^\S\n]{2,})\S/u;
+const LINES_ABOVE = 3; // the heads of columns are at most so far above the first row
 
 export class Evidence {
   /** The field that was left last, while none has the focus. @type {Element | null} */
   #left = null;
   /** The path of the field under the pointer. @type {string | null} */
   #hovered = null;
-  /** Lines selected for a grid, which row_add makes rows of. @type {{ lines: string[], before?: Before } | null} */
+  /** Lines selected for a grid, which row_add makes rows of. @type {Block & { before?: Before } | null} */
   #block = null;
 
   /**
@@ -39,7 +43,8 @@ export class Evidence {
     this.validation = validation;
     this.status = status;
     this.entered = entered;
-    const selected = (/** @type {string} */ words, /** @type {number} */ start, /** @type {number} */ end) => this.select(words, start, end);
+    /** @type {Selected} */
+    const selected = (words, start, end, rows) => this.select(words, start, end, rows ?? null);
     this.text = new TextView($("document"), $("document-scroll"), { selected, clicked: (path) => form.focus(path) });
     this.pages = new PageView({
       selected,
@@ -47,6 +52,7 @@ export class Evidence {
       isNumeric: () => this.node?.dataset.shape === "number",
       announce: (text) => status.announce(text),
     });
+    this.lineRows = new LineRows({ form, text: this.text, status });
     this.#listen($("form"), left);
   }
 
@@ -57,6 +63,7 @@ export class Evidence {
     this.#block = null;
     this.text.open(state.text);
     this.pages.open(state.pages);
+    this.lineRows.open(state);
   }
 
   /**
@@ -162,16 +169,20 @@ export class Evidence {
   }
 
   /**
-   * Text selected in the document fills the field that had the focus; several lines are kept for a grid.
+   * Text selected in the document fills the field that had the focus; several lines are kept for a grid, and a line with
+   * several cells as well.
    * @param {string} words @param {number} start @param {number} end
+   * @param {[start: number, end: number][][] | null} rows the parts of each line, where the lines of a page are selected
    */
-  select(words, start, end) {
+  select(words, start, end, rows = null) {
     const { node, path, form, draft } = this;
     if ($("form").hidden) return;
-    const lines = words.includes("\n") && this.#gridOf(node) ? words.split("\n").filter((line) => line.trim()) : null;
+    const isRow = SEVERAL_CELLS.test(words);
+    const block = (isRow || words.includes("\n")) && this.#gridOf(node) ? this.#blockOf(start, end, rows) : null;
+    const lines = block && words.includes("\n");
     // A field for several lines is filled with them; rows can be made of them all the same.
     const isFilled = node?.dataset.node === "leaf" && !node.matches("td") && node.dataset.shape === "lines";
-    this.#block = lines && !isFilled ? { lines } : null;
+    this.#block = lines && !isFilled ? block : null;
     if (this.#block) {
       this.drawLine();
       return;
@@ -186,9 +197,19 @@ export class Evidence {
     const control = controlOf(node);
     control?.focus();
     control?.setSelectionRange?.(value.length, value.length);
-    if (lines) this.#block = { lines, before };
+    if (block) this.#block = { ...block, before };
     this.drawLine();
     this.draw();
+  }
+
+  /**
+   * Whole lines, also where the selection begins in the middle of one.
+   * @param {number} start @param {number} end @param {[start: number, end: number][][] | null} rows
+   * @returns {Block}
+   */
+  #blockOf(start, end, rows) {
+    const lines = rows ? rows.map((row) => this.text.lineOf(row)) : this.text.linesBetween(start, end);
+    return { lines: lines.filter(({ text }) => text.trim()), above: this.text.linesAbove(start, LINES_ABOVE) };
   }
 
   /** The table around a node, else the first one. @param {Element | null} node */
@@ -200,14 +221,11 @@ export class Evidence {
   addBlock(node) {
     const grid = this.#gridOf(node);
     if (!this.#block || !grid) return false;
-    const { lines, before } = this.#block;
+    const { before, ...block } = this.#block;
     this.#block = null;
     if (before) this.#putBack(before);
-    const added = addLines(grid, lines, this.form);
-    this.status.announce(`${added} rows added.`);
+    this.lineRows.add(grid, block);
     getSelection()?.removeAllRanges();
-    const first = this.draft.rows(stepsOf(grid)).length - added;
-    this.form.focus(`${this.form.pathOf(grid)}[${Math.max(0, first)}]`);
     return true;
   }
 

@@ -1,12 +1,11 @@
-// Grids: spreadsheet keys, blocks of cells pasted and copied, rows from lines of a document, layout.
+// Grids: spreadsheet keys, blocks of cells pasted and copied, layout.
 
-/** @import { Entry, EntryGroup } from "./types" */
 /** @import { Form } from "./form.js" */
 
-import { readBlock, writeBlock } from "./clipboard.js";
-import { choicesOf, controlOf, indexOf, keyOf, newItem, rowsOf, stepsOf } from "./nodes.js";
-import { table } from "./paths.js";
+import { entryOfText } from "./cell_texts.js";
 import { chord } from "./chords.js";
+import { readBlock, writeBlock } from "./clipboard.js";
+import { controlOf, indexOf, keyOf, rowsOf, stepsOf } from "./nodes.js";
 import { find } from "../site/dom.js";
 
 /** @typedef {HTMLTableCellElement} Cell */
@@ -126,68 +125,6 @@ function isAtEdge(control, place) {
   return (start === 0 && end === control.value.length) || (start === place && end === place);
 }
 
-// -- rows from lines of a document --------------------------------------------------------------------------------------
-
-/** @typedef {{ key: string, shape: string }} Column */
-
-/**
- * Adds rows from lines such as "Widget   2   10.00   20.00". Two blanks or a tab separate cells; in a line without them the
- * numbers at its end do. Where there are fewer cells than columns, words fill the text columns from the left and numbers
- * the others from the right.
- * @param {Element} rows @param {string[]} lines @param {Form} form
- * @returns {number} rows added
- */
-export function addLines(rows, lines, form) {
-  const columns = [...newItem(rows).querySelectorAll("[data-node]")].map((node) => ({ key: keyOf(node), shape: node.dataset.shape ?? "" }));
-  const entries = lines.map((line) => entryOfLine(splitLine(line.trim()), columns)).filter((entry) => Object.keys(entry).length);
-  const { draft } = form;
-  const steps = stepsOf(rows);
-  draft.checkpoint();
-  draft.set(steps, [...draft.rows(steps).filter((entry) => Object.keys(entry ?? {}).length), ...entries]);
-  form.fillNode(rows, draft.get(steps));
-  form.changed();
-  return entries.length;
-}
-
-const FIGURE = /^[^\p{L}\p{N}]*\p{N}[\p{N}.,'’]*[^\p{L}\p{N}]*$/u;
-
-/** @param {string} line */
-function splitLine(line) {
-  const cells = line.split(/\t|\s{2,}/u).filter(Boolean);
-  if (cells.length !== 1) return cells;
-  const words = line.split(/\s+/u);
-  const first = 1 + words.findLastIndex((word, index) => index === 0 || !FIGURE.test(word));
-  return [words.slice(0, first).join(" "), ...words.slice(first)];
-}
-
-/** @param {string} cell */
-function isNumber(cell) {
-  const count = (/** @type {RegExp} */ kind) => cell.match(kind)?.length ?? 0;
-  return count(/\p{N}/gu) >= Math.max(1, count(/\p{L}/gu)) && !/\p{L}{4}/u.test(cell);
-}
-
-/** @param {string[]} cells @param {Column[]} columns */
-function entryOfLine(cells, columns) {
-  /** @type {EntryGroup} */
-  const entry = table();
-  const open = columns.filter((column) => !["choice", "boolean"].includes(column.shape));
-  if (cells.length === open.length) {
-    open.forEach((column, index) => (entry[column.key] = cells[index]));
-    return entry;
-  }
-  const texts = open.filter((column) => column.shape !== "number");
-  const numbers = open.filter((column) => column.shape === "number");
-  const first = 1 + cells.findLastIndex((cell, index) => cells.length - index > numbers.length || !isNumber(cell));
-  const words = cells.slice(0, first);
-  const figures = cells.slice(first);
-  figures.forEach((cell, index) => (entry[numbers[numbers.length - figures.length + index].key] = cell));
-  texts.forEach((column, index) => {
-    const cell = index + 1 === texts.length ? words.slice(index).join(" ") : words[index];
-    if (cell) entry[column.key] = cell;
-  });
-  return entry;
-}
-
 // -- clipboard ----------------------------------------------------------------------------------------------------------
 
 /**
@@ -211,30 +148,6 @@ function pasteBlock(cell, block, form) {
   });
   form.fillNode(rows, draft.get(steps));
   form.changed();
-}
-
-const YES = ["yes", "true", "1", "x", "y"];
-const NO = ["no", "false", "0", "n"];
-
-/**
- * A pasted text as an entry of a column; a text that is not a choice stays, and the validation rejects it.
- * @param {Cell} column @param {string} text
- * @returns {Entry}
- */
-function entryOfText(column, text) {
-  const { shape } = column.dataset;
-  const plain = text.toLowerCase();
-  if (!text) return undefined;
-  if (shape === "boolean") return YES.includes(plain) ? true : NO.includes(plain) ? false : text;
-  if (shape !== "choice") return text;
-  return optionsOf(column).find(([code, label]) => code === text || label.toLowerCase() === plain)?.[0] ?? text;
-}
-
-/** @param {Cell} cell @returns {[code: string, label: string][]} */
-function optionsOf(cell) {
-  const control = controlOf(cell);
-  if (control?.tagName !== "SELECT") return choicesOf(cell).map(([code, label]) => [code, label]);
-  return [...control.options].slice(1).map((option) => [option.value, option.text]);
 }
 
 /** @param {Cell} cell */

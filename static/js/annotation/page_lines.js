@@ -3,7 +3,7 @@
 /** @import { Box, Line } from "./types" */
 
 /** @typedef {(start: number, end: number) => string} Slice a part of the document's text, in characters */
-/** @typedef {{ words: string, start: number, end: number, lines: Line[] }} TextBlock */
+/** @typedef {{ words: string, start: number, end: number, lines: Line[], rows: [start: number, end: number][][] }} TextBlock `rows`: the places of lines on one height */
 
 /**
  * The left and right edge of the characters from start to end of a line, taking them to be equally wide.
@@ -35,12 +35,14 @@ export function textOf(lines, slice, near = null) {
   const ordered = lines.toSorted((a, b) => a[0] - b[0]);
   const figure = ordered.length === 1 && near !== null ? nearestFigure(ordered[0], slice, near) : null;
   if (figure) return figure;
-  let words = "";
-  ordered.forEach((line, index) => {
-    const separator = isOnHeightOf(ordered[index - 1], line) ? "  " : "\n";
-    words += `${index ? separator : ""}${slice(line[0], line[1]).trim()}`;
+  /** @type {[start: number, end: number][][]} */
+  const rows = [];
+  ordered.forEach(([start, end], index) => {
+    if (isOnHeightOf(ordered[index - 1], ordered[index])) rows[rows.length - 1].push([start, end]);
+    else rows.push([[start, end]]);
   });
-  return { words, start: ordered[0][0], end: Math.max(...ordered.map((line) => line[1])), lines: ordered };
+  const words = rows.map((row) => row.map(([start, end]) => slice(start, end).trim()).join("  ")).join("\n");
+  return { words, start: ordered[0][0], end: Math.max(...ordered.map((line) => line[1])), lines: ordered, rows };
 }
 
 /** @param {Line | undefined} one @param {Line} other */
@@ -56,6 +58,7 @@ const middleOf = (line) => (line[3] + line[5]) / 2;
 function nearestFigure(line, slice, near) {
   const text = slice(line[0], line[1]);
   const count = (/** @type {string} */ part) => [...part].length;
+  /** @type {TextBlock | null} */
   let best = null;
   let least = Infinity;
   for (const match of text.matchAll(FIGURE)) {
@@ -66,7 +69,7 @@ function nearestFigure(line, slice, near) {
     const distance = near < left ? left - near : Math.max(0, near - right);
     if (distance >= least) continue;
     least = distance;
-    best = { words, start, end, lines: [line] };
+    best = { words, start, end, lines: [line], rows: [[[start, end]]] };
   }
   return best;
 }
@@ -99,5 +102,5 @@ function coveredWords(line, box, slice) {
   if (!words.length) return textOf([line], slice);
   const { start } = words[0];
   const { end } = words[words.length - 1];
-  return { words: slice(start, end), start, end, lines: [line] };
+  return { words: slice(start, end), start, end, lines: [line], rows: [[[start, end]]] };
 }

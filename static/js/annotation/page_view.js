@@ -300,7 +300,7 @@ export class PageView {
     const page = this.#pages[indexOf(paper)];
     if (drag.moved) {
       const found = selectedText(page.lines, box, this.slice);
-      if (found) this.selected(found.words, found.start, found.end);
+      if (found) this.selected(found.words, found.start, found.end, found.rows);
       return;
     }
     const line = lineAt(page.lines, box.left, box.top, (page.width / paper.clientWidth) * STILL);
@@ -309,7 +309,7 @@ export class PageView {
       return;
     }
     const found = textOf([line], this.slice, this.isNumeric() ? box.left : null);
-    this.selected(found.words, found.start, found.end);
+    this.selected(found.words, found.start, found.end, found.rows);
   }
 
   #endDrag() {
@@ -391,7 +391,7 @@ export class PageView {
     if (!this.#cursor || !lines.length) return;
     const found = textOf(lines, this.slice);
     this.#highlight(this.#papers[this.#cursor.index], []);
-    this.selected(found.words, found.start, found.end);
+    this.selected(found.words, found.start, found.end, found.rows);
   }
 }
 

@@ -181,11 +181,11 @@ export class ScreenActions {
     const boxes = [
       ...(path === null ? [] : this.form.root.querySelectorAll(`[data-about="${CSS.escape(path)}"]`)),
       ...(node?.querySelectorAll(":scope > .sf-raw-note") ?? []),
-      ...(rowsOf(node)?.querySelectorAll(":scope > [data-messages] > .sf-message-more, :scope > .sf-raw-note") ?? []),
+      ...(rowsOf(node)?.querySelectorAll(":scope > [data-messages] > .sf-message-more, :scope > .sf-raw-note, :scope > .sf-columns") ?? []),
       $("notice"),
       $("messages"),
     ];
-    const controls = boxes.filter((box) => !box.hidden).flatMap((box) => [...box.querySelectorAll("button, input, a")]);
+    const controls = boxes.filter((box) => !box.hidden).flatMap((box) => [...box.querySelectorAll("button, input, select, a")]);
     const next = controls[controls.findIndex((control) => control === document.activeElement) + 1];
     if (next) next.focus();
     else if (path !== null) this.form.focus(path);
@@ -246,6 +246,7 @@ export class ScreenActions {
       return;
     }
     const { path } = this.evidence;
+    this.evidence.lineRows.hide();
     this.form.fill();
     const steps = firstDifference(before, this.draft.entry);
     const node = steps && this.form.nodeAt(steps);

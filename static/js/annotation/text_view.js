@@ -6,7 +6,11 @@ import { make } from "../site/dom.js";
 
 /** @typedef {{ start: number, text: string, element: HTMLElement, drawn: string }} TextLine `drawn`: the marks that it shows */
 /** @typedef {Mark & { from: number, to: number }} PlacedMark in UTF-16 units */
-/** @typedef {(words: string, start: number, end: number) => void} Selected gets a selection with its place in characters */
+/**
+ * @typedef {(words: string, start: number, end: number, rows?: [start: number, end: number][][]) => void} Selected
+ *   gets a selection with its place in characters; `rows`: its parts by line, where the lines of a page are selected
+ * @typedef {{ text: string, unitAt: (index: number) => number }} DocumentLine `unitAt`: the place in the document, in UTF-16 units
+ */
 
 const RANK = { faint: 0, other: 1, lit: 2, strong: 3 };
 
@@ -68,6 +72,35 @@ export class TextView {
   /** The text between two places in characters. @param {number} start @param {number} end */
   slice(start, end) {
     return this.text.slice(this.#toUnit(start), this.#toUnit(end));
+  }
+
+  /** The whole lines around the text between two places in characters. @param {number} start @param {number} end @returns {DocumentLine[]} */
+  linesBetween(start, end) {
+    const [from, to] = [this.#toUnit(start), this.#toUnit(end)];
+    const lines = this.#lines.filter((line) => line.start < to && line.start + line.text.length >= from);
+    return lines.map((line) => ({ text: line.text, unitAt: (index) => line.start + index }));
+  }
+
+  /** A line of a table from its parts, two blanks apart. @param {[start: number, end: number][]} parts @returns {DocumentLine} */
+  lineOf(parts) {
+    let text = "";
+    /** @type {number[]} */
+    const units = [];
+    for (const [start, end] of parts) {
+      const separator = text ? "  " : "";
+      const [from, to] = [this.#toUnit(start), this.#toUnit(end)];
+      text += separator + this.text.slice(from, to);
+      while (units.length < text.length - (to - from)) units.push(from);
+      for (let unit = from; unit < to; unit += 1) units.push(unit);
+    }
+    return { text, unitAt: (index) => units[index] };
+  }
+
+  /** The last lines with text before a place in characters. @param {number} start @param {number} count */
+  linesAbove(start, count) {
+    const unit = this.#toUnit(start);
+    const above = this.#lines.filter((line) => line.start + line.text.length < unit && line.text.trim());
+    return above.slice(-count).map(({ text }) => text);
   }
 
   /** The place in characters of a UTF-16 unit. @param {number} unit */

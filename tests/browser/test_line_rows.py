@@ -1,0 +1,140 @@
+"""Rows of a grid from lines of the document: their columns, their places in it, and how a user corrects them."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from labeling.models import Annotation
+from tests.browser.conftest import Open
+from tests.browser.forms import use_schema
+from tests.browser.labeling import all_saved, select
+from tests.browser.test_form_parts import value_of
+from tests.contract.samples import object_schema
+from tests.labeling.label_desk import Desk
+
+NOTE = object_schema(
+    {
+        "number": {"type": "string", "maxLength": 40},
+        "items": {
+            "type": "array",
+            "title": "Items",
+            "items": object_schema(
+                {
+                    "sku": {"type": "string", "title": "SKU", "maxLength": 40},
+                    "description": {"type": "string"},
+                    "quantity": {"type": "integer"},
+                    "unit": {"type": "string", "maxLength": 20},
+                },
+                required=["sku", "quantity"],
+            ),
+        },
+    }
+)
+PAPER = """Bon de livraison 4711
+
+PM-1  Ramette A4   40 ram
+PM-2  Stylo bille bleu, ram de 5   200 pce
+PM-3  Classeur 40 mm   12 pce
+"""
+NAMES = ("sku", "description", "quantity", "unit")
+
+
+@pytest.fixture
+def notes(desk: Desk) -> Desk:
+    use_schema(desk, NOTE)
+    return desk
+
+
+def items(page: Page) -> list[tuple[Any, ...]]:
+    """The saved rows."""
+    return [tuple(row.get(name) for name in NAMES) for row in value_of(page)["items"]]
+
+
+def column(page: Page, number: int) -> Locator:
+    return page.locator(".sf-columns select").nth(number)
+
+
+def test_lines_become_rows_with_their_places(notes: Desk, open_label: Open) -> None:
+    document = notes.document(PAPER)
+    page = open_label(notes.ana, document)
+    select(page, "Ramette", "12 pce")  # from the middle of the first line
+    expect(page.locator("#focus-words")).to_have_text("3 lines selected")
+    page.keyboard.press("Alt+r")
+    expect(page.locator("[data-body] tr")).to_have_count(3)
+    expect(page.locator("[data-body] tr:first-child [data-control]").first).to_be_focused()
+    assert items(page) == [
+        ("PM-1", "Ramette A4", 40, "ram"),
+        ("PM-2", "Stylo bille bleu, ram de 5", 200, "pce"),
+        ("PM-3", "Classeur 40 mm", 12, "pce"),
+    ]
+    evidence = Annotation.objects.get().evidence
+    for row, line in enumerate(document.text.split("\n")[2:5]):
+        offset = document.text.index(line)
+        for name in NAMES:
+            place = evidence[f"items[{row}].{name}"]
+            start = offset + line.rindex(str(items(page)[row][NAMES.index(name)]))
+            assert (place["start"], place["end"]) == (start, start + len(str(items(page)[row][NAMES.index(name)])))
+
+
+#: which of the texts is the article number cannot be known
+UNCLEAR = "Note {0}\n\nRed   Apple   3   kg\nGreen   Pear   5   kg\nBlue   Plum   {0}   kg\n"
+
+
+def test_a_changed_column_counts_for_all_rows_and_for_the_next_document(notes: Desk, open_label: Open) -> None:
+    first, second = (notes.document(UNCLEAR.format(number), source="acme.zip") for number in (8, 9))
+    other = notes.document(UNCLEAR.format(7), source="globex.zip")
+    page = open_label(notes.ana, first)
+    select(page, "Red", "8   kg")
+    page.keyboard.press("Alt+r")
+    assert items(page) == [("Red", "Apple", 3, "kg"), ("Green", "Pear", 5, "kg"), ("Blue", "Plum", 8, "kg")]
+    # What was typed since stays.
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.type("4")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Alt+m")
+    expect(column(page, 0)).to_be_focused()
+    page.keyboard.type("Desc")
+    expect(column(page, 1)).to_have_value("sku")
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-body] tr:first-child [data-control]").first).to_be_focused()
+    expect(page.locator(".sf-columns")).to_have_count(0)
+    assert items(page) == [("Apple", "Red", 4, "kg"), ("Pear", "Green", 5, "kg"), ("Plum", "Blue", 8, "kg")]
+    evidence = Annotation.objects.get().evidence
+    place = evidence["items[2].description"]
+    assert first.text[place["start"] : place["end"]] == "Blue"
+    for document, sku in ((second, "Apple"), (other, "Red")):
+        page.goto(f"/p/desk/label/{document.pk}/")
+        select(page, "Red", f"{document.text.split()[1]}   kg")
+        page.keyboard.press("Alt+r")
+        expect(page.locator("[data-body] tr:first-child [data-control]").first).to_have_value(sku)
+        page.keyboard.press("Control+s")
+        all_saved(page)
+
+
+def test_an_undo_takes_the_rows_and_their_columns_away(notes: Desk, open_label: Open) -> None:
+    page = open_label(notes.ana, notes.document(UNCLEAR.format(8)))
+    select(page, "Red", "8   kg")
+    page.keyboard.press("Alt+r")
+    expect(page.locator("[data-body] tr")).to_have_count(3)
+    column(page, 0).select_option("")
+    expect(page.locator("[data-body] tr:first-child [data-control]").first).to_have_value("")
+    column(page, 1).select_option("$join")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    expect(page.locator("[data-body] tr:first-child [data-control]").first).to_have_value("Red")
+    expect(page.locator(".sf-columns")).to_have_count(0)
+    page.keyboard.press("Control+z")
+    expect(page.locator("[data-body] tr")).to_have_count(0)
+    page.keyboard.press("Control+s")
+    all_saved(page)
+
+
+def test_one_line_with_several_cells_becomes_a_row(notes: Desk, open_label: Open) -> None:
+    page = open_label(notes.ana, notes.document(PAPER))
+    page.locator('#form [data-title="Number"] [data-control]').focus()
+    select(page, "PM-2", "200 pce")
+    page.keyboard.press("Alt+r")
+    expect(page.locator('#form [data-title="Number"] [data-control]')).to_have_value("")
+    assert items(page) == [("PM-2", "Stylo bille bleu, ram de 5", 200, "pce")]
