@@ -32,6 +32,8 @@ class _NotLabeled:
 NOT_LABELED: Final = _NotLabeled()
 
 Unit = Sequence[Hashable]
+#: compared places from which agreement by chance is told apart
+MIN_UNITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class FieldAgreement:
     """Agreement on one field. ``units``: compared places; in arrays, one per row and document.
 
     ``exact``: share of pairs of labels that are equal, 0 to 1. ``kappa`` (Cohen; with more than two annotators the mean
-    over pairs) and ``alpha`` (Krippendorff, nominal) only for choices; None where they are undefined, such as when only
-    one choice occurs.
+    over pairs) and ``alpha`` (Krippendorff, nominal) only for choices with ``MIN_UNITS``; None where they are
+    undefined, such as when only one choice occurs.
     """
 
     field: Field
@@ -78,7 +80,7 @@ def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
         pairs += total * (total - 1)
         agreeing += sum(count * (count - 1) for count in counts.values())
     kappa = alpha = None
-    if field.is_choice:
+    if field.is_choice and len(units) >= MIN_UNITS:
         kappa, alpha = mean_pairwise_kappa(units), krippendorff_alpha(units)
     return FieldAgreement(field, len(units), agreeing / pairs, kappa, alpha)
 

@@ -19,6 +19,8 @@ MAX_LABELS = 10_000
 MAX_TIMED = 1_000
 #: longer times are excluded: the tab was left open
 MAX_SECONDS = 3_600.0
+#: labels with a time from which the remaining work is estimated
+MIN_TIMED = 20
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,16 @@ class Person:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds per document: median and 90th percentile of ``labels`` labels."""
+    """Seconds per document: mean, median and 90th percentile of ``labels`` labels."""
 
     labels: int
+    mean: float | None
     median: float | None
     p90: float | None
+
+    def work_left(self, documents: int) -> float | None:
+        """Seconds of work that some documents need at this pace; None with too few labels for an estimate."""
+        return documents * self.mean if self.mean is not None and self.labels >= MIN_TIMED else None
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,8 @@ _MEDIANS = "percentile_cont(0.5) WITHIN GROUP (ORDER BY {0}), percentile_cont(0.
 def times(project: Project, start: datetime) -> Times:
     """Time per document, of the newest 10,000 labels since ``start``."""
     row = _rows(
-        f"SELECT count(*), {_MEDIANS.format('seconds')} FROM ({_NEWEST.format('seconds', MAX_LABELS)}) a "
+        f"SELECT count(*), avg(seconds), {_MEDIANS.format('seconds')} "
+        f"FROM ({_NEWEST.format('seconds', MAX_LABELS)}) a "
         f"WHERE seconds > 0 AND seconds <= {MAX_SECONDS}",
         [project.pk, start],
     )[0]

@@ -33,13 +33,13 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
     }
     if context["labels_ever"]:
         people = reads.people(project, start)
+        times = reads.times(project, start)
         labels = sum(person.labels for person in people)
         context |= {
             "people": people,
             "labels": labels,
-            "per_day": labels / window,
-            "days_left": counts.get(*DocumentState.values).number and _days_left(counts.queued.number, labels, window),
-            "times": reads.times(project, start),
+            "times": times,
+            "work_left": times.work_left(counts.queued.number),
             "field_times": reads.field_times(project, project.schema_version.compiled, start),
             "reviews": reads.reviews(project, start),
         }
@@ -65,7 +65,9 @@ def label_quality(request: SignedInRequest, slug: str) -> HttpResponse:
     """Automation bias and agreement, as a fragment, because they take longer."""
     project = project_for(request.user, slug, Action.READ)
     bias = queries.project_automation_bias(project)
-    context = {"project": project, "bias": bias, "agreement": queries.project_agreement(project)}
+    agreement = queries.project_agreement(project)
+    has_chance = any(row.kappa is not None or row.alpha is not None for row in agreement)
+    context = {"project": project, "bias": bias, "agreement": agreement, "has_chance": has_chance}
     return render(request, "labeling/review/progress_quality.html", context)
 
 
@@ -83,8 +85,3 @@ def _states(project: Project) -> list[dict[str, Any]]:
         for state, count in found
         if count.number
     ]
-
-
-def _days_left(waiting: int, labels: int, window: int) -> int | None:
-    """Days until all documents are labeled, at the pace of the window; None without labels."""
-    return -(-waiting * window // labels) if labels and waiting else None

@@ -157,15 +157,15 @@ def test_values_are_normalized() -> None:
 def test_each_field_and_each_row_is_compared() -> None:
     missing_row = label(rows=[{"what": "hose", "amount": 5}])
     documents = [[label(), label()], [label(), missing_row], [label(), label(kind="reminder", total=16)]]
-    found = {one.field.pattern: one for one in by_field(SCHEMA, documents)}
-    assert (found["number"].units, found["number"].exact) == (3, 1)
+    found = {one.field.pattern: one for one in by_field(SCHEMA, documents * 10)}
+    assert (found["number"].units, found["number"].exact) == (30, 1)
     assert found["kind"].exact == pytest.approx(2 / 3)
     assert found["total"].exact == pytest.approx(2 / 3)
     # Three documents with two rows each; in the second, one person lacks the pump.
-    assert found["rows[].what"].units == 6
+    assert found["rows[].what"].units == 60
     assert found["rows[].what"].exact == pytest.approx(5 / 6)
     assert found["kind"].kappa == 0
-    assert found["kind"].alpha == pytest.approx(0)
+    assert found["kind"].alpha == pytest.approx(-0.18)
     assert found["paid"].kappa is None
     assert (found["number"].kappa, found["number"].alpha) == (None, None)
 
@@ -176,6 +176,11 @@ def test_missing_labels_do_not_count() -> None:
         [NOT_LABELED, label(kind="reminder"), label(kind="reminder")],
         [label(), NOT_LABELED, NOT_LABELED],
     ]
-    found = {one.field.pattern: one for one in by_field(SCHEMA, documents)}
-    assert (found["kind"].units, found["kind"].exact, found["kind"].kappa, found["kind"].alpha) == (2, 1, None, 1)
+    found = {one.field.pattern: one for one in by_field(SCHEMA, documents * 10)}
+    assert (found["kind"].units, found["kind"].exact, found["kind"].kappa, found["kind"].alpha) == (20, 1, None, 1)
     assert by_field(SCHEMA, []) == []
+
+
+def test_chance_is_told_apart_with_enough_units_only() -> None:
+    few = {one.field.pattern: one for one in by_field(SCHEMA, [[label(), label(kind="reminder")]])}
+    assert (few["kind"].exact, few["kind"].kappa, few["kind"].alpha) == (0, None, None)
