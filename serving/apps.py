@@ -47,17 +47,7 @@ class ServingConfig(AppConfig):
         hooks.project_files.register(packages.file_keys)
         hooks.reaper_passed.register(batches.erase_expired)
         hooks.run_reaped["serving.BatchRun"].register(batches.emit)
-        hooks.audit_noted.register(_access_changed)
-
-
-def _access_changed(*, about: str, **_: object) -> None:
-    """Gateways look tokens up again when a token or a member changes."""
-    from django.db import transaction
-
-    from serving.replicas.changes import announce
-
-    if about.startswith(("token ", "member ")):
-        transaction.on_commit(announce)
+        hooks.access_changed.register(_announce)
 
 
 def _batch_router() -> "tuple[str, Router]":
@@ -85,7 +75,7 @@ def _experiment_router() -> "tuple[str, Router]":
 
 
 def _announce(**values: Any) -> None:
-    """Gateways notice a change of a deployment at once, also an abort and a rollback."""
+    """Gateways notice a change of a deployment at once, also an abort and a rollback, and one of tokens and members."""
     from serving.replicas.changes import announce
 
     transaction.on_commit(announce, robust=True)

@@ -56,6 +56,8 @@ class Member(Protocol):
 membership: Hook[[User | AnonymousUser, str], Member | None] = Hook()
 #: an event for the audit log, in the transaction of what happened
 audit_noted: Hook[..., object] = Hook()
+#: a token or a membership was added, changed or removed, in the transaction of it
+access_changed: Hook[[], object] = Hook()
 #: the value of an Authorization header -> whether a token in it is valid
 token_checked: Hook[[str], bool] = Hook()
 #: a project -> the keys of its files and folders in the artifact store

@@ -20,6 +20,7 @@ from labeling.models import ApiToken, Membership, Project
 from slmstudio.access import Action, may
 from slmstudio.audit import note
 from slmstudio.errors import Refused
+from slmstudio.hooks import access_changed
 
 SCOPES: dict[str, str] = {
     "read": "read the project: contract, documents, labels, dataset versions, exports",
@@ -105,6 +106,7 @@ def create(*, project: Project, user: User, name: str, scopes: Iterable[str], da
             raise Refused(" ".join(error.messages), field="form") from error
         token.save()
         note(project=project, user=user, action="made", about=f"token {token.prefix}", details={"scopes": token.scopes})
+        access_changed.call()
     return token, text
 
 
@@ -142,6 +144,7 @@ def revoke(*, token: ApiToken, user: User) -> bool:
         revoked = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1
         if revoked:
             note(project=token.project, user=user, action="revoked", about=f"token {token.prefix}")
+            access_changed.call()
     return revoked
 
 
@@ -159,6 +162,7 @@ def revoke_on_password_change(*, instance: Any, created: bool, **_: Any) -> None
             if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1:
                 about, details = f"token {token.prefix}", {"reason": reason}
                 note(project=token.project, user=None, action="revoked", about=about, details=details)
+                access_changed.call()
 
 
 def _lock_project(project: int) -> None:

@@ -16,6 +16,7 @@ from labeling.models import ApiToken, Document, Membership, Presence, Project
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
 from slmstudio.errors import Refused
+from slmstudio.hooks import access_changed
 
 #: names for ``change_settings``
 SETTINGS = (
@@ -49,6 +50,7 @@ def add(*, project: Project, by: User | None, username: str, role: str) -> Membe
         raise Refused(f"{user.get_username()} is already a member of this project.", field="username")
     membership = Membership.objects.create(project=project, user=user, role=role, role_given_by=by)
     note(project=project, user=by, action="added", about=f"member {user.get_username()}", details={"role": role})
+    access_changed.call()
     return membership
 
 
@@ -84,6 +86,7 @@ def change_role(*, membership: Membership, by: User | None, role: str) -> Member
         about=f"member {row.user.get_username()}",
         details=details,
     )
+    access_changed.call()
     return row
 
 
@@ -113,6 +116,7 @@ def remove(*, membership: Membership, by: User | None) -> None:
     Presence.objects.filter(user=row.user, document__project=project).delete()
     row.delete()
     note(project=project, user=by, action="removed", about=f"member {name}", details={"role": row.role})
+    access_changed.call()
 
 
 def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) -> Project:
