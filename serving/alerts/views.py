@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from serving.alerts import queries, rules
 from serving.alerts.forms import RecipientsForm, RuleForm
 from serving.alerts.metrics import METRICS
+from serving.deployments.queries import was_used
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, redirect_to
@@ -71,13 +72,13 @@ def _render(
     may_change = Action.DEPLOY in project.can
     context = {
         "project": project,
-        "lines": queries.lines(project),
+        "lines": queries.lines(project) if was_used(project) else [],
         "events": queries.events(project),
         "editing": editing if may_change else "",
         "form": form,
         "recipients_form": recipients_form or RecipientsForm(initial={"addresses": queries.addresses(project)}),
         "mail_problem": queries.mail_problem(),
     }
-    if may_change and editing in METRICS and form is None:
+    if may_change and editing in METRICS and form is None and context["lines"]:
         context["form"] = RuleForm.of(next(line.rule for line in context["lines"] if line.rule.metric == editing))
     return render(request, _TEMPLATE, context, status=status)

@@ -33,7 +33,7 @@ class DeployForm(forms.Form):
         widget=forms.Select(attrs=_SELECT),
     )
     share = forms.IntegerField(
-        label="Share of a canary, %",
+        label="Share of requests, %",
         required=False,
         min_value=1,
         max_value=99,
@@ -61,6 +61,14 @@ class DeployForm(forms.Form):
         message = "Select an approved report, or an evaluation for shadow."
         self.fields["report"].error_messages = {"required": message, "invalid_choice": message}
 
+    def clean(self) -> dict[str, Any]:
+        """Only a canary has a share; the field is hidden for the other stages."""
+        values: dict[str, Any] = super().clean() or {}
+        if values.get("stage") != Stage.CANARY:
+            self.errors.pop("share", None)
+            values["share"] = None
+        return values
+
     @property
     def export_from(self) -> TrainingRun | None:
         """The training run whose model has no GGUF file, where that is why it was rejected."""
@@ -76,7 +84,7 @@ class DeployForm(forms.Form):
             "run": self.runs.get(self.cleaned_data["report"]),
             "engine": self.cleaned_data["engine"],
             "stage": self.cleaned_data["stage"],
-            "share": share / 100 if share and self.cleaned_data["stage"] == Stage.CANARY else None,
+            "share": share / 100 if share else None,
         }
 
 

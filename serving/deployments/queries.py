@@ -108,6 +108,11 @@ class ReleaseStatus:
         return next((replica.error for replica in self.replicas if replica.error), "")
 
 
+def was_used(project: Project) -> bool:
+    """Whether anything was deployed or packaged in a project: before that its pages of serving are empty."""
+    return Deployment.objects.filter(project=project).exists() or Package.objects.filter(project=project).exists()
+
+
 def find(project: Project) -> Deployment | None:
     """The deployment of a project, None before its first release."""
     # Planning the joins takes longer than this query, and most projects have none yet.

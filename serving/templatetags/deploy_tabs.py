@@ -6,6 +6,8 @@ from typing import Any
 from django import template
 from django.urls import reverse
 
+from serving.deployments.queries import was_used
+
 register = template.Library()
 
 
@@ -49,8 +51,14 @@ GROUPS: dict[str, tuple[Tab, ...]] = {
 
 @register.simple_tag
 def deploy_tabs(project: Any, current: str) -> dict[str, list[dict[str, Any]]]:
-    """The groups and, of the current one, the pages that the member sees: title, address, whether it is shown."""
-    groups, pages = [], []
+    """The groups and, of the current one, the pages that the member sees: title, address, whether it is shown.
+
+    Before the first deployment there is one page, without tabs.
+    """
+    groups: list[dict[str, Any]] = []
+    pages: list[dict[str, Any]] = []
+    if not was_used(project):
+        return {"groups": groups, "pages": pages}
     for title, tabs in GROUPS.items():
         seen = [tab for tab in tabs if not tab.action or tab.action in project.can]
         active = any(tab.name == current for tab in seen)

@@ -45,9 +45,14 @@ def test_deploy_try_call_and_take_back(world: World, logged_in: As, monkeypatch:
     erik.goto(report.get_absolute_url())
     erik.get_by_role("link", name="Deploy").last.click()
     expect(erik.get_by_text("Nothing is deployed")).to_be_visible()
+    expect(erik.locator(".page-tabs")).to_have_count(0)  # the other pages are empty
     check(erik, "deploy-empty")
     form = erik.locator("#deploy")
     expect(form.get_by_label("Stage")).to_have_value("full")
+    expect(form.get_by_label("Share of requests")).to_be_hidden()
+    form.get_by_label("Stage").select_option("canary")
+    expect(form.get_by_label("Share of requests")).to_be_visible()
+    form.get_by_label("Stage").select_option("full")
     form.get_by_role("button", name="Deploy").click()
 
     stable = erik.locator(".release")

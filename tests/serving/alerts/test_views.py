@@ -40,7 +40,7 @@ def test_defaults_are_shown_to_everyone(world: World, deployment: Deployment) ->
     assert client(world.stranger).get(ADDRESS).status_code == 404
 
 
-def test_a_rule_is_changed_in_percent_and_minutes(world: World) -> None:
+def test_a_rule_is_changed_in_percent_and_minutes(world: World, deployment: Deployment) -> None:
     engineer = client(world.engineer)
     form = engineer.get(f"{ADDRESS}?edit=failures").context["form"]
     assert (form.initial["limit"], form.initial["duration"]) == (5, 5)
@@ -53,7 +53,7 @@ def test_a_rule_is_changed_in_percent_and_minutes(world: World) -> None:
     assert AuditEntry.objects.filter(about="alerts").count() == 1
 
 
-def test_a_rule_without_a_limit_is_only_switched(world: World) -> None:
+def test_a_rule_without_a_limit_is_only_switched(world: World, deployment: Deployment) -> None:
     engineer = client(world.engineer)
     form = engineer.get(f"{ADDRESS}?edit=drift").context["form"]
     assert list(form.fields) == ["enabled"]

@@ -62,6 +62,23 @@ def test_every_member_sees_the_page(world: World, deployed: Deployment, who: str
     assert page.context["stable"].state == ("done", "answering")
 
 
+def test_tabs_come_with_the_first_deployment(world: World, report: GateReport) -> None:
+    engineer = client(world.engineer)
+    addresses = ("/p/invoices/deploy/", "/p/invoices/deploy/alerts/", "/p/invoices/deploy/usage/")
+    assert not any(b"page-tabs" in engineer.get(address).content for address in addresses)
+    assert engineer.get("/p/invoices/deploy/alerts/").context["lines"] == []
+    services.deploy(project=world.project, user=world.engineer, stage="full", report=report)
+    assert all(b"page-tabs" in engineer.get(address).content for address in addresses)
+    assert engineer.get("/p/invoices/deploy/alerts/").context["lines"]
+
+
+def test_a_share_counts_for_a_canary_only(world: World, report: GateReport) -> None:
+    values = {"report": report.number, "stage": "full", "engine": "", "share": "400"}  # hidden for this stage
+    assert client(world.manager).post("/p/invoices/deploy/new/", values).status_code == 302
+    answer = client(world.manager).post("/p/invoices/deploy/new/", {**values, "stage": "canary"})
+    assert list(answer.context["deploy_form"].errors) == ["share"]
+
+
 def test_strangers_do_not_see_it(world: World, deployed: Deployment) -> None:
     assert client(world.stranger).get("/p/invoices/deploy/").status_code == 404
 
@@ -128,11 +145,10 @@ def test_a_version_that_was_taken_back_is_not_the_next_step(world: World, deploy
     engineer = client(world.engineer)
     report = approved_report(world)
     address = f"/p/invoices/deploy/?report={report.number}#deploy"
-    assert engineer.get("/p/invoices/").context["step"].url == address
+    assert engineer.get("/p/invoices/").context["steps"][0].url == address
     services.deploy(project=world.project, user=world.engineer, stage="canary", report=report)
     services.abort(deployment=Deployment.objects.get(), user=world.engineer, reason="Worse.")
-    step = engineer.get("/p/invoices/").context["step"]
-    assert step is None or step.url != address
+    assert address not in [step.url for step in engineer.get("/p/invoices/").context["steps"]]
 
 
 def test_a_missing_gguf_file_leads_to_its_export(world: World) -> None:
@@ -146,7 +162,7 @@ def test_a_missing_gguf_file_leads_to_its_export(world: World) -> None:
     [
         ({"report": "99"}, "report"),
         ({"stage": "now"}, "stage"),
-        ({"share": "120"}, "share"),
+        ({"stage": "canary", "share": "120"}, "share"),
         ({"stage": "canary"}, "stage"),
         ({"engine": "llama_cpp"}, "engine"),
     ],

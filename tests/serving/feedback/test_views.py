@@ -54,10 +54,10 @@ def test_an_empty_queue_says_why(world: World) -> None:
 def test_failed_requests_in_the_queue_are_the_next_step_of_who_may_review(world: World, deployment: Deployment) -> None:
     fill(deployment, 1)
     engineer = client(world.engineer)
-    assert engineer.get("/p/invoices/").context["step"].url != QUEUE
+    assert engineer.get("/p/invoices/").context["steps"][0].url != QUEUE
     fill(deployment, 1, status=502, code="invalid_output", valid=False)
-    assert engineer.get("/p/invoices/").context["step"].url == QUEUE
-    assert client(world.annotator).get("/p/invoices/").context["step"] is None
+    assert engineer.get("/p/invoices/").context["steps"][0].url == QUEUE
+    assert client(world.annotator).get("/p/invoices/").context["steps"] == []
 
 
 def test_the_queue_shows_texts_with_outputs_and_confidence(world: World, deployment: Deployment) -> None:
